@@ -1,0 +1,264 @@
+//! What is wrong with a tree, and where: collected, spanned, coded. Pure.
+//!
+//! Nothing here renders: the tool draws carets, the API and `-o json` take [`Diagnostic::to_json`].
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codes::TreeCode;
+
+/// A half-open range of bytes in one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Span {
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+impl Span {
+    /// A span from a range of byte offsets.
+    pub const fn new(start: usize, end: usize) -> Self {
+        Self { start, end }
+    }
+}
+
+impl From<std::ops::Range<usize>> for Span {
+    fn from(range: std::ops::Range<usize>) -> Self {
+        Self::new(range.start, range.end)
+    }
+}
+
+/// One file of a tree, as text. Its path is relative to the tree, with `/` between the parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// The label of the file in every message.
+    pub path: Arc<str>,
+    /// The whole content.
+    pub text: Arc<str>,
+}
+
+impl SourceFile {
+    /// A file from its label and content.
+    pub fn new(path: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Self {
+        Self { path: path.into(), text: text.into() }
+    }
+
+    /// Line and column, both from 1, of a byte offset; the column counts characters.
+    pub fn position(&self, offset: usize) -> Position {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let before = &self.text[..offset];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Position {
+            line: before.bytes().filter(|byte| *byte == b'\n').count() as u32 + 1,
+            column: before[line_start..].chars().count() as u32 + 1,
+        }
+    }
+}
+
+/// A place in a file, both numbers from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+/// How bad it is. Only errors stop a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The tree is refused.
+    Error,
+    /// The tree is accepted; a person should look.
+    Warning,
+}
+
+/// A place with a few words about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// The file; its text is shared, so a label is cheap.
+    pub file: SourceFile,
+    /// What the caret underlines.
+    pub span: Span,
+    /// A few words beside the caret, may be empty.
+    pub text: String,
+}
+
+/// One finding. `primary` is `None` only for findings about the tree as a whole or a file that has no text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Error or warning.
+    pub severity: Severity,
+    /// The code, one of CONTRACT's list.
+    pub code: TreeCode,
+    /// One sentence without a final full stop.
+    pub message: String,
+    /// The label of the file, also where there is no text to point into; empty for the whole tree.
+    pub path: Arc<str>,
+    /// The place itself.
+    pub primary: Option<Label>,
+    /// Other places that belong to it: the first of two clashing rules.
+    pub related: Vec<Label>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error at a place.
+    pub fn error(code: TreeCode, file: &SourceFile, span: Span, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            path: file.path.clone(),
+            primary: Some(Label { file: file.clone(), span, text: String::new() }),
+            related: Vec::new(),
+            help: None,
+        }
+    }
+
+    /// An error about a file without usable text, or (with an empty path) about the whole tree.
+    pub fn without_place(code: TreeCode, path: impl Into<Arc<str>>, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            path: path.into(),
+            primary: None,
+            related: Vec::new(),
+            help: None,
+        }
+    }
+
+    /// The same finding as a warning.
+    #[must_use]
+    pub fn as_warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    /// Words beside the caret.
+    #[must_use]
+    pub fn label(mut self, text: impl Into<String>) -> Self {
+        if let Some(primary) = &mut self.primary {
+            primary.text = text.into();
+        }
+        self
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        self.help = Some(text.into());
+        self
+    }
+
+    /// A second place.
+    #[must_use]
+    pub fn related(mut self, file: &SourceFile, span: Span, text: impl Into<String>) -> Self {
+        self.related.push(Label { file: file.clone(), span, text: text.into() });
+        self
+    }
+
+    /// Where it starts, if it has a place.
+    pub fn position(&self) -> Option<Position> {
+        self.primary.as_ref().map(|label| label.file.position(label.span.start))
+    }
+
+    /// The form of CONTRACT §4, with `hint` and `related` added where there are any.
+    pub fn to_json(&self) -> DiagnosticJson {
+        let position = self.position();
+        DiagnosticJson {
+            severity: self.severity,
+            code: self.code.as_str().to_owned(),
+            message: self.message.clone(),
+            file: self.path.to_string(),
+            line: position.map(|at| at.line),
+            column: position.map(|at| at.column),
+            hint: self.help.clone(),
+            related: self
+                .related
+                .iter()
+                .map(|label| {
+                    let at = label.file.position(label.span.start);
+                    RelatedJson {
+                        message: label.text.clone(),
+                        file: label.file.path.to_string(),
+                        line: at.line,
+                        column: at.column,
+                    }
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Sorts findings by file and place, so that the same tree gives the same text.
+pub fn sort(diagnostics: &mut [Diagnostic]) {
+    diagnostics.sort_by(|a, b| {
+        let place = |d: &Diagnostic| (d.path.clone(), d.primary.as_ref().map(|label| label.span));
+        place(a).cmp(&place(b)).then_with(|| a.code.cmp(&b.code)).then_with(|| a.message.cmp(&b.message))
+    });
+}
+
+/// True if any of them is an error.
+pub fn has_errors(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
+/// A finding as `-o json` and the API carry it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiagnosticJson {
+    /// Error or warning.
+    pub severity: Severity,
+    /// The code.
+    pub code: String,
+    /// The sentence.
+    pub message: String,
+    /// The file, empty for the whole tree.
+    pub file: String,
+    /// Line from 1.
+    pub line: Option<u32>,
+    /// Column from 1.
+    pub column: Option<u32>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Other places that belong to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub related: Vec<RelatedJson>,
+}
+
+/// A second place of a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelatedJson {
+    /// A few words.
+    pub message: String,
+    /// The file.
+    pub file: String,
+    /// Line from 1.
+    pub line: u32,
+    /// Column from 1.
+    pub column: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_counts_characters_and_survives_an_offset_inside_one() {
+        let file = SourceFile::new("a.toml", "a = 1\nö = 2\n");
+        assert_eq!(file.position(0), Position { line: 1, column: 1 });
+        assert_eq!(file.position(6), Position { line: 2, column: 1 });
+        assert_eq!(file.position(7), Position { line: 2, column: 1 });
+        assert_eq!(file.position(8), Position { line: 2, column: 2 });
+        assert_eq!(file.position(999), Position { line: 3, column: 1 });
+    }
+}

@@ -1,0 +1,26 @@
+//! What things are: rules, trees, diagnostics, differences and messages. Pure: no files, sockets, clock or printing.
+//!
+//! One rule's way through this crate: bytes → [`text`] (spanned tree, all syntax errors) → decode (all field
+//! errors) → check (clashes) → [`ruleset::RuleSet`] → [`diff`] → [`wire`].
+
+pub mod canonical;
+pub mod capability;
+pub mod codes;
+pub mod diagnostic;
+pub mod diff;
+pub mod health;
+pub mod name;
+pub mod net;
+pub mod rule;
+pub mod ruleset;
+pub mod state;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod text;
+pub mod wire;
+
+/// The messages of the edge protocol, as prost generates them.
+#[expect(missing_docs, clippy::pedantic, reason = "generated")]
+pub mod proto {
+    include!(concat!(env!("OUT_DIR"), "/portunus.v1.rs"));
+}

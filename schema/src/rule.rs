@@ -1,0 +1,394 @@
+//! The validated rule. To hold one is to know that it is valid: its parts can be read, not changed. Pure.
+//!
+//! [`Rule::new`] is the one place that knows what makes a rule whole; decoding a file and reading the wire
+//! both end here, so that server and edge cannot disagree.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::codes::TreeCode;
+use crate::health::HealthCheck;
+use crate::name::RuleName;
+use crate::net::{ListenRange, PortRange, Protocol};
+
+/// Most targets of one rule.
+pub const MAX_TARGETS: usize = 8;
+/// `connect_timeout_ms` where it is not given.
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// `drain_timeout_secs` where it is not given.
+pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// `udp_max_flows` where it is not given.
+pub const DEFAULT_UDP_MAX_FLOWS: u32 = 1024;
+/// `udp_flow_idle_secs` where it is not given.
+pub const DEFAULT_UDP_FLOW_IDLE: Duration = Duration::from_mins(1);
+/// A target's weight where it is not given, and the largest.
+pub const DEFAULT_WEIGHT: u8 = 100;
+/// The largest priority, which is the least preferred.
+pub const MAX_PRIORITY: u8 = 99;
+/// Longest DNS name in its text form (RFC 1035, 2.3.4, without the final dot).
+pub const MAX_HOST: usize = 253;
+
+/// How a pool shares new connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Balance {
+    /// All to the first eligible target.
+    #[default]
+    Failover,
+    /// By the client's address.
+    SourceIp,
+    /// In turn, by weight.
+    RoundRobin,
+    /// To the least loaded, by weight.
+    LeastConnections,
+}
+
+/// What to try when no target is eligible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum LastResort {
+    /// The most preferred target.
+    #[default]
+    Top,
+    /// Nothing: refuse.
+    None,
+    /// All of them, by priority.
+    All,
+}
+
+/// What happens to live connections of a target that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnTargetDown {
+    /// They go on until they end.
+    #[default]
+    Drain,
+    /// They are reset.
+    Reset,
+}
+
+/// The version of the PROXY protocol that a target is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    /// The text header.
+    V1,
+    /// The binary header.
+    V2,
+}
+
+macro_rules! words {
+    ($name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
+        impl $name {
+            /// Every word of the key, as `explain` lists them.
+            pub const WORDS: &'static [&'static str] = &[$($text),*];
+
+            /// As in a rule file.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            /// The value that is written so.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+words!(Balance { Failover = "failover", SourceIp = "source-ip", RoundRobin = "round-robin", LeastConnections = "least-connections" });
+words!(LastResort { Top = "top", None = "none", All = "all" });
+words!(OnTargetDown { Drain = "drain", Reset = "reset" });
+words!(ProxyProtocol { V1 = "v1", V2 = "v2" });
+
+/// The host of a target: an address, or a DNS name in lower case without a final dot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Host {
+    /// An address; an IPv4-mapped one is stored as IPv4.
+    Ip(IpAddr),
+    /// A name to resolve.
+    Name(Arc<str>),
+}
+
+/// Why a text is not a host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidHost {
+    /// Nothing there.
+    #[error("the host is empty")]
+    Empty,
+    /// More than DNS allows.
+    #[error("the host has {0} characters, a DNS name at most {MAX_HOST}")]
+    TooLong(usize),
+    /// A label that is empty, too long, or begins or ends with a hyphen.
+    #[error("`{0}` is no DNS label: 1 to 63 letters, digits, `-` or `_`, no hyphen at either end")]
+    Label(String),
+    /// Looks like an IPv4 address and is none.
+    #[error("`{0}` is no IPv4 address")]
+    Number(String),
+}
+
+impl Host {
+    /// Parses an address (IPv6 without brackets) or a DNS name.
+    pub fn parse(text: &str) -> Result<Self, InvalidHost> {
+        if text.is_empty() {
+            return Err(InvalidHost::Empty);
+        }
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Ok(Self::Ip(ip.to_canonical()));
+        }
+        let name = text.strip_suffix('.').unwrap_or(text);
+        if name.len() > MAX_HOST {
+            return Err(InvalidHost::TooLong(name.len()));
+        }
+        for label in name.split('.') {
+            let is_label = (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+                && !label.starts_with('-')
+                && !label.ends_with('-');
+            if !is_label {
+                return Err(InvalidHost::Label(label.chars().take(70).collect()));
+            }
+        }
+        // A name whose last label is a number is meant as an address (RFC 1123, 2.1), for example 10.0.0.256.
+        if name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit())) {
+            return Err(InvalidHost::Number(name.to_owned()));
+        }
+        Ok(Self::Name(name.to_ascii_lowercase().into()))
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => write!(f, "{ip}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Where it is.
+    pub host: Host,
+    /// As many ports as the rule listens on.
+    pub ports: PortRange,
+    /// 0..=99, lower is preferred.
+    pub priority: u8,
+    /// 0..=100, the share inside its pool.
+    pub weight: u8,
+    /// False: takes no connections.
+    pub enabled: bool,
+    /// The header it is sent, if any.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+impl Target {
+    /// A target with defaults for all that is not its place.
+    pub fn new(host: Host, ports: PortRange) -> Self {
+        Self { host, ports, priority: 0, weight: DEFAULT_WEIGHT, enabled: true, proxy_protocol: None }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.ports),
+            host => write!(f, "{host}:{}", self.ports),
+        }
+    }
+}
+
+/// The parts of a rule, before [`Rule::new`] has looked at them together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleParts {
+    /// Its identity on its edges.
+    pub name: RuleName,
+    /// For people.
+    pub description: String,
+    /// A metric label.
+    pub owner: String,
+    /// May not be removed while the last applied tree says so.
+    pub protected: bool,
+    /// Where it listens, and by which protocol.
+    pub listen: ListenRange,
+    /// 1 to 8, in file order.
+    pub targets: Vec<Target>,
+    /// Order of resolved addresses.
+    pub prefer_ipv6: bool,
+    /// How a pool shares new connections.
+    pub balance: Balance,
+    /// The active check, if any.
+    pub health: Option<HealthCheck>,
+    /// What to try when no target is eligible.
+    pub last_resort: LastResort,
+    /// Per address.
+    pub connect_timeout: Duration,
+    /// None: no limit.
+    pub idle_timeout: Option<Duration>,
+    /// None: no limit.
+    pub max_connections: Option<NonZeroU32>,
+    /// For connections of a removed rule or target.
+    pub drain_timeout: Duration,
+    /// What happens to live connections of a target that fails.
+    pub on_target_down: OnTargetDown,
+    /// UDP flows at once.
+    pub udp_max_flows: u32,
+    /// How long a UDP flow lives without a datagram.
+    pub udp_flow_idle: Duration,
+}
+
+impl RuleParts {
+    /// A rule with defaults for all that can be left out.
+    pub fn new(name: RuleName, listen: ListenRange, targets: Vec<Target>) -> Self {
+        Self {
+            name,
+            description: String::new(),
+            owner: String::new(),
+            protected: false,
+            listen,
+            targets,
+            prefer_ipv6: false,
+            balance: Balance::default(),
+            health: None,
+            last_resort: LastResort::default(),
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            idle_timeout: None,
+            max_connections: None,
+            drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+            on_target_down: OnTargetDown::default(),
+            udp_max_flows: DEFAULT_UDP_MAX_FLOWS,
+            udp_flow_idle: DEFAULT_UDP_FLOW_IDLE,
+        }
+    }
+}
+
+/// What is wrong between the parts of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct RuleProblem {
+    /// The code of CONTRACT §2.
+    pub code: TreeCode,
+    /// The key that it is about, as a path inside the rule: `targets[1].ports`.
+    pub key: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// One validated forwarding intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule(RuleParts);
+
+impl Deref for Rule {
+    type Target = RuleParts;
+
+    fn deref(&self) -> &RuleParts {
+        &self.0
+    }
+}
+
+impl Rule {
+    /// Checks the parts together.
+    pub fn new(parts: RuleParts) -> Result<Self, Vec<RuleProblem>> {
+        let mut problems = Vec::new();
+        check_targets(&parts, &mut problems);
+        check_protocol(&parts, &mut problems);
+        if let Some(health) = &parts.health {
+            health.problems(&mut problems);
+        }
+        if problems.is_empty() { Ok(Self(parts)) } else { Err(problems) }
+    }
+
+    /// The parts, to build a variation from.
+    pub fn into_parts(self) -> RuleParts {
+        self.0
+    }
+
+    /// TCP or UDP.
+    pub fn protocol(&self) -> Protocol {
+        self.listen.protocol
+    }
+}
+
+fn problem(code: TreeCode, key: impl Into<String>, message: impl Into<String>) -> RuleProblem {
+    RuleProblem { code, key: key.into(), message: message.into() }
+}
+
+fn check_targets(parts: &RuleParts, problems: &mut Vec<RuleProblem>) {
+    if parts.targets.is_empty() {
+        problems.push(problem(TreeCode::MissingKey, "targets", "a rule needs at least one target"));
+    }
+    if parts.targets.len() > MAX_TARGETS {
+        problems.push(problem(
+            TreeCode::TooManyTargets,
+            "targets",
+            format!("{} targets, at most {MAX_TARGETS} are possible", parts.targets.len()),
+        ));
+    }
+    for (index, target) in parts.targets.iter().enumerate() {
+        if target.ports.width() != parts.listen.ports.width() {
+            problems.push(problem(
+                TreeCode::RangeWidthMismatch,
+                format!("targets[{index}].ports"),
+                format!(
+                    "the target has {} port(s) ({}), the rule listens on {} ({})",
+                    target.ports.width(),
+                    target.ports,
+                    parts.listen.ports.width(),
+                    parts.listen.ports
+                ),
+            ));
+        }
+        if target.priority > MAX_PRIORITY {
+            problems.push(problem(
+                TreeCode::OutOfRange,
+                format!("targets[{index}].priority"),
+                format!("priority {} is above {MAX_PRIORITY}", target.priority),
+            ));
+        }
+        if target.weight > DEFAULT_WEIGHT {
+            problems.push(problem(
+                TreeCode::OutOfRange,
+                format!("targets[{index}].weight"),
+                format!("weight {} is above {DEFAULT_WEIGHT}", target.weight),
+            ));
+        }
+        let same = |other: &Target| other.host == target.host && other.ports.overlaps(target.ports);
+        if parts.targets[..index].iter().any(same) {
+            problems.push(problem(
+                TreeCode::DuplicateTarget,
+                format!("targets[{index}]"),
+                format!("target {target} is listed before"),
+            ));
+        }
+    }
+}
+
+fn check_protocol(parts: &RuleParts, problems: &mut Vec<RuleProblem>) {
+    if parts.listen.protocol == Protocol::Udp {
+        for (index, target) in parts.targets.iter().enumerate() {
+            if target.proxy_protocol.is_some() {
+                problems.push(problem(
+                    TreeCode::ProxyProtocolOnUdp,
+                    format!("targets[{index}].proxy_protocol"),
+                    "the PROXY protocol exists for TCP only",
+                ));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_addresses_or_names_and_nothing_between() {
+        assert_eq!(Host::parse("Upstream.Local."), Ok(Host::Name("upstream.local".into())));
+        assert!(matches!(Host::parse("::ffff:10.0.0.1"), Ok(Host::Ip(IpAddr::V4(_)))));
+        assert!(matches!(Host::parse("10.0.0.256"), Err(InvalidHost::Number(_))));
+        assert!(matches!(Host::parse(&"a".repeat(300)), Err(InvalidHost::TooLong(300))));
+        assert!(matches!(Host::parse("a..b"), Err(InvalidHost::Label(_))));
+        assert!(matches!(Host::parse("-a"), Err(InvalidHost::Label(_))));
+        assert!(matches!(Host::parse("a b"), Err(InvalidHost::Label(_))));
+    }
+}

@@ -1,0 +1,109 @@
+//! TOML, YAML and JSON as one spanned tree. Pure.
+//!
+//! The decoder sees only [`Node`], so a key means the same in every syntax. Strings borrow from the source
+//! where the syntax allows it: a large tree is decoded without copying it.
+
+mod json;
+mod toml;
+mod yaml;
+
+use std::borrow::Cow;
+
+use crate::codes::TreeCode;
+use crate::diagnostic::{Diagnostic, SourceFile, Span};
+
+pub use json::from_json;
+
+/// A value with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node<'a> {
+    /// Where it stands.
+    pub span: Span,
+    /// What it is.
+    pub value: Value<'a>,
+}
+
+/// The kinds of value that the three syntaxes share.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    /// YAML and JSON only.
+    Null,
+    /// `true`, `false`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Any other number; also whole ones that do not fit.
+    Float(f64),
+    /// Text.
+    String(Cow<'a, str>),
+    /// A TOML date or time, which no key takes.
+    Datetime,
+    /// A list.
+    Array(Vec<Node<'a>>),
+    /// A table, in file order.
+    Table(Vec<Entry<'a>>),
+}
+
+/// One key of a table with its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry<'a> {
+    /// The key.
+    pub key: Cow<'a, str>,
+    /// Where the key stands.
+    pub key_span: Span,
+    /// The value.
+    pub node: Node<'a>,
+}
+
+impl Value<'_> {
+    /// The kind in the words of a message.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Integer(_) => "a whole number",
+            Self::Float(_) => "a fraction",
+            Self::String(_) => "a string",
+            Self::Datetime => "a date",
+            Self::Array(_) => "a list",
+            Self::Table(_) => "a table",
+        }
+    }
+}
+
+/// The syntaxes of rule files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// `*.toml`
+    Toml,
+    /// `*.yaml`, `*.yml`
+    Yaml,
+    /// `*.json`
+    Json,
+}
+
+impl Syntax {
+    /// The syntax that a file name stands for, `None` for files that are no rule files.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let (_, extension) = path.rsplit_once('.')?;
+        match extension {
+            "toml" => Some(Self::Toml),
+            "yaml" | "yml" => Some(Self::Yaml),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+/// Parses a file into its top-level table. Syntax errors go to `diagnostics`; what could be read is still
+/// returned where the syntax recovers (TOML), so that later errors show in the same run.
+pub fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Option<Node<'a>> {
+    match Syntax::of_path(&file.path) {
+        Some(Syntax::Yaml | Syntax::Json) => yaml::parse(file, diagnostics),
+        Some(Syntax::Toml) | None => Some(toml::parse(file, diagnostics)),
+    }
+}
+
+fn syntax_error(file: &SourceFile, span: Span, message: impl Into<String>) -> Diagnostic {
+    Diagnostic::error(TreeCode::Syntax, file, span, message)
+}

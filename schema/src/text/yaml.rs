@@ -1,0 +1,227 @@
+//! YAML (and so JSON) into the spanned tree, from the parser's events. Pure.
+//!
+//! Keeps: memory is bounded by the source. Aliases are refused, so that a small file cannot grow into a large
+//! tree, and nesting is bounded. Untagged plain scalars follow the YAML 1.2 core schema.
+
+use std::borrow::Cow;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
+
+use super::{Entry, Node, Value, syntax_error};
+use crate::diagnostic::{Diagnostic, SourceFile, Span};
+
+/// Deeper than any rule file needs, and shallow enough for the recursive decoder.
+const MAX_DEPTH: usize = 32;
+
+pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Option<Node<'a>> {
+    let places = Places::of(&file.text);
+    let mut builder = Builder { file, places: &places, open: Vec::new(), root: None, documents: 0 };
+    for event in Parser::new_from_str(&file.text) {
+        let step = match event {
+            Ok((event, span)) => builder.take(event, span),
+            Err(error) => Err(places.scan_error(file, &error)),
+        };
+        if let Err(diagnostic) = step {
+            diagnostics.push(*diagnostic);
+            return None;
+        }
+    }
+    // An empty document is an empty table: a file that holds only comments is no error.
+    Some(match builder.root {
+        Some(Node { span, value: Value::Null }) => Node { span, value: Value::Table(Vec::new()) },
+        Some(root) => root,
+        None => Node { span: Span::default(), value: Value::Table(Vec::new()) },
+    })
+}
+
+/// The parser counts characters; carets and slices need bytes.
+struct Places {
+    /// Byte offset of each character, empty where the text is ASCII and both are the same.
+    bytes: Vec<usize>,
+    len: usize,
+}
+
+impl Places {
+    fn of(text: &str) -> Self {
+        let bytes = if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(at, _)| at).collect() };
+        Self { bytes, len: text.len() }
+    }
+
+    fn byte(&self, character: usize) -> usize {
+        if self.bytes.is_empty() { character.min(self.len) } else { *self.bytes.get(character).unwrap_or(&self.len) }
+    }
+
+    fn span(&self, span: saphyr_parser::Span) -> Span {
+        Span::new(self.byte(span.start.index()), self.byte(span.end.index()))
+    }
+
+    fn scan_error(&self, file: &SourceFile, error: &ScanError) -> Box<Diagnostic> {
+        let at = self.byte(error.marker().index());
+        Box::new(syntax_error(file, Span::new(at, (at + 1).min(self.len)), error.info().to_owned()))
+    }
+}
+
+enum Open<'a> {
+    Array(Span, Vec<Node<'a>>),
+    Table(Span, Vec<Entry<'a>>, Option<(Cow<'a, str>, Span)>),
+}
+
+struct Builder<'a, 'p> {
+    file: &'a SourceFile,
+    places: &'p Places,
+    open: Vec<Open<'a>>,
+    root: Option<Node<'a>>,
+    documents: usize,
+}
+
+impl<'a> Builder<'a, '_> {
+    fn take(&mut self, event: Event<'a>, span: saphyr_parser::Span) -> Result<(), Box<Diagnostic>> {
+        let span = self.places.span(span);
+        match event {
+            Event::DocumentStart(_) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    return Err(self.error(span, "a rule file holds one document"));
+                }
+                Ok(())
+            }
+            Event::Alias(_) => {
+                let error = syntax_error(self.file, span, "aliases are not supported in rule files");
+                Err(Box::new(error.help("write the value out, or use [defaults] for what several rules share")))
+            }
+            Event::Scalar(text, style, _, tag) => {
+                let value = scalar(text, style, tag.as_deref());
+                self.push(Node { span, value })
+            }
+            Event::SequenceStart(..) => self.enter(Open::Array(span, Vec::new()), span),
+            Event::MappingStart(..) => self.enter(Open::Table(span, Vec::new(), None), span),
+            Event::SequenceEnd | Event::MappingEnd => {
+                let node = match self.open.pop() {
+                    Some(Open::Array(start, items)) => {
+                        Node { span: Span::new(start.start, span.end.max(start.end)), value: Value::Array(items) }
+                    }
+                    Some(Open::Table(start, entries, _)) => {
+                        Node { span: Span::new(start.start, span.end.max(start.end)), value: Value::Table(entries) }
+                    }
+                    None => return Ok(()),
+                };
+                self.push(node)
+            }
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+        }
+    }
+
+    fn error(&self, span: Span, message: impl Into<String>) -> Box<Diagnostic> {
+        Box::new(syntax_error(self.file, span, message))
+    }
+
+    fn enter(&mut self, open: Open<'a>, span: Span) -> Result<(), Box<Diagnostic>> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err(self.error(span, format!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        self.open.push(open);
+        Ok(())
+    }
+
+    fn push(&mut self, node: Node<'a>) -> Result<(), Box<Diagnostic>> {
+        match self.open.last_mut() {
+            None => self.root = Some(node),
+            Some(Open::Array(_, items)) => items.push(node),
+            Some(Open::Table(_, entries, key @ None)) => {
+                let name = match node.value {
+                    Value::String(text) => text,
+                    Value::Integer(number) => Cow::Owned(number.to_string()),
+                    Value::Bool(flag) => Cow::Owned(flag.to_string()),
+                    _ => return Err(self.error(node.span, "a key must be a string")),
+                };
+                if entries.iter().any(|entry| entry.key == name) {
+                    return Err(self.error(node.span, format!("duplicate key `{name}`")));
+                }
+                *key = Some((name, node.span));
+            }
+            Some(Open::Table(_, entries, key)) => {
+                let (name, key_span) = key.take().expect("the arm above took the case without a key");
+                entries.push(Entry { key: name, key_span, node });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The core schema's reading of a scalar: only plain ones can be anything but text.
+fn scalar<'a>(text: Cow<'a, str>, style: ScalarStyle, tag: Option<&saphyr_parser::Tag>) -> Value<'a> {
+    if style != ScalarStyle::Plain || tag.is_some_and(|tag| tag.suffix == "str") {
+        return Value::String(text);
+    }
+    match &*text {
+        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+        "true" | "True" | "TRUE" => Value::Bool(true),
+        "false" | "False" | "FALSE" => Value::Bool(false),
+        plain => number(plain).unwrap_or(Value::String(text)),
+    }
+}
+
+fn number<'a>(plain: &str) -> Option<Value<'a>> {
+    if let Some(hex) = plain.strip_prefix("0x") {
+        return i64::from_str_radix(hex, 16).ok().map(Value::Integer);
+    }
+    if let Some(octal) = plain.strip_prefix("0o") {
+        return i64::from_str_radix(octal, 8).ok().map(Value::Integer);
+    }
+    let digits = plain.strip_prefix(['-', '+']).unwrap_or(plain);
+    if !digits.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(plain.parse().map_or(Value::Float(f64::MAX), Value::Integer));
+    }
+    // `1e3` and `1.5` are numbers; `10.0.0.1` and `30000-30050` are not and stay text.
+    plain.parse().ok().map(Value::Float)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> (Option<String>, Vec<Diagnostic>) {
+        let file = SourceFile::new("a.yaml", text);
+        let mut diagnostics = Vec::new();
+        let node = parse(&file, &mut diagnostics).map(|node| format!("{:?}", node.value));
+        (node, diagnostics)
+    }
+
+    #[test]
+    fn addresses_and_ranges_stay_text_and_numbers_become_numbers() {
+        let file = SourceFile::new("a.yaml", "a: 10.0.0.1\nb: 30000-30050\nc: 8443\nd: \"8443\"\ne: yes\n");
+        let node = parse(&file, &mut Vec::new()).expect("valid");
+        let Value::Table(entries) = node.value else { panic!("a table") };
+        let values: Vec<_> = entries.into_iter().map(|entry| entry.node.value).collect();
+        assert_eq!(values[0], Value::String("10.0.0.1".into()));
+        assert_eq!(values[1], Value::String("30000-30050".into()));
+        assert_eq!(values[2], Value::Integer(8443));
+        assert_eq!(values[3], Value::String("8443".into()));
+        assert_eq!(values[4], Value::String("yes".into()));
+    }
+
+    #[test]
+    fn an_alias_bomb_is_refused_at_its_first_alias() {
+        let (node, diagnostics) = parsed("a: &x [1]\nb: [*x, *x]\n");
+        assert!(node.is_none());
+        assert_eq!(diagnostics[0].position().map(|at| at.line), Some(2));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        let (_, diagnostics) = parsed(&format!("a: {}", "[".repeat(100_000)));
+        assert_eq!(diagnostics.len(), 1);
+    }
+
+    #[test]
+    fn spans_are_bytes_also_after_a_wide_character() {
+        let file = SourceFile::new("a.yaml", "# ö\nname: web\n");
+        let node = parse(&file, &mut Vec::new()).expect("valid");
+        let Value::Table(entries) = node.value else { panic!("a table") };
+        let span = entries[0].node.span;
+        assert_eq!(&file.text[span.start..span.end], "web");
+    }
+}

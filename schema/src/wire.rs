@@ -1,0 +1,307 @@
+//! Rules to and from the messages of the edge protocol. Pure.
+//!
+//! Reading validates everything again: an edge trusts no server, and [`Rule`] cannot exist otherwise.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::capability::{Capabilities, Capability, Limits};
+use crate::health::{HealthCheck, HealthKind, StatusRanges};
+use crate::name::RuleName;
+use crate::net::{ListenAddress, ListenRange, Listener, PortRange, Protocol};
+use crate::proto;
+use crate::rule::{Balance, Host, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts, Target};
+use crate::state::RuleState;
+
+/// Why a message is no valid rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidWire {
+    /// A field does not have a possible value.
+    #[error("field `{0}` is invalid")]
+    Field(&'static str),
+    /// The parts do not fit together.
+    #[error("{0}")]
+    Rule(String),
+}
+
+fn address_to_wire(address: ListenAddress) -> String {
+    match address {
+        ListenAddress::Any => String::new(),
+        ListenAddress::Ip(ip) => ip.to_string(),
+    }
+}
+
+fn address_from_wire(text: &str) -> Result<ListenAddress, InvalidWire> {
+    if text.is_empty() {
+        return Ok(ListenAddress::Any);
+    }
+    text.parse::<IpAddr>().map(ListenAddress::Ip).map_err(|_| InvalidWire::Field("listen_address"))
+}
+
+fn protocol_to_wire(protocol: Protocol) -> proto::Protocol {
+    match protocol {
+        Protocol::Tcp => proto::Protocol::Tcp,
+        Protocol::Udp => proto::Protocol::Udp,
+    }
+}
+
+fn protocol_from_wire(value: i32) -> Result<Protocol, InvalidWire> {
+    match proto::Protocol::try_from(value) {
+        Ok(proto::Protocol::Tcp) => Ok(Protocol::Tcp),
+        Ok(proto::Protocol::Udp) => Ok(Protocol::Udp),
+        _ => Err(InvalidWire::Field("protocol")),
+    }
+}
+
+fn ports_from_wire(first: u32, last: u32, field: &'static str) -> Result<PortRange, InvalidWire> {
+    let port = |value: u32| u16::try_from(value).map_err(|_| InvalidWire::Field(field));
+    PortRange::new(port(first)?, port(last)?).ok_or(InvalidWire::Field(field))
+}
+
+/// The message of a listener.
+pub fn listener_to_wire(listener: &Listener) -> proto::Listener {
+    proto::Listener {
+        protocol: protocol_to_wire(listener.protocol).into(),
+        address: address_to_wire(listener.address),
+        port: listener.port.into(),
+    }
+}
+
+/// The listener of a message.
+pub fn listener_from_wire(message: &proto::Listener) -> Result<Listener, InvalidWire> {
+    Ok(Listener {
+        protocol: protocol_from_wire(message.protocol)?,
+        address: address_from_wire(&message.address)?,
+        port: ports_from_wire(message.port, message.port, "port")?.first(),
+    })
+}
+
+/// The message of a rule; the canonical form is its encoding.
+pub fn rule_to_wire(rule: &Rule) -> proto::RuleSpec {
+    proto::RuleSpec {
+        name: rule.name.to_string(),
+        description: rule.description.clone(),
+        owner: rule.owner.clone(),
+        protected: rule.protected,
+        protocol: protocol_to_wire(rule.listen.protocol).into(),
+        listen_address: address_to_wire(rule.listen.address),
+        first_port: rule.listen.ports.first().into(),
+        last_port: rule.listen.ports.last().into(),
+        targets: rule.targets.iter().map(target_to_wire).collect(),
+        prefer_ipv6: rule.prefer_ipv6,
+        balance: match rule.balance {
+            Balance::Failover => proto::Balance::Failover,
+            Balance::SourceIp => proto::Balance::SourceIp,
+            Balance::RoundRobin => proto::Balance::RoundRobin,
+            Balance::LeastConnections => proto::Balance::LeastConnections,
+        }
+        .into(),
+        health: rule.health.as_ref().map(health_to_wire),
+        last_resort: match rule.last_resort {
+            LastResort::Top => proto::LastResort::Top,
+            LastResort::None => proto::LastResort::None,
+            LastResort::All => proto::LastResort::All,
+        }
+        .into(),
+        connect_timeout_ms: rule.connect_timeout.as_millis() as u64,
+        idle_timeout_secs: rule.idle_timeout.map_or(0, |timeout| timeout.as_secs()),
+        max_connections: rule.max_connections.map_or(0, |max| max.get().into()),
+        drain_timeout_secs: rule.drain_timeout.as_secs(),
+        on_target_down: match rule.on_target_down {
+            OnTargetDown::Drain => proto::OnTargetDown::Drain,
+            OnTargetDown::Reset => proto::OnTargetDown::Reset,
+        }
+        .into(),
+        udp_max_flows: rule.udp_max_flows,
+        udp_flow_idle_secs: rule.udp_flow_idle.as_secs(),
+    }
+}
+
+/// The rule of a message, validated in full.
+pub fn rule_from_wire(message: &proto::RuleSpec) -> Result<Rule, InvalidWire> {
+    let max_connections = u32::try_from(message.max_connections).map_err(|_| InvalidWire::Field("max_connections"))?;
+    let parts = RuleParts {
+        name: RuleName::new(&message.name).map_err(|_| InvalidWire::Field("name"))?,
+        description: message.description.clone(),
+        owner: message.owner.clone(),
+        protected: message.protected,
+        listen: ListenRange {
+            protocol: protocol_from_wire(message.protocol)?,
+            address: address_from_wire(&message.listen_address)?,
+            ports: ports_from_wire(message.first_port, message.last_port, "first_port")?,
+        },
+        targets: message.targets.iter().map(target_from_wire).collect::<Result<_, _>>()?,
+        prefer_ipv6: message.prefer_ipv6,
+        balance: match proto::Balance::try_from(message.balance) {
+            Ok(proto::Balance::Failover) => Balance::Failover,
+            Ok(proto::Balance::SourceIp) => Balance::SourceIp,
+            Ok(proto::Balance::RoundRobin) => Balance::RoundRobin,
+            Ok(proto::Balance::LeastConnections) => Balance::LeastConnections,
+            Err(_) => return Err(InvalidWire::Field("balance")),
+        },
+        health: message.health.as_ref().map(health_from_wire).transpose()?,
+        last_resort: match proto::LastResort::try_from(message.last_resort) {
+            Ok(proto::LastResort::Top) => LastResort::Top,
+            Ok(proto::LastResort::None) => LastResort::None,
+            Ok(proto::LastResort::All) => LastResort::All,
+            Err(_) => return Err(InvalidWire::Field("last_resort")),
+        },
+        connect_timeout: Duration::from_millis(message.connect_timeout_ms),
+        idle_timeout: (message.idle_timeout_secs > 0).then(|| Duration::from_secs(message.idle_timeout_secs)),
+        max_connections: NonZeroU32::new(max_connections),
+        drain_timeout: Duration::from_secs(message.drain_timeout_secs),
+        on_target_down: match proto::OnTargetDown::try_from(message.on_target_down) {
+            Ok(proto::OnTargetDown::Drain) => OnTargetDown::Drain,
+            Ok(proto::OnTargetDown::Reset) => OnTargetDown::Reset,
+            Err(_) => return Err(InvalidWire::Field("on_target_down")),
+        },
+        udp_max_flows: message.udp_max_flows,
+        udp_flow_idle: Duration::from_secs(message.udp_flow_idle_secs),
+    };
+    Rule::new(parts).map_err(|problems| {
+        let sentences: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+        InvalidWire::Rule(sentences.join("; "))
+    })
+}
+
+fn target_to_wire(target: &Target) -> proto::TargetSpec {
+    proto::TargetSpec {
+        host: target.host.to_string(),
+        first_port: target.ports.first().into(),
+        last_port: target.ports.last().into(),
+        priority: target.priority.into(),
+        weight: target.weight.into(),
+        enabled: target.enabled,
+        proxy_protocol: match target.proxy_protocol {
+            None => proto::ProxyProtocol::None,
+            Some(ProxyProtocol::V1) => proto::ProxyProtocol::V1,
+            Some(ProxyProtocol::V2) => proto::ProxyProtocol::V2,
+        }
+        .into(),
+    }
+}
+
+fn target_from_wire(message: &proto::TargetSpec) -> Result<Target, InvalidWire> {
+    let small = |value: u32, field| u8::try_from(value).map_err(|_| InvalidWire::Field(field));
+    Ok(Target {
+        host: Host::parse(&message.host).map_err(|_| InvalidWire::Field("host"))?,
+        ports: ports_from_wire(message.first_port, message.last_port, "targets.ports")?,
+        priority: small(message.priority, "priority")?,
+        weight: small(message.weight, "weight")?,
+        enabled: message.enabled,
+        proxy_protocol: match proto::ProxyProtocol::try_from(message.proxy_protocol) {
+            Ok(proto::ProxyProtocol::None) => None,
+            Ok(proto::ProxyProtocol::V1) => Some(ProxyProtocol::V1),
+            Ok(proto::ProxyProtocol::V2) => Some(ProxyProtocol::V2),
+            Err(_) => return Err(InvalidWire::Field("proxy_protocol")),
+        },
+    })
+}
+
+fn health_to_wire(health: &HealthCheck) -> proto::HealthSpec {
+    proto::HealthSpec {
+        kind: health.kind.as_str().to_owned(),
+        interval_secs: health.interval_secs,
+        timeout_ms: health.timeout_ms,
+        fast_interval_secs: health.fast_interval_secs,
+        down_interval_secs: health.down_interval_secs,
+        rise: health.rise.into(),
+        fall: health.fall.into(),
+        port: health.port.map_or(0, u32::from),
+        address: health.address.map_or_else(String::new, |address| address.to_string()),
+        path: health.path.clone(),
+        host: health.host.clone(),
+        method: health.method.clone(),
+        expect_status: health.expect_status.to_string(),
+        expect_body: health.expect_body.clone(),
+        server_name: health.server_name.clone(),
+        verify: health.verify,
+        send: health.send.clone(),
+        expect: health.expect.clone(),
+        optimistic: health.is_optimistic,
+        leaky: health.is_leaky,
+        jitter_percent: health.jitter_percent.into(),
+    }
+}
+
+fn health_from_wire(message: &proto::HealthSpec) -> Result<HealthCheck, InvalidWire> {
+    let invalid = |field| move || InvalidWire::Field(field);
+    let small = |value: u32, field| u8::try_from(value).map_err(|_| InvalidWire::Field(field));
+    Ok(HealthCheck {
+        kind: HealthKind::parse(&message.kind).ok_or_else(invalid("health.kind"))?,
+        interval_secs: message.interval_secs,
+        timeout_ms: message.timeout_ms,
+        fast_interval_secs: message.fast_interval_secs,
+        down_interval_secs: message.down_interval_secs,
+        rise: small(message.rise, "health.rise")?,
+        fall: small(message.fall, "health.fall")?,
+        port: match u16::try_from(message.port).map_err(|_| InvalidWire::Field("health.port"))? {
+            0 => None,
+            port => Some(port),
+        },
+        address: match message.address.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|_| InvalidWire::Field("health.address"))?),
+        },
+        path: message.path.clone(),
+        host: message.host.clone(),
+        method: message.method.clone(),
+        expect_status: StatusRanges::parse(&message.expect_status).ok_or_else(invalid("health.expect_status"))?,
+        expect_body: message.expect_body.clone(),
+        server_name: message.server_name.clone(),
+        verify: message.verify,
+        send: message.send.clone(),
+        expect: message.expect.clone(),
+        is_optimistic: message.optimistic,
+        is_leaky: message.leaky,
+        jitter_percent: small(message.jitter_percent, "health.jitter_percent")?,
+    })
+}
+
+/// The message of a state.
+pub fn state_to_wire(state: RuleState) -> proto::RuleState {
+    match state {
+        RuleState::Pending => proto::RuleState::Pending,
+        RuleState::Active => proto::RuleState::Active,
+        RuleState::Failed => proto::RuleState::Failed,
+        RuleState::Rejected => proto::RuleState::Rejected,
+        RuleState::Draining => proto::RuleState::Draining,
+        RuleState::Disabled => proto::RuleState::Disabled,
+    }
+}
+
+/// The state of a message; an unknown one reads as pending, for nothing is known then.
+pub fn state_from_wire(value: i32) -> RuleState {
+    match proto::RuleState::try_from(value) {
+        Ok(proto::RuleState::Active) => RuleState::Active,
+        Ok(proto::RuleState::Failed) => RuleState::Failed,
+        Ok(proto::RuleState::Rejected) => RuleState::Rejected,
+        Ok(proto::RuleState::Draining) => RuleState::Draining,
+        Ok(proto::RuleState::Disabled) => RuleState::Disabled,
+        Ok(proto::RuleState::Pending | proto::RuleState::Unspecified) | Err(_) => RuleState::Pending,
+    }
+}
+
+/// The message of an edge's limits.
+pub fn limits_to_wire(limits: &Limits) -> proto::Limits {
+    proto::Limits {
+        ports_per_range: limits.ports_per_range,
+        file_descriptors: limits.file_descriptors,
+        rules: limits.rules,
+    }
+}
+
+/// The limits of a message.
+pub fn limits_from_wire(message: &proto::Limits) -> Limits {
+    Limits {
+        ports_per_range: message.ports_per_range,
+        file_descriptors: message.file_descriptors,
+        rules: message.rules,
+    }
+}
+
+/// The capabilities of a hello; unknown ones belong to newer edges and are ignored.
+pub fn capabilities_from_wire(names: &[String]) -> Capabilities {
+    names.iter().filter_map(|name| Capability::parse(name)).collect()
+}
