@@ -1,4 +1,70 @@
 //! Where rule trees come from: a directory or an upload, and what git knows about a directory.
+//!
+//! The types here are plain values. Keeps: a [`TreeFiles`] lists its files in path order (bytewise, `/` between the
+//! parts), holds no file that the selection ignores, and says about every file that could not be read why.
 
 pub mod directory;
 pub mod git;
+mod select;
+mod upload;
+
+use std::path::PathBuf;
+
+use schema::diagnostic::{Diagnostic, SourceFile};
+
+pub use select::Selection;
+pub use upload::{UploadError, from_upload};
+
+/// The one file of a tree that is no rule file: rails, rollout and what to ignore.
+pub const SETTINGS: &str = "portunus.toml";
+
+/// Larger files are refused unread (`file_too_large`); CONTRACT §2.
+pub const MAX_FILE_BYTES: u64 = 8 << 20;
+
+/// More than this in one tree is refused: it is what the operator API takes in one body (CONTRACT §8).
+pub const MAX_TREE_BYTES: u64 = 256 << 20;
+
+/// The mark that some editors put before UTF-8 text. It is accepted and taken off.
+pub const BOM: &str = "\u{feff}";
+
+/// One file of a tree, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeFile {
+    /// Its label and text, without a byte order mark.
+    pub source: SourceFile,
+    /// True if a byte order mark stood before the text.
+    pub bom: bool,
+}
+
+/// A tree as it was found: the files that could be read, and what is wrong with the others.
+#[derive(Debug, Clone)]
+pub struct TreeFiles {
+    /// The canonical path of the tree, `None` for an upload.
+    pub root: Option<PathBuf>,
+    /// The rule files and `portunus.toml`, in path order.
+    pub files: Vec<TreeFile>,
+    /// What is wrong with files that could not be taken, in path order.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What counts as a file of this tree.
+    pub selection: Selection,
+    /// True if the tree changed while it was read: files may be missing or not belong together, so nothing may be
+    /// concluded from them but that it has to be read again.
+    pub moved: bool,
+}
+
+impl TreeFiles {
+    /// `portunus.toml`, if the tree has one.
+    pub fn settings(&self) -> Option<&SourceFile> {
+        self.files.iter().map(|file| &file.source).find(|source| &*source.path == SETTINGS)
+    }
+
+    /// The rule files in path order, without `portunus.toml`.
+    pub fn rule_files(&self) -> impl Iterator<Item = &SourceFile> {
+        self.files.iter().map(|file| &file.source).filter(|source| &*source.path != SETTINGS)
+    }
+
+    /// All files in path order, `portunus.toml` among them.
+    pub fn sources(&self) -> Vec<SourceFile> {
+        self.files.iter().map(|file| file.source.clone()).collect()
+    }
+}

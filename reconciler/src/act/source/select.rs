@@ -1,0 +1,139 @@
+//! Which files of a folder belong to the tree. Pure.
+//!
+//! Keeps: the answer depends on names in the listing only, never on where a link leads, so that the files of a
+//! Kubernetes ConfigMap (links into a folder whose name starts with a dot) are taken.
+
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use schema::diagnostic::SourceFile;
+use schema::text::{self, Entry, Node, Syntax, Value};
+
+use super::SETTINGS;
+
+/// The rules of CONTRACT §2 with the `[tree] ignore` globs of one tree.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    files: GlobSet,
+    /// Folders that need not be entered: the globs themselves, and what stands before a final `/**`.
+    folders: GlobSet,
+}
+
+impl Default for Selection {
+    fn default() -> Self {
+        Self { files: GlobSet::empty(), folders: GlobSet::empty() }
+    }
+}
+
+impl Selection {
+    /// The selection that a `portunus.toml` asks for. What cannot be read there is skipped: checking the tree
+    /// reports it, and a tree with an error is never applied.
+    pub fn of_settings(settings: &SourceFile) -> Self {
+        let Some(root) = text::parse(settings, &mut Vec::new()) else { return Self::default() };
+        let Some(Value::Array(items)) = value_at(&root, &["tree", "ignore"]) else { return Self::default() };
+        Self::of_globs(items.iter().filter_map(|item| match &item.value {
+            Value::String(glob) => Some(&**glob),
+            _ => None,
+        }))
+    }
+
+    /// A selection that ignores what these globs match, relative to the root of the tree. `*` stays inside one
+    /// folder, `**` does not; a glob that is not valid matches nothing.
+    pub fn of_globs<'a>(globs: impl IntoIterator<Item = &'a str>) -> Self {
+        let (mut files, mut folders) = (GlobSetBuilder::new(), GlobSetBuilder::new());
+        for glob in globs {
+            let trimmed = glob.trim_start_matches("./").trim_end_matches('/');
+            let Some(parsed) = compile(trimmed) else { continue };
+            files.add(parsed.clone());
+            folders.add(parsed);
+            if let Some(folder) = trimmed.strip_suffix("/**").and_then(compile) {
+                folders.add(folder);
+            }
+        }
+        match (files.build(), folders.build()) {
+            (Ok(files), Ok(folders)) => Self { files, folders },
+            _ => Self::default(),
+        }
+    }
+
+    /// True if the file with this label belongs to the tree.
+    pub fn takes(&self, label: &str) -> bool {
+        if label == SETTINGS {
+            return true;
+        }
+        let mut folders = label.match_indices('/').map(|(at, _)| &label[..at]);
+        Syntax::of_path(label).is_some()
+            && !label.split('/').any(|name| is_ignored_name(name.as_bytes()))
+            && !self.files.is_match(label)
+            && !folders.any(|folder| self.folders.is_match(folder))
+    }
+
+    /// True if the folder with this label may hold files of the tree.
+    pub fn enters(&self, label: &str) -> bool {
+        let name = label.rsplit('/').next().unwrap_or(label);
+        !is_ignored_name(name.as_bytes()) && !self.folders.is_match(label)
+    }
+}
+
+fn compile(glob: &str) -> Option<Glob> {
+    GlobBuilder::new(glob).literal_separator(true).build().ok()
+}
+
+/// Names that editors and tools leave behind; `4913` is what vim writes to try a folder out.
+pub(super) fn is_ignored_name(name: &[u8]) -> bool {
+    name.starts_with(b".")
+        || name.ends_with(b"~")
+        || (name.len() > 1 && name.starts_with(b"#") && name.ends_with(b"#"))
+        || name.ends_with(b".swp")
+        || name == b"4913"
+}
+
+fn value_at<'n, 'a>(node: &'n Node<'a>, path: &[&str]) -> Option<&'n Value<'a>> {
+    let Some((key, rest)) = path.split_first() else { return Some(&node.value) };
+    let Value::Table(entries) = &node.value else { return None };
+    let entry: &Entry<'a> = entries.iter().find(|entry| entry.key == *key)?;
+    value_at(&entry.node, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn editors_leavings_and_dotfiles_are_ignored_at_any_depth() {
+        let selection = Selection::default();
+        for label in [".a.toml", ".git/x.toml", "a/.b/c.toml", "a.toml~", "#a.toml#", "a.toml.swp", "4913", "b~/c.toml"]
+        {
+            assert!(!selection.takes(label), "{label}");
+        }
+        for label in ["a.toml", "b/c.yaml", "b/c.yml", "d.json", "portunus.toml", "b/portunus.toml", "a#.toml"] {
+            assert!(selection.takes(label), "{label}");
+        }
+        for label in ["a.md", "toml", "a.TOML", "a.toml.orig"] {
+            assert!(!selection.takes(label), "{label}");
+        }
+    }
+
+    #[test]
+    fn the_globs_of_the_settings_match_the_relative_path() {
+        let settings = SourceFile::new(SETTINGS, "[tree]\nignore = [\"docs/**\", \"*.json\", \"[\", \"old\", 7]\n");
+        let selection = Selection::of_settings(&settings);
+        for label in ["docs/a.toml", "docs/b/c.toml", "x.json", "old/a.toml"] {
+            assert!(!selection.takes(label), "{label}");
+        }
+        for label in ["a/docs/b.toml", "b/x.json", "a/old/b.toml", "docs.toml"] {
+            assert!(selection.takes(label), "{label}");
+        }
+        assert!(!selection.enters("docs") && selection.enters("a/docs") && !selection.enters("old"));
+    }
+
+    #[test]
+    fn settings_without_a_usable_list_ignore_nothing() {
+        for text in ["", "[tree]\n", "[tree]\nignore = 1\n", "tree = [", "ignore = [\"*.toml\"]\n"] {
+            assert!(Selection::of_settings(&SourceFile::new(SETTINGS, text)).takes("a.toml"), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_glob_ignores_the_settings_themselves() {
+        assert!(Selection::of_globs(["**", "*.toml"]).takes(SETTINGS));
+    }
+}

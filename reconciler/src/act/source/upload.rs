@@ -1,0 +1,146 @@
+//! A tree that came in a request body. Pure.
+//!
+//! Keeps: a label is a relative path without `.` or `..`, never used to open a file, and names one file only.
+
+use std::collections::BTreeMap;
+
+use schema::codes::TreeCode;
+use schema::diagnostic::{Diagnostic, SourceFile};
+use thiserror::Error;
+
+use super::{BOM, MAX_FILE_BYTES, SETTINGS, Selection, TreeFile, TreeFiles};
+
+/// Longer than any path that a file system takes.
+const MAX_LABEL_BYTES: usize = 4096;
+
+/// Why an upload is no tree. The text names the label.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum UploadError {
+    /// The label is not a plain relative path.
+    #[error("{label:?} is no path inside a tree: {reason}")]
+    Label {
+        /// As it came.
+        label: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Two files with one label.
+    #[error("{label:?} is there twice")]
+    Duplicate {
+        /// The label.
+        label: String,
+    },
+}
+
+/// Takes labels and texts as a tree, by the same selection as a directory.
+pub fn from_upload(files: Vec<(String, String)>) -> Result<TreeFiles, UploadError> {
+    let mut by_label = BTreeMap::new();
+    for (label, text) in files {
+        if let Some(reason) = label_fault(&label) {
+            return Err(UploadError::Label { label, reason });
+        }
+        if by_label.contains_key(&label) {
+            return Err(UploadError::Duplicate { label });
+        }
+        by_label.insert(label, text);
+    }
+    let mut tree = TreeFiles {
+        root: None,
+        files: Vec::with_capacity(by_label.len()),
+        diagnostics: Vec::new(),
+        selection: by_label
+            .get(SETTINGS)
+            .map(|text| Selection::of_settings(&SourceFile::new(SETTINGS, without_bom(text))))
+            .unwrap_or_default(),
+        moved: false,
+    };
+    for (label, text) in by_label {
+        if !tree.selection.takes(&label) {
+            continue;
+        }
+        if text.len() as u64 > MAX_FILE_BYTES {
+            tree.diagnostics.push(too_large(&label, text.len() as u64));
+            continue;
+        }
+        let plain = without_bom(&text);
+        tree.files.push(TreeFile { bom: plain.len() < text.len(), source: SourceFile::new(label, plain) });
+    }
+    Ok(tree)
+}
+
+pub(super) fn without_bom(text: &str) -> &str {
+    text.strip_prefix(BOM).unwrap_or(text)
+}
+
+pub(super) fn too_large(label: &str, bytes: u64) -> Diagnostic {
+    let message = format!("the file has {bytes} bytes; at most {MAX_FILE_BYTES} (8 MiB) are read");
+    Diagnostic::without_place(TreeCode::FileTooLarge, label, message)
+}
+
+fn label_fault(label: &str) -> Option<&'static str> {
+    if label.is_empty() {
+        return Some("it is empty");
+    }
+    if label.len() > MAX_LABEL_BYTES {
+        return Some("it is longer than 4096 bytes");
+    }
+    if label.starts_with('/') {
+        return Some("it is absolute");
+    }
+    if label.chars().any(char::is_control) {
+        return Some("it holds a control character");
+    }
+    label.split('/').find_map(|part| match part {
+        "" => Some("it has an empty part"),
+        "." | ".." => Some("it has a part `.` or `..`"),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upload(files: &[(&str, &str)]) -> Result<TreeFiles, UploadError> {
+        from_upload(files.iter().map(|(label, text)| ((*label).to_owned(), (*text).to_owned())).collect())
+    }
+
+    #[test]
+    fn an_upload_is_sorted_selected_and_freed_of_marks() {
+        let tree = upload(&[
+            ("b.toml", "\u{feff}b = 1"),
+            ("a/z.yaml", "a: 1"),
+            (".hidden.toml", ""),
+            ("docs/x.toml", ""),
+            ("portunus.toml", "\u{feff}[tree]\nignore = [\"docs/**\"]\n"),
+        ])
+        .expect("valid labels");
+        let labels: Vec<_> = tree.files.iter().map(|file| (&*file.source.path, file.bom)).collect();
+        assert_eq!(labels, [("a/z.yaml", false), ("b.toml", true), ("portunus.toml", true)]);
+        assert_eq!(&*tree.files[1].source.text, "b = 1");
+        assert!(tree.settings().is_some());
+        assert_eq!(tree.rule_files().count(), 2);
+    }
+
+    #[test]
+    fn a_label_that_could_lead_anywhere_is_refused_by_name() {
+        for label in ["", "/etc/x.toml", "../x.toml", "a/../x.toml", "./x.toml", "a//x.toml", "a/", "a\n.toml"] {
+            let error = upload(&[(label, "")]).expect_err(label);
+            assert!(matches!(&error, UploadError::Label { label: named, .. } if named == label), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_label_twice_is_refused() {
+        let error = upload(&[("a.toml", "a = 1"), ("a.toml", "a = 2")]).expect_err("a duplicate");
+        assert_eq!(error, UploadError::Duplicate { label: "a.toml".into() });
+    }
+
+    #[test]
+    fn a_file_over_8_mib_is_a_finding_about_that_file() {
+        let tree = upload(&[("a.toml", &"#".repeat(9 << 20)), ("b.toml", "")]).expect("valid labels");
+        assert_eq!(tree.diagnostics[0].code, TreeCode::FileTooLarge);
+        assert_eq!(&*tree.diagnostics[0].path, "a.toml");
+        assert_eq!(tree.files.len(), 1);
+    }
+}
