@@ -2,6 +2,7 @@
 //!
 //! Nothing here renders: the tool draws carets, the API and `-o json` take [`Diagnostic::to_json`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,60 @@ impl SourceFile {
             column: before[line_start..].chars().count() as u32 + 1,
         }
     }
+}
+
+/// Where the lines of one file start, for many positions: [`SourceFile::position`] reads the file each time.
+#[derive(Debug)]
+pub struct LineIndex<'f> {
+    text: &'f str,
+    starts: Vec<usize>,
+    /// Characters before each block of the text; empty for ASCII, where a byte is a character.
+    blocks: Vec<usize>,
+}
+
+/// Bytes of a block: what is counted again for one position at most.
+const BLOCK: usize = 1024;
+
+impl<'f> LineIndex<'f> {
+    /// Reads the file once.
+    pub fn new(file: &'f SourceFile) -> Self {
+        let text: &str = &file.text;
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let blocks = if text.is_ascii() { Vec::new() } else { block_counts(text) };
+        Self { text, starts, blocks }
+    }
+
+    /// The same as [`SourceFile::position`].
+    pub fn position(&self, offset: usize) -> Position {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let column = self.characters_before(offset) - self.characters_before(self.starts[line - 1]);
+        Position { line: line as u32, column: column as u32 + 1 }
+    }
+
+    fn characters_before(&self, offset: usize) -> usize {
+        if self.blocks.is_empty() {
+            return offset;
+        }
+        let block = offset / BLOCK;
+        self.blocks[block] + count_characters(&self.text.as_bytes()[block * BLOCK..offset])
+    }
+}
+
+/// Characters that begin in these bytes: all but the continuation bytes of UTF-8.
+fn count_characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xC0 != 0x80).count()
+}
+
+fn block_counts(text: &str) -> Vec<usize> {
+    let mut counts = vec![0];
+    for block in text.as_bytes().chunks(BLOCK) {
+        counts.push(counts.last().expect("never empty") + count_characters(block));
+    }
+    counts
 }
 
 /// A place in a file, both numbers from 1.
@@ -173,7 +228,11 @@ impl Diagnostic {
 
     /// The form of CONTRACT §4, with `hint` and `related` added where there are any.
     pub fn to_json(&self) -> DiagnosticJson {
-        let position = self.position();
+        self.json_with(&mut |label| label.file.position(label.span.start))
+    }
+
+    fn json_with(&self, position_of: &mut impl FnMut(&Label) -> Position) -> DiagnosticJson {
+        let position = self.primary.as_ref().map(&mut *position_of);
         DiagnosticJson {
             severity: self.severity,
             code: self.code.as_str().to_owned(),
@@ -186,7 +245,7 @@ impl Diagnostic {
                 .related
                 .iter()
                 .map(|label| {
-                    let at = label.file.position(label.span.start);
+                    let at = position_of(label);
                     RelatedJson {
                         message: label.text.clone(),
                         file: label.file.path.to_string(),
@@ -197,6 +256,20 @@ impl Diagnostic {
                 .collect(),
         }
     }
+}
+
+/// Every finding as JSON; each file is read once for its lines, however many findings it has.
+pub fn all_to_json(diagnostics: &[Diagnostic]) -> Vec<DiagnosticJson> {
+    let mut indices: HashMap<&str, LineIndex<'_>> = HashMap::new();
+    let labels = diagnostics.iter().flat_map(|found| found.primary.iter().chain(&found.related));
+    for label in labels {
+        indices.entry(&*label.file.path).or_insert_with(|| LineIndex::new(&label.file));
+    }
+    let mut position_of = |label: &Label| match indices.get(&*label.file.path) {
+        Some(index) => index.position(label.span.start),
+        None => label.file.position(label.span.start),
+    };
+    diagnostics.iter().map(|found| found.json_with(&mut position_of)).collect()
 }
 
 /// Sorts findings by file and place, so that the same tree gives the same text.
@@ -260,5 +333,17 @@ mod tests {
         assert_eq!(file.position(7), Position { line: 2, column: 1 });
         assert_eq!(file.position(8), Position { line: 2, column: 2 });
         assert_eq!(file.position(999), Position { line: 3, column: 1 });
+    }
+
+    #[test]
+    fn a_line_index_agrees_with_the_file_at_every_offset() {
+        let wide = format!("a = 1\n# {}\n\nö = 2\r\n{}", "ä".repeat(1500), "x".repeat(1500));
+        for text in ["", "\n", "a = 1\nb", &wide] {
+            let file = SourceFile::new("a.toml", text);
+            let index = LineIndex::new(&file);
+            for offset in 0..text.len() + 2 {
+                assert_eq!(index.position(offset), file.position(offset), "{offset} of {text:?}");
+            }
+        }
     }
 }

@@ -5,9 +5,12 @@
 
 pub mod canonical;
 pub mod capability;
+pub mod check;
 pub mod codes;
+pub mod decode;
 pub mod diagnostic;
 pub mod diff;
+pub mod fields;
 pub mod health;
 pub mod name;
 pub mod net;

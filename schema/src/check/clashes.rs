@@ -1,0 +1,210 @@
+//! Names and sockets that two rules of one edge both claim. Pure.
+//!
+//! Keeps: two rules that clash on many edges are one finding; the work is a sort per edge plus what is found.
+
+use std::collections::HashMap;
+
+use super::Entry;
+use super::edges::Fleet;
+use crate::codes::TreeCode;
+use crate::diagnostic::Diagnostic;
+use crate::net::{ListenAddress, ListenRange, Protocol};
+
+/// Two entries, the earlier first, with one edge that has both and how many have.
+type Pairs = HashMap<(u32, u32), (u32, u32)>;
+
+/// More clashes of one rule on one edge help nobody.
+const MAX_CLASHES: usize = 8;
+
+fn note(pairs: &mut Pairs, a: u32, b: u32, edge: u32) {
+    pairs.entry((a.min(b), a.max(b))).or_insert((edge, 0)).1 += 1;
+}
+
+fn in_order(pairs: Pairs) -> Vec<((u32, u32), (u32, u32))> {
+    let mut pairs: Vec<_> = pairs.into_iter().collect();
+    pairs.sort_unstable();
+    pairs
+}
+
+fn on_edges(fleet: &Fleet<'_>, (edge, count): (u32, u32)) -> String {
+    match count {
+        1 => format!("edge `{}`", fleet.name(edge)),
+        2 => format!("edge `{}` and 1 more", fleet.name(edge)),
+        more => format!("edge `{}` and {} more", fleet.name(edge), more - 1),
+    }
+}
+
+/// Reports rules of one name on one edge, disabled ones too.
+pub(super) fn duplicates(
+    entries: &[Entry<'_>],
+    by_edge: &[Vec<u32>],
+    fleet: &Fleet<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let mut pairs = Pairs::new();
+    for (edge, members) in by_edge.iter().enumerate() {
+        let mut named: Vec<(&str, u32)> = members
+            .iter()
+            .filter_map(|member| Some((entries[*member as usize].name.as_ref()?.as_str(), *member)))
+            .collect();
+        named.sort_unstable();
+        for same in named.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+            same[1..].iter().for_each(|(_, later)| note(&mut pairs, same[0].1, *later, edge as u32));
+        }
+    }
+    for ((first, second), edges) in in_order(pairs) {
+        let (first, second) = (&entries[first as usize], &entries[second as usize]);
+        let name = second.name.as_ref().map_or("", |name| name.as_str());
+        let message = format!("two rules of {} are named `{name}`", on_edges(fleet, edges));
+        diagnostics.push(
+            Diagnostic::error(TreeCode::DuplicateRule, second.file, second.name_span, message)
+                .label("named again here")
+                .related(first.file, first.name_span, "named first here")
+                .help("the name is the identity of a rule on its edges: rename one"),
+        );
+    }
+}
+
+/// Reports rules of one edge that claim the same socket; disabled rules claim none.
+pub(super) fn ports(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let mut pairs = Pairs::new();
+    let mut listening: Vec<(u16, u32, ListenRange)> = Vec::new();
+    for (edge, members) in by_edge.iter().enumerate() {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            listening.clear();
+            listening.extend(members.iter().filter_map(|member| {
+                let entry = &entries[*member as usize];
+                let listen = entry.listen.filter(|listen| entry.enabled && listen.protocol == protocol)?;
+                Some((listen.ports.first(), *member, listen))
+            }));
+            listening.sort_unstable_by_key(|(first, member, _)| (*first, *member));
+            sweep(&listening, |a, b| note(&mut pairs, a, b, edge as u32));
+        }
+    }
+    for ((first, second), edges) in in_order(pairs) {
+        let (first, second) = (&entries[first as usize], &entries[second as usize]);
+        let (Some(one), Some(other)) = (first.listen, second.listen) else { continue };
+        let name = |entry: &Entry<'_>| entry.name.as_ref().map_or("?".to_owned(), ToString::to_string);
+        let message = format!(
+            "rules `{}` ({one}) and `{}` ({other}) of {} listen on the same port",
+            name(first),
+            name(second),
+            on_edges(fleet, edges)
+        );
+        let place = if one.ports == other.ports { other.ports } else { overlap(one, other) };
+        diagnostics.push(
+            Diagnostic::error(TreeCode::PortClash, second.file, second.listen_span, message)
+                .label(format!("{protocol} {place} is taken", protocol = other.protocol))
+                .related(first.file, first.listen_span, format!("`{}` listens here", name(first)))
+                .help(clash_help(one, other)),
+        );
+    }
+}
+
+fn overlap(one: ListenRange, other: ListenRange) -> crate::net::PortRange {
+    let first = one.ports.first().max(other.ports.first());
+    let last = one.ports.last().min(other.ports.last());
+    crate::net::PortRange::new(first, last).unwrap_or(other.ports)
+}
+
+fn clash_help(one: ListenRange, other: ListenRange) -> &'static str {
+    if one.address == other.address {
+        "move one of the two to other ports, or to another `listen_address`"
+    } else {
+        "a rule without `listen_address` listens on every address; `0.0.0.0` and `::` on every one of their family"
+    }
+}
+
+/// Calls `found` for rules that clash. `listening` is one edge's and one protocol's, sorted by first port.
+///
+/// A range that another one covers wholly is compared with that one only: whatever clashes with it clashes with
+/// the other too. So many rules on one port are one finding each, and never all pairs.
+fn sweep(listening: &[(u16, u32, ListenRange)], mut found: impl FnMut(u32, u32)) {
+    let mut open = Open::default();
+    for (first, member, listen) in listening {
+        let mut covered = false;
+        let mut count = 0;
+        open.clashes(*first, listen.address, |(other, range)| {
+            found(other, *member);
+            count += 1;
+            covered |= covers(range.address, listen.address) && range.ports.last() >= listen.ports.last();
+            !covered && count < MAX_CLASHES
+        });
+        if !covered {
+            open.add(*member, *listen);
+        }
+    }
+}
+
+/// True if every socket that overlaps the second address overlaps the first too.
+fn covers(wide: ListenAddress, narrow: ListenAddress) -> bool {
+    match (wide, narrow) {
+        (ListenAddress::Any, _) => true,
+        (ListenAddress::Ip(_), ListenAddress::Any) => false,
+        (ListenAddress::Ip(wide), ListenAddress::Ip(narrow)) => {
+            wide == narrow || (wide.is_unspecified() && wide.is_ipv4() == narrow.is_ipv4())
+        }
+    }
+}
+
+type Member = (u32, ListenRange);
+
+/// Ranges that later ones may still meet, in lists by what a newcomer's address meets.
+#[derive(Default)]
+struct Open {
+    /// By the very address.
+    exact: HashMap<ListenAddress, Vec<Member>>,
+    /// Of one family, IPv4 and IPv6, specific and wildcard.
+    families: [Vec<Member>; 2],
+}
+
+impl Open {
+    fn add(&mut self, member: u32, listen: ListenRange) {
+        let entry = (member, listen);
+        self.exact.entry(listen.address).or_default().push(entry);
+        if let ListenAddress::Ip(ip) = listen.address {
+            self.families[usize::from(ip.is_ipv6())].push(entry);
+        }
+    }
+
+    /// Calls `visit` for every open range that meets the address at a port from `first` up, widest addresses
+    /// first, until it says false.
+    fn clashes(&mut self, first: u16, address: ListenAddress, mut visit: impl FnMut(Member) -> bool) {
+        let mut go_on = true;
+        let mut walk = |list: &mut Vec<Member>| {
+            let mut index = 0;
+            while go_on && index < list.len() {
+                if list[index].1.ports.last() < first {
+                    // Ports only grow, so it meets nobody any more.
+                    list.swap_remove(index);
+                } else {
+                    go_on = visit(list[index]);
+                    index += 1;
+                }
+            }
+        };
+        let mut exact = |address: ListenAddress| self.exact.get_mut(&address).map(&mut walk);
+        match address {
+            ListenAddress::Any => {
+                exact(ListenAddress::Any);
+                // The rest of them: those on all addresses were visited above.
+                let (v4, v6) = self.families.split_at_mut(1);
+                walk(&mut v4[0]);
+                walk(&mut v6[0]);
+            }
+            ListenAddress::Ip(ip) => {
+                let wildcard = match ip {
+                    std::net::IpAddr::V4(_) => ListenAddress::all_ipv4(),
+                    std::net::IpAddr::V6(_) => ListenAddress::Ip(std::net::Ipv6Addr::UNSPECIFIED.into()),
+                };
+                exact(ListenAddress::Any);
+                if address == wildcard {
+                    walk(&mut self.families[usize::from(ip.is_ipv6())]);
+                } else {
+                    exact(wildcard);
+                    exact(address);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! A tree of files into a validated rule set, or into everything that is wrong with it. Pure.
+//!
+//! Keeps: a rule set exists only where there is no error; all errors of all files are found in one run; the work
+//! grows with the size of the tree and of the result, not with its square.
+
+mod clashes;
+mod edges;
+mod health;
+mod reserved;
+mod rule;
+mod settings;
+mod targets;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::codes::TreeCode;
+use crate::decode::{self, Draft};
+use crate::diagnostic::{self, Diagnostic, LineIndex, SourceFile, Span};
+use crate::fields::{edge, portunus, root};
+use crate::name::RuleName;
+use crate::net::ListenRange;
+use crate::rule::Rule;
+use crate::ruleset::{EdgeRules, Origin, Placed, Rails, RuleSet, TreeFiles, tree_digest};
+use crate::text;
+
+use edges::Fleet;
+
+pub(crate) use rule::whole_rule;
+pub use settings::tree_ignore;
+
+/// The file at the root of a tree that holds rails and rollout instead of rules.
+pub const FLEET_FILE: &str = "portunus.toml";
+
+/// Limits that the server's configuration sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckLimits {
+    /// Widest range of one rule.
+    pub range_rule_max_ports: u32,
+}
+
+impl Default for CheckLimits {
+    fn default() -> Self {
+        Self { range_rule_max_ports: 1024 }
+    }
+}
+
+/// What checking a tree gives.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The rules; `None` exactly where there is an error.
+    pub ruleset: Option<RuleSet>,
+    /// Errors and warnings, sorted.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A file with its decoded top level.
+struct RuleFile<'t> {
+    file: &'t SourceFile,
+    root: Draft<'t>,
+}
+
+/// What the checks over several rules need to know of one of them, valid or not.
+struct Entry<'t> {
+    file: &'t SourceFile,
+    header: Span,
+    name: Option<RuleName>,
+    name_span: Span,
+    listen: Option<ListenRange>,
+    listen_span: Span,
+    enabled: bool,
+    /// Indices of edges, ascending.
+    edges: Arc<[u32]>,
+    rule: Option<Arc<Rule>>,
+}
+
+/// Checks a tree as a whole.
+pub fn check_tree(tree: &TreeFiles, limits: &CheckLimits) -> Checked {
+    let mut diagnostics = tree.problems.clone();
+    let (files, rails) = read_files(tree, &mut diagnostics);
+    let mut fleet = Fleet::gather(&files, &mut diagnostics);
+    let global = settings::global(&files, &mut diagnostics);
+    let mut entries = Vec::new();
+    for file in &files {
+        rule::entries_of(file, limits, &mut fleet, &mut entries, &mut diagnostics);
+    }
+    if entries.is_empty() && !diagnostics.iter().any(hides_rules) {
+        diagnostics.push(Diagnostic::without_place(TreeCode::EmptyTree, "", "the tree holds no rule"));
+    }
+    let by_edge = fleet.by_edge(&entries);
+    clashes::duplicates(&entries, &by_edge, &fleet, &mut diagnostics);
+    clashes::ports(&entries, &by_edge, &fleet, &mut diagnostics);
+    diagnostic::sort(&mut diagnostics);
+    // A mistake in `[defaults]` is found by every rule that inherits it.
+    diagnostics.dedup_by(|later, first| same_finding(later, first));
+    let ruleset = (!diagnostic::has_errors(&diagnostics)).then(|| {
+        let (edges, disabled) = placed(&entries, &by_edge, &fleet);
+        RuleSet { digest: tree_digest(&tree.files), inventory: fleet.inventory(), edges, disabled, rails, global }
+    });
+    Checked { ruleset, diagnostics }
+}
+
+/// True for findings that may be the reason why no rule was seen.
+fn hides_rules(found: &Diagnostic) -> bool {
+    matches!(
+        found.code,
+        TreeCode::Syntax | TreeCode::UnreadableFile | TreeCode::NotUtf8 | TreeCode::FileTooLarge | TreeCode::WrongType
+    )
+}
+
+fn same_finding(a: &Diagnostic, b: &Diagnostic) -> bool {
+    let span = |found: &Diagnostic| found.primary.as_ref().map(|label| label.span);
+    a.primary.is_some() && a.path == b.path && span(a) == span(b) && a.code == b.code && a.message == b.message
+}
+
+fn read_files<'t>(tree: &'t TreeFiles, diagnostics: &mut Vec<Diagnostic>) -> (Vec<RuleFile<'t>>, Rails) {
+    let mut files = Vec::with_capacity(tree.files.len());
+    let mut rails = Rails::default();
+    for file in &tree.files {
+        let Some(node) = text::parse(file, diagnostics) else { continue };
+        let is_fleet = &*file.path == FLEET_FILE;
+        let table = if is_fleet { &portunus::TABLE } else { &root::TABLE };
+        let Some(root) = decode::decode(file, node, table, diagnostics) else { continue };
+        if is_fleet {
+            reserved::refuse(file, &root, diagnostics);
+            settings::check_ignore(file, &root, diagnostics);
+            rails = settings::rails(&root);
+        } else {
+            files.push(RuleFile { file, root });
+        }
+    }
+    (files, rails)
+}
+
+/// The `[[edge]]` drafts of a file.
+fn edges_of<'f, 't>(file: &'f RuleFile<'t>) -> impl Iterator<Item = (&'t SourceFile, &'f Draft<'t>)> {
+    file.root.tables(root::EDGE).iter().filter(|draft| draft.has(edge::NAME)).map(|draft| (file.file, draft))
+}
+
+type ByEdge = BTreeMap<crate::name::EdgeName, EdgeRules>;
+
+/// The rules of every edge: enabled and disabled ones. Called on a tree without errors, so every entry has its rule.
+fn placed(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>) -> (ByEdge, ByEdge) {
+    let all = origins(entries);
+    let (mut edges, mut disabled) = (ByEdge::new(), ByEdge::new());
+    for (edge, members) in by_edge.iter().enumerate() {
+        for (map, enabled) in [(&mut edges, true), (&mut disabled, false)] {
+            let rules: EdgeRules = members
+                .iter()
+                .filter(|member| entries[**member as usize].enabled == enabled)
+                .filter_map(|member| {
+                    let entry = &entries[*member as usize];
+                    let placed = Placed { rule: entry.rule.clone()?, origin: Some(all[*member as usize].clone()) };
+                    Some((entry.name.clone()?, placed))
+                })
+                .collect();
+            if !rules.is_empty() {
+                map.insert(fleet.name(edge as u32).clone(), rules);
+            }
+        }
+    }
+    (edges, disabled)
+}
+
+fn origins(entries: &[Entry<'_>]) -> Vec<Origin> {
+    let mut origins = Vec::with_capacity(entries.len());
+    let mut index: Option<(&SourceFile, LineIndex<'_>)> = None;
+    for entry in entries {
+        let lines = match &index {
+            Some((file, lines)) if std::ptr::eq(*file, entry.file) => lines,
+            _ => &index.insert((entry.file, LineIndex::new(entry.file))).1,
+        };
+        let at = lines.position(entry.header.start);
+        origins.push(Origin { file: entry.file.path.clone(), line: at.line, column: at.column });
+    }
+    origins
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,350 @@
+//! One `[[rule]]` draft, with the `[defaults]` of its file, into a [`Rule`]. Pure.
+//!
+//! Keeps: what makes the parts of a rule fit together is [`Rule::new`]'s alone; here is only what needs the file:
+//! keys that exclude each other, keys that cannot concern the rule, and the place of every problem.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::edges::Fleet;
+use super::targets::problem_place;
+use super::{CheckLimits, Entry, RuleFile, health, reserved, targets};
+use crate::codes::TreeCode;
+use crate::decode::{Draft, Slot, Value};
+use crate::diagnostic::{Diagnostic, SourceFile, Span};
+use crate::fields::{Concern, root, rule};
+use crate::health::HealthCheck;
+use crate::name::RuleName;
+use crate::net::{ListenAddress, ListenRange, PortRange, Protocol};
+use crate::rule::{Balance, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts};
+
+/// Keys of which a table may set one.
+const EXCLUSIVE: [(usize, usize); 2] =
+    [(rule::EDGES, rule::EDGE_LABELS), (rule::HEALTH, rule::HEALTH_CHECK_INTERVAL_SECS)];
+
+/// Adds the rules of a file.
+pub(super) fn entries_of<'t>(
+    file: &RuleFile<'t>,
+    limits: &CheckLimits,
+    fleet: &mut Fleet<'t>,
+    entries: &mut Vec<Entry<'t>>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let defaults = file.root.table(root::DEFAULTS);
+    if let Some(defaults) = defaults {
+        reserved::refuse(file.file, defaults, diagnostics);
+        check_defaults(file.file, defaults, diagnostics);
+    }
+    for own in file.root.tables(root::RULE) {
+        reserved::refuse(file.file, own, diagnostics);
+        let edges = fleet.select(file.file, own, defaults, diagnostics);
+        let mut check = RuleCheck::new(file.file, own, defaults, limits, diagnostics);
+        let (parts, whole) = check.parts();
+        let name_span = check.anchor();
+        let listen_span = check.listen_slot().map_or(name_span, |slot| slot.span);
+        let listen = check.listen_range();
+        let rule = parts.and_then(|parts| check.rule(parts)).filter(|_| whole).map(Arc::new);
+        entries.push(Entry {
+            file: file.file,
+            header: own.span,
+            name: own.text(rule::NAME).and_then(|text| RuleName::new(text).ok()),
+            name_span,
+            listen,
+            listen_span,
+            enabled: check.get(rule::ENABLED).and_then(Slot::bool).unwrap_or(true),
+            edges,
+            rule,
+        });
+    }
+}
+
+/// A rule that stands alone, such as a spec from a program: reserved keys are allowed.
+pub(crate) fn whole_rule(file: &SourceFile, own: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) -> Option<Rule> {
+    let limits = CheckLimits { range_rule_max_ports: u32::MAX };
+    let mut check = RuleCheck::new(file, own, None, &limits, diagnostics);
+    let (parts, whole) = check.parts();
+    parts.and_then(|parts| check.rule(parts)).filter(|_| whole)
+}
+
+/// What can be said of `[defaults]` without a rule.
+fn check_defaults(file: &SourceFile, defaults: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let limits = CheckLimits::default();
+    let mut check = RuleCheck::new(file, defaults, None, &limits, diagnostics);
+    check.exclusive_keys();
+    check.balance();
+    let Some(health) = check.health() else { return };
+    let mut problems = Vec::new();
+    health.problems(&mut problems);
+    for problem in problems {
+        let span = problem_place(defaults, None, &problem.key).unwrap_or(defaults.span);
+        diagnostics.push(Diagnostic::error(problem.code, file, span, problem.message));
+    }
+}
+
+pub(super) struct RuleCheck<'c, 'a> {
+    pub(super) file: &'c SourceFile,
+    pub(super) own: &'c Draft<'a>,
+    pub(super) defaults: Option<&'c Draft<'a>>,
+    limits: &'c CheckLimits,
+    pub(super) diagnostics: &'c mut Vec<Diagnostic>,
+    /// `None` where the file names none that exists.
+    pub(super) protocol: Option<Protocol>,
+    /// False once a value is missing or was refused: the rule then only takes part in further checks.
+    pub(super) whole: bool,
+}
+
+impl<'c, 'a> RuleCheck<'c, 'a> {
+    fn new(
+        file: &'c SourceFile,
+        own: &'c Draft<'a>,
+        defaults: Option<&'c Draft<'a>>,
+        limits: &'c CheckLimits,
+        diagnostics: &'c mut Vec<Diagnostic>,
+    ) -> Self {
+        let protocol = own.get(rule::PROTOCOL).or_else(|| defaults.and_then(|draft| draft.get(rule::PROTOCOL)));
+        let protocol = match protocol.map(Slot::text) {
+            None | Some(Some("tcp")) => Some(Protocol::Tcp),
+            Some(Some(_)) => Some(Protocol::Udp),
+            Some(None) => None,
+        };
+        Self { file, own, defaults, limits, diagnostics, protocol, whole: protocol.is_some() }
+    }
+
+    pub(super) fn error(&mut self, code: TreeCode, span: Span, message: impl Into<String>) -> &mut Diagnostic {
+        self.diagnostics.push(Diagnostic::error(code, self.file, span, message));
+        self.diagnostics.last_mut().expect("pushed above")
+    }
+
+    /// Where a message about the rule as a whole points.
+    pub(super) fn anchor(&self) -> Span {
+        self.own.get(rule::NAME).map_or(self.own.span, |slot| slot.span)
+    }
+
+    fn called(&self) -> String {
+        match self.own.text(rule::NAME) {
+            Some(name) => format!("rule `{name}`"),
+            None => "the rule".to_owned(),
+        }
+    }
+
+    /// What holds for a field: the rule's own word, else that of `[defaults]` where it concerns the rule.
+    pub(super) fn get(&self, field: usize) -> Option<&'c Slot<'a>> {
+        self.own.get(field).or_else(|| self.inherited(field))
+    }
+
+    fn inherited(&self, field: usize) -> Option<&'c Slot<'a>> {
+        let slot = self.defaults?.get(field)?;
+        // `[defaults]` may hold keys for both protocols; a rule takes those that can concern it.
+        (self.concerns(field) && !(field == rule::PROXY_PROTOCOL && self.protocol == Some(Protocol::Udp)))
+            .then_some(slot)
+    }
+
+    fn concerns(&self, field: usize) -> bool {
+        match (rule::TABLE.fields[field].concern, self.protocol) {
+            (Concern::Tcp, Some(Protocol::Udp)) | (Concern::Udp, Some(Protocol::Tcp)) => false,
+            (Concern::All | Concern::Tcp | Concern::Udp, _) => true,
+        }
+    }
+
+    /// Reads a field by a getter; a refused value makes the rule incomplete.
+    pub(super) fn read<T>(&mut self, field: usize, getter: impl Fn(&'c Slot<'a>) -> Option<T>) -> Option<T> {
+        let slot = self.get(field)?;
+        let value = getter(slot);
+        self.whole &= value.is_some();
+        value
+    }
+
+    fn flag(&mut self, field: usize, default: bool) -> bool {
+        self.read(field, Slot::bool).unwrap_or(default)
+    }
+
+    fn number(&mut self, field: usize) -> Option<u64> {
+        // The field table admits no negative number.
+        self.read(field, Slot::int).map(i64::unsigned_abs)
+    }
+
+    fn word<T: Default>(&mut self, field: usize, parse: impl Fn(&str) -> Option<T>) -> T {
+        self.read(field, |slot| slot.text().and_then(&parse)).unwrap_or_default()
+    }
+
+    fn string(&mut self, field: usize) -> String {
+        self.read(field, Slot::text).map(str::to_owned).unwrap_or_default()
+    }
+
+    /// The parts, if what no default can replace is there; and whether all of them are as the file says.
+    fn parts(&mut self) -> (Option<RuleParts>, bool) {
+        self.applicable();
+        self.exclusive_keys();
+        let name = self.own.text(rule::NAME).and_then(|text| RuleName::new(text).ok());
+        self.whole &= name.is_some() && !self.own.slots().iter().any(|slot| matches!(slot.value, Value::Refused));
+        // Another name than the file's never leaves this function: the rule is not whole then.
+        let name = name.unwrap_or_else(|| RuleName::new("unnamed").expect("a name"));
+        let ports = self.listen_ports();
+        self.range_width(ports);
+        let targets = targets::read(self);
+        let Some(((listen, targets), _)) = self.listen_range().zip(targets).zip(ports) else { return (None, false) };
+        let mut parts = RuleParts::new(name, listen, targets);
+        parts.description = self.string(rule::DESCRIPTION);
+        parts.owner = self.string(rule::OWNER);
+        parts.protected = self.flag(rule::PROTECTED, false);
+        self.flag(rule::ENABLED, true);
+        parts.prefer_ipv6 = self.flag(rule::PREFER_IPV6, false);
+        parts.balance = self.balance();
+        parts.health = self.health();
+        parts.last_resort = self.word(rule::LAST_RESORT, LastResort::parse);
+        parts.on_target_down = self.word(rule::ON_TARGET_DOWN, OnTargetDown::parse);
+        self.limits_of(&mut parts);
+        (Some(parts), self.whole)
+    }
+
+    fn limits_of(&mut self, parts: &mut RuleParts) {
+        if let Some(millis) = self.number(rule::CONNECT_TIMEOUT_MS) {
+            parts.connect_timeout = Duration::from_millis(millis);
+        }
+        parts.idle_timeout = self.number(rule::IDLE_TIMEOUT_SECS).filter(|secs| *secs > 0).map(Duration::from_secs);
+        parts.max_connections = self.number(rule::MAX_CONNECTIONS).and_then(|count| NonZeroU32::new(count as u32));
+        if let Some(secs) = self.number(rule::DRAIN_TIMEOUT_SECS) {
+            parts.drain_timeout = Duration::from_secs(secs);
+        }
+        if let Some(flows) = self.number(rule::UDP_MAX_FLOWS) {
+            parts.udp_max_flows = flows as u32;
+        }
+        if let Some(secs) = self.number(rule::UDP_FLOW_IDLE_SECS) {
+            parts.udp_flow_idle = Duration::from_secs(secs);
+        }
+    }
+
+    /// The rule, or its problems at their places.
+    fn rule(&mut self, parts: RuleParts) -> Option<Rule> {
+        let problems = match Rule::new(parts) {
+            Ok(rule) => return Some(rule),
+            Err(problems) => problems,
+        };
+        for problem in problems {
+            let span = problem_place(self.own, self.defaults, &problem.key).unwrap_or_else(|| self.anchor());
+            let mut found = Diagnostic::error(problem.code, self.file, span, problem.message);
+            if problem.code == TreeCode::RangeWidthMismatch
+                && let Some(listen) = self.listen_slot()
+            {
+                found = found.related(self.file, listen.span, "the rule listens here");
+            }
+            self.diagnostics.push(found);
+        }
+        None
+    }
+
+    fn applicable(&mut self) {
+        let (own, protocol) = (self.own, self.protocol);
+        for slot in own.slots().iter().filter(|slot| !self.concerns(slot.field)).collect::<Vec<_>>() {
+            let key = rule::TABLE.fields[slot.field].key;
+            let protocol = protocol.map_or("", Protocol::as_str);
+            let message = format!("`{key}` cannot concern a {protocol} rule");
+            self.error(TreeCode::NotApplicable, slot.key_span, message).help =
+                Some("remove the key, or set it in [defaults] for the rules that it concerns".to_owned());
+            self.whole = false;
+        }
+    }
+
+    fn exclusive_keys(&mut self) {
+        for (one, other) in EXCLUSIVE {
+            self.not_both(self.own, one, other);
+        }
+    }
+
+    /// Reports two keys of one table that exclude each other.
+    pub(super) fn not_both(&mut self, draft: &Draft<'_>, one: usize, other: usize) {
+        let (Some(one), Some(other)) = (draft.get(one), draft.get(other)) else { return };
+        let (first, second) = if one.key_span <= other.key_span { (one, other) } else { (other, one) };
+        let key = |slot: &Slot<'_>| draft.table.fields[slot.field].key;
+        let message = format!("`{}` and `{}` exclude each other", key(first), key(second));
+        let label = format!("`{}` is set here", key(first));
+        let found = Diagnostic::error(TreeCode::ConflictingKeys, self.file, second.key_span, message);
+        self.diagnostics.push(found.related(self.file, first.key_span, label));
+        self.whole = false;
+    }
+
+    /// Reports that one of two keys is needed.
+    pub(super) fn one_of(&mut self, span: Span, what: &str, keys: [&str; 2]) {
+        let message = format!("{what} needs `{}` or `{}`", keys[0], keys[1]);
+        self.error(TreeCode::MissingKey, span, message);
+        self.whole = false;
+    }
+
+    fn listen_slot(&self) -> Option<&'c Slot<'a>> {
+        self.own.get(rule::LISTEN_PORT).or_else(|| self.own.get(rule::LISTEN_PORTS))
+    }
+
+    fn listen_ports(&mut self) -> Option<PortRange> {
+        self.not_both(self.own, rule::LISTEN_PORT, rule::LISTEN_PORTS);
+        if self.listen_slot().is_none() {
+            let what = self.called();
+            self.one_of(self.anchor(), &what, ["listen_port", "listen_ports"]);
+        }
+        let ports = self.listen_slot().and_then(slot_ports);
+        self.whole &= ports.is_some();
+        ports
+    }
+
+    fn range_width(&mut self, ports: Option<PortRange>) {
+        let limit = self.limits.range_rule_max_ports;
+        let (Some(ports), Some(slot)) = (ports, self.listen_slot()) else { return };
+        if ports.width() > limit {
+            let message = format!("the range {ports} has {} ports, at most {limit} are possible", ports.width());
+            self.error(TreeCode::RangeTooWide, slot.span, message).help =
+                Some("split it into several rules, or raise `range_rule_max_ports` in server.toml".to_owned());
+            self.whole = false;
+        }
+    }
+
+    /// Where the rule listens, as far as the file says it validly.
+    fn listen_range(&self) -> Option<ListenRange> {
+        let address = match self.own.get(rule::LISTEN_ADDRESS) {
+            None => ListenAddress::Any,
+            Some(slot) => ListenAddress::Ip(slot.ip()?),
+        };
+        let ports = self.listen_slot().and_then(slot_ports)?;
+        Some(ListenRange { protocol: self.protocol?, address, ports })
+    }
+
+    pub(super) fn proxy_protocol(&mut self) -> Option<ProxyProtocol> {
+        self.read(rule::PROXY_PROTOCOL, |slot| slot.text().and_then(ProxyProtocol::parse))
+    }
+
+    fn balance(&mut self) -> Balance {
+        let (word, sticky) = (self.own.get(rule::BALANCE), self.own.get(rule::SRC_IP_STICKY));
+        let parse = |slot: &Slot<'_>| slot.text().and_then(Balance::parse);
+        if let (Some(word), Some(sticky)) = (word, sticky)
+            && parse(word).is_some_and(|balance| balance != Balance::SourceIp)
+            && sticky.bool() == Some(true)
+        {
+            self.not_both(self.own, rule::BALANCE, rule::SRC_IP_STICKY);
+        }
+        if let Some(word) = word {
+            return parse(word).unwrap_or_default();
+        }
+        let inherited = self.inherited(rule::BALANCE).and_then(parse);
+        match sticky.and_then(Slot::bool) {
+            Some(true) => Balance::SourceIp,
+            // `src_ip_sticky = false` undoes the stickiness of [defaults] and nothing else.
+            Some(false) => inherited.filter(|balance| *balance != Balance::SourceIp).unwrap_or_default(),
+            None => match self.inherited(rule::SRC_IP_STICKY).and_then(Slot::bool) {
+                Some(true) => Balance::SourceIp,
+                _ => inherited.unwrap_or_default(),
+            },
+        }
+    }
+
+    /// The active check: the rule's own, in either form, replaces that of `[defaults]` as a whole.
+    fn health(&mut self) -> Option<HealthCheck> {
+        let own = self.own.has(rule::HEALTH) || self.own.has(rule::HEALTH_CHECK_INTERVAL_SECS);
+        let source = if own { Some(self.own) } else { self.defaults };
+        health::read(self, source?)
+    }
+}
+
+/// The ports of `listen_port`, `listen_ports`, `port` or `ports`.
+pub(super) fn slot_ports(slot: &Slot<'_>) -> Option<PortRange> {
+    // The field table bounds numbers to 1..=65535.
+    slot.ports().or_else(|| slot.int().and_then(|port| PortRange::single(port as u16)))
+}

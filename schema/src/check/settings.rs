@@ -1,0 +1,94 @@
+//! `[global]` of rule files and the tables of `portunus.toml`. Pure.
+
+use globset::Glob;
+
+use super::{FLEET_FILE, RuleFile};
+use crate::codes::TreeCode;
+use crate::decode::{self, Draft, Slot, Value, shortened};
+use crate::diagnostic::{Diagnostic, SourceFile, Span};
+use crate::fields::{global, portunus, rails, root, tree};
+use crate::ruleset::{Global, Rails};
+use crate::text;
+
+/// The settings of the process. Two files may set the same key only to the same value.
+pub(super) fn global(files: &[RuleFile<'_>], diagnostics: &mut Vec<Diagnostic>) -> Global {
+    let mut first: Vec<Option<(&SourceFile, Span, String)>> = vec![None; global::TABLE.fields.len()];
+    for RuleFile { file, root } in files {
+        if let Some(slot) = root.get(root::STATS) {
+            let message = "`[stats]` has no effect";
+            let found = Diagnostic::error(TreeCode::NotApplicable, file, slot.key_span, message).as_warning();
+            diagnostics.push(found.help("counters come from `portunus stats`, the API and /metrics"));
+        }
+        for slot in root.table(root::GLOBAL).map(Draft::slots).unwrap_or_default() {
+            let Some(value) = as_text(slot) else { continue };
+            match &first[slot.field] {
+                Some((first_file, first_span, first_value)) if *first_value != value => {
+                    let key = global::TABLE.fields[slot.field].key;
+                    let message = format!("two files set `{key}` of [global] to different values");
+                    diagnostics.push(
+                        Diagnostic::error(TreeCode::ConflictingKeys, file, slot.span, message)
+                            .related(first_file, *first_span, "set first here")
+                            .help("one process runs the rules of all files: set it once"),
+                    );
+                }
+                Some(_) => {}
+                None => first[slot.field] = Some((file, slot.span, value)),
+            }
+        }
+    }
+    let mut value = |field: usize| first[field].take().map(|(_, _, value)| value);
+    Global {
+        label: value(global::LABEL),
+        log_level: value(global::LOG_LEVEL),
+        log_format: value(global::LOG_FORMAT),
+        shutdown_drain_secs: value(global::SHUTDOWN_DRAIN_SECS).and_then(|text| text.parse().ok()),
+    }
+}
+
+fn as_text(slot: &Slot<'_>) -> Option<String> {
+    slot.text().map(str::to_owned).or_else(|| slot.int().map(|number| number.to_string()))
+}
+
+/// `[rails]` of portunus.toml, with defaults for what it does not say.
+pub(super) fn rails(draft: &Draft<'_>) -> Rails {
+    let defaults = Rails::default();
+    let Some(table) = draft.table(portunus::RAILS) else { return defaults };
+    // The field table bounds every number to u32.
+    let count = |field, default: u32| table.get(field).and_then(Slot::int).map_or(default, |number| number as u32);
+    Rails {
+        max_removed_percent: count(rails::MAX_REMOVED_PERCENT, defaults.max_removed_percent),
+        max_removed_rules: count(rails::MAX_REMOVED_RULES, defaults.max_removed_rules),
+        max_rebound_percent: count(rails::MAX_REBOUND_PERCENT, defaults.max_rebound_percent),
+        max_connections_dropped: count(rails::MAX_CONNECTIONS_DROPPED, 0).into(),
+    }
+}
+
+fn ignore_slot<'d, 'a>(draft: &'d Draft<'a>) -> Option<&'d Slot<'a>> {
+    draft.table(portunus::TREE)?.get(tree::IGNORE)
+}
+
+/// Reports globs of `[tree] ignore` that are none.
+pub(super) fn check_ignore(file: &SourceFile, draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let Some(Value::Texts(globs)) = ignore_slot(draft).map(|slot| &slot.value) else { return };
+    for (span, glob) in globs {
+        if let Err(error) = Glob::new(glob) {
+            let message = format!("`{}` is no glob: {}", shortened(glob), error.kind());
+            diagnostics.push(Diagnostic::error(TreeCode::InvalidValue, file, *span, message));
+        }
+    }
+}
+
+/// The globs of `[tree] ignore` in a `portunus.toml`, for whoever reads the directory. What is wrong with the file
+/// is left to [`super::check_tree`]: globs that are none are left out here.
+pub fn tree_ignore(portunus_toml: &str) -> Vec<String> {
+    let file = SourceFile::new(FLEET_FILE, portunus_toml);
+    let mut ignored = Vec::new();
+    let draft =
+        text::parse(&file, &mut ignored).and_then(|node| decode::decode(&file, node, &portunus::TABLE, &mut ignored));
+    match draft.as_ref().and_then(ignore_slot).map(|slot| &slot.value) {
+        Some(Value::Texts(globs)) => {
+            globs.iter().filter(|(_, glob)| Glob::new(glob).is_ok()).map(|(_, glob)| glob.to_string()).collect()
+        }
+        _ => Vec::new(),
+    }
+}

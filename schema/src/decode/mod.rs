@@ -1,0 +1,256 @@
+//! The spanned tree into drafts, by the field table. Pure.
+//!
+//! Keeps: decoding goes on after every error, so that all errors show in one run. A draft holds well-formed values
+//! only; a key whose value was refused is present and [`Value::Refused`], so that nobody reports it as missing.
+
+mod value;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use crate::codes::TreeCode;
+use crate::diagnostic::{Diagnostic, SourceFile, Span};
+use crate::fields::{self, MAX_FIELDS, Table};
+use crate::net::PortRange;
+use crate::rule::Host;
+use crate::text::{self, Node};
+
+/// A decoded value; its variant follows from the [`fields::Kind`] of its field.
+#[derive(Debug)]
+pub enum Value<'a> {
+    /// Reported already.
+    Refused,
+    /// `Bool`.
+    Bool(bool),
+    /// `Int`.
+    Int(i64),
+    /// `Text`, `Payload`, `Name`, `Word`, `Statuses`, `Regex`.
+    Text(Cow<'a, str>),
+    /// `Texts`.
+    Texts(Vec<(Span, Cow<'a, str>)>),
+    /// `TextMap`.
+    Map(Vec<(Cow<'a, str>, Cow<'a, str>)>),
+    /// `Ip`.
+    Ip(IpAddr),
+    /// `Ports`.
+    Ports(PortRange),
+    /// `Endpoint`.
+    Endpoint(Host, PortRange),
+    /// `Host`.
+    Host(Host),
+    /// `Table`.
+    Table(Box<Draft<'a>>),
+    /// `Tables`.
+    Tables(Vec<Draft<'a>>),
+    /// `Open`.
+    Open,
+}
+
+/// One key that a file sets.
+#[derive(Debug)]
+pub struct Slot<'a> {
+    /// Index in the table.
+    pub field: usize,
+    /// Where the key stands.
+    pub key_span: Span,
+    /// Where the value stands.
+    pub span: Span,
+    /// The value.
+    pub value: Value<'a>,
+}
+
+const ABSENT: u8 = u8::MAX;
+
+/// One table of a file: the keys that it sets, by the indices of the field table.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    /// What it is a draft of.
+    pub table: &'static Table,
+    /// Where a message about the table as a whole points: its header, or its first key.
+    pub span: Span,
+    places: [u8; MAX_FIELDS],
+    slots: Vec<Slot<'a>>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(table: &'static Table, span: Span, keys: usize) -> Self {
+        Self { table, span, places: [ABSENT; MAX_FIELDS], slots: Vec::with_capacity(keys) }
+    }
+
+    /// The slot of a field, if the file sets it.
+    pub fn get(&self, field: usize) -> Option<&Slot<'a>> {
+        self.slots.get(usize::from(self.places[field]))
+    }
+
+    /// True if the file sets the field.
+    pub fn has(&self, field: usize) -> bool {
+        self.places[field] != ABSENT
+    }
+
+    /// What the file sets, in its order.
+    pub fn slots(&self) -> &[Slot<'a>] {
+        &self.slots
+    }
+
+    /// The text of a field.
+    pub fn text(&self, field: usize) -> Option<&str> {
+        self.get(field).and_then(Slot::text)
+    }
+
+    /// The entries of a list of tables, empty where it is not set.
+    pub fn tables(&self, field: usize) -> &[Draft<'a>] {
+        match self.get(field).map(|slot| &slot.value) {
+            Some(Value::Tables(drafts)) => drafts,
+            _ => &[],
+        }
+    }
+
+    /// The draft of a sub-table.
+    pub fn table(&self, field: usize) -> Option<&Draft<'a>> {
+        self.get(field).and_then(Slot::table)
+    }
+
+    fn insert(&mut self, slot: Slot<'a>) {
+        // Fewer than `MAX_FIELDS` slots exist, for each field is set once at most.
+        self.places[slot.field] = self.slots.len() as u8;
+        self.slots.push(slot);
+    }
+}
+
+impl<'a> Slot<'a> {
+    /// The text, of a field that takes text.
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The number, of a field that takes one.
+    pub fn int(&self) -> Option<i64> {
+        match self.value {
+            Value::Int(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// The flag, of a field that takes one.
+    pub fn bool(&self) -> Option<bool> {
+        match self.value {
+            Value::Bool(flag) => Some(flag),
+            _ => None,
+        }
+    }
+
+    /// The ports, of a field that takes them.
+    pub fn ports(&self) -> Option<PortRange> {
+        match self.value {
+            Value::Ports(ports) => Some(ports),
+            _ => None,
+        }
+    }
+
+    /// The address, of a field that takes one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self.value {
+            Value::Ip(ip) => Some(ip),
+            _ => None,
+        }
+    }
+
+    /// The sub-table, of a field that takes one.
+    pub fn table(&self) -> Option<&Draft<'a>> {
+        match &self.value {
+            Value::Table(draft) => Some(draft),
+            _ => None,
+        }
+    }
+}
+
+/// Decodes one table. The file is only the label and text of what is found.
+pub fn decode<'a>(
+    file: &SourceFile,
+    node: Node<'a>,
+    table: &'static Table,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Draft<'a>> {
+    Decoder { file, diagnostics }.table(node, table, table.header)
+}
+
+pub(crate) struct Decoder<'d> {
+    pub(crate) file: &'d SourceFile,
+    pub(crate) diagnostics: &'d mut Vec<Diagnostic>,
+}
+
+impl Decoder<'_> {
+    fn error(&mut self, code: TreeCode, span: Span, message: String) -> &mut Diagnostic {
+        self.diagnostics.push(Diagnostic::error(code, self.file, span, message));
+        self.diagnostics.last_mut().expect("pushed above")
+    }
+
+    /// The table of a node; `None` and an error if it is something else. `what` names it in that error.
+    fn table<'a>(&mut self, node: Node<'a>, table: &'static Table, what: &str) -> Option<Draft<'a>> {
+        let entries = match node.value {
+            text::Value::Table(entries) => entries,
+            other => {
+                let span = first_line(self.file, node.span);
+                let message = format!("{what} is a table, not {}", other.kind());
+                self.error(TreeCode::WrongType, span, message);
+                return None;
+            }
+        };
+        let mut draft = Draft::new(table, first_line(self.file, node.span), entries.len().min(MAX_FIELDS));
+        let mut next = 0;
+        for entry in entries {
+            let Some(index) = table.find(&entry.key, next) else {
+                self.unknown_key(&entry.key, entry.key_span, table);
+                continue;
+            };
+            next = index + 1;
+            let span = first_line(self.file, entry.node.span);
+            let value = self.value(entry.node, &table.fields[index]).unwrap_or(Value::Refused);
+            draft.insert(Slot { field: index, key_span: entry.key_span, span, value });
+        }
+        for (index, field) in table.own_fields() {
+            if field.required && !draft.has(index) {
+                let message = format!("{} needs `{}`", table.header, field.key);
+                let example = format!("for example `{} = {}`", field.key, field.example);
+                let span = draft.span;
+                self.error(TreeCode::MissingKey, span, message).help = Some(example);
+            }
+        }
+        Some(draft)
+    }
+
+    fn unknown_key(&mut self, key: &str, span: Span, table: &'static Table) {
+        let help = table.suggest(key).map(|known| format!("did you mean `{known}`?")).or_else(|| {
+            let elsewhere = fields::TABLES.iter().find(|other| other.find(key, 0).is_some())?;
+            Some(format!("`{key}` belongs to {}", elsewhere.header))
+        });
+        let message = format!("{} has no key `{}`", table.header, shortened(key));
+        self.error(TreeCode::UnknownKey, span, message).help = help;
+    }
+}
+
+/// The part of a span on its first line: a caret under a table must not underline all of it.
+pub(crate) fn first_line(file: &SourceFile, span: Span) -> Span {
+    match file.text.get(span.start..span.end) {
+        Some(text) if text.len() > 1 => {
+            let end = text.bytes().position(|byte| byte == b'\n').unwrap_or(text.len());
+            Span::new(span.start, span.start + end.max(1))
+        }
+        _ => span,
+    }
+}
+
+/// A text of a file as a message quotes it.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 80;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What the decoder promises: every error with its place, and every example of the field table accepted.
+
+use super::*;
+use crate::fields::{Kind, rule, target};
+
+fn decoded<R>(path: &str, text: &str, read: impl FnOnce(Option<Draft<'_>>, Vec<Diagnostic>) -> R) -> R {
+    let file = SourceFile::new(path, text);
+    let mut diagnostics = Vec::new();
+    let node = text::parse(&file, &mut diagnostics).expect("the syntax is valid");
+    let draft = decode(&file, node, &rule::TABLE, &mut diagnostics);
+    read(draft, diagnostics)
+}
+
+fn codes(text: &str) -> Vec<(TreeCode, u32, u32)> {
+    decoded("a.toml", text, |_, diagnostics| {
+        diagnostics
+            .iter()
+            .map(|diagnostic| {
+                let at = diagnostic.position().expect("the decoder points at everything");
+                (diagnostic.code, at.line, at.column)
+            })
+            .collect()
+    })
+}
+
+#[test]
+fn every_error_of_a_table_is_found_with_its_place() {
+    let found = codes("name = 7\nlisten_port = 0\nlisten_ports = \"0-10\"\nproto = \"tcp\"\ntarget = \"a..b:1\"\n");
+    assert_eq!(
+        found,
+        [
+            (TreeCode::WrongType, 1, 8),
+            (TreeCode::OutOfRange, 2, 15),
+            (TreeCode::OutOfRange, 3, 16),
+            (TreeCode::UnknownKey, 4, 1),
+            (TreeCode::InvalidHost, 5, 10),
+        ]
+    );
+}
+
+#[test]
+fn port_ranges_have_one_code_per_mistake() {
+    let code = |text: &str| codes(&format!("name = \"a\"\nlisten_ports = \"{text}\"\n")).first().map(|found| found.0);
+    assert_eq!(code("8443"), None);
+    assert_eq!(code("1-65535"), None);
+    assert_eq!(code("10-5"), Some(TreeCode::InvalidValue));
+    assert_eq!(code("abc"), Some(TreeCode::InvalidValue));
+    assert_eq!(code(""), Some(TreeCode::InvalidValue));
+    assert_eq!(code("1-2-3"), Some(TreeCode::InvalidValue));
+    assert_eq!(code("70000-70010"), Some(TreeCode::OutOfRange));
+    assert_eq!(code("99999999999999999999"), Some(TreeCode::OutOfRange));
+    assert_eq!(code("+5"), Some(TreeCode::InvalidValue));
+}
+
+#[test]
+fn endpoints_need_a_host_and_a_port_and_brackets_around_ipv6() {
+    let code = |text: &str| codes(&format!("name = \"a\"\ntarget = \"{text}\"\n")).first().map(|found| found.0);
+    assert_eq!(code("[2001:db8::1]:443"), None);
+    assert_eq!(code("host:1-9"), None);
+    assert_eq!(code("host"), Some(TreeCode::InvalidValue));
+    assert_eq!(code("2001:db8::1"), Some(TreeCode::InvalidValue));
+    assert_eq!(code("[2001:db8::1]"), Some(TreeCode::InvalidValue));
+    assert_eq!(code("[10.0.0.1]:1"), Some(TreeCode::InvalidHost));
+    assert_eq!(code(":80"), Some(TreeCode::InvalidHost));
+    assert_eq!(code("10.0.0.256:80"), Some(TreeCode::InvalidHost));
+    assert_eq!(code("host:0"), Some(TreeCode::OutOfRange));
+    assert_eq!(code(&format!("{}:80", "a".repeat(300))), Some(TreeCode::InvalidHost));
+}
+
+#[test]
+fn a_typing_error_gets_a_hint_and_a_key_of_another_table_its_home() {
+    decoded("a.toml", "name = \"a\"\nlisen_port = 1\nrise = 2\n", |_, diagnostics| {
+        assert_eq!(diagnostics[0].help.as_deref(), Some("did you mean `listen_port`?"));
+        assert_eq!(diagnostics[1].help.as_deref(), Some("`rise` belongs to [rule.health]"));
+    });
+}
+
+#[test]
+fn yaml_and_toml_give_the_same_draft() {
+    let yaml = "name: web\nlisten_port: 8443\ntargets:\n- {host: a, port: 1}\n- {host: b, port: 2, weight: 5}\n";
+    decoded("a.yaml", yaml, |draft, diagnostics| {
+        assert!(diagnostics.is_empty(), "{diagnostics:?}");
+        let draft = draft.expect("a table");
+        assert_eq!(draft.text(rule::NAME), Some("web"));
+        let targets = draft.tables(rule::TARGETS);
+        assert_eq!(targets[1].get(target::WEIGHT).and_then(Slot::int), Some(5));
+    });
+}
+
+#[test]
+fn control_characters_are_refused_where_text_is_printed() {
+    assert_eq!(codes("name = \"a\"\nowner = \"\\u001b[2J\"\n"), [(TreeCode::InvalidValue, 2, 9)]);
+    assert_eq!(codes("name = \"a\"\nhealth = { send = \"PING\\r\\n\" }\n"), []);
+}
+
+#[test]
+fn every_example_and_every_default_of_the_field_table_decodes() {
+    for table in fields::TABLES {
+        for (_, field) in table.own_fields() {
+            let values = [field.example, field.default];
+            for value in values.into_iter().filter(|value| !value.is_empty()) {
+                let file = SourceFile::new("a.toml", format!("{} = {value}\n", field.key));
+                let mut diagnostics = Vec::new();
+                let node = text::parse(&file, &mut diagnostics).expect("TOML recovers");
+                decode(&file, node, table, &mut diagnostics);
+                diagnostics.retain(|found| found.code != TreeCode::MissingKey);
+                assert!(diagnostics.is_empty(), "{}.{}: {diagnostics:?}", table.name, field.key);
+            }
+            assert!(!field.example.is_empty(), "{}.{}", table.name, field.key);
+        }
+    }
+}
+
+#[test]
+fn a_null_is_no_value() {
+    decoded("a.yaml", "name: a\nowner:\n", |_, diagnostics| {
+        assert_eq!(diagnostics[0].code, TreeCode::WrongType);
+    });
+    assert!(matches!(rule::TABLE.fields[rule::OWNER].kind, Kind::Text { .. }));
+}

@@ -1,0 +1,325 @@
+//! One value by its kind: type, range and form. Pure.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use super::{Decoder, Value, first_line, shortened};
+use crate::codes::TreeCode;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::fields::{Field, Kind, closest};
+use crate::health::StatusRanges;
+use crate::name::RuleName;
+use crate::net::PortRange;
+use crate::rule::Host;
+use crate::text::{self, Node};
+
+/// What is wrong with a value: code, sentence, and perhaps a hint.
+pub(crate) struct Refusal {
+    code: TreeCode,
+    message: String,
+    help: Option<String>,
+}
+
+impl Refusal {
+    fn new(code: TreeCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), help: None }
+    }
+
+    fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl Decoder<'_> {
+    /// The value of a field, or `None` after saying why not.
+    pub(super) fn value<'a>(&mut self, node: Node<'a>, field: &'static Field) -> Option<Value<'a>> {
+        let span = node.span;
+        let value = match (field.kind, node.value) {
+            (Kind::Bool, text::Value::Bool(flag)) => Ok(Value::Bool(flag)),
+            (Kind::Int { min, max }, text::Value::Integer(number)) => int(number, min, max, field),
+            (Kind::Int { min, max }, text::Value::Float(number)) if number.abs() >= i64::MAX as f64 => {
+                Err(Refusal::new(TreeCode::OutOfRange, format!("`{}` is outside {min}..={max}", field.key)))
+            }
+            (Kind::Texts { max }, text::Value::Array(items)) => return self.texts(items, max, field),
+            (Kind::TextMap, text::Value::Table(entries)) => return self.text_map(entries, field),
+            (Kind::Table(table), value @ text::Value::Table(_)) => {
+                return self.table(Node { span, value }, table, field.key).map(|draft| Value::Table(Box::new(draft)));
+            }
+            (Kind::Tables(table), text::Value::Array(items)) => {
+                let what = format!("an entry of `{}`", field.key);
+                return Some(Value::Tables(
+                    items.into_iter().filter_map(|item| self.table(item, table, &what)).collect(),
+                ));
+            }
+            (Kind::Tables(table), text::Value::Table(_)) => Err(wrong_type(field, "a table")
+                .help(format!("write {}: every entry of a list of tables has its own header", table.header))),
+            (Kind::Open, _) => Ok(Value::Open),
+            (kind, text::Value::String(text)) if takes_text(kind) => from_text(text, field),
+            (_, other) => Err(self.mismatch(&other, span, field)),
+        };
+        match value {
+            Ok(value) => Some(value),
+            Err(refusal) => {
+                self.refuse(span, refusal);
+                None
+            }
+        }
+    }
+
+    fn refuse(&mut self, span: Span, refusal: Refusal) {
+        let span = first_line(self.file, span);
+        let error = Diagnostic::error(refusal.code, self.file, span, refusal.message);
+        self.diagnostics.push(match refusal.help {
+            Some(help) => error.help(help),
+            None => error,
+        });
+    }
+
+    fn mismatch(&self, value: &text::Value<'_>, span: Span, field: &'static Field) -> Refusal {
+        let refusal = wrong_type(field, value.kind());
+        let source = self.file.text.get(span.start..span.end).unwrap_or_default();
+        match (field.kind, value) {
+            (Kind::Int { .. }, text::Value::String(text)) if text.parse::<i64>().is_ok() => {
+                refusal.help(format!("write it without quotes: `{} = {text}`", field.key))
+            }
+            (Kind::Bool, text::Value::String(text)) if matches!(&**text, "true" | "false") => {
+                refusal.help(format!("write it without quotes: `{} = {text}`", field.key))
+            }
+            (Kind::Ports, text::Value::Integer(port)) => refusal.help(format!(
+                "write `{} = {port}` for a single port",
+                field.key.strip_suffix('s').unwrap_or(field.key)
+            )),
+            (Kind::Texts { .. }, text::Value::String(_)) if !source.is_empty() => {
+                refusal.help(format!("write a list: `{} = [{}]`", field.key, shortened(source)))
+            }
+            _ => refusal.help(format!("for example `{} = {}`", field.key, field.example)),
+        }
+    }
+
+    fn texts<'a>(&mut self, items: Vec<Node<'a>>, max: usize, field: &'static Field) -> Option<Value<'a>> {
+        let mut texts = Vec::with_capacity(items.len());
+        let mut whole = true;
+        for item in items {
+            let refusal = match item.value {
+                text::Value::String(text) => match plain(&text, max, false, field) {
+                    Ok(()) => {
+                        texts.push((item.span, text));
+                        continue;
+                    }
+                    Err(refusal) => refusal,
+                },
+                other => Refusal::new(
+                    TreeCode::WrongType,
+                    format!("`{}` is a list of strings, one entry is {}", field.key, other.kind()),
+                ),
+            };
+            self.refuse(item.span, refusal);
+            whole = false;
+        }
+        whole.then_some(Value::Texts(texts))
+    }
+
+    fn text_map<'a>(&mut self, entries: Vec<text::Entry<'a>>, field: &'static Field) -> Option<Value<'a>> {
+        let mut map = Vec::with_capacity(entries.len());
+        let mut whole = true;
+        for entry in entries {
+            let refusal = match entry.node.value {
+                text::Value::String(text) => {
+                    let checked = plain(&entry.key, 63, false, field).and_then(|()| plain(&text, 253, false, field));
+                    match checked {
+                        Ok(()) if !entry.key.is_empty() => {
+                            map.push((entry.key, text));
+                            continue;
+                        }
+                        Ok(()) => Refusal::new(TreeCode::InvalidValue, format!("a key of `{}` is empty", field.key)),
+                        Err(refusal) => refusal,
+                    }
+                }
+                other => Refusal::new(
+                    TreeCode::WrongType,
+                    format!("`{}.{}` is a string, not {}", field.key, shortened(&entry.key), other.kind()),
+                ),
+            };
+            self.refuse(entry.node.span, refusal);
+            whole = false;
+        }
+        whole.then_some(Value::Map(map))
+    }
+}
+
+/// What a kind takes, in the words of a message.
+pub(crate) fn takes(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bool => "true or false",
+        Kind::Int { .. } => "a whole number",
+        Kind::Texts { .. } => "a list of strings",
+        Kind::TextMap => "a table of strings",
+        Kind::Table(_) => "a table",
+        Kind::Tables(_) => "a list of tables",
+        Kind::Open => "nothing yet",
+        _ => "a string",
+    }
+}
+
+fn wrong_type(field: &Field, found: &str) -> Refusal {
+    Refusal::new(TreeCode::WrongType, format!("`{}` takes {}, not {found}", field.key, takes(field.kind)))
+}
+
+fn int<'a>(number: i64, min: i64, max: i64, field: &Field) -> Result<Value<'a>, Refusal> {
+    if (min..=max).contains(&number) {
+        return Ok(Value::Int(number));
+    }
+    Err(Refusal::new(TreeCode::OutOfRange, format!("`{}` is {number}, outside {min}..={max}", field.key)))
+}
+
+const fn takes_text(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Text { .. }
+            | Kind::Payload { .. }
+            | Kind::Name
+            | Kind::Word(_)
+            | Kind::Ip
+            | Kind::Ports
+            | Kind::Endpoint
+            | Kind::Host
+            | Kind::Statuses
+            | Kind::Regex
+    )
+}
+
+/// Longest of the texts whose form bounds them anyway, so that no parser sees megabytes.
+const MAX_FORM: usize = 1024;
+
+fn from_text<'a>(text: Cow<'a, str>, field: &'static Field) -> Result<Value<'a>, Refusal> {
+    let invalid = |message: String| Refusal::new(TreeCode::InvalidValue, message);
+    match field.kind {
+        Kind::Text { max, lines } => plain(&text, max, lines, field)?,
+        Kind::Payload { max } => bounded(&text, max, field)?,
+        Kind::Name => {
+            RuleName::new(&text).map_err(|error| invalid(format!("`{}` is no name: {error}", shortened(&text))))?;
+        }
+        Kind::Word(words) => word(&text, words, field)?,
+        Kind::Ip => {
+            let ip = text.parse::<IpAddr>().map_err(|_| {
+                invalid(format!("`{}` is no IP address", shortened(&text)))
+                    .help("IPv4 as 10.0.0.1, IPv6 as 2001:db8::1 without brackets")
+            })?;
+            return Ok(Value::Ip(ip.to_canonical()));
+        }
+        Kind::Ports => return ports(&text).map(Value::Ports),
+        Kind::Endpoint => {
+            bounded(&text, MAX_FORM, field)?;
+            return endpoint(&text).map(|(host, ports)| Value::Endpoint(host, ports));
+        }
+        Kind::Host => {
+            bounded(&text, MAX_FORM, field)?;
+            return host(&text).map(Value::Host);
+        }
+        Kind::Statuses => {
+            bounded(&text, MAX_FORM, field)?;
+            if StatusRanges::parse(&text).is_none() {
+                return Err(invalid(format!("`{}` names no HTTP statuses", shortened(&text)))
+                    .help(format!("for example `{} = {}`", field.key, field.example)));
+            }
+        }
+        Kind::Regex => {
+            bounded(&text, MAX_FORM, field)?;
+            regex_lite::Regex::new(&text)
+                .map_err(|error| invalid(format!("`{}` is no regular expression: {error}", shortened(&text))))?;
+        }
+        _ => {}
+    }
+    Ok(Value::Text(text))
+}
+
+fn bounded(text: &str, max: usize, field: &Field) -> Result<(), Refusal> {
+    if text.len() <= max {
+        return Ok(());
+    }
+    let code =
+        if matches!(field.kind, Kind::Host | Kind::Endpoint) { TreeCode::InvalidHost } else { TreeCode::InvalidValue };
+    Err(Refusal::new(code, format!("`{}` has {} bytes, at most {max} are possible", field.key, text.len())))
+}
+
+/// Text that can be printed as it stands: control characters could rewrite the reader's terminal.
+fn plain(text: &str, max: usize, lines: bool, field: &Field) -> Result<(), Refusal> {
+    bounded(text, max, field)?;
+    if text.chars().any(|c| c.is_control() && !(lines && matches!(c, '\n' | '\r' | '\t'))) {
+        return Err(Refusal::new(TreeCode::InvalidValue, format!("`{}` holds a control character", field.key)));
+    }
+    Ok(())
+}
+
+fn word(text: &str, words: &'static [&'static str], field: &Field) -> Result<(), Refusal> {
+    if words.contains(&text) {
+        return Ok(());
+    }
+    let listed: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    let refusal = Refusal::new(
+        TreeCode::InvalidValue,
+        format!("`{}` is no value of `{}`, which takes {}", shortened(text), field.key, listed.join(", ")),
+    );
+    let lower = text.to_ascii_lowercase().replace('_', "-");
+    Err(match closest(&lower, words.iter().copied()) {
+        Some(meant) => refusal.help(format!("did you mean `{meant}`?")),
+        None => refusal,
+    })
+}
+
+/// Parses `LO-HI` or one port.
+pub(crate) fn ports(text: &str) -> Result<PortRange, Refusal> {
+    let invalid = || {
+        Refusal::new(TreeCode::InvalidValue, format!("`{}` is neither a port nor a range of ports", shortened(text)))
+            .help("a range is written as \"30000-30050\"")
+    };
+    let port = |part: &str| {
+        let part = part.trim_ascii();
+        if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(invalid());
+        }
+        match part.parse::<u16>() {
+            Ok(port) if port > 0 => Ok(port),
+            _ => Err(Refusal::new(TreeCode::OutOfRange, format!("port {} is outside 1..=65535", shortened(part)))),
+        }
+    };
+    let (first, last) = match text.split_once('-') {
+        Some((first, last)) => (port(first)?, port(last)?),
+        None => (port(text)?, port(text)?),
+    };
+    PortRange::new(first, last).ok_or_else(|| {
+        Refusal::new(TreeCode::InvalidValue, format!("the range {first}-{last} is turned round"))
+            .help(format!("write it as \"{last}-{first}\""))
+    })
+}
+
+fn host(text: &str) -> Result<Host, Refusal> {
+    Host::parse(text).map_err(|error| {
+        let refusal = Refusal::new(TreeCode::InvalidHost, error.to_string());
+        if text.starts_with('[') { refusal.help("write an IPv6 address without brackets here") } else { refusal }
+    })
+}
+
+fn endpoint(text: &str) -> Result<(Host, PortRange), Refusal> {
+    let no_port = || {
+        Refusal::new(TreeCode::InvalidValue, format!("`{}` names no port", shortened(text)))
+            .help("a target is written as \"HOST:PORT\", \"HOST:LO-HI\" or \"[v6]:PORT\"")
+    };
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, rest) = rest.split_once(']').ok_or_else(no_port)?;
+        let range = rest.strip_prefix(':').ok_or_else(no_port)?;
+        let ip = address
+            .parse::<std::net::Ipv6Addr>()
+            .map_err(|_| Refusal::new(TreeCode::InvalidHost, format!("`{}` is no IPv6 address", shortened(address))))?;
+        return Ok((Host::Ip(IpAddr::V6(ip).to_canonical()), ports(range)?));
+    }
+    let (name, range) = text.rsplit_once(':').ok_or_else(no_port)?;
+    if name.contains(':') {
+        return Err(Refusal::new(TreeCode::InvalidValue, format!("`{}` is ambiguous", shortened(text)))
+            .help("an IPv6 address stands in brackets: \"[2001:db8::1]:443\""));
+    }
+    // The host first: it is what the message of a wrong endpoint should be about.
+    let host = host(name)?;
+    Ok((host, ports(range)?))
+}

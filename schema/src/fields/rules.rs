@@ -1,0 +1,93 @@
+//! The fields of `[[rule]]` and of its targets. Pure data.
+
+use super::table;
+use crate::rule::{Balance, LastResort, MAX_HOST, OnTargetDown, ProxyProtocol};
+
+/// A year: longer than any timeout is meant.
+pub(super) const YEAR_SECS: i64 = 31_536_000;
+const DAY_SECS: i64 = 86_400;
+
+table! {
+    /// `[[rule]]`.
+    rule, "rule", "[[rule]]", "One forwarding intent: where to listen and where to forward to.";
+    NAME = Field::new("name", Kind::Name, "", "\"web\"",
+        "The identity of the rule on its edges: unique per edge, 1 to 63 characters of a-z, 0-9, `.`, `_`, `-`, \
+         starting with a letter or digit.").required();
+    DESCRIPTION = Field::new("description", Kind::Text { max: 1024, lines: true }, "\"\"", "\"Public web traffic\"",
+        "A note for people.");
+    OWNER = Field::new("owner", Kind::Text { max: 128, lines: false }, "\"\"", "\"team-web\"",
+        "Who answers for the rule; a label of its metrics.");
+    EDGES = Field::new("edges", Kind::Texts { max: 256 }, "[\"local\"]", "[\"edge-*\"]",
+        "The edges that run the rule: names or globs. `local` is the edge inside `portunus up` and always known; \
+         globs are looked up in the `[[edge]]` inventory. Excludes `edge_labels`.");
+    EDGE_LABELS = Field::new("edge_labels", Kind::TextMap, "", "{ region = \"fra\" }",
+        "Runs the rule on every edge of the inventory that has all of these labels. Excludes `edges`.");
+    ENABLED = Field::new("enabled", Kind::Bool, "true", "false",
+        "With false the rule is declared but not deployed; it plans as `remove`.");
+    PROTECTED = Field::new("protected", Kind::Bool, "false", "true",
+        "May not be removed while the last applied tree says true.");
+    PROTOCOL = Field::new("protocol", Kind::Word(&["tcp", "udp"]), "\"tcp\"", "\"tcp\"",
+        "The protocol; one port may carry both, as two rules.");
+    LISTEN_ADDRESS = Field::new("listen_address", Kind::Ip, "", "\"10.0.0.1\"",
+        "The address to listen on. Not given: all addresses, IPv4 and IPv6; `0.0.0.0` is IPv4 only, `::` IPv6 only.");
+    LISTEN_PORT = Field::new("listen_port", Kind::Int { min: 1, max: 65535 }, "", "8443",
+        "The port to listen on. Exactly one of `listen_port` and `listen_ports`.");
+    LISTEN_PORTS = Field::new("listen_ports", Kind::Ports, "", "\"30000-30050\"",
+        "The range of ports to listen on, both ends included. At most `range_rule_max_ports` of server.toml wide.");
+    TARGET = Field::new("target", Kind::Endpoint, "", "\"upstream.internal:443\"",
+        "The one upstream: `HOST:PORT`, `HOST:LO-HI` or `[v6]:PORT`, as wide as the listen range. \
+         Exactly one of `target` and `targets`.");
+    TARGETS = Field::new("targets", Kind::Tables(&crate::fields::target::TABLE), "", "[{ host = \"10.0.0.5\", port = 443 }]",
+        "1 to 8 upstreams.");
+    PROXY_PROTOCOL = Field::new("proxy_protocol", Kind::Word(ProxyProtocol::WORDS), "", "\"v2\"",
+        "The PROXY header that every target of the rule is sent. In `[defaults]` it concerns TCP rules only.");
+    PREFER_IPV6 = Field::new("prefer_ipv6", Kind::Bool, "false", "true",
+        "Tries the IPv6 addresses of a name first.");
+    BALANCE = Field::new("balance", Kind::Word(Balance::WORDS), "\"failover\"", "\"round-robin\"",
+        "How a pool of targets of equal priority shares new connections.");
+    SRC_IP_STICKY = Field::new("src_ip_sticky", Kind::Bool, "false", "true",
+        "Shorthand for `balance = \"source-ip\"`.");
+    HEALTH_CHECK_INTERVAL_SECS = Field::new("health_check_interval_secs", Kind::Int { min: 1, max: 3600 }, "", "15",
+        "Shorthand for a TCP health check at that interval. Excludes `health`.");
+    HEALTH = Field::new("health", Kind::Table(&crate::fields::health::TABLE), "", "{ kind = \"tcp\", interval_secs = 15 }",
+        "The active health check of the targets. Excludes `health_check_interval_secs`.");
+    LAST_RESORT = Field::new("last_resort", Kind::Word(LastResort::WORDS), "\"top\"", "\"none\"",
+        "What to try when no target is eligible: the most preferred one, nothing, or all by priority.");
+    CONNECT_TIMEOUT_MS = Field::new("connect_timeout_ms", Kind::Int { min: 1, max: 10_000 }, "3000", "1500",
+        "How long one address may take to accept; the dialling of a connection as a whole is bounded by 10 s.")
+        .tcp_only();
+    IDLE_TIMEOUT_SECS = Field::new("idle_timeout_secs", Kind::Int { min: 0, max: YEAR_SECS }, "0", "3600",
+        "Closes a connection on which nothing moved for so long; 0: never.").tcp_only();
+    MAX_CONNECTIONS = Field::new("max_connections", Kind::Int { min: 0, max: u32::MAX as i64 }, "0", "5000",
+        "Most connections at once, more are refused and counted; 0: no limit.");
+    DRAIN_TIMEOUT_SECS = Field::new("drain_timeout_secs", Kind::Int { min: 0, max: DAY_SECS }, "30", "120",
+        "How long connections of a removed rule or target may go on.");
+    ON_TARGET_DOWN = Field::new("on_target_down", Kind::Word(OnTargetDown::WORDS), "\"drain\"", "\"reset\"",
+        "What happens to live connections of a target that fails.");
+    UDP_MAX_FLOWS = Field::new("udp_max_flows", Kind::Int { min: 1, max: 1_048_576 }, "1024", "4096",
+        "Most flows of the rule at once. In `[defaults]` it concerns UDP rules only.").udp_only();
+    UDP_FLOW_IDLE_SECS = Field::new("udp_flow_idle_secs", Kind::Int { min: 1, max: DAY_SECS }, "60", "120",
+        "Ends a flow without a datagram for so long. In `[defaults]` it concerns UDP rules only.").udp_only();
+    RATE_LIMIT = Field::new("rate_limit", Kind::Open, "", "{}", "Not designed yet.");
+    SNI = Field::new("sni", Kind::Open, "", "{}", "Not designed yet.");
+}
+
+table! {
+    /// An entry of `targets`.
+    target, "rule.targets", "[[rule.targets]]", "One upstream of a rule.";
+    HOST = Field::new("host", Kind::Host, "", "\"upstream.internal\"",
+        "An IP address (IPv6 without brackets) or a DNS name of at most 253 characters.").required();
+    PORT = Field::new("port", Kind::Int { min: 1, max: 65535 }, "", "443",
+        "The port. Exactly one of `port` and `ports`.");
+    PORTS = Field::new("ports", Kind::Ports, "", "\"30000-30050\"",
+        "The range of ports, as wide as the rule's listen range.");
+    PRIORITY = Field::new("priority", Kind::Int { min: 0, max: 99 }, "0", "10",
+        "Lower is preferred; equal values form a pool; ties keep the order of the file.");
+    WEIGHT = Field::new("weight", Kind::Int { min: 0, max: 100 }, "100", "50",
+        "The share of new connections inside the pool; 0 takes none.");
+    ENABLED = Field::new("enabled", Kind::Bool, "true", "false", "With false the target takes no connections.");
+    PROXY_PROTOCOL = Field::new("proxy_protocol", Kind::Word(ProxyProtocol::WORDS), "", "\"v1\"",
+        "The PROXY header that this target is sent; TCP only.");
+}
+
+const _: () = assert!(MAX_HOST == 253, "the sentence about hosts names the limit");
