@@ -1,0 +1,78 @@
+//! What this process can do on this host: probed once at the start. I/O.
+
+use std::fs;
+use std::net::{Ipv6Addr, TcpListener};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use schema::capability::{Capabilities, Capability, FIRST_UNPRIVILEGED_PORT, Limits};
+
+/// Descriptors kept back from listeners: session, metrics, state, resolver, and connections at two each.
+const RESERVED_DESCRIPTORS: u64 = 256;
+/// Bit of CAP_NET_BIND_SERVICE in a capability set (linux/capability.h).
+const CAP_NET_BIND_SERVICE: u32 = 10;
+/// `http` is the lowest port that a forwarder is asked for; an edge that may bind it counts as privileged.
+const LOWEST_USUAL_PORT: u16 = 80;
+
+/// The capabilities of this version on this host, without the disabled ones.
+///
+/// UDP, several targets, probes, PROXY headers and balancing by source are absent: this version forwards TCP to one
+/// target, and what an edge offers it does.
+pub fn capabilities(disabled: &Capabilities) -> Capabilities {
+    let mut capabilities = Capabilities::from([Capability::Tcp, Capability::PortRange]);
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+        capabilities.insert(Capability::Ipv6);
+    }
+    if may_bind_privileged_ports() {
+        capabilities.insert(Capability::PrivilegedPorts);
+    }
+    capabilities.difference(disabled).copied().collect()
+}
+
+/// Raises the limit of descriptors as far as it goes, and says what listeners may take of it.
+pub fn limits() -> Limits {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of descriptors could not be raised");
+    }
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    Limits { ports_per_range: 0, file_descriptors: descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1), rules: 0 }
+}
+
+fn may_bind_privileged_ports() -> bool {
+    let first_free = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        .ok()
+        .and_then(|text| text.trim().parse::<u16>().ok())
+        .unwrap_or(FIRST_UNPRIVILEGED_PORT);
+    first_free <= LOWEST_USUAL_PORT
+        || fs::read_to_string("/proc/self/status").is_ok_and(|status| has_bind_capability(&status))
+}
+
+fn has_bind_capability(status: &str) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .is_some_and(|set| set & (1 << CAP_NET_BIND_SERVICE) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disabled_capability_is_not_offered() {
+        let offered = capabilities(&Capabilities::new());
+        assert!(offered.contains(&Capability::Tcp) && offered.contains(&Capability::PortRange));
+        assert!(!offered.contains(&Capability::Udp) && !offered.contains(&Capability::MultiTarget));
+        let less = capabilities(&Capabilities::from([Capability::PortRange]));
+        assert!(!less.contains(&Capability::PortRange) && less.contains(&Capability::Tcp));
+    }
+
+    #[test]
+    fn the_bind_capability_is_read_from_the_effective_set() {
+        assert!(has_bind_capability("Name:\tx\nCapPrm:\t0\nCapEff:\t0000000000000400\n"));
+        assert!(!has_bind_capability("CapEff:\t0000000000000000\n"));
+        assert!(!has_bind_capability(""));
+    }
+}

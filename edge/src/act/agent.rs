@@ -1,0 +1,217 @@
+//! Keeps a session with the server for as long as the edge lives. I/O.
+//!
+//! Keeps: forwarding never waits for the server; a session that ends is followed by another one, for ever.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use schema::proto::{EdgeMessage, ServerMessage, server_message};
+use tokio::io::DuplexStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{self, Channel};
+
+use crate::act::rpc::edge_control_client::EdgeControlClient;
+use crate::act::runtime::{RuntimeHandle, Stopped};
+use crate::act::session::{Flow, Offer, Session};
+use crate::decide::backoff;
+
+/// Messages on their way to the server: a stats report and a report per change; whoever waits here waits for the
+/// server only, and sends the newest state afterwards.
+const OUTGOING: usize = 16;
+/// A desired set has at most 64 MiB (CONTRACT §8), and its frame a little more.
+const MAX_MESSAGE: usize = (64 << 20) + (64 << 10);
+/// How often counters that moved are sent.
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a quiet connection is asked whether it still lives, and how long the answer may take.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+/// For the connection, and again for the server's first word.
+const GREETING: Duration = Duration::from_secs(5);
+/// For the server to read why a session ended.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// Makes one connection to a server in the same process.
+pub type InProcessConnector = Arc<dyn Fn() -> io::Result<DuplexStream> + Send + Sync>;
+
+/// Where the server is.
+#[derive(Clone)]
+pub enum Endpoint {
+    /// Its control port, `http://127.0.0.1:7443`.
+    Url(String),
+    /// In the same process.
+    InProcess(InProcessConnector),
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("the server cannot be reached")]
+    Unreachable(#[source] tonic::transport::Error),
+    #[error("the session broke off")]
+    Broken(#[source] Box<tonic::Status>),
+    #[error("the server refused the session: {message} ({code})")]
+    Refused { code: String, message: String },
+    #[error("the server did not greet")]
+    NoGreeting,
+    #[error("the server ended the session")]
+    Ended,
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl From<tonic::Status> for SessionError {
+    fn from(status: tonic::Status) -> Self {
+        Self::Broken(Box::new(status))
+    }
+}
+
+/// What the rest of the process may know about sessions.
+#[derive(Clone)]
+pub(crate) struct SessionView {
+    /// True between welcome and end.
+    pub(crate) connected: watch::Receiver<bool>,
+}
+
+pub(crate) struct Agent {
+    channel: transport::Endpoint,
+    server: Endpoint,
+    offer: Arc<Offer>,
+    runtime: RuntimeHandle,
+    connected: watch::Sender<bool>,
+}
+
+impl Agent {
+    /// Checks the address of the server.
+    pub(crate) fn new(
+        server: Endpoint,
+        offer: Offer,
+        runtime: RuntimeHandle,
+    ) -> Result<(Self, SessionView), tonic::transport::Error> {
+        let url = match &server {
+            Endpoint::Url(url) => url.clone(),
+            Endpoint::InProcess(_) => "http://in-process".to_owned(),
+        };
+        let channel = transport::Endpoint::from_shared(url)?
+            .connect_timeout(GREETING)
+            .http2_keep_alive_interval(KEEPALIVE.0)
+            .keep_alive_timeout(KEEPALIVE.1)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true);
+        let (connected, view) = watch::channel(false);
+        let agent = Self { channel, server, offer: Arc::new(offer), runtime, connected };
+        Ok((agent, SessionView { connected: view }))
+    }
+
+    /// Runs session after session.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut failures = 0;
+        let mut last_error = String::new();
+        while let Some(Err(error)) = stop.run_until_cancelled(self.session()).await {
+            // A welcome came: the next attempt is the first again.
+            if self.connected.send_replace(false) {
+                failures = 0;
+                last_error.clear();
+            }
+            if matches!(error, SessionError::Stopped(_)) {
+                break;
+            }
+            let text = with_sources(&error);
+            if text != last_error {
+                tracing::warn!(error = text, "no session with the server, forwarding goes on");
+                last_error = text;
+            }
+            failures += 1;
+            // Without chance edges only come back in step.
+            let delay = backoff::reconnect_delay(failures, getrandom::u32().unwrap_or(u32::MAX));
+            if stop.run_until_cancelled(sleep(delay)).await.is_none() {
+                break;
+            }
+        }
+        self.connected.send_replace(false);
+    }
+
+    async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+        match &self.server {
+            Endpoint::Url(_) => self.channel.connect().await,
+            Endpoint::InProcess(connector) => {
+                let connector = connector.clone();
+                let service = tower::service_fn(move |_| {
+                    let stream = connector();
+                    async move { stream.map(TokioIo::new) }
+                });
+                self.channel.connect_with_connector(service).await
+            }
+        }
+    }
+
+    /// One session from its hello to its end.
+    async fn session(&self) -> Result<std::convert::Infallible, SessionError> {
+        let channel = self.connect().await.map_err(SessionError::Unreachable)?;
+        let mut client = EdgeControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+        let mut session = Session::new(self.offer.clone(), self.runtime.clone());
+        let (outgoing, receiver) = mpsc::channel::<EdgeMessage>(OUTGOING);
+        outgoing.send(session.hello()).await.map_err(|_| SessionError::Ended)?;
+        let greeting = async {
+            let mut incoming = client.session(ReceiverStream::new(receiver)).await?.into_inner();
+            let first = incoming.message().await?.ok_or(SessionError::Ended)?;
+            Ok::<_, SessionError>((incoming, first))
+        };
+        let (mut incoming, first) = timeout(GREETING, greeting).await.map_err(|_| SessionError::NoGreeting)??;
+        match first.body {
+            Some(server_message::Body::Welcome(welcome)) => {
+                tracing::info!(lineage = welcome.lineage, server = welcome.server_version, "session established");
+            }
+            Some(server_message::Body::Refusal(refusal)) => {
+                return Err(SessionError::Refused { code: refusal.code, message: refusal.message });
+            }
+            _ => return Err(SessionError::NoGreeting),
+        }
+        self.connected.send_replace(true);
+        let mut stats = interval_at(Instant::now() + STATS_INTERVAL, STATS_INTERVAL);
+        stats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let (messages, flow) = tokio::select! {
+                received = incoming.message() => {
+                    let received = received?.ok_or(SessionError::Ended)?;
+                    session.receive(received).await?
+                }
+                changed = session.changed() => {
+                    changed?;
+                    (session.report(), Flow::Continue)
+                }
+                _ = stats.tick() => (session.moved_counters().into_iter().collect(), Flow::Continue),
+            };
+            for message in messages {
+                outgoing.send(message).await.map_err(|_| SessionError::Ended)?;
+            }
+            if flow == Flow::End {
+                drop(outgoing);
+                _ = timeout(PARTING, until_closed(&mut incoming)).await;
+                return Err(SessionError::Ended);
+            }
+        }
+    }
+}
+
+/// Reads on until the server has closed its side, so that the last message is not cut off.
+async fn until_closed(incoming: &mut tonic::Streaming<ServerMessage>) {
+    while let Ok(Some(_)) = incoming.message().await {}
+}
+
+/// One line for the log: what happened, and why.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let next = source.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = source.source();
+    }
+    text
+}

@@ -1,0 +1,129 @@
+//! Connections that may go on for a while: of removed rules, released sockets and removed targets. Owned by the
+//! runtime's task.
+//!
+//! Keeps: what drains ends by itself or is reset at its deadline, and is forgotten only when it has ended.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use schema::name::RuleName;
+use schema::net::Listener;
+use schema::rule::Rule;
+use tokio::time::Instant;
+
+use crate::act::workers::{Meter, Scope};
+
+struct RemovedRule {
+    name: RuleName,
+    meter: Arc<Meter>,
+    deadline: Instant,
+    is_reset: bool,
+}
+
+struct Part {
+    meter: Arc<Meter>,
+    scope: Scope,
+    /// Later connections are not meant.
+    before: u64,
+    deadline: Instant,
+}
+
+fn owns(rule: &Rule, listener: &Listener) -> bool {
+    let listen = rule.listen;
+    listen.protocol == listener.protocol && listen.address == listener.address && listen.ports.contains(listener.port)
+}
+
+/// Everything that drains on an edge.
+#[derive(Default)]
+pub(crate) struct Drains {
+    removed: Vec<RemovedRule>,
+    parts: Vec<Part>,
+}
+
+impl Drains {
+    /// Rules that serve no longer.
+    pub(crate) fn removed(&mut self, rules: impl Iterator<Item = (RuleName, Arc<Rule>, Arc<Meter>)>, now: Instant) {
+        self.removed.extend(rules.map(|(name, rule, meter)| RemovedRule {
+            name,
+            meter,
+            deadline: now + rule.drain_timeout,
+            is_reset: false,
+        }));
+    }
+
+    /// A rule that serves in another version: what came in through its released sockets or goes to its removed
+    /// targets drains.
+    pub(crate) fn changed(
+        &mut self,
+        former: &Rule,
+        next: &Rule,
+        meter: &Arc<Meter>,
+        released: &HashSet<Listener>,
+        now: Instant,
+    ) {
+        let listeners: Vec<Listener> =
+            former.listen.listeners().filter(|listener| released.contains(listener)).collect();
+        let by_listener = (!listeners.is_empty()).then_some(Scope::Listeners(listeners));
+        let by_target = Scope::of_removed_targets(&former.targets, &next.targets);
+        if meter.active() == 0 {
+            return;
+        }
+        self.parts.extend([by_listener, by_target].into_iter().flatten().map(|scope| Part {
+            meter: meter.clone(),
+            scope,
+            before: meter.next_connection(),
+            deadline: now + next.drain_timeout,
+        }));
+    }
+
+    /// The meter of a rule that comes back before its connections have ended: they go on.
+    pub(crate) fn revive(&mut self, name: &RuleName) -> Option<Arc<Meter>> {
+        let index = self.removed.iter().position(|removed| removed.name == *name && !removed.is_reset)?;
+        Some(self.removed.swap_remove(index).meter)
+    }
+
+    /// When to call [`Drains::reset_overdue`].
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let removed = self.removed.iter().filter(|removed| !removed.is_reset).map(|removed| removed.deadline);
+        removed.chain(self.parts.iter().map(|part| part.deadline)).min()
+    }
+
+    /// Resets what is over its time. `serves` is the version that a meter belongs to now: what has come back in
+    /// it is left alone.
+    pub(crate) fn reset_overdue<'a>(&mut self, now: Instant, serves: impl Fn(&Arc<Meter>) -> Option<&'a Rule>) {
+        for removed in self.removed.iter_mut().filter(|removed| removed.deadline <= now && !removed.is_reset) {
+            tracing::info!(rule = %removed.name, connections = removed.meter.active(), "drain timeout, connections are reset");
+            removed.meter.reset(&Scope::Rule, u64::MAX);
+            removed.is_reset = true;
+        }
+        for part in self.parts.extract_if(.., |part| part.deadline <= now) {
+            let scope = match (part.scope, serves(&part.meter)) {
+                (Scope::Listeners(mut listeners), Some(rule)) => {
+                    listeners.retain(|listener| !owns(rule, listener));
+                    Scope::Listeners(listeners)
+                }
+                (Scope::Targets(mut targets), Some(rule)) => {
+                    let is_back = |(host, port): &(_, u16)| {
+                        rule.targets.iter().any(|target| target.host == *host && target.ports.first() == *port)
+                    };
+                    targets.retain(|target| !is_back(target));
+                    Scope::Targets(targets)
+                }
+                (scope, _) => scope,
+            };
+            part.meter.reset(&scope, part.before);
+        }
+    }
+
+    /// Drops removed rules without connections; true if there were any.
+    pub(crate) fn forget_ended(&mut self) -> bool {
+        let count = self.removed.len();
+        self.removed.retain(|removed| removed.meter.active() > 0);
+        self.removed.len() != count
+    }
+
+    /// Removed rules that still have connections.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = (&RuleName, &Arc<Meter>)> {
+        self.removed.iter().map(|removed| (&removed.name, &removed.meter))
+    }
+}

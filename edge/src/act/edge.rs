@@ -1,0 +1,199 @@
+//! The edge as one thing: start, run, end. I/O.
+//!
+//! Keeps: what ran before a restart is served before the server is asked; every task ends with the edge.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schema::canonical::Digest;
+use schema::capability::Capabilities;
+use schema::name::{EdgeName, RuleName};
+use schema::net::{ListenAddress, Listener, Protocol};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::act::agent::{Agent, Endpoint};
+use crate::act::last_good::{LastGood, StateError, Stored};
+use crate::act::runtime::{self, Restored, RuntimeHandle, Stopped};
+use crate::act::session::Offer;
+use crate::act::{abilities, metrics};
+use crate::decide::admission::Accepted;
+use crate::decide::desired::Desired;
+
+/// How long tasks may take to notice that they were reset.
+const LAST_BREATH: Duration = Duration::from_secs(1);
+
+/// How an edge is to run.
+#[derive(Clone)]
+pub struct EdgeConfig {
+    /// Its name.
+    pub name: EdgeName,
+    /// Where the server is.
+    pub server: Endpoint,
+    /// Where the last good state is kept; `None` keeps none.
+    pub state_dir: Option<PathBuf>,
+    /// Where its own metrics are served.
+    pub metrics_listen: Option<SocketAddr>,
+    /// What it must not do.
+    pub disabled_capabilities: Capabilities,
+    /// How long connections may go on after the end was asked for.
+    pub shutdown_drain: Duration,
+}
+
+/// Why an edge does not start, or ends by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The address for metrics cannot be used.
+    #[error("metrics cannot be served on {address}")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The server's address cannot be understood.
+    #[error("`{0}` is no address of a server: expected http://HOST:PORT")]
+    Server(String),
+    /// A bug ended the part that owns the sockets.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// A running edge. Dropping it ends it at once.
+pub struct Edge {
+    runtime: RuntimeHandle,
+    actor: JoinHandle<()>,
+    tasks: TaskTracker,
+    stop: DropGuard,
+    now: CancellationToken,
+    metrics_address: Option<SocketAddr>,
+    shutdown_drain: Duration,
+}
+
+impl Edge {
+    /// Opens the state, serves what it holds, and starts to connect.
+    pub async fn start(config: EdgeConfig) -> Result<Self, EdgeError> {
+        if let Endpoint::Url(url) = &config.server
+            && !url.starts_with("http://")
+        {
+            return Err(EdgeError::Server(url.clone()));
+        }
+        let listener = match config.metrics_listen {
+            Some(address) => {
+                let failed = |source| EdgeError::Metrics { address, source };
+                Some(TcpListener::bind(address).await.map_err(failed)?)
+            }
+            None => None,
+        };
+        let metrics_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let offer = Offer {
+            name: config.name,
+            capabilities: abilities::capabilities(&config.disabled_capabilities),
+            limits: abilities::limits(),
+            own_listeners: metrics_address.map(own_listener).into_iter().collect(),
+        };
+        let store = config.state_dir.as_deref().map(LastGood::open).transpose()?;
+        let stored = store.as_ref().map(LastGood::read).transpose()?.flatten();
+        let restored = stored.and_then(|stored| restore(stored, &offer));
+        let (runtime, actor) = runtime::start(offer.limits, store, restored).await;
+
+        let invalid = match &config.server {
+            Endpoint::Url(url) => url.clone(),
+            Endpoint::InProcess(_) => String::new(),
+        };
+        let agent = Agent::new(config.server, offer, runtime.clone());
+        let (agent, session) = agent.map_err(|_| EdgeError::Server(invalid))?;
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        tasks.spawn(agent.run(stop.clone()));
+        if let Some(listener) = listener {
+            let source = metrics::Source { runtime: runtime.clone(), session };
+            tasks.spawn(metrics::serve(listener, source, stop.clone()));
+        }
+        tasks.close();
+        Ok(Self {
+            runtime,
+            actor,
+            tasks,
+            stop: stop.drop_guard(),
+            now: CancellationToken::new(),
+            metrics_address,
+            shutdown_drain: config.shutdown_drain,
+        })
+    }
+
+    /// Where metrics are served, with the port that the system chose for port 0.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// The part that owns the sockets.
+    pub fn runtime(&self) -> &RuntimeHandle {
+        &self.runtime
+    }
+
+    /// Cancel it to end at once, without or during the drain: what a second signal does.
+    pub fn end_now(&self) -> CancellationToken {
+        self.now.clone()
+    }
+
+    /// Runs until `shutdown` is cancelled; then accepting stops at once, and connections drain.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), EdgeError> {
+        let Self { runtime, mut actor, tasks, stop, now, shutdown_drain, .. } = self;
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = now.cancelled() => {}
+            _ = &mut actor => return Err(Stopped.into()),
+        }
+        runtime.stop_accepting().await?;
+        drop(stop);
+        let connections = runtime.connections().clone();
+        tracing::info!(connections = connections.count(), "accepting has stopped, connections drain");
+        tokio::select! {
+            () = connections.ended() => {}
+            () = sleep(shutdown_drain) => tracing::info!(connections = connections.count(), "drain timeout, connections are reset"),
+            () = now.cancelled() => {}
+        }
+        connections.reset_all();
+        // Late tasks end with the process: they own nothing but their sockets.
+        _ = timeout(LAST_BREATH, async {
+            connections.ended().await;
+            tasks.wait().await;
+            drop(runtime);
+            _ = actor.await;
+        })
+        .await;
+        Ok(())
+    }
+}
+
+fn own_listener(address: SocketAddr) -> Listener {
+    let ip = match address.ip() {
+        // The host's default makes an IPv6 wildcard take IPv4 too.
+        IpAddr::V6(ip) if ip.is_unspecified() => ListenAddress::Any,
+        ip => ListenAddress::Ip(ip),
+    };
+    Listener { protocol: Protocol::Tcp, address: ip, port: address.port() }
+}
+
+fn restore(stored: Stored, offer: &Offer) -> Option<(Desired, Vec<Restored>)> {
+    let desired = stored.desired?;
+    let accepted = Accepted {
+        lineage: desired.lineage,
+        generation: desired.generation,
+        digest: Digest::from_bytes(&desired.digest)?,
+    };
+    tracing::info!(generation = accepted.generation, rules = desired.rules.len(), "the last good state is served");
+    let exceptions = stored.exceptions.iter();
+    let exceptions =
+        exceptions.filter_map(|exception| Some((RuleName::new(exception.name()).ok()?, exception.running()))).collect();
+    Some((Desired::read(accepted, desired.rules, &offer.capabilities, &offer.limits), exceptions))
+}

@@ -1,0 +1,83 @@
+//! `--metrics-listen`: what the edge process says about itself over HTTP. I/O.
+//!
+//! Keeps: no figure of a rule is served here; the server serves those of all edges, so that nothing counts twice.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus::{Encoder, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::act::agent::SessionView;
+use crate::act::runtime::RuntimeHandle;
+
+/// What the figures are read from.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) runtime: RuntimeHandle,
+    pub(crate) session: SessionView,
+}
+
+impl Source {
+    /// True once the edge has a session or a state to run without one.
+    fn is_ready(&self) -> bool {
+        *self.session.connected.borrow() || self.runtime.status().accepted.generation > 0
+    }
+
+    fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let registry = Registry::new();
+        let build = Opts::new("portunus_build_info", "Version of this process.");
+        let build = IntGaugeVec::new(build, &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(build))?;
+        let status = self.runtime.status();
+        let generation = status.accepted.generation;
+        let connections = self.runtime.connections().count();
+        let gauges = [
+            ("portunus_session_connected", "1 while there is a session.", u64::from(*self.session.connected.borrow())),
+            ("portunus_session_generation", "The desired state that was accepted last.", generation),
+            ("portunus_open_listeners", "Listening sockets.", status.listeners as u64),
+            ("portunus_open_connections", "Live connections.", connections as u64),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = IntGauge::new(name, help)?;
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            registry.register(Box::new(gauge))?;
+        }
+        let retries = IntCounter::new("portunus_bind_retries_total", "Attempts to heal failed rules.")?;
+        retries.inc_by(self.runtime.retries());
+        registry.register(Box::new(retries))?;
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// Serves until told to stop.
+pub(crate) async fn serve(listener: TcpListener, source: Source, stop: CancellationToken) {
+    let router = axum::Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(source);
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    if let Err(error) = served.await {
+        tracing::error!(%error, "metrics are not served any more");
+    }
+}
+
+async fn metrics(State(source): State<Source>) -> impl IntoResponse {
+    match source.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn ready(State(source): State<Source>) -> impl IntoResponse {
+    if source.is_ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "no state yet\n") }
+}

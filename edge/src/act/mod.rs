@@ -1,0 +1,20 @@
+//! What the edge does: sockets, files, sessions, bytes. I/O; every decision is made in [`crate::decide`].
+
+pub mod abilities;
+pub mod agent;
+mod drain;
+pub mod edge;
+pub mod last_good;
+pub mod metrics;
+pub mod prepare;
+pub mod runtime;
+pub mod session;
+pub mod sockets;
+pub mod status;
+pub mod workers;
+
+/// The gRPC client of the edge protocol, as tonic generates it.
+#[expect(missing_docs, clippy::pedantic, reason = "generated")]
+mod rpc {
+    include!(concat!(env!("OUT_DIR"), "/portunus.v1.rs"));
+}

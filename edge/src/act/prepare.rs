@@ -1,0 +1,127 @@
+//! Binds what a transition needs, in bulk, and settles what serves then. I/O, blocking: one call per switch.
+//!
+//! Keeps: a rule that does not get all of its sockets closes those it got before anything is switched, and the
+//! sockets it would have replaced are as before.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use schema::codes::RuleCode;
+use schema::name::RuleName;
+use schema::net::Listener;
+use socket2::Socket;
+
+use crate::act::sockets::{self, BindError};
+use crate::act::workers::Acceptor;
+use crate::decide::transition::{self, Failure, Settled, Transition};
+
+/// One socket to bind, with the open ones that it takes over from.
+pub(crate) struct Order {
+    pub(crate) listener: Listener,
+    pub(crate) replaces: Vec<Acceptor>,
+}
+
+/// All sockets to bind, by rule.
+pub(crate) type Orders = BTreeMap<RuleName, Vec<Order>>;
+
+/// What a switch starts from.
+pub(crate) struct Prepared {
+    pub(crate) settled: Settled,
+    /// New sockets of rules that serve, listening.
+    pub(crate) acceptors: Vec<(Listener, Acceptor)>,
+    /// Those of them that share their port until the old socket is closed.
+    pub(crate) shared: Vec<Acceptor>,
+}
+
+/// Binds all orders. `budget` is how many more sockets the edge may open.
+pub(crate) fn prepare(plan: &Transition, orders: &Orders, mut budget: u64) -> Prepared {
+    let mut failures = BTreeMap::new();
+    let mut bound: HashMap<Listener, Socket> = HashMap::new();
+    for (name, orders) in orders {
+        match bind_all(orders, budget) {
+            Ok(sockets) => {
+                budget -= sockets.len() as u64;
+                bound.extend(sockets);
+            }
+            Err(failure) => _ = failures.insert(name.clone(), failure),
+        }
+    }
+    let mut ready: HashMap<Listener, Acceptor> = HashMap::new();
+    let settled = loop {
+        let settled = transition::settle(plan, &failures);
+        let count = failures.len();
+        for (name, orders) in orders.iter().filter(|(name, _)| !settled.failed.contains_key(*name)) {
+            if let Err(error) = open_all(orders, &mut bound, &mut ready) {
+                failures.insert(name.clone(), failure(error));
+            }
+        }
+        if failures.len() == count {
+            break settled;
+        }
+    };
+    let mut prepared = Prepared { settled, acceptors: Vec::with_capacity(ready.len()), shared: Vec::new() };
+    for (name, orders) in orders {
+        let is_failed = prepared.settled.failed.contains_key(name);
+        for order in orders {
+            let acceptor = ready.remove(&order.listener);
+            if is_failed {
+                order.replaces.iter().for_each(|old| share(old, false));
+            } else if let Some(acceptor) = acceptor {
+                if !order.replaces.is_empty() {
+                    prepared.shared.push(acceptor.clone());
+                }
+                prepared.acceptors.push((order.listener, acceptor));
+            }
+        }
+    }
+    prepared
+}
+
+/// Lets a socket share its port, or not any more.
+pub(crate) fn share(acceptor: &Acceptor, is_shared: bool) {
+    if let Err(error) = sockets::set_shared(acceptor.socket(), is_shared) {
+        tracing::warn!(%error, is_shared, "the sharing of a port could not be changed");
+    }
+}
+
+fn failure(error: BindError) -> Failure {
+    Failure { code: error.code, message: error.message, blocked_by: None }
+}
+
+/// All sockets of one rule. Those that replace another one do not listen yet: they would draw its connections
+/// while the rule may still fail.
+fn bind_all(orders: &[Order], budget: u64) -> Result<Vec<(Listener, Socket)>, Failure> {
+    if orders.len() as u64 > budget {
+        let message = format!("{} more listeners are needed, the edge has descriptors for {budget}", orders.len());
+        return Err(Failure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None });
+    }
+    let mut bound = Vec::with_capacity(orders.len());
+    for order in orders {
+        let listener = order.listener;
+        let is_shared = !order.replaces.is_empty();
+        order.replaces.iter().for_each(|old| share(old, true));
+        let socket = sockets::bind(&listener, is_shared).map_err(failure)?;
+        if !is_shared {
+            sockets::listen(&listener, &socket).map_err(failure)?;
+        }
+        bound.push((listener, socket));
+    }
+    Ok(bound)
+}
+
+/// Makes the sockets of a rule that serves ready to accept from.
+fn open_all(
+    orders: &[Order],
+    bound: &mut HashMap<Listener, Socket>,
+    ready: &mut HashMap<Listener, Acceptor>,
+) -> Result<(), BindError> {
+    for order in orders {
+        let Some(socket) = bound.remove(&order.listener) else { continue };
+        if !order.replaces.is_empty() {
+            sockets::listen(&order.listener, &socket)?;
+        }
+        let acceptor = Acceptor::new(socket).map_err(|error: io::Error| BindError::of(&order.listener, error))?;
+        ready.insert(order.listener, acceptor);
+    }
+    Ok(())
+}

@@ -1,0 +1,464 @@
+//! Owns the sockets and rules of an edge: one task, commands in, status out. I/O.
+//!
+//! Everything that changes what serves goes through [`Actor::switch`]: prepare, switch, release (DESIGN §4).
+//!
+//! Keeps: what serves changes only as a transition decides; a rule that fails is tried again until it serves or
+//! is no longer wanted; counters and connections follow their rule through updates, moves and rebinds.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use schema::canonical;
+use schema::capability::Limits;
+use schema::diff::Rules;
+use schema::name::RuleName;
+use schema::rule::Rule;
+use schema::state::RuleState;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
+
+use crate::act::drain::Drains;
+use crate::act::last_good::{Exception, LastGood, Stored};
+use crate::act::prepare::{self, Order, Orders, Prepared};
+use crate::act::status::{RuleStatus, Status};
+use crate::act::workers::{Connections, Dataplane, Meter, Route, Routing};
+use crate::decide::backoff;
+use crate::decide::desired::Desired;
+use crate::decide::transition::{self, Failure, Settled, Wanted};
+
+/// Commands that may wait: the session sends one at a time and awaits it, the shutdown one more.
+const COMMANDS: usize = 4;
+
+/// The runtime is gone, and with it everything that it served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the runtime of the edge has stopped")]
+pub struct Stopped;
+
+enum Command {
+    Apply(Box<Desired>, oneshot::Sender<()>),
+    StopAccepting(oneshot::Sender<()>),
+}
+
+/// Commands and views of a running runtime. It ends when the last handle is dropped.
+#[derive(Clone)]
+pub struct RuntimeHandle {
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<Arc<Status>>,
+    connections: Connections,
+    retries: Arc<AtomicU64>,
+}
+
+impl RuntimeHandle {
+    /// Makes a desired set serve as far as possible, and stores it. The status then says how far.
+    pub async fn apply(&self, desired: Desired) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::Apply(Box::new(desired), done)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// Closes every listening socket; live connections go on.
+    pub async fn stop_accepting(&self) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::StopAccepting(done)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// The status as it is now.
+    pub fn status(&self) -> Arc<Status> {
+        self.status.borrow().clone()
+    }
+
+    /// Every change of the status from now on; changes that nobody looked at in time are one.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.clone()
+    }
+
+    /// The live connections.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// How often failed rules were tried again.
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
+    }
+}
+
+/// Starts a runtime. With a store, what it kept is served before this returns.
+pub async fn start(
+    limits: Limits,
+    store: Option<LastGood>,
+    restored: Option<(Desired, Vec<Restored>)>,
+) -> (RuntimeHandle, JoinHandle<()>) {
+    let (commands, receiver) = mpsc::channel(COMMANDS);
+    let (sender, status) = watch::channel(Arc::default());
+    let dataplane = Dataplane::default();
+    let connections = dataplane.connections();
+    let retries = Arc::new(AtomicU64::new(0));
+    let mut actor = Actor {
+        dataplane,
+        limits,
+        desired: Desired::default(),
+        serving: BTreeMap::new(),
+        failed: BTreeMap::new(),
+        fallback: BTreeMap::new(),
+        drains: Drains::default(),
+        emptied: Arc::new(Notify::new()),
+        store: store.map(Arc::new),
+        stored: Stored::default(),
+        status: sender,
+        retries: retries.clone(),
+        has_stopped: false,
+    };
+    if let Some((desired, exceptions)) = restored {
+        actor.restore(desired, exceptions).await;
+    }
+    let task = tokio::spawn(actor.run(receiver));
+    (RuntimeHandle { commands, status, connections, retries }, task)
+}
+
+/// A rule that did not serve as desired before the restart, and what did.
+pub type Restored = (RuleName, Option<Arc<Rule>>);
+
+struct Served {
+    rule: Arc<Rule>,
+    meter: Arc<Meter>,
+}
+
+impl Served {
+    fn route(&self) -> Route {
+        Route { rule: self.rule.clone(), meter: self.meter.clone() }
+    }
+}
+
+struct Failed {
+    failure: Failure,
+    /// In a row.
+    times: u32,
+    due: Instant,
+}
+
+/// Which of the failed rules to try.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trying {
+    All,
+    Due,
+}
+
+struct Actor {
+    dataplane: Dataplane,
+    limits: Limits,
+    desired: Desired,
+    serving: BTreeMap<RuleName, Served>,
+    failed: BTreeMap<RuleName, Failed>,
+    /// What served before a restart and may be served again where the newest version fails.
+    fallback: BTreeMap<RuleName, Arc<Rule>>,
+    drains: Drains,
+    /// Told by every meter whose last connection ended.
+    emptied: Arc<Notify>,
+    store: Option<Arc<LastGood>>,
+    /// What the store holds.
+    stored: Stored,
+    status: watch::Sender<Arc<Status>>,
+    retries: Arc<AtomicU64>,
+    has_stopped: bool,
+}
+
+impl Actor {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let emptied = self.emptied.clone();
+        loop {
+            let retry = self.failed.values().map(|failed| failed.due).min().filter(|_| !self.has_stopped);
+            let drain = self.drains.next_deadline();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    None => return,
+                    Some(Command::Apply(desired, done)) => {
+                        self.apply(*desired).await;
+                        // The one who asked may have gone; what was asked for holds all the same.
+                        _ = done.send(());
+                    }
+                    Some(Command::StopAccepting(done)) => {
+                        self.has_stopped = true;
+                        self.dataplane.release_all().await;
+                        _ = done.send(());
+                    }
+                },
+                () = until(retry) => {
+                    self.retries.fetch_add(1, Ordering::Relaxed);
+                    self.reconcile(Trying::Due).await;
+                }
+                () = until(drain) => {
+                    let serving = &self.serving;
+                    self.drains.reset_overdue(Instant::now(), |meter| {
+                        serving.values().find(|served| Arc::ptr_eq(&served.meter, meter)).map(|served| &*served.rule)
+                    });
+                    self.forget_drained();
+                }
+                () = emptied.notified() => self.forget_drained(),
+            }
+        }
+    }
+
+    async fn apply(&mut self, desired: Desired) {
+        // A changed rule starts its backoff anew; an unchanged one goes on where it was.
+        let former = std::mem::replace(&mut self.desired, desired);
+        let rules = &self.desired.rules;
+        self.failed.retain(|name, _| rules.get(name) == former.rules.get(name));
+        self.reconcile(Trying::All).await;
+    }
+
+    /// Serves what served before the restart, then goes for what is desired: the same transition as ever.
+    async fn restore(&mut self, desired: Desired, exceptions: Vec<Restored>) {
+        self.desired = desired;
+        if !exceptions.is_empty() {
+            let mut wanted = self.wanted(Trying::All);
+            for (name, running) in exceptions {
+                let before = running.map_or(Wanted::Hold(None), |rule| {
+                    self.fallback.insert(name.clone(), rule.clone());
+                    Wanted::Try(rule)
+                });
+                wanted.insert(name, before);
+            }
+            self.switch(&wanted).await;
+        }
+        self.reconcile(Trying::All).await;
+    }
+
+    fn wanted(&self, trying: Trying) -> BTreeMap<RuleName, Wanted> {
+        let now = Instant::now();
+        let waits = |failed: &Failed| trying == Trying::Due && failed.due > now && failed.failure.blocked_by.is_none();
+        self.desired
+            .rules
+            .iter()
+            .map(|(name, desired)| {
+                let wanted = match &desired.rule {
+                    Some(rule) if desired.rejection.is_none() && !self.failed.get(name).is_some_and(waits) => {
+                        Wanted::Try(rule.clone())
+                    }
+                    rule => Wanted::Hold(rule.clone()),
+                };
+                (name.clone(), wanted)
+            })
+            .collect()
+    }
+
+    /// Brings what serves as near to what is desired as the host allows, and says so.
+    async fn reconcile(&mut self, trying: Trying) {
+        let wanted = self.wanted(trying);
+        let mut failures = self.switch(&wanted).await;
+        self.fall_back().await;
+        let now = Instant::now();
+        for (name, _) in wanted.iter().filter(|(_, wish)| matches!(wish, Wanted::Try(_))) {
+            match failures.remove(name) {
+                Some(failure) => self.note_failure(name, failure, now),
+                None => {
+                    if self.failed.remove(name).is_some() {
+                        tracing::info!(rule = %name, "a failed rule serves");
+                    }
+                }
+            }
+        }
+        let rules = &self.desired.rules;
+        self.failed.retain(|name, _| rules.contains_key(name));
+        let serving = &self.serving;
+        self.fallback.retain(|name, _| rules.contains_key(name) && !serving.contains_key(name));
+        self.publish();
+        self.store().await;
+    }
+
+    fn note_failure(&mut self, name: &RuleName, failure: Failure, now: Instant) {
+        let times = self.failed.get(name).map_or(0, |failed| failed.times).saturating_add(1);
+        if self.failed.get(name).is_none_or(|failed| failed.failure != failure) {
+            tracing::warn!(rule = %name, code = %failure.code, reason = failure.message, "a rule failed");
+        }
+        self.failed.insert(name.clone(), Failed { failure, times, due: now + backoff::retry_delay(times) });
+    }
+
+    /// Serves what served before the restart, for rules that serve in no version.
+    async fn fall_back(&mut self) {
+        let serving = &self.serving;
+        let versions: Vec<(RuleName, Arc<Rule>)> = self
+            .fallback
+            .iter()
+            .filter(|(name, _)| self.desired.rules.contains_key(*name) && !serving.contains_key(*name))
+            .map(|(name, rule)| (name.clone(), rule.clone()))
+            .collect();
+        if versions.is_empty() {
+            return;
+        }
+        let hold = |(name, desired): (&RuleName, &crate::decide::desired::DesiredRule)| {
+            (name.clone(), Wanted::Hold(desired.rule.clone()))
+        };
+        let mut wanted: BTreeMap<RuleName, Wanted> = self.desired.rules.iter().map(hold).collect();
+        wanted.extend(versions.into_iter().map(|(name, rule)| (name, Wanted::Try(rule))));
+        self.switch(&wanted).await;
+    }
+
+    /// Prepare, switch, release. Says which of the rules tried do not serve as wanted.
+    async fn switch(&mut self, wanted: &BTreeMap<RuleName, Wanted>) -> BTreeMap<RuleName, Failure> {
+        let current: Rules = self.serving.iter().map(|(name, served)| (name.clone(), served.rule.clone())).collect();
+        let plan = transition::transition(&current, wanted);
+        if plan.is_empty() {
+            return BTreeMap::new();
+        }
+        let orders: Orders = plan
+            .binds()
+            .map(|(name, binds)| {
+                let order = |bind: &transition::Bind| Order {
+                    listener: bind.listener,
+                    replaces: bind.replaces.iter().filter_map(|old| self.dataplane.acceptor(old)).collect(),
+                };
+                (name.clone(), binds.iter().map(order).collect())
+            })
+            .collect();
+        let budget = self.limits.file_descriptors.saturating_sub(self.dataplane.listeners() as u64);
+        let prepared = spawn_blocking(move || prepare::prepare(&plan, &orders, budget)).await;
+        let Prepared { settled, acceptors, shared } = prepared.expect("binding does not panic");
+        let before = self.hand_over(&settled);
+        for (listener, acceptor) in acceptors {
+            self.dataplane.adopt(listener, acceptor);
+        }
+        self.dataplane.release(&settled.release).await;
+        shared.iter().for_each(|acceptor| prepare::share(acceptor, false));
+        self.start_drains(&settled, before);
+        settled.failed
+    }
+
+    /// The switch itself: meters go with their rules, and the routing is published. Returns what served before,
+    /// by its name from now on, or by its old one where it serves no longer.
+    fn hand_over(&mut self, settled: &Settled) -> BTreeMap<RuleName, Served> {
+        let mut before = std::mem::take(&mut self.serving);
+        let mut carried = BTreeMap::new();
+        for (name, next) in &settled.serving {
+            let former = next.previous.as_ref().and_then(|previous| before.remove(previous));
+            let meter = former.as_ref().map(|former| former.meter.clone());
+            let meter = meter
+                .or_else(|| self.drains.revive(name))
+                .unwrap_or_else(|| Arc::new(Meter::new(self.emptied.clone())));
+            carried.extend(former.map(|former| (name.clone(), former)));
+            self.serving.insert(name.clone(), Served { rule: next.rule.clone(), meter });
+        }
+        let changed = |(name, former): &(&RuleName, &Served)| {
+            self.serving.get(*name).is_none_or(|served| served.rule.listen != former.rule.listen)
+        };
+        let leaving = carried.iter().filter(changed).chain(&before).map(|(_, former)| former.route());
+        self.dataplane.publish(Routing::new(self.serving.values().map(Served::route), leaving));
+        // What is gone and what is carried on may bear the same name (an old name taken by a renamed rule).
+        self.drains.removed(before.into_iter().map(|(name, gone)| (name, gone.rule, gone.meter)), Instant::now());
+        carried
+    }
+
+    /// Connections of released sockets and of removed targets have until the rule's drain timeout.
+    fn start_drains(&mut self, settled: &Settled, before: BTreeMap<RuleName, Served>) {
+        let now = Instant::now();
+        let released: HashSet<_> = settled.release.iter().copied().collect();
+        for (name, former) in before {
+            if let Some(served) = self.serving.get(&name).filter(|served| served.rule != former.rule) {
+                self.drains.changed(&former.rule, &served.rule, &served.meter, &released, now);
+            }
+        }
+        self.forget_drained();
+    }
+
+    fn forget_drained(&mut self) {
+        if self.drains.forget_ended() {
+            self.publish();
+        }
+    }
+
+    fn publish(&self) {
+        let mut rules: Vec<RuleStatus> =
+            self.desired.rules.iter().map(|(name, desired)| self.rule_status(name, desired)).collect();
+        rules.extend(self.desired.nameless.iter().map(|(spec, rejection)| RuleStatus {
+            name: spec.name.clone(),
+            state: RuleState::Rejected,
+            code: Some(rejection.code),
+            message: rejection.message.clone(),
+            running: None,
+            wanted: Some(spec.clone()),
+            meter: None,
+        }));
+        let draining = self.drains.rules().filter(|(name, _)| !self.desired.rules.contains_key(*name));
+        rules.extend(draining.map(|(name, meter)| RuleStatus {
+            name: name.to_string(),
+            state: RuleState::Draining,
+            code: None,
+            message: String::new(),
+            running: None,
+            wanted: None,
+            meter: Some(meter.clone()),
+        }));
+        rules.sort_by(|a, b| a.name.cmp(&b.name));
+        let status = Status {
+            accepted: self.desired.accepted.clone(),
+            running_digest: canonical::rules_digest(self.serving.values().map(|served| &*served.rule)),
+            rules,
+            listeners: self.dataplane.listeners(),
+        };
+        self.status.send_if_modified(|current| {
+            let is_new = **current != status;
+            if is_new {
+                *current = Arc::new(status);
+            }
+            is_new
+        });
+    }
+
+    fn rule_status(&self, name: &RuleName, desired: &crate::decide::desired::DesiredRule) -> RuleStatus {
+        let served = self.serving.get(name);
+        let (state, code, message) = if let Some(rejection) = &desired.rejection {
+            (RuleState::Rejected, Some(rejection.code), rejection.message.clone())
+        } else if let Some(failed) = self.failed.get(name) {
+            (RuleState::Failed, Some(failed.failure.code), failed.failure.message.clone())
+        } else {
+            (RuleState::Active, None, String::new())
+        };
+        let is_as_desired = served.is_some_and(|served| desired.rule.as_ref() == Some(&served.rule));
+        RuleStatus {
+            name: name.to_string(),
+            state,
+            code,
+            message,
+            running: served.map(|served| served.rule.clone()),
+            wanted: (!is_as_desired).then(|| desired.spec.clone()),
+            meter: served.map(|served| served.meter.clone()),
+        }
+    }
+
+    /// Writes what a restart needs, if it changed. A store that fails stops nothing: it is logged and tried at
+    /// the next change.
+    async fn store(&mut self) {
+        let Some(store) = self.store.clone() else { return };
+        let exception = |(name, desired): (&RuleName, &crate::decide::desired::DesiredRule)| {
+            let running = self.serving.get(name).map(|served| &served.rule);
+            let known = running.or_else(|| self.fallback.get(name));
+            (running.is_none() || running != desired.rule.as_ref())
+                .then(|| Exception::new(name.to_string(), known.map(|rule| &**rule)))
+        };
+        let stored = Stored {
+            desired: Some(self.desired.to_wire()),
+            exceptions: self.desired.rules.iter().filter_map(exception).collect(),
+        };
+        if stored == self.stored {
+            return;
+        }
+        let copy = stored.clone();
+        match spawn_blocking(move || store.write(&copy)).await.expect("writing does not panic") {
+            Ok(()) => self.stored = stored,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the last good state was not stored");
+            }
+        }
+    }
+}
+
+/// Waits until then, or for ever.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,166 @@
+//! One session with the server, message by message: what comes in, what goes out. No sockets of its own.
+//!
+//! Keeps: every desired state is answered by a report of what runs; a generation is never lowered; the counters
+//! of a rule are sent once more before it vanishes from the reports.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schema::capability::{Capabilities, Limits};
+use schema::name::EdgeName;
+use schema::net::Listener;
+use schema::proto::{self, edge_message, server_message};
+use schema::wire;
+use tokio::sync::watch;
+
+use crate::act::runtime::{RuntimeHandle, Stopped};
+use crate::act::status::Status;
+use crate::decide::admission::{self, Admission};
+use crate::decide::desired::Desired;
+
+/// What an edge says about itself when it connects.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// Its name.
+    pub name: EdgeName,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// How much of it.
+    pub limits: Limits,
+    /// Listeners of its own, which no rule may take.
+    pub own_listeners: Vec<Listener>,
+}
+
+/// Whether the session goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// It does.
+    Continue,
+    /// Server and edge do not understand each other: a new session may.
+    End,
+}
+
+/// The state of one session.
+pub struct Session {
+    offer: Arc<Offer>,
+    runtime: RuntimeHandle,
+    changes: watch::Receiver<Arc<Status>>,
+    /// As last reported.
+    shown: Arc<Status>,
+    /// Counters as last sent. Empty at first: the server is told all of them once.
+    counted: BTreeMap<String, proto::Counters>,
+}
+
+fn message(body: edge_message::Body) -> proto::EdgeMessage {
+    proto::EdgeMessage { body: Some(body) }
+}
+
+impl Session {
+    /// A session that has said nothing yet.
+    pub fn new(offer: Arc<Offer>, runtime: RuntimeHandle) -> Self {
+        let mut changes = runtime.subscribe();
+        let shown = changes.borrow_and_update().clone();
+        Self { offer, runtime, changes, shown, counted: BTreeMap::new() }
+    }
+
+    /// The first message.
+    pub fn hello(&self) -> proto::EdgeMessage {
+        message(edge_message::Body::Hello(proto::Hello {
+            edge: self.offer.name.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            capabilities: self.offer.capabilities.iter().map(|capability| capability.as_str().to_owned()).collect(),
+            limits: Some(wire::limits_to_wire(&self.offer.limits)),
+            own_listeners: self.offer.own_listeners.iter().map(wire::listener_to_wire).collect(),
+            report: Some(self.shown.report(0, None)),
+        }))
+    }
+
+    /// Takes one message after the welcome, and does what it says.
+    pub async fn receive(
+        &mut self,
+        received: proto::ServerMessage,
+    ) -> Result<(Vec<proto::EdgeMessage>, Flow), Stopped> {
+        match received.body {
+            Some(server_message::Body::Desired(desired)) => self.receive_desired(desired).await,
+            Some(server_message::Body::StatsRequest(request)) => Ok((vec![self.stats(&request)], Flow::Continue)),
+            Some(server_message::Body::Refusal(refusal)) => {
+                tracing::warn!(code = refusal.code, reason = refusal.message, "the server ended the session");
+                Ok((Vec::new(), Flow::End))
+            }
+            // A welcome is said once, before this; what is unknown belongs to a newer server.
+            Some(server_message::Body::Welcome(_)) | None => Ok((Vec::new(), Flow::Continue)),
+        }
+    }
+
+    async fn receive_desired(
+        &mut self,
+        desired: proto::DesiredState,
+    ) -> Result<(Vec<proto::EdgeMessage>, Flow), Stopped> {
+        let generation = desired.generation;
+        let (refused, flow) = match admission::admit(&self.runtime.status().accepted, &desired) {
+            Admission::Apply(accepted) => {
+                let Offer { capabilities, limits, .. } = &*self.offer;
+                tracing::info!(generation, rules = desired.rules.len(), "a desired state is applied");
+                self.runtime.apply(Desired::read(accepted, desired.rules, capabilities, limits)).await?;
+                (None, Flow::Continue)
+            }
+            Admission::Repeat => (None, Flow::Continue),
+            Admission::Refuse(refused) => {
+                tracing::warn!(generation, code = %refused.code, reason = refused.message, "a desired state is refused");
+                (Some(refused), Flow::Continue)
+            }
+            Admission::ProtocolError(refused) => {
+                tracing::error!(generation, code = %refused.code, reason = refused.message, "a desired state is refused");
+                (Some(refused), Flow::End)
+            }
+        };
+        let mut messages = self.look();
+        let report = self.shown.report(generation, refused.as_ref());
+        messages.push(message(edge_message::Body::Report(report)));
+        Ok((messages, flow))
+    }
+
+    /// Waits for a change that no report has shown yet.
+    pub async fn changed(&mut self) -> Result<(), Stopped> {
+        self.changes.changed().await.map_err(|_| Stopped)
+    }
+
+    /// A report of the edge's own accord.
+    pub fn report(&mut self) -> Vec<proto::EdgeMessage> {
+        let mut messages = self.look();
+        messages.push(message(edge_message::Body::Report(self.shown.report(0, None))));
+        messages
+    }
+
+    /// Takes over the newest status; before that, the last counters of rules that are not in it any more.
+    fn look(&mut self) -> Vec<proto::EdgeMessage> {
+        let newest = self.changes.borrow_and_update().clone();
+        let final_counters = self.moved_counters();
+        self.counted.retain(|name, _| newest.rule(name).is_some());
+        self.shown = newest;
+        final_counters.into_iter().collect()
+    }
+
+    /// The counters that moved since they were last sent, if any.
+    pub fn moved_counters(&mut self) -> Option<proto::EdgeMessage> {
+        let mut moved = Vec::new();
+        for rule in &self.shown.rules {
+            let stats = rule.stats(false, false);
+            let counters = stats.total.clone().unwrap_or_default();
+            let last = self.counted.get(&rule.name);
+            if last != Some(&counters) && (last.is_some() || counters != proto::Counters::default()) {
+                self.counted.insert(rule.name.clone(), counters);
+                moved.push(stats);
+            }
+        }
+        (!moved.is_empty())
+            .then(|| message(edge_message::Body::Stats(proto::StatsReport { request_id: 0, rules: moved })))
+    }
+
+    fn stats(&self, request: &proto::StatsRequest) -> proto::EdgeMessage {
+        let status = self.runtime.status();
+        let asked = status.rules.iter().filter(|rule| request.rule.is_empty() || rule.name == request.rule);
+        let rules = asked.map(|rule| rule.stats(request.per_port, request.per_target)).collect();
+        message(edge_message::Body::Stats(proto::StatsReport { request_id: request.request_id, rules }))
+    }
+}

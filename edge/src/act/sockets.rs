@@ -1,0 +1,135 @@
+//! Makes listening sockets. I/O, blocking for microseconds.
+//!
+//! Keeps: a TCP listener that a stranger could share never outlives a switch; every error has its code.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use schema::codes::RuleCode;
+use schema::net::{ListenAddress, Listener, Protocol};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+
+/// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn` (4096 by default).
+const BACKLOG: i32 = 4096;
+
+/// A dead peer is noticed within two minutes: 60 s of silence, then six probes 10 s apart.
+pub(crate) fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(10)).with_retries(6)
+}
+
+/// Why a socket could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct BindError {
+    /// The code of CONTRACT §6.
+    pub code: RuleCode,
+    /// One sentence.
+    pub message: String,
+    #[source]
+    source: io::Error,
+}
+
+impl BindError {
+    pub(crate) fn of(listener: &Listener, source: io::Error) -> Self {
+        let port = listener.port;
+        let (code, message) = match source.kind() {
+            io::ErrorKind::AddrInUse => (RuleCode::PortInUse, format!("port {port} already bound")),
+            io::ErrorKind::PermissionDenied => {
+                (RuleCode::PermissionDenied, format!("binding port {port} is not permitted"))
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                (RuleCode::AddressNotAvailable, format!("address {} is not on this host", listener.address))
+            }
+            _ if source.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) => {
+                (RuleCode::AddressNotAvailable, format!("this host cannot listen on {}", listener.address))
+            }
+            _ => (RuleCode::BindFailed, format!("binding port {port} failed: {source}")),
+        };
+        Self { code, message, source }
+    }
+}
+
+/// Binds a socket, without listening yet. `is_shared` allows another socket of this edge on the same port for
+/// the time of a switch; [`set_shared`] takes it back.
+pub fn bind(listener: &Listener, is_shared: bool) -> Result<Socket, BindError> {
+    let attempt = match listener.address {
+        ListenAddress::Any => match bind_to(listener, listener.address.bind_ip(), false, is_shared) {
+            // The host has no IPv6: all addresses are the IPv4 ones.
+            Err(error) if lacks_ipv6(&error) => bind_to(listener, IpAddr::V4(Ipv4Addr::UNSPECIFIED), false, is_shared),
+            attempt => attempt,
+        },
+        ListenAddress::Ip(ip) => bind_to(listener, ip, true, is_shared),
+    };
+    attempt.map_err(|error| BindError::of(listener, error))
+}
+
+/// Starts to listen. Two sockets can be bound to one port before either listens, so this finds strangers too.
+pub fn listen(listener: &Listener, socket: &Socket) -> Result<(), BindError> {
+    socket.listen(BACKLOG).map_err(|error| BindError::of(listener, error))
+}
+
+/// Allows or forbids another socket of this user on the same port.
+pub fn set_shared(socket: SockRef<'_>, is_shared: bool) -> io::Result<()> {
+    socket.set_reuse_port(is_shared)
+}
+
+fn bind_to(listener: &Listener, ip: IpAddr, is_one_family: bool, is_shared: bool) -> io::Result<Socket> {
+    if listener.protocol != Protocol::Tcp {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let address = SocketAddr::new(ip, listener.port);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    if ip.is_ipv6() {
+        socket.set_only_v6(is_one_family)?;
+    }
+    // A restart must not meet the TIME_WAIT of its former connections.
+    socket.set_reuse_address(true)?;
+    if is_shared {
+        socket.set_reuse_port(true)?;
+    }
+    // Accepted connections inherit both on Linux: no system call per connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive())?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(address: ListenAddress, port: u16) -> Listener {
+        Listener { protocol: Protocol::Tcp, address, port }
+    }
+
+    #[test]
+    fn a_taken_port_is_named_and_a_missing_address_has_its_code() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = bind(&tcp(ListenAddress::Any, port), false).unwrap_err();
+        assert_eq!((error.code, error.to_string()), (RuleCode::PortInUse, format!("port {port} already bound")));
+        let elsewhere = ListenAddress::Ip("192.0.2.1".parse().unwrap());
+        assert_eq!(bind(&tcp(elsewhere, port), false).unwrap_err().code, RuleCode::AddressNotAvailable);
+    }
+
+    #[test]
+    fn all_addresses_take_ipv4_and_an_explicit_ipv6_wildcard_does_not() {
+        let reserve = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = reserve();
+        let any = tcp(ListenAddress::Any, port);
+        let socket = bind(&any, false).unwrap();
+        listen(&any, &socket).unwrap();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+
+        let only_v6 = tcp(ListenAddress::Ip("::".parse().unwrap()), reserve());
+        let Ok(socket) = bind(&only_v6, false) else { return };
+        listen(&only_v6, &socket).unwrap();
+        assert!(std::net::TcpStream::connect(("127.0.0.1", only_v6.port)).is_err());
+    }
+}

@@ -1,0 +1,166 @@
+//! What an edge says about itself: the state of every rule, as published by the runtime. Values, no I/O.
+
+use std::sync::Arc;
+
+use schema::canonical::Digest;
+use schema::codes::RuleCode;
+use schema::proto;
+use schema::rule::{Rule, Target};
+use schema::state::RuleState;
+use schema::wire;
+
+use crate::act::workers::{Figures, Meter};
+use crate::decide::admission::{Accepted, Refused};
+use crate::decide::dial::Cause;
+
+/// One rule on the edge.
+#[derive(Clone)]
+pub struct RuleStatus {
+    /// Its name, as received.
+    pub name: String,
+    /// What it does.
+    pub state: RuleState,
+    /// Why it does not serve as desired.
+    pub code: Option<RuleCode>,
+    /// The same for people.
+    pub message: String,
+    /// The version that serves.
+    pub running: Option<Arc<Rule>>,
+    /// The desired version where it is another one.
+    pub wanted: Option<proto::RuleSpec>,
+    /// Counters and live connections, where it ever served.
+    pub meter: Option<Arc<Meter>>,
+}
+
+impl PartialEq for RuleStatus {
+    /// Counters are no part of the state.
+    fn eq(&self, other: &Self) -> bool {
+        let facts = |status: &Self| (status.state, status.code);
+        facts(self) == facts(other)
+            && self.name == other.name
+            && self.message == other.message
+            && self.running == other.running
+            && self.wanted == other.wanted
+    }
+}
+
+/// Everything that a report says, and where its counters are.
+#[derive(Clone, Default, PartialEq)]
+pub struct Status {
+    /// The desired state that was accepted last.
+    pub accepted: Accepted,
+    /// Digest of the rules that really run.
+    pub running_digest: Digest,
+    /// By name, draining ones included.
+    pub rules: Vec<RuleStatus>,
+    /// Open listening sockets.
+    pub listeners: usize,
+}
+
+impl Status {
+    /// The rule of that name.
+    pub fn rule(&self, name: &str) -> Option<&RuleStatus> {
+        self.rules.iter().find(|rule| rule.name == name)
+    }
+
+    /// The whole report. `answers` is the generation that it answers, 0 for none.
+    pub fn report(&self, answers: u64, refused: Option<&Refused>) -> proto::Report {
+        proto::Report {
+            lineage: self.accepted.lineage.clone(),
+            generation: self.accepted.generation,
+            desired_digest: if self.accepted.generation == 0 {
+                Vec::new()
+            } else {
+                self.accepted.digest.as_bytes().to_vec()
+            },
+            running_digest: self.running_digest.as_bytes().to_vec(),
+            rules: self.rules.iter().map(RuleStatus::report).collect(),
+            refused: refused.map(|refused| proto::Refusal {
+                code: refused.code.as_str().to_owned(),
+                message: refused.message.clone(),
+            }),
+            answers,
+        }
+    }
+}
+
+impl RuleStatus {
+    fn report(&self) -> proto::RuleReport {
+        proto::RuleReport {
+            rule: self.name.clone(),
+            state: wire::state_to_wire(self.state).into(),
+            code: self.code.map_or_else(String::new, |code| code.as_str().to_owned()),
+            message: self.message.clone(),
+            running: self.running.as_deref().map(wire::rule_to_wire),
+            wanted: self.wanted.clone(),
+            connections: self.meter.as_ref().map_or(0, |meter| meter.active()),
+        }
+    }
+
+    /// Its counters as a message.
+    pub fn stats(&self, per_port: bool, per_target: bool) -> proto::RuleStats {
+        let meter = self.meter.as_deref();
+        let ports = meter.filter(|_| per_port).map(|meter| {
+            let port = |(port, figures): (u16, Figures)| proto::PortStats {
+                port: port.into(),
+                counters: Some(counters(&figures)),
+            };
+            meter.per_port().into_iter().map(port).collect()
+        });
+        proto::RuleStats {
+            rule: self.name.clone(),
+            total: Some(counters(&meter.map(Meter::figures).unwrap_or_default())),
+            ports: ports.unwrap_or_default(),
+            targets: if per_target { self.target_stats() } else { Vec::new() },
+        }
+    }
+
+    /// Every target of the version that serves, and those before it that had traffic.
+    fn target_stats(&self) -> Vec<proto::TargetStats> {
+        let mut counted = self.meter.as_ref().map(|meter| meter.per_target()).unwrap_or_default();
+        let targets = self.running.as_ref().map_or(&[][..], |rule| &rule.targets);
+        let mut stats: Vec<proto::TargetStats> = targets
+            .iter()
+            .map(|target| {
+                let key = (target.host.clone(), target.ports.first());
+                let index = counted.iter().position(|(other, _)| *other == key);
+                let figures = index.map_or_else(Figures::default, |index| counted.swap_remove(index).1);
+                target_message(&key.0.to_string(), key.1, target_state(target), &figures)
+            })
+            .collect();
+        counted.sort_by(|a, b| a.0.cmp(&b.0));
+        stats.extend(
+            counted.iter().map(|((host, port), figures)| target_message(&host.to_string(), *port, "removed", figures)),
+        );
+        stats
+    }
+}
+
+/// No verdict exists before probes do.
+fn target_state(target: &Target) -> &'static str {
+    if target.enabled { "unknown" } else { "disabled" }
+}
+
+fn target_message(host: &str, port: u16, state: &str, figures: &Figures) -> proto::TargetStats {
+    proto::TargetStats {
+        host: host.to_owned(),
+        port: port.into(),
+        state: state.to_owned(),
+        counters: Some(counters(figures)),
+    }
+}
+
+fn counters(figures: &Figures) -> proto::Counters {
+    let causes = Cause::ALL.iter().zip(figures.connect_errors).filter(|(_, count)| *count > 0);
+    proto::Counters {
+        bytes_in: figures.bytes_in,
+        bytes_out: figures.bytes_out,
+        active_connections: figures.active_connections,
+        connections_total: figures.connections_total,
+        connections_refused: figures.connections_refused,
+        dns_failures: figures.dns_failures,
+        connect_errors: causes
+            .map(|(cause, count)| proto::CauseCount { cause: cause.as_str().to_owned(), count })
+            .collect(),
+    }
+}

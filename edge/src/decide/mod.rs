@@ -1,0 +1,7 @@
+//! What should happen on an edge. Pure: no sockets, no runtime, no clock; time and chance are arguments.
+
+pub mod admission;
+pub mod backoff;
+pub mod desired;
+pub mod dial;
+pub mod transition;
