@@ -1,1 +1,294 @@
-//! Empty so far.
+//! What must survive a restart: versioned values under text keys, in redb. I/O, blocking; the caller moves it off
+//! the async threads.
+//!
+//! Keeps: a commit is all or nothing and on disk when it returns, one server at a time uses a state directory, and
+//! a version names one write of the whole store, so that a key that was deleted and made anew never looks
+//! unchanged. Only what etcd does as well: get, list by prefix, compare and put.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use thiserror::Error;
+
+use super::private_file::{self, PrivateFileError};
+
+/// The file inside the state directory.
+const FILE: &str = "server.redb";
+
+/// The format that this version reads and writes. A higher number on disk is refused.
+const FORMAT: u64 = 1;
+
+/// Key to (version, value).
+const VALUES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("values");
+
+/// Facts about the store itself.
+const STORE: TableDefinition<'_, &str, u64> = TableDefinition::new("store");
+const FORMAT_KEY: &str = "format";
+const REVISION_KEY: &str = "revision";
+
+/// redb's own default is a gigabyte; what is kept here is a few megabytes.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// Why the store could not be opened, read or written.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The state directory or the file in it is not safely ours.
+    #[error("the state directory cannot be used")]
+    Unsafe(#[from] PrivateFileError),
+    /// Another process has it open.
+    #[error("another server uses the state directory {}", path.display())]
+    InUse {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// Written by a later version of this program.
+    #[error("the state in {} has format {found}; this version reads up to {FORMAT}", path.display())]
+    NewerFormat {
+        /// The database file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+    },
+    /// The content makes no sense.
+    #[error("the state in {} is damaged: {reason}", path.display())]
+    Corrupt {
+        /// The database file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// A key does not have the version that the batch expects. Nothing was written.
+    #[error("{key} was changed by somebody else")]
+    Conflict {
+        /// The first such key.
+        key: String,
+    },
+    /// A batch names a key twice. Nothing was written.
+    #[error("a batch names {key} twice")]
+    KeyTwice {
+        /// The key.
+        key: String,
+    },
+    /// The disk failed. Nothing is known about what was being written.
+    #[error("the state could not be read or written")]
+    Io(#[source] io::Error),
+    /// The database refused for a reason that none of the others names.
+    #[error("the state database failed")]
+    Database(#[source] Box<redb::Error>),
+}
+
+/// A value with the version of the store at which it was written. Versions only grow; 0 is never one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned {
+    /// When it was written.
+    pub version: u64,
+    /// What was written.
+    pub value: Vec<u8>,
+}
+
+/// What a batch asks of a key before it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    Anything,
+    /// There is no such key.
+    Absent,
+    /// The key has exactly this version.
+    Version(u64),
+}
+
+/// Writes that happen together or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    writes: Vec<(String, Expect, Option<Vec<u8>>)>,
+}
+
+impl Batch {
+    /// A batch without writes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Writes a value, whatever is there.
+    #[must_use]
+    pub fn put(self, key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.put_if(key, Expect::Anything, value)
+    }
+
+    /// Writes a value if the key is as expected.
+    #[must_use]
+    pub fn put_if(mut self, key: impl Into<String>, expect: Expect, value: impl Into<Vec<u8>>) -> Self {
+        self.writes.push((key.into(), expect, Some(value.into())));
+        self
+    }
+
+    /// Deletes a key, if it is there.
+    #[must_use]
+    pub fn delete(self, key: impl Into<String>) -> Self {
+        self.delete_if(key, Expect::Anything)
+    }
+
+    /// Deletes a key if it is as expected.
+    #[must_use]
+    pub fn delete_if(mut self, key: impl Into<String>, expect: Expect) -> Self {
+        self.writes.push((key.into(), expect, None));
+        self
+    }
+
+    /// True if there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+}
+
+/// The open store of one server.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the store of a state directory, and creates both where there are none.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        private_file::ensure_private_dir(dir)?;
+        let path = dir.join(FILE);
+        match private_file::create_private(&path, b"") {
+            Ok(()) | Err(PrivateFileError::Exists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let file = private_file::open_private(&path, OpenOptions::new().read(true).write(true))?;
+        // A file that was damaged cleverly enough makes the database panic on what it believes impossible.
+        let opened = guarded(&path, || {
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE_BYTES);
+            let database = builder.create_file(file).map_err(redb::Error::from)?;
+            let found = initialise(&database)?;
+            Ok((database, found))
+        });
+        let (database, found) = opened.map_err(|error| match error {
+            StoreError::Database(error) if matches!(*error, redb::Error::DatabaseAlreadyOpen) => {
+                StoreError::InUse { path: dir.to_owned() }
+            }
+            other => other,
+        })?;
+        if found > FORMAT {
+            return Err(StoreError::NewerFormat { path, found });
+        }
+        Ok(Self { database, path })
+    }
+
+    /// One value.
+    pub fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        self.read(|table| Ok(table.get(key)?.map(|entry| versioned(entry.value()))))
+    }
+
+    /// All keys that start with the prefix, in key order, as of one moment.
+    pub fn list(&self, prefix: &str) -> Result<Vec<(String, Versioned)>, StoreError> {
+        self.read(|table| {
+            let mut entries = Vec::new();
+            for entry in table.range::<&str>((Bound::Included(prefix), Bound::Unbounded))? {
+                let (key, value) = entry?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                entries.push((key.value().to_owned(), versioned(value.value())));
+            }
+            Ok(entries)
+        })
+    }
+
+    /// Writes a batch; returns the version that its values now have. It is on disk when this returns.
+    pub fn commit(&self, batch: &Batch) -> Result<u64, StoreError> {
+        let mut keys = BTreeSet::new();
+        if let Some((key, ..)) = batch.writes.iter().find(|(key, ..)| !keys.insert(key)) {
+            return Err(StoreError::KeyTwice { key: key.clone() });
+        }
+        let outcome = guarded(&self.path, || {
+            // Dropped without a commit, a transaction leaves no trace; its default is to wait for the disk.
+            let transaction = self.database.begin_write()?;
+            let version = {
+                let mut store = transaction.open_table(STORE)?;
+                let version = store.get(REVISION_KEY)?.map_or(0, |entry| entry.value()) + 1;
+                store.insert(REVISION_KEY, version)?;
+                let mut values = transaction.open_table(VALUES)?;
+                for (key, expect, value) in &batch.writes {
+                    let present = values.get(key.as_str())?.map(|entry| entry.value().0);
+                    let met = match expect {
+                        Expect::Anything => true,
+                        Expect::Absent => present.is_none(),
+                        Expect::Version(version) => present == Some(*version),
+                    };
+                    if !met {
+                        return Ok(Err(key.clone()));
+                    }
+                    match value {
+                        Some(value) => drop(values.insert(key.as_str(), (version, value.as_slice()))?),
+                        None => drop(values.remove(key.as_str())?),
+                    }
+                }
+                version
+            };
+            transaction.commit()?;
+            Ok(Ok(version))
+        })?;
+        outcome.map_err(|key| StoreError::Conflict { key })
+    }
+
+    fn read<T>(
+        &self,
+        look: impl FnOnce(&redb::ReadOnlyTable<&'static str, (u64, &'static [u8])>) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        guarded(&self.path, || look(&self.database.begin_read()?.open_table(VALUES)?))
+    }
+}
+
+/// Creates the tables of an empty database; returns the format of the store.
+fn initialise(database: &Database) -> Result<u64, redb::Error> {
+    let transaction = database.begin_write()?;
+    let found = {
+        let mut store = transaction.open_table(STORE)?;
+        let found = store.get(FORMAT_KEY)?.map(|entry| entry.value());
+        if found.is_none() {
+            store.insert(FORMAT_KEY, FORMAT)?;
+        }
+        found
+    };
+    match found {
+        Some(found) if found != FORMAT => transaction.abort()?,
+        _ => {
+            transaction.open_table(VALUES)?;
+            transaction.commit()?;
+        }
+    }
+    Ok(found.unwrap_or(FORMAT))
+}
+
+fn versioned((version, value): (u64, &[u8])) -> Versioned {
+    Versioned { version, value: value.to_vec() }
+}
+
+/// Runs a database operation; its errors, and its panics on a damaged file, become this module's.
+fn guarded<T>(path: &Path, operation: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreError> {
+    let corrupt = |reason: String| StoreError::Corrupt { path: path.to_owned(), reason };
+    // After a panic nothing of the operation is used: its transaction is gone, and redb refuses to go on by itself.
+    match catch_unwind(AssertUnwindSafe(operation)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(redb::Error::Corrupted(reason))) => Err(corrupt(reason)),
+        Ok(Err(redb::Error::UpgradeRequired(version))) => Err(corrupt(format!("file format {version} is too old"))),
+        Ok(Err(redb::Error::Io(error))) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(corrupt("the file is no database".to_owned()))
+        }
+        Ok(Err(redb::Error::Io(error))) => Err(StoreError::Io(error)),
+        Ok(Err(error)) => Err(StoreError::Database(Box::new(error))),
+        Err(_) => Err(corrupt("the database contradicts itself".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests;
