@@ -16,6 +16,7 @@ pub mod name;
 pub mod net;
 pub mod rule;
 pub mod ruleset;
+pub mod spec;
 pub mod state;
 #[cfg(feature = "testing")]
 pub mod testing;

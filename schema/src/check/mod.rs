@@ -37,11 +37,13 @@ pub const FLEET_FILE: &str = "portunus.toml";
 pub struct CheckLimits {
     /// Widest range of one rule.
     pub range_rule_max_ports: u32,
+    /// A tree without a rule is a warning and no error: a person said `--allow-empty`.
+    pub allow_empty: bool,
 }
 
 impl Default for CheckLimits {
     fn default() -> Self {
-        Self { range_rule_max_ports: 1024 }
+        Self { range_rule_max_ports: 1024, allow_empty: false }
     }
 }
 
@@ -85,7 +87,8 @@ pub fn check_tree(tree: &TreeFiles, limits: &CheckLimits) -> Checked {
         rule::entries_of(file, limits, &mut fleet, &mut entries, &mut diagnostics);
     }
     if entries.is_empty() && !diagnostics.iter().any(hides_rules) {
-        diagnostics.push(Diagnostic::without_place(TreeCode::EmptyTree, "", "the tree holds no rule"));
+        let empty = Diagnostic::without_place(TreeCode::EmptyTree, "", "the tree holds no rule");
+        diagnostics.push(if limits.allow_empty { empty.as_warning() } else { empty });
     }
     let by_edge = fleet.by_edge(&entries);
     clashes::duplicates(&entries, &by_edge, &fleet, &mut diagnostics);

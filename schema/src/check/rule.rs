@@ -223,7 +223,13 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
         };
         for problem in problems {
             let span = problem_place(self.own, self.defaults, &problem.key).unwrap_or_else(|| self.anchor());
-            let mut found = Diagnostic::error(problem.code, self.file, span, problem.message);
+            // Without a place, as in a spec, the key says where.
+            let message = if span == Span::default() {
+                format!("`{}`: {}", problem.key, problem.message)
+            } else {
+                problem.message
+            };
+            let mut found = Diagnostic::error(problem.code, self.file, span, message);
             if problem.code == TreeCode::RangeWidthMismatch
                 && let Some(listen) = self.listen_slot()
             {

@@ -60,7 +60,11 @@ impl Decoder<'_> {
         };
         match value {
             Ok(value) => Some(value),
-            Err(refusal) => {
+            Err(mut refusal) => {
+                let key = format!("`{}`", field.key);
+                if !refusal.message.contains(&key) {
+                    refusal.message = format!("{key}: {}", refusal.message);
+                }
                 self.refuse(span, refusal);
                 None
             }

@@ -1,0 +1,152 @@
+//! A rule as data: JSON and TOML with the keys of the rule language, and field by field. Pure.
+//!
+//! Keeps: `from_json(to_json(rule)) == rule`; every key comes from the field table.
+
+mod parts;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::check;
+use crate::decode;
+use crate::diagnostic::SourceFile;
+use crate::fields::rule;
+use crate::name::EdgeName;
+use crate::rule::Rule;
+use crate::text;
+
+use parts::Part;
+
+/// One field that differs between two versions of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// The field, such as `targets[0].host`.
+    pub path: String,
+    /// Its value before, null where the field is absent.
+    pub before: Value,
+    /// Its value after, null where the field is absent.
+    pub after: Value,
+}
+
+/// The rule with the keys of the rule language, defaults omitted.
+pub fn to_json(rule: &Rule) -> Map<String, Value> {
+    let mut map = given(parts::of_rule(rule));
+    match parts::short_target(rule) {
+        Some(target) => map.insert("target".to_owned(), target.into()),
+        None => map
+            .insert("targets".to_owned(), rule.targets.iter().map(|target| given(parts::of_target(target))).collect()),
+    };
+    if let Some(health) = &rule.health {
+        map.insert("health".to_owned(), Value::Object(given(parts::of_health(health))));
+    }
+    map
+}
+
+fn given(parts: Vec<Part>) -> Map<String, Value> {
+    parts.into_iter().filter(|part| !part.is_default).map(|part| (part.key.to_owned(), part.value)).collect()
+}
+
+/// The rule of such a value, through the decoder of rule files; reserved keys are allowed. The error names every
+/// key that is wrong and why.
+pub fn from_json(value: &Value) -> Result<Rule, String> {
+    let file = SourceFile::new("", "");
+    let mut found = Vec::new();
+    let draft = decode::decode(&file, text::from_json(value), &rule::TABLE, &mut found);
+    let rule = draft.as_ref().and_then(|draft| check::whole_rule(&file, draft, &mut found));
+    let mut reasons: Vec<String> = found.into_iter().map(|one| one.message).collect();
+    let placing = [rule::EDGES, rule::EDGE_LABELS, rule::ENABLED];
+    for slot in placing.into_iter().filter_map(|field| draft.as_ref()?.get(field)) {
+        if slot.bool() != Some(true) {
+            let key = rule::TABLE.fields[slot.field].key;
+            reasons.push(format!("`{key}` does not belong to a rule of one edge"));
+        }
+    }
+    match rule {
+        Some(rule) if reasons.is_empty() => Ok(rule),
+        _ => Err(reasons.join("; ")),
+    }
+}
+
+/// Every field with its default filled in, by path; fields without a value are absent.
+pub fn flat(rule: &Rule) -> BTreeMap<String, Value> {
+    let mut fields = BTreeMap::new();
+    let mut add = |prefix: &str, parts: Vec<Part>| {
+        for part in parts.into_iter().filter(|part| !part.value.is_null()) {
+            fields.insert(format!("{prefix}{}", part.key), part.value);
+        }
+    };
+    add("", parts::of_rule(rule));
+    for (index, target) in rule.targets.iter().enumerate() {
+        add(&format!("targets[{index}]."), parts::of_target(target));
+    }
+    match &rule.health {
+        Some(health) => add("health.", parts::of_health(health)),
+        None => add("health.", vec![Part::given("kind", "none")]),
+    }
+    fields
+}
+
+/// The fields that differ, in the order of their paths; the name is one of them for a renamed rule.
+pub fn field_changes(before: &Rule, after: &Rule) -> Vec<FieldChange> {
+    let (mut before, mut after) = (flat(before), flat(after));
+    let paths: std::collections::BTreeSet<String> = before.keys().chain(after.keys()).cloned().collect();
+    paths
+        .into_iter()
+        .filter_map(|path| {
+            let before = before.remove(&path).unwrap_or_default();
+            let after = after.remove(&path).unwrap_or_default();
+            (before != after).then_some(FieldChange { path, before, after })
+        })
+        .collect()
+}
+
+/// The rule as one `[[rule]]` in canonical form, placed on an edge where one is given.
+pub fn to_toml(rule: &Rule, edge: Option<&EdgeName>) -> String {
+    let mut text = "[[rule]]\n".to_owned();
+    let mut line = |key: &str, value: String| writeln!(text, "{key} = {value}").expect("a string grows as needed");
+    let mut keys: Vec<(usize, &str, String)> = parts::of_rule(rule)
+        .into_iter()
+        .filter(|part| !part.is_default)
+        .map(|part| (order(part.key), part.key, toml_value(&part.value)))
+        .collect();
+    match parts::short_target(rule) {
+        Some(target) => keys.push((rule::TARGET, "target", toml_value(&target.into()))),
+        None => {
+            let entries = rule.targets.iter().map(|target| format!("  {},\n", inline_table(parts::of_target(target))));
+            keys.push((rule::TARGETS, "targets", format!("[\n{}]", entries.collect::<String>())));
+        }
+    }
+    if let Some(edge) = edge {
+        keys.push((rule::EDGES, "edges", format!("[{}]", toml_value(&edge.as_str().into()))));
+    }
+    if let Some(health) = &rule.health {
+        keys.push((rule::HEALTH, "health", inline_table(parts::of_health(health))));
+    }
+    keys.sort_by_key(|(order, ..)| *order);
+    keys.into_iter().for_each(|(_, key, value)| line(key, value));
+    text
+}
+
+fn order(key: &str) -> usize {
+    rule::TABLE.find(key, 0).unwrap_or(usize::MAX)
+}
+
+fn inline_table(parts: Vec<Part>) -> String {
+    let given = parts.into_iter().filter(|part| !part.is_default);
+    let pairs: Vec<String> = given.map(|part| format!("{} = {}", part.key, toml_value(&part.value))).collect();
+    format!("{{ {} }}", pairs.join(", "))
+}
+
+fn toml_value(value: &Value) -> String {
+    match value {
+        // A rule holds strings, numbers and flags only; the last two are written alike in both.
+        Value::String(text) => toml_edit::Value::from(text.as_str()).to_string(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
