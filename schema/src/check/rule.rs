@@ -61,7 +61,7 @@ pub(super) fn entries_of<'t>(
 
 /// A rule that stands alone, such as a spec from a program: reserved keys are allowed.
 pub(crate) fn whole_rule(file: &SourceFile, own: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) -> Option<Rule> {
-    let limits = CheckLimits { range_rule_max_ports: u32::MAX };
+    let limits = CheckLimits { range_rule_max_ports: u32::MAX, ..CheckLimits::default() };
     let mut check = RuleCheck::new(file, own, None, &limits, diagnostics);
     let (parts, whole) = check.parts();
     parts.and_then(|parts| check.rule(parts)).filter(|_| whole)
