@@ -11,6 +11,7 @@ pub mod decode;
 pub mod diagnostic;
 pub mod diff;
 pub mod fields;
+pub mod format;
 pub mod health;
 pub mod name;
 pub mod net;
