@@ -15,6 +15,7 @@ pub mod format;
 pub mod health;
 pub mod name;
 pub mod net;
+pub mod reference;
 pub mod rule;
 pub mod ruleset;
 pub mod spec;

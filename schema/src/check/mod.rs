@@ -26,6 +26,7 @@ use crate::text;
 
 use edges::Fleet;
 
+pub(crate) use reserved::note as reserved_note;
 pub(crate) use rule::whole_rule;
 pub use settings::tree_ignore;
 

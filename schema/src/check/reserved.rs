@@ -2,60 +2,78 @@
 //!
 //! Keeps: nothing is accepted and ignored. Every version that makes a key work removes its line here.
 
+use std::borrow::Cow;
+
 use crate::codes::TreeCode;
-use crate::decode::{Draft, Slot};
+use crate::decode::{Draft, Slot, Value};
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::fields::{Table, health, portunus, rule, target};
 
-/// Why a key that is set is refused, if it is. Default values are the same as no value and pass.
-fn reason(table: &Table, slot: &Slot<'_>) -> Option<&'static str> {
-    let text = slot.text();
-    match (table.name, slot.field) {
-        ("portunus.toml", portunus::ROLLOUT) => Some("rollouts in waves do not work in this version yet"),
-        ("rule" | "defaults", field) => match field {
-            rule::HEALTH => {
-                let kind = slot.table().and_then(|draft| draft.text(health::KIND));
-                (kind != Some("none")).then_some("health checks do not work in this version yet")
-            }
-            rule::HEALTH_CHECK_INTERVAL_SECS => Some("health checks do not work in this version yet"),
-            rule::BALANCE if text != Some("failover") => Some("only `failover` works in this version yet"),
-            rule::SRC_IP_STICKY if slot.bool() != Some(false) => {
-                Some("balancing by source address does not work in this version yet")
-            }
-            rule::LAST_RESORT if text != Some("top") => Some("only `top` works in this version yet"),
-            rule::ON_TARGET_DOWN if text != Some("drain") => Some("only `drain` works in this version yet"),
-            rule::PROTOCOL if text == Some("udp") => Some("UDP does not work in this version yet"),
-            rule::PROXY_PROTOCOL => Some("PROXY headers are not sent in this version yet"),
-            rule::RATE_LIMIT => Some("rate limits are not designed yet"),
-            rule::SNI => Some("routing by server name is not designed yet"),
-            _ => None,
-        },
-        ("rule.targets", target::PROXY_PROTOCOL) => Some("PROXY headers are not sent in this version yet"),
-        _ => None,
+const ALWAYS: &[&str] = &[];
+
+/// One reserved key of a table: the values that pass, as text (none where every value is refused), and why the
+/// others are.
+struct Reserved(&'static str, usize, &'static [&'static str], &'static str);
+
+const NO_HEALTH: &str = "health checks do not work in this version yet";
+const NO_PROXY: &str = "PROXY headers are not sent in this version yet";
+
+/// The list. The values that pass are the defaults, for those are the same as no value.
+const RESERVED: &[Reserved] = &[
+    Reserved("rule", rule::HEALTH, &["none"], NO_HEALTH),
+    Reserved("rule", rule::HEALTH_CHECK_INTERVAL_SECS, ALWAYS, NO_HEALTH),
+    Reserved("rule", rule::BALANCE, &["failover"], "only `failover` works in this version yet"),
+    Reserved("rule", rule::SRC_IP_STICKY, &["false"], "balancing by source address does not work in this version yet"),
+    Reserved("rule", rule::LAST_RESORT, &["top"], "only `top` works in this version yet"),
+    Reserved("rule", rule::ON_TARGET_DOWN, &["drain"], "only `drain` works in this version yet"),
+    Reserved("rule", rule::PROTOCOL, &["tcp"], "UDP does not work in this version yet"),
+    Reserved("rule", rule::TARGETS, &["1"], "several targets do not work in this version yet"),
+    Reserved("rule", rule::PROXY_PROTOCOL, ALWAYS, NO_PROXY),
+    Reserved("rule", rule::RATE_LIMIT, ALWAYS, "rate limits are not designed yet"),
+    Reserved("rule", rule::SNI, ALWAYS, "routing by server name is not designed yet"),
+    Reserved("rule.targets", target::PROXY_PROTOCOL, ALWAYS, NO_PROXY),
+    Reserved("portunus.toml", portunus::ROLLOUT, ALWAYS, "rollouts in waves do not work in this version yet"),
+];
+
+fn entry(table: &Table, field: usize) -> Option<&'static Reserved> {
+    // `[defaults]` shares the fields of `[[rule]]`.
+    let name = if table.name == "defaults" { "rule" } else { table.name };
+    RESERVED.iter().find(|reserved| reserved.1 == field && reserved.0 == name)
+}
+
+/// What the reference says about a reserved key.
+pub(crate) fn note(table: &Table, key: &str) -> Option<&'static str> {
+    entry(table, table.find(key, 0)?).map(|reserved| reserved.3)
+}
+
+/// The value of a slot as the list above writes it.
+fn written<'s>(slot: &'s Slot<'_>) -> Cow<'s, str> {
+    match &slot.value {
+        Value::Text(text) => Cow::Borrowed(text),
+        Value::Bool(flag) => Cow::Borrowed(if *flag { "true" } else { "false" }),
+        Value::Table(draft) => Cow::Borrowed(draft.text(health::KIND).unwrap_or_default()),
+        // An empty list is an error of its own.
+        Value::Tables(drafts) => Cow::Owned(drafts.len().max(1).to_string()),
+        _ => Cow::Borrowed(""),
     }
 }
 
 /// Refuses the reserved keys of a draft and of its targets.
 pub(super) fn refuse(file: &SourceFile, draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
-    let mut add = |slot: &Slot<'_>, key: &str, why: &str| {
-        diagnostics.push(
-            Diagnostic::error(TreeCode::ReservedKey, file, slot.key_span, format!("`{key}` is reserved: {why}"))
-                .help("remove the key for now: a key that is accepted is always enforced"),
-        );
-    };
     for slot in draft.slots() {
-        if let Some(why) = reason(draft.table, slot) {
-            add(slot, draft.table.fields[slot.field].key, why);
+        let Some(Reserved(_, _, passing, why)) = entry(draft.table, slot.field) else { continue };
+        // A value that was refused for its form has its error; only keys that no value saves are refused twice.
+        let is_form_error = matches!(slot.value, Value::Refused) && !passing.is_empty();
+        if !is_form_error && !passing.contains(&&*written(slot)) {
+            let key = draft.table.fields[slot.field].key;
+            let message = format!("`{key}` is reserved: {why}");
+            diagnostics.push(
+                Diagnostic::error(TreeCode::ReservedKey, file, slot.key_span, message)
+                    .help("remove the key for now: a key that is accepted is always enforced"),
+            );
         }
-    }
-    if !matches!(draft.table.name, "rule" | "defaults") {
-        return;
-    }
-    let targets = draft.tables(rule::TARGETS);
-    if let (Some(slot), true) = (draft.get(rule::TARGETS), targets.len() > 1) {
-        add(slot, "targets", "several targets do not work in this version yet");
-    }
-    for target in targets {
-        refuse(file, target, diagnostics);
+        if let Value::Tables(drafts) = &slot.value {
+            drafts.iter().for_each(|draft| refuse(file, draft, diagnostics));
+        }
     }
 }

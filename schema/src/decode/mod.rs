@@ -15,6 +15,8 @@ use crate::net::PortRange;
 use crate::rule::Host;
 use crate::text::{self, Node};
 
+pub(crate) use value::takes;
+
 /// A decoded value; its variant follows from the [`fields::Kind`] of its field.
 #[derive(Debug)]
 pub enum Value<'a> {

@@ -1,0 +1,67 @@
+//! The reference page: every table and every code as Markdown. Pure.
+
+use std::fmt::Write as _;
+
+use super::type_of;
+use crate::check::reserved_note;
+use crate::codes::{CodeDoc, RuleCode, TreeCode};
+use crate::fields::{Concern, Field, TABLES, Table};
+
+/// The whole page, as committed in docs/reference.md.
+pub fn markdown() -> String {
+    let mut page = "# Reference\n\nMade from the field table and the codes that the program itself uses; \
+                    `portunus explain KEY` prints the same for one key or code.\n"
+        .to_owned();
+    TABLES.iter().for_each(|table| section(&mut page, table));
+    codes(&mut page, "What can be wrong with a tree", TreeCode::ALL.iter().map(|code| code.doc()));
+    codes(&mut page, "What an edge cannot do, or did not manage", RuleCode::ALL.iter().map(|code| code.doc()));
+    page
+}
+
+fn section(page: &mut String, table: &Table) {
+    let mut line = |text: String| writeln!(page, "{text}").expect("a string grows as needed");
+    line(format!("\n## `{}`\n\n{}\n", table.header, table.doc));
+    if table.name == "defaults" {
+        let without: Vec<String> =
+            table.without.iter().map(|index| format!("`{}`", table.fields[*index].key)).collect();
+        line(format!("Takes every key of `[[rule]]` but {}.", without.join(", ")));
+        return;
+    }
+    line("| key | type | default | meaning |\n|---|---|---|---|".to_owned());
+    for (_, field) in table.own_fields() {
+        let default = match (field.required, field.default) {
+            (true, _) => "required".to_owned(),
+            (false, "") => String::new(),
+            (false, default) => format!("`{default}`"),
+        };
+        let cells =
+            [format!("`{}`", field.key), cell(&type_of(field.kind)), cell(&default), cell(&meaning(table, field))];
+        line(format!("| {} |", cells.join(" | ")).replace("|  |", "| |"));
+    }
+}
+
+fn meaning(table: &Table, field: &Field) -> String {
+    let mut text = field.doc.to_owned();
+    match field.concern {
+        Concern::All => {}
+        Concern::Tcp => text.push_str(" TCP rules only."),
+        Concern::Udp => text.push_str(" UDP rules only."),
+    }
+    if let Some(why) = reserved_note(table, field.key) {
+        write!(text, " *Reserved: {why}.*").expect("a string grows as needed");
+    }
+    write!(text, " Example: `{} = {}`", field.key, field.example).expect("a string grows as needed");
+    text
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+fn codes(page: &mut String, title: &str, codes: impl Iterator<Item = CodeDoc>) {
+    write!(page, "\n## {title}\n\n| code | meaning | what to do |\n|---|---|---|\n").expect("a string grows as needed");
+    for code in codes {
+        writeln!(page, "| `{}` | {} | {} |", code.code, cell(code.meaning), cell(code.remedy))
+            .expect("a string grows as needed");
+    }
+}
