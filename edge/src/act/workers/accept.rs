@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use schema::net::Listener;
-use socket2::SockRef;
+use socket2::{SockFilter, SockRef, Socket};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,17 @@ use super::{Acceptor, Shared, connection};
 /// How long a socket waits after the process ran out of descriptors: long enough for some to be closed.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
+/// Classic BPF over the TCP header: drops segments with SYN set (bit 1 of byte 13) and passes the others, so that
+/// handshakes under way are finished. A dropped SYN is repeated by its client, a second later, to the socket that
+/// has the port by then; without the filter it could be accepted by a socket about to close, and be reset.
+const DROP_NEW_CONNECTIONS: [SockFilter; 4] = [
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x45, 0, 1, 2),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
+
+/// Accepts until told to stop.
 pub(super) async fn accept(listener: Listener, acceptor: Acceptor, stop: CancellationToken, shared: Arc<Shared>) {
     while let Some(accepted) = stop.run_until_cancelled(acceptor.0.accept()).await {
         match accepted {
@@ -35,13 +46,23 @@ pub(super) async fn accept(listener: Listener, acceptor: Acceptor, stop: Cancell
             }
         }
     }
-    empty_queue(listener, &acceptor, &shared);
 }
 
-/// Takes what still waits. Straight from the descriptor: readiness may not have been seen yet.
-fn empty_queue(listener: Listener, acceptor: &Acceptor, shared: &Arc<Shared>) {
+/// Starts what still waits, and closes the socket right behind it.
+pub(super) fn close(listener: Listener, acceptor: Acceptor, shared: &Arc<Shared>) {
+    let Some(socket) = Arc::into_inner(acceptor.0) else { return };
+    let socket = match socket.into_std() {
+        Ok(socket) => Socket::from(socket),
+        Err(error) => return tracing::warn!(%listener, %error, "waiting connections were lost"),
+    };
+    // Another socket has the port already: clients that come now must find that one.
+    if socket.reuse_port().is_ok_and(|is_shared| is_shared)
+        && let Err(error) = socket.attach_filter(&DROP_NEW_CONNECTIONS)
+    {
+        tracing::debug!(%listener, %error, "an exchanged socket attracts connections to its end");
+    }
     loop {
-        let accepted = acceptor.socket().accept().and_then(|(client, _)| {
+        let accepted = socket.accept().and_then(|(client, _)| {
             client.set_nonblocking(true)?;
             TcpStream::from_std(client.into())
         });
@@ -50,12 +71,8 @@ fn empty_queue(listener: Listener, acceptor: &Acceptor, shared: &Arc<Shared>) {
             // The peer went away while it waited; the next one may be there still.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    tracing::warn!(%listener, %error, "waiting connections could not be accepted");
-                }
-                return;
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => return tracing::warn!(%listener, %error, "waiting connections were lost"),
         }
     }
 }

@@ -99,15 +99,29 @@ impl Dataplane {
         self.accepting.get(listener).map(|accepting| accepting.acceptor.clone())
     }
 
-    /// Stops accepting, empties the queues of what the kernel has accepted already, and closes the sockets.
+    /// Stops accepting, starts what the kernel has accepted already, and closes the sockets.
     pub async fn release(&mut self, listeners: &[Listener]) {
-        let leaving: Vec<Accepting> = listeners.iter().filter_map(|listener| self.accepting.remove(listener)).collect();
-        stop(leaving).await;
+        let leaving = listeners.iter().filter_map(|listener| self.accepting.remove_entry(listener)).collect();
+        self.close(leaving).await;
     }
 
     /// Stops accepting everywhere.
     pub async fn release_all(&mut self) {
-        stop(self.accepting.drain().map(|(_, accepting)| accepting).collect()).await;
+        let leaving = self.accepting.drain().collect();
+        self.close(leaving).await;
+    }
+
+    async fn close(&self, mut leaving: Vec<(Listener, Accepting)>) {
+        leaving.iter().for_each(|(_, accepting)| accepting.stop.cancel());
+        for (_, accepting) in &mut leaving {
+            if let Err(error) = (&mut accepting.task).await {
+                tracing::error!(%error, "an accept task failed");
+            }
+        }
+        // No await from here on: what arrives between the last accept and the close is lost.
+        for (listener, accepting) in leaving {
+            accept::close(listener, accepting.acceptor, &self.shared);
+        }
     }
 
     /// How many sockets are accepted from.
@@ -118,15 +132,6 @@ impl Dataplane {
     /// A handle on the live connections, which outlives the data plane.
     pub fn connections(&self) -> Connections {
         Connections(self.shared.clone())
-    }
-}
-
-async fn stop(leaving: Vec<Accepting>) {
-    leaving.iter().for_each(|accepting| accepting.stop.cancel());
-    for accepting in leaving {
-        if let Err(error) = accepting.task.await {
-            tracing::error!(%error, "an accept task failed");
-        }
     }
 }
 

@@ -1,0 +1,202 @@
+//! Builders and peers for the tests: desired sets, free ports, echo servers, waiting for a status.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use edge::act::runtime::{self, RuntimeHandle};
+use edge::act::status::Status;
+use edge::decide::admission::Accepted;
+use edge::decide::desired::Desired;
+use schema::canonical;
+use schema::capability::{Capabilities, Capability, Limits};
+use schema::net::PortRange;
+use schema::proto::DesiredState;
+use schema::rule::{Rule, RuleParts};
+use schema::testing::rule_with;
+use schema::wire::rule_to_wire;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+/// Far above anything that a test waits for; reached only where it fails.
+pub const LONG: Duration = Duration::from_secs(20);
+
+pub fn limits() -> Limits {
+    Limits { ports_per_range: 0, file_descriptors: 10_000, rules: 0 }
+}
+
+pub fn capabilities() -> Capabilities {
+    Capabilities::from([Capability::Tcp, Capability::PortRange, Capability::Ipv6])
+}
+
+/// The message that a server would send.
+pub fn desired_state(generation: u64, rules: &[Arc<Rule>]) -> DesiredState {
+    let by_name: BTreeMap<_, _> = rules.iter().map(|rule| (rule.name.clone(), rule)).collect();
+    DesiredState {
+        lineage: "test".to_owned(),
+        generation,
+        digest: canonical::rules_digest(by_name.values().map(|rule| &***rule)).as_bytes().to_vec(),
+        rules: by_name.values().map(|rule| rule_to_wire(rule)).collect(),
+    }
+}
+
+/// The same as the runtime takes it.
+pub fn desired(generation: u64, rules: &[Arc<Rule>]) -> Desired {
+    let state = desired_state(generation, rules);
+    let digest = canonical::Digest::from_bytes(&state.digest).unwrap();
+    let accepted = Accepted { lineage: state.lineage, generation, digest };
+    Desired::read(accepted, state.rules, &capabilities(), &limits())
+}
+
+pub async fn runtime() -> RuntimeHandle {
+    runtime::start(limits(), None, None).await.0
+}
+
+/// Applies and returns what the edge says then.
+pub async fn apply(runtime: &RuntimeHandle, generation: u64, rules: &[Arc<Rule>]) -> Arc<Status> {
+    timeout(LONG, runtime.apply(desired(generation, rules))).await.unwrap().unwrap();
+    runtime.status()
+}
+
+/// Waits until the status is as asked.
+pub async fn wait_for(runtime: &RuntimeHandle, is_so: impl Fn(&Status) -> bool) -> Arc<Status> {
+    let mut changes = runtime.subscribe();
+    timeout(LONG, changes.wait_for(|status| is_so(status))).await.expect("the status comes").unwrap().clone()
+}
+
+/// Waits for figures, which are no part of the status and tell nobody that they moved.
+pub async fn wait_until(is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, waiting).await.expect("the figures come");
+}
+
+/// Ports below the ephemeral range that nobody uses, one after the other; no two tests get the same.
+pub fn free_ports(count: u16) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = 10_000 + (std::process::id() % 97) as u16 * 200;
+    for _ in 0..1000 {
+        let offset = NEXT.fetch_add(count, Ordering::Relaxed);
+        let first = 10_000 + (base - 10_000 + offset) % (22_000 - count);
+        let is_free = |port| StdListener::bind(("::", port)).is_ok() && StdListener::bind(("127.0.0.1", port)).is_ok();
+        if (first..first + count).all(is_free) {
+            return first;
+        }
+    }
+    panic!("no {count} free ports in a row");
+}
+
+/// A rule from one free port to one target port.
+pub fn to(name: &str, port: u16, target: SocketAddr, change: impl FnOnce(&mut RuleParts)) -> Arc<Rule> {
+    rule_with(name, port, port, |parts| {
+        parts.targets[0].ports = PortRange::single(target.port()).unwrap();
+        change(parts);
+    })
+}
+
+/// A rule over a range, to a target range of the same width.
+pub fn range(name: &str, first: u16, last: u16, target: u16) -> Arc<Rule> {
+    rule_with(name, first, last, |parts| {
+        parts.targets[0].ports = PortRange::new(target, target + (last - first)).unwrap();
+    })
+}
+
+/// A target that greets each connection with its tag and echoes from then on.
+pub async fn echo(tag: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(echo_from(listener, tag));
+    address
+}
+
+/// Echo targets on a range.
+pub async fn echo_range(count: u16) -> u16 {
+    let first = free_ports(count);
+    for port in first..first + count {
+        tokio::spawn(echo_from(TcpListener::bind(("127.0.0.1", port)).await.unwrap(), ""));
+    }
+    first
+}
+
+async fn echo_from(listener: TcpListener, tag: &'static str) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            let (mut reader, mut writer) = stream.split();
+            if writer.write_all(tag.as_bytes()).await.is_ok() {
+                // A client that resets ends its own connection only.
+                _ = tokio::io::copy(&mut reader, &mut writer).await;
+            }
+            _ = writer.shutdown().await;
+        });
+    }
+}
+
+/// A target whose connections the test holds itself.
+pub async fn target() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+pub async fn connect(port: u16) -> TcpStream {
+    timeout(LONG, TcpStream::connect(("127.0.0.1", port))).await.unwrap().unwrap()
+}
+
+/// Sends a word and expects it back.
+pub async fn ping(stream: &mut TcpStream, word: &[u8]) {
+    stream.write_all(word).await.unwrap();
+    let mut answer = vec![0; word.len()];
+    timeout(LONG, stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
+    assert_eq!(answer, word);
+}
+
+/// True if the connection ends with a reset, not with an end of data.
+pub async fn is_reset(stream: &mut TcpStream) -> bool {
+    let mut rest = Vec::new();
+    let ended = timeout(LONG, stream.read_to_end(&mut rest)).await.expect("the connection ends");
+    ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+}
+
+/// Connects again and again until stopped; every connection must be answered. Returns how many there were.
+pub struct Prober {
+    stop: tokio_util::sync::CancellationToken,
+    count: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Prober {
+    pub async fn start(port: u16) -> Self {
+        let stop = tokio_util::sync::CancellationToken::new();
+        let count = Arc::new(AtomicUsize::new(0));
+        let (stopped, counted) = (stop.clone(), count.clone());
+        let task = tokio::spawn(async move {
+            while !stopped.is_cancelled() {
+                let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("never refused");
+                let mut byte = [0];
+                timeout(LONG, stream.read_exact(&mut byte)).await.expect("an answer").expect("never reset");
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let prober = Self { stop, count, task };
+        prober.passes(5).await;
+        prober
+    }
+
+    /// Waits for that many more answers.
+    pub async fn passes(&self, more: usize) {
+        let until = self.count.load(Ordering::Relaxed) + more;
+        wait_until(|| self.task.is_finished() || self.count.load(Ordering::Relaxed) >= until).await;
+    }
+
+    pub async fn stop(self) -> usize {
+        self.stop.cancel();
+        self.task.await.unwrap();
+        self.count.load(Ordering::Relaxed)
+    }
+}
