@@ -5,6 +5,7 @@
 
 pub mod directory;
 pub mod git;
+mod look;
 mod select;
 mod upload;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use schema::diagnostic::{Diagnostic, SourceFile};
 
+pub(in crate::act) use look::{Look, Stamp};
 pub use select::Selection;
 pub use upload::{UploadError, from_upload};
 

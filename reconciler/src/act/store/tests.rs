@@ -132,7 +132,7 @@ fn a_newer_format_is_refused_and_left_alone() {
 fn garbage_instead_of_a_database_is_a_typed_error() {
     let dir = state();
     drop(open(&dir));
-    for garbage in [&b"hello"[..], &[0xff; 100_000]] {
+    for garbage in [&b"hello"[..], &vec![0xff; 100_000]] {
         fs::write(dir.path().join(FILE), garbage).expect("written");
         let error = Store::open(dir.path()).expect_err("garbage");
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");

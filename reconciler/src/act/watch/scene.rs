@@ -9,8 +9,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use crate::act::source::directory::{Look, Stamp, look};
+use crate::act::source::directory::look;
 use crate::act::source::git::git_paths;
+use crate::act::source::{Look, Stamp};
 
 /// Links followed on one way; the kernel's own limit.
 const MAX_LINKS: usize = 40;

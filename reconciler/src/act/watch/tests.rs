@@ -15,8 +15,8 @@ use crate::act::source::directory::read_stable;
 const EVENTS_ONLY: Patience = Patience {
     quiet: Duration::from_millis(20),
     longest: Duration::from_millis(500),
-    reread: Duration::from_secs(3600),
-    poll: Duration::from_secs(3600),
+    reread: Duration::from_hours(1),
+    poll: Duration::from_hours(1),
     max_watches: 1000,
 };
 

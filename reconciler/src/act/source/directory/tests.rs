@@ -1,5 +1,7 @@
 //! Real directories, with what people, editors and attackers leave in them.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 
@@ -180,8 +182,8 @@ fn what_may_not_be_read_is_reported_in_the_words_of_the_system() {
         return;
     }
     let dir = tree(&[("a.toml", ""), ("b/c.toml", "")]);
-    fs::set_permissions(dir.path().join("a.toml"), fs::Permissions::from_mode(0)).expect("mode");
-    fs::set_permissions(dir.path().join("b"), fs::Permissions::from_mode(0)).expect("mode");
+    fs::set_permissions(dir.path().join("a.toml"), fs::Permissions::from_mode(0o000)).expect("mode");
+    fs::set_permissions(dir.path().join("b"), fs::Permissions::from_mode(0o000)).expect("mode");
     let read = read_stable(dir.path()).expect("a tree");
     fs::set_permissions(dir.path().join("b"), fs::Permissions::from_mode(0o700)).expect("mode");
     let found = findings(&read);
