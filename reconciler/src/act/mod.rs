@@ -1,6 +1,13 @@
 //! The I/O around the decisions: where trees come from, what is remembered, and who is spoken to.
 
+pub mod counters;
+pub mod driver;
+pub mod edges;
+pub mod follow;
+pub mod metrics;
+pub mod operator;
 pub mod private_file;
+pub mod server;
 pub mod source;
 pub mod store;
 pub mod watch;

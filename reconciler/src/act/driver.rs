@@ -1,0 +1,411 @@
+//! The one task that owns the fleet: events in, effects out, in order. I/O.
+//!
+//! Keeps: what is sent was recorded before, for effects are carried out in their order and a record is durable before
+//! the next one begins. A store that fails ends the server rather than let memory and disk part; edges forward on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use schema::name::{EdgeName, RuleName};
+use schema::proto;
+use schema::wire;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{debug, error, info, warn};
+
+use super::counters::{self, Counters, CountersError};
+use super::metrics::Timings;
+use super::operator::documents::StatsDocument;
+use super::store::{Batch, Store, StoreError};
+use crate::decide::fleet::{ApplyRequest, ApplyResult, Effect, Event, Fleet, Notice, Outcome, Refusal, SessionId};
+use crate::decide::record::Record;
+
+/// Commands that wait for the driver: one per edge of a large fleet that reconnects at once, more wait at their sender.
+const COMMANDS: usize = 4096;
+/// Notices that a slow listener may be behind before it is told that it missed some and gets a new snapshot.
+const NOTICES: usize = 4096;
+/// Longest sleep without a deadline: a cheap second look, for timers can be missed.
+const IDLE_TICK: Duration = Duration::from_secs(5);
+
+/// A notice with its number in the stream.
+pub type Numbered = (u64, Notice);
+
+type Read = Box<dyn FnOnce(&View<'_>) + Send>;
+
+/// What a reader of the fleet may look at.
+pub struct View<'a> {
+    /// The fleet.
+    pub fleet: &'a Fleet,
+    /// The newest counters that edges reported of their own accord.
+    pub counters: &'a Counters,
+    /// Number of the newest notice.
+    pub last_notice: u64,
+    /// Applies by outcome, since the start.
+    pub applies: &'a BTreeMap<&'static str, u64>,
+    /// Durations, since the start.
+    pub timings: &'a Timings,
+}
+
+enum Command {
+    Event(Box<Event>),
+    Connect { session: SessionId, channel: SessionChannel, hello: Box<Event> },
+    Apply { request: Box<ApplyRequest>, reply: oneshot::Sender<Result<ApplyResult, Refusal>> },
+    Read(Read),
+    Counters { edge: EdgeName, session: SessionId, report: proto::StatsReport },
+    Ask { edge: EdgeName, request: proto::StatsRequest, reply: oneshot::Sender<Result<StatsDocument, CountersError>> },
+}
+
+/// The way to one edge. Dropping it ends the session.
+#[derive(Debug)]
+pub struct SessionChannel {
+    /// Its messages.
+    outgoing: mpsc::Sender<proto::ServerMessage>,
+    /// Ends the session's own task when it is dropped with this channel.
+    ends: DropGuard,
+}
+
+impl SessionChannel {
+    /// A channel whose end cancels a token.
+    pub fn new(outgoing: mpsc::Sender<proto::ServerMessage>, ends: DropGuard) -> Self {
+        Self { outgoing, ends }
+    }
+
+    /// Ends the session.
+    fn close(self) {
+        drop(self.ends);
+    }
+}
+
+/// Why the driver ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// Records could not be written.
+    #[error("the server's state cannot be written")]
+    Store(#[from] StoreError),
+}
+
+/// The driver is gone: the server is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the server is stopping")]
+pub struct Stopped;
+
+/// A cheap handle to the fleet for everybody else.
+#[derive(Debug, Clone)]
+pub struct FleetHandle {
+    commands: mpsc::Sender<Command>,
+    notices: broadcast::Sender<Numbered>,
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Command")
+    }
+}
+
+impl FleetHandle {
+    async fn command(&self, command: Command) -> Result<(), Stopped> {
+        self.commands.send(command).await.map_err(|_| Stopped)
+    }
+
+    /// Hands an event in; waits while the driver is busy.
+    pub async fn event(&self, event: Event) -> Result<(), Stopped> {
+        self.command(Command::Event(Box::new(event))).await
+    }
+
+    /// Opens a session: its hello, and where its messages go. Welcome or refusal is the first of them.
+    pub async fn connect(&self, session: SessionId, channel: SessionChannel, hello: Event) -> Result<(), Stopped> {
+        self.command(Command::Connect { session, channel, hello: Box::new(hello) }).await
+    }
+
+    /// Applies a tree.
+    pub async fn apply(&self, request: ApplyRequest) -> Result<Result<ApplyResult, Refusal>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Apply { request: Box::new(request), reply }).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Looks at the fleet. The closure runs on the driver's task: take what is needed, work on it elsewhere.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&View<'_>) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let read = Box::new(move |view: &View<'_>| {
+            // A reader that went away in the meantime needs no answer.
+            drop(reply.send(look(view)));
+        });
+        self.command(Command::Read(read)).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Takes counters in that an edge reported.
+    pub async fn counters(
+        &self,
+        edge: EdgeName,
+        session: SessionId,
+        report: proto::StatsReport,
+    ) -> Result<(), Stopped> {
+        self.command(Command::Counters { edge, session, report }).await
+    }
+
+    /// Asks an edge for the counters of a rule, now.
+    pub async fn stats(
+        &self,
+        edge: EdgeName,
+        rule: &RuleName,
+        per_port: bool,
+        per_target: bool,
+    ) -> Result<Result<StatsDocument, CountersError>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let request = proto::StatsRequest { request_id: 0, rule: rule.to_string(), per_port, per_target };
+        self.command(Command::Ask { edge, request, reply }).await?;
+        match tokio::time::timeout(counters::ANSWER_TIMEOUT, answer).await {
+            Ok(answer) => answer.map_err(|_| Stopped),
+            Err(_) => Ok(Err(CountersError::Timeout)),
+        }
+    }
+
+    /// Everything that happens from now on.
+    pub fn notices(&self) -> broadcast::Receiver<Numbered> {
+        self.notices.subscribe()
+    }
+}
+
+/// Owns the fleet.
+#[derive(Debug)]
+pub struct Driver {
+    fleet: Fleet,
+    store: Arc<Store>,
+    commands: mpsc::Receiver<Command>,
+    notices: broadcast::Sender<Numbered>,
+    last_notice: u64,
+    sessions: HashMap<SessionId, SessionChannel>,
+    counters: Counters,
+    applies: BTreeMap<&'static str, u64>,
+    timings: Timings,
+    waiting: HashMap<u64, oneshot::Sender<Result<ApplyResult, Refusal>>>,
+    next_ticket: u64,
+}
+
+impl Driver {
+    /// A driver and the handle to it.
+    pub fn new(fleet: Fleet, store: Arc<Store>, timings: Timings) -> (Self, FleetHandle) {
+        let (commands_tx, commands) = mpsc::channel(COMMANDS);
+        let (notices, _) = broadcast::channel(NOTICES);
+        let handle = FleetHandle { commands: commands_tx, notices: notices.clone() };
+        let driver = Self {
+            fleet,
+            store,
+            commands,
+            notices,
+            last_notice: 0,
+            sessions: HashMap::new(),
+            counters: Counters::default(),
+            applies: BTreeMap::new(),
+            timings,
+            waiting: HashMap::new(),
+            next_ticket: 0,
+        };
+        (driver, handle)
+    }
+
+    /// Runs until it is cancelled or the store fails.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), DriverError> {
+        loop {
+            let wait = self.fleet.next_deadline().map_or(IDLE_TICK, |deadline| {
+                Duration::try_from(Timestamp::now().until(deadline).unwrap_or_default())
+                    .unwrap_or_default()
+                    .min(IDLE_TICK)
+            });
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                command = self.commands.recv() => match command {
+                    Some(command) => self.take(command).await?,
+                    None => return Ok(()),
+                },
+                () = tokio::time::sleep(wait) => self.step(Event::Tick).await?,
+            }
+        }
+    }
+
+    async fn take(&mut self, command: Command) -> Result<(), DriverError> {
+        match command {
+            Command::Event(event) => {
+                if let Event::Gone { session, edge } = &*event {
+                    self.sessions.remove(session);
+                    self.counters.session_ended(edge, *session);
+                }
+                self.step(*event).await
+            }
+            Command::Connect { session, channel, hello } => {
+                self.sessions.insert(session, channel);
+                self.step(*hello).await
+            }
+            Command::Apply { request, reply } => {
+                self.next_ticket += 1;
+                self.waiting.insert(self.next_ticket, reply);
+                self.step(Event::Apply { ticket: self.next_ticket, request }).await
+            }
+            Command::Read(look) => {
+                look(&View {
+                    fleet: &self.fleet,
+                    counters: &self.counters,
+                    last_notice: self.last_notice,
+                    applies: &self.applies,
+                    timings: &self.timings,
+                });
+                Ok(())
+            }
+            Command::Counters { edge, session, report } => {
+                self.counters.take(edge, session, report, Timestamp::now());
+                Ok(())
+            }
+            Command::Ask { edge, request, reply } => {
+                self.ask(edge, request, reply);
+                Ok(())
+            }
+        }
+    }
+
+    fn ask(
+        &mut self,
+        edge: EdgeName,
+        request: proto::StatsRequest,
+        reply: oneshot::Sender<Result<StatsDocument, CountersError>>,
+    ) {
+        let session = self.fleet.session(&edge).and_then(|id| Some((id, self.sessions.get(&id)?)));
+        let Some((id, channel)) = session else {
+            // Nobody to ask is an answer too; an asker that went away needs none.
+            drop(reply.send(Err(CountersError::NotConnected)));
+            return;
+        };
+        let request = self.counters.expect(edge, id, request, reply);
+        let body = proto::server_message::Body::StatsRequest(request);
+        if channel.outgoing.try_send(proto::ServerMessage { body: Some(body) }).is_err() {
+            self.drop_session(id);
+        }
+    }
+
+    async fn step(&mut self, event: Event) -> Result<(), DriverError> {
+        let effects = self.fleet.step(event, Timestamp::now());
+        let mut records: Vec<Record> = Vec::new();
+        for effect in effects {
+            if let Effect::Persist(record) = effect {
+                records.push(record);
+                continue;
+            }
+            self.write(&mut records).await?;
+            self.carry_out(effect);
+        }
+        self.write(&mut records).await
+    }
+
+    /// Makes the records durable, in one transaction.
+    async fn write(&self, records: &mut Vec<Record>) -> Result<(), DriverError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let batch =
+            std::mem::take(records).into_iter().fold(Batch::new(), |batch, record| batch.put(record.key, record.value));
+        let store = Arc::clone(&self.store);
+        let written = tokio::task::spawn_blocking(move || store.commit(&batch)).await;
+        match written {
+            Ok(result) => result.map(drop).map_err(DriverError::from),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist(_) => unreachable!("written by the caller, in order"),
+            Effect::Welcome { session } => {
+                let welcome = proto::Welcome {
+                    lineage: self.fleet.lineage().to_owned(),
+                    server_version: env!("CARGO_PKG_VERSION").to_owned(),
+                };
+                self.send(session, proto::server_message::Body::Welcome(welcome));
+            }
+            Effect::Refuse { session, code, message } => {
+                let refusal = proto::Refusal { code: code.to_owned(), message };
+                self.send(session, proto::server_message::Body::Refusal(refusal));
+                self.sessions.remove(&session);
+            }
+            Effect::Send { session, edge, generation, digest, rules } => {
+                info!(edge = %edge, generation, rules = rules.len(), "desired state sent");
+                let desired = proto::DesiredState {
+                    lineage: self.fleet.lineage().to_owned(),
+                    generation,
+                    digest: digest.as_bytes().to_vec(),
+                    rules: rules.iter().map(|rule| wire::rule_to_wire(rule)).collect(),
+                };
+                self.send(session, proto::server_message::Body::Desired(desired));
+            }
+            Effect::Emit(notice) => self.emit(notice),
+            Effect::Answer { ticket, answer } => {
+                if let Some(reply) = self.waiting.remove(&ticket) {
+                    // An operator who went away needs no answer; the apply goes on.
+                    drop(reply.send(*answer));
+                }
+            }
+        }
+    }
+
+    fn emit(&mut self, notice: Notice) {
+        self.last_notice += 1;
+        log(&notice);
+        if let Notice::Apply { result } = &notice
+            && let Some(finished) = result.finished_at.filter(|_| result.outcome != Outcome::Running)
+        {
+            let seconds = finished.duration_since(result.started_at).as_secs_f64();
+            *self.applies.entry(result.outcome.as_str()).or_default() += 1;
+            self.timings.apply.observe(seconds);
+        }
+        // Without a listener there is nobody to tell.
+        drop(self.notices.send((self.last_notice, notice)));
+    }
+
+    fn send(&mut self, session: SessionId, body: proto::server_message::Body) {
+        let Some(channel) = self.sessions.get(&session) else { return };
+        if channel.outgoing.try_send(proto::ServerMessage { body: Some(body) }).is_err() {
+            self.drop_session(session);
+        }
+    }
+
+    /// A session that takes nothing is cut: the edge comes back and says what it runs.
+    fn drop_session(&mut self, session: SessionId) {
+        warn!(session, "session takes no messages and is ended");
+        if let Some(channel) = self.sessions.remove(&session) {
+            channel.close();
+        }
+    }
+}
+
+fn log(notice: &Notice) {
+    match notice {
+        Notice::Edge { edge, connected, generation, desired_generation } => {
+            info!(edge = %edge, connected, generation, desired_generation, "edge changed");
+        }
+        Notice::Rule { edge, rule, state, code, message } => {
+            let state = state.map_or("gone", schema::state::RuleState::as_str);
+            if code.is_empty() {
+                info!(edge = %edge, rule = %rule, state, "rule changed");
+            } else {
+                warn!(edge = %edge, rule = %rule, state, code, message, "rule changed");
+            }
+        }
+        Notice::Tree { digest, commit, verdict } => {
+            info!(digest = %digest, commit = commit.as_deref().unwrap_or("-"), ?verdict, "tree read");
+        }
+        Notice::Apply { result } if result.outcome == Outcome::Running => {
+            debug!(apply = %result.id, "apply advances");
+        }
+        Notice::Apply { result } if result.outcome == Outcome::Partial => {
+            error!(apply = %result.id, actor = %result.actor, outcome = result.outcome.as_str(), "apply ended");
+        }
+        Notice::Apply { result } => {
+            info!(apply = %result.id, actor = %result.actor, outcome = result.outcome.as_str(), "apply ended");
+        }
+    }
+}

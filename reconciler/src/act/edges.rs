@@ -1,0 +1,189 @@
+//! The control port: sessions of edges over gRPC, as events for the driver. I/O.
+//!
+//! Keeps: garbage from a peer is an error to that peer and nothing else; a session has bounded queues both ways.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::Stream;
+use schema::canonical::Digest;
+use schema::name::{EdgeName, RuleName};
+use schema::proto;
+use schema::wire;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, warn};
+
+use super::driver::{FleetHandle, SessionChannel};
+use crate::decide::fleet::{Event, SessionId};
+use crate::decide::view::{Hello, Report, RuleView};
+
+/// The largest desired set or report (CONTRACT §8).
+pub const MAX_MESSAGE: usize = 64 << 20;
+/// How long a peer may take for its hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages to an edge that it has not taken: one desired state is in flight at most, the rest are questions.
+const OUTGOING: usize = 64;
+
+#[expect(missing_docs, unreachable_pub, reason = "generated")]
+mod service {
+    tonic::include_proto!("portunus.v1");
+}
+
+pub use service::edge_control_server::EdgeControlServer;
+
+/// The gRPC service.
+#[derive(Debug)]
+pub struct EdgeControl {
+    fleet: FleetHandle,
+    next_session: AtomicU64,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl EdgeControl {
+    /// A service that feeds this fleet; its session tasks belong to `tasks` and end with `shutdown`.
+    pub fn new(fleet: FleetHandle, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
+        Self { fleet, next_session: AtomicU64::new(1), tasks, shutdown }
+    }
+
+    /// The service with its limits set.
+    pub fn into_server(self) -> EdgeControlServer<Self> {
+        EdgeControlServer::new(self).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+    }
+}
+
+type Outgoing = Pin<Box<dyn Stream<Item = Result<proto::ServerMessage, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl service::edge_control_server::EdgeControl for EdgeControl {
+    type SessionStream = Outgoing;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<proto::EdgeMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut incoming = request.into_inner();
+        let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no hello in time"))??;
+        let Some(proto::EdgeMessage { body: Some(proto::edge_message::Body::Hello(message)) }) = first else {
+            return Err(Status::invalid_argument("the first message of a session is a hello"));
+        };
+        let (edge, hello, report) = hello_from_wire(message).map_err(Status::invalid_argument)?;
+        let session = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let (outgoing_tx, outgoing) = mpsc::channel(OUTGOING);
+        let event = Event::Hello { session, edge: edge.clone(), hello, report };
+        let ended = self.shutdown.child_token();
+        let channel = SessionChannel::new(outgoing_tx, ended.clone().drop_guard());
+        self.fleet
+            .connect(session, channel, event)
+            .await
+            .map_err(|stopped| Status::unavailable(stopped.to_string()))?;
+        let fleet = self.fleet.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = receive(&fleet, session, &edge, incoming) => {}
+            }
+            if fleet.event(Event::Gone { session, edge }).await.is_err() {
+                debug!(session, "session ended with the server");
+            }
+        });
+        let stream = futures_util::StreamExt::map(ReceiverStream::new(outgoing), Ok);
+        Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+async fn receive(
+    fleet: &FleetHandle,
+    session: SessionId,
+    edge: &EdgeName,
+    mut incoming: Streaming<proto::EdgeMessage>,
+) {
+    loop {
+        let body = match incoming.message().await {
+            Ok(Some(proto::EdgeMessage { body })) => body,
+            Ok(None) => return,
+            Err(status) => {
+                warn!(edge = %edge, code = ?status.code(), "session lost");
+                return;
+            }
+        };
+        let taken = match body {
+            Some(proto::edge_message::Body::Report(report)) => match report_from_wire(report) {
+                Ok(report) => fleet.event(Event::Report { session, edge: edge.clone(), report }).await,
+                Err(reason) => {
+                    warn!(edge = %edge, reason, "unreadable report, session ended");
+                    return;
+                }
+            },
+            Some(proto::edge_message::Body::Stats(stats)) => fleet.counters(edge.clone(), session, stats).await,
+            Some(proto::edge_message::Body::Hello(_)) => {
+                warn!(edge = %edge, "second hello in one session, session ended");
+                return;
+            }
+            // A message of a newer edge.
+            None => Ok(()),
+        };
+        if taken.is_err() {
+            return;
+        }
+    }
+}
+
+fn hello_from_wire(message: proto::Hello) -> Result<(EdgeName, Hello, Report), String> {
+    let edge = EdgeName::new(&message.edge).map_err(|error| format!("edge name: {error}"))?;
+    let own_listeners = message
+        .own_listeners
+        .iter()
+        .map(wire::listener_from_wire)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("own listeners: {error}"))?;
+    let hello = Hello {
+        version: message.version,
+        capabilities: wire::capabilities_from_wire(&message.capabilities),
+        limits: message.limits.as_ref().map(wire::limits_from_wire).unwrap_or_default(),
+        own_listeners,
+    };
+    Ok((edge, hello, report_from_wire(message.report.unwrap_or_default())?))
+}
+
+fn report_from_wire(message: proto::Report) -> Result<Report, String> {
+    let digest = |bytes: &[u8]| match bytes {
+        [] => Ok(Digest::default()),
+        bytes => Digest::from_bytes(bytes).ok_or_else(|| "a digest has 32 bytes".to_owned()),
+    };
+    let rules = message.rules.into_iter().map(rule_from_wire).collect::<Result<_, String>>()?;
+    Ok(Report {
+        lineage: message.lineage,
+        generation: message.generation,
+        desired_digest: digest(&message.desired_digest)?,
+        running_digest: digest(&message.running_digest)?,
+        rules,
+        refused: message.refused.map(|refusal| (refusal.code, refusal.message)),
+        answers: message.answers,
+    })
+}
+
+fn rule_from_wire(message: proto::RuleReport) -> Result<(RuleName, RuleView), String> {
+    let name = RuleName::new(&message.rule).map_err(|error| format!("rule name: {error}"))?;
+    let spec = |spec: Option<proto::RuleSpec>| {
+        spec.map(|spec| wire::rule_from_wire(&spec).map(Into::into))
+            .transpose()
+            .map_err(|error| format!("rule {name}: {error}"))
+    };
+    let view = RuleView {
+        state: wire::state_from_wire(message.state),
+        code: message.code,
+        message: message.message,
+        running: spec(message.running)?,
+        wanted: spec(message.wanted)?,
+        connections: message.connections,
+    };
+    Ok((name, view))
+}

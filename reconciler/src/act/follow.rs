@@ -1,0 +1,116 @@
+//! Follows a directory: a hint or the clock makes it read the whole tree, and the fleet decides what comes of it. I/O.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use schema::check::{CheckLimits, check_tree};
+use schema::diagnostic::{Diagnostic, DiagnosticJson};
+use schema::ruleset::{self, RuleSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::driver::FleetHandle;
+use super::source;
+use super::watch::{Patience, TreeWatcher};
+use crate::decide::fleet::{Event, TreeRead};
+use crate::decide::plan::{FileDocument, Source};
+
+/// Paths of dirty files that are shown; more are only counted.
+const SHOWN_DIRTY: usize = 20;
+
+/// A tree as it was read and checked, with its diagnostics still spanned.
+#[derive(Debug)]
+pub struct CheckedTree {
+    /// Provenance and digest.
+    pub source: Source,
+    /// The valid tree, `None` where it has errors.
+    pub ruleset: Option<Arc<RuleSet>>,
+    /// All findings.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The files as they were read.
+    pub files: Vec<schema::diagnostic::SourceFile>,
+    /// True if it changed while it was read, so that nothing may be concluded from it.
+    pub moved: bool,
+}
+
+impl CheckedTree {
+    /// The form that the fleet takes.
+    pub fn into_read(self) -> TreeRead {
+        TreeRead {
+            source: self.source,
+            ruleset: self.ruleset,
+            diagnostics: self.diagnostics.iter().map(Diagnostic::to_json).collect::<Vec<DiagnosticJson>>(),
+            files: self.files.iter().map(FileDocument::from).collect(),
+        }
+    }
+}
+
+/// Reads and checks a directory. Never fails: what is wrong is in the diagnostics. Blocks.
+pub fn read_and_check(dir: &Path, limits: &CheckLimits) -> CheckedTree {
+    let tree = match source::directory::read_stable(dir) {
+        Ok(tree) => tree,
+        Err(error) => {
+            return CheckedTree {
+                source: Source::unversioned(ruleset::tree_digest(&[])),
+                ruleset: None,
+                diagnostics: vec![error.to_diagnostic()],
+                files: Vec::new(),
+                moved: false,
+            };
+        }
+    };
+    let provenance = source::git::provenance(dir, &tree).unwrap_or_else(|error| {
+        warn!(%error, "provenance of the rule tree is not known");
+        source::git::Provenance::default()
+    });
+    let files = tree.sources();
+    let checked = check_tree(&ruleset::TreeFiles { files: files.clone(), problems: tree.diagnostics }, limits);
+    if let Some(warning) = &provenance.warning {
+        warn!(warning, "provenance of the rule tree is not known");
+    }
+    let vcs = provenance.vcs().to_owned();
+    let dirty = provenance.dirty.len();
+    let mut dirty_paths: Vec<String> = provenance.dirty.into_iter().take(SHOWN_DIRTY).collect();
+    if dirty > SHOWN_DIRTY {
+        dirty_paths.push(format!("and {} more", dirty - SHOWN_DIRTY));
+    }
+    let source = Source {
+        vcs,
+        commit: provenance.commit,
+        reference: provenance.reference,
+        author: provenance.author,
+        committed_at: provenance.committed_at,
+        dirty: dirty > 0,
+        dirty_paths,
+        digest: ruleset::tree_digest(&files),
+    };
+    CheckedTree {
+        source,
+        ruleset: checked.ruleset.map(Arc::new),
+        diagnostics: checked.diagnostics,
+        files,
+        moved: tree.moved,
+    }
+}
+
+/// Feeds the tree into the fleet for as long as the server runs.
+pub async fn follow(dir: PathBuf, limits: CheckLimits, fleet: FleetHandle, shutdown: CancellationToken) {
+    let mut watcher = TreeWatcher::start(dir.clone(), Patience::default()).await;
+    loop {
+        let path = dir.clone();
+        let read = tokio::task::spawn_blocking(move || read_and_check(&path, &limits)).await;
+        let tree = match read {
+            Ok(tree) => tree,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        if tree.moved {
+            debug!("the tree changed while it was read; it is read again");
+        } else if fleet.event(Event::Tree(tree.into_read())).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = watcher.changed() => {}
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The metrics port: every series of CONTRACT §8 that has a meaning by now, `/healthz` and `/readyz`. I/O.
+//!
+//! The series are made anew for each scrape from what the fleet knows, so one row exists for each live rule and none
+//! outlives its rule.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::{CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, Opts, Registry, TextEncoder};
+use schema::state::RuleState;
+use tracing::warn;
+
+use super::driver::{FleetHandle, View};
+use super::operator::documents::CountersDocument;
+use crate::decide::drift::{DriftKind, drift};
+
+const RULE: [&str; 3] = ["client", "rule", "owner"];
+const RULE_AND_CAUSE: [&str; 4] = ["client", "rule", "owner", "cause"];
+const RULE_AND_STATE: [&str; 4] = ["client", "rule", "owner", "state"];
+
+/// The routes of the metrics port.
+pub fn router(fleet: FleetHandle) -> Router {
+    Router::new()
+        .route("/metrics", get(scrape))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .with_state(fleet)
+}
+
+/// Ready once the driver answers: state is restored and edges are served.
+async fn ready(State(fleet): State<FleetHandle>) -> Response {
+    match fleet.read(|_| ()).await {
+        Ok(()) => "ready\n".into_response(),
+        Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")).into_response(),
+    }
+}
+
+async fn scrape(State(fleet): State<FleetHandle>) -> Response {
+    let rendered = fleet.read(render).await;
+    match rendered {
+        Ok(Ok(text)) => ([("content-type", TextEncoder::new().format_type().to_owned())], text).into_response(),
+        Ok(Err(error)) => {
+            warn!(%error, "metrics cannot be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+        Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")).into_response(),
+    }
+}
+
+struct RuleSeries {
+    bytes_in: CounterVec,
+    bytes_out: CounterVec,
+    connections: CounterVec,
+    refused: CounterVec,
+    dns_failures: CounterVec,
+    connect_errors: CounterVec,
+    active: GaugeVec,
+    state: GaugeVec,
+}
+
+fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<CounterVec> {
+    let series = CounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(series.clone()))?;
+    Ok(series)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+    let series = GaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(series.clone()))?;
+    Ok(series)
+}
+
+impl RuleSeries {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            bytes_in: counter(registry, "portunus_rule_bytes_in_total", "Bytes from clients to targets.", &RULE)?,
+            bytes_out: counter(registry, "portunus_rule_bytes_out_total", "Bytes from targets to clients.", &RULE)?,
+            connections: counter(registry, "portunus_rule_connections_total", "Connections accepted.", &RULE)?,
+            refused: counter(
+                registry,
+                "portunus_rule_connections_refused_total",
+                "Connections refused because max_connections was reached.",
+                &RULE,
+            )?,
+            dns_failures: counter(
+                registry,
+                "portunus_rule_dns_failures_total",
+                "Target names that did not resolve.",
+                &RULE,
+            )?,
+            connect_errors: counter(
+                registry,
+                "portunus_rule_connect_errors_total",
+                "Dials to targets that failed, by cause.",
+                &RULE_AND_CAUSE,
+            )?,
+            active: gauge(registry, "portunus_rule_active_connections", "Connections open now.", &RULE)?,
+            state: gauge(
+                registry,
+                "portunus_rule_state",
+                "1 for the state that the rule has, 0 for the others.",
+                &RULE_AND_STATE,
+            )?,
+        })
+    }
+
+    fn set_counters(&self, labels: &[&str; 3], counters: &CountersDocument) {
+        self.bytes_in.with_label_values(labels).inc_by(counters.bytes_in as f64);
+        self.bytes_out.with_label_values(labels).inc_by(counters.bytes_out as f64);
+        self.connections.with_label_values(labels).inc_by(counters.connections_total as f64);
+        self.refused.with_label_values(labels).inc_by(counters.connections_refused as f64);
+        self.dns_failures.with_label_values(labels).inc_by(counters.dns_failures as f64);
+        self.active.with_label_values(labels).set(counters.active_connections as f64);
+        for (cause, count) in &counters.connect_errors {
+            let [client, rule, owner] = *labels;
+            self.connect_errors.with_label_values(&[client, rule, owner, cause]).inc_by(*count as f64);
+        }
+    }
+
+    fn set_state(&self, labels: &[&str; 3], state: RuleState) {
+        let [client, rule, owner] = *labels;
+        for each in RuleState::ALL {
+            let value = if *each == state { 1.0 } else { 0.0 };
+            self.state.with_label_values(&[client, rule, owner, each.as_str()]).set(value);
+        }
+    }
+}
+
+fn render(view: &View<'_>) -> prometheus::Result<String> {
+    let registry = Registry::new();
+    let rules = RuleSeries::register(&registry)?;
+    let connected = gauge(&registry, "portunus_edge_connected", "1 while the edge has a session.", &["client"])?;
+    let generation = gauge(&registry, "portunus_edge_generation", "Generation that the edge accepted.", &["client"])?;
+    let desired =
+        gauge(&registry, "portunus_edge_desired_generation", "Generation that is wanted there.", &["client"])?;
+    let none = CountersDocument::default();
+    for (name, edge) in view.fleet.edges() {
+        let client = name.as_str();
+        connected.with_label_values(&[client]).set(if edge.connected { 1.0 } else { 0.0 });
+        generation.with_label_values(&[client]).set(edge.observed_generation() as f64);
+        desired.with_label_values(&[client]).set(edge.desired_generation() as f64);
+        for rule in edge.rule_names() {
+            let Some(status) = crate::decide::status::rule_state(edge, rule) else { continue };
+            let owner = status.rule.map(|rule| rule.owner.as_str()).unwrap_or_default();
+            let labels = [client, rule.as_str(), owner];
+            rules.set_state(&labels, status.state);
+            if status.is_live {
+                rules.set_counters(&labels, view.counters.of(name, rule).unwrap_or(&none));
+            }
+        }
+    }
+    let drifted = gauge(&registry, "portunus_drift", "Deviations from what was applied, by kind.", &["kind"])?;
+    for kind in DriftKind::ALL {
+        drifted.with_label_values(&[kind.as_str()]).set(0.0);
+    }
+    for each in drift(view.fleet.edges()) {
+        drifted.with_label_values(&[each.kind.as_str()]).inc();
+    }
+    let applies = counter(&registry, "portunus_apply_total", "Applies that ended, by outcome.", &["outcome"])?;
+    for outcome in ["applied", "partial", "superseded"] {
+        let count = view.applies.get(outcome).copied().unwrap_or_default();
+        applies.with_label_values(&[outcome]).inc_by(count as f64);
+    }
+    let build = gauge(&registry, "portunus_build_info", "1, with the version of the program.", &["version"])?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+    let mut families = registry.gather();
+    families.extend(view.timings.gather());
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&families, &mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Durations, which live as long as the server: a histogram cannot be made anew for each scrape.
+#[derive(Debug, Clone)]
+pub struct Timings {
+    registry: Registry,
+    /// From the start of an apply to its last answer.
+    pub apply: Histogram,
+    /// Making a plan.
+    pub plan: Histogram,
+}
+
+impl Timings {
+    /// Empty histograms.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        // From 1 ms to 65 s, doubling: edges answer in milliseconds, a slow one in seconds, none after the timeout.
+        let buckets = prometheus::exponential_buckets(0.001, 2.0, 17)?;
+        let histogram = |name: &str, help: &str| -> prometheus::Result<Histogram> {
+            let options = HistogramOpts::new(name, help).buckets(buckets.clone());
+            let histogram = Histogram::with_opts(options)?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok(histogram)
+        };
+        let apply = histogram("portunus_apply_duration_seconds", "From an apply's start to its last answer.")?;
+        let plan = histogram("portunus_plan_duration_seconds", "Making a plan.")?;
+        Ok(Self { registry, apply, plan })
+    }
+
+    fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.gather()
+    }
+}

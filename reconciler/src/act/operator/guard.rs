@@ -1,0 +1,89 @@
+//! Who may speak to the API: the right Host, no foreign Origin, the token, a JSON body of bounded size. I/O.
+
+use axum::body::Body;
+use axum::extract::{Request, State as Extract};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::{HeaderMap, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use schema::canonical::Digest;
+
+use super::{Failure, MAX_BODY, State};
+
+/// Runs before every handler.
+pub(super) async fn guard(Extract(state): Extract<State>, request: Request<Body>, next: Next) -> Response {
+    match check(&state, &request) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    }
+}
+
+fn check(state: &State, request: &Request<Body>) -> Result<(), Failure> {
+    let headers = request.headers();
+    let host =
+        request.uri().authority().map(axum::http::uri::Authority::as_str).or_else(|| text(headers, HOST.as_str()));
+    if !host.is_some_and(is_loopback_host) {
+        // A page that made a browser resolve its own name to 127.0.0.1 still sends that name here.
+        return Err(Failure::new(403, "foreign_host", "Foreign host", "the Host header names another machine"));
+    }
+    if let Some(origin) = text(headers, ORIGIN.as_str()) {
+        let is_own = origin.strip_prefix("http://").zip(host).is_some_and(|(origin, host)| origin == host);
+        if !is_own {
+            return Err(Failure::new(403, "foreign_origin", "Foreign origin", "the request comes from a web page"));
+        }
+    }
+    let given = text(headers, AUTHORIZATION.as_str()).and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    // Digests are compared, so that the time of the comparison says nothing about the token.
+    let is_ours = given.is_some_and(|given| Digest::of(given.as_bytes()) == Digest::of(state.context.token.as_bytes()));
+    if !is_ours {
+        return Err(Failure::new(401, "unauthorized", "Unauthorized", "a valid bearer token is required"));
+    }
+    if matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE) {
+        let kind = text(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            return Err(Failure::new(415, "not_json", "JSON required", "the content type must be application/json"));
+        }
+        let length = text(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
+        if length.is_some_and(|length| length > MAX_BODY as u64) {
+            return Err(too_large());
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn too_large() -> Failure {
+    Failure::new(413, "file_too_large", "Body too large", format!("a body has at most {} MiB", MAX_BODY >> 20))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// True for names and addresses that only ever mean this machine; any port.
+fn is_loopback_host(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback_host;
+
+    #[test]
+    fn only_names_of_this_machine_are_hosts_of_the_api() {
+        for good in ["localhost", "localhost:7080", "127.0.0.1:7080", "[::1]:7080", "[::1]", "127.0.0.2"] {
+            assert!(is_loopback_host(good), "{good}");
+        }
+        for bad in ["example.org", "localhost.example.org:7080", "10.0.0.1", "0.0.0.0:7080", "", "[::]:7080"] {
+            assert!(!is_loopback_host(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The operator API: HTTP with JSON bodies and problem documents. I/O.
+//!
+//! Keeps: nothing is answered without the token, a foreign Host or Origin is refused before anything else is looked
+//! at, and every body is bounded before it is read.
+
+pub mod documents;
+mod guard;
+mod read;
+mod stream;
+mod write;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use schema::check::CheckLimits;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use self::documents::Problem;
+use super::driver::{FleetHandle, Stopped};
+use super::metrics::Timings;
+use super::store::Store;
+
+/// The largest body (CONTRACT §8).
+pub const MAX_BODY: usize = 256 << 20;
+/// Trees that are read and planned at once: each may hold a full body in memory.
+const UPLOADS: usize = 2;
+
+/// What the handlers work with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The fleet.
+    pub fleet: FleetHandle,
+    /// The records, for the ledger.
+    pub store: Arc<Store>,
+    /// What `Authorization: Bearer` must carry.
+    pub token: Arc<str>,
+    /// How long plans take.
+    pub timings: Timings,
+    /// Limits of the rule language.
+    pub limits: CheckLimits,
+    /// Ends event streams.
+    pub shutdown: CancellationToken,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    context: Arc<Context>,
+    uploads: Arc<Semaphore>,
+}
+
+/// The whole API.
+pub fn router(context: Context) -> Router {
+    let state = State { context: Arc::new(context), uploads: Arc::new(Semaphore::new(UPLOADS)) };
+    Router::new()
+        .route("/v1/validate", post(write::validate))
+        .route("/v1/plan", post(write::plan))
+        .route("/v1/apply", post(write::apply))
+        .route("/v1/applies/{id}", get(read::apply))
+        .route("/v1/applies/{id}/events", get(stream::apply))
+        .route("/v1/status", get(read::status))
+        .route("/v1/edges", get(read::edges))
+        .route("/v1/rules", get(read::rules))
+        .route("/v1/rules/{edge}/{rule}", get(read::rule))
+        .route("/v1/rules/{edge}/{rule}/stats", get(read::stats))
+        .route("/v1/rules/{edge}/{rule}/stats/stream", get(stream::stats))
+        .route("/v1/events", get(stream::events))
+        .route("/v1/history", get(read::history))
+        .fallback(async || Failure::new(404, "not_found", "No such path", "the API has no such path"))
+        .method_not_allowed_fallback(async || {
+            Failure::new(405, "method_not_allowed", "Method not allowed", "the path exists for another method")
+        })
+        .layer(middleware::from_fn_with_state(state.clone(), guard::guard))
+        .with_state(state)
+}
+
+/// A problem document as a response.
+#[derive(Debug)]
+struct Failure(Box<Problem>);
+
+impl Failure {
+    fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self(Box::new(Problem::new(status, code, title, detail)))
+    }
+
+    fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(404, "not_found", "Not found", detail)
+    }
+}
+
+impl From<Stopped> for Failure {
+    fn from(stopped: Stopped) -> Self {
+        Self::new(503, "stopping", "Server is stopping", stopped.to_string())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&*self.0).expect("a problem holds only texts and lists");
+        (status, [("content-type", "application/problem+json")], body).into_response()
+    }
+}

@@ -1,0 +1,115 @@
+//! The reading half of the API. I/O.
+
+use axum::Json;
+use axum::extract::{Path, Query, State as Extract};
+use schema::name::{EdgeName, RuleAddress, RuleName};
+use serde::Deserialize;
+
+use super::documents::{RuleRow, StatsDocument};
+use super::{Failure, State};
+use crate::act::counters::CountersError;
+use crate::act::driver::View;
+use crate::decide::fleet::ApplyResult;
+use crate::decide::ledger::Entry;
+use crate::decide::record::{self, LEDGER_PREFIX};
+use crate::decide::status::{self, EdgeStatus, StatusDocument, edge_status, rule_status};
+
+pub(super) async fn status(Extract(state): Extract<State>) -> Result<Json<StatusDocument>, Failure> {
+    Ok(Json(state.context.fleet.read(|view| status::status(view.fleet)).await?))
+}
+
+pub(super) async fn edges(Extract(state): Extract<State>) -> Result<Json<Vec<EdgeStatus>>, Failure> {
+    let all = |view: &View<'_>| view.fleet.edges().iter().map(|(name, edge)| edge_status(name, edge)).collect();
+    Ok(Json(state.context.fleet.read(all).await?))
+}
+
+pub(super) async fn rules(Extract(state): Extract<State>) -> Result<Json<Vec<RuleRow>>, Failure> {
+    let all = |view: &View<'_>| {
+        let rows = view.fleet.edges().iter().flat_map(|(name, edge)| {
+            edge.rule_names()
+                .into_iter()
+                .filter_map(|rule| Some(RuleRow { edge: name.clone(), status: rule_status(edge, rule)? }))
+        });
+        rows.collect()
+    };
+    Ok(Json(state.context.fleet.read(all).await?))
+}
+
+/// The address in the path, if such a rule is known.
+pub(super) async fn known_rule(state: &State, edge: &str, rule: &str) -> Result<(RuleAddress, RuleRow), Failure> {
+    let unknown = || Failure::not_found(format!("no rule {edge}/{rule}"));
+    let address = RuleAddress {
+        edge: EdgeName::new(edge).map_err(|_| unknown())?,
+        rule: RuleName::new(rule).map_err(|_| unknown())?,
+    };
+    let wanted = address.clone();
+    let row = state
+        .context
+        .fleet
+        .read(move |view| {
+            let edge = view.fleet.edges().get(&wanted.edge)?;
+            let status = rule_status(edge, &wanted.rule)?;
+            Some(RuleRow { edge: wanted.edge, status })
+        })
+        .await?;
+    Ok((address, row.ok_or_else(unknown)?))
+}
+
+pub(super) async fn rule(
+    Extract(state): Extract<State>,
+    Path((edge, rule)): Path<(String, String)>,
+) -> Result<Json<RuleRow>, Failure> {
+    Ok(Json(known_rule(&state, &edge, &rule).await?.1))
+}
+
+/// The query of the counters.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StatsQuery {
+    per_port: bool,
+    per_target: bool,
+}
+
+pub(super) async fn stats(
+    Extract(state): Extract<State>,
+    Path((edge, rule)): Path<(String, String)>,
+    Query(query): Query<StatsQuery>,
+) -> Result<Json<StatsDocument>, Failure> {
+    let (address, _) = known_rule(&state, &edge, &rule).await?;
+    ask(&state, &address, query).await.map(Json)
+}
+
+pub(super) async fn ask(state: &State, address: &RuleAddress, query: StatsQuery) -> Result<StatsDocument, Failure> {
+    let answer =
+        state.context.fleet.stats(address.edge.clone(), &address.rule, query.per_port, query.per_target).await?;
+    answer.map_err(|error| match error {
+        CountersError::NotConnected => {
+            Failure::new(503, "client_not_connected", "Edge not connected", format!("{}: {error}", address.edge))
+        }
+        CountersError::Timeout => {
+            Failure::new(504, "ack_timeout", "Edge does not answer", format!("{}: {error}", address.edge))
+        }
+        CountersError::UnknownRule => Failure::not_found(format!("{address}: {error}")),
+    })
+}
+
+pub(super) async fn apply(
+    Extract(state): Extract<State>,
+    Path(id): Path<String>,
+) -> Result<Json<ApplyResult>, Failure> {
+    let wanted = id.clone();
+    let found = state.context.fleet.read(move |view| view.fleet.apply_result(&wanted).cloned()).await?;
+    found.map(Json).ok_or_else(|| Failure::not_found(format!("no apply {id}")))
+}
+
+pub(super) async fn history(Extract(state): Extract<State>) -> Result<Json<Vec<Entry>>, Failure> {
+    let internal = |detail: String| Failure::new(500, "internal", "The ledger cannot be read", detail);
+    let store = state.context.store.clone();
+    let records = tokio::task::spawn_blocking(move || store.list(LEDGER_PREFIX))
+        .await
+        .map_err(|error| internal(error.to_string()))?
+        .map_err(|error| internal(error.to_string()))?;
+    record::ledger(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))
+        .map(Json)
+        .map_err(|error| internal(error.to_string()))
+}

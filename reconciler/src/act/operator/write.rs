@@ -1,0 +1,198 @@
+//! The half of the API that takes trees: validate, plan, apply. I/O.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::State as Extract;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use schema::check::{Checked, check_tree};
+use schema::diagnostic::Diagnostic;
+use schema::ruleset::{self, RuleSet, TreeFiles};
+use serde::de::DeserializeOwned;
+
+use super::documents::{ApplyBody, PlanRequest, Problem, ValidateAnswer, ValidateRequest};
+use super::guard::too_large;
+use super::{Failure, MAX_BODY, State};
+use crate::act::source;
+use crate::decide::fleet::{ApplyRequest, ApplyResult, Refusal, TreeRead};
+use crate::decide::plan::{self, Allowances, FORMAT_VERSION, FileDocument, PlanDocument, PlanInput, Source};
+
+/// How long an apply waits for its edges where the request does not say.
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
+/// The longest wait that can be asked for.
+const MAX_TIMEOUT: Duration = Duration::from_hours(24);
+
+async fn body<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
+    let bytes = to_bytes(body, MAX_BODY).await.map_err(|error| {
+        let is_limit = std::error::Error::source(&error)
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
+        if is_limit { too_large() } else { Failure::new(400, "bad_request", "Body not readable", error.to_string()) }
+    })?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::new(400, "bad_request", "Not the JSON that the path takes", error.to_string()))
+}
+
+/// Runs work that would hold up other requests.
+async fn heavy<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::new(500, "internal", "Internal error", error.to_string()))
+}
+
+struct Uploaded {
+    source: Source,
+    ruleset: Option<Arc<RuleSet>>,
+    diagnostics: Vec<Diagnostic>,
+    files: Arc<[FileDocument]>,
+}
+
+/// Checks an uploaded tree. Labels that are no paths inside a tree are refused as a whole.
+async fn check(
+    state: &State,
+    files: Vec<FileDocument>,
+    source: Option<Source>,
+    is_empty_allowed: bool,
+) -> Result<Uploaded, Failure> {
+    let limits = state.context.limits;
+    let work = move || -> Result<Uploaded, Failure> {
+        let labelled = files.into_iter().map(|file| (file.path, file.text)).collect();
+        let tree = source::from_upload(labelled)
+            .map_err(|error| Failure::new(400, "bad_request", "Not a tree", error.to_string()))?;
+        let files = tree.sources();
+        let digest = ruleset::tree_digest(&files);
+        let documents = files.iter().map(FileDocument::from).collect();
+        let tree = TreeFiles { files, problems: tree.diagnostics };
+        let limits = schema::check::CheckLimits { allow_empty: is_empty_allowed, ..limits };
+        let Checked { ruleset, diagnostics } = check_tree(&tree, &limits);
+        let source = Source { digest, ..source.unwrap_or_else(|| Source::unversioned(digest)) };
+        Ok(Uploaded { source, ruleset: ruleset.map(Arc::new), diagnostics, files: documents })
+    };
+    heavy(work).await?
+}
+
+fn invalid_tree(diagnostics: &[Diagnostic]) -> Failure {
+    let mut problem =
+        Problem::new(422, "invalid_tree", "The tree has errors", "nothing was planned: the tree has errors");
+    problem.diagnostics = diagnostics.iter().map(Diagnostic::to_json).collect();
+    Failure(Box::new(problem))
+}
+
+async fn upload<T: DeserializeOwned>(state: &State, request: Body) -> Result<T, Failure> {
+    let _permit = state.uploads.acquire().await.expect("the semaphore is never closed");
+    body(request).await
+}
+
+pub(super) async fn validate(Extract(state): Extract<State>, request: Body) -> Result<Json<ValidateAnswer>, Failure> {
+    let request: ValidateRequest = upload(&state, request).await?;
+    let tree = check(&state, request.files, None, false).await?;
+    Ok(Json(ValidateAnswer {
+        format_version: FORMAT_VERSION.to_owned(),
+        kind: "diagnostics".to_owned(),
+        valid: tree.ruleset.is_some(),
+        digest: Some(tree.source.digest),
+        rules: tree.ruleset.as_ref().map_or(0, |ruleset| ruleset.rule_count()),
+        edges: tree.ruleset.as_ref().map_or(0, |ruleset| ruleset.edges.len()),
+        diagnostics: tree.diagnostics.iter().map(Diagnostic::to_json).collect(),
+    }))
+}
+
+pub(super) async fn plan(Extract(state): Extract<State>, request: Body) -> Result<Json<PlanDocument>, Failure> {
+    let request: PlanRequest = upload(&state, request).await?;
+    let tree = check(&state, request.files, request.source, request.allowances.empty).await?;
+    let Some(ruleset) = tree.ruleset.clone() else { return Err(invalid_tree(&tree.diagnostics)) };
+    let now = Timestamp::now();
+    let (edges, lineage, rails) = state
+        .context
+        .fleet
+        .read(|view| {
+            let rails = view.fleet.applied().map(|applied| applied.rails);
+            (view.fleet.edges().clone(), view.fleet.lineage().to_owned(), rails)
+        })
+        .await?;
+    let timer = state.context.timings.plan.start_timer();
+    let document = heavy(move || {
+        let diagnostics: Vec<_> = tree.diagnostics.iter().map(Diagnostic::to_json).collect();
+        plan::plan(&PlanInput {
+            ruleset: &ruleset,
+            source: &tree.source,
+            edges: &edges,
+            lineage: &lineage,
+            rails: rails.as_ref(),
+            allowances: &request.allowances,
+            diagnostics: &diagnostics,
+            now,
+        })
+    })
+    .await?;
+    timer.observe_duration();
+    Ok(Json(document))
+}
+
+pub(super) async fn apply(
+    Extract(state): Extract<State>,
+    request: Body,
+) -> Result<(StatusCode, Json<ApplyResult>), Failure> {
+    let request: ApplyBody = upload(&state, request).await?;
+    let allowances: Allowances = request.allowances;
+    let tree = check(&state, request.files, request.source, allowances.empty).await?;
+    if tree.ruleset.is_none() {
+        return Err(invalid_tree(&tree.diagnostics));
+    }
+    let timeout = request.timeout_secs.map_or(DEFAULT_TIMEOUT, Duration::from_secs).min(MAX_TIMEOUT);
+    let request = ApplyRequest {
+        tree: TreeRead {
+            source: tree.source,
+            ruleset: tree.ruleset,
+            diagnostics: tree.diagnostics.iter().map(Diagnostic::to_json).collect(),
+            files: tree.files,
+        },
+        plan: request.plan,
+        seal: request.seal,
+        allowances,
+        actor: "operator".to_owned(),
+        timeout,
+        allow_offline: request.allow_offline,
+    };
+    let result = state.context.fleet.apply(request).await?.map_err(refused)?;
+    Ok((StatusCode::ACCEPTED, Json(result)))
+}
+
+fn refused(refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::Rails { rails } => {
+            let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
+            let detail = format!("the plan trips {}", names.join(", "));
+            let mut problem = Problem::new(409, "rails", "Rails are tripped", detail);
+            problem.rails = rails;
+            Failure(Box::new(problem))
+        }
+        Refusal::Dirty { paths } => Failure::new(
+            409,
+            "dirty",
+            "The tree differs from its commit",
+            format!("not committed: {}", paths.join(", ")),
+        ),
+        Refusal::NotFollowed { followed } => Failure::new(
+            409,
+            "not_followed",
+            "The server follows another tree",
+            match followed {
+                Some(digest) => format!("in mode apply only the followed tree can be applied; its digest is {digest}"),
+                None => "in mode apply only the followed tree can be applied; none has been read yet".to_owned(),
+            },
+        ),
+        Refusal::Stale { reason } => Failure::new(409, "stale", "The plan is stale", reason),
+        Refusal::Locked { holder, since, until } => Failure::new(
+            423,
+            "locked",
+            "Another apply runs",
+            format!("{holder} holds the lock since {since:.0}, until {until:.0} at most"),
+        ),
+        Refusal::Rejected { reason, message } => {
+            Failure::new(422, &reason, "The edge cannot do what the plan asks for", message)
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The server as a whole: its state, its listeners, its tasks and their end. I/O.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use schema::check::CheckLimits;
+use tokio::io::DuplexStream;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use super::driver::{Driver, DriverError, FleetHandle};
+use super::edges::EdgeControl;
+use super::private_file::{self, PrivateFileError};
+use super::store::{Batch, Store, StoreError};
+use super::{follow, metrics, operator};
+use crate::decide::fleet::{Fleet, Mode};
+use crate::decide::record::{self, InvalidRecord};
+
+/// HTTP/2 keepalive to edges: an edge that is gone without a word is noticed after 15 s.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// In-process sessions that wait to be served: there is one edge, more attempts wait at their sender.
+const IN_PROCESS: usize = 4;
+/// Bytes of an in-process session in either direction.
+const DUPLEX: usize = 256 << 10;
+
+/// Hex digits of a lineage: enough that no two servers ever choose the same.
+const LINEAGE_LENGTH: usize = 16;
+
+/// The name of the file with the operator's token, inside the state directory.
+pub const TOKEN_FILE: &str = "operator.token";
+
+/// Everything that `serve` can be told.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The tree to follow, if any.
+    pub rules: Option<PathBuf>,
+    /// Where revisions, the ledger and the token live.
+    pub state_dir: PathBuf,
+    /// The control port for edges.
+    pub control_listen: SocketAddr,
+    /// The operator API.
+    pub operator_listen: SocketAddr,
+    /// Metrics.
+    pub metrics_listen: SocketAddr,
+    /// What the server does by itself.
+    pub mode: Mode,
+    /// Follow a tree that differs from its commit.
+    pub allow_dirty: bool,
+    /// Limits of the rule language.
+    pub limits: CheckLimits,
+}
+
+/// Why the server cannot start or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A port that would be open to others without protection.
+    #[error(
+        "the {port} port cannot listen on {address}: without mutual TLS anyone who reaches it could take part, so it \
+         binds loopback only (127.0.0.1 or [::1])"
+    )]
+    NotLoopback {
+        /// Which port.
+        port: &'static str,
+        /// Where it should listen.
+        address: SocketAddr,
+    },
+    /// A listener could not be made.
+    #[error("the {port} port cannot listen on {address}: {source}")]
+    Listen {
+        /// Which port.
+        port: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The state could not be opened or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The state has a record that this version cannot read.
+    #[error(transparent)]
+    Record(#[from] InvalidRecord),
+    /// The token could not be read or made.
+    #[error(transparent)]
+    Token(#[from] PrivateFileError),
+    /// The system has no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+    /// The driver ended.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The metrics could not be set up.
+    #[error("metrics cannot be set up")]
+    Metrics(#[from] prometheus::Error),
+    /// A listener failed for good.
+    #[error("the {0} port failed: {1}")]
+    Serve(&'static str, String),
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    driver: Driver,
+    store: Arc<Store>,
+    timings: metrics::Timings,
+    fleet: FleetHandle,
+    control: TcpListener,
+    operator: TcpListener,
+    metrics: TcpListener,
+    in_process: mpsc::Receiver<DuplexStream>,
+    connector: InProcess,
+    token: String,
+}
+
+/// Opens sessions to a server in the same process.
+#[derive(Debug, Clone)]
+pub struct InProcess(mpsc::Sender<DuplexStream>);
+
+impl InProcess {
+    /// A new connection; fails when the server has ended.
+    pub async fn connect(&self) -> io::Result<DuplexStream> {
+        let (ours, theirs) = tokio::io::duplex(DUPLEX);
+        let gone = |_| io::Error::new(io::ErrorKind::ConnectionRefused, "the server has ended");
+        self.0.send(theirs).await.map_err(gone)?;
+        Ok(ours)
+    }
+}
+
+impl Server {
+    /// Opens the state and all listeners. Nothing is served before [`Server::run`].
+    pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
+        for (port, address) in [("control", config.control_listen), ("operator", config.operator_listen)] {
+            if !address.ip().is_loopback() {
+                return Err(ServerError::NotLoopback { port, address });
+            }
+        }
+        let control = listen("control", config.control_listen).await?;
+        let operator = listen("operator", config.operator_listen).await?;
+        let metrics = listen("metrics", config.metrics_listen).await?;
+        let state_dir = config.state_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || open_state(&state_dir)).await;
+        let (store, lineage, restored, token) = match opened {
+            Ok(opened) => opened?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        let fleet = Fleet::new(lineage, config.mode, config.allow_dirty, restored);
+        let store = Arc::new(store);
+        let timings = metrics::Timings::new()?;
+        let (driver, handle) = Driver::new(fleet, Arc::clone(&store), timings.clone());
+        let (connector, in_process) = mpsc::channel(IN_PROCESS);
+        Ok(Self {
+            config,
+            driver,
+            store,
+            timings,
+            fleet: handle,
+            control,
+            operator,
+            metrics,
+            in_process,
+            connector: InProcess(connector),
+            token,
+        })
+    }
+
+    /// Where the control port listens, with the port that port 0 became.
+    pub fn control_address(&self) -> io::Result<SocketAddr> {
+        self.control.local_addr()
+    }
+
+    /// Where the operator API listens.
+    pub fn operator_address(&self) -> io::Result<SocketAddr> {
+        self.operator.local_addr()
+    }
+
+    /// Where metrics are served.
+    pub fn metrics_address(&self) -> io::Result<SocketAddr> {
+        self.metrics.local_addr()
+    }
+
+    /// The way in for an edge of the same process.
+    pub fn in_process(&self) -> InProcess {
+        self.connector.clone()
+    }
+
+    /// The fleet, to look at.
+    pub fn fleet(&self) -> FleetHandle {
+        self.fleet.clone()
+    }
+
+    /// Serves until `shutdown` or a failure that cannot be lived with.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServerError> {
+        let tasks = TaskTracker::new();
+        // Ends everything else as soon as one part ends, whichever way.
+        let stop = shutdown.child_token();
+        let driver = tokio::spawn(self.driver.run(stop.clone()));
+        let control = EdgeControl::new(self.fleet.clone(), tasks.clone(), stop.clone()).into_server();
+        let in_process = EdgeControl::new(self.fleet.clone(), tasks.clone(), stop.clone()).into_server();
+        let router = || {
+            tonic::transport::Server::builder()
+                .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+                .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+                .tcp_nodelay(true)
+        };
+        let control_port = router()
+            .add_service(control)
+            .serve_with_incoming_shutdown(TcpListenerStream::new(self.control), stop.clone().cancelled_owned());
+        let streams = futures_util::StreamExt::map(ReceiverStream::new(self.in_process), Ok::<_, io::Error>);
+        let in_process_port =
+            router().add_service(in_process).serve_with_incoming_shutdown(streams, stop.clone().cancelled_owned());
+        if let Some(dir) = self.config.rules.clone() {
+            let follow = follow::follow(dir, self.config.limits, self.fleet.clone(), stop.clone());
+            tasks.spawn(follow);
+        }
+        let api = operator::router(operator::Context {
+            fleet: self.fleet.clone(),
+            store: self.store,
+            timings: self.timings,
+            token: self.token.into(),
+            limits: self.config.limits,
+            shutdown: stop.clone(),
+        });
+        let api = axum::serve(self.operator, api).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let metrics = axum::serve(self.metrics, metrics::router(self.fleet.clone()))
+            .with_graceful_shutdown(stop.clone().cancelled_owned());
+        let failed = |port| move |error: String| ServerError::Serve(port, error);
+        info!(mode = self.config.mode.as_str(), "server runs");
+        let result = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            result = control_port => result.map_err(|error| failed("control")(error.to_string())),
+            result = in_process_port => result.map_err(|error| failed("in-process")(error.to_string())),
+            result = async { api.await } => result.map_err(|error| failed("operator")(error.to_string())),
+            result = async { metrics.await } => result.map_err(|error| failed("metrics")(error.to_string())),
+            result = driver => match result {
+                Ok(result) => result.map_err(ServerError::from),
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            },
+        };
+        if let Err(error) = &result {
+            error!(%error, "server ends");
+        }
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+        result
+    }
+}
+
+async fn listen(port: &'static str, address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { port, address, source })
+}
+
+type State = (Store, String, crate::decide::fleet::Restored, String);
+
+fn open_state(dir: &Path) -> Result<State, ServerError> {
+    let store = Store::open(dir)?;
+    let lineage = if let Some(stored) = store.get(record::LINEAGE_KEY)? {
+        String::from_utf8_lossy(&stored.value).into_owned()
+    } else {
+        let lineage = private_file::random_token()?[..LINEAGE_LENGTH].to_owned();
+        store.commit(&Batch::new().put(record::LINEAGE_KEY, lineage.as_bytes()))?;
+        lineage
+    };
+    let records = store.list("")?;
+    let restored = record::restore(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))?;
+    let token = operator_token(&dir.join(TOKEN_FILE))?;
+    Ok((store, lineage, restored, token))
+}
+
+/// The token of the state directory; the first start makes it.
+fn operator_token(path: &Path) -> Result<String, ServerError> {
+    match private_file::read_private(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim().to_owned()),
+        Err(PrivateFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            let token = private_file::random_token()?;
+            private_file::create_private(path, format!("{token}\n").as_bytes())?;
+            Ok(token)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,163 @@
+//! Which rules an edge is sent: what the tree wants there, less what the edge cannot do. Pure.
+//!
+//! Keeps: a rejection never removes a rule that serves. Planner and fleet both call [`assign`], so what is applied
+//! is what was planned.
+
+use std::collections::BTreeMap;
+
+use schema::canonical::{self, Digest};
+use schema::capability::{Rejection, rejection};
+use schema::codes::RuleCode;
+use schema::diff::{self, Rules};
+use schema::name::RuleName;
+use schema::net::ListenRange;
+use schema::rule::Rule;
+use schema::ruleset::{EdgeRules, Placed, rules_only};
+use schema::state::RuleState;
+
+use super::view::{Desired, EdgeView, Hello};
+
+/// What an edge is sent, and what of the tree is not in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Assignment {
+    /// The set to send.
+    pub rules: EdgeRules,
+    /// Digest of the set.
+    pub digest: Digest,
+    /// The rules that the edge cannot take in the version of the tree.
+    pub rejected: BTreeMap<RuleName, Rejection>,
+}
+
+/// Decides the set of an edge. An edge that was never heard is assumed to be able to do everything.
+pub fn assign(edge: &EdgeView, wanted: &EdgeRules) -> Assignment {
+    let running = edge.running();
+    let target = rules_only(wanted);
+    let mut rejected: BTreeMap<RuleName, Rejection> =
+        target.iter().filter_map(|(name, rule)| Some((name.clone(), refusal(edge, rule)?))).collect();
+    if let Some(hello) = &edge.hello {
+        over_budget(hello, &running, &target, &mut rejected);
+    }
+    let mut rules = wanted.clone();
+    if !rejected.is_empty() {
+        // What was decided before counts as serving too: an edge that lost its rules gets them back.
+        let mut serving = edge.desired.as_ref().map_or_else(Rules::new, |desired| rules_only(&desired.rules));
+        serving.extend(running);
+        keep_serving(edge, &serving, &target, &rejected, &mut rules);
+    }
+    let digest = canonical::rules_digest(rules.values().map(|placed| &*placed.rule));
+    Assignment { rules, digest, rejected }
+}
+
+/// Why the edge cannot take the rule: by its hello, or because it said so of this very version.
+fn refusal(edge: &EdgeView, rule: &Rule) -> Option<Rejection> {
+    let hello = edge.hello.as_ref()?;
+    if let Some(rejection) = rejection(rule, &hello.capabilities, &hello.limits) {
+        return Some(rejection);
+    }
+    if let Some(own) = hello.own_listeners.iter().find(|own| {
+        rule.listen.ports.contains(own.port)
+            && own.protocol == rule.listen.protocol
+            && own.address.overlaps(rule.listen.address)
+    }) {
+        return Some(Rejection {
+            code: RuleCode::SelfLockout,
+            message: format!("{own} is a listener of the edge itself"),
+        });
+    }
+    let view = edge.rule(&rule.name)?;
+    let is_this_version = view.told().is_some_and(|told| **told == *rule);
+    if view.state == RuleState::Rejected && is_this_version {
+        let code = RuleCode::parse(&view.code).unwrap_or(RuleCode::InvalidRule);
+        return Some(Rejection { code, message: view.message.clone() });
+    }
+    None
+}
+
+/// Rejects new and widened rules, in name order, from the one on that would not fit.
+fn over_budget(hello: &Hello, running: &Rules, target: &Rules, rejected: &mut BTreeMap<RuleName, Rejection>) {
+    let width = |rule: &Rule| u64::from(rule.listen.ports.width());
+    let descriptors = hello.limits.file_descriptors;
+    let most_rules = u64::from(hello.limits.rules);
+    let is_kept = |name: &RuleName, rule: &Rule| running.get(name).is_some_and(|now| width(rule) <= width(now));
+    let taken = |counted: fn(&Rule) -> u64| -> u64 {
+        target.iter().filter(|(name, rule)| is_kept(name, rule)).map(|(_, rule)| counted(rule)).sum()
+    };
+    let mut used = taken(|rule| u64::from(rule.listen.ports.width()));
+    let mut rules = taken(|_| 1);
+    for (name, rule) in target {
+        if is_kept(name, rule) || rejected.contains_key(name) {
+            continue;
+        }
+        let does_not_fit =
+            (descriptors > 0 && used + width(rule) > descriptors) || (most_rules > 0 && rules + 1 > most_rules);
+        if does_not_fit {
+            let message = format!(
+                "{} more listener(s) beside {used} exceed the edge's {descriptors} descriptors and {most_rules} rules",
+                width(rule)
+            );
+            rejected.insert(name.clone(), Rejection { code: RuleCode::FdBudgetExceeded, message });
+        } else {
+            used += width(rule);
+            rules += 1;
+        }
+    }
+}
+
+/// Puts the serving version in the place of each rejected one, as far as no accepted rule takes its listeners.
+fn keep_serving(
+    edge: &EdgeView,
+    running: &Rules,
+    target: &Rules,
+    rejected: &BTreeMap<RuleName, Rejection>,
+    rules: &mut EdgeRules,
+) {
+    let changes = diff::diff(running, target);
+    // A rule that the edge itself rejected is sent on: the edge decides, and keeps its previous version.
+    let by_edge = |name: &RuleName| edge.rule(name).is_some_and(|view| view.state == RuleState::Rejected);
+    for name in rejected.keys().filter(|name| !by_edge(name)) {
+        rules.remove(name);
+    }
+    for change in &changes.changes {
+        let Some(before) = change.before.as_ref().filter(|_| rejected.contains_key(&change.rule)) else { continue };
+        if by_edge(&change.rule) {
+            continue;
+        }
+        let taken = |listen: &ListenRange| rules.values().any(|placed| placed.rule.listen.conflicts_with(listen));
+        if !taken(&before.listen) {
+            let origin = edge.placed(&before.name).and_then(|placed| placed.origin.clone());
+            rules.insert(before.name.clone(), Placed { rule: before.clone(), origin });
+        }
+    }
+    // A rejected rule that already runs unchanged (the edge lost a capability) goes on.
+    for name in rejected.keys() {
+        if rules.contains_key(name) {
+            continue;
+        }
+        if let Some(rule) = running.get(name).filter(|rule| target.get(name) == Some(*rule)) {
+            let origin = edge.placed(name).and_then(|placed| placed.origin.clone());
+            rules.insert(name.clone(), Placed { rule: rule.clone(), origin });
+        }
+    }
+}
+
+/// The next desired state of an edge, or `None` if nothing about it changes, its generation included.
+pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -> Option<Desired> {
+    let assignment = assign(edge, wanted);
+    let current = edge.desired.as_ref();
+    let is_same_set = current.is_some_and(|desired| desired.digest == assignment.digest && desired.generation > 0);
+    let generation = if is_same_set {
+        edge.desired_generation()
+    } else {
+        // Above everything that any server ever sent this edge, so that a new lineage is never stale.
+        edge.desired_generation().max(edge.observed_generation()) + 1
+    };
+    let next = Desired {
+        generation,
+        wanted: wanted.clone(),
+        rules: assignment.rules,
+        digest: assignment.digest,
+        rejected: assignment.rejected,
+        disabled: disabled.clone(),
+    };
+    (current != Some(&next)).then_some(next)
+}

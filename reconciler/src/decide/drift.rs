@@ -1,0 +1,151 @@
+//! How what runs differs from what was applied: drift, kept apart from planned changes. Pure.
+
+use schema::name::{EdgeName, RuleName};
+use schema::ruleset::rules_only;
+use schema::spec::{FieldChange, field_changes};
+use schema::state::RuleState;
+use serde::{Deserialize, Serialize};
+
+use super::view::{EdgeView, Edges};
+
+/// The kinds of drift (CONTRACT §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriftKind {
+    /// Applied, and not there.
+    Missing,
+    /// There, and never applied.
+    Extra,
+    /// There in another version.
+    Changed,
+    /// Its edge could not do it; it is retried.
+    Failed,
+    /// Its edge cannot do it.
+    Rejected,
+    /// It serves with fewer healthy targets than it has.
+    Degraded,
+    /// The edge has no session: the verdict is unknown, never in sync.
+    EdgeOffline,
+    /// The edge is connected and has not taken the newest generation.
+    StaleGeneration,
+    /// A deliberate, expiring deviation.
+    Override,
+}
+
+impl DriftKind {
+    /// Every kind, for metrics.
+    pub const ALL: &'static [Self] = &[
+        Self::Missing,
+        Self::Extra,
+        Self::Changed,
+        Self::Failed,
+        Self::Rejected,
+        Self::Degraded,
+        Self::EdgeOffline,
+        Self::StaleGeneration,
+        Self::Override,
+    ];
+
+    /// As in JSON and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Extra => "extra",
+            Self::Changed => "changed",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Degraded => "degraded",
+            Self::EdgeOffline => "edge_offline",
+            Self::StaleGeneration => "stale_generation",
+            Self::Override => "override",
+        }
+    }
+}
+
+/// One deviation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// The edge.
+    pub edge: EdgeName,
+    /// The rule; `None` where the whole edge is meant.
+    #[serde(default)]
+    pub rule: Option<RuleName>,
+    /// What kind.
+    pub kind: DriftKind,
+    /// The edge's code, if it gave one.
+    #[serde(default)]
+    pub code: String,
+    /// In words.
+    #[serde(default)]
+    pub message: String,
+    /// What differs, for `changed`: before is what was applied, after is what runs.
+    #[serde(default)]
+    pub fields: Vec<FieldChange>,
+}
+
+/// All drift of all edges, by edge and rule.
+pub fn drift(edges: &Edges) -> Vec<Drift> {
+    let mut all = Vec::new();
+    for (name, edge) in edges {
+        of_edge(name, edge, &mut all);
+    }
+    all
+}
+
+fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
+    let entry = |rule: Option<&RuleName>, kind, code: &str, message: String| Drift {
+        edge: name.clone(),
+        rule: rule.cloned(),
+        kind,
+        code: code.to_owned(),
+        message,
+        fields: Vec::new(),
+    };
+    if !edge.connected {
+        let is_expected = edge.desired.as_ref().is_some_and(|desired| !desired.wanted.is_empty());
+        if is_expected || edge.report.is_some() || edge.hello.is_some() {
+            let since = edge.last_seen.map_or_else(|| "never seen".to_owned(), |at| format!("last seen {at:.0}"));
+            all.push(entry(None, DriftKind::EdgeOffline, "client_not_connected", since));
+        }
+    }
+    if let Some(desired) = &edge.desired {
+        for (rule, rejection) in &desired.rejected {
+            all.push(entry(Some(rule), DriftKind::Rejected, rejection.code.as_str(), rejection.message.clone()));
+        }
+    }
+    let Some(report) = &edge.report else { return };
+    if edge.connected && edge.desired.is_some() && !edge.is_settled() {
+        let message = format!("runs generation {}, desired is {}", report.generation, edge.desired_generation());
+        all.push(entry(None, DriftKind::StaleGeneration, "", message));
+    }
+    for (rule, view) in &report.rules {
+        match view.state {
+            RuleState::Failed => all.push(entry(Some(rule), DriftKind::Failed, &view.code, view.message.clone())),
+            RuleState::Rejected if edge.desired.as_ref().is_none_or(|desired| !desired.rejected.contains_key(rule)) => {
+                all.push(entry(Some(rule), DriftKind::Rejected, &view.code, view.message.clone()));
+            }
+            _ => {}
+        }
+    }
+    let Some(desired) = &edge.desired else { return };
+    let applied = rules_only(&desired.rules);
+    for (rule, wanted) in &applied {
+        let Some(view) = report.rules.get(rule).filter(|view| view.state != RuleState::Draining) else {
+            all.push(entry(Some(rule), DriftKind::Missing, "", "applied, but the edge does not have it".to_owned()));
+            continue;
+        };
+        if let Some(running) = view.running.as_ref().filter(|running| *running != wanted)
+            && view.state == RuleState::Active
+        {
+            let mut drift =
+                entry(Some(rule), DriftKind::Changed, "", "the edge runs another version than was applied".to_owned());
+            drift.fields = field_changes(wanted, running);
+            all.push(drift);
+        }
+    }
+    for (rule, view) in &report.rules {
+        if !applied.contains_key(rule) && view.state != RuleState::Draining {
+            all.push(entry(Some(rule), DriftKind::Extra, "", "the edge runs it, but it was never applied".to_owned()));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Following the tree: what a new revision leads to in each mode. Pure.
+//!
+//! Keeps: bad input never removes anything. A tree with errors, over a rail or dirty is recorded as an attempt, and
+//! what was applied last stays in force.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use schema::canonical::Digest;
+use schema::diagnostic::DiagnosticJson;
+use schema::name::EdgeName;
+use schema::ruleset::RuleSet;
+use serde::{Deserialize, Serialize};
+
+use super::apply::Start;
+use super::{Effect, Fleet, Mode, Notice, TreeRead};
+use crate::decide::plan::{Allowances, PlanDocument, PlanInput, RailVerdict, Source, plan};
+
+/// How long an automatic apply is shown as running while an edge does not answer; it goes on healing afterwards.
+const AUTOMATIC_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// What came of reading the followed tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Verdict {
+    /// It has errors; the last good revision stays in force.
+    Invalid,
+    /// It is in force.
+    Applied,
+    /// It differs from its commit, and nothing allows that.
+    Dirty,
+    /// Rails hold it back.
+    Railed {
+        /// The tripped ones.
+        rails: Vec<RailVerdict>,
+    },
+    /// The mode leaves it to an operator.
+    Waiting,
+}
+
+/// The followed tree as it was read last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// Its provenance and digest.
+    pub source: Source,
+    /// When it was read.
+    pub at: Timestamp,
+    /// Its findings.
+    pub diagnostics: Vec<DiagnosticJson>,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// What applying it would change, where it is valid and not in force.
+    pub plan: Option<Box<PlanDocument>>,
+}
+
+impl Fleet {
+    pub(super) fn tree_read(&mut self, tree: TreeRead, now: Timestamp, effects: &mut Vec<Effect>) {
+        let is_known = self.attempt.as_ref().is_some_and(|attempt| {
+            attempt.source == tree.source
+                && attempt.diagnostics == tree.diagnostics
+                && matches!(attempt.verdict, Verdict::Applied | Verdict::Invalid)
+        });
+        if is_known {
+            return;
+        }
+        let before = self.attempt.take();
+        self.attempt = Some(Attempt {
+            source: tree.source.clone(),
+            at: now,
+            diagnostics: tree.diagnostics.clone(),
+            verdict: if tree.ruleset.is_some() { Verdict::Waiting } else { Verdict::Invalid },
+            plan: None,
+        });
+        self.followed = tree.ruleset.is_some().then_some(tree);
+        self.follow(now, effects);
+        let after = self.attempt.as_ref().expect("set above");
+        let is_news = before.as_ref().is_none_or(|before| {
+            (before.source.digest, &before.verdict) != (after.source.digest, &after.verdict)
+                || before.source.commit != after.source.commit
+        });
+        if is_news {
+            effects.push(Effect::Emit(Notice::Tree {
+                digest: after.source.digest,
+                commit: after.source.commit.clone(),
+                verdict: after.verdict.clone(),
+            }));
+        }
+    }
+
+    /// Looks at the followed tree again and applies it if the mode, the rails and the operators leave it to us.
+    pub(super) fn follow(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(tree) = self.followed.clone() else { return };
+        let ruleset = tree.ruleset.as_ref().expect("only valid trees are kept as followed");
+        let allowances = Allowances { dirty: self.allow_dirty, ..Allowances::default() };
+        let document = plan(&PlanInput {
+            ruleset,
+            source: &tree.source,
+            edges: &self.edges,
+            lineage: &self.lineage,
+            rails: self.applied.as_ref().map(|applied| &applied.rails),
+            allowances: &allowances,
+            diagnostics: &tree.diagnostics,
+            now,
+        });
+        let is_operators_turn = self.run.as_ref().is_some_and(|run| !run.is_automatic);
+        let is_in_force = self.is_in_force(tree.source.digest);
+        let verdict = if is_in_force && !self.has_undecided_edges(ruleset, &tree) {
+            Verdict::Applied
+        } else if self.mode == Mode::Apply && !is_operators_turn {
+            let tripped: Vec<RailVerdict> = document.rails.iter().filter(|rail| rail.tripped).cloned().collect();
+            if tree.source.dirty && !self.allow_dirty {
+                Verdict::Dirty
+            } else if !tripped.is_empty() {
+                Verdict::Railed { rails: tripped }
+            } else {
+                let start = Start {
+                    tree: &tree,
+                    plan: &document,
+                    actor: "watch",
+                    is_automatic: true,
+                    allow_offline: true,
+                    seal: None,
+                    overridden: Vec::new(),
+                    timeout: AUTOMATIC_TIMEOUT,
+                };
+                self.put_in_force(&start, now, effects);
+                Verdict::Applied
+            }
+        } else {
+            Verdict::Waiting
+        };
+        if let Some(attempt) = &mut self.attempt {
+            attempt.plan = (verdict != Verdict::Applied).then(|| Box::new(document));
+            attempt.verdict = verdict;
+        }
+    }
+
+    /// True if putting the tree in force once more would decide something: an edge that nothing was decided for, or
+    /// a provenance that is not the recorded one, such as the commit of files that were applied before it.
+    fn has_undecided_edges(&self, ruleset: &RuleSet, tree: &TreeRead) -> bool {
+        let is_undecided = |edge: &EdgeName| {
+            self.edges.get(edge).is_none_or(|view| view.desired.is_none())
+                && (ruleset.edges.contains_key(edge)
+                    || self.edges.get(edge).is_some_and(|view| !view.running().is_empty()))
+        };
+        (self.mode == Mode::Apply && self.applied.as_ref().is_some_and(|applied| applied.source != tree.source))
+            || ruleset.edges.keys().chain(self.edges.keys()).any(is_undecided)
+    }
+
+    /// True if that tree was applied last.
+    pub(super) fn is_in_force(&self, digest: Digest) -> bool {
+        self.applied.as_ref().is_some_and(|applied| applied.source.digest == digest)
+    }
+}

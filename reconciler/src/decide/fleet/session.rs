@@ -1,0 +1,175 @@
+//! Sessions of edges: hello, report, loss, and what to send. Pure.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use schema::name::{EdgeName, RuleName};
+
+use super::{Effect, Fleet, Mode, Notice, Session, SessionId};
+use crate::decide::assign::next_desired;
+use crate::decide::record::Record;
+use crate::decide::view::{Hello, Report};
+
+impl Fleet {
+    pub(super) fn hello(
+        &mut self,
+        session: SessionId,
+        edge: &EdgeName,
+        hello: Hello,
+        report: Report,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.sessions.contains_key(edge) {
+            effects.push(Effect::Refuse {
+                session,
+                code: "already_connected",
+                message: format!("edge {edge} has a session already; a name belongs to one edge"),
+            });
+            return;
+        }
+        self.sessions.insert(edge.clone(), Session { id: session, in_flight: None, refused: None });
+        effects.push(Effect::Welcome { session });
+        let is_foreign = report.generation > 0 && report.lineage != self.lineage;
+        let has_rules = !report.rules.is_empty();
+        let view = self.edges.entry(edge.clone()).or_default();
+        let was_blind = view.report.is_none();
+        view.connected = true;
+        view.hello = Some(hello);
+        if is_foreign && was_blind && has_rules && self.mode == Mode::Apply && self.followed.is_some() {
+            // What was decided for an edge that nobody had seen is decided again, against what it runs: rails count.
+            view.desired = None;
+        }
+        self.observe(edge, report, now, effects);
+        effects.push(Effect::Emit(self.edge_notice(edge)));
+        self.reconsider(edge, effects);
+        if self.edges.get(edge).is_some_and(|view| view.desired.is_none()) {
+            self.follow(now, effects);
+        }
+        self.send_if_needed(edge, effects);
+    }
+
+    pub(super) fn report(
+        &mut self,
+        session: SessionId,
+        edge: &EdgeName,
+        report: Report,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(current) = self.sessions.get_mut(edge).filter(|current| current.id == session) else { return };
+        if let Some((generation, _)) = current.in_flight.filter(|(generation, _)| report.answers >= *generation) {
+            current.in_flight = None;
+            // Refused although it was newer: sending the same once more would be refused once more.
+            current.refused = (report.refused.is_some() && report.generation < generation).then_some(generation);
+        }
+        let changed = self.observe(edge, report, now, effects);
+        if changed {
+            effects.push(Effect::Emit(self.edge_notice(edge)));
+        }
+        self.reconsider(edge, effects);
+        self.send_if_needed(edge, effects);
+    }
+
+    pub(super) fn gone(&mut self, session: SessionId, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.sessions.get(edge).is_none_or(|current| current.id != session) {
+            return;
+        }
+        self.sessions.remove(edge);
+        if let Some(view) = self.edges.get_mut(edge) {
+            view.connected = false;
+            view.last_seen = Some(now);
+        }
+        effects.push(Effect::Emit(self.edge_notice(edge)));
+    }
+
+    /// Takes a report in; true if the edge's generation changed.
+    fn observe(&mut self, edge: &EdgeName, report: Report, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
+        let view = self.edges.entry(edge.clone()).or_default();
+        view.last_seen = Some(now);
+        let before = view.report.replace(report);
+        let after = view.report.as_ref().expect("set on the line above");
+        let none = Report::default();
+        let before = before.as_ref().unwrap_or(&none);
+        let names: BTreeSet<&RuleName> = before.rules.keys().chain(after.rules.keys()).collect();
+        for name in names {
+            let (old, new) = (before.rules.get(name), after.rules.get(name));
+            let is_same = match (old, new) {
+                (Some(old), Some(new)) => (old.state, &old.code, &old.message) == (new.state, &new.code, &new.message),
+                _ => false,
+            };
+            if !is_same {
+                effects.push(Effect::Emit(Notice::Rule {
+                    edge: edge.clone(),
+                    rule: name.clone(),
+                    state: new.map(|view| view.state),
+                    code: new.map_or_else(String::new, |view| view.code.clone()),
+                    message: new.map_or_else(String::new, |view| view.message.clone()),
+                }));
+            }
+        }
+        before.generation != after.generation
+    }
+
+    /// Decides the edge's set again where its capabilities or its own numbers ask for it.
+    fn reconsider(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
+        if self.mode == Mode::Off {
+            return;
+        }
+        let Some(view) = self.edges.get_mut(edge) else { return };
+        let Some(desired) = &view.desired else { return };
+        let (wanted, disabled) = (desired.wanted.clone(), desired.disabled.clone());
+        let mut next = next_desired(view, &wanted, &disabled).unwrap_or_else(|| desired.clone());
+        let report = view.report.as_ref();
+        let observed = view.observed_generation();
+        let is_behind = observed > next.generation;
+        let is_two_contents =
+            observed == next.generation && report.is_some_and(|report| report.desired_digest != next.digest);
+        let is_refused = report.is_some_and(|report| report.refused.is_some());
+        if is_behind || is_two_contents || (is_refused && observed >= next.generation) {
+            next.generation = observed.max(next.generation) + 1;
+        }
+        if view.desired.as_ref() != Some(&next) {
+            view.desired = Some(next.clone());
+            effects.push(Effect::Persist(Record::edge(edge, &next)));
+        }
+    }
+
+    /// Sends the newest desired state, unless it runs there already or something is in flight.
+    pub(super) fn send_if_needed(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
+        let Some(view) = self.edges.get(edge) else { return };
+        let is_settled = view.is_settled() && view.report.as_ref().is_some_and(|report| report.lineage == self.lineage);
+        let is_applying = self.run.as_ref().is_some_and(|run| run.concerns(edge));
+        if (self.mode == Mode::Off && !is_applying) || is_settled {
+            return;
+        }
+        self.send(edge, effects);
+    }
+
+    /// Sends the newest desired state, unless something is in flight: its answer sends the newest then.
+    pub(super) fn send(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
+        let Some(desired) = self.edges.get(edge).and_then(|view| view.desired.as_ref()) else { return };
+        let is_free =
+            |session: &&mut Session| session.in_flight.is_none() && session.refused != Some(desired.generation);
+        let Some(session) = self.sessions.get_mut(edge).filter(is_free) else { return };
+        session.in_flight = Some((desired.generation, desired.digest));
+        effects.push(Effect::Send {
+            session: session.id,
+            edge: edge.clone(),
+            generation: desired.generation,
+            digest: desired.digest,
+            rules: desired.rules.values().map(|placed| Arc::clone(&placed.rule)).collect(),
+        });
+    }
+
+    pub(super) fn edge_notice(&self, edge: &EdgeName) -> Notice {
+        let view = self.edges.get(edge);
+        Notice::Edge {
+            edge: edge.clone(),
+            connected: view.is_some_and(|view| view.connected),
+            generation: view.map_or(0, super::super::view::EdgeView::observed_generation),
+            desired_generation: view.map_or(0, super::super::view::EdgeView::desired_generation),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What should happen, decided without any I/O: no file, socket, clock or task in here. Pure.
+//!
+//! `act` feeds events in and carries effects out; never the other way round.
+
+pub mod assign;
+pub mod drift;
+pub mod fleet;
+pub mod ledger;
+pub mod plan;
+pub mod record;
+pub mod status;
+pub mod view;

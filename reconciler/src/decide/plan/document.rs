@@ -1,0 +1,310 @@
+//! The plan as JSON carries it (CONTRACT §4), and its identity. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schema::canonical::Digest;
+use schema::diagnostic::DiagnosticJson;
+use schema::name::{EdgeName, RuleName};
+use schema::ruleset::Origin;
+use schema::spec::FieldChange;
+use serde::{Deserialize, Serialize};
+
+use crate::decide::drift::Drift;
+
+/// Version of the JSON documents of this crate; additions keep it.
+pub const FORMAT_VERSION: &str = "1.0";
+
+/// Where a tree comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// `git` or `none`.
+    pub vcs: String,
+    /// Full hash.
+    pub commit: Option<String>,
+    /// Branch or other ref.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// `Name <mail>`.
+    pub author: Option<String>,
+    /// RFC 3339.
+    pub committed_at: Option<String>,
+    /// True if a rule file differs from the commit.
+    pub dirty: bool,
+    /// The files that differ, at most a screenful.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dirty_paths: Vec<String>,
+    /// Digest of the tree's files.
+    pub digest: Digest,
+}
+
+impl Source {
+    /// A tree outside version control.
+    pub fn unversioned(digest: Digest) -> Self {
+        Self {
+            vcs: "none".to_owned(),
+            commit: None,
+            reference: None,
+            author: None,
+            committed_at: None,
+            dirty: false,
+            dirty_paths: Vec::new(),
+            digest,
+        }
+    }
+}
+
+/// The state that a plan starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Base {
+    /// The line of generations that the numbers belong to.
+    pub lineage: String,
+    /// Every edge that the plan looked at.
+    pub edges: BTreeMap<EdgeName, BaseEdge>,
+}
+
+/// The state of one edge that a plan starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseEdge {
+    /// The generation that was decided last.
+    pub generation: u64,
+    /// Digest of what runs.
+    pub digest: Digest,
+    /// True if the edge had a session.
+    pub connected: bool,
+    /// When the edge was heard last.
+    pub observed_at: Option<Timestamp>,
+}
+
+/// What a change does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// `+`
+    Activate,
+    /// `±`: listeners change.
+    Rebind,
+    /// `~`: same listeners.
+    Update,
+    /// `>`: renamed.
+    Move,
+    /// `-`
+    Remove,
+    /// `!`: the edge cannot do it.
+    Reject,
+    /// `?`: desired, but failed there.
+    Retry,
+}
+
+impl Action {
+    /// As in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Activate => "activate",
+            Self::Rebind => "rebind",
+            Self::Update => "update",
+            Self::Move => "move",
+            Self::Remove => "remove",
+            Self::Reject => "reject",
+            Self::Retry => "retry",
+        }
+    }
+
+    /// The sign in front of a change.
+    pub const fn sign(self) -> &'static str {
+        match self {
+            Self::Activate => "+",
+            Self::Rebind => "±",
+            Self::Update => "~",
+            Self::Move => ">",
+            Self::Remove => "-",
+            Self::Reject => "!",
+            Self::Retry => "?",
+        }
+    }
+}
+
+/// The listeners of a change, as `ADDRESS:PORTS` texts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ports {
+    /// To be bound.
+    pub bind: Vec<String>,
+    /// Open now and afterwards.
+    pub keep: Vec<String>,
+    /// To be closed.
+    pub release: Vec<String>,
+}
+
+/// What a change means for live connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImpactKind {
+    /// Nothing.
+    None,
+    /// New connections see the change, live ones go on.
+    NewConnections,
+    /// Connections of closed listeners drain, then are reset.
+    Drain,
+    /// A port is closed for a moment.
+    Gap,
+}
+
+/// What a change means for live connections, and how many there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Impact {
+    /// What happens to them.
+    pub kind: ImpactKind,
+    /// Live connections of the rule that it concerns; for `drain` the most that can be cut.
+    pub connections: u64,
+}
+
+/// One change of one rule on one edge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedChange {
+    /// The edge.
+    pub edge: EdgeName,
+    /// The rule, by its new name.
+    pub rule: RuleName,
+    /// Its name before, if it moves.
+    pub previous_rule: Option<RuleName>,
+    /// What happens.
+    pub action: Action,
+    /// Why, for `reject` and `retry`; `client_not_connected` where the edge is planned from its last known state.
+    pub code: Option<String>,
+    /// In words.
+    pub message: Option<String>,
+    /// Its listeners.
+    pub ports: Ports,
+    /// Its fields.
+    pub fields: Vec<FieldChange>,
+    /// What it means for live connections.
+    pub impact: Impact,
+    /// Where the tree has the rule; of a removed one: where it stood.
+    pub origin: Option<Origin>,
+}
+
+/// Figures of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// New rules.
+    pub activate: u32,
+    /// Rules whose listeners change.
+    pub rebind: u32,
+    /// Rules that change otherwise.
+    pub update: u32,
+    /// Renamed rules.
+    #[serde(rename = "move")]
+    pub moved: u32,
+    /// Rules that go.
+    pub remove: u32,
+    /// Rules that an edge cannot do.
+    pub reject: u32,
+    /// Rules that failed and are desired.
+    pub retry: u32,
+    /// Rules that stay.
+    pub unchanged: u32,
+    /// Listeners to bind.
+    pub ports_bound: u32,
+    /// Listeners to close.
+    pub ports_released: u32,
+    /// Live connections that may be cut.
+    pub connections_affected: u64,
+    /// Edges with changes.
+    pub edges: u32,
+}
+
+impl Summary {
+    /// How many changes, rejections and retries included.
+    pub const fn changes(&self) -> u32 {
+        self.activate + self.rebind + self.update + self.moved + self.remove + self.reject + self.retry
+    }
+}
+
+/// One rail and whether the plan trips it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RailVerdict {
+    /// Its name.
+    pub name: String,
+    /// What it allows.
+    pub limit: u64,
+    /// What the plan does, on the worst edge where it is per edge.
+    pub actual: u64,
+    /// True if that is too much and no flag allows it.
+    pub tripped: bool,
+    /// The flag with its number that would allow it; `None` where nothing does.
+    #[serde(rename = "override")]
+    pub allow: Option<String>,
+    /// Which edges or rules, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// A plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanDocument {
+    /// See [`FORMAT_VERSION`].
+    pub format_version: String,
+    /// `plan`
+    pub kind: String,
+    /// Digest of the rest without what time and connections change.
+    pub plan_id: Digest,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it stops being applicable.
+    pub expires_at: Timestamp,
+    /// The tree.
+    pub source: Source,
+    /// The state that it starts from.
+    pub base: Base,
+    /// False if an edge was planned from its last known state.
+    pub complete: bool,
+    /// False if `apply` would refuse it as it stands.
+    pub applyable: bool,
+    /// Figures.
+    pub summary: Summary,
+    /// By edge and rule.
+    pub changes: Vec<PlannedChange>,
+    /// What differs now from what was applied.
+    pub drift: Vec<Drift>,
+    /// All rails.
+    pub rails: Vec<RailVerdict>,
+    /// Findings of the tree, warnings only.
+    pub diagnostics: Vec<DiagnosticJson>,
+}
+
+impl PlanDocument {
+    /// The identity: a digest without timestamps, connection counts and connected flags.
+    pub fn compute_id(&self) -> Digest {
+        let mut bare = self.clone();
+        bare.plan_id = Digest::default();
+        bare.created_at = Timestamp::UNIX_EPOCH;
+        bare.expires_at = Timestamp::UNIX_EPOCH;
+        bare.complete = true;
+        bare.applyable = true;
+        bare.summary.connections_affected = 0;
+        // Drift is what is, not what is planned; it holds last-seen times and comes and goes with sessions.
+        bare.drift.clear();
+        for edge in bare.base.edges.values_mut() {
+            edge.connected = false;
+            edge.observed_at = None;
+        }
+        for change in &mut bare.changes {
+            change.impact.connections = 0;
+            if change.code.as_deref() == Some("client_not_connected") {
+                change.code = None;
+                change.message = None;
+            }
+        }
+        for rail in bare.rails.iter_mut().filter(|rail| rail.name == "max_connections_dropped") {
+            rail.actual = 0;
+            rail.tripped = false;
+            rail.allow = None;
+        }
+        Digest::of(&serde_json::to_vec(&bare).expect("the document holds only maps with text keys"))
+    }
+
+    /// True if a rail is tripped.
+    pub fn is_railed(&self) -> bool {
+        self.rails.iter().any(|rail| rail.tripped)
+    }
+}

@@ -1,0 +1,262 @@
+//! The planner: what applying a tree would change, edge by edge and port by port. Pure and deterministic.
+//!
+//! Keeps: nothing planned differs from what is applied. [`plan`] returns the document that people see together with
+//! the assignments that an apply puts in force, both from one call of [`assign`] and one of `schema::diff`.
+
+mod document;
+mod file;
+mod rails;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use schema::canonical::Digest;
+use schema::diagnostic::DiagnosticJson;
+use schema::diff::{self, Change, ChangeKind};
+use schema::name::EdgeName;
+use schema::net::ListenRange;
+use schema::rule::Rule;
+use schema::ruleset::{EdgeRules, Origin, Rails, RuleSet, rules_only};
+use schema::spec::{FieldChange, field_changes};
+use schema::state::RuleState;
+
+use super::assign::assign;
+use super::drift::drift;
+use super::view::{EdgeView, Edges};
+
+pub use document::{
+    Action, Base, BaseEdge, FORMAT_VERSION, Impact, ImpactKind, PlanDocument, PlannedChange, Ports, RailVerdict,
+    Source, Summary,
+};
+pub use file::{FileDocument, PlanFile, PlanFileError};
+pub use rails::{Allowances, evaluate as evaluate_rails};
+
+/// How long a plan can be applied.
+pub const LIFETIME: Duration = Duration::from_hours(24);
+
+/// What a plan is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanInput<'a> {
+    /// The valid tree.
+    pub ruleset: &'a RuleSet,
+    /// Its provenance.
+    pub source: &'a Source,
+    /// All edges as the server knows them.
+    pub edges: &'a Edges,
+    /// The line of generations.
+    pub lineage: &'a str,
+    /// The rails of the last applied tree, `None` before the first apply.
+    pub rails: Option<&'a Rails>,
+    /// What the person allows.
+    pub allowances: &'a Allowances,
+    /// Warnings of the tree.
+    pub diagnostics: &'a [DiagnosticJson],
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Makes the plan.
+pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
+    let empty_rules = EdgeRules::new();
+    let unknown = EdgeView::default();
+    let names: BTreeSet<&EdgeName> = input.ruleset.edges.keys().chain(input.edges.keys()).collect();
+    let mut summary = Summary::default();
+    let mut changes = Vec::new();
+    let mut base = Base { lineage: input.lineage.to_owned(), edges: BTreeMap::new() };
+    let mut complete = true;
+    for name in names {
+        let edge = input.edges.get(name).unwrap_or(&unknown);
+        let wanted = input.ruleset.edges.get(name).unwrap_or(&empty_rules);
+        let before = changes.len();
+        summary.unchanged += plan_edge(name, edge, wanted, input.ruleset, &mut changes);
+        let is_concerned = changes.len() > before || !wanted.is_empty();
+        if changes.len() > before {
+            summary.edges += 1;
+        }
+        complete &= edge.connected || !is_concerned;
+        base.edges.insert(
+            name.clone(),
+            BaseEdge {
+                generation: edge.desired_generation().max(edge.observed_generation()),
+                digest: edge.running_digest(),
+                connected: edge.connected,
+                observed_at: edge.last_seen,
+            },
+        );
+    }
+    for change in &changes {
+        count(change, &mut summary);
+    }
+    for change in &changes {
+        summary.connections_affected += match change.impact.kind {
+            ImpactKind::Drain | ImpactKind::Gap => change.impact.connections,
+            ImpactKind::None | ImpactKind::NewConnections => 0,
+        };
+    }
+    let rails = rails::evaluate(input, summary.connections_affected);
+    let is_railed = rails.iter().any(|rail| rail.tripped);
+    let is_dirty = input.source.dirty && !input.allowances.dirty;
+    let mut document = PlanDocument {
+        format_version: FORMAT_VERSION.to_owned(),
+        kind: "plan".to_owned(),
+        plan_id: Digest::default(),
+        created_at: input.now,
+        expires_at: input.now.checked_add(LIFETIME).unwrap_or(Timestamp::MAX),
+        source: input.source.clone(),
+        base,
+        complete,
+        applyable: !is_railed && !is_dirty,
+        summary,
+        changes,
+        drift: drift(input.edges),
+        rails,
+        diagnostics: input.diagnostics.to_vec(),
+    };
+    document.plan_id = document.compute_id();
+    document
+}
+
+/// Appends the changes of one edge, in rule order; returns how many rules stay.
+fn plan_edge(
+    name: &EdgeName,
+    edge: &EdgeView,
+    wanted: &EdgeRules,
+    ruleset: &RuleSet,
+    changes: &mut Vec<PlannedChange>,
+) -> u32 {
+    let running = edge.running();
+    let assignment = assign(edge, wanted);
+    let target = rules_only(&assignment.rules);
+    let set = diff::diff(&running, &target);
+    let mut unchanged = set.unchanged;
+    let origin_of = |rule: &schema::name::RuleName| -> Option<Origin> {
+        let disabled = ruleset.disabled.get(name);
+        wanted
+            .get(rule)
+            .or_else(|| disabled.and_then(|rules| rules.get(rule)))
+            .or_else(|| edge.placed(rule))
+            .and_then(|placed| placed.origin.clone())
+    };
+    let mut of_edge: Vec<PlannedChange> = set
+        .changes
+        .iter()
+        .map(|change| {
+            let retry = change.after.as_ref().and_then(|after| retried(edge, after));
+            let is_rejected = assignment.rejected.contains_key(&change.rule);
+            let mut planned = planned(name, edge, change, origin_of(&change.rule));
+            if let Some((code, message)) = retry.filter(|_| !is_rejected) {
+                planned.action = Action::Retry;
+                planned.code = Some(code);
+                planned.message = Some(message);
+            }
+            planned
+        })
+        .filter(|planned| !assignment.rejected.contains_key(&planned.rule) || planned.action == Action::Remove)
+        .collect();
+    for (rule, rejection) in &assignment.rejected {
+        let after = &wanted[rule].rule;
+        let fields = running.get(rule).map_or_else(Vec::new, |before| field_changes(before, after));
+        if running.contains_key(rule) && target.get(rule) == running.get(rule) {
+            unchanged = unchanged.saturating_sub(1);
+        }
+        of_edge.push(PlannedChange {
+            edge: name.clone(),
+            rule: rule.clone(),
+            previous_rule: None,
+            action: Action::Reject,
+            code: Some(rejection.code.as_str().to_owned()),
+            message: Some(rejection.message.clone()),
+            ports: Ports {
+                keep: running.get(rule).map(|before| before.listen.to_string()).into_iter().collect(),
+                ..Ports::default()
+            },
+            fields,
+            impact: Impact { kind: ImpactKind::None, connections: edge.connections(rule) },
+            origin: origin_of(rule),
+        });
+    }
+    if !edge.connected {
+        for change in of_edge.iter_mut().filter(|change| change.code.is_none()) {
+            change.code = Some("client_not_connected".to_owned());
+            change.message = Some("the edge is not connected: planned from its last known state".to_owned());
+        }
+    }
+    of_edge.sort_by(|a, b| a.rule.cmp(&b.rule));
+    changes.append(&mut of_edge);
+    unchanged
+}
+
+/// Code and message, if the edge was told this very version and failed to run it.
+fn retried(edge: &EdgeView, after: &Rule) -> Option<(String, String)> {
+    let view = edge.rule(&after.name)?;
+    let is_this_version = view.told().is_some_and(|told| **told == *after);
+    (view.state == RuleState::Failed && is_this_version).then(|| (view.code.clone(), view.message.clone()))
+}
+
+fn planned(name: &EdgeName, edge: &EdgeView, change: &Change, origin: Option<Origin>) -> PlannedChange {
+    let texts = |ranges: &[ListenRange]| ranges.iter().map(ToString::to_string).collect();
+    let fields: Vec<FieldChange> = match (&change.before, &change.after) {
+        (Some(before), Some(after)) => field_changes(before, after),
+        _ => Vec::new(),
+    };
+    let connections = edge.connections(change.previous_rule.as_ref().unwrap_or(&change.rule));
+    PlannedChange {
+        edge: name.clone(),
+        rule: change.rule.clone(),
+        previous_rule: change.previous_rule.clone(),
+        action: match change.kind {
+            ChangeKind::Activate => Action::Activate,
+            ChangeKind::Rebind => Action::Rebind,
+            ChangeKind::Update => Action::Update,
+            ChangeKind::Move => Action::Move,
+            ChangeKind::Remove => Action::Remove,
+        },
+        code: None,
+        message: None,
+        ports: Ports { bind: texts(&change.bind), keep: texts(&change.keep), release: texts(&change.release) },
+        impact: Impact { kind: impact(change, &fields), connections },
+        fields,
+        origin,
+    }
+}
+
+fn impact(change: &Change, fields: &[FieldChange]) -> ImpactKind {
+    // Listeners that go are drained; those of a removed rule that another rule takes over are too, for the
+    // connections belong to the rule that goes.
+    if change.after.is_none() || !change.release.is_empty() {
+        return ImpactKind::Drain;
+    }
+    let is_label = |path: &str| matches!(path, "name" | "description" | "owner" | "protected" | "drain_timeout_secs");
+    if fields.iter().all(|field| is_label(&field.path)) { ImpactKind::None } else { ImpactKind::NewConnections }
+}
+
+fn count(change: &PlannedChange, summary: &mut Summary) {
+    let counter = match change.action {
+        Action::Activate => &mut summary.activate,
+        Action::Rebind => &mut summary.rebind,
+        Action::Update => &mut summary.update,
+        Action::Move => &mut summary.moved,
+        Action::Remove => &mut summary.remove,
+        Action::Reject => &mut summary.reject,
+        Action::Retry => &mut summary.retry,
+    };
+    *counter += 1;
+    summary.ports_bound += change.ports.bind.iter().map(|text| width(text)).sum::<u32>();
+    summary.ports_released += change.ports.release.iter().map(|text| width(text)).sum::<u32>();
+}
+
+/// How many ports a text of [`Ports`] stands for.
+pub fn width(text: &str) -> u32 {
+    let ports = text.rsplit(':').next().unwrap_or(text).trim_end_matches("/udp");
+    match ports.split_once('-') {
+        Some((first, last)) => {
+            let port = |text: &str| text.parse::<u32>().unwrap_or(0);
+            port(last).saturating_sub(port(first)) + 1
+        }
+        None => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests;

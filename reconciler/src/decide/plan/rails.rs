@@ -1,0 +1,182 @@
+//! Rails: how much a plan may remove, rebind or cut before a person must say so (CONTRACT §7). Pure.
+//!
+//! The limits come from the last applied tree, so that no commit lifts its own guard. The figures compare the tree
+//! with what was applied last, or with what is observed until something was.
+
+use std::collections::BTreeSet;
+
+use schema::diff::{self, ChangeKind};
+use schema::name::EdgeName;
+use schema::ruleset::{EdgeRules, rules_only};
+use serde::{Deserialize, Serialize};
+
+use super::{PlanInput, RailVerdict};
+use crate::decide::view::EdgeView;
+
+/// Fewer removals or rebinds on one edge never trip a percentage.
+const SMALLEST_COUNT: u64 = 3;
+
+/// What the person allows, each said anew for each command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Allowances {
+    /// Exactly so many removals.
+    pub removals: Option<u64>,
+    /// Exactly so many rebinds.
+    pub rebinds: Option<u64>,
+    /// Exactly so many dropped connections.
+    pub drops: Option<u64>,
+    /// An empty tree.
+    pub empty: bool,
+    /// A tree that differs from its commit.
+    pub dirty: bool,
+    /// A commit that does not descend from the last applied one.
+    pub non_descendant: bool,
+}
+
+#[derive(Default)]
+struct Figures {
+    removed: u64,
+    rebound: u64,
+    worst_removed: (u64, Option<EdgeName>),
+    worst_rebound: (u64, Option<EdgeName>),
+    emptied: Vec<EdgeName>,
+    protected: Vec<String>,
+}
+
+/// The verdict of every rail.
+pub fn evaluate(input: &PlanInput<'_>, connections: u64) -> Vec<RailVerdict> {
+    let limits = input.rails.unwrap_or(&input.ruleset.rails);
+    let allowances = input.allowances;
+    let figures = figures(input);
+    let removals = format!("--allow-removals {}", figures.removed);
+    let rebinds = format!("--allow-rebinds {}", figures.rebound);
+    let removals_allowed = allowances.removals == Some(figures.removed);
+    let rebinds_allowed = allowances.rebinds == Some(figures.rebound);
+    let on = |edge: &Option<EdgeName>| edge.as_ref().map_or_else(String::new, |edge| format!("on edge {edge}"));
+    let rail = |name: &str, limit: u64, actual: u64, is_over: bool, is_allowed: bool, allow: &str, message: String| {
+        RailVerdict {
+            name: name.to_owned(),
+            limit,
+            actual,
+            tripped: is_over && !is_allowed,
+            allow: is_over.then(|| allow.to_owned()),
+            message: if is_over { message } else { String::new() },
+        }
+    };
+    let percent = u64::from(limits.max_removed_percent);
+    let rebound_percent = u64::from(limits.max_rebound_percent);
+    let in_all = u64::from(limits.max_removed_rules);
+    let drops = limits.max_connections_dropped;
+    let mut verdicts = vec![
+        rail(
+            "max_removed_percent",
+            percent,
+            figures.worst_removed.0,
+            figures.worst_removed.0 > percent,
+            removals_allowed,
+            &removals,
+            on(&figures.worst_removed.1),
+        ),
+        rail(
+            "max_removed_rules",
+            in_all,
+            figures.removed,
+            figures.removed > in_all,
+            removals_allowed,
+            &removals,
+            "in all".to_owned(),
+        ),
+        rail(
+            "last_rule",
+            0,
+            figures.emptied.len() as u64,
+            !figures.emptied.is_empty(),
+            removals_allowed,
+            &removals,
+            format!("no rule would be left on {}", listed(figures.emptied.iter().map(ToString::to_string))),
+        ),
+        rail(
+            "max_rebound_percent",
+            rebound_percent,
+            figures.worst_rebound.0,
+            figures.worst_rebound.0 > rebound_percent,
+            rebinds_allowed,
+            &rebinds,
+            on(&figures.worst_rebound.1),
+        ),
+        rail(
+            "max_connections_dropped",
+            drops,
+            connections,
+            drops > 0 && connections > drops,
+            allowances.drops == Some(connections),
+            &format!("--allow-drops {connections}"),
+            "live connections would be cut".to_owned(),
+        ),
+    ];
+    let is_protected = !figures.protected.is_empty();
+    verdicts.push(RailVerdict {
+        name: "protected".to_owned(),
+        limit: 0,
+        actual: figures.protected.len() as u64,
+        tripped: is_protected,
+        allow: None,
+        message: if is_protected {
+            format!("{} may not be removed: apply `protected = false` first", listed(figures.protected.iter().cloned()))
+        } else {
+            String::new()
+        },
+    });
+    verdicts
+}
+
+fn figures(input: &PlanInput<'_>) -> Figures {
+    let mut figures = Figures::default();
+    let none = EdgeRules::new();
+    let names: BTreeSet<&EdgeName> = input.ruleset.edges.keys().chain(input.edges.keys()).collect();
+    for name in names {
+        let Some(edge) = input.edges.get(name) else { continue };
+        of_edge(name, edge, input.ruleset.edges.get(name).unwrap_or(&none), &mut figures);
+    }
+    figures
+}
+
+fn of_edge(name: &EdgeName, edge: &EdgeView, wanted: &EdgeRules, figures: &mut Figures) {
+    let applied = edge.applied();
+    if applied.is_empty() {
+        return;
+    }
+    let changes = diff::diff(&applied, &rules_only(wanted)).changes;
+    let of_kind = |kind| changes.iter().filter(move |change| change.kind == kind);
+    let removed = of_kind(ChangeKind::Remove).count() as u64;
+    let rebound = of_kind(ChangeKind::Rebind).count() as u64;
+    figures.removed += removed;
+    figures.rebound += rebound;
+    for change in of_kind(ChangeKind::Remove) {
+        if change.before.as_ref().is_some_and(|rule| rule.protected) {
+            figures.protected.push(format!("{name}/{}", change.rule));
+        }
+    }
+    // Rounded up, so that 30.5 % is more than 30 %.
+    let percent = |count: u64| {
+        if count >= SMALLEST_COUNT { (count * 100).div_ceil(applied.len() as u64) } else { 0 }
+    };
+    if percent(removed) > figures.worst_removed.0 {
+        figures.worst_removed = (percent(removed), Some(name.clone()));
+    }
+    if percent(rebound) > figures.worst_rebound.0 {
+        figures.worst_rebound = (percent(rebound), Some(name.clone()));
+    }
+    if removed > 0 && wanted.is_empty() {
+        figures.emptied.push(name.clone());
+    }
+}
+
+fn listed(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    match items.len() {
+        0..=3 => items.join(", "),
+        more => format!("{} and {} more", items[..3].join(", "), more - 3),
+    }
+}

@@ -1,0 +1,161 @@
+//! The planner by example; the laws over any two states are in the schema crate's property tests.
+
+use std::sync::Arc;
+
+use schema::capability::{Capability, Limits};
+use schema::name::RuleName;
+use schema::ruleset::Placed;
+use schema::testing::rule;
+
+use super::*;
+use crate::decide::view::{Hello, Report, RuleView};
+
+fn name(text: &str) -> EdgeName {
+    EdgeName::new(text).expect("a name")
+}
+
+fn ruleset(rules: &[Arc<Rule>]) -> RuleSet {
+    let mut ruleset = RuleSet::default();
+    let edge = ruleset.edges.entry(name("a")).or_default();
+    for rule in rules {
+        edge.insert(rule.name.clone(), Placed { rule: rule.clone(), origin: None });
+    }
+    ruleset
+}
+
+fn running(rules: &[Arc<Rule>]) -> Edges {
+    let view = |rule: &Arc<Rule>| RuleView {
+        state: RuleState::Active,
+        code: String::new(),
+        message: String::new(),
+        running: Some(rule.clone()),
+        wanted: None,
+        connections: 3,
+    };
+    let report =
+        Report { rules: rules.iter().map(|rule| (rule.name.clone(), view(rule))).collect(), ..Report::default() };
+    let hello = Hello {
+        capabilities: Capability::ALL.iter().copied().collect(),
+        limits: Limits::default(),
+        ..Hello::default()
+    };
+    let edge = EdgeView { connected: true, report: Some(report), hello: Some(hello), ..EdgeView::default() };
+    Edges::from([(name("a"), edge)])
+}
+
+fn planned(ruleset: &RuleSet, edges: &Edges) -> PlanDocument {
+    let source = Source::unversioned(Digest::default());
+    plan(&PlanInput {
+        ruleset,
+        source: &source,
+        edges,
+        lineage: "here",
+        rails: None,
+        allowances: &Allowances::default(),
+        diagnostics: &[],
+        now: Timestamp::UNIX_EPOCH,
+    })
+}
+
+fn ports(change: &PlannedChange) -> (Vec<&str>, Vec<&str>, Vec<&str>) {
+    (
+        change.ports.bind.iter().map(String::as_str).collect(),
+        change.ports.keep.iter().map(String::as_str).collect(),
+        change.ports.release.iter().map(String::as_str).collect(),
+    )
+}
+
+#[test]
+fn a_sliding_range_binds_keeps_and_releases() {
+    let document = planned(&ruleset(&[rule("r", 20050, 20149)]), &running(&[rule("r", 20000, 20099)]));
+    let [change] = &document.changes[..] else { panic!("one change") };
+    assert_eq!(change.action, Action::Rebind);
+    assert_eq!(ports(change), (vec!["*:20100-20149"], vec!["*:20050-20099"], vec!["*:20000-20049"]));
+    assert_eq!((document.summary.ports_bound, document.summary.ports_released), (50, 50));
+    assert_eq!(change.impact, Impact { kind: ImpactKind::Drain, connections: 3 });
+}
+
+#[test]
+fn two_rules_that_swap_ports_bind_and_release_nothing() {
+    let document =
+        planned(&ruleset(&[rule("x", 81, 81), rule("y", 80, 80)]), &running(&[rule("x", 80, 80), rule("y", 81, 81)]));
+    assert_eq!(document.summary.rebind, 2);
+    assert_eq!((document.summary.ports_bound, document.summary.ports_released), (0, 0));
+}
+
+#[test]
+fn a_renamed_rule_moves() {
+    let document = planned(&ruleset(&[rule("new", 80, 80)]), &running(&[rule("old", 80, 80)]));
+    let [change] = &document.changes[..] else { panic!("one change") };
+    assert_eq!(change.action, Action::Move);
+    assert_eq!(change.previous_rule, RuleName::new("old").ok());
+    assert_eq!(change.fields.iter().map(|field| field.path.as_str()).collect::<Vec<_>>(), ["name"]);
+    assert_eq!(change.impact.kind, ImpactKind::None);
+}
+
+#[test]
+fn the_same_state_plans_nothing() {
+    let document = planned(&ruleset(&[rule("r", 80, 89)]), &running(&[rule("r", 80, 89)]));
+    assert!(document.changes.is_empty());
+    assert_eq!(document.summary.unchanged, 1);
+}
+
+#[test]
+fn a_failed_rule_is_retried_and_an_impossible_one_rejected() {
+    let mut edges = running(&[rule("r", 80, 80)]);
+    let edge = edges.get_mut("a").expect("there");
+    let view = edge.report.as_mut().and_then(|report| report.rules.get_mut("r")).expect("there");
+    view.state = RuleState::Failed;
+    "port_in_use".clone_into(&mut view.code);
+    view.wanted = view.running.take();
+    if let Some(hello) = &mut edge.hello {
+        hello.capabilities.remove(&Capability::PortRange);
+    }
+    let document = planned(&ruleset(&[rule("r", 80, 80), rule("wide", 100, 109)]), &edges);
+    let actions: Vec<(&str, Action, Option<&str>)> =
+        document.changes.iter().map(|change| (change.rule.as_str(), change.action, change.code.as_deref())).collect();
+    assert_eq!(
+        actions,
+        [("r", Action::Retry, Some("port_in_use")), ("wide", Action::Reject, Some("port_range_unsupported_by_client")),]
+    );
+}
+
+#[test]
+fn the_identity_of_a_plan_is_free_of_time_connections_and_sessions() {
+    let tree = ruleset(&[rule("r", 81, 81)]);
+    let edges = running(&[rule("r", 80, 80)]);
+    let first = planned(&tree, &edges);
+    let mut busier = edges.clone();
+    let edge = busier.get_mut("a").expect("there");
+    edge.last_seen = Some(Timestamp::MAX);
+    edge.connected = false;
+    let report = edge.report.as_mut().expect("there");
+    report.rules.get_mut("r").expect("there").connections = 99;
+    let second = planned(&tree, &busier);
+    assert_eq!(first.plan_id, second.plan_id);
+    assert!(!second.complete);
+    let other = planned(&ruleset(&[rule("r", 82, 82)]), &edges);
+    assert_ne!(first.plan_id, other.plan_id);
+}
+
+#[test]
+fn an_edited_plan_file_is_noticed() {
+    let document = planned(&ruleset(&[rule("r", 81, 81)]), &running(&[]));
+    let file = PlanFile::new(document, &[]);
+    let text = serde_json::to_string(&file).expect("json");
+    assert!(PlanFile::read(&text).is_ok());
+    let edited = text.replace("*:81", "*:82");
+    assert!(matches!(PlanFile::read(&edited), Err(PlanFileError::Edited)));
+}
+
+#[test]
+fn percentages_trip_above_the_limit_and_at_three_or_more() {
+    let before: Vec<Arc<Rule>> = (0..10).map(|n| rule(&format!("r{n}"), 8000 + n, 8000 + n)).collect();
+    let tripped = |kept: usize| -> Vec<String> {
+        let document = planned(&ruleset(&before[..kept]), &running(&before));
+        document.rails.into_iter().filter(|rail| rail.tripped).map(|rail| rail.name).collect()
+    };
+    assert!(tripped(7).is_empty(), "three of ten are 30 %, which is the limit");
+    assert_eq!(tripped(6), ["max_removed_percent"]);
+    assert_eq!(tripped(0), ["max_removed_percent", "last_rule"]);
+}

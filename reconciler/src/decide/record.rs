@@ -1,0 +1,198 @@
+//! What the server must not forget, as keys and JSON values of the store. Pure.
+//!
+//! Keys are paths, values are self-describing; both are what an embedded store and an etcd cluster do equally well.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use schema::canonical::{self, Digest};
+use schema::capability::Rejection;
+use schema::codes::RuleCode;
+use schema::name::{EdgeName, RuleName};
+use schema::ruleset::{EdgeRules, Origin, Placed};
+use schema::spec;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::fleet::{Applied, Restored};
+use super::ledger::{Entry, Head};
+use super::plan::{FileDocument, Source};
+use super::view::{Desired, EdgeView};
+
+/// Key of the line of generations.
+pub const LINEAGE_KEY: &str = "meta/lineage";
+/// Prefix of what was decided for each edge.
+pub const EDGE_PREFIX: &str = "edge/";
+/// Prefix of the ledger.
+pub const LEDGER_PREFIX: &str = "ledger/";
+/// Prefix of the trees that were applied.
+pub const REVISION_PREFIX: &str = "revision/";
+const USED_PLAN_PREFIX: &str = "used-plan/";
+const APPLIED_KEY: &str = "meta/applied";
+
+/// One value to store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where.
+    pub key: String,
+    /// What, as JSON.
+    pub value: Vec<u8>,
+}
+
+/// Why a stored value cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the record `{key}` cannot be read: {reason}")]
+pub struct InvalidRecord {
+    /// Which.
+    pub key: String,
+    /// Why.
+    pub reason: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRule {
+    spec: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Origin>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRejection {
+    code: RuleCode,
+    message: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredEdge {
+    generation: u64,
+    rules: Vec<StoredRule>,
+    /// The rules of the tree, where they are not what is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wanted: Option<Vec<StoredRule>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    rejected: BTreeMap<RuleName, StoredRejection>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    disabled: Vec<StoredRule>,
+}
+
+/// A tree that was applied, with its files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Revision {
+    /// Where it came from.
+    pub source: Source,
+    /// Its files.
+    pub files: Vec<FileDocument>,
+}
+
+impl Record {
+    fn json(key: String, value: &impl Serialize) -> Self {
+        Self { key, value: serde_json::to_vec(value).expect("records hold only maps with text keys") }
+    }
+
+    /// What was decided for an edge.
+    pub fn edge(edge: &EdgeName, desired: &Desired) -> Self {
+        let stored = StoredEdge {
+            generation: desired.generation,
+            rules: store_rules(&desired.rules),
+            wanted: (desired.wanted != desired.rules).then(|| store_rules(&desired.wanted)),
+            rejected: desired
+                .rejected
+                .iter()
+                .map(|(name, why)| (name.clone(), StoredRejection { code: why.code, message: why.message.clone() }))
+                .collect(),
+            disabled: store_rules(&desired.disabled),
+        };
+        Self::json(format!("{EDGE_PREFIX}{edge}"), &stored)
+    }
+
+    /// A tree that was applied.
+    pub fn revision(source: &Source, files: &[FileDocument]) -> Self {
+        let revision = Revision { source: source.clone(), files: files.to_vec() };
+        Self::json(format!("{REVISION_PREFIX}{}", source.digest), &revision)
+    }
+
+    /// The tree in force.
+    pub fn applied(applied: &Applied) -> Self {
+        Self::json(APPLIED_KEY.to_owned(), applied)
+    }
+
+    /// One line of the ledger.
+    pub fn ledger(entry: &Entry) -> Self {
+        Self::json(format!("{LEDGER_PREFIX}{:012}", entry.id), entry)
+    }
+
+    /// A plan file that was used.
+    pub fn used_plan(seal: Digest, at: Timestamp) -> Self {
+        Self::json(format!("{USED_PLAN_PREFIX}{seal}"), &at)
+    }
+}
+
+fn store_rules(rules: &EdgeRules) -> Vec<StoredRule> {
+    rules
+        .values()
+        .map(|placed| StoredRule { spec: spec::to_json(&placed.rule), origin: placed.origin.clone() })
+        .collect()
+}
+
+fn restore_rules(key: &str, stored: Vec<StoredRule>) -> Result<EdgeRules, InvalidRecord> {
+    stored
+        .into_iter()
+        .map(|stored| {
+            let rule = spec::from_json(&Value::Object(stored.spec))
+                .map_err(|reason| InvalidRecord { key: key.to_owned(), reason })?;
+            Ok((rule.name.clone(), Placed { rule: rule.into(), origin: stored.origin }))
+        })
+        .collect()
+}
+
+fn read<T: for<'de> Deserialize<'de>>(key: &str, value: &[u8]) -> Result<T, InvalidRecord> {
+    serde_json::from_slice(value).map_err(|error| InvalidRecord { key: key.to_owned(), reason: error.to_string() })
+}
+
+/// The lines of a ledger from its records, in their order.
+pub fn ledger<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Vec<Entry>, InvalidRecord> {
+    records.into_iter().map(|(key, value)| read(key, value)).collect()
+}
+
+/// A fleet from all its records; keys of other parts are passed over.
+pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Restored, InvalidRecord> {
+    let mut restored = Restored { used_plans: BTreeSet::new(), ..Restored::default() };
+    for (key, value) in records {
+        if let Some(name) = key.strip_prefix(EDGE_PREFIX) {
+            let name = EdgeName::new(name)
+                .map_err(|error| InvalidRecord { key: key.to_owned(), reason: error.to_string() })?;
+            let desired = restore_edge(key, read(key, value)?)?;
+            restored.edges.insert(name, EdgeView { desired: Some(desired), ..EdgeView::default() });
+        } else if let Some(seal) = key.strip_prefix(USED_PLAN_PREFIX) {
+            restored.used_plans.extend(Digest::parse(seal));
+        } else if key == APPLIED_KEY {
+            restored.applied = Some(read(key, value)?);
+        } else if key.starts_with(LEDGER_PREFIX) {
+            let entry: Entry = read(key, value)?;
+            if entry.id > restored.head.id {
+                restored.head = Head { id: entry.id, hash: entry.hash };
+            }
+        }
+    }
+    Ok(restored)
+}
+
+fn restore_edge(key: &str, stored: StoredEdge) -> Result<Desired, InvalidRecord> {
+    let rules = restore_rules(key, stored.rules)?;
+    let wanted = match stored.wanted {
+        Some(wanted) => restore_rules(key, wanted)?,
+        None => rules.clone(),
+    };
+    Ok(Desired {
+        generation: stored.generation,
+        digest: canonical::rules_digest(rules.values().map(|placed| &*placed.rule)),
+        wanted,
+        rules,
+        rejected: stored
+            .rejected
+            .into_iter()
+            .map(|(name, why)| (name, Rejection { code: why.code, message: why.message }))
+            .collect(),
+        disabled: restore_rules(key, stored.disabled)?,
+    })
+}

@@ -1,0 +1,351 @@
+//! Status as JSON: everything that people, `plan --live` and dashboards need to know of the fleet. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use schema::canonical::Digest;
+use schema::capability::{Capability, Limits};
+use schema::diagnostic::DiagnosticJson;
+use schema::name::{EdgeName, RuleName};
+use schema::rule::Rule;
+use schema::ruleset::{EdgeRules, Origin, Placed, Rails};
+use schema::spec;
+use schema::state::RuleState;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::drift::{Drift, drift};
+use super::fleet::{ApplyResult, Fleet, Mode, Verdict};
+use super::plan::{FORMAT_VERSION, Source};
+use super::view::{Desired, EdgeView, Edges, Hello, Report, RuleView};
+
+/// The status of a fleet. Everything but `edges` may be left out of a file for `plan --live`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StatusDocument {
+    /// See [`FORMAT_VERSION`].
+    pub format_version: String,
+    /// `status`
+    pub kind: String,
+    /// The line of generations.
+    pub lineage: String,
+    /// What the server does by itself.
+    pub mode: Option<Mode>,
+    /// What is in force, and what came of the followed tree.
+    pub revision: RevisionStatus,
+    /// By name.
+    pub edges: Vec<EdgeStatus>,
+    /// By edge and rule.
+    pub drift: Vec<Drift>,
+    /// The apply that runs, or the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apply: Option<ApplyResult>,
+}
+
+/// The tree in force and the tree on disk.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RevisionStatus {
+    /// Commit of the tree in force.
+    pub commit: Option<String>,
+    /// Digest of the tree in force, `None` before the first apply.
+    pub digest: Option<Digest>,
+    /// True if the tree in force is held although the followed one is another: it is invalid, dirty or over a rail.
+    pub held: bool,
+    /// Why it is held, in words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Errors of the followed tree.
+    pub errors: Vec<DiagnosticJson>,
+    /// Provenance of the tree in force.
+    pub applied: Option<Source>,
+    /// When it was put in force.
+    pub applied_at: Option<Timestamp>,
+    /// Provenance of the followed tree as it was read last.
+    pub attempted: Option<Source>,
+    /// What came of it.
+    pub verdict: Option<Verdict>,
+    /// The rails that guard the next tree.
+    pub rails: Option<Rails>,
+}
+
+/// One edge.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EdgeStatus {
+    /// Its name.
+    pub name: EdgeName,
+    /// True if it has a session.
+    #[serde(default)]
+    pub connected: bool,
+    /// The generation that it accepted.
+    #[serde(default)]
+    pub generation: u64,
+    /// The generation that is wanted there.
+    #[serde(default)]
+    pub desired_generation: u64,
+    /// When it was heard last.
+    #[serde(default)]
+    pub last_seen: Option<Timestamp>,
+    /// Version of its program.
+    #[serde(default)]
+    pub version: String,
+    /// Names of what it can do; `None` where it was never heard.
+    #[serde(default)]
+    pub capabilities: Option<Vec<String>>,
+    /// Its limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Digest of what runs.
+    #[serde(default)]
+    pub digest: Option<Digest>,
+    /// Listeners of the edge's own process, as `ADDRESS:PORT`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_listeners: Vec<String>,
+    /// Its rules.
+    #[serde(default)]
+    pub rules: Vec<RuleStatus>,
+}
+
+/// One rule on one edge.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RuleStatus {
+    /// Its name.
+    pub rule: RuleName,
+    /// Its state.
+    pub state: RuleState,
+    /// Why it is not active.
+    #[serde(default)]
+    pub code: String,
+    /// In words.
+    #[serde(default)]
+    pub message: String,
+    /// Where the tree has it.
+    #[serde(default)]
+    pub origin: Option<Origin>,
+    /// The version that serves; where none does, the version that should.
+    pub spec: Map<String, Value>,
+    /// The version that should serve, where another one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Map<String, Value>>,
+    /// Live connections.
+    #[serde(default)]
+    pub connections: u64,
+}
+
+/// Why a status file cannot be planned against.
+#[derive(Debug, thiserror::Error)]
+#[error("edge {edge}, rule {rule}: {reason}")]
+pub struct InvalidStatus {
+    /// The edge.
+    pub edge: EdgeName,
+    /// The rule.
+    pub rule: RuleName,
+    /// What is wrong with its spec.
+    pub reason: String,
+}
+
+/// The status of the fleet.
+pub fn status(fleet: &Fleet) -> StatusDocument {
+    let applied = fleet.applied();
+    let attempt = fleet.attempt();
+    let (held, reason) = held(fleet);
+    StatusDocument {
+        format_version: FORMAT_VERSION.to_owned(),
+        kind: "status".to_owned(),
+        lineage: fleet.lineage().to_owned(),
+        mode: Some(fleet.mode()),
+        revision: RevisionStatus {
+            commit: applied.and_then(|applied| applied.source.commit.clone()),
+            digest: applied.map(|applied| applied.source.digest),
+            held,
+            reason,
+            errors: attempt.map(|attempt| attempt.diagnostics.clone()).unwrap_or_default(),
+            applied: applied.map(|applied| applied.source.clone()),
+            applied_at: applied.map(|applied| applied.at),
+            attempted: attempt.map(|attempt| attempt.source.clone()),
+            verdict: attempt.map(|attempt| attempt.verdict.clone()),
+            rails: applied.map(|applied| applied.rails),
+        },
+        edges: fleet.edges().iter().map(|(name, edge)| edge_status(name, edge)).collect(),
+        drift: drift(fleet.edges()),
+        apply: fleet.latest_apply().cloned(),
+    }
+}
+
+fn held(fleet: &Fleet) -> (bool, String) {
+    let Some(attempt) = fleet.attempt() else { return (false, String::new()) };
+    match &attempt.verdict {
+        Verdict::Applied => (false, String::new()),
+        Verdict::Invalid => (true, "the tree on disk has errors; the last good revision stays in force".to_owned()),
+        Verdict::Dirty => (true, "the tree on disk differs from its commit; commit it".to_owned()),
+        Verdict::Railed { rails } => {
+            let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
+            (
+                true,
+                format!("the tree on disk trips {}; apply it by hand with the flag that allows it", names.join(", ")),
+            )
+        }
+        Verdict::Waiting => (false, "the tree on disk waits for an apply".to_owned()),
+    }
+}
+
+/// One edge of the status.
+pub fn edge_status(name: &EdgeName, edge: &EdgeView) -> EdgeStatus {
+    let hello = edge.hello.as_ref();
+    EdgeStatus {
+        name: name.clone(),
+        connected: edge.connected,
+        generation: edge.observed_generation(),
+        desired_generation: edge.desired_generation(),
+        last_seen: edge.last_seen,
+        version: hello.map(|hello| hello.version.clone()).unwrap_or_default(),
+        capabilities: hello
+            .map(|hello| hello.capabilities.iter().map(|capability| capability.as_str().to_owned()).collect()),
+        limits: hello.map(|hello| hello.limits).unwrap_or_default(),
+        digest: edge.report.as_ref().map(|report| report.running_digest),
+        own_listeners: hello
+            .map(|hello| hello.own_listeners.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+        rules: edge.rule_names().into_iter().filter_map(|rule| rule_status(edge, rule)).collect(),
+    }
+}
+
+/// The state of a rule without its spec, for metrics.
+#[derive(Debug, Clone)]
+pub struct RuleStateView<'a> {
+    /// Its state.
+    pub state: RuleState,
+    /// Why it is not active.
+    pub code: &'a str,
+    /// In words.
+    pub message: &'a str,
+    /// The version that serves, else the version that should.
+    pub rule: Option<&'a Arc<Rule>>,
+    /// True if a version serves.
+    pub is_live: bool,
+}
+
+/// The state of a rule; `None` for a name that the edge knows nothing of.
+pub fn rule_state<'a>(edge: &'a EdgeView, name: &RuleName) -> Option<RuleStateView<'a>> {
+    let view = edge.rule(name);
+    let desired = edge.desired.as_ref();
+    let placed = edge.placed(name);
+    let rejection = desired.and_then(|desired| desired.rejected.get(name));
+    let is_disabled = desired.is_some_and(|desired| desired.disabled.contains_key(name));
+    let (state, code, message) = match (view, rejection) {
+        (_, Some(rejection)) => (RuleState::Rejected, rejection.code.as_str(), rejection.message.as_str()),
+        (Some(view), None) => (view.state, view.code.as_str(), view.message.as_str()),
+        (None, None) if is_disabled => (RuleState::Disabled, "", ""),
+        (None, None) => (RuleState::Pending, "", ""),
+    };
+    let running = view.and_then(|view| view.running.as_ref());
+    let rule = running.or_else(|| view.and_then(|view| view.wanted.as_ref())).or(placed.map(|placed| &placed.rule));
+    rule?;
+    Some(RuleStateView { state, code, message, rule, is_live: running.is_some() })
+}
+
+/// One rule of the status; `None` for a name that the edge knows nothing of.
+pub fn rule_status(edge: &EdgeView, name: &RuleName) -> Option<RuleStatus> {
+    let RuleStateView { state, code, message, .. } = rule_state(edge, name)?;
+    let (code, message) = (code.to_owned(), message.to_owned());
+    let view = edge.rule(name);
+    let placed = edge.placed(name);
+    let rejection = edge.desired.as_ref().and_then(|desired| desired.rejected.get(name));
+    let running = view.and_then(|view| view.running.as_ref());
+    let wanted = match rejection {
+        Some(_) => placed.map(|placed| &placed.rule),
+        None => view.and_then(|view| view.wanted.as_ref()).or_else(|| placed.map(|placed| &placed.rule)),
+    };
+    let shown = running.or(wanted)?;
+    Some(RuleStatus {
+        rule: name.clone(),
+        state,
+        code,
+        message,
+        origin: placed.and_then(|placed| placed.origin.clone()),
+        spec: spec::to_json(shown),
+        wanted: wanted.filter(|wanted| *wanted != shown).map(|wanted| spec::to_json(wanted)),
+        connections: view.map_or(0, |view| view.connections),
+    })
+}
+
+/// The fleet of a saved status. What a file leaves out is taken as connected, able and idle.
+pub fn edges_of(document: &StatusDocument) -> Result<Edges, InvalidStatus> {
+    document.edges.iter().map(|edge| Ok((edge.name.clone(), edge_of(edge)?))).collect()
+}
+
+fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
+    let mut report = Report { generation: edge.generation, desired_digest: Digest::default(), ..Report::default() };
+    let mut disabled = EdgeRules::new();
+    for rule in &edge.rules {
+        let read = |spec: &Map<String, Value>| {
+            let mut spec = spec.clone();
+            spec.entry("name").or_insert_with(|| Value::String(rule.rule.to_string()));
+            spec::from_json(&Value::Object(spec)).map(Arc::new).map_err(|reason| InvalidStatus {
+                edge: edge.name.clone(),
+                rule: rule.rule.clone(),
+                reason,
+            })
+        };
+        let shown = read(&rule.spec)?;
+        let other = rule.wanted.as_ref().map(read).transpose()?;
+        if rule.state == RuleState::Disabled {
+            disabled.insert(rule.rule.clone(), Placed { rule: shown, origin: rule.origin.clone() });
+            continue;
+        }
+        let is_serving = matches!(rule.state, RuleState::Active | RuleState::Draining) || other.is_some();
+        let view = RuleView {
+            state: rule.state,
+            code: rule.code.clone(),
+            message: rule.message.clone(),
+            wanted: if is_serving { other } else { Some(shown.clone()) },
+            running: is_serving.then_some(shown),
+            connections: rule.connections,
+        };
+        report.rules.insert(rule.rule.clone(), view);
+    }
+    let origins: BTreeMap<_, _> = edge.rules.iter().map(|rule| (&rule.rule, &rule.origin)).collect();
+    let told: EdgeRules = report
+        .rules
+        .iter()
+        .filter(|(_, view)| view.state != RuleState::Draining)
+        .filter_map(|(name, view)| {
+            let origin = origins.get(name).and_then(|origin| (*origin).clone());
+            Some((name.clone(), Placed { rule: view.told()?.clone(), origin }))
+        })
+        .collect();
+    report.running_digest = schema::canonical::rules_digest(
+        report
+            .rules
+            .values()
+            .filter(|view| view.state != RuleState::Draining)
+            .filter_map(|view| view.running.as_deref()),
+    );
+    // A file written by hand may leave the wanted generation out.
+    let desired_generation = if edge.desired_generation == 0 { edge.generation } else { edge.desired_generation };
+    let digest = schema::canonical::rules_digest(told.values().map(|placed| &*placed.rule));
+    if edge.generation == desired_generation {
+        report.desired_digest = digest;
+    }
+    let hello = edge.capabilities.as_ref().map(|names| Hello {
+        version: edge.version.clone(),
+        capabilities: names.iter().filter_map(|name| Capability::parse(name)).collect(),
+        limits: edge.limits,
+        own_listeners: Vec::new(),
+    });
+    Ok(EdgeView {
+        desired: Some(Desired {
+            generation: desired_generation,
+            wanted: told.clone(),
+            rules: told,
+            digest,
+            rejected: BTreeMap::new(),
+            disabled,
+        }),
+        connected: edge.connected,
+        last_seen: edge.last_seen,
+        hello,
+        report: Some(report),
+    })
+}

@@ -1,0 +1,193 @@
+//! What the server knows of one edge: what it should run, what it reported, whether it is there. Pure.
+//!
+//! The planner, drift and status all read this one type, whether it comes from live sessions or from a saved
+//! `status -o json`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use schema::canonical::Digest;
+use schema::capability::{Capabilities, Limits, Rejection};
+use schema::diff::Rules;
+use schema::name::{EdgeName, RuleName};
+use schema::net::Listener;
+use schema::rule::Rule;
+use schema::ruleset::{EdgeRules, Placed};
+use schema::state::RuleState;
+
+/// One rule as its edge reported it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleView {
+    /// Its state.
+    pub state: RuleState,
+    /// Why, where it is not active.
+    pub code: String,
+    /// In words.
+    pub message: String,
+    /// The version that serves.
+    pub running: Option<Arc<Rule>>,
+    /// The version that should serve, where it is not the running one.
+    pub wanted: Option<Arc<Rule>>,
+    /// Live connections.
+    pub connections: u64,
+}
+
+impl RuleView {
+    /// The version that the edge was told, running or not.
+    pub fn told(&self) -> Option<&Arc<Rule>> {
+        self.wanted.as_ref().or(self.running.as_ref())
+    }
+}
+
+/// What an edge said of itself in its hello.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hello {
+    /// Version of the edge's program.
+    pub version: String,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// Its limits.
+    pub limits: Limits,
+    /// Listeners of its own process.
+    pub own_listeners: Vec<Listener>,
+}
+
+/// The whole state that an edge reported.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// The lineage of the server that sent the generation.
+    pub lineage: String,
+    /// The newest accepted generation, 0 before the first.
+    pub generation: u64,
+    /// Digest of the accepted desired set.
+    pub desired_digest: Digest,
+    /// Digest of what runs.
+    pub running_digest: Digest,
+    /// Every rule, draining ones included.
+    pub rules: BTreeMap<RuleName, RuleView>,
+    /// Code and message, where the edge refused a desired state as a whole.
+    pub refused: Option<(String, String)>,
+    /// The generation that this report answers; 0 for one of its own accord.
+    pub answers: u64,
+}
+
+/// What an edge should run, as the server decided it last.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Desired {
+    /// Goes up only when `rules` change.
+    pub generation: u64,
+    /// All that the tree wants there, the rejected ones too.
+    pub wanted: EdgeRules,
+    /// What the edge is sent.
+    pub rules: EdgeRules,
+    /// Digest of `rules`.
+    pub digest: Digest,
+    /// Why rules of the tree are not among `rules`, or are there in an older version.
+    pub rejected: BTreeMap<RuleName, Rejection>,
+    /// Rules with `enabled = false`, for status only.
+    pub disabled: EdgeRules,
+}
+
+/// Everything the server knows of one edge.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EdgeView {
+    /// What was decided for it, `None` before the first apply that concerns it.
+    pub desired: Option<Desired>,
+    /// True while it has a session.
+    pub connected: bool,
+    /// When it was heard last.
+    pub last_seen: Option<Timestamp>,
+    /// `None` while it was never heard since the server lost or began its state.
+    pub hello: Option<Hello>,
+    /// Its last report.
+    pub report: Option<Report>,
+}
+
+impl EdgeView {
+    /// The generation that the server wants there.
+    pub fn desired_generation(&self) -> u64 {
+        self.desired.as_ref().map_or(0, |desired| desired.generation)
+    }
+
+    /// The generation that the edge accepted last.
+    pub fn observed_generation(&self) -> u64 {
+        self.report.as_ref().map_or(0, |report| report.generation)
+    }
+
+    /// The rules that serve, as far as known: reported ones, else what was decided.
+    pub fn running(&self) -> Rules {
+        match (&self.report, &self.desired) {
+            (Some(report), _) => report
+                .rules
+                .iter()
+                .filter_map(|(name, view)| Some((name.clone(), view.running.clone()?)))
+                .filter(|(name, _)| report.rules[name].state != RuleState::Draining)
+                .collect(),
+            (None, Some(desired)) => schema::ruleset::rules_only(&desired.rules),
+            (None, None) => Rules::new(),
+        }
+    }
+
+    /// Digest of what serves, as far as known.
+    pub fn running_digest(&self) -> Digest {
+        match &self.report {
+            Some(report) => report.running_digest,
+            None => schema::canonical::rules_digest(self.running().values().map(|rule| &**rule)),
+        }
+    }
+
+    /// The rules that were applied last, for rails: decided ones, else what the edge was told by whoever told it.
+    pub fn applied(&self) -> Rules {
+        match (&self.desired, &self.report) {
+            (Some(desired), _) => schema::ruleset::rules_only(&desired.wanted),
+            (None, Some(report)) => report
+                .rules
+                .iter()
+                .filter(|(_, view)| view.state != RuleState::Draining)
+                .filter_map(|(name, view)| Some((name.clone(), view.told()?.clone())))
+                .collect(),
+            (None, None) => Rules::new(),
+        }
+    }
+
+    /// The reported rule of that name.
+    pub fn rule(&self, name: &RuleName) -> Option<&RuleView> {
+        self.report.as_ref()?.rules.get(name)
+    }
+
+    /// Live connections of a rule, 0 where unknown.
+    pub fn connections(&self, name: &RuleName) -> u64 {
+        self.rule(name).map_or(0, |view| view.connections)
+    }
+
+    /// True if the edge runs what was decided, as far as its last report says.
+    pub fn is_settled(&self) -> bool {
+        match (&self.desired, &self.report) {
+            (Some(desired), Some(report)) => {
+                report.generation == desired.generation && report.desired_digest == desired.digest
+            }
+            (None, _) => true,
+            (Some(_), None) => false,
+        }
+    }
+
+    /// Every rule name that status shows for the edge.
+    pub fn rule_names(&self) -> BTreeSet<&RuleName> {
+        let desired = self
+            .desired
+            .iter()
+            .flat_map(|desired| desired.wanted.keys().chain(desired.rules.keys()).chain(desired.disabled.keys()));
+        let reported = self.report.iter().flat_map(|report| report.rules.keys());
+        desired.chain(reported).collect()
+    }
+
+    /// Where the tree has the rule, as far as the server knows.
+    pub fn placed(&self, name: &RuleName) -> Option<&Placed> {
+        let desired = self.desired.as_ref()?;
+        desired.wanted.get(name).or_else(|| desired.rules.get(name)).or_else(|| desired.disabled.get(name))
+    }
+}
+
+/// All edges, by name.
+pub type Edges = BTreeMap<EdgeName, EdgeView>;
