@@ -21,3 +21,161 @@ pub fn rule_with(name: &str, first: u16, last: u16, change: impl FnOnce(&mut Rul
     change(&mut parts);
     Arc::new(Rule::new(parts).expect("the test gives a valid rule"))
 }
+
+/// Strategies for property tests: arbitrary valid rules and sets of them.
+pub mod arbitrary {
+    use std::collections::BTreeMap;
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use crate::diff::Rules;
+    use crate::health::{HealthCheck, HealthKind, StatusRanges};
+    use crate::name::RuleName;
+    use crate::net::{ListenAddress, ListenRange, PortRange, Protocol};
+    use crate::rule::{Balance, Host, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts, Target};
+
+    /// A rule name, from few enough that sets of rules share some.
+    pub fn name() -> impl Strategy<Value = RuleName> {
+        prop_oneof![3 => "[a-h]", 1 => "[a-z0-9][a-z0-9._-]{0,62}"]
+            .prop_map(|text| RuleName::new(&text).expect("the pattern is that of names"))
+    }
+
+    /// A range of ports, most of them narrow and near each other.
+    pub fn ports() -> impl Strategy<Value = PortRange> {
+        let near = (20_000_u16..20_200, 0_u16..60);
+        let any = (1_u16..=65_535, 0_u16..1024);
+        prop_oneof![3 => near, 1 => any]
+            .prop_map(|(first, more)| PortRange::new(first, first.saturating_add(more)).expect("ascending and above 0"))
+    }
+
+    /// An address to listen on.
+    pub fn address() -> impl Strategy<Value = ListenAddress> {
+        let ip = |text: &str| ListenAddress::Ip(text.parse().expect("an address"));
+        prop_oneof![
+            4 => Just(ListenAddress::Any),
+            3 => select(vec![ip("0.0.0.0"), ip("::"), ip("10.0.0.1"), ip("10.0.0.2"), ip("2001:db8::1")]),
+        ]
+    }
+
+    /// A host.
+    pub fn host() -> impl Strategy<Value = Host> {
+        prop_oneof![
+            "[a-z][a-z0-9-]{0,10}[a-z0-9](\\.[a-z]{2,8}){0,2}",
+            any::<std::net::Ipv4Addr>().prop_map(|ip| ip.to_string()),
+            any::<std::net::Ipv6Addr>().prop_map(|ip| ip.to_string()),
+        ]
+        .prop_map(|text| Host::parse(&text).expect("each of them is a host"))
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![Just(String::new()), "[ -~]{1,30}", "[äöü✓\"'\\\\ ]{1,10}"]
+    }
+
+    fn health() -> impl Strategy<Value = HealthCheck> {
+        let kinds = [HealthKind::Tcp, HealthKind::Tls, HealthKind::Http, HealthKind::Https, HealthKind::Icmp];
+        let counts = (1_u8..=255, 1_u8..=255, 0_u8..=100, 1_u32..=3600, 1_u32..=3600);
+        let words = ("/[a-z/]{0,9}", "[a-z.]{0,9}", "[A-Z]{1,7}", "([a-z][+?]?){0,5}", "\\PC{0,9}", "[a-z\r\n]{0,9}");
+        (select(kinds.to_vec()), 1_u32..=3600, 1_u32..=5000, option::of(1_u16..), any::<[bool; 4]>(), counts, words)
+            .prop_map(|(kind, interval, timeout, port, flags, counts, words)| {
+                let mut check = HealthCheck::new(kind, interval);
+                check.timeout_ms = timeout.min(interval * 1000);
+                (check.rise, check.fall, check.jitter_percent) = (counts.0, counts.1, counts.2);
+                (check.fast_interval_secs, check.down_interval_secs) = (counts.3, counts.4);
+                if kind != HealthKind::Icmp {
+                    check.port = port;
+                }
+                if kind.is_http() {
+                    (check.path, check.host, check.method, check.expect_body) = (words.0, words.1, words.2, words.3);
+                    check.expect_status = StatusRanges::parse("204,300-302").expect("statuses");
+                } else if kind == HealthKind::Tcp {
+                    (check.send, check.expect) = (words.4, words.5);
+                }
+                if kind.is_tls() {
+                    check.verify = flags[0];
+                    check.server_name = if flags[1] { "x.example".to_owned() } else { String::new() };
+                }
+                check.address = flags[1].then(|| "10.9.8.7".parse().expect("an address"));
+                (check.is_optimistic, check.is_leaky) = (flags[2], flags[3]);
+                check
+            })
+    }
+
+    /// One to eight targets as wide as the range, no two alike.
+    fn targets(width: u32, protocol: Protocol) -> impl Strategy<Value = Vec<Target>> {
+        let proxy = option::of(select(vec![ProxyProtocol::V1, ProxyProtocol::V2]));
+        let one = (host(), 1_u16..=65_535, 0_u8..=99, 0_u8..=100, any::<bool>(), proxy);
+        let plain = (host(), 1_u16..=65_535).prop_map(|(host, port)| (host, port, 0, 100, true, None));
+        prop_oneof![vec(plain, 1), vec(one, 1..=8)].prop_map(move |drawn| {
+            let mut targets: Vec<Target> = Vec::new();
+            for (host, port, priority, weight, enabled, proxy) in drawn {
+                let first = u32::from(port).min(65_536 - width) as u16;
+                let last = (u32::from(first) + width - 1) as u16;
+                let mut target = Target::new(host, PortRange::new(first, last).expect("ascending"));
+                (target.priority, target.weight, target.enabled) = (priority, weight, enabled);
+                target.proxy_protocol = proxy.filter(|_| protocol == Protocol::Tcp);
+                if !targets.iter().any(|other| other.host == target.host) {
+                    targets.push(target);
+                }
+            }
+            targets
+        })
+    }
+
+    fn listen() -> impl Strategy<Value = ListenRange> {
+        (prop_oneof![4 => Just(Protocol::Tcp), 1 => Just(Protocol::Udp)], address(), ports())
+            .prop_map(|(protocol, address, ports)| ListenRange { protocol, address, ports })
+    }
+
+    /// Any valid rule that a file can hold.
+    pub fn rule() -> impl Strategy<Value = Rule> {
+        listen().prop_flat_map(|listen| {
+            let words = (
+                select(vec![Balance::Failover, Balance::SourceIp, Balance::RoundRobin, Balance::LeastConnections]),
+                select(vec![LastResort::Top, LastResort::None, LastResort::All]),
+                select(vec![OnTargetDown::Drain, OnTargetDown::Reset]),
+            );
+            let limits = (1_u64..=10_000, option::of(1_u64..=31_536_000), any::<u32>(), 0_u64..=86_400);
+            let udp = (1_u32..=1_048_576, 1_u64..=86_400);
+            let targets = targets(listen.ports.width(), listen.protocol);
+            (name(), text(), text(), any::<[bool; 3]>(), targets, option::of(health()), words, limits, udp).prop_map(
+                move |(name, description, owner, flags, targets, health, words, limits, udp)| {
+                    let mut parts = RuleParts::new(name, listen, targets);
+                    (parts.description, parts.owner, parts.health) = (description, owner, health);
+                    (parts.protected, parts.prefer_ipv6) = (flags[0], flags[1]);
+                    if flags[2] {
+                        (parts.balance, parts.last_resort, parts.on_target_down) = words;
+                        parts.max_connections = NonZeroU32::new(limits.2);
+                        parts.drain_timeout = Duration::from_secs(limits.3);
+                    }
+                    if listen.protocol == Protocol::Udp {
+                        parts.udp_max_flows = udp.0;
+                        parts.udp_flow_idle = Duration::from_secs(udp.1);
+                    } else if flags[2] {
+                        parts.connect_timeout = Duration::from_millis(limits.0);
+                        parts.idle_timeout = limits.1.map(Duration::from_secs);
+                    }
+                    Rule::new(parts).expect("every part is in its range")
+                },
+            )
+        })
+    }
+
+    /// The rules of one edge: names and sockets are each claimed once.
+    pub fn rules() -> impl Strategy<Value = Rules> {
+        vec(rule(), 0..8).prop_map(|drawn| {
+            let mut rules: Rules = BTreeMap::new();
+            for rule in drawn {
+                if !rules.values().any(|other| other.listen.conflicts_with(&rule.listen)) {
+                    rules.entry(rule.name.clone()).or_insert_with(|| Arc::new(rule));
+                }
+            }
+            rules
+        })
+    }
+}

@@ -31,17 +31,22 @@ pub fn format(file: &SourceFile) -> Result<String, Vec<Diagnostic>> {
         vec![Diagnostic::error(TreeCode::Syntax, file, span, error.message().to_owned())]
     })?;
     let table = if &*file.path == FLEET_FILE { &portunus::TABLE } else { &root::TABLE };
-    let formatted = SourceFile::new(file.path.clone(), canonical(document, table));
-    let after = text::parse(&formatted, &mut diagnostics);
-    let same_values = match (&before, &after) {
-        (Some(before), Some(after)) => same(before, after),
-        _ => false,
-    };
-    if diagnostics.is_empty() && same_values && sorted(&file.text) == sorted(&formatted.text) {
-        Ok(formatted.text.to_string())
+    let formatted = canonical(document, table);
+    if before.is_some_and(|before| keeps_all(file, &before, &formatted)) {
+        Ok(formatted)
     } else {
         Ok(file.text.to_string())
     }
+}
+
+/// True if the text says the same as the file that it was made from, and holds the same comments.
+fn keeps_all(file: &SourceFile, before: &Node<'_>, formatted: &str) -> bool {
+    let formatted = SourceFile::new(file.path.clone(), formatted);
+    let mut diagnostics = Vec::new();
+    let after = text::parse(&formatted, &mut diagnostics);
+    diagnostics.is_empty()
+        && after.is_some_and(|after| same(before, &after))
+        && sorted(&file.text) == sorted(&formatted.text)
 }
 
 fn sorted(text: &str) -> Vec<&str> {

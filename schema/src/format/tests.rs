@@ -69,3 +69,18 @@ fn a_broken_file_gives_its_syntax_errors() {
 fn line_endings_become_line_feeds() {
     assert_eq!(formatted("[[rule]]\r\nname='a'\r\n# c\r\n"), "[[rule]]\nname = 'a'\n# c\n");
 }
+
+proptest::proptest! {
+    #[test]
+    fn the_check_afterwards_is_never_needed(at in 0_usize..1600, length in 0_usize..30, junk in "[\\[\\]{},=#'\"\n a.]{0,3}") {
+        let full = include_str!("../../tests/full.toml");
+        let (start, end) = (at.min(full.len()), (at + length).min(full.len()));
+        let file = SourceFile::new("a.toml", format!("{}{junk}{}", &full[..start], &full[end..]));
+        let mut diagnostics = Vec::new();
+        let before = text::parse(&file, &mut diagnostics).expect("TOML recovers");
+        if let (true, Ok(document)) = (diagnostics.is_empty(), file.text.parse::<DocumentMut>()) {
+            let formatted = canonical(document, &root::TABLE);
+            proptest::prop_assert!(keeps_all(&file, &before, &formatted), "{formatted}");
+        }
+    }
+}

@@ -105,5 +105,18 @@ pub fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Opt
 }
 
 fn syntax_error(file: &SourceFile, span: Span, message: impl Into<String>) -> Diagnostic {
-    Diagnostic::error(TreeCode::Syntax, file, span, message)
+    Diagnostic::error(TreeCode::Syntax, file, whole_characters(&file.text, span), message)
+}
+
+/// Parsers point at bytes, also into the middle of a character or behind the end: whoever draws a caret slices there.
+fn whole_characters(text: &str, span: Span) -> Span {
+    let mut start = span.start.min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let mut end = span.end.clamp(start, text.len());
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    Span::new(start, end)
 }
