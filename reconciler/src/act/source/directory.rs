@@ -63,16 +63,27 @@ pub fn read_tree(dir: &Path) -> Result<TreeFiles, SourceError> {
 }
 
 /// Reads the directory again until two consecutive looks agree, a few times at most and without waiting; `moved`
-/// in the result says that they never did.
+/// in the result, and a finding about the whole tree, say that they never did.
 pub fn read_stable(dir: &Path) -> Result<TreeFiles, SourceError> {
-    let (mut tree, mut before) = read_once(dir)?;
+    settle(|| read_once(dir), || look(dir))
+}
+
+fn settle(
+    mut read: impl FnMut() -> Result<(TreeFiles, Look), SourceError>,
+    mut look: impl FnMut() -> Result<Look, SourceError>,
+) -> Result<TreeFiles, SourceError> {
+    let (mut tree, mut before) = read()?;
     for attempt in 1..=ATTEMPTS {
-        let after = look(dir)?;
+        let after = look()?;
         tree.moved |= before != after;
         if !tree.moved || attempt == ATTEMPTS {
             break;
         }
-        (tree, before) = read_once(dir)?;
+        (tree, before) = read()?;
+    }
+    if tree.moved {
+        // A finding and not only a flag: a file that is missing from a moving tree must not look removed.
+        tree.diagnostics.insert(0, unreadable("", "the tree changes faster than it can be read"));
     }
     Ok(tree)
 }
@@ -99,7 +110,10 @@ fn read_once(dir: &Path) -> Result<(TreeFiles, Look), SourceError> {
         }
         match read_file(label, real, stamp) {
             Ok(file) => tree.files.push(file),
-            Err(Unread::Moved) => tree.moved = true,
+            Err(Unread::Moved) => {
+                tree.moved = true;
+                tree.diagnostics.push(unreadable(label, "the file changed while it was read"));
+            }
             Err(Unread::Refused(diagnostic)) => tree.diagnostics.push(*diagnostic),
         }
     }

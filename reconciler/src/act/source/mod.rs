@@ -50,7 +50,7 @@ pub struct TreeFiles {
     /// What counts as a file of this tree.
     pub selection: Selection,
     /// True if the tree changed while it was read: files may be missing or not belong together, so nothing may be
-    /// concluded from them but that it has to be read again.
+    /// concluded from them but that it has to be read again. There is a finding then, too.
     pub moved: bool,
 }
 
@@ -63,6 +63,11 @@ impl TreeFiles {
     /// The rule files in path order, without `portunus.toml`.
     pub fn rule_files(&self) -> impl Iterator<Item = &SourceFile> {
         self.files.iter().map(|file| &file.source).filter(|source| &*source.path != SETTINGS)
+    }
+
+    /// What checking a tree takes.
+    pub fn to_checkable(&self) -> schema::ruleset::TreeFiles {
+        schema::ruleset::TreeFiles { files: self.sources(), problems: self.diagnostics.clone() }
     }
 
     /// All files in path order, `portunus.toml` among them.

@@ -4,8 +4,9 @@
 //! Kubernetes ConfigMap (links into a folder whose name starts with a dot) are taken.
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use schema::check::tree_ignore;
 use schema::diagnostic::SourceFile;
-use schema::text::{self, Entry, Node, Syntax, Value};
+use schema::text::Syntax;
 
 use super::SETTINGS;
 
@@ -27,20 +28,15 @@ impl Selection {
     /// The selection that a `portunus.toml` asks for. What cannot be read there is skipped: checking the tree
     /// reports it, and a tree with an error is never applied.
     pub fn of_settings(settings: &SourceFile) -> Self {
-        let Some(root) = text::parse(settings, &mut Vec::new()) else { return Self::default() };
-        let Some(Value::Array(items)) = value_at(&root, &["tree", "ignore"]) else { return Self::default() };
-        Self::of_globs(items.iter().filter_map(|item| match &item.value {
-            Value::String(glob) => Some(&**glob),
-            _ => None,
-        }))
+        Self::of_globs(&tree_ignore(&settings.text))
     }
 
     /// A selection that ignores what these globs match, relative to the root of the tree. `*` stays inside one
     /// folder, `**` does not; a glob that is not valid matches nothing.
-    pub fn of_globs<'a>(globs: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn of_globs(globs: &[impl AsRef<str>]) -> Self {
         let (mut files, mut folders) = (GlobSetBuilder::new(), GlobSetBuilder::new());
         for glob in globs {
-            let trimmed = glob.trim_start_matches("./").trim_end_matches('/');
+            let trimmed = glob.as_ref().trim_start_matches("./").trim_end_matches('/');
             let Some(parsed) = compile(trimmed) else { continue };
             files.add(parsed.clone());
             folders.add(parsed);
@@ -86,13 +82,6 @@ pub(super) fn is_ignored_name(name: &[u8]) -> bool {
         || name == b"4913"
 }
 
-fn value_at<'n, 'a>(node: &'n Node<'a>, path: &[&str]) -> Option<&'n Value<'a>> {
-    let Some((key, rest)) = path.split_first() else { return Some(&node.value) };
-    let Value::Table(entries) = &node.value else { return None };
-    let entry: &Entry<'a> = entries.iter().find(|entry| entry.key == *key)?;
-    value_at(&entry.node, rest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_globs_of_the_settings_match_the_relative_path() {
-        let settings = SourceFile::new(SETTINGS, "[tree]\nignore = [\"docs/**\", \"*.json\", \"[\", \"old\", 7]\n");
+        let settings = SourceFile::new(SETTINGS, "[tree]\nignore = [\"docs/**\", \"*.json\", \"[\", \"old\"]\n");
         let selection = Selection::of_settings(&settings);
         for label in ["docs/a.toml", "docs/b/c.toml", "x.json", "old/a.toml"] {
             assert!(!selection.takes(label), "{label}");
@@ -134,6 +123,6 @@ mod tests {
 
     #[test]
     fn no_glob_ignores_the_settings_themselves() {
-        assert!(Selection::of_globs(["**", "*.toml"]).takes(SETTINGS));
+        assert!(Selection::of_globs(&["**", "*.toml"]).takes(SETTINGS));
     }
 }

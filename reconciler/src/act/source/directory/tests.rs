@@ -147,6 +147,48 @@ fn a_save_by_rename_is_a_different_look_of_the_same_size() {
     assert_eq!(&*read_stable(dir.path()).expect("a tree").files[0].source.text, "a = 2");
 }
 
+/// Saves a file as editors do.
+fn save(dir: &Path, label: &str, content: &str) {
+    write(dir, "new~", content);
+    fs::rename(dir.join("new~"), dir.join(label)).expect("rename");
+}
+
+#[test]
+fn a_tree_that_moves_while_it_is_read_is_read_again() {
+    let dir = tree(&[("a.toml", "1")]);
+    let mut moves = 1..=2;
+    let read = settle(
+        || read_once(dir.path()),
+        || {
+            if let Some(round) = moves.next() {
+                save(dir.path(), "a.toml", &format!("moved {round}"));
+            }
+            look(dir.path())
+        },
+    );
+    let read = read.expect("a tree");
+    assert_eq!((read.moved, &*read.files[0].source.text), (false, "moved 2"));
+    assert!(read.diagnostics.is_empty());
+}
+
+#[test]
+fn a_tree_that_never_settles_is_an_error_about_the_whole_tree() {
+    let dir = tree(&[("a.toml", "1")]);
+    let mut looks = 0;
+    let read = settle(
+        || read_once(dir.path()),
+        || {
+            looks += 1;
+            save(dir.path(), "a.toml", "moved");
+            look(dir.path())
+        },
+    );
+    let read = read.expect("a tree");
+    assert!(read.moved && looks == ATTEMPTS);
+    let (path, code, message) = only_finding(&read);
+    assert!(path.is_empty() && code == TreeCode::UnreadableFile && message.contains("changes faster"), "{message}");
+}
+
 #[test]
 fn a_file_that_is_not_the_one_looked_at_counts_as_moved() {
     let dir = tree(&[("a.toml", "a = 1")]);
