@@ -7,6 +7,8 @@
 //!
 //! `act` uses `decide`, never the reverse.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 pub mod act;
 pub mod decide;
 

@@ -14,7 +14,7 @@ pub mod status;
 pub mod workers;
 
 /// The gRPC client of the edge protocol, as tonic generates it.
-#[expect(unreachable_pub, clippy::pedantic, reason = "generated")]
+#[expect(unreachable_pub, reason = "generated")]
 mod rpc {
     include!(concat!(env!("OUT_DIR"), "/portunus.v1.rs"));
 }

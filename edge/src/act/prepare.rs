@@ -79,7 +79,7 @@ pub(crate) fn prepare(plan: &Transition, orders: &Orders, mut budget: u64) -> Pr
 
 /// Lets a socket share its port, or not any more.
 pub(crate) fn share(acceptor: &Acceptor, is_shared: bool) {
-    if let Err(error) = sockets::set_shared(acceptor.socket(), is_shared) {
+    if let Err(error) = sockets::set_shared(&acceptor.socket(), is_shared) {
         tracing::warn!(%error, is_shared, "the sharing of a port could not be changed");
     }
 }

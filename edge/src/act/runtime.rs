@@ -322,7 +322,9 @@ impl Actor {
             self.dataplane.adopt(listener, acceptor);
         }
         self.dataplane.release(&settled.release).await;
-        shared.iter().for_each(|acceptor| prepare::share(acceptor, false));
+        for acceptor in &shared {
+            prepare::share(acceptor, false);
+        }
         self.start_drains(&settled, before);
         settled.failed
     }

@@ -73,7 +73,7 @@ pub fn listen(listener: &Listener, socket: &Socket) -> Result<(), BindError> {
 /// Allows or forbids another socket of this user on the same port. Linux remembers the address and user of the
 /// last shared bind until the port is free: after an exchange, another process of this user that sets the option too
 /// can still join on that address, and on any after an exchange to all addresses.
-pub fn set_shared(socket: SockRef<'_>, is_shared: bool) -> io::Result<()> {
+pub fn set_shared(socket: &SockRef<'_>, is_shared: bool) -> io::Result<()> {
     socket.set_reuse_port(is_shared)
 }
 

@@ -1,7 +1,11 @@
 //! The edge over real sockets on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod connections;
+mod reconnecting;
 mod restarting;
+mod server;
 mod sessions;
 mod support;
 mod switching;

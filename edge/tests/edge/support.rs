@@ -22,18 +22,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 /// Far above anything that a test waits for; reached only where it fails.
-pub const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-pub fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits { ports_per_range: 0, file_descriptors: 10_000, rules: 0 }
 }
 
-pub fn capabilities() -> Capabilities {
+pub(crate) fn capabilities() -> Capabilities {
     Capabilities::from([Capability::Tcp, Capability::PortRange, Capability::Ipv6])
 }
 
 /// The message that a server would send.
-pub fn desired_state(generation: u64, rules: &[Arc<Rule>]) -> DesiredState {
+pub(crate) fn desired_state(generation: u64, rules: &[Arc<Rule>]) -> DesiredState {
     let by_name: BTreeMap<_, _> = rules.iter().map(|rule| (rule.name.clone(), rule)).collect();
     DesiredState {
         lineage: "test".to_owned(),
@@ -44,31 +44,31 @@ pub fn desired_state(generation: u64, rules: &[Arc<Rule>]) -> DesiredState {
 }
 
 /// The same as the runtime takes it.
-pub fn desired(generation: u64, rules: &[Arc<Rule>]) -> Desired {
+pub(crate) fn desired(generation: u64, rules: &[Arc<Rule>]) -> Desired {
     let state = desired_state(generation, rules);
     let digest = canonical::Digest::from_bytes(&state.digest).unwrap();
     let accepted = Accepted { lineage: state.lineage, generation, digest };
     Desired::read(accepted, state.rules, &capabilities(), &limits())
 }
 
-pub async fn runtime() -> RuntimeHandle {
+pub(crate) async fn runtime() -> RuntimeHandle {
     runtime::start(limits(), None, None).await.0
 }
 
 /// Applies and returns what the edge says then.
-pub async fn apply(runtime: &RuntimeHandle, generation: u64, rules: &[Arc<Rule>]) -> Arc<Status> {
+pub(crate) async fn apply(runtime: &RuntimeHandle, generation: u64, rules: &[Arc<Rule>]) -> Arc<Status> {
     timeout(LONG, runtime.apply(desired(generation, rules))).await.unwrap().unwrap();
     runtime.status()
 }
 
 /// Waits until the status is as asked.
-pub async fn wait_for(runtime: &RuntimeHandle, is_so: impl Fn(&Status) -> bool) -> Arc<Status> {
+pub(crate) async fn wait_for(runtime: &RuntimeHandle, is_so: impl Fn(&Status) -> bool) -> Arc<Status> {
     let mut changes = runtime.subscribe();
     timeout(LONG, changes.wait_for(|status| is_so(status))).await.expect("the status comes").unwrap().clone()
 }
 
 /// Waits for figures, which are no part of the status and tell nobody that they moved.
-pub async fn wait_until(is_so: impl Fn() -> bool) {
+pub(crate) async fn wait_until(is_so: impl Fn() -> bool) {
     let waiting = async {
         while !is_so() {
             tokio::task::yield_now().await;
@@ -78,7 +78,7 @@ pub async fn wait_until(is_so: impl Fn() -> bool) {
 }
 
 /// Ports below the ephemeral range that nobody uses, one after the other; no two tests get the same.
-pub fn free_ports(count: u16) -> u16 {
+pub(crate) fn free_ports(count: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = 10_000 + (std::process::id() % 97) as u16 * 200;
     for _ in 0..1000 {
@@ -93,7 +93,7 @@ pub fn free_ports(count: u16) -> u16 {
 }
 
 /// A rule from one free port to one target port.
-pub fn to(name: &str, port: u16, target: SocketAddr, change: impl FnOnce(&mut RuleParts)) -> Arc<Rule> {
+pub(crate) fn to(name: &str, port: u16, target: SocketAddr, change: impl FnOnce(&mut RuleParts)) -> Arc<Rule> {
     rule_with(name, port, port, |parts| {
         parts.targets[0].ports = PortRange::single(target.port()).unwrap();
         change(parts);
@@ -101,14 +101,14 @@ pub fn to(name: &str, port: u16, target: SocketAddr, change: impl FnOnce(&mut Ru
 }
 
 /// A rule over a range, to a target range of the same width.
-pub fn range(name: &str, first: u16, last: u16, target: u16) -> Arc<Rule> {
+pub(crate) fn range(name: &str, first: u16, last: u16, target: u16) -> Arc<Rule> {
     rule_with(name, first, last, |parts| {
         parts.targets[0].ports = PortRange::new(target, target + (last - first)).unwrap();
     })
 }
 
 /// A target that greets each connection with its tag and echoes from then on.
-pub async fn echo(tag: &'static str) -> SocketAddr {
+pub(crate) async fn echo(tag: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(echo_from(listener, tag));
@@ -116,7 +116,7 @@ pub async fn echo(tag: &'static str) -> SocketAddr {
 }
 
 /// Echo targets on a range.
-pub async fn echo_range(count: u16) -> u16 {
+pub(crate) async fn echo_range(count: u16) -> u16 {
     let first = free_ports(count);
     for port in first..first + count {
         tokio::spawn(echo_from(TcpListener::bind(("127.0.0.1", port)).await.unwrap(), ""));
@@ -138,18 +138,18 @@ async fn echo_from(listener: TcpListener, tag: &'static str) {
 }
 
 /// A target whose connections the test holds itself.
-pub async fn target() -> (TcpListener, SocketAddr) {
+pub(crate) async fn target() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
-pub async fn connect(port: u16) -> TcpStream {
+pub(crate) async fn connect(port: u16) -> TcpStream {
     timeout(LONG, TcpStream::connect(("127.0.0.1", port))).await.unwrap().unwrap()
 }
 
 /// Sends a word and expects it back.
-pub async fn ping(stream: &mut TcpStream, word: &[u8]) {
+pub(crate) async fn ping(stream: &mut TcpStream, word: &[u8]) {
     stream.write_all(word).await.unwrap();
     let mut answer = vec![0; word.len()];
     timeout(LONG, stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
@@ -157,21 +157,21 @@ pub async fn ping(stream: &mut TcpStream, word: &[u8]) {
 }
 
 /// True if the connection ends with a reset, not with an end of data.
-pub async fn is_reset(stream: &mut TcpStream) -> bool {
+pub(crate) async fn is_reset(stream: &mut TcpStream) -> bool {
     let mut rest = Vec::new();
     let ended = timeout(LONG, stream.read_to_end(&mut rest)).await.expect("the connection ends");
     ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
 }
 
 /// Connects again and again until stopped; every connection must be answered. Returns how many there were.
-pub struct Prober {
+pub(crate) struct Prober {
     stop: tokio_util::sync::CancellationToken,
     count: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Prober {
-    pub async fn start(port: u16) -> Self {
+    pub(crate) async fn start(port: u16) -> Self {
         let stop = tokio_util::sync::CancellationToken::new();
         let count = Arc::new(AtomicUsize::new(0));
         let (stopped, counted) = (stop.clone(), count.clone());
@@ -189,12 +189,12 @@ impl Prober {
     }
 
     /// Waits for that many more answers.
-    pub async fn passes(&self, more: usize) {
+    pub(crate) async fn passes(&self, more: usize) {
         let until = self.count.load(Ordering::Relaxed) + more;
         wait_until(|| self.task.is_finished() || self.count.load(Ordering::Relaxed) >= until).await;
     }
 
-    pub async fn stop(self) -> usize {
+    pub(crate) async fn stop(self) -> usize {
         self.stop.cancel();
         self.task.await.unwrap();
         self.count.load(Ordering::Relaxed)

@@ -112,7 +112,9 @@ impl Dataplane {
     }
 
     async fn close(&self, mut leaving: Vec<(Listener, Accepting)>) {
-        leaving.iter().for_each(|(_, accepting)| accepting.stop.cancel());
+        for (_, accepting) in &leaving {
+            accepting.stop.cancel();
+        }
         for (_, accepting) in &mut leaving {
             if let Err(error) = (&mut accepting.task).await {
                 tracing::error!(%error, "an accept task failed");
