@@ -1,6 +1,6 @@
 //! Owns the sockets and rules of an edge: one task, commands in, status out. I/O.
 //!
-//! Everything that changes what serves goes through [`Actor::switch`]: prepare, switch, release (DESIGN §4).
+//! Everything that changes what serves goes through `Actor::switch`: prepare, switch, release (DESIGN §4).
 //!
 //! Keeps: what serves changes only as a transition decides; a rule that fails is tried again until it serves or
 //! is no longer wanted; counters and connections follow their rule through updates, moves and rebinds.
@@ -115,6 +115,7 @@ pub async fn start(
     if let Some((desired, exceptions)) = restored {
         actor.restore(desired, exceptions).await;
     }
+    actor.publish();
     let task = tokio::spawn(actor.run(receiver));
     (RuntimeHandle { commands, status, connections, retries }, task)
 }
@@ -183,6 +184,7 @@ impl Actor {
                     Some(Command::StopAccepting(done)) => {
                         self.has_stopped = true;
                         self.dataplane.release_all().await;
+                        self.publish();
                         _ = done.send(());
                     }
                 },
@@ -203,6 +205,10 @@ impl Actor {
     }
 
     async fn apply(&mut self, desired: Desired) {
+        // A desired state that arrives during the shutdown must not open sockets again.
+        if self.has_stopped {
+            return;
+        }
         // A changed rule starts its backoff anew; an unchanged one goes on where it was.
         let former = std::mem::replace(&mut self.desired, desired);
         let rules = &self.desired.rules;

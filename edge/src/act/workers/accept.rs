@@ -103,7 +103,7 @@ fn start(client: TcpStream, listener: Listener, shared: &Arc<Shared>) {
     let rule = route.rule.clone();
     let guard = OpenGuard::new(shared.clone());
     shared.connections.spawn(async move {
-        connection::serve(client, listener, rule, ticket, &guard.0.reset_all).await;
+        connection::serve(client, listener, rule, ticket, &guard.0).await;
     });
 }
 

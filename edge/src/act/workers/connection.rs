@@ -11,13 +11,14 @@ use rustix::io::Errno;
 use schema::net::Listener;
 use schema::rule::{Host, Rule};
 use socket2::SockRef;
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout_at};
 
+use super::Shared;
 use super::accept::reset;
 use super::meter::Ticket;
 use super::relay::{self, Broken};
+use super::resolve::Resolver;
 use crate::act::sockets::keepalive;
 use crate::decide::dial::{self, Cause};
 
@@ -28,23 +29,15 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 enum DialError {
     #[error("the name does not resolve")]
-    Resolve(#[source] Option<io::Error>),
+    Resolve(#[source] io::Error),
     #[error("no address answered")]
     Connect(#[source] io::Error),
-    #[error("dialling took longer than {} s", DIAL_TIMEOUT.as_secs())]
-    Timeout,
 }
 
-pub(super) async fn serve(
-    client: TcpStream,
-    listener: Listener,
-    rule: Arc<Rule>,
-    ticket: Ticket,
-    reset_all: &CancellationToken,
-) {
+pub(super) async fn serve(client: TcpStream, listener: Listener, rule: Arc<Rule>, ticket: Ticket, shared: &Shared) {
     let mut target = None;
     let forwarded = async {
-        match dial(&rule, listener.port, &ticket).await {
+        match dial(&rule, listener.port, &ticket, &shared.resolver).await {
             Ok(stream) => {
                 let stream = target.insert(stream);
                 relay::relay(&client, stream, &ticket, rule.idle_timeout).await
@@ -57,7 +50,7 @@ pub(super) async fn serve(
     };
     let ended = tokio::select! {
         biased;
-        () = reset_all.cancelled() => Err(Broken),
+        () = shared.reset_all.cancelled() => Err(Broken),
         () = ticket.reset.cancelled() => Err(Broken),
         ended = forwarded => ended,
     };
@@ -69,59 +62,44 @@ pub(super) async fn serve(
     drop((client, target));
 }
 
-async fn dial(rule: &Rule, port: u16, ticket: &Ticket) -> Result<TcpStream, DialError> {
-    let attempt = async {
-        let addresses = resolve(rule, port, ticket).await?;
-        let mut last = None;
-        for address in addresses {
-            match connect(address, rule.connect_timeout).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => {
-                    ticket.connect_failed(cause_of(&error));
-                    last = Some(error);
-                }
-            }
-        }
-        Err(last.map_or(DialError::Resolve(None), DialError::Connect))
-    };
-    let Ok(dialled) = timeout(DIAL_TIMEOUT, attempt).await else {
-        ticket.connect_failed(Cause::Timeout);
-        return Err(DialError::Timeout);
-    };
-    dialled
-}
-
-async fn resolve(rule: &Rule, port: u16, ticket: &Ticket) -> Result<Vec<SocketAddr>, DialError> {
+async fn dial(rule: &Rule, port: u16, ticket: &Ticket, resolver: &Resolver) -> Result<TcpStream, DialError> {
+    let deadline = Instant::now() + DIAL_TIMEOUT;
     let target = rule.targets.first().expect("a rule has a target");
     let port = dial::target_port(rule.listen.ports, target.ports, port);
-    let name = match &target.host {
-        Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
-        Host::Name(name) => name,
-    };
-    match lookup_host((&**name, port)).await {
-        Ok(addresses) => {
-            let addresses: Vec<SocketAddr> = addresses.collect();
-            if addresses.is_empty() {
-                ticket.dns_failed();
-                return Err(DialError::Resolve(None));
-            }
-            Ok(dial::order(addresses, rule.prefer_ipv6))
+    let addresses = match &target.host {
+        Host::Ip(ip) => vec![SocketAddr::new(*ip, port)],
+        Host::Name(name) => {
+            let resolved = timeout_at(deadline, resolver.resolve(name, port)).await;
+            let resolved = resolved.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let addresses = resolved.inspect_err(|_| ticket.dns_failed()).map_err(DialError::Resolve)?;
+            dial::order(addresses, rule.prefer_ipv6)
         }
-        Err(error) => {
-            ticket.dns_failed();
-            Err(DialError::Resolve(Some(error)))
+    };
+    let mut last = io::Error::from(io::ErrorKind::TimedOut);
+    for address in addresses {
+        let limit = deadline.min(Instant::now() + rule.connect_timeout);
+        match timeout_at(limit, connect(address)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => {
+                ticket.connect_failed(cause_of(&error));
+                last = error;
+            }
+        }
+        if deadline <= Instant::now() {
+            break;
         }
     }
+    Err(DialError::Connect(last))
 }
 
-async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = match address.ip() {
         IpAddr::V4(_) => TcpSocket::new_v4()?,
         IpAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_nodelay(true)?;
     SockRef::from(&socket).set_tcp_keepalive(&keepalive())?;
-    timeout(limit, socket.connect(address)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    socket.connect(address).await
 }
 
 fn cause_of(error: &io::Error) -> Cause {

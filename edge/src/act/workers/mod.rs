@@ -9,6 +9,7 @@ mod accept;
 mod connection;
 mod meter;
 mod relay;
+mod resolve;
 mod routing;
 
 use std::collections::HashMap;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     /// Ends every connection at once.
     reset_all: CancellationToken,
     open: AtomicUsize,
+    resolver: resolve::Resolver,
     /// One log line per shortage of descriptors, not one per socket and attempt.
     is_short_of_descriptors: AtomicBool,
 }
@@ -74,6 +76,7 @@ impl Default for Dataplane {
             connections: TaskTracker::new(),
             reset_all: CancellationToken::new(),
             open: AtomicUsize::new(0),
+            resolver: resolve::Resolver::default(),
             is_short_of_descriptors: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared), accepting: HashMap::new() }
