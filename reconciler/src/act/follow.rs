@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use schema::check::{CheckLimits, check_tree};
+use schema::codes::TreeCode;
 use schema::diagnostic::{Diagnostic, DiagnosticJson};
 use schema::ruleset::{self, RuleSet};
 use tokio_util::sync::CancellationToken;
@@ -59,12 +60,22 @@ pub fn read_and_check(dir: &Path, limits: &CheckLimits) -> CheckedTree {
             };
         }
     };
-    let provenance = source::git::provenance(dir, &tree).unwrap_or_else(|error| {
-        warn!(%error, "provenance of the rule tree is not known");
-        source::git::Provenance::default()
-    });
     let files = tree.sources();
-    let checked = check_tree(&ruleset::TreeFiles { files: files.clone(), problems: tree.diagnostics }, limits);
+    let digest = ruleset::tree_digest(&files);
+    let provenance = match source::git::provenance(dir, &tree) {
+        Ok(provenance) => provenance,
+        // A repository that cannot be read could hide that the tree is dirty or old: nothing follows from it.
+        Err(error) => {
+            let unreadable = Diagnostic::without_place(TreeCode::UnreadableFile, "", with_causes(&error));
+            return CheckedTree {
+                source: Source::unversioned(digest),
+                ruleset: None,
+                diagnostics: vec![unreadable],
+                files,
+                moved: tree.moved,
+            };
+        }
+    };
     if let Some(warning) = &provenance.warning {
         warn!(warning, "provenance of the rule tree is not known");
     }
@@ -82,15 +93,20 @@ pub fn read_and_check(dir: &Path, limits: &CheckLimits) -> CheckedTree {
         committed_at: provenance.committed_at,
         dirty: dirty > 0,
         dirty_paths,
-        digest: ruleset::tree_digest(&files),
+        digest,
     };
     CheckedTree {
         source,
         ruleset: checked.ruleset.map(Arc::new),
         diagnostics: checked.diagnostics,
         files,
-        moved: tree.moved,
+        moved,
     }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Feeds the tree into the fleet for as long as the server runs.

@@ -26,7 +26,7 @@ use crate::decide::record::{self, InvalidRecord};
 /// HTTP/2 keepalive to edges: an edge that is gone without a word is noticed after 15 s.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// In-process sessions that wait to be served: there is one edge, more attempts wait at their sender.
+/// In-process sessions that wait to be served: there is one edge, and it has one attempt at a time.
 const IN_PROCESS: usize = 4;
 /// Bytes of an in-process session in either direction.
 const DUPLEX: usize = 256 << 10;
@@ -126,11 +126,11 @@ pub struct Server {
 pub struct InProcess(mpsc::Sender<DuplexStream>);
 
 impl InProcess {
-    /// A new connection; fails when the server has ended.
-    pub async fn connect(&self) -> io::Result<DuplexStream> {
+    /// A new connection; fails when the server has ended or is busy with others.
+    pub fn connect(&self) -> io::Result<DuplexStream> {
         let (ours, theirs) = tokio::io::duplex(DUPLEX);
-        let gone = |_| io::Error::new(io::ErrorKind::ConnectionRefused, "the server has ended");
-        self.0.send(theirs).await.map_err(gone)?;
+        let refused = |_| io::Error::new(io::ErrorKind::ConnectionRefused, "the server takes no session");
+        self.0.try_send(theirs).map_err(refused)?;
         Ok(ours)
     }
 }
