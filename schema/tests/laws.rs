@@ -1,5 +1,7 @@
 //! The laws of this crate over arbitrary input.
 
+mod codes;
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

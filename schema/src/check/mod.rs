@@ -11,7 +11,7 @@ mod rule;
 mod settings;
 mod targets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::codes::TreeCode;
@@ -85,7 +85,7 @@ pub fn check_tree(tree: &TreeFiles, limits: &CheckLimits) -> Checked {
     let global = settings::global(&files, &mut diagnostics);
     let mut entries = Vec::new();
     for file in &files {
-        rule::entries_of(file, limits, &mut fleet, &mut entries, &mut diagnostics);
+        rule::entries_of(file, *limits, &mut fleet, &mut entries, &mut diagnostics);
     }
     if entries.is_empty() && !diagnostics.iter().any(hides_rules) {
         let empty = Diagnostic::without_place(TreeCode::EmptyTree, "", "the tree holds no rule");
@@ -94,6 +94,7 @@ pub fn check_tree(tree: &TreeFiles, limits: &CheckLimits) -> Checked {
     let by_edge = fleet.by_edge(&entries);
     clashes::duplicates(&entries, &by_edge, &fleet, &mut diagnostics);
     clashes::ports(&entries, &by_edge, &fleet, &mut diagnostics);
+    drop_consequences(tree, &mut diagnostics);
     diagnostic::sort(&mut diagnostics);
     // A mistake in `[defaults]` is found by every rule that inherits it.
     diagnostics.dedup_by(|later, first| same_finding(later, first));
@@ -110,6 +111,28 @@ fn hides_rules(found: &Diagnostic) -> bool {
         found.code,
         TreeCode::Syntax | TreeCode::UnreadableFile | TreeCode::NotUtf8 | TreeCode::FileTooLarge | TreeCode::WrongType
     )
+}
+
+/// Drops what only follows from a syntax error: findings on its line, and keys that seem to be missing in its file.
+fn drop_consequences(tree: &TreeFiles, diagnostics: &mut Vec<Diagnostic>) {
+    let broken: HashSet<Arc<str>> =
+        diagnostics.iter().filter(|found| found.code == TreeCode::Syntax).map(|found| found.path.clone()).collect();
+    let files = tree.files.iter().filter(|file| broken.contains(&file.path));
+    let indices: HashMap<&str, LineIndex<'_>> = files.map(|file| (&*file.path, LineIndex::new(file))).collect();
+    if indices.is_empty() {
+        return;
+    }
+    let line = |found: &Diagnostic| {
+        let index = indices.get(&*found.path)?;
+        found.primary.as_ref().map(|label| (found.path.clone(), index.position(label.span.start).line))
+    };
+    let lines: HashSet<(Arc<str>, u32)> =
+        diagnostics.iter().filter(|found| found.code == TreeCode::Syntax).filter_map(line).collect();
+    diagnostics.retain(|found| {
+        found.code == TreeCode::Syntax
+            || !broken.contains(&found.path)
+            || (found.code != TreeCode::MissingKey && line(found).is_none_or(|line| !lines.contains(&line)))
+    });
 }
 
 fn same_finding(a: &Diagnostic, b: &Diagnostic) -> bool {

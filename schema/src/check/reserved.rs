@@ -73,7 +73,9 @@ pub(super) fn refuse(file: &SourceFile, draft: &Draft<'_>, diagnostics: &mut Vec
             );
         }
         if let Value::Tables(drafts) = &slot.value {
-            drafts.iter().for_each(|draft| refuse(file, draft, diagnostics));
+            for draft in drafts {
+                refuse(file, draft, diagnostics);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::edges::Fleet;
-use super::targets::problem_place;
+use super::targets::{first_alike, problem_place};
 use super::{CheckLimits, Entry, RuleFile, health, reserved, targets};
 use crate::codes::TreeCode;
 use crate::decode::{Draft, Slot, Value};
@@ -26,7 +26,7 @@ const EXCLUSIVE: [(usize, usize); 2] =
 /// Adds the rules of a file.
 pub(super) fn entries_of<'t>(
     file: &RuleFile<'t>,
-    limits: &CheckLimits,
+    limits: CheckLimits,
     fleet: &mut Fleet<'t>,
     entries: &mut Vec<Entry<'t>>,
     diagnostics: &mut Vec<Diagnostic>,
@@ -39,7 +39,7 @@ pub(super) fn entries_of<'t>(
     for own in file.root.tables(root::RULE) {
         reserved::refuse(file.file, own, diagnostics);
         let edges = fleet.select(file.file, own, defaults, diagnostics);
-        let mut check = RuleCheck::new(file.file, own, defaults, limits, diagnostics);
+        let mut check = RuleCheck::new(file.file, own, defaults, &limits, diagnostics);
         let (parts, whole) = check.parts();
         let name_span = check.anchor();
         let listen_span = check.listen_slot().map_or(name_span, |slot| slot.span);
@@ -217,6 +217,8 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
 
     /// The rule, or its problems at their places.
     fn rule(&mut self, parts: RuleParts) -> Option<Rule> {
+        // Only a duplicate target asks for the first of the two; the parts are gone by then.
+        let listed = if parts.targets.len() > 1 { parts.targets.clone() } else { Vec::new() };
         let problems = match Rule::new(parts) {
             Ok(rule) => return Some(rule),
             Err(problems) => problems,
@@ -234,6 +236,11 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
                 && let Some(listen) = self.listen_slot()
             {
                 found = found.related(self.file, listen.span, "the rule listens here");
+            }
+            if problem.code == TreeCode::DuplicateTarget
+                && let Some(first) = first_alike(self.own, &listed, &problem.key)
+            {
+                found = found.related(self.file, first, "listed first here");
             }
             self.diagnostics.push(found);
         }

@@ -81,6 +81,15 @@ fn contradiction(
     check.whole = false;
 }
 
+/// The place of the first target that is the same as the one of `targets[INDEX]`.
+pub(super) fn first_alike(own: &Draft<'_>, listed: &[Target], key: &str) -> Option<Span> {
+    let index: usize = key.strip_prefix("targets[")?.strip_suffix(']')?.parse().ok()?;
+    let later = listed.get(index)?;
+    let same = |other: &Target| other.host == later.host && other.ports.overlaps(later.ports);
+    let draft = own.tables(rule::TARGETS).get(listed.iter().position(same)?)?;
+    draft.get(target::HOST).map(|slot| slot.span)
+}
+
 /// Where the problem of a key such as `targets[1].ports` or `health.timeout_ms` stands.
 pub(super) fn problem_place(own: &Draft<'_>, defaults: Option<&Draft<'_>>, key: &str) -> Option<Span> {
     let slot = |field: usize| own.get(field).or_else(|| defaults.and_then(|draft| draft.get(field)));

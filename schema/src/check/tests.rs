@@ -86,10 +86,8 @@ fn selectors_that_match_nothing_are_errors() {
 
 #[test]
 fn duplicates_and_clashes_are_one_finding_for_many_edges_and_name_both_places() {
-    let mut inventory = String::new();
-    for number in 0..1000 {
-        inventory += &format!("[[edge]]\nname = \"edge-{number:04}\"\n");
-    }
+    let edges: Vec<String> = (0..1000).map(|number| format!("[[edge]]\nname = \"edge-{number:04}\"\n")).collect();
+    let inventory = edges.concat();
     let on_all = WEB.to_owned() + "edges = [\"edge-*\"]\n";
     let files = [("a.toml", on_all.as_str()), ("b.toml", on_all.as_str()), ("z.toml", inventory.as_str())];
     assert_eq!(found(&files), ["duplicate_rule b.toml:2:8", "port_clash b.toml:3:15"]);
@@ -145,7 +143,8 @@ fn problems_between_the_parts_point_at_the_value() {
     assert_eq!(found(&[("a.toml", narrow)]), ["range_width_mismatch a.toml:4:10"]);
     let wide = "[[rule]]\nname = \"a\"\nlisten_ports = \"1-1025\"\ntarget = \"h:1-1025\"\n";
     assert_eq!(found(&[("a.toml", wide)]), ["range_too_wide a.toml:3:16"]);
-    let nine: String = (1..=9).map(|host| format!("{{ host = \"h{host}\", port = 1 }},")).collect();
+    let nine: Vec<String> = (1..=9).map(|host| format!("{{ host = \"h{host}\", port = 1 }},")).collect();
+    let nine = nine.concat();
     let many = format!("[[rule]]\nname = \"a\"\nlisten_port = 1\ntargets = [{nine}]\n");
     assert_eq!(found(&[("a.toml", &many)]), ["reserved_key a.toml:4:1", "too_many_targets a.toml:4:11"]);
 }
@@ -196,6 +195,18 @@ fn an_empty_tree_is_an_error_without_a_place_and_a_broken_one_is_not_called_empt
     assert_eq!(found(&[]), ["empty_tree"]);
     assert_eq!(found(&[("a.toml", "# nothing\n")]), ["empty_tree"]);
     assert!(!found(&[("a.toml", "[[rule\n")]).contains(&"empty_tree".to_owned()));
+}
+
+#[test]
+fn what_follows_from_a_syntax_error_is_not_reported_beside_it() {
+    let text = "[[rule]]\nowner = 7\nname = \"a\"\nlisten_port =\ntarget 10.0.0.5\n";
+    let found = found(&[("a.toml", text)]);
+    assert!(found.iter().filter(|line| line.starts_with("syntax")).count() >= 2, "{found:?}");
+    assert_eq!(
+        found.iter().filter(|line| !line.starts_with("syntax")).collect::<Vec<_>>(),
+        ["wrong_type a.toml:2:9"],
+        "{found:?}"
+    );
 }
 
 #[test]

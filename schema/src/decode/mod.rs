@@ -225,6 +225,12 @@ impl Decoder<'_> {
     }
 
     fn unknown_key(&mut self, key: &str, span: Span, table: &'static Table) {
+        let is_excluded = table.fields.iter().any(|field| field.key == key);
+        if is_excluded {
+            let message = format!("{} cannot hold `{key}`", table.header);
+            self.error(TreeCode::UnknownKey, span, message).help = Some("every rule has its own".to_owned());
+            return;
+        }
         let help = table.suggest(key).map(|known| format!("did you mean `{known}`?")).or_else(|| {
             let elsewhere = fields::TABLES.iter().find(|other| other.find(key, 0).is_some())?;
             Some(format!("`{key}` belongs to {}", elsewhere.header))

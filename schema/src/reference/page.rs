@@ -12,7 +12,9 @@ pub fn markdown() -> String {
     let mut page = "# Reference\n\nMade from the field table and the codes that the program itself uses; \
                     `portunus explain KEY` prints the same for one key or code.\n"
         .to_owned();
-    TABLES.iter().for_each(|table| section(&mut page, table));
+    for table in TABLES {
+        section(&mut page, table);
+    }
     codes(&mut page, "What can be wrong with a tree", TreeCode::ALL.iter().map(|code| code.doc()));
     codes(&mut page, "What an edge cannot do, or did not manage", RuleCode::ALL.iter().map(|code| code.doc()));
     page

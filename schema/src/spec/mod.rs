@@ -106,18 +106,17 @@ pub fn field_changes(before: &Rule, after: &Rule) -> Vec<FieldChange> {
 /// The rule as one `[[rule]]` in canonical form, placed on an edge where one is given.
 pub fn to_toml(rule: &Rule, edge: Option<&EdgeName>) -> String {
     let mut text = "[[rule]]\n".to_owned();
-    let mut line = |key: &str, value: String| writeln!(text, "{key} = {value}").expect("a string grows as needed");
     let mut keys: Vec<(usize, &str, String)> = parts::of_rule(rule)
         .into_iter()
         .filter(|part| !part.is_default)
         .map(|part| (order(part.key), part.key, toml_value(&part.value)))
         .collect();
-    match parts::short_target(rule) {
-        Some(target) => keys.push((rule::TARGET, "target", toml_value(&target.into()))),
-        None => {
-            let entries = rule.targets.iter().map(|target| format!("  {},\n", inline_table(parts::of_target(target))));
-            keys.push((rule::TARGETS, "targets", format!("[\n{}]", entries.collect::<String>())));
-        }
+    if let Some(target) = parts::short_target(rule) {
+        keys.push((rule::TARGET, "target", toml_value(&target.into())));
+    } else {
+        let entries: Vec<String> =
+            rule.targets.iter().map(|target| format!("  {},\n", inline_table(parts::of_target(target)))).collect();
+        keys.push((rule::TARGETS, "targets", format!("[\n{}]", entries.concat())));
     }
     if let Some(edge) = edge {
         keys.push((rule::EDGES, "edges", format!("[{}]", toml_value(&edge.as_str().into()))));
@@ -126,7 +125,9 @@ pub fn to_toml(rule: &Rule, edge: Option<&EdgeName>) -> String {
         keys.push((rule::HEALTH, "health", inline_table(parts::of_health(health))));
     }
     keys.sort_by_key(|(order, ..)| *order);
-    keys.into_iter().for_each(|(_, key, value)| line(key, value));
+    for (_, key, value) in keys {
+        writeln!(text, "{key} = {value}").expect("a string grows as needed");
+    }
     text
 }
 

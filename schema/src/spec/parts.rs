@@ -27,6 +27,7 @@ impl Part {
 struct Parts(&'static Table, Vec<Part>);
 
 impl Parts {
+    #[expect(clippy::needless_pass_by_value, reason = "defaults are numbers, flags and borrowed words")]
     fn add<T: PartialEq + Into<Value>>(&mut self, field: usize, value: T, default: T) {
         let is_default = value == default;
         self.1.push(Part { key: self.0.fields[field].key, value: value.into(), is_default });

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::*;
 
-fn rule(value: Value) -> Rule {
-    from_json(&value).expect("the test gives a valid rule")
+fn rule(value: &Value) -> Rule {
+    from_json(value).expect("the test gives a valid rule")
 }
 
 #[test]
@@ -13,7 +13,7 @@ fn defaults_are_omitted_and_short_forms_used() {
     let spec = json!({ "name": "web", "listen_port": 8443, "target": "[2001:db8::1]:443", "enabled": true,
         "balance": "failover", "drain_timeout_secs": 30 });
     let expected = json!({ "name": "web", "listen_port": 8443, "target": "[2001:db8::1]:443" });
-    assert_eq!(Value::Object(to_json(&rule(spec))), expected);
+    assert_eq!(Value::Object(to_json(&rule(&spec))), expected);
 }
 
 #[test]
@@ -21,7 +21,7 @@ fn reserved_keys_come_through_and_go_back() {
     let spec = json!({ "name": "web", "protocol": "tcp", "listen_ports": "1-2", "balance": "round-robin",
         "targets": [{ "host": "a", "ports": "1-2", "weight": 1 }, { "host": "b", "ports": "3-4" }],
         "health": { "kind": "http", "interval_secs": 3, "path": "/x" } });
-    let mut back = to_json(&rule(spec.clone()));
+    let mut back = to_json(&rule(&spec));
     assert_eq!(back.remove("protocol"), None);
     back.insert("protocol".to_owned(), "tcp".into());
     assert_eq!(Value::Object(back), spec);
@@ -42,8 +42,8 @@ fn an_error_names_the_key_and_the_reason() {
 
 #[test]
 fn changes_name_each_field_with_both_values() {
-    let before = rule(json!({ "name": "a", "listen_port": 1, "target": "x:1" }));
-    let after = rule(json!({ "name": "b", "listen_ports": "1-2", "max_connections": 9,
+    let before = rule(&json!({ "name": "a", "listen_port": 1, "target": "x:1" }));
+    let after = rule(&json!({ "name": "b", "listen_ports": "1-2", "max_connections": 9,
         "targets": [{ "host": "x", "ports": "1-2" }] }));
     let changes: Vec<_> =
         field_changes(&before, &after).into_iter().map(|change| (change.path, change.before, change.after)).collect();
@@ -61,7 +61,7 @@ fn changes_name_each_field_with_both_values() {
 
 #[test]
 fn toml_is_one_rule_in_the_order_of_the_field_table() {
-    let rule = rule(json!({ "name": "web", "owner": "a \"b\"", "listen_port": 1,
+    let rule = rule(&json!({ "name": "web", "owner": "a \"b\"", "listen_port": 1,
         "targets": [{ "host": "x", "port": 1, "weight": 5 }], "health": { "kind": "tls" } }));
     let edge = EdgeName::new("edge-01").expect("a name");
     assert_eq!(
