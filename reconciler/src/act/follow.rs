@@ -79,6 +79,8 @@ pub fn read_and_check(dir: &Path, limits: &CheckLimits) -> CheckedTree {
     if let Some(warning) = &provenance.warning {
         warn!(warning, "provenance of the rule tree is not known");
     }
+    let moved = tree.moved;
+    let checked = check_tree(&tree.to_checkable(), limits);
     let vcs = provenance.vcs().to_owned();
     let dirty = provenance.dirty.len();
     let mut dirty_paths: Vec<String> = provenance.dirty.into_iter().take(SHOWN_DIRTY).collect();
