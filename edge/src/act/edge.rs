@@ -5,12 +5,14 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schema::canonical::Digest;
-use schema::capability::Capabilities;
+use schema::capability::{self, Capabilities};
 use schema::name::{EdgeName, RuleName};
 use schema::net::{ListenAddress, Listener, Protocol};
+use schema::rule::Rule;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -18,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::act::agent::{Agent, Endpoint};
-use crate::act::last_good::{LastGood, StateError, Stored};
+use crate::act::last_good::{Exception, LastGood, StateError, Stored};
 use crate::act::runtime::{self, Restored, RuntimeHandle, Stopped};
 use crate::act::session::Offer;
 use crate::act::{abilities, metrics};
@@ -192,8 +194,10 @@ fn restore(stored: Stored, offer: &Offer) -> Option<(Desired, Vec<Restored>)> {
         digest: Digest::from_bytes(&desired.digest)?,
     };
     tracing::info!(generation = accepted.generation, rules = desired.rules.len(), "the last good state is served");
-    let exceptions = stored.exceptions.iter();
-    let exceptions =
-        exceptions.filter_map(|exception| Some((RuleName::new(exception.name()).ok()?, exception.running()))).collect();
+    // What the edge could do before its restart it may not be allowed to do now.
+    let may_serve = |rule: &Arc<Rule>| capability::rejection(rule, &offer.capabilities, &offer.limits).is_none();
+    let restored =
+        |exception: &Exception| Some((RuleName::new(exception.name()).ok()?, exception.running().filter(may_serve)));
+    let exceptions = stored.exceptions.iter().filter_map(restored).collect();
     Some((Desired::read(accepted, desired.rules, &offer.capabilities, &offer.limits), exceptions))
 }

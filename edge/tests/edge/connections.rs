@@ -144,6 +144,25 @@ async fn what_cannot_be_connected_is_reset_and_counted_by_cause() {
 }
 
 #[tokio::test]
+async fn a_target_that_does_not_answer_is_given_up_in_time() {
+    let edge = runtime().await;
+    // A full accept queue: the kernel drops every further SYN.
+    let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    silent.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    silent.listen(0).unwrap();
+    let address = silent.local_addr().unwrap().as_socket().unwrap();
+    let _queued = std::net::TcpStream::connect(address).unwrap();
+    let port = free_ports(1);
+    let soon = |parts: &mut schema::rule::RuleParts| parts.connect_timeout = Duration::from_millis(200);
+    let status = apply(&edge, 1, &[to("web", port, address, soon)]).await;
+    let start = std::time::Instant::now();
+    assert!(is_reset(&mut connect(port).await).await);
+    assert!(start.elapsed() >= Duration::from_millis(200));
+    let causes = status.rule("web").unwrap().stats(false, false).total.unwrap().connect_errors;
+    assert_eq!((causes[0].cause.as_str(), causes[0].count), ("timeout", 1));
+}
+
+#[tokio::test]
 async fn counters_move_while_a_connection_lives() {
     let edge = runtime().await;
     let (port, target) = (free_ports(1), echo("").await);

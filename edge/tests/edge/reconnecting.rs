@@ -52,7 +52,7 @@ async fn a_lost_server_stops_nothing_and_is_found_again() {
     server.kill().await;
     drop(link);
     prober.passes(20).await;
-    let mut server = Server::at(address).await;
+    let mut server = Server::at(address);
     let mut link = server.session().await;
     let hello = link.hello().await.report.unwrap();
     assert_eq!((hello.generation, hello.running_digest), (1, state.digest));

@@ -68,7 +68,7 @@ impl Server {
         Self { sessions, task: tokio::spawn(async move { serving.await.unwrap() }) }
     }
 
-    pub(crate) async fn at(address: SocketAddr) -> Self {
+    pub(crate) fn at(address: SocketAddr) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.bind(address).unwrap();

@@ -1,4 +1,4 @@
-//! Owns the sockets and rules of an edge: one task, commands in, status out. I/O.
+//! The task that owns the sockets and rules of an edge. I/O.
 //!
 //! Everything that changes what serves goes through `Actor::switch`: prepare, switch, release (DESIGN §4).
 //!
@@ -9,123 +9,27 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use schema::canonical;
 use schema::capability::Limits;
 use schema::diff::Rules;
 use schema::name::RuleName;
 use schema::rule::Rule;
-use schema::state::RuleState;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use super::{Command, Restored};
 use crate::act::drain::Drains;
-use crate::act::last_good::{Exception, LastGood, Stored};
+use crate::act::last_good::{LastGood, Stored};
 use crate::act::prepare::{self, Order, Orders, Prepared};
-use crate::act::status::{RuleStatus, Status};
-use crate::act::workers::{Connections, Dataplane, Meter, Route, Routing};
+use crate::act::status::Status;
+use crate::act::workers::{Dataplane, Meter, Route, Routing};
 use crate::decide::backoff;
-use crate::decide::desired::Desired;
+use crate::decide::desired::{Desired, DesiredRule};
 use crate::decide::transition::{self, Failure, Settled, Wanted};
 
-/// Commands that may wait: the session sends one at a time and awaits it, the shutdown one more.
-const COMMANDS: usize = 4;
-
-/// The runtime is gone, and with it everything that it served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the runtime of the edge has stopped")]
-pub struct Stopped;
-
-enum Command {
-    Apply(Box<Desired>, oneshot::Sender<()>),
-    StopAccepting(oneshot::Sender<()>),
-}
-
-/// Commands and views of a running runtime. It ends when the last handle is dropped.
-#[derive(Clone)]
-pub struct RuntimeHandle {
-    commands: mpsc::Sender<Command>,
-    status: watch::Receiver<Arc<Status>>,
-    connections: Connections,
-    retries: Arc<AtomicU64>,
-}
-
-impl RuntimeHandle {
-    /// Makes a desired set serve as far as possible, and stores it. The status then says how far.
-    pub async fn apply(&self, desired: Desired) -> Result<(), Stopped> {
-        let (done, wait) = oneshot::channel();
-        self.commands.send(Command::Apply(Box::new(desired), done)).await.map_err(|_| Stopped)?;
-        wait.await.map_err(|_| Stopped)
-    }
-
-    /// Closes every listening socket; live connections go on.
-    pub async fn stop_accepting(&self) -> Result<(), Stopped> {
-        let (done, wait) = oneshot::channel();
-        self.commands.send(Command::StopAccepting(done)).await.map_err(|_| Stopped)?;
-        wait.await.map_err(|_| Stopped)
-    }
-
-    /// The status as it is now.
-    pub fn status(&self) -> Arc<Status> {
-        self.status.borrow().clone()
-    }
-
-    /// Every change of the status from now on; changes that nobody looked at in time are one.
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Status>> {
-        self.status.clone()
-    }
-
-    /// The live connections.
-    pub fn connections(&self) -> &Connections {
-        &self.connections
-    }
-
-    /// How often failed rules were tried again.
-    pub fn retries(&self) -> u64 {
-        self.retries.load(Ordering::Relaxed)
-    }
-}
-
-/// Starts a runtime. With a store, what it kept is served before this returns.
-pub async fn start(
-    limits: Limits,
-    store: Option<LastGood>,
-    restored: Option<(Desired, Vec<Restored>)>,
-) -> (RuntimeHandle, JoinHandle<()>) {
-    let (commands, receiver) = mpsc::channel(COMMANDS);
-    let (sender, status) = watch::channel(Arc::default());
-    let dataplane = Dataplane::default();
-    let connections = dataplane.connections();
-    let retries = Arc::new(AtomicU64::new(0));
-    let mut actor = Actor {
-        dataplane,
-        limits,
-        desired: Desired::default(),
-        serving: BTreeMap::new(),
-        failed: BTreeMap::new(),
-        fallback: BTreeMap::new(),
-        drains: Drains::default(),
-        emptied: Arc::new(Notify::new()),
-        store: store.map(Arc::new),
-        stored: Stored::default(),
-        status: sender,
-        retries: retries.clone(),
-        has_stopped: false,
-    };
-    if let Some((desired, exceptions)) = restored {
-        actor.restore(desired, exceptions).await;
-    }
-    actor.publish();
-    let task = tokio::spawn(actor.run(receiver));
-    (RuntimeHandle { commands, status, connections, retries }, task)
-}
-
-/// A rule that did not serve as desired before the restart, and what did.
-pub type Restored = (RuleName, Option<Arc<Rule>>);
-
-struct Served {
-    rule: Arc<Rule>,
-    meter: Arc<Meter>,
+pub(super) struct Served {
+    pub(super) rule: Arc<Rule>,
+    pub(super) meter: Arc<Meter>,
 }
 
 impl Served {
@@ -134,8 +38,8 @@ impl Served {
     }
 }
 
-struct Failed {
-    failure: Failure,
+pub(super) struct Failed {
+    pub(super) failure: Failure,
     /// In a row.
     times: u32,
     due: Instant,
@@ -148,27 +52,53 @@ enum Trying {
     Due,
 }
 
-struct Actor {
-    dataplane: Dataplane,
+pub(super) struct Actor {
+    pub(super) dataplane: Dataplane,
     limits: Limits,
-    desired: Desired,
-    serving: BTreeMap<RuleName, Served>,
-    failed: BTreeMap<RuleName, Failed>,
+    pub(super) desired: Desired,
+    pub(super) serving: BTreeMap<RuleName, Served>,
+    pub(super) failed: BTreeMap<RuleName, Failed>,
     /// What served before a restart and may be served again where the newest version fails.
-    fallback: BTreeMap<RuleName, Arc<Rule>>,
-    drains: Drains,
+    pub(super) fallback: BTreeMap<RuleName, Arc<Rule>>,
+    pub(super) drains: Drains,
     /// Told by every meter whose last connection ended.
     emptied: Arc<Notify>,
-    store: Option<Arc<LastGood>>,
+    pub(super) store: Option<Arc<LastGood>>,
     /// What the store holds.
-    stored: Stored,
-    status: watch::Sender<Arc<Status>>,
+    pub(super) stored: Stored,
+    pub(super) status: watch::Sender<Arc<Status>>,
     retries: Arc<AtomicU64>,
     has_stopped: bool,
 }
 
 impl Actor {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    /// An actor that serves nothing yet.
+    pub(super) fn new(
+        dataplane: Dataplane,
+        limits: Limits,
+        store: Option<LastGood>,
+        status: watch::Sender<Arc<Status>>,
+        retries: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            dataplane,
+            limits,
+            desired: Desired::default(),
+            serving: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            fallback: BTreeMap::new(),
+            drains: Drains::default(),
+            emptied: Arc::new(Notify::new()),
+            store: store.map(Arc::new),
+            stored: Stored::default(),
+            status,
+            retries,
+            has_stopped: false,
+        }
+    }
+
+    /// Works until the last handle is dropped.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let emptied = self.emptied.clone();
         loop {
             let retry = self.failed.values().map(|failed| failed.due).min().filter(|_| !self.has_stopped);
@@ -217,7 +147,7 @@ impl Actor {
     }
 
     /// Serves what served before the restart, then goes for what is desired: the same transition as ever.
-    async fn restore(&mut self, desired: Desired, exceptions: Vec<Restored>) {
+    pub(super) async fn restore(&mut self, desired: Desired, exceptions: Vec<Restored>) {
         self.desired = desired;
         if !exceptions.is_empty() {
             let mut wanted = self.wanted(Trying::All);
@@ -295,9 +225,7 @@ impl Actor {
         if versions.is_empty() {
             return;
         }
-        let hold = |(name, desired): (&RuleName, &crate::decide::desired::DesiredRule)| {
-            (name.clone(), Wanted::Hold(desired.rule.clone()))
-        };
+        let hold = |(name, desired): (&RuleName, &DesiredRule)| (name.clone(), Wanted::Hold(desired.rule.clone()));
         let mut wanted: BTreeMap<RuleName, Wanted> = self.desired.rules.iter().map(hold).collect();
         wanted.extend(versions.into_iter().map(|(name, rule)| (name, Wanted::Try(rule))));
         self.switch(&wanted).await;
@@ -368,97 +296,13 @@ impl Actor {
                 self.drains.changed(&former.rule, &served.rule, &served.meter, &released, now);
             }
         }
-        self.forget_drained();
+        // Published with the rest, once it is known which rules failed.
+        self.drains.forget_ended();
     }
 
     fn forget_drained(&mut self) {
         if self.drains.forget_ended() {
             self.publish();
-        }
-    }
-
-    fn publish(&self) {
-        let mut rules: Vec<RuleStatus> =
-            self.desired.rules.iter().map(|(name, desired)| self.rule_status(name, desired)).collect();
-        rules.extend(self.desired.nameless.iter().map(|(spec, rejection)| RuleStatus {
-            name: spec.name.clone(),
-            state: RuleState::Rejected,
-            code: Some(rejection.code),
-            message: rejection.message.clone(),
-            running: None,
-            wanted: Some(spec.clone()),
-            meter: None,
-        }));
-        let draining = self.drains.rules().filter(|(name, _)| !self.desired.rules.contains_key(*name));
-        rules.extend(draining.map(|(name, meter)| RuleStatus {
-            name: name.to_string(),
-            state: RuleState::Draining,
-            code: None,
-            message: String::new(),
-            running: None,
-            wanted: None,
-            meter: Some(meter.clone()),
-        }));
-        rules.sort_by(|a, b| a.name.cmp(&b.name));
-        let status = Status {
-            accepted: self.desired.accepted.clone(),
-            running_digest: canonical::rules_digest(self.serving.values().map(|served| &*served.rule)),
-            rules,
-            listeners: self.dataplane.listeners(),
-        };
-        self.status.send_if_modified(|current| {
-            let is_new = **current != status;
-            if is_new {
-                *current = Arc::new(status);
-            }
-            is_new
-        });
-    }
-
-    fn rule_status(&self, name: &RuleName, desired: &crate::decide::desired::DesiredRule) -> RuleStatus {
-        let served = self.serving.get(name);
-        let (state, code, message) = if let Some(rejection) = &desired.rejection {
-            (RuleState::Rejected, Some(rejection.code), rejection.message.clone())
-        } else if let Some(failed) = self.failed.get(name) {
-            (RuleState::Failed, Some(failed.failure.code), failed.failure.message.clone())
-        } else {
-            (RuleState::Active, None, String::new())
-        };
-        let is_as_desired = served.is_some_and(|served| desired.rule.as_ref() == Some(&served.rule));
-        RuleStatus {
-            name: name.to_string(),
-            state,
-            code,
-            message,
-            running: served.map(|served| served.rule.clone()),
-            wanted: (!is_as_desired).then(|| desired.spec.clone()),
-            meter: served.map(|served| served.meter.clone()),
-        }
-    }
-
-    /// Writes what a restart needs, if it changed. A store that fails stops nothing: it is logged and tried at
-    /// the next change.
-    async fn store(&mut self) {
-        let Some(store) = self.store.clone() else { return };
-        let exception = |(name, desired): (&RuleName, &crate::decide::desired::DesiredRule)| {
-            let running = self.serving.get(name).map(|served| &served.rule);
-            let known = running.or_else(|| self.fallback.get(name));
-            (running.is_none() || running != desired.rule.as_ref())
-                .then(|| Exception::new(name.to_string(), known.map(|rule| &**rule)))
-        };
-        let stored = Stored {
-            desired: Some(self.desired.to_wire()),
-            exceptions: self.desired.rules.iter().filter_map(exception).collect(),
-        };
-        if stored == self.stored {
-            return;
-        }
-        let copy = stored.clone();
-        match spawn_blocking(move || store.write(&copy)).await.expect("writing does not panic") {
-            Ok(()) => self.stored = stored,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the last good state was not stored");
-            }
         }
     }
 }

@@ -1,0 +1,103 @@
+//! What the runtime says and stores about itself. I/O only towards the state folder.
+//!
+//! Keeps: an unchanged status wakes nobody, and an unchanged state writes nothing.
+
+use std::sync::Arc;
+
+use schema::canonical;
+use schema::name::RuleName;
+use schema::state::RuleState;
+use tokio::task::spawn_blocking;
+
+use super::actor::Actor;
+use crate::act::last_good::{Exception, Stored};
+use crate::act::status::{RuleStatus, Status};
+use crate::decide::desired::DesiredRule;
+
+impl Actor {
+    /// Shows the status to whoever looks.
+    pub(super) fn publish(&self) {
+        let mut rules: Vec<RuleStatus> =
+            self.desired.rules.iter().map(|(name, desired)| self.rule_status(name, desired)).collect();
+        rules.extend(self.desired.nameless.iter().map(|(spec, rejection)| RuleStatus {
+            name: spec.name.clone(),
+            state: RuleState::Rejected,
+            code: Some(rejection.code),
+            message: rejection.message.clone(),
+            running: None,
+            wanted: Some(spec.clone()),
+            meter: None,
+        }));
+        let draining = self.drains.rules().filter(|(name, _)| !self.desired.rules.contains_key(*name));
+        rules.extend(draining.map(|(name, meter)| RuleStatus {
+            name: name.to_string(),
+            state: RuleState::Draining,
+            code: None,
+            message: String::new(),
+            running: None,
+            wanted: None,
+            meter: Some(meter.clone()),
+        }));
+        rules.sort_by(|a, b| a.name.cmp(&b.name));
+        let status = Status {
+            accepted: self.desired.accepted.clone(),
+            running_digest: canonical::rules_digest(self.serving.values().map(|served| &*served.rule)),
+            rules,
+            listeners: self.dataplane.listeners(),
+        };
+        self.status.send_if_modified(|current| {
+            let is_new = **current != status;
+            if is_new {
+                *current = Arc::new(status);
+            }
+            is_new
+        });
+    }
+
+    fn rule_status(&self, name: &RuleName, desired: &DesiredRule) -> RuleStatus {
+        let served = self.serving.get(name);
+        let (state, code, message) = if let Some(rejection) = &desired.rejection {
+            (RuleState::Rejected, Some(rejection.code), rejection.message.clone())
+        } else if let Some(failed) = self.failed.get(name) {
+            (RuleState::Failed, Some(failed.failure.code), failed.failure.message.clone())
+        } else {
+            (RuleState::Active, None, String::new())
+        };
+        let is_as_desired = served.is_some_and(|served| desired.rule.as_ref() == Some(&served.rule));
+        RuleStatus {
+            name: name.to_string(),
+            state,
+            code,
+            message,
+            running: served.map(|served| served.rule.clone()),
+            wanted: (!is_as_desired).then(|| desired.spec.clone()),
+            meter: served.map(|served| served.meter.clone()),
+        }
+    }
+
+    /// Writes what a restart needs, if it changed. A store that fails stops nothing: it is logged and tried at
+    /// the next change.
+    pub(super) async fn store(&mut self) {
+        let Some(store) = self.store.clone() else { return };
+        let exception = |(name, desired): (&RuleName, &DesiredRule)| {
+            let running = self.serving.get(name).map(|served| &served.rule);
+            let known = running.or_else(|| self.fallback.get(name));
+            (running.is_none() || running != desired.rule.as_ref())
+                .then(|| Exception::new(name.to_string(), known.map(|rule| &**rule)))
+        };
+        let stored = Stored {
+            desired: Some(self.desired.to_wire()),
+            exceptions: self.desired.rules.iter().filter_map(exception).collect(),
+        };
+        if stored == self.stored {
+            return;
+        }
+        let copy = stored.clone();
+        match spawn_blocking(move || store.write(&copy)).await.expect("writing does not panic") {
+            Ok(()) => self.stored = stored,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the last good state was not stored");
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Owns the sockets and rules of an edge: one task, commands in, status out. I/O.
+//!
+//! This file is the handle; `actor` is the task, `account` what it says and stores about itself.
+
+mod account;
+mod actor;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use schema::capability::Limits;
+use schema::name::RuleName;
+use schema::rule::Rule;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::act::last_good::LastGood;
+use crate::act::runtime::actor::Actor;
+use crate::act::status::Status;
+use crate::act::workers::{Connections, Dataplane};
+use crate::decide::desired::Desired;
+
+/// Commands that may wait: the session sends one at a time and awaits it, the shutdown one more.
+const COMMANDS: usize = 4;
+
+/// The runtime is gone, and with it everything that it served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the runtime of the edge has stopped")]
+pub struct Stopped;
+
+enum Command {
+    Apply(Box<Desired>, oneshot::Sender<()>),
+    StopAccepting(oneshot::Sender<()>),
+}
+
+/// Commands and views of a running runtime. It ends when the last handle is dropped.
+#[derive(Clone)]
+pub struct RuntimeHandle {
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<Arc<Status>>,
+    connections: Connections,
+    retries: Arc<AtomicU64>,
+}
+
+impl RuntimeHandle {
+    /// Makes a desired set serve as far as possible, and stores it. The status then says how far.
+    pub async fn apply(&self, desired: Desired) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::Apply(Box::new(desired), done)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// Closes every listening socket; live connections go on.
+    pub async fn stop_accepting(&self) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::StopAccepting(done)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// The status as it is now.
+    pub fn status(&self) -> Arc<Status> {
+        self.status.borrow().clone()
+    }
+
+    /// Every change of the status from now on; changes that nobody looked at in time are one.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.clone()
+    }
+
+    /// The live connections.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// How often failed rules were tried again.
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
+    }
+}
+
+/// Starts a runtime. With a store, what it kept is served before this returns.
+pub async fn start(
+    limits: Limits,
+    store: Option<LastGood>,
+    restored: Option<(Desired, Vec<Restored>)>,
+) -> (RuntimeHandle, JoinHandle<()>) {
+    let (commands, receiver) = mpsc::channel(COMMANDS);
+    let (sender, status) = watch::channel(Arc::default());
+    let dataplane = Dataplane::default();
+    let connections = dataplane.connections();
+    let retries = Arc::new(AtomicU64::new(0));
+    let mut actor = Actor::new(dataplane, limits, store, sender, retries.clone());
+    if let Some((desired, exceptions)) = restored {
+        actor.restore(desired, exceptions).await;
+    }
+    actor.publish();
+    let task = tokio::spawn(actor.run(receiver));
+    (RuntimeHandle { commands, status, connections, retries }, task)
+}
+
+/// A rule that did not serve as desired before the restart, and what did.
+pub type Restored = (RuleName, Option<Arc<Rule>>);
