@@ -29,7 +29,7 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages to an edge that it has not taken: one desired state is in flight at most, the rest are questions.
 const OUTGOING: usize = 64;
 
-#[expect(unreachable_pub, reason = "generated")]
+#[expect(unreachable_pub, clippy::default_trait_access, reason = "generated")]
 mod service {
     tonic::include_proto!("portunus.v1");
 }

@@ -1,7 +1,7 @@
-//! Applying: compare-and-set against the plan, put in force, wait for the edges' own words. Pure.
+//! Applying: compare-and-set against the plan, then put in force. Pure.
 //!
 //! Keeps: nothing is sent unless the plan still holds on every edge that it touches, and on no others; applying
-//! twice sends nothing and bumps nothing; a timeout is unknown, never failed and never done.
+//! twice sends nothing and bumps nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,128 +10,17 @@ use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::name::{EdgeName, RuleName};
 use schema::ruleset::EdgeRules;
-use schema::state::RuleState;
-use serde::{Deserialize, Serialize};
 
-use super::{Applied, ApplyRequest, Effect, Fleet, KEPT_RESULTS, Mode, Notice, Refusal, TreeRead};
+use super::run::{Run, rule_result};
+use super::{
+    Applied, ApplyRequest, ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, Mode, Notice, Outcome, Refusal,
+    TreeRead,
+};
 use crate::decide::assign::next_desired;
 use crate::decide::ledger::Entry;
 use crate::decide::plan::{Action, PlanDocument, PlanInput, PlannedChange, plan};
 use crate::decide::record::Record;
 use crate::decide::view::EdgeView;
-
-/// How an apply ended, or that it has not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// Edges are still to report.
-    Running,
-    /// Everything serves as desired.
-    Applied,
-    /// A rule was rejected or failed, or an edge did not answer or is not there.
-    Partial,
-    /// A newer tree was put in force before the edges had answered.
-    Superseded,
-}
-
-impl Outcome {
-    /// As in JSON, metrics and the ledger.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Applied => "applied",
-            Self::Partial => "partial",
-            Self::Superseded => "superseded",
-        }
-    }
-}
-
-/// How it went on one edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EdgeOutcome {
-    /// It has not answered yet.
-    Waiting,
-    /// It reported the generation or a newer one, or had nothing to do.
-    Done,
-    /// It was not connected at the start, or went; it takes the state when it comes.
-    Offline,
-    /// It did not answer in time: what it runs is unknown.
-    Timeout,
-    /// It refused the state as a whole.
-    Refused,
-}
-
-/// How it went with one changed rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleResult {
-    /// The rule.
-    pub rule: RuleName,
-    /// What the plan said.
-    pub action: Action,
-    /// The state that the edge reported; `None` for a rule that is gone.
-    pub state: Option<RuleState>,
-    /// Why, if it does not serve.
-    pub code: String,
-    /// In words.
-    pub message: String,
-}
-
-/// One edge of an apply.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EdgeResult {
-    /// The edge.
-    pub edge: EdgeName,
-    /// How it went.
-    pub outcome: EdgeOutcome,
-    /// The generation to reach.
-    pub generation: u64,
-    /// A code where it did not go well.
-    pub code: String,
-    /// In words.
-    pub message: String,
-    /// The changed rules.
-    pub rules: Vec<RuleResult>,
-}
-
-/// The state of an apply.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApplyResult {
-    /// Its id.
-    pub id: String,
-    /// The plan.
-    pub plan_id: Digest,
-    /// The tree.
-    pub digest: Digest,
-    /// Its commit.
-    pub commit: Option<String>,
-    /// Who.
-    pub actor: String,
-    /// How it stands.
-    pub outcome: Outcome,
-    /// When it began.
-    pub started_at: Timestamp,
-    /// When it ended.
-    pub finished_at: Option<Timestamp>,
-    /// The touched edges.
-    pub edges: Vec<EdgeResult>,
-}
-
-/// An apply that is not over.
-#[derive(Debug, Clone)]
-pub(super) struct Run {
-    pub(super) result: ApplyResult,
-    pub(super) deadline: Timestamp,
-    pub(super) is_automatic: bool,
-    allow_offline: bool,
-    entry: u64,
-}
-
-impl Run {
-    pub(super) fn concerns(&self, edge: &EdgeName) -> bool {
-        self.result.edges.iter().any(|result| result.edge == *edge)
-    }
-}
 
 /// What [`Fleet::put_in_force`] needs.
 pub(super) struct Start<'a> {
@@ -363,149 +252,6 @@ impl Fleet {
         .chained(&mut self.head);
         effects.push(Effect::Persist(Record::ledger(&entry)));
     }
-
-    /// Ends a run that a newer one replaces.
-    fn supersede(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if let Some(run) = self.run.take() {
-            self.finish(run, Outcome::Superseded, now, effects);
-        }
-    }
-
-    /// Looks at the running apply in the light of what was reported by now.
-    pub(super) fn advance_run(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(mut run) = self.run.take() else { return };
-        let before = run.result.clone();
-        let is_late = now >= run.deadline;
-        for edge in &mut run.result.edges {
-            if let Some(view) = self.edges.get(&edge.edge) {
-                advance_edge(edge, view, is_late);
-            }
-        }
-        let is_waiting = run.result.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Waiting);
-        if is_waiting {
-            if run.result != before {
-                effects.push(Effect::Emit(Notice::Apply { result: Box::new(run.result.clone()) }));
-            }
-            self.run = Some(run);
-            return;
-        }
-        let outcome = if run.result.edges.iter().all(|edge| went_well(edge, run.allow_offline)) {
-            Outcome::Applied
-        } else {
-            Outcome::Partial
-        };
-        let was_operators = !run.is_automatic;
-        self.finish(run, outcome, now, effects);
-        if was_operators {
-            self.follow(now, effects);
-        }
-    }
-
-    fn finish(&mut self, mut run: Run, outcome: Outcome, now: Timestamp, effects: &mut Vec<Effect>) {
-        run.result.outcome = outcome;
-        run.result.finished_at = Some(now);
-        let result = run.result;
-        let entry = Entry {
-            id: 0,
-            at: now,
-            apply_id: result.id.clone(),
-            of: Some(run.entry),
-            plan_id: result.plan_id,
-            digest: result.digest,
-            commit: result.commit.clone(),
-            author: None,
-            actor: result.actor.clone(),
-            dirty: false,
-            outcome: outcome.as_str().to_owned(),
-            generations: result.edges.iter().map(|edge| (edge.edge.clone(), edge.generation)).collect(),
-            overridden: Vec::new(),
-            previous_hash: Digest::default(),
-            hash: Digest::default(),
-        }
-        .chained(&mut self.head);
-        effects.push(Effect::Persist(Record::ledger(&entry)));
-        effects.push(Effect::Emit(Notice::Apply { result: Box::new(result.clone()) }));
-        self.keep(result);
-    }
-
-    fn keep(&mut self, result: ApplyResult) {
-        self.results.push_front(result);
-        self.results.truncate(KEPT_RESULTS);
-    }
-}
-
-fn advance_edge(edge: &mut EdgeResult, view: &EdgeView, is_late: bool) {
-    if edge.outcome != EdgeOutcome::Waiting {
-        return;
-    }
-    let Some(report) = view.report.as_ref() else { return };
-    if let Some((code, message)) = report.refused.as_ref().filter(|_| report.generation < edge.generation) {
-        edge.outcome = EdgeOutcome::Refused;
-        edge.code.clone_from(code);
-        edge.message.clone_from(message);
-        return;
-    }
-    if view.connected && report.generation >= edge.generation {
-        for rule in &mut edge.rules {
-            update_rule(rule, view);
-        }
-        let is_pending = |rule: &RuleResult| rule.state == Some(RuleState::Pending);
-        if !edge.rules.iter().any(is_pending) {
-            edge.outcome = EdgeOutcome::Done;
-            return;
-        }
-    }
-    if is_late {
-        edge.outcome = EdgeOutcome::Timeout;
-        "ack_timeout".clone_into(&mut edge.code);
-        "no report in time: what the edge runs is not known".clone_into(&mut edge.message);
-    }
-}
-
-fn rule_result(view: &EdgeView, change: &PlannedChange) -> RuleResult {
-    let mut result = RuleResult {
-        rule: change.rule.clone(),
-        action: change.action,
-        state: Some(RuleState::Pending),
-        code: change.code.clone().unwrap_or_default(),
-        message: change.message.clone().unwrap_or_default(),
-    };
-    if change.action == Action::Reject {
-        result.state = Some(RuleState::Rejected);
-    } else if !view.connected {
-        "client_not_connected".clone_into(&mut result.code);
-    }
-    result
-}
-
-fn update_rule(result: &mut RuleResult, view: &EdgeView) {
-    if result.action == Action::Reject {
-        return;
-    }
-    let reported = view.rule(&result.rule);
-    match reported {
-        None if result.action == Action::Remove => result.state = None,
-        None => {}
-        Some(reported) => {
-            result.state = Some(reported.state);
-            result.code.clone_from(&reported.code);
-            result.message.clone_from(&reported.message);
-        }
-    }
-}
-
-fn went_well(edge: &EdgeResult, allow_offline: bool) -> bool {
-    let rule_is_well = |rule: &RuleResult| match rule.state {
-        None | Some(RuleState::Active | RuleState::Draining) => true,
-        Some(RuleState::Pending) => edge.outcome == EdgeOutcome::Offline && allow_offline,
-        Some(RuleState::Failed | RuleState::Rejected | RuleState::Disabled) => false,
-    };
-    let edge_is_well = match edge.outcome {
-        EdgeOutcome::Done => true,
-        EdgeOutcome::Offline => allow_offline,
-        EdgeOutcome::Waiting | EdgeOutcome::Timeout | EdgeOutcome::Refused => false,
-    };
-    edge_is_well && edge.rules.iter().all(rule_is_well)
 }
 
 /// Compares a plan that a person saw with the same plan made now, on the edges that it touches.

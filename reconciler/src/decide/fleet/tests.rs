@@ -1,15 +1,18 @@
 //! The fleet by script: events in, effects out, no I/O.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schema::canonical::rules_digest;
 use schema::capability::{Capability, Limits};
-use schema::ruleset::Placed;
+use schema::rule::Rule;
+use schema::ruleset::{Placed, RuleSet};
+use schema::state::RuleState;
 use schema::testing::{rule, rule_with};
 
 use super::*;
-use crate::decide::view::RuleView;
+use crate::decide::plan::Allowances;
+use crate::decide::view::{Hello, Report, RuleView};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + second).expect("in range")

@@ -1,0 +1,225 @@
+//! What happens to the fleet, and what it answers. Pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use schema::canonical::Digest;
+use schema::diagnostic::DiagnosticJson;
+use schema::name::{EdgeName, RuleName};
+use schema::rule::Rule;
+use schema::ruleset::RuleSet;
+use schema::state::RuleState;
+use serde::{Deserialize, Serialize};
+
+use super::{ApplyResult, Verdict};
+use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
+use crate::decide::record::Record;
+use crate::decide::view::{Hello, Report};
+
+/// Names one session of one edge for as long as the server runs.
+pub type SessionId = u64;
+
+/// A tree as it was read.
+#[derive(Debug, Clone)]
+pub struct TreeRead {
+    /// Where it comes from.
+    pub source: Source,
+    /// The valid tree, `None` where it has errors.
+    pub ruleset: Option<Arc<RuleSet>>,
+    /// Its findings.
+    pub diagnostics: Vec<DiagnosticJson>,
+    /// Its files, kept with the revision.
+    pub files: Arc<[FileDocument]>,
+}
+
+/// What an operator asks for.
+#[derive(Debug, Clone)]
+pub struct ApplyRequest {
+    /// The valid tree.
+    pub tree: TreeRead,
+    /// The plan that the person saw.
+    pub plan: Option<PlanDocument>,
+    /// The seal of the plan file, if it came from one.
+    pub seal: Option<Digest>,
+    /// What the person allows.
+    pub allowances: Allowances,
+    /// Who asks.
+    pub actor: String,
+    /// How long to wait for edges.
+    pub timeout: Duration,
+    /// Offline edges are no reason for a partial outcome.
+    pub allow_offline: bool,
+}
+
+/// What happens to the fleet.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The followed tree was read.
+    Tree(TreeRead),
+    /// An edge opened a session.
+    Hello {
+        /// The session.
+        session: SessionId,
+        /// Its name.
+        edge: EdgeName,
+        /// What it said of itself.
+        hello: Hello,
+        /// What it runs.
+        report: Report,
+    },
+    /// An edge reported.
+    Report {
+        /// The session.
+        session: SessionId,
+        /// Its name.
+        edge: EdgeName,
+        /// What it runs.
+        report: Report,
+    },
+    /// A session ended.
+    Gone {
+        /// The session.
+        session: SessionId,
+        /// Its edge.
+        edge: EdgeName,
+    },
+    /// An operator applies a tree.
+    Apply {
+        /// Comes back in [`Effect::Answer`].
+        ticket: u64,
+        /// What is asked.
+        request: Box<ApplyRequest>,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// What the shell must do, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Make durable before anything that follows.
+    Persist(Record),
+    /// Accept a session.
+    Welcome {
+        /// The session.
+        session: SessionId,
+    },
+    /// Refuse a session and end it.
+    Refuse {
+        /// The session.
+        session: SessionId,
+        /// Why, as a code.
+        code: &'static str,
+        /// Why, in words.
+        message: String,
+    },
+    /// Send a desired state.
+    Send {
+        /// The session.
+        session: SessionId,
+        /// Its edge.
+        edge: EdgeName,
+        /// The generation.
+        generation: u64,
+        /// Digest of the rules.
+        digest: Digest,
+        /// The whole set, in name order.
+        rules: Vec<Arc<Rule>>,
+    },
+    /// Tell those who listen to events.
+    Emit(Notice),
+    /// Answer an [`Event::Apply`].
+    Answer {
+        /// Whose.
+        ticket: u64,
+        /// The id of the apply that began, or why none did.
+        answer: Box<Result<ApplyResult, Refusal>>,
+    },
+}
+
+/// Why an apply did not begin; nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum Refusal {
+    /// Rails are tripped.
+    Rails {
+        /// All of them.
+        rails: Vec<RailVerdict>,
+    },
+    /// The tree differs from its commit.
+    Dirty {
+        /// Which files.
+        paths: Vec<String>,
+    },
+    /// The server follows another tree.
+    NotFollowed {
+        /// Digest of the tree that it follows.
+        followed: Option<Digest>,
+    },
+    /// The plan does not fit the present any more.
+    Stale {
+        /// Why.
+        reason: String,
+    },
+    /// Another apply runs.
+    Locked {
+        /// Who holds it.
+        holder: String,
+        /// Since when.
+        since: Timestamp,
+        /// Until when at most.
+        until: Timestamp,
+    },
+    /// Every change of the plan is one that its edge rejects.
+    Rejected {
+        /// The first code.
+        reason: String,
+        /// What the edge cannot do, in words.
+        message: String,
+    },
+}
+
+/// One line of the event stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Notice {
+    /// An edge came or went.
+    Edge {
+        /// The edge.
+        edge: EdgeName,
+        /// True if it has a session now.
+        connected: bool,
+        /// The generation that it accepted.
+        generation: u64,
+        /// The generation that is wanted there.
+        desired_generation: u64,
+    },
+    /// A rule has another state.
+    Rule {
+        /// The edge.
+        edge: EdgeName,
+        /// The rule.
+        rule: RuleName,
+        /// The state; `None` once it is gone.
+        state: Option<RuleState>,
+        /// Why.
+        code: String,
+        /// In words.
+        message: String,
+    },
+    /// The followed tree was read, and this came of it.
+    Tree {
+        /// Its digest.
+        digest: Digest,
+        /// Its commit.
+        commit: Option<String>,
+        /// What came of it.
+        verdict: Verdict,
+    },
+    /// An apply began, advanced or ended.
+    Apply {
+        /// Its state by now.
+        result: Box<ApplyResult>,
+    },
+}

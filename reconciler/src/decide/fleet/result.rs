@@ -1,0 +1,106 @@
+//! The state of an apply as people and programs see it. Pure.
+
+use jiff::Timestamp;
+use schema::canonical::Digest;
+use schema::name::{EdgeName, RuleName};
+use schema::state::RuleState;
+use serde::{Deserialize, Serialize};
+
+use crate::decide::plan::Action;
+
+/// How an apply ended, or that it has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Edges are still to report.
+    Running,
+    /// Everything serves as desired.
+    Applied,
+    /// A rule was rejected or failed, or an edge did not answer or is not there.
+    Partial,
+    /// A newer tree was put in force before the edges had answered.
+    Superseded,
+}
+
+impl Outcome {
+    /// As in JSON, metrics and the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Applied => "applied",
+            Self::Partial => "partial",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
+/// How it went on one edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EdgeOutcome {
+    /// It has not answered yet.
+    Waiting,
+    /// It reported the generation or a newer one, or had nothing to do.
+    Done,
+    /// It was not connected at the start, or went; it takes the state when it comes.
+    Offline,
+    /// It did not answer in time: what it runs is unknown.
+    Timeout,
+    /// It refused the state as a whole.
+    Refused,
+}
+
+/// How it went with one changed rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleResult {
+    /// The rule.
+    pub rule: RuleName,
+    /// What the plan said.
+    pub action: Action,
+    /// The state that the edge reported; `None` for a rule that is gone.
+    pub state: Option<RuleState>,
+    /// Why, if it does not serve.
+    pub code: String,
+    /// In words.
+    pub message: String,
+}
+
+/// One edge of an apply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeResult {
+    /// The edge.
+    pub edge: EdgeName,
+    /// How it went.
+    pub outcome: EdgeOutcome,
+    /// The generation to reach.
+    pub generation: u64,
+    /// A code where it did not go well.
+    pub code: String,
+    /// In words.
+    pub message: String,
+    /// The changed rules.
+    pub rules: Vec<RuleResult>,
+}
+
+/// The state of an apply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplyResult {
+    /// Its id.
+    pub id: String,
+    /// The plan.
+    pub plan_id: Digest,
+    /// The tree.
+    pub digest: Digest,
+    /// Its commit.
+    pub commit: Option<String>,
+    /// Who.
+    pub actor: String,
+    /// How it stands.
+    pub outcome: Outcome,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// The touched edges.
+    pub edges: Vec<EdgeResult>,
+}

@@ -1,0 +1,175 @@
+//! An apply that is under way: what its edges have said by now, and its end. Pure.
+//!
+//! Keeps: a timeout is unknown, never failed and never done; the edges' own words decide.
+
+use jiff::Timestamp;
+use schema::canonical::Digest;
+use schema::name::EdgeName;
+use schema::state::RuleState;
+
+use super::{ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, KEPT_RESULTS, Notice, Outcome, RuleResult};
+use crate::decide::ledger::Entry;
+use crate::decide::plan::{Action, PlannedChange};
+use crate::decide::record::Record;
+use crate::decide::view::EdgeView;
+
+/// An apply that is not over.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) result: ApplyResult,
+    pub(super) deadline: Timestamp,
+    pub(super) is_automatic: bool,
+    pub(super) allow_offline: bool,
+    pub(super) entry: u64,
+}
+
+impl Run {
+    pub(super) fn concerns(&self, edge: &EdgeName) -> bool {
+        self.result.edges.iter().any(|result| result.edge == *edge)
+    }
+}
+
+impl Fleet {
+    /// Ends a run that a newer one replaces.
+    pub(super) fn supersede(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if let Some(run) = self.run.take() {
+            self.finish(run, Outcome::Superseded, now, effects);
+        }
+    }
+
+    /// Looks at the running apply in the light of what was reported by now.
+    pub(super) fn advance_run(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(mut run) = self.run.take() else { return };
+        let before = run.result.clone();
+        let is_late = now >= run.deadline;
+        for edge in &mut run.result.edges {
+            if let Some(view) = self.edges.get(&edge.edge) {
+                advance_edge(edge, view, is_late);
+            }
+        }
+        let is_waiting = run.result.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Waiting);
+        if is_waiting {
+            if run.result != before {
+                effects.push(Effect::Emit(Notice::Apply { result: Box::new(run.result.clone()) }));
+            }
+            self.run = Some(run);
+            return;
+        }
+        let outcome = if run.result.edges.iter().all(|edge| went_well(edge, run.allow_offline)) {
+            Outcome::Applied
+        } else {
+            Outcome::Partial
+        };
+        let was_operators = !run.is_automatic;
+        self.finish(run, outcome, now, effects);
+        if was_operators {
+            self.follow(now, effects);
+        }
+    }
+
+    fn finish(&mut self, mut run: Run, outcome: Outcome, now: Timestamp, effects: &mut Vec<Effect>) {
+        run.result.outcome = outcome;
+        run.result.finished_at = Some(now);
+        let result = run.result;
+        let entry = Entry {
+            id: 0,
+            at: now,
+            apply_id: result.id.clone(),
+            of: Some(run.entry),
+            plan_id: result.plan_id,
+            digest: result.digest,
+            commit: result.commit.clone(),
+            author: None,
+            actor: result.actor.clone(),
+            dirty: false,
+            outcome: outcome.as_str().to_owned(),
+            generations: result.edges.iter().map(|edge| (edge.edge.clone(), edge.generation)).collect(),
+            overridden: Vec::new(),
+            previous_hash: Digest::default(),
+            hash: Digest::default(),
+        }
+        .chained(&mut self.head);
+        effects.push(Effect::Persist(Record::ledger(&entry)));
+        effects.push(Effect::Emit(Notice::Apply { result: Box::new(result.clone()) }));
+        self.keep(result);
+    }
+
+    pub(super) fn keep(&mut self, result: ApplyResult) {
+        self.results.push_front(result);
+        self.results.truncate(KEPT_RESULTS);
+    }
+}
+
+fn advance_edge(edge: &mut EdgeResult, view: &EdgeView, is_late: bool) {
+    if edge.outcome != EdgeOutcome::Waiting {
+        return;
+    }
+    let Some(report) = view.report.as_ref() else { return };
+    if let Some((code, message)) = report.refused.as_ref().filter(|_| report.generation < edge.generation) {
+        edge.outcome = EdgeOutcome::Refused;
+        edge.code.clone_from(code);
+        edge.message.clone_from(message);
+        return;
+    }
+    if view.connected && report.generation >= edge.generation {
+        for rule in &mut edge.rules {
+            update_rule(rule, view);
+        }
+        let is_pending = |rule: &RuleResult| rule.state == Some(RuleState::Pending);
+        if !edge.rules.iter().any(is_pending) {
+            edge.outcome = EdgeOutcome::Done;
+            return;
+        }
+    }
+    if is_late {
+        edge.outcome = EdgeOutcome::Timeout;
+        "ack_timeout".clone_into(&mut edge.code);
+        "no report in time: what the edge runs is not known".clone_into(&mut edge.message);
+    }
+}
+
+pub(super) fn rule_result(view: &EdgeView, change: &PlannedChange) -> RuleResult {
+    let mut result = RuleResult {
+        rule: change.rule.clone(),
+        action: change.action,
+        state: Some(RuleState::Pending),
+        code: change.code.clone().unwrap_or_default(),
+        message: change.message.clone().unwrap_or_default(),
+    };
+    if change.action == Action::Reject {
+        result.state = Some(RuleState::Rejected);
+    } else if !view.connected {
+        "client_not_connected".clone_into(&mut result.code);
+    }
+    result
+}
+
+fn update_rule(result: &mut RuleResult, view: &EdgeView) {
+    if result.action == Action::Reject {
+        return;
+    }
+    let reported = view.rule(&result.rule);
+    match reported {
+        None if result.action == Action::Remove => result.state = None,
+        None => {}
+        Some(reported) => {
+            result.state = Some(reported.state);
+            result.code.clone_from(&reported.code);
+            result.message.clone_from(&reported.message);
+        }
+    }
+}
+
+fn went_well(edge: &EdgeResult, allow_offline: bool) -> bool {
+    let rule_is_well = |rule: &RuleResult| match rule.state {
+        None | Some(RuleState::Active | RuleState::Draining) => true,
+        Some(RuleState::Pending) => edge.outcome == EdgeOutcome::Offline && allow_offline,
+        Some(RuleState::Failed | RuleState::Rejected | RuleState::Disabled) => false,
+    };
+    let edge_is_well = match edge.outcome {
+        EdgeOutcome::Done => true,
+        EdgeOutcome::Offline => allow_offline,
+        EdgeOutcome::Waiting | EdgeOutcome::Timeout | EdgeOutcome::Refused => false,
+    };
+    edge_is_well && edge.rules.iter().all(rule_is_well)
+}
