@@ -59,6 +59,8 @@ enum SessionError {
     NoGreeting,
     #[error("the server ended the session")]
     Ended,
+    #[error("server and edge disagree about what was sent")]
+    Disagreed,
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
@@ -111,8 +113,8 @@ impl Agent {
         let mut failures = 0;
         let mut last_error = String::new();
         while let Some(Err(error)) = stop.run_until_cancelled(self.session()).await {
-            // A welcome came: the next attempt is the first again.
-            if self.connected.send_replace(false) {
+            // A welcome came: the next attempt is the first again, unless it would only come to the same end.
+            if self.connected.send_replace(false) && !matches!(error, SessionError::Disagreed) {
                 failures = 0;
                 last_error.clear();
             }
@@ -191,7 +193,7 @@ impl Agent {
             if flow == Flow::End {
                 drop(outgoing);
                 _ = timeout(PARTING, until_closed(&mut incoming)).await;
-                return Err(SessionError::Ended);
+                return Err(SessionError::Disagreed);
             }
         }
     }

@@ -9,7 +9,8 @@ use schema::state::RuleState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
-    apply, connect, echo, echo_range, free_ports, is_reset, ping, range, runtime, target, to, wait_for, wait_until,
+    alone, apply, connect, echo, echo_range, free_ports, is_reset, ping, range, runtime, target, to, wait_for,
+    wait_until,
 };
 
 fn reset_on_close(stream: &tokio::net::TcpStream) {
@@ -160,6 +161,34 @@ async fn a_target_that_does_not_answer_is_given_up_in_time() {
     assert!(start.elapsed() >= Duration::from_millis(200));
     let causes = status.rule("web").unwrap().stats(false, false).total.unwrap().connect_errors;
     assert_eq!((causes[0].cause.as_str(), causes[0].count), ("timeout", 1));
+}
+
+/// Takes every descriptor of its process, so it has one for itself.
+#[test]
+fn a_shortage_of_descriptors_ends_no_connection_and_no_listener() {
+    alone("connections::a_shortage_of_descriptors_ends_no_connection_and_no_listener", async {
+        let limit = rustix::process::Rlimit { current: Some(200), maximum: Some(200) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        let edge = runtime().await;
+        let (port, target) = (free_ports(2), echo("").await);
+        let rules = [to("a", port, target, |_| ()), to("b", port + 1, target, |_| ())];
+        apply(&edge, 1, &rules).await;
+        let mut live = connect(port).await;
+        ping(&mut live, b"before").await;
+        let sockets = [tokio::net::TcpSocket::new_v4().unwrap(), tokio::net::TcpSocket::new_v4().unwrap()];
+        let hoard: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        let mut waiting = Vec::new();
+        for (socket, port) in sockets.into_iter().zip([port, port + 1]) {
+            waiting.push(socket.connect(([127, 0, 0, 1], port).into()).await.unwrap());
+        }
+        ping(&mut live, b"during").await;
+        assert_eq!(edge.connections().count(), 1);
+        drop(hoard);
+        for stream in &mut waiting {
+            ping(stream, b"after").await;
+        }
+        ping(&mut live, b"after").await;
+    });
 }
 
 #[tokio::test]

@@ -88,6 +88,25 @@ async fn a_refused_session_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_disagreement_is_reported_before_the_session_ends_and_another_one_begins() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut server = Server::on(listener);
+    let edge = Edge::start(config(Endpoint::Url(format!("http://{address}")))).await.unwrap();
+    let mut link = server.session().await;
+    link.hello().await;
+    welcome(&link).await;
+    let mut state = desired_state(1, &[]);
+    state.digest[0] ^= 1;
+    link.send(server_message::Body::Desired(state)).await;
+    let refused = link.report().await.refused.unwrap();
+    assert_eq!(refused.code, "invalid_rule");
+    link.ended().await;
+    server.session().await.hello().await;
+    drop(edge);
+}
+
+#[tokio::test]
 async fn a_session_in_the_same_process_needs_no_port() {
     let (streams, receiver) = mpsc::channel(4);
     let mut server = Server::in_process(receiver);

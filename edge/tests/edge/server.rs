@@ -41,6 +41,11 @@ impl Link {
         }
     }
 
+    /// Waits until the edge has ended the session.
+    pub(crate) async fn ended(&mut self) {
+        while let Ok(Some(_)) = timeout(LONG, self.from_edge.message()).await.expect("an end") {}
+    }
+
     /// The next report; counters on the way are passed over.
     pub(crate) async fn report(&mut self) -> Report {
         loop {

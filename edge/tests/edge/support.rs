@@ -24,6 +24,20 @@ use tokio::time::timeout;
 /// Far above anything that a test waits for; reached only where it fails.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
+/// Runs a test in a process of its own: this binary again, with only that test.
+pub(crate) fn alone(name: &str, test: impl Future<Output = ()>) {
+    const ALONE: &str = "PORTUNUS_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let this = std::env::current_exe().unwrap();
+        let output = std::process::Command::new(this).args(["--exact", name]).env(ALONE, "1").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    tokio.block_on(test);
+}
+
 pub(crate) fn limits() -> Limits {
     Limits { ports_per_range: 0, file_descriptors: 10_000, rules: 0 }
 }

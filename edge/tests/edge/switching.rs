@@ -8,7 +8,7 @@ use schema::state::RuleState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Prober, apply, connect, echo, echo_range, free_ports, ping, range, runtime, to, wait_for};
+use crate::support::{Prober, alone, apply, connect, echo, echo_range, free_ports, ping, range, runtime, to, wait_for};
 
 fn loopback(parts: &mut schema::rule::RuleParts) {
     parts.listen.address = ListenAddress::Ip("127.0.0.1".parse().unwrap());
@@ -174,19 +174,10 @@ async fn what_does_not_fit_into_the_descriptors_fails_and_the_rest_serves() {
     assert_eq!(states, [(RuleState::Active, None), (RuleState::Failed, Some(RuleCode::FdBudgetExceeded))]);
 }
 
-/// Counts the descriptors of this process, so it runs in one of its own.
+/// Counts the descriptors of its process, so it has one for itself.
 #[test]
 fn a_thousand_failing_attempts_leak_no_descriptor() {
-    const ALONE: &str = "PORTUNUS_TEST_ALONE";
-    if std::env::var_os(ALONE).is_none() {
-        let this = std::env::current_exe().unwrap();
-        let name = "switching::a_thousand_failing_attempts_leak_no_descriptor";
-        let output = std::process::Command::new(this).args(["--exact", name]).env(ALONE, "1").output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        return;
-    }
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    tokio.block_on(async {
+    alone("switching::a_thousand_failing_attempts_leak_no_descriptor", async {
         let edge = runtime().await;
         let first = free_ports(10);
         let stranger = StdListener::bind(("127.0.0.1", first + 7)).unwrap();

@@ -119,6 +119,7 @@ fn of_two_claims_to_one_socket_the_standing_one_wins() {
     let after = rules(&[rule("a", 1, 5), rule("z", 5, 9)]);
     let settled = settle(&transition(&before, &wanted(&after)), &BTreeMap::new());
     assert_eq!(serving(&settled), before);
+    assert_eq!(settled.failed.len(), 1);
     assert_eq!(settled.failed[&name("a")].blocked_by, Some(name("z")));
 }
 
