@@ -1,7 +1,9 @@
 //! What things are: rules, trees, diagnostics, differences and messages. Pure: no files, sockets, clock or printing.
 //!
-//! One rule's way through this crate: bytes → [`text`] (spanned tree, all syntax errors) → decode (all field
-//! errors) → check (clashes) → [`ruleset::RuleSet`] → [`diff`] → [`wire`].
+//! One rule's way through this crate: bytes → [`text`] (spanned tree, all syntax errors) → [`decode`] by the table in
+//! [`fields`] (drafts, all field errors) → [`check`] (clashes) → [`ruleset::RuleSet`] → [`diff`] → [`wire`]. Beside it:
+//! [`format`](mod@format) for people's files, [`spec`] for rules as data, [`reference`](mod@reference) for what a key
+//! or a code means.
 
 pub mod canonical;
 pub mod capability;

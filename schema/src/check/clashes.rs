@@ -208,3 +208,43 @@ impl Open {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::arbitrary;
+
+    proptest! {
+        #[test]
+        fn every_range_that_clashes_with_one_before_it_is_found_and_no_other(
+            drawn in proptest::collection::vec((arbitrary::address(), arbitrary::ports()), 0..24),
+        ) {
+            let listen = |(address, ports)| ListenRange { protocol: Protocol::Tcp, address, ports };
+            let mut listening: Vec<_> = drawn.into_iter().map(listen).zip(0_u32..).collect();
+            listening.sort_by_key(|(listen, member)| (listen.ports.first(), *member));
+            let sorted: Vec<_> = listening.iter().map(|(listen, member)| (listen.ports.first(), *member, *listen)).collect();
+            let clash = |one: u32, other: u32| {
+                let of = |member| listening.iter().find(|(_, own)| *own == member).expect("drawn above").0;
+                of(one).conflicts_with(&of(other))
+            };
+            let mut later = BTreeSet::new();
+            let mut pairs = Vec::new();
+            sweep(&sorted, |one, other| {
+                pairs.push((one, other));
+                later.insert(other);
+            });
+            prop_assert!(pairs.iter().all(|(one, other)| clash(*one, *other)));
+            let mut expected = BTreeSet::new();
+            for (index, (_, member, _)) in sorted.iter().enumerate() {
+                if sorted[..index].iter().any(|(_, before, _)| clash(*before, *member)) {
+                    expected.insert(*member);
+                }
+            }
+            prop_assert_eq!(later, expected);
+        }
+    }
+}
