@@ -127,7 +127,8 @@ impl Fleet {
         let is_two_contents =
             observed == next.generation && report.is_some_and(|report| report.desired_digest != next.digest);
         let is_refused = report.is_some_and(|report| report.refused.is_some());
-        if is_behind || is_two_contents || (is_refused && observed >= next.generation) {
+        let is_foreign = report.is_some_and(|report| report.generation > 0 && report.lineage != self.lineage);
+        if is_behind || is_two_contents || ((is_refused || is_foreign) && observed >= next.generation) {
             next.generation = observed.max(next.generation) + 1;
         }
         if view.desired.as_ref() != Some(&next) {

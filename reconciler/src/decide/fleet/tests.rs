@@ -188,6 +188,16 @@ fn a_server_that_lost_its_state_goes_above_the_generation_that_it_meets() {
 }
 
 #[test]
+fn an_edge_of_another_lineage_gets_a_newer_generation_even_where_all_else_is_equal() {
+    let mut fleet = fleet(Mode::Apply);
+    let web = rule("web", 80, 80);
+    fleet.step(Event::Tree(tree("one", &[("a", web.clone())])), at(0));
+    let first = say_hello(&mut fleet, 1, "a", runs("elsewhere", 1, std::slice::from_ref(&web)));
+    assert_eq!(sent(&first), [("a".to_owned(), 2, vec!["web".to_owned()])]);
+    assert!(sent(&say(&mut fleet, 1, "a", runs("here", 2, &[web]), 1)).is_empty());
+}
+
+#[test]
 fn a_server_that_lost_its_state_still_has_its_rails() {
     let mut fleet = fleet(Mode::Apply);
     let many: Vec<Arc<Rule>> = (0..10).map(|n| rule(&format!("r{n}"), 8000 + n, 8000 + n)).collect();
