@@ -1,4 +1,4 @@
-//! The active health check of a rule, validated. Pure.
+//! The active health check of a rule, validated: what a probe sends and expects. Pure.
 
 use std::net::IpAddr;
 
