@@ -9,5 +9,6 @@ pub mod operator;
 pub mod private_file;
 pub mod server;
 pub mod source;
+pub mod state;
 pub mod store;
 pub mod watch;

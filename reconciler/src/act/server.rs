@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +17,10 @@ use tracing::{error, info};
 
 use super::driver::{Driver, DriverError, FleetHandle};
 use super::edges::EdgeControl;
-use super::private_file::{self, PrivateFileError};
-use super::store::{Batch, Store, StoreError};
+use super::state::{self, State, StateError};
+use super::store::Store;
 use super::{follow, metrics, operator};
 use crate::decide::fleet::{Fleet, Mode};
-use crate::decide::record::{self, InvalidRecord};
 
 /// HTTP/2 keepalive to edges: an edge that is gone without a word is noticed after 15 s.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -30,12 +29,6 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const IN_PROCESS: usize = 4;
 /// Bytes of an in-process session in either direction.
 const DUPLEX: usize = 256 << 10;
-
-/// Hex digits of a lineage: enough that no two servers ever choose the same.
-const LINEAGE_LENGTH: usize = 16;
-
-/// The name of the file with the operator's token, inside the state directory.
-pub const TOKEN_FILE: &str = "operator.token";
 
 /// Everything that `serve` can be told.
 #[derive(Debug, Clone)]
@@ -84,16 +77,7 @@ pub enum ServerError {
     },
     /// The state could not be opened or read.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The state has a record that this version cannot read.
-    #[error(transparent)]
-    Record(#[from] InvalidRecord),
-    /// The token could not be read or made.
-    #[error(transparent)]
-    Token(#[from] PrivateFileError),
-    /// The system has no random numbers.
-    #[error("no random numbers: {0}")]
-    Random(#[from] getrandom::Error),
+    State(#[from] StateError),
     /// The driver ended.
     #[error(transparent)]
     Driver(#[from] DriverError),
@@ -147,8 +131,8 @@ impl Server {
         let operator = listen("operator", config.operator_listen).await?;
         let metrics = listen("metrics", config.metrics_listen).await?;
         let state_dir = config.state_dir.clone();
-        let opened = tokio::task::spawn_blocking(move || open_state(&state_dir)).await;
-        let (store, lineage, restored, token) = match opened {
+        let opened = tokio::task::spawn_blocking(move || state::open(&state_dir)).await;
+        let State { store, lineage, restored, token } = match opened {
             Ok(opened) => opened?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
@@ -257,34 +241,4 @@ impl Server {
 
 async fn listen(port: &'static str, address: SocketAddr) -> Result<TcpListener, ServerError> {
     TcpListener::bind(address).await.map_err(|source| ServerError::Listen { port, address, source })
-}
-
-type State = (Store, String, crate::decide::fleet::Restored, String);
-
-fn open_state(dir: &Path) -> Result<State, ServerError> {
-    let store = Store::open(dir)?;
-    let lineage = if let Some(stored) = store.get(record::LINEAGE_KEY)? {
-        String::from_utf8_lossy(&stored.value).into_owned()
-    } else {
-        let lineage = private_file::random_token()?[..LINEAGE_LENGTH].to_owned();
-        store.commit(&Batch::new().put(record::LINEAGE_KEY, lineage.as_bytes()))?;
-        lineage
-    };
-    let records = store.list("")?;
-    let restored = record::restore(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))?;
-    let token = operator_token(&dir.join(TOKEN_FILE))?;
-    Ok((store, lineage, restored, token))
-}
-
-/// The token of the state directory; the first start makes it.
-fn operator_token(path: &Path) -> Result<String, ServerError> {
-    match private_file::read_private(path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim().to_owned()),
-        Err(PrivateFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            let token = private_file::random_token()?;
-            private_file::create_private(path, format!("{token}\n").as_bytes())?;
-            Ok(token)
-        }
-        Err(error) => Err(error.into()),
-    }
 }

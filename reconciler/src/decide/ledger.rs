@@ -53,6 +53,18 @@ pub struct Head {
 }
 
 impl Entry {
+    /// The line that completes this one, still without number and hash.
+    #[must_use]
+    pub fn with_outcome(&self, outcome: &str, at: Timestamp) -> Self {
+        Self {
+            of: Some(self.id),
+            at,
+            outcome: outcome.to_owned(),
+            overridden: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// Gives the line its number and links it to the chain.
     #[must_use]
     pub fn chained(mut self, head: &mut Head) -> Self {

@@ -172,6 +172,11 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
             if entry.id > restored.head.id {
                 restored.head = Head { id: entry.id, hash: entry.hash };
             }
+            match entry.of {
+                None => restored.cut_off = Some(entry),
+                Some(of) if restored.cut_off.as_ref().is_some_and(|started| started.id == of) => restored.cut_off = None,
+                Some(_) => {}
+            }
         }
     }
     Ok(restored)

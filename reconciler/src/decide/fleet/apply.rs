@@ -152,7 +152,7 @@ impl Fleet {
             }
             return result;
         }
-        self.record_start(start, &result, generations, now, effects);
+        let entry = self.record_start(start, &result, generations, now, effects);
         for name in names {
             let is_retried =
                 start.plan.changes.iter().any(|change| change.edge == name && change.action == Action::Retry);
@@ -167,7 +167,7 @@ impl Fleet {
             deadline: now.checked_add(start.timeout).unwrap_or(Timestamp::MAX),
             is_automatic: start.is_automatic,
             allow_offline: start.allow_offline,
-            entry: self.head.id,
+            entry,
             result: result.clone(),
         });
         effects.push(Effect::Emit(Notice::Apply { result: Box::new(result.clone()) }));
@@ -225,7 +225,7 @@ impl Fleet {
         generations: BTreeMap<EdgeName, u64>,
         now: Timestamp,
         effects: &mut Vec<Effect>,
-    ) {
+    ) -> Entry {
         let ruleset = start.tree.ruleset.as_ref().expect("only valid trees are put in force");
         let applied =
             Applied { source: start.tree.source.clone(), rails: ruleset.rails, at: now, apply_id: result.id.clone() };
@@ -251,6 +251,7 @@ impl Fleet {
         }
         .chained(&mut self.head);
         effects.push(Effect::Persist(Record::ledger(&entry)));
+        entry
     }
 }
 

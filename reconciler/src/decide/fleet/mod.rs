@@ -19,8 +19,9 @@ use schema::name::EdgeName;
 use schema::ruleset::Rails;
 use serde::{Deserialize, Serialize};
 
-use super::ledger::Head;
+use super::ledger::{Entry, Head};
 use super::plan::Source;
+use super::record::Record;
 use super::view::Edges;
 
 pub use event::{ApplyRequest, Effect, Event, Notice, Refusal, SessionId, TreeRead};
@@ -94,6 +95,7 @@ pub struct Fleet {
     results: VecDeque<ApplyResult>,
     head: Head,
     used_plans: BTreeSet<Digest>,
+    cut_off: Option<Entry>,
 }
 
 /// What a fleet starts from: what was recorded.
@@ -107,6 +109,8 @@ pub struct Restored {
     pub head: Head,
     /// Plan files that were used.
     pub used_plans: BTreeSet<Digest>,
+    /// The apply that had begun and not ended when the server went.
+    pub cut_off: Option<Entry>,
 }
 
 impl Fleet {
@@ -120,6 +124,7 @@ impl Fleet {
             applied: restored.applied,
             head: restored.head,
             used_plans: restored.used_plans,
+            cut_off: restored.cut_off,
             ..Self::default()
         }
     }
@@ -127,6 +132,11 @@ impl Fleet {
     /// Takes one event; the effects must be carried out in their order.
     pub fn step(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
+        if let Some(started) = self.cut_off.take() {
+            // Its desired state is recorded and goes on healing; only the outcome was never written down.
+            let entry = started.with_outcome("interrupted", now).chained(&mut self.head);
+            effects.push(Effect::Persist(Record::ledger(&entry)));
+        }
         match event {
             Event::Tree(tree) => self.tree_read(tree, now, &mut effects),
             Event::Hello { session, edge, hello, report } => {

@@ -3,7 +3,6 @@
 //! Keeps: a timeout is unknown, never failed and never done; the edges' own words decide.
 
 use jiff::Timestamp;
-use schema::canonical::Digest;
 use schema::name::EdgeName;
 use schema::state::RuleState;
 
@@ -20,7 +19,8 @@ pub(super) struct Run {
     pub(super) deadline: Timestamp,
     pub(super) is_automatic: bool,
     pub(super) allow_offline: bool,
-    pub(super) entry: u64,
+    /// The ledger's line of its start.
+    pub(super) entry: Entry,
 }
 
 impl Run {
@@ -71,24 +71,7 @@ impl Fleet {
         run.result.outcome = outcome;
         run.result.finished_at = Some(now);
         let result = run.result;
-        let entry = Entry {
-            id: 0,
-            at: now,
-            apply_id: result.id.clone(),
-            of: Some(run.entry),
-            plan_id: result.plan_id,
-            digest: result.digest,
-            commit: result.commit.clone(),
-            author: None,
-            actor: result.actor.clone(),
-            dirty: false,
-            outcome: outcome.as_str().to_owned(),
-            generations: result.edges.iter().map(|edge| (edge.edge.clone(), edge.generation)).collect(),
-            overridden: Vec::new(),
-            previous_hash: Digest::default(),
-            hash: Digest::default(),
-        }
-        .chained(&mut self.head);
+        let entry = run.entry.with_outcome(outcome.as_str(), now).chained(&mut self.head);
         effects.push(Effect::Persist(Record::ledger(&entry)));
         effects.push(Effect::Emit(Notice::Apply { result: Box::new(result.clone()) }));
         self.keep(result);

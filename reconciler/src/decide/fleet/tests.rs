@@ -454,4 +454,14 @@ fn what_was_recorded_restores_the_same_fleet() {
     assert_eq!(restored.edges[&edge_name("a")].desired, fleet.edges()[&edge_name("a")].desired);
     assert_eq!(restored.applied.as_ref(), fleet.applied());
     assert_eq!(restored.head, fleet.head);
+    // The apply had begun and no edge had answered: the next server says so, once.
+    let mut next = Fleet::new("here".to_owned(), Mode::Apply, false, restored);
+    let lines = |effects: Vec<Effect>| {
+        effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Persist(record) if record.key.starts_with("ledger/")))
+            .count()
+    };
+    assert_eq!(lines(next.step(Event::Tick, at(9))), 1);
+    assert_eq!(lines(next.step(Event::Tick, at(10))), 0);
 }
