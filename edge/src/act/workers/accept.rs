@@ -4,13 +4,14 @@
 //! socket stops no other.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use schema::net::Listener;
-use socket2::{SockFilter, SockRef, Socket};
+use socket2::{SockRef, Socket};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -19,15 +20,8 @@ use super::{Acceptor, Shared, connection};
 /// How long a socket waits after the process ran out of descriptors: long enough for some to be closed.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
-/// Classic BPF over the TCP header: drops segments with SYN set (bit 1 of byte 13) and passes the others, so that
-/// handshakes under way are finished. A dropped SYN is repeated by its client, a second later, to the socket that
-/// has the port by then; without the filter it could be accepted by a socket about to close, and be reset.
-const DROP_NEW_CONNECTIONS: [SockFilter; 4] = [
-    SockFilter::new(0x30, 0, 0, 13),
-    SockFilter::new(0x45, 0, 1, 2),
-    SockFilter::new(0x06, 0, 0, 0),
-    SockFilter::new(0x06, 0, 0, u32::MAX),
-];
+/// No interface has this index: Linux numbers them from 1 and refuses only negative ones here.
+const NO_INTERFACE: NonZeroU32 = NonZeroU32::new(i32::MAX as u32).expect("not zero");
 
 /// Accepts until told to stop.
 pub(super) async fn accept(listener: Listener, acceptor: Acceptor, stop: CancellationToken, shared: Arc<Shared>) {
@@ -48,6 +42,19 @@ pub(super) async fn accept(listener: Listener, acceptor: Acceptor, stop: Cancell
     }
 }
 
+/// Hides a socket whose port another socket has too: bound to an interface that does not exist, it is found by no
+/// new connection, while handshakes under way end in its queue. True if it shared its port.
+pub(super) fn retire(listener: Listener, acceptor: &Acceptor) -> bool {
+    let socket = acceptor.socket();
+    if !socket.reuse_port().is_ok_and(|is_shared| is_shared) {
+        return false;
+    }
+    if let Err(error) = socket.bind_device_by_index_v4(Some(NO_INTERFACE)) {
+        tracing::debug!(%listener, %error, "an exchanged socket attracts connections to its end");
+    }
+    true
+}
+
 /// Starts what still waits, and closes the socket right behind it.
 pub(super) fn close(listener: Listener, acceptor: Acceptor, shared: &Arc<Shared>) {
     let Some(socket) = Arc::into_inner(acceptor.0) else { return };
@@ -55,12 +62,6 @@ pub(super) fn close(listener: Listener, acceptor: Acceptor, shared: &Arc<Shared>
         Ok(socket) => Socket::from(socket),
         Err(error) => return tracing::warn!(%listener, %error, "waiting connections were lost"),
     };
-    // Another socket has the port already: clients that come now must find that one.
-    if socket.reuse_port().is_ok_and(|is_shared| is_shared)
-        && let Err(error) = socket.attach_filter(&DROP_NEW_CONNECTIONS)
-    {
-        tracing::debug!(%listener, %error, "an exchanged socket attracts connections to its end");
-    }
     loop {
         let accepted = socket.accept().and_then(|(client, _)| {
             client.set_nonblocking(true)?;

@@ -16,18 +16,24 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use schema::net::Listener;
 use socket2::{SockRef, Socket};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use meter::Scope;
 pub use meter::{Figures, Meter, PortFigures, TargetFigures, TargetKey};
 pub use routing::{Route, Routing};
+
+/// How long a socket that was exchanged for another one on its port goes on accepting the handshakes that were under
+/// way: a round trip to most of the world. Its successor accepts already.
+const HANDSHAKE: Duration = Duration::from_millis(200);
 
 /// A listening socket that the engine can accept from.
 #[derive(Clone)]
@@ -104,7 +110,12 @@ impl Dataplane {
 
     /// Stops accepting, starts what the kernel has accepted already, and closes the sockets.
     pub async fn release(&mut self, listeners: &[Listener]) {
-        let leaving = listeners.iter().filter_map(|listener| self.accepting.remove_entry(listener)).collect();
+        let leaving: Vec<(Listener, Accepting)> =
+            listeners.iter().filter_map(|listener| self.accepting.remove_entry(listener)).collect();
+        let retired = leaving.iter().filter(|(listener, leaving)| accept::retire(*listener, &leaving.acceptor));
+        if retired.count() > 0 {
+            sleep(HANDSHAKE).await;
+        }
         self.close(leaving).await;
     }
 
