@@ -138,7 +138,7 @@ async fn wildcard_and_address_exchange_the_same_port_without_a_refusal() {
     let here = [to("web", port, target, loopback)];
     apply(&edge, 1, &everywhere).await;
     let prober = Prober::start(port).await;
-    for round in 0..20 {
+    for round in 0..10 {
         let status = apply(&edge, 2 + round, if round % 2 == 0 { &here } else { &everywhere }).await;
         assert_eq!((status.rules[0].state, status.listeners), (RuleState::Active, 1), "{}", status.rules[0].message);
         prober.passes(3).await;
