@@ -17,6 +17,7 @@ use tracing::{error, info};
 
 use super::driver::{Driver, DriverError, FleetHandle};
 use super::edges::EdgeControl;
+pub use super::state::TOKEN_FILE;
 use super::state::{self, State, StateError};
 use super::store::Store;
 use super::{follow, metrics, operator};
