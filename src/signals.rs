@@ -1,0 +1,39 @@
+//! What signals mean to a process that serves: the first asks for the end, the second ends it. I/O.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::failure::Failure;
+
+/// SIGTERM and SIGINT of this process.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on the two signals do not end the process by themselves.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::Other(format!("no signals: {error}")));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Cancels `end` at the first signal and `at_once` at the second; never returns.
+    pub(crate) async fn carry_to(mut self, end: CancellationToken, at_once: CancellationToken) {
+        self.next().await;
+        info!("the end was asked for; another signal ends at once");
+        end.cancel();
+        self.next().await;
+        info!("ends at once");
+        at_once.cancel();
+        std::future::pending().await
+    }
+}
