@@ -101,6 +101,13 @@ impl Counters {
         drop(pending.reply.send(answer));
     }
 
+    /// Forgets rules that are gone, so that a later one of the same name begins at nothing.
+    pub(super) fn retain(&mut self, edge: &EdgeName, is_there: impl Fn(&RuleName) -> bool) {
+        if let Some(rules) = self.rules.get_mut(edge) {
+            rules.retain(|rule, _| is_there(rule));
+        }
+    }
+
     /// Forgets what a session will not answer any more, and rows of an edge that nobody updates.
     pub(super) fn session_ended(&mut self, edge: &EdgeName, session: SessionId) {
         self.pending.retain(|_, pending| pending.session != session);

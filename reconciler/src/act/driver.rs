@@ -233,9 +233,15 @@ impl Driver {
     async fn take(&mut self, command: Command) -> Result<(), DriverError> {
         match command {
             Command::Event(event) => {
-                if let Event::Gone { session, edge } = &*event {
-                    self.sessions.remove(session);
-                    self.counters.session_ended(edge, *session);
+                match &*event {
+                    Event::Gone { session, edge } => {
+                        self.sessions.remove(session);
+                        self.counters.session_ended(edge, *session);
+                    }
+                    Event::Report { edge, report, .. } => {
+                        self.counters.retain(edge, |rule| report.rules.contains_key(rule));
+                    }
+                    _ => {}
                 }
                 self.step(*event).await
             }
@@ -259,8 +265,12 @@ impl Driver {
                 Ok(())
             }
             Command::Counters { edge, session, report } => {
-                self.counters.take(edge, session, report, Timestamp::now());
-                Ok(())
+                let live = |rule: &proto::RuleStats| {
+                    Some((RuleName::new(&rule.rule).ok()?, rule.total.as_ref()?.active_connections))
+                };
+                let connections = report.rules.iter().filter_map(live).collect();
+                self.counters.take(edge.clone(), session, report, Timestamp::now());
+                self.step(Event::Counted { session, edge, connections }).await
             }
             Command::Ask { edge, request, reply } => {
                 self.ask(edge, request, reply);
