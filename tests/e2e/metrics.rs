@@ -19,6 +19,7 @@ fn every_live_rule_has_one_row_and_a_removed_one_has_none() {
     let stays = range_rule("edge-01", "wide", port, target, 20, "owner = \"team-a\"")
         + &rule("edge-02", "far", port + 21, target, "");
     world.edit_and_apply("a.toml", &(stays.clone() + &rule("edge-01", "goes", port + 20, target, "")));
+    Client::to(port + 20).ping(1, 0, 10).unwrap();
     for offset in [0, 7] {
         let mut client = Client::to(port + offset);
         client.ping(1, 0, 50_000).unwrap();
@@ -59,6 +60,13 @@ fn every_live_rule_has_one_row_and_a_removed_one_has_none() {
 
     world.edit_and_apply("a.toml", &stays);
     wait_until("the removed rule's rows to go", || !World::scrape(world.metrics).contains("rule=\"goes\""));
+    // A rule that takes the name later begins at nothing.
+    world.edit_and_apply("a.toml", &(stays + &rule("edge-01", "goes", port + 20, target, "")));
+    let again = wait_for("the new rule's rows", || {
+        let text = World::scrape(world.metrics);
+        if text.contains("rule=\"goes\"") { Ok(text) } else { Err(text) }
+    });
+    assert!(again.contains("portunus_rule_bytes_in_total{client=\"edge-01\",owner=\"\",rule=\"goes\"} 0"), "{again}");
     let text = World::scrape(own);
     assert!(text.contains("portunus_session_connected 1"), "{text}");
     assert!(!text.contains("portunus_rule_"), "an edge's own port counts nothing twice: {text}");
@@ -90,7 +98,11 @@ fn health_and_readiness_are_answered() {
     world.edge_with("edge-01", &["--metrics-listen", &format!("127.0.0.1:{own}")]);
     for port in [world.metrics, own] {
         for path in ["/healthz", "/readyz"] {
-            assert_eq!(crate::support::http(port, "GET", path, &[], "").unwrap().0, 200, "{path} on {port}");
+            // The server knows of a session a moment before its edge does.
+            wait_for(path, || match crate::support::http(port, "GET", path, &[], "") {
+                Ok((200, _)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            });
         }
     }
 }

@@ -115,6 +115,7 @@ fn mode_heal_holds_what_was_applied_and_brings_back_an_edge_that_lost_it() {
     assert_eq!(answers(scene.port), Some(scene.one.port), "the tree on disk is not followed");
     // The edge loses its state: a local modification as thorough as can be.
     edge.kill();
+    world.wait_connected("edge-01", false);
     std::fs::remove_dir_all(world.path("edge-01-state")).unwrap();
     world.edge("edge-01");
     world.wait_rule("edge-01", "a", "active");
@@ -160,6 +161,7 @@ fn mode_off_does_nothing_by_itself_and_applies_when_told() {
     world.apply();
     assert_eq!(answers(scene.port), Some(scene.one.port));
     edge.kill();
+    world.wait_connected("edge-01", false);
     std::fs::remove_dir_all(world.path("edge-01-state")).unwrap();
     world.edge("edge-01");
     let status = world.status();

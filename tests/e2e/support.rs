@@ -10,7 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,15 +25,17 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Ports in a row below the ephemeral range that nobody uses; no two callers get the same.
 pub(crate) fn ports(count: u16) -> u16 {
-    const FIRST: u16 = 10_000;
-    const WIDTH: u16 = 22_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 110) as u16 * 200;
+    const FIRST: u32 = 10_000;
+    const WIDTH: u32 = 22_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Test binaries that run side by side start at different places.
+    let start = std::process::id() % 110 * 200;
+    let is_free = |port| TcpListener::bind(("::", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok();
     for _ in 0..1000 {
-        let offset = NEXT.fetch_add(count, Ordering::Relaxed);
-        let first = FIRST + (u32::from(start) + u32::from(offset)).rem_euclid(u32::from(WIDTH - count)) as u16;
-        let is_free = |port| TcpListener::bind(("::", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if (first..first + count).all(is_free) {
+        let place = (start + NEXT.fetch_add(count.into(), Ordering::Relaxed)) % WIDTH;
+        // Rows that would reach over the end are skipped, so that no other caller's row begins inside them.
+        let first = (FIRST + place) as u16;
+        if place + u32::from(count) <= WIDTH && (first..first + count).all(is_free) {
             return first;
         }
     }
