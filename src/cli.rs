@@ -71,7 +71,6 @@ pub(crate) enum Command {
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
     Text,
     Json,
     Yaml,
@@ -80,11 +79,9 @@ pub(crate) enum Format {
 /// How a plan is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PlanFormat {
-    /// For people
     Text,
     Json,
     Yaml,
-    /// For a comment on a pull request
     Markdown,
 }
 
@@ -102,7 +99,6 @@ impl PlanFormat {
 /// When colours are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless `NO_COLOR` is set
     #[default]
     Auto,
     Always,
@@ -130,7 +126,7 @@ pub(crate) struct Looks {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct ColorArg {
-    /// When to use colours
+    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", env = "PORTUNUS_COLOR")]
     pub(crate) color: Color,
 }
@@ -213,10 +209,10 @@ pub(crate) struct PlanArgs {
     #[arg(long, env = "PORTUNUS_DETAILED_EXITCODE", value_parser = BoolishValueParser::new())]
     pub(crate) detailed_exitcode: bool,
     #[command(flatten)]
-    pub(crate) allow: AllowArgs,
-    #[command(flatten)]
     pub(crate) range: RangeArg,
-    /// How the plan is printed
+    #[command(flatten)]
+    pub(crate) allow: AllowArgs,
+    /// How the plan is printed; markdown is for a comment on a pull request
     #[arg(
         short,
         long,
@@ -452,7 +448,7 @@ pub(crate) struct EdgeArgs {
         default_value = "auto",
         env = "PORTUNUS_EDGE_COLOR",
         help_heading = "Common options",
-        help = "When to use colours"
+        help = "When to use colours; auto: on a terminal, unless NO_COLOR is set"
     )]
     pub(crate) color: Color,
 }

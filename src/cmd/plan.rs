@@ -146,11 +146,11 @@ fn pass_on(saved: &[Drift], drift: &mut Vec<Drift>) {
 }
 
 fn read_status(path: &Path) -> Result<StatusDocument, Failure> {
-    let bytes = if path == Path::new("-") {
+    let (bytes, path) = if path == Path::new("-") {
         let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+        (io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes), Path::new("standard input"))
     } else {
-        fs::read(path)
+        (fs::read(path), path)
     };
     let bytes = bytes.map_err(Failure::reading(path))?;
     let status: StatusDocument = serde_json::from_slice(&bytes)

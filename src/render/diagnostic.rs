@@ -274,7 +274,7 @@ mod tests {
     fn a_place_in_a_giant_line_is_named_without_the_line() {
         let file = SourceFile::new("a.json", format!("\n{}", "x".repeat(100_000)));
         let found = Diagnostic::error(TreeCode::Syntax, &file, Span::new(50_001, 50_002), "bad");
-        assert_eq!(plain(&all(&[found])), "error[syntax]: bad\n --> a.json:2:50001\n\n1 error");
+        assert_eq!(plain(&all(&[found])), "error[syntax]: bad\n--> a.json:2:50001\n\n1 error");
     }
 
     #[test]
@@ -284,7 +284,7 @@ mod tests {
         let whole = Diagnostic::without_place(TreeCode::NotUtf8, "b.toml", "no text");
         let text = plain(&all(&[at_end, whole]));
         assert!(text.contains(" --> a.toml:2:1\n"), "{text}");
-        assert!(text.contains("error[not_utf8]: no text\n --> b.toml\n"), "{text}");
+        assert!(text.contains("error[not_utf8]: no text\n--> b.toml\n"), "{text}");
         assert!(text.ends_with("2 errors"), "{text}");
     }
 

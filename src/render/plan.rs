@@ -1,6 +1,6 @@
 //! A plan as text: the verdict, what stands in its way, every change by edge and rule, then what differs already. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
 use reconciler::decide::drift::Drift;
@@ -26,6 +26,9 @@ pub(crate) fn text(plan: &PlanDocument, ruleset: Option<&RuleSet>) -> String {
 
 fn write_plan(to: &mut String, plan: &PlanDocument, ruleset: Option<&RuleSet>) -> fmt::Result {
     writeln!(to, "{}", style::strong(verdict(plan)))?;
+    if let Some(gap) = incomplete(plan) {
+        writeln!(to, "{}", style::warning(gap))?;
+    }
     write_blockers(to, plan)?;
     let mut edge = None;
     for change in &plan.changes {
@@ -56,6 +59,15 @@ pub(crate) fn verdict(plan: &PlanDocument) -> String {
         };
     }
     format!("Plan: {} on {}.", parts.join(", "), count(summary.edges, "edge"))
+}
+
+/// Which edges could not be asked, if the plan misses any.
+pub(crate) fn incomplete(plan: &PlanDocument) -> Option<String> {
+    let changed: BTreeSet<&EdgeName> = plan.changes.iter().map(|change| &change.edge).collect();
+    let is_offline = |edge: &&EdgeName| plan.base.edges.get(*edge).is_some_and(|base| !base.connected);
+    let offline: Vec<&EdgeName> = changed.into_iter().filter(is_offline).collect();
+    let is_told = !plan.complete && !offline.is_empty();
+    is_told.then(|| format!("Incomplete: offline are {}.", listed(&offline, SHOWN_RANGES)))
 }
 
 fn figures(summary: &Summary) -> Vec<String> {

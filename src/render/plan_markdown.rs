@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::difference::{Difference, difference};
 use super::plan::{
-    blockers, drift_place, drift_words, edge_mark, impact, place, reason, remarks, source, targets, verdict,
+    blockers, drift_place, drift_words, edge_mark, impact, incomplete, place, reason, remarks, source, targets, verdict,
 };
 use super::words::{count, listed};
 
@@ -26,8 +26,10 @@ const MARKER: &str = "<!-- portunus-plan -->";
 /// The whole comment.
 pub(crate) fn text(plan: &PlanDocument, ruleset: Option<&RuleSet>) -> String {
     let mut text = format!("{MARKER}\n### {}\n", escape(&verdict(plan)));
-    let blocked = blockers(plan);
-    push_list(&mut text, "**Blocked**", &blocked);
+    if let Some(gap) = incomplete(plan) {
+        writeln!(text, "\n{}", escape(&gap)).expect("a string grows as needed");
+    }
+    push_list(&mut text, "**Blocked**", &blockers(plan));
     push_list(&mut text, "**To note**", &remarks(plan));
     let mut left_out = 0_u32;
     let mut edge = None;
@@ -171,20 +173,20 @@ fn code(text: &str) -> String {
 
 /// Every character that Markdown or HTML could read as more than itself becomes an entity.
 fn escape(text: &str) -> String {
+    let text = crate::output::clean(text);
     let mut escaped = String::with_capacity(text.len() + 16);
-    for letter in crate::output::clean(text).chars() {
-        if "&<>\"'`*_[]()|\\#@~!$:{}".contains(letter) && !is_plain(letter) {
+    let mut before = ' ';
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let is_inside_word = before.is_alphanumeric() && letters.peek().is_some_and(|next| next.is_alphanumeric());
+        if "&<>`*[]|\\#@~$".contains(letter) || (letter == '_' && !is_inside_word) {
             write!(escaped, "&#{};", u32::from(letter)).expect("a string grows as needed");
         } else {
             escaped.push(letter);
         }
+        before = letter;
     }
     escaped
-}
-
-/// Characters that read well and do harm only together with others that are escaped.
-fn is_plain(letter: char) -> bool {
-    matches!(letter, '(' | ')' | ':' | '!')
 }
 
 #[cfg(test)]
@@ -198,5 +200,6 @@ mod tests {
             assert!(!escaped.contains(bad), "{bad:?} in {escaped}");
         }
         assert_eq!(escaped.matches('<').count(), 2, "{escaped}");
+        assert_eq!(escape("_a_ a_b"), "&#95;a&#95; a_b");
     }
 }
