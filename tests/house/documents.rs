@@ -141,7 +141,8 @@ fn ci_runs_the_test_command_of_the_readme() {
     let command = run.lines().find_map(|line| line.strip_prefix("step tests ")).expect("a step for the tests");
     assert_eq!(command, "cargo test --workspace");
     let blocks = code_blocks(file("README.md").text());
-    let is_named =
-        blocks.iter().any(|(_, _, block)| block.lines().any(|line| line.split(" #").next() == Some(command)));
+    let is_named = blocks
+        .iter()
+        .any(|(_, _, block)| block.lines().any(|line| line.split(" #").next().map(str::trim) == Some(command)));
     assert!(is_named, "the README shows another command than `{command}`");
 }
