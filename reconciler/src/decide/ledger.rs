@@ -56,13 +56,7 @@ impl Entry {
     /// The line that completes this one, still without number and hash.
     #[must_use]
     pub fn with_outcome(&self, outcome: &str, at: Timestamp) -> Self {
-        Self {
-            of: Some(self.id),
-            at,
-            outcome: outcome.to_owned(),
-            overridden: Vec::new(),
-            ..self.clone()
-        }
+        Self { of: Some(self.id), at, outcome: outcome.to_owned(), overridden: Vec::new(), ..self.clone() }
     }
 
     /// Gives the line its number and links it to the chain.

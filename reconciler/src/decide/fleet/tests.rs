@@ -474,7 +474,8 @@ fn counts_between_reports_keep_the_live_connections_new() {
     let report = runs("here", 1, &[web.clone()]);
     fleet.step(Event::Hello { session: 1, edge: name.clone(), hello: hello(), report }, at(0));
     let mut count = |session, connections| {
-        let counted = Event::Counted { session, edge: name.clone(), connections: vec![(web.name.clone(), connections)] };
+        let counted =
+            Event::Counted { session, edge: name.clone(), connections: vec![(web.name.clone(), connections)] };
         assert!(fleet.step(counted, at(1)).is_empty(), "a count is nothing to act upon");
         fleet.edges()[&name].connections(&web.name)
     };
