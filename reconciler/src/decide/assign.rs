@@ -149,7 +149,7 @@ pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -
         edge.desired_generation()
     } else {
         // Above everything that any server ever sent this edge, so that a new lineage is never stale.
-        edge.desired_generation().max(edge.observed_generation()) + 1
+        edge.desired_generation().max(edge.observed_generation()).max(edge.given_up) + 1
     };
     let next = Desired {
         generation,

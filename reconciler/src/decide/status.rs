@@ -343,6 +343,7 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
             rejected: BTreeMap::new(),
             disabled,
         }),
+        given_up: 0,
         connected: edge.connected,
         last_seen: edge.last_seen,
         hello,

@@ -94,6 +94,8 @@ pub struct Desired {
 pub struct EdgeView {
     /// What was decided for it, `None` before the first apply that concerns it.
     pub desired: Option<Desired>,
+    /// The highest generation of what was decided and given up again: never to be used for anything else.
+    pub given_up: u64,
     /// True while it has a session.
     pub connected: bool,
     /// When it was heard last.

@@ -39,6 +39,7 @@ impl Fleet {
         view.hello = Some(hello);
         if is_foreign && was_blind && has_rules && self.mode == Mode::Apply && self.followed.is_some() {
             // What was decided for an edge that nobody had seen is decided again, against what it runs: rails count.
+            view.given_up = view.given_up.max(view.desired_generation());
             view.desired = None;
         }
         self.observe(edge, report, now, effects);
@@ -59,7 +60,11 @@ impl Fleet {
         effects: &mut Vec<Effect>,
     ) {
         let Some(current) = self.sessions.get_mut(edge).filter(|current| current.id == session) else { return };
-        if let Some((generation, _)) = current.in_flight.filter(|(generation, _)| report.answers >= *generation) {
+        // The answer may be lost or late; any report that shows the generation accepted says as much.
+        let is_own_line = report.lineage == self.lineage;
+        let is_answered =
+            |generation: u64| report.answers >= generation || (is_own_line && report.generation >= generation);
+        if let Some((generation, _)) = current.in_flight.filter(|(generation, _)| is_answered(*generation)) {
             current.in_flight = None;
             // Refused although it was newer: sending the same once more would be refused once more.
             current.refused = (report.refused.is_some() && report.generation < generation).then_some(generation);
