@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use serde_json::Value;
 
 use crate::peers::{Echo, answers};
-use crate::support::{World, ports, rule, wait_until};
+use crate::support::{World, ports, rule, skip, wait_until};
 
 /// The diagnostics of `validate -o json`, which must fail.
 #[track_caller]
@@ -159,8 +159,7 @@ fn an_unreadable_file_is_an_error_and_not_a_removal() {
     let path = world.tree().join("bad.toml");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&path).is_ok() {
-        println!("skipped: this user reads files whatever their mode");
-        return;
+        return skip("this user reads files whatever their mode");
     }
     assert!(has(&invalid(&world), "unreadable_file", "bad.toml", None));
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::peers::{Echo, answers, refuses};
-use crate::support::{World, edge_of, ports, rule};
+use crate::support::{World, edge_of, ports, rule, wait_until};
 
 #[test]
 fn a_dead_server_is_7_for_every_command_that_needs_one() {
@@ -261,4 +261,29 @@ fn json_goes_to_standard_output_also_where_the_exit_code_is_not_0() {
     let found = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(1).json();
     assert_eq!(found["diagnostics"][0]["code"], "missing_key", "{found}");
     world.cli(&["status", "edge-99", "-o", "json"]).exits(1).json();
+}
+
+#[test]
+fn a_second_apply_is_6_while_one_runs_and_an_interrupted_one_is_130() {
+    let world = World::with_edges(&[]);
+    let edge = world.edge("edge-01");
+    let echo = Echo::start();
+    let port = ports(1);
+    world.edit("a.toml", rule("edge-01", "a", port, echo.port, ""));
+    edge.signal("STOP");
+    let first = world.start_cli("first", &["apply", &world.tree_arg(), "--yes", "--timeout", "30s"]);
+    wait_until("the first apply to run", || world.status()["apply"]["outcome"] == "running");
+    world.apply_with(&[]).exits(6).says("operator");
+    first.signal("INT");
+    assert_eq!(first.ended(), 130, "{}", first.log());
+    edge.signal("CONT");
+    // Whoever waits may go; what was applied stays applied.
+    world.wait_rule("edge-01", "a", "active");
+    wait_until("the first apply to end", || world.status()["apply"]["outcome"] == "applied");
+    world.apply();
+    assert_eq!(world.generations("edge-01"), (1, 1));
+    let events = world.start_cli("events", &["events"]);
+    wait_until("the snapshot", || events.log().contains("snapshot"));
+    events.signal("INT");
+    assert_eq!(events.ended(), 130);
 }

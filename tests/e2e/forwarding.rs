@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream,
 use std::time::Instant;
 
 use crate::peers::{Client, Echo, answers, piece, serve};
-use crate::support::{LONG, World, ports, rule};
+use crate::support::{LONG, World, ports, rule, skip};
 
 fn has_ipv6() -> bool {
     TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
@@ -94,8 +94,7 @@ fn a_target_that_does_not_answer_is_given_up_after_the_connect_timeout() {
         .map_while(|_| TcpStream::connect_timeout(&address, std::time::Duration::from_millis(200)).ok())
         .collect();
     if fill.len() == 2000 {
-        println!("skipped: the queue of a listener does not fill up here");
-        return;
+        return skip("the queue of a listener does not fill up here");
     }
     let tree = rule("edge-01", "mute", port, address.port(), "connect_timeout_ms = 300")
         + &rule("edge-01", "closed", port + 1, closed_port(), "");
@@ -129,8 +128,7 @@ fn names_that_do_not_resolve_are_counted() {
 #[test]
 fn listeners_take_the_families_that_their_address_says() {
     if !has_ipv6() {
-        println!("skipped: no IPv6 on this machine");
-        return;
+        return skip("no IPv6 on this machine");
     }
     let world = World::with_edges(&["edge-01"]);
     let echo = Echo::start();
@@ -156,26 +154,30 @@ fn listeners_take_the_families_that_their_address_says() {
 
 #[test]
 fn prefer_ipv6_orders_the_addresses_of_a_name() {
+    if !has_ipv6() {
+        return skip("no IPv6 on this machine");
+    }
+    let world = World::with_edges(&[]);
     let families: Vec<bool> =
         ("localhost", 1).to_socket_addrs().map(|all| all.map(|one| one.is_ipv6()).collect()).unwrap_or_default();
-    if !(families.contains(&true) && families.contains(&false)) {
-        println!("skipped: `localhost` does not have addresses of both families here");
-        return;
-    }
-    let world = World::with_edges(&["edge-01"]);
+    let name = if families.contains(&true) && families.contains(&false) {
+        world.edge("edge-01");
+        "localhost"
+    } else if world.edge_with_hosts("edge-01", "127.0.0.1 localhost both\n::1 both\n").is_some() {
+        "both"
+    } else {
+        return skip("no name with addresses of both families, and no right to make one");
+    };
     let target = ports(2);
     // Each family says who it is; the first two bytes are the tag.
-    for (ip, tag) in [("127.0.0.1", 4_u16), ("::1", 6)] {
-        serve(TcpListener::bind((ip, target)).unwrap(), move |mut stream| {
+    for (ip, port, tag) in [("127.0.0.1", target, 4_u16), ("::1", target, 6), ("127.0.0.1", target + 1, 44)] {
+        serve(TcpListener::bind((ip, port)).unwrap(), move |mut stream| {
             stream.write_all(&tag.to_be_bytes()).ok();
         });
     }
-    serve(TcpListener::bind(("127.0.0.1", target + 1)).unwrap(), |mut stream| {
-        stream.write_all(&44_u16.to_be_bytes()).ok();
-    });
     let port = ports(3);
-    let to = |name: &str, index: u16, target: u16, more: &str| {
-        rule("edge-01", name, port + index, target, more).replace("127.0.0.1", "localhost")
+    let to = |rule_name: &str, index: u16, target: u16, more: &str| {
+        rule("edge-01", rule_name, port + index, target, more).replace("127.0.0.1", name)
     };
     let tree = to("four", 0, target, "")
         + &to("six", 1, target, "prefer_ipv6 = true")
@@ -187,8 +189,7 @@ fn prefer_ipv6_orders_the_addresses_of_a_name() {
 #[test]
 fn an_ipv6_target_is_reached() {
     if !has_ipv6() {
-        println!("skipped: no IPv6 on this machine");
-        return;
+        return skip("no IPv6 on this machine");
     }
     let world = World::with_edges(&["edge-01"]);
     let listener = TcpListener::bind("[::1]:0").unwrap();

@@ -71,7 +71,9 @@ fn two_rules_swap_their_ports_without_one_refusal() {
         assert_eq!((&plan["summary"]["ports_bound"], &plan["summary"]["ports_released"]), (&json!(0), &json!(0)));
         world.apply();
         assert_eq!((answers(first), answers(second)), (Some(one.port), Some(two.port)));
-        probes.iter().for_each(|probe| probe.more(5));
+        for probe in &probes {
+            probe.more(5);
+        }
     }
     for probe in probes {
         assert!(probe.finish() > 10);

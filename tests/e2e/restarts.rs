@@ -106,3 +106,59 @@ fn a_server_that_lost_its_state_numbers_above_what_its_edges_run() {
     assert!(generation == desired && generation > 3, "{generation} {desired}");
     probe.finish();
 }
+
+#[test]
+fn servers_killed_wherever_an_apply_stands_converge_and_never_count_down() {
+    let world = World::new();
+    let mut server = world.serve(&["--mode", "heal"]);
+    for edge in ["edge-01", "edge-02"] {
+        world.edge(edge);
+    }
+    let echo = Echo::start();
+    let port = ports(40);
+    let tree = |round: u16| -> String {
+        let more = format!("max_connections = {}", 100 + round);
+        (0..20)
+            .map(|index| {
+                rule("edge-01", &format!("r{index}"), port + index, echo.port, &more)
+                    + &rule("edge-02", &format!("r{index}"), port + 20 + index, echo.port, &more)
+            })
+            .collect()
+    };
+    world.edit_and_apply("a.toml", &tree(0));
+    let probe = Steady::probe(port, vec![echo.port]);
+    let mut highest = [1, 1];
+    for round in 1..=6_u16 {
+        world.edit("a.toml", tree(round));
+        let applying = world.start_cli(&format!("apply-{round}"), &["apply", &world.tree_arg(), "--yes"]);
+        // Another moment each time, from before the upload to after the end.
+        std::thread::sleep(std::time::Duration::from_millis(u64::from(round) * 25));
+        server.kill();
+        applying.ended();
+        server = world.serve(&["--mode", "heal"]);
+        let status = world.wait_status("both edges to be settled", |status| {
+            status["edges"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|edge| edge["connected"] == true && edge["generation"] == edge["desired_generation"])
+        });
+        for (edge, highest) in ["edge-01", "edge-02"].iter().zip(&mut highest) {
+            let edge = crate::support::edge_of(&status, edge).unwrap();
+            let generation = edge["generation"].as_u64().unwrap();
+            assert!(generation >= *highest, "{generation} after {highest}");
+            *highest = generation;
+            // All of the old or all of the new, on each edge.
+            let versions: std::collections::BTreeSet<String> = edge["rules"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|rule| rule["spec"]["max_connections"].to_string())
+                .collect();
+            assert_eq!(versions.len(), 1, "{versions:?}");
+        }
+        world.apply();
+    }
+    assert!(probe.finish() > 10);
+    assert_eq!(world.plan()["changes"], serde_json::json!([]));
+}

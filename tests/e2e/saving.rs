@@ -132,3 +132,21 @@ fn a_checkout_of_500_files_ends_as_the_tree_ends_after_few_revisions() {
     probe.finish();
     assert!(edge.has_ended().is_none());
 }
+
+#[test]
+fn a_directory_that_comes_after_its_server_is_followed() {
+    let echo = Echo::start();
+    let port = ports(1);
+    let world = World::new();
+    fs::remove_dir_all(world.tree()).unwrap();
+    world.follow("apply");
+    world.edge("edge-01");
+    world.wait_status("the missing tree to be named", |status| {
+        status["revision"]["errors"].as_array().is_some_and(|errors| !errors.is_empty())
+    });
+    fs::create_dir(world.path("new")).unwrap();
+    fs::write(world.path("new/web.toml"), rule("edge-01", "web", port, echo.port, "")).unwrap();
+    fs::rename(world.path("new"), world.tree()).unwrap();
+    world.wait_rule("edge-01", "web", "active");
+    assert_eq!(answers(port), Some(echo.port));
+}

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 
 use crate::peers::{Echo, answers, pattern, piece, refuses, serve};
-use crate::support::{World, ports, wait_until};
+use crate::support::{World, ports, skip, wait_until};
 
 const SIZE: u64 = 100 << 20;
 const CHUNK: usize = 64 << 10;
@@ -40,8 +40,7 @@ fn halting_download(key: u8) -> (u16, mpsc::Receiver<()>, mpsc::Sender<()>) {
 #[test]
 fn an_upstream_file_runs_as_it_stands_and_a_download_survives_a_rebind() {
     if Command::new("curl").arg("--version").output().is_err() {
-        println!("skipped: no curl on this machine");
-        return;
+        return skip("no curl on this machine");
     }
     let world = World::new();
     std::fs::remove_dir_all(world.tree().join(".git")).unwrap();

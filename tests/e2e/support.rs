@@ -59,6 +59,12 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     wait_for(what, || is_so().then_some(()).ok_or_else(|| "it is not so".to_owned()));
 }
 
+/// Says why a test proves nothing on this machine, past the capture of the test's output.
+pub(crate) fn skip(reason: &str) {
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    writeln!(std::io::stderr(), "skipped {name}: {reason}").ok();
+}
+
 /// What a command said.
 #[derive(Debug)]
 pub(crate) struct Said {
@@ -276,6 +282,37 @@ impl World {
     pub(crate) fn start(&self, name: &str, args: &[&str]) -> Handle {
         let mut command = self.portunus();
         command.args(args);
+        self.own(name, command)
+    }
+
+    /// Starts a command of an operator that a test has in hand while it runs.
+    pub(crate) fn start_cli(&self, name: &str, args: &[&str]) -> Handle {
+        self.own(name, self.cli_command(args))
+    }
+
+    /// Starts an edge that sees another `/etc/hosts`; `None` where this user cannot arrange that.
+    pub(crate) fn edge_with_hosts(&self, name: &str, hosts: &str) -> Option<Handle> {
+        fs::write(self.path("hosts"), hosts).unwrap();
+        let mounting = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+        let mut private = self.quiet("unshare");
+        private.args(["--mount", "sh", "-c", mounting]).arg(self.path("hosts"));
+        let can = Command::new("unshare")
+            .args(["--mount", "sh", "-c", mounting])
+            .arg(self.path("hosts"))
+            .arg("true")
+            .output();
+        if !can.is_ok_and(|output| output.status.success()) {
+            return None;
+        }
+        let (server, state) = (format!("http://127.0.0.1:{}", self.control), self.arg(&format!("{name}-state")));
+        private.arg(env!("CARGO_BIN_EXE_portunus"));
+        private.args(["edge", "--name", name, "--server", &server, "--state-dir", &state]);
+        let edge = self.own(name, private);
+        self.wait_connected(name, true);
+        Some(edge)
+    }
+
+    fn own(&self, name: &str, command: Command) -> Handle {
         let process = Arc::new(Process::start(name, command, &self.path(&format!("{name}.log"))));
         self.processes.lock().unwrap().push(process.clone());
         process

@@ -1,5 +1,6 @@
 //! The ports of the server face strangers: what they send is an error to them and nothing else.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
@@ -103,7 +104,9 @@ fn foreign_hosts_origins_tokens_and_content_types_are_refused() {
     let huge = [auth, ("Content-Type", "application/json"), ("Content-Length", "268435457")];
     let mut stream = TcpStream::connect(("127.0.0.1", world.operator)).unwrap();
     let mut request = "POST /v1/plan HTTP/1.1\r\nHost: localhost\r\n".to_owned();
-    huge.iter().for_each(|(name, value)| request += &format!("{name}: {value}\r\n"));
+    for (name, value) in huge {
+        write!(request, "{name}: {value}\r\n").unwrap();
+    }
     stream.write_all((request + "\r\n").as_bytes()).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
     let mut head = [0; 12];
@@ -123,4 +126,27 @@ fn ports_that_could_be_reached_from_outside_are_not_opened() {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         world.cli(&args).exits(1).says("loopback");
     }
+}
+
+#[test]
+fn an_edge_that_misses_its_keepalive_gives_its_name_to_the_next() {
+    let world = World::with_edges(&[]);
+    let first = world.edge("edge-01");
+    first.signal("STOP");
+    let (server, state) = (format!("http://127.0.0.1:{}", world.control), world.arg("second-state"));
+    let second = world.start("second", &["edge", "--name", "edge-01", "--server", &server, "--state-dir", &state]);
+    wait_for("the second session", || {
+        let log = second.log();
+        if log.contains("session established") { Ok(()) } else { Err(log) }
+    });
+    let echo = Echo::start();
+    let port = ports(1);
+    world.edit_and_apply("a.toml", &rule("edge-01", "a", port, echo.port, ""));
+    assert_eq!(answers(port), Some(echo.port));
+    first.signal("CONT");
+    wait_for("the refusal of the first", || {
+        let log = first.log();
+        if log.contains("already_connected") { Ok(()) } else { Err(log) }
+    });
+    assert_eq!(answers(port), Some(echo.port));
 }
