@@ -193,14 +193,18 @@ impl Selection {
 
     fn push_by_distance(&self, client: IpAddr, weights: [u8; MAX_TARGETS], order: &mut DialOrder) {
         let client = ClientSeed::new(client);
-        let mut rest = weights;
-        while let Some((place, _)) = (0..self.seeds.len())
-            .filter(|place| rest[*place] > 0)
-            .map(|place| (place, Distance::new(client, self.seeds[place], rest[place])))
+        let mut rest: [Option<Distance>; MAX_TARGETS] = [None; MAX_TARGETS];
+        for (place, seed) in self.seeds.iter().enumerate().filter(|(place, _)| weights[*place] > 0) {
+            rest[place] = Some(Distance::new(client, *seed, weights[place]));
+        }
+        while let Some((place, _)) = rest
+            .iter()
+            .enumerate()
+            .filter_map(|(place, distance)| Some((place, (*distance)?)))
             .reduce(|nearest, other| if other.1.is_nearer_than(&nearest.1) { other } else { nearest })
         {
             order.push(place);
-            rest[place] = 0;
+            rest[place] = None;
         }
     }
 }
