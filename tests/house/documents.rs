@@ -7,7 +7,7 @@ use schema::net::ListenAddress;
 use schema::ruleset::{RuleSet, TreeFiles};
 use schema::text::Syntax;
 
-use crate::workspace::{WorkFile, assert_none, file, files};
+use crate::workspace::{WorkFile, assert_none, file, files, root};
 
 fn checked(files: Vec<SourceFile>) -> (Option<RuleSet>, Vec<Diagnostic>) {
     let checked = check_tree(&TreeFiles { files, problems: Vec::new() }, &CheckLimits::default());
@@ -53,6 +53,14 @@ fn examples_are_valid_trees() {
         assert!(ruleset.is_none_or(|ruleset| ruleset.rule_count() > 0), "{name} has no rule");
     }
     assert_none("errors in examples", &found);
+}
+
+#[test]
+fn examples_are_formatted() {
+    let mut tool = std::process::Command::new(env!("CARGO_BIN_EXE_portunus"));
+    tool.args(["fmt", "--check", "examples/rules.d", "examples/fleet.d"]).current_dir(root());
+    let output = tool.output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]
