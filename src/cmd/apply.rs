@@ -53,7 +53,7 @@ struct Prepared {
 
 pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     let is_plan_file = args.path.is_file();
-    if !args.yes && !is_plan_file && !can_ask() {
+    if !args.yes && args.path.is_dir() && !can_ask() {
         return Err(Failure::Usage(
             "nothing was sent: there is no terminal to ask on; say --yes, or apply a file that `plan --out` wrote"
                 .to_owned(),

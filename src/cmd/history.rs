@@ -35,7 +35,7 @@ fn one(entries: &[Entry], id: &str, format: Format) -> Result<(), Failure> {
     let found = entries.iter().rev().find(|entry| number == Some(entry.id) || entry.apply_id == id);
     let entry = found.ok_or_else(|| Failure::Other(format!("there is no entry {}", clean(id))))?;
     if !print_value(format, entry)? {
-        print(&text(entry))?;
+        print(&text(entry, entries.iter().find(|end| end.of == Some(entry.id))))?;
     }
     Ok(())
 }
@@ -66,7 +66,7 @@ fn revision(entry: &Entry) -> String {
     }
 }
 
-fn text(entry: &Entry) -> String {
+fn text(entry: &Entry, end: Option<&Entry>) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: &str| {
         if !value.is_empty() {
@@ -77,6 +77,8 @@ fn text(entry: &Entry) -> String {
     line("apply", &entry.apply_id);
     line("at", &time(entry.at));
     line("outcome", &entry.outcome);
+    line("ended", &end.map(|end| format!("{}, entry {}", end.outcome, end.id)).unwrap_or_default());
+    line("of", &entry.of.map(|of| format!("entry {of}")).unwrap_or_default());
     line("actor", &entry.actor);
     line("commit", entry.commit.as_deref().unwrap_or_default());
     line("author", entry.author.as_deref().unwrap_or_default());

@@ -34,7 +34,8 @@ fn text(stats: &StatsDocument) -> String {
     }
     for target in stats.targets.iter().flatten() {
         let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
-        let state = if target.state.is_empty() { String::new() } else { format!(" ({})", target.state) };
+        // Without health checks there is no verdict, and saying so beside every target helps nobody.
+        let state = if matches!(target.state.as_str(), "" | "unknown") { String::new() } else { format!(" ({})", target.state) };
         columns.row(row(format!("  to {host}:{}{state}", target.port), &target.counters));
     }
     let mut text = columns.text("");

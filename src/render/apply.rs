@@ -28,13 +28,40 @@ fn write_result(to: &mut String, result: &ApplyResult, plan: &PlanDocument) -> f
         }
         Outcome::Applied => writeln!(to, "{} {edges} as planned.", style::added("Applied.")),
         Outcome::Partial => {
-            writeln!(to, "{} Not everything came about on {edges}; the rest is applied.", style::error("Partial."))
+            writeln!(to, "{} {}; the rest is applied.", style::error("Partial."), shortfall(result))?;
+            let is_offline = |edge: &EdgeResult| edge.outcome == EdgeOutcome::Offline;
+            if result.edges.iter().any(is_offline) {
+                writeln!(to, "{}: --allow-offline makes offline edges no reason for exit 5", style::help("help"))?;
+            }
+            Ok(())
         }
         Outcome::Superseded => {
             writeln!(to, "{} A newer tree was put in force before {edges} had answered.", style::warning("Superseded."))
         }
         Outcome::Running => writeln!(to, "The apply {} goes on.", clean(&result.id)),
     }
+}
+
+/// `1 rule failed, 2 edges offline`
+fn shortfall(result: &ApplyResult) -> String {
+    let rules = |state| {
+        let rules = result.edges.iter().flat_map(|edge| &edge.rules);
+        rules.filter(|rule| rule.state == Some(state)).count() as u64
+    };
+    let edges = |outcome| result.edges.iter().filter(|edge| edge.outcome == outcome).count() as u64;
+    let all = [
+        (rules(RuleState::Failed), "rule", "failed"),
+        (rules(RuleState::Rejected), "rule", "rejected"),
+        (edges(EdgeOutcome::Offline), "edge", "offline"),
+        (edges(EdgeOutcome::Timeout) + edges(EdgeOutcome::Waiting), "edge", "without an answer"),
+        (edges(EdgeOutcome::Refused), "edge", "refused the state"),
+    ];
+    let parts: Vec<String> = all
+        .into_iter()
+        .filter(|(number, ..)| *number > 0)
+        .map(|(number, what, words)| format!("{} {words}", count(number, what)))
+        .collect();
+    if parts.is_empty() { "Not everything came about".to_owned() } else { parts.join(", ") }
 }
 
 fn write_edge(to: &mut String, edge: &EdgeResult) -> fmt::Result {
@@ -50,22 +77,22 @@ fn write_edge(to: &mut String, edge: &EdgeResult) -> fmt::Result {
         }
     }
     for rule in &edge.rules {
-        writeln!(to, "  {} {}  {}", rule.action.sign(), rule.rule, outcome(rule))?;
+        let words = if edge.outcome == EdgeOutcome::Offline { String::new() } else { reason(rule) };
+        writeln!(to, "  {} {}  {}{words}", rule.action.sign(), rule.rule, state(rule))?;
     }
     Ok(())
 }
 
-fn outcome(rule: &RuleResult) -> String {
-    let mut text = match rule.state {
+fn state(rule: &RuleResult) -> String {
+    match rule.state {
         None => "gone".to_owned(),
         Some(state @ (RuleState::Failed | RuleState::Rejected)) => style::error(state).to_string(),
         Some(state @ RuleState::Active) => style::added(state).to_string(),
         Some(state) => style::changed(state).to_string(),
-    };
-    for part in [&rule.code, &rule.message] {
-        if !part.is_empty() {
-            write!(text, ": {}", clean(part)).expect("a string grows as needed");
-        }
     }
-    text
+}
+
+fn reason(rule: &RuleResult) -> String {
+    let given = [&rule.code, &rule.message].into_iter().filter(|part| !part.is_empty());
+    given.map(|part| format!(": {}", clean(part))).collect()
 }

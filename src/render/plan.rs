@@ -55,7 +55,7 @@ pub(crate) fn verdict(plan: &PlanDocument) -> String {
     if parts.is_empty() {
         return match summary.unchanged {
             0 => "No changes.".to_owned(),
-            unchanged => format!("No changes. {} as planned.", count(unchanged, "rule")),
+            unchanged => format!("No changes. {} unchanged.", count(unchanged, "rule")),
         };
     }
     format!("Plan: {} on {}.", parts.join(", "), count(summary.edges, "edge"))
@@ -67,7 +67,8 @@ pub(crate) fn incomplete(plan: &PlanDocument) -> Option<String> {
     let is_offline = |edge: &&EdgeName| plan.base.edges.get(*edge).is_some_and(|base| !base.connected);
     let offline: Vec<&EdgeName> = changed.into_iter().filter(is_offline).collect();
     let is_told = !plan.complete && !offline.is_empty();
-    is_told.then(|| format!("Incomplete: offline are {}.", listed(&offline, SHOWN_RANGES)))
+    let words = if offline.len() == 1 { "is" } else { "are" };
+    is_told.then(|| format!("Incomplete: {} {words} offline.", listed(&offline, SHOWN_RANGES)))
 }
 
 fn figures(summary: &Summary) -> Vec<String> {
@@ -98,7 +99,10 @@ pub(crate) fn remarks(plan: &PlanDocument) -> Vec<String> {
     let mut remarks = Vec::new();
     if plan.source.dirty {
         let paths: Vec<_> = plan.source.dirty_paths.iter().map(|path| clean(path)).collect();
-        remarks.push(format!("the tree differs from its commit ({}); apply needs --allow-dirty", listed(&paths, 5)));
+        // A dirty tree without the flag is one reason why a plan cannot be applied; a rail is the other.
+        let is_allowed = plan.applyable;
+        let advice = if is_allowed { "" } else { "; apply needs --allow-dirty" };
+        remarks.push(format!("the tree differs from its commit ({}){advice}", listed(&paths, 5)));
     }
     let lifted = plan.rails.iter().filter(|rail| rail.allow.is_some() && !rail.tripped);
     remarks.extend(lifted.map(|rail| format!("allowed: {}", rails::line(rail))));
@@ -130,6 +134,7 @@ pub(crate) fn edge_mark(base: Option<&BaseEdge>) -> Option<String> {
         Some(BaseEdge { observed_at: Some(at), .. }) => {
             Some(format!("offline, planned from its last known state, last seen {}", time(*at)))
         }
+        Some(base) if base.generation > 0 => Some("offline, planned from what it was sent last".to_owned()),
         _ => Some("offline, nothing is known of it".to_owned()),
     }
 }

@@ -67,9 +67,12 @@ fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> f
 }
 
 fn write_held(to: &mut String, revision: &RevisionStatus) -> fmt::Result {
-    if revision.held {
+    let attempted = revision.attempted.as_ref().map(|source| source.digest);
+    if revision.held && revision.digest.is_none() && revision.verdict == Some(Verdict::Invalid) {
+        writeln!(to, "{}: the tree on disk has errors", style::warning("Held"))?;
+    } else if revision.held {
         writeln!(to, "{}: {}", style::warning("Held"), clean(&revision.reason))?;
-    } else if revision.verdict == Some(Verdict::Waiting) {
+    } else if revision.verdict == Some(Verdict::Waiting) && attempted != revision.digest {
         writeln!(to, "{}: {}; `portunus apply` releases it", style::warning("Waiting"), clean(&revision.reason))?;
     }
     if let Some(attempted) = revision.attempted.as_ref().filter(|_| revision.held) {
