@@ -111,6 +111,13 @@ impl Actor {
                         // The one who asked may have gone; what was asked for holds all the same.
                         _ = done.send(());
                     }
+                    Some(Command::Retry(done)) => {
+                        if !self.failed.is_empty() && !self.has_stopped {
+                            self.retries.fetch_add(1, Ordering::Relaxed);
+                            self.reconcile(Trying::All).await;
+                        }
+                        _ = done.send(());
+                    }
                     Some(Command::StopAccepting(done)) => {
                         self.has_stopped = true;
                         self.dataplane.release_all().await;

@@ -30,6 +30,7 @@ pub struct Stopped;
 
 enum Command {
     Apply(Box<Desired>, oneshot::Sender<()>),
+    Retry(oneshot::Sender<()>),
     StopAccepting(oneshot::Sender<()>),
 }
 
@@ -47,6 +48,13 @@ impl RuntimeHandle {
     pub async fn apply(&self, desired: Desired) -> Result<(), Stopped> {
         let (done, wait) = oneshot::channel();
         self.commands.send(Command::Apply(Box::new(desired), done)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// Tries failed rules now, whatever their backoff says.
+    pub async fn retry(&self) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::Retry(done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
     }
 
