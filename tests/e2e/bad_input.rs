@@ -153,15 +153,27 @@ fn all_faults_of_all_files_are_named_in_one_run_and_a_clash_names_both_places() 
 
 #[test]
 fn an_unreadable_file_is_an_error_and_not_a_removal() {
-    let world = World::new();
-    world.write("web.toml", rule("edge-01", "web", 8080, 80, ""));
-    world.write("bad.toml", rule("edge-01", "bad", 8081, 80, ""));
+    let Some(world) = World::new().bound_by_modes() else {
+        return skip("this user reads files whatever their mode");
+    };
+    let echo = Echo::start();
+    let port = ports(2);
+    world.write("web.toml", rule("edge-01", "web", port, echo.port, ""));
+    let commit = world.edit("bad.toml", rule("edge-01", "bad", port + 1, echo.port, ""));
+    world.follow("apply");
+    world.edge("edge-01");
+    world.wait_rule("edge-01", "bad", "active");
     let path = world.tree().join("bad.toml");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
-    if fs::read(&path).is_ok() {
-        return skip("this user reads files whatever their mode");
-    }
     assert!(has(&invalid(&world), "unreadable_file", "bad.toml", None));
+    let status = world.wait_status("the file to be missed", |status| status["revision"]["held"] == true);
+    assert!(has(status["revision"]["errors"].as_array().unwrap(), "unreadable_file", "bad.toml", None), "{status}");
+    assert_eq!((answers(port), answers(port + 1)), (Some(echo.port), Some(echo.port)));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    world.wait_status("the tree to be whole", |status| {
+        status["revision"]["held"] == false && status["revision"]["commit"] == commit.as_str()
+    });
+    assert_eq!(world.generations("edge-01"), (1, 1));
 }
 
 #[test]

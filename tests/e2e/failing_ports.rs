@@ -103,3 +103,23 @@ fn a_port_of_the_edge_itself_is_refused_before_it_is_tried() {
     assert_eq!(edge_of(&status, "edge-01").unwrap()["connected"], true);
     assert!(World::scrape(own).contains("portunus_session_connected 1"));
 }
+
+#[test]
+fn an_apply_after_the_port_was_freed_does_not_wait_for_the_next_retry() {
+    let world = World::with_edges(&["edge-01"]);
+    let echo = Echo::start();
+    let port = ports(1);
+    let thief = TcpListener::bind(("0.0.0.0", port)).unwrap();
+    world.edit("a.toml", rule("edge-01", "a", port, echo.port, ""));
+    // Each apply fails once more, and the edge waits longer after each failure.
+    for _ in 0..6 {
+        world.apply_with(&[]).exits(5);
+    }
+    drop(thief);
+    let plan = world.plan();
+    if plan["changes"] != json!([]) {
+        world.apply();
+    }
+    assert_eq!(answers(port), Some(echo.port));
+    assert_eq!(world.generations("edge-01"), (1, 1), "a retry is no new generation");
+}

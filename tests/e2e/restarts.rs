@@ -162,3 +162,27 @@ fn servers_killed_wherever_an_apply_stands_converge_and_never_count_down() {
     assert!(probe.finish() > 10);
     assert_eq!(world.plan()["changes"], serde_json::json!([]));
 }
+
+#[test]
+fn a_rule_removed_while_its_edge_is_away_is_shown_until_the_edge_has_confirmed() {
+    let world = World::with_edges(&[]);
+    let edge = world.edge("edge-01");
+    let echo = Echo::start();
+    let port = ports(2);
+    let stays = rule("edge-01", "stays", port, echo.port, "");
+    world.edit_and_apply("a.toml", &(stays.clone() + &rule("edge-01", "goes", port + 1, echo.port, "")));
+    edge.stop();
+    world.wait_connected("edge-01", false);
+    world.edit("a.toml", &stays);
+    world.apply_with(&["--allow-offline"]).exits(0);
+    let status = world.status();
+    assert!(crate::support::rule_of(&status, "edge-01", "goes").is_some(), "{status}");
+    assert_ne!(status["drift"], serde_json::json!([]));
+    // It comes back with what it ran, and learns of the removal.
+    world.edge("edge-01");
+    let status = world.wait_status("the removal", |status| {
+        status["drift"] == serde_json::json!([]) && crate::support::rule_of(status, "edge-01", "goes").is_none()
+    });
+    assert_eq!(crate::support::edge_of(&status, "edge-01").unwrap()["rules"].as_array().unwrap().len(), 1);
+    assert_eq!((answers(port), answers(port + 1)), (Some(echo.port), None));
+}

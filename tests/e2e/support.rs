@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -191,6 +192,8 @@ pub(crate) struct World {
     pub(crate) control: u16,
     pub(crate) operator: u16,
     pub(crate) metrics: u16,
+    /// What stands before `portunus` in its command line.
+    wrapper: Vec<&'static str>,
     dir: TempDir,
 }
 
@@ -199,8 +202,14 @@ impl World {
     pub(crate) fn new() -> Self {
         let first = ports(3);
         let dir = tempfile::Builder::new().prefix("portunus-e2e-").tempdir().unwrap();
-        let world =
-            Self { processes: Mutex::new(Vec::new()), control: first, operator: first + 1, metrics: first + 2, dir };
+        let world = Self {
+            processes: Mutex::new(Vec::new()),
+            control: first,
+            operator: first + 1,
+            metrics: first + 2,
+            wrapper: Vec::new(),
+            dir,
+        };
         fs::create_dir(world.tree()).unwrap();
         fs::create_dir(world.path("home")).unwrap();
         world.git(&["init", "-q", "-b", "main"]);
@@ -276,7 +285,30 @@ impl World {
     }
 
     fn portunus(&self) -> Command {
-        self.quiet(env!("CARGO_BIN_EXE_portunus"))
+        let binary = env!("CARGO_BIN_EXE_portunus");
+        match self.wrapper.split_first() {
+            None => self.quiet(binary),
+            Some((first, rest)) => {
+                let mut command = self.quiet(first);
+                command.args(rest).arg(binary);
+                command
+            }
+        }
+    }
+
+    /// From now on its processes are bound by the modes of files, whoever runs the tests; `None` where this user
+    /// cannot arrange that.
+    pub(crate) fn bound_by_modes(mut self) -> Option<Self> {
+        let probe = self.path("probe");
+        fs::write(&probe, "").unwrap();
+        fs::set_permissions(&probe, fs::Permissions::from_mode(0o000)).unwrap();
+        if File::open(&probe).is_err() {
+            return Some(self);
+        }
+        self.wrapper = vec!["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+        let mut cat = self.quiet(self.wrapper[0]);
+        let output = cat.args(&self.wrapper[1..]).arg("cat").arg(&probe).output();
+        output.is_ok_and(|output| String::from_utf8_lossy(&output.stderr).contains("denied")).then_some(self)
     }
 
     pub(crate) fn start(&self, name: &str, args: &[&str]) -> Handle {
