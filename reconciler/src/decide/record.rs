@@ -175,7 +175,7 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
             match entry.of {
                 None => restored.cut_off = Some(entry),
                 Some(of) if restored.cut_off.as_ref().is_some_and(|started| started.id == of) => {
-                    restored.cut_off = None
+                    restored.cut_off = None;
                 }
                 Some(_) => {}
             }

@@ -471,7 +471,7 @@ fn counts_between_reports_keep_the_live_connections_new() {
     let mut fleet = fleet(Mode::Heal);
     let web = rule("web", 80, 80);
     let name = edge_name("a");
-    let report = runs("here", 1, &[web.clone()]);
+    let report = runs("here", 1, std::slice::from_ref(&web));
     fleet.step(Event::Hello { session: 1, edge: name.clone(), hello: hello(), report }, at(0));
     let mut count = |session, connections| {
         let counted =
