@@ -18,7 +18,7 @@ const SMALLEST_COUNT: u64 = 3;
 
 /// What the person allows, each said anew for each command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Allowances {
     /// Exactly so many removals.
     pub removals: Option<u64>,
