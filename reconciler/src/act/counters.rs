@@ -29,6 +29,9 @@ pub enum CountersError {
     UnknownRule,
 }
 
+/// The newest counters by edge and rule.
+pub type Rows = BTreeMap<EdgeName, BTreeMap<RuleName, CountersDocument>>;
+
 type Reply = oneshot::Sender<Result<StatsDocument, CountersError>>;
 
 #[derive(Debug)]
@@ -44,15 +47,15 @@ struct Pending {
 /// Counters by edge and rule.
 #[derive(Debug, Default)]
 pub struct Counters {
-    rules: BTreeMap<EdgeName, BTreeMap<RuleName, CountersDocument>>,
+    rules: Rows,
     pending: HashMap<u64, Pending>,
     next_request: u64,
 }
 
 impl Counters {
-    /// The newest counters of a rule.
-    pub fn of(&self, edge: &EdgeName, rule: &RuleName) -> Option<&CountersDocument> {
-        self.rules.get(edge)?.get(rule)
+    /// All rows.
+    pub fn rows(&self) -> &Rows {
+        &self.rules
     }
 
     /// Notes a question and gives it its number. Questions whose asker went away are forgotten here.

@@ -200,7 +200,8 @@ impl Driver {
             store,
             commands,
             notices,
-            last_notice: 0,
+            // Numbers go on over a restart, so that no listener takes the notice of another life for its own.
+            last_notice: Timestamp::now().as_microsecond().unsigned_abs(),
             sessions: HashMap::new(),
             counters: Counters::default(),
             applies: BTreeMap::new(),
@@ -236,9 +237,12 @@ impl Driver {
                 match &*event {
                     Event::Gone { session, edge } => {
                         self.sessions.remove(session);
-                        self.counters.session_ended(edge, *session);
+                        // The end of a session that was refused says nothing about the one that lives.
+                        if self.fleet.session(edge) == Some(*session) {
+                            self.counters.session_ended(edge, *session);
+                        }
                     }
-                    Event::Report { edge, report, .. } => {
+                    Event::Report { edge, report, session } if self.fleet.session(edge) == Some(*session) => {
                         self.counters.retain(edge, |rule| report.rules.contains_key(rule));
                     }
                     _ => {}
@@ -262,6 +266,10 @@ impl Driver {
                     applies: &self.applies,
                     timings: &self.timings,
                 });
+                Ok(())
+            }
+            Command::Counters { edge, session, .. } if self.fleet.session(&edge) != Some(session) => {
+                debug!(edge = %edge, session, "counters of a session that is over are dropped");
                 Ok(())
             }
             Command::Counters { edge, session, report } => {

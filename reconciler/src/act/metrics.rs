@@ -3,6 +3,8 @@
 //! The series are made anew for each scrape from what the fleet knows, so one row exists for each live rule and none
 //! outlives its rule.
 
+use std::collections::BTreeMap;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,9 +14,11 @@ use prometheus::{CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, Opts, 
 use schema::state::RuleState;
 use tracing::warn;
 
-use super::driver::{FleetHandle, View};
+use super::counters::Rows;
+use super::driver::FleetHandle;
 use super::operator::documents::CountersDocument;
 use crate::decide::drift::{DriftKind, drift};
+use crate::decide::fleet::Fleet;
 
 const RULE: [&str; 3] = ["client", "rule", "owner"];
 const RULE_AND_CAUSE: [&str; 4] = ["client", "rule", "owner", "cause"];
@@ -38,15 +42,36 @@ async fn ready(State(fleet): State<FleetHandle>) -> Response {
 }
 
 async fn scrape(State(fleet): State<FleetHandle>) -> Response {
-    let rendered = fleet.read(render).await;
+    // A copy: rendering a large fleet takes a while, and the driver must not wait for that.
+    let copy = fleet.read(|view| Scene {
+        fleet: view.fleet.clone(),
+        counters: view.counters.rows().clone(),
+        applies: view.applies.clone(),
+        timings: view.timings.clone(),
+    });
+    let scene = match copy.await {
+        Ok(scene) => scene,
+        Err(stopped) => return (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")).into_response(),
+    };
+    let rendered = match tokio::task::spawn_blocking(move || render(&scene)).await {
+        Ok(rendered) => rendered,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
     match rendered {
-        Ok(Ok(text)) => ([("content-type", TextEncoder::new().format_type().to_owned())], text).into_response(),
-        Ok(Err(error)) => {
+        Ok(text) => ([("content-type", TextEncoder::new().format_type().to_owned())], text).into_response(),
+        Err(error) => {
             warn!(%error, "metrics cannot be rendered");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
-        Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")).into_response(),
     }
+}
+
+/// What one scrape shows.
+struct Scene {
+    fleet: Fleet,
+    counters: Rows,
+    applies: BTreeMap<&'static str, u64>,
+    timings: Timings,
 }
 
 struct RuleSeries {
@@ -128,7 +153,7 @@ impl RuleSeries {
     }
 }
 
-fn render(view: &View<'_>) -> prometheus::Result<String> {
+fn render(view: &Scene) -> prometheus::Result<String> {
     let registry = Registry::new();
     let rules = RuleSeries::register(&registry)?;
     let connected = gauge(&registry, "portunus_edge_connected", "1 while the edge has a session.", &["client"])?;
@@ -147,7 +172,7 @@ fn render(view: &View<'_>) -> prometheus::Result<String> {
             let labels = [client, rule.as_str(), owner];
             rules.set_state(&labels, status.state);
             if status.is_live {
-                rules.set_counters(&labels, view.counters.of(name, rule).unwrap_or(&none));
+                rules.set_counters(&labels, view.counters.get(name).and_then(|rows| rows.get(rule)).unwrap_or(&none));
             }
         }
     }
