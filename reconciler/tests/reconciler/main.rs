@@ -4,6 +4,7 @@
 
 mod interleavings;
 mod script;
+mod shell;
 mod sim_edge;
 mod words;
 mod world;
