@@ -15,6 +15,7 @@ use schema::capability::Capability;
 use schema::name::{EdgeName, RuleAddress};
 
 use crate::address::{ControlUrl, ServerUrl};
+use crate::cmd::health::HealthCommand;
 use crate::duration;
 use crate::failure::Exit;
 use crate::output::say;
@@ -60,6 +61,9 @@ pub(crate) enum Command {
     Edge(EdgeArgs),
     /// Run server and one edge named `local` in one process
     Up(UpArgs),
+    /// Tune health checks
+    #[command(subcommand)]
+    Health(HealthCommand),
     /// Explain a key of the rule language or an error code
     Explain(ExplainArgs),
     /// Print the JSON Schema of a rule file
@@ -175,6 +179,7 @@ pub(crate) struct FmtArgs {
 
 /// What a person allows for one plan.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "each is the name of its flag")]
 #[command(next_help_heading = "Allowances, to be said each time")]
 pub(crate) struct AllowArgs {
     /// Allow exactly N removals
@@ -506,6 +511,7 @@ impl Command {
             Self::Stats(args) => Some(&args.looks),
             Self::Events(args) => Some(&args.looks),
             Self::History(args) => Some(&args.looks),
+            Self::Health(HealthCommand::Simulate(args)) => Some(&args.looks),
             Self::Explain(args) => Some(&args.looks),
             Self::Schema(args) => Some(&args.looks),
             Self::Plan(_) | Self::Serve(_) | Self::Edge(_) | Self::Up(_) | Self::Completions(_) => None,

@@ -25,9 +25,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// For answers that need no work.
 const READ: Duration = Duration::from_secs(30);
 /// For trees: 256 MiB are uploaded, checked and planned.
-const UPLOAD: Duration = Duration::from_secs(300);
+const UPLOAD: Duration = Duration::from_mins(5);
 /// The server sends a sign of life every 15 s.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// An answer that is no problem document is quoted no further.
 const QUOTED: usize = 200;
 
@@ -100,13 +100,11 @@ impl Client {
             Ok(bytes) => bytes,
             Err(error) => return self.unreachable(&error),
         };
-        match serde_json::from_slice::<Problem>(&bytes) {
-            Ok(problem) => Failure::Problem(Box::new(problem)),
-            Err(_) => {
-                let text: String = String::from_utf8_lossy(&bytes).chars().take(QUOTED).collect();
-                self.foreign(format!("{status} {text}"))
-            }
+        if let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) {
+            return Failure::Problem(Box::new(problem));
         }
+        let text: String = String::from_utf8_lossy(&bytes).chars().take(QUOTED).collect();
+        self.foreign(format!("{status} {text}"))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {

@@ -42,6 +42,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Validate(args) => cmd::validate::run(&args),
         Command::Fmt(args) => cmd::fmt::run(&args),
+        Command::Health(command) => cmd::health::run(&command),
         Command::Explain(args) => cmd::explain::run(&args),
         Command::Schema(args) => cmd::schema::run(&args),
         Command::Completions(args) => cmd::completions::run(&args),
@@ -61,20 +62,20 @@ fn run(command: Command) -> Result<Exit, Failure> {
 /// Runs a command that speaks to a server: one thread is enough for one conversation.
 fn asking(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().build().map_err(no_runtime)?;
+    let runtime = builder.enable_all().build().map_err(|error| no_runtime(&error))?;
     runtime.block_on(command)
 }
 
 /// Runs a server or an edge.
 fn serving(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.enable_all().build().map_err(no_runtime)?;
+    let runtime = builder.enable_all().build().map_err(|error| no_runtime(&error))?;
     let result = runtime.block_on(command);
     // What is left blocks on a file or a name; the process does not wait for it.
     runtime.shutdown_background();
     result
 }
 
-fn no_runtime(error: std::io::Error) -> Failure {
+fn no_runtime(error: &std::io::Error) -> Failure {
     Failure::Other(format!("the runtime cannot be started: {error}"))
 }

@@ -26,14 +26,24 @@ impl Signals {
         }
     }
 
-    /// Cancels `end` at the first signal and `at_once` at the second; never returns.
-    pub(crate) async fn carry_to(mut self, end: CancellationToken, at_once: CancellationToken) {
-        self.next().await;
-        info!("the end was asked for; another signal ends at once");
+    /// Does the work; the first signal meanwhile cancels `end`, the second `at_once`.
+    pub(crate) async fn during<T>(
+        mut self,
+        work: impl Future<Output = T>,
+        end: CancellationToken,
+        at_once: CancellationToken,
+    ) -> T {
+        tokio::pin!(work);
+        tokio::select! {
+            result = &mut work => return result,
+            () = self.next() => info!("the end was asked for; another signal ends at once"),
+        }
         end.cancel();
-        self.next().await;
-        info!("ends at once");
+        tokio::select! {
+            result = &mut work => return result,
+            () = self.next() => info!("ends at once"),
+        }
         at_once.cancel();
-        std::future::pending().await
+        work.await
     }
 }

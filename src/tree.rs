@@ -20,8 +20,8 @@ pub(crate) fn limits(range_rule_max_ports: Option<u32>, allow_empty: bool) -> Ch
 }
 
 /// Reads a tree that has to be valid.
-pub(crate) fn read_valid(dir: &Path, limits: &CheckLimits) -> Result<CheckedTree, Failure> {
-    let tree = read_and_check(dir, limits);
+pub(crate) fn read_valid(dir: &Path, limits: CheckLimits) -> Result<CheckedTree, Failure> {
+    let tree = read_and_check(dir, &limits);
     if tree.moved {
         return Err(Failure::Moving(dir.to_owned()));
     }

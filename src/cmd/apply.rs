@@ -113,7 +113,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
 }
 
 async fn from_tree(args: &ApplyArgs, client: &Client) -> Result<Prepared, Failure> {
-    let tree = tree::read_valid(&args.path, &tree::limits(Some(NO_RANGE_LIMIT), args.allow.allow_empty))?;
+    let tree = tree::read_valid(&args.path, tree::limits(Some(NO_RANGE_LIMIT), args.allow.allow_empty))?;
     let plan = ask(client, &tree, &args.allow).await?;
     if let Some(warnings) = diagnostic::warnings(&tree.diagnostics).filter(|_| args.looks.output == Format::Text) {
         say(warnings);

@@ -24,10 +24,8 @@ pub(crate) async fn run(args: EdgeArgs) -> Result<Exit, Failure> {
     };
     let edge = Edge::start(config).await.map_err(|error| failed(&error))?;
     let (end, at_once) = (CancellationToken::new(), edge.end_now());
-    tokio::select! {
-        result = edge.run(end.clone()) => result.map(|()| Exit::Done).map_err(|error| failed(&error)),
-        () = signals.carry_to(end.clone(), at_once) => unreachable!("signals are listened to for ever"),
-    }
+    signals.during(edge.run(end.clone()), end, at_once).await.map_err(|error| failed(&error))?;
+    Ok(Exit::Done)
 }
 
 /// The failure of an edge, with what caused it.

@@ -12,7 +12,7 @@ use crate::client::{Client, Events};
 use crate::failure::{Exit, Failure};
 use crate::output::{Out, clean};
 use crate::render::status;
-use crate::render::words::time;
+use crate::render::words::{joined, time};
 use crate::sse::Message;
 
 pub(crate) async fn run(args: &EventsArgs) -> Result<Exit, Failure> {
@@ -84,10 +84,7 @@ fn notice(notice: &Notice) -> String {
         }
         Notice::Rule { edge, rule, state, code, message } => {
             let state = state.map_or("gone", schema::state::RuleState::as_str);
-            let reason: Vec<_> =
-                [code, message].into_iter().filter(|part| !part.is_empty()).map(|part| clean(part)).collect();
-            let colon = if reason.is_empty() { "" } else { ": " };
-            format!("rule      {edge}/{rule} {state}{colon}{}", reason.join(": "))
+            format!("rule      {edge}/{rule} {}", joined(&[state, code, message]))
         }
         Notice::Tree { digest, commit, verdict } => {
             let commit = commit.as_deref().map(|commit| format!(", commit {}", clean(commit))).unwrap_or_default();

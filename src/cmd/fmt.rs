@@ -15,7 +15,7 @@ use similar::TextDiff;
 use crate::cli::{FmtArgs, Format};
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value, say};
-use crate::render::words::count;
+use crate::render::words::{self, count};
 use crate::render::{diagnostic, style};
 use crate::replace::rewrite;
 
@@ -174,7 +174,7 @@ fn report(args: &FmtArgs, outcome: &Outcome) -> Result<(), Failure> {
     if args.check {
         print(&outcome.shown)?;
     } else {
-        print(&outcome.changed.iter().map(|label| format!("{}\n", clean(label))).collect::<String>())?;
+        print(&words::lines(outcome.changed.iter().map(|label| clean(label))))?;
     }
     if !outcome.diagnostics.is_empty() {
         say(diagnostic::all(&outcome.diagnostics));

@@ -45,7 +45,7 @@ fn all(entries: &[Entry]) -> String {
     let mut columns = Columns::new(&["ID", "APPLY", "AT", "OUTCOME", "REVISION", "ACTOR", "EDGES"]);
     for entry in entries.iter().filter(|entry| entry.of.is_none()) {
         let end = entries.iter().find(|end| end.of == Some(entry.id)).unwrap_or(entry);
-        columns.row([
+        columns.row(&[
             entry.id.to_string(),
             entry.apply_id.clone(),
             time(entry.at),

@@ -6,6 +6,7 @@ pub(crate) mod edge;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod fmt;
+pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod plan;
 pub(crate) mod rules;

@@ -22,19 +22,13 @@ use crate::replace::replace;
 use crate::tree::{self, NO_RANGE_LIMIT};
 
 pub(crate) async fn run(args: &PlanArgs) -> Result<Exit, Failure> {
-    let (tree, document) = match &args.live {
-        Some(live) => {
-            let tree =
-                tree::read_valid(&args.dir, &tree::limits(args.range.range_rule_max_ports, args.allow.allow_empty))?;
-            let document = against_file(live, &tree, &args.allow)?;
-            (tree, document)
-        }
-        None => {
-            let range = args.range.range_rule_max_ports.unwrap_or(NO_RANGE_LIMIT);
-            let tree = tree::read_valid(&args.dir, &tree::limits(Some(range), args.allow.allow_empty))?;
-            let document = ask(&Client::new(&args.server)?, &tree, &args.allow).await?;
-            (tree, document)
-        }
+    // A server has a limit of its own and applies it.
+    let default_range = if args.live.is_some() { None } else { Some(NO_RANGE_LIMIT) };
+    let limits = tree::limits(args.range.range_rule_max_ports.or(default_range), args.allow.allow_empty);
+    let tree = tree::read_valid(&args.dir, limits)?;
+    let document = match &args.live {
+        Some(live) => against_file(live, &tree, &args.allow)?,
+        None => ask(&Client::new(&args.server)?, &tree, &args.allow).await?,
     };
     if let Some(out) = &args.out {
         write_plan_file(out, &document, &tree)?;

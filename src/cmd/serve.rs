@@ -16,11 +16,14 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
     let server = Server::start(settings.server).await.map_err(|error| failed(&error))?;
     announce(&server);
     let (end, at_once) = (CancellationToken::new(), CancellationToken::new());
-    tokio::select! {
-        result = server.run(end.clone()) => result.map(|()| Exit::Done).map_err(|error| failed(&error)),
-        () = at_once.cancelled() => Ok(Exit::Done),
-        () = signals.carry_to(end.clone(), at_once.clone()) => unreachable!("signals are listened to for ever"),
-    }
+    let work = async {
+        tokio::select! {
+            result = server.run(end.clone()) => result.map_err(|error| failed(&error)),
+            () = at_once.cancelled() => Ok(()),
+        }
+    };
+    signals.during(work, end.clone(), at_once.clone()).await?;
+    Ok(Exit::Done)
 }
 
 fn announce(server: &Server) {

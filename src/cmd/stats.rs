@@ -28,15 +28,19 @@ pub(crate) async fn run(args: &StatsArgs) -> Result<Exit, Failure> {
 
 fn text(stats: &StatsDocument) -> String {
     let mut columns = Columns::new(&HEADINGS);
-    columns.row(row(format!("{}/{}", stats.edge, stats.rule), &stats.counters));
+    columns.row(&row(format!("{}/{}", stats.edge, stats.rule), &stats.counters));
     for port in stats.ports.iter().flatten() {
-        columns.row(row(format!("  port {}", port.port), &port.counters));
+        columns.row(&row(format!("  port {}", port.port), &port.counters));
     }
     for target in stats.targets.iter().flatten() {
         let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
         // Without health checks there is no verdict, and saying so beside every target helps nobody.
-        let state = if matches!(target.state.as_str(), "" | "unknown") { String::new() } else { format!(" ({})", target.state) };
-        columns.row(row(format!("  to {host}:{}{state}", target.port), &target.counters));
+        let state = if matches!(target.state.as_str(), "" | "unknown") {
+            String::new()
+        } else {
+            format!(" ({})", target.state)
+        };
+        columns.row(&row(format!("  to {host}:{}{state}", target.port), &target.counters));
     }
     let mut text = columns.text("");
     if stats.ports.as_ref().is_some_and(Vec::is_empty) {

@@ -95,10 +95,8 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
             }
         }
     };
-    tokio::select! {
-        result = running => result.map(|()| Exit::Done),
-        () = signals.carry_to(end_edge.clone(), at_once) => unreachable!("signals are listened to for ever"),
-    }
+    signals.during(running, end_edge.clone(), at_once).await?;
+    Ok(Exit::Done)
 }
 
 type ServerEnd = Result<Result<(), reconciler::act::server::ServerError>, tokio::task::JoinError>;

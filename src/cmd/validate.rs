@@ -11,7 +11,7 @@ use crate::cli::{Format, ValidateArgs};
 use crate::failure::{Exit, Failure};
 use crate::output::{print, print_value};
 use crate::render::diagnostic;
-use crate::render::words::count;
+use crate::render::words::{count, lines};
 use crate::tree;
 
 pub(crate) fn run(args: &ValidateArgs) -> Result<Exit, Failure> {
@@ -55,14 +55,13 @@ fn answer(
 }
 
 fn text(answer: &ValidateAnswer, diagnostics: &[Diagnostic]) -> String {
-    let mut text = String::new();
+    let mut parts = Vec::new();
     if !diagnostics.is_empty() {
-        text = diagnostic::all(diagnostics);
-        text.push('\n');
+        parts.push(diagnostic::all(diagnostics));
     }
     if answer.valid {
         let rules = count(answer.rules as u64, "rule");
-        text.push_str(&format!("The tree is valid: {rules} on {}.\n", count(answer.edges as u64, "edge")));
+        parts.push(format!("The tree is valid: {rules} on {}.", count(answer.edges as u64, "edge")));
     }
-    text
+    lines(parts)
 }

@@ -7,7 +7,7 @@ use reconciler::decide::plan::PlanDocument;
 use schema::state::RuleState;
 
 use super::style;
-use super::words::count;
+use super::words::{count, joined};
 use crate::output::clean;
 
 /// The result of an apply.
@@ -77,8 +77,10 @@ fn write_edge(to: &mut String, edge: &EdgeResult) -> fmt::Result {
         }
     }
     for rule in &edge.rules {
-        let words = if edge.outcome == EdgeOutcome::Offline { String::new() } else { reason(rule) };
-        writeln!(to, "  {} {}  {}{words}", rule.action.sign(), rule.rule, state(rule))?;
+        let words =
+            if edge.outcome == EdgeOutcome::Offline { String::new() } else { joined(&[&rule.code, &rule.message]) };
+        let colon = if words.is_empty() { "" } else { ": " };
+        writeln!(to, "  {} {}  {}{colon}{words}", rule.action.sign(), rule.rule, state(rule))?;
     }
     Ok(())
 }
@@ -90,9 +92,4 @@ fn state(rule: &RuleResult) -> String {
         Some(state @ RuleState::Active) => style::added(state).to_string(),
         Some(state) => style::changed(state).to_string(),
     }
-}
-
-fn reason(rule: &RuleResult) -> String {
-    let given = [&rule.code, &rule.message].into_iter().filter(|part| !part.is_empty());
-    given.map(|part| format!(": {}", clean(part))).collect()
 }

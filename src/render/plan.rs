@@ -10,7 +10,7 @@ use schema::ruleset::{Origin, RuleSet};
 use schema::spec::FieldChange;
 
 use super::difference::{Difference, difference};
-use super::words::{count, listed, short_hash, time};
+use super::words::{count, joined, listed, short_hash, time};
 use super::{rails, style};
 use crate::output::clean;
 
@@ -258,11 +258,8 @@ pub(crate) fn write_drift(to: &mut String, drift: &[Drift]) -> fmt::Result {
         for one in found {
             write!(to, "  {} {}", style::changed(one.kind.as_str()), place)?;
             let words = drift_words(one);
-            if words.is_empty() {
-                writeln!(to)?
-            } else {
-                writeln!(to, ": {words}")?
-            }
+            let colon = if words.is_empty() { "" } else { ": " };
+            writeln!(to, "{colon}{words}")?;
             for field in &one.fields {
                 write_field(to, field)?;
             }
@@ -281,9 +278,7 @@ pub(crate) fn drift_place(drift: &Drift) -> String {
 
 /// Code and message, as far as there are any.
 pub(crate) fn drift_words(drift: &Drift) -> String {
-    let parts = [drift.code.as_str(), drift.message.as_str()];
-    let given: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).map(clean).collect();
-    given.join(": ")
+    joined(&[&drift.code, &drift.message])
 }
 
 /// Where the tree comes from, if git knows.

@@ -179,7 +179,8 @@ fn escape(text: &str) -> String {
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {
         let is_inside_word = before.is_alphanumeric() && letters.peek().is_some_and(|next| next.is_alphanumeric());
-        if "&<>`*[]|\\#@~$".contains(letter) || (letter == '_' && !is_inside_word) {
+        let is_link = letter == '/' && before == ':';
+        if "&<>`*[]|\\#@~$".contains(letter) || is_link || (letter == '_' && !is_inside_word) {
             write!(escaped, "&#{};", u32::from(letter)).expect("a string grows as needed");
         } else {
             escaped.push(letter);

@@ -20,7 +20,7 @@ pub(crate) fn line(rail: &RailVerdict) -> String {
     };
     if let Some(allow) = &rail.allow {
         let verb = if rail.tripped { "allows it" } else { "was given" };
-        text.push_str(&format!("; `{}` {verb}", clean(allow)));
+        text = format!("{text}; `{}` {verb}", clean(allow));
     }
     text
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::plan::{drift_place, source, write_drift};
 use super::style;
 use super::table::Columns;
-use super::words::{ago, count, time};
+use super::words::{ago, count, joined, time};
 use crate::output::clean;
 
 /// More errors are counted; `validate` shows all, with carets.
@@ -106,7 +106,7 @@ fn edges(edges: &[EdgeStatus], now: Timestamp) -> String {
         } else {
             format!("{} of {}", edge.generation, edge.desired_generation)
         };
-        columns.row([
+        columns.row(&[
             edge.name.to_string(),
             if edge.connected { "yes" } else { "no" }.to_owned(),
             generation,
@@ -151,16 +151,14 @@ fn write_edge(to: &mut String, edge: &EdgeStatus) -> fmt::Result {
 pub(crate) fn rules<'a>(rows: impl Iterator<Item = (&'a str, &'a RuleStatus)>) -> String {
     let mut columns = Columns::new(&["RULE", "STATE", "LISTENS", "TARGET", "#CONNECTIONS", "WHERE", "REASON"]);
     for (edge, rule) in rows {
-        let reason = [rule.code.as_str(), rule.message.as_str()];
-        let reason: Vec<&str> = reason.into_iter().filter(|part| !part.is_empty()).collect();
-        columns.row([
+        columns.row(&[
             format!("{edge}/{}", rule.rule),
             rule.state.to_string(),
             listens(&rule.spec),
             targets(&rule.spec),
             rule.connections.to_string(),
             rule.origin.as_ref().map(super::plan::place).unwrap_or_default(),
-            reason.join(": "),
+            joined(&[&rule.code, &rule.message]),
         ]);
     }
     columns.text("")

@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::words::lines;
 use crate::output::clean;
 
 /// A table with these headings; columns whose heading begins with `#` hold numbers.
@@ -22,13 +23,13 @@ impl Columns {
         Self(table)
     }
 
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(crate) fn row(&mut self, cells: &[String]) {
         self.0.add_row(cells.iter().map(|cell| clean(cell).into_owned()));
     }
 
     /// The lines, each with a line end and without blanks before it.
     pub(crate) fn text(&self, indent: &str) -> String {
-        self.0.lines().map(|line| format!("{indent}{}\n", line.trim_end())).collect()
+        lines(self.0.lines().map(|line| format!("{indent}{}", line.trim_end())))
     }
 }
 
@@ -39,8 +40,8 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_control_characters_are_not_printed() {
         let mut columns = Columns::new(&["EDGE", "#RULES"]);
-        columns.row(["edge-01".to_owned(), "7".to_owned()]);
-        columns.row(["e\u{1b}".to_owned(), "12".to_owned()]);
+        columns.row(&["edge-01".to_owned(), "7".to_owned()]);
+        columns.row(&["e\u{1b}".to_owned(), "12".to_owned()]);
         assert_eq!(columns.text("  "), "  EDGE     RULES\n  edge-01      7\n  e\\u{1b}     12\n");
     }
 }

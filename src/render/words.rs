@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::output::clean;
+
 /// `1 rule`, `2 rules`.
 pub(crate) fn count(number: impl Into<u64>, one: &str) -> String {
     let number = number.into();
@@ -16,6 +18,21 @@ pub(crate) fn listed<T: Display>(items: &[T], limit: usize) -> String {
     let shown: Vec<String> = items.iter().take(limit).map(ToString::to_string).collect();
     let rest = items.len().saturating_sub(limit);
     if rest == 0 { shown.join(", ") } else { format!("{} and {rest} more", shown.join(", ")) }
+}
+
+/// Each item with a line end.
+pub(crate) fn lines<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
+    let mut text = String::new();
+    for item in items {
+        text.push_str(item.as_ref());
+        text.push('\n');
+    }
+    text
+}
+
+/// Codes and messages, as far as there are any, with colons between.
+pub(crate) fn joined(parts: &[&str]) -> String {
+    parts.iter().filter(|part| !part.is_empty()).map(|part| clean(part)).collect::<Vec<_>>().join(": ")
 }
 
 /// A point in time, to the second.

@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{assert_golden, portunus, run, tree};
+use crate::support::{assert_golden, many_rules, portunus, run, tree};
 
 const COMMANDS: [&str; 15] = [
     "validate",
@@ -175,10 +175,7 @@ fn flags_come_from_the_environment_except_those_that_must_be_said() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
-    let rules: String = (0..3000)
-        .map(|i| format!("[[rule]]\nname = \"rule-{i}\"\nlisten_port = {}\ntarget = \"127.0.0.1:1\"\n\n", 10_000 + i))
-        .collect();
-    let dir = tree(&[("tree/a.toml", &rules), ("live.json", "{}")]);
+    let dir = tree(&[("tree/a.toml", &many_rules(3000)), ("live.json", "{}")]);
     for format in ["text", "json"] {
         let args = ["plan", "tree", "--live", "live.json", "-o", format];
         let mut command = portunus(dir.path(), &args);

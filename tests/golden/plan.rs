@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Ran, assert_golden, cases, copy, folder, run, run_with_input, tree};
+use crate::support::{Ran, assert_golden, cases, copy, folder, many_rules, run, run_with_input, tree};
 
 const RULE: &str = "[[rule]]\nname = \"web\"\nlisten_port = 8443\ntarget = \"127.0.0.1:443\"\n";
 
@@ -125,10 +125,7 @@ fn an_empty_tree_needs_to_be_allowed() {
 
 #[test]
 fn a_comment_stays_below_its_limit_and_counts_what_is_left_out() {
-    let rules: String = (0..900)
-        .map(|i| format!("[[rule]]\nname = \"rule-{i}\"\nlisten_port = {}\ntarget = \"127.0.0.1:1\"\n\n", 10_000 + i))
-        .collect();
-    let dir = tree(&[("tree/a.toml", &rules)]);
+    let dir = tree(&[("tree/a.toml", &many_rules(900))]);
     let text = run_with_input(dir.path(), &["plan", "tree", "--live", "-", "-o", "markdown"], "{}").stdout;
     assert!(text.starts_with("<!-- portunus-plan -->\n### Plan: 900 to activate"), "{}", &text[..100]);
     assert!(text.len() < 60_000, "{}", text.len());

@@ -37,8 +37,7 @@ impl Ran {
             text.push_str("--- standard error\n");
             text.push_str(&self.stderr);
         }
-        text.push_str(&format!("--- exit {}\n", self.code));
-        text
+        text + &format!("--- exit {}\n", self.code)
     }
 }
 
@@ -120,4 +119,13 @@ pub(crate) fn tree(files: &[(&str, &str)]) -> TempDir {
         fs::write(path, text).expect("written");
     }
     dir
+}
+
+/// A rule file of many rules, from port 10000 up.
+pub(crate) fn many_rules(count: u16) -> String {
+    let rule = |index: u16| {
+        let port = 10_000 + index;
+        format!("[[rule]]\nname = \"rule-{index}\"\nlisten_port = {port}\ntarget = \"127.0.0.1:1\"\n")
+    };
+    (0..count).map(rule).collect::<Vec<_>>().join("\n")
 }
