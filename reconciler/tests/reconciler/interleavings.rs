@@ -383,3 +383,31 @@ proptest! {
         }
     }
 }
+
+/// The records of an apply are one transaction: it is completed on every edge, or it never began on any.
+#[test]
+fn a_server_that_dies_at_any_step_of_an_apply_completes_it_or_never_began_it() {
+    let mut outcomes = Vec::new();
+    for effects_before_death in 0..12 {
+        let mut run = Run::new(Mode::Heal);
+        run.be_fair();
+        run.world.dies_after = Some(effects_before_death);
+        run.tree = tree([2, 3, 4]);
+        run.bring();
+        for edge in EDGES.map(edge_name) {
+            run.world.gone(&edge);
+            run.world.hello(&edge);
+            run.world.deliver(&edge, false);
+        }
+        let is_new =
+            |run: &Run| run.world.fleet.applied().map(|applied| applied.source.digest) == Some(run.tree.source.digest);
+        let (old, new) = (tree([1, 1, 1]), run.tree.clone());
+        let in_force = if is_new(&run) { new } else { old };
+        let wanted = &in_force.ruleset.as_ref().expect("valid").edges;
+        for (name, link) in run.world.links() {
+            assert_eq!(*link.edge.running(), rules_only(&wanted[name]), "{name} after {effects_before_death}");
+        }
+        outcomes.push(is_new(&run));
+    }
+    assert!(outcomes.is_sorted() && outcomes.contains(&false) && outcomes.contains(&true), "{outcomes:?}");
+}
