@@ -147,6 +147,10 @@ fn read_status(path: &Path) -> Result<StatusDocument, Failure> {
         (fs::read(path), path)
     };
     let bytes = bytes.map_err(Failure::reading(path))?;
+    // A list would be read as the fields of a status in their order.
+    if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(Failure::Other(format!("{} is no saved `status -o json`: expected an object", path.display())));
+    }
     let status: StatusDocument = serde_json::from_slice(&bytes)
         .map_err(|error| Failure::Other(format!("{} is no saved `status -o json`: {error}", path.display())))?;
     if !matches!(status.kind.as_str(), "" | "status") {

@@ -88,7 +88,7 @@ fn a_status_that_cannot_be_read_is_an_error_with_its_place() {
     let plan = |live: &str| run_with_input(dir.path(), &["plan", "tree", "--live", "-"], live);
     for (live, words) in [
         ("{\n  \"edges\": [", "line 2 column 12"),
-        ("[]", "line 1 column"),
+        ("[]", "expected an object"),
         ("", "line 1 column 0"),
         (r#"{"kind": "plan"}"#, "a document of the kind `plan`"),
         (r#"{"edges":[{"name":"e","rules":[{"rule":"r","state":"active","spec":{}}]}]}"#, "edge e, rule r"),
