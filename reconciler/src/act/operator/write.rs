@@ -22,6 +22,8 @@ use crate::decide::plan::{self, Allowances, FORMAT_VERSION, FileDocument, PlanDo
 
 /// How long an apply waits for its edges where the request does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a body may take to arrive: it holds one of the few places for uploads meanwhile.
+const UPLOAD: Duration = Duration::from_mins(2);
 /// The longest wait that can be asked for.
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 
@@ -86,7 +88,9 @@ fn invalid_tree(diagnostics: &[Diagnostic]) -> Failure {
 
 async fn upload<T: DeserializeOwned>(state: &State, request: Body) -> Result<T, Failure> {
     let _permit = state.uploads.acquire().await.expect("the semaphore is never closed");
-    body(request, state.context.max_body).await
+    let late =
+        |_| Failure::new(408, "timeout", "Body too slow", format!("a body takes {} s at most", UPLOAD.as_secs()));
+    tokio::time::timeout(UPLOAD, body(request, state.context.max_body)).await.map_err(late)?
 }
 
 pub(super) async fn validate(Extract(state): Extract<State>, request: Body) -> Result<Json<ValidateAnswer>, Failure> {
