@@ -111,10 +111,10 @@ impl Counters {
         }
     }
 
-    /// Forgets what a session will not answer any more, and rows of an edge that nobody updates.
-    pub(super) fn session_ended(&mut self, edge: &EdgeName, session: SessionId) {
+    /// Forgets what a session will not answer any more. Its rows stay: an edge that comes back counts on from them,
+    /// and a counter that fell to nothing in between would look like traffic that never was.
+    pub(super) fn session_ended(&mut self, session: SessionId) {
         self.pending.retain(|_, pending| pending.session != session);
-        self.rules.remove(edge);
     }
 }
 

@@ -235,12 +235,9 @@ impl Driver {
         match command {
             Command::Event(event) => {
                 match &*event {
-                    Event::Gone { session, edge } => {
+                    Event::Gone { session, .. } => {
                         self.sessions.remove(session);
-                        // The end of a session that was refused says nothing about the one that lives.
-                        if self.fleet.session(edge) == Some(*session) {
-                            self.counters.session_ended(edge, *session);
-                        }
+                        self.counters.session_ended(*session);
                     }
                     Event::Report { edge, report, session } if self.fleet.session(edge) == Some(*session) => {
                         self.counters.retain(edge, |rule| report.rules.contains_key(rule));

@@ -137,7 +137,6 @@ impl RuleSeries {
         self.connections.with_label_values(labels).inc_by(counters.connections_total as f64);
         self.refused.with_label_values(labels).inc_by(counters.connections_refused as f64);
         self.dns_failures.with_label_values(labels).inc_by(counters.dns_failures as f64);
-        self.active.with_label_values(labels).set(counters.active_connections as f64);
         for (cause, count) in &counters.connect_errors {
             let [client, rule, owner] = *labels;
             self.connect_errors.with_label_values(&[client, rule, owner, cause]).inc_by(*count as f64);
@@ -172,6 +171,7 @@ fn render(view: &Scene) -> prometheus::Result<String> {
             let labels = [client, rule.as_str(), owner];
             rules.set_state(&labels, status.state);
             if status.is_live {
+                rules.active.with_label_values(&labels).set(edge.connections(rule) as f64);
                 rules.set_counters(&labels, view.counters.get(name).and_then(|rows| rows.get(rule)).unwrap_or(&none));
             }
         }
