@@ -105,6 +105,16 @@ fn faults() -> Vec<Fault> {
             "bad.toml",
             Some(3),
         ),
+        fault(
+            "a pipe that nobody writes into",
+            |w| {
+                let made = std::process::Command::new("mkfifo").arg(w.tree().join("bad.toml")).status().unwrap();
+                assert!(made.success());
+            },
+            "unreadable_file",
+            "bad.toml",
+            None,
+        ),
         fault("a typing error", |w| bad(w, &keyed("listen_prot = 9")), "unknown_key", "bad.toml", Some(4)),
     ]
 }

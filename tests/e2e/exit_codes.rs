@@ -287,3 +287,20 @@ fn a_second_apply_is_6_while_one_runs_and_an_interrupted_one_is_130() {
     events.signal("INT");
     assert_eq!(events.ended(), 130);
 }
+
+#[test]
+fn an_edge_that_was_never_seen_is_5_and_gets_its_rules_when_it_comes() {
+    let world = World::with_edges(&["edge-01"]);
+    let echo = Echo::start();
+    let port = ports(2);
+    let tree = rule("edge-01", "a", port, echo.port, "") + &rule("edge-77", "b", port + 1, echo.port, "");
+    world.edit("a.toml", tree);
+    let plan = world.plan();
+    assert_eq!((&plan["complete"], &plan["applyable"]), (&json!(false), &json!(true)));
+    world.apply_with(&[]).exits(5).says("edge-77");
+    assert_eq!((answers(port), answers(port + 1)), (Some(echo.port), None));
+    world.cli(&["status", "edge-77"]).exits(0);
+    world.edge("edge-77");
+    world.wait_rule("edge-77", "b", "active");
+    assert_eq!(answers(port + 1), Some(echo.port));
+}

@@ -180,3 +180,22 @@ fn what_an_edge_may_not_do_is_planned_as_reject_and_removes_nothing() {
     let status = world.status();
     assert!(status["drift"].as_array().unwrap().iter().any(|drift| drift["kind"] == "rejected"), "{status}");
 }
+
+#[test]
+fn yaml_and_json_files_are_rules_as_toml_files_are() {
+    let world = World::with_edges(&["edge-01"]);
+    let echo = Echo::start();
+    let port = ports(3);
+    let target = format!("127.0.0.1:{}", echo.port);
+    world.write("a.toml", rule("edge-01", "a", port, echo.port, ""));
+    world.write(
+        "sub/b.yaml",
+        format!("rule:\n  - name: b\n    edges: [edge-01]\n    listen_port: {}\n    target: {target}\n", port + 1),
+    );
+    let json = json!({ "rule": [{ "name": "c", "edges": ["edge-01"], "listen_port": port + 2, "target": target }] });
+    world.edit("c.json", json.to_string());
+    world.apply();
+    for offset in 0..3 {
+        assert_eq!(answers(port + offset), Some(echo.port));
+    }
+}

@@ -106,3 +106,37 @@ fn health_and_readiness_are_answered() {
         }
     }
 }
+
+/// A counter that falls to nothing and comes back whole would look like traffic that never was.
+#[test]
+fn a_counter_never_falls_while_its_edge_lives_on() {
+    let world = World::with_edges(&[]);
+    let edge = world.edge("edge-01");
+    let echo = Echo::start();
+    let port = ports(1);
+    world.edit_and_apply("a.toml", &rule("edge-01", "a", port, echo.port, ""));
+    Client::to(port).ping(1, 0, 5000).unwrap();
+    let row = "portunus_rule_bytes_in_total{client=\"edge-01\",owner=\"\",rule=\"a\"} ";
+    let counted = || {
+        let text = World::scrape(world.metrics);
+        rows(&text, "portunus_rule_bytes_in_total").first().map(|found| found.strip_prefix(row).unwrap().to_owned())
+    };
+    wait_until("the bytes", || counted().as_deref() == Some("5000"));
+    edge.signal("STOP");
+    let whole = |found: Option<String>| assert!(found.as_deref().is_none_or(|count| count == "5000"), "{found:?}");
+    wait_until("the session to be given up", || {
+        whole(counted());
+        crate::support::edge_of(&world.status(), "edge-01").unwrap()["connected"] == false
+    });
+    whole(counted());
+    edge.signal("CONT");
+    wait_until("the edge to be back", || {
+        whole(counted());
+        crate::support::edge_of(&world.status(), "edge-01").unwrap()["connected"] == true
+    });
+    wait_until("the row to be back", || {
+        let found = counted();
+        whole(found.clone());
+        found.is_some()
+    });
+}
