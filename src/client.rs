@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::address::ServerUrl;
 use crate::cli::ServerArgs;
 use crate::failure::Failure;
+use crate::signals::unless_interrupted;
 use crate::sse::{Message, Parser};
 use crate::state_dir;
 
@@ -85,12 +86,14 @@ impl Client {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let answer = async { request.send().await.map_err(|error| self.unreachable(&error)) };
+        let response = unless_interrupted(answer, || "the server had not answered".to_owned()).await?;
         if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
     }
 
     async fn document<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
-        let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let body = async { response.bytes().await.map_err(|error| self.unreachable(&error)) };
+        let bytes = unless_interrupted(body, || "the server had not answered in full".to_owned()).await?;
         serde_json::from_slice(&bytes).map_err(|error| self.foreign(error.to_string()))
     }
 

@@ -10,6 +10,14 @@ use crate::failure::Failure;
 
 /// Starts logging; called once.
 pub(crate) fn start(level: &str, format: LogFormat, color: Color) -> Result<(), Failure> {
+    // The filter would take a misspelt level for the name of a module, and be silent.
+    let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
+    let misspelt = level.split(',').map(str::trim).find(|part| !part.contains(['=', '[']) && !is_level(part));
+    if let Some(word) = misspelt {
+        return Err(Failure::Usage(format!(
+            "`{word}` is no log level; there are off, error, warn, info, debug and trace"
+        )));
+    }
     let filter = EnvFilter::builder()
         .parse(level)
         .map_err(|error| Failure::Usage(format!("`{level}` is no log level and no filter: {error}")))?;

@@ -63,7 +63,10 @@ fn run(command: Command) -> Result<Exit, Failure> {
 fn asking(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build().map_err(|error| no_runtime(&error))?;
-    runtime.block_on(command)
+    let result = runtime.block_on(command);
+    // A question that was interrupted still waits for its answer; the process does not.
+    runtime.shutdown_background();
+    result
 }
 
 /// Runs a server or an edge.

@@ -1,10 +1,23 @@
-//! What signals mean to a process that serves: the first asks for the end, the second ends it. I/O.
+//! What signals mean. To a process that serves the first asks for the end, and the second ends it; a command that
+//! waits ends at once and says what it leaves behind. I/O.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::failure::Failure;
+
+/// Waits for something, unless the person ends it with Ctrl-C; the words say what that leaves behind.
+pub(crate) async fn unless_interrupted<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+    words: impl FnOnce() -> String,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted(words())),
+        result = work => result,
+    }
+}
 
 /// SIGTERM and SIGINT of this process.
 pub(crate) struct Signals {

@@ -25,6 +25,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::{can_ask, print, print_value, say};
 use crate::progress::Progress;
 use crate::render::{self, diagnostic};
+use crate::signals::unless_interrupted;
 use crate::tree::{self, NO_RANGE_LIMIT};
 
 /// Above the wait that the server itself keeps to.
@@ -75,7 +76,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         if !is_text {
             say(&shown);
         }
-        if !is_confirmed()? {
+        if !is_confirmed().await? {
             say("Nothing was applied.");
             return Ok(Exit::Error);
         }
@@ -89,17 +90,15 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         timeout_secs: Some(args.timeout.as_secs()),
         allow_offline: args.allow_offline,
     };
-    let begun: ApplyResult =
-        client.post("/v1/apply", &body).await.map_err(|failure| with_places(failure, &prepared.files))?;
-    let id = begun.id.clone();
-    let result = tokio::select! {
-        result = follow(&client, begun, args.timeout) => result?,
-        _ = tokio::signal::ctrl_c() => {
-            return Err(Failure::Interrupted(format!(
-                "the apply {id} goes on on the server; `portunus status` shows how it ends"
-            )));
+    let begun: ApplyResult = client.post("/v1/apply", &body).await.map_err(|failure| match failure {
+        Failure::Interrupted(_) => {
+            Failure::Interrupted("whether the server applies it is not known; `portunus status` shows it".to_owned())
         }
-    };
+        other => with_places(other, &prepared.files),
+    })?;
+    let id = begun.id.clone();
+    let goes_on = || format!("the apply {id} goes on on the server; `portunus status` shows how it ends");
+    let result = unless_interrupted(follow(&client, begun, args.timeout), goes_on).await?;
     if is_text {
         print(&render::apply::text(&result, plan))?;
     } else {
@@ -155,10 +154,17 @@ fn refuse_early(plan: &PlanDocument) -> Result<(), Failure> {
     Err(Failure::Problem(Box::new(problem)))
 }
 
-fn is_confirmed() -> Result<bool, Failure> {
+async fn is_confirmed() -> Result<bool, Failure> {
     say("\nApply these changes? [y/N]");
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer).map_err(|error| Failure::Other(format!("no answer: {error}")))?;
+    let answer = async {
+        let read = tokio::task::spawn_blocking(|| {
+            let mut answer = String::new();
+            io::stdin().read_line(&mut answer).map(|_| answer)
+        });
+        let read = read.await.map_err(|error| Failure::Other(error.to_string()))?;
+        read.map_err(|error| Failure::Other(format!("no answer: {error}")))
+    };
+    let answer = unless_interrupted(answer, || "nothing was sent".to_owned()).await?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 

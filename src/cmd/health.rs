@@ -25,18 +25,14 @@ pub(crate) enum HealthCommand {
 /// How the counter moves.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum ModeArg {
-    /// A change needs results in a row
     Snap,
-    /// A change needs a balance of results
     Leaky,
 }
 
 /// Where the target starts.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum InitialArg {
-    /// Unknown until a probe has ended
     Probe,
-    /// Up until probes fail
     Optimistic,
 }
 
@@ -54,7 +50,7 @@ pub(crate) struct SimulateArgs {
     /// Fails to go down
     #[arg(long, value_name = "N", default_value_t = DEFAULT_FALL, env = "PORTUNUS_HEALTH_FALL", value_parser = clap::value_parser!(u8).range(1..))]
     fall: u8,
-    /// How the counter moves
+    /// What a change takes; snap: results in a row, leaky: a balance of results
     #[arg(long, value_enum, value_name = "MODE", default_value = "snap", env = "PORTUNUS_HEALTH_MODE")]
     mode: ModeArg,
     /// Between probes of a settled target, 1s to 1h [default: 15s]
@@ -66,7 +62,7 @@ pub(crate) struct SimulateArgs {
     /// Between probes while fully down [default: the interval]
     #[arg(long, value_name = "DURATION", env = "PORTUNUS_HEALTH_DOWN", value_parser = interval)]
     down: Option<Duration>,
-    /// Where the target starts
+    /// Where the target starts; probe: unknown until a probe has ended, optimistic: up until probes fail
     #[arg(long, value_enum, value_name = "INITIAL", default_value = "probe", env = "PORTUNUS_HEALTH_INITIAL")]
     initial: InitialArg,
     #[command(flatten)]
@@ -128,7 +124,7 @@ pub(crate) fn run(command: &HealthCommand) -> Result<Exit, Failure> {
     let HealthCommand::Simulate(args) = command;
     let terms = args.terms();
     let steps = parse_events(&args.events).and_then(|events| simulate(terms, &events));
-    let steps = steps.map_err(|error| Failure::Usage(error.to_string()))?;
+    let steps = steps.map_err(|error| Failure::Usage(format!("--events: {error}")))?;
     if args.looks.output == Format::Text {
         print(&text(&steps, terms.thresholds.maximum()))?;
     } else {
