@@ -137,6 +137,27 @@ fn the_help_is_what_its_file_says() {
     assert_golden(&texts.join("\n"), "help");
 }
 
+/// The command lines of the page, in code blocks and in text.
+#[test]
+fn the_examples_of_the_page_print_what_the_page_shows() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/health.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let (_, block) = page.split_once("```\n$ portunus health simulate ").expect("an example");
+    let (command, shown) = block.split_once("```").expect("closed").0.split_once('\n').expect("a result");
+    let printed = transcript(&simulate(quoted(command), &["--fast", "1s", "--down", "30s"]));
+    assert!(command.ends_with("--fast 1s --down 30s"), "{command}");
+    assert_eq!(printed.split_once('\n').expect("a result").1, format!("{shown}--- exit 0\n"));
+    for example in page.split("`--events ").skip(1) {
+        let ran = portunus(&simulate(quoted(example), &["--fast", "1s"])).output().expect("the binary starts");
+        assert_eq!(ran.status.code(), Some(0), "{}", quoted(example));
+    }
+}
+
+/// What stands between the first two quotes.
+fn quoted(text: &str) -> &str {
+    text.split('"').nth(1).expect("quoted events")
+}
+
 #[test]
 fn bad_input_is_a_usage_error_and_nothing_is_simulated() {
     for (name, runs) in FILES.iter().filter(|(name, _)| name.starts_with("bad-")) {
