@@ -13,6 +13,7 @@ mod metrics;
 mod modes;
 mod peers;
 mod plan_files;
+mod processes;
 mod provenance;
 mod ranges;
 mod restarts;
