@@ -107,8 +107,8 @@ fn transcript(args: &[&str]) -> String {
         text.push_str("--- standard error\n");
         text.push_str(&String::from_utf8(output.stderr).expect("standard error is UTF-8"));
     }
-    text.push_str(&format!("--- exit {}\n", output.status.code().expect("the process was not killed")));
-    text
+    let code = output.status.code().expect("the process was not killed");
+    text + &format!("--- exit {code}\n")
 }
 
 fn simulate<'a>(events: &'a str, args: &[&'a str]) -> Vec<&'a str> {
