@@ -191,7 +191,6 @@ impl TargetHealth {
             let decides = self.verdict == Verdict::Unknown && !is_checked;
             if recovers || decides {
                 self.judge(Verdict::Up, Counter::full(self.terms.thresholds));
-                self.next_probe = self.next_probe_after_verdict(now);
             } else if self.next_trial.is_some() {
                 self.next_trial = Some(now);
             }
@@ -254,11 +253,5 @@ impl TargetHealth {
             self.next_trial = None;
         }
         (self.verdict, self.counter) = (verdict, counter);
-    }
-
-    /// A verdict from connections does not bring the next probe forward beyond its new pace, and never delays it.
-    fn next_probe_after_verdict(&self, now: Duration) -> Option<Duration> {
-        let paced = now + self.terms.pace?.next(self.verdict, self.counter);
-        Some(self.next_probe.map_or(paced, |due| due.min(paced)))
     }
 }

@@ -167,6 +167,7 @@ fn three_failed_connections_within_thirty_seconds_take_a_target_down_and_two_goo
     assert_eq!(target.apply(passive(true), secs(33)), None);
     assert!(target.apply(passive(true), secs(34)).is_some());
     assert_eq!(state_and_counter(&target), (TargetState::Up, 4));
+    assert_eq!(target.next_probe(), Some(secs(32)), "connections do not put off the probe that they made due");
 }
 
 #[test]
