@@ -206,3 +206,17 @@ fn the_trial_of_a_failed_target_is_one_connection_and_not_to_a_worse_pool() {
     assert_eq!(group.target(&key(1)).map(schema::health::TargetHealth::state), Some(TargetState::Up));
     assert_eq!(group.take_trial(secs(3600)), None, "the backup is not tried while the preferred one serves");
 }
+
+#[test]
+fn a_change_of_membership_comes_with_all_weights_even_if_they_stay_the_same() {
+    let with_backup = |priority| rule(&[target(1, 0, 100), target(2, priority, 100)], Some(tcp_check()));
+    let mut group = TargetGroup::new(&with_backup(1), Duration::ZERO);
+    let events = group.reload(&with_backup(2), secs(1));
+    assert!(
+        matches!(&events[..], [
+        RuleEvent::Membership { .. },
+        RuleEvent::Weights { active_pool: Some(0), weights },
+    ] if *weights == [100, 0]),
+        "{events:?}"
+    );
+}
