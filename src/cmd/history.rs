@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use reconciler::decide::ledger::{Entry, first_break};
+use reconciler::decide::ledger::{Entry, HistoryEntry};
 
 use crate::cli::{Format, HistoryArgs};
 use crate::client::Client;
@@ -13,11 +13,12 @@ use crate::render::table::Columns;
 use crate::render::words::{count, short_hash, time};
 
 pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
-    let entries: Vec<Entry> = Client::new(&args.server)?.get("/v1/history").await?;
-    if let Some(id) = first_break(&entries) {
+    let entries: Vec<HistoryEntry> = Client::new(&args.server)?.get("/v1/history").await?;
+    if let Some(broken) = entries.iter().find(|entry| !entry.intact) {
         say(format!(
-            "{}: the ledger was changed afterwards: entry {id} does not fit its chain",
-            style::warning("warning")
+            "{}: the ledger was changed afterwards: entry {} does not fit its chain",
+            style::warning("warning"),
+            broken.entry.id
         ));
     }
     match &args.id {
@@ -29,30 +30,28 @@ pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn one(entries: &[Entry], id: &str, format: Format) -> Result<(), Failure> {
+fn one(entries: &[HistoryEntry], id: &str, format: Format) -> Result<(), Failure> {
     let number = id.parse::<u64>().ok();
-    // Of an apply the last line says how it ended.
-    let found = entries.iter().rev().find(|entry| number == Some(entry.id) || entry.apply_id == id);
-    let entry = found.ok_or_else(|| Failure::Other(format!("there is no entry {}", clean(id))))?;
-    if !print_value(format, entry)? {
-        print(&text(entry, entries.iter().find(|end| end.of == Some(entry.id))))?;
+    let found = entries.iter().find(|found| number == Some(found.entry.id) || found.entry.apply_id == id);
+    let found = found.ok_or_else(|| Failure::Other(format!("there is no entry {}", clean(id))))?;
+    if !print_value(format, found)? {
+        print(&text(found))?;
     }
     Ok(())
 }
 
-/// One row per apply: its first line, with the outcome of its last.
-fn all(entries: &[Entry]) -> String {
+/// One row per apply.
+fn all(entries: &[HistoryEntry]) -> String {
     let mut columns = Columns::new(&["ID", "APPLY", "AT", "OUTCOME", "REVISION", "ACTOR", "EDGES"]);
-    for entry in entries.iter().filter(|entry| entry.of.is_none()) {
-        let end = entries.iter().find(|end| end.of == Some(entry.id)).unwrap_or(entry);
+    for HistoryEntry { entry, held, .. } in entries {
         columns.row(&[
             entry.id.to_string(),
             entry.apply_id.clone(),
             time(entry.at),
-            end.outcome.clone(),
+            if *held { format!("{}, held", entry.outcome) } else { entry.outcome.clone() },
             revision(entry),
             entry.actor.clone(),
-            count(end.generations.len() as u64, "edge"),
+            count(entry.generations.len() as u64, "edge"),
         ]);
     }
     columns.text("")
@@ -66,7 +65,8 @@ fn revision(entry: &Entry) -> String {
     }
 }
 
-fn text(entry: &Entry, end: Option<&Entry>) -> String {
+fn text(found: &HistoryEntry) -> String {
+    let entry = &found.entry;
     let mut text = String::new();
     let mut line = |key: &str, value: &str| {
         if !value.is_empty() {
@@ -77,8 +77,8 @@ fn text(entry: &Entry, end: Option<&Entry>) -> String {
     line("apply", &entry.apply_id);
     line("at", &time(entry.at));
     line("outcome", &entry.outcome);
-    line("ended", &end.map(|end| format!("{}, entry {}", end.outcome, end.id)).unwrap_or_default());
-    line("of", &entry.of.map(|of| format!("entry {of}")).unwrap_or_default());
+    line("ended", &found.finished_at.map(time).unwrap_or_default());
+    line("held", if found.held { "yes" } else { "" });
     line("actor", &entry.actor);
     line("commit", entry.commit.as_deref().unwrap_or_default());
     line("author", entry.author.as_deref().unwrap_or_default());

@@ -31,7 +31,9 @@ pub(crate) async fn run(args: &StatusArgs) -> Result<Exit, Failure> {
     if !print_value(args.looks.output, &document)? {
         print(&status::text(&document, args.selector.is_some(), Timestamp::now()))?;
     }
-    Ok(if args.detailed_exitcode && !document.drift.is_empty() { Exit::Changes } else { Exit::Done })
+    // A tree that is held back is a difference between what runs and what was committed, too.
+    let differs = !document.drift.is_empty() || document.revision.held;
+    Ok(if args.detailed_exitcode && differs { Exit::Changes } else { Exit::Done })
 }
 
 async fn watch(client: &Client, args: &StatusArgs) -> Result<Exit, Failure> {

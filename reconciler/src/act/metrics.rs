@@ -165,7 +165,8 @@ fn render(view: &Scene) -> prometheus::Result<String> {
         connected.with_label_values(&[client]).set(if edge.connected { 1.0 } else { 0.0 });
         generation.with_label_values(&[client]).set(edge.observed_generation() as f64);
         desired.with_label_values(&[client]).set(edge.desired_generation() as f64);
-        for rule in edge.rule_names() {
+        // What an edge without a session runs is not known, and a row would say that it is.
+        for rule in edge.rule_names().into_iter().filter(|_| edge.connected) {
             let Some(status) = crate::decide::status::rule_state(edge, rule) else { continue };
             let owner = status.rule.map(|rule| rule.owner.as_str()).unwrap_or_default();
             let labels = [client, rule.as_str(), owner];

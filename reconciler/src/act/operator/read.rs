@@ -10,7 +10,7 @@ use super::write::heavy;
 use super::{Failure, State};
 use crate::act::counters::CountersError;
 use crate::decide::fleet::{ApplyResult, Fleet};
-use crate::decide::ledger::Entry;
+use crate::decide::ledger::HistoryEntry;
 use crate::decide::record::{self, LEDGER_PREFIX};
 use crate::decide::status::{self, EdgeStatus, StatusDocument, edge_status, rule_status};
 
@@ -111,14 +111,16 @@ pub(super) async fn apply(
     found.map(Json).ok_or_else(|| Failure::not_found(format!("no apply {id}")))
 }
 
-pub(super) async fn history(Extract(state): Extract<State>) -> Result<Json<Vec<Entry>>, Failure> {
+/// The ledger, one entry for each apply: the line of its start with the outcome of the line of its end.
+pub(super) async fn history(Extract(state): Extract<State>) -> Result<Json<Vec<HistoryEntry>>, Failure> {
     let internal = |detail: String| Failure::new(500, "internal", "The ledger cannot be read", detail);
     let store = state.context.store.clone();
     let records = tokio::task::spawn_blocking(move || store.list(LEDGER_PREFIX))
         .await
         .map_err(|error| internal(error.to_string()))?
         .map_err(|error| internal(error.to_string()))?;
-    record::ledger(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))
-        .map(Json)
-        .map_err(|error| internal(error.to_string()))
+    let entries = record::ledger(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))
+        .map_err(|error| internal(error.to_string()))?;
+    let held = state.context.fleet.read(|view| status::held(view.fleet).0).await?;
+    Ok(Json(HistoryEntry::of_ledger(entries, held)))
 }

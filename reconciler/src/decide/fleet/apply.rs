@@ -130,7 +130,7 @@ impl Fleet {
             if is_untouched && !(is_unmoved && rules_only(&next.rules) == view.running()) {
                 continue;
             }
-            if view.desired.is_none() && next.rules.is_empty() && view.running().is_empty() {
+            if view.desired.is_none() && next.wanted.is_empty() && view.running().is_empty() {
                 continue;
             }
             if is_new_set {
@@ -262,7 +262,7 @@ impl Fleet {
 /// Compares a plan that a person saw with the same plan made now, on the edges that it touches.
 fn still_holds(seen: &PlanDocument, fresh: &PlanDocument) -> Result<(), String> {
     if seen.base.lineage != fresh.base.lineage {
-        return Err("the server lost its state since the plan was made".to_owned());
+        return Err("the plan was made against another server, or this one lost its state since".to_owned());
     }
     let touched: BTreeSet<&EdgeName> = seen.changes.iter().map(|change| &change.edge).collect();
     for edge in &touched {

@@ -96,6 +96,8 @@ pub struct Fleet {
     head: Head,
     used_plans: BTreeSet<Digest>,
     cut_off: Option<Entry>,
+    /// Edges whose acknowledgement is not written down yet.
+    unsaved: BTreeSet<EdgeName>,
 }
 
 /// What a fleet starts from: what was recorded.
@@ -149,7 +151,7 @@ impl Fleet {
                 let answer = Box::new(self.apply(&request, now, &mut effects));
                 effects.push(Effect::Answer { ticket, answer });
             }
-            Event::Tick => {}
+            Event::Tick => self.save_acknowledgements(&mut effects),
         }
         self.advance_run(now, &mut effects);
         effects

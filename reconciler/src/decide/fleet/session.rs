@@ -9,7 +9,7 @@ use schema::name::{EdgeName, RuleName};
 use super::{Effect, Fleet, Mode, Notice, Session, SessionId};
 use crate::decide::assign::next_desired;
 use crate::decide::record::Record;
-use crate::decide::view::{Hello, Report};
+use crate::decide::view::{Desired, Hello, Report};
 
 impl Fleet {
     pub(super) fn hello(
@@ -90,13 +90,19 @@ impl Fleet {
     }
 
     /// Takes a report in; true if the edge's generation changed.
-    fn observe(&mut self, edge: &EdgeName, report: Report, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
+    fn observe(&mut self, edge: &EdgeName, mut report: Report, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
         let view = self.edges.entry(edge.clone()).or_default();
         view.last_seen = Some(now);
+        // An edge does not repeat what a rule was that it only drains; the report before said it.
+        for (name, draining) in report.rules.iter_mut().filter(|(_, rule)| rule.told().is_none()) {
+            draining.running = view.rule(name).and_then(|before| before.running.clone());
+        }
         let before = view.report.replace(report);
         let after = view.report.as_ref().expect("set on the line above");
         let none = Report::default();
         let before = before.as_ref().unwrap_or(&none);
+        let accepted = (after.generation, after.desired_digest);
+        let has_moved = before.generation != after.generation;
         let names: BTreeSet<&RuleName> = before.rules.keys().chain(after.rules.keys()).collect();
         for name in names {
             let (old, new) = (before.rules.get(name), after.rules.get(name));
@@ -114,7 +120,23 @@ impl Fleet {
                 }));
             }
         }
-        before.generation != after.generation
+        let is_news =
+            |desired: &&mut Desired| !desired.acknowledged && (desired.generation, desired.digest) == accepted;
+        if let Some(desired) = view.desired.as_mut().filter(is_news) {
+            desired.acknowledged = true;
+            desired.before.clear();
+            self.unsaved.insert(edge.clone());
+        }
+        has_moved
+    }
+
+    /// Writes down which edges accepted their state. Losing it costs a plan that says too much, so it waits for a tick.
+    pub(super) fn save_acknowledgements(&mut self, effects: &mut Vec<Effect>) {
+        for edge in std::mem::take(&mut self.unsaved) {
+            if let Some(desired) = self.edges.get(&edge).and_then(|view| view.desired.as_ref()) {
+                effects.push(Effect::Persist(Record::edge(&edge, desired)));
+            }
+        }
     }
 
     /// Decides the edge's set again where its capabilities or its own numbers ask for it.

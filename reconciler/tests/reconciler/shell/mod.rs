@@ -2,6 +2,7 @@
 
 mod control_port;
 mod event_streams;
+mod guards;
 mod http;
 mod metrics_port;
 mod operator_api;
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reconciler::act::driver::FleetHandle;
+use reconciler::act::guarded::Guards;
 use reconciler::act::server::{Server, ServerConfig, ServerError, TOKEN_FILE};
 use reconciler::decide::fleet::Mode;
 use schema::check::CheckLimits;
@@ -64,8 +66,12 @@ impl Running {
     }
 
     async fn start_in(dir: TempDir) -> Self {
+        Self::start_with(dir, Guards::within(1024)).await
+    }
+
+    async fn start_with(dir: TempDir, guards: Guards) -> Self {
         let state = dir.path().join("state");
-        let server = Server::start(config(&state)).await.unwrap();
+        let server = Server::start(config(&state)).await.unwrap().with_guards(guards);
         let (control, operator) = (server.control_address().unwrap(), server.operator_address().unwrap());
         let (metrics, fleet) = (server.metrics_address().unwrap(), server.fleet());
         let token = std::fs::read_to_string(state.join(TOKEN_FILE)).unwrap().trim().to_owned();
