@@ -220,3 +220,21 @@ fn sentence(error: &SessionError) -> String {
         None => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_broke_off_is_told_in_one_sentence_without_the_inside_of_libraries() {
+        let told = |status: tonic::Status| sentence(&SessionError::from(status));
+        assert_eq!(
+            told(tonic::Status::unavailable("the server is ending")),
+            "the session broke off: the server is ending"
+        );
+        let reset = io::Error::from_raw_os_error(104);
+        assert_eq!(told(tonic::Status::from_error(Box::new(reset))), "the session broke off: Connection reset by peer");
+        let inside = io::Error::new(io::ErrorKind::BrokenPipe, "Custom { kind: BrokenPipe }");
+        assert_eq!(told(tonic::Status::from_error(Box::new(inside))), "the session broke off: broken pipe");
+    }
+}
