@@ -132,7 +132,7 @@ fn servers_killed_wherever_an_apply_stands_converge_and_never_count_down() {
         world.edit("a.toml", tree(round));
         let applying = world.start_cli(&format!("apply-{round}"), &["apply", &world.tree_arg(), "--yes"]);
         // Another moment each time, from before the upload to after the end.
-        std::thread::sleep(std::time::Duration::from_millis(u64::from(round) * 25));
+        crate::support::let_pass(std::time::Duration::from_millis(u64::from(round) * 25));
         server.kill();
         applying.ended();
         server = world.serve(&["--mode", "heal"]);

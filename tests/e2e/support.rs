@@ -2,6 +2,8 @@
 //!
 //! Keeps: no two worlds share a port or a folder, nothing outlives its world, and only processes that it started
 //! are ever signalled. Waiting always ends: with what was waited for, or with what was seen instead.
+//!
+//! Long because a world is one thing: every theme needs all of its parts, and each is a few lines.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -60,6 +62,11 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<T, String
 /// Looks until it is so.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     wait_for(what, || is_so().then_some(()).ok_or_else(|| "it is not so".to_owned()));
+}
+
+/// Varies the moment of what comes next; nothing waits on it.
+pub(crate) fn let_pass(time: Duration) {
+    thread::sleep(time);
 }
 
 /// Says why a test proves nothing on this machine, past the capture of the test's output.

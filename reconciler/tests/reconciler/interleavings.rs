@@ -1,5 +1,7 @@
 //! The invariants of the fleet over any order of what can happen to it. The world panics where one is broken on the
 //! way; at the end, a few fair steps must lead to what was applied last. Cases that failed are printed by proptest.
+//!
+//! Long because the strategies, the steps and the invariants are read together.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -132,6 +132,7 @@ fn refusal(refusal: &Refusal, names: &TreeNames) -> String {
         Refusal::Stale { reason } => format!("stale: {reason}"),
         Refusal::Locked { holder, .. } => format!("{holder} is applying"),
         Refusal::Rejected { reason, message } => format!("{reason}: {message}"),
+        Refusal::StateNotWritable { reason } => format!("state not writable: {reason}"),
     }
 }
 

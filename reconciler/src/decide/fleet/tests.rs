@@ -1,4 +1,6 @@
 //! The fleet by script: events in, effects out, no I/O.
+//!
+//! Long because each promise of the fleet is one short test, and they share their builders.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -111,7 +111,7 @@ async fn a_stream_of_events_outlives_the_limits_while_something_passes() {
 async fn a_session_with_nothing_to_say_outlives_the_limits_by_its_pings() {
     let server = start(Guards { opening: SHORT, idle: 2 * SHORT, head: SHORT, ping: SHORT / 4, ..wide() }).await;
     let mut notices = server.fleet.notices();
-    let mut session = server.session("a").await;
+    let mut session = server.session("local").await;
     timeout(LONG, notices.recv()).await.expect("the edge is noticed").unwrap();
     assert!(timeout(6 * SHORT, notices.recv()).await.is_err(), "the session goes on");
     let tree =
