@@ -145,6 +145,29 @@ async fn what_cannot_be_connected_is_reset_and_counted_by_cause() {
 }
 
 #[tokio::test]
+async fn a_name_is_looked_up_and_its_addresses_are_tried_in_turn() {
+    let edge = runtime().await;
+    // It listens on IPv4 only; where the host's name has an IPv6 address too, that one is tried first and refused.
+    let (port, address) = (free_ports(1), echo("").await);
+    let named = |parts: &mut schema::rule::RuleParts| {
+        parts.targets[0].host = Host::parse("localhost").unwrap();
+        parts.prefer_ipv6 = true;
+    };
+    let status = apply(&edge, 1, &[to("web", port, address, named)]).await;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        streams.push(connect(port).await);
+    }
+    for stream in &mut streams {
+        ping(stream, b"by name").await;
+    }
+    let figures = status.rule("web").unwrap().meter.as_ref().unwrap().figures();
+    assert_eq!((figures.active_connections, figures.dns_failures), (4, 0));
+    let failed: u64 = figures.connect_errors.iter().sum();
+    assert!(failed == 0 || figures.connect_errors[0] == 4, "{:?}", figures.connect_errors);
+}
+
+#[tokio::test]
 async fn a_target_that_does_not_answer_is_given_up_in_time() {
     let edge = runtime().await;
     // A full accept queue: the kernel drops every further SYN.

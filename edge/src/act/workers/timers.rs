@@ -119,8 +119,8 @@ impl Wheel {
                 }
             }
         }
-        for index in first..due.len() {
-            self.clear(due[index]);
+        for slot in &due[first..] {
+            self.clear(*slot);
         }
         self.now = now;
     }

@@ -120,10 +120,9 @@ impl Worker {
         }
         let (key, leg) = Key::unpack(token.0);
         let Some(connection) = self.connections.get_mut(key) else { return };
-        match &mut connection.target {
-            Some(target) if leg == TARGET => target.note(event),
-            _ => connection.client.note(event),
-        }
+        let leg = if leg == TARGET { connection.target.as_mut() } else { Some(&mut connection.client) };
+        let Some(leg) = leg else { return };
+        leg.note(event);
         if connection.dial.is_some() {
             self.attempted(key);
         } else {
@@ -220,12 +219,16 @@ impl Worker {
     fn reset(&mut self, meter: &Arc<Meter>, scope: &Scope, before: u64) {
         let meant = |(_, connection): &(Key, &Connection)| connection.ticket.is_in(meter, scope, before);
         let keys: Vec<Key> = self.connections.iter().filter(meant).map(|(key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.end(key, Ending::Reset));
+        for key in keys {
+            self.end(key, Ending::Reset);
+        }
     }
 
     fn reset_all(&mut self) {
         let keys: Vec<Key> = self.connections.iter().map(|(key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.end(key, Ending::Reset));
+        for key in keys {
+            self.end(key, Ending::Reset);
+        }
     }
 
     /// Ends a connection, and gives back what it had.
