@@ -1,1 +1,84 @@
-fn main() {}
+//! The tool: reads the arguments, runs the command, and ends with its exit code. I/O.
+//!
+//! Only this package prints, reads arguments and sets exit codes; everything else is in `reconciler`, `edge` and
+//! `schema`.
+
+mod address;
+mod cli;
+mod client;
+mod cmd;
+mod duration;
+mod failure;
+mod logging;
+mod output;
+mod progress;
+mod render;
+mod replace;
+mod settings;
+mod signals;
+mod sse;
+mod state_dir;
+mod tree;
+
+use std::process::ExitCode;
+
+use cli::Command;
+use failure::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let cli = match cli::read() {
+        Ok(cli) => cli,
+        Err(exit) => return exit.into(),
+    };
+    output::set_color(cli.command.color());
+    let format = cli.command.format();
+    match run(cli.command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report(format).into(),
+    }
+}
+
+fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Validate(args) => cmd::validate::run(&args),
+        Command::Fmt(args) => cmd::fmt::run(&args),
+        Command::Health(command) => cmd::health::run(&command),
+        Command::Explain(args) => cmd::explain::run(&args),
+        Command::Schema(args) => cmd::schema::run(&args),
+        Command::Completions(args) => cmd::completions::run(&args),
+        Command::Plan(args) => asking(cmd::plan::run(&args)),
+        Command::Apply(args) => asking(cmd::apply::run(&args)),
+        Command::Status(args) => asking(cmd::status::run(&args)),
+        Command::Rules(args) => asking(cmd::rules::run(&args)),
+        Command::Stats(args) => asking(cmd::stats::run(&args)),
+        Command::Events(args) => asking(cmd::events::run(&args)),
+        Command::History(args) => asking(cmd::history::run(&args)),
+        Command::Serve(args) => serving(cmd::serve::run(args)),
+        Command::Edge(args) => serving(cmd::edge::run(args)),
+        Command::Up(args) => serving(cmd::up::run(args)),
+    }
+}
+
+/// Runs a command that speaks to a server: one thread is enough for one conversation.
+fn asking(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build().map_err(|error| no_runtime(&error))?;
+    let result = runtime.block_on(command);
+    // A question that was interrupted still waits for its answer; the process does not.
+    runtime.shutdown_background();
+    result
+}
+
+/// Runs a server or an edge.
+fn serving(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().build().map_err(|error| no_runtime(&error))?;
+    let result = runtime.block_on(command);
+    // What is left blocks on a file or a name; the process does not wait for it.
+    runtime.shutdown_background();
+    result
+}
+
+fn no_runtime(error: &std::io::Error) -> Failure {
+    Failure::Other(format!("the runtime cannot be started: {error}"))
+}

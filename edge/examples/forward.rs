@@ -22,7 +22,7 @@ fn addresses(text: &str) -> Option<(SocketAddr, SocketAddr)> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let argument = std::env::args().nth(1).unwrap_or_default();
     let (listen, target) = addresses(&argument).ok_or("usage: forward LISTEN=TARGET, each IP:PORT")?;
-    abilities::limits();
+    abilities::limits(0);
     let port = |address: SocketAddr| PortRange::single(address.port()).ok_or("port 0");
     let range = ListenRange { protocol: Protocol::Tcp, address: ListenAddress::Ip(listen.ip()), ports: port(listen)? };
     let targets = vec![Target::new(Host::Ip(target.ip()), port(target)?)];

@@ -151,6 +151,20 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Parses what [`fmt::Display`] writes: `*:80`, `127.0.0.1:80`, `[::1]:53/udp`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (place, protocol) = match text.strip_suffix("/udp") {
+            Some(place) => (place, Protocol::Udp),
+            None => (text, Protocol::Tcp),
+        };
+        let (address, port) = place.rsplit_once(':')?;
+        let address = match address {
+            "*" => ListenAddress::Any,
+            text => ListenAddress::Ip(text.trim_start_matches('[').trim_end_matches(']').parse().ok()?),
+        };
+        Some(Self { protocol, address, port: PortRange::single(port.parse().ok()?)?.first() })
+    }
+
     /// True if both cannot be bound at the same time.
     pub fn conflicts_with(&self, other: &Self) -> bool {
         self.protocol == other.protocol && self.port == other.port && self.address.overlaps(other.address)
@@ -278,6 +292,15 @@ mod tests {
         let (none, all) = PortSet::default().split(range(1, 65535));
         assert!(none.is_empty());
         assert_eq!(all.len(), 65535);
+    }
+
+    #[test]
+    fn a_listener_is_read_back_from_its_text() {
+        for text in ["*:80", "127.0.0.1:8080", "[::1]:53/udp", "0.0.0.0:1"] {
+            assert_eq!(Listener::parse(text).map(|listener| listener.to_string()).as_deref(), Some(text));
+        }
+        assert_eq!(Listener::parse("127.0.0.1:0"), None);
+        assert_eq!(Listener::parse("localhost:80"), None);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use schema::capability::{Capabilities, Capability, FIRST_UNPRIVILEGED_PORT, Limi
 
 /// Descriptors kept back from listeners: session, metrics, state, resolver, and connections at two each.
 const RESERVED_DESCRIPTORS: u64 = 256;
+/// Of a small limit no more than one in four is kept back.
+const RESERVED_SHARE: u64 = 4;
 /// Bit of CAP_NET_BIND_SERVICE in a capability set (linux/capability.h).
 const CAP_NET_BIND_SERVICE: u32 = 10;
 /// `http` is the lowest port that a forwarder is asked for; an edge that may bind it counts as privileged.
@@ -28,15 +30,21 @@ pub fn capabilities(disabled: &Capabilities) -> Capabilities {
     capabilities.difference(disabled).copied().collect()
 }
 
-/// Raises the limit of descriptors as far as it goes, and says what listeners may take of it.
-pub fn limits() -> Limits {
+/// Raises the limit of descriptors as far as it goes, and says what listeners may take of it: never less than
+/// `serving`, those that served before a restart.
+pub fn limits(serving: u64) -> Limits {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of descriptors could not be raised");
     }
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    Limits { ports_per_range: 0, file_descriptors: descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1), rules: 0 }
+    Limits { ports_per_range: 0, file_descriptors: for_listeners(descriptors).max(serving), rules: 0 }
+}
+
+fn for_listeners(descriptors: u64) -> u64 {
+    // 0 would mean that there is no limit.
+    descriptors.saturating_sub(RESERVED_DESCRIPTORS.min(descriptors / RESERVED_SHARE)).max(1)
 }
 
 fn may_bind_privileged_ports() -> bool {
@@ -67,6 +75,13 @@ mod tests {
         assert!(!offered.contains(&Capability::Udp) && !offered.contains(&Capability::MultiTarget));
         let less = capabilities(&Capabilities::from([Capability::PortRange]));
         assert!(!less.contains(&Capability::PortRange) && less.contains(&Capability::Tcp));
+    }
+
+    #[test]
+    fn a_small_limit_of_descriptors_leaves_most_of_them_to_listeners() {
+        let left: Vec<u64> = [0, 64, 200, 1024, 65_536].into_iter().map(for_listeners).collect();
+        assert_eq!(left, [1, 48, 150, 768, 65_280]);
+        assert_eq!(limits(u64::MAX).file_descriptors, u64::MAX);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Keeps: forwarding never waits for the server; a session that ends is followed by another one, for ever.
 
+use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tonic::transport::{self, Channel};
 use crate::act::rpc::edge_control_client::EdgeControlClient;
 use crate::act::runtime::{RuntimeHandle, Stopped};
 use crate::act::session::{Flow, Offer, Session};
+use crate::act::wording;
 use crate::decide::backoff;
 
 /// Messages on their way to the server: a stats report and a report per change; whoever waits here waits for the
@@ -121,7 +123,7 @@ impl Agent {
             if matches!(error, SessionError::Stopped(_)) {
                 break;
             }
-            let text = with_sources(&error);
+            let text = sentence(&error);
             if text != last_error {
                 tracing::warn!(error = text, "no session with the server, forwarding goes on");
                 last_error = text;
@@ -204,16 +206,35 @@ async fn until_closed(incoming: &mut tonic::Streaming<ServerMessage>) {
     while let Ok(Some(_)) = incoming.message().await {}
 }
 
-/// One line for the log: what happened, and why.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let next = source.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = source.source();
+/// One sentence for the log: what happened, and why.
+fn sentence(error: &SessionError) -> String {
+    let cause = match error {
+        SessionError::Unreachable(source) => wording::cause(source),
+        // Without a cause below it, it is what the server said.
+        SessionError::Broken(status) if status.source().is_none() => Some(status.message().to_owned()),
+        SessionError::Broken(status) => wording::cause(&**status),
+        _ => None,
+    };
+    match cause.filter(|cause| !cause.is_empty()) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
-    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_broke_off_is_told_in_one_sentence_without_the_inside_of_libraries() {
+        let told = |status: tonic::Status| sentence(&SessionError::from(status));
+        assert_eq!(
+            told(tonic::Status::unavailable("the server is ending")),
+            "the session broke off: the server is ending"
+        );
+        let reset = io::Error::from_raw_os_error(104);
+        assert_eq!(told(tonic::Status::from_error(Box::new(reset))), "the session broke off: Connection reset by peer");
+        let inside = io::Error::new(io::ErrorKind::BrokenPipe, "Custom { kind: BrokenPipe }");
+        assert_eq!(told(tonic::Status::from_error(Box::new(inside))), "the session broke off: broken pipe");
+    }
 }

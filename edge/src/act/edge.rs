@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use tonic::transport::Uri;
 
 use crate::act::agent::{Agent, Endpoint};
 use crate::act::last_good::{Exception, LastGood, StateError, Stored};
@@ -29,6 +30,8 @@ use crate::decide::desired::Desired;
 
 /// How long tasks may take to notice that they were reset.
 const LAST_BREATH: Duration = Duration::from_secs(1);
+/// How long a starting edge waits for one that is about to leave its state folder: it only has to stop accepting.
+const TAKE_OVER: Duration = Duration::from_secs(10);
 
 /// How an edge is to run.
 #[derive(Clone)]
@@ -64,6 +67,12 @@ pub enum EdgeError {
     /// The server's address cannot be understood.
     #[error("`{0}` is no address of a server: expected http://HOST:PORT")]
     Server(String),
+    /// The server is on another host.
+    #[error(
+        "`{0}` is not on this host: there is no TLS to servers yet, and rules never travel over plain HTTP to \
+         anything but loopback (localhost, 127.0.0.0/8, [::1])"
+    )]
+    Remote(String),
     /// A bug ended the part that owns the sockets.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -83,11 +92,15 @@ pub struct Edge {
 impl Edge {
     /// Opens the state, serves what it holds, and starts to connect.
     pub async fn start(config: EdgeConfig) -> Result<Self, EdgeError> {
-        if let Endpoint::Url(url) = &config.server
-            && !url.starts_with("http://")
-        {
-            return Err(EdgeError::Server(url.clone()));
+        if let Endpoint::Url(url) = &config.server {
+            check_server(url)?;
         }
+        // Before any socket: the edge that leaves the folder has closed its own by then.
+        let store = match &config.state_dir {
+            Some(folder) => Some(LastGood::open_within(folder, &config.name, TAKE_OVER).await?),
+            None => None,
+        };
+        let stored = store.as_ref().map(LastGood::read).transpose()?.flatten();
         let listener = match config.metrics_listen {
             Some(address) => {
                 let failed = |source| EdgeError::Metrics { address, source };
@@ -99,11 +112,9 @@ impl Edge {
         let offer = Offer {
             name: config.name,
             capabilities: abilities::capabilities(&config.disabled_capabilities),
-            limits: abilities::limits(),
+            limits: abilities::limits(stored.as_ref().map_or(0, Stored::listeners)),
             own_listeners: metrics_address.map(own_listener).into_iter().collect(),
         };
-        let store = config.state_dir.as_deref().map(LastGood::open).transpose()?;
-        let stored = store.as_ref().map(LastGood::read).transpose()?.flatten();
         let restored = stored.and_then(|stored| restore(stored, &offer));
         let (runtime, actor) = runtime::start(offer.limits, store, restored).await;
 
@@ -157,6 +168,11 @@ impl Edge {
         }
         runtime.stop_accepting().await?;
         drop(stop);
+        // Whoever takes over needs the name at the server and the metrics port too.
+        if timeout(LAST_BREATH, tasks.wait()).await.is_err() {
+            tracing::warn!("the session did not end in time");
+        }
+        runtime.leave_state().await?;
         let connections = runtime.connections().clone();
         tracing::info!(connections = connections.count(), "accepting has stopped, connections drain");
         tokio::select! {
@@ -175,6 +191,18 @@ impl Edge {
         .await;
         Ok(())
     }
+}
+
+/// An edge speaks plain HTTP, to this host only.
+fn check_server(url: &str) -> Result<(), EdgeError> {
+    let invalid = || EdgeError::Server(url.to_owned());
+    let parsed: Uri = url.parse().map_err(|_| invalid())?;
+    let host = parsed.host().filter(|_| parsed.scheme_str() == Some("http")).ok_or_else(invalid)?;
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    if address.map_or(host.eq_ignore_ascii_case("localhost"), |ip| ip.to_canonical().is_loopback()) {
+        return Ok(());
+    }
+    Err(EdgeError::Remote(url.to_owned()))
 }
 
 fn own_listener(address: SocketAddr) -> Listener {
@@ -200,4 +228,23 @@ fn restore(stored: Stored, offer: &Offer) -> Option<(Desired, Vec<Restored>)> {
         |exception: &Exception| Some((RuleName::new(exception.name()).ok()?, exception.running().filter(may_serve)));
     let exceptions = stored.exceptions.iter().filter_map(restored).collect();
     Some((Desired::read(accepted, desired.rules, &offer.capabilities, &offer.limits), exceptions))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_on_this_host() {
+        for url in ["http://127.0.0.1:7443", "http://127.9.9.9:1", "http://LocalHost:7443/", "http://[::1]:7443"] {
+            check_server(url).unwrap();
+        }
+        for url in
+            ["http://10.1.1.1:7443", "http://[2001:db8::1]:7443", "http://server.test", "http://127.0.0.1@a.test"]
+        {
+            let error = check_server(url).unwrap_err();
+            assert!(matches!(error, EdgeError::Remote(_)), "{error}");
+            assert!(error.to_string().starts_with(&format!("`{url}` is not on this host")), "{error}");
+        }
+    }
 }

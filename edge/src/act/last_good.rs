@@ -8,13 +8,16 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::Message;
 use rustix::fs::{FlockOperation, flock};
 use schema::canonical::Digest;
+use schema::name::EdgeName;
 use schema::proto::{DesiredState, RuleSpec};
 use schema::rule::Rule;
 use schema::wire;
+use tokio::time::{Instant, sleep};
 
 /// First bytes of the file; the last two digits are the version of what follows.
 const MAGIC: &[u8; 8] = b"PTNEDG01";
@@ -23,6 +26,8 @@ const TEMPORARY: &str = "last-good.tmp";
 const CORRUPT: &str = "last-good.corrupt";
 const LOCK: &str = "lock";
 const DIGEST: usize = 32;
+/// How often a folder in use is asked for again: a gap of forwarding that nobody notices in a restart.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +35,19 @@ pub enum StateError {
     /// Another edge uses it.
     #[error("state directory {0} is in use by another edge")]
     Locked(PathBuf),
+    /// It holds the rules of an edge of another name.
+    #[error(
+        "state directory {path} holds the rules of edge `{owner}`, this edge is `{name}`: \
+         start it as `{owner}`, or with a state directory of its own"
+    )]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// Whose rules they are.
+        owner: String,
+        /// Who asked for them.
+        name: EdgeName,
+    },
     /// The system refused.
     #[error("state directory {path}: cannot {doing}")]
     Io {
@@ -74,19 +92,59 @@ pub(crate) struct Stored {
     pub(crate) desired: Option<DesiredState>,
     #[prost(message, repeated, tag = "2")]
     pub(crate) exceptions: Vec<Exception>,
+    /// Whose rules these are; empty in files of before this was kept.
+    #[prost(string, tag = "3")]
+    pub(crate) edge: String,
+}
+
+impl Stored {
+    /// How many listeners served, or were to serve.
+    pub(crate) fn listeners(&self) -> u64 {
+        let rules = self.desired.iter().flat_map(|desired| &desired.rules).map(|spec| {
+            match self.exceptions.iter().find(|exception| exception.name == spec.name) {
+                Some(exception) => exception.running.as_ref().map_or(0, width),
+                None => width(spec),
+            }
+        });
+        rules.sum()
+    }
+}
+
+fn width(spec: &RuleSpec) -> u64 {
+    (u64::from(spec.last_port) + 1).saturating_sub(spec.first_port.into())
 }
 
 /// The state folder of one edge, held for itself.
 #[derive(Debug)]
 pub struct LastGood {
     folder: PathBuf,
+    /// The edge whose rules are kept here.
+    name: EdgeName,
     /// Unlocks when closed.
     _lock: File,
 }
 
 impl LastGood {
+    /// Makes and locks the folder, and waits so long for another edge that is about to leave it.
+    pub async fn open_within(folder: &Path, name: &EdgeName, patience: Duration) -> Result<Self, StateError> {
+        let end = Instant::now() + patience;
+        let mut is_told = false;
+        loop {
+            match Self::open(folder, name) {
+                Err(StateError::Locked(_)) if Instant::now() < end => {
+                    if !is_told {
+                        tracing::info!(folder = %folder.display(), "another edge uses the state directory, waiting for its end");
+                        is_told = true;
+                    }
+                    sleep(ASK_AGAIN).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     /// Makes and locks the folder.
-    pub fn open(folder: &Path) -> Result<Self, StateError> {
+    pub fn open(folder: &Path, name: &EdgeName) -> Result<Self, StateError> {
         let failed = |doing| move |source| StateError::Io { path: folder.to_owned(), doing, source };
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("create it"))?;
         let mode = fs::metadata(folder).map_err(failed("read its mode"))?.permissions().mode();
@@ -102,13 +160,19 @@ impl LastGood {
             .open(folder.join(LOCK))
             .map_err(failed("open its lock"))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { folder: folder.to_owned(), name: name.clone(), _lock: lock }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Locked(folder.to_owned())),
             Err(error) => Err(failed("lock it")(error.into())),
         }
     }
 
-    /// What was written last. A damaged file is moved aside, logged, and counts as nothing.
+    /// The edge whose rules are kept here.
+    pub(crate) fn name(&self) -> &EdgeName {
+        &self.name
+    }
+
+    /// What was written last. A damaged file is moved aside, logged, and counts as nothing; another edge's rules
+    /// are an error.
     pub(crate) fn read(&self) -> Result<Option<Stored>, StateError> {
         let failed = |doing| move |source| StateError::Io { path: self.folder.clone(), doing, source };
         let path = self.folder.join(FILE);
@@ -118,6 +182,10 @@ impl LastGood {
             Err(error) => return Err(failed("read the last good state")(error)),
         };
         if let Some(stored) = decode(&bytes) {
+            if !stored.edge.is_empty() && stored.edge != self.name.as_str() {
+                let (path, name) = (self.folder.clone(), self.name.clone());
+                return Err(StateError::Foreign { path, owner: stored.edge, name });
+            }
             return Ok(Some(stored));
         }
         let aside = self.folder.join(CORRUPT);
@@ -126,8 +194,17 @@ impl LastGood {
         Ok(None)
     }
 
-    /// Replaces what is kept.
+    /// Replaces what is kept. What was half written is removed: on a full disk it would only be in the way.
     pub(crate) fn write(&self, stored: &Stored) -> Result<(), StateError> {
+        let written = self.replace(stored);
+        if written.is_err() {
+            // The failure itself is what matters; the next attempt removes a leftover too.
+            _ = fs::remove_file(self.folder.join(TEMPORARY));
+        }
+        written
+    }
+
+    fn replace(&self, stored: &Stored) -> Result<(), StateError> {
         let failed = |doing| move |source| StateError::Io { path: self.folder.clone(), doing, source };
         let temporary = self.folder.join(TEMPORARY);
         match fs::remove_file(&temporary) {
@@ -164,7 +241,12 @@ mod tests {
 
     fn stored() -> Stored {
         let desired = DesiredState { lineage: "line".to_owned(), generation: 7, ..DesiredState::default() };
-        Stored { desired: Some(desired), exceptions: vec![Exception::new("a".to_owned(), Some(&rule("a", 1, 1)))] }
+        let exceptions = vec![Exception::new("a".to_owned(), Some(&rule("a", 1, 1)))];
+        Stored { desired: Some(desired), exceptions, edge: "edge-01".to_owned() }
+    }
+
+    fn open(folder: &Path) -> Result<LastGood, StateError> {
+        LastGood::open(folder, &EdgeName::new("edge-01").unwrap())
     }
 
     fn mode(path: &Path) -> u32 {
@@ -175,7 +257,7 @@ mod tests {
     fn what_is_written_is_read_and_only_its_owner_may() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("new");
-        let state = LastGood::open(&folder).unwrap();
+        let state = open(&folder).unwrap();
         assert_eq!(state.read().unwrap(), None);
         state.write(&Stored::default()).unwrap();
         state.write(&stored()).unwrap();
@@ -186,11 +268,11 @@ mod tests {
     #[test]
     fn a_folder_in_use_is_refused_until_it_is_free() {
         let folder = tempfile::tempdir().unwrap();
-        let first = LastGood::open(folder.path()).unwrap();
-        let error = LastGood::open(folder.path()).unwrap_err();
+        let first = open(folder.path()).unwrap();
+        let error = open(folder.path()).unwrap_err();
         assert!(error.to_string().ends_with("is in use by another edge"), "{error}");
         drop(first);
-        LastGood::open(folder.path()).unwrap();
+        open(folder.path()).unwrap();
     }
 
     #[test]
@@ -206,7 +288,7 @@ mod tests {
             &flipped,
         ] {
             let folder = tempfile::tempdir().unwrap();
-            let state = LastGood::open(folder.path()).unwrap();
+            let state = open(folder.path()).unwrap();
             fs::write(folder.path().join(FILE), damaged).unwrap();
             assert_eq!(state.read().unwrap(), None);
             assert_eq!(fs::read(folder.path().join(CORRUPT)).unwrap(), damaged);
@@ -217,9 +299,64 @@ mod tests {
     #[test]
     fn a_leftover_of_a_crash_does_not_stop_the_next_write() {
         let folder = tempfile::tempdir().unwrap();
-        let state = LastGood::open(folder.path()).unwrap();
+        let state = open(folder.path()).unwrap();
         fs::write(folder.path().join(TEMPORARY), "half").unwrap();
         state.write(&stored()).unwrap();
         assert_eq!(state.read().unwrap(), Some(stored()));
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_no_file_behind_and_the_next_one_succeeds() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = open(folder.path()).unwrap();
+        // A file cannot be renamed to a folder: the last step fails.
+        fs::create_dir(folder.path().join(FILE)).unwrap();
+        state.write(&stored()).unwrap_err();
+        assert!(!folder.path().join(TEMPORARY).exists());
+        fs::remove_dir(folder.path().join(FILE)).unwrap();
+        state.write(&stored()).unwrap();
+        assert_eq!(state.read().unwrap(), Some(stored()));
+    }
+
+    #[test]
+    fn the_rules_of_another_edge_are_an_error_that_names_both() {
+        let folder = tempfile::tempdir().unwrap();
+        open(folder.path()).unwrap().write(&stored()).unwrap();
+        let error = LastGood::open(folder.path(), &EdgeName::new("other").unwrap()).unwrap().read().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("holds the rules of edge `edge-01`, this edge is `other`"), "{text}");
+        assert!(folder.path().join(FILE).exists());
+    }
+
+    #[test]
+    fn rules_of_before_names_were_kept_belong_to_whoever_reads_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = open(folder.path()).unwrap();
+        let nameless = Stored { edge: String::new(), ..stored() };
+        state.write(&nameless).unwrap();
+        assert_eq!(state.read().unwrap(), Some(nameless));
+    }
+
+    #[test]
+    fn listeners_are_counted_as_they_served() {
+        let mut state = stored();
+        let rules = [rule("a", 1, 9), rule("b", 20, 24)];
+        state.desired.as_mut().unwrap().rules = rules.iter().map(|rule| wire::rule_to_wire(rule)).collect();
+        assert_eq!(state.listeners(), 1 + 5);
+    }
+
+    #[tokio::test]
+    async fn a_folder_in_use_is_waited_for_but_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = EdgeName::new("edge-01").unwrap();
+        let first = open(folder.path()).unwrap();
+        let error = LastGood::open_within(folder.path(), &name, ASK_AGAIN * 2).await.unwrap_err();
+        assert!(matches!(error, StateError::Locked(_)), "{error}");
+        let (waiting, ()) = tokio::join!(LastGood::open_within(folder.path(), &name, Duration::from_mins(1)), async {
+            // The other side has been refused once by now.
+            tokio::task::yield_now().await;
+            drop(first);
+        });
+        waiting.unwrap();
     }
 }

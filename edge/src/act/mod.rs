@@ -11,6 +11,7 @@ pub mod runtime;
 pub mod session;
 pub mod sockets;
 pub mod status;
+mod wording;
 pub mod workers;
 
 /// The gRPC client of the edge protocol, as tonic generates it.

@@ -104,7 +104,11 @@ impl Session {
                 self.runtime.apply(Desired::read(accepted, desired.rules, capabilities, limits)).await?;
                 (None, Flow::Continue)
             }
-            Admission::Repeat => (None, Flow::Continue),
+            Admission::Repeat => {
+                // Nothing to change, but somebody asks again: what failed is tried now.
+                self.runtime.retry().await?;
+                (None, Flow::Continue)
+            }
             Admission::Refuse(refused) => {
                 tracing::warn!(generation, code = %refused.code, reason = refused.message, "a desired state is refused");
                 (Some(refused), Flow::Continue)

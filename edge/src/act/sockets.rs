@@ -121,6 +121,26 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_an_outgoing_connection_holds_is_bound_already_for_as_long_as_it_waits() {
+        let peer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let outgoing = std::net::TcpStream::connect(peer.local_addr().unwrap()).unwrap();
+        let (accepted, from) = peer.accept().unwrap();
+        let taken = |address| {
+            let listener = tcp(address, from.port());
+            let error = bind(&listener, false).and_then(|socket| listen(&listener, &socket)).unwrap_err();
+            assert_eq!(error.code, RuleCode::PortInUse);
+            assert_eq!(error.to_string(), format!("port {} already bound", from.port()));
+        };
+        taken(ListenAddress::Any);
+        taken(ListenAddress::Ip("127.0.0.1".parse().unwrap()));
+        // The side that closes first waits: nobody holds a descriptor of it any more.
+        drop(outgoing);
+        drop(accepted);
+        taken(ListenAddress::Any);
+        taken(ListenAddress::Ip("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
     fn all_addresses_take_ipv4_and_an_explicit_ipv6_wildcard_does_not() {
         let reserve = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let port = reserve();

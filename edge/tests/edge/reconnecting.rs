@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge::{Edge, EdgeConfig, Endpoint};
+use edge::{Edge, EdgeConfig, EdgeError, Endpoint};
 use schema::capability::{Capabilities, Capability};
 use schema::name::EdgeName;
 use schema::proto::{Refusal, Welcome, server_message};
@@ -124,6 +124,12 @@ async fn a_session_in_the_same_process_needs_no_port() {
     assert_eq!(link.report().await.answers, 1);
     ping(&mut connect(port).await, b"in process").await;
     drop(edge);
+}
+
+#[tokio::test]
+async fn a_server_on_another_host_is_refused_at_the_start() {
+    let started = Edge::start(config(Endpoint::Url("http://192.0.2.1:7443".to_owned()))).await;
+    assert!(started.is_err_and(|error| matches!(error, EdgeError::Remote(_))));
 }
 
 #[tokio::test]

@@ -99,12 +99,76 @@ async fn a_damaged_state_is_moved_aside_and_the_edge_starts_empty() {
 }
 
 #[tokio::test]
-async fn two_edges_do_not_share_a_state_folder() {
+async fn a_second_edge_takes_over_while_the_connections_of_the_first_one_drain() {
     let folder = tempfile::tempdir().unwrap();
-    let held = LastGood::open(folder.path()).unwrap();
-    let error = Edge::start(config(folder.path())).await.err().unwrap();
-    assert!(matches!(error, EdgeError::State(StateError::Locked(_))), "{error}");
-    drop(held);
+    let (port, target, metrics) = (free_ports(1), echo("").await, free_ports(1));
+    let config = EdgeConfig { metrics_listen: Some(([127, 0, 0, 1], metrics).into()), ..config(folder.path()) };
+    let first = Edge::start(config.clone()).await.unwrap();
+    apply(first.runtime(), 1, &[to("web", port, target, |_| ())]).await;
+    let mut old = connect(port).await;
+    ping(&mut old, b"before").await;
+    let name = EdgeName::new("edge-01").unwrap();
+    assert!(matches!(LastGood::open(folder.path(), &name), Err(StateError::Locked(_))));
+
+    let second = tokio::spawn(Edge::start(config));
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(first.run(shutdown.clone()));
+    shutdown.cancel();
+    let second = timeout(LONG, second).await.unwrap().unwrap().unwrap();
+    ping(&mut connect(port).await, b"after").await;
+    ping(&mut old, b"still").await;
+    assert!(!running.is_finished());
+    drop(old);
+    timeout(LONG, running).await.unwrap().unwrap().unwrap();
+    end(second).await;
+}
+
+#[tokio::test]
+async fn the_rules_of_another_edge_are_not_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let edge = Edge::start(config(folder.path())).await.unwrap();
+    apply(edge.runtime(), 1, &[to("web", free_ports(1), echo("").await, |_| ())]).await;
+    end(edge).await;
+    let other = EdgeConfig { name: EdgeName::new("other").unwrap(), ..config(folder.path()) };
+    let error = Edge::start(other).await.err().unwrap();
+    assert!(matches!(error, EdgeError::State(StateError::Foreign { .. })), "{error}");
+    assert!(error.to_string().contains("`edge-01`") && error.to_string().contains("`other`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_state_that_could_not_be_stored_says_so_until_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, target) = (free_ports(1), echo("").await);
+    let edge = Edge::start(config(folder.path())).await.unwrap();
+    // A file cannot be put where a folder is.
+    let obstacle = folder.path().join("last-good");
+    std::fs::create_dir(&obstacle).unwrap();
+    let status = apply(edge.runtime(), 1, &[to("web", port, target, |_| ())]).await;
+    let web = &status.rules[0];
+    assert_eq!((web.state, web.code), (RuleState::Active, None));
+    assert_eq!(web.message, "not stored on the edge's disk: Is a directory; a restart would lose it");
+    assert!(!folder.path().join("last-good.tmp").exists());
+
+    std::fs::remove_dir(&obstacle).unwrap();
+    let status = crate::support::wait_for(edge.runtime(), |status| status.rules[0].message.is_empty()).await;
+    assert_eq!(status.rules[0].state, RuleState::Active);
+    end(edge).await;
+    let edge = Edge::start(config(folder.path())).await.unwrap();
+    ping(&mut connect(port).await, b"kept").await;
+    end(edge).await;
+}
+
+#[tokio::test]
+async fn the_end_stores_what_could_not_be_stored_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, target) = (free_ports(1), echo("").await);
+    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let obstacle = folder.path().join("last-good");
+    std::fs::create_dir(&obstacle).unwrap();
+    apply(edge.runtime(), 1, &[to("web", port, target, |_| ())]).await;
+    std::fs::remove_dir(&obstacle).unwrap();
+    end(edge).await;
+    assert!(obstacle.is_file());
 }
 
 #[tokio::test]

@@ -70,6 +70,24 @@ async fn a_desired_state_is_answered_with_what_runs() {
 }
 
 #[tokio::test]
+async fn the_same_state_again_tries_at_once_what_failed() {
+    let edge = runtime().await;
+    let mut session = session(&edge);
+    let port = free_ports(1);
+    let stranger = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let state = desired_state(1, &[to("taken", port, ([127, 0, 0, 1], 9).into(), |_| ())]);
+    let (report, _) = send(&mut session, state.clone()).await;
+    assert_eq!(report.rules[0].state(), proto::RuleState::Failed);
+    // Several attempts, so that the backoff would still be waiting.
+    for _ in 0..6 {
+        send(&mut session, state.clone()).await;
+    }
+    drop(stranger);
+    let (report, flow) = send(&mut session, state).await;
+    assert_eq!((flow, report.rules[0].state()), (Flow::Continue, proto::RuleState::Active));
+}
+
+#[tokio::test]
 async fn a_stale_generation_is_refused_and_nothing_changes() {
     let edge = runtime().await;
     let mut session = session(&edge);

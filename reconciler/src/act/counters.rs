@@ -29,6 +29,9 @@ pub enum CountersError {
     UnknownRule,
 }
 
+/// The newest counters by edge and rule.
+pub type Rows = BTreeMap<EdgeName, BTreeMap<RuleName, CountersDocument>>;
+
 type Reply = oneshot::Sender<Result<StatsDocument, CountersError>>;
 
 #[derive(Debug)]
@@ -44,15 +47,15 @@ struct Pending {
 /// Counters by edge and rule.
 #[derive(Debug, Default)]
 pub struct Counters {
-    rules: BTreeMap<EdgeName, BTreeMap<RuleName, CountersDocument>>,
+    rules: Rows,
     pending: HashMap<u64, Pending>,
     next_request: u64,
 }
 
 impl Counters {
-    /// The newest counters of a rule.
-    pub fn of(&self, edge: &EdgeName, rule: &RuleName) -> Option<&CountersDocument> {
-        self.rules.get(edge)?.get(rule)
+    /// All rows.
+    pub fn rows(&self) -> &Rows {
+        &self.rules
     }
 
     /// Notes a question and gives it its number. Questions whose asker went away are forgotten here.
@@ -101,10 +104,17 @@ impl Counters {
         drop(pending.reply.send(answer));
     }
 
-    /// Forgets what a session will not answer any more, and rows of an edge that nobody updates.
-    pub(super) fn session_ended(&mut self, edge: &EdgeName, session: SessionId) {
+    /// Forgets rules that are gone, so that a later one of the same name begins at nothing.
+    pub(super) fn retain(&mut self, edge: &EdgeName, is_there: impl Fn(&RuleName) -> bool) {
+        if let Some(rules) = self.rules.get_mut(edge) {
+            rules.retain(|rule, _| is_there(rule));
+        }
+    }
+
+    /// Forgets what a session will not answer any more. Its rows stay: an edge that comes back counts on from them,
+    /// and a counter that fell to nothing in between would look like traffic that never was.
+    pub(super) fn session_ended(&mut self, session: SessionId) {
         self.pending.retain(|_, pending| pending.session != session);
-        self.rules.remove(edge);
     }
 }
 

@@ -200,7 +200,8 @@ impl Driver {
             store,
             commands,
             notices,
-            last_notice: 0,
+            // Numbers go on over a restart, so that no listener takes the notice of another life for its own.
+            last_notice: Timestamp::now().as_microsecond().unsigned_abs(),
             sessions: HashMap::new(),
             counters: Counters::default(),
             applies: BTreeMap::new(),
@@ -233,9 +234,15 @@ impl Driver {
     async fn take(&mut self, command: Command) -> Result<(), DriverError> {
         match command {
             Command::Event(event) => {
-                if let Event::Gone { session, edge } = &*event {
-                    self.sessions.remove(session);
-                    self.counters.session_ended(edge, *session);
+                match &*event {
+                    Event::Gone { session, .. } => {
+                        self.sessions.remove(session);
+                        self.counters.session_ended(*session);
+                    }
+                    Event::Report { edge, report, session } if self.fleet.session(edge) == Some(*session) => {
+                        self.counters.retain(edge, |rule| report.rules.contains_key(rule));
+                    }
+                    _ => {}
                 }
                 self.step(*event).await
             }
@@ -258,9 +265,17 @@ impl Driver {
                 });
                 Ok(())
             }
-            Command::Counters { edge, session, report } => {
-                self.counters.take(edge, session, report, Timestamp::now());
+            Command::Counters { edge, session, .. } if self.fleet.session(&edge) != Some(session) => {
+                debug!(edge = %edge, session, "counters of a session that is over are dropped");
                 Ok(())
+            }
+            Command::Counters { edge, session, report } => {
+                let live = |rule: &proto::RuleStats| {
+                    Some((RuleName::new(&rule.rule).ok()?, rule.total.as_ref()?.active_connections))
+                };
+                let connections = report.rules.iter().filter_map(live).collect();
+                self.counters.take(edge.clone(), session, report, Timestamp::now());
+                self.step(Event::Counted { session, edge, connections }).await
             }
             Command::Ask { edge, request, reply } => {
                 self.ask(edge, request, reply);

@@ -97,13 +97,7 @@ pub fn read_and_check(dir: &Path, limits: &CheckLimits) -> CheckedTree {
         dirty_paths,
         digest,
     };
-    CheckedTree {
-        source,
-        ruleset: checked.ruleset.map(Arc::new),
-        diagnostics: checked.diagnostics,
-        files,
-        moved,
-    }
+    CheckedTree { source, ruleset: checked.ruleset.map(Arc::new), diagnostics: checked.diagnostics, files, moved }
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

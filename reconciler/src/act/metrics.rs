@@ -3,6 +3,8 @@
 //! The series are made anew for each scrape from what the fleet knows, so one row exists for each live rule and none
 //! outlives its rule.
 
+use std::collections::BTreeMap;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,9 +14,11 @@ use prometheus::{CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, Opts, 
 use schema::state::RuleState;
 use tracing::warn;
 
-use super::driver::{FleetHandle, View};
+use super::counters::Rows;
+use super::driver::FleetHandle;
 use super::operator::documents::CountersDocument;
 use crate::decide::drift::{DriftKind, drift};
+use crate::decide::fleet::Fleet;
 
 const RULE: [&str; 3] = ["client", "rule", "owner"];
 const RULE_AND_CAUSE: [&str; 4] = ["client", "rule", "owner", "cause"];
@@ -38,15 +42,36 @@ async fn ready(State(fleet): State<FleetHandle>) -> Response {
 }
 
 async fn scrape(State(fleet): State<FleetHandle>) -> Response {
-    let rendered = fleet.read(render).await;
+    // A copy: rendering a large fleet takes a while, and the driver must not wait for that.
+    let copy = fleet.read(|view| Scene {
+        fleet: view.fleet.clone(),
+        counters: view.counters.rows().clone(),
+        applies: view.applies.clone(),
+        timings: view.timings.clone(),
+    });
+    let scene = match copy.await {
+        Ok(scene) => scene,
+        Err(stopped) => return (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")).into_response(),
+    };
+    let rendered = match tokio::task::spawn_blocking(move || render(&scene)).await {
+        Ok(rendered) => rendered,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
     match rendered {
-        Ok(Ok(text)) => ([("content-type", TextEncoder::new().format_type().to_owned())], text).into_response(),
-        Ok(Err(error)) => {
+        Ok(text) => ([("content-type", TextEncoder::new().format_type().to_owned())], text).into_response(),
+        Err(error) => {
             warn!(%error, "metrics cannot be rendered");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
-        Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")).into_response(),
     }
+}
+
+/// What one scrape shows.
+struct Scene {
+    fleet: Fleet,
+    counters: Rows,
+    applies: BTreeMap<&'static str, u64>,
+    timings: Timings,
 }
 
 struct RuleSeries {
@@ -112,7 +137,6 @@ impl RuleSeries {
         self.connections.with_label_values(labels).inc_by(counters.connections_total as f64);
         self.refused.with_label_values(labels).inc_by(counters.connections_refused as f64);
         self.dns_failures.with_label_values(labels).inc_by(counters.dns_failures as f64);
-        self.active.with_label_values(labels).set(counters.active_connections as f64);
         for (cause, count) in &counters.connect_errors {
             let [client, rule, owner] = *labels;
             self.connect_errors.with_label_values(&[client, rule, owner, cause]).inc_by(*count as f64);
@@ -128,7 +152,7 @@ impl RuleSeries {
     }
 }
 
-fn render(view: &View<'_>) -> prometheus::Result<String> {
+fn render(view: &Scene) -> prometheus::Result<String> {
     let registry = Registry::new();
     let rules = RuleSeries::register(&registry)?;
     let connected = gauge(&registry, "portunus_edge_connected", "1 while the edge has a session.", &["client"])?;
@@ -141,13 +165,15 @@ fn render(view: &View<'_>) -> prometheus::Result<String> {
         connected.with_label_values(&[client]).set(if edge.connected { 1.0 } else { 0.0 });
         generation.with_label_values(&[client]).set(edge.observed_generation() as f64);
         desired.with_label_values(&[client]).set(edge.desired_generation() as f64);
-        for rule in edge.rule_names() {
+        // What an edge without a session runs is not known, and a row would say that it is.
+        for rule in edge.rule_names().into_iter().filter(|_| edge.connected) {
             let Some(status) = crate::decide::status::rule_state(edge, rule) else { continue };
             let owner = status.rule.map(|rule| rule.owner.as_str()).unwrap_or_default();
             let labels = [client, rule.as_str(), owner];
             rules.set_state(&labels, status.state);
             if status.is_live {
-                rules.set_counters(&labels, view.counters.of(name, rule).unwrap_or(&none));
+                rules.active.with_label_values(&labels).set(edge.connections(rule) as f64);
+                rules.set_counters(&labels, view.counters.get(name).and_then(|rows| rows.get(rule)).unwrap_or(&none));
             }
         }
     }

@@ -10,10 +10,11 @@ use schema::check::CheckLimits;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::driver::{Driver, DriverError, FleetHandle};
 use super::edges::EdgeControl;
@@ -28,6 +29,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// In-process sessions that wait to be served: there is one edge, and it has one attempt at a time.
 const IN_PROCESS: usize = 4;
+/// How long requests and sessions may take to end with the server: what they still have to say takes milliseconds.
+const GRACE: Duration = Duration::from_secs(3);
 /// Bytes of an in-process session in either direction.
 const DUPLEX: usize = 256 << 10;
 
@@ -187,56 +190,74 @@ impl Server {
         let tasks = TaskTracker::new();
         // Ends everything else as soon as one part ends, whichever way.
         let stop = shutdown.child_token();
-        let driver = tokio::spawn(self.driver.run(stop.clone()));
-        let control = EdgeControl::new(self.fleet.clone(), tasks.clone(), stop.clone()).into_server();
-        let in_process = EdgeControl::new(self.fleet.clone(), tasks.clone(), stop.clone()).into_server();
+        let stopped = || stop.clone().cancelled_owned();
+        let service = || EdgeControl::new(self.fleet.clone(), tasks.clone(), stop.clone()).into_server();
         let router = || {
             tonic::transport::Server::builder()
                 .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
                 .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
                 .tcp_nodelay(true)
         };
-        let control_port = router()
-            .add_service(control)
-            .serve_with_incoming_shutdown(TcpListenerStream::new(self.control), stop.clone().cancelled_owned());
         let streams = futures_util::StreamExt::map(ReceiverStream::new(self.in_process), Ok::<_, io::Error>);
-        let in_process_port =
-            router().add_service(in_process).serve_with_incoming_shutdown(streams, stop.clone().cancelled_owned());
-        if let Some(dir) = self.config.rules.clone() {
-            let follow = follow::follow(dir, self.config.limits, self.fleet.clone(), stop.clone());
-            tasks.spawn(follow);
-        }
+        let control = router()
+            .add_service(service())
+            .serve_with_incoming_shutdown(TcpListenerStream::new(self.control), stopped());
+        let in_process = router().add_service(service()).serve_with_incoming_shutdown(streams, stopped());
         let api = operator::router(operator::Context {
             fleet: self.fleet.clone(),
             store: self.store,
             timings: self.timings,
             token: self.token.into(),
             limits: self.config.limits,
+            max_body: operator::MAX_BODY,
             shutdown: stop.clone(),
         });
-        let api = axum::serve(self.operator, api).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let metrics = axum::serve(self.metrics, metrics::router(self.fleet.clone()))
-            .with_graceful_shutdown(stop.clone().cancelled_owned());
-        let failed = |port| move |error: String| ServerError::Serve(port, error);
+        let api = axum::serve(self.operator, api).with_graceful_shutdown(stopped());
+        let metrics = axum::serve(self.metrics, metrics::router(self.fleet.clone())).with_graceful_shutdown(stopped());
+        if let Some(dir) = self.config.rules.clone() {
+            tasks.spawn(follow::follow(dir, self.config.limits, self.fleet.clone(), stop.clone()));
+        }
+        // Owns every part: none outlives this function, so the state directory is free when it returns.
+        let mut parts: JoinSet<Result<(), ServerError>> = JoinSet::new();
+        parts.spawn(async { control.await.map_err(|error| ServerError::Serve("control", error.to_string())) });
+        parts.spawn(async { in_process.await.map_err(|error| ServerError::Serve("in-process", error.to_string())) });
+        parts.spawn(async { api.await.map_err(|error| ServerError::Serve("operator", error.to_string())) });
+        parts.spawn(async { metrics.await.map_err(|error| ServerError::Serve("metrics", error.to_string())) });
+        let driver = self.driver.run(stop.clone());
+        parts.spawn(async { driver.await.map_err(ServerError::from) });
         info!(mode = self.config.mode.as_str(), "server runs");
-        let result = tokio::select! {
+        let mut result = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
-            result = control_port => result.map_err(|error| failed("control")(error.to_string())),
-            result = in_process_port => result.map_err(|error| failed("in-process")(error.to_string())),
-            result = async { api.await } => result.map_err(|error| failed("operator")(error.to_string())),
-            result = async { metrics.await } => result.map_err(|error| failed("metrics")(error.to_string())),
-            result = driver => match result {
-                Ok(result) => result.map_err(ServerError::from),
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            },
+            Some(ended) = parts.join_next() => outcome(ended),
         };
         if let Err(error) = &result {
             error!(%error, "server ends");
         }
         stop.cancel();
+        let rest = async {
+            while let Some(ended) = parts.join_next().await {
+                let ended = outcome(ended);
+                if result.is_ok() {
+                    result = ended;
+                }
+            }
+        };
+        if tokio::time::timeout(GRACE, rest).await.is_err() {
+            debug!("connections are cut that did not end in time");
+            parts.shutdown().await;
+        }
         tasks.close();
         tasks.wait().await;
         result
+    }
+}
+
+/// How a part ended; its panic goes on here.
+fn outcome(joined: Result<Result<(), ServerError>, JoinError>) -> Result<(), ServerError> {
+    match joined {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Ok(()),
     }
 }
 

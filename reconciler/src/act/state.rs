@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::private_file::{self, PrivateFileError};
 use super::store::{Batch, Store, StoreError};
@@ -28,6 +28,12 @@ pub enum StateError {
     /// The token could not be read or made.
     #[error(transparent)]
     Token(#[from] PrivateFileError),
+    /// The token's file was cut short, or emptied.
+    #[error("{} holds no token; remove it, and the next start makes one", path.display())]
+    EmptyToken {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system has no random numbers.
     #[error("no random numbers: {0}")]
     Random(#[from] getrandom::Error),
@@ -81,7 +87,10 @@ fn prune(store: &Store) -> Result<(), StateError> {
 /// The token of the state directory; the first start makes it.
 fn operator_token(path: &Path) -> Result<String, StateError> {
     match private_file::read_private(path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim().to_owned()),
+        Ok(bytes) => {
+            let token = String::from_utf8_lossy(&bytes).trim().to_owned();
+            if token.is_empty() { Err(StateError::EmptyToken { path: path.to_owned() }) } else { Ok(token) }
+        }
         Err(PrivateFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             let token = private_file::random_token()?;
             private_file::create_private(path, format!("{token}\n").as_bytes())?;

@@ -50,6 +50,9 @@ pub fn assign(edge: &EdgeView, wanted: &EdgeRules) -> Assignment {
 
 /// Why the edge cannot take the rule: by its hello, or because it said so of this very version.
 fn refusal(edge: &EdgeView, rule: &Rule) -> Option<Rejection> {
+    if let Some(rejection) = refused_by_edge(edge, rule) {
+        return Some(rejection);
+    }
     let hello = edge.hello.as_ref()?;
     if let Some(rejection) = rejection(rule, &hello.capabilities, &hello.limits) {
         return Some(rejection);
@@ -64,6 +67,11 @@ fn refusal(edge: &EdgeView, rule: &Rule) -> Option<Rejection> {
             message: format!("{own} is a listener of the edge itself"),
         });
     }
+    None
+}
+
+/// The edge's own word about this very version.
+fn refused_by_edge(edge: &EdgeView, rule: &Rule) -> Option<Rejection> {
     let view = edge.rule(&rule.name)?;
     let is_this_version = view.told().is_some_and(|told| **told == *rule);
     if view.state == RuleState::Rejected && is_this_version {
@@ -91,10 +99,14 @@ fn over_budget(hello: &Hello, running: &Rules, target: &Rules, rejected: &mut BT
         let does_not_fit =
             (descriptors > 0 && used + width(rule) > descriptors) || (most_rules > 0 && rules + 1 > most_rules);
         if does_not_fit {
-            let message = format!(
-                "{} more listener(s) beside {used} exceed the edge's {descriptors} descriptors and {most_rules} rules",
-                width(rule)
-            );
+            let message = if descriptors > 0 && used + width(rule) > descriptors {
+                format!(
+                    "the rule needs {} descriptor(s), other rules take {used}, and the edge has {descriptors} for listeners",
+                    width(rule)
+                )
+            } else {
+                format!("the edge takes {most_rules} rules and has {rules}")
+            };
             rejected.insert(name.clone(), Rejection { code: RuleCode::FdBudgetExceeded, message });
         } else {
             used += width(rule);
@@ -149,9 +161,12 @@ pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -
         edge.desired_generation()
     } else {
         // Above everything that any server ever sent this edge, so that a new lineage is never stale.
-        edge.desired_generation().max(edge.observed_generation()) + 1
+        edge.desired_generation().max(edge.observed_generation()).max(edge.given_up) + 1
     };
+    let kept = current.filter(|_| is_same_set);
     let next = Desired {
+        acknowledged: kept.is_some_and(|desired| desired.acknowledged),
+        before: kept.map_or_else(|| edge.running(), |desired| desired.before.clone()),
         generation,
         wanted: wanted.clone(),
         rules: assignment.rules,

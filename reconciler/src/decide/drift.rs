@@ -108,6 +108,8 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
             all.push(entry(None, DriftKind::EdgeOffline, "client_not_connected", since));
         }
     }
+    let is_rejected =
+        |rule: &RuleName| edge.desired.as_ref().is_some_and(|desired| desired.rejected.contains_key(rule));
     if let Some(desired) = &edge.desired {
         for (rule, rejection) in &desired.rejected {
             all.push(entry(Some(rule), DriftKind::Rejected, rejection.code.as_str(), rejection.message.clone()));
@@ -116,19 +118,19 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
     let Some(report) = &edge.report else { return };
     if edge.connected && edge.desired.is_some() && !edge.is_settled() {
         let message = format!("runs generation {}, desired is {}", report.generation, edge.desired_generation());
-        all.push(entry(None, DriftKind::StaleGeneration, "", message));
+        all.push(entry(None, DriftKind::StaleGeneration, "stale_generation", message));
     }
     for (rule, view) in &report.rules {
         match view.state {
+            _ if is_rejected(rule) => {}
             RuleState::Failed => all.push(entry(Some(rule), DriftKind::Failed, &view.code, view.message.clone())),
-            RuleState::Rejected if edge.desired.as_ref().is_none_or(|desired| !desired.rejected.contains_key(rule)) => {
+            RuleState::Rejected => {
                 all.push(entry(Some(rule), DriftKind::Rejected, &view.code, view.message.clone()));
             }
             _ => {}
         }
     }
-    let Some(desired) = &edge.desired else { return };
-    let applied = rules_only(&desired.rules);
+    let applied = edge.desired.as_ref().map(|desired| rules_only(&desired.rules)).unwrap_or_default();
     for (rule, wanted) in &applied {
         let Some(view) = report.rules.get(rule).filter(|view| view.state != RuleState::Draining) else {
             all.push(entry(Some(rule), DriftKind::Missing, "", "applied, but the edge does not have it".to_owned()));
@@ -143,7 +145,9 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
             all.push(drift);
         }
     }
-    for (rule, view) in &report.rules {
+    // Until the edge has the newest generation, what is on its way to be removed is no rule that nobody applied.
+    let is_settled = edge.desired.is_none() || edge.is_settled();
+    for (rule, view) in report.rules.iter().filter(|_| is_settled) {
         if !applied.contains_key(rule) && view.state != RuleState::Draining {
             all.push(entry(Some(rule), DriftKind::Extra, "", "the edge runs it, but it was never applied".to_owned()));
         }

@@ -56,13 +56,7 @@ impl Entry {
     /// The line that completes this one, still without number and hash.
     #[must_use]
     pub fn with_outcome(&self, outcome: &str, at: Timestamp) -> Self {
-        Self {
-            of: Some(self.id),
-            at,
-            outcome: outcome.to_owned(),
-            overridden: Vec::new(),
-            ..self.clone()
-        }
+        Self { of: Some(self.id), at, outcome: outcome.to_owned(), overridden: Vec::new(), ..self.clone() }
     }
 
     /// Gives the line its number and links it to the chain.
@@ -79,6 +73,49 @@ impl Entry {
     pub fn compute_hash(&self) -> Digest {
         let bare = Self { hash: Digest::default(), ..self.clone() };
         Digest::of(&serde_json::to_vec(&bare).expect("the line holds only maps with text keys"))
+    }
+}
+
+/// One apply as people read it: its first line, with how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// The line of its start; `outcome` is the one of its end, `started` while it runs.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// When it ended.
+    #[serde(default)]
+    pub finished_at: Option<Timestamp>,
+    /// True for the newest one while it is held in force although another tree is followed.
+    #[serde(default)]
+    pub held: bool,
+    /// False from the first line on that does not fit the chain: the ledger was changed afterwards.
+    pub intact: bool,
+}
+
+impl HistoryEntry {
+    /// Joins the lines of a ledger.
+    pub fn of_ledger(lines: Vec<Entry>, held: bool) -> Vec<Self> {
+        let broken = first_break(&lines).unwrap_or(u64::MAX);
+        let mut entries: Vec<Self> = Vec::new();
+        for line in lines {
+            match line.of {
+                None => {
+                    let intact = line.id < broken;
+                    entries.push(Self { entry: line, finished_at: None, held: false, intact });
+                }
+                Some(of) => {
+                    if let Some(started) = entries.iter_mut().rev().find(|entry| entry.entry.id == of) {
+                        started.finished_at = Some(line.at);
+                        started.intact &= line.id < broken;
+                        started.entry.outcome = line.outcome;
+                    }
+                }
+            }
+        }
+        if let Some(newest) = entries.last_mut() {
+            newest.held = held;
+        }
+        entries
     }
 }
 

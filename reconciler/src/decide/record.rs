@@ -9,7 +9,8 @@ use schema::canonical::{self, Digest};
 use schema::capability::Rejection;
 use schema::codes::RuleCode;
 use schema::name::{EdgeName, RuleName};
-use schema::ruleset::{EdgeRules, Origin, Placed};
+use schema::rule::Rule;
+use schema::ruleset::{EdgeRules, Origin, Placed, rules_only};
 use schema::spec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -73,6 +74,10 @@ struct StoredEdge {
     rejected: BTreeMap<RuleName, StoredRejection>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     disabled: Vec<StoredRule>,
+    #[serde(default)]
+    acknowledged: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    before: Vec<StoredRule>,
 }
 
 /// A tree that was applied, with its files.
@@ -101,6 +106,8 @@ impl Record {
                 .map(|(name, why)| (name.clone(), StoredRejection { code: why.code, message: why.message.clone() }))
                 .collect(),
             disabled: store_rules(&desired.disabled),
+            acknowledged: desired.acknowledged,
+            before: desired.before.values().map(|rule| store_rule(rule, None)).collect(),
         };
         Self::json(format!("{EDGE_PREFIX}{edge}"), &stored)
     }
@@ -128,10 +135,11 @@ impl Record {
 }
 
 fn store_rules(rules: &EdgeRules) -> Vec<StoredRule> {
-    rules
-        .values()
-        .map(|placed| StoredRule { spec: spec::to_json(&placed.rule), origin: placed.origin.clone() })
-        .collect()
+    rules.values().map(|placed| store_rule(&placed.rule, placed.origin.clone())).collect()
+}
+
+fn store_rule(rule: &Rule, origin: Option<Origin>) -> StoredRule {
+    StoredRule { spec: spec::to_json(rule), origin }
 }
 
 fn restore_rules(key: &str, stored: Vec<StoredRule>) -> Result<EdgeRules, InvalidRecord> {
@@ -174,7 +182,9 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
             }
             match entry.of {
                 None => restored.cut_off = Some(entry),
-                Some(of) if restored.cut_off.as_ref().is_some_and(|started| started.id == of) => restored.cut_off = None,
+                Some(of) if restored.cut_off.as_ref().is_some_and(|started| started.id == of) => {
+                    restored.cut_off = None;
+                }
                 Some(_) => {}
             }
         }
@@ -199,5 +209,7 @@ fn restore_edge(key: &str, stored: StoredEdge) -> Result<Desired, InvalidRecord>
             .map(|(name, why)| (name, Rejection { code: why.code, message: why.message }))
             .collect(),
         disabled: restore_rules(key, stored.disabled)?,
+        acknowledged: stored.acknowledged,
+        before: rules_only(&restore_rules(key, stored.before)?),
     })
 }

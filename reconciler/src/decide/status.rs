@@ -6,8 +6,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::capability::{Capability, Limits};
-use schema::diagnostic::DiagnosticJson;
+use schema::diagnostic::{DiagnosticJson, Severity};
+use schema::diff::Rules;
 use schema::name::{EdgeName, RuleName};
+use schema::net::Listener;
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Origin, Placed, Rails};
 use schema::spec;
@@ -17,7 +19,7 @@ use serde_json::{Map, Value};
 
 use super::drift::{Drift, drift};
 use super::fleet::{ApplyResult, Fleet, Mode, Verdict};
-use super::plan::{FORMAT_VERSION, Source};
+use super::plan::{FORMAT_VERSION, Source, Summary};
 use super::view::{Desired, EdgeView, Edges, Hello, Report, RuleView};
 
 /// The status of a fleet. Everything but `edges` may be left out of a file for `plan --live`.
@@ -58,6 +60,12 @@ pub struct RevisionStatus {
     pub reason: String,
     /// Errors of the followed tree.
     pub errors: Vec<DiagnosticJson>,
+    /// Warnings of the followed tree.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<DiagnosticJson>,
+    /// What applying the followed tree would change, where it is valid and not in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PendingPlan>,
     /// Provenance of the tree in force.
     pub applied: Option<Source>,
     /// When it was put in force.
@@ -68,6 +76,17 @@ pub struct RevisionStatus {
     pub verdict: Option<Verdict>,
     /// The rails that guard the next tree.
     pub rails: Option<Rails>,
+}
+
+/// A recorded plan that waits for an operator.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PendingPlan {
+    /// Its identity.
+    pub plan_id: Digest,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its figures.
+    pub summary: Summary,
 }
 
 /// One edge.
@@ -112,7 +131,8 @@ pub struct EdgeStatus {
 pub struct RuleStatus {
     /// Its name.
     pub rule: RuleName,
-    /// Its state.
+    /// Its state; a file written by hand may leave it out.
+    #[serde(default = "active")]
     pub state: RuleState,
     /// Why it is not active.
     #[serde(default)]
@@ -133,6 +153,10 @@ pub struct RuleStatus {
     pub connections: u64,
 }
 
+fn active() -> RuleState {
+    RuleState::Active
+}
+
 /// Why a status file cannot be planned against.
 #[derive(Debug, thiserror::Error)]
 #[error("edge {edge}, rule {rule}: {reason}")]
@@ -150,6 +174,10 @@ pub fn status(fleet: &Fleet) -> StatusDocument {
     let applied = fleet.applied();
     let attempt = fleet.attempt();
     let (held, reason) = held(fleet);
+    let findings = |severity| {
+        let all = attempt.map(|attempt| attempt.diagnostics.as_slice()).unwrap_or_default();
+        all.iter().filter(|finding| finding.severity == severity).cloned().collect()
+    };
     StatusDocument {
         format_version: FORMAT_VERSION.to_owned(),
         kind: "status".to_owned(),
@@ -160,7 +188,13 @@ pub fn status(fleet: &Fleet) -> StatusDocument {
             digest: applied.map(|applied| applied.source.digest),
             held,
             reason,
-            errors: attempt.map(|attempt| attempt.diagnostics.clone()).unwrap_or_default(),
+            errors: findings(Severity::Error),
+            warnings: findings(Severity::Warning),
+            plan: attempt.and_then(|attempt| attempt.plan.as_ref()).map(|plan| PendingPlan {
+                plan_id: plan.plan_id,
+                created_at: plan.created_at,
+                summary: plan.summary,
+            }),
             applied: applied.map(|applied| applied.source.clone()),
             applied_at: applied.map(|applied| applied.at),
             attempted: attempt.map(|attempt| attempt.source.clone()),
@@ -173,10 +207,14 @@ pub fn status(fleet: &Fleet) -> StatusDocument {
     }
 }
 
-fn held(fleet: &Fleet) -> (bool, String) {
+/// Whether the tree in force is held although another one is followed, and why.
+pub fn held(fleet: &Fleet) -> (bool, String) {
     let Some(attempt) = fleet.attempt() else { return (false, String::new()) };
     match &attempt.verdict {
         Verdict::Applied => (false, String::new()),
+        Verdict::Invalid if fleet.applied().is_none() => {
+            (true, "the tree on disk has errors; nothing is in force".to_owned())
+        }
         Verdict::Invalid => (true, "the tree on disk has errors; the last good revision stays in force".to_owned()),
         Verdict::Dirty => (true, "the tree on disk differs from its commit; commit it".to_owned()),
         Verdict::Railed { rails } => {
@@ -203,7 +241,7 @@ pub fn edge_status(name: &EdgeName, edge: &EdgeView) -> EdgeStatus {
         capabilities: hello
             .map(|hello| hello.capabilities.iter().map(|capability| capability.as_str().to_owned()).collect()),
         limits: hello.map(|hello| hello.limits).unwrap_or_default(),
-        digest: edge.report.as_ref().map(|report| report.running_digest),
+        digest: Some(edge.running_digest()),
         own_listeners: hello
             .map(|hello| hello.own_listeners.iter().map(ToString::to_string).collect())
             .unwrap_or_default(),
@@ -237,12 +275,14 @@ pub fn rule_state<'a>(edge: &'a EdgeView, name: &RuleName) -> Option<RuleStateVi
         (_, Some(rejection)) => (RuleState::Rejected, rejection.code.as_str(), rejection.message.as_str()),
         (Some(view), None) => (view.state, view.code.as_str(), view.message.as_str()),
         (None, None) if is_disabled => (RuleState::Disabled, "", ""),
+        // Not heard since the server started: the last known state.
+        (None, None) if edge.serving(name).is_some() => (RuleState::Active, "", ""),
         (None, None) => (RuleState::Pending, "", ""),
     };
-    let running = view.and_then(|view| view.running.as_ref());
+    let running = edge.serving(name);
     let rule = running.or_else(|| view.and_then(|view| view.wanted.as_ref())).or(placed.map(|placed| &placed.rule));
     rule?;
-    Some(RuleStateView { state, code, message, rule, is_live: running.is_some() })
+    Some(RuleStateView { state, code, message, rule, is_live: edge.connected && running.is_some() })
 }
 
 /// One rule of the status; `None` for a name that the edge knows nothing of.
@@ -252,7 +292,7 @@ pub fn rule_status(edge: &EdgeView, name: &RuleName) -> Option<RuleStatus> {
     let view = edge.rule(name);
     let placed = edge.placed(name);
     let rejection = edge.desired.as_ref().and_then(|desired| desired.rejected.get(name));
-    let running = view.and_then(|view| view.running.as_ref());
+    let running = edge.serving(name);
     let wanted = match rejection {
         Some(_) => placed.map(|placed| &placed.rule),
         None => view.and_then(|view| view.wanted.as_ref()).or_else(|| placed.map(|placed| &placed.rule)),
@@ -328,12 +368,18 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
     if edge.generation == desired_generation {
         report.desired_digest = digest;
     }
-    let hello = edge.capabilities.as_ref().map(|names| Hello {
+    let is_described =
+        edge.capabilities.is_some() || edge.limits != Limits::default() || !edge.own_listeners.is_empty();
+    let hello = is_described.then(|| Hello {
         version: edge.version.clone(),
-        capabilities: names.iter().filter_map(|name| Capability::parse(name)).collect(),
+        capabilities: match &edge.capabilities {
+            Some(names) => names.iter().filter_map(|name| Capability::parse(name)).collect(),
+            None => Capability::ALL.iter().copied().collect(),
+        },
         limits: edge.limits,
-        own_listeners: Vec::new(),
+        own_listeners: edge.own_listeners.iter().filter_map(|text| Listener::parse(text)).collect(),
     });
+    let was_heard = edge.connected || edge.generation > 0 || !edge.rules.is_empty();
     Ok(EdgeView {
         desired: Some(Desired {
             generation: desired_generation,
@@ -342,10 +388,13 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
             digest,
             rejected: BTreeMap::new(),
             disabled,
+            acknowledged: false,
+            before: Rules::new(),
         }),
+        given_up: 0,
         connected: edge.connected,
         last_seen: edge.last_seen,
         hello,
-        report: Some(report),
+        report: was_heard.then_some(report),
     })
 }

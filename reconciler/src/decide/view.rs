@@ -87,6 +87,10 @@ pub struct Desired {
     pub rejected: BTreeMap<RuleName, Rejection>,
     /// Rules with `enabled = false`, for status only.
     pub disabled: EdgeRules,
+    /// True once the edge reported that it accepted this generation.
+    pub acknowledged: bool,
+    /// What was known to run there when this was decided; empty once it is acknowledged.
+    pub before: Rules,
 }
 
 /// Everything the server knows of one edge.
@@ -94,6 +98,8 @@ pub struct Desired {
 pub struct EdgeView {
     /// What was decided for it, `None` before the first apply that concerns it.
     pub desired: Option<Desired>,
+    /// The highest generation of what was decided and given up again: never to be used for anything else.
+    pub given_up: u64,
     /// True while it has a session.
     pub connected: bool,
     /// When it was heard last.
@@ -112,7 +118,21 @@ impl EdgeView {
 
     /// The generation that the edge accepted last.
     pub fn observed_generation(&self) -> u64 {
-        self.report.as_ref().map_or(0, |report| report.generation)
+        match (&self.report, &self.desired) {
+            (Some(report), _) => report.generation,
+            (None, Some(desired)) if desired.acknowledged => desired.generation,
+            (None, _) => 0,
+        }
+    }
+
+    /// The version of a rule that is known to serve, if any.
+    pub fn serving(&self, name: &RuleName) -> Option<&Arc<Rule>> {
+        match (&self.report, &self.desired) {
+            (Some(report), _) => report.rules.get(name)?.running.as_ref(),
+            (None, Some(desired)) if desired.acknowledged => Some(&desired.rules.get(name)?.rule),
+            (None, Some(desired)) => desired.before.get(name),
+            (None, None) => None,
+        }
     }
 
     /// The rules that serve, as far as known: reported ones, else what was decided.
@@ -124,9 +144,23 @@ impl EdgeView {
                 .filter_map(|(name, view)| Some((name.clone(), view.running.clone()?)))
                 .filter(|(name, _)| report.rules[name].state != RuleState::Draining)
                 .collect(),
-            (None, Some(desired)) => schema::ruleset::rules_only(&desired.rules),
+            // Not heard since the server started: what it accepted last, as far as that was written down.
+            (None, Some(desired)) if desired.acknowledged => schema::ruleset::rules_only(&desired.rules),
+            (None, Some(desired)) => desired.before.clone(),
             (None, None) => Rules::new(),
         }
+    }
+
+    /// Rules that the edge was told, or is to be told, and that do not run.
+    pub fn waiting(&self) -> Rules {
+        let desired = self.desired.iter().flat_map(|desired| &desired.rules);
+        let desired = desired.map(|(name, placed)| (name.clone(), placed.rule.clone()));
+        let reported = self.report.iter().flat_map(|report| &report.rules);
+        let reported = reported
+            .filter(|(_, view)| view.state != RuleState::Draining)
+            .filter_map(|(name, view)| Some((name.clone(), view.told()?.clone())));
+        let running = self.running();
+        reported.chain(desired).filter(|(name, _)| !running.contains_key(name)).collect()
     }
 
     /// Digest of what serves, as far as known.
@@ -174,10 +208,10 @@ impl EdgeView {
 
     /// Every rule name that status shows for the edge.
     pub fn rule_names(&self) -> BTreeSet<&RuleName> {
-        let desired = self
-            .desired
-            .iter()
-            .flat_map(|desired| desired.wanted.keys().chain(desired.rules.keys()).chain(desired.disabled.keys()));
+        let desired = self.desired.iter().flat_map(|desired| {
+            let known = desired.before.keys().filter(|_| self.report.is_none());
+            desired.wanted.keys().chain(desired.rules.keys()).chain(desired.disabled.keys()).chain(known)
+        });
         let reported = self.report.iter().flat_map(|report| report.rules.keys());
         desired.chain(reported).collect()
     }

@@ -7,13 +7,19 @@ use std::borrow::Cow;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
-use super::{Entry, Node, Value, syntax_error};
+use super::{Entry, Node, Syntax, Value, syntax_error};
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 
 /// Deeper than any rule file needs, and shallow enough for the recursive decoder.
 const MAX_DEPTH: usize = 32;
 
 pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Option<Node<'a>> {
+    if Syntax::of_path(&file.path) == Some(Syntax::Json)
+        && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&file.text)
+    {
+        diagnostics.push(json_error(file, &error));
+        return None;
+    }
     let places = Places::of(&file.text);
     let mut builder = Builder { file, places: &places, open: Vec::new(), root: None, documents: 0 };
     for event in Parser::new_from_str(&file.text) {
@@ -32,6 +38,18 @@ pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Vec<Diagnostic>)
         Some(root) => root,
         None => Node { span: Span::default(), value: Value::Table(Vec::new()) },
     })
+}
+
+/// Every JSON file is YAML, but not the other way round: a file that says it is JSON has to be.
+fn json_error(file: &SourceFile, error: &serde_json::Error) -> Diagnostic {
+    let line_start = match error.line() {
+        0 | 1 => 0,
+        line => file.text.match_indices('\n').nth(line - 2).map_or(0, |(at, _)| at + 1),
+    };
+    let at = (line_start + error.column().saturating_sub(1)).min(file.text.len());
+    let text = error.to_string();
+    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    syntax_error(file, Span::new(at, (at + 1).min(file.text.len())), message.to_owned())
 }
 
 /// The parser counts characters; carets and slices need bytes.
@@ -201,6 +219,18 @@ mod tests {
         assert_eq!(values[2], Value::Integer(8443));
         assert_eq!(values[3], Value::String("8443".into()));
         assert_eq!(values[4], Value::String("yes".into()));
+    }
+
+    #[test]
+    fn a_json_file_has_to_be_json() {
+        for (bad, line) in [("{\"rule\": [],}", 1), ("# no\n{}", 1), ("", 1), ("{\n  \"a\": True\n}", 2)] {
+            let file = SourceFile::new("a.json", bad);
+            let mut diagnostics = Vec::new();
+            assert!(parse(&file, &mut diagnostics).is_none(), "{bad}");
+            assert_eq!(diagnostics[0].position().map(|at| at.line), Some(line), "{bad}");
+        }
+        let file = SourceFile::new("a.json", "{\"rule\": []}");
+        assert!(parse(&file, &mut Vec::new()).is_some());
     }
 
     #[test]

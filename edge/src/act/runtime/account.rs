@@ -1,6 +1,7 @@
 //! What the runtime says and stores about itself. I/O only towards the state folder.
 //!
-//! Keeps: an unchanged status wakes nobody, and an unchanged state writes nothing.
+//! Keeps: an unchanged status wakes nobody, an unchanged state writes nothing, and a state that is not on the disk
+//! says so until it is.
 
 use std::sync::Arc;
 
@@ -8,10 +9,13 @@ use schema::canonical;
 use schema::name::RuleName;
 use schema::state::RuleState;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
-use super::actor::Actor;
-use crate::act::last_good::{Exception, Stored};
+use super::actor::{Actor, Unstored};
+use crate::act::last_good::{Exception, StateError, Stored};
 use crate::act::status::{RuleStatus, Status};
+use crate::act::wording;
+use crate::decide::backoff;
 use crate::decide::desired::DesiredRule;
 
 impl Actor {
@@ -61,7 +65,8 @@ impl Actor {
         } else if let Some(failed) = self.failed.get(name) {
             (RuleState::Failed, Some(failed.failure.code), failed.failure.message.clone())
         } else {
-            (RuleState::Active, None, String::new())
+            let unstored = self.unstored.as_ref().map(|unstored| unstored.reason.clone());
+            (RuleState::Active, None, unstored.unwrap_or_default())
         };
         let is_as_desired = served.is_some_and(|served| desired.rule.as_ref() == Some(&served.rule));
         RuleStatus {
@@ -75,8 +80,8 @@ impl Actor {
         }
     }
 
-    /// Writes what a restart needs, if it changed. A store that fails stops nothing: it is logged and tried at
-    /// the next change.
+    /// Writes what a restart needs, if it changed. A store that fails stops nothing: it is shown, and tried again
+    /// until it succeeds.
     pub(super) async fn store(&mut self) {
         let Some(store) = self.store.clone() else { return };
         let exception = |(name, desired): (&RuleName, &DesiredRule)| {
@@ -88,16 +93,36 @@ impl Actor {
         let stored = Stored {
             desired: Some(self.desired.to_wire()),
             exceptions: self.desired.rules.iter().filter_map(exception).collect(),
+            edge: store.name().to_string(),
         };
-        if stored == self.stored {
+        if self.stored.as_ref() == Some(&stored) {
             return;
         }
         let copy = stored.clone();
         match spawn_blocking(move || store.write(&copy)).await.expect("writing does not panic") {
-            Ok(()) => self.stored = stored,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the last good state was not stored");
+            Ok(()) => {
+                self.stored = Some(stored);
+                if self.unstored.take().is_some() {
+                    tracing::info!("the last good state is stored again");
+                }
             }
+            Err(error) => self.note_unstored(&error),
         }
+    }
+
+    fn note_unstored(&mut self, error: &StateError) {
+        // The failed attempt may have come as far as the rename.
+        self.stored = None;
+        let reason = match error {
+            StateError::Io { source, .. } => wording::system(source),
+            StateError::Locked(_) | StateError::Foreign { .. } => error.to_string(),
+        };
+        let reason = format!("not stored on the edge's disk: {reason}; a restart would lose it");
+        let former = self.unstored.take();
+        if former.as_ref().is_none_or(|former| former.reason != reason) {
+            tracing::error!(error = error as &dyn std::error::Error, "the last good state was not stored");
+        }
+        let times = former.map_or(0, |former| former.times).saturating_add(1);
+        self.unstored = Some(Unstored { reason, times, due: Instant::now() + backoff::retry_delay(times) });
     }
 }

@@ -3,7 +3,8 @@
 //! Everything that changes what serves goes through `Actor::switch`: prepare, switch, release (DESIGN §4).
 //!
 //! Keeps: what serves changes only as a transition decides; a rule that fails is tried again until it serves or
-//! is no longer wanted; counters and connections follow their rule through updates, moves and rebinds.
+//! is no longer wanted, and so is a store; counters and connections follow their rule through updates, moves and
+//! rebinds.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -45,6 +46,15 @@ pub(super) struct Failed {
     due: Instant,
 }
 
+/// A state that the disk does not hold.
+pub(super) struct Unstored {
+    /// Why not, for people.
+    pub(super) reason: String,
+    /// Attempts in a row.
+    pub(super) times: u32,
+    pub(super) due: Instant,
+}
+
 /// Which of the failed rules to try.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trying {
@@ -64,8 +74,10 @@ pub(super) struct Actor {
     /// Told by every meter whose last connection ended.
     emptied: Arc<Notify>,
     pub(super) store: Option<Arc<LastGood>>,
-    /// What the store holds.
-    pub(super) stored: Stored,
+    /// What the store holds, where that is known.
+    pub(super) stored: Option<Stored>,
+    /// Set while it does not hold what it should.
+    pub(super) unstored: Option<Unstored>,
     pub(super) status: watch::Sender<Arc<Status>>,
     retries: Arc<AtomicU64>,
     has_stopped: bool,
@@ -90,7 +102,8 @@ impl Actor {
             drains: Drains::default(),
             emptied: Arc::new(Notify::new()),
             store: store.map(Arc::new),
-            stored: Stored::default(),
+            stored: None,
+            unstored: None,
             status,
             retries,
             has_stopped: false,
@@ -102,6 +115,7 @@ impl Actor {
         let emptied = self.emptied.clone();
         loop {
             let retry = self.failed.values().map(|failed| failed.due).min().filter(|_| !self.has_stopped);
+            let store = self.unstored.as_ref().map(|unstored| unstored.due).filter(|_| self.store.is_some());
             let drain = self.drains.next_deadline();
             tokio::select! {
                 command = commands.recv() => match command {
@@ -111,16 +125,35 @@ impl Actor {
                         // The one who asked may have gone; what was asked for holds all the same.
                         _ = done.send(());
                     }
+                    Some(Command::Retry(done)) => {
+                        if !self.failed.is_empty() && !self.has_stopped {
+                            self.retries.fetch_add(1, Ordering::Relaxed);
+                            self.reconcile(Trying::All).await;
+                        }
+                        _ = done.send(());
+                    }
                     Some(Command::StopAccepting(done)) => {
                         self.has_stopped = true;
                         self.dataplane.release_all().await;
                         self.publish();
                         _ = done.send(());
                     }
+                    Some(Command::LeaveState(done)) => {
+                        if self.unstored.is_some() {
+                            self.store().await;
+                        }
+                        // The last one to hold it: closing it unlocks the folder.
+                        self.store = None;
+                        _ = done.send(());
+                    }
                 },
                 () = until(retry) => {
                     self.retries.fetch_add(1, Ordering::Relaxed);
                     self.reconcile(Trying::Due).await;
+                }
+                () = until(store) => {
+                    self.store().await;
+                    self.publish();
                 }
                 () = until(drain) => {
                     let serving = &self.serving;
@@ -204,8 +237,8 @@ impl Actor {
         self.failed.retain(|name, _| rules.contains_key(name));
         let serving = &self.serving;
         self.fallback.retain(|name, _| rules.contains_key(name) && !serving.contains_key(name));
-        self.publish();
         self.store().await;
+        self.publish();
     }
 
     fn note_failure(&mut self, name: &RuleName, failure: Failure, now: Instant) {

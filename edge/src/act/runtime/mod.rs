@@ -20,7 +20,7 @@ use crate::act::status::Status;
 use crate::act::workers::{Connections, Dataplane};
 use crate::decide::desired::Desired;
 
-/// Commands that may wait: the session sends one at a time and awaits it, the shutdown one more.
+/// Commands that may wait: the session sends one at a time and awaits it, the shutdown likewise.
 const COMMANDS: usize = 4;
 
 /// The runtime is gone, and with it everything that it served.
@@ -30,7 +30,9 @@ pub struct Stopped;
 
 enum Command {
     Apply(Box<Desired>, oneshot::Sender<()>),
+    Retry(oneshot::Sender<()>),
     StopAccepting(oneshot::Sender<()>),
+    LeaveState(oneshot::Sender<()>),
 }
 
 /// Commands and views of a running runtime. It ends when the last handle is dropped.
@@ -50,10 +52,24 @@ impl RuntimeHandle {
         wait.await.map_err(|_| Stopped)
     }
 
+    /// Tries failed rules now, whatever their backoff says.
+    pub async fn retry(&self) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::Retry(done)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+
     /// Closes every listening socket; live connections go on.
     pub async fn stop_accepting(&self) -> Result<(), Stopped> {
         let (done, wait) = oneshot::channel();
         self.commands.send(Command::StopAccepting(done)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// Leaves the state folder to the next edge, with everything stored that could be; nothing is stored any more.
+    pub async fn leave_state(&self) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::LeaveState(done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
     }
 

@@ -1,3 +1,5 @@
+//! The laws of the transition over sockets, by example and as properties.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

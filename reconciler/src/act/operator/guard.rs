@@ -8,14 +8,25 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use schema::canonical::Digest;
 
-use super::{Failure, MAX_BODY, State};
+use super::{Failure, State};
 
 /// Runs before every handler.
 pub(super) async fn guard(Extract(state): Extract<State>, request: Request<Body>, next: Next) -> Response {
     match check(&state, &request) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => as_problem(next.run(request).await),
         Err(failure) => failure.into_response(),
     }
+}
+
+/// What the framework refuses by itself, such as a query that cannot be read, becomes a problem document too.
+fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let is_problem = text(response.headers(), CONTENT_TYPE.as_str()) == Some("application/problem+json");
+    if !(status.is_client_error() || status.is_server_error()) || is_problem {
+        return response;
+    }
+    let title = status.canonical_reason().unwrap_or("Not possible");
+    Failure::new(status.as_u16(), "bad_request", title, "the path or the query cannot be read").into_response()
 }
 
 fn check(state: &State, request: &Request<Body>) -> Result<(), Failure> {
@@ -48,15 +59,15 @@ fn check(state: &State, request: &Request<Body>) -> Result<(), Failure> {
             return Err(Failure::new(415, "not_json", "JSON required", "the content type must be application/json"));
         }
         let length = text(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
-        if length.is_some_and(|length| length > MAX_BODY as u64) {
-            return Err(too_large());
+        if length.is_some_and(|length| length > state.context.max_body as u64) {
+            return Err(too_large(state.context.max_body));
         }
     }
     Ok(())
 }
 
-pub(super) fn too_large() -> Failure {
-    Failure::new(413, "file_too_large", "Body too large", format!("a body has at most {} MiB", MAX_BODY >> 20))
+pub(super) fn too_large(most: usize) -> Failure {
+    Failure::new(413, "file_too_large", "Body too large", format!("a body has at most {most} bytes"))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -43,6 +43,8 @@ pub struct Context {
     pub timings: Timings,
     /// Limits of the rule language.
     pub limits: CheckLimits,
+    /// The largest body in bytes: [`MAX_BODY`], but for tests.
+    pub max_body: usize,
     /// Ends event streams.
     pub shutdown: CancellationToken,
 }

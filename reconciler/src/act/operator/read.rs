@@ -6,33 +6,42 @@ use schema::name::{EdgeName, RuleAddress, RuleName};
 use serde::Deserialize;
 
 use super::documents::{RuleRow, StatsDocument};
+use super::write::heavy;
 use super::{Failure, State};
 use crate::act::counters::CountersError;
-use crate::act::driver::View;
-use crate::decide::fleet::ApplyResult;
-use crate::decide::ledger::Entry;
+use crate::decide::fleet::{ApplyResult, Fleet};
+use crate::decide::ledger::HistoryEntry;
 use crate::decide::record::{self, LEDGER_PREFIX};
 use crate::decide::status::{self, EdgeStatus, StatusDocument, edge_status, rule_status};
 
+/// Works on a copy of the fleet off the async threads: a large fleet takes a while to write down, and the driver must
+/// not wait for that.
+async fn written<T: Send + 'static>(
+    state: &State,
+    write: impl FnOnce(&Fleet) -> T + Send + 'static,
+) -> Result<Json<T>, Failure> {
+    let fleet = state.context.fleet.read(|view| view.fleet.clone()).await?;
+    heavy(move || write(&fleet)).await.map(Json)
+}
+
 pub(super) async fn status(Extract(state): Extract<State>) -> Result<Json<StatusDocument>, Failure> {
-    Ok(Json(state.context.fleet.read(|view| status::status(view.fleet)).await?))
+    written(&state, status::status).await
 }
 
 pub(super) async fn edges(Extract(state): Extract<State>) -> Result<Json<Vec<EdgeStatus>>, Failure> {
-    let all = |view: &View<'_>| view.fleet.edges().iter().map(|(name, edge)| edge_status(name, edge)).collect();
-    Ok(Json(state.context.fleet.read(all).await?))
+    written(&state, |fleet| fleet.edges().iter().map(|(name, edge)| edge_status(name, edge)).collect()).await
 }
 
 pub(super) async fn rules(Extract(state): Extract<State>) -> Result<Json<Vec<RuleRow>>, Failure> {
-    let all = |view: &View<'_>| {
-        let rows = view.fleet.edges().iter().flat_map(|(name, edge)| {
+    let all = |fleet: &Fleet| {
+        let rows = fleet.edges().iter().flat_map(|(name, edge)| {
             edge.rule_names()
                 .into_iter()
                 .filter_map(|rule| Some(RuleRow { edge: name.clone(), status: rule_status(edge, rule)? }))
         });
         rows.collect()
     };
-    Ok(Json(state.context.fleet.read(all).await?))
+    written(&state, all).await
 }
 
 /// The address in the path, if such a rule is known.
@@ -102,14 +111,16 @@ pub(super) async fn apply(
     found.map(Json).ok_or_else(|| Failure::not_found(format!("no apply {id}")))
 }
 
-pub(super) async fn history(Extract(state): Extract<State>) -> Result<Json<Vec<Entry>>, Failure> {
+/// The ledger, one entry for each apply: the line of its start with the outcome of the line of its end.
+pub(super) async fn history(Extract(state): Extract<State>) -> Result<Json<Vec<HistoryEntry>>, Failure> {
     let internal = |detail: String| Failure::new(500, "internal", "The ledger cannot be read", detail);
     let store = state.context.store.clone();
     let records = tokio::task::spawn_blocking(move || store.list(LEDGER_PREFIX))
         .await
         .map_err(|error| internal(error.to_string()))?
         .map_err(|error| internal(error.to_string()))?;
-    record::ledger(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))
-        .map(Json)
-        .map_err(|error| internal(error.to_string()))
+    let entries = record::ledger(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))
+        .map_err(|error| internal(error.to_string()))?;
+    let held = state.context.fleet.read(|view| status::held(view.fleet).0).await?;
+    Ok(Json(HistoryEntry::of_ledger(entries, held)))
 }

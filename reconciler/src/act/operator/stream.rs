@@ -1,6 +1,7 @@
 //! Server-sent events: a snapshot, then what happens. I/O.
 //!
-//! Keeps: a stream never silently leaves something out. A listener that is too slow gets a new snapshot.
+//! Keeps: a stream never silently leaves something out. A listener that is too slow gets a new snapshot. No stream has
+//! a task of its own: the connection that it is written to polls it, and drops it.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -8,28 +9,29 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State as Extract};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 
 use super::read::{StatsQuery, ask, known_rule};
 use super::{Failure, State};
-use crate::act::driver::{FleetHandle, Numbered};
+use crate::act::driver::{FleetHandle, Numbered, Stopped};
 use crate::decide::fleet::{ApplyResult, Notice, Outcome};
 use crate::decide::status;
 
 /// How often counters are sent.
 const STATS_INTERVAL: Duration = Duration::from_secs(5);
-/// Events that wait for a slow listener here; further ones wait in the broadcast, which knows how to lag.
-const QUEUE: usize = 64;
 
-type Events = Sse<axum::response::sse::KeepAliveStream<ReceiverStream<Result<Event, Infallible>>>>;
+type Next = Result<Event, Infallible>;
 
-fn sse(events: mpsc::Receiver<Result<Event, Infallible>>) -> Events {
-    Sse::new(ReceiverStream::new(events)).keep_alive(KeepAlive::default())
+/// A stream as a response. It is polled by its connection and by nobody else: when the listener goes, so does it.
+fn sse<S: Stream<Item = Next> + Send + 'static>(
+    shutdown: CancellationToken,
+    events: S,
+) -> Sse<impl Stream<Item = Next> + use<S>> {
+    Sse::new(events.take_until(shutdown.cancelled_owned())).keep_alive(KeepAlive::default())
 }
 
 fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Event {
@@ -46,59 +48,56 @@ fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Event {
 pub(super) async fn events(
     Extract(state): Extract<State>,
     headers: HeaderMap,
-) -> Result<impl axum::response::IntoResponse, Failure> {
+) -> Result<Sse<impl Stream<Item = Next>>, Failure> {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse::<u64>().ok());
-    let notices = state.context.fleet.notices();
-    let (outgoing, incoming) = mpsc::channel(QUEUE);
-    let fleet = state.context.fleet.clone();
-    let shutdown = state.context.shutdown.clone();
-    // Ends with its listener, whose going closes the channel, or with the server.
-    tokio::spawn(async move {
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = outgoing.closed() => {}
-            () = send_events(&fleet, notices, last, &outgoing) => {}
-        }
-    });
-    Ok(sse(incoming))
+    let listener = Listener {
+        fleet: state.context.fleet.clone(),
+        notices: state.context.fleet.notices(),
+        newest: last.unwrap_or(0),
+        needs_snapshot: true,
+    };
+    let events = stream::unfold(listener, async |mut listener| Some((Ok(listener.next().await?), listener)));
+    Ok(sse(state.context.shutdown.clone(), events))
 }
 
-async fn send_events(
-    fleet: &FleetHandle,
-    mut notices: Receiver<Numbered>,
-    last: Option<u64>,
-    outgoing: &mpsc::Sender<Result<Event, Infallible>>,
-) {
-    let mut needs_snapshot = true;
-    let mut newest = 0;
-    loop {
-        if needs_snapshot {
-            let Ok((snapshot, at)) = fleet.read(|view| (status::status(view.fleet), view.last_notice)).await else {
-                return;
-            };
-            let is_news = last != Some(at) || newest > 0;
-            if is_news && outgoing.send(Ok(event("snapshot", Some(at), &snapshot))).await.is_err() {
-                return;
-            }
-            newest = at;
-            needs_snapshot = false;
-        }
-        match notices.recv().await {
-            Ok((number, notice)) if number > newest => {
-                let kind = match &notice {
-                    Notice::Edge { .. } => "edge",
-                    Notice::Rule { .. } => "rule",
-                    Notice::Tree { .. } => "tree",
-                    Notice::Apply { .. } => "apply",
-                };
-                if outgoing.send(Ok(event(kind, Some(number), &notice))).await.is_err() {
-                    return;
+/// One listener to everything.
+struct Listener {
+    fleet: FleetHandle,
+    notices: Receiver<Numbered>,
+    /// The newest event that the listener has.
+    newest: u64,
+    /// It may have missed something.
+    needs_snapshot: bool,
+}
+
+impl Listener {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if std::mem::take(&mut self.needs_snapshot) {
+                let (fleet, at) = self.fleet.read(|view| (view.fleet.clone(), view.last_notice)).await.ok()?;
+                let is_news = self.newest != at;
+                self.newest = at;
+                if is_news {
+                    let snapshot = move || event("snapshot", Some(at), &status::status(&fleet));
+                    return tokio::task::spawn_blocking(snapshot).await.ok();
                 }
             }
-            // Part of the snapshot already.
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => needs_snapshot = true,
-            Err(RecvError::Closed) => return,
+            match self.notices.recv().await {
+                Ok((number, notice)) if number > self.newest => {
+                    self.newest = number;
+                    let kind = match &notice {
+                        Notice::Edge { .. } => "edge",
+                        Notice::Rule { .. } => "rule",
+                        Notice::Tree { .. } => "tree",
+                        Notice::Apply { .. } => "apply",
+                    };
+                    return Some(event(kind, Some(number), &notice));
+                }
+                // Part of the snapshot already.
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => self.needs_snapshot = true,
+                Err(RecvError::Closed) => return None,
+            }
         }
     }
 }
@@ -107,46 +106,58 @@ async fn send_events(
 pub(super) async fn apply(
     Extract(state): Extract<State>,
     Path(id): Path<String>,
-) -> Result<impl axum::response::IntoResponse, Failure> {
+) -> Result<Sse<impl Stream<Item = Next>>, Failure> {
     // Listening begins before looking, so that nothing falls between the two.
-    let mut notices = state.context.fleet.notices();
+    let notices = state.context.fleet.notices();
     let fleet = state.context.fleet.clone();
-    let look = move |fleet: FleetHandle, id: String| async move {
-        fleet.read(move |view| view.fleet.apply_result(&id).cloned()).await
-    };
-    let Some(now) = look(fleet.clone(), id.clone()).await? else {
+    let Some(now) = look(&fleet, &id).await? else {
         return Err(Failure::not_found(format!("no apply {id}")));
     };
-    let (outgoing, incoming) = mpsc::channel(QUEUE);
-    let shutdown = state.context.shutdown.clone();
-    let work = async move {
-        let mut current: ApplyResult = now;
+    let watcher = ApplyWatcher { fleet, notices, id, told: None, next: Some(now) };
+    let events = stream::unfold(watcher, async |mut watcher| Some((Ok(watcher.next().await?), watcher)));
+    Ok(sse(state.context.shutdown.clone(), events))
+}
+
+async fn look(fleet: &FleetHandle, id: &str) -> Result<Option<ApplyResult>, Stopped> {
+    let id = id.to_owned();
+    fleet.read(move |view| view.fleet.apply_result(&id).cloned()).await
+}
+
+/// One listener to one apply.
+struct ApplyWatcher {
+    fleet: FleetHandle,
+    notices: Receiver<Numbered>,
+    id: String,
+    told: Option<ApplyResult>,
+    /// What it is told first.
+    next: Option<ApplyResult>,
+}
+
+impl ApplyWatcher {
+    async fn next(&mut self) -> Option<Event> {
+        let result = match self.next.take() {
+            Some(first) => first,
+            None if self.told.as_ref().is_some_and(|told| told.outcome != Outcome::Running) => return None,
+            None => self.changed().await?,
+        };
+        let event = event("apply", None, &result);
+        self.told = Some(result);
+        Some(event)
+    }
+
+    async fn changed(&mut self) -> Option<ApplyResult> {
         loop {
-            let is_sent = outgoing.send(Ok(event("apply", None, &current))).await.is_ok();
-            if !is_sent || current.outcome != Outcome::Running {
-                return;
-            }
-            current = loop {
-                match notices.recv().await {
-                    Ok((_, Notice::Apply { result })) if result.id == id && *result != current => break *result,
-                    Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => match look(fleet.clone(), id.clone()).await {
-                        Ok(Some(result)) => break result,
-                        _ => return,
-                    },
-                    Err(RecvError::Closed) => return,
-                }
+            let result = match self.notices.recv().await {
+                Ok((_, Notice::Apply { result })) if result.id == self.id => *result,
+                Ok(_) => continue,
+                Err(RecvError::Lagged(_)) => look(&self.fleet, &self.id).await.ok()??,
+                Err(RecvError::Closed) => return None,
             };
+            if self.told.as_ref() != Some(&result) {
+                return Some(result);
+            }
         }
-    };
-    // Ends with the apply, with the server, or at the first event that its listener is not there for.
-    tokio::spawn(async move {
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = work => {}
-        }
-    });
-    Ok(sse(incoming))
+    }
 }
 
 /// `GET …/stats/stream`: the counters of a rule every five seconds.
@@ -154,29 +165,20 @@ pub(super) async fn stats(
     Extract(state): Extract<State>,
     Path((edge, rule)): Path<(String, String)>,
     Query(query): Query<StatsQuery>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+) -> Result<Sse<impl Stream<Item = Next>>, Failure> {
     let (address, _) = known_rule(&state, &edge, &rule).await?;
-    let first = ask(&state, &address, query).await?;
-    let (outgoing, incoming) = mpsc::channel(QUEUE);
+    let first = event("stats", None, &ask(&state, &address, query).await?);
     let shutdown = state.context.shutdown.clone();
-    let work = async move {
-        let mut ticks = tokio::time::interval(STATS_INTERVAL);
+    let mut ticks = tokio::time::interval(STATS_INTERVAL);
+    // The first tick is at once, and its counters are here.
+    ticks.reset();
+    let rest = stream::unfold((state, address, ticks), move |(state, address, mut ticks)| async move {
         ticks.tick().await;
-        let mut next = event("stats", None, &first);
-        while outgoing.send(Ok(next)).await.is_ok() {
-            ticks.tick().await;
-            next = match ask(&state, &address, query).await {
-                Ok(document) => event("stats", None, &document),
-                Err(failure) => event("problem", None, &*failure.0),
-            };
-        }
-    };
-    // Ends with its listener, noticed at the next tick, or with the server.
-    tokio::spawn(async move {
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = work => {}
-        }
+        let event = match ask(&state, &address, query).await {
+            Ok(document) => event("stats", None, &document),
+            Err(failure) => event("problem", None, &*failure.0),
+        };
+        Some((Ok(event), (state, address, ticks)))
     });
-    Ok(sse(incoming))
+    Ok(sse(shutdown, stream::once(async { Ok(first) }).chain(rest)))
 }

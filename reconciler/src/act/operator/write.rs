@@ -15,28 +15,34 @@ use serde::de::DeserializeOwned;
 
 use super::documents::{ApplyBody, PlanRequest, Problem, ValidateAnswer, ValidateRequest};
 use super::guard::too_large;
-use super::{Failure, MAX_BODY, State};
+use super::{Failure, State};
 use crate::act::source;
 use crate::decide::fleet::{ApplyRequest, ApplyResult, Refusal, TreeRead};
 use crate::decide::plan::{self, Allowances, FORMAT_VERSION, FileDocument, PlanDocument, PlanInput, Source};
 
 /// How long an apply waits for its edges where the request does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a body may take to arrive: it holds one of the few places for uploads meanwhile.
+const UPLOAD: Duration = Duration::from_mins(2);
 /// The longest wait that can be asked for.
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 
-async fn body<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
-    let bytes = to_bytes(body, MAX_BODY).await.map_err(|error| {
+async fn body<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, Failure> {
+    let bytes = to_bytes(body, most).await.map_err(|error| {
         let is_limit = std::error::Error::source(&error)
             .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-        if is_limit { too_large() } else { Failure::new(400, "bad_request", "Body not readable", error.to_string()) }
+        if is_limit {
+            too_large(most)
+        } else {
+            Failure::new(400, "bad_request", "Body not readable", error.to_string())
+        }
     })?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Failure::new(400, "bad_request", "Not the JSON that the path takes", error.to_string()))
 }
 
 /// Runs work that would hold up other requests.
-async fn heavy<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+pub(super) async fn heavy<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Failure::new(500, "internal", "Internal error", error.to_string()))
@@ -82,7 +88,9 @@ fn invalid_tree(diagnostics: &[Diagnostic]) -> Failure {
 
 async fn upload<T: DeserializeOwned>(state: &State, request: Body) -> Result<T, Failure> {
     let _permit = state.uploads.acquire().await.expect("the semaphore is never closed");
-    body(request).await
+    let late =
+        |_| Failure::new(408, "timeout", "Body too slow", format!("a body takes {} s at most", UPLOAD.as_secs()));
+    tokio::time::timeout(UPLOAD, body(request, state.context.max_body)).await.map_err(late)?
 }
 
 pub(super) async fn validate(Extract(state): Extract<State>, request: Body) -> Result<Json<ValidateAnswer>, Failure> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::name::{EdgeName, RuleName};
-use schema::ruleset::EdgeRules;
+use schema::ruleset::{EdgeRules, rules_only};
 
 use super::run::{Run, rule_result};
 use super::{
@@ -122,11 +122,15 @@ impl Fleet {
             let view = self.edges.entry(name.clone()).or_default();
             let Some(next) = next_desired(view, wanted, disabled) else { continue };
             let is_new_set = next.generation != view.desired_generation();
-            // An edge that the plan does not touch is left alone, unless nothing that it runs would change.
-            if is_new_set && !touched.contains(name) && view.desired.is_some() {
+            // An edge that the plan does not touch is left alone, unless nothing that it runs would change: what is
+            // on its way there is replaced, as long as it is what was on its way when the plan was made.
+            let is_untouched = is_new_set && !touched.contains(name) && view.desired.is_some();
+            let planned_from = start.plan.base.edges.get(name).map(|base| base.generation);
+            let is_unmoved = planned_from == Some(view.desired_generation().max(view.observed_generation()));
+            if is_untouched && !(is_unmoved && rules_only(&next.rules) == view.running()) {
                 continue;
             }
-            if view.desired.is_none() && next.rules.is_empty() && view.running().is_empty() {
+            if view.desired.is_none() && next.wanted.is_empty() && view.running().is_empty() {
                 continue;
             }
             if is_new_set {
@@ -258,7 +262,7 @@ impl Fleet {
 /// Compares a plan that a person saw with the same plan made now, on the edges that it touches.
 fn still_holds(seen: &PlanDocument, fresh: &PlanDocument) -> Result<(), String> {
     if seen.base.lineage != fresh.base.lineage {
-        return Err("the server lost its state since the plan was made".to_owned());
+        return Err("the plan was made against another server, or this one lost its state since".to_owned());
     }
     let touched: BTreeSet<&EdgeName> = seen.changes.iter().map(|change| &change.edge).collect();
     for edge in &touched {

@@ -77,6 +77,15 @@ pub enum Event {
         /// What it runs.
         report: Report,
     },
+    /// An edge counted live connections, between its reports.
+    Counted {
+        /// The session.
+        session: SessionId,
+        /// Its edge.
+        edge: EdgeName,
+        /// Live connections by rule.
+        connections: Vec<(RuleName, u64)>,
+    },
     /// A session ended.
     Gone {
         /// The session.

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
-use schema::name::EdgeName;
+use schema::name::{EdgeName, RuleName};
 use schema::ruleset::Rails;
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +96,8 @@ pub struct Fleet {
     head: Head,
     used_plans: BTreeSet<Digest>,
     cut_off: Option<Entry>,
+    /// Edges whose acknowledgement is not written down yet.
+    unsaved: BTreeSet<EdgeName>,
 }
 
 /// What a fleet starts from: what was recorded.
@@ -143,15 +145,29 @@ impl Fleet {
                 self.hello(session, &edge, hello, report, now, &mut effects);
             }
             Event::Report { session, edge, report } => self.report(session, &edge, report, now, &mut effects),
+            Event::Counted { session, edge, connections } => self.counted(session, &edge, &connections),
             Event::Gone { session, edge } => self.gone(session, &edge, now, &mut effects),
             Event::Apply { ticket, request } => {
                 let answer = Box::new(self.apply(&request, now, &mut effects));
                 effects.push(Effect::Answer { ticket, answer });
             }
-            Event::Tick => {}
+            Event::Tick => self.save_acknowledgements(&mut effects),
         }
         self.advance_run(now, &mut effects);
         effects
+    }
+
+    /// Keeps the figures of plans and rails as new as the counters are; nothing follows from them by itself.
+    fn counted(&mut self, session: SessionId, edge: &EdgeName, connections: &[(RuleName, u64)]) {
+        if self.session(edge) != Some(session) {
+            return;
+        }
+        let Some(report) = self.edges.get_mut(edge).and_then(|view| view.report.as_mut()) else { return };
+        for (rule, live) in connections {
+            if let Some(view) = report.rules.get_mut(rule) {
+                view.connections = *live;
+            }
+        }
     }
 
     /// The line of generations.

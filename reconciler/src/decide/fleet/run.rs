@@ -43,7 +43,9 @@ impl Fleet {
         let before = run.result.clone();
         let is_late = now >= run.deadline;
         for edge in &mut run.result.edges {
-            if let Some(view) = self.edges.get(&edge.edge) {
+            // What was sent and not answered may still change what the last report says.
+            let is_answered = self.sessions.get(&edge.edge).is_none_or(|session| session.in_flight.is_none());
+            if let Some(view) = self.edges.get(&edge.edge).filter(|_| is_answered || is_late) {
                 advance_edge(edge, view, is_late);
             }
         }

@@ -9,7 +9,7 @@ use schema::name::{EdgeName, RuleName};
 use super::{Effect, Fleet, Mode, Notice, Session, SessionId};
 use crate::decide::assign::next_desired;
 use crate::decide::record::Record;
-use crate::decide::view::{Hello, Report};
+use crate::decide::view::{Desired, Hello, Report};
 
 impl Fleet {
     pub(super) fn hello(
@@ -39,6 +39,7 @@ impl Fleet {
         view.hello = Some(hello);
         if is_foreign && was_blind && has_rules && self.mode == Mode::Apply && self.followed.is_some() {
             // What was decided for an edge that nobody had seen is decided again, against what it runs: rails count.
+            view.given_up = view.given_up.max(view.desired_generation());
             view.desired = None;
         }
         self.observe(edge, report, now, effects);
@@ -59,7 +60,11 @@ impl Fleet {
         effects: &mut Vec<Effect>,
     ) {
         let Some(current) = self.sessions.get_mut(edge).filter(|current| current.id == session) else { return };
-        if let Some((generation, _)) = current.in_flight.filter(|(generation, _)| report.answers >= *generation) {
+        // The answer may be lost or late; any report that shows the generation accepted says as much.
+        let is_own_line = report.lineage == self.lineage;
+        let is_answered =
+            |generation: u64| report.answers >= generation || (is_own_line && report.generation >= generation);
+        if let Some((generation, _)) = current.in_flight.filter(|(generation, _)| is_answered(*generation)) {
             current.in_flight = None;
             // Refused although it was newer: sending the same once more would be refused once more.
             current.refused = (report.refused.is_some() && report.generation < generation).then_some(generation);
@@ -85,13 +90,19 @@ impl Fleet {
     }
 
     /// Takes a report in; true if the edge's generation changed.
-    fn observe(&mut self, edge: &EdgeName, report: Report, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
+    fn observe(&mut self, edge: &EdgeName, mut report: Report, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
         let view = self.edges.entry(edge.clone()).or_default();
         view.last_seen = Some(now);
+        // An edge does not repeat what a rule was that it only drains; the report before said it.
+        for (name, draining) in report.rules.iter_mut().filter(|(_, rule)| rule.told().is_none()) {
+            draining.running = view.rule(name).and_then(|before| before.running.clone());
+        }
         let before = view.report.replace(report);
         let after = view.report.as_ref().expect("set on the line above");
         let none = Report::default();
         let before = before.as_ref().unwrap_or(&none);
+        let accepted = (after.generation, after.desired_digest);
+        let has_moved = before.generation != after.generation;
         let names: BTreeSet<&RuleName> = before.rules.keys().chain(after.rules.keys()).collect();
         for name in names {
             let (old, new) = (before.rules.get(name), after.rules.get(name));
@@ -109,7 +120,23 @@ impl Fleet {
                 }));
             }
         }
-        before.generation != after.generation
+        let is_news =
+            |desired: &&mut Desired| !desired.acknowledged && (desired.generation, desired.digest) == accepted;
+        if let Some(desired) = view.desired.as_mut().filter(is_news) {
+            desired.acknowledged = true;
+            desired.before.clear();
+            self.unsaved.insert(edge.clone());
+        }
+        has_moved
+    }
+
+    /// Writes down which edges accepted their state. Losing it costs a plan that says too much, so it waits for a tick.
+    pub(super) fn save_acknowledgements(&mut self, effects: &mut Vec<Effect>) {
+        for edge in std::mem::take(&mut self.unsaved) {
+            if let Some(desired) = self.edges.get(&edge).and_then(|view| view.desired.as_ref()) {
+                effects.push(Effect::Persist(Record::edge(&edge, desired)));
+            }
+        }
     }
 
     /// Decides the edge's set again where its capabilities or its own numbers ask for it.

@@ -1,4 +1,6 @@
 //! The fleet by script: events in, effects out, no I/O.
+//!
+//! Long because each promise of the fleet is one short test, and they share their builders.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -464,4 +466,22 @@ fn what_was_recorded_restores_the_same_fleet() {
     };
     assert_eq!(lines(next.step(Event::Tick, at(9))), 1);
     assert_eq!(lines(next.step(Event::Tick, at(10))), 0);
+}
+
+#[test]
+fn counts_between_reports_keep_the_live_connections_new() {
+    let mut fleet = fleet(Mode::Heal);
+    let web = rule("web", 80, 80);
+    let name = edge_name("a");
+    let report = runs("here", 1, std::slice::from_ref(&web));
+    fleet.step(Event::Hello { session: 1, edge: name.clone(), hello: hello(), report }, at(0));
+    let mut count = |session, connections| {
+        let counted =
+            Event::Counted { session, edge: name.clone(), connections: vec![(web.name.clone(), connections)] };
+        assert!(fleet.step(counted, at(1)).is_empty(), "a count is nothing to act upon");
+        fleet.edges()[&name].connections(&web.name)
+    };
+    assert_eq!(count(1, 7), 7);
+    assert_eq!(count(2, 9), 7, "only the session that the edge has may say so");
+    assert_eq!(count(1, 0), 0);
 }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::diagnostic::DiagnosticJson;
 use schema::diff::{self, Change, ChangeKind};
-use schema::name::EdgeName;
+use schema::name::{EdgeName, RuleName};
 use schema::net::ListenRange;
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Origin, Rails, RuleSet, rules_only};
@@ -130,7 +130,7 @@ fn plan_edge(
     let target = rules_only(&assignment.rules);
     let set = diff::diff(&running, &target);
     let mut unchanged = set.unchanged;
-    let origin_of = |rule: &schema::name::RuleName| -> Option<Origin> {
+    let origin_of = |rule: &RuleName| -> Option<Origin> {
         let disabled = ruleset.disabled.get(name);
         wanted
             .get(rule)
@@ -154,6 +154,14 @@ fn plan_edge(
         })
         .filter(|planned| !assignment.rejected.contains_key(&planned.rule) || planned.action == Action::Remove)
         .collect();
+    let is_named = |rule: &RuleName| of_edge.iter().any(|change| change.rule == *rule);
+    let gone: Vec<PlannedChange> = edge
+        .waiting()
+        .iter()
+        .filter(|(rule, _)| !wanted.contains_key(*rule) && !is_named(rule))
+        .map(|(rule, before)| removal_of_waiting(name, before, origin_of(rule)))
+        .collect();
+    of_edge.extend(gone);
     for (rule, rejection) in &assignment.rejected {
         let after = &wanted[rule].rule;
         let fields = running.get(rule).map_or_else(Vec::new, |before| field_changes(before, after));
@@ -185,6 +193,22 @@ fn plan_edge(
     of_edge.sort_by(|a, b| a.rule.cmp(&b.rule));
     changes.append(&mut of_edge);
     unchanged
+}
+
+/// A rule that the edge was told and that does not serve: there is nothing to close, and it goes all the same.
+fn removal_of_waiting(edge: &EdgeName, rule: &Rule, origin: Option<Origin>) -> PlannedChange {
+    PlannedChange {
+        edge: edge.clone(),
+        rule: rule.name.clone(),
+        previous_rule: None,
+        action: Action::Remove,
+        code: None,
+        message: None,
+        ports: Ports::default(),
+        fields: Vec::new(),
+        impact: Impact { kind: ImpactKind::None, connections: 0 },
+        origin,
+    }
 }
 
 /// Code and message, if the edge was told this very version and failed to run it.

@@ -18,7 +18,7 @@ const SMALLEST_COUNT: u64 = 3;
 
 /// What the person allows, each said anew for each command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Allowances {
     /// Exactly so many removals.
     pub removals: Option<u64>,
@@ -34,12 +34,32 @@ pub struct Allowances {
     pub non_descendant: bool,
 }
 
+/// The largest share on one edge, and the largest that counts: from [`SMALLEST_COUNT`] rules on.
+#[derive(Default)]
+struct Worst {
+    percent: u64,
+    counted: u64,
+    edge: Option<EdgeName>,
+}
+
+impl Worst {
+    /// Shares are rounded up, so that 30.5 % is more than 30 %.
+    fn take(&mut self, edge: &EdgeName, count: u64, of: usize) {
+        let percent = (count * 100).div_ceil(of as u64);
+        self.percent = self.percent.max(percent);
+        if count >= SMALLEST_COUNT && percent > self.counted {
+            self.counted = percent;
+            self.edge = Some(edge.clone());
+        }
+    }
+}
+
 #[derive(Default)]
 struct Figures {
     removed: u64,
     rebound: u64,
-    worst_removed: (u64, Option<EdgeName>),
-    worst_rebound: (u64, Option<EdgeName>),
+    worst_removed: Worst,
+    worst_rebound: Worst,
     emptied: Vec<EdgeName>,
     protected: Vec<String>,
 }
@@ -72,11 +92,11 @@ pub fn evaluate(input: &PlanInput<'_>, connections: u64) -> Vec<RailVerdict> {
         rail(
             "max_removed_percent",
             percent,
-            figures.worst_removed.0,
-            figures.worst_removed.0 > percent,
+            figures.worst_removed.percent,
+            figures.worst_removed.counted > percent,
             removals_allowed,
             &removals,
-            on(&figures.worst_removed.1),
+            on(&figures.worst_removed.edge),
         ),
         rail(
             "max_removed_rules",
@@ -99,11 +119,11 @@ pub fn evaluate(input: &PlanInput<'_>, connections: u64) -> Vec<RailVerdict> {
         rail(
             "max_rebound_percent",
             rebound_percent,
-            figures.worst_rebound.0,
-            figures.worst_rebound.0 > rebound_percent,
+            figures.worst_rebound.percent,
+            figures.worst_rebound.counted > rebound_percent,
             rebinds_allowed,
             &rebinds,
-            on(&figures.worst_rebound.1),
+            on(&figures.worst_rebound.edge),
         ),
         rail(
             "max_connections_dropped",
@@ -158,16 +178,8 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, wanted: &EdgeRules, figures: &mut F
             figures.protected.push(format!("{name}/{}", change.rule));
         }
     }
-    // Rounded up, so that 30.5 % is more than 30 %.
-    let percent = |count: u64| {
-        if count >= SMALLEST_COUNT { (count * 100).div_ceil(applied.len() as u64) } else { 0 }
-    };
-    if percent(removed) > figures.worst_removed.0 {
-        figures.worst_removed = (percent(removed), Some(name.clone()));
-    }
-    if percent(rebound) > figures.worst_rebound.0 {
-        figures.worst_rebound = (percent(rebound), Some(name.clone()));
-    }
+    figures.worst_removed.take(name, removed, applied.len());
+    figures.worst_rebound.take(name, rebound, applied.len());
     if removed > 0 && wanted.is_empty() {
         figures.emptied.push(name.clone());
     }

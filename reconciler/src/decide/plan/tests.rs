@@ -159,3 +159,58 @@ fn percentages_trip_above_the_limit_and_at_three_or_more() {
     assert_eq!(tripped(6), ["max_removed_percent"]);
     assert_eq!(tripped(0), ["max_removed_percent", "last_rule"]);
 }
+
+#[test]
+fn a_rule_that_never_came_to_serve_is_removed_in_the_plan_too() {
+    let mut edges = running(&[rule("r", 80, 80), rule("s", 81, 81)]);
+    let report = edges.get_mut("a").and_then(|edge| edge.report.as_mut()).expect("there");
+    let view = report.rules.get_mut("r").expect("there");
+    view.state = RuleState::Failed;
+    view.wanted = view.running.take();
+    let document = planned(&ruleset(&[rule("s", 81, 81)]), &edges);
+    let [change] = &document.changes[..] else { panic!("one change") };
+    assert_eq!((change.rule.as_str(), change.action), ("r", Action::Remove));
+    assert_eq!(ports(change), (vec![], vec![], vec![]));
+}
+
+#[test]
+fn an_edge_that_was_never_heard_runs_nothing_and_one_that_acknowledged_runs_what_was_decided() {
+    let tree = ruleset(&[rule("r", 80, 80)]);
+    let decide = |acknowledged| {
+        let unseen = EdgeView::default();
+        let wanted = &tree.edges[&name("a")];
+        let mut desired = crate::decide::assign::next_desired(&unseen, wanted, &EdgeRules::new()).expect("news");
+        desired.acknowledged = acknowledged;
+        Edges::from([(name("a"), EdgeView { desired: Some(desired), ..EdgeView::default() })])
+    };
+    let unheard = planned(&tree, &decide(false));
+    assert_eq!(unheard.summary.activate, 1);
+    assert!(!unheard.complete);
+    let known = planned(&tree, &decide(true));
+    assert_eq!((known.summary.activate, known.summary.unchanged), (0, 1));
+    // And its removal is planned either way.
+    assert_eq!(planned(&ruleset(&[]), &decide(false)).summary.remove, 1);
+    assert_eq!(planned(&ruleset(&[]), &decide(true)).summary.remove, 1);
+}
+
+#[test]
+fn an_edges_own_refusal_counts_without_its_hello() {
+    let mut edges = running(&[rule("r", 80, 80)]);
+    let edge = edges.get_mut("a").expect("there");
+    edge.hello = None;
+    let view = edge.report.as_mut().and_then(|report| report.rules.get_mut("r")).expect("there");
+    view.state = RuleState::Rejected;
+    "forbidden_by_policy".clone_into(&mut view.code);
+    view.wanted = view.running.take();
+    let document = planned(&ruleset(&[rule("r", 80, 80)]), &edges);
+    assert_eq!(document.changes[0].action, Action::Reject);
+    assert_eq!(document.changes[0].code.as_deref(), Some("forbidden_by_policy"));
+}
+
+#[test]
+fn a_small_edge_shows_its_share_without_tripping() {
+    let before = [rule("r1", 80, 80), rule("r2", 81, 81), rule("r3", 82, 82), rule("r4", 83, 83)];
+    let document = planned(&ruleset(&before[..2]), &running(&before));
+    let rail = document.rails.iter().find(|rail| rail.name == "max_removed_percent").expect("always listed");
+    assert_eq!((rail.actual, rail.tripped), (50, false));
+}

@@ -1,0 +1,345 @@
+//! Fleet scripts: commands in, effects out, compared with what tests/golden/fleet has. Files; otherwise pure.
+//!
+//! A block is one or more commands, a dashed line, what came of them, and an empty line. `PORTUNUS_UPDATE_GOLDEN=1`
+//! writes what came of them into the file.
+//!
+//! ```text
+//! mode apply [--allow-dirty]          the server starts in that mode, with the records that it has
+//! tree T [--dirty] [--commit C] [E: RULE PORTS[>TARGET] [protected], … | E: …]   the followed tree is read
+//! tree T --broken                     … and has errors
+//! define T …                          a tree that only operators have
+//! plan T as P · apply T [--plan P] [--seal S] [--timeout 10s] [--allow-…]   what operators do
+//! hello E · second-hello E · gone E   sessions
+//! deliver E [lost-ack]                the edge takes what is in flight and reports
+//! report E · repeat-report E AGE · report-of-session E N   reports at any time
+//! restart-edge E [without-disk] · taken E PORT · free E PORT · forbid E RULE CODE · lacks E CAP · has E CAP
+//! refuse-next E                       the edge refuses the next state as a whole
+//! restart-server [MODE] · lose-state · dies-after N   (effects of the next command)
+//! tick 61s · status
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reconciler::decide::fleet::{ApplyRequest, Effect, Event, Mode, TreeRead};
+use reconciler::decide::plan::{Allowances, PlanDocument, PlanInput, Source, plan};
+use schema::canonical::Digest;
+use schema::capability::Capability;
+use schema::diagnostic::{DiagnosticJson, Severity};
+use schema::name::{EdgeName, RuleName};
+use schema::net::PortRange;
+use schema::ruleset::{Placed, RuleSet};
+use schema::testing::rule_with;
+
+use crate::words::{self, TreeNames};
+use crate::world::World;
+
+struct Script {
+    world: World,
+    names: TreeNames,
+    trees: BTreeMap<String, TreeRead>,
+    plans: BTreeMap<String, PlanDocument>,
+}
+
+pub(crate) fn edge_name(text: &str) -> EdgeName {
+    EdgeName::new(text).expect("a name")
+}
+
+fn mode(text: &str) -> Mode {
+    [Mode::Off, Mode::Plan, Mode::Heal, Mode::Apply].into_iter().find(|mode| mode.as_str() == text).expect("a mode")
+}
+
+fn seconds(text: &str) -> Duration {
+    Duration::from_secs(text.trim_end_matches('s').parse().expect("seconds"))
+}
+
+/// `80` or `8000-8009`.
+fn ports(text: &str) -> PortRange {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    PortRange::new(first.parse().expect("a port"), last.parse().expect("a port")).expect("a range")
+}
+
+/// `a: web 80, r 8000-8009 | b: web 80`
+pub(crate) fn ruleset(digest: Digest, text: &str) -> RuleSet {
+    let mut ruleset = RuleSet { digest, ..RuleSet::default() };
+    for edge in text.split('|').map(str::trim).filter(|edge| !edge.is_empty()) {
+        let (name, rules) = edge.split_once(':').expect("an edge and its rules");
+        for rule in rules.split(',') {
+            let mut words = rule.split_whitespace();
+            let name_of_rule = words.next().expect("a rule's name");
+            let (listen, target) = words.next().expect("its ports").split_once('>').map_or_else(
+                || (ports(rule.split_whitespace().nth(1).expect("its ports")), None),
+                |(listen, target)| (ports(listen), Some(ports(target))),
+            );
+            let is_protected = words.next() == Some("protected");
+            let rule = rule_with(name_of_rule, listen.first(), listen.last(), |parts| {
+                parts.protected = is_protected;
+                if let Some(target) = target {
+                    parts.targets[0].ports = target;
+                }
+            });
+            let rules = ruleset.edges.entry(edge_name(name.trim())).or_default();
+            rules.insert(rule.name.clone(), Placed { rule, origin: None });
+        }
+    }
+    ruleset
+}
+
+/// Flags in front or behind, and the other words.
+fn flags(words: &[&str]) -> (BTreeMap<String, String>, Vec<String>) {
+    let with_value = ["--commit", "--plan", "--seal", "--timeout", "--allow-removals", "--allow-rebinds"];
+    let (mut flags, mut rest) = (BTreeMap::new(), Vec::new());
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if with_value.contains(word) {
+            flags.insert((*word).to_owned(), (*words.next().expect("a value")).to_owned());
+        } else if word.starts_with("--") {
+            flags.insert((*word).to_owned(), String::new());
+        } else {
+            rest.push((*word).to_owned());
+        }
+    }
+    (flags, rest)
+}
+
+impl Script {
+    fn new() -> Self {
+        Self {
+            world: World::new(Mode::Apply, false),
+            names: TreeNames::new(),
+            trees: BTreeMap::new(),
+            plans: BTreeMap::new(),
+        }
+    }
+
+    /// Defines a tree, or changes what surrounds one that is defined.
+    fn define(&mut self, words: &[&str]) -> TreeRead {
+        let (name, rest) = words.split_first().expect("a tree's name");
+        let (flags, content) = flags(rest);
+        let digest = Digest::of(name.as_bytes());
+        self.names.insert(digest, (*name).to_owned());
+        let known = self.trees.get(*name).and_then(|tree| tree.ruleset.clone());
+        let is_broken = flags.contains_key("--broken");
+        let ruleset = match known.filter(|_| content.is_empty()) {
+            Some(known) => known,
+            None => Arc::new(ruleset(digest, &content.join(" "))),
+        };
+        let mut source = Source::unversioned(digest);
+        source.dirty = flags.contains_key("--dirty");
+        source.commit = flags.get("--commit").cloned();
+        let error = DiagnosticJson {
+            severity: Severity::Error,
+            code: "syntax".to_owned(),
+            message: "broken".to_owned(),
+            file: "a.toml".to_owned(),
+            line: Some(1),
+            column: Some(1),
+            hint: None,
+            related: Vec::new(),
+        };
+        let tree = TreeRead {
+            source,
+            ruleset: (!is_broken).then_some(ruleset),
+            diagnostics: if is_broken { vec![error] } else { Vec::new() },
+            files: Arc::new([]),
+        };
+        self.trees.insert((*name).to_owned(), tree.clone());
+        tree
+    }
+
+    fn plan(&mut self, tree: &str, name: &str) -> String {
+        let tree = &self.trees[tree];
+        let fleet = &self.world.fleet;
+        let document = plan(&PlanInput {
+            ruleset: tree.ruleset.as_ref().expect("a valid tree"),
+            source: &tree.source,
+            edges: fleet.edges(),
+            lineage: fleet.lineage(),
+            rails: fleet.applied().map(|applied| &applied.rails),
+            allowances: &Allowances::default(),
+            diagnostics: &[],
+            now: self.world.now(),
+        });
+        let changes: Vec<String> = document
+            .changes
+            .iter()
+            .map(|change| format!("{} {}/{}", change.action.as_str(), change.edge, change.rule))
+            .collect();
+        self.plans.insert(name.to_owned(), document);
+        if changes.is_empty() { "no changes".to_owned() } else { changes.join(", ") }
+    }
+
+    fn apply(&mut self, words: &[&str]) -> Vec<Effect> {
+        let (flags, rest) = flags(words);
+        let number = |flag: &str| flags.get(flag).map(|value| value.parse().expect("a number"));
+        let request = ApplyRequest {
+            tree: self.trees[&rest[0]].clone(),
+            plan: flags.get("--plan").map(|name| self.plans[name].clone()),
+            seal: flags.get("--seal").map(|seal| Digest::of(seal.as_bytes())),
+            allowances: Allowances {
+                removals: number("--allow-removals"),
+                rebinds: number("--allow-rebinds"),
+                empty: flags.contains_key("--allow-empty"),
+                dirty: flags.contains_key("--allow-dirty"),
+                ..Allowances::default()
+            },
+            actor: "operator".to_owned(),
+            timeout: flags.get("--timeout").map_or(Duration::from_mins(1), |text| seconds(text)),
+            allow_offline: flags.contains_key("--allow-offline"),
+        };
+        self.world.step(Event::Apply { ticket: 1, request: Box::new(request) })
+    }
+
+    fn session_command(&mut self, words: &[&str]) -> Vec<Effect> {
+        let edge = edge_name(words[1]);
+        match (words[0], &words[2..]) {
+            ("hello", []) => self.world.hello(&edge),
+            ("second-hello", []) => self.world.second_hello(&edge),
+            ("gone", []) => self.world.gone(&edge),
+            ("report", []) => self.world.report(&edge),
+            ("repeat-report", [age]) => self.world.repeat_report(&edge, age.parse().expect("a number")),
+            ("report-of-session", [id]) => self.world.report_of_session(&edge, id.parse().expect("a number")),
+            ("restart-edge", []) => self.world.restart_edge(&edge, false),
+            ("restart-edge", ["without-disk"]) => self.world.restart_edge(&edge, true),
+            _ => {
+                self.edge_command(&edge, words);
+                Vec::new()
+            }
+        }
+    }
+
+    fn edge_command(&mut self, edge: &EdgeName, words: &[&str]) {
+        let edge = &mut self.world.link(edge).edge;
+        let capability = |text: &str| Capability::parse(text).expect("a capability");
+        match (words[0], &words[2..]) {
+            ("taken", [port]) => edge.set_taken(port.parse().expect("a port"), true),
+            ("free", [port]) => edge.set_taken(port.parse().expect("a port"), false),
+            ("forbid", [rule, code]) => edge.forbid(RuleName::new(rule).expect("a name"), code),
+            ("lacks", [name]) => edge.set_capability(capability(name), false),
+            ("has", [name]) => edge.set_capability(capability(name), true),
+            ("refuse-next", []) => edge.refuses_next = true,
+            _ => panic!("no such command: {words:?}"),
+        }
+    }
+
+    /// One command; what came of it, a line each.
+    fn command(&mut self, line: &str) -> String {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let effects = match words[..] {
+            ["mode", name] => {
+                self.world.restart_in(mode(name));
+                Vec::new()
+            }
+            ["mode", name, "--allow-dirty"] => {
+                self.world = World::new(mode(name), true);
+                Vec::new()
+            }
+            ["restart-server"] => {
+                self.world.restart_server();
+                Vec::new()
+            }
+            ["lose-state"] => {
+                self.world.lose_state();
+                Vec::new()
+            }
+            ["dies-after", count] => {
+                self.world.dies_after = Some(count.parse().expect("a number"));
+                Vec::new()
+            }
+            ["tick", time] => self.world.tick(seconds(time)),
+            ["tree", ..] => {
+                let tree = self.define(&words[1..]);
+                self.world.step(Event::Tree(tree))
+            }
+            ["define", ..] => {
+                self.define(&words[1..]);
+                Vec::new()
+            }
+            ["apply", ..] => self.apply(&words[1..]),
+            ["plan", tree, "as", name] => return self.plan(tree, name),
+            ["status"] => return words::status(&self.world.fleet, &self.names),
+            ["deliver", edge, ref rest @ ..] => match self.world.deliver(&edge_name(edge), rest == ["lost-ack"]) {
+                Some(effects) => effects,
+                None => return format!("nothing is in flight to {edge}"),
+            },
+            [_, _, ..] => self.session_command(&words),
+            _ => panic!("no such command: {line}"),
+        };
+        effects.iter().map(|effect| words::effect(effect, &self.names)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Runs a script; the text with what came of it.
+fn run(text: &str) -> String {
+    let mut script = Script::new();
+    let mut result = String::new();
+    let mut captured: Vec<String> = Vec::new();
+    let mut is_output = false;
+    for line in text.lines() {
+        match line {
+            "----" => {
+                is_output = true;
+                result.push_str("----\n");
+                for text in captured.drain(..).filter(|text| !text.is_empty()) {
+                    result.push_str(&text);
+                    result.push('\n');
+                }
+            }
+            "" if is_output => {
+                is_output = false;
+                result.push('\n');
+            }
+            _ if is_output => {}
+            _ => {
+                result.push_str(line);
+                result.push('\n');
+                if !line.is_empty() && !line.starts_with('#') {
+                    captured.push(script.command(line));
+                }
+            }
+        }
+    }
+    assert!(captured.is_empty(), "the last block has no dashed line");
+    result
+}
+
+#[test]
+fn every_fleet_script_gives_what_it_says() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/fleet");
+    let is_update = std::env::var_os("PORTUNUS_UPDATE_GOLDEN").is_some();
+    let mut paths: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
+    paths.sort();
+    assert!(paths.len() >= 15, "only {} scripts in {}", paths.len(), dir.display());
+    let mut differing = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let actual =
+            std::panic::catch_unwind(|| run(&text)).unwrap_or_else(|_| panic!("{} cannot be run", path.display()));
+        if actual == text {
+            continue;
+        }
+        if is_update {
+            std::fs::write(&path, actual).unwrap();
+        } else {
+            differing.push(format!("{}:\n{}", path.display(), first_difference(&text, &actual)));
+        }
+    }
+    assert!(differing.is_empty(), "PORTUNUS_UPDATE_GOLDEN=1 refreshes\n{}", differing.join("\n"));
+}
+
+fn first_difference(expected: &str, actual: &str) -> String {
+    let (mut expected_lines, mut actual_lines) = (expected.lines(), actual.lines());
+    for number in 1.. {
+        match (expected_lines.next(), actual_lines.next()) {
+            (None, None) => break,
+            (before, now) if before == now => {}
+            (before, now) => {
+                return format!("  line {number}\n  - {}\n  + {}", before.unwrap_or_default(), now.unwrap_or_default());
+            }
+        }
+    }
+    "  the ends of the files".to_owned()
+}

@@ -1,0 +1,75 @@
+//! Server-sent events: a snapshot, then what happens; what was missed is in the next snapshot.
+
+use serde_json::json;
+
+use super::{RULES, Running};
+
+fn one_rule() -> serde_json::Value {
+    json!({ "files": [{ "path": "a.toml", "text": RULES }] })
+}
+
+#[tokio::test]
+async fn a_listener_gets_a_snapshot_and_then_what_happens() {
+    let server = Running::start().await;
+    let mut events = server.api().events("/v1/events").await;
+    let snapshot = events.next().await.expect("a snapshot");
+    assert_eq!((snapshot.name.as_str(), &snapshot.data["kind"]), ("snapshot", &json!("status")));
+    let session = server.session("local").await;
+    let edge = events.next().await.expect("an event");
+    assert_eq!((edge.name.as_str(), &edge.data["connected"]), ("edge", &json!(true)));
+    let number = |id: &Option<String>| id.as_ref().and_then(|id| id.parse::<u64>().ok()).expect("a number");
+    assert!(number(&edge.id) > number(&snapshot.id));
+    drop(session);
+    assert_eq!(events.named("edge").await.data["connected"], json!(false));
+    server.stop().await;
+    assert!(events.next().await.is_none(), "the stream ends with the server");
+}
+
+#[tokio::test]
+async fn who_missed_nothing_gets_no_snapshot_and_who_missed_something_does() {
+    let server = Running::start().await;
+    let mut first = server.api().events("/v1/events").await;
+    let snapshot = first.next().await.expect("a snapshot");
+    let resumed = |id: &str| {
+        let mut api = server.api();
+        api.headers = format!("last-event-id: {id}\r\n");
+        async move { api.events("/v1/events").await }
+    };
+    let id = snapshot.id.expect("a snapshot is numbered");
+    let mut up_to_date = resumed(&id).await;
+    let session = server.session("local").await;
+    assert_eq!(up_to_date.next().await.expect("an event").name, "edge");
+    let mut behind = resumed(&id).await;
+    let caught_up = behind.next().await.expect("a snapshot");
+    assert_eq!(caught_up.name, "snapshot");
+    assert_eq!(caught_up.data["edges"][0]["name"], json!("local"));
+    drop(session);
+    // A number of an earlier life of the server is never the newest one.
+    let dir = server.stop().await;
+    let server = Running::start_in(dir).await;
+    let mut api = server.api();
+    api.headers = format!("last-event-id: {}\r\n", caught_up.id.expect("a number"));
+    assert_eq!(api.events("/v1/events").await.next().await.expect("a snapshot").name, "snapshot");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_events_of_an_apply_end_with_it() {
+    let server = Running::start().await;
+    let mut session = server.session("local").await;
+    let begun = server.api().post("/v1/apply", &one_rule()).await;
+    assert_eq!(begun.status, 202, "{begun:?}");
+    let id = begun.json::<serde_json::Value>()["id"].as_str().expect("an id").to_owned();
+    let mut events = server.api().events(&format!("/v1/applies/{id}/events")).await;
+    assert_eq!(events.next().await.expect("the state now").data["outcome"], json!("running"));
+    let desired = session.desired().await;
+    session.accept(&desired).await;
+    let mut last = events.next().await.expect("a step");
+    while let Some(event) = events.next().await {
+        last = event;
+    }
+    assert_eq!((last.name.as_str(), &last.data["outcome"]), ("apply", &json!("applied")));
+    let missing = server.api().get("/v1/applies/a999/events").await;
+    missing.is_problem(404, "not_found");
+    server.stop().await;
+}

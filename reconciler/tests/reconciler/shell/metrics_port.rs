@@ -1,0 +1,78 @@
+//! The metrics port: every series that has a meaning by now, with its help and type.
+
+use schema::proto::{self, edge_message};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::http::Client;
+use super::session::message;
+use super::{LONG, RULES, Running};
+
+const SERIES: [&str; 16] = [
+    "portunus_rule_bytes_in_total counter",
+    "portunus_rule_bytes_out_total counter",
+    "portunus_rule_active_connections gauge",
+    "portunus_rule_connections_total counter",
+    "portunus_rule_connect_errors_total counter",
+    "portunus_rule_dns_failures_total counter",
+    "portunus_rule_state gauge",
+    "portunus_edge_connected gauge",
+    "portunus_edge_generation gauge",
+    "portunus_edge_desired_generation gauge",
+    "portunus_drift gauge",
+    "portunus_apply_total counter",
+    "portunus_apply_duration_seconds histogram",
+    "portunus_plan_duration_seconds histogram",
+    "portunus_build_info gauge",
+    "portunus_rule_connections_refused_total counter",
+];
+
+#[tokio::test]
+async fn every_series_is_there_with_its_help_and_type() {
+    let server = Running::start().await;
+    let mut session = server.session("local").await;
+    let tree = json!({ "files": [{ "path": "a.toml", "text": RULES }] });
+    assert_eq!(server.api().post("/v1/plan", &tree).await.status, 200);
+    assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
+    let desired = session.desired().await;
+    session.accept(&desired).await;
+    let counters = proto::Counters {
+        bytes_in: 7,
+        connections_total: 1,
+        connect_errors: vec![proto::CauseCount { cause: "refused".to_owned(), count: 2 }],
+        ..proto::Counters::default()
+    };
+    let stats = proto::RuleStats { rule: "web".to_owned(), total: Some(counters), ..proto::RuleStats::default() };
+    let report = proto::StatsReport { request_id: 0, rules: vec![stats] };
+    session.send(message(edge_message::Body::Stats(report))).await;
+    let client = Client::new(server.metrics, None);
+    let row = "portunus_rule_bytes_in_total{client=\"local\",owner=\"team\",rule=\"web\"} 7";
+    let scraped = async {
+        loop {
+            let text = client.get("/metrics").await.body;
+            if text.contains(row) {
+                return text;
+            }
+        }
+    };
+    let text = timeout(LONG, scraped).await.expect("the counters arrive");
+    for series in SERIES {
+        let name = series.split(' ').next().expect("a name");
+        assert!(text.contains(&format!("# TYPE {series}\n")), "{series}\n{text}");
+        assert!(text.contains(&format!("# HELP {name} ")), "{name}");
+    }
+    assert!(text.contains("portunus_apply_total{outcome=\"applied\"} 1"), "{text}");
+    assert!(text.contains("portunus_plan_duration_seconds_count 1"), "{text}");
+    assert!(text.contains("cause=\"refused\""), "{text}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn health_and_readiness_answer_without_a_token() {
+    let server = Running::start().await;
+    let client = Client::new(server.metrics, None);
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(client.get(path).await.status, 200, "{path}");
+    }
+    server.stop().await;
+}

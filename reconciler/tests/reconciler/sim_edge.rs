@@ -1,0 +1,201 @@
+//! An edge without sockets: takes desired states as a real one does, and says what it runs. Pure.
+//!
+//! Keeps what the protocol asks of an edge: an older generation is refused, one generation has one content, a rule
+//! that fails leaves its previous version serving.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use reconciler::decide::view::{Hello, Report, RuleView};
+use schema::canonical::{Digest, rules_digest};
+use schema::capability::{Capability, Limits, rejection};
+use schema::diff::Rules;
+use schema::name::RuleName;
+use schema::rule::Rule;
+use schema::state::RuleState;
+
+/// A desired state on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    pub(crate) lineage: String,
+    pub(crate) generation: u64,
+    pub(crate) digest: Digest,
+    pub(crate) rules: Vec<Arc<Rule>>,
+}
+
+/// Why a rule does not run as desired.
+#[derive(Debug, Clone)]
+struct Fault {
+    state: RuleState,
+    code: String,
+    message: String,
+}
+
+/// The edge.
+#[derive(Debug, Clone)]
+pub(crate) struct SimEdge {
+    hello: Hello,
+    lineage: String,
+    generation: u64,
+    digest: Digest,
+    desired: Rules,
+    running: Rules,
+    faults: BTreeMap<RuleName, Fault>,
+    /// Ports that another process has.
+    taken: BTreeSet<u16>,
+    /// Rules that the edge's own policy forbids, with the code.
+    forbidden: BTreeMap<RuleName, String>,
+    /// Refuses the next state as a whole.
+    pub(crate) refuses_next: bool,
+}
+
+impl SimEdge {
+    pub(crate) fn new() -> Self {
+        let hello = Hello {
+            version: "test".to_owned(),
+            capabilities: Capability::ALL.iter().copied().collect(),
+            limits: Limits::default(),
+            own_listeners: Vec::new(),
+        };
+        Self {
+            hello,
+            lineage: String::new(),
+            generation: 0,
+            digest: Digest::default(),
+            desired: Rules::new(),
+            running: Rules::new(),
+            faults: BTreeMap::new(),
+            taken: BTreeSet::new(),
+            forbidden: BTreeMap::new(),
+            refuses_next: false,
+        }
+    }
+
+    pub(crate) fn hello(&self) -> Hello {
+        self.hello.clone()
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn running(&self) -> &Rules {
+        &self.running
+    }
+
+    pub(crate) fn set_capability(&mut self, capability: Capability, has: bool) {
+        if has {
+            self.hello.capabilities.insert(capability);
+        } else {
+            self.hello.capabilities.remove(&capability);
+        }
+    }
+
+    /// Another process takes a port, or gives it back and the edge tries again what failed.
+    pub(crate) fn set_taken(&mut self, port: u16, is_taken: bool) {
+        if is_taken {
+            self.taken.insert(port);
+        } else {
+            self.taken.remove(&port);
+            self.settle();
+        }
+    }
+
+    pub(crate) fn forbid(&mut self, rule: RuleName, code: &str) {
+        self.forbidden.insert(rule, code.to_owned());
+    }
+
+    /// Comes up again from its disk; what it was told is tried again.
+    pub(crate) fn restart(&mut self) {
+        self.running.clear();
+        self.settle();
+    }
+
+    /// Takes a desired state. The report answers it; false where it was refused as a whole.
+    pub(crate) fn receive(&mut self, sent: &Sent) -> (Report, bool) {
+        let is_repeat = (sent.generation, sent.digest, &sent.lineage) == (self.generation, self.digest, &self.lineage);
+        let refused = if std::mem::take(&mut self.refuses_next) {
+            Some(("invalid_rule", "the state cannot be read".to_owned()))
+        } else if sent.generation <= self.generation && !is_repeat {
+            Some(("stale_generation", format!("{} is not newer than {}", sent.generation, self.generation)))
+        } else {
+            None
+        };
+        if refused.is_none() && !is_repeat {
+            self.lineage.clone_from(&sent.lineage);
+            self.generation = sent.generation;
+            self.digest = sent.digest;
+            self.desired = sent.rules.iter().map(|rule| (rule.name.clone(), rule.clone())).collect();
+            self.settle();
+        }
+        let is_taken = refused.is_none();
+        let mut report = self.report();
+        report.refused = refused.map(|(code, message)| (code.to_owned(), message));
+        report.answers = sent.generation;
+        (report, is_taken)
+    }
+
+    /// What it says of its own accord.
+    pub(crate) fn report(&self) -> Report {
+        let view = |name: &RuleName| {
+            let running = self.running.get(name).cloned();
+            let wanted = self.desired.get(name).filter(|wanted| running.as_ref() != Some(wanted)).cloned();
+            let fault = self.faults.get(name);
+            RuleView {
+                state: fault.map_or(RuleState::Active, |fault| fault.state),
+                code: fault.map(|fault| fault.code.clone()).unwrap_or_default(),
+                message: fault.map(|fault| fault.message.clone()).unwrap_or_default(),
+                running,
+                wanted,
+                connections: 0,
+            }
+        };
+        Report {
+            lineage: self.lineage.clone(),
+            generation: self.generation,
+            desired_digest: self.digest,
+            running_digest: rules_digest(self.running.values().map(|rule| &**rule)),
+            rules: self.desired.keys().chain(self.running.keys()).map(|name| (name.clone(), view(name))).collect(),
+            refused: None,
+            answers: 0,
+        }
+    }
+
+    /// Runs what can be run of what is desired. Rules that keep their old sockets may fail others: to a fixed point.
+    fn settle(&mut self) {
+        let mut faults: BTreeMap<RuleName, Fault> =
+            self.desired.iter().filter_map(|(name, rule)| Some((name.clone(), self.fault(name, rule)?))).collect();
+        loop {
+            let held: Vec<&Arc<Rule>> = faults.keys().filter_map(|name| self.running.get(name)).collect();
+            let blocked = self.desired.iter().find_map(|(name, rule)| {
+                let owner = held.iter().find(|held| held.name != *name && held.listen.conflicts_with(&rule.listen))?;
+                let message = format!("port {} is held by rule {}", rule.listen.ports.first(), owner.name);
+                let fault = Fault { state: RuleState::Failed, code: "port_in_use".to_owned(), message };
+                (!faults.contains_key(name)).then(|| (name.clone(), fault))
+            });
+            let Some((name, fault)) = blocked else { break };
+            faults.insert(name, fault);
+        }
+        let serving = |(name, rule): (&RuleName, &Arc<Rule>)| {
+            let version = if faults.contains_key(name) { self.running.get(name)? } else { rule };
+            Some((name.clone(), version.clone()))
+        };
+        self.running = self.desired.iter().filter_map(serving).collect();
+        self.faults = faults;
+    }
+
+    fn fault(&self, name: &RuleName, rule: &Rule) -> Option<Fault> {
+        if let Some(code) = self.forbidden.get(name) {
+            let message = "the edge's own policy forbids it".to_owned();
+            return Some(Fault { state: RuleState::Rejected, code: code.clone(), message });
+        }
+        if let Some(rejection) = rejection(rule, &self.hello.capabilities, &self.hello.limits) {
+            let code = rejection.code.as_str().to_owned();
+            return Some(Fault { state: RuleState::Rejected, code, message: rejection.message });
+        }
+        let has = |port: u16| self.running.values().any(|running| running.listen.ports.contains(port));
+        let port = rule.listen.ports.ports().find(|port| self.taken.contains(port) && !has(*port))?;
+        let message = format!("port {port} already bound");
+        Some(Fault { state: RuleState::Failed, code: "port_in_use".to_owned(), message })
+    }
+}

@@ -1,0 +1,174 @@
+//! Effects and states as one short line each, for scripts. Pure.
+
+use std::collections::BTreeMap;
+
+use reconciler::decide::drift::drift;
+use reconciler::decide::fleet::{ApplyResult, Effect, Fleet, Notice, Refusal, Verdict};
+use reconciler::decide::ledger::Entry;
+use reconciler::decide::record::Record;
+use reconciler::decide::status::rule_state;
+use reconciler::decide::view::{EdgeView, RuleView};
+use schema::canonical::Digest;
+use schema::rule::Rule;
+
+/// The names of the trees of a script, by digest.
+pub(crate) type TreeNames = BTreeMap<Digest, String>;
+
+fn tree(names: &TreeNames, digest: Digest) -> &str {
+    names.get(&digest).map_or("?", String::as_str)
+}
+
+pub(crate) fn effect(effect: &Effect, names: &TreeNames) -> String {
+    match effect {
+        Effect::Persist(stored) => record(stored, names),
+        Effect::Welcome { session } => format!("welcome session {session}"),
+        Effect::Refuse { session, code, .. } => format!("refuse session {session}: {code}"),
+        Effect::Send { edge, generation, rules, .. } => {
+            let rules: Vec<String> = rules.iter().map(|each| rule(each)).collect();
+            format!("send {edge} generation {generation}: {}", or_none(&rules))
+        }
+        Effect::Emit(told) => notice(told, names),
+        Effect::Answer { answer, .. } => match &**answer {
+            Ok(result) => format!("answer {}", apply(result)),
+            Err(why) => format!("refused: {}", refusal(why, names)),
+        },
+    }
+}
+
+fn or_none(items: &[String]) -> String {
+    if items.is_empty() { "no rules".to_owned() } else { items.join(", ") }
+}
+
+fn rule(rule: &Rule) -> String {
+    let target = rule.targets[0].ports;
+    let onward = if target == rule.listen.ports { String::new() } else { format!(">{target}") };
+    format!("{} {}{onward}", rule.name, rule.listen.ports)
+}
+
+fn record(record: &Record, names: &TreeNames) -> String {
+    let value: serde_json::Value = serde_json::from_slice(&record.value).expect("records are JSON");
+    let key = names.iter().fold(record.key.clone(), |key, (digest, name)| key.replace(&digest.to_string(), name));
+    if key.starts_with("edge/") {
+        return format!("record {key} generation {}", value["generation"]);
+    }
+    if key.starts_with("ledger/") {
+        let entry: Entry = serde_json::from_value(value).expect("a ledger line");
+        return format!("record ledger/{} {} {}", entry.id, entry.apply_id, entry.outcome);
+    }
+    if key == "meta/applied" {
+        let digest = value["source"]["digest"].as_str().and_then(Digest::parse).expect("a digest");
+        return format!("record {key} {}", tree(names, digest));
+    }
+    format!("record {key}")
+}
+
+fn notice(notice: &Notice, names: &TreeNames) -> String {
+    match notice {
+        Notice::Edge { edge, connected, generation, desired_generation } => {
+            let state = if *connected { "here" } else { "gone" };
+            format!("notice {edge} {state}, generation {generation} of {desired_generation}")
+        }
+        Notice::Rule { edge, rule, state, code, .. } => {
+            let state = state.map_or("gone", |state| state.as_str());
+            format!("notice {edge}/{rule} {state} {code}").trim_end().to_owned()
+        }
+        Notice::Tree { digest, verdict: came, .. } => {
+            format!("notice tree {}: {}", tree(names, *digest), verdict(came))
+        }
+        Notice::Apply { result } => format!("notice {}", apply(result)),
+    }
+}
+
+fn verdict(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Invalid => "invalid".to_owned(),
+        Verdict::Applied => "applied".to_owned(),
+        Verdict::Dirty => "dirty".to_owned(),
+        Verdict::Waiting => "waiting".to_owned(),
+        Verdict::Railed { rails } => {
+            let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
+            format!("railed by {}", names.join(", "))
+        }
+    }
+}
+
+/// `apply a1 partial: a done (web failed port_in_use), b offline`
+fn apply(result: &ApplyResult) -> String {
+    let edges: Vec<String> = result
+        .edges
+        .iter()
+        .map(|edge| {
+            let outcome = format!("{:?}", edge.outcome).to_lowercase();
+            let unwell: Vec<String> = edge
+                .rules
+                .iter()
+                .filter(|rule| !rule.code.is_empty())
+                .map(|rule| {
+                    format!("{} {} {}", rule.rule, rule.state.map_or("gone", |state| state.as_str()), rule.code)
+                })
+                .collect();
+            let unwell = if unwell.is_empty() { String::new() } else { format!(" ({})", unwell.join(", ")) };
+            format!("{} {outcome}{unwell}", edge.edge)
+        })
+        .collect();
+    let edges = if edges.is_empty() { "no edges".to_owned() } else { edges.join(", ") };
+    format!("apply {} {}: {edges}", result.id, result.outcome.as_str())
+}
+
+fn refusal(refusal: &Refusal, names: &TreeNames) -> String {
+    match refusal {
+        Refusal::Rails { rails } => {
+            let each = |rail: &reconciler::decide::plan::RailVerdict| match &rail.allow {
+                Some(flag) => format!("{} {} over {} ({flag})", rail.name, rail.actual, rail.limit),
+                None => format!("{} {}", rail.name, rail.actual),
+            };
+            rails.iter().map(each).collect::<Vec<_>>().join(", ")
+        }
+        Refusal::Dirty { .. } => "the tree is dirty".to_owned(),
+        Refusal::NotFollowed { followed } => match followed {
+            Some(digest) => format!("the followed tree is {}", tree(names, *digest)),
+            None => "no tree was read yet".to_owned(),
+        },
+        Refusal::Stale { reason } => format!("stale: {reason}"),
+        Refusal::Locked { holder, .. } => format!("{holder} is applying"),
+        Refusal::Rejected { reason, message } => format!("{reason}: {message}"),
+        Refusal::StateNotWritable { reason } => format!("state not writable: {reason}"),
+    }
+}
+
+/// The state of the fleet, one line for the revision and one per edge.
+pub(crate) fn status(fleet: &Fleet, names: &TreeNames) -> String {
+    let applied = fleet.applied().map_or("nothing", |applied| tree(names, applied.source.digest));
+    let attempt = fleet.attempt().map_or_else(String::new, |attempt| {
+        format!(", {} on disk {}", tree(names, attempt.source.digest), verdict(&attempt.verdict))
+    });
+    let mut lines = vec![format!("{applied} in force{attempt}")];
+    lines.extend(fleet.edges().iter().map(|(name, view)| format!("{name} {}", edge(view))));
+    let drifted: Vec<String> = drift(fleet.edges())
+        .iter()
+        .map(|each| {
+            let rule = each.rule.as_ref().map_or_else(String::new, |rule| format!("/{rule}"));
+            format!("{}{rule} {}", each.edge, each.kind.as_str())
+        })
+        .collect();
+    if !drifted.is_empty() {
+        lines.push(format!("drift: {}", drifted.join(", ")));
+    }
+    lines.join("\n")
+}
+
+fn edge(view: &EdgeView) -> String {
+    let state = if view.connected { "here" } else { "gone" };
+    let generations = format!("generation {} of {}", view.observed_generation(), view.desired_generation());
+    let rules: Vec<String> = view
+        .rule_names()
+        .into_iter()
+        .filter_map(|name| {
+            let known = rule_state(view, name)?;
+            let serving = view.rule(name).and_then(|view: &RuleView| view.running.as_ref());
+            let version = serving.map_or_else(|| format!("{name} not serving"), |serving| rule(serving));
+            Some(format!("{version} {} {}", known.state, known.code).trim_end().to_owned())
+        })
+        .collect();
+    format!("{state}, {generations}: {}", or_none(&rules))
+}

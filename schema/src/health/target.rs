@@ -1,0 +1,257 @@
+//! The health of one target: what each result and operation makes of it. Pure, `now` is an argument.
+//!
+//! `now` is the time since any fixed start, the same for all calls; shifting all of them changes nothing.
+//! Keeps: up exactly while the counter has reached `rise`; results of a paused or disabled target are dropped.
+
+use std::time::Duration;
+
+use super::counter::Counter;
+use super::history::{Cause, Change, History};
+use super::passive::PassiveWindow;
+use super::result::Outcome;
+use super::state::{Admin, Operation, TargetState, Verdict};
+use super::terms::Terms;
+
+/// How long a failed target without an active check is left alone before one connection may try it.
+pub const TRIAL_AFTER: Duration = Duration::from_secs(30);
+
+/// What happens to a target.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// A probe ended.
+    Active(Outcome),
+    /// The dialling of a connection ended.
+    Passive(Outcome),
+    /// An operator, or the rule's `enabled`.
+    Operation(Operation),
+    /// Time passed, and nothing else: by itself that changes no verdict.
+    Tick,
+}
+
+/// Which results took a target down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Witness {
+    Probes,
+    Connections,
+}
+
+/// The health of one target.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TargetHealth {
+    terms: Terms,
+    admin: Admin,
+    verdict: Verdict,
+    counter: Counter,
+    passive: PassiveWindow,
+    down_by: Option<Witness>,
+    since: Duration,
+    last: Option<(Duration, Outcome)>,
+    history: History,
+    next_probe: Option<Duration>,
+    next_trial: Option<Duration>,
+}
+
+impl TargetHealth {
+    /// A target that joins a rule. Its first probe is due now; who sends many spreads them.
+    pub fn new(terms: Terms, now: Duration) -> Self {
+        let (verdict, counter) = terms.start();
+        Self {
+            terms,
+            admin: Admin::Enabled,
+            verdict,
+            counter,
+            passive: PassiveWindow::default(),
+            down_by: None,
+            since: now,
+            last: None,
+            history: History::default(),
+            next_probe: terms.pace.map(|_| now),
+            next_trial: None,
+        }
+    }
+
+    /// The one name of its state.
+    pub fn state(&self) -> TargetState {
+        TargetState::of(self.admin, self.verdict)
+    }
+
+    /// What operators say.
+    pub fn admin(&self) -> Admin {
+        self.admin
+    }
+
+    /// The counter.
+    pub fn counter(&self) -> Counter {
+        self.counter
+    }
+
+    /// When it came into its state.
+    pub fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// The last result that counted, and when.
+    pub fn last_result(&self) -> Option<(Duration, &Outcome)> {
+        self.last.as_ref().map(|(time, outcome)| (*time, outcome))
+    }
+
+    /// The last changes of its state.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// What its results mean.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// When the next probe is due; none without an active check, and while paused or disabled. A time in the past
+    /// is a probe that is late, not one that failed.
+    pub fn next_probe(&self) -> Option<Duration> {
+        self.next_probe
+    }
+
+    /// True if one connection may try this failed target, which nothing else would ask.
+    pub fn is_trial_due(&self, now: Duration) -> bool {
+        self.next_trial.is_some_and(|at| at <= now)
+    }
+
+    /// True if the success of a connection would change anything: only then it needs to be told.
+    pub fn awaits_success(&self) -> bool {
+        let is_undecided = self.verdict == Verdict::Unknown && self.terms.pace.is_none();
+        let is_recoverable = self.down_by == Some(Witness::Connections);
+        self.admin == Admin::Enabled && (is_undecided || is_recoverable || self.passive.has_failures())
+    }
+
+    /// Takes the trial, if it is due: for the next 30 s there is no other, unless this one succeeds.
+    pub fn take_trial(&mut self, now: Duration) -> bool {
+        let is_due = self.is_trial_due(now);
+        if is_due {
+            self.next_trial = Some(now + TRIAL_AFTER);
+        }
+        is_due
+    }
+
+    /// Takes in what happened; the change of state, if it is one.
+    pub fn apply(&mut self, input: Input, now: Duration) -> Option<Change> {
+        let from = self.state();
+        let cause = match input {
+            Input::Active(outcome) => self.probed(outcome, now)?,
+            Input::Passive(outcome) => self.connected(outcome, now)?,
+            Input::Operation(operation) => self.operate(operation, now)?,
+            Input::Tick => return None,
+        };
+        self.note(from, cause, now)
+    }
+
+    /// Takes a changed check: a fresh start, while what an operator said stays in force.
+    pub fn change_terms(&mut self, terms: Terms, now: Duration) -> Option<Change> {
+        let from = self.state();
+        self.terms = terms;
+        match self.admin {
+            Admin::Enabled => self.start_over(terms.pace.map(|_| now)),
+            Admin::Paused => self.counter = Counter::empty(terms.thresholds),
+            Admin::Disabled | Admin::Removed => (self.verdict, self.counter) = terms.start(),
+        }
+        self.note(from, Cause::CheckChanged, now)
+    }
+
+    fn note(&mut self, from: TargetState, cause: Cause, now: Duration) -> Option<Change> {
+        let to = self.state();
+        if from == to {
+            return None;
+        }
+        self.since = now;
+        let change = Change { from, to, time: now, cause };
+        self.history.add(change.clone());
+        Some(change)
+    }
+
+    fn probed(&mut self, outcome: Outcome, now: Duration) -> Option<Cause> {
+        let pace = self.terms.pace.filter(|_| self.admin == Admin::Enabled)?;
+        let counter = if outcome.is_pass() { self.counter.passed() } else { self.counter.failed() };
+        self.judge(if counter.is_up() { Verdict::Up } else { Verdict::Down }, counter);
+        if !outcome.is_pass() && self.verdict == Verdict::Down {
+            // From here on connections alone cannot recover it, whoever took it down.
+            self.down_by = Some(Witness::Probes);
+        }
+        self.next_probe = Some(now + pace.next(self.verdict, self.counter));
+        self.last = Some((now, outcome.clone()));
+        Some(Cause::Active(outcome))
+    }
+
+    fn connected(&mut self, outcome: Outcome, now: Duration) -> Option<Cause> {
+        if self.admin != Admin::Enabled {
+            return None;
+        }
+        let is_checked = self.terms.pace.is_some();
+        if outcome.is_pass() {
+            let is_recovered = self.passive.succeeded();
+            let recovers = self.down_by == Some(Witness::Connections) && is_recovered;
+            let decides = self.verdict == Verdict::Unknown && !is_checked;
+            if recovers || decides {
+                self.judge(Verdict::Up, Counter::full(self.terms.thresholds));
+            } else if self.next_trial.is_some() {
+                self.next_trial = Some(now);
+            }
+        } else {
+            let fails = self.passive.failed(now);
+            if self.verdict != Verdict::Down {
+                if fails {
+                    self.judge(Verdict::Down, Counter::empty(self.terms.thresholds));
+                    self.down_by = Some(Witness::Connections);
+                }
+                self.next_probe = self.terms.pace.map(|_| now);
+            }
+            if self.verdict == Verdict::Down && !is_checked {
+                self.next_trial = Some(now + TRIAL_AFTER);
+            }
+        }
+        self.last = Some((now, outcome.clone()));
+        Some(Cause::Passive(outcome))
+    }
+
+    fn operate(&mut self, operation: Operation, now: Duration) -> Option<Cause> {
+        let after = self.admin.after(operation);
+        if after == self.admin {
+            return None;
+        }
+        self.admin = after;
+        match after {
+            Admin::Enabled => {
+                let (verdict, counter) = self.terms.start();
+                let first = self.terms.pace.map(|pace| now + pace.next(verdict, counter));
+                self.start_over(first);
+            }
+            Admin::Paused => {
+                self.judge(Verdict::Unknown, Counter::empty(self.terms.thresholds));
+                self.silence();
+            }
+            Admin::Disabled | Admin::Removed => self.silence(),
+        }
+        Some(Cause::Operation(operation))
+    }
+
+    fn start_over(&mut self, next_probe: Option<Duration>) {
+        let (verdict, counter) = self.terms.start();
+        self.judge(verdict, counter);
+        self.silence();
+        self.next_probe = next_probe;
+    }
+
+    fn silence(&mut self) {
+        self.passive.clear();
+        self.next_probe = None;
+        self.next_trial = None;
+    }
+
+    /// Sets the verdict; a new one starts with an empty window, so that it too takes full rows to change.
+    fn judge(&mut self, verdict: Verdict, counter: Counter) {
+        if verdict != self.verdict {
+            self.passive.clear();
+            self.down_by = None;
+            self.next_trial = None;
+        }
+        (self.verdict, self.counter) = (verdict, counter);
+    }
+}

@@ -1,0 +1,143 @@
+//! The addresses of servers, as operators and edges name them. Pure.
+//!
+//! Keeps: an address that exists may be spoken to as it stands; a token never goes over plain HTTP to anything but
+//! loopback, so there is no operator's address that would need it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use reqwest::Url;
+
+/// Why a text is no address of a server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum InvalidUrl {
+    /// No URL at all.
+    #[error("expected a URL such as http://127.0.0.1:{port}")]
+    Form {
+        /// The usual port there.
+        port: u16,
+    },
+    /// Neither plain HTTP nor anything that this version speaks.
+    #[error("the scheme `{0}` is not supported, only http is")]
+    Scheme(String),
+    /// A path or more behind the port.
+    #[error("expected nothing after the port")]
+    Rest,
+    /// Another machine, over plain HTTP.
+    #[error(
+        "{0} is not loopback: the operator's token never travels over plain HTTP to another machine; \
+         use a tunnel, for example `ssh -L 7080:127.0.0.1:7080 HOST`"
+    )]
+    NotLoopback(String),
+    /// A name and a password in it.
+    #[error("credentials do not belong into the URL, use --token")]
+    Credentials,
+}
+
+/// The operator API: always loopback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerUrl(Url);
+
+impl ServerUrl {
+    /// The URL of a path of the API.
+    pub(crate) fn join(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        url.set_path(path);
+        url.set_query(query);
+        url
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = InvalidUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        let url = plain(text, 7080)?;
+        if is_loopback(&url) { Ok(Self(url)) } else { Err(InvalidUrl::NotLoopback(host(&url))) }
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+/// The control port of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ControlUrl(Url);
+
+impl FromStr for ControlUrl {
+    type Err = InvalidUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        plain(text, 7443).map(Self)
+    }
+}
+
+impl fmt::Display for ControlUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+fn plain(text: &str, port: u16) -> Result<Url, InvalidUrl> {
+    if !text.contains("://") {
+        return Err(InvalidUrl::Form { port });
+    }
+    let url = Url::parse(text).map_err(|_| InvalidUrl::Form { port })?;
+    if url.scheme() != "http" {
+        return Err(InvalidUrl::Scheme(url.scheme().to_owned()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(InvalidUrl::Credentials);
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err(InvalidUrl::Rest);
+    }
+    Ok(url)
+}
+
+fn host(url: &Url) -> String {
+    url.host_str().unwrap_or_default().to_owned()
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = host(url);
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_an_address_of_the_operator_api() {
+        for good in ["http://127.0.0.1:7080", "http://localhost:1", "http://[::1]:7080/", "http://127.9.9.9"] {
+            assert!(good.parse::<ServerUrl>().is_ok(), "{good}");
+        }
+        for bad in ["http://10.0.0.1:7080", "http://example.org", "http://localhost.example.org", "http://0.0.0.0:7080"]
+        {
+            assert!(matches!(bad.parse::<ServerUrl>(), Err(InvalidUrl::NotLoopback(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_plain_address_is_refused_by_its_reason() {
+        let refused = |text: &str| text.parse::<ServerUrl>().expect_err(text);
+        assert_eq!(refused("127.0.0.1:7080"), InvalidUrl::Form { port: 7080 });
+        assert_eq!(refused(""), InvalidUrl::Form { port: 7080 });
+        assert_eq!(refused("https://127.0.0.1"), InvalidUrl::Scheme("https".to_owned()));
+        assert_eq!(refused("http://127.0.0.1/v1"), InvalidUrl::Rest);
+        assert_eq!(refused("http://me:secret@127.0.0.1"), InvalidUrl::Credentials);
+    }
+
+    #[test]
+    fn a_path_and_its_query_are_joined() {
+        let url: ServerUrl = "http://127.0.0.1:7080".parse().expect("an address");
+        assert_eq!(url.join("/v1/a?b=true").as_str(), "http://127.0.0.1:7080/v1/a?b=true");
+    }
+}

@@ -1,0 +1,150 @@
+//! The command line as types: every command, flag, default and environment variable. Pure but for reading both.
+//!
+//! Keeps: every flag has an environment variable, except those that must be said each time (`--yes`, `--allow-…`);
+//! a usage error is never taken for a plan with changes, so clap's exit code 2 becomes 64.
+
+mod common;
+mod operator;
+mod serving;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+pub(crate) use common::{AllowArgs, Color, Format, LogFormat, Looks, PlanFormat, ServerArgs};
+pub(crate) use operator::{
+    ApplyArgs, CompletionsArgs, EventsArgs, ExplainArgs, FmtArgs, HistoryArgs, PlanArgs, RulesArgs, SchemaArgs,
+    Selector, StatsArgs, StatusArgs, ValidateArgs,
+};
+pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
+
+use crate::cmd::health::HealthCommand;
+use crate::failure::Exit;
+use crate::output::say;
+
+/// Plans and applies L4 forwarding rules that are kept in git.
+#[derive(Debug, Parser)]
+#[command(name = "portunus", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Start with `portunus up DIR`, then change a file in DIR and run `portunus status`.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// One variant per command; the order is that of a person's day.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check a rule tree, offline
+    Validate(ValidateArgs),
+    /// Format the TOML files of a rule tree; comments stay
+    Fmt(FmtArgs),
+    /// Show what applying a rule tree would change, and what is different now; changes nothing
+    Plan(PlanArgs),
+    /// Show the plan, ask, apply it and wait for the edges
+    Apply(ApplyArgs),
+    /// Show the revision in force, edges, rules and drift
+    Status(StatusArgs),
+    /// List the rules of all edges
+    Rules(RulesArgs),
+    /// Show the counters of a rule
+    Stats(StatsArgs),
+    /// Show what happens: a snapshot, then live
+    Events(EventsArgs),
+    /// List what was applied, by whom and how it ended
+    History(HistoryArgs),
+    /// Run the server
+    Serve(ServeArgs),
+    /// Run an edge, the process that forwards
+    Edge(EdgeArgs),
+    /// Run server and one edge named `local` in one process
+    Up(UpArgs),
+    /// Tune health checks
+    #[command(subcommand)]
+    Health(HealthCommand),
+    /// Explain a key of the rule language or an error code
+    Explain(ExplainArgs),
+    /// Print the JSON Schema of a rule file
+    Schema(SchemaArgs),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+}
+
+impl Command {
+    /// How errors of this command are printed.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Self::Plan(args) => args.output.plain(),
+            Self::Serve(_) | Self::Edge(_) | Self::Up(_) | Self::Completions(_) => Format::Text,
+            other => other.looks().map_or(Format::Text, |looks| looks.output),
+        }
+    }
+
+    /// When colours are used.
+    pub(crate) fn color(&self) -> Color {
+        match self {
+            Self::Plan(args) => args.color.color,
+            Self::Serve(args) => args.color.color,
+            Self::Up(args) => args.serve.color.color,
+            Self::Edge(args) => args.color,
+            other => other.looks().map_or(Color::Auto, |looks| looks.color.color),
+        }
+    }
+
+    fn looks(&self) -> Option<&Looks> {
+        match self {
+            Self::Validate(args) => Some(&args.looks),
+            Self::Fmt(args) => Some(&args.looks),
+            Self::Apply(args) => Some(&args.looks),
+            Self::Status(args) => Some(&args.looks),
+            Self::Rules(args) => Some(&args.looks),
+            Self::Stats(args) => Some(&args.looks),
+            Self::Events(args) => Some(&args.looks),
+            Self::History(args) => Some(&args.looks),
+            Self::Health(HealthCommand::Simulate(args)) => Some(&args.looks),
+            Self::Explain(args) => Some(&args.looks),
+            Self::Schema(args) => Some(&args.looks),
+            Self::Plan(_) | Self::Serve(_) | Self::Edge(_) | Self::Up(_) | Self::Completions(_) => None,
+        }
+    }
+}
+
+/// Reads the arguments; an exit code where there is nothing to run.
+pub(crate) fn read() -> Result<Cli, Exit> {
+    Cli::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader that closed the pipe has seen enough.
+            error.print().ok();
+            Exit::Done
+        }
+        _ => {
+            say(error.render().ansi());
+            Exit::Usage
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_variable_except_those_that_must_be_said_each_time() {
+        for command in Cli::command().get_subcommands() {
+            for arg in command.get_arguments() {
+                let Some(long) = arg.get_long().filter(|long| !matches!(*long, "help" | "version")) else { continue };
+                let must_be_said = long == "yes" || long.starts_with("allow-");
+                let prefix = if command.get_name() == "edge" { "PORTUNUS_EDGE_" } else { "PORTUNUS_" };
+                match arg.get_env().and_then(|name| name.to_str()) {
+                    Some(name) => assert!(!must_be_said && name.starts_with(prefix), "{long}: {name}"),
+                    None => assert!(must_be_said, "{} --{long} has no variable", command.get_name()),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The arguments of the commands that look, ask and change, and of those that need no server. Pure.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use schema::name::{EdgeName, RuleAddress};
+
+use super::common::{AllowArgs, ColorArg, Looks, PlanFormat, RangeArg, ServerArgs};
+use crate::duration;
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// The rule tree
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) range: RangeArg,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FmtArgs {
+    /// A rule tree, or files
+    #[arg(value_name = "DIR or FILES", default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Change nothing; show what would change and exit 2 if anything would
+    #[arg(long, env = "PORTUNUS_CHECK", value_parser = BoolishValueParser::new())]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// The rule tree
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Write a plan file, to be applied with `portunus apply FILE`
+    #[arg(long, value_name = "FILE", env = "PORTUNUS_OUT", conflicts_with = "live")]
+    pub(crate) out: Option<PathBuf>,
+    /// Plan against a saved `status -o json` instead of a server; `{}` is an empty fleet, `-` reads standard input
+    #[arg(long, value_name = "FILE", env = "PORTUNUS_LIVE")]
+    pub(crate) live: Option<PathBuf>,
+    /// Exit 2 if there are changes or drift
+    #[arg(long, env = "PORTUNUS_DETAILED_EXITCODE", value_parser = BoolishValueParser::new())]
+    pub(crate) detailed_exitcode: bool,
+    #[command(flatten)]
+    pub(crate) range: RangeArg,
+    #[command(flatten)]
+    pub(crate) allow: AllowArgs,
+    /// How the plan is printed; markdown is for a comment on a pull request
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        env = "PORTUNUS_OUTPUT",
+        help_heading = "Common options"
+    )]
+    pub(crate) output: PlanFormat,
+    #[command(flatten)]
+    pub(crate) color: ColorArg,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// The rule tree, or a file that `plan --out` wrote
+    #[arg(value_name = "DIR or PLANFILE", default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Apply without asking; to be said each time
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// How long to wait for the edges
+    #[arg(long, value_name = "DURATION", default_value = "60s", env = "PORTUNUS_TIMEOUT", value_parser = duration::parse)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) allow: AllowArgs,
+    /// Edges that are offline are no reason for exit 5
+    #[arg(long, help_heading = "Allowances, to be said each time")]
+    pub(crate) allow_offline: bool,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// An edge, or a rule on an edge.
+#[derive(Debug, Clone)]
+pub(crate) enum Selector {
+    Edge(EdgeName),
+    Rule(RuleAddress),
+}
+
+fn selector(text: &str) -> Result<Selector, String> {
+    if text.contains('/') {
+        return rule_address(text).map(Selector::Rule);
+    }
+    EdgeName::new(text).map(Selector::Edge).map_err(|error| error.to_string())
+}
+
+fn rule_address(text: &str) -> Result<RuleAddress, String> {
+    RuleAddress::parse(text).map_err(|error| format!("expected EDGE/RULE, for example edge-01/web: {error}"))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Only this edge or rule
+    #[arg(value_name = "EDGE or EDGE/RULE", value_parser = selector)]
+    pub(crate) selector: Option<Selector>,
+    /// Show it again whenever something happens
+    #[arg(long, env = "PORTUNUS_WATCH", value_parser = BoolishValueParser::new())]
+    pub(crate) watch: bool,
+    /// Exit 2 if there is drift
+    #[arg(long, env = "PORTUNUS_DETAILED_EXITCODE", value_parser = BoolishValueParser::new(), conflicts_with = "watch")]
+    pub(crate) detailed_exitcode: bool,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RulesArgs {
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// The rule, as EDGE/RULE
+    #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
+    pub(crate) rule: RuleAddress,
+    /// Also the counters of each port with traffic
+    #[arg(long, env = "PORTUNUS_PER_PORT", value_parser = BoolishValueParser::new())]
+    pub(crate) per_port: bool,
+    /// Also the counters of each target
+    #[arg(long, env = "PORTUNUS_PER_TARGET", value_parser = BoolishValueParser::new())]
+    pub(crate) per_target: bool,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Only events of edges
+    #[arg(long, env = "PORTUNUS_ONLY_EDGES", value_parser = BoolishValueParser::new())]
+    pub(crate) edges: bool,
+    /// Only events of rules
+    #[arg(long, env = "PORTUNUS_ONLY_RULES", value_parser = BoolishValueParser::new())]
+    pub(crate) rules: bool,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Only this entry, by its number or the id of its apply
+    #[arg(value_name = "ID")]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A key such as `drain_timeout_secs`, `rule` or `rails`, or a code such as `port_clash`
+    #[arg(value_name = "KEY or CODE")]
+    pub(crate) topic: String,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}

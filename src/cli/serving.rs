@@ -1,0 +1,134 @@
+//! The arguments of the commands that serve until a signal. Pure.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use reconciler::decide::fleet::Mode;
+use schema::capability::Capability;
+use schema::name::EdgeName;
+
+use super::common::{Color, ColorArg, LogFormat, RangeArg};
+use crate::address::ControlUrl;
+use crate::duration;
+
+/// Where the control port is found when nobody says otherwise.
+const DEFAULT_CONTROL: &str = "http://127.0.0.1:7443";
+
+fn edge_name(text: &str) -> Result<EdgeName, String> {
+    EdgeName::new(text).map_err(|error| error.to_string())
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    let all = [Mode::Off, Mode::Plan, Mode::Heal, Mode::Apply];
+    all.into_iter().find(|mode| mode.as_str() == text).ok_or_else(|| "expected off, plan, heal or apply".to_owned())
+}
+
+fn capability(text: &str) -> Result<Capability, String> {
+    Capability::parse(text).ok_or_else(|| {
+        let all: Vec<&str> = Capability::ALL.iter().map(|capability| capability.as_str()).collect();
+        format!("expected one of {}", all.join(", "))
+    })
+}
+
+/// The settings of a server; those that are not given come from `--config`, then from the defaults.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The rule tree to follow
+    #[arg(long, value_name = "DIR", env = "PORTUNUS_RULES")]
+    pub(crate) rules: Option<PathBuf>,
+    /// Revisions, ledger and token [default: $XDG_STATE_HOME/portunus]
+    #[arg(long, value_name = "DIR", env = "PORTUNUS_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Where edges connect, loopback only [default: 127.0.0.1:7443]
+    #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_CONTROL_LISTEN")]
+    pub(crate) control_listen: Option<SocketAddr>,
+    /// The operator API, loopback only [default: 127.0.0.1:7080]
+    #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_OPERATOR_LISTEN")]
+    pub(crate) operator_listen: Option<SocketAddr>,
+    /// /metrics, /healthz and /readyz [default: 127.0.0.1:7081]
+    #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_METRICS_LISTEN")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// What the server does by itself: off, plan, heal or apply [default: apply with a tree, else heal]
+    #[arg(long, value_name = "MODE", env = "PORTUNUS_MODE", value_parser = mode)]
+    pub(crate) mode: Option<Mode>,
+    /// A file with the same settings as keys; flags win
+    #[arg(long, value_name = "FILE", env = "PORTUNUS_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) range: RangeArg,
+    /// How long connections may go on after the end was asked for [default: 30s]
+    #[arg(long, value_name = "DURATION", env = "PORTUNUS_SHUTDOWN_DRAIN_TIMEOUT", value_parser = duration::parse)]
+    pub(crate) shutdown_drain_timeout: Option<Duration>,
+    /// Follow a tree that differs from its commit
+    #[arg(long)]
+    pub(crate) allow_dirty: bool,
+    /// error, warn, info, debug or trace, or a filter such as `info,reconciler=debug` [default: info]
+    #[arg(long, value_name = "LEVEL", env = "PORTUNUS_LOG")]
+    pub(crate) log_level: Option<String>,
+    /// How logs are written [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT", env = "PORTUNUS_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    #[command(flatten)]
+    pub(crate) color: ColorArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// The rule tree [default: .]
+    #[arg(value_name = "DIR", conflicts_with = "rules")]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EdgeArgs {
+    /// The server's control port
+    #[arg(long, value_name = "URL", default_value = DEFAULT_CONTROL, env = "PORTUNUS_EDGE_SERVER")]
+    pub(crate) server: ControlUrl,
+    /// The name of this edge
+    #[arg(long, value_name = "NAME", env = "PORTUNUS_EDGE_NAME", value_parser = edge_name)]
+    pub(crate) name: EdgeName,
+    /// The last good state [default: $XDG_STATE_HOME/portunus-edge/NAME]
+    #[arg(long, value_name = "DIR", env = "PORTUNUS_EDGE_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Metrics of this process and its session; not served unless given
+    #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_EDGE_METRICS_LISTEN")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Something that this edge must not do; may be given several times
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "PORTUNUS_EDGE_DISABLE_CAPABILITY",
+        value_delimiter = ',',
+        value_parser = capability
+    )]
+    pub(crate) disable_capability: Vec<Capability>,
+    /// How long connections may go on after the end was asked for
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "30s",
+        env = "PORTUNUS_EDGE_SHUTDOWN_DRAIN_TIMEOUT",
+        value_parser = duration::parse
+    )]
+    pub(crate) shutdown_drain_timeout: Duration,
+    /// error, warn, info, debug or trace, or a filter such as `info,edge=debug`
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "PORTUNUS_EDGE_LOG")]
+    pub(crate) log_level: String,
+    /// How logs are written
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text", env = "PORTUNUS_EDGE_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "PORTUNUS_EDGE_COLOR",
+        help_heading = "Common options",
+        help = "When to use colours; auto: on a terminal, unless NO_COLOR is set"
+    )]
+    pub(crate) color: Color,
+}

@@ -1,0 +1,183 @@
+//! The operator API as commands use it. I/O.
+//!
+//! Keeps: a token goes to loopback only ([`ServerUrl`] is nothing else), through no proxy and after no redirect;
+//! every wait is bounded; an answer that is not ours is never taken for one.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use reconciler::act::operator::documents::Problem;
+use reconciler::act::private_file::{PrivateFileError, read_private};
+use reconciler::act::state::TOKEN_FILE;
+use reqwest::{RequestBuilder, Response, redirect};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::address::ServerUrl;
+use crate::cli::ServerArgs;
+use crate::failure::Failure;
+use crate::signals::unless_interrupted;
+use crate::sse::{Message, Parser};
+use crate::state_dir;
+
+/// A loopback server that does not accept by then is stuck.
+const CONNECT: Duration = Duration::from_secs(5);
+/// For answers that need no work.
+const READ: Duration = Duration::from_secs(30);
+/// For trees: 256 MiB are uploaded, checked and planned.
+const UPLOAD: Duration = Duration::from_mins(5);
+/// The server sends a sign of life every 15 s.
+const SILENCE: Duration = Duration::from_mins(1);
+/// An answer that is no problem document is quoted no further.
+const QUOTED: usize = 200;
+
+/// A server to speak to.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    server: ServerUrl,
+    token: Option<String>,
+}
+
+impl Client {
+    /// Finds the token; nothing is sent yet.
+    pub(crate) fn new(args: &ServerArgs) -> Result<Self, Failure> {
+        let token = match &args.token {
+            Some(token) => Some(token.trim().to_owned()),
+            None => token_of_state()?,
+        };
+        if token.as_ref().is_some_and(|token| token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(Failure::Usage("the token holds something else than letters, digits and signs".to_owned()));
+        }
+        // The name must mean this machine, whatever a resolver says.
+        let local = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(|ip| SocketAddr::new(ip, 0));
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .resolve_to_addrs("localhost", &local)
+            .build()
+            .map_err(|error| Failure::Other(format!("the HTTP client cannot be made: {}", reason(&error))))?;
+        Ok(Self { http, server: args.server.clone(), token })
+    }
+
+    /// Reads a document.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let response = self.send(self.http.get(self.server.join(path)).timeout(READ)).await?;
+        self.document(response).await
+    }
+
+    /// Sends a document and reads the answer.
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::Other(error.to_string()))?;
+        let request = self.http.post(self.server.join(path)).timeout(UPLOAD);
+        let response = self.send(request.header("content-type", "application/json").body(body)).await?;
+        self.document(response).await
+    }
+
+    /// Opens a stream of events.
+    pub(crate) async fn events(&self, path: &str) -> Result<Events<'_>, Failure> {
+        let response = self.send(self.http.get(self.server.join(path)).header("accept", "text/event-stream")).await?;
+        Ok(Events { client: self, response, parser: Parser::default() })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let answer = async { request.send().await.map_err(|error| self.unreachable(&error)) };
+        let response = unless_interrupted(answer, || "the server had not answered".to_owned()).await?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
+    }
+
+    async fn document<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
+        let body = async { response.bytes().await.map_err(|error| self.unreachable(&error)) };
+        let bytes = unless_interrupted(body, || "the server had not answered in full".to_owned()).await?;
+        serde_json::from_slice(&bytes).map_err(|error| self.foreign(error.to_string()))
+    }
+
+    async fn refused(&self, response: Response) -> Failure {
+        let status = response.status();
+        let bytes = match response.bytes().await {
+            Ok(bytes) => bytes,
+            Err(error) => return self.unreachable(&error),
+        };
+        if let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) {
+            return Failure::Problem(Box::new(problem));
+        }
+        let text: String = String::from_utf8_lossy(&bytes).chars().take(QUOTED).collect();
+        self.foreign(format!("{status} {text}"))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        Failure::Unreachable { server: self.server.clone(), reason: reason(error) }
+    }
+
+    fn foreign(&self, reason: String) -> Failure {
+        Failure::Foreign { server: self.server.clone(), reason }
+    }
+}
+
+/// Events of the server, as they come.
+pub(crate) struct Events<'c> {
+    client: &'c Client,
+    response: Response,
+    parser: Parser,
+}
+
+impl Events<'_> {
+    /// The next one; `None` once the server has ended the stream.
+    pub(crate) async fn next(&mut self) -> Result<Option<Message>, Failure> {
+        loop {
+            if let Some(message) = self.parser.next() {
+                return Ok(Some(message));
+            }
+            let chunk =
+                tokio::time::timeout(SILENCE, self.response.chunk()).await.map_err(|_| Failure::Unreachable {
+                    server: self.client.server.clone(),
+                    reason: format!("no sign of life for {} s", SILENCE.as_secs()),
+                })?;
+            match chunk.map_err(|error| self.client.unreachable(&error))? {
+                Some(bytes) => self.parser.feed(&bytes).map_err(|error| self.client.foreign(error.to_string()))?,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Reads the data of a message.
+    pub(crate) fn read<T: DeserializeOwned>(&self, message: &Message) -> Result<T, Failure> {
+        serde_json::from_str(&message.data).map_err(|error| self.client.foreign(error.to_string()))
+    }
+
+    /// The failure of a stream that ended before its time.
+    pub(crate) fn ended(&self) -> Failure {
+        Failure::Unreachable { server: self.client.server.clone(), reason: "the server ended the stream".to_owned() }
+    }
+}
+
+/// The token that a server of this user wrote; `None` where there is none, for the server will say what it thinks of that.
+fn token_of_state() -> Result<Option<String>, Failure> {
+    let Some(dir) = state_dir::for_token() else { return Ok(None) };
+    match read_private(&dir.join(TOKEN_FILE)) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned())),
+        Err(PrivateFileError::Io { source, .. })
+            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Failure::Other(format!("the operator's token is not used: {error}"))),
+    }
+}
+
+/// The innermost cause says it best: `connection refused`.
+fn reason(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}

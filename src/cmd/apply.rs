@@ -1,0 +1,217 @@
+//! `apply`: shows the plan, asks, has the server apply it and follows until the edges have answered. I/O.
+//!
+//! Keeps: nothing is sent that was not shown; without `--yes` and without a terminal nothing is sent at all.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reconciler::act::operator::documents::{ApplyBody, Problem};
+use reconciler::decide::fleet::{ApplyResult, Outcome};
+use reconciler::decide::plan::{Action, FORMAT_VERSION, FileDocument, PlanDocument, PlanFile};
+use schema::canonical::Digest;
+use schema::check::check_tree;
+use schema::diagnostic::SourceFile;
+use schema::ruleset::{RuleSet, TreeFiles};
+use serde::Serialize;
+use tokio::time::{sleep, timeout};
+
+use super::plan::{allowances, ask, with_places};
+use crate::cli::{ApplyArgs, Format};
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::output::{can_ask, print, print_value, say};
+use crate::progress::Progress;
+use crate::render::{self, diagnostic};
+use crate::signals::unless_interrupted;
+use crate::tree::{self, NO_RANGE_LIMIT};
+
+/// Above the wait that the server itself keeps to.
+const GRACE: Duration = Duration::from_secs(30);
+/// Streams that broke off are opened again so often.
+const RECONNECTS: u32 = 3;
+const RECONNECT_AFTER: Duration = Duration::from_millis(500);
+
+/// What `apply -o json` prints.
+#[derive(Serialize)]
+struct Answer<'a> {
+    format_version: &'static str,
+    kind: &'static str,
+    #[serde(flatten)]
+    result: &'a ApplyResult,
+    plan: &'a PlanDocument,
+}
+
+/// A plan with all that is needed to apply it.
+struct Prepared {
+    plan: PlanDocument,
+    files: Vec<SourceFile>,
+    ruleset: Option<Arc<RuleSet>>,
+    seal: Option<Digest>,
+}
+
+pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
+    let is_plan_file = args.path.is_file();
+    if !args.yes && args.path.is_dir() && !can_ask() {
+        return Err(Failure::Usage(
+            "nothing was sent: there is no terminal to ask on; say --yes, or apply a file that `plan --out` wrote"
+                .to_owned(),
+        ));
+    }
+    let client = Client::new(&args.server)?;
+    let prepared = if is_plan_file { from_file(&args.path)? } else { from_tree(args, &client).await? };
+    let plan = &prepared.plan;
+    let is_text = args.looks.output == Format::Text;
+    let shown = render::plan::text(plan, prepared.ruleset.as_deref());
+    if is_text {
+        print(&shown)?;
+    }
+    if !is_plan_file {
+        refuse_early(plan)?;
+    }
+    let is_hopeless = plan.changes.iter().all(|change| change.action == Action::Reject);
+    if !args.yes && !is_plan_file && !is_hopeless {
+        if !is_text {
+            say(&shown);
+        }
+        if !is_confirmed().await? {
+            say("Nothing was applied.");
+            return Ok(Exit::Error);
+        }
+    }
+    let body = ApplyBody {
+        files: prepared.files.iter().map(FileDocument::from).collect(),
+        source: Some(plan.source.clone()),
+        plan: Some(plan.clone()),
+        seal: prepared.seal,
+        allowances: allowances(&args.allow),
+        timeout_secs: Some(args.timeout.as_secs()),
+        allow_offline: args.allow_offline,
+    };
+    let begun: ApplyResult = client.post("/v1/apply", &body).await.map_err(|failure| match failure {
+        Failure::Interrupted(_) => {
+            Failure::Interrupted("whether the server applies it is not known; `portunus status` shows it".to_owned())
+        }
+        other => with_places(other, &prepared.files),
+    })?;
+    let id = begun.id.clone();
+    let goes_on = || format!("the apply {id} goes on on the server; `portunus status` shows how it ends");
+    let result = unless_interrupted(follow(&client, begun, args.timeout), goes_on).await?;
+    if is_text {
+        print(&render::apply::text(&result, plan))?;
+    } else {
+        let answer = Answer { format_version: FORMAT_VERSION, kind: "apply", result: &result, plan };
+        print_value(args.looks.output, &answer)?;
+    }
+    Ok(match result.outcome {
+        Outcome::Applied => Exit::Done,
+        _ => Exit::Partial,
+    })
+}
+
+async fn from_tree(args: &ApplyArgs, client: &Client) -> Result<Prepared, Failure> {
+    let tree = tree::read_valid(&args.path, tree::limits(Some(NO_RANGE_LIMIT), args.allow.allow_empty))?;
+    let plan = ask(client, &tree, &args.allow).await?;
+    if let Some(warnings) = diagnostic::warnings(&tree.diagnostics).filter(|_| args.looks.output == Format::Text) {
+        say(warnings);
+    }
+    Ok(Prepared { plan, files: tree.files, ruleset: tree.ruleset, seal: None })
+}
+
+fn from_file(path: &Path) -> Result<Prepared, Failure> {
+    let text = fs::read_to_string(path).map_err(Failure::reading(path))?;
+    let file = PlanFile::read(&text).map_err(|error| {
+        // A plan file that was cut or edited until it is none any more is still one that was edited.
+        if text.trim_start().starts_with('{') && text.contains("\"plan_file\"") {
+            Failure::Stale { path: path.to_owned(), reason: error.to_string() }
+        } else {
+            Failure::Other(format!("{} is no plan file and no directory", path.display()))
+        }
+    })?;
+    let files: Vec<SourceFile> = file.files.iter().map(|file| SourceFile::new(&*file.path, &*file.text)).collect();
+    let limits = tree::limits(Some(NO_RANGE_LIMIT), true);
+    let checked = check_tree(&TreeFiles { files: files.clone(), problems: Vec::new() }, &limits);
+    Ok(Prepared { plan: file.plan, files, ruleset: checked.ruleset.map(Arc::new), seal: Some(file.seal) })
+}
+
+/// What the server would refuse is not asked about.
+fn refuse_early(plan: &PlanDocument) -> Result<(), Failure> {
+    if plan.applyable {
+        return Ok(());
+    }
+    let problem = if plan.is_railed() {
+        let rails: Vec<_> = plan.rails.iter().filter(|rail| rail.tripped).cloned().collect();
+        let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
+        let detail = format!("nothing was sent: the plan trips {}", names.join(", "));
+        Problem { rails, ..Problem::new(409, "rails", "Rails are tripped", detail) }
+    } else {
+        let paths = plan.source.dirty_paths.join(", ");
+        let detail = format!("nothing was sent: the tree differs from its commit: {paths}");
+        Problem::new(409, "dirty", "The tree differs from its commit", detail)
+    };
+    Err(Failure::Problem(Box::new(problem)))
+}
+
+async fn is_confirmed() -> Result<bool, Failure> {
+    say("\nApply these changes? [y/N]");
+    let answer = async {
+        let read = tokio::task::spawn_blocking(|| {
+            let mut answer = String::new();
+            io::stdin().read_line(&mut answer).map(|_| answer)
+        });
+        let read = read.await.map_err(|error| Failure::Other(error.to_string()))?;
+        read.map_err(|error| Failure::Other(format!("no answer: {error}")))
+    };
+    let answer = unless_interrupted(answer, || "nothing was sent".to_owned()).await?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Waits for the end of the apply.
+async fn follow(client: &Client, begun: ApplyResult, wait: Duration) -> Result<ApplyResult, Failure> {
+    let id = begun.id.clone();
+    let mut progress = Progress::new(&begun);
+    if begun.outcome != Outcome::Running {
+        progress.show(&begun);
+        return Ok(begun);
+    }
+    let work = async {
+        let mut failures = 0;
+        loop {
+            match follow_stream(client, &id, &mut progress).await {
+                Ok(Some(result)) => return Ok(result),
+                Ok(None) => {}
+                Err(failure) if failures == RECONNECTS => return Err(failure),
+                Err(_) => failures += 1,
+            }
+            sleep(RECONNECT_AFTER).await;
+        }
+    };
+    let lost = |failure: Failure| match failure {
+        Failure::Unreachable { server, reason } => Failure::Unreachable {
+            server,
+            reason: format!("{reason}; the apply {id} had begun, `portunus status` shows how it ended"),
+        },
+        other => other,
+    };
+    match timeout(wait + GRACE, work).await {
+        Ok(result) => result.map_err(lost),
+        Err(_) => {
+            Err(Failure::Other(format!("no end of the apply {id} in time; `portunus status` shows how it stands")))
+        }
+    }
+}
+
+/// `None` if the stream ended before the apply did.
+async fn follow_stream(client: &Client, id: &str, progress: &mut Progress) -> Result<Option<ApplyResult>, Failure> {
+    let mut events = client.events(&format!("/v1/applies/{id}/events")).await?;
+    while let Some(message) = events.next().await? {
+        let result: ApplyResult = events.read(&message)?;
+        progress.show(&result);
+        if result.outcome != Outcome::Running {
+            return Ok(Some(result));
+        }
+    }
+    Ok(None)
+}

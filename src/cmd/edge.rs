@@ -1,0 +1,34 @@
+//! `edge`: an edge, until a signal. I/O.
+
+use edge::{Edge, EdgeConfig, EdgeError, Endpoint};
+use tokio_util::sync::CancellationToken;
+
+use super::serve::with_causes;
+use crate::cli::EdgeArgs;
+use crate::failure::{Exit, Failure};
+use crate::signals::Signals;
+use crate::{logging, state_dir};
+
+pub(crate) async fn run(args: EdgeArgs) -> Result<Exit, Failure> {
+    logging::start(&args.log_level, args.log_format, args.color)?;
+    let signals = Signals::new()?;
+    let no_state_dir = || Failure::Usage("there is no HOME and no XDG_STATE_HOME: name a --state-dir".to_owned());
+    let state_dir = args.state_dir.or_else(|| state_dir::of_edge(&args.name)).ok_or_else(no_state_dir)?;
+    let config = EdgeConfig {
+        name: args.name,
+        server: Endpoint::Url(args.server.to_string()),
+        state_dir: Some(state_dir),
+        metrics_listen: args.metrics_listen,
+        disabled_capabilities: args.disable_capability.into_iter().collect(),
+        shutdown_drain: args.shutdown_drain_timeout,
+    };
+    let edge = Edge::start(config).await.map_err(|error| failed(&error))?;
+    let (end, at_once) = (CancellationToken::new(), edge.end_now());
+    signals.during(edge.run(end.clone()), end, at_once).await.map_err(|error| failed(&error))?;
+    Ok(Exit::Done)
+}
+
+/// The failure of an edge, with what caused it.
+pub(crate) fn failed(error: &EdgeError) -> Failure {
+    Failure::Other(with_causes(error))
+}

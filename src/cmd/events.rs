@@ -1,0 +1,99 @@
+//! `events`: a snapshot, then what happens, until the reader or the server ends it. I/O.
+
+use std::io::Write;
+
+use jiff::Timestamp;
+use reconciler::decide::fleet::Notice;
+use reconciler::decide::status::StatusDocument;
+use serde_json::{Map, Value};
+
+use crate::cli::{EventsArgs, Format};
+use crate::client::{Client, Events};
+use crate::failure::{Exit, Failure};
+use crate::output::{Out, clean};
+use crate::render::status;
+use crate::render::words::{joined, time};
+use crate::sse::Message;
+
+pub(crate) async fn run(args: &EventsArgs) -> Result<Exit, Failure> {
+    let client = Client::new(&args.server)?;
+    tokio::select! {
+        result = show(&client, args) => result,
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+    }
+}
+
+async fn show(client: &Client, args: &EventsArgs) -> Result<Exit, Failure> {
+    let mut events = client.events("/v1/events").await?;
+    let mut out = Out::data();
+    while let Some(message) = events.next().await? {
+        let is_filtered = args.edges || args.rules;
+        let is_wanted = match message.event.as_str() {
+            "snapshot" => true,
+            "edge" => args.edges || !is_filtered,
+            "rule" => args.rules || !is_filtered,
+            _ => !is_filtered,
+        };
+        if !is_wanted {
+            continue;
+        }
+        let text = match args.looks.output {
+            Format::Text => line(&events, &message)?,
+            format => document(format, &events, &message)?,
+        };
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)?;
+        if out.is_closed() {
+            return Ok(Exit::Done);
+        }
+    }
+    Err(events.ended())
+}
+
+/// The event with its kind and number, on one line of JSON or as one document of YAML.
+fn document(format: Format, events: &Events<'_>, message: &Message) -> Result<String, Failure> {
+    let mut object: Map<String, Value> = events.read(message)?;
+    object.insert("event".to_owned(), message.event.clone().into());
+    if let Ok(id) = message.id.parse::<u64>() {
+        object.insert("id".to_owned(), id.into());
+    }
+    let failed = |error: String| Failure::Other(format!("the event cannot be printed: {error}"));
+    if format == Format::Yaml {
+        let text = serde_yaml::to_string(&object).map_err(|error| failed(error.to_string()))?;
+        return Ok(format!("---\n{text}"));
+    }
+    serde_json::to_string(&object).map(|text| text + "\n").map_err(|error| failed(error.to_string()))
+}
+
+fn line(events: &Events<'_>, message: &Message) -> Result<String, Failure> {
+    let words = if message.event == "snapshot" {
+        let snapshot: StatusDocument = events.read(message)?;
+        let revision = snapshot.revision.digest.map_or_else(|| "no revision".to_owned(), |digest| digest.short());
+        let drift = snapshot.drift.len();
+        format!("snapshot  {}, {revision} in force, drift {drift}", status::extent(&snapshot))
+    } else {
+        notice(&events.read(message)?)
+    };
+    Ok(format!("{} {words}\n", time(Timestamp::now())))
+}
+
+fn notice(notice: &Notice) -> String {
+    match notice {
+        Notice::Edge { edge, connected, generation, desired_generation } => {
+            let state = if *connected { "connected" } else { "offline" };
+            format!("edge      {edge} {state}, generation {generation} of {desired_generation}")
+        }
+        Notice::Rule { edge, rule, state, code, message } => {
+            let state = state.map_or("gone", schema::state::RuleState::as_str);
+            format!("rule      {edge}/{rule} {}", joined(&[state, code, message]))
+        }
+        Notice::Tree { digest, commit, verdict } => {
+            let commit = commit.as_deref().map(|commit| format!(", commit {}", clean(commit))).unwrap_or_default();
+            let verdict = serde_json::to_value(verdict).ok();
+            let outcome = verdict.as_ref().and_then(|verdict| verdict.get("outcome")?.as_str()).unwrap_or_default();
+            format!("tree      {}{commit}: {outcome}", digest.short())
+        }
+        Notice::Apply { result } => {
+            format!("apply     {} by {}: {}", clean(&result.id), clean(&result.actor), result.outcome.as_str())
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! One file per command: each reads its arguments, does its work and gives an exit code.
+
+pub(crate) mod apply;
+pub(crate) mod completions;
+pub(crate) mod edge;
+pub(crate) mod events;
+pub(crate) mod explain;
+pub(crate) mod fmt;
+pub(crate) mod health;
+pub(crate) mod history;
+pub(crate) mod plan;
+pub(crate) mod rules;
+pub(crate) mod schema;
+pub(crate) mod serve;
+pub(crate) mod stats;
+pub(crate) mod status;
+pub(crate) mod up;
+pub(crate) mod validate;

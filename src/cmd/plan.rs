@@ -1,0 +1,164 @@
+//! `plan`: what applying a tree would change, asked from a server or made here against a saved status. I/O.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use jiff::Timestamp;
+use reconciler::act::follow::CheckedTree;
+use reconciler::act::operator::documents::PlanRequest;
+use reconciler::decide::drift::{Drift, DriftKind};
+use reconciler::decide::plan::{Action, Allowances, FileDocument, PlanDocument, PlanFile, PlanInput, plan};
+use reconciler::decide::status::{StatusDocument, edges_of};
+use schema::diagnostic::{SourceFile, all_to_json};
+use schema::ruleset::RuleSet;
+
+use crate::cli::{AllowArgs, PlanArgs, PlanFormat};
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::output::{clean, print, print_value, say};
+use crate::render::{self, diagnostic};
+use crate::replace::replace;
+use crate::tree::{self, NO_RANGE_LIMIT};
+
+pub(crate) async fn run(args: &PlanArgs) -> Result<Exit, Failure> {
+    // A server has a limit of its own and applies it.
+    let default_range = if args.live.is_some() { None } else { Some(NO_RANGE_LIMIT) };
+    let limits = tree::limits(args.range.range_rule_max_ports.or(default_range), args.allow.allow_empty);
+    let tree = tree::read_valid(&args.dir, limits)?;
+    let document = match &args.live {
+        Some(live) => against_file(live, &tree, &args.allow)?,
+        None => ask(&Client::new(&args.server)?, &tree, &args.allow).await?,
+    };
+    if let Some(out) = &args.out {
+        write_plan_file(out, &document, &tree)?;
+    }
+    print_plan(args.output, &document, tree.ruleset.as_deref())?;
+    if args.output.plain() == crate::cli::Format::Text
+        && let Some(warnings) = diagnostic::warnings(&tree.diagnostics)
+    {
+        say(warnings);
+    }
+    if let Some(out) = &args.out {
+        let out = out.display().to_string();
+        say(format!("The plan is in {0}; apply it with `portunus apply {0}`.", clean(&out)));
+    }
+    Ok(exit_of(&document, args.detailed_exitcode))
+}
+
+/// Asks the server for the plan of a tree.
+pub(crate) async fn ask(client: &Client, tree: &CheckedTree, allow: &AllowArgs) -> Result<PlanDocument, Failure> {
+    let request = PlanRequest {
+        files: tree.files.iter().map(FileDocument::from).collect(),
+        source: Some(tree.source.clone()),
+        allowances: allowances(allow),
+    };
+    client.post("/v1/plan", &request).await.map_err(|failure| with_places(failure, &tree.files))
+}
+
+/// Errors that only the server finds are drawn into the local files.
+pub(crate) fn with_places(failure: Failure, files: &[SourceFile]) -> Failure {
+    match failure {
+        Failure::Problem(problem) if problem.code == "invalid_tree" => {
+            Failure::InvalidTreeThere(problem.diagnostics, files.to_vec())
+        }
+        other => other,
+    }
+}
+
+/// What the flags allow.
+pub(crate) fn allowances(args: &AllowArgs) -> Allowances {
+    Allowances {
+        removals: args.allow_removals,
+        rebinds: args.allow_rebinds,
+        drops: args.allow_drops,
+        empty: args.allow_empty,
+        dirty: args.allow_dirty,
+        non_descendant: false,
+    }
+}
+
+/// Prints a plan as it was asked for.
+fn print_plan(format: PlanFormat, document: &PlanDocument, ruleset: Option<&RuleSet>) -> Result<(), Failure> {
+    match format {
+        PlanFormat::Text => print(&render::plan::text(document, ruleset)),
+        PlanFormat::Markdown => print(&render::plan_markdown::text(document, ruleset)),
+        PlanFormat::Json | PlanFormat::Yaml => print_value(format.plain(), document).map(drop),
+    }
+}
+
+fn exit_of(document: &PlanDocument, is_detailed: bool) -> Exit {
+    let is_rejected = document.changes.iter().any(|change| change.action == Action::Reject);
+    if document.is_railed() || is_rejected {
+        Exit::Refused
+    } else if is_detailed && !(document.changes.is_empty() && document.drift.is_empty()) {
+        Exit::Changes
+    } else {
+        Exit::Done
+    }
+}
+
+fn write_plan_file(path: &Path, document: &PlanDocument, tree: &CheckedTree) -> Result<(), Failure> {
+    let file = PlanFile::new(document.clone(), &tree.files);
+    let mut bytes = serde_json::to_vec(&file).map_err(|error| Failure::Other(error.to_string()))?;
+    bytes.push(b'\n');
+    replace(path, &bytes, 0o600).map_err(Failure::writing(path))
+}
+
+fn against_file(path: &Path, tree: &CheckedTree, allow: &AllowArgs) -> Result<PlanDocument, Failure> {
+    let status = read_status(path)?;
+    let edges = edges_of(&status)
+        .map_err(|error| Failure::Other(format!("{} is no status to plan against: {error}", path.display())))?;
+    let ruleset = tree.ruleset.as_deref().expect("only valid trees get here");
+    let mut document = plan(&PlanInput {
+        ruleset,
+        source: &tree.source,
+        edges: &edges,
+        lineage: &status.lineage,
+        rails: status.revision.rails.as_ref(),
+        allowances: &allowances(allow),
+        diagnostics: &all_to_json(&tree.diagnostics),
+        now: Timestamp::now(),
+    });
+    pass_on(&status.drift, &mut document.drift);
+    Ok(document)
+}
+
+/// Adds what only the server that saved the status could know: a saved status holds no second opinion of what
+/// should run.
+fn pass_on(saved: &[Drift], drift: &mut Vec<Drift>) {
+    let is_known = |drift: &[Drift], one: &Drift| {
+        drift.iter().any(|other| (&other.edge, &other.rule, other.kind) == (&one.edge, &one.rule, one.kind))
+    };
+    for one in saved {
+        let is_of_server = matches!(one.kind, DriftKind::Missing | DriftKind::Extra | DriftKind::Changed);
+        if is_of_server && !is_known(drift, one) {
+            drift.push(one.clone());
+        }
+    }
+    drift.sort_by(|a, b| (&a.edge, &a.rule, a.kind).cmp(&(&b.edge, &b.rule, b.kind)));
+}
+
+fn read_status(path: &Path) -> Result<StatusDocument, Failure> {
+    let (bytes, path) = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        (io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes), Path::new("standard input"))
+    } else {
+        (fs::read(path), path)
+    };
+    let bytes = bytes.map_err(Failure::reading(path))?;
+    // A list would be read as the fields of a status in their order.
+    if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(Failure::Other(format!("{} is no saved `status -o json`: expected an object", path.display())));
+    }
+    let status: StatusDocument = serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::Other(format!("{} is no saved `status -o json`: {error}", path.display())))?;
+    if !matches!(status.kind.as_str(), "" | "status") {
+        return Err(Failure::Other(format!(
+            "{} is a document of the kind `{}`, not a saved `status -o json`",
+            path.display(),
+            status.kind
+        )));
+    }
+    Ok(status)
+}

@@ -1,0 +1,22 @@
+//! `rules`: every rule of every edge. I/O.
+
+use reconciler::act::operator::documents::RuleRow;
+
+use crate::cli::RulesArgs;
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::output::{print, print_value, say};
+use crate::render::status;
+
+pub(crate) async fn run(args: &RulesArgs) -> Result<Exit, Failure> {
+    let rows: Vec<RuleRow> = Client::new(&args.server)?.get("/v1/rules").await?;
+    if print_value(args.looks.output, &rows)? {
+        return Ok(Exit::Done);
+    }
+    if rows.is_empty() {
+        say("No edge has a rule.");
+    } else {
+        print(&status::rules(rows.iter().map(|row| (row.edge.as_str(), &row.status))))?;
+    }
+    Ok(Exit::Done)
+}

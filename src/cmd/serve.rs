@@ -1,0 +1,57 @@
+//! `serve`: the server, until a signal. I/O.
+
+use reconciler::act::server::{Server, ServerError};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{LogFormat, ServeArgs};
+use crate::failure::{Exit, Failure};
+use crate::signals::Signals;
+use crate::{logging, settings};
+
+pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
+    let settings = settings::read(&args)?;
+    let level = settings.log_level.as_deref().unwrap_or("info");
+    logging::start(level, settings.log_format.unwrap_or(LogFormat::Text), args.color.color)?;
+    let signals = Signals::new()?;
+    let server = Server::start(settings.server).await.map_err(|error| failed(&error))?;
+    announce(&server);
+    let (end, at_once) = (CancellationToken::new(), CancellationToken::new());
+    let work = async {
+        tokio::select! {
+            result = server.run(end.clone()) => result.map_err(|error| failed(&error)),
+            () = at_once.cancelled() => Ok(()),
+        }
+    };
+    signals.during(work, end.clone(), at_once.clone()).await?;
+    Ok(Exit::Done)
+}
+
+fn announce(server: &Server) {
+    let address = |found: std::io::Result<std::net::SocketAddr>| found.map(|at| at.to_string()).unwrap_or_default();
+    tracing::info!(
+        operator = address(server.operator_address()),
+        control = address(server.control_address()),
+        metrics = address(server.metrics_address()),
+        "server listens"
+    );
+}
+
+/// The failure of a server, with what caused it.
+pub(crate) fn failed(error: &ServerError) -> Failure {
+    Failure::Other(with_causes(error))
+}
+
+/// An error and its causes, each said once.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        let words = deeper.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = deeper.source();
+    }
+    text
+}

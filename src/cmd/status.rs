@@ -1,0 +1,101 @@
+//! `status`: what is in force, what runs, and how the two differ. I/O.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reconciler::decide::status::StatusDocument;
+use tokio::time::{sleep, timeout};
+
+use crate::cli::{Format, Selector, StatusArgs};
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::output::{print, print_value};
+use crate::render::status;
+use crate::render::words::listed;
+
+/// Events come in bursts; a screen that is drawn again for each of them cannot be read.
+const CALM: Duration = Duration::from_millis(200);
+/// Names in the message about an edge or rule that is not there.
+const NAMED: usize = 8;
+
+pub(crate) async fn run(args: &StatusArgs) -> Result<Exit, Failure> {
+    let client = Client::new(&args.server)?;
+    if args.watch {
+        return tokio::select! {
+            result = watch(&client, args) => result,
+            _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+        };
+    }
+    let document = read(&client, args.selector.as_ref()).await?;
+    if !print_value(args.looks.output, &document)? {
+        print(&status::text(&document, args.selector.is_some(), Timestamp::now()))?;
+    }
+    // A tree that is held back is a difference between what runs and what was committed, too.
+    let differs = !document.drift.is_empty() || document.revision.held;
+    Ok(if args.detailed_exitcode && differs { Exit::Changes } else { Exit::Done })
+}
+
+async fn watch(client: &Client, args: &StatusArgs) -> Result<Exit, Failure> {
+    let mut events = client.events("/v1/events").await?;
+    loop {
+        if events.next().await?.is_none() {
+            return Err(events.ended());
+        }
+        sleep(CALM).await;
+        // What has come meanwhile is part of what is read next.
+        while let Ok(message) = timeout(Duration::ZERO, events.next()).await {
+            if message?.is_none() {
+                return Err(events.ended());
+            }
+        }
+        let document = read(client, args.selector.as_ref()).await?;
+        if args.looks.output == Format::Text {
+            clear_screen();
+            let now = Timestamp::now();
+            print(&(status::text(&document, args.selector.is_some(), now) + &status::watched(now)))?;
+        } else {
+            print_value(args.looks.output, &document)?;
+        }
+    }
+}
+
+fn clear_screen() {
+    let mut stdout = io::stdout();
+    if stdout.is_terminal() {
+        // Without it the screen is only longer.
+        stdout.write_all(b"\x1b[2J\x1b[H").ok();
+    }
+}
+
+/// The status, or what the selector leaves of it.
+async fn read(client: &Client, selector: Option<&Selector>) -> Result<StatusDocument, Failure> {
+    let mut document: StatusDocument = client.get("/v1/status").await?;
+    let edge = match selector {
+        None => return Ok(document),
+        Some(Selector::Edge(edge)) => edge,
+        Some(Selector::Rule(address)) => &address.edge,
+    };
+    let known: Vec<String> = document.edges.iter().map(|edge| edge.name.to_string()).collect();
+    document.edges.retain(|found| found.name == *edge);
+    document.drift.retain(|drift| drift.edge == *edge);
+    let Some(found) = document.edges.first_mut() else {
+        return Err(unknown("edge", edge.as_str(), &known));
+    };
+    if let Some(Selector::Rule(address)) = selector {
+        let known: Vec<String> = found.rules.iter().map(|rule| rule.rule.to_string()).collect();
+        found.rules.retain(|rule| rule.rule == address.rule);
+        document.drift.retain(|drift| drift.rule.as_ref().is_none_or(|rule| *rule == address.rule));
+        if found.rules.is_empty() {
+            return Err(unknown("rule", &address.to_string(), &known));
+        }
+    }
+    Ok(document)
+}
+
+fn unknown(what: &str, name: &str, known: &[String]) -> Failure {
+    Failure::Other(match known {
+        [] => format!("there is no {what} {name}, nor any other"),
+        known => format!("there is no {what} {name}; known are {}", listed(known, NAMED)),
+    })
+}

@@ -1,0 +1,139 @@
+//! `up`: server and one edge named `local` in one process, until a signal. I/O.
+//!
+//! Keeps: a tree that is invalid at the very first start is an error and nothing runs; later the last good revision
+//! serves while the tree is mended.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use edge::{Edge, EdgeConfig, Endpoint};
+use reconciler::act::follow::{CheckedTree, read_and_check};
+use reconciler::act::server::Server;
+use schema::name::EdgeName;
+use schema::ruleset::Global;
+use tokio_util::sync::CancellationToken;
+
+use super::serve;
+use crate::cli::{LogFormat, UpArgs};
+use crate::failure::{Exit, Failure};
+use crate::logging;
+use crate::output::{clean, say};
+use crate::render::{diagnostic, style};
+use crate::settings::{self, Settings};
+use crate::signals::Signals;
+
+/// The folder of the edge's own state, inside the state directory.
+const EDGE_STATE: &str = "edge";
+
+pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
+    if args.dir.is_some() {
+        args.serve.rules = args.dir.take();
+    }
+    if args.serve.rules.is_none() && args.serve.config.is_none() {
+        args.serve.rules = Some(PathBuf::from("."));
+    }
+    let mut settings = settings::read(&args.serve)?;
+    let dir = settings.server.rules.clone().unwrap_or_else(|| PathBuf::from("."));
+    settings.server.rules = Some(dir.clone());
+    if args.serve.mode.is_none() && settings.server.mode == reconciler::decide::fleet::Mode::Heal {
+        settings.server.mode = reconciler::decide::fleet::Mode::Apply;
+    }
+    // One person, one host: what is in the folder is what is meant.
+    settings.server.allow_dirty = true;
+    let (path, limits) = (dir.clone(), settings.server.limits);
+    let tree = tokio::task::spawn_blocking(move || read_and_check(&path, &limits))
+        .await
+        .map_err(|error| Failure::Other(error.to_string()))?;
+    let global = tree.ruleset.as_ref().map(|ruleset| ruleset.global.clone()).unwrap_or_default();
+    start_logging(&args, &settings, &global)?;
+    let signals = Signals::new()?;
+    let drain = settings.drain(global.shutdown_drain_secs);
+    let edge_state = settings.server.state_dir.join(EDGE_STATE);
+
+    let server = Server::start(settings.server).await.map_err(|error| serve::failed(&error))?;
+    let banner = banner(&server, &dir, &tree);
+    let (fleet, connector) = (server.fleet(), server.in_process());
+    let (end_server, end_edge) = (CancellationToken::new(), CancellationToken::new());
+    // Joined below, or ended with the process after a second signal.
+    let mut server = tokio::spawn(server.run(end_server.clone()));
+    if tree.ruleset.is_none() {
+        let has_revision = fleet.read(|view| view.fleet.applied().is_some()).await.unwrap_or(false);
+        if !has_revision {
+            end_server.cancel();
+            joined(server.await)?;
+            return Err(Failure::InvalidTree(tree.diagnostics));
+        }
+    }
+    if !tree.diagnostics.is_empty() {
+        say(diagnostic::all(&tree.diagnostics));
+    }
+    let config = EdgeConfig {
+        name: EdgeName::local(),
+        server: Endpoint::InProcess(Arc::new(move || connector.connect())),
+        state_dir: Some(edge_state),
+        metrics_listen: None,
+        disabled_capabilities: schema::capability::Capabilities::new(),
+        shutdown_drain: drain,
+    };
+    let edge = Edge::start(config).await.map_err(|error| super::edge::failed(&error))?;
+    say(banner);
+    let at_once = edge.end_now();
+    let running = async {
+        let edge = edge.run(end_edge.clone());
+        tokio::pin!(edge);
+        tokio::select! {
+            result = &mut edge => {
+                end_server.cancel();
+                result.map_err(|error| super::edge::failed(&error))?;
+                joined(server.await)
+            }
+            result = &mut server => {
+                // Without its server the edge would forward for ever what nobody can change.
+                end_edge.cancel();
+                edge.await.map_err(|error| super::edge::failed(&error))?;
+                joined(result)
+            }
+        }
+    };
+    signals.during(running, end_edge.clone(), at_once).await?;
+    Ok(Exit::Done)
+}
+
+type ServerEnd = Result<Result<(), reconciler::act::server::ServerError>, tokio::task::JoinError>;
+
+fn joined(end: ServerEnd) -> Result<(), Failure> {
+    match end {
+        Ok(result) => result.map_err(|error| serve::failed(&error)),
+        Err(error) => Err(Failure::Other(format!("the server ended unexpectedly: {error}"))),
+    }
+}
+
+fn start_logging(args: &UpArgs, settings: &Settings, global: &Global) -> Result<(), Failure> {
+    let level = settings.log_level.as_deref().or(global.log_level.as_deref()).unwrap_or("info");
+    let format = settings.log_format.unwrap_or(match global.log_format.as_deref() {
+        Some("json") => LogFormat::Json,
+        _ => LogFormat::Text,
+    });
+    logging::start(level, format, args.serve.color.color)
+}
+
+fn banner(server: &Server, dir: &Path, tree: &CheckedTree) -> String {
+    let address = |found: std::io::Result<std::net::SocketAddr>| found.map(|at| at.to_string()).unwrap_or_default();
+    let rules = tree.ruleset.as_ref().map_or_else(
+        || "invalid, the last good revision serves".to_owned(),
+        |ruleset| {
+            let local = ruleset.edges.get(&EdgeName::local()).map_or(0, std::collections::BTreeMap::len);
+            format!("{} for this host", crate::render::words::count(local as u64, "rule"))
+        },
+    );
+    let dir = dir.display().to_string();
+    format!(
+        "{}\n  rules     {} ({rules})\n  operators http://{}\n  metrics   http://{}/metrics\n  edges     http://{}\n\
+         Change a file there and look with `portunus status`; Ctrl-C ends.",
+        style::strong("portunus is up"),
+        clean(&dir),
+        address(server.operator_address()),
+        address(server.metrics_address()),
+        address(server.control_address()),
+    )
+}

@@ -1,0 +1,147 @@
+//! The two streams: results to standard output, messages for people to standard error. I/O.
+//!
+//! Keeps: a reader that closed its end of the pipe is no error, and the command goes on to its own exit code; no
+//! control character of a user's file or a server's answer reaches a terminal.
+
+use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use anstream::ColorChoice;
+use serde::Serialize;
+
+use crate::cli::{Color, Format};
+use crate::failure::Failure;
+
+/// Decides once for both streams.
+pub(crate) fn set_color(color: Color) {
+    match color {
+        Color::Auto => ColorChoice::Auto,
+        Color::Always => ColorChoice::Always,
+        Color::Never => ColorChoice::Never,
+    }
+    .write_global();
+}
+
+/// Says one message to the person on standard error; a line end is added.
+pub(crate) fn say(message: impl Display) {
+    // There is nobody left to tell that nobody can be told.
+    writeln!(anstream::stderr().lock(), "{}", message.to_string().trim_end_matches('\n')).ok();
+}
+
+/// True if a person can be asked: both the answer and the question go through a terminal.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Standard output. Styles are taken out where there is no terminal.
+pub(crate) struct Out {
+    inner: BufWriter<Box<dyn Write>>,
+    is_closed: bool,
+}
+
+impl Out {
+    /// For text with styles.
+    pub(crate) fn text() -> Self {
+        Self { inner: BufWriter::with_capacity(1 << 16, Box::new(anstream::stdout())), is_closed: false }
+    }
+
+    /// For data, as it is.
+    pub(crate) fn data() -> Self {
+        Self { inner: BufWriter::with_capacity(1 << 16, Box::new(io::stdout())), is_closed: false }
+    }
+
+    /// True once the reader has gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    fn keep_quiet<T>(&mut self, result: io::Result<T>, instead: T) -> io::Result<T> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_closed = true;
+                Ok(instead)
+            }
+            other => other,
+        }
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_closed {
+            return Ok(bytes.len());
+        }
+        let result = self.inner.write(bytes);
+        self.keep_quiet(result, bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.is_closed {
+            return Ok(());
+        }
+        let result = self.inner.flush();
+        self.keep_quiet(result, ())
+    }
+}
+
+/// Prints a finished text.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = Out::text();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
+}
+
+/// Prints a value as JSON or YAML; for text nothing is printed, and `false` is returned.
+pub(crate) fn print_value(format: Format, value: &impl Serialize) -> Result<bool, Failure> {
+    let mut out = Out::data();
+    match format {
+        Format::Text => return Ok(false),
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from).map_err(Failure::Output)?;
+            out.write_all(b"\n").map_err(Failure::Output)?;
+        }
+        Format::Yaml => {
+            let text = serde_yaml::to_string(value).map_err(|error| Failure::Output(io::Error::other(error)))?;
+            out.write_all(text.as_bytes()).map_err(Failure::Output)?;
+        }
+    }
+    out.flush().map_err(Failure::Output)?;
+    Ok(true)
+}
+
+/// Makes control characters visible; those that reorder text too. Line ends and tabs become escapes as well.
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        match letter {
+            '\n' => shown.push_str("\\n"),
+            '\t' => shown.push_str("\\t"),
+            '\r' => shown.push_str("\\r"),
+            letter if is_harmful(letter) => {
+                write!(shown, "\\u{{{:x}}}", u32::from(letter)).expect("a string grows as needed");
+            }
+            letter => shown.push(letter),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Control characters of both kinds, line and paragraph separators, and the marks that change the direction of text.
+pub(crate) fn is_harmful(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_moves_a_cursor_or_turns_text_around_stays() {
+        assert_eq!(clean("plain ö"), "plain ö");
+        assert_eq!(clean("a\u{1b}[31mb\u{9b}c\u{7f}\n\u{202e}"), "a\\u{1b}[31mb\\u{9b}c\\u{7f}\\n\\u{202e}");
+    }
+}

@@ -1,0 +1,62 @@
+//! The progress of an apply on standard error: a bar on a terminal, a line per edge elsewhere. I/O.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use reconciler::decide::fleet::{ApplyResult, EdgeOutcome};
+use schema::name::EdgeName;
+
+use crate::output::{clean, say};
+use crate::render::words::listed;
+
+/// Edges that are named beside the bar.
+const NAMED: usize = 3;
+
+/// Shows each state of an apply once.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    shown: BTreeMap<EdgeName, EdgeOutcome>,
+}
+
+impl Progress {
+    /// For an apply that has begun.
+    pub(crate) fn new(begun: &ApplyResult) -> Self {
+        let bar = (io::stderr().is_terminal() && !begun.edges.is_empty()).then(|| {
+            let bar = ProgressBar::new(begun.edges.len() as u64);
+            if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} edges {msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self { bar, shown: BTreeMap::new() }
+    }
+
+    /// Shows what is new.
+    pub(crate) fn show(&mut self, result: &ApplyResult) {
+        let waiting: Vec<&EdgeName> =
+            result.edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Waiting).map(|edge| &edge.edge).collect();
+        if let Some(bar) = &self.bar {
+            bar.set_position((result.edges.len() - waiting.len()) as u64);
+            if waiting.is_empty() {
+                bar.finish_and_clear();
+            } else {
+                bar.set_message(format!("waiting for {}", listed(&waiting, NAMED)));
+            }
+            return;
+        }
+        for edge in &result.edges {
+            if self.shown.insert(edge.edge.clone(), edge.outcome) == Some(edge.outcome) {
+                continue;
+            }
+            let words = match edge.outcome {
+                EdgeOutcome::Waiting => format!("generation {} is on its way", edge.generation),
+                EdgeOutcome::Done => "done".to_owned(),
+                EdgeOutcome::Offline => "offline; it takes the state when it comes".to_owned(),
+                EdgeOutcome::Timeout => "no report in time; what it runs is not known".to_owned(),
+                EdgeOutcome::Refused => format!("refused: {}: {}", clean(&edge.code), clean(&edge.message)),
+            };
+            say(format!("{}: {words}", edge.edge));
+        }
+    }
+}

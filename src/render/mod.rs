@@ -1,0 +1,12 @@
+//! What people see: values into text with styles, which the output takes out where there is no terminal. Pure.
+
+pub(crate) mod apply;
+pub(crate) mod diagnostic;
+pub(crate) mod difference;
+pub(crate) mod plan;
+pub(crate) mod plan_markdown;
+pub(crate) mod rails;
+pub(crate) mod status;
+pub(crate) mod style;
+pub(crate) mod table;
+pub(crate) mod words;

@@ -1,0 +1,298 @@
+//! A plan as text: the verdict, what stands in its way, every change by edge and rule, then what differs already. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write};
+
+use reconciler::decide::drift::Drift;
+use reconciler::decide::plan::{Action, BaseEdge, Impact, ImpactKind, PlanDocument, PlannedChange, Source, Summary};
+use schema::name::EdgeName;
+use schema::ruleset::{Origin, RuleSet};
+use schema::spec::FieldChange;
+
+use super::difference::{Difference, difference};
+use super::words::{count, joined, listed, short_hash, time};
+use super::{rails, style};
+use crate::output::clean;
+
+/// More listeners of one kind are counted.
+const SHOWN_RANGES: usize = 8;
+
+/// The whole plan. The tree, where it is at hand, says where new rules forward to.
+pub(crate) fn text(plan: &PlanDocument, ruleset: Option<&RuleSet>) -> String {
+    let mut text = String::with_capacity(256 + plan.changes.len() * 256);
+    write_plan(&mut text, plan, ruleset).expect("a string grows as needed");
+    text
+}
+
+fn write_plan(to: &mut String, plan: &PlanDocument, ruleset: Option<&RuleSet>) -> fmt::Result {
+    writeln!(to, "{}", style::strong(verdict(plan)))?;
+    if let Some(gap) = incomplete(plan) {
+        writeln!(to, "{}", style::warning(gap))?;
+    }
+    write_blockers(to, plan)?;
+    let mut edge = None;
+    for change in &plan.changes {
+        if edge != Some(&change.edge) {
+            edge = Some(&change.edge);
+            write_edge(to, &change.edge, plan.base.edges.get(&change.edge))?;
+        }
+        write_change(to, change, ruleset)?;
+    }
+    if !plan.changes.is_empty() && plan.summary.unchanged > 0 {
+        writeln!(to, "\n{} unchanged.", count(plan.summary.unchanged, "rule"))?;
+    }
+    write_drift(to, &plan.drift)?;
+    if let Some(source) = source(&plan.source) {
+        writeln!(to, "\n{}", style::faint(source))?;
+    }
+    Ok(())
+}
+
+/// `Plan: 2 to activate, 1 to rebind on 3 edges.`
+pub(crate) fn verdict(plan: &PlanDocument) -> String {
+    let summary = &plan.summary;
+    let parts = figures(summary);
+    if parts.is_empty() {
+        return match summary.unchanged {
+            0 => "No changes.".to_owned(),
+            unchanged => format!("No changes. {} unchanged.", count(unchanged, "rule")),
+        };
+    }
+    format!("Plan: {} on {}.", parts.join(", "), count(summary.edges, "edge"))
+}
+
+/// Which edges could not be asked, if the plan misses any.
+pub(crate) fn incomplete(plan: &PlanDocument) -> Option<String> {
+    let changed: BTreeSet<&EdgeName> = plan.changes.iter().map(|change| &change.edge).collect();
+    let is_offline = |edge: &&EdgeName| plan.base.edges.get(*edge).is_some_and(|base| !base.connected);
+    let offline: Vec<&EdgeName> = changed.into_iter().filter(is_offline).collect();
+    let is_told = !plan.complete && !offline.is_empty();
+    let words = if offline.len() == 1 { "is" } else { "are" };
+    is_told.then(|| format!("Incomplete: {} {words} offline.", listed(&offline, SHOWN_RANGES)))
+}
+
+fn figures(summary: &Summary) -> Vec<String> {
+    let all = [
+        (summary.activate, "to activate"),
+        (summary.rebind, "to rebind"),
+        (summary.update, "to update"),
+        (summary.moved, "to move"),
+        (summary.remove, "to remove"),
+        (summary.retry, "to retry"),
+        (summary.reject, "rejected"),
+    ];
+    all.into_iter().filter(|(number, _)| *number > 0).map(|(number, words)| format!("{number} {words}")).collect()
+}
+
+/// Why an apply would be refused, or would end as partial: one line each.
+pub(crate) fn blockers(plan: &PlanDocument) -> Vec<String> {
+    let tripped = plan.rails.iter().filter(|rail| rail.tripped).map(rails::line);
+    let rejected = plan.changes.iter().filter(|change| change.action == Action::Reject).map(|change| {
+        let code = change.code.as_deref().unwrap_or_default();
+        format!("{}/{}: {}: {}", change.edge, change.rule, clean(code), clean(change.message.as_deref().unwrap_or("")))
+    });
+    tripped.chain(rejected).collect()
+}
+
+/// What does not stop a plan but an apply: a dirty tree; and which rails a flag has lifted.
+pub(crate) fn remarks(plan: &PlanDocument) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if plan.source.dirty {
+        let paths: Vec<_> = plan.source.dirty_paths.iter().map(|path| clean(path)).collect();
+        // A dirty tree without the flag is one reason why a plan cannot be applied; a rail is the other.
+        let is_allowed = plan.applyable;
+        let advice = if is_allowed { "" } else { "; apply needs --allow-dirty" };
+        remarks.push(format!("the tree differs from its commit ({}){advice}", listed(&paths, 5)));
+    }
+    let lifted = plan.rails.iter().filter(|rail| rail.allow.is_some() && !rail.tripped);
+    remarks.extend(lifted.map(|rail| format!("allowed: {}", rails::line(rail))));
+    remarks
+}
+
+fn write_blockers(to: &mut String, plan: &PlanDocument) -> fmt::Result {
+    let blockers = blockers(plan);
+    if !blockers.is_empty() {
+        writeln!(to, "\n{}", style::error("Blocked:"))?;
+        for line in &blockers {
+            writeln!(to, "  {} {line}", style::error("!"))?;
+        }
+    }
+    let remarks = remarks(plan);
+    if !remarks.is_empty() {
+        writeln!(to)?;
+        for line in &remarks {
+            writeln!(to, "{}: {line}", style::warning("note"))?;
+        }
+    }
+    Ok(())
+}
+
+/// How an edge that is not connected is marked.
+pub(crate) fn edge_mark(base: Option<&BaseEdge>) -> Option<String> {
+    match base {
+        Some(base) if base.connected => None,
+        Some(BaseEdge { observed_at: Some(at), .. }) => {
+            Some(format!("offline, planned from its last known state, last seen {}", time(*at)))
+        }
+        Some(base) if base.generation > 0 => Some("offline, planned from what it was sent last".to_owned()),
+        _ => Some("offline, nothing is known of it".to_owned()),
+    }
+}
+
+fn write_edge(to: &mut String, name: &EdgeName, base: Option<&BaseEdge>) -> fmt::Result {
+    write!(to, "\n{}", style::strong(name))?;
+    match edge_mark(base) {
+        Some(mark) => writeln!(to, " {}", style::warning(format!("({mark})"))),
+        None => writeln!(to),
+    }
+}
+
+fn write_change(to: &mut String, change: &PlannedChange, ruleset: Option<&RuleSet>) -> fmt::Result {
+    let sign = change.action.sign();
+    let line = match &change.previous_rule {
+        Some(previous) => format!("{sign} {} (was {previous})", change.rule),
+        None => format!("{sign} {}", change.rule),
+    };
+    match change.action {
+        Action::Activate => write!(to, "  {}", style::added(line))?,
+        Action::Remove => write!(to, "  {}", style::removed(line))?,
+        Action::Reject => write!(to, "  {}", style::error(line))?,
+        Action::Rebind | Action::Update | Action::Move | Action::Retry => write!(to, "  {}", style::changed(line))?,
+    }
+    write!(to, "  {}", change.action.as_str())?;
+    if let Some(origin) = &change.origin {
+        write!(to, "  {}", style::faint(place(origin)))?;
+    }
+    writeln!(to)?;
+    if let Some(reason) = reason(change) {
+        writeln!(to, "      {reason}")?;
+    }
+    write_ports(to, "bind", &change.ports.bind)?;
+    write_ports(to, "keep", &change.ports.keep)?;
+    write_ports(to, "release", &change.ports.release)?;
+    if change.action == Action::Activate
+        && let Some(targets) = targets(change, ruleset)
+    {
+        writeln!(to, "      {:<8} {targets}", "to")?;
+    }
+    for field in &change.fields {
+        write_field(to, field)?;
+    }
+    if let Some(impact) = impact(change.impact) {
+        writeln!(to, "      {:<8} {impact}", "impact")?;
+    }
+    Ok(())
+}
+
+/// Code and message of a change, unless its edge is marked already.
+pub(crate) fn reason(change: &PlannedChange) -> Option<String> {
+    let code = change.code.as_deref().filter(|code| *code != "client_not_connected")?;
+    Some(format!("{}: {}", clean(code), clean(change.message.as_deref().unwrap_or_default())))
+}
+
+/// Where the rule of the tree forwards to.
+pub(crate) fn targets(change: &PlannedChange, ruleset: Option<&RuleSet>) -> Option<String> {
+    let placed = ruleset?.edges.get(&change.edge)?.get(&change.rule)?;
+    let targets: Vec<String> = placed.rule.targets.iter().map(ToString::to_string).collect();
+    Some(targets.join(", "))
+}
+
+/// `file:line`
+pub(crate) fn place(origin: &Origin) -> String {
+    format!("{}:{}", clean(&origin.file), origin.line)
+}
+
+fn write_ports(to: &mut String, verb: &str, ranges: &[String]) -> fmt::Result {
+    if ranges.is_empty() {
+        return Ok(());
+    }
+    let ranges: Vec<_> = ranges.iter().map(|range| clean(range)).collect();
+    writeln!(to, "      {verb:<8} {}", listed(&ranges, SHOWN_RANGES))
+}
+
+fn write_field(to: &mut String, field: &FieldChange) -> fmt::Result {
+    let path = clean(&field.path);
+    match difference(&field.before, &field.after) {
+        Difference::Line(before, after) => writeln!(to, "      {path}: {before} → {after}"),
+        Difference::Lines(lines) => {
+            writeln!(to, "      {path}:")?;
+            for (sign, line) in lines {
+                match sign {
+                    '-' => writeln!(to, "        {}", style::removed(format!("- {line}")))?,
+                    '+' => writeln!(to, "        {}", style::added(format!("+ {line}")))?,
+                    _ => writeln!(to, "          {line}")?,
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// What a change means for live connections, if anything.
+pub(crate) fn impact(impact: Impact) -> Option<String> {
+    let live = |words: &str| match impact.connections {
+        0 => String::new(),
+        number => format!(" ({} {words})", count(number, "live connection")),
+    };
+    match impact.kind {
+        ImpactKind::None => None,
+        ImpactKind::NewConnections => Some(format!("new connections only{}", live("unharmed"))),
+        ImpactKind::Drain => {
+            Some(format!("connections of released listeners drain, then are reset{}", live("at most")))
+        }
+        ImpactKind::Gap => Some(format!("closed for a moment{}", live("at most"))),
+    }
+}
+
+/// What differs from what was applied.
+pub(crate) fn write_drift(to: &mut String, drift: &[Drift]) -> fmt::Result {
+    if drift.is_empty() {
+        return Ok(());
+    }
+    writeln!(to, "\n{}", style::warning("Drift, what runs is not what was applied:"))?;
+    let mut by_place: BTreeMap<String, Vec<&Drift>> = BTreeMap::new();
+    for one in drift {
+        by_place.entry(drift_place(one)).or_default().push(one);
+    }
+    for (place, found) in by_place {
+        for one in found {
+            write!(to, "  {} {}", style::changed(one.kind.as_str()), place)?;
+            let words = drift_words(one);
+            let colon = if words.is_empty() { "" } else { ": " };
+            writeln!(to, "{colon}{words}")?;
+            for field in &one.fields {
+                write_field(to, field)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `EDGE/RULE`, or the edge.
+pub(crate) fn drift_place(drift: &Drift) -> String {
+    match &drift.rule {
+        Some(rule) => format!("{}/{rule}", drift.edge),
+        None => drift.edge.to_string(),
+    }
+}
+
+/// Code and message, as far as there are any.
+pub(crate) fn drift_words(drift: &Drift) -> String {
+    joined(&[&drift.code, &drift.message])
+}
+
+/// Where the tree comes from, if git knows.
+pub(crate) fn source(source: &Source) -> Option<String> {
+    let commit = source.commit.as_deref()?;
+    let mut text = format!("commit {}", clean(short_hash(commit)));
+    if let Some(reference) = &source.reference {
+        write!(text, " on {}", clean(reference)).expect("a string grows as needed");
+    }
+    if let Some(author) = &source.author {
+        write!(text, " by {}", clean(author)).expect("a string grows as needed");
+    }
+    if source.dirty {
+        text.push_str(", with changes that are not committed");
+    }
+    Some(text)
+}

@@ -1,0 +1,206 @@
+//! A plan as Markdown for a comment on a pull request. Pure.
+//!
+//! Keeps: the first line is a stable marker, so that a bot finds its own comment; nothing of a user's file can
+//! format, mention or link; the text stays below [`LIMIT`] bytes, and what is left out is counted.
+
+use std::fmt::Write as _;
+
+use reconciler::decide::plan::{PlanDocument, PlannedChange};
+use schema::ruleset::RuleSet;
+use serde_json::Value;
+
+use super::difference::{Difference, difference};
+use super::plan::{
+    blockers, drift_place, drift_words, edge_mark, impact, incomplete, place, reason, remarks, source, targets, verdict,
+};
+use super::words::{count, listed};
+
+/// A comment on a pull request may have 65,536 characters; some are left for what a bot adds.
+pub(crate) const LIMIT: usize = 60_000;
+/// Kept for the closing lines.
+const TAIL: usize = 2_000;
+/// One change never takes more than this, however many fields it has.
+const LARGEST_CHANGE: usize = 8_000;
+const MARKER: &str = "<!-- portunus-plan -->";
+
+/// The whole comment.
+pub(crate) fn text(plan: &PlanDocument, ruleset: Option<&RuleSet>) -> String {
+    let mut text = format!("{MARKER}\n### {}\n", escape(&verdict(plan)));
+    if let Some(gap) = incomplete(plan) {
+        writeln!(text, "\n{}", escape(&gap)).expect("a string grows as needed");
+    }
+    push_list(&mut text, "**Blocked**", &blockers(plan));
+    push_list(&mut text, "**To note**", &remarks(plan));
+    let mut left_out = 0_u32;
+    let mut edge = None;
+    for change in &plan.changes {
+        let mut block = String::new();
+        if edge != Some(&change.edge) {
+            let mark = edge_mark(plan.base.edges.get(&change.edge));
+            let mark = mark.map(|mark| format!(" ({})", escape(&mark))).unwrap_or_default();
+            write!(block, "\n#### {}{mark}\n\n", code(change.edge.as_str())).expect("a string grows as needed");
+        }
+        block.push_str(&one(change, ruleset));
+        if left_out > 0 || text.len() + block.len() + TAIL > LIMIT {
+            left_out += 1;
+        } else {
+            text.push_str(&block);
+            edge = Some(&change.edge);
+        }
+    }
+    if left_out > 0 {
+        write!(text, "\n**{} left out** for length; `portunus plan` shows all.\n", count(left_out, "change"))
+            .expect("a string grows as needed");
+    }
+    if plan.summary.unchanged > 0 && !plan.changes.is_empty() {
+        write!(text, "\n{} unchanged.\n", count(plan.summary.unchanged, "rule")).expect("a string grows as needed");
+    }
+    push_drift(&mut text, plan);
+    if let Some(source) = source(&plan.source) {
+        let line = format!("\n<sub>{}</sub>\n", escape(&source));
+        if text.len() + line.len() <= LIMIT {
+            text.push_str(&line);
+        }
+    }
+    text
+}
+
+fn push_list(text: &mut String, title: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    write!(text, "\n{title}\n\n").expect("a string grows as needed");
+    let mut left_out = 0_u32;
+    for line in lines {
+        let line = format!("- {}\n", escape(line));
+        if left_out > 0 || text.len() + line.len() > LIMIT / 2 {
+            left_out += 1;
+        } else {
+            text.push_str(&line);
+        }
+    }
+    if left_out > 0 {
+        writeln!(text, "- and {left_out} more").expect("a string grows as needed");
+    }
+}
+
+/// One change: a line, and its fields folded away.
+fn one(change: &PlannedChange, ruleset: Option<&RuleSet>) -> String {
+    let mut text =
+        format!("- {} {} {}", code(change.action.sign()), change.action.as_str(), code(change.rule.as_str()));
+    let mut add = |words: String| text.push_str(&words);
+    if let Some(previous) = &change.previous_rule {
+        add(format!(", was {}", code(previous.as_str())));
+    }
+    for (verb, ranges) in
+        [("bind", &change.ports.bind), ("keep", &change.ports.keep), ("release", &change.ports.release)]
+    {
+        if !ranges.is_empty() {
+            add(format!(", {verb} {}", code(&listed(ranges, 8))));
+        }
+    }
+    if let Some(targets) = targets(change, ruleset) {
+        add(format!(", to {}", code(&targets)));
+    }
+    if let Some(origin) = &change.origin {
+        add(format!(" ({})", code(&place(origin))));
+    }
+    if let Some(reason) = reason(change) {
+        add(format!("<br>{}", escape(&reason)));
+    }
+    if let Some(impact) = impact(change.impact) {
+        add(format!("<br>{}", escape(&impact)));
+    }
+    text.push('\n');
+    if !change.fields.is_empty() {
+        text.push_str(&fields(change));
+    }
+    text
+}
+
+fn fields(change: &PlannedChange) -> String {
+    let mut text = format!("  <details><summary>{}</summary>\n\n", count(change.fields.len() as u64, "field"));
+    text.push_str("  | field | before | after |\n  |---|---|---|\n");
+    for (index, field) in change.fields.iter().enumerate() {
+        let row = match difference(&field.before, &field.after) {
+            Difference::Line(before, after) => {
+                format!("  | {} | {} | {} |\n", code(&field.path), code(&before), code(&after))
+            }
+            Difference::Lines(_) => {
+                format!("  | {} | {} | {} |\n", code(&field.path), cell(&field.before), cell(&field.after))
+            }
+        };
+        if text.len() + row.len() > LARGEST_CHANGE {
+            let rest = count((change.fields.len() - index) as u64, "field");
+            writeln!(text, "  | {rest} left out | | |").expect("a string grows as needed");
+            break;
+        }
+        text.push_str(&row);
+    }
+    text + "\n  </details>\n"
+}
+
+/// A long value in a cell, with its own line breaks.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.lines().map(code).collect::<Vec<_>>().join("<br>"),
+        value => code(&super::difference::shown(value)),
+    }
+}
+
+fn push_drift(text: &mut String, plan: &PlanDocument) {
+    if plan.drift.is_empty() {
+        return;
+    }
+    let title = format!("Drift: {}", count(plan.drift.len() as u64, "deviation"));
+    write!(text, "\n<details><summary>{title}</summary>\n\n").expect("a string grows as needed");
+    for (index, drift) in plan.drift.iter().enumerate() {
+        let words = drift_words(drift);
+        let line = format!("- {} {} {}\n", code(&drift_place(drift)), drift.kind.as_str(), escape(&words));
+        if text.len() + line.len() + TAIL / 4 > LIMIT {
+            writeln!(text, "- and {} more", plan.drift.len() - index).expect("a string grows as needed");
+            break;
+        }
+        text.push_str(&line);
+    }
+    text.push_str("\n</details>\n");
+}
+
+/// As code: mentions and links are not looked for in it.
+fn code(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("<code>{}</code>", escape(text)) }
+}
+
+/// Every character that Markdown or HTML could read as more than itself becomes an entity.
+fn escape(text: &str) -> String {
+    let text = crate::output::clean(text);
+    let mut escaped = String::with_capacity(text.len() + 16);
+    let mut before = ' ';
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let is_inside_word = before.is_alphanumeric() && letters.peek().is_some_and(|next| next.is_alphanumeric());
+        let is_link = letter == '/' && before == ':';
+        if "&<>`*[]|\\#@~$".contains(letter) || is_link || (letter == '_' && !is_inside_word) {
+            write!(escaped, "&#{};", u32::from(letter)).expect("a string grows as needed");
+        } else {
+            escaped.push(letter);
+        }
+        before = letter;
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_formats_mentions_or_ends_a_cell() {
+        let escaped = code("a|b`c`<img src=x>@team [x](y) \u{1b}\n");
+        for bad in ['|', '`', '@', '[', ']', '\n', '\u{1b}'] {
+            assert!(!escaped.contains(bad), "{bad:?} in {escaped}");
+        }
+        assert_eq!(escaped.matches('<').count(), 2, "{escaped}");
+        assert_eq!(escape("_a_ a_b"), "&#95;a&#95; a_b");
+    }
+}

@@ -1,0 +1,256 @@
+//! The status of a fleet as text: what is in force, whether it is held and why, edges, rules, drift. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+use jiff::Timestamp;
+use reconciler::decide::drift::{Drift, DriftKind};
+use reconciler::decide::fleet::Verdict;
+use reconciler::decide::status::{EdgeStatus, RevisionStatus, RuleStatus, StatusDocument};
+use schema::state::RuleState;
+use serde_json::{Map, Value};
+
+use super::plan::{drift_place, source, write_drift};
+use super::style;
+use super::table::Columns;
+use super::words::{ago, count, joined, time};
+use crate::output::clean;
+
+/// More errors are counted; `validate` shows all, with carets.
+const SHOWN_ERRORS: usize = 10;
+
+/// The whole fleet, or what a selector left of it; rules are listed where there is one.
+pub(crate) fn text(status: &StatusDocument, is_selected: bool, now: Timestamp) -> String {
+    let mut text = String::new();
+    write_status(&mut text, status, is_selected, now).expect("a string grows as needed");
+    text
+}
+
+fn write_status(to: &mut String, status: &StatusDocument, is_selected: bool, now: Timestamp) -> fmt::Result {
+    if !is_selected {
+        write_revision(to, status, now)?;
+        writeln!(to)?;
+    }
+    if status.edges.is_empty() {
+        writeln!(to, "No edge is known yet.")?;
+    } else {
+        to.push_str(&edges(&status.edges, now));
+    }
+    if is_selected {
+        for edge in &status.edges {
+            write_edge(to, edge)?;
+        }
+    }
+    write_drift(to, &status.drift)?;
+    write_advice(to, &status.drift)
+}
+
+fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> fmt::Result {
+    let revision = &status.revision;
+    match (&revision.digest, revision.applied_at) {
+        (Some(digest), at) => {
+            write!(to, "{} {}", style::strong("Revision"), digest.short())?;
+            if let Some(source) = revision.applied.as_ref().and_then(source) {
+                write!(to, ", {source}")?;
+            }
+            if let Some(at) = at {
+                write!(to, ", applied {}", ago(at, now))?;
+            }
+            writeln!(to)?;
+        }
+        (None, _) => writeln!(to, "{}", style::strong("Nothing was applied yet."))?,
+    }
+    if let Some(mode) = status.mode {
+        writeln!(to, "Mode {}", mode.as_str())?;
+    }
+    write_held(to, revision)
+}
+
+fn write_held(to: &mut String, revision: &RevisionStatus) -> fmt::Result {
+    let attempted = revision.attempted.as_ref().map(|source| source.digest);
+    if revision.held && revision.digest.is_none() && revision.verdict == Some(Verdict::Invalid) {
+        writeln!(to, "{}: the tree on disk has errors", style::warning("Held"))?;
+    } else if revision.held {
+        writeln!(to, "{}: {}", style::warning("Held"), clean(&revision.reason))?;
+    } else if revision.verdict == Some(Verdict::Waiting) && attempted != revision.digest {
+        writeln!(to, "{}: {}; `portunus apply` releases it", style::warning("Waiting"), clean(&revision.reason))?;
+    }
+    if let Some(attempted) = revision.attempted.as_ref().filter(|_| revision.held) {
+        for path in &attempted.dirty_paths {
+            writeln!(to, "  {}", clean(path))?;
+        }
+    }
+    if let Some(Verdict::Railed { rails }) = &revision.verdict {
+        for rail in rails {
+            writeln!(to, "  {}", super::rails::line(rail))?;
+        }
+    }
+    for error in revision.errors.iter().take(SHOWN_ERRORS) {
+        let line = error.line.map(|line| format!(":{line}")).unwrap_or_default();
+        let column = error.column.map(|column| format!(":{column}")).unwrap_or_default();
+        let place =
+            if error.file.is_empty() { String::new() } else { format!("{}{line}{column}: ", clean(&error.file)) };
+        writeln!(to, "  {place}{}: {}", clean(&error.code), clean(&error.message))?;
+    }
+    if revision.errors.len() > SHOWN_ERRORS {
+        writeln!(to, "  and {} more; `portunus validate` shows all", revision.errors.len() - SHOWN_ERRORS)?;
+    }
+    Ok(())
+}
+
+fn edges(edges: &[EdgeStatus], now: Timestamp) -> String {
+    let mut columns = Columns::new(&["EDGE", "CONNECTED", "GENERATION", "RULES", "LAST SEEN"]);
+    for edge in edges {
+        let generation = if edge.generation == edge.desired_generation {
+            edge.generation.to_string()
+        } else {
+            format!("{} of {}", edge.generation, edge.desired_generation)
+        };
+        columns.row(&[
+            edge.name.to_string(),
+            if edge.connected { "yes" } else { "no" }.to_owned(),
+            generation,
+            rules_by_state(edge),
+            match (edge.connected, edge.last_seen) {
+                (true, _) => "now".to_owned(),
+                (false, Some(at)) => ago(at, now),
+                (false, None) => "never".to_owned(),
+            },
+        ]);
+    }
+    columns.text("")
+}
+
+fn rules_by_state(edge: &EdgeStatus) -> String {
+    let mut states: BTreeMap<RuleState, u32> = BTreeMap::new();
+    for rule in &edge.rules {
+        *states.entry(rule.state).or_default() += 1;
+    }
+    if states.is_empty() {
+        return "none".to_owned();
+    }
+    states.into_iter().map(|(state, number)| format!("{number} {state}")).collect::<Vec<_>>().join(", ")
+}
+
+fn write_edge(to: &mut String, edge: &EdgeStatus) -> fmt::Result {
+    writeln!(to)?;
+    if !edge.version.is_empty() {
+        writeln!(to, "version {}", clean(&edge.version))?;
+    }
+    if let Some(capabilities) = &edge.capabilities {
+        writeln!(to, "capabilities {}", clean(&capabilities.join(", ")))?;
+    }
+    if !edge.rules.is_empty() {
+        let rows = edge.rules.iter().map(|rule| (edge.name.as_str(), rule));
+        write!(to, "\n{}", rules(rows))?;
+    }
+    Ok(())
+}
+
+/// A table of rules.
+pub(crate) fn rules<'a>(rows: impl Iterator<Item = (&'a str, &'a RuleStatus)>) -> String {
+    let mut columns = Columns::new(&["RULE", "STATE", "LISTENS", "TARGET", "#CONNECTIONS", "WHERE", "REASON"]);
+    for (edge, rule) in rows {
+        columns.row(&[
+            format!("{edge}/{}", rule.rule),
+            rule.state.to_string(),
+            listens(&rule.spec),
+            targets(&rule.spec),
+            rule.connections.to_string(),
+            rule.origin.as_ref().map(super::plan::place).unwrap_or_default(),
+            joined(&[&rule.code, &rule.message]),
+        ]);
+    }
+    columns.text("")
+}
+
+/// `*:8443`, from a spec as documents carry it.
+pub(crate) fn listens(spec: &Map<String, Value>) -> String {
+    let text = |key: &str| spec.get(key).and_then(Value::as_str);
+    let address = match text("listen_address") {
+        None => "*".to_owned(),
+        Some(address) if address.contains(':') => format!("[{address}]"),
+        Some(address) => address.to_owned(),
+    };
+    let ports = text("listen_ports").map(str::to_owned).or_else(|| spec.get("listen_port").map(Value::to_string));
+    let suffix = if text("protocol") == Some("udp") { "/udp" } else { "" };
+    format!("{address}:{}{suffix}", ports.unwrap_or_default())
+}
+
+fn targets(spec: &Map<String, Value>) -> String {
+    if let Some(target) = spec.get("target").and_then(Value::as_str) {
+        return target.to_owned();
+    }
+    let one = |target: &Value| {
+        let host = target.get("host").and_then(Value::as_str).unwrap_or_default();
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let ports = target.get("ports").and_then(Value::as_str).map(str::to_owned);
+        let ports = ports.or_else(|| target.get("port").map(Value::to_string)).unwrap_or_default();
+        format!("{host}:{ports}")
+    };
+    let all = spec.get("targets").and_then(Value::as_array);
+    all.map(|targets| targets.iter().map(one).collect::<Vec<_>>().join(", ")).unwrap_or_default()
+}
+
+fn write_advice(to: &mut String, drift: &[Drift]) -> fmt::Result {
+    let mut told: Vec<DriftKind> = Vec::new();
+    for one in drift {
+        if told.contains(&one.kind) {
+            continue;
+        }
+        told.push(one.kind);
+        writeln!(to, "{}: {}", style::help(one.kind.as_str()), advice(one))?;
+    }
+    Ok(())
+}
+
+/// What to do about one kind of drift.
+fn advice(drift: &Drift) -> String {
+    match drift.kind {
+        DriftKind::Missing | DriftKind::Changed | DriftKind::StaleGeneration => {
+            "the server sends it again by itself unless its mode is off; `portunus apply` does it now".to_owned()
+        }
+        DriftKind::Extra => "the next apply removes it; to keep it, add it to the tree".to_owned(),
+        DriftKind::Failed => match schema::codes::explain(&drift.code) {
+            Some(code) => code.remedy.to_owned(),
+            None => format!("it is retried; `portunus status {}` shows the attempts", drift_place(drift)),
+        },
+        DriftKind::Rejected => match schema::codes::explain(&drift.code) {
+            Some(code) => code.remedy.to_owned(),
+            None => "change the rule, or place it on an edge that can do it".to_owned(),
+        },
+        DriftKind::Degraded => "look at its targets".to_owned(),
+        DriftKind::EdgeOffline => {
+            "start the edge or mend its way to the server; it takes the newest state when it comes back".to_owned()
+        }
+        DriftKind::Override => "it ends by itself; commit what is to stay".to_owned(),
+    }
+}
+
+/// A line under a status that is shown again and again.
+pub(crate) fn watched(now: Timestamp) -> String {
+    format!("\n{}\n", style::faint(format!("as of {}; ends with Ctrl-C", time(now))))
+}
+
+/// `12 rules on 3 edges`
+pub(crate) fn extent(status: &StatusDocument) -> String {
+    let rules: usize = status.edges.iter().map(|edge| edge.rules.len()).sum();
+    format!("{} on {}", count(rules as u64, "rule"), count(status.edges.len() as u64, "edge"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn listeners_and_targets_are_written_as_in_a_plan() {
+        let spec = |value: Value| value.as_object().cloned().unwrap_or_default();
+        assert_eq!(listens(&spec(json!({"listen_port": 80}))), "*:80");
+        let udp = json!({"listen_address": "::", "listen_ports": "1-9", "protocol": "udp"});
+        assert_eq!(listens(&spec(udp)), "[::]:1-9/udp");
+        let several = json!({"targets": [{"host": "::1", "port": 9}, {"host": "a", "ports": "1-2"}]});
+        assert_eq!(targets(&spec(several)), "[::1]:9, a:1-2");
+    }
+}

@@ -1,0 +1,171 @@
+//! The settings of a server: flags first, then `server.toml`, then the defaults. I/O: reads the file.
+//!
+//! Keeps: a key that this version does not know is an error with its place.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reconciler::act::server::ServerConfig;
+use reconciler::decide::fleet::Mode;
+use schema::check::CheckLimits;
+use serde::Deserialize;
+
+use crate::cli::{LogFormat, ServeArgs};
+use crate::failure::Failure;
+use crate::output::clean;
+use crate::state_dir;
+
+const CONTROL_PORT: u16 = 7443;
+const OPERATOR_PORT: u16 = 7080;
+const METRICS_PORT: u16 = 7081;
+const SHUTDOWN_DRAIN: Duration = Duration::from_secs(30);
+
+/// The keys of `server.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ServerFile {
+    rules: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+    control_listen: Option<SocketAddr>,
+    operator_listen: Option<SocketAddr>,
+    metrics_listen: Option<SocketAddr>,
+    mode: Option<Mode>,
+    allow_dirty: Option<bool>,
+    range_rule_max_ports: Option<u32>,
+    shutdown_drain_timeout_secs: Option<u64>,
+    log_level: Option<String>,
+    log_format: Option<FileLogFormat>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FileLogFormat {
+    Text,
+    Json,
+}
+
+/// What a server is started with.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) server: ServerConfig,
+    /// `None` where nobody said anything, so that a tree may.
+    pub(crate) shutdown_drain: Option<Duration>,
+    pub(crate) log_level: Option<String>,
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+impl Settings {
+    /// How long connections may go on after the end was asked for.
+    pub(crate) fn drain(&self, of_tree: Option<u64>) -> Duration {
+        self.shutdown_drain.or(of_tree.map(Duration::from_secs)).unwrap_or(SHUTDOWN_DRAIN)
+    }
+}
+
+/// Puts the settings together.
+pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
+    let file = match &args.config {
+        Some(path) => read_file(path)?,
+        None => ServerFile::default(),
+    };
+    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let rules = args.rules.clone().or(file.rules);
+    let state_dir = args.state_dir.clone().or(file.state_dir).or_else(state_dir::of_server);
+    let no_state_dir = || Failure::Usage("there is no HOME and no XDG_STATE_HOME: name a --state-dir".to_owned());
+    let range = args.range.range_rule_max_ports.or(file.range_rule_max_ports);
+    let mode = args.mode.or(file.mode);
+    if let (None, Some(mode @ (Mode::Plan | Mode::Apply))) = (&rules, mode) {
+        let mode = mode.as_str();
+        return Err(Failure::Usage(format!("mode {mode} needs a tree to follow: name it with --rules")));
+    }
+    let server = ServerConfig {
+        mode: mode.unwrap_or(if rules.is_some() { Mode::Apply } else { Mode::Heal }),
+        rules,
+        state_dir: state_dir.ok_or_else(no_state_dir)?,
+        control_listen: args.control_listen.or(file.control_listen).unwrap_or(local(CONTROL_PORT)),
+        operator_listen: args.operator_listen.or(file.operator_listen).unwrap_or(local(OPERATOR_PORT)),
+        metrics_listen: args.metrics_listen.or(file.metrics_listen).unwrap_or(local(METRICS_PORT)),
+        allow_dirty: args.allow_dirty || file.allow_dirty.unwrap_or(false),
+        limits: range.map_or_else(CheckLimits::default, |range_rule_max_ports| CheckLimits {
+            range_rule_max_ports,
+            ..CheckLimits::default()
+        }),
+    };
+    let of_file = |format| match format {
+        FileLogFormat::Text => LogFormat::Text,
+        FileLogFormat::Json => LogFormat::Json,
+    };
+    Ok(Settings {
+        server,
+        shutdown_drain: args.shutdown_drain_timeout.or(file.shutdown_drain_timeout_secs.map(Duration::from_secs)),
+        log_level: args.log_level.clone().or(file.log_level),
+        log_format: args.log_format.or(file.log_format.map(of_file)),
+    })
+}
+
+fn read_file(path: &Path) -> Result<ServerFile, Failure> {
+    let text = fs::read_to_string(path).map_err(Failure::reading(path))?;
+    let invalid = |reason: String| Failure::Other(format!("{}: {}", path.display(), reason));
+    let mut file: ServerFile = toml::from_str(&text).map_err(|error| {
+        let at = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
+        let line = at.map(|line| format!("line {line}: ")).unwrap_or_default();
+        invalid(format!("{line}{}", clean(error.message())))
+    })?;
+    if file.range_rule_max_ports.is_some_and(|ports| !(1..=65535).contains(&ports)) {
+        return Err(invalid("`range_rule_max_ports` is not within 1..=65535".to_owned()));
+    }
+    // Relative paths belong to the file that says them.
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for named in [&mut file.rules, &mut file.state_dir].into_iter().flatten() {
+        *named = folder.join(&*named);
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    fn settings(file: &str, flags: &[&str]) -> Result<Settings, Failure> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("server.toml");
+        fs::write(&path, file).expect("written");
+        let config = path.display().to_string();
+        let line = ["serve", "--state-dir", "/s", "--config", &config].into_iter().chain(flags.iter().copied());
+        read(&Line::parse_from(line).serve)
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_the_defaults() {
+        let file =
+            "rules = \"/r\"\nmode = \"plan\"\noperator_listen = \"127.0.0.1:1\"\nshutdown_drain_timeout_secs = 5\n";
+        let read = settings(file, &["--operator-listen", "127.0.0.1:2"]).expect("valid");
+        assert_eq!(read.server.mode, Mode::Plan);
+        assert_eq!(read.server.operator_listen.port(), 2);
+        assert_eq!(read.server.metrics_listen.port(), METRICS_PORT);
+        assert_eq!(read.drain(Some(9)), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn the_mode_follows_from_whether_there_is_a_tree() {
+        let mode = |file: &str| settings(file, &[]).map(|read| read.server.mode);
+        assert_eq!(mode("").ok(), Some(Mode::Heal));
+        assert_eq!(mode("rules = \"/r\"").ok(), Some(Mode::Apply));
+        assert!(matches!(mode("mode = \"apply\""), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_line() {
+        let error = settings("mode = \"heal\"\nmodus = 1\n", &[]).expect_err("unknown").to_string();
+        assert!(error.contains("line 2: unknown field `modus`"), "{error}");
+    }
+}

@@ -1,0 +1,125 @@
+//! A port that somebody else has: the rule fails as a whole and by name, nothing else does, and it heals.
+
+use std::net::TcpListener;
+
+use serde_json::json;
+
+use crate::peers::{Echo, answers, refuses};
+use crate::support::{World, edge_of, ports, range_rule, rule, rule_of};
+
+#[test]
+fn a_taken_port_fails_its_rule_alone_keeps_the_old_version_and_heals() {
+    let world = World::with_edges(&["edge-01", "edge-02"]);
+    let target = Echo::range(10);
+    let (listen, other) = (ports(10), ports(3));
+    let old = ports(1);
+    world.edit_and_apply("a.toml", &rule("edge-01", "web", old, target, ""));
+
+    let taken = listen + 5;
+    let thief = TcpListener::bind(("0.0.0.0", taken)).unwrap();
+    let tree = range_rule("edge-01", "web", listen, target, 10, "")
+        + &rule("edge-01", "other", other, target, "")
+        + &rule("edge-02", "far", other + 1, target, "");
+    world.edit("a.toml", tree);
+    world.apply_with(&[]).exits(5).says(&format!("port {taken} already bound"));
+
+    let status = world.status();
+    let web = rule_of(&status, "edge-01", "web").unwrap();
+    assert_eq!((&web["state"], &web["code"]), (&json!("failed"), &json!("port_in_use")));
+    assert_eq!(web["message"], format!("port {taken} already bound"));
+    assert_eq!(web["spec"]["listen_port"], old, "the version that serves: {web}");
+    assert_eq!(answers(old), Some(target), "the previous version goes on");
+    for port in (listen..listen + 10).filter(|port| *port != taken) {
+        assert!(refuses(port), "nothing of it is bound");
+    }
+    assert_eq!((answers(other), answers(other + 1)), (Some(target), Some(target)), "the others are applied");
+    let failed = status["drift"].as_array().unwrap().iter().find(|drift| drift["kind"] == "failed").unwrap();
+    assert_eq!(
+        (&failed["edge"], &failed["rule"], &failed["code"]),
+        (&json!("edge-01"), &json!("web"), &json!("port_in_use"))
+    );
+    world.cli(&["status", "--detailed-exitcode"]).exits(2).says(&format!("port {taken} already bound"));
+    world.cli(&["status"]).exits(0);
+
+    let plan = world.plan();
+    let change = plan["changes"].as_array().unwrap().iter().find(|change| change["rule"] == "web").unwrap();
+    assert_eq!((&change["action"], &change["code"]), (&json!("retry"), &json!("port_in_use")));
+
+    let events = world.events(&["--rules"]);
+    events.next();
+    drop(thief);
+    events.wait("the healing", |event| {
+        let text = event.to_string();
+        text.contains("\"web\"") && text.contains("active")
+    });
+    for offset in [0, 5, 9] {
+        assert_eq!(answers(listen + offset), Some(target + offset));
+    }
+    assert!(refuses(old));
+    world.cli(&["status", "--detailed-exitcode"]).exits(0);
+    assert_eq!(world.plan()["changes"], json!([]));
+}
+
+#[test]
+fn failing_again_and_again_leaks_no_descriptor() {
+    let world = World::with_edges(&[]);
+    let edge = world.edge("edge-01");
+    let target = Echo::range(100);
+    let listen = ports(100);
+    let other = ports(1);
+    world.edit_and_apply("a.toml", &rule("edge-01", "other", other, target, ""));
+    let thief = TcpListener::bind(("0.0.0.0", listen + 99)).unwrap();
+    // Two versions of the rule take turns, so that each apply makes the edge try all of its hundred ports anew.
+    let tree = |round: u32| {
+        let more = format!("connect_timeout_ms = {}", 1000 + round);
+        range_rule("edge-01", "web", listen, target, 100, &more) + &rule("edge-01", "other", other, target, "")
+    };
+    world.edit("a.toml", tree(0));
+    world.apply_with(&[]).exits(5);
+    let before = edge.descriptors();
+    for round in 1..=25 {
+        world.edit("a.toml", tree(round));
+        world.apply_with(&[]).exits(5);
+    }
+    let after = edge.descriptors();
+    assert!(after <= before + 2, "{before} descriptors became {after}");
+    assert_eq!(answers(other), Some(target));
+    drop(thief);
+    world.wait_rule("edge-01", "web", "active");
+    assert_eq!(answers(listen + 99), Some(target + 99));
+}
+
+#[test]
+fn a_port_of_the_edge_itself_is_refused_before_it_is_tried() {
+    let world = World::with_edges(&[]);
+    let own = ports(2);
+    world.edge_with("edge-01", &["--metrics-listen", &format!("127.0.0.1:{own}")]);
+    world.edit("a.toml", rule("edge-01", "web", own, 9, "") + &rule("edge-01", "good", own + 1, 9, ""));
+    let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(3).json();
+    let codes: Vec<_> = plan["changes"].as_array().unwrap().iter().map(|change| change["code"].clone()).collect();
+    assert!(codes.contains(&json!("self_lockout")), "{codes:?}");
+    world.apply_with(&[]).exits(5);
+    let status = world.status();
+    assert_eq!(edge_of(&status, "edge-01").unwrap()["connected"], true);
+    assert!(World::scrape(own).contains("portunus_session_connected 1"));
+}
+
+#[test]
+fn an_apply_after_the_port_was_freed_does_not_wait_for_the_next_retry() {
+    let world = World::with_edges(&["edge-01"]);
+    let echo = Echo::start();
+    let port = ports(1);
+    let thief = TcpListener::bind(("0.0.0.0", port)).unwrap();
+    world.edit("a.toml", rule("edge-01", "a", port, echo.port, ""));
+    // Each apply fails once more, and the edge waits longer after each failure.
+    for _ in 0..6 {
+        world.apply_with(&[]).exits(5);
+    }
+    drop(thief);
+    let plan = world.plan();
+    if plan["changes"] != json!([]) {
+        world.apply();
+    }
+    assert_eq!(answers(port), Some(echo.port));
+    assert_eq!(world.generations("edge-01"), (1, 1), "a retry is no new generation");
+}

@@ -1,0 +1,24 @@
+//! End to end: the real binary, real sockets, several edges on loopback. Each test is one promise of CONTRACT.md.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod bad_input;
+mod ending;
+mod events;
+mod exit_codes;
+mod failing_ports;
+mod forwarding;
+mod journey;
+mod metrics;
+mod modes;
+mod peers;
+mod plan_files;
+mod processes;
+mod provenance;
+mod ranges;
+mod restarts;
+mod saving;
+mod secrets;
+mod standalone;
+mod support;
+mod surfaces;

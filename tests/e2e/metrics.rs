@@ -1,0 +1,142 @@
+//! The metrics of CONTRACT §8: one row per live rule whatever its width, from the server only.
+
+use crate::peers::{Client, Echo};
+use crate::support::{World, ports, range_rule, rule, wait_for, wait_until};
+
+/// The rows of a series.
+fn rows<'a>(text: &'a str, series: &str) -> Vec<&'a str> {
+    text.lines().filter(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(['{', ' ']))).collect()
+}
+
+#[test]
+fn every_live_rule_has_one_row_and_a_removed_one_has_none() {
+    let world = World::with_edges(&[]);
+    let own = ports(1);
+    world.edge_with("edge-01", &["--metrics-listen", &format!("127.0.0.1:{own}")]);
+    world.edge("edge-02");
+    let target = Echo::range(20);
+    let port = ports(22);
+    let stays = range_rule("edge-01", "wide", port, target, 20, "owner = \"team-a\"")
+        + &rule("edge-02", "far", port + 21, target, "");
+    world.edit_and_apply("a.toml", &(stays.clone() + &rule("edge-01", "goes", port + 20, target, "")));
+    Client::to(port + 20).ping(1, 0, 10).unwrap();
+    for offset in [0, 7] {
+        let mut client = Client::to(port + offset);
+        client.ping(1, 0, 50_000).unwrap();
+    }
+    let scraped = wait_for("the counters", || {
+        let text = World::scrape(world.metrics);
+        let is_counted =
+            text.contains("portunus_rule_bytes_in_total{client=\"edge-01\",owner=\"team-a\",rule=\"wide\"} 100000");
+        if is_counted { Ok(text) } else { Err(text) }
+    });
+    for series in [
+        "portunus_rule_bytes_in_total",
+        "portunus_rule_bytes_out_total",
+        "portunus_rule_active_connections",
+        "portunus_rule_connections_total",
+        "portunus_rule_dns_failures_total",
+    ] {
+        assert_eq!(rows(&scraped, series).len(), 3, "{series}: {scraped}");
+    }
+    assert!(scraped.contains("portunus_rule_connections_total{client=\"edge-01\",owner=\"team-a\",rule=\"wide\"} 2"));
+    assert!(
+        scraped.contains("portunus_rule_bytes_out_total{client=\"edge-01\",owner=\"team-a\",rule=\"wide\"} 100004")
+    );
+    let active = "portunus_rule_state{client=\"edge-01\",owner=\"team-a\",rule=\"wide\",state=\"active\"} 1";
+    assert!(scraped.contains(active), "{scraped}");
+    for row in [
+        "portunus_edge_connected{client=\"edge-01\"} 1",
+        "portunus_edge_generation{client=\"edge-01\"} 1",
+        "portunus_edge_desired_generation{client=\"edge-01\"} 1",
+        "portunus_drift{kind=\"failed\"} 0",
+        "portunus_apply_total{outcome=\"applied\"} 1",
+        "portunus_apply_duration_seconds_count 1",
+        "portunus_plan_duration_seconds_count",
+        "portunus_build_info{",
+    ] {
+        assert!(scraped.contains(row), "{row}: {scraped}");
+    }
+
+    world.edit_and_apply("a.toml", &stays);
+    wait_until("the removed rule's rows to go", || !World::scrape(world.metrics).contains("rule=\"goes\""));
+    // A rule that takes the name later begins at nothing.
+    world.edit_and_apply("a.toml", &(stays + &rule("edge-01", "goes", port + 20, target, "")));
+    let again = wait_for("the new rule's rows", || {
+        let text = World::scrape(world.metrics);
+        if text.contains("rule=\"goes\"") { Ok(text) } else { Err(text) }
+    });
+    assert!(again.contains("portunus_rule_bytes_in_total{client=\"edge-01\",owner=\"\",rule=\"goes\"} 0"), "{again}");
+    let text = World::scrape(own);
+    assert!(text.contains("portunus_session_connected 1"), "{text}");
+    assert!(!text.contains("portunus_rule_"), "an edge's own port counts nothing twice: {text}");
+}
+
+#[test]
+fn counters_move_while_a_connection_lives() {
+    let world = World::with_edges(&["edge-01"]);
+    let echo = Echo::start();
+    let port = ports(1);
+    world.edit_and_apply("a.toml", &rule("edge-01", "a", port, echo.port, ""));
+    let mut client = Client::to(port);
+    client.ping(1, 0, 65_536).unwrap();
+    let stats = world.wait_stats("edge-01/a", "the bytes", |stats| stats["bytes_in"] == 65_536);
+    assert_eq!(stats["active_connections"], 1);
+    assert_eq!(stats["ports"][0]["port"], port);
+    assert_eq!(stats["targets"][0]["host"], "127.0.0.1");
+    wait_until("the metric", || {
+        World::scrape(world.metrics)
+            .contains("portunus_rule_bytes_in_total{client=\"edge-01\",owner=\"\",rule=\"a\"} 65536")
+    });
+    client.ping(1, 65_536, 10).unwrap();
+}
+
+#[test]
+fn health_and_readiness_are_answered() {
+    let world = World::with_edges(&[]);
+    let own = ports(1);
+    world.edge_with("edge-01", &["--metrics-listen", &format!("127.0.0.1:{own}")]);
+    for port in [world.metrics, own] {
+        for path in ["/healthz", "/readyz"] {
+            // The server knows of a session a moment before its edge does.
+            wait_for(path, || match crate::support::http(port, "GET", path, &[], "") {
+                Ok((200, _)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            });
+        }
+    }
+}
+
+/// A counter that falls to nothing and comes back whole would look like traffic that never was.
+#[test]
+fn a_counter_never_falls_while_its_edge_lives_on() {
+    let world = World::with_edges(&[]);
+    let edge = world.edge("edge-01");
+    let echo = Echo::start();
+    let port = ports(1);
+    world.edit_and_apply("a.toml", &rule("edge-01", "a", port, echo.port, ""));
+    Client::to(port).ping(1, 0, 5000).unwrap();
+    let row = "portunus_rule_bytes_in_total{client=\"edge-01\",owner=\"\",rule=\"a\"} ";
+    let counted = || {
+        let text = World::scrape(world.metrics);
+        rows(&text, "portunus_rule_bytes_in_total").first().map(|found| found.strip_prefix(row).unwrap().to_owned())
+    };
+    wait_until("the bytes", || counted().as_deref() == Some("5000"));
+    edge.signal("STOP");
+    let whole = |found: Option<String>| assert!(found.as_deref().is_none_or(|count| count == "5000"), "{found:?}");
+    wait_until("the session to be given up", || {
+        whole(counted());
+        crate::support::edge_of(&world.status(), "edge-01").unwrap()["connected"] == false
+    });
+    whole(counted());
+    edge.signal("CONT");
+    wait_until("the edge to be back", || {
+        whole(counted());
+        crate::support::edge_of(&world.status(), "edge-01").unwrap()["connected"] == true
+    });
+    wait_until("the row to be back", || {
+        let found = counted();
+        whole(found.clone());
+        found.is_some()
+    });
+}

@@ -1,0 +1,80 @@
+//! Secrets and state: private, exclusive, and through no link.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use crate::support::World;
+
+fn mode(world: &World, name: &str) -> u32 {
+    fs::metadata(world.path(name)).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn the_token_is_0600_the_state_directories_are_0700_and_both_survive_a_restart() {
+    let world = World::new();
+    let server = world.serve(&["--mode", "heal"]);
+    world.edge("edge-01");
+    assert_eq!(mode(&world, "server-state"), 0o700);
+    assert_eq!(mode(&world, "edge-01-state"), 0o700);
+    assert_eq!(mode(&world, "server-state/operator.token"), 0o600);
+    assert_eq!(mode(&world, "server-state/server.redb"), 0o600);
+    let token = world.token();
+    assert!(token.len() >= 32);
+    server.stop();
+    world.serve(&["--mode", "heal"]);
+    assert_eq!(world.token(), token);
+    world.cli(&["status"]).exits(0);
+}
+
+#[test]
+fn a_token_that_is_a_link_or_open_to_others_is_refused_by_server_and_operator() {
+    let world = World::new();
+    let server = world.serve(&["--mode", "heal"]);
+    let token = world.path("server-state/operator.token");
+    fs::copy(&token, world.path("elsewhere")).unwrap();
+    fs::remove_file(&token).unwrap();
+    symlink(world.path("elsewhere"), &token).unwrap();
+    world.cli(&["status"]).exits(1).says("operator.token");
+    server.stop();
+    let args = serve_args(&world);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    world.cli(&args).exits(1).says("symbolic link");
+    fs::remove_file(&token).unwrap();
+    fs::copy(world.path("elsewhere"), &token).unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
+    world.cli(&args).exits(1).says("0644");
+}
+
+fn serve_args(world: &World) -> Vec<String> {
+    let mut args = vec!["serve".to_owned(), "--mode".to_owned(), "heal".to_owned()];
+    args.extend(world.server_args());
+    args
+}
+
+#[test]
+fn two_servers_or_two_edges_never_share_a_state_directory() {
+    let world = World::with_edges(&["edge-01"]);
+    let mut args = serve_args(&world);
+    for (flag, port) in ["--control-listen", "--operator-listen", "--metrics-listen"].iter().zip(0..) {
+        let at = args.iter().position(|arg| arg == flag).unwrap() + 1;
+        args[at] = format!("127.0.0.1:{}", crate::support::ports(1) + port);
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    world.cli(&args).exits(1).says("server-state");
+    let (server, state) = (format!("http://127.0.0.1:{}", world.control), world.arg("edge-01-state"));
+    world
+        .cli(&["edge", "--name", "edge-02", "--server", &server, "--state-dir", &state])
+        .exits(1)
+        .says("in use by another edge");
+    world.cli(&["status"]).exits(0);
+}
+
+#[test]
+fn a_taken_port_of_the_server_is_named() {
+    let world = World::with_edges(&[]);
+    let mut args = serve_args(&world);
+    let at = args.iter().position(|arg| arg == "--state-dir").unwrap() + 1;
+    args[at] = world.arg("other-state");
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    world.cli(&args).exits(1).says(&world.control.to_string());
+}

@@ -1,0 +1,12 @@
+//! Golden tests of the visible behaviour: what the real binary prints and its exit code.
+//!
+//! `PORTUNUS_UPDATE_GOLDEN=1 cargo test -p portunus --test golden` writes the expected files anew.
+
+#[path = "golden/cli.rs"]
+mod cli;
+#[path = "golden/diagnostics.rs"]
+mod diagnostics;
+#[path = "golden/plan.rs"]
+mod plan;
+#[path = "golden/support.rs"]
+mod support;

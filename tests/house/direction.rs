@@ -1,0 +1,32 @@
+//! Who may depend on whom: portunus → reconciler, edge → schema. I/O: asks cargo.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::workspace::{MEMBERS, packages};
+
+/// The workspace crates that each of them depends on, tests and build scripts included.
+fn dependencies() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let name_of = |package: &'static serde_json::Value| package["name"].as_str().expect("a name");
+    packages()
+        .iter()
+        .filter(|package| MEMBERS.contains(&name_of(package)))
+        .map(|package| {
+            let own = name_of(package);
+            let direct = package["dependencies"].as_array().expect("a list").iter().map(name_of);
+            // A crate that takes its own test builders is not another crate.
+            (own, direct.filter(|name| MEMBERS.contains(name) && *name != own).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn the_direction_is_tool_then_reconciler_and_edge_then_schema() {
+    let of = |names: &[&'static str]| names.iter().copied().collect::<BTreeSet<_>>();
+    let expected = BTreeMap::from([
+        ("portunus", of(&["portunus-edge", "portunus-reconciler", "portunus-schema"])),
+        ("portunus-edge", of(&["portunus-schema"])),
+        ("portunus-reconciler", of(&["portunus-schema"])),
+        ("portunus-schema", of(&[])),
+    ]);
+    assert_eq!(dependencies(), expected);
+}

@@ -1,0 +1,11 @@
+//! The rules of the house as facts: direction, purity, dependencies, files, documents. I/O: reads the work tree.
+//!
+//! Keeps: a rule that ARCHITECTURE.md states holds in every commit, or the tests of that commit fail.
+
+mod dependencies;
+mod direction;
+mod documents;
+mod files;
+mod purity;
+mod source;
+mod workspace;
