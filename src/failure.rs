@@ -105,6 +105,11 @@ pub(crate) enum Failure {
     /// A plan file cannot be used any more.
     #[error("{}: {reason}", path.display())]
     Stale { path: PathBuf, reason: String },
+    /// The server restarted while it applied: what was decided goes on, its outcome was never written down.
+    #[error(
+        "the server restarted during the apply {0}; what it decided is in force and goes on, `portunus status` shows it"
+    )]
+    CutOff(String),
     /// The person ended it.
     #[error("interrupted: {0}")]
     Interrupted(String),
@@ -142,6 +147,7 @@ impl Failure {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Stale { .. } => Exit::Stale,
+            Self::CutOff(_) => Exit::Partial,
             Self::Unreachable { .. } => Exit::Unreachable,
             Self::Interrupted(_) => Exit::Interrupted,
             Self::Problem(problem) => exit_of(problem),
@@ -165,6 +171,7 @@ impl Failure {
             Self::Unreachable { .. } => "unreachable",
             Self::Foreign { .. } => "foreign_server",
             Self::Stale { .. } => "stale",
+            Self::CutOff(_) => "cut_off",
             Self::Interrupted(_) => "interrupted",
             Self::Other(_) => "error",
         }

@@ -18,7 +18,7 @@ pub(crate) use operator::{
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
 
 use crate::cmd::health::HealthCommand;
-use crate::failure::Exit;
+use crate::failure::{Exit, Failure};
 use crate::output::say;
 
 /// Plans and applies L4 forwarding rules that are kept in git.
@@ -115,11 +115,27 @@ pub(crate) fn read() -> Result<Cli, Exit> {
             error.print().ok();
             Exit::Done
         }
-        _ => {
-            say(error.render().ansi());
-            Exit::Usage
-        }
+        _ => match asked_format() {
+            Format::Text => {
+                say(error.render().ansi());
+                Exit::Usage
+            }
+            // A program that asked for a document gets one, also for a mistake in what it asked.
+            format => {
+                let text = error.render().to_string();
+                Failure::Usage(text.trim_start_matches("error: ").trim_end().to_owned()).report(format)
+            }
+        },
     })
+}
+
+/// The output that a command line asks for that could not be read as a whole.
+fn asked_format() -> Format {
+    let arguments: Vec<String> = std::env::args().collect();
+    let after = |flag: &str| arguments.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1].as_str());
+    let joined = |prefix: &str| arguments.iter().find_map(|argument| argument.strip_prefix(prefix));
+    let asked = after("-o").or_else(|| after("--output")).or_else(|| joined("--output=")).or_else(|| joined("-o"));
+    asked.and_then(|text| <Format as clap::ValueEnum>::from_str(text, true).ok()).unwrap_or(Format::Text)
 }
 
 #[cfg(test)]

@@ -193,6 +193,8 @@ async fn follow(client: &Client, begun: ApplyResult, wait: Duration) -> Result<A
             server,
             reason: format!("{reason}; the apply {id} had begun, `portunus status` shows how it ended"),
         },
+        // It had an id a moment ago, so the server is another process by now.
+        Failure::Problem(problem) if problem.code == "not_found" => Failure::CutOff(id.clone()),
         other => other,
     };
     match timeout(wait + GRACE, work).await {

@@ -30,5 +30,8 @@ pub(crate) async fn run(args: EdgeArgs) -> Result<Exit, Failure> {
 
 /// The failure of an edge, with what caused it.
 pub(crate) fn failed(error: &EdgeError) -> Failure {
-    Failure::Other(with_causes(error))
+    match error {
+        EdgeError::Server(_) | EdgeError::Remote(_) => Failure::Usage(with_causes(error)),
+        other => Failure::Other(with_causes(other)),
+    }
 }

@@ -67,7 +67,7 @@ mod tests {
         }
         match difference(&text("a\nb\n"), &text("a\nc\u{1b}")) {
             Difference::Lines(lines) => {
-                assert_eq!(lines, [(' ', "a".to_owned()), ('-', "b".to_owned()), ('+', "c\\u{1b}".to_owned())])
+                assert_eq!(lines, [(' ', "a".to_owned()), ('-', "b".to_owned()), ('+', "c\\u{1b}".to_owned())]);
             }
             Difference::Line(..) => panic!("several lines"),
         }

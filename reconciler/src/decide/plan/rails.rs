@@ -43,6 +43,11 @@ struct Worst {
 }
 
 impl Worst {
+    /// What to show: the share that trips the limit, else the largest.
+    fn shown(&self, limit: u64) -> u64 {
+        if self.counted > limit { self.counted } else { self.percent }
+    }
+
     /// Shares are rounded up, so that 30.5 % is more than 30 %.
     fn take(&mut self, edge: &EdgeName, count: u64, of: usize) {
         let percent = (count * 100).div_ceil(of as u64);
@@ -92,7 +97,7 @@ pub fn evaluate(input: &PlanInput<'_>, connections: u64) -> Vec<RailVerdict> {
         rail(
             "max_removed_percent",
             percent,
-            figures.worst_removed.percent,
+            figures.worst_removed.shown(percent),
             figures.worst_removed.counted > percent,
             removals_allowed,
             &removals,
@@ -119,7 +124,7 @@ pub fn evaluate(input: &PlanInput<'_>, connections: u64) -> Vec<RailVerdict> {
         rail(
             "max_rebound_percent",
             rebound_percent,
-            figures.worst_rebound.percent,
+            figures.worst_rebound.shown(rebound_percent),
             figures.worst_rebound.counted > rebound_percent,
             rebinds_allowed,
             &rebinds,
