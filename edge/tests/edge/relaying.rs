@@ -207,7 +207,7 @@ fn stalled_readers_cost_no_processor_lose_nothing_and_leave_no_descriptor() {
         .await;
         let spent = || processor_time();
         let start = spent();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        crate::support::let_pass(Duration::from_millis(500)).await;
         assert!(spent() - start < 10, "the workers are busy with nothing to do");
         for (key, mut reader) in (0..).zip(readers) {
             let part = Part { key, length: LENGTH, piece: 0, ends_first: true };
@@ -223,7 +223,7 @@ fn stalled_readers_cost_no_processor_lose_nothing_and_leave_no_descriptor() {
 async fn wait_until_async(mut is_so: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            crate::support::let_pass(Duration::from_millis(300)).await;
         }
     };
     timeout(LONG, waiting).await.expect("it comes to rest");

@@ -222,3 +222,8 @@ impl Prober {
         self.count.load(Ordering::Relaxed)
     }
 }
+
+/// A stretch of time to measure over: what must not happen can only be watched.
+pub async fn let_pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
