@@ -224,6 +224,6 @@ impl Prober {
 }
 
 /// A stretch of time to measure over: what must not happen can only be watched.
-pub async fn let_pass(time: Duration) {
+pub(crate) async fn let_pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
