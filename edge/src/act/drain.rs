@@ -28,6 +28,14 @@ struct Part {
     deadline: Instant,
 }
 
+/// Connections that have had their time.
+pub(crate) struct Overdue {
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) scope: Scope,
+    /// Later connections are not meant.
+    pub(crate) before: u64,
+}
+
 fn owns(rule: &Rule, listener: &Listener) -> bool {
     let listen = rule.listen;
     listen.protocol == listener.protocol && listen.address == listener.address && listen.ports.contains(listener.port)
@@ -82,18 +90,23 @@ impl Drains {
         Some(self.removed.swap_remove(index).meter)
     }
 
-    /// When to call [`Drains::reset_overdue`].
+    /// When to call [`Drains::overdue`].
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let removed = self.removed.iter().filter(|removed| !removed.is_reset).map(|removed| removed.deadline);
         removed.chain(self.parts.iter().map(|part| part.deadline)).min()
     }
 
-    /// Resets what is over its time. `serves` is the version that a meter belongs to now: what has come back in
+    /// What is over its time and to be reset. `serves` is the version that a meter belongs to now: what has come back in
     /// it is left alone.
-    pub(crate) fn reset_overdue<'a>(&mut self, now: Instant, serves: impl Fn(&Arc<Meter>) -> Option<&'a Rule>) {
+    pub(crate) fn overdue<'a>(
+        &mut self,
+        now: Instant,
+        serves: impl Fn(&Arc<Meter>) -> Option<&'a Rule>,
+    ) -> Vec<Overdue> {
+        let mut overdue = Vec::new();
         for removed in self.removed.iter_mut().filter(|removed| removed.deadline <= now && !removed.is_reset) {
             tracing::info!(rule = %removed.name, connections = removed.meter.active(), "drain timeout, connections are reset");
-            removed.meter.reset(&Scope::Rule, u64::MAX);
+            overdue.push(Overdue { meter: removed.meter.clone(), scope: Scope::Rule, before: u64::MAX });
             removed.is_reset = true;
         }
         for part in self.parts.extract_if(.., |part| part.deadline <= now) {
@@ -111,8 +124,9 @@ impl Drains {
                 }
                 (scope, _) => scope,
             };
-            part.meter.reset(&scope, part.before);
+            overdue.push(Overdue { meter: part.meter, scope, before: part.before });
         }
+        overdue
     }
 
     /// Drops removed rules without connections; true if there were any.

@@ -4,7 +4,6 @@
 //! sockets it would have replaced are as before.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 
 use schema::codes::RuleCode;
 use schema::name::RuleName;
@@ -120,8 +119,7 @@ fn open_all(
         if !order.replaces.is_empty() {
             sockets::listen(&order.listener, &socket)?;
         }
-        let acceptor = Acceptor::new(socket).map_err(|error: io::Error| BindError::of(&order.listener, error))?;
-        ready.insert(order.listener, acceptor);
+        ready.insert(order.listener, Acceptor::new(socket));
     }
     Ok(())
 }

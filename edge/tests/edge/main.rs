@@ -4,6 +4,7 @@
 
 mod connections;
 mod reconnecting;
+mod relaying;
 mod restarting;
 mod server;
 mod sessions;

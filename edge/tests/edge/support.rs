@@ -177,6 +177,14 @@ pub(crate) async fn is_reset(stream: &mut TcpStream) -> bool {
     ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
 }
 
+/// True if a new connection ends with a reset: afterwards, or before its own side has seen that it is there.
+pub(crate) async fn is_turned_away(port: u16) -> bool {
+    match timeout(LONG, TcpStream::connect(("127.0.0.1", port))).await.unwrap() {
+        Ok(mut stream) => is_reset(&mut stream).await,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
 /// Connects again and again until stopped; every connection must be answered. Returns how many there were.
 pub(crate) struct Prober {
     stop: tokio_util::sync::CancellationToken,
@@ -213,4 +221,9 @@ impl Prober {
         self.task.await.unwrap();
         self.count.load(Ordering::Relaxed)
     }
+}
+
+/// A stretch of time to measure over: what must not happen can only be watched.
+pub(crate) async fn let_pass(time: Duration) {
+    tokio::time::sleep(time).await;
 }

@@ -8,7 +8,9 @@ use schema::state::RuleState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Prober, alone, apply, connect, echo, echo_range, free_ports, ping, range, runtime, to, wait_for};
+use crate::support::{
+    Prober, alone, apply, connect, echo, echo_range, free_ports, ping, range, runtime, to, wait_for, wait_until,
+};
 
 fn loopback(parts: &mut schema::rule::RuleParts) {
     parts.listen.address = ListenAddress::Ip("127.0.0.1".parse().unwrap());
@@ -81,8 +83,9 @@ async fn a_rename_under_a_live_connection_keeps_it_and_the_counters() {
     let status = apply(&edge, 2, &[to("new", port, target, |_| ())]).await;
     ping(&mut stream, b"after").await;
     assert_eq!(status.rules.len(), 1);
-    let figures = status.rule("new").unwrap().meter.as_ref().unwrap().figures();
-    assert_eq!((figures.bytes_in, figures.bytes_out), (11, 11));
+    let meter = status.rule("new").unwrap().meter.clone().unwrap();
+    wait_until(|| (meter.figures().bytes_in, meter.figures().bytes_out) == (11, 11)).await;
+    let figures = meter.figures();
     assert_eq!((figures.active_connections, figures.connections_total), (1, 1));
 }
 

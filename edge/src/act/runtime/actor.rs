@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Command, Restored};
-use crate::act::drain::Drains;
+use crate::act::drain::{Drains, Overdue};
 use crate::act::last_good::{LastGood, Stored};
 use crate::act::prepare::{self, Order, Orders, Prepared};
 use crate::act::status::Status;
@@ -157,9 +157,12 @@ impl Actor {
                 }
                 () = until(drain) => {
                     let serving = &self.serving;
-                    self.drains.reset_overdue(Instant::now(), |meter| {
+                    let overdue = self.drains.overdue(Instant::now(), |meter| {
                         serving.values().find(|served| Arc::ptr_eq(&served.meter, meter)).map(|served| &*served.rule)
                     });
+                    for Overdue { meter, scope, before } in overdue {
+                        self.dataplane.reset(&meter, &scope, before).await;
+                    }
                     self.forget_drained();
                 }
                 () = emptied.notified() => self.forget_drained(),
@@ -285,9 +288,7 @@ impl Actor {
         let prepared = spawn_blocking(move || prepare::prepare(&plan, &orders, budget)).await;
         let Prepared { settled, acceptors, shared } = prepared.expect("binding does not panic");
         let before = self.hand_over(&settled);
-        for (listener, acceptor) in acceptors {
-            self.dataplane.adopt(listener, acceptor);
-        }
+        self.dataplane.adopt(acceptors).await;
         self.dataplane.release(&settled.release).await;
         for acceptor in &shared {
             prepare::share(acceptor, false);
@@ -306,7 +307,7 @@ impl Actor {
             let meter = former.as_ref().map(|former| former.meter.clone());
             let meter = meter
                 .or_else(|| self.drains.revive(name))
-                .unwrap_or_else(|| Arc::new(Meter::new(self.emptied.clone())));
+                .unwrap_or_else(|| self.dataplane.meter(self.emptied.clone()));
             carried.extend(former.map(|former| (name.clone(), former)));
             self.serving.insert(name.clone(), Served { rule: next.rule.clone(), meter });
         }

@@ -102,7 +102,7 @@ pub async fn start(
 ) -> (RuntimeHandle, JoinHandle<()>) {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, status) = watch::channel(Arc::default());
-    let dataplane = Dataplane::default();
+    let dataplane = Dataplane::start();
     let connections = dataplane.connections();
     let retries = Arc::new(AtomicU64::new(0));
     let mut actor = Actor::new(dataplane, limits, store, sender, retries.clone());

@@ -1,32 +1,45 @@
 //! The seam to what moves bytes: sockets and routing go in, counters come out. I/O.
 //!
-//! Everything that touches a connection lives below this module, so that its engine can be replaced without the
-//! rest of the edge noticing. The engine is tokio's for now: an accept task per socket, a task per connection.
+//! Everything that touches a connection lives below this module, on threads of its own: one worker per core, each with
+//! its own events, connections, timers, pipes and counters. Control talks to them through bounded queues and one
+//! routing value. ARCHITECTURE.md says why it is so.
 //!
-//! Keeps: routing changes as one value; a socket that stays is never touched; every task is joined or reset.
+//! Keeps: routing changes as one value; a socket that stays is never touched; both sockets of a connection belong to one
+//! worker; every worker is joined.
 
-mod accept;
-mod connection;
+mod dial;
+mod listener;
 mod meter;
+mod queue;
+mod ready;
 mod relay;
 mod resolve;
 mod routing;
+mod shared;
+mod slab;
+mod splice;
+mod tally;
+mod tcp;
+mod timers;
+mod worker;
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use mio::{Poll, Waker};
 use schema::net::Listener;
-use socket2::{SockRef, Socket};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use queue::Command;
+use shared::Shared;
+use worker::Worker;
+
+pub use listener::Acceptor;
 pub(crate) use meter::Scope;
 pub use meter::{Figures, Meter, PortFigures, TargetFigures, TargetKey};
 pub use routing::{Route, Routing};
@@ -35,84 +48,84 @@ pub use routing::{Route, Routing};
 /// way: a round trip to most of the world. Its successor accepts already.
 const HANDSHAKE: Duration = Duration::from_millis(200);
 
-/// A listening socket that the engine can accept from.
-#[derive(Clone)]
-pub struct Acceptor(Arc<TcpListener>);
-
-impl Acceptor {
-    /// Takes a listening, non-blocking socket. Must run inside the runtime.
-    pub fn new(socket: Socket) -> io::Result<Self> {
-        TcpListener::from_std(socket.into()).map(|listener| Self(Arc::new(listener)))
-    }
-
-    /// The socket, for its options.
-    pub fn socket(&self) -> SockRef<'_> {
-        SockRef::from(&*self.0)
-    }
-}
-
-/// What all tasks of the engine share.
-pub(crate) struct Shared {
-    routing: ArcSwap<Routing>,
-    connections: TaskTracker,
-    /// Ends every connection at once.
-    reset_all: CancellationToken,
-    open: AtomicUsize,
-    resolver: resolve::Resolver,
-    /// One log line per shortage of descriptors, not one per socket and attempt.
-    is_short_of_descriptors: AtomicBool,
-}
-
-struct Accepting {
-    acceptor: Acceptor,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-}
-
 /// The data plane of one edge.
 pub struct Dataplane {
     shared: Arc<Shared>,
-    accepting: HashMap<Listener, Accepting>,
-}
-
-impl Default for Dataplane {
-    fn default() -> Self {
-        let shared = Shared {
-            routing: ArcSwap::default(),
-            connections: TaskTracker::new(),
-            reset_all: CancellationToken::new(),
-            open: AtomicUsize::new(0),
-            resolver: resolve::Resolver::default(),
-            is_short_of_descriptors: AtomicBool::new(false),
-        };
-        Self { shared: Arc::new(shared), accepting: HashMap::new() }
-    }
+    acceptors: HashMap<Listener, Acceptor>,
+    threads: Vec<JoinHandle<()>>,
+    resolver: AbortHandle,
 }
 
 impl Dataplane {
+    /// Starts one worker per core. Must run inside the runtime.
+    ///
+    /// # Panics
+    /// Where the system has no thread or descriptor left for a worker: such a process cannot forward at all.
+    pub fn start() -> Self {
+        let workers = thread::available_parallelism().map_or(1, usize::from);
+        let polls: Vec<Poll> =
+            (0..workers).map(|_| Poll::new().expect("a process has descriptors left when it starts")).collect();
+        let waker = |poll: &Poll| {
+            Waker::new(poll.registry(), worker::WAKE).expect("a process has descriptors left when it starts")
+        };
+        let (outsides, insides): (Vec<_>, Vec<_>) = polls.iter().map(|poll| queue::queue(waker(poll))).unzip();
+        let (ask, questions) = mpsc::channel(resolve::QUESTIONS);
+        let shared = Arc::new(Shared::new(outsides, ask));
+        let resolver = tokio::spawn(resolve::answer(questions, shared.clone())).abort_handle();
+        let start = |(index, (poll, inside))| {
+            let worker = Worker::new(index, shared.clone(), poll, inside);
+            let thread = thread::Builder::new().name(format!("worker-{index}"));
+            thread.spawn(move || worker.run()).expect("a process has threads left when it starts")
+        };
+        let threads = polls.into_iter().zip(insides).enumerate().map(start).collect();
+        Self { shared, acceptors: HashMap::new(), threads, resolver }
+    }
+
+    /// A meter for a rule that is new here; it tells `emptied` whenever its last connection ends.
+    pub fn meter(&self, emptied: Arc<Notify>) -> Arc<Meter> {
+        Arc::new(Meter::new(self.shared.workers.len(), emptied))
+    }
+
     /// Makes the routing valid for every connection that is accepted from now on.
     pub fn publish(&self, routing: Routing) {
         self.shared.routing.store(Arc::new(routing));
     }
 
-    /// Starts to accept from a socket.
-    pub fn adopt(&mut self, listener: Listener, acceptor: Acceptor) {
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(accept::accept(listener, acceptor.clone(), stop.clone(), self.shared.clone()));
-        let replaced = self.accepting.insert(listener, Accepting { acceptor, stop, task });
-        debug_assert!(replaced.is_none(), "a socket has one owner");
+    /// The worker that accepts from a socket.
+    fn owner(&self, listener: &Listener) -> usize {
+        usize::from(listener.port) % self.shared.workers.len()
+    }
+
+    /// Sockets by the worker that accepts from them.
+    fn by_owner(&self, acceptors: Vec<(Listener, Acceptor)>) -> Vec<Vec<(Listener, Acceptor)>> {
+        let mut shares: Vec<Vec<_>> = self.shared.workers.iter().map(|_| Vec::new()).collect();
+        for (listener, acceptor) in acceptors {
+            shares[self.owner(&listener)].push((listener, acceptor));
+        }
+        shares
+    }
+
+    /// Starts to accept from sockets.
+    pub async fn adopt(&mut self, acceptors: Vec<(Listener, Acceptor)>) {
+        for (listener, acceptor) in &acceptors {
+            let replaced = self.acceptors.insert(*listener, acceptor.clone());
+            debug_assert!(replaced.is_none(), "a socket has one owner");
+        }
+        for (worker, share) in self.by_owner(acceptors).into_iter().enumerate().filter(|(_, share)| !share.is_empty()) {
+            self.command(worker, Command::Adopt(share)).await;
+        }
     }
 
     /// The socket of a listener that is accepted from.
     pub fn acceptor(&self, listener: &Listener) -> Option<Acceptor> {
-        self.accepting.get(listener).map(|accepting| accepting.acceptor.clone())
+        self.acceptors.get(listener).cloned()
     }
 
     /// Stops accepting, starts what the kernel has accepted already, and closes the sockets.
     pub async fn release(&mut self, listeners: &[Listener]) {
-        let leaving: Vec<(Listener, Accepting)> =
-            listeners.iter().filter_map(|listener| self.accepting.remove_entry(listener)).collect();
-        let retired = leaving.iter().filter(|(listener, leaving)| accept::retire(*listener, &leaving.acceptor));
+        let leaving: Vec<(Listener, Acceptor)> =
+            listeners.iter().filter_map(|listener| self.acceptors.remove_entry(listener)).collect();
+        let retired = leaving.iter().filter(|(listener, acceptor)| listener::retire(*listener, acceptor));
         if retired.count() > 0 {
             sleep(HANDSHAKE).await;
         }
@@ -121,28 +134,39 @@ impl Dataplane {
 
     /// Stops accepting everywhere.
     pub async fn release_all(&mut self) {
-        let leaving = self.accepting.drain().collect();
+        let leaving = self.acceptors.drain().collect();
         self.close(leaving).await;
     }
 
-    async fn close(&self, mut leaving: Vec<(Listener, Accepting)>) {
-        for (_, accepting) in &leaving {
-            accepting.stop.cancel();
+    async fn close(&self, leaving: Vec<(Listener, Acceptor)>) {
+        let mut closing = Vec::new();
+        for (worker, share) in self.by_owner(leaving).into_iter().enumerate().filter(|(_, share)| !share.is_empty()) {
+            let (done, wait) = oneshot::channel();
+            self.command(worker, Command::Release(share, done)).await;
+            closing.push(wait);
         }
-        for (_, accepting) in &mut leaving {
-            if let Err(error) = (&mut accepting.task).await {
-                tracing::error!(%error, "an accept task failed");
-            }
+        for wait in closing {
+            // A worker that is gone has closed its sockets.
+            _ = wait.await;
         }
-        // No await from here on: what arrives between the last accept and the close is lost.
-        for (listener, accepting) in leaving {
-            accept::close(listener, accepting.acceptor, &self.shared);
+    }
+
+    /// Resets connections of the scope that are older than `before`.
+    pub(crate) async fn reset(&self, meter: &Arc<Meter>, scope: &Scope, before: u64) {
+        for worker in 0..self.shared.workers.len() {
+            self.command(worker, Command::Reset(meter.clone(), scope.clone(), before)).await;
+        }
+    }
+
+    async fn command(&self, worker: usize, command: Command) {
+        if !self.shared.workers[worker].send(command).await {
+            tracing::error!(worker, "a worker has ended by a bug");
         }
     }
 
     /// How many sockets are accepted from.
     pub fn listeners(&self) -> usize {
-        self.accepting.len()
+        self.acceptors.len()
     }
 
     /// A handle on the live connections, which outlives the data plane.
@@ -153,10 +177,15 @@ impl Dataplane {
 
 impl Drop for Dataplane {
     fn drop(&mut self) {
-        for accepting in self.accepting.values() {
-            accepting.task.abort();
+        self.resolver.abort();
+        self.shared.is_stopping.store(true, Ordering::Release);
+        self.shared.wake_all();
+        for thread in self.threads.drain(..) {
+            // A worker waits for nothing but its poll: it is back within a turn.
+            if thread.join().is_err() {
+                tracing::error!("a worker has ended by a bug");
+            }
         }
-        self.shared.reset_all.cancel();
     }
 }
 
@@ -167,17 +196,24 @@ pub struct Connections(Arc<Shared>);
 impl Connections {
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.0.open.load(Ordering::Relaxed)
+        self.0.count()
     }
 
     /// Waits until none is left. Nothing may be accepted any more.
     pub async fn ended(&self) {
-        self.0.connections.close();
-        self.0.connections.wait().await;
+        loop {
+            let mut ended = std::pin::pin!(self.0.emptied.notified());
+            ended.as_mut().enable();
+            if self.count() == 0 {
+                return;
+            }
+            ended.await;
+        }
     }
 
-    /// Resets all of them.
+    /// Resets all of them, and those that come.
     pub fn reset_all(&self) {
-        self.0.reset_all.cancel();
+        self.0.is_resetting.store(true, Ordering::Release);
+        self.0.wake_all();
     }
 }

@@ -1,0 +1,43 @@
+//! Forwards one TCP port to another until it is killed, with the data plane and nothing else of the edge: what the
+//! benchmark measures.
+//!
+//! `forward 127.0.0.1:8000=127.0.0.1:9000`
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use edge::act::abilities;
+use edge::act::sockets;
+use edge::act::workers::{Acceptor, Dataplane, Route, Routing};
+use schema::name::RuleName;
+use schema::net::{ListenAddress, ListenRange, PortRange, Protocol};
+use schema::rule::{Host, Rule, RuleParts, Target};
+
+fn addresses(text: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let (listen, target) = text.split_once('=')?;
+    Some((listen.parse().ok()?, target.parse().ok()?))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let argument = std::env::args().nth(1).unwrap_or_default();
+    let (listen, target) = addresses(&argument).ok_or("usage: forward LISTEN=TARGET, each IP:PORT")?;
+    abilities::limits(0);
+    let port = |address: SocketAddr| PortRange::single(address.port()).ok_or("port 0");
+    let range = ListenRange { protocol: Protocol::Tcp, address: ListenAddress::Ip(listen.ip()), ports: port(listen)? };
+    let targets = vec![Target::new(Host::Ip(target.ip()), port(target)?)];
+    let rule = Rule::new(RuleParts::new(RuleName::new("forward")?, range, targets))
+        .map_err(|problems| format!("{problems:?}"))?;
+
+    let mut dataplane = Dataplane::start();
+    let meter = dataplane.meter(Arc::default());
+    dataplane.publish(Routing::new([Route { rule: Arc::new(rule), meter }], []));
+    let mut acceptors = Vec::new();
+    for listener in range.listeners() {
+        let socket = sockets::bind(&listener, false)?;
+        sockets::listen(&listener, &socket)?;
+        acceptors.push((listener, Acceptor::new(socket)));
+    }
+    dataplane.adopt(acceptors).await;
+    std::future::pending().await
+}

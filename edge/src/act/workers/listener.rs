@@ -1,0 +1,203 @@
+//! Accepts connections and gives each to the worker that has the fewest. I/O.
+//!
+//! A socket is accepted from by one worker: the one that owns it. Which rule takes a connection is decided here and goes
+//! with it, so that a switch does not change the rule of what was accepted before it.
+//!
+//! Keeps: what the kernel accepted before the stop is served, not reset; a shortage of descriptors ends nothing and
+//! spins nowhere.
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU32;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+use schema::net::Listener;
+use socket2::{SockRef, Socket};
+
+use super::meter::Admitted;
+use super::queue::Handed;
+use super::slab::{Key, Slab};
+use super::tcp::reset;
+use super::timers::{Tick, ticks};
+use super::worker::Worker;
+
+/// How long accepting waits after the process ran out of descriptors: long enough for some to be closed.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+/// Connections of one socket in a turn; the others come first then.
+const BATCH: usize = 64;
+/// Marks the tokens of listening sockets.
+const MARK: usize = 1 << 63;
+/// No interface has this index: Linux numbers them from 1 and refuses only negative ones here.
+const NO_INTERFACE: NonZeroU32 = NonZeroU32::new(i32::MAX as u32).expect("not zero");
+
+/// A listening socket that the workers can accept from.
+#[derive(Clone)]
+pub struct Acceptor(Arc<Socket>);
+
+impl Acceptor {
+    /// Takes a listening, non-blocking socket.
+    pub fn new(socket: Socket) -> Self {
+        Self(Arc::new(socket))
+    }
+
+    /// The socket, for its options.
+    pub fn socket(&self) -> SockRef<'_> {
+        SockRef::from(&*self.0)
+    }
+}
+
+/// Hides a socket whose port another socket has too: bound to an interface that does not exist, it is found by no
+/// new connection, while handshakes under way end in its queue. True if it shared its port.
+pub(super) fn retire(listener: Listener, acceptor: &Acceptor) -> bool {
+    let socket = acceptor.socket();
+    if !socket.reuse_port().is_ok_and(|is_shared| is_shared) {
+        return false;
+    }
+    if let Err(error) = socket.bind_device_by_index_v4(Some(NO_INTERFACE)) {
+        tracing::debug!(%listener, %error, "an exchanged socket attracts connections to its end");
+    }
+    true
+}
+
+struct Listening {
+    listener: Listener,
+    acceptor: Acceptor,
+    is_ready: bool,
+}
+
+/// The listening sockets of one worker.
+#[derive(Default)]
+pub(super) struct Listeners {
+    sockets: Slab<Listening>,
+    by_listener: HashMap<Listener, Key>,
+    /// Sockets that may have connections waiting.
+    ready: VecDeque<Key>,
+    /// No accepting before this, for want of descriptors.
+    paused_until: Tick,
+}
+
+impl Listeners {
+    fn insert(&mut self, listener: Listener, acceptor: Acceptor, registry: &Registry) -> std::io::Result<()> {
+        let descriptor = acceptor.0.as_raw_fd();
+        let key = self.sockets.insert_with(|_| Listening { listener, acceptor, is_ready: false });
+        self.by_listener.insert(listener, key);
+        registry.register(&mut SourceFd(&descriptor), Token(MARK | key.pack(false)), Interest::READABLE)
+    }
+
+    /// Takes note of an event if it is one of a listening socket.
+    pub(super) fn note(&mut self, token: usize) -> bool {
+        if token & MARK == 0 {
+            return false;
+        }
+        let (key, _) = Key::unpack(token & !MARK);
+        if let Some(listening) = self.sockets.get_mut(key).filter(|listening| !listening.is_ready) {
+            listening.is_ready = true;
+            self.ready.push_back(key);
+        }
+        true
+    }
+
+    /// When to accept next, if anything waits.
+    pub(super) fn next(&self) -> Option<Tick> {
+        (!self.ready.is_empty()).then_some(self.paused_until)
+    }
+}
+
+impl Worker {
+    /// Accepts from these from now on.
+    pub(super) fn adopt(&mut self, acceptors: Vec<(Listener, Acceptor)>) {
+        for (listener, acceptor) in acceptors {
+            if let Err(error) = self.listeners.insert(listener, acceptor, self.poll.registry()) {
+                tracing::error!(%listener, %error, "connections cannot be noticed");
+            }
+        }
+    }
+
+    /// Starts what waits on these sockets, and closes each right behind it.
+    pub(super) fn release(&mut self, leaving: Vec<(Listener, Acceptor)>) {
+        for (listener, acceptor) in leaving {
+            let key = self.listeners.by_listener.remove(&listener);
+            let owned = key.and_then(|key| self.listeners.sockets.remove(key));
+            // The last of these two closes it, so that nothing can arrive between the last accept and the close.
+            if let Err(error) = self.accept(listener, &acceptor, usize::MAX) {
+                tracing::warn!(%listener, %error, "waiting connections were lost");
+            }
+            drop((owned, acceptor));
+        }
+    }
+
+    /// Accepts what waits, some from each socket.
+    pub(super) fn accept_waiting(&mut self) {
+        if self.tools.now < self.listeners.paused_until {
+            return;
+        }
+        for _ in 0..self.listeners.ready.len() {
+            let Some(key) = self.listeners.ready.pop_front() else { return };
+            let Some(listening) = self.listeners.sockets.get_mut(key) else { continue };
+            let (listener, acceptor) = (listening.listener, listening.acceptor.clone());
+            match self.accept(listener, &acceptor, BATCH) {
+                Ok(true) => {
+                    if let Some(listening) = self.listeners.sockets.get_mut(key) {
+                        listening.is_ready = false;
+                    }
+                }
+                Ok(false) => self.listeners.ready.push_back(key),
+                Err(error) => {
+                    self.listeners.ready.push_front(key);
+                    self.listeners.paused_until = self.tools.now + ticks(SHORTAGE_PAUSE);
+                    if !self.shared.tell_shortage() {
+                        tracing::error!(%error, "connections cannot be accepted for want of descriptors or memory");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// True if nothing waits any more. Fails where the process is short of something that comes back.
+    fn accept(&mut self, listener: Listener, acceptor: &Acceptor, most: usize) -> Result<bool, Errno> {
+        for _ in 0..most {
+            match accept_with(&acceptor.0, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+                Ok(client) => {
+                    self.shared.end_shortage();
+                    self.admit(client, listener);
+                }
+                Err(Errno::AGAIN) => return Ok(true),
+                Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => return Err(error),
+                // That peer went away while it waited (accept(2) lists the errors); the next one may be there still.
+                Err(_) => {}
+            }
+        }
+        Ok(false)
+    }
+
+    /// Refuses a connection or gives it to a worker. Limits are looked at before anything is allocated for it.
+    fn admit(&mut self, client: OwnedFd, listener: Listener) {
+        let routing = self.shared.routing.load();
+        let Some(route) = routing.find(&listener) else {
+            return reset(&client);
+        };
+        let Some(admitted) = Admitted::new(route, listener) else {
+            route.meter.refused(self.index, listener.port);
+            return reset(&client);
+        };
+        drop(routing);
+        let worker = self.shared.least_loaded(self.index);
+        self.shared.workers[worker].began();
+        let mut handed = Handed { client, admitted };
+        if worker != self.index {
+            match self.shared.workers[worker].hand(handed) {
+                Ok(()) => return,
+                Err(back) => handed = back,
+            }
+            self.shared.ended(worker);
+            self.shared.workers[self.index].began();
+        }
+        self.begin(handed);
+    }
+}

@@ -1,0 +1,109 @@
+//! What control and workers tell a worker: bounded queues with one wake-up for many messages. Shared memory.
+//!
+//! Keeps: nobody waits for a worker while holding something that it needs; a message is looked at after its wake-up,
+//! and a wake-up costs a system call only where none is under way.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use mio::Waker;
+use schema::net::Listener;
+use tokio::sync::{mpsc, oneshot};
+
+use super::listener::Acceptor;
+use super::meter::{Admitted, Meter, Scope};
+use super::resolve::Resolved;
+
+/// Commands that may wait: the runtime sends one at a time and most of them are awaited. Resolvers, the other senders,
+/// wait for a place.
+const COMMANDS: usize = 64;
+/// Connections that may wait for their worker; above that the one that accepted keeps them.
+const HANDED: usize = 1024;
+
+/// What a worker is told.
+pub(super) enum Command {
+    /// Accept from these.
+    Adopt(Vec<(Listener, Acceptor)>),
+    /// Stop accepting, start what waits, close. The sender has let go of the sockets.
+    Release(Vec<(Listener, Acceptor)>, oneshot::Sender<()>),
+    /// Reset connections of a rule that are older than that.
+    Reset(Arc<Meter>, Scope, u64),
+    /// A name was looked up for a connection.
+    Resolved(Resolved),
+}
+
+/// A connection on its way to its worker.
+pub(super) struct Handed {
+    pub(super) client: OwnedFd,
+    pub(super) admitted: Admitted,
+}
+
+/// The way to one worker.
+pub(super) struct Outside {
+    pub(super) commands: mpsc::Sender<Command>,
+    handed: mpsc::Sender<Handed>,
+    waker: Waker,
+    is_woken: AtomicBool,
+    /// Its connections, those on their way included.
+    load: AtomicUsize,
+}
+
+/// The worker's end.
+pub(super) struct Inside {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) handed: mpsc::Receiver<Handed>,
+}
+
+/// Both ends.
+pub(super) fn queue(waker: Waker) -> (Outside, Inside) {
+    let (commands, received) = mpsc::channel(COMMANDS);
+    let (handed, taken) = mpsc::channel(HANDED);
+    let outside = Outside { commands, handed, waker, is_woken: AtomicBool::new(false), load: AtomicUsize::new(0) };
+    (outside, Inside { commands: received, handed: taken })
+}
+
+impl Outside {
+    /// Sends a command as soon as there is room. False if the worker is gone.
+    pub(super) async fn send(&self, command: Command) -> bool {
+        let is_sent = self.commands.send(command).await.is_ok();
+        self.wake();
+        is_sent
+    }
+
+    /// Hands a connection over, or gives it back.
+    pub(super) fn hand(&self, handed: Handed) -> Result<(), Handed> {
+        self.handed.try_send(handed).map_err(mpsc::error::TrySendError::into_inner)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Makes the worker look at its queues and at what it shares.
+    pub(super) fn wake(&self) {
+        if !self.is_woken.swap(true, Ordering::AcqRel)
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, "a worker cannot be woken");
+        }
+    }
+
+    /// To be called before the queues are looked at.
+    pub(super) fn awoke(&self) {
+        self.is_woken.swap(false, Ordering::AcqRel);
+    }
+
+    /// Its connections.
+    pub(super) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// One more.
+    pub(super) fn began(&self) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less; true if it was the last.
+    pub(super) fn ended(&self) -> bool {
+        self.load.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+}

@@ -1,0 +1,76 @@
+//! What workers, resolver and control share. Shared memory.
+//!
+//! Keeps: nothing in it is locked, and nothing but loads of it is touched per event.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, mpsc};
+
+use super::queue::Outside;
+use super::resolve::Question;
+use super::routing::Routing;
+
+/// What workers, resolver and control share.
+pub(super) struct Shared {
+    pub(super) routing: ArcSwap<Routing>,
+    pub(super) workers: Box<[Outside]>,
+    pub(super) questions: mpsc::Sender<Question>,
+    /// Every connection ends at once, later ones too.
+    pub(super) is_resetting: AtomicBool,
+    /// The workers end.
+    pub(super) is_stopping: AtomicBool,
+    /// Told when a worker's last connection ends.
+    pub(super) emptied: Notify,
+    /// One log line per shortage of descriptors, not one per socket and attempt.
+    is_short: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(workers: Vec<Outside>, questions: mpsc::Sender<Question>) -> Self {
+        Self {
+            routing: ArcSwap::default(),
+            workers: workers.into(),
+            questions,
+            is_resetting: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+            emptied: Notify::new(),
+            is_short: AtomicBool::new(false),
+        }
+    }
+
+    /// Live connections.
+    pub(super) fn count(&self) -> usize {
+        self.workers.iter().map(Outside::load).sum()
+    }
+
+    /// The worker with the fewest connections; `own` among equals, for it need not be woken.
+    pub(super) fn least_loaded(&self, own: usize) -> usize {
+        let by_load = |index: &usize| (self.workers[*index].load(), *index != own);
+        (0..self.workers.len()).min_by_key(by_load).unwrap_or(own)
+    }
+
+    /// A worker has a connection less.
+    pub(super) fn ended(&self, worker: usize) {
+        if self.workers[worker].ended() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// True if the shortage was told of before.
+    pub(super) fn tell_shortage(&self) -> bool {
+        self.is_short.swap(true, Ordering::Relaxed)
+    }
+
+    /// Descriptors are to be had again.
+    pub(super) fn end_shortage(&self) {
+        if self.is_short.load(Ordering::Relaxed) {
+            self.is_short.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes all workers look at what they share.
+    pub(super) fn wake_all(&self) {
+        self.workers.iter().for_each(Outside::wake);
+    }
+}

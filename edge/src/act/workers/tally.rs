@@ -1,0 +1,73 @@
+//! Running counters, and figures as read from them. Shared memory, no I/O.
+//!
+//! Keeps: every counter has one writer, so that counting is a load and a store and shares no cache line; whoever
+//! reads adds up.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::decide::dial::Cause;
+
+/// Counters as read at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// From clients to targets.
+    pub bytes_in: u64,
+    /// From targets to clients.
+    pub bytes_out: u64,
+    /// Live connections.
+    pub active_connections: u64,
+    /// Connections that were admitted.
+    pub connections_total: u64,
+    /// Connections that were refused: above the limit, or no target takes any.
+    pub connections_refused: u64,
+    /// Names that did not resolve.
+    pub dns_failures: u64,
+    /// By cause, in the order of [`Cause::ALL`].
+    pub connect_errors: [u64; Cause::ALL.len()],
+}
+
+/// A counter with one writer.
+#[derive(Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, more: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    pub(super) fn sub(&self, less: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(less), Relaxed);
+    }
+
+    fn read(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// One set of running counters, of one worker. As long as two cache lines, which processors fetch together.
+#[derive(Default)]
+#[repr(align(128))]
+pub(super) struct Tally {
+    pub(super) bytes_in: Counter,
+    pub(super) bytes_out: Counter,
+    pub(super) active: Counter,
+    pub(super) total: Counter,
+    pub(super) refused: Counter,
+    pub(super) dns_failures: Counter,
+    pub(super) connect_errors: [Counter; Cause::ALL.len()],
+}
+
+impl Tally {
+    /// Adds what was counted to figures.
+    pub(super) fn add_to(&self, figures: &mut Figures) {
+        figures.bytes_in += self.bytes_in.read();
+        figures.bytes_out += self.bytes_out.read();
+        figures.active_connections += self.active.read();
+        figures.connections_total += self.total.read();
+        figures.connections_refused += self.refused.read();
+        figures.dns_failures += self.dns_failures.read();
+        for (sum, counter) in figures.connect_errors.iter_mut().zip(&self.connect_errors) {
+            *sum += counter.read();
+        }
+    }
+}

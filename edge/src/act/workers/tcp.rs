@@ -1,0 +1,161 @@
+//! What a worker knows of one TCP connection. Values; the sockets in it close with it.
+//!
+//! Keeps: it owns no buffer and no pipe while nothing waits to be written; its sockets close before it stops counting
+//! as active.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use mio::event::Event;
+use rustix::net::sockopt;
+
+use super::meter::Ticket;
+use super::ready::Score;
+use super::splice::Pipe;
+use super::timers::Tick;
+
+/// One of its two sockets, and what is known about it.
+pub(super) struct Leg {
+    pub(super) socket: OwnedFd,
+    /// There may be something to read, or the end.
+    pub(super) is_readable: bool,
+    /// There may be room to write.
+    pub(super) is_writable: bool,
+    /// The peer has sent its end: a short read does not mean that it was the last one.
+    pub(super) is_closing: bool,
+    /// The connection is broken.
+    pub(super) has_failed: bool,
+}
+
+impl Leg {
+    /// A socket of which nothing is known yet.
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self { socket, is_readable: false, is_writable: false, is_closing: false, has_failed: false }
+    }
+
+    /// Learns from an event.
+    pub(super) fn note(&mut self, event: &Event) {
+        self.is_closing |= event.is_read_closed();
+        self.is_readable |= event.is_readable() || event.is_read_closed();
+        self.is_writable |= event.is_writable();
+        self.has_failed |= event.is_error();
+    }
+}
+
+/// Bytes that were read and could not be written yet.
+pub(super) enum Held {
+    Nothing,
+    /// In memory, from an offset on.
+    Rest(Box<[u8]>, usize),
+    /// So many in a pipe.
+    Piped(Pipe, usize),
+}
+
+/// One direction of a connection.
+pub(super) struct Direction {
+    pub(super) held: Held,
+    /// What comes in goes through a pipe: the source has more than a buffer full.
+    pub(super) is_splicing: bool,
+    /// The source has sent its end.
+    pub(super) has_read_all: bool,
+    /// The end of the data was passed on.
+    pub(super) has_ended: bool,
+    /// What the kernel queues for the receiver is bounded.
+    pub(super) is_bounded: bool,
+    /// Bytes so far, up to the bound at which they do not matter any more.
+    pub(super) moved: u32,
+}
+
+impl Direction {
+    fn new() -> Self {
+        Self {
+            held: Held::Nothing,
+            is_splicing: false,
+            has_read_all: false,
+            has_ended: false,
+            is_bounded: false,
+            moved: 0,
+        }
+    }
+}
+
+/// Addresses that are left to try.
+pub(super) struct Dial {
+    /// Next one last.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// When to give up altogether.
+    pub(super) deadline: Tick,
+}
+
+/// One connection.
+pub(super) struct Connection {
+    pub(super) client: Leg,
+    /// None while a name is looked up.
+    pub(super) target: Option<Leg>,
+    /// None once it is connected.
+    pub(super) dial: Option<Dial>,
+    pub(super) inward: Direction,
+    pub(super) outward: Direction,
+    pub(super) score: Score,
+    /// The target's socket looks for dead peers, as the client's does from the start.
+    pub(super) is_settled: bool,
+    /// When it was connected or moved something last.
+    pub(super) active: Tick,
+    pub(super) ticket: Ticket,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub(super) fn new(client: OwnedFd, ticket: Ticket, dial: Dial) -> Self {
+        Self {
+            client: Leg::new(client),
+            target: None,
+            dial: Some(dial),
+            inward: Direction::new(),
+            outward: Direction::new(),
+            score: Score::default(),
+            is_settled: false,
+            active: 0,
+            ticket,
+        }
+    }
+
+    /// True once both sides have ended by themselves.
+    pub(super) fn has_ended(&self) -> bool {
+        self.inward.has_ended && self.outward.has_ended
+    }
+
+    /// Makes the close of both sockets a reset.
+    pub(super) fn reset(&self) {
+        reset(&self.client.socket);
+        self.target.iter().for_each(|leg| reset(&leg.socket));
+    }
+
+    /// The pipes that hold bytes of it.
+    pub(super) fn take_pipes(&mut self) -> impl Iterator<Item = Pipe> {
+        [&mut self.inward, &mut self.outward].into_iter().filter_map(|direction| {
+            match std::mem::replace(&mut direction.held, Held::Nothing) {
+                Held::Piped(pipe, _) => Some(pipe),
+                Held::Nothing | Held::Rest(..) => None,
+            }
+        })
+    }
+}
+
+/// Makes the close of a socket a reset: the peer learns at once that nobody serves it.
+pub(super) fn reset(socket: impl AsFd) {
+    if let Err(error) = sockopt::set_socket_linger(socket, Some(Duration::ZERO)) {
+        tracing::debug!(%error, "a connection is closed instead of reset");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_takes_less_than_a_third_of_a_kibibyte() {
+        assert!(size_of::<Connection>() <= 320, "{}", size_of::<Connection>());
+    }
+}

@@ -1,0 +1,276 @@
+//! One thread of the data plane: waits for events, and gives every connection its turn. I/O.
+//!
+//! Nothing here waits for anything but the poll; what a turn costs is bounded, so that timers, commands and small
+//! messages are never far behind.
+//!
+//! Keeps: a connection ends in one place, which gives back all that it had.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+use socket2::SockRef;
+
+use super::dial::{TARGET, refuse};
+use super::listener::Listeners;
+use super::meter::{Meter, Scope};
+use super::queue::{Command, Inside};
+use super::ready::{Ready, TURN};
+use super::relay::{self, BUFFER, Broken, Tools};
+use super::shared::Shared;
+use super::slab::{Key, Slab};
+use super::splice::Pipes;
+use super::tcp::Connection;
+use super::timers::{self, Tick, Wheel, ticks};
+use crate::act::sockets::keepalive;
+
+/// The token of the worker's queues.
+pub(super) const WAKE: Token = Token(usize::MAX);
+/// Events per poll: one poll per turn for a thousand busy connections.
+const EVENTS: usize = 1024;
+/// How long a connection lives before its target's socket is told to look for dead peers. It looks after a minute, so
+/// nothing is lost, and short connections are spared four system calls.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Both sides have ended it.
+    Whole,
+    /// Neither may take it for whole.
+    Reset,
+}
+
+/// One worker.
+pub(super) struct Worker {
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) poll: Poll,
+    inside: Inside,
+    pub(super) listeners: Listeners,
+    pub(super) connections: Slab<Connection>,
+    pub(super) timers: Wheel,
+    ready: Ready,
+    pub(super) tools: Tools,
+    start: Instant,
+}
+
+impl Worker {
+    /// A worker that serves nothing yet.
+    pub(super) fn new(index: usize, shared: Arc<Shared>, poll: Poll, inside: Inside) -> Self {
+        let pipes = Pipes::new(shared.workers.len());
+        Self {
+            index,
+            shared,
+            poll,
+            inside,
+            listeners: Listeners::default(),
+            connections: Slab::default(),
+            timers: Wheel::default(),
+            ready: Ready::default(),
+            tools: Tools { buffer: vec![0; BUFFER].into(), pipes, now: 0 },
+            start: Instant::now(),
+        }
+    }
+
+    /// Works until the data plane is dropped.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut due = Vec::new();
+        while !self.shared.is_stopping.load(Ordering::Acquire) {
+            if let Err(error) = self.poll.poll(&mut events, self.timeout())
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "a worker cannot wait for events");
+                break;
+            }
+            self.tools.now = timers::passed(self.start.elapsed());
+            for event in &events {
+                self.note(event);
+            }
+            self.timers.advance(self.tools.now, &mut due);
+            for slot in due.drain(..) {
+                self.overdue(slot);
+            }
+            self.tools.pipes.close_unused(self.tools.now);
+            self.accept_waiting();
+            self.take_turns();
+        }
+        self.end_all();
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let next =
+            [self.timers.next(), self.listeners.next(), self.tools.pipes.next_look()].into_iter().flatten().min();
+        next.map(|tick| timers::until(tick, self.start.elapsed()))
+    }
+
+    fn note(&mut self, event: &mio::event::Event) {
+        let token = event.token();
+        if token == WAKE {
+            return self.take_messages();
+        }
+        if self.listeners.note(token.0) {
+            return;
+        }
+        let (key, leg) = Key::unpack(token.0);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let leg = if leg == TARGET { connection.target.as_mut() } else { Some(&mut connection.client) };
+        let Some(leg) = leg else { return };
+        leg.note(event);
+        if connection.dial.is_some() {
+            self.attempted(key);
+        } else {
+            self.ready.push(key, &mut connection.score);
+        }
+    }
+
+    fn take_messages(&mut self) {
+        let shared = self.shared.clone();
+        shared.workers[self.index].awoke();
+        if shared.is_resetting.load(Ordering::Acquire) {
+            self.reset_all();
+        }
+        while let Ok(command) = self.inside.commands.try_recv() {
+            match command {
+                Command::Adopt(acceptors) => self.adopt(acceptors),
+                Command::Release(acceptors, done) => {
+                    self.release(acceptors);
+                    // Who gave the command may have gone; the sockets are closed all the same.
+                    _ = done.send(());
+                }
+                Command::Reset(meter, scope, before) => self.reset(&meter, &scope, before),
+                Command::Resolved(resolved) => self.resolved(resolved),
+            }
+        }
+        while let Ok(handed) = self.inside.handed.try_recv() {
+            self.begin(handed);
+        }
+    }
+
+    /// Small ones first, as many as there are; then bulk until other work may have come.
+    fn take_turns(&mut self) {
+        for _ in 0..self.ready.hot() {
+            let Some(key) = self.ready.pop_hot() else { break };
+            self.turn(key, TURN);
+        }
+        let quantum = self.ready.quantum(self.tools.now);
+        let mut moved = 0;
+        while moved < TURN
+            && let Some(key) = self.ready.pop_bulk()
+        {
+            moved += self.turn(key, quantum);
+        }
+    }
+
+    fn turn(&mut self, key: Key, quantum: usize) -> usize {
+        let Some(connection) = self.connections.get_mut(key) else { return 0 };
+        connection.score.is_queued = false;
+        match relay::pump(connection, quantum, &mut self.tools) {
+            Ok(_) if connection.has_ended() => {
+                self.end(key, Ending::Whole);
+                0
+            }
+            Ok(turn) => {
+                self.ready.note(&mut connection.score, turn.moved, self.tools.now);
+                if turn.moved > 0 {
+                    connection.active = self.tools.now;
+                }
+                if !turn.is_finished {
+                    self.ready.push_unfinished(key, &mut connection.score);
+                }
+                turn.moved
+            }
+            Err(Broken) => {
+                self.end(key, Ending::Reset);
+                0
+            }
+        }
+    }
+
+    /// A target has answered.
+    pub(super) fn connected(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        self.timers.set(key.slot(), next_look(connection));
+        self.ready.push(key, &mut connection.score);
+    }
+
+    fn overdue(&mut self, slot: u32) {
+        let Some(key) = self.connections.key_of(slot) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.dial.is_some() {
+            return self.dial_overdue(key);
+        }
+        let idle = connection.ticket.route().rule.idle_timeout;
+        if idle.is_some_and(|idle| connection.active + ticks(idle) <= self.tools.now) {
+            return self.end(key, Ending::Reset);
+        }
+        settle(connection);
+        if connection.ticket.route().rule.idle_timeout.is_some() {
+            self.timers.set(slot, next_look(connection));
+        }
+    }
+
+    fn reset(&mut self, meter: &Arc<Meter>, scope: &Scope, before: u64) {
+        let meant = |(_, connection): &(Key, &Connection)| connection.ticket.is_in(meter, scope, before);
+        let keys: Vec<Key> = self.connections.iter().filter(meant).map(|(key, _)| key).collect();
+        for key in keys {
+            self.end(key, Ending::Reset);
+        }
+    }
+
+    fn reset_all(&mut self) {
+        let keys: Vec<Key> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.end(key, Ending::Reset);
+        }
+    }
+
+    /// Ends a connection, and gives back what it had.
+    pub(super) fn end(&mut self, key: Key, ending: Ending) {
+        let Some(mut connection) = self.connections.remove(key) else { return };
+        self.timers.clear(key.slot());
+        if ending == Ending::Reset {
+            connection.reset();
+        }
+        for pipe in connection.take_pipes() {
+            self.tools.pipes.discard(pipe);
+        }
+        // The sockets close before the ticket is given back: a rule without connections has no open one.
+        drop(connection);
+        self.shared.ended(self.index);
+    }
+
+    /// Leaves nothing behind.
+    fn end_all(&mut self) {
+        self.inside.commands.close();
+        self.inside.handed.close();
+        self.reset_all();
+        while let Ok(handed) = self.inside.handed.try_recv() {
+            refuse(handed);
+            self.shared.ended(self.index);
+        }
+    }
+}
+
+/// When to look at a connection that is open.
+fn next_look(connection: &Connection) -> Tick {
+    let settle = (!connection.is_settled).then(|| connection.active + ticks(SETTLE));
+    let idle = connection.ticket.route().rule.idle_timeout.map(|idle| connection.active + ticks(idle));
+    settle.into_iter().chain(idle).min().unwrap_or(Tick::MAX)
+}
+
+fn settle(connection: &mut Connection) {
+    let was_settled = std::mem::replace(&mut connection.is_settled, true);
+    if !was_settled
+        && let Some(target) = &connection.target
+        && let Err(error) = SockRef::from(&target.socket).set_tcp_keepalive(&keepalive())
+    {
+        tracing::debug!(%error, "a dead target will be noticed late");
+    }
+}
