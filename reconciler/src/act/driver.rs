@@ -1,7 +1,10 @@
 //! The one task that owns the fleet: events in, effects out, in order. I/O.
 //!
 //! Keeps: what is sent was recorded before, for effects are carried out in their order and a record is durable before
-//! the next one begins. A store that fails ends the server rather than let memory and disk part; edges forward on.
+//! the next one begins. While the disk takes nothing, applies and trees are refused and taken
+//! back, and everything else waits in the backlog; edges forward on.
+//!
+//! Long because the handle, its commands and the task that serves them are one protocol.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,7 +18,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, error, info, warn};
 
+use super::backlog::Backlog;
 use super::counters::{self, Counters, CountersError};
+use super::follow::with_causes;
 use super::metrics::Timings;
 use super::operator::documents::StatsDocument;
 use super::store::{Batch, Store, StoreError};
@@ -26,6 +31,8 @@ use crate::decide::record::Record;
 const COMMANDS: usize = 4096;
 /// Notices that a slow listener may be behind before it is told that it missed some and gets a new snapshot.
 const NOTICES: usize = 4096;
+/// How often a disk that took nothing is tried again, at least.
+const RETRY: Duration = Duration::from_secs(1);
 /// Longest sleep without a deadline: a cheap second look, for timers can be missed.
 const IDLE_TICK: Duration = Duration::from_secs(5);
 
@@ -76,14 +83,6 @@ impl SessionChannel {
     fn close(self) {
         drop(self.ends);
     }
-}
-
-/// Why the driver ended before it was told to.
-#[derive(Debug, thiserror::Error)]
-pub enum DriverError {
-    /// Records could not be written.
-    #[error("the server's state cannot be written")]
-    Store(#[from] StoreError),
 }
 
 /// The driver is gone: the server is stopping.
@@ -185,6 +184,9 @@ pub struct Driver {
     counters: Counters,
     applies: BTreeMap<&'static str, u64>,
     timings: Timings,
+    backlog: Backlog,
+    /// What the disk said, while it takes nothing.
+    disk_error: Option<String>,
     waiting: HashMap<u64, oneshot::Sender<Result<ApplyResult, Refusal>>>,
     next_ticket: u64,
 }
@@ -206,6 +208,8 @@ impl Driver {
             counters: Counters::default(),
             applies: BTreeMap::new(),
             timings,
+            backlog: Backlog::default(),
+            disk_error: None,
             waiting: HashMap::new(),
             next_ticket: 0,
         };
@@ -213,25 +217,26 @@ impl Driver {
     }
 
     /// Runs until it is cancelled or the store fails.
-    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), DriverError> {
+    pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
             let wait = self.fleet.next_deadline().map_or(IDLE_TICK, |deadline| {
                 Duration::try_from(Timestamp::now().until(deadline).unwrap_or_default())
                     .unwrap_or_default()
                     .min(IDLE_TICK)
             });
+            let wait = if self.backlog.is_empty() { wait } else { wait.min(RETRY) };
             tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
+                () = shutdown.cancelled() => return,
                 command = self.commands.recv() => match command {
-                    Some(command) => self.take(command).await?,
-                    None => return Ok(()),
+                    Some(command) => self.take(command).await,
+                    None => return,
                 },
-                () = tokio::time::sleep(wait) => self.step(Event::Tick).await?,
+                () = tokio::time::sleep(wait) => self.step(Event::Tick).await,
             }
         }
     }
 
-    async fn take(&mut self, command: Command) -> Result<(), DriverError> {
+    async fn take(&mut self, command: Command) {
         match command {
             Command::Event(event) => {
                 match &*event {
@@ -244,16 +249,20 @@ impl Driver {
                     }
                     _ => {}
                 }
-                self.step(*event).await
+                self.step(*event).await;
+            }
+            // Dropping its channel ends the session; the edge comes back.
+            Command::Connect { session, .. } if self.backlog.is_full() => {
+                debug!(session, "no session is taken while the disk takes nothing");
             }
             Command::Connect { session, channel, hello } => {
                 self.sessions.insert(session, channel);
-                self.step(*hello).await
+                self.step(*hello).await;
             }
             Command::Apply { request, reply } => {
                 self.next_ticket += 1;
                 self.waiting.insert(self.next_ticket, reply);
-                self.step(Event::Apply { ticket: self.next_ticket, request }).await
+                self.step(Event::Apply { ticket: self.next_ticket, request }).await;
             }
             Command::Read(look) => {
                 look(&View {
@@ -263,11 +272,9 @@ impl Driver {
                     applies: &self.applies,
                     timings: &self.timings,
                 });
-                Ok(())
             }
             Command::Counters { edge, session, .. } if self.fleet.session(&edge) != Some(session) => {
                 debug!(edge = %edge, session, "counters of a session that is over are dropped");
-                Ok(())
             }
             Command::Counters { edge, session, report } => {
                 let live = |rule: &proto::RuleStats| {
@@ -275,11 +282,10 @@ impl Driver {
                 };
                 let connections = report.rules.iter().filter_map(live).collect();
                 self.counters.take(edge.clone(), session, report, Timestamp::now());
-                self.step(Event::Counted { session, edge, connections }).await
+                self.step(Event::Counted { session, edge, connections }).await;
             }
             Command::Ask { edge, request, reply } => {
                 self.ask(edge, request, reply);
-                Ok(())
             }
         }
     }
@@ -303,38 +309,87 @@ impl Driver {
         }
     }
 
-    async fn step(&mut self, event: Event) -> Result<(), DriverError> {
-        let effects = self.fleet.step(event, Timestamp::now());
-        let mut records: Vec<Record> = Vec::new();
-        for effect in effects {
-            if let Effect::Persist(record) = effect {
-                records.push(record);
-                continue;
-            }
-            self.write(&mut records).await?;
-            self.carry_out(effect);
+    async fn step(&mut self, event: Event) {
+        self.catch_up().await;
+        let ticket = match &event {
+            Event::Apply { ticket, .. } => Some(*ticket),
+            _ => None,
+        };
+        let is_behind = !self.backlog.is_empty();
+        if let Some(ticket) = ticket.filter(|_| is_behind) {
+            let reason = self.disk_error.clone().unwrap_or_default();
+            self.answer(ticket, Err(Refusal::StateNotWritable { reason }));
+            return;
         }
-        self.write(&mut records).await
+        // A tree can be taken back as a whole: it was not sent yet, and it is read or asked for again.
+        let undo = (!is_behind && matches!(event, Event::Apply { .. } | Event::Tree(_))).then(|| self.fleet.clone());
+        let effects = self.fleet.step(event, Timestamp::now());
+        self.backlog.extend(effects);
+        if is_behind {
+            if self.backlog.is_full() {
+                self.sessions.clear();
+            }
+            return;
+        }
+        let has_begun = self.catch_up().await;
+        if let (Some(before), false, Some(reason)) = (undo, has_begun, self.disk_error.clone()) {
+            self.fleet = before;
+            self.backlog.clear();
+            self.disk_error = None;
+            if let Some(ticket) = ticket {
+                self.answer(ticket, Err(Refusal::StateNotWritable { reason }));
+            }
+        }
     }
 
-    /// Makes the records durable, in one transaction.
-    async fn write(&self, records: &mut Vec<Record>) -> Result<(), DriverError> {
-        if records.is_empty() {
-            return Ok(());
+    /// Carries out what waits, in its order, as far as the disk takes it; true if anything was written or done.
+    async fn catch_up(&mut self) -> bool {
+        let mut has_begun = false;
+        loop {
+            let records = self.backlog.records();
+            if !records.is_empty() {
+                let count = records.len();
+                if let Err(error) = self.write(records).await {
+                    let reason = with_causes(&error);
+                    if self.disk_error.is_none() {
+                        error!(error = reason, "the state cannot be written; nothing new is sent until it can");
+                    }
+                    self.disk_error = Some(reason);
+                    return has_begun;
+                }
+                self.backlog.written(count);
+                has_begun = true;
+            }
+            let Some(effect) = self.backlog.next() else { break };
+            self.carry_out(effect);
+            has_begun = true;
         }
-        let batch =
-            std::mem::take(records).into_iter().fold(Batch::new(), |batch, record| batch.put(record.key, record.value));
+        if self.disk_error.take().is_some() {
+            info!("the state is written again");
+        }
+        has_begun
+    }
+
+    /// Makes records durable, in one transaction.
+    async fn write(&self, records: Vec<Record>) -> Result<(), StoreError> {
+        let batch = records.into_iter().fold(Batch::new(), |batch, record| batch.put(record.key, record.value));
         let store = Arc::clone(&self.store);
-        let written = tokio::task::spawn_blocking(move || store.commit(&batch)).await;
-        match written {
-            Ok(result) => result.map(drop).map_err(DriverError::from),
+        match tokio::task::spawn_blocking(move || store.commit(&batch)).await {
+            Ok(result) => result.map(drop),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    fn answer(&mut self, ticket: u64, answer: Result<ApplyResult, Refusal>) {
+        if let Some(reply) = self.waiting.remove(&ticket) {
+            // An operator who went away needs no answer; the apply goes on.
+            drop(reply.send(answer));
         }
     }
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Persist(_) => unreachable!("written by the caller, in order"),
+            Effect::Persist(_) => unreachable!("written before the next effect is taken"),
             Effect::Welcome { session } => {
                 let welcome = proto::Welcome {
                     lineage: self.fleet.lineage().to_owned(),
@@ -358,12 +413,7 @@ impl Driver {
                 self.send(session, proto::server_message::Body::Desired(desired));
             }
             Effect::Emit(notice) => self.emit(notice),
-            Effect::Answer { ticket, answer } => {
-                if let Some(reply) = self.waiting.remove(&ticket) {
-                    // An operator who went away needs no answer; the apply goes on.
-                    drop(reply.send(*answer));
-                }
-            }
+            Effect::Answer { ticket, answer } => self.answer(ticket, *answer),
         }
     }
 

@@ -100,7 +100,8 @@ pub fn read_and_check(dir: &Path, limits: &CheckLimits) -> CheckedTree {
     CheckedTree { source, ruleset: checked.ruleset.map(Arc::new), diagnostics: checked.diagnostics, files, moved }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+/// An error with everything that caused it, in one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -1,9 +1,11 @@
 //! The I/O around the decisions: where trees come from, what is remembered, and who is spoken to.
 
+mod backlog;
 pub mod counters;
 pub mod driver;
 pub mod edges;
 pub mod follow;
+pub mod guarded;
 pub mod metrics;
 pub mod operator;
 pub mod private_file;

@@ -11,21 +11,21 @@ use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info};
 
-use super::driver::{Driver, DriverError, FleetHandle};
+use super::driver::{Driver, FleetHandle};
 use super::edges::EdgeControl;
+use super::guarded::{self, Guards};
 pub use super::state::TOKEN_FILE;
 use super::state::{self, State, StateError};
 use super::store::Store;
 use super::{follow, metrics, operator};
 use crate::decide::fleet::{Fleet, Mode};
 
-/// HTTP/2 keepalive to edges: an edge that is gone without a word is noticed after 15 s.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long an edge may take to answer a ping: with one every 10 s, a silent end is noticed after 15 s.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// In-process sessions that wait to be served: there is one edge, and it has one attempt at a time.
 const IN_PROCESS: usize = 4;
@@ -82,9 +82,6 @@ pub enum ServerError {
     /// The state could not be opened or read.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The driver ended.
-    #[error(transparent)]
-    Driver(#[from] DriverError),
     /// The metrics could not be set up.
     #[error("metrics cannot be set up")]
     Metrics(#[from] prometheus::Error),
@@ -104,6 +101,7 @@ pub struct Server {
     control: TcpListener,
     operator: TcpListener,
     metrics: TcpListener,
+    guards: Guards,
     in_process: mpsc::Receiver<DuplexStream>,
     connector: InProcess,
     token: String,
@@ -124,13 +122,14 @@ impl InProcess {
 }
 
 impl Server {
-    /// Opens the state and all listeners. Nothing is served before [`Server::run`].
+    /// Raises the limit of descriptors, and opens the state and all listeners. Nothing is served before [`Server::run`].
     pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
         for (port, address) in [("control", config.control_listen), ("operator", config.operator_listen)] {
             if !address.ip().is_loopback() {
                 return Err(ServerError::NotLoopback { port, address });
             }
         }
+        let guards = Guards::within(guarded::raise_descriptor_limit());
         let control = listen("control", config.control_listen).await?;
         let operator = listen("operator", config.operator_listen).await?;
         let metrics = listen("metrics", config.metrics_listen).await?;
@@ -154,10 +153,17 @@ impl Server {
             control,
             operator,
             metrics,
+            guards,
             in_process,
             connector: InProcess(connector),
             token,
         })
+    }
+
+    /// The same with other limits for its peers.
+    #[must_use]
+    pub fn with_guards(self, guards: Guards) -> Self {
+        Self { guards, ..self }
     }
 
     /// Where the control port listens, with the port that port 0 became.
@@ -194,14 +200,13 @@ impl Server {
         let service = || EdgeControl::new(self.fleet.clone(), tasks.clone(), stop.clone()).into_server();
         let router = || {
             tonic::transport::Server::builder()
-                .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+                .http2_keepalive_interval(Some(self.guards.ping))
                 .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-                .tcp_nodelay(true)
         };
         let streams = futures_util::StreamExt::map(ReceiverStream::new(self.in_process), Ok::<_, io::Error>);
         let control = router()
             .add_service(service())
-            .serve_with_incoming_shutdown(TcpListenerStream::new(self.control), stopped());
+            .serve_with_incoming_shutdown(self.guards.control(self.control).incoming(), stopped());
         let in_process = router().add_service(service()).serve_with_incoming_shutdown(streams, stopped());
         let api = operator::router(operator::Context {
             fleet: self.fleet.clone(),
@@ -212,8 +217,10 @@ impl Server {
             max_body: operator::MAX_BODY,
             shutdown: stop.clone(),
         });
-        let api = axum::serve(self.operator, api).with_graceful_shutdown(stopped());
-        let metrics = axum::serve(self.metrics, metrics::router(self.fleet.clone())).with_graceful_shutdown(stopped());
+        let operator = self.guards.http(self.operator, self.guards.operator_cap);
+        let metrics = self.guards.http(self.metrics, self.guards.metrics_cap);
+        let api = operator.serve(api, stop.clone());
+        let metrics = metrics.serve(metrics::router(self.fleet.clone()), stop.clone());
         if let Some(dir) = self.config.rules.clone() {
             tasks.spawn(follow::follow(dir, self.config.limits, self.fleet.clone(), stop.clone()));
         }
@@ -221,10 +228,17 @@ impl Server {
         let mut parts: JoinSet<Result<(), ServerError>> = JoinSet::new();
         parts.spawn(async { control.await.map_err(|error| ServerError::Serve("control", error.to_string())) });
         parts.spawn(async { in_process.await.map_err(|error| ServerError::Serve("in-process", error.to_string())) });
-        parts.spawn(async { api.await.map_err(|error| ServerError::Serve("operator", error.to_string())) });
-        parts.spawn(async { metrics.await.map_err(|error| ServerError::Serve("metrics", error.to_string())) });
+        for http in [api, metrics] {
+            parts.spawn(async {
+                http.await;
+                Ok(())
+            });
+        }
         let driver = self.driver.run(stop.clone());
-        parts.spawn(async { driver.await.map_err(ServerError::from) });
+        parts.spawn(async {
+            driver.await;
+            Ok(())
+        });
         info!(mode = self.config.mode.as_str(), "server runs");
         let mut result = tokio::select! {
             () = shutdown.cancelled() => Ok(()),

@@ -3,7 +3,8 @@
 //!
 //! Keeps: a commit is all or nothing and on disk when it returns, one server at a time uses a state directory, and
 //! a version names one write of the whole store, so that a key that was deleted and made anew never looks
-//! unchanged. Only what etcd does as well: get, list by prefix, compare and put.
+//! unchanged. Only what etcd does as well: get, list by prefix, compare and put. After a failure the database takes
+//! nothing more, so it is opened anew, and what the disk then holds says whether the failed commit happened.
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -11,7 +12,9 @@ use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
+use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use thiserror::Error;
 
@@ -74,7 +77,7 @@ pub enum StoreError {
         /// The key.
         key: String,
     },
-    /// The disk failed. Nothing is known about what was being written.
+    /// The disk failed. What was being written is not there, unless the disk cannot even be read.
     #[error("the state could not be read or written")]
     Io(#[source] io::Error),
     /// The database refused for a reason that none of the others names.
@@ -149,7 +152,8 @@ impl Batch {
 /// The open store of one server.
 #[derive(Debug)]
 pub struct Store {
-    database: Database,
+    /// Shared by whoever reads or commits, alone for opening it anew; `None` after that failed.
+    database: RwLock<Option<Database>>,
     path: PathBuf,
 }
 
@@ -162,25 +166,54 @@ impl Store {
             Ok(()) | Err(PrivateFileError::Exists { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let file = private_file::open_private(&path, OpenOptions::new().read(true).write(true))?;
-        // A file that was damaged cleverly enough makes the database panic on what it believes impossible.
-        let opened = guarded(&path, || {
-            let mut builder = Database::builder();
-            builder.set_cache_size(CACHE_BYTES);
-            let database = builder.create_file(file).map_err(redb::Error::from)?;
-            let found = initialise(&database)?;
-            Ok((database, found))
-        });
-        let (database, found) = opened.map_err(|error| match error {
+        let store = Self { database: RwLock::new(None), path };
+        store.reopen().map_err(|error| match error {
             StoreError::Database(error) if matches!(*error, redb::Error::DatabaseAlreadyOpen) => {
                 StoreError::InUse { path: dir.to_owned() }
             }
             other => other,
         })?;
-        if found > FORMAT {
-            return Err(StoreError::NewerFormat { path, found });
+        Ok(store)
+    }
+
+    /// Closes the database, if it is open, and opens it.
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failed) = slot.take() {
+            // The file is locked for as long as it lives.
+            guarded(&self.path, || {
+                drop(failed);
+                Ok(())
+            })?;
         }
-        Ok(Self { database, path })
+        let file = private_file::open_private(&self.path, OpenOptions::new().read(true).write(true))?;
+        // A file that was damaged cleverly enough makes the database panic on what it believes impossible.
+        let (database, found) = guarded(&self.path, || {
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE_BYTES);
+            let backend = FileBackend::new(file).map_err(redb::Error::from)?;
+            let database = builder.create_with_backend(backend).map_err(redb::Error::from)?;
+            let found = initialise(&database)?;
+            Ok((database, found))
+        })?;
+        if found > FORMAT {
+            return Err(StoreError::NewerFormat { path: self.path.clone(), found });
+        }
+        *slot = Some(database);
+        Ok(())
+    }
+
+    /// Uses the database; opens it first if the last attempt left none.
+    fn with<T>(&self, operation: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let is_open = || self.database.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !is_open() {
+            self.reopen()?;
+        }
+        let slot = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have failed to open it anew in between.
+        let gone = || StoreError::Io(io::Error::other("the state database is closed after a failure"));
+        let database = slot.as_ref().ok_or_else(gone)?;
+        guarded(&self.path, || operation(database))
     }
 
     /// One value.
@@ -209,9 +242,11 @@ impl Store {
         if let Some((key, ..)) = batch.writes.iter().find(|(key, ..)| !keys.insert(key)) {
             return Err(StoreError::KeyTwice { key: key.clone() });
         }
-        let outcome = guarded(&self.path, || {
+        // What the store has to say before and after, for a failure that leaves it open which of the two is true.
+        let before = self.with(revision)?;
+        let outcome = self.with(|database| {
             // Dropped without a commit, a transaction leaves no trace; its default is to wait for the disk.
-            let transaction = self.database.begin_write()?;
+            let transaction = database.begin_write()?;
             let version = {
                 let mut store = transaction.open_table(STORE)?;
                 let version = store.get(REVISION_KEY)?.map_or(0, |entry| entry.value()) + 1;
@@ -236,16 +271,34 @@ impl Store {
             };
             transaction.commit()?;
             Ok(Ok(version))
-        })?;
-        outcome.map_err(|key| StoreError::Conflict { key })
+        });
+        match outcome {
+            Ok(outcome) => outcome.map_err(|key| StoreError::Conflict { key }),
+            Err(error) => match self.reopen().and_then(|()| self.with(revision)) {
+                // The disk failed after the commit was complete.
+                Ok(after) if after > before => Ok(after),
+                _ => Err(error),
+            },
+        }
     }
 
     fn read<T>(
         &self,
         look: impl FnOnce(&redb::ReadOnlyTable<&'static str, (u64, &'static [u8])>) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        guarded(&self.path, || look(&self.database.begin_read()?.open_table(VALUES)?))
+        let first = self.with(|database| look(&database.begin_read()?.open_table(VALUES)?));
+        if first.is_err() {
+            // Opened anew, the next one has a chance.
+            self.reopen()?;
+        }
+        first
     }
+}
+
+/// The version of the newest commit.
+fn revision(database: &Database) -> Result<u64, redb::Error> {
+    let store = database.begin_read()?.open_table(STORE)?;
+    Ok(store.get(REVISION_KEY)?.map_or(0, |entry| entry.value()))
 }
 
 /// Creates the tables of an empty database; returns the format of the store.

@@ -202,5 +202,11 @@ fn refused(refusal: Refusal) -> Failure {
         Refusal::Rejected { reason, message } => {
             Failure::new(422, &reason, "The edge cannot do what the plan asks for", message)
         }
+        Refusal::StateNotWritable { reason } => Failure::new(
+            507,
+            "state_not_writable",
+            "The server cannot write its state",
+            format!("nothing was applied, the server cannot write its state: {reason}"),
+        ),
     }
 }

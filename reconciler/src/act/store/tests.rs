@@ -118,9 +118,12 @@ fn the_directory_is_0700_and_the_file_0600() {
 fn a_newer_format_is_refused_and_left_alone() {
     let dir = state();
     let store = open(&dir);
-    let transaction = store.database.begin_write().expect("a transaction");
-    transaction.open_table(STORE).expect("a table").insert(FORMAT_KEY, FORMAT + 1).expect("written");
-    transaction.commit().expect("committed");
+    {
+        let database = store.database.read().expect("not poisoned");
+        let transaction = database.as_ref().expect("open").begin_write().expect("a transaction");
+        transaction.open_table(STORE).expect("a table").insert(FORMAT_KEY, FORMAT + 1).expect("written");
+        transaction.commit().expect("committed");
+    }
     drop(store);
     for _ in 0..2 {
         let error = Store::open(dir.path()).expect_err("too new");

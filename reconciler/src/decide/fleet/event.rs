@@ -187,6 +187,11 @@ pub enum Refusal {
         /// What the edge cannot do, in words.
         message: String,
     },
+    /// What was decided could not be written down; everything is as it was before.
+    StateNotWritable {
+        /// What the disk said.
+        reason: String,
+    },
 }
 
 /// One line of the event stream.

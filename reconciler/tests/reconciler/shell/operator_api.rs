@@ -139,7 +139,7 @@ async fn a_body_that_grows_over_the_bound_is_refused() {
     let answer = api.raw(format!("{whole}{}0\r\n\r\n", chunk.repeat(3)).into_bytes()).await;
     answer.is_problem(400, "bad_request");
     shutdown.cancel();
-    driver.await.unwrap().unwrap();
+    driver.await.unwrap();
     serving.await.unwrap().unwrap();
 }
 
