@@ -22,7 +22,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
             () = at_once.cancelled() => Ok(()),
         }
     };
-    signals.during(work, end.clone(), at_once.clone()).await?;
+    // The server with all its ports is a large future; it lives as long as the process.
+    Box::pin(signals.during(work, end.clone(), at_once.clone())).await?;
     Ok(Exit::Done)
 }
 
