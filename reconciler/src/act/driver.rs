@@ -216,7 +216,7 @@ impl Driver {
         (driver, handle)
     }
 
-    /// Runs until it is cancelled or the store fails.
+    /// Runs until it is cancelled.
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
             let wait = self.fleet.next_deadline().map_or(IDLE_TICK, |deadline| {
@@ -321,6 +321,10 @@ impl Driver {
             self.answer(ticket, Err(Refusal::StateNotWritable { reason }));
             return;
         }
+        if is_behind && matches!(event, Event::Tree(_)) {
+            // Its records hold whole files; it is read again before long.
+            return;
+        }
         // A tree can be taken back as a whole: it was not sent yet, and it is read or asked for again.
         let undo = (!is_behind && matches!(event, Event::Apply { .. } | Event::Tree(_))).then(|| self.fleet.clone());
         let effects = self.fleet.step(event, Timestamp::now());
@@ -332,10 +336,10 @@ impl Driver {
             return;
         }
         let has_begun = self.catch_up().await;
-        if let (Some(before), false, Some(reason)) = (undo, has_begun, self.disk_error.clone()) {
+        if let Some(before) = undo.filter(|_| !has_begun && !self.backlog.is_empty()) {
+            let reason = self.disk_error.clone().unwrap_or_default();
             self.fleet = before;
             self.backlog.clear();
-            self.disk_error = None;
             if let Some(ticket) = ticket {
                 self.answer(ticket, Err(Refusal::StateNotWritable { reason }));
             }
@@ -359,20 +363,22 @@ impl Driver {
                 }
                 self.backlog.written(count);
                 has_begun = true;
+                if self.disk_error.take().is_some() {
+                    info!("the state is written again");
+                }
             }
             let Some(effect) = self.backlog.next() else { break };
             self.carry_out(effect);
             has_begun = true;
-        }
-        if self.disk_error.take().is_some() {
-            info!("the state is written again");
         }
         has_begun
     }
 
     /// Makes records durable, in one transaction.
     async fn write(&self, records: Vec<Record>) -> Result<(), StoreError> {
-        let batch = records.into_iter().fold(Batch::new(), |batch, record| batch.put(record.key, record.value));
+        // Steps that wait side by side may name a key again: what was decided last is what holds.
+        let last: BTreeMap<String, Vec<u8>> = records.into_iter().map(|record| (record.key, record.value)).collect();
+        let batch = last.into_iter().fold(Batch::new(), |batch, (key, value)| batch.put(key, value));
         let store = Arc::clone(&self.store);
         match tokio::task::spawn_blocking(move || store.commit(&batch)).await {
             Ok(result) => result.map(drop),
@@ -472,5 +478,26 @@ fn log(notice: &Notice) {
         Notice::Apply { result } => {
             info!(apply = %result.id, actor = %result.actor, outcome = result.outcome.as_str(), "apply ended");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two steps that both end up at the front of the backlog and write the same key.
+    #[tokio::test]
+    async fn records_of_two_steps_under_one_key_are_written() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(Store::open(&dir.path().join("state")).expect("a store"));
+        let timings = Timings::new().expect("metrics");
+        let (mut driver, _handle) = Driver::new(Fleet::default(), Arc::clone(&store), timings);
+        let record = |value: &str| Effect::Persist(Record { key: "edge/a".to_owned(), value: value.into() });
+        driver.backlog.extend(vec![record("1")]);
+        driver.backlog.extend(vec![record("2")]);
+        driver.catch_up().await;
+        assert_eq!(driver.disk_error, None);
+        assert!(driver.backlog.is_empty());
+        assert_eq!(store.get("edge/a").expect("readable").expect("there").value, b"2");
     }
 }
