@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use edge::act::abilities;
 use edge::act::sockets;
-use edge::act::workers::{Acceptor, Dataplane, Route, Routing};
+use edge::act::workers::{Acceptor, Choice, Dataplane, Route, Routing};
 use schema::name::RuleName;
 use schema::net::{ListenAddress, ListenRange, PortRange, Protocol};
 use schema::rule::{Host, Rule, RuleParts, Target};
@@ -31,7 +31,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut dataplane = Dataplane::start();
     let meter = dataplane.meter(Arc::default());
-    dataplane.publish(Routing::new([Route { rule: Arc::new(rule), meter }], []));
+    let choice = Arc::new(Choice::unwatched(&rule));
+    dataplane.publish(Routing::new([Route { rule: Arc::new(rule), meter, choice }], []));
     let mut acceptors = Vec::new();
     for listener in range.listeners() {
         let socket = sockets::bind(&listener, false)?;

@@ -88,7 +88,10 @@ impl Session {
                 Ok((Vec::new(), Flow::End))
             }
             // A welcome is said once, before this; what is unknown belongs to a newer server.
-            Some(server_message::Body::Welcome(_)) | None => Ok((Vec::new(), Flow::Continue)),
+            Some(
+                server_message::Body::Welcome(_) | server_message::Body::Overrides(_) | server_message::Body::Check(_),
+            )
+            | None => Ok((Vec::new(), Flow::Continue)),
         }
     }
 
@@ -157,14 +160,19 @@ impl Session {
                 moved.push(stats);
             }
         }
-        (!moved.is_empty())
-            .then(|| message(edge_message::Body::Stats(proto::StatsReport { request_id: 0, rules: moved })))
+        (!moved.is_empty()).then(|| {
+            message(edge_message::Body::Stats(proto::StatsReport { request_id: 0, rules: moved, probes: Vec::new() }))
+        })
     }
 
     fn stats(&self, request: &proto::StatsRequest) -> proto::EdgeMessage {
         let status = self.runtime.status();
         let asked = status.rules.iter().filter(|rule| request.rule.is_empty() || rule.name == request.rule);
         let rules = asked.map(|rule| rule.stats(request.per_port, request.per_target)).collect();
-        message(edge_message::Body::Stats(proto::StatsReport { request_id: request.request_id, rules }))
+        message(edge_message::Body::Stats(proto::StatsReport {
+            request_id: request.request_id,
+            rules,
+            probes: Vec::new(),
+        }))
     }
 }

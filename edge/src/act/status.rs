@@ -94,6 +94,7 @@ impl RuleStatus {
             running: self.running.as_deref().map(wire::rule_to_wire),
             wanted: self.wanted.clone(),
             connections: self.meter.as_ref().map_or(0, |meter| meter.active()),
+            ..proto::RuleReport::default()
         }
     }
 
@@ -147,6 +148,7 @@ fn target_message(host: &str, port: u16, state: &str, figures: &Figures) -> prot
         port: port.into(),
         state: state.to_owned(),
         counters: Some(counters(figures)),
+        ..proto::TargetStats::default()
     }
 }
 
@@ -162,5 +164,6 @@ fn counters(figures: &Figures) -> proto::Counters {
         connect_errors: causes
             .map(|(cause, count)| proto::CauseCount { cause: cause.as_str().to_owned(), count })
             .collect(),
+        ..proto::Counters::default()
     }
 }

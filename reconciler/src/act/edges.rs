@@ -127,8 +127,8 @@ async fn receive(
                 warn!(edge = %edge, "second hello in one session, session ended");
                 return;
             }
-            // A message of a newer edge.
-            None => Ok(()),
+            // Nobody has asked yet; or a message of a newer edge.
+            Some(proto::edge_message::Body::Checked(_)) | None => Ok(()),
         };
         if taken.is_err() {
             return;

@@ -23,7 +23,7 @@ use crate::act::drain::{Drains, Overdue};
 use crate::act::last_good::{LastGood, Stored};
 use crate::act::prepare::{self, Order, Orders, Prepared};
 use crate::act::status::Status;
-use crate::act::workers::{Dataplane, Meter, Route, Routing};
+use crate::act::workers::{Choice, Dataplane, Meter, Route, Routing};
 use crate::decide::backoff;
 use crate::decide::desired::{Desired, DesiredRule};
 use crate::decide::transition::{self, Failure, Settled, Wanted};
@@ -31,11 +31,12 @@ use crate::decide::transition::{self, Failure, Settled, Wanted};
 pub(super) struct Served {
     pub(super) rule: Arc<Rule>,
     pub(super) meter: Arc<Meter>,
+    choice: Arc<Choice>,
 }
 
 impl Served {
     fn route(&self) -> Route {
-        Route { rule: self.rule.clone(), meter: self.meter.clone() }
+        Route { rule: self.rule.clone(), meter: self.meter.clone(), choice: self.choice.clone() }
     }
 }
 
@@ -309,7 +310,8 @@ impl Actor {
                 .or_else(|| self.drains.revive(name))
                 .unwrap_or_else(|| self.dataplane.meter(self.emptied.clone()));
             carried.extend(former.map(|former| (name.clone(), former)));
-            self.serving.insert(name.clone(), Served { rule: next.rule.clone(), meter });
+            let choice = Arc::new(Choice::unwatched(&next.rule));
+            self.serving.insert(name.clone(), Served { rule: next.rule.clone(), meter, choice });
         }
         let changed = |(name, former): &(&RuleName, &Served)| {
             self.serving.get(*name).is_none_or(|served| served.rule.listen != former.rule.listen)

@@ -27,10 +27,10 @@ use crate::decide::dial::{self, Cause};
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the legs of a connection are told apart in tokens.
-pub(super) const TARGET: bool = true;
-pub(super) const CLIENT: bool = false;
+pub(super) const TARGET: u8 = 1;
+pub(super) const CLIENT: u8 = 0;
 
-pub(super) fn register(registry: &Registry, socket: &OwnedFd, key: Key, leg: bool) -> std::io::Result<()> {
+pub(super) fn register(registry: &Registry, socket: &OwnedFd, key: Key, leg: u8) -> std::io::Result<()> {
     let interest = Interest::READABLE | Interest::WRITABLE;
     registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(key.pack(leg)), interest)
 }

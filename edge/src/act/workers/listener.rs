@@ -86,7 +86,7 @@ impl Listeners {
         let descriptor = acceptor.0.as_raw_fd();
         let key = self.sockets.insert_with(|_| Listening { listener, acceptor, is_ready: false });
         self.by_listener.insert(listener, key);
-        registry.register(&mut SourceFd(&descriptor), Token(MARK | key.pack(false)), Interest::READABLE)
+        registry.register(&mut SourceFd(&descriptor), Token(MARK | key.pack(0)), Interest::READABLE)
     }
 
     /// Takes note of an event if it is one of a listening socket.

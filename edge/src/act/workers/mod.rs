@@ -7,6 +7,7 @@
 //! Keeps: routing changes as one value; a socket that stays is never touched; both sockets of a connection belong to one
 //! worker; every worker is joined.
 
+mod choice;
 mod dial;
 mod listener;
 mod meter;
@@ -39,6 +40,7 @@ use queue::Command;
 use shared::Shared;
 use worker::Worker;
 
+pub use choice::{Choice, Chosen, FEEDBACK, Feedback, Met, Place};
 pub use listener::Acceptor;
 pub(crate) use meter::Scope;
 pub use meter::{Figures, Meter, PortFigures, TargetFigures, TargetKey};

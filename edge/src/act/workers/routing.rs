@@ -8,6 +8,7 @@ use std::sync::Arc;
 use schema::net::{ListenAddress, ListenRange, Listener, PortRange, Protocol};
 use schema::rule::Rule;
 
+use super::choice::Choice;
 use super::meter::Meter;
 
 /// The way of one rule's connections.
@@ -17,6 +18,8 @@ pub struct Route {
     pub rule: Arc<Rule>,
     /// Its counters and live connections, which outlive the version.
     pub meter: Arc<Meter>,
+    /// Its targets, as health sees them.
+    pub choice: Arc<Choice>,
 }
 
 type Table = HashMap<(Protocol, ListenAddress), Vec<(PortRange, Arc<Route>)>>;
@@ -66,7 +69,8 @@ mod tests {
     use schema::testing::rule;
 
     fn route(name: &str, first: u16, last: u16) -> Route {
-        Route { rule: rule(name, first, last), meter: Arc::default() }
+        let rule = rule(name, first, last);
+        Route { choice: Arc::new(Choice::unwatched(&rule)), rule, meter: Arc::default() }
     }
 
     fn name(routing: &Routing, port: u16) -> Option<&str> {

@@ -2,10 +2,12 @@
 //!
 //! Keeps: a key of a connection that has ended finds nothing, also where its slot is in use again.
 
-/// Slots at once, so that slot, generation and leg fit into an event's token.
-const MAX_SLOTS: usize = 1 << 31;
+/// Slots at once, so that slot, generation and leg fit into an event's token and leave its two highest bits alone.
+const MAX_SLOTS: usize = 1 << 30;
 /// Generations that a token has room for.
-const GENERATIONS: u32 = (1 << 31) - 1;
+const GENERATIONS: u32 = (1 << 30) - 1;
+/// Bits of a token that tell the sockets of one connection apart.
+const LEG: u8 = 0b11;
 
 /// A connection of one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,15 +22,15 @@ impl Key {
         self.slot
     }
 
-    /// With one bit of the caller's, as a number below 2^63.
-    pub(super) const fn pack(self, bit: bool) -> usize {
-        ((self.generation as usize) << 32) | ((self.slot as usize) << 1) | bit as usize
+    /// With two bits of the caller's, as a number below 2^62.
+    pub(super) const fn pack(self, leg: u8) -> usize {
+        ((self.generation as usize) << 32) | ((self.slot as usize) << 2) | (leg & LEG) as usize
     }
 
     /// What [`Key::pack`] was given.
-    pub(super) const fn unpack(token: usize) -> (Self, bool) {
-        let slot = (token as u32) >> 1;
-        (Self { slot, generation: (token >> 32) as u32 }, token & 1 == 1)
+    pub(super) const fn unpack(token: usize) -> (Self, u8) {
+        let slot = (token as u32) >> 2;
+        (Self { slot, generation: (token >> 32) as u32 }, token as u8 & LEG)
     }
 }
 
@@ -113,8 +115,9 @@ mod tests {
     #[test]
     fn tokens_give_back_what_they_were_made_of() {
         let key = Key { slot: (MAX_SLOTS - 1) as u32, generation: GENERATIONS };
-        assert_eq!(Key::unpack(key.pack(true)), (key, true));
-        assert_eq!(Key::unpack(key.pack(false)), (key, false));
-        assert!(key.pack(true) < 1 << 63);
+        for leg in 0..=LEG {
+            assert_eq!(Key::unpack(key.pack(leg)), (key, leg));
+            assert!(key.pack(leg) < 1 << 62);
+        }
     }
 }

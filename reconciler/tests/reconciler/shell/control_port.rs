@@ -71,6 +71,7 @@ async fn a_second_session_is_refused_while_the_first_lives_and_welcome_after_it(
                 total: Some(proto::Counters { bytes_in: 7, ..proto::Counters::default() }),
                 ..proto::RuleStats::default()
             }],
+            ..proto::StatsReport::default()
         })))
         .await;
     let has_counters = || server.fleet.read(|view| !view.counters.rows().is_empty());

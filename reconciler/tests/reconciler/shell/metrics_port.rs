@@ -43,7 +43,7 @@ async fn every_series_is_there_with_its_help_and_type() {
         ..proto::Counters::default()
     };
     let stats = proto::RuleStats { rule: "web".to_owned(), total: Some(counters), ..proto::RuleStats::default() };
-    let report = proto::StatsReport { request_id: 0, rules: vec![stats] };
+    let report = proto::StatsReport { request_id: 0, rules: vec![stats], ..Default::default() };
     session.send(message(edge_message::Body::Stats(report))).await;
     let client = Client::new(server.metrics, None);
     let row = "portunus_rule_bytes_in_total{client=\"local\",owner=\"team\",rule=\"web\"} 7";
