@@ -6,6 +6,7 @@ mod drain;
 pub mod edge;
 pub mod last_good;
 pub mod metrics;
+pub mod names;
 pub mod prepare;
 pub mod runtime;
 pub mod session;

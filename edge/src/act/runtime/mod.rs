@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::act::last_good::LastGood;
+use crate::act::names::Names;
 use crate::act::runtime::actor::Actor;
 use crate::act::status::Status;
 use crate::act::workers::{Connections, Dataplane};
@@ -102,7 +103,7 @@ pub async fn start(
 ) -> (RuntimeHandle, JoinHandle<()>) {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, status) = watch::channel(Arc::default());
-    let dataplane = Dataplane::start();
+    let dataplane = Dataplane::start(Names::default());
     let connections = dataplane.connections();
     let retries = Arc::new(AtomicU64::new(0));
     let mut actor = Actor::new(dataplane, limits, store, sender, retries.clone());

@@ -58,6 +58,9 @@ impl Worker {
                 self.dial(key, Some(ip));
             }
             Host::Name(name) => {
+                if let Some(addresses) = self.shared.names.known(name) {
+                    return self.resolved(Resolved { key, addresses });
+                }
                 let question = Question { name: name.clone(), asker: Asker { worker: self.index, key } };
                 self.timers.set(key.slot(), self.tools.now + ticks(DIAL_TIMEOUT));
                 if self.shared.questions.try_send(question).is_err() {

@@ -40,6 +40,8 @@ use queue::Command;
 use shared::Shared;
 use worker::Worker;
 
+use crate::act::names::Names;
+
 pub use choice::{Choice, Chosen, FEEDBACK, Feedback, Met, Place};
 pub use listener::Acceptor;
 pub(crate) use meter::Scope;
@@ -63,7 +65,7 @@ impl Dataplane {
     ///
     /// # Panics
     /// Where the system has no thread or descriptor left for a worker: such a process cannot forward at all.
-    pub fn start() -> Self {
+    pub fn start(names: Names) -> Self {
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let polls: Vec<Poll> =
             (0..workers).map(|_| Poll::new().expect("a process has descriptors left when it starts")).collect();
@@ -72,7 +74,7 @@ impl Dataplane {
         };
         let (outsides, insides): (Vec<_>, Vec<_>) = polls.iter().map(|poll| queue::queue(waker(poll))).unzip();
         let (ask, questions) = mpsc::channel(resolve::QUESTIONS);
-        let shared = Arc::new(Shared::new(outsides, ask));
+        let shared = Arc::new(Shared::new(outsides, ask, names));
         let resolver = tokio::spawn(resolve::answer(questions, shared.clone())).abort_handle();
         let start = |(index, (poll, inside))| {
             let worker = Worker::new(index, shared.clone(), poll, inside);

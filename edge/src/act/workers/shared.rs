@@ -10,12 +10,15 @@ use tokio::sync::{Notify, mpsc};
 use super::queue::Outside;
 use super::resolve::Question;
 use super::routing::Routing;
+use crate::act::names::Names;
 
 /// What workers, resolver and control share.
 pub(super) struct Shared {
     pub(super) routing: ArcSwap<Routing>,
     pub(super) workers: Box<[Outside]>,
     pub(super) questions: mpsc::Sender<Question>,
+    /// What needs no question.
+    pub(super) names: Names,
     /// Every connection ends at once, later ones too.
     pub(super) is_resetting: AtomicBool,
     /// The workers end.
@@ -27,11 +30,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(workers: Vec<Outside>, questions: mpsc::Sender<Question>) -> Self {
+    pub(super) fn new(workers: Vec<Outside>, questions: mpsc::Sender<Question>, names: Names) -> Self {
         Self {
             routing: ArcSwap::default(),
             workers: workers.into(),
             questions,
+            names,
             is_resetting: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             emptied: Notify::new(),
