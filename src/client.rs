@@ -75,6 +75,13 @@ impl Client {
         self.document(response).await
     }
 
+    /// Ends something, and reads what it was.
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let request = self.http.delete(self.server.join(path)).timeout(READ);
+        let response = self.send(request.header("content-type", "application/json")).await?;
+        self.document(response).await
+    }
+
     /// Opens a stream of events.
     pub(crate) async fn events(&self, path: &str) -> Result<Events<'_>, Failure> {
         let response = self.send(self.http.get(self.server.join(path)).header("accept", "text/event-stream")).await?;

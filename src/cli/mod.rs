@@ -5,6 +5,7 @@
 
 mod common;
 mod operator;
+mod overrides;
 mod serving;
 
 use clap::error::ErrorKind;
@@ -15,6 +16,7 @@ pub(crate) use operator::{
     ApplyArgs, CompletionsArgs, EventsArgs, ExplainArgs, FmtArgs, HistoryArgs, PlanArgs, RulesArgs, SchemaArgs,
     Selector, StatsArgs, StatusArgs, ValidateArgs,
 };
+pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
 
 use crate::cmd::health::HealthCommand;
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// List what was applied, by whom and how it ended
     History(HistoryArgs),
+    /// Put a rule on an edge without git, for a time and for a reason
+    #[command(subcommand)]
+    Override(OverrideCommand),
     /// Run the server
     Serve(ServeArgs),
     /// Run an edge, the process that forwards
@@ -99,6 +104,7 @@ impl Command {
             Self::Stats(args) => Some(&args.looks),
             Self::Events(args) => Some(&args.looks),
             Self::History(args) => Some(&args.looks),
+            Self::Override(command) => Some(command.looks()),
             Self::Health(HealthCommand::Simulate(args)) => Some(&args.looks),
             Self::Explain(args) => Some(&args.looks),
             Self::Schema(args) => Some(&args.looks),

@@ -104,7 +104,7 @@ fn selector(text: &str) -> Result<Selector, String> {
     EdgeName::new(text).map(Selector::Edge).map_err(|error| error.to_string())
 }
 
-fn rule_address(text: &str) -> Result<RuleAddress, String> {
+pub(super) fn rule_address(text: &str) -> Result<RuleAddress, String> {
     RuleAddress::parse(text).map_err(|error| format!("expected EDGE/RULE, for example edge-01/web: {error}"))
 }
 

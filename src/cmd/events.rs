@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use jiff::Timestamp;
-use reconciler::decide::fleet::Notice;
+use reconciler::decide::fleet::{Notice, OverrideStep};
 use reconciler::decide::status::StatusDocument;
 use serde_json::{Map, Value};
 
@@ -91,6 +91,15 @@ fn notice(notice: &Notice) -> String {
             let verdict = serde_json::to_value(verdict).ok();
             let outcome = verdict.as_ref().and_then(|verdict| verdict.get("outcome")?.as_str()).unwrap_or_default();
             format!("tree      {}{commit}: {outcome}", digest.short())
+        }
+        Notice::Override { edge, rule, step, actor, why, until } => {
+            let step = match step {
+                OverrideStep::Added => format!("added until {}", time(*until)),
+                OverrideStep::Removed => "removed".to_owned(),
+                OverrideStep::Expired => "expired".to_owned(),
+                OverrideStep::TakenOver => "taken over by the tree".to_owned(),
+            };
+            format!("override  {edge}/{rule} {step} ({}: {})", clean(actor), clean(why))
         }
         Notice::Apply { result } => {
             format!("apply     {} by {}: {}", clean(&result.id), clean(&result.actor), result.outcome.as_str())

@@ -8,6 +8,7 @@ pub(crate) mod explain;
 pub(crate) mod fmt;
 pub(crate) mod health;
 pub(crate) mod history;
+pub(crate) mod override_rule;
 pub(crate) mod plan;
 pub(crate) mod rules;
 pub(crate) mod schema;

@@ -84,14 +84,17 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
         tokio::select! {
             result = &mut edge => {
                 end_server.cancel();
+                let ended = joined(server.await);
                 result.map_err(|error| super::edge::failed(&error))?;
-                joined(server.await)
+                ended
             }
             result = &mut server => {
-                // Without its server the edge would forward for ever what nobody can change.
-                end_edge.cancel();
+                let by_itself = || Failure::Other("the server ended by itself".to_owned());
+                let failure = joined(result).err().unwrap_or_else(by_itself);
+                // Connections matter more than what nobody can change for now; the exit code says it in the end.
+                tracing::error!(error = %failure, "the server has ended; forwarding goes on until a signal");
                 edge.await.map_err(|error| super::edge::failed(&error))?;
-                joined(result)
+                Err(failure)
             }
         }
     };

@@ -158,10 +158,22 @@ pub(crate) fn rules<'a>(rows: impl Iterator<Item = (&'a str, &'a RuleStatus)>) -
             targets(&rule.spec),
             rule.connections.to_string(),
             rule.origin.as_ref().map(super::plan::place).unwrap_or_default(),
-            joined(&[&rule.code, &rule.message]),
+            reason(rule),
         ]);
     }
     columns.text("")
+}
+
+/// Why it is as it is: the code of its edge, or who put it there without a commit.
+fn reason(rule: &RuleStatus) -> String {
+    let told = joined(&[&rule.code, &rule.message]);
+    match &rule.over {
+        Some(held) => {
+            let over = format!("override of {} until {}: {}", clean(&held.actor), time(held.until), clean(&held.why));
+            if told.is_empty() { over } else { format!("{told}; {over}") }
+        }
+        None => told,
+    }
 }
 
 /// `*:8443`, from a spec as documents carry it.

@@ -11,6 +11,7 @@ mod forwarding;
 mod journey;
 mod metrics;
 mod modes;
+mod overrides;
 mod peers;
 mod plan_files;
 mod processes;

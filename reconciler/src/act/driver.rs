@@ -24,7 +24,10 @@ use super::follow::with_causes;
 use super::metrics::Timings;
 use super::operator::documents::StatsDocument;
 use super::store::{Batch, Store, StoreError};
-use crate::decide::fleet::{ApplyRequest, ApplyResult, Effect, Event, Fleet, Notice, Outcome, Refusal, SessionId};
+use crate::decide::fleet::{
+    Answer, ApplyRequest, ApplyResult, Effect, Event, Fleet, Notice, Outcome, Refusal, Request, RequestRefusal,
+    SessionId,
+};
 use crate::decide::record::Record;
 
 /// Commands that wait for the driver: one per edge of a large fleet that reconnects at once, more wait at their sender.
@@ -59,9 +62,17 @@ enum Command {
     Event(Box<Event>),
     Connect { session: SessionId, channel: SessionChannel, hello: Box<Event> },
     Apply { request: Box<ApplyRequest>, reply: oneshot::Sender<Result<ApplyResult, Refusal>> },
+    Request { request: Box<Request>, reply: oneshot::Sender<Result<Answer, RequestRefusal>> },
     Read(Read),
     Counters { edge: EdgeName, session: SessionId, report: proto::StatsReport },
     Ask { edge: EdgeName, request: proto::StatsRequest, reply: oneshot::Sender<Result<StatsDocument, CountersError>> },
+}
+
+/// Who waits for what was decided.
+#[derive(Debug)]
+enum Waiting {
+    Apply(oneshot::Sender<Result<ApplyResult, Refusal>>),
+    Request(oneshot::Sender<Result<Answer, RequestRefusal>>),
 }
 
 /// The way to one edge. Dropping it ends the session.
@@ -122,6 +133,13 @@ impl FleetHandle {
     pub async fn apply(&self, request: ApplyRequest) -> Result<Result<ApplyResult, Refusal>, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.command(Command::Apply { request: Box::new(request), reply }).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Asks for something that is no apply.
+    pub async fn request(&self, request: Request) -> Result<Result<Answer, RequestRefusal>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Request { request: Box::new(request), reply }).await?;
         answer.await.map_err(|_| Stopped)
     }
 
@@ -187,7 +205,7 @@ pub struct Driver {
     backlog: Backlog,
     /// What the disk said, while it takes nothing.
     disk_error: Option<String>,
-    waiting: HashMap<u64, oneshot::Sender<Result<ApplyResult, Refusal>>>,
+    waiting: HashMap<u64, Waiting>,
     next_ticket: u64,
 }
 
@@ -260,9 +278,12 @@ impl Driver {
                 self.step(*hello).await;
             }
             Command::Apply { request, reply } => {
-                self.next_ticket += 1;
-                self.waiting.insert(self.next_ticket, reply);
-                self.step(Event::Apply { ticket: self.next_ticket, request }).await;
+                let ticket = self.ticket(Waiting::Apply(reply));
+                self.step(Event::Apply { ticket, request }).await;
+            }
+            Command::Request { request, reply } => {
+                let ticket = self.ticket(Waiting::Request(reply));
+                self.step(Event::Request { ticket, request }).await;
             }
             Command::Read(look) => {
                 look(&View {
@@ -309,24 +330,29 @@ impl Driver {
         }
     }
 
+    fn ticket(&mut self, waiting: Waiting) -> u64 {
+        self.next_ticket += 1;
+        self.waiting.insert(self.next_ticket, waiting);
+        self.next_ticket
+    }
+
     async fn step(&mut self, event: Event) {
         self.catch_up().await;
         let ticket = match &event {
-            Event::Apply { ticket, .. } => Some(*ticket),
+            Event::Apply { ticket, .. } | Event::Request { ticket, .. } => Some(*ticket),
             _ => None,
         };
         let is_behind = !self.backlog.is_empty();
         if let Some(ticket) = ticket.filter(|_| is_behind) {
-            let reason = self.disk_error.clone().unwrap_or_default();
-            self.answer(ticket, Err(Refusal::StateNotWritable { reason }));
-            return;
+            return self.not_written(ticket);
         }
         if is_behind && matches!(event, Event::Tree(_)) {
             // Its records hold whole files; it is read again before long.
             return;
         }
         // A tree can be taken back as a whole: it was not sent yet, and it is read or asked for again.
-        let undo = (!is_behind && matches!(event, Event::Apply { .. } | Event::Tree(_))).then(|| self.fleet.clone());
+        let can_be_undone = ticket.is_some() || matches!(event, Event::Tree(_));
+        let undo = (!is_behind && can_be_undone).then(|| self.fleet.clone());
         let effects = self.fleet.step(event, Timestamp::now());
         self.backlog.extend(effects);
         if is_behind {
@@ -337,11 +363,10 @@ impl Driver {
         }
         let has_begun = self.catch_up().await;
         if let Some(before) = undo.filter(|_| !has_begun && !self.backlog.is_empty()) {
-            let reason = self.disk_error.clone().unwrap_or_default();
             self.fleet = before;
             self.backlog.clear();
             if let Some(ticket) = ticket {
-                self.answer(ticket, Err(Refusal::StateNotWritable { reason }));
+                self.not_written(ticket);
             }
         }
     }
@@ -386,10 +411,13 @@ impl Driver {
         }
     }
 
-    fn answer(&mut self, ticket: u64, answer: Result<ApplyResult, Refusal>) {
-        if let Some(reply) = self.waiting.remove(&ticket) {
-            // An operator who went away needs no answer; the apply goes on.
-            drop(reply.send(answer));
+    /// Tells who waits that nothing was done. An operator who went away needs no answer.
+    fn not_written(&mut self, ticket: u64) {
+        let reason = self.disk_error.clone().unwrap_or_default();
+        match self.waiting.remove(&ticket) {
+            Some(Waiting::Apply(reply)) => drop(reply.send(Err(Refusal::StateNotWritable { reason }))),
+            Some(Waiting::Request(reply)) => drop(reply.send(Err(RequestRefusal::StateNotWritable(reason)))),
+            None => {}
         }
     }
 
@@ -419,7 +447,17 @@ impl Driver {
                 self.send(session, proto::server_message::Body::Desired(desired));
             }
             Effect::Emit(notice) => self.emit(notice),
-            Effect::Answer { ticket, answer } => self.answer(ticket, *answer),
+            // An operator who went away needs no answer; what was begun goes on.
+            Effect::Answer { ticket, answer } => {
+                if let Some(Waiting::Apply(reply)) = self.waiting.remove(&ticket) {
+                    drop(reply.send(*answer));
+                }
+            }
+            Effect::Answered { ticket, answer } => {
+                if let Some(Waiting::Request(reply)) = self.waiting.remove(&ticket) {
+                    drop(reply.send(*answer));
+                }
+            }
         }
     }
 
@@ -468,6 +506,9 @@ fn log(notice: &Notice) {
         }
         Notice::Tree { digest, commit, verdict } => {
             info!(digest = %digest, commit = commit.as_deref().unwrap_or("-"), ?verdict, "tree read");
+        }
+        Notice::Override { edge, rule, step, actor, why, until } => {
+            warn!(edge = %edge, rule = %rule, ?step, actor, why, until = %until, "override changed");
         }
         Notice::Apply { result } if result.outcome == Outcome::Running => {
             debug!(apply = %result.id, "apply advances");

@@ -15,6 +15,7 @@ use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Placed, rules_only};
 use schema::state::RuleState;
 
+use super::overrides;
 use super::view::{Desired, EdgeView, Hello};
 
 /// What an edge is sent, and what of the tree is not in it.
@@ -34,6 +35,7 @@ pub fn assign(edge: &EdgeView, wanted: &EdgeRules) -> Assignment {
     let target = rules_only(wanted);
     let mut rejected: BTreeMap<RuleName, Rejection> =
         target.iter().filter_map(|(name, rule)| Some((name.clone(), refusal(edge, rule)?))).collect();
+    overrides::join(&edge.overrides, wanted, &mut rejected);
     if let Some(hello) = &edge.hello {
         over_budget(hello, &running, &target, &mut rejected);
     }
@@ -44,12 +46,17 @@ pub fn assign(edge: &EdgeView, wanted: &EdgeRules) -> Assignment {
         serving.extend(running);
         keep_serving(edge, &serving, &target, &rejected, &mut rules);
     }
+    // Last, in place of whatever was kept under such a name or on such a port.
+    for (name, placed) in overrides::placed(&edge.overrides, wanted) {
+        rules.retain(|_, other| !other.rule.listen.conflicts_with(&placed.rule.listen));
+        rules.insert(name, placed);
+    }
     let digest = canonical::rules_digest(rules.values().map(|placed| &*placed.rule));
     Assignment { rules, digest, rejected }
 }
 
 /// Why the edge cannot take the rule: by its hello, or because it said so of this very version.
-fn refusal(edge: &EdgeView, rule: &Rule) -> Option<Rejection> {
+pub(super) fn refusal(edge: &EdgeView, rule: &Rule) -> Option<Rejection> {
     if let Some(rejection) = refused_by_edge(edge, rule) {
         return Some(rejection);
     }

@@ -108,6 +108,10 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
             all.push(entry(None, DriftKind::EdgeOffline, "client_not_connected", since));
         }
     }
+    for (rule, held) in &edge.overrides {
+        let message = format!("{} put it there, until {:.0}: {}", held.actor, held.until, held.why);
+        all.push(entry(Some(rule), DriftKind::Override, "", message));
+    }
     let is_rejected =
         |rule: &RuleName| edge.desired.as_ref().is_some_and(|desired| desired.rejected.contains_key(rule));
     if let Some(desired) = &edge.desired {

@@ -6,6 +6,7 @@ pub mod assign;
 pub mod drift;
 pub mod fleet;
 pub mod ledger;
+pub mod overrides;
 pub mod plan;
 pub mod record;
 pub mod status;

@@ -17,8 +17,9 @@ use serde_json::{Map, Value};
 
 use super::fleet::{Applied, Restored};
 use super::ledger::{Entry, Head};
+use super::overrides::{Override, Overrides};
 use super::plan::{FileDocument, Source};
-use super::view::{Desired, EdgeView};
+use super::view::Desired;
 
 /// Key of the line of generations.
 pub const LINEAGE_KEY: &str = "meta/lineage";
@@ -29,6 +30,8 @@ pub const LEDGER_PREFIX: &str = "ledger/";
 /// Prefix of the trees that were applied.
 pub const REVISION_PREFIX: &str = "revision/";
 const USED_PLAN_PREFIX: &str = "used-plan/";
+/// Prefix of the break-glass rules of each edge.
+const OVERRIDES_PREFIX: &str = "overrides/";
 const APPLIED_KEY: &str = "meta/applied";
 
 /// One value to store.
@@ -61,6 +64,15 @@ struct StoredRule {
 struct StoredRejection {
     code: RuleCode,
     message: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredOverride {
+    spec: Map<String, Value>,
+    actor: String,
+    why: String,
+    since: Timestamp,
+    until: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,6 +122,21 @@ impl Record {
             before: desired.before.values().map(|rule| store_rule(rule, None)).collect(),
         };
         Self::json(format!("{EDGE_PREFIX}{edge}"), &stored)
+    }
+
+    /// All break-glass rules of an edge; none is a list too, for nothing is ever deleted.
+    pub fn overrides(edge: &EdgeName, overrides: &Overrides) -> Self {
+        let stored: Vec<StoredOverride> = overrides
+            .values()
+            .map(|held| StoredOverride {
+                spec: spec::to_json(&held.rule),
+                actor: held.actor.clone(),
+                why: held.why.clone(),
+                since: held.since,
+                until: held.until,
+            })
+            .collect();
+        Self::json(format!("{OVERRIDES_PREFIX}{edge}"), &stored)
     }
 
     /// A tree that was applied.
@@ -170,7 +197,14 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
             let name = EdgeName::new(name)
                 .map_err(|error| InvalidRecord { key: key.to_owned(), reason: error.to_string() })?;
             let desired = restore_edge(key, read(key, value)?)?;
-            restored.edges.insert(name, EdgeView { desired: Some(desired), ..EdgeView::default() });
+            restored.edges.entry(name).or_default().desired = Some(desired);
+        } else if let Some(name) = key.strip_prefix(OVERRIDES_PREFIX) {
+            let name = EdgeName::new(name)
+                .map_err(|error| InvalidRecord { key: key.to_owned(), reason: error.to_string() })?;
+            let overrides = restore_overrides(key, read(key, value)?)?;
+            if !overrides.is_empty() {
+                restored.edges.entry(name).or_default().overrides = overrides;
+            }
         } else if let Some(seal) = key.strip_prefix(USED_PLAN_PREFIX) {
             restored.used_plans.extend(Digest::parse(seal));
         } else if key == APPLIED_KEY {
@@ -190,6 +224,16 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
         }
     }
     Ok(restored)
+}
+
+fn restore_overrides(key: &str, stored: Vec<StoredOverride>) -> Result<Overrides, InvalidRecord> {
+    let restore = |held: StoredOverride| {
+        let rule = spec::from_json(&Value::Object(held.spec))
+            .map_err(|reason| InvalidRecord { key: key.to_owned(), reason })?;
+        let (actor, why, since, until) = (held.actor, held.why, held.since, held.until);
+        Ok((rule.name.clone(), Override { rule: rule.into(), actor, why, since, until }))
+    };
+    stored.into_iter().map(restore).collect()
 }
 
 fn restore_edge(key: &str, stored: StoredEdge) -> Result<Desired, InvalidRecord> {

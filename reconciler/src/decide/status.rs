@@ -1,4 +1,6 @@
 //! Status as JSON: everything that people, `plan --live` and dashboards need to know of the fleet. Pure.
+//!
+//! Long because a status is written and read back with the same types, so that neither half can forget a field.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use serde_json::{Map, Value};
 
 use super::drift::{Drift, drift};
 use super::fleet::{ApplyResult, Fleet, Mode, Verdict};
+use super::overrides::{Override, Overrides};
 use super::plan::{FORMAT_VERSION, Source, Summary};
 use super::view::{Desired, EdgeView, Edges, Hello, Report, RuleView};
 
@@ -151,6 +154,28 @@ pub struct RuleStatus {
     /// Live connections.
     #[serde(default)]
     pub connections: u64,
+    /// Set for a break-glass rule.
+    #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
+    pub over: Option<OverrideStatus>,
+}
+
+/// Who put a break-glass rule there, why and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideStatus {
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub why: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl From<&Override> for OverrideStatus {
+    fn from(held: &Override) -> Self {
+        Self { actor: held.actor.clone(), why: held.why.clone(), since: held.since, until: held.until }
+    }
 }
 
 fn active() -> RuleState {
@@ -307,6 +332,7 @@ pub fn rule_status(edge: &EdgeView, name: &RuleName) -> Option<RuleStatus> {
         spec: spec::to_json(shown),
         wanted: wanted.filter(|wanted| *wanted != shown).map(|wanted| spec::to_json(wanted)),
         connections: view.map_or(0, |view| view.connections),
+        over: edge.overrides.get(name).map(OverrideStatus::from),
     })
 }
 
@@ -316,6 +342,7 @@ pub fn edges_of(document: &StatusDocument) -> Result<Edges, InvalidStatus> {
 }
 
 fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
+    let mut overrides = Overrides::new();
     let mut report = Report { generation: edge.generation, desired_digest: Digest::default(), ..Report::default() };
     let mut disabled = EdgeRules::new();
     for rule in &edge.rules {
@@ -330,6 +357,11 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
         };
         let shown = read(&rule.spec)?;
         let other = rule.wanted.as_ref().map(read).transpose()?;
+        if let Some(held) = &rule.over {
+            let (actor, why, since, until) = (held.actor.clone(), held.why.clone(), held.since, held.until);
+            let held = Override { rule: other.clone().unwrap_or_else(|| shown.clone()), actor, why, since, until };
+            overrides.insert(rule.rule.clone(), held);
+        }
         if rule.state == RuleState::Disabled {
             disabled.insert(rule.rule.clone(), Placed { rule: shown, origin: rule.origin.clone() });
             continue;
@@ -383,7 +415,11 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
     Ok(EdgeView {
         desired: Some(Desired {
             generation: desired_generation,
-            wanted: told.clone(),
+            wanted: told
+                .iter()
+                .filter(|(name, _)| !overrides.contains_key(*name))
+                .map(|(name, placed)| (name.clone(), placed.clone()))
+                .collect(),
             rules: told,
             digest,
             rejected: BTreeMap::new(),
@@ -396,5 +432,6 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
         last_seen: edge.last_seen,
         hello,
         report: was_heard.then_some(report),
+        overrides,
     })
 }

@@ -16,6 +16,8 @@ use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Placed};
 use schema::state::RuleState;
 
+use super::overrides::Overrides;
+
 /// One rule as its edge reported it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleView {
@@ -108,6 +110,8 @@ pub struct EdgeView {
     pub hello: Option<Hello>,
     /// Its last report.
     pub report: Option<Report>,
+    /// Break-glass rules that operators put there.
+    pub overrides: Overrides,
 }
 
 impl EdgeView {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use reconciler::decide::drift::drift;
-use reconciler::decide::fleet::{ApplyResult, Effect, Fleet, Notice, Refusal, Verdict};
+use reconciler::decide::fleet::{Answer, ApplyResult, Effect, Fleet, Notice, Refusal, Verdict};
 use reconciler::decide::ledger::Entry;
 use reconciler::decide::record::Record;
 use reconciler::decide::status::rule_state;
@@ -31,6 +31,10 @@ pub(crate) fn effect(effect: &Effect, names: &TreeNames) -> String {
         Effect::Answer { answer, .. } => match &**answer {
             Ok(result) => format!("answer {}", apply(result)),
             Err(why) => format!("refused: {}", refusal(why, names)),
+        },
+        Effect::Answered { answer, .. } => match &**answer {
+            Ok(Answer::Override(held)) => format!("answer override {} of {}", held.rule.name, held.actor),
+            Err(why) => format!("refused: {why}"),
         },
     }
 }
@@ -75,6 +79,7 @@ fn notice(notice: &Notice, names: &TreeNames) -> String {
         Notice::Tree { digest, verdict: came, .. } => {
             format!("notice tree {}: {}", tree(names, *digest), verdict(came))
         }
+        Notice::Override { edge, rule, step, .. } => format!("notice override {edge}/{rule} {step:?}").to_lowercase(),
         Notice::Apply { result } => format!("notice {}", apply(result)),
     }
 }

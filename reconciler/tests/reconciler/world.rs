@@ -127,7 +127,11 @@ impl World {
                 let accepted = link.edge.generation();
                 assert!(before.is_none_or(|before| before.generation <= accepted), "two states in flight to {edge}");
             }
-            Effect::Persist(_) | Effect::Refuse { .. } | Effect::Emit(_) | Effect::Answer { .. } => {}
+            Effect::Persist(_)
+            | Effect::Refuse { .. }
+            | Effect::Emit(_)
+            | Effect::Answer { .. }
+            | Effect::Answered { .. } => {}
         }
     }
 

@@ -8,6 +8,7 @@ use schema::diagnostic::DiagnosticJson;
 use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
+pub use super::overrides::{OverrideBody, OverrideRow};
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
 use crate::decide::status::RuleStatus;
 

@@ -5,6 +5,7 @@
 
 pub mod documents;
 mod guard;
+mod overrides;
 mod read;
 mod stream;
 mod write;
@@ -15,7 +16,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use schema::check::CheckLimits;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -72,6 +73,8 @@ pub fn router(context: Context) -> Router {
         .route("/v1/rules/{edge}/{rule}/stats/stream", get(stream::stats))
         .route("/v1/events", get(stream::events))
         .route("/v1/history", get(read::history))
+        .route("/v1/overrides", get(overrides::list).post(overrides::add))
+        .route("/v1/overrides/{edge}/{rule}", delete(overrides::remove))
         .fallback(async || Failure::new(404, "not_found", "No such path", "the API has no such path"))
         .method_not_allowed_fallback(async || {
             Failure::new(405, "method_not_allowed", "Method not allowed", "the path exists for another method")

@@ -89,6 +89,7 @@ impl Listener {
                         Notice::Edge { .. } => "edge",
                         Notice::Rule { .. } => "rule",
                         Notice::Tree { .. } => "tree",
+                        Notice::Override { .. } => "override",
                         Notice::Apply { .. } => "apply",
                     };
                     return Some(event(kind, Some(number), &notice));

@@ -27,7 +27,8 @@ const UPLOAD: Duration = Duration::from_mins(2);
 /// The longest wait that can be asked for.
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 
-async fn body<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, Failure> {
+/// Reads a body of at most so many bytes.
+pub(super) async fn body<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, Failure> {
     let bytes = to_bytes(body, most).await.map_err(|error| {
         let is_limit = std::error::Error::source(&error)
             .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);

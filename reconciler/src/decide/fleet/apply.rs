@@ -138,6 +138,7 @@ impl Fleet {
             }
             effects.push(Effect::Persist(Record::edge(name, &next)));
             view.desired = Some(next);
+            self.hand_overrides_over(name, effects);
         }
         let is_news = !self.is_in_force(tree.source.digest)
             || self.applied.as_ref().is_some_and(|applied| applied.source != tree.source);

@@ -12,7 +12,8 @@ use schema::ruleset::RuleSet;
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
-use super::{ApplyResult, Verdict};
+use super::{ApplyResult, OverrideRefusal, OverrideRequest, OverrideStep, Verdict};
+use crate::decide::overrides::Override;
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
 use crate::decide::record::Record;
 use crate::decide::view::{Hello, Report};
@@ -100,8 +101,40 @@ pub enum Event {
         /// What is asked.
         request: Box<ApplyRequest>,
     },
+    /// An operator asks for something that is no apply.
+    Request {
+        /// Comes back in [`Effect::Answered`].
+        ticket: u64,
+        /// What is asked.
+        request: Box<Request>,
+    },
     /// Time passed.
     Tick,
+}
+
+/// What an operator can ask for besides an apply.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// A break-glass rule, or the end of one.
+    Override(OverrideRequest),
+}
+
+/// What an operator is answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// The override as it is now, or as it was when it ended.
+    Override(Override),
+}
+
+/// Why nothing was done of what an operator asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestRefusal {
+    /// An override.
+    #[error(transparent)]
+    Override(#[from] OverrideRefusal),
+    /// What was decided could not be written down; everything is as it was before.
+    #[error("nothing was done, the server cannot write its state: {0}")]
+    StateNotWritable(String),
 }
 
 /// What the shell must do, in order.
@@ -144,6 +177,13 @@ pub enum Effect {
         ticket: u64,
         /// The id of the apply that began, or why none did.
         answer: Box<Result<ApplyResult, Refusal>>,
+    },
+    /// Answer an [`Event::Request`].
+    Answered {
+        /// Whose.
+        ticket: u64,
+        /// What came of it.
+        answer: Box<Result<Answer, RequestRefusal>>,
     },
 }
 
@@ -230,6 +270,21 @@ pub enum Notice {
         commit: Option<String>,
         /// What came of it.
         verdict: Verdict,
+    },
+    /// A break-glass rule was added, or ended.
+    Override {
+        /// The edge.
+        edge: EdgeName,
+        /// The rule.
+        rule: RuleName,
+        /// What became of it.
+        step: OverrideStep,
+        /// Who added or removed it.
+        actor: String,
+        /// Why it was added.
+        why: String,
+        /// Until when it lives, or would have.
+        until: Timestamp,
     },
     /// An apply began, advanced or ended.
     Apply {

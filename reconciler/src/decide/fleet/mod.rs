@@ -7,6 +7,7 @@
 mod apply;
 mod event;
 mod follow;
+mod overrides;
 mod result;
 mod run;
 mod session;
@@ -24,8 +25,9 @@ use super::plan::Source;
 use super::record::Record;
 use super::view::Edges;
 
-pub use event::{ApplyRequest, Effect, Event, Notice, Refusal, SessionId, TreeRead};
+pub use event::{Answer, ApplyRequest, Effect, Event, Notice, Refusal, Request, RequestRefusal, SessionId, TreeRead};
 pub use follow::{Attempt, Verdict};
+pub use overrides::{OverrideRefusal, OverrideRequest, OverrideStep};
 pub use result::{ApplyResult, EdgeOutcome, EdgeResult, Outcome, RuleResult};
 
 /// Finished applies that stay readable: enough for every command that may still be looking.
@@ -139,6 +141,7 @@ impl Fleet {
             let entry = started.with_outcome("interrupted", now).chained(&mut self.head);
             effects.push(Effect::Persist(Record::ledger(&entry)));
         }
+        self.end_overrides(now, &mut effects);
         match event {
             Event::Tree(tree) => self.tree_read(tree, now, &mut effects),
             Event::Hello { session, edge, hello, report } => {
@@ -150,6 +153,14 @@ impl Fleet {
             Event::Apply { ticket, request } => {
                 let answer = Box::new(self.apply(&request, now, &mut effects));
                 effects.push(Effect::Answer { ticket, answer });
+            }
+            Event::Request { ticket, request } => {
+                let answer = match &*request {
+                    Request::Override(request) => {
+                        self.request_override(request, now, &mut effects).map(Answer::Override).map_err(Into::into)
+                    }
+                };
+                effects.push(Effect::Answered { ticket, answer: Box::new(answer) });
             }
             Event::Tick => self.save_acknowledgements(&mut effects),
         }
@@ -213,7 +224,7 @@ impl Fleet {
 
     /// When the next [`Event::Tick`] matters.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.run.as_ref().map(|run| run.deadline)
+        self.run.as_ref().map(|run| run.deadline).into_iter().chain(self.next_override_end()).min()
     }
 }
 

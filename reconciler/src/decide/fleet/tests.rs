@@ -2,6 +2,8 @@
 //!
 //! Long because each promise of the fleet is one short test, and they share their builders.
 
+mod overrides;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,176 @@
+//! Break-glass rules: added and removed by operators, ended by time or by the tree. Pure.
+//!
+//! Keeps: what an edge is sent and what is recorded name the same overrides; one that ended while the server was down
+//! ends with its first step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use schema::name::{EdgeName, RuleName};
+use schema::rule::Rule;
+use serde::{Deserialize, Serialize};
+
+use super::{Effect, Fleet, Notice};
+use crate::decide::assign::next_desired;
+use crate::decide::overrides::{self, InvalidOverride, Override, Overrides};
+use crate::decide::record::Record;
+
+/// What an operator asks for.
+#[derive(Debug, Clone)]
+pub enum OverrideRequest {
+    /// A break-glass rule, in place of an earlier one of its name.
+    Add {
+        /// Where.
+        edge: EdgeName,
+        /// What it forwards.
+        rule: Arc<Rule>,
+        /// Why.
+        why: String,
+        /// For how long.
+        ttl: Duration,
+        /// Who.
+        actor: String,
+    },
+    /// The end of one before its time.
+    Remove {
+        /// Where.
+        edge: EdgeName,
+        /// Which.
+        rule: RuleName,
+        /// Who.
+        actor: String,
+    },
+}
+
+/// Why nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OverrideRefusal {
+    /// It cannot be added.
+    #[error(transparent)]
+    Invalid(#[from] InvalidOverride),
+    /// There is none to remove.
+    #[error("edge {edge} has no override {rule}")]
+    Unknown {
+        /// Where.
+        edge: EdgeName,
+        /// Which.
+        rule: RuleName,
+    },
+    /// The edge runs rules that this server never decided: adding one would remove the others.
+    #[error("edge {0} runs rules that nothing was applied for here; apply the tree first")]
+    Undecided(EdgeName),
+}
+
+/// What became of an override.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverrideStep {
+    /// It is in place.
+    Added,
+    /// An operator ended it.
+    Removed,
+    /// Its time is over.
+    Expired,
+    /// The tree holds the rule now.
+    TakenOver,
+}
+
+impl Fleet {
+    pub(super) fn request_override(
+        &mut self,
+        request: &OverrideRequest,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Override, OverrideRefusal> {
+        let (edge, held, step) = match request {
+            OverrideRequest::Add { edge, rule, why, ttl, actor } => {
+                let known = self.edges.get(edge).filter(|view| view.hello.is_some() || view.desired.is_some());
+                let view = known.ok_or_else(|| InvalidOverride::UnknownEdge(edge.clone()))?;
+                if view.desired.is_none() && !view.running().is_empty() {
+                    return Err(OverrideRefusal::Undecided(edge.clone()));
+                }
+                overrides::check(view, rule, why, *ttl)?;
+                let until = now.checked_add(*ttl).unwrap_or(Timestamp::MAX);
+                let (actor, why) = (actor.clone(), why.trim().to_owned());
+                let held = Override { rule: rule.clone(), actor, why, since: now, until };
+                (edge, held, OverrideStep::Added)
+            }
+            OverrideRequest::Remove { edge, rule, actor } => {
+                let held = self.edges.get(edge).and_then(|view| view.overrides.get(rule));
+                let unknown = || OverrideRefusal::Unknown { edge: edge.clone(), rule: rule.clone() };
+                let held = Override { actor: actor.clone(), ..held.ok_or_else(unknown)?.clone() };
+                (edge, held, OverrideStep::Removed)
+            }
+        };
+        let view = self.edges.get_mut(edge).expect("found above");
+        match step {
+            OverrideStep::Added => _ = view.overrides.insert(held.rule.name.clone(), held.clone()),
+            _ => _ = view.overrides.remove(&held.rule.name),
+        }
+        self.overrides_changed(edge, effects);
+        effects.push(Effect::Emit(notice(edge, &held, step)));
+        Ok(held)
+    }
+
+    /// Ends the overrides whose time is over.
+    pub(super) fn end_overrides(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let over = |view: &Overrides| overrides::expired(view, now).cloned().collect::<Vec<_>>();
+        let expired: Vec<(EdgeName, Vec<RuleName>)> = self
+            .edges
+            .iter()
+            .map(|(edge, view)| (edge.clone(), over(&view.overrides)))
+            .filter(|(_, rules)| !rules.is_empty())
+            .collect();
+        for (edge, rules) in expired {
+            let ended = self.drop_overrides(&edge, &rules);
+            self.overrides_changed(&edge, effects);
+            effects.extend(ended.iter().map(|held| Effect::Emit(notice(&edge, held, OverrideStep::Expired))));
+        }
+    }
+
+    /// Forgets the overrides that the tree in force on an edge has taken over.
+    pub(super) fn hand_overrides_over(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
+        let Some(view) = self.edges.get(edge) else { return };
+        let Some(desired) = &view.desired else { return };
+        let rules: Vec<RuleName> = overrides::taken_over(&view.overrides, &desired.wanted).cloned().collect();
+        if rules.is_empty() {
+            return;
+        }
+        let ended = self.drop_overrides(edge, &rules);
+        effects.push(Effect::Persist(Record::overrides(edge, &self.edges[edge].overrides)));
+        effects.extend(ended.iter().map(|held| Effect::Emit(notice(edge, held, OverrideStep::TakenOver))));
+    }
+
+    /// When the next override ends.
+    pub(super) fn next_override_end(&self) -> Option<Timestamp> {
+        self.edges.values().flat_map(|view| view.overrides.values()).map(|held| held.until).min()
+    }
+
+    fn drop_overrides(&mut self, edge: &EdgeName, rules: &[RuleName]) -> Vec<Override> {
+        let Some(view) = self.edges.get_mut(edge) else { return Vec::new() };
+        rules.iter().filter_map(|rule| view.overrides.remove(rule)).collect()
+    }
+
+    /// Records the overrides of an edge, decides its set again and sends it: in every mode, for an operator asked.
+    fn overrides_changed(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
+        let Some(view) = self.edges.get_mut(edge) else { return };
+        effects.push(Effect::Persist(Record::overrides(edge, &view.overrides)));
+        let desired = view.desired.clone().unwrap_or_default();
+        let Some(next) = next_desired(view, &desired.wanted, &desired.disabled) else { return };
+        effects.push(Effect::Persist(Record::edge(edge, &next)));
+        view.desired = Some(next);
+        self.send(edge, effects);
+    }
+}
+
+fn notice(edge: &EdgeName, held: &Override, step: OverrideStep) -> Notice {
+    Notice::Override {
+        edge: edge.clone(),
+        rule: held.rule.name.clone(),
+        step,
+        actor: held.actor.clone(),
+        why: held.why.clone(),
+        until: held.until,
+    }
+}

@@ -1,0 +1,147 @@
+//! Break-glass rules, by script.
+
+use super::*;
+use crate::decide::overrides::InvalidOverride;
+
+fn add(name: &str, port: u16, ttl: u64) -> Request {
+    Request::Override(OverrideRequest::Add {
+        edge: edge_name("a"),
+        rule: rule(name, port, port),
+        why: "the pager rang".to_owned(),
+        ttl: Duration::from_secs(ttl),
+        actor: "ada".to_owned(),
+    })
+}
+
+fn ask(fleet: &mut Fleet, request: Request, second: i64) -> (Result<(), OverrideRefusal>, Vec<Effect>) {
+    let mut effects = fleet.step(Event::Request { ticket: 9, request: Box::new(request) }, at(second));
+    let position = effects.iter().position(|effect| matches!(effect, Effect::Answered { ticket: 9, .. }));
+    let Effect::Answered { answer, .. } = effects.remove(position.expect("every request is answered")) else {
+        unreachable!("found as an answer")
+    };
+    let answer = answer.map(drop).map_err(|refusal| match refusal {
+        RequestRefusal::Override(refusal) => refusal,
+        other @ RequestRefusal::StateNotWritable(_) => panic!("{other}"),
+    });
+    (answer, effects)
+}
+
+/// A fleet whose edge `a` runs the rule `web` of a tree.
+fn running() -> Fleet {
+    let mut fleet = fleet(Mode::Heal);
+    say_hello(&mut fleet, 1, "a", runs("here", 0, &[]));
+    let (answer, _) = apply(&mut fleet, request(tree("one", &[("a", rule("web", 8000, 8000))])), 1);
+    answer.expect("applied");
+    say(&mut fleet, 1, "a", runs("here", 1, &[rule("web", 8000, 8000)]), 2);
+    fleet
+}
+
+fn steps(effects: &[Effect]) -> Vec<OverrideStep> {
+    let step = |effect: &Effect| match effect {
+        Effect::Emit(Notice::Override { step, .. }) => Some(*step),
+        _ => None,
+    };
+    effects.iter().filter_map(step).collect()
+}
+
+fn recorded(effects: &[Effect]) -> Vec<(String, Vec<u8>)> {
+    let record = |effect: &Effect| match effect {
+        Effect::Persist(record) => Some((record.key.clone(), record.value.clone())),
+        _ => None,
+    };
+    effects.iter().filter_map(record).collect()
+}
+
+#[test]
+fn an_override_is_recorded_sent_shown_as_drift_and_goes_by_itself() {
+    let mut fleet = running();
+    let (answer, effects) = ask(&mut fleet, add("glass", 9000, 60), 10);
+    assert_eq!(answer, Ok(()));
+    assert!(matches!(effects[0], Effect::Persist(_)), "{effects:?}");
+    assert_eq!(sent(&effects), [("a".to_owned(), 2, vec!["glass".to_owned(), "web".to_owned()])]);
+    let kinds: Vec<_> = crate::decide::drift::drift(fleet.edges()).into_iter().map(|drift| drift.kind).collect();
+    assert!(kinds.contains(&crate::decide::drift::DriftKind::Override), "{kinds:?}");
+    say(&mut fleet, 1, "a", runs("here", 2, &[rule("glass", 9000, 9000), rule("web", 8000, 8000)]), 11);
+    assert_eq!(fleet.next_deadline(), Some(at(70)));
+    assert_eq!(sent(&fleet.step(Event::Tick, at(69))), []);
+    let effects = fleet.step(Event::Tick, at(70));
+    assert_eq!(steps(&effects), [OverrideStep::Expired]);
+    assert_eq!(sent(&effects), [("a".to_owned(), 3, vec!["web".to_owned()])]);
+}
+
+#[test]
+fn an_override_that_expired_while_the_server_was_down_goes_with_the_first_step() {
+    let mut before = running();
+    let (_, effects) = ask(&mut before, add("glass", 9000, 60), 10);
+    let records = recorded(&effects);
+    let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
+    let restored = crate::decide::record::restore(records).expect("readable");
+    assert_eq!(restored.edges[&edge_name("a")].overrides.len(), 1);
+    let mut after = Fleet::new("here".to_owned(), Mode::Heal, false, restored);
+    let report = runs("here", 2, &[rule("glass", 9000, 9000), rule("web", 8000, 8000)]);
+    let hello = Event::Hello { session: 1, edge: edge_name("a"), hello: hello(), report };
+    let effects = after.step(hello, at(1000));
+    assert_eq!(steps(&effects), [OverrideStep::Expired]);
+    assert_eq!(sent(&effects), [("a".to_owned(), 3, vec!["web".to_owned()])]);
+}
+
+#[test]
+fn an_override_takes_no_port_and_no_name_from_the_tree() {
+    let mut fleet = running();
+    let refused = |fleet: &mut Fleet, request| ask(fleet, request, 10).0.expect_err("refused");
+    assert!(matches!(
+        refused(&mut fleet, add("glass", 8000, 60)),
+        OverrideRefusal::Invalid(InvalidOverride::PortTaken { .. })
+    ));
+    assert!(matches!(
+        refused(&mut fleet, add("web", 9000, 60)),
+        OverrideRefusal::Invalid(InvalidOverride::NameTaken(_))
+    ));
+    assert!(matches!(refused(&mut fleet, add("glass", 9000, 0)), OverrideRefusal::Invalid(InvalidOverride::Lifetime)));
+    let (answer, _) = ask(&mut fleet, add("glass", 9000, 60), 10);
+    assert_eq!(answer, Ok(()));
+    assert!(matches!(
+        refused(&mut fleet, add("other", 9000, 60)),
+        OverrideRefusal::Invalid(InvalidOverride::Overridden { .. })
+    ));
+}
+
+#[test]
+fn the_tree_takes_an_override_over_under_its_own_name_and_waits_under_another() {
+    let mut fleet = running();
+    ask(&mut fleet, add("glass", 9000, 60), 10).0.expect("added");
+    say(&mut fleet, 1, "a", runs("here", 2, &[rule("glass", 9000, 9000), rule("web", 8000, 8000)]), 11);
+    let (web, other) = (rule("web", 8000, 8000), rule("other", 9000, 9000));
+    let (answer, effects) = apply(&mut fleet, request(tree("two", &[("a", web.clone()), ("a", other.clone())])), 12);
+    // Everything that changes is rejected until the override ends.
+    assert!(matches!(answer, Err(Refusal::Rejected { ref reason, .. }) if reason == "port_in_use"), "{answer:?}");
+    assert_eq!(sent(&effects), []);
+    let (answer, effects) =
+        apply(&mut fleet, request(tree("three", &[("a", web.clone()), ("a", rule("glass", 9000, 9000))])), 13);
+    answer.expect("applied");
+    assert_eq!(steps(&effects), [OverrideStep::TakenOver]);
+    // Nothing that runs has changed, so nothing is sent, and time ends nothing any more.
+    assert_eq!(sent(&effects), []);
+    assert_eq!(steps(&fleet.step(Event::Tick, at(5000))), []);
+    assert_eq!(fleet.edges()[&edge_name("a")].running().len(), 2);
+}
+
+#[test]
+fn a_tree_without_the_override_neither_plans_nor_makes_its_removal() {
+    let mut fleet = running();
+    ask(&mut fleet, add("glass", 9000, 600), 10).0.expect("added");
+    say(&mut fleet, 1, "a", runs("here", 2, &[rule("glass", 9000, 9000), rule("web", 8000, 8000)]), 11);
+    let (answer, effects) = apply(&mut fleet, request(tree("two", &[("a", rule("web", 8001, 8001))])), 12);
+    answer.expect("applied");
+    assert_eq!(sent(&effects), [("a".to_owned(), 3, vec!["glass".to_owned(), "web".to_owned()])]);
+    let (answer, effects) = ask(
+        &mut fleet,
+        Request::Override(OverrideRequest::Remove {
+            edge: edge_name("a"),
+            rule: RuleName::new("glass").expect("a name"),
+            actor: "ada".to_owned(),
+        }),
+        13,
+    );
+    assert_eq!((answer, steps(&effects)), (Ok(()), vec![OverrideStep::Removed]));
+}

@@ -1,0 +1,108 @@
+//! The arguments of `override`. Pure.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use schema::name::{EdgeName, RuleAddress};
+
+use super::common::{Looks, ServerArgs};
+use super::operator::rule_address;
+use crate::duration;
+
+/// The commands below `override`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OverrideCommand {
+    /// Put a rule on an edge until its time is over
+    Add(OverrideAddArgs),
+    /// List the overrides of all edges
+    List(OverrideListArgs),
+    /// End an override before its time
+    Remove(OverrideRemoveArgs),
+    /// Print overrides as TOML, to be committed
+    Export(OverrideExportArgs),
+}
+
+impl OverrideCommand {
+    /// How its result is printed.
+    pub(crate) fn looks(&self) -> &Looks {
+        match self {
+            Self::Add(args) => &args.looks,
+            Self::List(args) => &args.looks,
+            Self::Remove(args) => &args.looks,
+            Self::Export(args) => &args.looks,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OverrideAddArgs {
+    /// The edge
+    #[arg(value_name = "EDGE", value_parser = |text: &str| EdgeName::new(text))]
+    pub(crate) edge: EdgeName,
+    /// The name of the rule; none that the tree has on that edge
+    #[arg(long, value_name = "NAME", env = "PORTUNUS_OVERRIDE_NAME")]
+    pub(crate) name: String,
+    /// tcp or udp
+    #[arg(long, value_name = "PROTOCOL", env = "PORTUNUS_OVERRIDE_PROTOCOL")]
+    pub(crate) protocol: Option<String>,
+    /// The address to listen on; all without it
+    #[arg(long, value_name = "IP", env = "PORTUNUS_OVERRIDE_LISTEN_ADDRESS")]
+    pub(crate) listen_address: Option<IpAddr>,
+    /// The port to listen on
+    #[arg(
+        long,
+        value_name = "PORT",
+        env = "PORTUNUS_OVERRIDE_LISTEN_PORT",
+        required_unless_present = "listen_ports",
+        conflicts_with = "listen_ports",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub(crate) listen_port: Option<u16>,
+    /// The ports to listen on
+    #[arg(long, value_name = "LO-HI", env = "PORTUNUS_OVERRIDE_LISTEN_PORTS")]
+    pub(crate) listen_ports: Option<String>,
+    /// Where connections go, as HOST:PORT or HOST:LO-HI
+    #[arg(long, value_name = "TARGET", env = "PORTUNUS_OVERRIDE_TARGET")]
+    pub(crate) target: String,
+    /// How long it lives, at most 7 days
+    #[arg(long, value_name = "DURATION", env = "PORTUNUS_OVERRIDE_TTL", value_parser = duration::parse)]
+    pub(crate) ttl: Duration,
+    /// Why, in a few words; shown wherever the override is
+    #[arg(long, value_name = "TEXT", env = "PORTUNUS_OVERRIDE_WHY")]
+    pub(crate) why: String,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OverrideListArgs {
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OverrideRemoveArgs {
+    /// The rule, as EDGE/RULE
+    #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
+    pub(crate) rule: RuleAddress,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OverrideExportArgs {
+    /// Only this one, as EDGE/RULE
+    #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
+    pub(crate) rule: Option<RuleAddress>,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}

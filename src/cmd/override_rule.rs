@@ -1,0 +1,103 @@
+//! `override add/list/remove/export`: break-glass rules, beside the tree and for a time. I/O.
+
+use reconciler::act::operator::documents::{OverrideBody, OverrideRow};
+use serde_json::{Map, Value};
+
+use crate::cli::{OverrideAddArgs, OverrideCommand};
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::output::{clean, print, print_value, say};
+use crate::render::table::Columns;
+use crate::render::words::time;
+
+pub(crate) async fn run(command: &OverrideCommand) -> Result<Exit, Failure> {
+    match command {
+        OverrideCommand::Add(args) => add(args).await,
+        OverrideCommand::List(args) => {
+            let rows: Vec<OverrideRow> = Client::new(&args.server)?.get("/v1/overrides").await?;
+            if print_value(args.looks.output, &rows)? {
+                return Ok(Exit::Done);
+            }
+            if rows.is_empty() {
+                say("There is no override.");
+            } else {
+                print(&table(&rows))?;
+            }
+            Ok(Exit::Done)
+        }
+        OverrideCommand::Remove(args) => {
+            let path = format!("/v1/overrides/{}/{}", args.rule.edge, args.rule.rule);
+            let row: OverrideRow = Client::new(&args.server)?.delete(&path).await?;
+            if !print_value(args.looks.output, &row)? {
+                print(&format!("{}/{} is removed from its edge.\n", row.edge, row.rule))?;
+            }
+            Ok(Exit::Done)
+        }
+        OverrideCommand::Export(args) => {
+            let rows: Vec<OverrideRow> = Client::new(&args.server)?.get("/v1/overrides").await?;
+            let is_meant = |row: &&OverrideRow| {
+                args.rule.as_ref().is_none_or(|rule| (&rule.edge, &rule.rule) == (&row.edge, &row.rule))
+            };
+            let meant: Vec<&OverrideRow> = rows.iter().filter(is_meant).collect();
+            if let Some(rule) = args.rule.as_ref().filter(|_| meant.is_empty()) {
+                return Err(Failure::Other(format!("there is no override {rule}")));
+            }
+            if print_value(args.looks.output, &meant)? {
+                return Ok(Exit::Done);
+            }
+            if meant.is_empty() {
+                say("There is no override.");
+            }
+            let texts: Vec<String> = meant.iter().map(|row| exported(row)).collect();
+            print(&texts.join("\n"))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+async fn add(args: &OverrideAddArgs) -> Result<Exit, Failure> {
+    let mut rule = Map::new();
+    let mut give = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            rule.insert(key.to_owned(), value);
+        }
+    };
+    give("name", Some(args.name.clone().into()));
+    give("protocol", args.protocol.clone().map(Value::from));
+    give("listen_address", args.listen_address.map(|address| address.to_string().into()));
+    give("listen_port", args.listen_port.map(Value::from));
+    give("listen_ports", args.listen_ports.clone().map(Value::from));
+    give("target", Some(args.target.clone().into()));
+    let request = OverrideBody { edge: args.edge.clone(), rule, why: args.why.clone(), ttl_secs: args.ttl.as_secs() };
+    let row: OverrideRow = Client::new(&args.server)?.post("/v1/overrides", &request).await?;
+    if !print_value(args.looks.output, &row)? {
+        print(&format!(
+            "{}/{} is in place until {}.\nCommit what `portunus override export {}/{}` prints if it is to stay.\n",
+            row.edge,
+            row.rule,
+            time(row.until),
+            row.edge,
+            row.rule
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn table(rows: &[OverrideRow]) -> String {
+    let mut columns = Columns::new(&["RULE", "UNTIL", "ACTOR", "WHY"]);
+    for row in rows {
+        columns.row(&[
+            format!("{}/{}", row.edge, row.rule),
+            time(row.until),
+            clean(&row.actor).into_owned(),
+            clean(&row.why).into_owned(),
+        ]);
+    }
+    columns.text("")
+}
+
+/// The rule as it is to be committed, with why it came about.
+fn exported(row: &OverrideRow) -> String {
+    let why: Vec<String> = row.why.lines().map(|line| format!("# {}\n", clean(line))).collect();
+    format!("{}{}", why.concat(), row.toml)
+}

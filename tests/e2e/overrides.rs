@@ -1,0 +1,121 @@
+//! Break-glass rules: in place without git, shown everywhere, gone by themselves, taken over by a commit.
+
+use crate::peers::{Echo, answers, refuses};
+use crate::support::{World, ports, rule, rule_of, wait_until};
+
+struct Scene {
+    world: World,
+    echo: Echo,
+    port: u16,
+}
+
+impl Scene {
+    /// An edge that runs one rule of a tree; two more ports are free.
+    fn new() -> Self {
+        let scene = Self { world: World::with_edges(&["edge-01"]), echo: Echo::start(), port: ports(3) };
+        scene.world.edit_and_apply("a.toml", &rule("edge-01", "web", scene.port, scene.echo.port, ""));
+        scene
+    }
+
+    fn add(&self, name: &str, port: u16, ttl: &str) -> crate::processes::Said {
+        let (port, target) = (port.to_string(), format!("127.0.0.1:{}", self.echo.port));
+        let why = "the pager rang";
+        self.world.cli(&[
+            "override",
+            "add",
+            "edge-01",
+            "--name",
+            name,
+            "--listen-port",
+            &port,
+            "--target",
+            &target,
+            "--ttl",
+            ttl,
+            "--why",
+            why,
+        ])
+    }
+}
+
+#[test]
+fn an_override_serves_is_shown_and_expires() {
+    let scene = Scene::new();
+    let world = &scene.world;
+    let port = scene.port + 1;
+    scene.add("glass", port, "2s").exits(0);
+    world.wait_rule("edge-01", "glass", "active");
+    assert_eq!(answers(port), Some(scene.echo.port));
+    let status = world.status();
+    let shown = rule_of(&status, "edge-01", "glass").unwrap();
+    assert_eq!(shown["override"]["why"], "the pager rang");
+    assert!(status["drift"].as_array().unwrap().iter().any(|drift| drift["kind"] == "override"), "{status}");
+    let plan = world.plan();
+    assert_eq!(plan["changes"].as_array().unwrap().len(), 0, "{plan}");
+    assert_eq!(plan["drift"][0]["kind"], "override");
+    let listed = world.cli(&["override", "list"]).exits(0).out.clone();
+    assert!(listed.contains("edge-01/glass") && listed.contains("the pager rang"), "{listed}");
+    wait_until("the override to end", || refuses(port));
+    world.wait_status("the rule to be gone", |status| rule_of(status, "edge-01", "glass").is_none());
+    assert_eq!(answers(scene.port), Some(scene.echo.port));
+}
+
+#[test]
+fn an_override_that_is_exported_and_committed_is_taken_over_without_a_gap() {
+    let scene = Scene::new();
+    let world = &scene.world;
+    let port = scene.port + 1;
+    scene.add("glass", port, "1h").exits(0);
+    world.wait_rule("edge-01", "glass", "active");
+    let before = world.generations("edge-01");
+    let toml = world.cli(&["override", "export"]).exits(0).out.clone();
+    assert!(toml.contains("# the pager rang"), "{toml}");
+    world.edit_and_apply("glass.toml", &toml);
+    assert_eq!(world.generations("edge-01"), before, "nothing that runs has changed");
+    world.cli(&["override", "remove", "edge-01/glass"]).exits(1);
+    assert_eq!(answers(port), Some(scene.echo.port));
+    assert_eq!(world.status()["drift"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn an_override_takes_nothing_from_the_tree_and_needs_a_reason() {
+    let scene = Scene::new();
+    let world = &scene.world;
+    for (said, words) in [
+        (scene.add("glass", scene.port, "1h"), "web"),
+        (scene.add("web", scene.port + 1, "1h"), "the tree has a rule web"),
+        (scene.add("Glass", scene.port + 1, "1h"), "name"),
+        (scene.add("glass", scene.port + 1, "200h"), "7 days"),
+        (world.cli(&["override", "remove", "edge-01/none"]), "no override none"),
+        (world.cli(&["override", "export", "edge-01/none"]), "no override edge-01/none"),
+    ] {
+        assert_eq!(said.code, 1, "{said}");
+        assert!(said.err.contains(words), "{said}");
+    }
+    assert!(refuses(scene.port + 1));
+    // A rule of the tree that wants the port waits for the end of the override.
+    scene.add("glass", scene.port + 1, "1h").exits(0);
+    world.wait_rule("edge-01", "glass", "active");
+    world.edit("b.toml", rule("edge-01", "b", scene.port + 1, scene.echo.port, ""));
+    let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(3).json();
+    assert_eq!((&plan["changes"][0]["action"], &plan["changes"][0]["code"]), (&"reject".into(), &"port_in_use".into()));
+    world.cli(&["override", "remove", "edge-01/glass"]).exits(0);
+    world.apply();
+    assert_eq!(answers(scene.port + 1), Some(scene.echo.port));
+}
+
+#[test]
+fn an_override_ends_although_the_server_was_down_when_its_time_came() {
+    let scene = Scene { world: World::new(), echo: Echo::start(), port: ports(3) };
+    let world = &scene.world;
+    let server = world.serve(&["--mode", "heal"]);
+    world.edge("edge-01");
+    world.edit_and_apply("a.toml", &rule("edge-01", "web", scene.port, scene.echo.port, ""));
+    scene.add("glass", scene.port + 1, "1s").exits(0);
+    world.wait_rule("edge-01", "glass", "active");
+    server.kill();
+    assert_eq!(answers(scene.port + 1), Some(scene.echo.port), "an edge without its server forwards");
+    world.serve(&["--mode", "heal"]);
+    wait_until("the override to end", || refuses(scene.port + 1));
+    assert_eq!(answers(scene.port), Some(scene.echo.port));
+}
