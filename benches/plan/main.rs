@@ -18,10 +18,11 @@ use reconciler::decide::status::{StatusDocument, edges_of};
 use schema::check::{Checked, check_tree};
 use schema::ruleset::{TreeFiles, tree_digest};
 
-use tree::Fleet;
+use tree::{Fleet, Size};
 
 /// An odd number, so that the median is one of them.
 const ROUNDS: usize = 7;
+const SIZE: Size = Size { edges: 1000, rules_per_edge: 100 };
 
 fn validate(tree: &TreeFiles) -> Checked {
     check_tree(tree, &tree::limits())
@@ -120,15 +121,19 @@ fn main() {
         peak_of(what, Path::new(dir));
         return;
     }
-    let fleet = Fleet::generate();
+    if !args.iter().any(|arg| arg == "--bench") {
+        // `cargo test --benches` asks whether it builds and starts; measuring takes minutes.
+        return;
+    }
+    let fleet = Fleet::generate(SIZE);
     let (tree, status) = (&fleet.tree, &fleet.status[..]);
     let dir = tempfile::tempdir().expect("a temporary folder");
     fleet.write(dir.path());
     let (document, json) = plan_live(tree, status);
     println!(
         "{} rules on {} edges in {} files, {:.1} MiB of TOML, {:.1} MiB of status, {} changes, {:.1} MiB of plan\n",
-        tree::EDGES * tree::RULES_PER_EDGE,
-        tree::EDGES,
+        SIZE.edges * SIZE.rules_per_edge,
+        SIZE.edges,
         tree.files.len(),
         mebibytes(tree.files.iter().map(|file| file.text.len()).sum()),
         mebibytes(status.len()),

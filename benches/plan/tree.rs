@@ -12,8 +12,13 @@ use schema::diagnostic::SourceFile;
 use schema::ruleset::{EdgeRules, RuleSet, TreeFiles};
 use schema::state::RuleState;
 
-pub(crate) const EDGES: usize = 1000;
-pub(crate) const RULES_PER_EDGE: usize = 100;
+/// How large the fleet is.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) edges: usize,
+    pub(crate) rules_per_edge: usize,
+}
+
 /// One rule in so many differs from the status.
 const CHANGED: usize = 100;
 
@@ -28,10 +33,10 @@ pub(crate) fn limits() -> CheckLimits {
 }
 
 impl Fleet {
-    pub(crate) fn generate() -> Self {
-        let before = check_tree(&files(false), &limits()).ruleset.expect("the generated tree is valid");
+    pub(crate) fn generate(size: Size) -> Self {
+        let before = check_tree(&files(size, false), &limits()).ruleset.expect("the generated tree is valid");
         let status = serde_json::to_vec_pretty(&status(&before)).expect("a status is JSON");
-        Self { tree: files(true), status }
+        Self { tree: files(size, true), status }
     }
 
     /// Writes `rules.d` and `status.json`.
@@ -60,13 +65,13 @@ pub(crate) fn read(rules: &Path) -> TreeFiles {
 }
 
 /// A file for each edge, as teams keep them. Every rule says all that it needs.
-fn files(is_changed: bool) -> TreeFiles {
-    let mut files = Vec::with_capacity(EDGES + 1);
+fn files(size: Size, is_changed: bool) -> TreeFiles {
+    let mut files = Vec::with_capacity(size.edges + 1);
     let mut inventory = String::new();
-    for edge in 0..EDGES {
+    for edge in 0..size.edges {
         let mut text = String::new();
-        for rule in 0..RULES_PER_EDGE {
-            let is_changed = is_changed && (edge * RULES_PER_EDGE + rule).is_multiple_of(CHANGED);
+        for rule in 0..size.rules_per_edge {
+            let is_changed = is_changed && (edge * size.rules_per_edge + rule).is_multiple_of(CHANGED);
             write_rule(&mut text, edge, rule, is_changed);
         }
         files.push(SourceFile::new(format!("edge-{edge:04}.toml"), text));

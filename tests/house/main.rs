@@ -2,6 +2,7 @@
 //!
 //! Keeps: a rule that ARCHITECTURE.md states holds in every commit, or the tests of that commit fail.
 
+mod bench;
 mod dependencies;
 mod direction;
 mod documents;

@@ -1,0 +1,25 @@
+#!/bin/sh
+# HAPROXY_EXTRA: more lines for `defaults`; HAPROXY_GLOBAL: more lines for `global`.
+[ "$MODE" = udp ] && exit 77
+command -v haproxy >/dev/null || exit 77
+f=$BENCH_TMP/haproxy.cfg
+# It refuses to start where maxconn does not fit the limit of open files: two sockets for each connection, pipes where
+# it splices, and the listeners.
+n=$(ulimit -n)
+[ "$n" -gt 200000 ] && n=200000
+[ "$MODE" = range ] && n=$((n - RANGE))
+maxconn=$(((n - 200) * 10 / ${HAPROXY_FD10:-21}))
+{
+  printf 'global\n  nbthread %s\n  maxconn %s\n' "$THREADS" "$maxconn"
+  printf '%b\n' "$HAPROXY_GLOBAL"
+  printf 'defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n'
+  printf '%b\n' "$HAPROXY_EXTRA"
+  if [ "$MODE" = range ]; then
+    # A server whose port has a sign takes the client's port and adds it.
+    printf 'listen range\n  bind %s:%s-%s\n  server target 127.0.0.1:%+d\n' \
+      "$HOST" "$LISTEN" $((LISTEN + RANGE - 1)) $((TARGET - LISTEN))
+  else
+    printf 'listen one\n  bind %s:%s\n  server target 127.0.0.1:%s\n' "$HOST" "$LISTEN" "$TARGET"
+  fi
+} >"$f"
+exec haproxy -db -f "$f"

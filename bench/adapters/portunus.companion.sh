@@ -1,0 +1,8 @@
+#!/bin/sh
+# The server that `portunus.sh` keeps a session with; it runs beside what is measured.
+[ -x "$PORTUNUS_BIN" ] || exit 77
+mkdir -p "$BENCH_TMP/rules"
+"$(dirname "$0")/rule.sh" edge-01 >"$BENCH_TMP/rules/bench.toml"
+exec "$PORTUNUS_BIN" serve --rules "$BENCH_TMP/rules" --state-dir "$BENCH_TMP/server" --log-level warn \
+  --control-listen "127.0.0.1:$CONTROL" --operator-listen "127.0.0.1:$((CONTROL + 1))" \
+  --metrics-listen "127.0.0.1:$((CONTROL + 2))"
