@@ -5,7 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
 case " $* " in
 # These need nothing built.
-*' --help '* | *' -h '* | *' --list '*) exec env PYTHONDONTWRITEBYTECODE=1 python3 "$here/driver" "$@" ;;
+*' --help '* | *' -h '* | *' --list '* | *' --tables '*) exec env PYTHONDONTWRITEBYTECODE=1 python3 "$here/driver" "$@" ;;
 esac
 target=${CARGO_TARGET_DIR:-$root/target}
 if [ -z "$BENCH_NO_BUILD" ]; then

@@ -195,19 +195,20 @@ class Bench:
             self.stop_all()
             if not self.options.keep:
                 shutil.rmtree(self.scratch, ignore_errors=True)
-        self.print(works)
+        tables(self.rows)
 
-    def print(self, works):
-        results = Results(self.rows)
-        for work in [work for work in works if work in results.works()]:
-            print(f"\n### {work}\n")
-            if work in LISTED:
-                listed(results, work, LISTED[work])
-            else:
-                mode, _, value = WORK.get(work, ("tcp", [], "gib_s"))
-                repeated(results, work, value, "nginx" if mode == "udp" else "haproxy")
-        for peer in ("forward", "portunus"):
-            figures(results, peer)
+
+def tables(rows):
+    results = Results(rows)
+    for work in results.works():
+        print(f"\n### {work}\n")
+        if work in LISTED:
+            listed(results, work, LISTED[work])
+        else:
+            mode, _, value = WORK.get(work, ("tcp", [], "gib_s"))
+            repeated(results, work, value, "nginx" if mode == "udp" else "haproxy")
+    for peer in ("forward", "portunus"):
+        figures(results, peer)
 
 
 def options():
@@ -215,6 +216,7 @@ def options():
     parser.add_argument("--peers", default=",".join(PEERS), help="separated by commas (default: %(default)s)")
     parser.add_argument("--work", default=",".join([*WORK, *LISTED, *PAIRED]), help="workloads (default: all of %(default)s)")
     parser.add_argument("--list", action="store_true", help="print the workloads and end")
+    parser.add_argument("--tables", metavar="FILE", help="print the tables of an earlier run's --out and end")
     parser.add_argument("--reps", type=int, default=5, help="repetitions (default: %(default)s)")
     parser.add_argument("--secs", type=float, default=2.0, help="seconds of each (default: %(default)s)")
     parser.add_argument("--idle-conns", type=int, default=3000, help="connections of `idle` (default: %(default)s)")
@@ -228,6 +230,9 @@ def main():
     chosen = options()
     if chosen.list:
         return print("\n".join([*WORK, *LISTED, *PAIRED]))
+    if chosen.tables:
+        with open(chosen.tables) as lines:
+            return tables([json.loads(line) for line in lines])
     works = [work for work in chosen.work.split(",") if work]
     unknown = [work for work in works if work not in (*WORK, *LISTED, *PAIRED)]
     if unknown:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 ADAPTERS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "adapters")
@@ -50,8 +51,7 @@ class Peer:
         if name == "direct":
             self.port = target
             return
-        folder = os.path.join(scratch, f"{name}-{mode}-{port}")
-        os.mkdir(folder)
+        folder = tempfile.mkdtemp(prefix=f"{name}-{mode}-", dir=scratch)
         # Three ports below the ephemeral ones of the namespace for each that needs ports of its own.
         Peer.control = 14000 + (Peer.control - 14000 + 3) % 1500
         self.environment = dict(
