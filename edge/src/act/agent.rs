@@ -183,10 +183,7 @@ impl Agent {
                     let received = received?.ok_or(SessionError::Ended)?;
                     session.receive(received).await?
                 }
-                changed = session.changed() => {
-                    changed?;
-                    (session.report(), Flow::Continue)
-                }
+                messages = session.next() => (messages?, Flow::Continue),
                 _ = stats.tick() => (session.moved_counters().into_iter().collect(), Flow::Continue),
             };
             for message in messages {

@@ -73,15 +73,17 @@ impl Drains {
             former.listen.listeners().filter(|listener| released.contains(listener)).collect();
         let by_listener = (!listeners.is_empty()).then_some(Scope::Listeners(listeners));
         let by_target = Scope::of_removed_targets(&former.targets, &next.targets);
-        if meter.active() == 0 {
-            return;
+        for scope in [by_listener, by_target].into_iter().flatten() {
+            self.part(next, meter, scope, now);
         }
-        self.parts.extend([by_listener, by_target].into_iter().flatten().map(|scope| Part {
-            meter: meter.clone(),
-            scope,
-            before: meter.next_connection(),
-            deadline: now + next.drain_timeout,
-        }));
+    }
+
+    /// Connections of a rule that have its drain timeout from now on.
+    pub(crate) fn part(&mut self, rule: &Rule, meter: &Arc<Meter>, scope: Scope, now: Instant) {
+        if meter.active() > 0 {
+            let (meter, before) = (meter.clone(), meter.next_connection());
+            self.parts.push(Part { meter, scope, before, deadline: now + rule.drain_timeout });
+        }
     }
 
     /// The meter of a rule that comes back before its connections have ended: they go on.

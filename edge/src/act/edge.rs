@@ -22,7 +22,7 @@ use tonic::transport::Uri;
 
 use crate::act::agent::{Agent, Endpoint};
 use crate::act::last_good::{Exception, LastGood, StateError, Stored};
-use crate::act::runtime::{self, Restored, RuntimeHandle, Stopped};
+use crate::act::runtime::{self, Before, RuntimeHandle, Stopped};
 use crate::act::session::Offer;
 use crate::act::{abilities, metrics};
 use crate::decide::admission::Accepted;
@@ -214,7 +214,8 @@ fn own_listener(address: SocketAddr) -> Listener {
     Listener { protocol: Protocol::Tcp, address: ip, port: address.port() }
 }
 
-fn restore(stored: Stored, offer: &Offer) -> Option<(Desired, Vec<Restored>)> {
+fn restore(stored: Stored, offer: &Offer) -> Option<Before> {
+    let overrides = stored.overrides.unwrap_or_default();
     let desired = stored.desired?;
     let accepted = Accepted {
         lineage: desired.lineage,
@@ -227,7 +228,8 @@ fn restore(stored: Stored, offer: &Offer) -> Option<(Desired, Vec<Restored>)> {
     let restored =
         |exception: &Exception| Some((RuleName::new(exception.name()).ok()?, exception.running().filter(may_serve)));
     let exceptions = stored.exceptions.iter().filter_map(restored).collect();
-    Some((Desired::read(accepted, desired.rules, &offer.capabilities, &offer.limits), exceptions))
+    let desired = Desired::read(accepted, desired.rules, &offer.capabilities, &offer.limits);
+    Some(Before { desired, exceptions, overrides })
 }
 
 #[cfg(test)]

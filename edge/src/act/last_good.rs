@@ -14,7 +14,7 @@ use prost::Message;
 use rustix::fs::{FlockOperation, flock};
 use schema::canonical::Digest;
 use schema::name::EdgeName;
-use schema::proto::{DesiredState, RuleSpec};
+use schema::proto::{DesiredState, RuleSpec, TargetOverrides};
 use schema::rule::Rule;
 use schema::wire;
 use tokio::time::{Instant, sleep};
@@ -95,6 +95,9 @@ pub(crate) struct Stored {
     /// Whose rules these are; empty in files of before this was kept.
     #[prost(string, tag = "3")]
     pub(crate) edge: String,
+    /// What operators ordered about targets: in force without the server too.
+    #[prost(message, optional, tag = "4")]
+    pub(crate) overrides: Option<TargetOverrides>,
 }
 
 impl Stored {
@@ -242,7 +245,7 @@ mod tests {
     fn stored() -> Stored {
         let desired = DesiredState { lineage: "line".to_owned(), generation: 7, ..DesiredState::default() };
         let exceptions = vec![Exception::new("a".to_owned(), Some(&rule("a", 1, 1)))];
-        Stored { desired: Some(desired), exceptions, edge: "edge-01".to_owned() }
+        Stored { desired: Some(desired), exceptions, edge: "edge-01".to_owned(), overrides: None }
     }
 
     fn open(folder: &Path) -> Result<LastGood, StateError> {

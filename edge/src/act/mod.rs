@@ -4,6 +4,7 @@ pub mod abilities;
 pub mod agent;
 mod drain;
 pub mod edge;
+pub(crate) mod health;
 pub mod last_good;
 pub mod metrics;
 pub mod names;

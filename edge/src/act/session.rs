@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schema::capability::{Capabilities, Limits};
-use schema::name::EdgeName;
+use schema::name::{EdgeName, RuleName};
 use schema::net::Listener;
 use schema::proto::{self, edge_message, server_message};
 use schema::wire;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::act::runtime::{RuntimeHandle, Stopped};
 use crate::act::status::Status;
@@ -31,6 +32,9 @@ pub struct Offer {
     pub own_listeners: Vec<Listener>,
 }
 
+/// Rounds of probes that a server may wait for at once; each ends within the longest timeout of a check.
+const ROUNDS: usize = 64;
+
 /// Whether the session goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
@@ -49,6 +53,10 @@ pub struct Session {
     shown: Arc<Status>,
     /// Counters as last sent. Empty at first: the server is told all of them once.
     counted: BTreeMap<String, proto::Counters>,
+    /// Probes as last sent.
+    probes: Vec<proto::CauseCount>,
+    /// Rounds of probes that the server waits for.
+    rounds: JoinSet<Result<proto::TargetsChecked, Stopped>>,
 }
 
 fn message(body: edge_message::Body) -> proto::EdgeMessage {
@@ -60,7 +68,8 @@ impl Session {
     pub fn new(offer: Arc<Offer>, runtime: RuntimeHandle) -> Self {
         let mut changes = runtime.subscribe();
         let shown = changes.borrow_and_update().clone();
-        Self { offer, runtime, changes, shown, counted: BTreeMap::new() }
+        let (counted, probes, rounds) = (BTreeMap::new(), Vec::new(), JoinSet::new());
+        Self { offer, runtime, changes, shown, counted, probes, rounds }
     }
 
     /// The first message.
@@ -82,16 +91,20 @@ impl Session {
     ) -> Result<(Vec<proto::EdgeMessage>, Flow), Stopped> {
         match received.body {
             Some(server_message::Body::Desired(desired)) => self.receive_desired(desired).await,
-            Some(server_message::Body::StatsRequest(request)) => Ok((vec![self.stats(&request)], Flow::Continue)),
+            Some(server_message::Body::StatsRequest(request)) => {
+                Ok((vec![self.stats(&request).await?], Flow::Continue))
+            }
+            Some(server_message::Body::Overrides(overrides)) => {
+                self.runtime.set_overrides(overrides).await?;
+                Ok((Vec::new(), Flow::Continue))
+            }
+            Some(server_message::Body::Check(request)) => Ok((self.check(request), Flow::Continue)),
             Some(server_message::Body::Refusal(refusal)) => {
                 tracing::warn!(code = refusal.code, reason = refusal.message, "the server ended the session");
                 Ok((Vec::new(), Flow::End))
             }
             // A welcome is said once, before this; what is unknown belongs to a newer server.
-            Some(
-                server_message::Body::Welcome(_) | server_message::Body::Overrides(_) | server_message::Body::Check(_),
-            )
-            | None => Ok((Vec::new(), Flow::Continue)),
+            Some(server_message::Body::Welcome(_)) | None => Ok((Vec::new(), Flow::Continue)),
         }
     }
 
@@ -132,6 +145,40 @@ impl Session {
         self.changes.changed().await.map_err(|_| Stopped)
     }
 
+    /// Waits for the next thing that the edge says of its own accord: a report of a change, or the end of a round of
+    /// probes.
+    pub async fn next(&mut self) -> Result<Vec<proto::EdgeMessage>, Stopped> {
+        tokio::select! {
+            changed = self.changes.changed() => {
+                changed.map_err(|_| Stopped)?;
+                Ok(self.report())
+            }
+            Some(ended) = self.rounds.join_next() => match ended {
+                Ok(checked) => Ok(vec![message(edge_message::Body::Checked(checked?))]),
+                Err(error) => {
+                    tracing::error!(%error, "a round of probes failed by a bug");
+                    Ok(Vec::new())
+                }
+            }
+        }
+    }
+
+    /// Starts a round of probes; its end is a message of its own.
+    fn check(&mut self, request: proto::CheckTargets) -> Vec<proto::EdgeMessage> {
+        if self.rounds.len() >= ROUNDS {
+            let refused = proto::Refusal {
+                code: "busy".to_owned(),
+                message: format!("{ROUNDS} rounds of probes are under way already"),
+            };
+            let request_id = request.request_id;
+            let checked = proto::TargetsChecked { request_id, refused: Some(refused), targets: Vec::new() };
+            return vec![message(edge_message::Body::Checked(checked))];
+        }
+        let health = self.runtime.health().clone();
+        self.rounds.spawn(async move { health.check(request).await });
+        Vec::new()
+    }
+
     /// A report of the edge's own accord.
     pub fn report(&mut self) -> Vec<proto::EdgeMessage> {
         let mut messages = self.look();
@@ -152,7 +199,7 @@ impl Session {
     pub fn moved_counters(&mut self) -> Option<proto::EdgeMessage> {
         let mut moved = Vec::new();
         for rule in &self.shown.rules {
-            let stats = rule.stats(false, false);
+            let stats = rule.stats(false, false, None);
             let counters = stats.total.clone().unwrap_or_default();
             let last = self.counted.get(&rule.name);
             if last != Some(&counters) && (last.is_some() || counters != proto::Counters::default()) {
@@ -160,19 +207,23 @@ impl Session {
                 moved.push(stats);
             }
         }
-        (!moved.is_empty()).then(|| {
-            message(edge_message::Body::Stats(proto::StatsReport { request_id: 0, rules: moved, probes: Vec::new() }))
-        })
+        let probes = self.runtime.health().probes();
+        if moved.is_empty() && probes == self.probes {
+            return None;
+        }
+        self.probes.clone_from(&probes);
+        Some(message(edge_message::Body::Stats(proto::StatsReport { request_id: 0, rules: moved, probes })))
     }
 
-    fn stats(&self, request: &proto::StatsRequest) -> proto::EdgeMessage {
+    async fn stats(&self, request: &proto::StatsRequest) -> Result<proto::EdgeMessage, Stopped> {
         let status = self.runtime.status();
+        let rule = Some(request.rule.clone()).filter(|rule| !rule.is_empty());
+        let health = self.runtime.health();
+        let newest = if request.per_target { health.newest(rule).await? } else { BTreeMap::new() };
+        let view = |name: &str| newest.get(&RuleName::new(name).ok()?).map(|view| &**view);
         let asked = status.rules.iter().filter(|rule| request.rule.is_empty() || rule.name == request.rule);
-        let rules = asked.map(|rule| rule.stats(request.per_port, request.per_target)).collect();
-        message(edge_message::Body::Stats(proto::StatsReport {
-            request_id: request.request_id,
-            rules,
-            probes: Vec::new(),
-        }))
+        let rules = asked.map(|rule| rule.stats(request.per_port, request.per_target, view(&rule.name))).collect();
+        let (request_id, probes) = (request.request_id, health.probes());
+        Ok(message(edge_message::Body::Stats(proto::StatsReport { request_id, rules, probes })))
     }
 }

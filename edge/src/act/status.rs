@@ -9,6 +9,7 @@ use schema::rule::{Rule, Target};
 use schema::state::RuleState;
 use schema::wire;
 
+pub use crate::act::health::RuleView;
 use crate::act::workers::{Figures, Meter};
 use crate::decide::admission::{Accepted, Refused};
 use crate::decide::dial::Cause;
@@ -30,6 +31,8 @@ pub struct RuleStatus {
     pub wanted: Option<proto::RuleSpec>,
     /// Counters and live connections, where it ever served.
     pub meter: Option<Arc<Meter>>,
+    /// Its targets, where it serves.
+    pub health: Option<Arc<RuleView>>,
 }
 
 impl PartialEq for RuleStatus {
@@ -41,6 +44,7 @@ impl PartialEq for RuleStatus {
             && self.message == other.message
             && self.running == other.running
             && self.wanted == other.wanted
+            && self.health == other.health
     }
 }
 
@@ -94,12 +98,14 @@ impl RuleStatus {
             running: self.running.as_deref().map(wire::rule_to_wire),
             wanted: self.wanted.clone(),
             connections: self.meter.as_ref().map_or(0, |meter| meter.active()),
-            ..proto::RuleReport::default()
+            health: self.health.as_ref().map_or_else(String::new, |view| view.health.as_str().to_owned()),
+            targets: self.health.as_ref().map_or_else(Vec::new, |view| view.targets.clone()),
         }
     }
 
     /// Its counters as a message.
-    pub fn stats(&self, per_port: bool, per_target: bool) -> proto::RuleStats {
+    /// `newest` are its targets with their very last results.
+    pub fn stats(&self, per_port: bool, per_target: bool, newest: Option<&RuleView>) -> proto::RuleStats {
         let meter = self.meter.as_deref();
         let ports = meter.filter(|_| per_port).map(|meter| {
             let port = |(port, figures): (u16, Figures)| proto::PortStats {
@@ -112,12 +118,12 @@ impl RuleStatus {
             rule: self.name.clone(),
             total: Some(counters(&meter.map(Meter::figures).unwrap_or_default())),
             ports: ports.unwrap_or_default(),
-            targets: if per_target { self.target_stats() } else { Vec::new() },
+            targets: if per_target { self.target_stats(newest) } else { Vec::new() },
         }
     }
 
     /// Every target of the version that serves, and those before it that had traffic.
-    fn target_stats(&self) -> Vec<proto::TargetStats> {
+    fn target_stats(&self, newest: Option<&RuleView>) -> Vec<proto::TargetStats> {
         let mut counted = self.meter.as_ref().map(|meter| meter.per_target()).unwrap_or_default();
         let targets = self.running.as_ref().map_or(&[][..], |rule| &rule.targets);
         let mut stats: Vec<proto::TargetStats> = targets
@@ -126,7 +132,12 @@ impl RuleStatus {
                 let key = (target.host.clone(), target.ports.first());
                 let index = counted.iter().position(|(other, _)| *other == key);
                 let figures = index.map_or_else(Figures::default, |index| counted.swap_remove(index).1);
-                target_message(&key.0.to_string(), key.1, target_state(target), &figures)
+                let report = newest.and_then(|view| view.target(&target.to_string())).cloned();
+                let state = report.as_ref().map_or_else(|| target_state(target), |report| &report.state);
+                proto::TargetStats {
+                    report: report.clone(),
+                    ..target_message(&key.0.to_string(), key.1, state, &figures)
+                }
             })
             .collect();
         counted.sort_by(|a, b| a.0.cmp(&b.0));
@@ -137,7 +148,7 @@ impl RuleStatus {
     }
 }
 
-/// No verdict exists before probes do.
+/// Of a target that nobody watches.
 fn target_state(target: &Target) -> &'static str {
     if target.enabled { "unknown" } else { "disabled" }
 }

@@ -4,4 +4,7 @@ pub mod admission;
 pub mod backoff;
 pub mod desired;
 pub mod dial;
+pub mod overrides;
+pub mod probing;
 pub mod transition;
+pub mod waiting;

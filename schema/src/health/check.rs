@@ -93,7 +93,7 @@ impl std::fmt::Display for StatusRanges {
 }
 
 /// What a probe sends and expects, and what its results mean.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HealthCheck {
     /// What it speaks.
     pub kind: HealthKind,

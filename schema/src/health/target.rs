@@ -111,6 +111,11 @@ impl TargetHealth {
         self.next_probe
     }
 
+    /// When its next trial is due; none while it is not one that only a connection can ask.
+    pub fn next_trial(&self) -> Option<Duration> {
+        self.next_trial
+    }
+
     /// True if one connection may try this failed target, which nothing else would ask.
     pub fn is_trial_due(&self, now: Duration) -> bool {
         self.next_trial.is_some_and(|at| at <= now)

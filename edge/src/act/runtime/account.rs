@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::actor::{Actor, Unstored};
+use crate::act::health::View;
 use crate::act::last_good::{Exception, StateError, Stored};
 use crate::act::status::{RuleStatus, Status};
 use crate::act::wording;
@@ -21,8 +22,9 @@ use crate::decide::desired::DesiredRule;
 impl Actor {
     /// Shows the status to whoever looks.
     pub(super) fn publish(&self) {
-        let mut rules: Vec<RuleStatus> =
-            self.desired.rules.iter().map(|(name, desired)| self.rule_status(name, desired)).collect();
+        let view = self.health.view();
+        let status = |(name, desired): (&RuleName, &DesiredRule)| self.rule_status(name, desired, &view);
+        let mut rules: Vec<RuleStatus> = self.desired.rules.iter().map(status).collect();
         rules.extend(self.desired.nameless.iter().map(|(spec, rejection)| RuleStatus {
             name: spec.name.clone(),
             state: RuleState::Rejected,
@@ -31,6 +33,7 @@ impl Actor {
             running: None,
             wanted: Some(spec.clone()),
             meter: None,
+            health: None,
         }));
         let draining = self.drains.rules().filter(|(name, _)| !self.desired.rules.contains_key(*name));
         rules.extend(draining.map(|(name, meter)| RuleStatus {
@@ -41,6 +44,7 @@ impl Actor {
             running: None,
             wanted: None,
             meter: Some(meter.clone()),
+            health: None,
         }));
         rules.sort_by(|a, b| a.name.cmp(&b.name));
         let status = Status {
@@ -58,7 +62,7 @@ impl Actor {
         });
     }
 
-    fn rule_status(&self, name: &RuleName, desired: &DesiredRule) -> RuleStatus {
+    fn rule_status(&self, name: &RuleName, desired: &DesiredRule, view: &View) -> RuleStatus {
         let served = self.serving.get(name);
         let (state, code, message) = if let Some(rejection) = &desired.rejection {
             (RuleState::Rejected, Some(rejection.code), rejection.message.clone())
@@ -77,6 +81,7 @@ impl Actor {
             running: served.map(|served| served.rule.clone()),
             wanted: (!is_as_desired).then(|| desired.spec.clone()),
             meter: served.map(|served| served.meter.clone()),
+            health: served.and_then(|_| view.get(name)).cloned(),
         }
     }
 
@@ -94,6 +99,7 @@ impl Actor {
             desired: Some(self.desired.to_wire()),
             exceptions: self.desired.rules.iter().filter_map(exception).collect(),
             edge: store.name().to_string(),
+            overrides: Some(self.overrides.clone()).filter(|list| !list.overrides.is_empty()),
         };
         if self.stored.as_ref() == Some(&stored) {
             return;

@@ -13,17 +13,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use schema::capability::Limits;
 use schema::diff::Rules;
 use schema::name::RuleName;
+use schema::proto::TargetOverrides;
 use schema::rule::Rule;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Command, Restored};
+use super::{Before, Command};
 use crate::act::drain::{Drains, Overdue};
+use crate::act::health::{self, Choices, HealthHandle, Parting, Serving, View};
 use crate::act::last_good::{LastGood, Stored};
 use crate::act::prepare::{self, Order, Orders, Prepared};
 use crate::act::status::Status;
-use crate::act::workers::{Choice, Dataplane, Meter, Route, Routing};
+use crate::act::workers::{Choice, Dataplane, Meter, Route, Routing, Scope};
 use crate::decide::backoff;
 use crate::decide::desired::{Desired, DesiredRule};
 use crate::decide::transition::{self, Failure, Settled, Wanted};
@@ -71,7 +73,13 @@ pub(super) struct Actor {
     pub(super) failed: BTreeMap<RuleName, Failed>,
     /// What served before a restart and may be served again where the newest version fails.
     pub(super) fallback: BTreeMap<RuleName, Arc<Rule>>,
+    /// What operators ordered about targets.
+    pub(super) overrides: TargetOverrides,
     pub(super) drains: Drains,
+    pub(super) health: HealthHandle,
+    view: watch::Receiver<Arc<View>>,
+    /// What health asks for; taken by the task.
+    orders: Option<mpsc::Receiver<health::Order>>,
     /// Told by every meter whose last connection ended.
     emptied: Arc<Notify>,
     pub(super) store: Option<Arc<LastGood>>,
@@ -88,6 +96,7 @@ impl Actor {
     /// An actor that serves nothing yet.
     pub(super) fn new(
         dataplane: Dataplane,
+        (health, orders): (HealthHandle, mpsc::Receiver<health::Order>),
         limits: Limits,
         store: Option<LastGood>,
         status: watch::Sender<Arc<Status>>,
@@ -100,7 +109,11 @@ impl Actor {
             serving: BTreeMap::new(),
             failed: BTreeMap::new(),
             fallback: BTreeMap::new(),
+            overrides: TargetOverrides::default(),
             drains: Drains::default(),
+            view: health.subscribe(),
+            health,
+            orders: Some(orders),
             emptied: Arc::new(Notify::new()),
             store: store.map(Arc::new),
             stored: None,
@@ -114,6 +127,7 @@ impl Actor {
     /// Works until the last handle is dropped.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let emptied = self.emptied.clone();
+        let mut orders = self.orders.take().expect("the task runs once");
         loop {
             let retry = self.failed.values().map(|failed| failed.due).min().filter(|_| !self.has_stopped);
             let store = self.unstored.as_ref().map(|unstored| unstored.due).filter(|_| self.store.is_some());
@@ -131,6 +145,10 @@ impl Actor {
                             self.retries.fetch_add(1, Ordering::Relaxed);
                             self.reconcile(Trying::All).await;
                         }
+                        _ = done.send(());
+                    }
+                    Some(Command::Override(overrides, done)) => {
+                        self.set_overrides(*overrides).await;
                         _ = done.send(());
                     }
                     Some(Command::StopAccepting(done)) => {
@@ -167,7 +185,24 @@ impl Actor {
                     self.forget_drained();
                 }
                 () = emptied.notified() => self.forget_drained(),
+                Ok(()) = self.view.changed() => self.publish(),
+                Some(order) = orders.recv() => self.part(order).await,
             }
+        }
+    }
+
+    async fn set_overrides(&mut self, overrides: TargetOverrides) {
+        if self.overrides != overrides {
+            self.overrides.clone_from(&overrides);
+            self.tell_overrides(overrides).await;
+            self.store().await;
+        }
+        self.publish();
+    }
+
+    async fn tell_overrides(&self, overrides: TargetOverrides) {
+        if self.health.set_overrides(overrides).await.is_err() {
+            tracing::error!("health has ended by a bug");
         }
     }
 
@@ -184,8 +219,11 @@ impl Actor {
     }
 
     /// Serves what served before the restart, then goes for what is desired: the same transition as ever.
-    pub(super) async fn restore(&mut self, desired: Desired, exceptions: Vec<Restored>) {
+    pub(super) async fn restore(&mut self, Before { desired, exceptions, overrides }: Before) {
         self.desired = desired;
+        // First, so that no target that is taken out of use gets a connection.
+        self.overrides.clone_from(&overrides);
+        self.tell_overrides(overrides).await;
         if !exceptions.is_empty() {
             let mut wanted = self.wanted(Trying::All);
             for (name, running) in exceptions {
@@ -288,7 +326,12 @@ impl Actor {
         let budget = self.limits.file_descriptors.saturating_sub(self.dataplane.listeners() as u64);
         let prepared = spawn_blocking(move || prepare::prepare(&plan, &orders, budget)).await;
         let Prepared { settled, acceptors, shared } = prepared.expect("binding does not panic");
-        let before = self.hand_over(&settled);
+        let serving = settled.serving.values();
+        let serving =
+            serving.map(|next| Serving { previous: next.previous.clone(), rule: next.rule.clone() }).collect();
+        // A task that has ended by a bug leaves the targets as the tree has them.
+        let choices = self.health.serve(serving).await.unwrap_or_default();
+        let before = self.hand_over(&settled, choices);
         self.dataplane.adopt(acceptors).await;
         self.dataplane.release(&settled.release).await;
         for acceptor in &shared {
@@ -300,7 +343,7 @@ impl Actor {
 
     /// The switch itself: meters go with their rules, and the routing is published. Returns what served before,
     /// by its name from now on, or by its old one where it serves no longer.
-    fn hand_over(&mut self, settled: &Settled) -> BTreeMap<RuleName, Served> {
+    fn hand_over(&mut self, settled: &Settled, mut choices: Choices) -> BTreeMap<RuleName, Served> {
         let mut before = std::mem::take(&mut self.serving);
         let mut carried = BTreeMap::new();
         for (name, next) in &settled.serving {
@@ -310,7 +353,7 @@ impl Actor {
                 .or_else(|| self.drains.revive(name))
                 .unwrap_or_else(|| self.dataplane.meter(self.emptied.clone()));
             carried.extend(former.map(|former| (name.clone(), former)));
-            let choice = Arc::new(Choice::unwatched(&next.rule));
+            let choice = choices.remove(name).unwrap_or_else(|| Arc::new(Choice::unwatched(&next.rule)));
             self.serving.insert(name.clone(), Served { rule: next.rule.clone(), meter, choice });
         }
         let changed = |(name, former): &(&RuleName, &Served)| {
@@ -334,6 +377,16 @@ impl Actor {
         }
         // Published with the rest, once it is known which rules failed.
         self.drains.forget_ended();
+    }
+
+    /// Does with live connections what health asks for; those that come later are not meant.
+    async fn part(&mut self, order: health::Order) {
+        let Some(served) = self.serving.get(&order.rule) else { return };
+        let (meter, scope) = (served.meter.clone(), Scope::Targets(order.targets));
+        match order.parting {
+            Parting::Reset => self.dataplane.reset(&meter, &scope, meter.next_connection()).await,
+            Parting::Drain => self.drains.part(&served.rule, &meter, scope, Instant::now()),
+        }
     }
 
     fn forget_drained(&mut self) {

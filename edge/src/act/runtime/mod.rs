@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use schema::capability::Limits;
 use schema::name::RuleName;
+use schema::proto::TargetOverrides;
 use schema::rule::Rule;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::act::health::{self, HealthHandle};
 use crate::act::last_good::LastGood;
 use crate::act::names::Names;
 use crate::act::runtime::actor::Actor;
@@ -32,6 +34,7 @@ pub struct Stopped;
 enum Command {
     Apply(Box<Desired>, oneshot::Sender<()>),
     Retry(oneshot::Sender<()>),
+    Override(Box<TargetOverrides>, oneshot::Sender<()>),
     StopAccepting(oneshot::Sender<()>),
     LeaveState(oneshot::Sender<()>),
 }
@@ -43,6 +46,7 @@ pub struct RuntimeHandle {
     status: watch::Receiver<Arc<Status>>,
     connections: Connections,
     retries: Arc<AtomicU64>,
+    health: HealthHandle,
 }
 
 impl RuntimeHandle {
@@ -57,6 +61,13 @@ impl RuntimeHandle {
     pub async fn retry(&self) -> Result<(), Stopped> {
         let (done, wait) = oneshot::channel();
         self.commands.send(Command::Retry(done)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// Takes the whole list of what operators ordered about targets, and stores it.
+    pub async fn set_overrides(&self, overrides: TargetOverrides) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::Override(Box::new(overrides), done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
     }
 
@@ -89,6 +100,11 @@ impl RuntimeHandle {
         &self.connections
     }
 
+    /// Verdicts and probes.
+    pub(crate) fn health(&self) -> &HealthHandle {
+        &self.health
+    }
+
     /// How often failed rules were tried again.
     pub fn retries(&self) -> u64 {
         self.retries.load(Ordering::Relaxed)
@@ -99,20 +115,31 @@ impl RuntimeHandle {
 pub async fn start(
     limits: Limits,
     store: Option<LastGood>,
-    restored: Option<(Desired, Vec<Restored>)>,
+    restored: Option<Before>,
 ) -> (RuntimeHandle, JoinHandle<()>) {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, status) = watch::channel(Arc::default());
     let dataplane = Dataplane::start(Names::default());
     let connections = dataplane.connections();
     let retries = Arc::new(AtomicU64::new(0));
-    let mut actor = Actor::new(dataplane, limits, store, sender, retries.clone());
-    if let Some((desired, exceptions)) = restored {
-        actor.restore(desired, exceptions).await;
+    let (health, orders) = health::start();
+    let mut actor = Actor::new(dataplane, (health.clone(), orders), limits, store, sender, retries.clone());
+    if let Some(before) = restored {
+        actor.restore(before).await;
     }
     actor.publish();
     let task = tokio::spawn(actor.run(receiver));
-    (RuntimeHandle { commands, status, connections, retries }, task)
+    (RuntimeHandle { commands, status, connections, retries, health }, task)
+}
+
+/// What an edge knew before its restart.
+pub struct Before {
+    /// What it was to serve.
+    pub desired: Desired,
+    /// Rules that did not serve so.
+    pub exceptions: Vec<Restored>,
+    /// What operators had ordered about targets.
+    pub overrides: TargetOverrides,
 }
 
 /// A rule that did not serve as desired before the restart, and what did.

@@ -1,0 +1,451 @@
+//! The task that owns the verdicts of an edge: results in, choices, orders and views out. I/O.
+//!
+//! Keeps: it waits for nothing but its inputs, so that no target, worker or report holds up another; a change is shown
+//! at once, or together with others where there are many.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use schema::health::{Input, Outcome, ResultCode, RuleEvent, TargetKey, TargetState};
+use schema::name::RuleName;
+use schema::proto;
+use schema::rule::OnTargetDown;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::check::{self, Round};
+use super::clock::{Clock, wall_ms};
+use super::probe::Question;
+use super::probes::{Ended, ProbeTally, Probes};
+use super::view::RuleView;
+use super::watched::Watched;
+use super::{Choices, Command, Order, Parting, Serving, View};
+use crate::act::workers::{self, FEEDBACK, Feedback, Met};
+use crate::decide::dial::Cause;
+use crate::decide::overrides::Overrides;
+use crate::decide::probing::{self, ProbeId};
+
+/// Between two views: what a person still calls at once.
+const VIEW_GAP: Duration = Duration::from_millis(50);
+/// More for each rule, for every view and its report name them all: 10,000 rules are shown once a second at most.
+const VIEW_GAP_PER_RULE: Duration = Duration::from_micros(100);
+/// The wall clock may be set while an override waits for its end.
+const LOOK_AT_WALL: Duration = Duration::from_mins(1);
+
+/// A rule with what the owner knows about it besides.
+struct Member {
+    watched: Watched,
+    /// The probes of its targets, where there are any.
+    probes: Vec<(TargetKey, ProbeId)>,
+    /// As it is in the list of trials.
+    trial: Option<Duration>,
+}
+
+pub(super) struct Owner {
+    clock: Clock,
+    rules: HashMap<u64, Member>,
+    names: BTreeMap<RuleName, u64>,
+    next_group: u64,
+    probes: Probes,
+    trials: BTreeSet<(Duration, u64)>,
+    rounds: Vec<Round>,
+    /// What operators ordered, as received.
+    ordered: proto::TargetOverrides,
+    overrides: Overrides,
+    feedback: (mpsc::Sender<Feedback>, mpsc::Receiver<Feedback>),
+    orders: mpsc::Sender<Order>,
+    /// Not taken yet: one per change of a target's state at most, while the runtime is busy with a switch.
+    pending: VecDeque<Order>,
+    view: watch::Sender<Arc<View>>,
+    /// Rules that are not shown as they are.
+    stale: BTreeSet<RuleName>,
+    shown: Instant,
+}
+
+impl Owner {
+    /// One that watches nothing yet.
+    pub(super) fn new(view: watch::Sender<Arc<View>>, orders: mpsc::Sender<Order>) -> Self {
+        Self {
+            clock: Clock::new(),
+            rules: HashMap::new(),
+            names: BTreeMap::new(),
+            next_group: 0,
+            // Without chance edges only probe in step.
+            probes: Probes::new(getrandom::u32().unwrap_or_default()),
+            trials: BTreeSet::new(),
+            rounds: Vec::new(),
+            ordered: proto::TargetOverrides::default(),
+            overrides: Overrides::default(),
+            feedback: mpsc::channel(FEEDBACK),
+            orders,
+            pending: VecDeque::new(),
+            view,
+            stale: BTreeSet::new(),
+            shown: Instant::now(),
+        }
+    }
+
+    /// The counters of its probes.
+    pub(super) fn tally(&self) -> Arc<ProbeTally> {
+        self.probes.tally()
+    }
+
+    /// Works until the last handle is dropped.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let orders = self.orders.clone();
+        loop {
+            self.probes.start_due(self.clock.now());
+            let probe = self.probes.wakes_at().map(|at| self.clock.instant(at));
+            let trial = self.trials.first().map(|(at, _)| self.clock.instant(*at));
+            let show = (!self.stale.is_empty()).then(|| self.next_view());
+            let ends = self
+                .overrides
+                .ends()
+                .map(|ends| Instant::now() + Duration::from_millis(ends.saturating_sub(wall_ms())).min(LOOK_AT_WALL));
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                Some(ended) = self.probes.ended() => self.probed(ended),
+                Some(feedback) = self.feedback.1.recv() => self.connected(&feedback),
+                () = until(probe) => {}
+                () = until(trial) => self.try_again(),
+                () = until(show) => self.show(),
+                () = until(ends) => self.reread_overrides(),
+                Ok(permit) = orders.reserve(), if !self.pending.is_empty() => {
+                    if let Some(order) = self.pending.pop_front() {
+                        permit.send(order);
+                    }
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        // Who asked may have gone; what was asked for holds all the same.
+        match command {
+            Command::Serve(rules, reply) => _ = reply.send(self.serve(rules)),
+            Command::Override(list, reply) => {
+                self.ordered = list;
+                self.reread_overrides();
+                _ = reply.send(());
+            }
+            Command::Check(request, reply) => self.check(&request, reply),
+            Command::View(rule, reply) => {
+                self.clock.follow();
+                let is_meant = |name: &RuleName| rule.as_ref().is_none_or(|rule| rule == name.as_str());
+                let names = self.names.keys().filter(|name| is_meant(name));
+                let views = names.filter_map(|name| Some((name.clone(), Arc::new(self.look(name)?))));
+                _ = reply.send(views.collect());
+            }
+        }
+    }
+
+    fn serve(&mut self, serving: Vec<Serving>) -> Choices {
+        let now = self.clock.now();
+        let mut former = std::mem::take(&mut self.names);
+        let mut first = Vec::new();
+        for Serving { previous, rule } in serving {
+            let name = rule.name.clone();
+            let group = previous.and_then(|previous| former.remove(&previous));
+            let group = group.unwrap_or_else(|| {
+                self.next_group += 1;
+                self.next_group
+            });
+            self.names.insert(name.clone(), group);
+            let feedback = self.feedback.0.clone();
+            let events = match self.rules.get_mut(&group) {
+                Some(member) if *member.watched.rule == *rule => continue,
+                Some(member) => member.watched.reload(group, rule, now, feedback),
+                None => {
+                    let watched = Watched::new(group, rule, now, feedback);
+                    self.rules.insert(group, Member { watched, probes: Vec::new(), trial: None });
+                    Vec::new()
+                }
+            };
+            self.stale.insert(name);
+            self.subscribe(group, &mut first);
+            let mut all = events;
+            if let Some(member) = self.rules.get_mut(&group) {
+                all.extend(member.watched.obey(&self.overrides, now));
+            }
+            self.settle(group, &all);
+            let probes = self.rules.get(&group).map(|member| member.probes.clone()).unwrap_or_default();
+            probes.into_iter().for_each(|(_, id)| self.reschedule(id));
+        }
+        for group in former.into_values() {
+            self.forget(group);
+        }
+        self.spread(first, now);
+        self.stale.extend(self.view.borrow().keys().filter(|name| !self.names.contains_key(*name)).cloned());
+        // The report of the switch shows them already.
+        self.show();
+        let choice =
+            |(name, group): (&RuleName, &u64)| Some((name.clone(), self.rules.get(group)?.watched.choice.clone()));
+        self.names.iter().filter_map(choice).collect()
+    }
+
+    /// Subscribes to the probes of a rule as it is now. Those that are new are added to `first`.
+    fn subscribe(&mut self, group: u64, first: &mut Vec<(u8, ProbeId)>) {
+        let Some(member) = self.rules.get_mut(&group) else { return };
+        let rule = member.watched.rule.clone();
+        let mut before = std::mem::take(&mut member.probes);
+        for target in &rule.targets {
+            let Some(question) = rule.health.as_ref().map(|check| Question::new(check, target, &rule)) else { break };
+            let key = TargetKey::of(target);
+            let subscriber = (group, key.clone());
+            let id = self.probes.subscribe(question, subscriber);
+            match before.iter().position(|(other, former)| *other == key && *former == id) {
+                Some(index) => _ = before.swap_remove(index),
+                None => first.push((target.priority, id)),
+            }
+            member.probes.push((key, id));
+        }
+        for (key, id) in before {
+            self.probes.unsubscribe(id, &(group, key));
+        }
+    }
+
+    /// Gives new probes their first turns: preferred targets first, and evenly.
+    fn spread(&mut self, mut first: Vec<(u8, ProbeId)>, now: Duration) {
+        first.sort_by_key(|(priority, _)| *priority);
+        let gap = first.iter().filter_map(|(_, id)| self.probes.interval(*id)).min();
+        let gap = probing::first_gap(first.len(), gap.unwrap_or_default());
+        for (index, (_, id)) in first.into_iter().enumerate() {
+            let (wished, _) = self.wishes(id);
+            self.probes.set_first(id, wished, now + gap * index as u32);
+        }
+    }
+
+    fn forget(&mut self, group: u64) {
+        let Some(member) = self.rules.remove(&group) else { return };
+        for (key, id) in member.probes {
+            self.probes.unsubscribe(id, &(group, key));
+        }
+        if let Some(at) = member.trial {
+            self.trials.remove(&(at, group));
+        }
+        let name = &member.watched.rule.name;
+        let (names, probes) = (&self.names, &self.probes);
+        for round in &mut self.rounds {
+            round.awaited.retain(|id| probes.is_known(*id));
+        }
+        for round in self.rounds.extract_if(.., |round| round.rule == *name && !names.contains_key(name)) {
+            let message = format!("rule `{name}` does not serve any more");
+            _ = round.reply.send(check::refusal(round.request_id, "unknown_rule", message));
+        }
+    }
+
+    /// What the targets of a probe wish for: the next turn by their verdicts, and that of a retry.
+    fn wishes(&self, id: ProbeId) -> (Option<Duration>, Option<Duration>) {
+        let targets = self.probes.subscribers(id).iter().filter_map(|(group, key)| {
+            let watched = &self.rules.get(group)?.watched;
+            Some((watched.group.target(key)?.next_probe(), watched.waiting.due(key)))
+        });
+        let earlier = |one: Option<Duration>, other: Option<Duration>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        targets.fold((None, None), |sum, next| (earlier(sum.0, next.0), earlier(sum.1, next.1)))
+    }
+
+    fn reschedule(&mut self, id: ProbeId) {
+        let (wished, retry) = self.wishes(id);
+        self.probes.set(id, wished, retry, self.clock.now());
+    }
+
+    fn probed(&mut self, Ended { id, started, probed }: Ended) {
+        let now = self.clock.now();
+        for (group, key) in self.probes.subscribers(id).to_vec() {
+            let Some(member) = self.rules.get_mut(&group) else { continue };
+            let (events, is_attempt) = member.watched.probed(&key, probed.outcome.clone(), now);
+            if is_attempt {
+                let (name, outcome) = (&member.watched.rule.name, &probed.outcome);
+                tracing::debug!(rule = %name, target = %key, code = %outcome.code(), detail = outcome.detail(), "a new target was asked");
+                self.stale.insert(name.clone());
+            }
+            self.settle(group, &events);
+        }
+        self.reschedule(id);
+        let ended: Vec<Round> = self.rounds.extract_if(.., |round| round.note(id, started)).collect();
+        ended.into_iter().for_each(|round| self.answer(round));
+    }
+
+    fn connected(&mut self, feedback: &Feedback) {
+        let now = self.clock.now();
+        let Feedback { group, target, met } = feedback;
+        let Some(member) = self.rules.get_mut(group) else { return };
+        let events = match outcome(*met) {
+            Some(outcome) => member.watched.apply(target, Input::Passive(outcome), now),
+            None if *met == Met::Trial => {
+                member.watched.trial_begun(target, now);
+                Vec::new()
+            }
+            None => return,
+        };
+        let probe = member.probes.iter().find(|(key, _)| key == target).map(|(_, id)| *id);
+        self.settle(*group, &events);
+        if let Some(id) = probe {
+            self.reschedule(id);
+        }
+    }
+
+    /// Publishes what follows for a rule, and notes what is to be shown and done.
+    fn settle(&mut self, group: u64, events: &[RuleEvent]) {
+        let now = self.clock.now();
+        let Some(member) = self.rules.get_mut(&group) else { return };
+        let watched = &mut member.watched;
+        let left = watched.settle(now);
+        let trial = watched.next_trial();
+        if trial != member.trial {
+            self.trials.extend(trial.map(|at| (at, group)));
+            if let Some(at) = std::mem::replace(&mut member.trial, trial) {
+                self.trials.remove(&(at, group));
+            }
+        }
+        let rule = &watched.rule;
+        let order = |targets, parting| Order { rule: rule.name.clone(), targets, parting };
+        if !left.is_empty() {
+            self.pending.push_back(order(left, Parting::Drain));
+        }
+        for event in events {
+            match event {
+                RuleEvent::Changed { key, change } => {
+                    let (code, detail) = (change.code().map_or("", ResultCode::as_str), change.detail());
+                    tracing::info!(rule = %rule.name, target = %key, from = %change.from, to = %change.to, code, detail, "a target changed");
+                    let is_reset = change.to == TargetState::Disabled
+                        || change.to == TargetState::Down && rule.on_target_down == OnTargetDown::Reset;
+                    let target = rule.targets.iter().find(|target| TargetKey::of(target) == *key);
+                    if let Some(target) = target.filter(|_| is_reset) {
+                        let target: workers::TargetKey = (target.host.clone(), target.ports.first());
+                        self.pending.push_back(order(vec![target], Parting::Reset));
+                    }
+                }
+                RuleEvent::Health { from, to } => {
+                    tracing::info!(rule = %rule.name, %from, %to, "the health of a rule changed");
+                }
+                RuleEvent::Membership { .. } | RuleEvent::Weights { .. } => (),
+            }
+        }
+        if !events.is_empty() {
+            self.stale.insert(rule.name.clone());
+        }
+    }
+
+    /// Offers the trials that are due.
+    fn try_again(&mut self) {
+        let now = self.clock.now();
+        while let Some((at, group)) = self.trials.first().copied().filter(|(at, _)| *at <= now) {
+            self.trials.remove(&(at, group));
+            if let Some(member) = self.rules.get_mut(&group) {
+                member.trial = None;
+            }
+            self.settle(group, &[]);
+        }
+    }
+
+    fn reread_overrides(&mut self) {
+        let now = self.clock.now();
+        self.overrides = Overrides::read(&self.ordered, wall_ms());
+        let groups: Vec<u64> = self.names.values().copied().collect();
+        for group in groups {
+            let Some(member) = self.rules.get_mut(&group) else { continue };
+            let events = member.watched.obey(&self.overrides, now);
+            if events.is_empty() {
+                continue;
+            }
+            let probes: Vec<ProbeId> = member.probes.iter().map(|(_, id)| *id).collect();
+            self.settle(group, &events);
+            probes.into_iter().for_each(|id| self.reschedule(id));
+        }
+    }
+
+    fn check(&mut self, request: &proto::CheckTargets, reply: oneshot::Sender<proto::TargetsChecked>) {
+        let refuse = |code, message| check::refusal(request.request_id, code, message);
+        let found = self.names.iter().find(|(name, _)| name.as_str() == request.rule);
+        let Some((name, member)) = found.and_then(|(name, group)| Some((name, self.rules.get(group)?))) else {
+            _ = reply.send(refuse("unknown_rule", format!("no rule `{}` serves here", request.rule)));
+            return;
+        };
+        let targets = member.watched.group.targets();
+        let target = targets.map(|(key, _)| key).find(|key| key.as_str() == request.target).cloned();
+        if target.is_none() && !request.target.is_empty() {
+            let message = format!("rule `{name}` has no target `{}`", request.target);
+            _ = reply.send(refuse("unknown_target", message));
+            return;
+        }
+        if member.watched.rule.health.is_none() {
+            _ = reply.send(refuse("no_check", format!("rule `{name}` has no health check")));
+            return;
+        }
+        let is_asked = |key: &TargetKey| {
+            target.as_ref().is_none_or(|target| target == key)
+                && member.watched.group.target(key).is_some_and(|health| health.state().is_in_use())
+        };
+        let awaited: BTreeSet<ProbeId> =
+            member.probes.iter().filter(|(key, _)| is_asked(key)).map(|(_, id)| *id).collect();
+        let asked = self.clock.now();
+        let round = Round { rule: name.clone(), target, request_id: request.request_id, asked, awaited, reply };
+        if round.awaited.is_empty() {
+            return self.answer(round);
+        }
+        round.awaited.iter().for_each(|id| self.probes.hurry(*id));
+        self.rounds.push(round);
+    }
+
+    fn answer(&mut self, round: Round) {
+        self.clock.follow();
+        let Some(view) = self.look(&round.rule) else { return };
+        let targets = view.selected(round.target.as_ref());
+        // Who asked may have gone.
+        _ = round.reply.send(proto::TargetsChecked { request_id: round.request_id, refused: None, targets });
+    }
+
+    fn look(&self, name: &RuleName) -> Option<RuleView> {
+        let member = self.rules.get(self.names.get(name)?)?;
+        Some(RuleView::of(&member.watched, &self.clock))
+    }
+
+    fn next_view(&self) -> Instant {
+        self.shown + VIEW_GAP + VIEW_GAP_PER_RULE * self.names.len() as u32
+    }
+
+    /// Shows what has changed.
+    fn show(&mut self) {
+        self.clock.follow();
+        let mut view = View::clone(&self.view.borrow());
+        for name in std::mem::take(&mut self.stale) {
+            match self.look(&name) {
+                Some(rule) => _ = view.insert(name, Arc::new(rule)),
+                None => _ = view.remove(&name),
+            }
+        }
+        self.view.send_replace(Arc::new(view));
+        self.shown = Instant::now();
+    }
+}
+
+/// What a connection tells about a target; nothing where the edge itself was at its limit.
+fn outcome(met: Met) -> Option<Outcome> {
+    let failed = |code, detail: &str| Some(Outcome::new(code, detail));
+    match met {
+        Met::Answer => failed(ResultCode::L4Ok, "a connection came about"),
+        Met::NoAddress => failed(ResultCode::L4Con, "the name did not resolve for a connection"),
+        Met::Failure(Cause::Descriptors) | Met::Trial => None,
+        Met::Failure(Cause::Timeout) => failed(ResultCode::L4Tout, "a connection was not answered in time"),
+        Met::Failure(Cause::Refused) => failed(ResultCode::L4Con, "a connection was refused"),
+        Met::Failure(Cause::Unreachable) => failed(ResultCode::L4Con, "no way to the target for a connection"),
+        Met::Failure(Cause::Reset) => failed(ResultCode::L4Con, "a connection was reset"),
+        Met::Failure(Cause::Other) => failed(ResultCode::L4Con, "a connection failed"),
+    }
+}
+
+/// Waits until then, or for ever.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

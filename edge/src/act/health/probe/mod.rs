@@ -1,0 +1,88 @@
+//! One probe: a question to a target, and a result code within the timeout. I/O.
+//!
+//! Keeps: whatever the target does, it ends within its timeout, with bounded memory and without a socket left over; the
+//! detail says what a person would do next.
+
+mod reach;
+mod tcp;
+
+use std::io;
+use std::time::Duration;
+
+use schema::health::{HealthCheck, HealthKind, Outcome, ResultCode};
+use schema::rule::{Host, Rule, Target};
+use tokio::time::Instant;
+
+use crate::act::wording;
+
+/// What is asked, and where. Equal ones are asked once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    pub(super) check: HealthCheck,
+    /// Where to connect to.
+    host: Host,
+    port: u16,
+    /// How the target is called where the check does not say so; the same as `host` where that does not matter.
+    name: Host,
+    prefer_ipv6: bool,
+}
+
+impl Question {
+    /// For a target of a rule. Of a range, the first port is asked unless the check names one.
+    pub(super) fn new(check: &HealthCheck, target: &Target, rule: &Rule) -> Self {
+        let host = check.address.map_or_else(|| target.host.clone(), Host::Ip);
+        let is_named = check.kind.is_http() || check.kind.is_tls();
+        let is_icmp = check.kind == HealthKind::Icmp;
+        Self {
+            name: if is_named { target.host.clone() } else { host.clone() },
+            port: if is_icmp { 0 } else { check.port.unwrap_or(target.ports.first()) },
+            prefer_ipv6: rule.prefer_ipv6 && matches!(host, Host::Name(_)),
+            host,
+            check: check.clone(),
+        }
+    }
+}
+
+/// What all probes share.
+#[derive(Default)]
+pub(super) struct Tools {}
+
+/// The end of a probe.
+#[derive(Debug)]
+pub(super) struct Probed {
+    pub(super) outcome: Outcome,
+    /// The name did not resolve: nothing was asked.
+    pub(super) is_unresolved: bool,
+}
+
+/// Asks once.
+pub(super) async fn ask(question: &Question, _tools: &Tools) -> Probed {
+    let timeout = Duration::from_millis(question.check.timeout_ms.into());
+    let deadline = Instant::now() + timeout;
+    let addresses = match reach::resolve(question, deadline).await {
+        Ok(addresses) => addresses,
+        Err(detail) => {
+            return Probed { outcome: Outcome::new(ResultCode::L4Con, &detail), is_unresolved: true };
+        }
+    };
+    let asked = match question.check.kind {
+        HealthKind::Tcp => tcp::ask(question, &addresses, deadline).await,
+        _ => Err(Outcome::new(ResultCode::L4Con, "not yet")),
+    };
+    Probed { outcome: asked.unwrap_or_else(|failed| failed), is_unresolved: false }
+}
+
+/// A result that ends a probe early is its error.
+type Asked<T> = Result<T, Outcome>;
+
+fn failed<T>(code: ResultCode, detail: &str) -> Asked<T> {
+    Err(Outcome::new(code, detail))
+}
+
+/// What the system said about a connection that broke, for people.
+fn broken(doing: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => format!("{doing}: the target reset the connection"),
+        _ => format!("{doing}: {}", wording::system(error)),
+    }
+}

@@ -1,0 +1,70 @@
+//! The way to a target: its addresses, and a connection to one of them. I/O.
+//!
+//! Keeps: each address has its share of the time that is left; a socket that is closed by a probe leaves nothing waiting
+//! in the kernel.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use schema::health::ResultCode;
+use schema::rule::Host;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{Asked, Question, failed};
+use crate::act::wording;
+use crate::decide::dial;
+
+/// Addresses of a name that are tried: as many as a rule has targets.
+const ADDRESSES: usize = 8;
+
+/// The addresses of what is asked, or why there are none.
+pub(super) async fn resolve(question: &Question, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
+    let port = question.port;
+    let name = match &question.host {
+        Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
+        Host::Name(name) => name,
+    };
+    let found = match timeout_at(deadline, lookup_host((&**name, port))).await {
+        Ok(Ok(found)) => found.collect(),
+        Ok(Err(_)) => Vec::new(),
+        Err(_) => return Err(format!("no answer about the name `{name}` in time")),
+    };
+    if found.is_empty() {
+        return Err(format!("the name `{name}` does not resolve"));
+    }
+    let mut ordered = dial::order(found, question.prefer_ipv6);
+    ordered.truncate(ADDRESSES);
+    Ok(ordered)
+}
+
+/// A connection to the first address that takes one.
+pub(super) async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Asked<TcpStream> {
+    let mut last = failed(ResultCode::L4Con, "the target has no address");
+    for (index, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / (addresses.len() - index) as u32;
+        last = match timeout(share, connect_to(*address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failed(ResultCode::L4Con, &refused(*address, &error)),
+            Err(_) => failed(ResultCode::L4Tout, &format!("{address} did not answer the connect in time")),
+        };
+    }
+    last
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Closed by a reset: thousands of probes in a minute shall leave no TIME_WAIT, and no target waits for an end.
+    socket.set_zero_linger()?;
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn refused(address: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => format!("{address} refused the connection: nothing listens there"),
+        _ => format!("{address} cannot be connected to: {}", wording::system(error)),
+    }
+}

@@ -1,0 +1,204 @@
+//! All probes of an edge: which targets each is for, when it is due, and those under way. I/O through its tasks.
+//!
+//! Keeps: one probe per place and check, however many rules share it; a probe that nobody needs is forgotten.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use schema::health::{ResultCode, TargetKey};
+use schema::proto;
+use tokio::task::JoinSet;
+
+use super::probe::{self, Probed, Question, Tools};
+use crate::decide::probing::{self, ProbeId, Schedule};
+
+/// A target of a rule, by the number of the rule's group.
+pub(super) type Subscriber = (u64, TargetKey);
+
+struct Probe {
+    question: Arc<Question>,
+    subscribers: Vec<Subscriber>,
+    /// What the verdicts said last about the next turn, before chance.
+    wished: Option<Duration>,
+    /// The same with chance.
+    due: Option<Duration>,
+}
+
+/// Probes so far, by result.
+#[derive(Default)]
+pub(crate) struct ProbeTally {
+    codes: [AtomicU64; ResultCode::ALL.len()],
+    unresolved: AtomicU64,
+}
+
+impl ProbeTally {
+    fn add(&self, probed: &Probed) {
+        let code = ResultCode::ALL.iter().position(|code| *code == probed.outcome.code());
+        match code {
+            Some(code) if !probed.is_unresolved => self.codes[code].fetch_add(1, Relaxed),
+            _ => self.unresolved.fetch_add(1, Relaxed),
+        };
+    }
+
+    /// Those that there were. A name that did not resolve is no connect error: it is counted as `dns`.
+    pub(crate) fn totals(&self) -> Vec<proto::CauseCount> {
+        let codes = ResultCode::ALL.iter().zip(&self.codes).map(|(code, count)| (code.as_str(), count));
+        let all = codes.chain([("dns", &self.unresolved)]).map(|(cause, count)| (cause, count.load(Relaxed)));
+        all.filter(|(_, count)| *count > 0)
+            .map(|(cause, count)| proto::CauseCount { cause: cause.to_owned(), count })
+            .collect()
+    }
+}
+
+/// A probe that has ended.
+pub(super) struct Ended {
+    pub(super) id: ProbeId,
+    pub(super) started: Duration,
+    pub(super) probed: Probed,
+}
+
+/// All of them.
+pub(super) struct Probes {
+    ids: HashMap<Arc<Question>, ProbeId>,
+    probes: HashMap<ProbeId, Probe>,
+    schedule: Schedule,
+    under_way: JoinSet<Ended>,
+    tools: Arc<Tools>,
+    tally: Arc<ProbeTally>,
+    next_id: u64,
+    /// State of the chance in intervals.
+    chance: u32,
+}
+
+impl Probes {
+    /// None yet. `seed` is the chance in intervals: edges that start together shall not probe in step.
+    pub(super) fn new(seed: u32) -> Self {
+        Self {
+            ids: HashMap::new(),
+            probes: HashMap::new(),
+            schedule: Schedule::default(),
+            under_way: JoinSet::new(),
+            tools: Arc::default(),
+            tally: Arc::default(),
+            next_id: 0,
+            chance: seed,
+        }
+    }
+
+    /// The counters.
+    pub(super) fn tally(&self) -> Arc<ProbeTally> {
+        self.tally.clone()
+    }
+
+    /// Makes a target one of those that a question is asked for.
+    pub(super) fn subscribe(&mut self, question: Question, subscriber: Subscriber) -> ProbeId {
+        let question = Arc::new(question);
+        let next = ProbeId(self.next_id);
+        let id = *self.ids.entry(question.clone()).or_insert(next);
+        if id == next {
+            self.next_id += 1;
+            let probe = Probe { question, subscribers: Vec::new(), wished: None, due: None };
+            self.probes.insert(id, probe);
+        }
+        if let Some(probe) = self.probes.get_mut(&id)
+            && !probe.subscribers.contains(&subscriber)
+        {
+            probe.subscribers.push(subscriber);
+        }
+        id
+    }
+
+    /// Ends that; the probe goes with its last subscriber.
+    pub(super) fn unsubscribe(&mut self, id: ProbeId, subscriber: &Subscriber) {
+        let Some(probe) = self.probes.get_mut(&id) else { return };
+        probe.subscribers.retain(|other| other != subscriber);
+        if probe.subscribers.is_empty() {
+            let question = probe.question.clone();
+            self.probes.remove(&id);
+            self.ids.remove(&question);
+            self.schedule.remove(id);
+        }
+    }
+
+    /// Those that a probe is for.
+    pub(super) fn subscribers(&self, id: ProbeId) -> &[Subscriber] {
+        self.probes.get(&id).map_or(&[], |probe| &probe.subscribers)
+    }
+
+    /// Sets when a probe is due: `wished` by the verdicts, made earlier by chance once, and `fixed` exactly.
+    pub(super) fn set(&mut self, id: ProbeId, wished: Option<Duration>, fixed: Option<Duration>, now: Duration) {
+        let Some(probe) = self.probes.get_mut(&id) else { return };
+        if probe.wished != wished {
+            probe.wished = wished;
+            self.chance = self.chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let percent = probe.question.check.jitter_percent;
+            probe.due = wished.map(|at| now + probing::jittered(at.saturating_sub(now), percent, self.chance));
+        }
+        let due = match (probe.due, fixed) {
+            (Some(due), Some(fixed)) => Some(due.min(fixed)),
+            (due, fixed) => due.or(fixed),
+        };
+        self.schedule.set(id, due);
+    }
+
+    /// Sets the first turn of a probe for targets that came together with others.
+    pub(super) fn set_first(&mut self, id: ProbeId, wished: Option<Duration>, due: Duration) {
+        let Some(probe) = self.probes.get_mut(&id) else { return };
+        probe.wished = wished;
+        probe.due = wished.map(|_| due);
+        self.schedule.set(id, probe.due);
+    }
+
+    /// Between probes of a settled target.
+    pub(super) fn interval(&self, id: ProbeId) -> Option<Duration> {
+        let secs = self.probes.get(&id)?.question.check.interval_secs;
+        Some(Duration::from_secs(secs.into()))
+    }
+
+    /// Makes a probe due before all others.
+    pub(super) fn hurry(&mut self, id: ProbeId) {
+        self.schedule.hurry(id);
+    }
+
+    /// True while something subscribes to it.
+    pub(super) fn is_known(&self, id: ProbeId) -> bool {
+        self.probes.contains_key(&id)
+    }
+
+    /// Starts everything that is due, as far as there are places.
+    pub(super) fn start_due(&mut self, now: Duration) {
+        while let Some(id) = self.schedule.take(now) {
+            let Some(probe) = self.probes.get(&id) else {
+                self.schedule.ended(id, false);
+                continue;
+            };
+            let (question, tools) = (probe.question.clone(), self.tools.clone());
+            self.under_way.spawn(async move {
+                let probed = probe::ask(&question, &tools).await;
+                Ended { id, started: now, probed }
+            });
+        }
+    }
+
+    /// When to start some again; none while there is no place, or nothing to wait for.
+    pub(super) fn wakes_at(&self) -> Option<Duration> {
+        self.schedule.wakes_at()
+    }
+
+    /// The next one that has ended; none while none is under way.
+    pub(super) async fn ended(&mut self) -> Option<Ended> {
+        loop {
+            match self.under_way.join_next().await? {
+                Ok(ended) => {
+                    self.tally.add(&ended.probed);
+                    self.schedule.ended(ended.id, self.probes.contains_key(&ended.id));
+                    return Some(ended);
+                }
+                // Its place among those under way is lost; nothing else is.
+                Err(error) => tracing::error!(%error, "a probe failed by a bug"),
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! One rule that is watched: its verdicts, and the choice that its connections are made by. Shared memory, no I/O.
+//!
+//! Keeps: what is published follows the verdicts at once; while a new version waits for all of its targets, those of
+//! the version before go on serving; no more than one trial is on offer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use schema::health::{Admin, Input, Outcome, RuleEvent, RuleHealth, Selection, TargetGroup, TargetKey, TargetState};
+use schema::rule::Rule;
+use tokio::sync::mpsc;
+
+use crate::act::workers::{self, Choice, Chosen, Feedback, Place};
+use crate::decide::overrides::Overrides;
+use crate::decide::waiting::Waiting;
+
+/// One rule.
+pub(super) struct Watched {
+    pub(super) rule: Arc<Rule>,
+    pub(super) group: TargetGroup,
+    pub(super) choice: Arc<Choice>,
+    pub(super) waiting: Waiting,
+    places: Vec<Place>,
+    /// What was published last, unless the version before serves on.
+    published: Option<Selection>,
+    /// The targets of the version before, while they serve on.
+    held: Vec<workers::TargetKey>,
+    offered: Option<TargetKey>,
+}
+
+impl Watched {
+    /// A rule that is new.
+    pub(super) fn new(id: u64, rule: Arc<Rule>, now: Duration, feedback: mpsc::Sender<Feedback>) -> Self {
+        let group = TargetGroup::new(&rule, now);
+        let places: Vec<Place> = rule.targets.iter().cloned().map(Place::new).collect();
+        let selection = group.selection().clone();
+        let chosen = Chosen { places: places.clone().into(), listen: rule.listen.ports, selection: selection.clone() };
+        let waiting = Waiting::of(awaited(&rule, |_| true));
+        Self {
+            choice: Arc::new(Choice::new(id, chosen, feedback)),
+            rule,
+            group,
+            waiting,
+            places,
+            published: Some(selection),
+            held: Vec::new(),
+            offered: None,
+        }
+    }
+
+    /// Takes the rule's next version. Its choice stays the same unless it listens elsewhere: connections that came in
+    /// by the old way go on by the old choice.
+    pub(super) fn reload(
+        &mut self,
+        id: u64,
+        rule: Arc<Rule>,
+        now: Duration,
+        feedback: mpsc::Sender<Feedback>,
+    ) -> Vec<RuleEvent> {
+        let former = std::mem::replace(&mut self.rule, rule);
+        let events = self.group.reload(&self.rule, now);
+        let is_new = |key: &TargetKey| !former.targets.iter().any(|target| TargetKey::of(target) == *key);
+        let rule = self.rule.clone();
+        self.waiting
+            .retain(|key| rule.health.is_some() && rule.targets.iter().any(|target| TargetKey::of(target) == *key));
+        self.waiting.extend(Waiting::of(awaited(&self.rule, is_new)));
+        let before = std::mem::take(&mut self.places);
+        self.places = self.rule.targets.iter().map(|target| place(target, &before)).collect();
+        if former.listen != self.rule.listen {
+            self.held.clear();
+            let chosen = self.chosen();
+            self.choice = Arc::new(Choice::new(id, chosen, feedback));
+            self.published = Some(self.group.selection().clone());
+            self.offered = None;
+        } else if former.targets != self.rule.targets {
+            let are_all_new = self.rule.targets.iter().all(|target| is_new(&TargetKey::of(target)));
+            if are_all_new && self.held.is_empty() && !self.is_ready() {
+                self.held = former.targets.iter().map(meter_key).collect();
+            }
+            self.published = None;
+        }
+        events
+    }
+
+    /// Takes in what happened to one target.
+    pub(super) fn apply(&mut self, key: &TargetKey, input: Input, now: Duration) -> Vec<RuleEvent> {
+        self.group.apply(key, input, now)
+    }
+
+    /// Takes in a probe's result; true beside the events if it was an attempt at a target that is awaited.
+    pub(super) fn probed(&mut self, key: &TargetKey, outcome: Outcome, now: Duration) -> (Vec<RuleEvent>, bool) {
+        let events = self.group.apply(key, Input::Active(outcome), now);
+        let is_up = self.group.target(key).is_some_and(|target| target.state() == TargetState::Up);
+        let is_attempt = !self.waiting.is_over() && self.waiting.attempted(key, is_up, now);
+        (events, is_attempt)
+    }
+
+    /// Brings every target where orders and tree want it.
+    pub(super) fn obey(&mut self, overrides: &Overrides, now: Duration) -> Vec<RuleEvent> {
+        let mut events = Vec::new();
+        let rule = self.rule.clone();
+        for target in &rule.targets {
+            let key = TargetKey::of(target);
+            let orders = overrides.of(rule.name.as_str(), key.as_str());
+            let Some(admin) = self.group.target(&key).map(schema::health::TargetHealth::admin) else { continue };
+            for step in orders.steps(admin, target.enabled) {
+                events.extend(self.group.apply(&key, Input::Operation(*step), now));
+            }
+            events.extend(self.group.override_weight(&key, orders.weight));
+        }
+        let group = &self.group;
+        self.waiting.retain(|key| group.target(key).is_some_and(|target| target.admin() == Admin::Enabled));
+        events
+    }
+
+    /// True if new targets can take over, or will not be waited for any longer.
+    fn is_ready(&self) -> bool {
+        self.waiting.is_over() || self.group.health() == RuleHealth::Up
+    }
+
+    /// Publishes what follows from what happened. Returns the targets of the version before, once they serve no
+    /// longer.
+    pub(super) fn settle(&mut self, now: Duration) -> Vec<workers::TargetKey> {
+        for (place, (_, health)) in self.places.iter().zip(self.group.targets()) {
+            place.awaits_success.store(health.awaits_success(), Relaxed);
+        }
+        if !self.held.is_empty() && !self.is_ready() {
+            return Vec::new();
+        }
+        if self.published.as_ref() != Some(self.group.selection()) {
+            self.choice.publish(self.chosen());
+            self.published = Some(self.group.selection().clone());
+            self.offer_again();
+        }
+        if self.offered.is_none()
+            && let Some(index) = self.group.take_trial(now)
+        {
+            self.offered = Some(self.places[index].key.clone());
+            self.choice.offer_trial(index);
+        }
+        let mut gone = std::mem::take(&mut self.held);
+        gone.retain(|key| !self.rule.targets.iter().any(|target| meter_key(target) == *key));
+        gone
+    }
+
+    fn chosen(&self) -> Chosen {
+        let selection = self.group.selection().clone();
+        Chosen { places: self.places.clone().into(), listen: self.rule.listen.ports, selection }
+    }
+
+    /// A trial that was on offer, of a target that still needs one.
+    fn offer_again(&mut self) {
+        let place = self.offered.as_ref().and_then(|key| self.group.place(key));
+        match place.filter(|place| self.group.selection().allows_trial(*place)) {
+            Some(place) => self.choice.offer_trial(place),
+            None => self.offered = None,
+        }
+    }
+
+    /// Notes that a connection has begun a trial.
+    pub(super) fn trial_begun(&mut self, key: &TargetKey, now: Duration) {
+        if self.offered.as_ref() == Some(key) {
+            self.offered = None;
+        }
+        // A client was long in coming: the next trial is counted from now on.
+        if self.group.target(key).is_some_and(|target| target.is_trial_due(now)) {
+            self.group.take_trial(now);
+        }
+    }
+
+    /// When to settle again though nothing happens: a trial is due.
+    pub(super) fn next_trial(&self) -> Option<Duration> {
+        if self.offered.is_some() {
+            return None;
+        }
+        let selection = self.group.selection();
+        let targets = self.group.targets().enumerate().filter(|(index, _)| selection.allows_trial(*index));
+        targets.filter_map(|(_, (_, health))| health.next_trial()).min()
+    }
+}
+
+/// New targets of a rule with a check: connections can wait for them.
+fn awaited<'a>(rule: &'a Rule, is_new: impl Fn(&TargetKey) -> bool + 'a) -> impl Iterator<Item = TargetKey> + 'a {
+    let targets = rule.targets.iter().filter(|target| rule.health.is_some() && target.enabled);
+    targets.map(TargetKey::of).filter(move |key| is_new(key))
+}
+
+fn meter_key(target: &schema::rule::Target) -> workers::TargetKey {
+    (target.host.clone(), target.ports.first())
+}
+
+/// A target's place, with what is counted there already.
+fn place(target: &schema::rule::Target, before: &[Place]) -> Place {
+    let key = TargetKey::of(target);
+    match before.iter().find(|place| place.key == key) {
+        Some(place) => Place { target: target.clone(), ..place.clone() },
+        None => Place::new(target.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schema::health::{ResultCode, TRIAL_AFTER, Turn};
+    use schema::net::PortRange;
+    use schema::testing::rule_with;
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn failed() -> Input {
+        Input::Passive(Outcome::new(ResultCode::L4Con, "refused"))
+    }
+
+    #[test]
+    fn a_failed_target_is_offered_for_a_trial_until_a_connection_takes_it() {
+        let rule = rule_with("web", 80, 80, |parts| {
+            let mut second = parts.targets[0].clone();
+            (second.ports, second.priority) = (PortRange::single(81).unwrap(), 1);
+            parts.targets.push(second);
+        });
+        let (feedback, mut told) = mpsc::channel(8);
+        let mut watched = Watched::new(1, rule.clone(), secs(0), feedback);
+        let key = TargetKey::of(&rule.targets[0]);
+        for _ in 0..3 {
+            watched.apply(&key, failed(), secs(1));
+        }
+        watched.settle(secs(1));
+        let client = "192.0.2.1".parse().unwrap();
+        let pick = |watched: &Watched| watched.choice.pick(client, &mut Turn::default()).1.first();
+        assert_eq!((pick(&watched), watched.next_trial()), (Some(1), Some(secs(1) + TRIAL_AFTER)));
+        watched.settle(secs(31));
+        assert_eq!(watched.next_trial(), None, "one at a time");
+        // Another event publishes again; the trial stays on offer.
+        watched.apply(&TargetKey::of(&rule.targets[1]), Input::Passive(Outcome::new(ResultCode::L4Ok, "")), secs(40));
+        watched.settle(secs(40));
+        assert_eq!(pick(&watched), Some(0));
+        assert_eq!(told.try_recv().unwrap().target, key);
+        watched.trial_begun(&key, secs(90));
+        watched.settle(secs(90));
+        assert_eq!((pick(&watched), watched.next_trial()), (Some(1), Some(secs(120))));
+    }
+}

@@ -1,0 +1,127 @@
+//! What operators ordered about targets beside the tree, and what follows from it. Pure: the time is an argument.
+//!
+//! Keeps: applying a list twice is applying it once; what has ended leaves the target as the tree has it.
+
+use std::collections::HashMap;
+
+use schema::health::{Admin, Operation};
+use schema::proto::{TargetOverride, TargetOverrides};
+
+/// The orders for one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Orders {
+    /// Takes no connections, and live ones are reset.
+    pub is_disabled: bool,
+    /// Takes no new connections.
+    pub is_paused: bool,
+    /// Another weight than in the tree.
+    pub weight: Option<u8>,
+}
+
+/// All orders in force, by rule and target.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    targets: HashMap<String, HashMap<String, Orders>>,
+    ends: Option<u64>,
+}
+
+impl Overrides {
+    /// Those of a list that have not ended at `now_ms`, in milliseconds since 1970. What a newer server orders and
+    /// this version does not know is left out.
+    pub fn read(list: &TargetOverrides, now_ms: u64) -> Self {
+        let mut overrides = Self::default();
+        for order in list.overrides.iter().filter(|order| order.until_ms == 0 || order.until_ms > now_ms) {
+            let Some(change) = change(order) else { continue };
+            let targets = overrides.targets.entry(order.rule.clone()).or_default();
+            change(targets.entry(order.target.clone()).or_default(), order);
+            if order.until_ms > 0 {
+                overrides.ends = Some(overrides.ends.map_or(order.until_ms, |ends| ends.min(order.until_ms)));
+            }
+        }
+        overrides
+    }
+
+    /// The orders for one target, none by default.
+    pub fn of(&self, rule: &str, target: &str) -> Orders {
+        self.targets.get(rule).and_then(|targets| targets.get(target)).copied().unwrap_or_default()
+    }
+
+    /// When the next one ends, in milliseconds since 1970.
+    pub fn ends(&self) -> Option<u64> {
+        self.ends
+    }
+}
+
+fn change(order: &TargetOverride) -> Option<fn(&mut Orders, &TargetOverride)> {
+    match order.operation.as_str() {
+        "pause" => Some(|orders, _| orders.is_paused = true),
+        "disable" => Some(|orders, _| orders.is_disabled = true),
+        // A weight that no rule could have is not applied.
+        "weight" if order.weight <= 100 => Some(|orders, order| orders.weight = Some(order.weight as u8)),
+        _ => None,
+    }
+}
+
+impl Orders {
+    /// What leads from what is in force to what should be: by these orders, else by the tree's `enabled`.
+    pub fn steps(&self, admin: Admin, is_enabled: bool) -> &'static [Operation] {
+        let wanted = match (self.is_disabled || !is_enabled, self.is_paused) {
+            (true, _) => Admin::Disabled,
+            (false, true) => Admin::Paused,
+            (false, false) => Admin::Enabled,
+        };
+        match (admin, wanted) {
+            (Admin::Enabled, Admin::Paused) => &[Operation::Pause],
+            (Admin::Enabled | Admin::Paused, Admin::Disabled) => &[Operation::Disable],
+            (Admin::Paused, Admin::Enabled) => &[Operation::Resume],
+            (Admin::Disabled, Admin::Enabled) => &[Operation::Enable],
+            (Admin::Disabled, Admin::Paused) => &[Operation::Enable, Operation::Pause],
+            _ => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(operation: &str, weight: u32, until_ms: u64) -> TargetOverride {
+        TargetOverride {
+            rule: "web".to_owned(),
+            target: "a:1".to_owned(),
+            operation: operation.to_owned(),
+            weight,
+            until_ms,
+            ..TargetOverride::default()
+        }
+    }
+
+    #[test]
+    fn orders_end_by_themselves_and_unknown_ones_change_nothing() {
+        let list =
+            TargetOverrides { overrides: vec![order("pause", 0, 50), order("weight", 7, 0), order("dance", 1, 9)] };
+        let before = Overrides::read(&list, 49);
+        let expected = Orders { is_paused: true, is_disabled: false, weight: Some(7) };
+        assert_eq!((before.of("web", "a:1"), before.ends()), (expected, Some(50)));
+        let after = Overrides::read(&list, 50);
+        assert_eq!((after.of("web", "a:1"), after.ends()), (Orders { is_paused: false, ..expected }, None));
+        assert_eq!(after.of("web", "a:2"), Orders::default());
+        let heavy = TargetOverrides { overrides: vec![order("weight", 101, 0)] };
+        assert_eq!(Overrides::read(&heavy, 0).of("web", "a:1").weight, None);
+    }
+
+    #[test]
+    fn steps_lead_to_what_is_wanted_and_nowhere_when_there() {
+        let all = [Admin::Enabled, Admin::Paused, Admin::Disabled];
+        for (is_disabled, is_paused, is_enabled) in (0..8).map(|bits| (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0)) {
+            let orders = Orders { is_disabled, is_paused, weight: None };
+            let ends: Vec<Admin> = all
+                .iter()
+                .map(|admin| orders.steps(*admin, is_enabled).iter().fold(*admin, |admin, step| admin.after(*step)))
+                .collect();
+            assert!(ends.iter().all(|end| *end == ends[0]), "{orders:?}: {ends:?}");
+            assert_eq!(ends[0] == Admin::Enabled, is_enabled && !is_disabled && !is_paused);
+            assert!(orders.steps(ends[0], is_enabled).is_empty());
+        }
+    }
+}
