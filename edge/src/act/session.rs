@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::act::runtime::{RuntimeHandle, Stopped};
-use crate::act::status::Status;
+use crate::act::status::{RuleStatus, Status};
 use crate::decide::admission::{self, Admission};
 use crate::decide::desired::Desired;
 
@@ -199,7 +199,7 @@ impl Session {
     pub fn moved_counters(&mut self) -> Option<proto::EdgeMessage> {
         let mut moved = Vec::new();
         for rule in &self.shown.rules {
-            let stats = rule.stats(false, false, None);
+            let stats = rule.stats(false, false);
             let counters = stats.total.clone().unwrap_or_default();
             let last = self.counted.get(&rule.name);
             if last != Some(&counters) && (last.is_some() || counters != proto::Counters::default()) {
@@ -220,9 +220,13 @@ impl Session {
         let rule = Some(request.rule.clone()).filter(|rule| !rule.is_empty());
         let health = self.runtime.health();
         let newest = if request.per_target { health.newest(rule).await? } else { BTreeMap::new() };
-        let view = |name: &str| newest.get(&RuleName::new(name).ok()?).map(|view| &**view);
         let asked = status.rules.iter().filter(|rule| request.rule.is_empty() || rule.name == request.rule);
-        let rules = asked.map(|rule| rule.stats(request.per_port, request.per_target, view(&rule.name))).collect();
+        let stats = |rule: &RuleStatus| {
+            let health = RuleName::new(&rule.name).ok().and_then(|name| newest.get(&name).cloned());
+            let health = health.or_else(|| rule.health.clone());
+            RuleStatus { health, ..rule.clone() }.stats(request.per_port, request.per_target)
+        };
+        let rules = asked.map(stats).collect();
         let (request_id, probes) = (request.request_id, health.probes());
         Ok(message(edge_message::Body::Stats(proto::StatsReport { request_id, rules, probes })))
     }

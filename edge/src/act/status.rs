@@ -104,8 +104,7 @@ impl RuleStatus {
     }
 
     /// Its counters as a message.
-    /// `newest` are its targets with their very last results.
-    pub fn stats(&self, per_port: bool, per_target: bool, newest: Option<&RuleView>) -> proto::RuleStats {
+    pub fn stats(&self, per_port: bool, per_target: bool) -> proto::RuleStats {
         let meter = self.meter.as_deref();
         let ports = meter.filter(|_| per_port).map(|meter| {
             let port = |(port, figures): (u16, Figures)| proto::PortStats {
@@ -118,12 +117,12 @@ impl RuleStatus {
             rule: self.name.clone(),
             total: Some(counters(&meter.map(Meter::figures).unwrap_or_default())),
             ports: ports.unwrap_or_default(),
-            targets: if per_target { self.target_stats(newest) } else { Vec::new() },
+            targets: if per_target { self.target_stats() } else { Vec::new() },
         }
     }
 
     /// Every target of the version that serves, and those before it that had traffic.
-    fn target_stats(&self, newest: Option<&RuleView>) -> Vec<proto::TargetStats> {
+    fn target_stats(&self) -> Vec<proto::TargetStats> {
         let mut counted = self.meter.as_ref().map(|meter| meter.per_target()).unwrap_or_default();
         let targets = self.running.as_ref().map_or(&[][..], |rule| &rule.targets);
         let mut stats: Vec<proto::TargetStats> = targets
@@ -132,7 +131,7 @@ impl RuleStatus {
                 let key = (target.host.clone(), target.ports.first());
                 let index = counted.iter().position(|(other, _)| *other == key);
                 let figures = index.map_or_else(Figures::default, |index| counted.swap_remove(index).1);
-                let report = newest.and_then(|view| view.target(&target.to_string())).cloned();
+                let report = self.health.as_ref().and_then(|view| view.target(&target.to_string())).cloned();
                 let state = report.as_ref().map_or_else(|| target_state(target), |report| &report.state);
                 proto::TargetStats {
                     report: report.clone(),

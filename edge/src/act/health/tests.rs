@@ -209,6 +209,7 @@ async fn a_connection_that_fails_makes_a_probe_due_at_once() {
     let (listener, address) = upstream().await;
     let choice = serve(&health, &[&rule_to("web", &[address], |_| ())]).await.into_values().next().unwrap();
     accepted(&listener).await;
+    wait_for(&health, "web", is_up).await;
     choice.tell(&choice.chosen().places[0], Met::Failure(Cause::Timeout));
     accepted(&listener).await;
 }
