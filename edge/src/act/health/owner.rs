@@ -1,7 +1,7 @@
 //! The task that owns the verdicts of an edge: results in, choices, orders and views out. I/O.
 //!
 //! Keeps: it waits for nothing but its inputs, so that no target, worker or report holds up another; a change is shown
-//! at once, or together with others where there are many.
+//! at once, or together with others where there are many. Long because every input ends in the same few fields.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -173,7 +173,9 @@ impl Owner {
             }
             self.settle(group, &all);
             let probes = self.rules.get(&group).map(|member| member.probes.clone()).unwrap_or_default();
-            probes.into_iter().for_each(|(_, id)| self.reschedule(id));
+            for (_, id) in probes {
+                self.reschedule(id);
+            }
         }
         for group in former.into_values() {
             self.forget(group);
@@ -270,7 +272,9 @@ impl Owner {
         }
         self.reschedule(id);
         let ended: Vec<Round> = self.rounds.extract_if(.., |round| round.note(id, started)).collect();
-        ended.into_iter().for_each(|round| self.answer(round));
+        for round in ended {
+            self.answer(round);
+        }
     }
 
     fn connected(&mut self, feedback: &Feedback) {
@@ -358,7 +362,9 @@ impl Owner {
             }
             let probes: Vec<ProbeId> = member.probes.iter().map(|(_, id)| *id).collect();
             self.settle(group, &events);
-            probes.into_iter().for_each(|id| self.reschedule(id));
+            for id in probes {
+                self.reschedule(id);
+            }
         }
     }
 

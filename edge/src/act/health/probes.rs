@@ -62,7 +62,7 @@ pub(super) struct Ended {
 /// All of them.
 pub(super) struct Probes {
     ids: HashMap<Arc<Question>, ProbeId>,
-    probes: HashMap<ProbeId, Probe>,
+    known: HashMap<ProbeId, Probe>,
     schedule: Schedule,
     under_way: JoinSet<Ended>,
     tools: Arc<Tools>,
@@ -77,7 +77,7 @@ impl Probes {
     pub(super) fn new(seed: u32) -> Self {
         Self {
             ids: HashMap::new(),
-            probes: HashMap::new(),
+            known: HashMap::new(),
             schedule: Schedule::default(),
             under_way: JoinSet::new(),
             tools: Arc::default(),
@@ -100,9 +100,9 @@ impl Probes {
         if id == next {
             self.next_id += 1;
             let probe = Probe { question, subscribers: Vec::new(), wished: None, due: None };
-            self.probes.insert(id, probe);
+            self.known.insert(id, probe);
         }
-        if let Some(probe) = self.probes.get_mut(&id)
+        if let Some(probe) = self.known.get_mut(&id)
             && !probe.subscribers.contains(&subscriber)
         {
             probe.subscribers.push(subscriber);
@@ -112,11 +112,11 @@ impl Probes {
 
     /// Ends that; the probe goes with its last subscriber.
     pub(super) fn unsubscribe(&mut self, id: ProbeId, subscriber: &Subscriber) {
-        let Some(probe) = self.probes.get_mut(&id) else { return };
+        let Some(probe) = self.known.get_mut(&id) else { return };
         probe.subscribers.retain(|other| other != subscriber);
         if probe.subscribers.is_empty() {
             let question = probe.question.clone();
-            self.probes.remove(&id);
+            self.known.remove(&id);
             self.ids.remove(&question);
             self.schedule.remove(id);
         }
@@ -124,12 +124,12 @@ impl Probes {
 
     /// Those that a probe is for.
     pub(super) fn subscribers(&self, id: ProbeId) -> &[Subscriber] {
-        self.probes.get(&id).map_or(&[], |probe| &probe.subscribers)
+        self.known.get(&id).map_or(&[], |probe| &probe.subscribers)
     }
 
     /// Sets when a probe is due: `wished` by the verdicts, made earlier by chance once, and `fixed` exactly.
     pub(super) fn set(&mut self, id: ProbeId, wished: Option<Duration>, fixed: Option<Duration>, now: Duration) {
-        let Some(probe) = self.probes.get_mut(&id) else { return };
+        let Some(probe) = self.known.get_mut(&id) else { return };
         if probe.wished != wished {
             probe.wished = wished;
             self.chance = self.chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -145,7 +145,7 @@ impl Probes {
 
     /// Sets the first turn of a probe for targets that came together with others.
     pub(super) fn set_first(&mut self, id: ProbeId, wished: Option<Duration>, due: Duration) {
-        let Some(probe) = self.probes.get_mut(&id) else { return };
+        let Some(probe) = self.known.get_mut(&id) else { return };
         probe.wished = wished;
         probe.due = wished.map(|_| due);
         self.schedule.set(id, probe.due);
@@ -153,7 +153,7 @@ impl Probes {
 
     /// Between probes of a settled target.
     pub(super) fn interval(&self, id: ProbeId) -> Option<Duration> {
-        let secs = self.probes.get(&id)?.question.check.interval_secs;
+        let secs = self.known.get(&id)?.question.check.interval_secs;
         Some(Duration::from_secs(secs.into()))
     }
 
@@ -164,13 +164,13 @@ impl Probes {
 
     /// True while something subscribes to it.
     pub(super) fn is_known(&self, id: ProbeId) -> bool {
-        self.probes.contains_key(&id)
+        self.known.contains_key(&id)
     }
 
     /// Starts everything that is due, as far as there are places.
     pub(super) fn start_due(&mut self, now: Duration) {
         while let Some(id) = self.schedule.take(now) {
-            let Some(probe) = self.probes.get(&id) else {
+            let Some(probe) = self.known.get(&id) else {
                 self.schedule.ended(id, false);
                 continue;
             };
@@ -193,7 +193,7 @@ impl Probes {
             match self.under_way.join_next().await? {
                 Ok(ended) => {
                     self.tally.add(&ended.probed);
-                    self.schedule.ended(ended.id, self.probes.contains_key(&ended.id));
+                    self.schedule.ended(ended.id, self.known.contains_key(&ended.id));
                     return Some(ended);
                 }
                 // Its place among those under way is lost; nothing else is.

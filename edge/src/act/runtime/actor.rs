@@ -21,11 +21,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Before, Command};
 use crate::act::drain::{Drains, Overdue};
-use crate::act::health::{self, Choices, HealthHandle, Parting, Serving, View};
+use crate::act::health::{self, Choices, HealthHandle, Serving, View};
 use crate::act::last_good::{LastGood, Stored};
 use crate::act::prepare::{self, Order, Orders, Prepared};
 use crate::act::status::Status;
-use crate::act::workers::{Choice, Dataplane, Meter, Route, Routing, Scope};
+use crate::act::workers::{Choice, Dataplane, Meter, Route, Routing};
 use crate::decide::backoff;
 use crate::decide::desired::{Desired, DesiredRule};
 use crate::decide::transition::{self, Failure, Settled, Wanted};
@@ -188,21 +188,6 @@ impl Actor {
                 Ok(()) = self.view.changed() => self.publish(),
                 Some(order) = orders.recv() => self.part(order).await,
             }
-        }
-    }
-
-    async fn set_overrides(&mut self, overrides: TargetOverrides) {
-        if self.overrides != overrides {
-            self.overrides.clone_from(&overrides);
-            self.tell_overrides(overrides).await;
-            self.store().await;
-        }
-        self.publish();
-    }
-
-    async fn tell_overrides(&self, overrides: TargetOverrides) {
-        if self.health.set_overrides(overrides).await.is_err() {
-            tracing::error!("health has ended by a bug");
         }
     }
 
@@ -377,16 +362,6 @@ impl Actor {
         }
         // Published with the rest, once it is known which rules failed.
         self.drains.forget_ended();
-    }
-
-    /// Does with live connections what health asks for; those that come later are not meant.
-    async fn part(&mut self, order: health::Order) {
-        let Some(served) = self.serving.get(&order.rule) else { return };
-        let (meter, scope) = (served.meter.clone(), Scope::Targets(order.targets));
-        match order.parting {
-            Parting::Reset => self.dataplane.reset(&meter, &scope, meter.next_connection()).await,
-            Parting::Drain => self.drains.part(&served.rule, &meter, scope, Instant::now()),
-        }
     }
 
     fn forget_drained(&mut self) {

@@ -1,9 +1,11 @@
 //! Owns the sockets and rules of an edge: one task, commands in, status out. I/O.
 //!
-//! This file is the handle; `actor` is the task, `account` what it says and stores about itself.
+//! This file is the handle; `actor` is the task, `account` what it says and stores about itself, `parting` what it
+//! and health have to do with each other.
 
 mod account;
 mod actor;
+mod parting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
