@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use edge::act::abilities;
-use edge::act::names::Names;
+use edge::act::names::{Names, Source};
 use edge::act::sockets;
 use edge::act::workers::{Acceptor, Choice, Dataplane, Route, Routing};
 use schema::name::RuleName;
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rule = Rule::new(RuleParts::new(RuleName::new("forward")?, range, targets))
         .map_err(|problems| format!("{problems:?}"))?;
 
-    let mut dataplane = Dataplane::start(Names::default());
+    let mut dataplane = Dataplane::start(Names::start(Source::default()));
     let meter = dataplane.meter(Arc::default());
     let choice = Arc::new(Choice::unwatched(&rule));
     dataplane.publish(Routing::new([Route { rule: Arc::new(rule), meter, choice }], []));

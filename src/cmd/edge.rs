@@ -21,6 +21,7 @@ pub(crate) async fn run(args: EdgeArgs) -> Result<Exit, Failure> {
         metrics_listen: args.metrics_listen,
         disabled_capabilities: args.disable_capability.into_iter().collect(),
         shutdown_drain: args.shutdown_drain_timeout,
+        names: edge::act::names::Source::default(),
     };
     let edge = Edge::start(config).await.map_err(|error| failed(&error))?;
     let (end, at_once) = (CancellationToken::new(), edge.end_now());

@@ -74,6 +74,7 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
         metrics_listen: None,
         disabled_capabilities: schema::capability::Capabilities::new(),
         shutdown_drain: drain,
+        names: edge::act::names::Source::default(),
     };
     let edge = Edge::start(config).await.map_err(|error| super::edge::failed(&error))?;
     say(banner);

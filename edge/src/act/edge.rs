@@ -22,6 +22,7 @@ use tonic::transport::Uri;
 
 use crate::act::agent::{Agent, Endpoint};
 use crate::act::last_good::{Exception, LastGood, StateError, Stored};
+use crate::act::names::{self, Names};
 use crate::act::runtime::{self, Before, RuntimeHandle, Stopped};
 use crate::act::session::Offer;
 use crate::act::{abilities, metrics};
@@ -48,6 +49,8 @@ pub struct EdgeConfig {
     pub disabled_capabilities: Capabilities,
     /// How long connections may go on after the end was asked for.
     pub shutdown_drain: Duration,
+    /// Where it is written how targets' names are resolved.
+    pub names: names::Source,
 }
 
 /// Why an edge does not start, or ends by itself.
@@ -116,7 +119,7 @@ impl Edge {
             own_listeners: metrics_address.map(own_listener).into_iter().collect(),
         };
         let restored = stored.and_then(|stored| restore(stored, &offer));
-        let (runtime, actor) = runtime::start(offer.limits, store, restored).await;
+        let (runtime, actor) = runtime::start(offer.limits, Names::start(config.names), store, restored).await;
 
         let invalid = match &config.server {
             Endpoint::Url(url) => url.clone(),

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod backoff;
 pub mod desired;
 pub mod dial;
+pub mod names;
 pub mod overrides;
 pub mod probing;
 pub mod transition;

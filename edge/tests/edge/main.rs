@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod connections;
+mod dns;
+mod names;
 mod reconnecting;
 mod relaying;
 mod restarting;

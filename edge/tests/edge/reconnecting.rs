@@ -23,6 +23,7 @@ fn config(server: Endpoint) -> EdgeConfig {
         metrics_listen: None,
         disabled_capabilities: Capabilities::from([Capability::PortRange]),
         shutdown_drain: Duration::ZERO,
+        names: edge::act::names::Source::default(),
     }
 }
 

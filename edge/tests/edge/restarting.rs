@@ -22,6 +22,7 @@ fn config(folder: &std::path::Path) -> EdgeConfig {
         metrics_listen: None,
         disabled_capabilities: Capabilities::new(),
         shutdown_drain: Duration::from_secs(30),
+        names: edge::act::names::Source::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use edge::act::names::{Names, Source};
 use edge::act::runtime::{self, RuntimeHandle};
 use edge::act::status::Status;
 use edge::decide::admission::Accepted;
@@ -66,7 +67,7 @@ pub(crate) fn desired(generation: u64, rules: &[Arc<Rule>]) -> Desired {
 }
 
 pub(crate) async fn runtime() -> RuntimeHandle {
-    runtime::start(limits(), None, None).await.0
+    runtime::start(limits(), Names::start(Source::default()), None, None).await.0
 }
 
 /// Applies and returns what the edge says then.

@@ -1,6 +1,13 @@
 //! From targets' names to their addresses, for all that connects. Shared memory here, I/O below.
 //!
+//! This file is the handle; `resolver` is the task behind it, `lookup` asks name servers, `system` reads how the host
+//! resolves names. When to ask is decided in [`crate::decide::names`].
+//!
 //! Keeps: whoever asks for a name whose answer is fresh waits for nothing and sends no message.
+
+mod lookup;
+mod resolver;
+mod system;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,32 +15,107 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::{mpsc, oneshot};
 
-/// What is known about names; clones are the same.
-#[derive(Clone, Default)]
+use crate::decide::names::Limits;
+pub use crate::decide::names::NameError;
+pub use system::Source;
+
+/// Questions that may wait for the resolver, which does nothing that lasts; who comes later waits for a place.
+const QUESTIONS: usize = 1024;
+
+/// The names of an edge; clones are the same. The resolver ends with the last of them.
+#[derive(Clone)]
 pub struct Names {
-    known: Arc<ArcSwap<HashMap<Arc<str>, Arc<Known>>>>,
+    served: Arc<Served>,
+    questions: mpsc::Sender<Question>,
 }
 
-/// What is known about one name.
+/// Whoever needs the addresses of a name, and cannot have them at once.
+struct Question {
+    name: Arc<str>,
+    asker: oneshot::Sender<Answer>,
+}
+
+type Answer = Result<Arc<[IpAddr]>, NameError>;
+
+impl Names {
+    /// Starts a resolver that resolves names as the host does. Must run inside the runtime.
+    pub fn start(source: Source) -> Self {
+        Self::with_limits(source, Limits::default())
+    }
+
+    /// The same with other limits: what a test of minutes needs.
+    pub fn with_limits(source: Source, limits: Limits) -> Self {
+        let (questions, asked) = mpsc::channel(QUESTIONS);
+        let served = Arc::default();
+        tokio::spawn(resolver::run(asked, Arc::clone(&served), source, limits));
+        Self { served, questions }
+    }
+
+    /// The addresses of a name, if they are fresh, in the order of the answer. Takes no lock and waits for nothing.
+    pub fn known(&self, name: &str) -> Option<Arc<[IpAddr]>> {
+        self.served.known(name)
+    }
+
+    /// The addresses of a name: the fresh ones, or what a lookup brings, within the 10 s of a connection's dialling.
+    /// Where that fails, the last good answer if it is not too old.
+    pub async fn resolve(&self, name: Arc<str>) -> Result<Arc<[IpAddr]>, NameError> {
+        if let Some(addresses) = self.known(&name) {
+            return Ok(addresses);
+        }
+        let (asker, answer) = oneshot::channel();
+        self.questions.send(Question { name, asker }).await.map_err(|_| NameError::Stopped)?;
+        answer.await.map_err(|_| NameError::Stopped)?
+    }
+}
+
+/// What is served without a question. Only the resolver writes.
 #[derive(Default)]
-struct Known {
-    addresses: ArcSwapOption<Addresses>,
-    /// Somebody asked since the answer was last looked at: only such answers are fetched again.
+struct Served(ArcSwap<HashMap<Arc<str>, Arc<Slot>>>);
+
+/// The place of one name.
+#[derive(Default)]
+struct Slot {
+    addresses: ArcSwapOption<Arc<[IpAddr]>>,
+    /// Used since the resolver looked: only such answers are fetched again.
     is_used: AtomicBool,
 }
 
-type Addresses = Arc<[IpAddr]>;
-
-impl Names {
-    /// The addresses of a name, if they are fresh, in the order of the answer. Takes no lock and waits for nothing.
-    pub fn known(&self, name: &str) -> Option<Arc<[IpAddr]>> {
-        let names = self.known.load();
-        let known = names.get(name)?;
+impl Served {
+    fn known(&self, name: &str) -> Option<Arc<[IpAddr]>> {
+        let names = self.0.load();
+        let slot = names.get(name)?;
         // A store only where it changes something: the line stays shared between the workers.
-        if !known.is_used.load(Ordering::Relaxed) {
-            known.is_used.store(true, Ordering::Relaxed);
+        if !slot.is_used.load(Ordering::Relaxed) {
+            slot.is_used.store(true, Ordering::Relaxed);
         }
-        known.addresses.load().as_deref().cloned()
+        slot.addresses.load().as_deref().cloned()
+    }
+
+    fn take_use(&self, name: &str) -> bool {
+        self.0.load().get(name).is_some_and(|slot| slot.is_used.swap(false, Ordering::Relaxed))
+    }
+
+    /// Serves these addresses, or none. The map itself is exchanged only where a name comes or goes.
+    fn serve(&self, name: &Arc<str>, addresses: Option<Arc<[IpAddr]>>) {
+        let addresses = addresses.map(Arc::new);
+        if let Some(slot) = self.0.load().get(name) {
+            slot.addresses.store(addresses);
+        } else if addresses.is_some() {
+            let mut names = HashMap::clone(&self.0.load());
+            let slot = Slot { addresses: addresses.into(), is_used: AtomicBool::new(false) };
+            names.insert(name.clone(), Arc::new(slot));
+            self.0.store(Arc::new(names));
+        }
+    }
+
+    fn forget(&self, name: &str) {
+        let names = self.0.load();
+        if names.contains_key(name) {
+            let mut names = HashMap::clone(&names);
+            names.remove(name);
+            self.0.store(Arc::new(names));
+        }
     }
 }

@@ -116,12 +116,13 @@ impl RuntimeHandle {
 /// Starts a runtime. With a store, what it kept is served before this returns.
 pub async fn start(
     limits: Limits,
+    names: Names,
     store: Option<LastGood>,
     restored: Option<Before>,
 ) -> (RuntimeHandle, JoinHandle<()>) {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, status) = watch::channel(Arc::default());
-    let dataplane = Dataplane::start(Names::default());
+    let dataplane = Dataplane::start(names);
     let connections = dataplane.connections();
     let retries = Arc::new(AtomicU64::new(0));
     let (health, orders) = health::start();

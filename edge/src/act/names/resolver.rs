@@ -1,0 +1,119 @@
+//! The task that owns what is known about names: questions in, lookups out, answers served. I/O.
+//!
+//! Keeps: it waits for no name server itself; everybody who waits for a name gets the answer of one lookup.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use super::lookup::Lookup;
+use super::system::Source;
+use super::{Answer, Question, Served};
+use crate::decide::names::{Asked, Cache, Found, Limits, NameError, Turn};
+
+struct Resolver {
+    /// Times of the cache count from here.
+    start: Instant,
+    cache: Cache,
+    served: Arc<Served>,
+    /// Whoever waits, by name. Each of them is a task that awaits its answer, so they are as many as their owners allow.
+    waiting: HashMap<Arc<str>, Vec<oneshot::Sender<Answer>>>,
+    lookup: Lookup,
+    lookups: JoinSet<Result<Found, NameError>>,
+    /// Names by the task that looks them up.
+    running: HashMap<Id, Arc<str>>,
+}
+
+/// Answers until nobody can ask any more.
+pub(super) async fn run(mut questions: mpsc::Receiver<Question>, served: Arc<Served>, source: Source, limits: Limits) {
+    let mut resolver = Resolver {
+        start: Instant::now(),
+        cache: Cache::new(limits),
+        served,
+        waiting: HashMap::new(),
+        lookup: Lookup::new(source, limits.lookups),
+        lookups: JoinSet::new(),
+        running: HashMap::new(),
+    };
+    loop {
+        let due = resolver.cache.next().map(|due| resolver.start + due);
+        tokio::select! {
+            question = questions.recv() => match question {
+                Some(question) => resolver.ask(question),
+                None => return,
+            },
+            Some(ended) = resolver.lookups.join_next_with_id() => resolver.settle(ended),
+            () = until(due) => resolver.advance(),
+        }
+        while let Some(name) = resolver.cache.begin() {
+            let lookup = resolver.lookup.clone();
+            let task = resolver.lookups.spawn({
+                let name = name.clone();
+                async move { lookup.addresses(&name).await }
+            });
+            resolver.running.insert(task.id(), name);
+        }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Resolver {
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn ask(&mut self, Question { name, asker }: Question) {
+        match self.cache.ask(&name, self.now()) {
+            Asked::Known(addresses) => answer(asker, Ok(addresses)),
+            Asked::Failed(error) => answer(asker, Err(error)),
+            Asked::Wait => self.waiting.entry(name).or_default().push(asker),
+        }
+    }
+
+    fn settle(&mut self, ended: Result<(Id, Result<Found, NameError>), JoinError>) {
+        let (id, found) = ended.unwrap_or_else(|error| {
+            tracing::error!(%error, "a lookup ended by a bug");
+            (error.id(), Err(NameError::Failed("a bug".into())))
+        });
+        let Some(name) = self.running.remove(&id) else { return };
+        let failure = found.as_ref().err().cloned();
+        let was_failing = self.cache.is_failing(&name);
+        let result = self.cache.settle(&name, found, self.now());
+        match failure {
+            Some(error) if !was_failing => {
+                tracing::warn!(%name, %error, is_kept = result.is_ok(), "a target's name does not resolve");
+            }
+            None if was_failing => tracing::info!(%name, "a target's name resolves again"),
+            _ => {}
+        }
+        self.served.serve(&name, result.as_ref().ok().cloned());
+        for asker in self.waiting.remove(&name).unwrap_or_default() {
+            answer(asker, result.clone());
+        }
+    }
+
+    fn advance(&mut self) {
+        let now = self.now();
+        for (name, turn) in self.cache.advance(now, |name| self.served.take_use(name)) {
+            match turn {
+                Turn::Expired => self.served.serve(&name, None),
+                Turn::Forgotten => self.served.forget(&name),
+            }
+        }
+    }
+}
+
+fn answer(asker: oneshot::Sender<Answer>, answer: Answer) {
+    // Who has stopped waiting needs none.
+    _ = asker.send(answer);
+}
