@@ -50,6 +50,8 @@ impl Progress {
                 continue;
             }
             let words = match edge.outcome {
+                EdgeOutcome::Queued => "waits for its wave".to_owned(),
+                EdgeOutcome::Skipped => "left as it was".to_owned(),
                 EdgeOutcome::Waiting => format!("generation {} is on its way", edge.generation),
                 EdgeOutcome::Done => "done".to_owned(),
                 EdgeOutcome::Offline => "offline; it takes the state when it comes".to_owned(),

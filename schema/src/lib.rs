@@ -18,6 +18,7 @@ pub mod health;
 pub mod name;
 pub mod net;
 pub mod reference;
+pub mod rollout;
 pub mod rule;
 pub mod ruleset;
 pub mod spec;

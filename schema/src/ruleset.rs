@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::{self, Digest};
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::name::{EdgeName, Labels, RuleName};
+use crate::rollout::Rollout;
 use crate::rule::Rule;
 
 /// Where a rule stands in its tree.
@@ -79,6 +80,8 @@ pub struct RuleSet {
     pub disabled: BTreeMap<EdgeName, EdgeRules>,
     /// The rails for the next tree.
     pub rails: Rails,
+    /// In which order edges change.
+    pub rollout: Rollout,
     /// Settings of the process, for `up`.
     pub global: Global,
 }

@@ -13,8 +13,8 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use common::{AllowArgs, Color, Format, LogFormat, Looks, PlanFormat, ServerArgs};
 pub(crate) use operator::{
-    ApplyArgs, CompletionsArgs, EventsArgs, ExplainArgs, FmtArgs, HistoryArgs, PlanArgs, RulesArgs, SchemaArgs,
-    Selector, StatsArgs, StatusArgs, ValidateArgs,
+    ApplyArgs, CompletionsArgs, EventsArgs, ExplainArgs, FmtArgs, HistoryArgs, PlanArgs, Rollback, RulesArgs,
+    SchemaArgs, Selector, StatsArgs, StatusArgs, ValidateArgs,
 };
 pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};

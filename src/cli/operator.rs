@@ -68,6 +68,12 @@ pub(crate) struct PlanArgs {
     pub(crate) server: ServerArgs,
 }
 
+/// What a failed apply brings back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Rollback {
+    Fleet,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
     /// The rule tree, or a file that `plan --out` wrote
@@ -81,6 +87,9 @@ pub(crate) struct ApplyArgs {
     pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) allow: AllowArgs,
+    /// What a failure brings back to what it was before: every edge that the apply has changed
+    #[arg(long, value_enum, value_name = "WHAT", env = "PORTUNUS_ROLLBACK")]
+    pub(crate) rollback: Option<Rollback>,
     /// Edges that are offline are no reason for exit 5
     #[arg(long, help_heading = "Allowances, to be said each time")]
     pub(crate) allow_offline: bool,

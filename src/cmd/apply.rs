@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reconciler::act::operator::documents::{ApplyBody, Problem};
-use reconciler::decide::fleet::{ApplyResult, Outcome};
+use reconciler::act::operator::documents::{ApplyBody, Problem, RollbackScope};
+use reconciler::decide::fleet::{ApplyResult, EdgeOutcome, Outcome};
 use reconciler::decide::plan::{Action, FORMAT_VERSION, FileDocument, PlanDocument, PlanFile};
 use schema::canonical::Digest;
 use schema::check::check_tree;
@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
 use super::plan::{allowances, ask, with_places};
-use crate::cli::{ApplyArgs, Format};
+use crate::cli::{ApplyArgs, Format, Rollback};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{can_ask, print, print_value, say};
@@ -89,6 +89,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         allowances: allowances(&args.allow),
         timeout_secs: Some(args.timeout.as_secs()),
         allow_offline: args.allow_offline,
+        rollback: args.rollback.map(|Rollback::Fleet| RollbackScope::Fleet),
     };
     let begun: ApplyResult = client.post("/v1/apply", &body).await.map_err(|failure| match failure {
         Failure::Interrupted(_) => {
@@ -98,7 +99,8 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     })?;
     let id = begun.id.clone();
     let goes_on = || format!("the apply {id} goes on on the server; `portunus status` shows how it ends");
-    let result = unless_interrupted(follow(&client, begun, args.timeout), goes_on).await?;
+    let wait = longest(&begun, args.timeout, prepared.ruleset.as_deref());
+    let result = unless_interrupted(follow(&client, begun, wait), goes_on).await?;
     if is_text {
         print(&render::apply::text(&result, plan))?;
     } else {
@@ -166,6 +168,14 @@ async fn is_confirmed() -> Result<bool, Failure> {
     };
     let answer = unless_interrupted(answer, || "nothing was sent".to_owned()).await?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// How long an apply can take: each edge of a rollout has its own time, and every wave is watched for a while.
+fn longest(begun: &ApplyResult, timeout: Duration, ruleset: Option<&RuleSet>) -> Duration {
+    let queued = begun.edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Queued).count();
+    let waves = ruleset.map(|ruleset| ruleset.rollout.waves.as_slice()).unwrap_or_default();
+    let soak: Duration = waves.iter().map(|wave| wave.soak).sum();
+    timeout.saturating_mul(1 + queued as u32).saturating_add(if queued == 0 { Duration::ZERO } else { soak })
 }
 
 /// Waits for the end of the apply.

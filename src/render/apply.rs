@@ -28,6 +28,9 @@ fn write_result(to: &mut String, result: &ApplyResult, plan: &PlanDocument) -> f
         }
         Outcome::Applied => writeln!(to, "{} {edges} as planned.", style::added("Applied.")),
         Outcome::Partial => {
+            if let Some(stopped) = &result.stopped {
+                writeln!(to, "{} {}.", style::error("The rollout was stopped:"), clean(stopped))?;
+            }
             writeln!(to, "{} {}; the rest is applied.", style::error("Partial."), shortfall(result))?;
             let is_offline = |edge: &EdgeResult| edge.outcome == EdgeOutcome::Offline;
             if result.edges.iter().any(is_offline) {
@@ -55,6 +58,7 @@ fn shortfall(result: &ApplyResult) -> String {
         (edges(EdgeOutcome::Offline), "edge", "offline"),
         (edges(EdgeOutcome::Timeout) + edges(EdgeOutcome::Waiting), "edge", "without an answer"),
         (edges(EdgeOutcome::Refused), "edge", "refused the state"),
+        (edges(EdgeOutcome::Skipped), "edge", "not reached"),
     ];
     let parts: Vec<String> = all
         .into_iter()
@@ -67,7 +71,10 @@ fn shortfall(result: &ApplyResult) -> String {
 fn write_edge(to: &mut String, edge: &EdgeResult) -> fmt::Result {
     write!(to, "{}", style::strong(&edge.edge))?;
     match edge.outcome {
-        EdgeOutcome::Done => writeln!(to)?,
+        EdgeOutcome::Done if edge.message.is_empty() => writeln!(to)?,
+        EdgeOutcome::Done => writeln!(to, " {}", style::warning(clean(&edge.message)))?,
+        EdgeOutcome::Queued => writeln!(to, " {}", style::warning("waits for its wave"))?,
+        EdgeOutcome::Skipped => writeln!(to, " {}", style::warning("was not reached and stays as it was"))?,
         EdgeOutcome::Waiting => writeln!(to, " {}", style::warning("has not answered"))?,
         EdgeOutcome::Offline => writeln!(to, " {}", style::warning("is offline; it takes the state when it comes"))?,
         EdgeOutcome::Timeout => writeln!(to, " {}", style::error("did not report in time; what it runs is not known"))?,

@@ -18,6 +18,7 @@ mod processes;
 mod provenance;
 mod ranges;
 mod restarts;
+mod rollout;
 mod saving;
 mod secrets;
 mod standalone;

@@ -249,6 +249,7 @@ pub fn held(fleet: &Fleet) -> (bool, String) {
                 format!("the tree on disk trips {}; apply it by hand with the flag that allows it", names.join(", ")),
             )
         }
+        Verdict::Stopped { reason } => (true, format!("the rollout was stopped: {reason}; `apply` goes on with it")),
         Verdict::Waiting => (false, "the tree on disk waits for an apply".to_owned()),
     }
 }

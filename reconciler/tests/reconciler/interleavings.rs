@@ -155,6 +155,7 @@ impl Run {
                 actor: "operator".to_owned(),
                 timeout: Duration::from_secs(10),
                 allow_offline: true,
+                rollback: false,
             };
             effects.extend(self.world.step(Event::Apply { ticket: 1, request: Box::new(request) }));
         }

@@ -188,6 +188,7 @@ impl Script {
             actor: "operator".to_owned(),
             timeout: flags.get("--timeout").map_or(Duration::from_mins(1), |text| seconds(text)),
             allow_offline: flags.contains_key("--allow-offline"),
+            rollback: flags.contains_key("--rollback"),
         };
         self.world.step(Event::Apply { ticket: 1, request: Box::new(request) })
     }

@@ -90,6 +90,7 @@ fn verdict(verdict: &Verdict) -> String {
         Verdict::Applied => "applied".to_owned(),
         Verdict::Dirty => "dirty".to_owned(),
         Verdict::Waiting => "waiting".to_owned(),
+        Verdict::Stopped { .. } => "stopped".to_owned(),
         Verdict::Railed { rails } => {
             let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
             format!("railed by {}", names.join(", "))

@@ -80,7 +80,7 @@ struct Entry<'t> {
 /// Checks a tree as a whole.
 pub fn check_tree(tree: &TreeFiles, limits: &CheckLimits) -> Checked {
     let mut diagnostics = tree.problems.clone();
-    let (files, rails) = read_files(tree, &mut diagnostics);
+    let (files, FleetFile { rails, rollout }) = read_files(tree, &mut diagnostics);
     let mut fleet = Fleet::gather(&files, &mut diagnostics);
     let global = settings::global(&files, &mut diagnostics);
     let mut entries = Vec::new();
@@ -92,6 +92,11 @@ pub fn check_tree(tree: &TreeFiles, limits: &CheckLimits) -> Checked {
         diagnostics.push(if limits.allow_empty { empty.as_warning() } else { empty });
     }
     let by_edge = fleet.by_edge(&entries);
+    if let Some(placed) = &rollout {
+        let with_rules = by_edge.iter().enumerate().filter(|(_, entries)| !entries.is_empty());
+        let edges = with_rules.map(|(number, _)| fleet.name(number as u32));
+        settings::check_rollout(placed, edges, &fleet.inventory(), &mut diagnostics);
+    }
     clashes::duplicates(&entries, &by_edge, &fleet, &mut diagnostics);
     clashes::ports(&entries, &by_edge, &fleet, &mut diagnostics);
     drop_consequences(tree, &mut diagnostics);
@@ -100,7 +105,9 @@ pub fn check_tree(tree: &TreeFiles, limits: &CheckLimits) -> Checked {
     diagnostics.dedup_by(|later, first| same_finding(later, first));
     let ruleset = (!diagnostic::has_errors(&diagnostics)).then(|| {
         let (edges, disabled) = placed(&entries, &by_edge, &fleet);
-        RuleSet { digest: tree_digest(&tree.files), inventory: fleet.inventory(), edges, disabled, rails, global }
+        let (digest, inventory) = (tree_digest(&tree.files), fleet.inventory());
+        let rollout = rollout.map(|placed| placed.rollout).unwrap_or_default();
+        RuleSet { digest, inventory, edges, disabled, rails, rollout, global }
     });
     Checked { ruleset, diagnostics }
 }
@@ -140,9 +147,16 @@ fn same_finding(a: &Diagnostic, b: &Diagnostic) -> bool {
     a.primary.is_some() && a.path == b.path && span(a) == span(b) && a.code == b.code && a.message == b.message
 }
 
-fn read_files<'t>(tree: &'t TreeFiles, diagnostics: &mut Vec<Diagnostic>) -> (Vec<RuleFile<'t>>, Rails) {
+/// What `portunus.toml` says.
+#[derive(Default)]
+struct FleetFile<'t> {
+    rails: Rails,
+    rollout: Option<settings::PlacedRollout<'t>>,
+}
+
+fn read_files<'t>(tree: &'t TreeFiles, diagnostics: &mut Vec<Diagnostic>) -> (Vec<RuleFile<'t>>, FleetFile<'t>) {
     let mut files = Vec::with_capacity(tree.files.len());
-    let mut rails = Rails::default();
+    let mut fleet = FleetFile::default();
     for file in &tree.files {
         let Some(node) = text::parse(file, diagnostics) else { continue };
         let is_fleet = &*file.path == FLEET_FILE;
@@ -151,12 +165,12 @@ fn read_files<'t>(tree: &'t TreeFiles, diagnostics: &mut Vec<Diagnostic>) -> (Ve
         if is_fleet {
             reserved::refuse(file, &root, diagnostics);
             settings::check_ignore(file, &root, diagnostics);
-            rails = settings::rails(&root);
+            fleet = FleetFile { rails: settings::rails(&root), rollout: settings::rollout(file, &root) };
         } else {
             files.push(RuleFile { file, root });
         }
     }
-    (files, rails)
+    (files, fleet)
 }
 
 /// The `[[edge]]` drafts of a file.

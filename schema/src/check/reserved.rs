@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::codes::TreeCode;
 use crate::decode::{Draft, Slot, Value};
 use crate::diagnostic::{Diagnostic, SourceFile};
-use crate::fields::{Table, health, portunus, rule, target};
+use crate::fields::{Table, health, rule, target};
 
 const ALWAYS: &[&str] = &[];
 
@@ -32,7 +32,6 @@ const RESERVED: &[Reserved] = &[
     Reserved("rule", rule::RATE_LIMIT, ALWAYS, "rate limits are not designed yet"),
     Reserved("rule", rule::SNI, ALWAYS, "routing by server name is not designed yet"),
     Reserved("rule.targets", target::PROXY_PROTOCOL, ALWAYS, NO_PROXY),
-    Reserved("portunus.toml", portunus::ROLLOUT, ALWAYS, "rollouts in waves do not work in this version yet"),
 ];
 
 fn entry(table: &Table, field: usize) -> Option<&'static Reserved> {

@@ -1,12 +1,18 @@
 //! `[global]` of rule files and the tables of `portunus.toml`. Pure.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use globset::Glob;
 
 use super::{FLEET_FILE, RuleFile};
 use crate::codes::TreeCode;
 use crate::decode::{self, Draft, Slot, Value, shortened};
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
-use crate::fields::{global, portunus, rails, root, tree};
+use crate::fields::{global, portunus, rails, rollout, root, tree, wave};
+use crate::name::{EdgeName, Labels};
+use crate::rollout::{Rollout, Wave};
 use crate::ruleset::{Global, Rails};
 use crate::text;
 
@@ -60,6 +66,67 @@ pub(super) fn rails(draft: &Draft<'_>) -> Rails {
         max_removed_rules: count(rails::MAX_REMOVED_RULES, defaults.max_removed_rules),
         max_rebound_percent: count(rails::MAX_REBOUND_PERCENT, defaults.max_rebound_percent),
         max_connections_dropped: count(rails::MAX_CONNECTIONS_DROPPED, 0).into(),
+    }
+}
+
+/// A `[rollout]` with where it stands.
+pub(super) struct PlacedRollout<'t> {
+    pub(super) rollout: Rollout,
+    file: &'t SourceFile,
+    span: Span,
+}
+
+/// `[rollout]` of portunus.toml. Waves that select no edge of the inventory are errors, for their labels are probably
+/// mistyped.
+pub(super) fn rollout<'t>(file: &'t SourceFile, draft: &Draft<'_>) -> Option<PlacedRollout<'t>> {
+    let slot = draft.table(portunus::ROLLOUT)?.get(rollout::WAVES)?;
+    let Value::Tables(drafts) = &slot.value else { return None };
+    let waves = drafts.iter().map(read_wave).collect();
+    Some(PlacedRollout { rollout: Rollout { waves }, file, span: slot.span })
+}
+
+fn read_wave(draft: &Draft<'_>) -> Wave {
+    // The field table bounds every number.
+    let number = |field, default: u32| draft.get(field).and_then(Slot::int).map_or(default, |number| number as u32);
+    let edge_labels = match draft.get(wave::EDGE_LABELS).map(|slot| &slot.value) {
+        Some(Value::Map(map)) => map.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        _ => Labels::new(),
+    };
+    Wave {
+        edge_labels,
+        max_parallel: NonZeroU32::new(number(wave::MAX_PARALLEL, 1)).unwrap_or(NonZeroU32::MIN),
+        max_failed: number(wave::MAX_FAILED, 0),
+        soak: Duration::from_secs(number(wave::SOAK_SECS, 0).into()),
+    }
+}
+
+/// Edges that a rollout would never reach, and waves that reach none.
+pub(super) fn check_rollout<'e>(
+    placed: &PlacedRollout<'_>,
+    edges: impl Iterator<Item = &'e EdgeName>,
+    inventory: &BTreeMap<EdgeName, Labels>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let PlacedRollout { rollout, file, span } = placed;
+    if rollout.waves.is_empty() {
+        return;
+    }
+    let missed: Vec<&str> =
+        edges.filter(|edge| rollout.wave_of(edge, inventory).is_none()).map(EdgeName::as_str).collect();
+    if let Some(first) = missed.first() {
+        let message = match missed.len() {
+            1 => format!("edge `{first}` has rules and is in no wave"),
+            count => format!("{count} edges have rules and are in no wave: {}", shortened(&missed.join(", "))),
+        };
+        let help =
+            "give the edge labels that a wave selects, or end with a wave of `edge_labels = {}`, which has the rest";
+        diagnostics.push(Diagnostic::error(TreeCode::InvalidValue, file, *span, message).help(help));
+    }
+    for (number, wave) in rollout.waves.iter().enumerate() {
+        if !inventory.values().any(|labels| wave.matches(labels)) && !wave.edge_labels.is_empty() {
+            let message = format!("no edge of the inventory has the labels of wave {}", number + 1);
+            diagnostics.push(Diagnostic::error(TreeCode::NoEdgeMatches, file, *span, message));
+        }
     }
 }
 

@@ -237,7 +237,7 @@ fn the_fleet_file_holds_rails_and_no_rules() {
     let rollout = "[rollout]\nwaves = [{ edge_labels = { a = \"b\" }, soak_secs = -1 }]\n";
     assert_eq!(
         found(&[("a.toml", WEB), ("portunus.toml", rollout)]),
-        ["reserved_key portunus.toml:1:2", "out_of_range portunus.toml:2:51"]
+        ["no_edge_matches portunus.toml:2:9", "invalid_value portunus.toml:2:9", "out_of_range portunus.toml:2:51"]
     );
     assert_eq!(tree_ignore("[tree]\nignore = [\"docs/**\", \"[\"]\nx = 1\n"), ["docs/**"]);
     assert_eq!(tree_ignore("[tree\n"), Vec::<String>::new());

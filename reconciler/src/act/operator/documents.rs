@@ -77,6 +77,17 @@ pub struct ApplyBody {
     /// Offline edges are no reason for a partial outcome.
     #[serde(default)]
     pub allow_offline: bool,
+    /// What a failed edge brings back to what it ran before; none where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackScope>,
+}
+
+/// What a failure brings back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RollbackScope {
+    /// Every edge that the apply has changed.
+    Fleet,
 }
 
 /// One rule with its edge, as `/v1/rules` lists it.

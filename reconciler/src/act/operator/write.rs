@@ -164,6 +164,7 @@ pub(super) async fn apply(
         actor: "operator".to_owned(),
         timeout,
         allow_offline: request.allow_offline,
+        rollback: request.rollback.is_some(),
     };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(result)))

@@ -12,6 +12,7 @@ use schema::name::{EdgeName, RuleName};
 use schema::ruleset::{EdgeRules, rules_only};
 
 use super::run::{Run, rule_result};
+use super::waves::Waves;
 use super::{
     Applied, ApplyRequest, ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, Mode, Notice, Outcome, Refusal,
     TreeRead,
@@ -32,6 +33,8 @@ pub(super) struct Start<'a> {
     pub(super) seal: Option<Digest>,
     pub(super) overridden: Vec<String>,
     pub(super) timeout: Duration,
+    /// A failed edge brings all of them back to what they ran before.
+    pub(super) is_brought_back: bool,
 }
 
 impl Fleet {
@@ -103,6 +106,7 @@ impl Fleet {
             seal: request.seal,
             overridden: overridden.into_iter().collect(),
             timeout: request.timeout,
+            is_brought_back: request.rollback,
         };
         Ok(self.put_in_force(&start, now, effects))
     }
@@ -116,7 +120,11 @@ impl Fleet {
         let none = EdgeRules::new();
         let names: BTreeSet<EdgeName> = ruleset.edges.keys().chain(self.edges.keys()).cloned().collect();
         let mut generations = BTreeMap::new();
-        for name in &names {
+        let in_waves = names.iter().filter(|name| touched.contains(name)).cloned();
+        let back_to = start.is_brought_back.then(|| self.applied.clone());
+        let waves = Waves::of(ruleset, in_waves, back_to, start.timeout);
+        let is_held_back = |name: &EdgeName| waves.as_ref().is_some_and(|waves| waves.holds_back(name));
+        for name in names.iter().filter(|name| !is_held_back(name)) {
             let wanted = ruleset.edges.get(name).unwrap_or(&none);
             let disabled = ruleset.disabled.get(name).unwrap_or(&none);
             let view = self.edges.entry(name.clone()).or_default();
@@ -140,9 +148,13 @@ impl Fleet {
             view.desired = Some(next);
             self.hand_overrides_over(name, effects);
         }
+        let held_back: Vec<EdgeName> = names.iter().filter(|name| is_held_back(name)).cloned().collect();
         let is_news = !self.is_in_force(tree.source.digest)
             || self.applied.as_ref().is_some_and(|applied| applied.source != tree.source);
         let mut result = self.begin(start, &generations, now);
+        for edge in result.edges.iter_mut().filter(|edge| held_back.contains(&edge.edge)) {
+            edge.outcome = EdgeOutcome::Queued;
+        }
         if let Some(seal) = start.seal {
             self.used_plans.insert(seal);
             effects.push(Effect::Persist(Record::used_plan(seal, now)));
@@ -158,7 +170,7 @@ impl Fleet {
             return result;
         }
         let entry = self.record_start(start, &result, generations, now, effects);
-        for name in names {
+        for name in names.into_iter().filter(|name| !held_back.contains(name)) {
             let is_retried =
                 start.plan.changes.iter().any(|change| change.edge == name && change.action == Action::Retry);
             if is_retried && !start.is_automatic {
@@ -172,6 +184,7 @@ impl Fleet {
             deadline: now.checked_add(start.timeout).unwrap_or(Timestamp::MAX),
             is_automatic: start.is_automatic,
             allow_offline: start.allow_offline,
+            waves,
             entry,
             result: result.clone(),
         });
@@ -219,6 +232,7 @@ impl Fleet {
             outcome: Outcome::Running,
             started_at: now,
             finished_at: None,
+            stopped: None,
             edges,
         }
     }
@@ -232,8 +246,13 @@ impl Fleet {
         effects: &mut Vec<Effect>,
     ) -> Entry {
         let ruleset = start.tree.ruleset.as_ref().expect("only valid trees are put in force");
-        let applied =
-            Applied { source: start.tree.source.clone(), rails: ruleset.rails, at: now, apply_id: result.id.clone() };
+        let applied = Applied {
+            source: start.tree.source.clone(),
+            rails: ruleset.rails,
+            at: now,
+            apply_id: result.id.clone(),
+            stopped: None,
+        };
         effects.push(Effect::Persist(Record::revision(&start.tree.source, &start.tree.files)));
         effects.push(Effect::Persist(Record::applied(&applied)));
         self.applied = Some(applied);

@@ -51,6 +51,8 @@ pub struct ApplyRequest {
     pub timeout: Duration,
     /// Offline edges are no reason for a partial outcome.
     pub allow_offline: bool,
+    /// A failed edge brings all of them back to what they ran before.
+    pub rollback: bool,
 }
 
 /// What happens to the fleet.

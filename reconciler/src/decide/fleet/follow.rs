@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::diagnostic::DiagnosticJson;
 use schema::name::EdgeName;
-use schema::ruleset::RuleSet;
+use schema::ruleset::{RuleSet, rules_only};
 use serde::{Deserialize, Serialize};
 
 use super::apply::Start;
@@ -36,6 +36,11 @@ pub enum Verdict {
     },
     /// The mode leaves it to an operator.
     Waiting,
+    /// Its rollout was stopped; it goes on by an apply, or with another tree.
+    Stopped {
+        /// Which wave failed, and where.
+        reason: String,
+    },
 }
 
 /// The followed tree as it was read last.
@@ -104,7 +109,10 @@ impl Fleet {
         });
         let is_operators_turn = self.run.as_ref().is_some_and(|run| !run.is_automatic);
         let is_in_force = self.is_in_force(tree.source.digest);
-        let verdict = if is_in_force && !self.has_undecided_edges(ruleset, &tree) {
+        let stopped = self.applied.as_ref().and_then(|applied| applied.stopped.as_ref());
+        let verdict = if let Some(stopped) = stopped.filter(|stopped| stopped.digest == tree.source.digest) {
+            Verdict::Stopped { reason: stopped.reason.clone() }
+        } else if is_in_force && !self.has_undecided_edges(ruleset, &tree) {
             Verdict::Applied
         } else if self.mode == Mode::Apply && !is_operators_turn {
             let tripped: Vec<RailVerdict> = document.rails.iter().filter(|rail| rail.tripped).cloned().collect();
@@ -122,6 +130,7 @@ impl Fleet {
                     seal: None,
                     overridden: Vec::new(),
                     timeout: AUTOMATIC_TIMEOUT,
+                    is_brought_back: false,
                 };
                 self.put_in_force(&start, now, effects);
                 Verdict::Applied
@@ -143,7 +152,16 @@ impl Fleet {
                 && (ruleset.edges.contains_key(edge)
                     || self.edges.get(edge).is_some_and(|view| !view.running().is_empty()))
         };
-        (self.mode == Mode::Apply && self.applied.as_ref().is_some_and(|applied| applied.source != tree.source))
+        // A server that ended in the middle of a rollout goes on with it.
+        let is_behind = |edge: &EdgeName| {
+            let wanted = ruleset.edges.get(edge).map(rules_only).unwrap_or_default();
+            let decided = self.edges.get(edge).and_then(|view| view.desired.as_ref());
+            decided.is_some_and(|desired| rules_only(&desired.wanted) != wanted)
+        };
+        let is_rolled_out = self.run.is_some() || ruleset.rollout.waves.is_empty();
+        let is_cut_off = self.mode == Mode::Apply && !is_rolled_out && self.edges.keys().any(is_behind);
+        is_cut_off
+            || (self.mode == Mode::Apply && self.applied.as_ref().is_some_and(|applied| applied.source != tree.source))
             || ruleset.edges.keys().chain(self.edges.keys()).any(is_undecided)
     }
 

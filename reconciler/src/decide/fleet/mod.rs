@@ -11,6 +11,7 @@ mod overrides;
 mod result;
 mod run;
 mod session;
+mod waves;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -71,6 +72,18 @@ pub struct Applied {
     pub at: Timestamp,
     /// By which apply.
     pub apply_id: String,
+    /// Set where a rollout was stopped: it is not begun again by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
+}
+
+/// A rollout that did not reach all of its edges.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// The tree.
+    pub digest: Digest,
+    /// Which wave failed, and where.
+    pub reason: String,
 }
 
 #[derive(Debug, Clone)]
@@ -224,7 +237,8 @@ impl Fleet {
 
     /// When the next [`Event::Tick`] matters.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.run.as_ref().map(|run| run.deadline).into_iter().chain(self.next_override_end()).min()
+        let soak = self.run.as_ref().and_then(|run| run.waves.as_ref()?.next_look());
+        self.run.as_ref().map(|run| run.deadline).into_iter().chain(soak).chain(self.next_override_end()).min()
     }
 }
 

@@ -38,6 +38,8 @@ impl Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EdgeOutcome {
+    /// Its wave has not begun, or others of it are in front.
+    Queued,
     /// It has not answered yet.
     Waiting,
     /// It reported the generation or a newer one, or had nothing to do.
@@ -48,6 +50,8 @@ pub enum EdgeOutcome {
     Timeout,
     /// It refused the state as a whole.
     Refused,
+    /// A wave failed before its turn; it stays as it was.
+    Skipped,
 }
 
 /// How it went with one changed rule.
@@ -101,6 +105,9 @@ pub struct ApplyResult {
     pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// Why its rollout was stopped, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// The touched edges.
     pub edges: Vec<EdgeResult>,
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schema::name::EdgeName;
 use schema::state::RuleState;
 
+use super::waves::Waves;
 use super::{ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, KEPT_RESULTS, Notice, Outcome, RuleResult};
 use crate::decide::ledger::Entry;
 use crate::decide::plan::{Action, PlannedChange};
@@ -21,6 +22,8 @@ pub(super) struct Run {
     pub(super) allow_offline: bool,
     /// The ledger's line of its start.
     pub(super) entry: Entry,
+    /// Where its edges do not change at once.
+    pub(super) waves: Option<Waves>,
 }
 
 impl Run {
@@ -49,7 +52,9 @@ impl Fleet {
                 advance_edge(edge, view, is_late);
             }
         }
-        let is_waiting = run.result.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Waiting);
+        self.advance_waves(&mut run, now, effects);
+        let is_waiting = run.result.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Waiting)
+            || run.waves.as_ref().is_some_and(Waves::is_under_way);
         if is_waiting {
             if run.result != before {
                 effects.push(Effect::Emit(Notice::Apply { result: Box::new(run.result.clone()) }));
@@ -57,14 +62,16 @@ impl Fleet {
             self.run = Some(run);
             return;
         }
-        let outcome = if run.result.edges.iter().all(|edge| went_well(edge, run.allow_offline)) {
-            Outcome::Applied
-        } else {
-            Outcome::Partial
-        };
-        let was_operators = !run.is_automatic;
+        let outcome =
+            if run.result.stopped.is_none() && run.result.edges.iter().all(|edge| went_well(edge, run.allow_offline)) {
+                Outcome::Applied
+            } else {
+                Outcome::Partial
+            };
+        // A stopped rollout changes what is to be said of the followed tree.
+        let is_news = !run.is_automatic || run.result.stopped.is_some();
         self.finish(run, outcome, now, effects);
-        if was_operators {
+        if is_news {
             self.follow(now, effects);
         }
     }
@@ -154,7 +161,11 @@ fn went_well(edge: &EdgeResult, allow_offline: bool) -> bool {
     let edge_is_well = match edge.outcome {
         EdgeOutcome::Done => true,
         EdgeOutcome::Offline => allow_offline,
-        EdgeOutcome::Waiting | EdgeOutcome::Timeout | EdgeOutcome::Refused => false,
+        EdgeOutcome::Queued
+        | EdgeOutcome::Waiting
+        | EdgeOutcome::Timeout
+        | EdgeOutcome::Refused
+        | EdgeOutcome::Skipped => false,
     };
     edge_is_well && edge.rules.iter().all(rule_is_well)
 }

@@ -3,6 +3,7 @@
 //! Long because each promise of the fleet is one short test, and they share their builders.
 
 mod overrides;
+mod waves;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,6 +106,7 @@ fn request(tree: TreeRead) -> ApplyRequest {
         actor: "operator".to_owned(),
         timeout: Duration::from_mins(1),
         allow_offline: false,
+        rollback: false,
     }
 }
 

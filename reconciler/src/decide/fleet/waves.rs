@@ -1,0 +1,296 @@
+//! Rollout: the edges of an apply change wave by wave, and a wave that fails stops those behind it. Pure.
+//!
+//! Keeps: an edge that its wave has not reached is neither decided nor sent; a wave begins after the one before went
+//! well, soaked and left no rule worse off; what a stopped rollout did not reach stays as it was.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use schema::name::{EdgeName, RuleName};
+use schema::rollout::Wave;
+use schema::ruleset::{EdgeRules, RuleSet};
+use schema::state::RuleState;
+
+use super::run::Run;
+use super::{Applied, EdgeOutcome, EdgeResult, Effect, Fleet, Stopped};
+use crate::decide::assign::next_desired;
+use crate::decide::plan::Action;
+use crate::decide::record::Record;
+use crate::decide::view::EdgeView;
+
+/// What an edge was before the apply reached it.
+#[derive(Debug, Clone)]
+struct Before {
+    wanted: EdgeRules,
+    disabled: EdgeRules,
+    /// The rules that served.
+    serving: Vec<RuleName>,
+}
+
+impl Before {
+    fn of(view: &EdgeView) -> Self {
+        let desired = view.desired.clone().unwrap_or_default();
+        let serving = view.running().into_keys().filter(|name| serves(view, name)).collect();
+        Self { wanted: desired.wanted, disabled: desired.disabled, serving }
+    }
+
+    /// Rules that served before, are still wanted, and do not serve now.
+    fn worse_off<'a>(&'a self, view: &'a EdgeView) -> impl Iterator<Item = &'a RuleName> {
+        let is_wanted =
+            |name: &RuleName| view.desired.as_ref().is_some_and(|desired| desired.wanted.contains_key(name));
+        self.serving.iter().filter(move |name| is_wanted(name) && !serves(view, name))
+    }
+}
+
+fn serves(view: &EdgeView, name: &RuleName) -> bool {
+    view.rule(name).is_some_and(|rule| rule.state == RuleState::Active)
+}
+
+/// One wave with the edges of this apply that are in it.
+#[derive(Debug, Clone)]
+struct Part {
+    max_parallel: NonZeroU32,
+    max_failed: u32,
+    soak: Duration,
+    queued: VecDeque<EdgeName>,
+    begun: Vec<EdgeName>,
+}
+
+/// The waves of one apply.
+#[derive(Debug, Clone)]
+pub(super) struct Waves {
+    ruleset: Arc<RuleSet>,
+    parts: Vec<Part>,
+    current: usize,
+    /// Until when the current one is watched.
+    soak_until: Option<Timestamp>,
+    before: BTreeMap<EdgeName, Before>,
+    /// What was in force before, where a failure brings all edges back to it.
+    back_to: Option<Option<Applied>>,
+    /// How long an edge may take.
+    timeout: Duration,
+}
+
+impl Waves {
+    /// The waves of these edges; `None` where all of them change at once and a failure brings none of them back.
+    pub(super) fn of(
+        ruleset: &Arc<RuleSet>,
+        touched: impl Iterator<Item = EdgeName>,
+        back_to: Option<Option<Applied>>,
+        timeout: Duration,
+    ) -> Option<Self> {
+        let rollout = &ruleset.rollout;
+        let part = |wave: &Wave| Part {
+            max_parallel: wave.max_parallel,
+            max_failed: wave.max_failed,
+            soak: wave.soak,
+            queued: VecDeque::new(),
+            begun: Vec::new(),
+        };
+        let mut parts: Vec<Part> = rollout.waves.iter().map(part).collect();
+        if parts.is_empty() {
+            back_to.as_ref()?;
+        }
+        // An edge that no wave has runs what the tree does not name any more: it comes last. Without waves, all do.
+        parts.push(Part {
+            max_parallel: NonZeroU32::MAX,
+            max_failed: 0,
+            soak: Duration::ZERO,
+            queued: VecDeque::new(),
+            begun: Vec::new(),
+        });
+        let last = parts.len() - 1;
+        for edge in touched {
+            let wave = rollout.wave_of(&edge, &ruleset.inventory).unwrap_or(last);
+            parts[wave].queued.push_back(edge);
+        }
+        parts.retain(|part| !part.queued.is_empty());
+        let (current, soak_until, before) = (0, None, BTreeMap::new());
+        (!parts.is_empty()).then(|| Self {
+            ruleset: ruleset.clone(),
+            parts,
+            current,
+            soak_until,
+            before,
+            back_to,
+            timeout,
+        })
+    }
+
+    /// True for an edge that waits for its turn.
+    pub(super) fn holds_back(&self, edge: &EdgeName) -> bool {
+        self.parts[self.current..].iter().any(|part| part.queued.contains(edge))
+    }
+
+    /// True while edges wait for their turn, or a wave is watched.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.soak_until.is_some() || self.parts[self.current..].iter().any(|part| !part.queued.is_empty())
+    }
+
+    /// When to look again without an event.
+    pub(super) fn next_look(&self) -> Option<Timestamp> {
+        self.soak_until
+    }
+}
+
+/// True if an edge counts against its wave. A rejection that the plan named is no news.
+fn has_failed(edge: &EdgeResult, allow_offline: bool) -> bool {
+    match edge.outcome {
+        EdgeOutcome::Waiting | EdgeOutcome::Queued | EdgeOutcome::Skipped => false,
+        EdgeOutcome::Timeout | EdgeOutcome::Refused => true,
+        EdgeOutcome::Offline => !allow_offline,
+        EdgeOutcome::Done => edge.rules.iter().any(|rule| {
+            rule.action != Action::Reject && matches!(rule.state, Some(RuleState::Failed | RuleState::Rejected))
+        }),
+    }
+}
+
+impl Fleet {
+    /// Begins what may begin by now; stops what has to stop.
+    pub(super) fn advance_waves(&mut self, run: &mut Run, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(mut waves) = run.waves.take() else { return };
+        while waves.current < waves.parts.len() {
+            if let Some(reason) = self.failure_of(run, &waves) {
+                self.stop_waves(run, &mut waves, &reason, now, effects);
+                break;
+            }
+            let is_last = waves.current + 1 == waves.parts.len();
+            let part = &mut waves.parts[waves.current];
+            let is_waiting = |edge: &&EdgeName| {
+                run.result.edges.iter().any(|one| one.edge == **edge && one.outcome == EdgeOutcome::Waiting)
+            };
+            let waiting = part.begun.iter().filter(is_waiting).count();
+            if waiting < part.max_parallel.get() as usize
+                && let Some(edge) = part.queued.pop_front()
+            {
+                part.begun.push(edge.clone());
+                self.begin_edge(run, &mut waves, &edge, now, effects);
+                continue;
+            }
+            if waiting > 0 {
+                break;
+            }
+            let soak = if is_last { Duration::ZERO } else { part.soak };
+            let until = *waves.soak_until.get_or_insert(now.checked_add(soak).unwrap_or(Timestamp::MAX));
+            if now < until {
+                break;
+            }
+            waves.soak_until = None;
+            waves.current += 1;
+        }
+        run.waves = Some(waves);
+    }
+
+    /// Why the current wave has failed, if it has.
+    fn failure_of(&self, run: &Run, waves: &Waves) -> Option<String> {
+        let part = &waves.parts[waves.current];
+        let mut failed: Vec<String> = Vec::new();
+        for edge in &part.begun {
+            let Some(result) = run.result.edges.iter().find(|result| result.edge == *edge) else { continue };
+            if has_failed(result, run.allow_offline) {
+                failed.push(edge.to_string());
+            } else if result.outcome == EdgeOutcome::Done
+                && let (Some(before), Some(view)) = (waves.before.get(edge), self.edges.get(edge))
+                && let Some(rule) = before.worse_off(view).next()
+            {
+                failed.push(format!("{edge} ({rule} served before and does not now)"));
+            }
+        }
+        (failed.len() > part.max_failed as usize).then(|| {
+            let of = if self.has_waves(waves) { format!("wave {}", waves.current + 1) } else { "the apply".to_owned() };
+            format!("{of} failed on {}", failed.join(", "))
+        })
+    }
+
+    fn has_waves(&self, waves: &Waves) -> bool {
+        !waves.ruleset.rollout.waves.is_empty()
+    }
+
+    fn begin_edge(
+        &mut self,
+        run: &mut Run,
+        waves: &mut Waves,
+        edge: &EdgeName,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let view = self.edges.entry(edge.clone()).or_default();
+        waves.before.insert(edge.clone(), Before::of(view));
+        let none = EdgeRules::new();
+        let wanted = waves.ruleset.edges.get(edge).unwrap_or(&none);
+        let disabled = waves.ruleset.disabled.get(edge).unwrap_or(&none);
+        if let Some(next) = next_desired(view, wanted, disabled) {
+            if next.generation != view.desired_generation() {
+                run.entry.generations.insert(edge.clone(), next.generation);
+            }
+            effects.push(Effect::Persist(Record::edge(edge, &next)));
+            view.desired = Some(next);
+        }
+        let (generation, connected) = (view.desired_generation(), view.connected);
+        self.hand_overrides_over(edge, effects);
+        self.send(edge, effects);
+        run.deadline = now.checked_add(waves.timeout).unwrap_or(Timestamp::MAX);
+        if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
+            result.generation = generation;
+            result.outcome = if connected { EdgeOutcome::Waiting } else { EdgeOutcome::Offline };
+        }
+    }
+
+    /// Leaves what was not reached as it is, and brings the rest back where that was asked for.
+    fn stop_waves(
+        &mut self,
+        run: &mut Run,
+        waves: &mut Waves,
+        reason: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        for part in &mut waves.parts[waves.current..] {
+            for edge in part.queued.drain(..) {
+                if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == edge) {
+                    result.outcome = EdgeOutcome::Skipped;
+                    "wave_failed".clone_into(&mut result.code);
+                    reason.clone_into(&mut result.message);
+                }
+            }
+        }
+        waves.current = waves.parts.len();
+        waves.soak_until = None;
+        run.result.stopped = Some(reason.to_owned());
+        let digest = waves.ruleset.digest;
+        let mut applied = self.applied.clone();
+        if let Some(back_to) = waves.back_to.take() {
+            for (edge, before) in &waves.before {
+                let generation = self.bring_back(edge, before, effects);
+                if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
+                    if let Some(generation) = generation.filter(|_| result.outcome != EdgeOutcome::Offline) {
+                        result.generation = generation;
+                        result.outcome = EdgeOutcome::Waiting;
+                    }
+                    result.message = format!("brought back to what it ran before: {reason}");
+                }
+            }
+            run.deadline = now.checked_add(waves.timeout).unwrap_or(Timestamp::MAX);
+            applied = back_to.or(applied);
+        }
+        if let Some(applied) = &mut applied {
+            applied.stopped = Some(Stopped { digest, reason: reason.to_owned() });
+            effects.push(Effect::Persist(Record::applied(applied)));
+        }
+        self.applied = applied;
+    }
+
+    /// The new generation, if there is anything to bring back.
+    fn bring_back(&mut self, edge: &EdgeName, before: &Before, effects: &mut Vec<Effect>) -> Option<u64> {
+        let view = self.edges.get_mut(edge)?;
+        let next = next_desired(view, &before.wanted, &before.disabled)?;
+        let generation = next.generation;
+        effects.push(Effect::Persist(Record::edge(edge, &next)));
+        view.desired = Some(next);
+        self.send(edge, effects);
+        Some(generation)
+    }
+}

@@ -1,0 +1,86 @@
+//! Rollout in waves: a canary first, and a failed wave stops the rest.
+
+use std::net::TcpListener;
+
+use crate::peers::{Echo, answers, refuses};
+use crate::support::{World, ports, rule};
+
+const WAVES: &str =
+    "[rollout]\nwaves = [\n  { edge_labels = { stage = \"canary\" } },\n  { edge_labels = {}, max_parallel = 2 },\n]\n";
+const EDGES: &str = "[[edge]]\nname = \"edge-01\"\nlabels = { stage = \"canary\" }\n\n[[edge]]\nname = \"edge-02\"\n\n[[edge]]\nname = \"edge-03\"\n\n";
+
+/// Three edges; the rule of each listens on a port of its own.
+struct Scene {
+    world: World,
+    echo: Echo,
+    port: u16,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let names = ["edge-01", "edge-02", "edge-03"];
+        let scene = Self { world: World::with_edges(&names), echo: Echo::start(), port: ports(8) };
+        scene.world.write("portunus.toml", WAVES);
+        scene.world.edit_and_apply("a.toml", &scene.tree(0));
+        scene
+    }
+
+    fn tree(&self, by: u16) -> String {
+        let rule =
+            |number: u16| rule(&format!("edge-0{}", number + 1), "a", self.port + number + by, self.echo.port, "");
+        (0..3).map(rule).fold(EDGES.to_owned(), |text, rule| text + &rule)
+    }
+}
+
+#[test]
+fn a_rollout_that_goes_well_reaches_every_edge() {
+    let scene = Scene::new();
+    scene.world.edit_and_apply("a.toml", &scene.tree(4));
+    for number in 0..3 {
+        assert_eq!(answers(scene.port + 4 + number), Some(scene.echo.port));
+        assert!(refuses(scene.port + number));
+    }
+}
+
+#[test]
+fn a_failed_canary_stops_the_rest_and_is_brought_back_where_asked() {
+    let scene = Scene::new();
+    let world = &scene.world;
+    // A stranger holds the port that the canary is to bind.
+    let stranger = TcpListener::bind(("0.0.0.0", scene.port + 4)).unwrap();
+    world.edit("a.toml", scene.tree(4));
+    let said = world.apply_with(&[]).exits(5).to_string();
+    assert!(said.contains("wave 1 failed on edge-01"), "{said}");
+    for number in 0..3 {
+        assert_eq!(answers(scene.port + number), Some(scene.echo.port), "the old version serves");
+    }
+    assert!(refuses(scene.port + 5) && refuses(scene.port + 6));
+    assert_eq!(world.generations("edge-02"), (1, 1));
+    // Back to the old tree, and the same once more; this time everything that changed goes back to what it was.
+    world.edit_and_apply("a.toml", &scene.tree(0));
+    world.edit("a.toml", scene.tree(4));
+    world.apply_with(&["--rollback", "fleet"]).exits(5);
+    world.wait_rule("edge-01", "a", "active");
+    let status = world.status();
+    assert_eq!(status["drift"].as_array().unwrap().len(), 0, "{status}");
+    // Once the port is free, the rollout goes through.
+    drop(stranger);
+    world.apply();
+    for number in 0..3 {
+        assert_eq!(answers(scene.port + 4 + number), Some(scene.echo.port));
+    }
+}
+
+#[test]
+fn an_edge_in_no_wave_and_a_wave_without_an_edge_are_errors() {
+    let world = World::new();
+    world.write("a.toml", EDGES.to_owned() + &rule("edge-02", "a", 8000, 9, ""));
+    for (waves, code, words) in [
+        ("waves = [{ edge_labels = { stage = \"canary\" } }]", "invalid_value", "edge-02"),
+        ("waves = [{ edge_labels = { stage = \"cannary\" } }, { edge_labels = {} }]", "no_edge_matches", "wave 1"),
+    ] {
+        world.write("portunus.toml", format!("[rollout]\n{waves}\n"));
+        let said = world.cli(&["validate", &world.tree_arg()]).exits(1).to_string();
+        assert!(said.contains(code) && said.contains(words), "{said}");
+    }
+}
