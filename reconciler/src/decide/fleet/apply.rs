@@ -12,7 +12,7 @@ use schema::name::{EdgeName, RuleName};
 use schema::ruleset::{EdgeRules, rules_only};
 
 use super::run::{Run, rule_result};
-use super::waves::Waves;
+use super::waves::{OnFailure, Waves};
 use super::{
     Applied, ApplyRequest, ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, Mode, Notice, Outcome, Refusal,
     TreeRead,
@@ -121,8 +121,9 @@ impl Fleet {
         let names: BTreeSet<EdgeName> = ruleset.edges.keys().chain(self.edges.keys()).cloned().collect();
         let mut generations = BTreeMap::new();
         let in_waves = names.iter().filter(|name| touched.contains(name)).cloned();
-        let back_to = start.is_brought_back.then(|| self.applied.clone());
-        let waves = Waves::of(ruleset, in_waves, back_to, start.timeout);
+        let on_failure =
+            if start.is_brought_back { OnFailure::BringBack(self.applied.clone()) } else { OnFailure::Stop };
+        let waves = Waves::of(ruleset, in_waves, on_failure, start.timeout);
         let is_held_back = |name: &EdgeName| waves.as_ref().is_some_and(|waves| waves.holds_back(name));
         for name in names.iter().filter(|name| !is_held_back(name)) {
             let wanted = ruleset.edges.get(name).unwrap_or(&none);

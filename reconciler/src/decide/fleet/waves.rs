@@ -59,6 +59,15 @@ struct Part {
     begun: Vec<EdgeName>,
 }
 
+/// What a failure does to the edges that were changed.
+#[derive(Debug, Clone)]
+pub(super) enum OnFailure {
+    /// They keep what they have.
+    Stop,
+    /// They go back to what they ran, and this is in force again; nothing before the first apply.
+    BringBack(Option<Applied>),
+}
+
 /// The waves of one apply.
 #[derive(Debug, Clone)]
 pub(super) struct Waves {
@@ -68,8 +77,7 @@ pub(super) struct Waves {
     /// Until when the current one is watched.
     soak_until: Option<Timestamp>,
     before: BTreeMap<EdgeName, Before>,
-    /// What was in force before, where a failure brings all edges back to it.
-    back_to: Option<Option<Applied>>,
+    on_failure: OnFailure,
     /// How long an edge may take.
     timeout: Duration,
 }
@@ -79,7 +87,7 @@ impl Waves {
     pub(super) fn of(
         ruleset: &Arc<RuleSet>,
         touched: impl Iterator<Item = EdgeName>,
-        back_to: Option<Option<Applied>>,
+        on_failure: OnFailure,
         timeout: Duration,
     ) -> Option<Self> {
         let rollout = &ruleset.rollout;
@@ -91,8 +99,8 @@ impl Waves {
             begun: Vec::new(),
         };
         let mut parts: Vec<Part> = rollout.waves.iter().map(part).collect();
-        if parts.is_empty() {
-            back_to.as_ref()?;
+        if parts.is_empty() && matches!(on_failure, OnFailure::Stop) {
+            return None;
         }
         // An edge that no wave has runs what the tree does not name any more: it comes last. Without waves, all do.
         parts.push(Part {
@@ -115,7 +123,7 @@ impl Waves {
             current,
             soak_until,
             before,
-            back_to,
+            on_failure,
             timeout,
         })
     }
@@ -200,13 +208,10 @@ impl Fleet {
             }
         }
         (failed.len() > part.max_failed as usize).then(|| {
-            let of = if self.has_waves(waves) { format!("wave {}", waves.current + 1) } else { "the apply".to_owned() };
+            let has_waves = !waves.ruleset.rollout.waves.is_empty();
+            let of = if has_waves { format!("wave {}", waves.current + 1) } else { "the apply".to_owned() };
             format!("{of} failed on {}", failed.join(", "))
         })
-    }
-
-    fn has_waves(&self, waves: &Waves) -> bool {
-        !waves.ruleset.rollout.waves.is_empty()
     }
 
     fn begin_edge(
@@ -262,7 +267,7 @@ impl Fleet {
         run.result.stopped = Some(reason.to_owned());
         let digest = waves.ruleset.digest;
         let mut applied = self.applied.clone();
-        if let Some(back_to) = waves.back_to.take() {
+        if let OnFailure::BringBack(back_to) = std::mem::replace(&mut waves.on_failure, OnFailure::Stop) {
             for (edge, before) in &waves.before {
                 let generation = self.bring_back(edge, before, effects);
                 if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
