@@ -121,8 +121,11 @@ impl Fleet {
         let names: BTreeSet<EdgeName> = ruleset.edges.keys().chain(self.edges.keys()).cloned().collect();
         let mut generations = BTreeMap::new();
         let in_waves = names.iter().filter(|name| touched.contains(name)).cloned();
-        let on_failure =
-            if start.is_brought_back { OnFailure::BringBack(self.applied.clone()) } else { OnFailure::Stop };
+        let on_failure = if start.is_brought_back {
+            OnFailure::BringBack(self.applied.clone().map(Box::new))
+        } else {
+            OnFailure::Stop
+        };
         let waves = Waves::of(ruleset, in_waves, on_failure, start.timeout);
         let is_held_back = |name: &EdgeName| waves.as_ref().is_some_and(|waves| waves.holds_back(name));
         for name in names.iter().filter(|name| !is_held_back(name)) {

@@ -65,7 +65,7 @@ pub(super) enum OnFailure {
     /// They keep what they have.
     Stop,
     /// They go back to what they ran, and this is in force again; nothing before the first apply.
-    BringBack(Option<Applied>),
+    BringBack(Option<Box<Applied>>),
 }
 
 /// The waves of one apply.
@@ -279,7 +279,7 @@ impl Fleet {
                 }
             }
             run.deadline = now.checked_add(waves.timeout).unwrap_or(Timestamp::MAX);
-            applied = back_to.or(applied);
+            applied = back_to.map(|before| *before).or(applied);
         }
         if let Some(applied) = &mut applied {
             applied.stopped = Some(Stopped { digest, reason: reason.to_owned() });
