@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::codes::RuleCode;
+use crate::health::HealthKind;
 use crate::net::{ListenAddress, Protocol};
 use crate::rule::{Balance, Rule};
 
@@ -38,6 +39,7 @@ capabilities! {
     PortRange = "port_range", "Takes rules of more than one port.";
     MultiTarget = "multi_target", "Takes rules of more than one target.";
     ActiveHealth = "active_health", "Probes targets.";
+    IcmpHealth = "icmp_health", "Probes targets by echo requests too.";
     ProxyProtocol = "proxy_protocol", "Sends PROXY headers.";
     SourceIp = "source_ip", "Balances by source address.";
     Ipv6 = "ipv6", "Has IPv6.";
@@ -108,6 +110,11 @@ pub fn rejection(rule: &Rule, capabilities: &Capabilities, limits: &Limits) -> O
     }
     if rule.health.is_some() && lacks(Capability::ActiveHealth) {
         return reject(RuleCode::ActiveHealthUnsupported, "the edge does not probe targets".to_owned());
+    }
+    let is_icmp = rule.health.as_ref().is_some_and(|check| check.kind == HealthKind::Icmp);
+    if is_icmp && lacks(Capability::IcmpHealth) {
+        let message = "the edge may not send echo requests: it lacks CAP_NET_RAW and ping sockets".to_owned();
+        return reject(RuleCode::ActiveHealthUnsupported, message);
     }
     if rule.targets.iter().any(|target| target.proxy_protocol.is_some()) && lacks(Capability::ProxyProtocol) {
         return reject(RuleCode::ProxyProtocolUnsupported, "the edge does not send PROXY headers".to_owned());

@@ -6,6 +6,8 @@ use std::net::{Ipv6Addr, TcpListener};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use schema::capability::{Capabilities, Capability, FIRST_UNPRIVILEGED_PORT, Limits};
 
+use crate::act::health;
+
 /// Descriptors kept back from listeners: session, metrics, state, resolver, and connections at two each.
 const RESERVED_DESCRIPTORS: u64 = 256;
 /// Of a small limit no more than one in four is kept back.
@@ -17,12 +19,15 @@ const LOWEST_USUAL_PORT: u16 = 80;
 
 /// The capabilities of this version on this host, without the disabled ones.
 ///
-/// UDP, several targets, probes, PROXY headers and balancing by source are absent: this version forwards TCP to one
+/// UDP, several targets, PROXY headers and balancing by source are absent: this version forwards TCP to one
 /// target, and what an edge offers it does.
 pub fn capabilities(disabled: &Capabilities) -> Capabilities {
-    let mut capabilities = Capabilities::from([Capability::Tcp, Capability::PortRange]);
+    let mut capabilities = Capabilities::from([Capability::Tcp, Capability::PortRange, Capability::ActiveHealth]);
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
         capabilities.insert(Capability::Ipv6);
+    }
+    if health::may_send_echoes() {
+        capabilities.insert(Capability::IcmpHealth);
     }
     if may_bind_privileged_ports() {
         capabilities.insert(Capability::PrivilegedPorts);

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::codes::TreeCode;
 use crate::decode::{Draft, Slot, Value};
 use crate::diagnostic::{Diagnostic, SourceFile};
-use crate::fields::{Table, health, rule, target};
+use crate::fields::{Table, rule, target};
 
 const ALWAYS: &[&str] = &[];
 
@@ -15,17 +15,13 @@ const ALWAYS: &[&str] = &[];
 /// others are.
 struct Reserved(&'static str, usize, &'static [&'static str], &'static str);
 
-const NO_HEALTH: &str = "health checks do not work in this version yet";
 const NO_PROXY: &str = "PROXY headers are not sent in this version yet";
 
 /// The list. The values that pass are the defaults, for those are the same as no value.
 const RESERVED: &[Reserved] = &[
-    Reserved("rule", rule::HEALTH, &["none"], NO_HEALTH),
-    Reserved("rule", rule::HEALTH_CHECK_INTERVAL_SECS, ALWAYS, NO_HEALTH),
     Reserved("rule", rule::BALANCE, &["failover"], "only `failover` works in this version yet"),
     Reserved("rule", rule::SRC_IP_STICKY, &["false"], "balancing by source address does not work in this version yet"),
     Reserved("rule", rule::LAST_RESORT, &["top"], "only `top` works in this version yet"),
-    Reserved("rule", rule::ON_TARGET_DOWN, &["drain"], "only `drain` works in this version yet"),
     Reserved("rule", rule::PROTOCOL, &["tcp"], "UDP does not work in this version yet"),
     Reserved("rule", rule::TARGETS, &["1"], "several targets do not work in this version yet"),
     Reserved("rule", rule::PROXY_PROTOCOL, ALWAYS, NO_PROXY),
@@ -50,7 +46,6 @@ fn written<'s>(slot: &'s Slot<'_>) -> Cow<'s, str> {
     match &slot.value {
         Value::Text(text) => Cow::Borrowed(text),
         Value::Bool(flag) => Cow::Borrowed(if *flag { "true" } else { "false" }),
-        Value::Table(draft) => Cow::Borrowed(draft.text(health::KIND).unwrap_or_default()),
         // An empty list is an error of its own.
         Value::Tables(drafts) => Cow::Owned(drafts.len().max(1).to_string()),
         _ => Cow::Borrowed(""),

@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::act::runtime::Stopped;
 use crate::act::workers::{Choice, TargetKey};
 
+pub(crate) use probe::icmp::is_allowed as may_send_echoes;
 pub(crate) use probes::ProbeTally;
 pub use view::RuleView;
 

@@ -3,8 +3,13 @@
 //! Keeps: whatever the target does, it ends within its timeout, with bounded memory and without a socket left over; the
 //! detail says what a person would do next.
 
+mod http;
+pub(crate) mod icmp;
 mod reach;
 mod tcp;
+#[cfg(test)]
+mod tests;
+mod tls;
 
 use std::io;
 use std::time::Duration;
@@ -45,7 +50,10 @@ impl Question {
 
 /// What all probes share.
 #[derive(Default)]
-pub(super) struct Tools {}
+pub(super) struct Tools {
+    tls: tls::Tls,
+    names: reach::Names,
+}
 
 /// The end of a probe.
 #[derive(Debug)]
@@ -56,10 +64,10 @@ pub(super) struct Probed {
 }
 
 /// Asks once.
-pub(super) async fn ask(question: &Question, _tools: &Tools) -> Probed {
+pub(super) async fn ask(question: &Question, tools: &Tools) -> Probed {
     let timeout = Duration::from_millis(question.check.timeout_ms.into());
     let deadline = Instant::now() + timeout;
-    let addresses = match reach::resolve(question, deadline).await {
+    let addresses = match tools.names.resolve(question, deadline).await {
         Ok(addresses) => addresses,
         Err(detail) => {
             return Probed { outcome: Outcome::new(ResultCode::L4Con, &detail), is_unresolved: true };
@@ -67,7 +75,9 @@ pub(super) async fn ask(question: &Question, _tools: &Tools) -> Probed {
     };
     let asked = match question.check.kind {
         HealthKind::Tcp => tcp::ask(question, &addresses, deadline).await,
-        _ => Err(Outcome::new(ResultCode::L4Con, "not yet")),
+        HealthKind::Tls => tls::ask(question, &tools.tls, &addresses, deadline).await,
+        HealthKind::Http | HealthKind::Https => http::ask(question, &tools.tls, &addresses, deadline).await,
+        HealthKind::Icmp => icmp::ask(&addresses, deadline).await,
     };
     Probed { outcome: asked.unwrap_or_else(|failed| failed), is_unresolved: false }
 }

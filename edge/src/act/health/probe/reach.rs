@@ -4,11 +4,14 @@
 //! in the kernel.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 
 use schema::health::ResultCode;
 use schema::rule::Host;
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Asked, Question, failed};
@@ -18,24 +21,47 @@ use crate::decide::dial;
 /// Addresses of a name that are tried: as many as a rule has targets.
 const ADDRESSES: usize = 8;
 
-/// The addresses of what is asked, or why there are none.
-pub(super) async fn resolve(question: &Question, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
-    let port = question.port;
-    let name = match &question.host {
-        Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
-        Host::Name(name) => name,
-    };
-    let found = match timeout_at(deadline, lookup_host((&**name, port))).await {
-        Ok(Ok(found)) => found.collect(),
-        Ok(Err(_)) => Vec::new(),
-        Err(_) => return Err(format!("no answer about the name `{name}` in time")),
-    };
-    if found.is_empty() {
-        return Err(format!("the name `{name}` does not resolve"));
+/// Lookups at once: the host's resolver blocks a thread for each, up to half a minute where no server answers, and
+/// connections need some of tokio's 512 too.
+const LOOKUPS: usize = 32;
+
+/// The host's resolver, for probes.
+pub(super) struct Names(Arc<Semaphore>);
+
+impl Default for Names {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LOOKUPS)))
     }
-    let mut ordered = dial::order(found, question.prefer_ipv6);
-    ordered.truncate(ADDRESSES);
-    Ok(ordered)
+}
+
+impl Names {
+    /// The addresses of what is asked, or why there are none.
+    pub(super) async fn resolve(&self, question: &Question, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
+        let name = match &question.host {
+            Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, question.port)]),
+            Host::Name(name) => name,
+        };
+        let Ok(found) = timeout_at(deadline, self.look_up(name.clone(), question.port)).await else {
+            return Err(format!("no answer about the name `{name}` in time"));
+        };
+        if found.is_empty() {
+            return Err(format!("the name `{name}` does not resolve"));
+        }
+        let mut ordered = dial::order(found, question.prefer_ipv6);
+        ordered.truncate(ADDRESSES);
+        Ok(ordered)
+    }
+
+    async fn look_up(&self, name: Arc<str>, port: u16) -> Vec<SocketAddr> {
+        let Ok(permit) = self.0.clone().acquire_owned().await else { return Vec::new() };
+        let found = spawn_blocking(move || {
+            let found = (&*name, port).to_socket_addrs();
+            // Not before: a lookup that nobody waits for any more has its thread still.
+            drop(permit);
+            found
+        });
+        found.await.map_or_else(|_| Vec::new(), |found| found.map_or_else(|_| Vec::new(), Iterator::collect))
+    }
 }
 
 /// A connection to the first address that takes one.

@@ -1,0 +1,259 @@
+//! Every kind of probe against targets that are well, sick or hostile, on loopback.
+
+use std::sync::Arc;
+
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{RootCertStore, ServerConfig};
+use schema::net::PortRange;
+use schema::testing::rule;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+/// Long enough for loopback on a busy host, short enough to wait for.
+const TIMEOUT_MS: u32 = 1500;
+
+/// What a target does with a connection.
+#[derive(Clone, Copy)]
+enum Target {
+    Says(&'static [u8]),
+    Garbage,
+    Resets,
+    Closes,
+    IsSilent,
+    /// A header line every now and then, without an end.
+    IsSlow,
+    /// As fast as it can, without an end.
+    EndlessHead,
+    /// 1 GiB.
+    LargeBody,
+}
+
+async fn play<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, target: Target) -> io::Result<()> {
+    let mut request = [0; 1024];
+    match target {
+        Target::Says(_) | Target::IsSlow | Target::EndlessHead | Target::LargeBody => {
+            _ = stream.read(&mut request).await?;
+        }
+        _ => {}
+    }
+    match target {
+        Target::Says(answer) => stream.write_all(answer).await?,
+        Target::Garbage => stream.write_all(&[0xff, 0x00, 0x16, b'\n'].repeat(64)).await?,
+        Target::Closes | Target::Resets => return Ok(()),
+        Target::IsSilent => {}
+        Target::IsSlow => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
+            let mut pace = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                pace.tick().await;
+                stream.write_all(b"X-Slow: 1\r\n").await?;
+            }
+        }
+        Target::EndlessHead => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nX-Long: ").await?;
+            loop {
+                stream.write_all(&[b'a'; 4096]).await?;
+            }
+        }
+        Target::LargeBody => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n").await?;
+            loop {
+                stream.write_all(&[b'b'; 65536]).await?;
+            }
+        }
+    }
+    stream.flush().await?;
+    while stream.read(&mut request).await? > 0 {}
+    Ok(())
+}
+
+async fn serve(target: Target, tls: Option<TlsAcceptor>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                if matches!(target, Target::Resets) {
+                    stream.set_zero_linger().unwrap();
+                }
+                // A probe that closes ends it.
+                _ = match tls {
+                    Some(acceptor) => match acceptor.accept(stream).await {
+                        Ok(mut stream) => play(&mut stream, target).await,
+                        Err(error) => Err(error),
+                    },
+                    None => play::<TcpStream>(&mut stream, target).await,
+                };
+            });
+        }
+    });
+    port
+}
+
+fn question(kind: HealthKind, port: u16, change: impl FnOnce(&mut HealthCheck)) -> Question {
+    let mut check = HealthCheck::new(kind, 15);
+    check.timeout_ms = TIMEOUT_MS;
+    change(&mut check);
+    let rule = rule("web", 80, 80);
+    let mut target = rule.targets[0].clone();
+    target.ports = PortRange::single(port).unwrap();
+    Question::new(&check, &target, &rule)
+}
+
+async fn result(question: &Question) -> (&'static str, String) {
+    result_with(question, &Tools::default()).await
+}
+
+async fn result_with(question: &Question, tools: &Tools) -> (&'static str, String) {
+    let begin = Instant::now();
+    let probed = ask(question, tools).await;
+    assert!(begin.elapsed() < Duration::from_millis(u64::from(TIMEOUT_MS) * 4), "it ends in time");
+    (probed.outcome.code().as_str(), probed.outcome.detail().to_owned())
+}
+
+/// The result at a target of this behaviour.
+async fn at(target: Target, kind: HealthKind, change: impl FnOnce(&mut HealthCheck)) -> (&'static str, String) {
+    result(&question(kind, serve(target, None).await, change)).await
+}
+
+#[tokio::test]
+async fn a_tcp_check_connects_and_looks_at_the_answer_only_where_one_is_expected() {
+    let expects = |check: &mut HealthCheck| {
+        (check.send, check.expect) = ("PING\r\n".to_owned(), "+PONG".to_owned());
+    };
+    assert_eq!(at(Target::IsSilent, HealthKind::Tcp, |_| ()).await.0, "L4OK");
+    assert_eq!(at(Target::Says(b"..+PONG\r\n"), HealthKind::Tcp, expects).await.0, "L7OK");
+    let (code, detail) = at(Target::Says(b"-ERR no\r\n"), HealthKind::Tcp, |check| {
+        expects(check);
+        check.timeout_ms = 200;
+    })
+    .await;
+    assert_eq!((code, detail.as_str()), ("L7TOUT", "the expected answer did not come in time"));
+    assert_eq!(at(Target::IsSilent, HealthKind::Tcp, expects).await.0, "L7TOUT");
+    assert_eq!(at(Target::Closes, HealthKind::Tcp, expects).await.0, "L7RSP");
+    assert_eq!(at(Target::Resets, HealthKind::Tcp, expects).await.0, "L7RSP");
+    let (code, detail) = at(Target::EndlessHead, HealthKind::Tcp, expects).await;
+    assert_eq!((code, detail.starts_with("not the expected answer, it begins with: HTTP/1.1 200")), ("L7RSP", true));
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_there_is_told_from_one_whose_name_is_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let (code, detail) = result(&question(HealthKind::Http, port, |_| ())).await;
+    assert_eq!((code, detail), ("L4CON", format!("127.0.0.1:{port} refused the connection: nothing listens there")));
+    let mut nameless = question(HealthKind::Tcp, port, |_| ());
+    nameless.host = Host::Name("does-not-exist.invalid".into());
+    let probed = ask(&nameless, &Tools::default()).await;
+    assert!(probed.is_unresolved, "{probed:?}");
+    assert_eq!(probed.outcome.code(), ResultCode::L4Con);
+}
+
+#[tokio::test]
+async fn an_http_check_judges_status_and_body() {
+    const OK: Target = Target::Says(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nstatus: ok\n");
+    let http = HealthKind::Http;
+    assert_eq!(at(OK, http, |_| ()).await, ("L7OK", "status 200 OK".to_owned()));
+    assert_eq!(at(OK, http, |check| check.expect_body = "status: (ok|fine)".to_owned()).await.0, "L7OK");
+    let (code, detail) = at(OK, http, |check| check.expect_body = "^fine".to_owned()).await;
+    assert_eq!((code, detail.as_str()), ("L7RSP", "the body does not match `expect_body`, it begins with: status: ok"));
+    let failing = Target::Says(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    let (code, detail) = at(failing, http, |_| ()).await;
+    assert_eq!((code, detail.as_str()), ("L7STS", "status 503 Service Unavailable, expected 200-399"));
+}
+
+#[tokio::test]
+async fn hostile_http_targets_get_a_code_in_time() {
+    let body = |check: &mut HealthCheck| check.expect_body = "^b+$".to_owned();
+    let http = HealthKind::Http;
+    assert_eq!(at(Target::Garbage, http, |_| ()).await, ("L7RSP", "the answer is no HTTP".to_owned()));
+    assert_eq!(at(Target::Resets, http, |_| ()).await.0, "L7RSP");
+    assert_eq!(at(Target::Closes, http, |_| ()).await.0, "L7RSP");
+    assert_eq!(at(Target::IsSilent, http, |_| ()).await.0, "L7TOUT");
+    assert_eq!(at(Target::IsSlow, http, |_| ()).await.0, "L7TOUT");
+    let (code, detail) = at(Target::EndlessHead, http, |_| ()).await;
+    assert_eq!((code, detail.as_str()), ("L7RSP", "the head of the answer is longer than 16 KiB"));
+    assert_eq!(at(Target::LargeBody, http, |_| ()).await.0, "L7OK");
+    assert_eq!(at(Target::LargeBody, http, body).await.0, "L7OK");
+}
+
+/// A target's end of TLS for `web.test`, and roots that trust it.
+fn certified() -> (TlsAcceptor, RootCertStore) {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(vec!["web.test".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).unwrap();
+    (TlsAcceptor::from(Arc::new(config)), roots)
+}
+
+#[tokio::test]
+async fn a_tls_check_verifies_name_and_issuer_unless_told_not_to() {
+    let (acceptor, roots) = certified();
+    let port = serve(Target::Says(b"HTTP/1.1 204 No Content\r\n\r\n"), Some(acceptor)).await;
+    let trusting = Tools { tls: tls::Tls::with_roots(roots), ..Tools::default() };
+    let named = |check: &mut HealthCheck| check.server_name = "web.test".to_owned();
+    for (kind, code) in [(HealthKind::Tls, "L6OK"), (HealthKind::Https, "L7OK")] {
+        assert_eq!(result_with(&question(kind, port, named), &trusting).await.0, code);
+        assert_eq!(result(&question(kind, port, |check| check.verify = false)).await.0, code);
+        let (failed, detail) = result_with(&question(kind, port, |_| ()), &trusting).await;
+        assert!(failed == "L6RSP" && detail.contains("certificate"), "another name: {detail}");
+        let (failed, detail) = result(&question(kind, port, named)).await;
+        assert!(failed == "L6RSP" && detail.contains("certificate"), "another issuer: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn hostile_tls_targets_get_a_code_in_time() {
+    for kind in [HealthKind::Tls, HealthKind::Https] {
+        assert_eq!(at(Target::Garbage, kind, |_| ()).await.0, "L6RSP");
+        assert_eq!(at(Target::Resets, kind, |_| ()).await.0, "L6RSP");
+        let (code, detail) = at(Target::Closes, kind, |_| ()).await;
+        assert_eq!(code, "L6RSP", "{detail}");
+        assert_eq!(at(Target::IsSilent, kind, |check| check.timeout_ms = 200).await.0, "L6TOUT");
+    }
+    let (acceptor, _) = certified();
+    let port = serve(Target::IsSlow, Some(acceptor)).await;
+    assert_eq!(result(&question(HealthKind::Https, port, |check| check.verify = false)).await.0, "L7TOUT");
+}
+
+#[tokio::test]
+async fn an_echo_comes_back_from_this_host() {
+    if !icmp::is_allowed() {
+        #[expect(clippy::print_stderr, reason = "why nothing was tested")]
+        {
+            eprintln!("skipped: no CAP_NET_RAW and no ping sockets here");
+        }
+        return;
+    }
+    let (code, detail) = result(&question(HealthKind::Icmp, 1, |_| ())).await;
+    assert_eq!((code, detail.as_str()), ("L4OK", "127.0.0.1 answered the echo"));
+}
+
+#[test]
+fn what_is_asked_is_the_first_port_unless_the_check_says_where() {
+    let asked = question(HealthKind::Http, 8080, |check| {
+        (check.port, check.address) = (Some(9), Some([10, 9, 8, 7].into()));
+    });
+    assert_eq!(
+        (asked.host.to_string(), asked.port, asked.name.to_string()),
+        ("10.9.8.7".to_owned(), 9, "127.0.0.1".to_owned())
+    );
+    let range = rule("range", 8000, 8010);
+    let asked = Question::new(&HealthCheck::new(HealthKind::Tcp, 15), &range.targets[0], &range);
+    assert_eq!(asked.port, 8000);
+    let echo = Question::new(&HealthCheck::new(HealthKind::Icmp, 15), &range.targets[0], &range);
+    assert_eq!(echo.port, 0, "one echo for all ports of a host");
+}

@@ -1,0 +1,160 @@
+//! A TLS handshake, with or without a look at the certificate. I/O.
+//!
+//! Keeps: a check that verifies takes nothing that the host's roots do not hold; one that does not still proves that the
+//! target has the key of the certificate it shows.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientConfig, Resumption};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use schema::health::{Outcome, ResultCode};
+use schema::rule::Host;
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::{Asked, Question, broken, failed, reach};
+
+/// What handshakes are made with; made when the first check needs it.
+#[derive(Default)]
+pub(super) struct Tls {
+    verified: OnceCell<Arc<ClientConfig>>,
+    unverified: OnceCell<Arc<ClientConfig>>,
+}
+
+impl Tls {
+    /// With these roots instead of the host's.
+    #[cfg(test)]
+    pub(super) fn with_roots(roots: RootCertStore) -> Self {
+        Self { verified: OnceCell::new_with(Some(verified(roots))), ..Self::default() }
+    }
+
+    async fn config(&self, verifies: bool) -> Arc<ClientConfig> {
+        if verifies {
+            self.verified.get_or_init(|| async { verified(host_roots().await) }).await.clone()
+        } else {
+            self.unverified.get_or_init(|| async { unverified() }).await.clone()
+        }
+    }
+}
+
+/// The roots that this host trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
+async fn host_roots() -> RootCertStore {
+    let found = spawn_blocking(rustls_native_certs::load_native_certs).await.unwrap_or_default();
+    for error in &found.errors {
+        tracing::warn!(%error, "a root certificate of this host cannot be read");
+    }
+    let mut roots = RootCertStore::empty();
+    let (taken, ignored) = roots.add_parsable_certificates(found.certs);
+    tracing::debug!(taken, ignored, "the host's root certificates are read");
+    roots
+}
+
+/// A handshake proves something each time: nothing of the last one is used again.
+fn finish(mut config: ClientConfig) -> Arc<ClientConfig> {
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+fn verified(roots: RootCertStore) -> Arc<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().expect("the provider has its own versions");
+    finish(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn unverified() -> Arc<ClientConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone());
+    let builder = builder.with_safe_default_protocol_versions().expect("the provider has its own versions");
+    let verifier = Arc::new(AnyCertificate(provider));
+    finish(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// Takes any certificate, for `verify = false`.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Asks once.
+pub(super) async fn ask(question: &Question, tls: &Tls, addresses: &[SocketAddr], deadline: Instant) -> Asked<Outcome> {
+    connect(question, tls, addresses, deadline).await?;
+    Ok(Outcome::new(ResultCode::L6Ok, "the handshake succeeded"))
+}
+
+/// A connection with its handshake done.
+pub(super) async fn connect(
+    question: &Question,
+    tls: &Tls,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> Asked<TlsStream<TcpStream>> {
+    let check = &question.check;
+    let name = match (&question.name, check.server_name.as_str()) {
+        (Host::Ip(ip), "") => ServerName::from(*ip),
+        (Host::Name(name), "") => server_name(name)?,
+        (_, name) => server_name(name)?,
+    };
+    let stream = reach::connect(addresses, deadline).await?;
+    let connector = TlsConnector::from(tls.config(check.verify).await);
+    match timeout_at(deadline, connector.connect(name, stream)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => failed(ResultCode::L6Rsp, &why(&error)),
+        Err(_) => failed(ResultCode::L6Tout, "the handshake did not end in time"),
+    }
+}
+
+fn server_name(name: &str) -> Asked<ServerName<'static>> {
+    ServerName::try_from(name.to_owned())
+        .or_else(|_| failed(ResultCode::L6Rsp, &format!("`{name}` is no name that a certificate can have")))
+}
+
+fn why(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match (inner, error.kind()) {
+        (Some(error), _) => format!("the handshake failed: {error}"),
+        (None, ErrorKind::UnexpectedEof) => "the target closed during the handshake".to_owned(),
+        (None, _) => broken("the handshake", error),
+    }
+}
