@@ -135,3 +135,23 @@ pub fn rejection(rule: &Rule, capabilities: &Capabilities, limits: &Limits) -> O
 pub fn falls_back_to_ipv4(address: ListenAddress, capabilities: &Capabilities) -> bool {
     address == ListenAddress::Any && !capabilities.contains(&Capability::Ipv6)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::HealthCheck;
+    use crate::testing::rule_with;
+
+    #[test]
+    fn an_edge_that_may_not_send_echoes_takes_every_other_check() {
+        let able = Capabilities::from([Capability::Tcp, Capability::ActiveHealth, Capability::PrivilegedPorts]);
+        let code = |kind, able: &Capabilities| {
+            let rule = rule_with("web", 80, 80, |parts| parts.health = Some(HealthCheck::new(kind, 15)));
+            rejection(&rule, able, &Limits::default()).map(|rejection| rejection.code)
+        };
+        assert_eq!(code(HealthKind::Https, &able), None);
+        assert_eq!(code(HealthKind::Icmp, &able), Some(RuleCode::ActiveHealthUnsupported));
+        let privileged = able.iter().copied().chain([Capability::IcmpHealth]).collect();
+        assert_eq!(code(HealthKind::Icmp, &privileged), None);
+    }
+}

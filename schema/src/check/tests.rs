@@ -151,17 +151,13 @@ fn problems_between_the_parts_point_at_the_value() {
 
 #[test]
 fn reserved_keys_are_checked_and_then_refused_and_their_defaults_pass() {
-    let passing = "balance = \"failover\"\nsrc_ip_sticky = false\nlast_resort = \"top\"\non_target_down = \"drain\"\n\
-                   protocol = \"tcp\"\nhealth = { kind = \"none\" }\n";
+    let passing = "balance = \"failover\"\nsrc_ip_sticky = false\nlast_resort = \"top\"\n\
+                   protocol = \"tcp\"\n";
     valid(&[("a.toml", &(WEB.to_owned() + passing))]);
     for (key, column) in [
-        ("health = { kind = \"tcp\" }", 1),
-        ("health = {}", 1),
-        ("health_check_interval_secs = 5", 1),
         ("balance = \"round-robin\"", 1),
         ("src_ip_sticky = true", 1),
         ("last_resort = \"none\"", 1),
-        ("on_target_down = \"reset\"", 1),
         ("protocol = \"udp\"", 1),
         ("proxy_protocol = \"v2\"", 1),
         ("rate_limit = {}", 1),
@@ -171,7 +167,7 @@ fn reserved_keys_are_checked_and_then_refused_and_their_defaults_pass() {
         assert_eq!(found(&[("a.toml", &format!("{WEB}{key}\n"))]), [place], "{key}");
     }
     let timeout = WEB.to_owned() + "health = { timeout_ms = 9000, interval_secs = 5 }\n";
-    assert_eq!(found(&[("a.toml", &timeout)]), ["reserved_key a.toml:5:1", "out_of_range a.toml:5:25"]);
+    assert_eq!(found(&[("a.toml", &timeout)]), ["out_of_range a.toml:5:25"]);
 }
 
 #[test]
@@ -184,10 +180,7 @@ fn udp_keys_of_defaults_pass_over_tcp_rules_and_on_one_itself_are_not_applicable
 fn a_mistake_in_defaults_is_one_finding_however_many_rules_inherit_it() {
     let other = WEB.replace("web", "b").replace("8443", "1");
     let text = format!("[defaults]\nhealth = {{ kind = \"tcp\", path = \"/x\" }}\nedges = [\"e*\"]\n{WEB}{other}");
-    assert_eq!(
-        found(&[("a.toml", &text)]),
-        ["reserved_key a.toml:2:1", "not_applicable a.toml:2:26", "no_edge_matches a.toml:3:10"]
-    );
+    assert_eq!(found(&[("a.toml", &text)]), ["not_applicable a.toml:2:26", "no_edge_matches a.toml:3:10"]);
 }
 
 #[test]
@@ -259,4 +252,18 @@ fn many_rules_on_one_port_are_one_finding_each() {
     let found = check(&[("a.toml", &text)]).diagnostics;
     assert_eq!(found.len(), 2999);
     assert!(found.iter().all(|one| one.code == TreeCode::PortClash));
+}
+
+#[test]
+fn health_keys_are_in_force() {
+    for keys in [
+        "health = {}",
+        "health = { kind = \"none\" }",
+        "health = { kind = \"icmp\", address = \"10.9.8.7\" }",
+        "health = { send = \"PING\", expect = \"PONG\" }",
+        "health_check_interval_secs = 5",
+        "on_target_down = \"reset\"",
+    ] {
+        valid(&[("a.toml", &format!("{WEB}{keys}\n"))]);
+    }
 }
