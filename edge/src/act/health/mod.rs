@@ -24,6 +24,7 @@ use schema::proto;
 use schema::rule::Rule;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::act::names::Names;
 use crate::act::runtime::Stopped;
 use crate::act::workers::{Choice, TargetKey};
 
@@ -126,11 +127,11 @@ impl HealthHandle {
 }
 
 /// Starts health for an edge that serves nothing yet.
-pub(crate) fn start() -> (HealthHandle, mpsc::Receiver<Order>) {
+pub(crate) fn start(names: Names) -> (HealthHandle, mpsc::Receiver<Order>) {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, orders) = mpsc::channel(ORDERS);
     let (publisher, view) = watch::channel(Arc::default());
-    let owner = owner::Owner::new(publisher, sender);
+    let owner = owner::Owner::new(publisher, sender, names);
     let tally = owner.tally();
     // It is owned by its handles: it ends with the last of them, and its probes with it.
     tokio::spawn(owner.run(receiver));

@@ -21,6 +21,7 @@ use super::probes::{Ended, ProbeTally, Probes};
 use super::view::RuleView;
 use super::watched::Watched;
 use super::{Choices, Command, Order, Parting, Serving, View};
+use crate::act::names::Names;
 use crate::act::workers::{self, FEEDBACK, Feedback, Met};
 use crate::decide::dial::Cause;
 use crate::decide::overrides::Overrides;
@@ -65,14 +66,14 @@ pub(super) struct Owner {
 
 impl Owner {
     /// One that watches nothing yet.
-    pub(super) fn new(view: watch::Sender<Arc<View>>, orders: mpsc::Sender<Order>) -> Self {
+    pub(super) fn new(view: watch::Sender<Arc<View>>, orders: mpsc::Sender<Order>, names: Names) -> Self {
         Self {
             clock: Clock::new(),
             rules: HashMap::new(),
             names: BTreeMap::new(),
             next_group: 0,
             // Without chance edges only probe in step.
-            probes: Probes::new(getrandom::u32().unwrap_or_default()),
+            probes: Probes::new(getrandom::u32().unwrap_or_default(), names),
             trials: BTreeSet::new(),
             rounds: Vec::new(),
             ordered: proto::TargetOverrides::default(),

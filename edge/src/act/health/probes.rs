@@ -12,6 +12,7 @@ use schema::proto;
 use tokio::task::JoinSet;
 
 use super::probe::{self, Probed, Question, Tools};
+use crate::act::names::Names;
 use crate::decide::probing::{self, ProbeId, Schedule};
 
 /// A target of a rule, by the number of the rule's group.
@@ -74,13 +75,13 @@ pub(super) struct Probes {
 
 impl Probes {
     /// None yet. `seed` is the chance in intervals: edges that start together shall not probe in step.
-    pub(super) fn new(seed: u32) -> Self {
+    pub(super) fn new(seed: u32, names: Names) -> Self {
         Self {
             ids: HashMap::new(),
             known: HashMap::new(),
             schedule: Schedule::default(),
             under_way: JoinSet::new(),
-            tools: Arc::default(),
+            tools: Arc::new(Tools::new(names)),
             tally: Arc::default(),
             next_id: 0,
             chance: seed,

@@ -11,11 +11,16 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::*;
+use crate::act::names::Source;
 use crate::act::workers::Met;
 use crate::decide::dial::Cause;
 
 /// Far above anything that a test waits for.
 const LONG: Duration = Duration::from_secs(20);
+
+fn start() -> (HealthHandle, mpsc::Receiver<Order>) {
+    super::start(Names::start(Source::default()))
+}
 
 fn target(address: SocketAddr) -> Target {
     let host = Host::Ip(address.ip());

@@ -122,10 +122,10 @@ pub async fn start(
 ) -> (RuntimeHandle, JoinHandle<()>) {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, status) = watch::channel(Arc::default());
+    let (health, orders) = health::start(names.clone());
     let dataplane = Dataplane::start(names);
     let connections = dataplane.connections();
     let retries = Arc::new(AtomicU64::new(0));
-    let (health, orders) = health::start();
     let mut actor = Actor::new(dataplane, (health.clone(), orders), limits, store, sender, retries.clone());
     if let Some(before) = restored {
         actor.restore(before).await;

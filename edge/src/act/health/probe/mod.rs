@@ -18,6 +18,7 @@ use schema::health::{HealthCheck, HealthKind, Outcome, ResultCode};
 use schema::rule::{Host, Rule, Target};
 use tokio::time::Instant;
 
+use crate::act::names::Names;
 use crate::act::wording;
 
 /// What is asked, and where. Equal ones are asked once.
@@ -49,10 +50,16 @@ impl Question {
 }
 
 /// What all probes share.
-#[derive(Default)]
 pub(super) struct Tools {
     tls: tls::Tls,
-    names: reach::Names,
+    names: Names,
+}
+
+impl Tools {
+    /// With these names, and with the host's root certificates.
+    pub(super) fn new(names: Names) -> Self {
+        Self { tls: tls::Tls::default(), names }
+    }
 }
 
 /// The end of a probe.
@@ -67,7 +74,7 @@ pub(super) struct Probed {
 pub(super) async fn ask(question: &Question, tools: &Tools) -> Probed {
     let timeout = Duration::from_millis(question.check.timeout_ms.into());
     let deadline = Instant::now() + timeout;
-    let addresses = match tools.names.resolve(question, deadline).await {
+    let addresses = match reach::resolve(question, &tools.names, deadline).await {
         Ok(addresses) => addresses,
         Err(detail) => {
             return Probed { outcome: Outcome::new(ResultCode::L4Con, &detail), is_unresolved: true };

@@ -4,63 +4,36 @@
 //! in the kernel.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::net::SocketAddr;
 
 use schema::health::ResultCode;
 use schema::rule::Host;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Asked, Question, failed};
+use crate::act::names::Names;
 use crate::act::wording;
 use crate::decide::dial;
 
 /// Addresses of a name that are tried: as many as a rule has targets.
 const ADDRESSES: usize = 8;
 
-/// Lookups at once: the host's resolver blocks a thread for each, up to half a minute where no server answers, and
-/// connections need some of tokio's 512 too.
-const LOOKUPS: usize = 32;
-
-/// The host's resolver, for probes.
-pub(super) struct Names(Arc<Semaphore>);
-
-impl Default for Names {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LOOKUPS)))
-    }
-}
-
-impl Names {
-    /// The addresses of what is asked, or why there are none.
-    pub(super) async fn resolve(&self, question: &Question, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
-        let name = match &question.host {
-            Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, question.port)]),
-            Host::Name(name) => name,
-        };
-        let Ok(found) = timeout_at(deadline, self.look_up(name.clone(), question.port)).await else {
-            return Err(format!("no answer about the name `{name}` in time"));
-        };
-        if found.is_empty() {
-            return Err(format!("the name `{name}` does not resolve"));
+/// The addresses of what is asked, or why there are none.
+pub(super) async fn resolve(question: &Question, names: &Names, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
+    let name = match &question.host {
+        Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, question.port)]),
+        Host::Name(name) => name,
+    };
+    match timeout_at(deadline, names.resolve(name.clone())).await {
+        Ok(Ok(found)) => {
+            let found = found.iter().map(|ip| SocketAddr::new(*ip, question.port)).collect();
+            let mut ordered = dial::order(found, question.prefer_ipv6);
+            ordered.truncate(ADDRESSES);
+            Ok(ordered)
         }
-        let mut ordered = dial::order(found, question.prefer_ipv6);
-        ordered.truncate(ADDRESSES);
-        Ok(ordered)
-    }
-
-    async fn look_up(&self, name: Arc<str>, port: u16) -> Vec<SocketAddr> {
-        let Ok(permit) = self.0.clone().acquire_owned().await else { return Vec::new() };
-        let found = spawn_blocking(move || {
-            let found = (&*name, port).to_socket_addrs();
-            // Not before: a lookup that nobody waits for any more has its thread still.
-            drop(permit);
-            found
-        });
-        found.await.map_or_else(|_| Vec::new(), |found| found.map_or_else(|_| Vec::new(), Iterator::collect))
+        Ok(Err(error)) => Err(format!("`{name}`: {error}")),
+        Err(_) => Err(format!("`{name}`: no answer about the name in time")),
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::act::names::Source;
 
 /// Long enough for loopback on a busy host, short enough to wait for.
 const TIMEOUT_MS: u32 = 1500;
@@ -61,7 +62,7 @@ async fn play<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, target: Target)
         Target::LargeBody => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n").await?;
             loop {
-                stream.write_all(&[b'b'; 65536]).await?;
+                stream.write_all(&[b'b'; 8192]).await?;
             }
         }
     }
@@ -104,8 +105,12 @@ fn question(kind: HealthKind, port: u16, change: impl FnOnce(&mut HealthCheck)) 
     Question::new(&check, &target, &rule)
 }
 
+fn tools() -> Tools {
+    Tools::new(Names::start(Source::default()))
+}
+
 async fn result(question: &Question) -> (&'static str, String) {
-    result_with(question, &Tools::default()).await
+    result_with(question, &tools()).await
 }
 
 async fn result_with(question: &Question, tools: &Tools) -> (&'static str, String) {
@@ -149,7 +154,7 @@ async fn a_target_that_is_not_there_is_told_from_one_whose_name_is_not() {
     assert_eq!((code, detail), ("L4CON", format!("127.0.0.1:{port} refused the connection: nothing listens there")));
     let mut nameless = question(HealthKind::Tcp, port, |_| ());
     nameless.host = Host::Name("does-not-exist.invalid".into());
-    let probed = ask(&nameless, &Tools::default()).await;
+    let probed = ask(&nameless, &tools()).await;
     assert!(probed.is_unresolved, "{probed:?}");
     assert_eq!(probed.outcome.code(), ResultCode::L4Con);
 }
@@ -203,7 +208,7 @@ fn certified() -> (TlsAcceptor, RootCertStore) {
 async fn a_tls_check_verifies_name_and_issuer_unless_told_not_to() {
     let (acceptor, roots) = certified();
     let port = serve(Target::Says(b"HTTP/1.1 204 No Content\r\n\r\n"), Some(acceptor)).await;
-    let trusting = Tools { tls: tls::Tls::with_roots(roots), ..Tools::default() };
+    let trusting = Tools { tls: tls::Tls::with_roots(roots), ..tools() };
     let named = |check: &mut HealthCheck| check.server_name = "web.test".to_owned();
     for (kind, code) in [(HealthKind::Tls, "L6OK"), (HealthKind::Https, "L7OK")] {
         assert_eq!(result_with(&question(kind, port, named), &trusting).await.0, code);
