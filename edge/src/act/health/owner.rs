@@ -181,7 +181,8 @@ impl Owner {
         for group in former.into_values() {
             self.forget(group);
         }
-        self.spread(first, now);
+        // Not of before: with thousands of rules that was a while ago, and the first probes would come in a burst.
+        self.spread(first, self.clock.now());
         self.stale.extend(self.view.borrow().keys().filter(|name| !self.names.contains_key(*name)).cloned());
         // The report of the switch shows them already.
         self.show();
