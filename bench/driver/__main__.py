@@ -4,7 +4,9 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -241,6 +243,8 @@ def main():
         sysctl("net.ipv4.ip_local_port_range", "16000 65535")
         # Closed connections of one workload are not to be in the way of the next one.
         sysctl("net.ipv4.tcp_max_tw_buckets", "4096")
+    # What was started ends with the driver, however that ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     server = subprocess.Popen([LOADGEN, "serve", "--port", str(TARGET)], stdout=subprocess.PIPE)
     try:
         server.stdout.readline()
