@@ -115,6 +115,8 @@ fn view(rules: &EdgeRules) -> EdgeView {
         running: Some(placed.rule.clone()),
         wanted: None,
         connections: 12,
+        health: None,
+        targets: Vec::new(),
     };
     EdgeView {
         connected: true,

@@ -9,11 +9,19 @@ use schema::name::{EdgeName, RuleName};
 use schema::proto;
 use tokio::sync::oneshot;
 
-use super::operator::documents::{CountersDocument, PortStatsDocument, StatsDocument, TargetStatsDocument};
+use super::operator::documents::{
+    CountersDocument, PortStatsDocument, RatesDocument, StatsDocument, TargetStatsDocument,
+};
 use crate::decide::fleet::SessionId;
+use crate::decide::target::time_from_wire;
 
 /// How long an asker waits for an edge.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often an edge reports counters that moved, in seconds. Traffic after a silence was in the last such interval.
+const REPORT_SECS: f64 = 1.0;
+/// Counters that were not reported for so long stand still: an interval, and half of one for the way.
+const SILENCE_SECS: f64 = 1.5;
 
 /// Why there are no counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +42,17 @@ pub type Rows = BTreeMap<EdgeName, BTreeMap<RuleName, CountersDocument>>;
 
 type Reply = oneshot::Sender<Result<StatsDocument, CountersError>>;
 
+/// What was reported of a rule last, and how fast it grew by then.
+#[derive(Debug)]
+struct Sample {
+    at: Timestamp,
+    counters: CountersDocument,
+    rates: RatesDocument,
+}
+
+/// Probes of one edge: what it counted last, which begins anew with its process.
+type Probes = BTreeMap<String, u64>;
+
 #[derive(Debug)]
 struct Pending {
     edge: EdgeName,
@@ -48,6 +67,9 @@ struct Pending {
 #[derive(Debug, Default)]
 pub struct Counters {
     rules: Rows,
+    samples: BTreeMap<EdgeName, BTreeMap<RuleName, Sample>>,
+    probes_of: BTreeMap<EdgeName, Probes>,
+    probes: Probes,
     pending: HashMap<u64, Pending>,
     next_request: u64,
 }
@@ -56,6 +78,11 @@ impl Counters {
     /// All rows.
     pub fn rows(&self) -> &Rows {
         &self.rules
+    }
+
+    /// Probes of all edges by result code, since this server started to count.
+    pub fn probes(&self) -> &BTreeMap<String, u64> {
+        &self.probes
     }
 
     /// Notes a question and gives it its number. Questions whose asker went away are forgotten here.
@@ -89,6 +116,10 @@ impl Counters {
                 known.insert(rule, counters(total));
             }
         }
+        if report.request_id == 0 {
+            self.sample(&edge, now);
+        }
+        self.count_probes(&edge, &report.probes);
         let is_from = |pending: &Pending| pending.edge == edge && pending.session == session;
         if !self.pending.get(&report.request_id).is_some_and(is_from) {
             return;
@@ -98,16 +129,58 @@ impl Counters {
             .rules
             .into_iter()
             .find(|stats| stats.rule == pending.rule)
-            .and_then(|stats| document(edge, &stats, &pending, now))
+            .and_then(|stats| document(edge.clone(), &stats, &pending, now))
+            .map(|document| StatsDocument { rates: self.rates(&edge, &document.rule, now), ..document })
             .ok_or(CountersError::UnknownRule);
         // An asker that went away needs no answer.
         drop(pending.reply.send(answer));
+    }
+
+    /// Takes a periodic report as one more reading. Rules that it does not name stood still.
+    fn sample(&mut self, edge: &EdgeName, now: Timestamp) {
+        let samples = self.samples.entry(edge.clone()).or_default();
+        for (rule, counters) in self.rules.get(edge).into_iter().flatten() {
+            let before = samples.get(rule).filter(|before| before.counters != *counters);
+            let rates = match before {
+                Some(before) => {
+                    let passed = seconds(before.at, now);
+                    let over = if passed > SILENCE_SECS || passed <= 0.0 { REPORT_SECS } else { passed };
+                    RatesDocument::between(&before.counters, counters, over)
+                }
+                // Where the first reading grew from is not known.
+                None if !samples.contains_key(rule) => RatesDocument::default(),
+                None => continue,
+            };
+            samples.insert(rule.clone(), Sample { at: now, counters: counters.clone(), rates });
+        }
+    }
+
+    /// How fast a rule's counters grow.
+    fn rates(&self, edge: &EdgeName, rule: &RuleName, now: Timestamp) -> RatesDocument {
+        let sample = self.samples.get(edge).and_then(|samples| samples.get(rule));
+        match sample.filter(|sample| seconds(sample.at, now) <= SILENCE_SECS) {
+            Some(sample) => sample.rates,
+            None => RatesDocument { over_secs: REPORT_SECS, ..RatesDocument::default() },
+        }
+    }
+
+    /// Adds what an edge has probed since its last report; an edge that began anew counts from nothing.
+    fn count_probes(&mut self, edge: &EdgeName, probes: &[proto::CauseCount]) {
+        let known = self.probes_of.entry(edge.clone()).or_default();
+        for proto::CauseCount { cause, count } in probes {
+            let before = known.insert(cause.clone(), *count).unwrap_or_default();
+            let more = if *count >= before { *count - before } else { *count };
+            *self.probes.entry(cause.clone()).or_default() += more;
+        }
     }
 
     /// Forgets rules that are gone, so that a later one of the same name begins at nothing.
     pub(super) fn retain(&mut self, edge: &EdgeName, is_there: impl Fn(&RuleName) -> bool) {
         if let Some(rules) = self.rules.get_mut(edge) {
             rules.retain(|rule, _| is_there(rule));
+        }
+        if let Some(samples) = self.samples.get_mut(edge) {
+            samples.retain(|rule, _| is_there(rule));
         }
     }
 
@@ -126,6 +199,7 @@ fn document(edge: EdgeName, stats: &proto::RuleStats, pending: &Pending, at: Tim
             .map(|port| PortStatsDocument {
                 port: port.port as u16,
                 counters: port.counters.as_ref().map(counters).unwrap_or_default(),
+                rates: None,
             })
             .collect()
     };
@@ -138,6 +212,10 @@ fn document(edge: EdgeName, stats: &proto::RuleStats, pending: &Pending, at: Tim
                 port: target.port as u16,
                 state: target.state.clone(),
                 counters: target.counters.as_ref().map(counters).unwrap_or_default(),
+                rates: None,
+                last_success: time_from_wire(target.last_success_ms),
+                last_failure: time_from_wire(target.last_failure_ms),
+                report: target.report.clone().map(Into::into),
             })
             .collect()
     };
@@ -146,6 +224,7 @@ fn document(edge: EdgeName, stats: &proto::RuleStats, pending: &Pending, at: Tim
         rule: RuleName::new(&stats.rule).ok()?,
         at,
         counters: stats.total.as_ref().map(counters).unwrap_or_default(),
+        rates: RatesDocument::default(),
         ports: pending.per_port.then(ports),
         targets: pending.per_target.then(targets),
     })
@@ -159,6 +238,89 @@ fn counters(message: &proto::Counters) -> CountersDocument {
         connections_total: message.connections_total,
         connections_refused: message.connections_refused,
         dns_failures: message.dns_failures,
-        connect_errors: message.connect_errors.iter().map(|cause| (cause.cause.clone(), cause.count)).collect(),
+        connect_errors: by_cause(&message.connect_errors),
+        target_failovers: message.target_failovers,
+        lb: by_cause(&message.lb),
+    }
+}
+
+fn by_cause(counts: &[proto::CauseCount]) -> BTreeMap<String, u64> {
+    counts.iter().map(|each| (each.cause.clone(), each.count)).collect()
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64()
+}
+
+/// Gives the ports and targets of a reading their rates since an earlier one.
+pub(crate) fn rates_since(before: &StatsDocument, after: &mut StatsDocument) {
+    let secs = seconds(before.at, after.at);
+    if secs <= 0.0 {
+        return;
+    }
+    for port in after.ports.iter_mut().flatten() {
+        let earlier = before.ports.iter().flatten().find(|earlier| earlier.port == port.port);
+        // A port without a row had no traffic.
+        let earlier = earlier.map(|earlier| earlier.counters.clone()).unwrap_or_default();
+        port.rates = Some(RatesDocument::between(&earlier, &port.counters, secs));
+    }
+    for target in after.targets.iter_mut().flatten() {
+        let is_same = |earlier: &&TargetStatsDocument| (&earlier.host, earlier.port) == (&target.host, target.port);
+        let earlier = before.targets.iter().flatten().find(is_same);
+        let earlier = earlier.map(|earlier| earlier.counters.clone()).unwrap_or_default();
+        target.rates = Some(RatesDocument::between(&earlier, &target.counters, secs));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(bytes: u64, connections: u64) -> proto::StatsReport {
+        let total = proto::Counters { bytes_in: bytes, connections_total: connections, ..Default::default() };
+        let rule = proto::RuleStats { rule: "web".to_owned(), total: Some(total), ..Default::default() };
+        proto::StatsReport { request_id: 0, rules: vec![rule], probes: Vec::new() }
+    }
+
+    fn rates_at(counters: &Counters, millis: i64) -> (f64, f64) {
+        let (edge, rule) = (EdgeName::new("a").expect("a name"), RuleName::new("web").expect("a name"));
+        let rates = counters.rates(&edge, &rule, at(millis));
+        (rates.bytes_in_per_sec, rates.connections_per_sec)
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millisecond(1_000_000 + millis).expect("in range")
+    }
+
+    #[test]
+    fn rates_are_those_of_the_last_second_and_end_with_the_traffic() {
+        let mut counters = Counters::default();
+        let edge = EdgeName::new("a").expect("a name");
+        let mut take = |millis, bytes, connections| {
+            counters.take(edge.clone(), 1, report(bytes, connections), at(millis));
+            rates_at(&counters, millis)
+        };
+        assert_eq!(take(0, 5000, 5), (0.0, 0.0), "where the first reading grew from is not known");
+        assert_eq!(take(1000, 6000, 7), (1000.0, 2.0));
+        assert_eq!(take(1500, 6500, 7), (1000.0, 0.0));
+        // After a silence the bytes are those of the last interval, not of the whole silence.
+        assert_eq!(take(60_000, 7000, 8), (500.0, 1.0));
+        // The edge's process began anew.
+        assert_eq!(take(61_000, 300, 1), (300.0, 1.0));
+        assert_eq!(rates_at(&counters, 62_400), (300.0, 1.0));
+        assert_eq!(rates_at(&counters, 62_600), (0.0, 0.0));
+    }
+
+    #[test]
+    fn probes_of_all_edges_add_up_and_never_go_down() {
+        let mut counters = Counters::default();
+        let mut count = |edge: &str, number| {
+            let probes = vec![proto::CauseCount { cause: "L4OK".to_owned(), count: number }];
+            let report = proto::StatsReport { request_id: 0, rules: Vec::new(), probes };
+            counters.take(EdgeName::new(edge).expect("a name"), 1, report, at(0));
+            counters.probes()["L4OK"]
+        };
+        assert_eq!([count("a", 5), count("b", 3), count("a", 6)], [5, 8, 9]);
+        assert_eq!(count("a", 2), 11, "a process that began anew counts from nothing");
     }
 }

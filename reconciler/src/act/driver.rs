@@ -19,11 +19,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, error, info, warn};
 
 use super::backlog::Backlog;
+use super::checks::{CheckAnswer, CheckError, Checks};
 use super::counters::{self, Counters, CountersError};
 use super::follow::with_causes;
 use super::metrics::Timings;
+use super::notice_log;
 use super::operator::documents::StatsDocument;
+use super::recent::Recent;
 use super::store::{Batch, Store, StoreError};
+use crate::decide::deviations::TargetOverride;
 use crate::decide::fleet::{
     Answer, ApplyRequest, ApplyResult, Effect, Event, Fleet, Notice, Outcome, Refusal, Request, RequestRefusal,
     SessionId,
@@ -40,7 +44,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const IDLE_TICK: Duration = Duration::from_secs(5);
 
 /// A notice with its number in the stream.
-pub type Numbered = (u64, Notice);
+pub type Numbered = (u64, Arc<Notice>);
 
 type Read = Box<dyn FnOnce(&View<'_>) + Send>;
 
@@ -52,6 +56,8 @@ pub struct View<'a> {
     pub counters: &'a Counters,
     /// Number of the newest notice.
     pub last_notice: u64,
+    /// The newest notices.
+    pub recent: &'a Recent,
     /// Applies by outcome, since the start.
     pub applies: &'a BTreeMap<&'static str, u64>,
     /// Durations, since the start.
@@ -66,6 +72,8 @@ enum Command {
     Read(Read),
     Counters { edge: EdgeName, session: SessionId, report: proto::StatsReport },
     Ask { edge: EdgeName, request: proto::StatsRequest, reply: oneshot::Sender<Result<StatsDocument, CountersError>> },
+    Check { edge: EdgeName, request: proto::CheckTargets, reply: oneshot::Sender<CheckAnswer> },
+    Checked { session: SessionId, answer: proto::TargetsChecked },
 }
 
 /// Who waits for what was decided.
@@ -184,6 +192,29 @@ impl FleetHandle {
         }
     }
 
+    /// Has an edge probe the targets of a rule now, or one of them, and waits for what comes of it.
+    pub async fn check(
+        &self,
+        edge: EdgeName,
+        rule: &RuleName,
+        target: Option<String>,
+        wait: Duration,
+    ) -> Result<CheckAnswer, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let target = target.unwrap_or_default();
+        let request = proto::CheckTargets { request_id: 0, rule: rule.to_string(), target };
+        self.command(Command::Check { edge, request, reply }).await?;
+        match tokio::time::timeout(wait, answer).await {
+            Ok(answer) => answer.map_err(|_| Stopped),
+            Err(_) => Ok(Err(CheckError::Timeout)),
+        }
+    }
+
+    /// Takes the answer of an edge to a check in.
+    pub async fn checked(&self, session: SessionId, answer: proto::TargetsChecked) -> Result<(), Stopped> {
+        self.command(Command::Checked { session, answer }).await
+    }
+
     /// Everything that happens from now on.
     pub fn notices(&self) -> broadcast::Receiver<Numbered> {
         self.notices.subscribe()
@@ -198,8 +229,10 @@ pub struct Driver {
     commands: mpsc::Receiver<Command>,
     notices: broadcast::Sender<Numbered>,
     last_notice: u64,
+    recent: Recent,
     sessions: HashMap<SessionId, SessionChannel>,
     counters: Counters,
+    checks: Checks,
     applies: BTreeMap<&'static str, u64>,
     timings: Timings,
     backlog: Backlog,
@@ -222,8 +255,10 @@ impl Driver {
             notices,
             // Numbers go on over a restart, so that no listener takes the notice of another life for its own.
             last_notice: Timestamp::now().as_microsecond().unsigned_abs(),
+            recent: Recent::default(),
             sessions: HashMap::new(),
             counters: Counters::default(),
+            checks: Checks::default(),
             applies: BTreeMap::new(),
             timings,
             backlog: Backlog::default(),
@@ -261,6 +296,7 @@ impl Driver {
                     Event::Gone { session, .. } => {
                         self.sessions.remove(session);
                         self.counters.session_ended(*session);
+                        self.checks.session_ended(*session);
                     }
                     Event::Report { edge, report, session } if self.fleet.session(edge) == Some(*session) => {
                         self.counters.retain(edge, |rule| report.rules.contains_key(rule));
@@ -290,6 +326,7 @@ impl Driver {
                     fleet: &self.fleet,
                     counters: &self.counters,
                     last_notice: self.last_notice,
+                    recent: &self.recent,
                     applies: &self.applies,
                     timings: &self.timings,
                 });
@@ -308,6 +345,8 @@ impl Driver {
             Command::Ask { edge, request, reply } => {
                 self.ask(edge, request, reply);
             }
+            Command::Check { edge, request, reply } => self.check(&edge, request, reply),
+            Command::Checked { session, answer } => self.checks.take(session, answer),
         }
     }
 
@@ -334,6 +373,19 @@ impl Driver {
         self.next_ticket += 1;
         self.waiting.insert(self.next_ticket, waiting);
         self.next_ticket
+    }
+
+    fn check(&mut self, edge: &EdgeName, request: proto::CheckTargets, reply: oneshot::Sender<CheckAnswer>) {
+        let session = self.fleet.session(edge).and_then(|id| Some((id, self.sessions.get(&id)?)));
+        let Some((id, channel)) = session else {
+            drop(reply.send(Err(CheckError::NotConnected)));
+            return;
+        };
+        let request = self.checks.expect(id, request, reply);
+        let body = proto::server_message::Body::Check(request);
+        if channel.outgoing.try_send(proto::ServerMessage { body: Some(body) }).is_err() {
+            self.drop_session(id);
+        }
     }
 
     async fn step(&mut self, event: Event) {
@@ -446,6 +498,11 @@ impl Driver {
                 };
                 self.send(session, proto::server_message::Body::Desired(desired));
             }
+            Effect::SendOverrides { session, edge, overrides } => {
+                debug!(edge = %edge, overrides = overrides.len(), "overrides sent");
+                let overrides = overrides.iter().map(TargetOverride::to_wire).collect();
+                self.send(session, proto::server_message::Body::Overrides(proto::TargetOverrides { overrides }));
+            }
             Effect::Emit(notice) => self.emit(notice),
             // An operator who went away needs no answer; what was begun goes on.
             Effect::Answer { ticket, answer } => {
@@ -463,7 +520,7 @@ impl Driver {
 
     fn emit(&mut self, notice: Notice) {
         self.last_notice += 1;
-        log(&notice);
+        notice_log::write(&notice);
         if let Notice::Apply { result } = &notice
             && let Some(finished) = result.finished_at.filter(|_| result.outcome != Outcome::Running)
         {
@@ -471,6 +528,8 @@ impl Driver {
             *self.applies.entry(result.outcome.as_str()).or_default() += 1;
             self.timings.apply.observe(seconds);
         }
+        let notice = Arc::new(notice);
+        self.recent.add(self.last_notice, Arc::clone(&notice));
         // Without a listener there is nobody to tell.
         drop(self.notices.send((self.last_notice, notice)));
     }
@@ -487,37 +546,6 @@ impl Driver {
         warn!(session, "session takes no messages and is ended");
         if let Some(channel) = self.sessions.remove(&session) {
             channel.close();
-        }
-    }
-}
-
-fn log(notice: &Notice) {
-    match notice {
-        Notice::Edge { edge, connected, generation, desired_generation } => {
-            info!(edge = %edge, connected, generation, desired_generation, "edge changed");
-        }
-        Notice::Rule { edge, rule, state, code, message } => {
-            let state = state.map_or("gone", schema::state::RuleState::as_str);
-            if code.is_empty() {
-                info!(edge = %edge, rule = %rule, state, "rule changed");
-            } else {
-                warn!(edge = %edge, rule = %rule, state, code, message, "rule changed");
-            }
-        }
-        Notice::Tree { digest, commit, verdict } => {
-            info!(digest = %digest, commit = commit.as_deref().unwrap_or("-"), ?verdict, "tree read");
-        }
-        Notice::Override { edge, rule, step, actor, why, until } => {
-            warn!(edge = %edge, rule = %rule, ?step, actor, why, until = %until, "override changed");
-        }
-        Notice::Apply { result } if result.outcome == Outcome::Running => {
-            debug!(apply = %result.id, "apply advances");
-        }
-        Notice::Apply { result } if result.outcome == Outcome::Partial => {
-            error!(apply = %result.id, actor = %result.actor, outcome = result.outcome.as_str(), "apply ended");
-        }
-        Notice::Apply { result } => {
-            info!(apply = %result.id, actor = %result.actor, outcome = result.outcome.as_str(), "apply ended");
         }
     }
 }

@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 
 use super::driver::{FleetHandle, SessionChannel};
 use crate::decide::fleet::{Event, SessionId};
+use crate::decide::target;
 use crate::decide::view::{Hello, Report, RuleView};
 
 /// The largest desired set or report (CONTRACT §8).
@@ -127,8 +128,9 @@ async fn receive(
                 warn!(edge = %edge, "second hello in one session, session ended");
                 return;
             }
-            // Nobody has asked yet; or a message of a newer edge.
-            Some(proto::edge_message::Body::Checked(_)) | None => Ok(()),
+            Some(proto::edge_message::Body::Checked(answer)) => fleet.checked(session, answer).await,
+            // A message of a newer edge.
+            None => Ok(()),
         };
         if taken.is_err() {
             return;
@@ -184,6 +186,8 @@ fn rule_from_wire(message: proto::RuleReport) -> Result<(RuleName, RuleView), St
         running: spec(message.running)?,
         wanted: spec(message.wanted)?,
         connections: message.connections,
+        health: target::health_from_wire(&message.health),
+        targets: message.targets.into_iter().map(Into::into).collect(),
     };
     Ok((name, view))
 }

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, Opts, Registry, TextEncoder};
+use schema::health::ResultCode;
 use schema::state::RuleState;
 use tracing::warn;
 
@@ -22,6 +23,9 @@ use crate::decide::fleet::Fleet;
 
 const RULE: [&str; 3] = ["client", "rule", "owner"];
 const RULE_AND_CAUSE: [&str; 4] = ["client", "rule", "owner", "cause"];
+const RULE_AND_KIND: [&str; 4] = ["client", "rule", "owner", "kind"];
+/// How targets are chosen (CONTRACT §8).
+const LB_KINDS: [&str; 4] = ["first", "next", "untracked", "no_server"];
 const RULE_AND_STATE: [&str; 4] = ["client", "rule", "owner", "state"];
 
 /// The routes of the metrics port.
@@ -46,6 +50,7 @@ async fn scrape(State(fleet): State<FleetHandle>) -> Response {
     let copy = fleet.read(|view| Scene {
         fleet: view.fleet.clone(),
         counters: view.counters.rows().clone(),
+        probes: view.counters.probes().clone(),
         applies: view.applies.clone(),
         timings: view.timings.clone(),
     });
@@ -70,6 +75,7 @@ async fn scrape(State(fleet): State<FleetHandle>) -> Response {
 struct Scene {
     fleet: Fleet,
     counters: Rows,
+    probes: BTreeMap<String, u64>,
     applies: BTreeMap<&'static str, u64>,
     timings: Timings,
 }
@@ -81,6 +87,8 @@ struct RuleSeries {
     refused: CounterVec,
     dns_failures: CounterVec,
     connect_errors: CounterVec,
+    failovers: CounterVec,
+    lb: CounterVec,
     active: GaugeVec,
     state: GaugeVec,
 }
@@ -121,6 +129,13 @@ impl RuleSeries {
                 "Dials to targets that failed, by cause.",
                 &RULE_AND_CAUSE,
             )?,
+            failovers: counter(
+                registry,
+                "portunus_rule_target_failovers_total",
+                "Connections and flows that went on to another target, either way between pools.",
+                &RULE,
+            )?,
+            lb: counter(registry, "portunus_rule_lb_total", "Choices of a target, by kind.", &RULE_AND_KIND)?,
             active: gauge(registry, "portunus_rule_active_connections", "Connections open now.", &RULE)?,
             state: gauge(
                 registry,
@@ -137,6 +152,12 @@ impl RuleSeries {
         self.connections.with_label_values(labels).inc_by(counters.connections_total as f64);
         self.refused.with_label_values(labels).inc_by(counters.connections_refused as f64);
         self.dns_failures.with_label_values(labels).inc_by(counters.dns_failures as f64);
+        self.failovers.with_label_values(labels).inc_by(counters.target_failovers as f64);
+        for kind in LB_KINDS {
+            let [client, rule, owner] = *labels;
+            let count = counters.lb.get(kind).copied().unwrap_or_default();
+            self.lb.with_label_values(&[client, rule, owner, kind]).inc_by(count as f64);
+        }
         for (cause, count) in &counters.connect_errors {
             let [client, rule, owner] = *labels;
             self.connect_errors.with_label_values(&[client, rule, owner, cause]).inc_by(*count as f64);
@@ -183,6 +204,11 @@ fn render(view: &Scene) -> prometheus::Result<String> {
     }
     for each in drift(view.fleet.edges()) {
         drifted.with_label_values(&[each.kind.as_str()]).inc();
+    }
+    let probes = counter(&registry, "portunus_probe_total", "Probes of all edges, by result code.", &["result"])?;
+    for code in ResultCode::ALL {
+        let count = view.probes.get(code.as_str()).copied().unwrap_or_default();
+        probes.with_label_values(&[code.as_str()]).inc_by(count as f64);
     }
     let applies = counter(&registry, "portunus_apply_total", "Applies that ended, by outcome.", &["outcome"])?;
     for outcome in ["applied", "partial", "superseded"] {

@@ -1,14 +1,17 @@
 //! The I/O around the decisions: where trees come from, what is remembered, and who is spoken to.
 
 mod backlog;
+pub mod checks;
 pub mod counters;
 pub mod driver;
 pub mod edges;
 pub mod follow;
 pub mod guarded;
 pub mod metrics;
+mod notice_log;
 pub mod operator;
 pub mod private_file;
+pub mod recent;
 pub mod server;
 pub mod source;
 pub mod state;

@@ -70,7 +70,7 @@ fn prune(store: &Store) -> Result<(), StateError> {
     let lines = store.list(LEDGER_PREFIX)?;
     let entries = record::ledger(lines.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))?;
     let mut kept = BTreeSet::new();
-    for entry in entries.iter().rev().filter(|entry| entry.of.is_none()) {
+    for entry in entries.iter().rev().filter(|entry| entry.of.is_none() && entry.is_of_apply()) {
         if kept.len() == KEPT_REVISIONS {
             break;
         }
@@ -125,6 +125,7 @@ mod tests {
             outcome: "started".to_owned(),
             generations: std::collections::BTreeMap::new(),
             overridden: Vec::new(),
+            note: String::new(),
             previous_hash: Digest::default(),
             hash: Digest::default(),
         };

@@ -1,12 +1,14 @@
 //! How what runs differs from what was applied: drift, kept apart from planned changes. Pure.
 
+use schema::health::{RuleHealth, TargetState};
 use schema::name::{EdgeName, RuleName};
 use schema::ruleset::rules_only;
 use schema::spec::{FieldChange, field_changes};
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
-use super::view::{EdgeView, Edges};
+use super::target::{self, TargetView};
+use super::view::{EdgeView, Edges, RuleView};
 
 /// The kinds of drift (CONTRACT §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -119,6 +121,9 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
             all.push(entry(Some(rule), DriftKind::Rejected, rejection.code.as_str(), rejection.message.clone()));
         }
     }
+    for each in &edge.deviations {
+        all.push(entry(Some(&each.rule), DriftKind::Override, each.deviation.as_str(), each.in_words()));
+    }
     let Some(report) = &edge.report else { return };
     if edge.connected && edge.desired.is_some() && !edge.is_settled() {
         let message = format!("runs generation {}, desired is {}", report.generation, edge.desired_generation());
@@ -132,6 +137,10 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
                 all.push(entry(Some(rule), DriftKind::Rejected, &view.code, view.message.clone()));
             }
             _ => {}
+        }
+        // What an edge without a session sees now is not known.
+        if let Some(message) = degradation(view).filter(|_| edge.connected) {
+            all.push(entry(Some(rule), DriftKind::Degraded, "", message));
         }
     }
     let applied = edge.desired.as_ref().map(|desired| rules_only(&desired.rules)).unwrap_or_default();
@@ -156,4 +165,25 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
             all.push(entry(Some(rule), DriftKind::Extra, "", "the edge runs it, but it was never applied".to_owned()));
         }
     }
+}
+
+/// Why a rule that serves is not as well as it should be: it runs as desired, and its targets do not.
+fn degradation(view: &RuleView) -> Option<String> {
+    if view.state == RuleState::Draining {
+        return None;
+    }
+    let failed: Vec<&TargetView> = view.targets.iter().filter(|target| target.state == TargetState::Down).collect();
+    let is_down = view.health == Some(RuleHealth::Down);
+    if failed.is_empty() && !is_down {
+        return None;
+    }
+    let mut parts = Vec::new();
+    if is_down {
+        parts.push("no target is healthy".to_owned());
+    }
+    if !failed.is_empty() {
+        parts.push(format!("{} of {} targets failed", failed.len(), view.targets.len()));
+        parts.extend(failed.into_iter().map(target::in_words));
+    }
+    Some(parts.join("; "))
 }

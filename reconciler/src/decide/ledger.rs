@@ -31,12 +31,16 @@ pub struct Entry {
     pub actor: String,
     /// True if the tree differed from its commit.
     pub dirty: bool,
-    /// `started`, `applied`, `partial`, `superseded` or `interrupted`.
+    /// `started`, `applied`, `partial`, `superseded` or `interrupted`; of an override of a target `override`,
+    /// `override_ended`, `override_expired` or `override_dropped`.
     pub outcome: String,
     /// The generation that each touched edge was given.
     pub generations: BTreeMap<EdgeName, u64>,
     /// Rails that a person overrode, with the flag.
     pub overridden: Vec<String>,
+    /// What happened, of a line that belongs to no apply.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
     /// Hash of the line before, zeros for the first.
     pub previous_hash: Digest,
     /// Hash of this line with its `hash` empty.
@@ -53,6 +57,11 @@ pub struct Head {
 }
 
 impl Entry {
+    /// True for a line of an apply, false for one of an override.
+    pub fn is_of_apply(&self) -> bool {
+        !self.apply_id.is_empty()
+    }
+
     /// The line that completes this one, still without number and hash.
     #[must_use]
     pub fn with_outcome(&self, outcome: &str, at: Timestamp) -> Self {
@@ -112,7 +121,7 @@ impl HistoryEntry {
                 }
             }
         }
-        if let Some(newest) = entries.last_mut() {
+        if let Some(newest) = entries.iter_mut().rev().find(|entry| entry.entry.is_of_apply()) {
             newest.held = held;
         }
         entries

@@ -3,6 +3,7 @@
 //! `act` feeds events in and carries effects out; never the other way round.
 
 pub mod assign;
+pub mod deviations;
 pub mod drift;
 pub mod fleet;
 pub mod ledger;
@@ -10,4 +11,5 @@ pub mod overrides;
 pub mod plan;
 pub mod record;
 pub mod status;
+pub mod target;
 pub mod view;

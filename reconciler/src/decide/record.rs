@@ -15,6 +15,7 @@ use schema::spec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::deviations::TargetOverride;
 use super::fleet::{Applied, Restored};
 use super::ledger::{Entry, Head};
 use super::overrides::{Override, Overrides};
@@ -29,6 +30,8 @@ pub const EDGE_PREFIX: &str = "edge/";
 pub const LEDGER_PREFIX: &str = "ledger/";
 /// Prefix of the trees that were applied.
 pub const REVISION_PREFIX: &str = "revision/";
+/// Prefix of the overrides of each edge's targets: the whole list, so that nothing has to be deleted.
+const DEVIATIONS_PREFIX: &str = "target-overrides/";
 const USED_PLAN_PREFIX: &str = "used-plan/";
 /// Prefix of the break-glass rules of each edge.
 const OVERRIDES_PREFIX: &str = "overrides/";
@@ -155,6 +158,11 @@ impl Record {
         Self::json(format!("{LEDGER_PREFIX}{:012}", entry.id), entry)
     }
 
+    /// All overrides of an edge's targets.
+    pub fn deviations(edge: &EdgeName, overrides: &[TargetOverride]) -> Self {
+        Self::json(format!("{DEVIATIONS_PREFIX}{edge}"), &overrides)
+    }
+
     /// A plan file that was used.
     pub fn used_plan(seal: Digest, at: Timestamp) -> Self {
         Self::json(format!("{USED_PLAN_PREFIX}{seal}"), &at)
@@ -205,6 +213,13 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
             if !overrides.is_empty() {
                 restored.edges.entry(name).or_default().overrides = overrides;
             }
+        } else if let Some(name) = key.strip_prefix(DEVIATIONS_PREFIX) {
+            let overrides: Vec<TargetOverride> = read(key, value)?;
+            let name = EdgeName::new(name)
+                .map_err(|error| InvalidRecord { key: key.to_owned(), reason: error.to_string() })?;
+            if !overrides.is_empty() {
+                restored.edges.entry(name).or_default().deviations = overrides;
+            }
         } else if let Some(seal) = key.strip_prefix(USED_PLAN_PREFIX) {
             restored.used_plans.extend(Digest::parse(seal));
         } else if key == APPLIED_KEY {
@@ -215,6 +230,7 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
                 restored.head = Head { id: entry.id, hash: entry.hash };
             }
             match entry.of {
+                None if !entry.is_of_apply() => {}
                 None => restored.cut_off = Some(entry),
                 Some(of) if restored.cut_off.as_ref().is_some_and(|started| started.id == of) => {
                     restored.cut_off = None;

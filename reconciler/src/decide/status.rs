@@ -10,6 +10,7 @@ use schema::canonical::Digest;
 use schema::capability::{Capability, Limits};
 use schema::diagnostic::{DiagnosticJson, Severity};
 use schema::diff::Rules;
+use schema::health::RuleHealth;
 use schema::name::{EdgeName, RuleName};
 use schema::net::Listener;
 use schema::rule::Rule;
@@ -19,10 +20,12 @@ use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::deviations::TargetOverride;
 use super::drift::{Drift, drift};
 use super::fleet::{ApplyResult, Fleet, Mode, Verdict};
 use super::overrides::{Override, Overrides};
 use super::plan::{FORMAT_VERSION, Source, Summary};
+use super::target::TargetView;
 use super::view::{Desired, EdgeView, Edges, Hello, Report, RuleView};
 
 /// The status of a fleet. Everything but `edges` may be left out of a file for `plan --live`.
@@ -124,6 +127,9 @@ pub struct EdgeStatus {
     /// Listeners of the edge's own process, as `ADDRESS:PORT`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub own_listeners: Vec<String>,
+    /// Deviations of its targets that operators ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub target_overrides: Vec<TargetOverride>,
     /// Its rules.
     #[serde(default)]
     pub rules: Vec<RuleStatus>,
@@ -154,6 +160,12 @@ pub struct RuleStatus {
     /// Live connections.
     #[serde(default)]
     pub connections: u64,
+    /// `up`, `unknown` or `down`; left out where the rule does not serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<RuleHealth>,
+    /// Its targets as the edge sees them, in file order; left out where the rule does not serve.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetView>,
     /// Set for a break-glass rule.
     #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
     pub over: Option<OverrideStatus>,
@@ -271,6 +283,7 @@ pub fn edge_status(name: &EdgeName, edge: &EdgeView) -> EdgeStatus {
         own_listeners: hello
             .map(|hello| hello.own_listeners.iter().map(ToString::to_string).collect())
             .unwrap_or_default(),
+        target_overrides: edge.deviations.clone(),
         rules: edge.rule_names().into_iter().filter_map(|rule| rule_status(edge, rule)).collect(),
     }
 }
@@ -334,6 +347,8 @@ pub fn rule_status(edge: &EdgeView, name: &RuleName) -> Option<RuleStatus> {
         wanted: wanted.filter(|wanted| *wanted != shown).map(|wanted| spec::to_json(wanted)),
         connections: view.map_or(0, |view| view.connections),
         over: edge.overrides.get(name).map(OverrideStatus::from),
+        health: view.and_then(|view| view.health),
+        targets: view.map(|view| view.targets.clone()).unwrap_or_default(),
     })
 }
 
@@ -375,6 +390,8 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
             wanted: if is_serving { other } else { Some(shown.clone()) },
             running: is_serving.then_some(shown),
             connections: rule.connections,
+            health: rule.health,
+            targets: rule.targets.clone(),
         };
         report.rules.insert(rule.rule.clone(), view);
     }
@@ -434,5 +451,6 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
         hello,
         report: was_heard.then_some(report),
         overrides,
+        deviations: edge.target_overrides.clone(),
     })
 }

@@ -10,13 +10,16 @@ use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::capability::{Capabilities, Limits, Rejection};
 use schema::diff::Rules;
+use schema::health::RuleHealth;
 use schema::name::{EdgeName, RuleName};
 use schema::net::Listener;
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Placed};
 use schema::state::RuleState;
 
+use super::deviations::TargetOverride;
 use super::overrides::Overrides;
+use super::target::TargetView;
 
 /// One rule as its edge reported it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,10 @@ pub struct RuleView {
     pub wanted: Option<Arc<Rule>>,
     /// Live connections.
     pub connections: u64,
+    /// How it is; `None` where it does not serve.
+    pub health: Option<RuleHealth>,
+    /// In file order; empty where it does not serve.
+    pub targets: Vec<TargetView>,
 }
 
 impl RuleView {
@@ -112,6 +119,8 @@ pub struct EdgeView {
     pub report: Option<Report>,
     /// Break-glass rules that operators put there.
     pub overrides: Overrides,
+    /// Deviations of its targets that operators ordered, by rule and target.
+    pub deviations: Vec<TargetOverride>,
 }
 
 impl EdgeView {

@@ -156,6 +156,7 @@ impl Run {
                 timeout: Duration::from_secs(10),
                 allow_offline: true,
                 rollback: false,
+                wait_healthy: false,
             };
             effects.extend(self.world.step(Event::Apply { ticket: 1, request: Box::new(request) }));
         }

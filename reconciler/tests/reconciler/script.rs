@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! mode apply [--allow-dirty]          the server starts in that mode, with the records that it has
-//! tree T [--dirty] [--commit C] [E: RULE PORTS[>TARGET] [protected], … | E: …]   the followed tree is read
+//! tree T [--dirty] [--commit C] [E: RULE PORTS[>TARGET] [protected] [checked] [+HOST]…, … | E: …]   it is read
 //! tree T --broken                     … and has errors
 //! define T …                          a tree that only operators have
 //! plan T as P · apply T [--plan P] [--seal S] [--timeout 10s] [--allow-…]   what operators do
@@ -14,6 +14,8 @@
 //! report E · repeat-report E AGE · report-of-session E N   reports at any time
 //! restart-edge E [without-disk] · taken E PORT · free E PORT · forbid E RULE CODE · lacks E CAP · has E CAP
 //! refuse-next E                       the edge refuses the next state as a whole
+//! state E RULE TARGET STATE[*N] [CODE]   a target's state (and attempts) from now on; reported with the next report
+//! order E RULE TARGET pause|resume|disable|enable|end|weight=N [--ttl 60s] [--why TEXT]   what operators do
 //! restart-server [MODE] · lose-state · dies-after N   (effects of the next command)
 //! tick 61s · status
 //! ```
@@ -23,11 +25,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reconciler::decide::fleet::{ApplyRequest, Effect, Event, Mode, TreeRead};
+use reconciler::decide::deviations::Order;
+use reconciler::decide::fleet::{ApplyRequest, Effect, Event, Mode, Request, TargetOrder, TreeRead};
 use reconciler::decide::plan::{Allowances, PlanDocument, PlanInput, Source, plan};
 use schema::canonical::Digest;
 use schema::capability::Capability;
 use schema::diagnostic::{DiagnosticJson, Severity};
+use schema::health::{HealthCheck, HealthKind};
 use schema::name::{EdgeName, RuleName};
 use schema::net::PortRange;
 use schema::ruleset::{Placed, RuleSet};
@@ -73,11 +77,22 @@ pub(crate) fn ruleset(digest: Digest, text: &str) -> RuleSet {
                 || (ports(rule.split_whitespace().nth(1).expect("its ports")), None),
                 |(listen, target)| (ports(listen), Some(ports(target))),
             );
-            let is_protected = words.next() == Some("protected");
+            let rest: Vec<&str> = words.collect();
+            let is_protected = rest.contains(&"protected");
+            let is_checked = rest.contains(&"checked");
+            let more: Vec<&str> = rest.iter().filter_map(|word| word.strip_prefix('+')).collect();
             let rule = rule_with(name_of_rule, listen.first(), listen.last(), |parts| {
                 parts.protected = is_protected;
                 if let Some(target) = target {
                     parts.targets[0].ports = target;
+                }
+                for host in more {
+                    let mut another = parts.targets[0].clone();
+                    another.host = schema::rule::Host::parse(host).expect("a host");
+                    parts.targets.push(another);
+                }
+                if is_checked {
+                    parts.health = Some(HealthCheck::new(HealthKind::Tcp, 15));
                 }
             });
             let rules = ruleset.edges.entry(edge_name(name.trim())).or_default();
@@ -89,7 +104,8 @@ pub(crate) fn ruleset(digest: Digest, text: &str) -> RuleSet {
 
 /// Flags in front or behind, and the other words.
 fn flags(words: &[&str]) -> (BTreeMap<String, String>, Vec<String>) {
-    let with_value = ["--commit", "--plan", "--seal", "--timeout", "--allow-removals", "--allow-rebinds"];
+    let with_value =
+        ["--ttl", "--why", "--commit", "--plan", "--seal", "--timeout", "--allow-removals", "--allow-rebinds"];
     let (mut flags, mut rest) = (BTreeMap::new(), Vec::new());
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -189,8 +205,30 @@ impl Script {
             timeout: flags.get("--timeout").map_or(Duration::from_mins(1), |text| seconds(text)),
             allow_offline: flags.contains_key("--allow-offline"),
             rollback: flags.contains_key("--rollback"),
+            wait_healthy: flags.contains_key("--wait-healthy"),
         };
         self.world.step(Event::Apply { ticket: 1, request: Box::new(request) })
+    }
+
+    fn order(&mut self, edge: &str, rule: &str, target: &str, order: &str, rest: &[&str]) -> Vec<Effect> {
+        let (flags, _) = flags(rest);
+        let order = match order.split_once('=') {
+            Some(("weight", weight)) => Order::Weight(weight.parse().expect("a weight")),
+            _ => [Order::Pause, Order::Resume, Order::Disable, Order::Enable, Order::End]
+                .into_iter()
+                .find(|each| each.as_str() == order)
+                .expect("an order"),
+        };
+        let order = TargetOrder {
+            edge: edge_name(edge),
+            rule: RuleName::new(rule).expect("a name"),
+            target: target.to_owned(),
+            order,
+            actor: "operator".to_owned(),
+            why: flags.get("--why").cloned().unwrap_or_default(),
+            ttl: flags.get("--ttl").map(|text| seconds(text)),
+        };
+        self.world.step(Event::Request { ticket: 1, request: Box::new(Request::Target(order)) })
     }
 
     fn session_command(&mut self, words: &[&str]) -> Vec<Effect> {
@@ -221,6 +259,9 @@ impl Script {
             ("lacks", [name]) => edge.set_capability(capability(name), false),
             ("has", [name]) => edge.set_capability(capability(name), true),
             ("refuse-next", []) => edge.refuses_next = true,
+            ("state", [rule, target, state, code @ ..]) => {
+                edge.set_target(&RuleName::new(rule).expect("a name"), target, state, code.first().copied());
+            }
             _ => panic!("no such command: {words:?}"),
         }
     }
@@ -259,6 +300,7 @@ impl Script {
                 Vec::new()
             }
             ["apply", ..] => self.apply(&words[1..]),
+            ["order", edge, rule, target, order, ..] => self.order(edge, rule, target, order, &words[5..]),
             ["plan", tree, "as", name] => return self.plan(tree, name),
             ["status"] => return words::status(&self.world.fleet, &self.names),
             ["deliver", edge, ref rest @ ..] => match self.world.deliver(&edge_name(edge), rest == ["lost-ack"]) {
@@ -268,7 +310,7 @@ impl Script {
             [_, _, ..] => self.session_command(&words),
             _ => panic!("no such command: {line}"),
         };
-        effects.iter().map(|effect| words::effect(effect, &self.names)).collect::<Vec<_>>().join("\n")
+        words::effects(&effects, &self.names).join("\n")
     }
 }
 

@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use reconciler::decide::target::{TargetResult, TargetView};
 use reconciler::decide::view::{Hello, Report, RuleView};
 use schema::canonical::{Digest, rules_digest};
 use schema::capability::{Capability, Limits, rejection};
 use schema::diff::Rules;
+use schema::health::{RuleHealth, TargetState};
 use schema::name::RuleName;
 use schema::rule::Rule;
 use schema::state::RuleState;
@@ -45,6 +47,8 @@ pub(crate) struct SimEdge {
     taken: BTreeSet<u16>,
     /// Rules that the edge's own policy forbids, with the code.
     forbidden: BTreeMap<RuleName, String>,
+    /// What its probes found: state, attempts and result code, by rule and target.
+    found: BTreeMap<(RuleName, String), (TargetState, u32, Option<String>)>,
     /// Refuses the next state as a whole.
     pub(crate) refuses_next: bool,
 }
@@ -67,6 +71,7 @@ impl SimEdge {
             faults: BTreeMap::new(),
             taken: BTreeSet::new(),
             forbidden: BTreeMap::new(),
+            found: BTreeMap::new(),
             refuses_next: false,
         }
     }
@@ -99,6 +104,37 @@ impl SimEdge {
             self.taken.remove(&port);
             self.settle();
         }
+    }
+
+    /// From now on a target is so; `down*3` has been tried three times for a version that waits.
+    pub(crate) fn set_target(&mut self, rule: &RuleName, target: &str, state: &str, code: Option<&str>) {
+        let (state, attempts) =
+            state.split_once('*').map_or((state, 0), |(state, attempts)| (state, attempts.parse().expect("a number")));
+        let found = (TargetState::parse(state).expect("a state"), attempts, code.map(str::to_owned));
+        self.found.insert((rule.clone(), target.to_owned()), found);
+    }
+
+    /// The targets of a rule that runs, once something was found out about any of them.
+    fn targets(&self, rule: &Rule) -> Vec<TargetView> {
+        if !self.found.keys().any(|(name, _)| *name == rule.name) {
+            return Vec::new();
+        }
+        let view = |target: &schema::rule::Target| {
+            let found = self.found.get(&(rule.name.clone(), target.to_string()));
+            let (state, attempts, code) = found.cloned().unwrap_or((TargetState::Unknown, 0, None));
+            TargetView {
+                target: target.to_string(),
+                state,
+                priority: target.priority.into(),
+                weight: target.weight.into(),
+                effective_weight: if state == TargetState::Up { target.weight.into() } else { 0 },
+                since: None,
+                last: code.map(|code| TargetResult { code, detail: "refused".to_owned(), at: None }),
+                history: Vec::new(),
+                attempts,
+            }
+        };
+        rule.targets.iter().map(view).collect()
     }
 
     pub(crate) fn forbid(&mut self, rule: RuleName, code: &str) {
@@ -145,6 +181,8 @@ impl SimEdge {
                 state: fault.map_or(RuleState::Active, |fault| fault.state),
                 code: fault.map(|fault| fault.code.clone()).unwrap_or_default(),
                 message: fault.map(|fault| fault.message.clone()).unwrap_or_default(),
+                health: running.as_ref().and_then(|rule| health(&self.targets(rule))),
+                targets: running.as_ref().map(|rule| self.targets(rule)).unwrap_or_default(),
                 running,
                 wanted,
                 connections: 0,
@@ -197,5 +235,15 @@ impl SimEdge {
         let port = rule.listen.ports.ports().find(|port| self.taken.contains(port) && !has(*port))?;
         let message = format!("port {port} already bound");
         Some(Fault { state: RuleState::Failed, code: "port_in_use".to_owned(), message })
+    }
+}
+
+fn health(targets: &[TargetView]) -> Option<RuleHealth> {
+    let has = |state| targets.iter().any(|target| target.state == state);
+    match targets {
+        [] => None,
+        _ if has(TargetState::Up) => Some(RuleHealth::Up),
+        _ if has(TargetState::Down) => Some(RuleHealth::Down),
+        _ => Some(RuleHealth::Unknown),
     }
 }

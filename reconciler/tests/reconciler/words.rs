@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use reconciler::decide::deviations::TargetOverride;
 use reconciler::decide::drift::drift;
 use reconciler::decide::fleet::{Answer, ApplyResult, Effect, Fleet, Notice, Refusal, Verdict};
 use reconciler::decide::ledger::Entry;
@@ -9,6 +10,7 @@ use reconciler::decide::record::Record;
 use reconciler::decide::status::rule_state;
 use reconciler::decide::view::{EdgeView, RuleView};
 use schema::canonical::Digest;
+use schema::health::RuleHealth;
 use schema::rule::Rule;
 
 /// The names of the trees of a script, by digest.
@@ -18,7 +20,16 @@ fn tree(names: &TreeNames, digest: Digest) -> &str {
     names.get(&digest).map_or("?", String::as_str)
 }
 
-pub(crate) fn effect(effect: &Effect, names: &TreeNames) -> String {
+/// The effects, each on its line. An edge without overrides is told so after every welcome, which is not worth one.
+pub(crate) fn effects(all: &[Effect], names: &TreeNames) -> Vec<String> {
+    let is_silent = |place: usize| {
+        let is_empty = matches!(&all[place], Effect::SendOverrides { overrides, .. } if overrides.is_empty());
+        is_empty && place > 0 && matches!(all[place - 1], Effect::Welcome { .. })
+    };
+    (0..all.len()).filter(|place| !is_silent(*place)).map(|place| effect(&all[place], names)).collect()
+}
+
+fn effect(effect: &Effect, names: &TreeNames) -> String {
     match effect {
         Effect::Persist(stored) => record(stored, names),
         Effect::Welcome { session } => format!("welcome session {session}"),
@@ -27,6 +38,11 @@ pub(crate) fn effect(effect: &Effect, names: &TreeNames) -> String {
             let rules: Vec<String> = rules.iter().map(|each| rule(each)).collect();
             format!("send {edge} generation {generation}: {}", or_none(&rules))
         }
+        Effect::SendOverrides { edge, overrides, .. } => {
+            let all: Vec<String> = overrides.iter().map(deviation).collect();
+            let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+            format!("send {edge} overrides: {all}")
+        }
         Effect::Emit(told) => notice(told, names),
         Effect::Answer { answer, .. } => match &**answer {
             Ok(result) => format!("answer {}", apply(result)),
@@ -34,9 +50,20 @@ pub(crate) fn effect(effect: &Effect, names: &TreeNames) -> String {
         },
         Effect::Answered { answer, .. } => match &**answer {
             Ok(Answer::Override(held)) => format!("answer override {} of {}", held.rule.name, held.actor),
+            Ok(Answer::Target(answer)) => {
+                let changed = if answer.changed { "changed" } else { "unchanged" };
+                format!("answer {} {changed}: {}", answer.operation, answer.message)
+            }
             Err(why) => format!("refused: {why}"),
         },
     }
+}
+
+/// `web 127.0.0.1:80 pause until +60s`
+fn deviation(each: &TargetOverride) -> String {
+    let until =
+        each.until.map_or_else(String::new, |until| format!(" for {}s", until.duration_since(each.since).as_secs()));
+    format!("{} {} {}{until}", each.rule, each.target, each.deviation.in_words())
 }
 
 fn or_none(items: &[String]) -> String {
@@ -57,7 +84,11 @@ fn record(record: &Record, names: &TreeNames) -> String {
     }
     if key.starts_with("ledger/") {
         let entry: Entry = serde_json::from_value(value).expect("a ledger line");
-        return format!("record ledger/{} {} {}", entry.id, entry.apply_id, entry.outcome);
+        let subject = if entry.is_of_apply() { entry.apply_id } else { entry.actor };
+        return format!("record ledger/{} {subject} {}", entry.id, entry.outcome);
+    }
+    if key.starts_with("target-overrides/") {
+        return format!("record {key} {}", value.as_array().map_or(0, Vec::len));
     }
     if key == "meta/applied" {
         let digest = value["source"]["digest"].as_str().and_then(Digest::parse).expect("a digest");
@@ -75,6 +106,22 @@ fn notice(notice: &Notice, names: &TreeNames) -> String {
         Notice::Rule { edge, rule, state, code, .. } => {
             let state = state.map_or("gone", |state| state.as_str());
             format!("notice {edge}/{rule} {state} {code}").trim_end().to_owned()
+        }
+        Notice::Health { edge, rule, from, to } => {
+            let name = |health: &Option<RuleHealth>| health.map_or("none", RuleHealth::as_str);
+            format!("notice {edge}/{rule} health {} to {}", name(from), name(to))
+        }
+        Notice::Target { edge, rule, target, from, to, code, .. } => {
+            let from = from.map_or("new", |from| from.as_str());
+            format!("notice {edge}/{rule} {target} {from} to {to} {code}").trim_end().to_owned()
+        }
+        Notice::Weights { edge, rule, eligible, targets } => {
+            let all: Vec<String> =
+                targets.iter().map(|one| format!("{} {}/{}", one.target, one.effective_weight, one.weight)).collect();
+            format!("notice {edge}/{rule} weights {}, {} eligible", all.join(", "), eligible.len())
+        }
+        Notice::TargetOverride { edge, turn, by, deviation: each } => {
+            format!("notice {edge} override {} by {by}: {}", turn.as_str(), deviation(each))
         }
         Notice::Tree { digest, verdict: came, .. } => {
             format!("notice tree {}: {}", tree(names, *digest), verdict(came))

@@ -127,6 +127,12 @@ impl World {
                 let accepted = link.edge.generation();
                 assert!(before.is_none_or(|before| before.generation <= accepted), "two states in flight to {edge}");
             }
+            Effect::SendOverrides { session, edge, overrides } => {
+                let recorded = self.restored().edges.get(edge).map(|view| view.deviations.clone()).unwrap_or_default();
+                assert_eq!(recorded, *overrides, "what is sent was recorded before");
+                let link = self.links.get(edge).expect("overrides are sent to edges that said hello");
+                assert_eq!(link.session, Some(*session), "overrides are sent into a session that is not there");
+            }
             Effect::Persist(_)
             | Effect::Refuse { .. }
             | Effect::Emit(_)

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use super::overrides::{OverrideBody, OverrideRow};
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
 use crate::decide::status::RuleStatus;
+use crate::decide::target::TargetView;
 
 /// Body of `POST /v1/validate`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -77,6 +78,9 @@ pub struct ApplyBody {
     /// Offline edges are no reason for a partial outcome.
     #[serde(default)]
     pub allow_offline: bool,
+    /// Also wait until the rules with an active check that it touches are up.
+    #[serde(default)]
+    pub wait_healthy: bool,
     /// What a failed edge brings back to what it ran before; none where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackScope>,
@@ -117,10 +121,50 @@ pub struct CountersDocument {
     pub dns_failures: u64,
     /// Dials that failed, by cause.
     pub connect_errors: BTreeMap<String, u64>,
+    /// Connections and flows that went on to another target, either way between pools.
+    #[serde(default)]
+    pub target_failovers: u64,
+    /// Choices of a target, by kind: `first`, `next`, `untracked`, `no_server`.
+    #[serde(default)]
+    pub lb: BTreeMap<String, u64>,
+}
+
+/// How fast counters grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct RatesDocument {
+    /// Bytes per second, from clients to targets.
+    pub bytes_in_per_sec: f64,
+    /// Bytes per second, from targets to clients.
+    pub bytes_out_per_sec: f64,
+    /// Connections accepted per second.
+    pub connections_per_sec: f64,
+    /// The seconds that these are averages over.
+    pub over_secs: f64,
+}
+
+impl RatesDocument {
+    /// The growth between two readings that are so many seconds apart. Counters that fell began anew in between.
+    pub fn between(before: &CountersDocument, after: &CountersDocument, secs: f64) -> Self {
+        let rate = |before: u64, after: u64| {
+            let grown = if after >= before { after - before } else { after };
+            tenths(grown as f64 / secs)
+        };
+        Self {
+            bytes_in_per_sec: rate(before.bytes_in, after.bytes_in),
+            bytes_out_per_sec: rate(before.bytes_out, after.bytes_out),
+            connections_per_sec: rate(before.connections_total, after.connections_total),
+            over_secs: tenths(secs),
+        }
+    }
+}
+
+/// More digits would only say how exactly clocks were read.
+fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
 }
 
 /// Answer to `GET /v1/rules/{edge}/{rule}/stats`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatsDocument {
     /// The edge.
     pub edge: EdgeName,
@@ -131,6 +175,9 @@ pub struct StatsDocument {
     /// Sums over the rule.
     #[serde(flatten)]
     pub counters: CountersDocument,
+    /// Over the last second.
+    #[serde(default)]
+    pub rates: RatesDocument,
     /// Ports with traffic, if asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<PortStatsDocument>>,
@@ -140,27 +187,70 @@ pub struct StatsDocument {
 }
 
 /// Counters of one port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PortStatsDocument {
     /// The port.
     pub port: u16,
     /// Its counters.
     #[serde(flatten)]
     pub counters: CountersDocument,
+    /// Since the event before, in a stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<RatesDocument>,
 }
 
 /// Counters of one target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetStatsDocument {
     /// Its host.
     pub host: String,
     /// Its first port.
     pub port: u16,
-    /// Its state; empty while there are no health checks.
+    /// Its state; empty where the edge does not say.
     pub state: String,
     /// Its counters.
     #[serde(flatten)]
     pub counters: CountersDocument,
+    /// Since the event before, in a stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<RatesDocument>,
+    /// When a connection to it came about last.
+    #[serde(default)]
+    pub last_success: Option<Timestamp>,
+    /// When one did not.
+    #[serde(default)]
+    pub last_failure: Option<Timestamp>,
+    /// How its edge sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<TargetView>,
+}
+
+/// Body of `POST /v1/targets/{edge}/{rule}/{target}`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetBody {
+    /// `pause`, `resume`, `disable`, `enable`, `weight` or `check`.
+    pub operation: String,
+    /// Why, for those who see the override.
+    #[serde(default)]
+    pub why: String,
+    /// How long the override is to last; left out: until somebody ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_secs: Option<u64>,
+    /// 0 to 100, for `weight`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u64>,
+}
+
+/// Answer to the operation `check`: the targets as they are after the round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckDocument {
+    /// The edge.
+    pub edge: EdgeName,
+    /// The rule.
+    pub rule: RuleName,
+    /// The targets that were asked.
+    pub targets: Vec<TargetView>,
 }
 
 /// An error of the API, as RFC 9457 has it. `code` tells programs what `title` tells people.

@@ -8,6 +8,7 @@ mod guard;
 mod overrides;
 mod read;
 mod stream;
+mod targets;
 mod write;
 
 use std::sync::Arc;
@@ -71,6 +72,8 @@ pub fn router(context: Context) -> Router {
         .route("/v1/rules/{edge}/{rule}", get(read::rule))
         .route("/v1/rules/{edge}/{rule}/stats", get(read::stats))
         .route("/v1/rules/{edge}/{rule}/stats/stream", get(stream::stats))
+        .route("/v1/targets/{edge}/{rule}", post(targets::post))
+        .route("/v1/targets/{edge}/{rule}/{target}", post(targets::post).delete(targets::delete))
         .route("/v1/events", get(stream::events))
         .route("/v1/history", get(read::history))
         .route("/v1/overrides", get(overrides::list).post(overrides::add))

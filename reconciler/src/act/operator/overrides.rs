@@ -102,7 +102,10 @@ pub(super) async fn remove(
 
 async fn ask(state: &State, edge: &EdgeName, request: OverrideRequest) -> Result<OverrideRow, Failure> {
     let answer = state.context.fleet.request(Request::Override(request)).await?;
-    answer.map(|Answer::Override(held)| row(edge, &held)).map_err(refused)
+    match answer.map_err(refused)? {
+        Answer::Override(held) => Ok(row(edge, &held)),
+        Answer::Target(_) => unreachable!("an override was asked for"),
+    }
 }
 
 fn refused(refusal: RequestRefusal) -> Failure {
@@ -111,6 +114,7 @@ fn refused(refusal: RequestRefusal) -> Failure {
         RequestRefusal::StateNotWritable(_) => {
             (507, "state_not_writable".to_owned(), "The server cannot write its state")
         }
+        RequestRefusal::Target(_) => unreachable!("an override was asked for"),
         RequestRefusal::Override(OverrideRefusal::Unknown { .. }) => (404, "not_found".to_owned(), "Not found"),
         RequestRefusal::Override(OverrideRefusal::Undecided(_)) => {
             (409, "extra".to_owned(), "The edge runs what nobody applied")

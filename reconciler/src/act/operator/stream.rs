@@ -3,6 +3,7 @@
 //! Keeps: a stream never silently leaves something out. A listener that is too slow gets a new snapshot. No stream has
 //! a task of its own: the connection that it is written to polls it, and drops it.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -10,14 +11,15 @@ use axum::extract::{Path, Query, State as Extract};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt, stream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::read::{StatsQuery, ask, known_rule};
 use super::{Failure, State};
-use crate::act::driver::{FleetHandle, Numbered, Stopped};
+use crate::act::counters::rates_since;
+use crate::act::driver::{FleetHandle, Numbered, Stopped, View};
 use crate::decide::fleet::{ApplyResult, Notice, Outcome};
 use crate::decide::status;
 
@@ -43,18 +45,44 @@ fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Event {
     }
 }
 
-/// `GET /v1/events`. With `Last-Event-ID` of the newest event there is nothing to catch up with and no snapshot;
-/// with any other the listener gets a snapshot, which holds all that it missed.
+/// The query of the events: kinds that are wanted; all of them where none is named.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct EventsQuery {
+    edges: bool,
+    rules: bool,
+    targets: bool,
+}
+
+impl EventsQuery {
+    fn wants(self, notice: &Notice) -> bool {
+        let is_filtered = self.edges || self.rules || self.targets;
+        match notice {
+            Notice::Edge { .. } => self.edges || !is_filtered,
+            Notice::Rule { .. } | Notice::Health { .. } | Notice::Override { .. } => self.rules || !is_filtered,
+            Notice::Target { .. } | Notice::Weights { .. } | Notice::TargetOverride { .. } => {
+                self.targets || !is_filtered
+            }
+            Notice::Tree { .. } | Notice::Apply { .. } => !is_filtered,
+        }
+    }
+}
+
+/// `GET /v1/events`. With `Last-Event-ID` the listener gets what it missed, as long as that is kept; else, and without
+/// one, a snapshot that holds everything.
 pub(super) async fn events(
     Extract(state): Extract<State>,
+    Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Next>>, Failure> {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse::<u64>().ok());
     let listener = Listener {
         fleet: state.context.fleet.clone(),
         notices: state.context.fleet.notices(),
+        query,
         newest: last.unwrap_or(0),
-        needs_snapshot: true,
+        replay: VecDeque::new(),
+        is_behind: true,
     };
     let events = stream::unfold(listener, async |mut listener| Some((Ok(listener.next().await?), listener)));
     Ok(sse(state.context.shutdown.clone(), events))
@@ -66,40 +94,77 @@ struct Listener {
     notices: Receiver<Numbered>,
     /// The newest event that the listener has.
     newest: u64,
+    /// What it wants.
+    query: EventsQuery,
+    /// What it missed and is told next.
+    replay: VecDeque<Numbered>,
     /// It may have missed something.
-    needs_snapshot: bool,
+    is_behind: bool,
 }
 
 impl Listener {
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if std::mem::take(&mut self.needs_snapshot) {
-                let (fleet, at) = self.fleet.read(|view| (view.fleet.clone(), view.last_notice)).await.ok()?;
-                let is_news = self.newest != at;
-                self.newest = at;
-                if is_news {
-                    let snapshot = move || event("snapshot", Some(at), &status::status(&fleet));
-                    return tokio::task::spawn_blocking(snapshot).await.ok();
-                }
+            if std::mem::take(&mut self.is_behind)
+                && let Some(snapshot) = self.catch_up().await.ok()?
+            {
+                return Some(snapshot);
             }
-            match self.notices.recv().await {
-                Ok((number, notice)) if number > self.newest => {
-                    self.newest = number;
-                    let kind = match &notice {
-                        Notice::Edge { .. } => "edge",
-                        Notice::Rule { .. } => "rule",
-                        Notice::Tree { .. } => "tree",
-                        Notice::Override { .. } => "override",
-                        Notice::Apply { .. } => "apply",
-                    };
-                    return Some(event(kind, Some(number), &notice));
-                }
-                // Part of the snapshot already.
-                Ok(_) => {}
-                Err(RecvError::Lagged(_)) => self.needs_snapshot = true,
-                Err(RecvError::Closed) => return None,
+            let (number, notice) = match self.replay.pop_front() {
+                Some(missed) => missed,
+                None => match self.notices.recv().await {
+                    Ok(heard) => heard,
+                    Err(RecvError::Lagged(_)) => {
+                        self.is_behind = true;
+                        continue;
+                    }
+                    Err(RecvError::Closed) => return None,
+                },
+            };
+            // What is not newer is part of the snapshot already, or was replayed.
+            if number <= self.newest {
+                continue;
+            }
+            self.newest = number;
+            if self.query.wants(&notice) {
+                return Some(event(kind(&notice), Some(number), &*notice));
             }
         }
+    }
+
+    /// Finds what the listener missed: the notices themselves, else a snapshot.
+    async fn catch_up(&mut self) -> Result<Option<Event>, Stopped> {
+        let newest = self.newest;
+        let look = move |view: &View<'_>| {
+            let missed = if newest == view.last_notice { Some(Vec::new()) } else { view.recent.after(newest) };
+            missed.map_or_else(|| Err((view.fleet.clone(), view.last_notice)), Ok)
+        };
+        match self.fleet.read(look).await? {
+            Ok(missed) => {
+                self.replay = missed.into();
+                Ok(None)
+            }
+            Err((fleet, at)) => {
+                self.newest = at;
+                self.replay.clear();
+                let snapshot = move || event("snapshot", Some(at), &status::status(&fleet));
+                tokio::task::spawn_blocking(snapshot).await.map(Some).map_err(|_| Stopped)
+            }
+        }
+    }
+}
+
+fn kind(notice: &Notice) -> &'static str {
+    match notice {
+        Notice::Edge { .. } => "edge",
+        Notice::Rule { .. } => "rule",
+        Notice::Health { .. } => "health",
+        Notice::Target { .. } => "target",
+        Notice::Weights { .. } => "weights",
+        Notice::TargetOverride { .. } => "target_override",
+        Notice::Override { .. } => "override",
+        Notice::Tree { .. } => "tree",
+        Notice::Apply { .. } => "apply",
     }
 }
 
@@ -149,8 +214,10 @@ impl ApplyWatcher {
     async fn changed(&mut self) -> Option<ApplyResult> {
         loop {
             let result = match self.notices.recv().await {
-                Ok((_, Notice::Apply { result })) if result.id == self.id => *result,
-                Ok(_) => continue,
+                Ok((_, notice)) => match &*notice {
+                    Notice::Apply { result } if result.id == self.id => (**result).clone(),
+                    _ => continue,
+                },
                 Err(RecvError::Lagged(_)) => look(&self.fleet, &self.id).await.ok()??,
                 Err(RecvError::Closed) => return None,
             };
@@ -168,18 +235,25 @@ pub(super) async fn stats(
     Query(query): Query<StatsQuery>,
 ) -> Result<Sse<impl Stream<Item = Next>>, Failure> {
     let (address, _) = known_rule(&state, &edge, &rule).await?;
-    let first = event("stats", None, &ask(&state, &address, query).await?);
+    let document = ask(&state, &address, query).await?;
+    let first = event("stats", None, &document);
     let shutdown = state.context.shutdown.clone();
     let mut ticks = tokio::time::interval(STATS_INTERVAL);
     // The first tick is at once, and its counters are here.
     ticks.reset();
-    let rest = stream::unfold((state, address, ticks), move |(state, address, mut ticks)| async move {
-        ticks.tick().await;
-        let event = match ask(&state, &address, query).await {
-            Ok(document) => event("stats", None, &document),
-            Err(failure) => event("problem", None, &*failure.0),
-        };
-        Some((Ok(event), (state, address, ticks)))
-    });
+    let rest =
+        stream::unfold((state, address, ticks, document), move |(state, address, mut ticks, mut before)| async move {
+            ticks.tick().await;
+            let event = match ask(&state, &address, query).await {
+                Ok(mut document) => {
+                    rates_since(&before, &mut document);
+                    let event = event("stats", None, &document);
+                    before = document;
+                    event
+                }
+                Err(failure) => event("problem", None, &*failure.0),
+            };
+            Some((Ok(event), (state, address, ticks, before)))
+        });
     Ok(sse(shutdown, stream::once(async { Ok(first) }).chain(rest)))
 }

@@ -165,6 +165,7 @@ pub(super) async fn apply(
         timeout,
         allow_offline: request.allow_offline,
         rollback: request.rollback.is_some(),
+        wait_healthy: request.wait_healthy,
     };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(result)))

@@ -30,6 +30,7 @@ pub(super) struct Start<'a> {
     pub(super) actor: &'a str,
     pub(super) is_automatic: bool,
     pub(super) allow_offline: bool,
+    pub(super) wait_healthy: bool,
     pub(super) seal: Option<Digest>,
     pub(super) overridden: Vec<String>,
     pub(super) timeout: Duration,
@@ -103,6 +104,7 @@ impl Fleet {
             actor: &request.actor,
             is_automatic: false,
             allow_offline: request.allow_offline,
+            wait_healthy: request.wait_healthy,
             seal: request.seal,
             overridden: overridden.into_iter().collect(),
             timeout: request.timeout,
@@ -153,6 +155,7 @@ impl Fleet {
             self.hand_overrides_over(name, effects);
         }
         let held_back: Vec<EdgeName> = names.iter().filter(|name| is_held_back(name)).cloned().collect();
+        self.drop_deviations(&start.plan.changes, now, effects);
         let is_news = !self.is_in_force(tree.source.digest)
             || self.applied.as_ref().is_some_and(|applied| applied.source != tree.source);
         let mut result = self.begin(start, &generations, now);
@@ -189,6 +192,7 @@ impl Fleet {
             is_automatic: start.is_automatic,
             allow_offline: start.allow_offline,
             waves,
+            wait_healthy: start.wait_healthy,
             entry,
             result: result.clone(),
         });
@@ -274,6 +278,7 @@ impl Fleet {
             outcome: "started".to_owned(),
             generations,
             overridden: start.overridden.clone(),
+            note: String::new(),
             previous_hash: Digest::default(),
             hash: Digest::default(),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::diagnostic::DiagnosticJson;
+use schema::health::{RuleHealth, TargetState};
 use schema::name::{EdgeName, RuleName};
 use schema::rule::Rule;
 use schema::ruleset::RuleSet;
@@ -13,6 +14,7 @@ use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
 use super::{ApplyResult, OverrideRefusal, OverrideRequest, OverrideStep, Verdict};
+use crate::decide::deviations::{Order, TargetOverride, Turn};
 use crate::decide::overrides::Override;
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
 use crate::decide::record::Record;
@@ -53,6 +55,65 @@ pub struct ApplyRequest {
     pub allow_offline: bool,
     /// A failed edge brings all of them back to what they ran before.
     pub rollback: bool,
+    /// Also wait until the rules with an active check that it touches are up.
+    pub wait_healthy: bool,
+}
+
+/// What an operator orders for one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetOrder {
+    /// The edge.
+    pub edge: EdgeName,
+    /// The rule.
+    pub rule: RuleName,
+    /// The target, as the person wrote it.
+    pub target: String,
+    /// What.
+    pub order: Order,
+    /// Who.
+    pub actor: String,
+    /// Why, empty where nobody said.
+    pub why: String,
+    /// How long it is to last; `None`: until somebody ends it.
+    pub ttl: Option<Duration>,
+}
+
+/// What came of an order for a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetAnswer {
+    /// The edge.
+    pub edge: EdgeName,
+    /// The rule.
+    pub rule: RuleName,
+    /// The target, by its whole name.
+    pub target: String,
+    /// What was ordered.
+    pub operation: String,
+    /// False where everything was so already.
+    pub changed: bool,
+    /// False where the edge hears of it when it comes back.
+    pub connected: bool,
+    /// What is in force for the target now.
+    pub overrides: Vec<TargetOverride>,
+    /// In words.
+    pub message: String,
+}
+
+/// Why an order for a target was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetRefusal {
+    /// No such edge.
+    #[error("there is no such edge")]
+    UnknownEdge,
+    /// The edge is not to run such a rule.
+    #[error("the edge is not to run such a rule")]
+    UnknownRule,
+    /// The rule has no such target.
+    #[error("the rule has no such target; it has {}", known.join(", "))]
+    UnknownTarget {
+        /// Those that it has.
+        known: Vec<String>,
+    },
 }
 
 /// What happens to the fleet.
@@ -119,6 +180,8 @@ pub enum Event {
 pub enum Request {
     /// A break-glass rule, or the end of one.
     Override(OverrideRequest),
+    /// An order for a target.
+    Target(TargetOrder),
 }
 
 /// What an operator is answered.
@@ -126,6 +189,8 @@ pub enum Request {
 pub enum Answer {
     /// The override as it is now, or as it was when it ended.
     Override(Override),
+    /// What came of an order for a target.
+    Target(TargetAnswer),
 }
 
 /// Why nothing was done of what an operator asked for.
@@ -134,6 +199,9 @@ pub enum RequestRefusal {
     /// An override.
     #[error(transparent)]
     Override(#[from] OverrideRefusal),
+    /// A target.
+    #[error(transparent)]
+    Target(#[from] TargetRefusal),
     /// What was decided could not be written down; everything is as it was before.
     #[error("nothing was done, the server cannot write its state: {0}")]
     StateNotWritable(String),
@@ -170,6 +238,15 @@ pub enum Effect {
         digest: Digest,
         /// The whole set, in name order.
         rules: Vec<Arc<Rule>>,
+    },
+    /// Send all overrides of an edge; those that it has besides have ended.
+    SendOverrides {
+        /// The session.
+        session: SessionId,
+        /// Its edge.
+        edge: EdgeName,
+        /// The whole list.
+        overrides: Vec<TargetOverride>,
     },
     /// Tell those who listen to events.
     Emit(Notice),
@@ -236,6 +313,19 @@ pub enum Refusal {
     },
 }
 
+/// One target in a notice about weights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetWeight {
+    /// The target.
+    pub target: String,
+    /// Its state.
+    pub state: TargetState,
+    /// As the rule or an override has it.
+    pub weight: u32,
+    /// What it carries now.
+    pub effective_weight: u32,
+}
+
 /// One line of the event stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -263,6 +353,59 @@ pub enum Notice {
         code: String,
         /// In words.
         message: String,
+    },
+    /// The health of a rule is another one.
+    Health {
+        /// The edge.
+        edge: EdgeName,
+        /// The rule.
+        rule: RuleName,
+        /// Before; `None` where it did not serve.
+        from: Option<RuleHealth>,
+        /// Now; `None` where it does not serve any more.
+        to: Option<RuleHealth>,
+    },
+    /// A target has another state.
+    Target {
+        /// The edge.
+        edge: EdgeName,
+        /// The rule.
+        rule: RuleName,
+        /// The target.
+        target: String,
+        /// Before; `None` for one that was not known.
+        from: Option<TargetState>,
+        /// Now.
+        to: TargetState,
+        /// The result that caused it, or the last one.
+        code: String,
+        /// In words.
+        detail: String,
+        /// Since when.
+        at: Option<Timestamp>,
+    },
+    /// The weights of a rule's targets are others, or its targets are.
+    Weights {
+        /// The edge.
+        edge: EdgeName,
+        /// The rule.
+        rule: RuleName,
+        /// All targets that carry weight now.
+        eligible: Vec<String>,
+        /// All targets, in file order.
+        targets: Vec<TargetWeight>,
+    },
+    /// An override of a target came or went.
+    TargetOverride {
+        /// The edge.
+        edge: EdgeName,
+        /// What happened to it.
+        turn: Turn,
+        /// Who did that.
+        by: String,
+        /// The override.
+        #[serde(flatten)]
+        deviation: TargetOverride,
     },
     /// The followed tree was read, and this came of it.
     Tree {

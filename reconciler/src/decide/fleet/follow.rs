@@ -127,6 +127,7 @@ impl Fleet {
                     actor: "watch",
                     is_automatic: true,
                     allow_offline: true,
+                    wait_healthy: false,
                     seal: None,
                     overridden: Vec::new(),
                     timeout: AUTOMATIC_TIMEOUT,

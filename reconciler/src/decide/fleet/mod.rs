@@ -7,10 +7,12 @@
 mod apply;
 mod event;
 mod follow;
+mod moves;
 mod overrides;
 mod result;
 mod run;
 mod session;
+mod targets;
 mod waves;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -26,7 +28,10 @@ use super::plan::Source;
 use super::record::Record;
 use super::view::Edges;
 
-pub use event::{Answer, ApplyRequest, Effect, Event, Notice, Refusal, Request, RequestRefusal, SessionId, TreeRead};
+pub use event::{
+    Answer, ApplyRequest, Effect, Event, Notice, Refusal, Request, RequestRefusal, SessionId, TargetAnswer,
+    TargetOrder, TargetRefusal, TargetWeight, TreeRead,
+};
 pub use follow::{Attempt, Verdict};
 pub use overrides::{OverrideRefusal, OverrideRequest, OverrideStep};
 pub use result::{ApplyResult, EdgeOutcome, EdgeResult, Outcome, RuleResult};
@@ -113,6 +118,8 @@ pub struct Fleet {
     cut_off: Option<Entry>,
     /// Edges whose acknowledgement is not written down yet.
     unsaved: BTreeSet<EdgeName>,
+    /// When the next override of a target ends by itself.
+    next_expiry: Option<Timestamp>,
 }
 
 /// What a fleet starts from: what was recorded.
@@ -133,7 +140,7 @@ pub struct Restored {
 impl Fleet {
     /// A fleet from its records.
     pub fn new(lineage: String, mode: Mode, allow_dirty: bool, restored: Restored) -> Self {
-        Self {
+        let mut fleet = Self {
             lineage,
             mode,
             allow_dirty,
@@ -143,7 +150,9 @@ impl Fleet {
             used_plans: restored.used_plans,
             cut_off: restored.cut_off,
             ..Self::default()
-        }
+        };
+        fleet.find_next_expiry();
+        fleet
     }
 
     /// Takes one event; the effects must be carried out in their order.
@@ -155,6 +164,7 @@ impl Fleet {
             effects.push(Effect::Persist(Record::ledger(&entry)));
         }
         self.end_overrides(now, &mut effects);
+        self.expire_deviations(now, &mut effects);
         match event {
             Event::Tree(tree) => self.tree_read(tree, now, &mut effects),
             Event::Hello { session, edge, hello, report } => {
@@ -172,10 +182,16 @@ impl Fleet {
                     Request::Override(request) => {
                         self.request_override(request, now, &mut effects).map(Answer::Override).map_err(Into::into)
                     }
+                    Request::Target(order) => {
+                        self.order(order, now, &mut effects).map(Answer::Target).map_err(Into::into)
+                    }
                 };
                 effects.push(Effect::Answered { ticket, answer: Box::new(answer) });
             }
             Event::Tick => self.save_acknowledgements(&mut effects),
+        }
+        if !effects.is_empty() {
+            self.drop_deviations(&[], now, &mut effects);
         }
         self.advance_run(now, &mut effects);
         effects
@@ -238,7 +254,8 @@ impl Fleet {
     /// When the next [`Event::Tick`] matters.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let soak = self.run.as_ref().and_then(|run| run.waves.as_ref()?.next_look());
-        self.run.as_ref().map(|run| run.deadline).into_iter().chain(soak).chain(self.next_override_end()).min()
+        let ends = self.next_override_end().into_iter().chain(self.next_expiry);
+        self.run.as_ref().map(|run| run.deadline).into_iter().chain(soak).chain(ends).min()
     }
 }
 

@@ -2,11 +2,13 @@
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
+use schema::health::RuleHealth;
 use schema::name::{EdgeName, RuleName};
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::plan::Action;
+use crate::decide::target::TargetView;
 
 /// How an apply ended, or that it has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +69,19 @@ pub struct RuleResult {
     pub code: String,
     /// In words.
     pub message: String,
+    /// Its health, of a rule that is waited for until it is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<RuleHealth>,
+    /// Its targets, with the attempts so far, of a rule that waits for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetView>,
+}
+
+impl RuleResult {
+    /// True if the rule serves and its targets were not up in time.
+    pub fn is_unhealthy(&self) -> bool {
+        self.state == Some(RuleState::Active) && self.health.is_some_and(|health| health != RuleHealth::Up)
+    }
 }
 
 /// One edge of an apply.

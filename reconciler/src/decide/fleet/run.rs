@@ -3,6 +3,7 @@
 //! Keeps: a timeout is unknown, never failed and never done; the edges' own words decide.
 
 use jiff::Timestamp;
+use schema::health::RuleHealth;
 use schema::name::EdgeName;
 use schema::state::RuleState;
 
@@ -11,7 +12,8 @@ use super::{ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, KEPT_RESULTS, N
 use crate::decide::ledger::Entry;
 use crate::decide::plan::{Action, PlannedChange};
 use crate::decide::record::Record;
-use crate::decide::view::EdgeView;
+use crate::decide::target;
+use crate::decide::view::{EdgeView, RuleView};
 
 /// An apply that is not over.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub(super) struct Run {
     pub(super) deadline: Timestamp,
     pub(super) is_automatic: bool,
     pub(super) allow_offline: bool,
+    /// Rules with an active check must be up.
+    pub(super) wait_healthy: bool,
     /// The ledger's line of its start.
     pub(super) entry: Entry,
     /// Where its edges do not change at once.
@@ -49,7 +53,7 @@ impl Fleet {
             // What was sent and not answered may still change what the last report says.
             let is_answered = self.sessions.get(&edge.edge).is_none_or(|session| session.in_flight.is_none());
             if let Some(view) = self.edges.get(&edge.edge).filter(|_| is_answered || is_late) {
-                advance_edge(edge, view, is_late);
+                advance_edge(edge, view, run.wait_healthy, is_late);
             }
         }
         self.advance_waves(&mut run, now, effects);
@@ -92,7 +96,7 @@ impl Fleet {
     }
 }
 
-fn advance_edge(edge: &mut EdgeResult, view: &EdgeView, is_late: bool) {
+fn advance_edge(edge: &mut EdgeResult, view: &EdgeView, wait_healthy: bool, is_late: bool) {
     if edge.outcome != EdgeOutcome::Waiting {
         return;
     }
@@ -105,11 +109,14 @@ fn advance_edge(edge: &mut EdgeResult, view: &EdgeView, is_late: bool) {
     }
     if view.connected && report.generation >= edge.generation {
         for rule in &mut edge.rules {
-            update_rule(rule, view);
+            update_rule(rule, view, wait_healthy);
         }
         let is_pending = |rule: &RuleResult| rule.state == Some(RuleState::Pending);
-        if !edge.rules.iter().any(is_pending) {
+        let is_pending = edge.rules.iter().any(is_pending);
+        let is_unhealthy = edge.rules.iter().any(RuleResult::is_unhealthy);
+        if !is_pending && (!is_unhealthy || is_late) {
             edge.outcome = EdgeOutcome::Done;
+            edge.rules.iter_mut().filter(|rule| rule.is_unhealthy()).for_each(blame_targets);
             return;
         }
     }
@@ -127,6 +134,8 @@ pub(super) fn rule_result(view: &EdgeView, change: &PlannedChange) -> RuleResult
         state: Some(RuleState::Pending),
         code: change.code.clone().unwrap_or_default(),
         message: change.message.clone().unwrap_or_default(),
+        health: None,
+        targets: Vec::new(),
     };
     if change.action == Action::Reject {
         result.state = Some(RuleState::Rejected);
@@ -136,7 +145,29 @@ pub(super) fn rule_result(view: &EdgeView, change: &PlannedChange) -> RuleResult
     result
 }
 
-fn update_rule(result: &mut RuleResult, view: &EdgeView) {
+/// Says of a rule that was not up in time which targets were not.
+fn blame_targets(rule: &mut RuleResult) {
+    "not_healthy".clone_into(&mut rule.code);
+    let health = rule.health.map_or("unknown", RuleHealth::as_str);
+    let targets: Vec<String> = rule.targets.iter().map(target::in_words).collect();
+    rule.message = format!("serves, and was {health} when the time was over: {}", targets.join("; "));
+}
+
+/// True for a change after which targets may have to prove themselves.
+const fn is_waited_for(action: Action) -> bool {
+    matches!(action, Action::Activate | Action::Rebind | Action::Update | Action::Retry)
+}
+
+fn update_health(result: &mut RuleResult, reported: &RuleView, wait_healthy: bool) {
+    let told = reported.told().is_some_and(|rule| rule.health.is_some());
+    let is_trying = reported.targets.iter().any(|target| target.attempts > 0);
+    let is_concerned = wait_healthy && told && is_waited_for(result.action);
+    result.health = is_concerned.then(|| reported.health.unwrap_or(RuleHealth::Unknown));
+    let is_shown = is_trying || is_concerned;
+    result.targets = if is_shown { reported.targets.clone() } else { Vec::new() };
+}
+
+fn update_rule(result: &mut RuleResult, view: &EdgeView, wait_healthy: bool) {
     if result.action == Action::Reject {
         return;
     }
@@ -148,6 +179,7 @@ fn update_rule(result: &mut RuleResult, view: &EdgeView) {
             result.state = Some(reported.state);
             result.code.clone_from(&reported.code);
             result.message.clone_from(&reported.message);
+            update_health(result, reported, wait_healthy);
         }
     }
 }
@@ -167,5 +199,5 @@ fn went_well(edge: &EdgeResult, allow_offline: bool) -> bool {
         | EdgeOutcome::Refused
         | EdgeOutcome::Skipped => false,
     };
-    edge_is_well && edge.rules.iter().all(rule_is_well)
+    edge_is_well && edge.rules.iter().all(|rule| rule_is_well(rule) && !rule.is_unhealthy())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
 
-use super::{Effect, Fleet, Mode, Notice, Session, SessionId};
+use super::{Effect, Fleet, Mode, Notice, Session, SessionId, moves};
 use crate::decide::assign::next_desired;
 use crate::decide::record::Record;
 use crate::decide::view::{Desired, Hello, Report};
@@ -31,6 +31,8 @@ impl Fleet {
         }
         self.sessions.insert(edge.clone(), Session { id: session, in_flight: None, refused: None });
         effects.push(Effect::Welcome { session });
+        self.edges.entry(edge.clone()).or_default();
+        self.send_deviations(edge, effects);
         let is_foreign = report.generation > 0 && report.lineage != self.lineage;
         let has_rules = !report.rules.is_empty();
         let view = self.edges.entry(edge.clone()).or_default();
@@ -119,6 +121,7 @@ impl Fleet {
                     message: new.map_or_else(String::new, |view| view.message.clone()),
                 }));
             }
+            moves::notices(edge, name, old, new, effects);
         }
         let is_news =
             |desired: &&mut Desired| !desired.acknowledged && (desired.generation, desired.digest) == accepted;

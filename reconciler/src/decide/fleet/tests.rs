@@ -61,6 +61,8 @@ fn runs(lineage: &str, generation: u64, rules: &[Arc<Rule>]) -> Report {
         running: Some(rule.clone()),
         wanted: None,
         connections: 0,
+        health: None,
+        targets: Vec::new(),
     };
     Report {
         lineage: lineage.to_owned(),
@@ -107,6 +109,7 @@ fn request(tree: TreeRead) -> ApplyRequest {
         timeout: Duration::from_mins(1),
         allow_offline: false,
         rollback: false,
+        wait_healthy: false,
     }
 }
 

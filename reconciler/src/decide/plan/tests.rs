@@ -31,6 +31,8 @@ fn running(rules: &[Arc<Rule>]) -> Edges {
         running: Some(rule.clone()),
         wanted: None,
         connections: 3,
+        health: None,
+        targets: Vec::new(),
     };
     let report =
         Report { rules: rules.iter().map(|rule| (rule.name.clone(), view(rule))).collect(), ..Report::default() };

@@ -132,7 +132,7 @@ async fn a_session_that_misses_its_keepalive_makes_room_for_another() {
     cut.cancel();
     // Without a word from either end; the server asks after 10 s and waits 5 s for the answer.
     let (_, notice) = timeout(2 * LONG, notices.recv()).await.expect("the silence is noticed").unwrap();
-    assert!(matches!(notice, Notice::Edge { connected: false, .. }), "{notice:?}");
+    assert!(matches!(*notice, Notice::Edge { connected: false, .. }), "{notice:?}");
     server.session("a").await;
     drop(silent);
     server.stop().await;

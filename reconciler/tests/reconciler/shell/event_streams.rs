@@ -1,4 +1,4 @@
-//! Server-sent events: a snapshot, then what happens; what was missed is in the next snapshot.
+//! Server-sent events: a snapshot, then what happens; what was missed is told again, or is in the next snapshot.
 
 use serde_json::json;
 
@@ -26,7 +26,7 @@ async fn a_listener_gets_a_snapshot_and_then_what_happens() {
 }
 
 #[tokio::test]
-async fn who_missed_nothing_gets_no_snapshot_and_who_missed_something_does() {
+async fn who_was_away_for_a_moment_is_told_what_it_missed() {
     let server = Running::start().await;
     let mut first = server.api().events("/v1/events").await;
     let snapshot = first.next().await.expect("a snapshot");
@@ -40,10 +40,11 @@ async fn who_missed_nothing_gets_no_snapshot_and_who_missed_something_does() {
     let session = server.session("local").await;
     assert_eq!(up_to_date.next().await.expect("an event").name, "edge");
     let mut behind = resumed(&id).await;
-    let caught_up = behind.next().await.expect("a snapshot");
-    assert_eq!(caught_up.name, "snapshot");
-    assert_eq!(caught_up.data["edges"][0]["name"], json!("local"));
+    let caught_up = behind.next().await.expect("the event");
+    assert_eq!((caught_up.name.as_str(), &caught_up.data["edge"]), ("edge", &json!("local")));
     drop(session);
+    // And goes on with what happens.
+    assert_eq!(behind.named("edge").await.data["connected"], json!(false));
     // A number of an earlier life of the server is never the newest one.
     let dir = server.stop().await;
     let server = Running::start_in(dir).await;

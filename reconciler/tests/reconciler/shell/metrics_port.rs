@@ -8,7 +8,7 @@ use super::http::Client;
 use super::session::message;
 use super::{LONG, RULES, Running};
 
-const SERIES: [&str; 16] = [
+const SERIES: [&str; 19] = [
     "portunus_rule_bytes_in_total counter",
     "portunus_rule_bytes_out_total counter",
     "portunus_rule_active_connections gauge",
@@ -25,6 +25,9 @@ const SERIES: [&str; 16] = [
     "portunus_plan_duration_seconds histogram",
     "portunus_build_info gauge",
     "portunus_rule_connections_refused_total counter",
+    "portunus_rule_target_failovers_total counter",
+    "portunus_rule_lb_total counter",
+    "portunus_probe_total counter",
 ];
 
 #[tokio::test]
@@ -39,11 +42,14 @@ async fn every_series_is_there_with_its_help_and_type() {
     let counters = proto::Counters {
         bytes_in: 7,
         connections_total: 1,
+        target_failovers: 4,
+        lb: vec![proto::CauseCount { cause: "next".to_owned(), count: 5 }],
         connect_errors: vec![proto::CauseCount { cause: "refused".to_owned(), count: 2 }],
         ..proto::Counters::default()
     };
     let stats = proto::RuleStats { rule: "web".to_owned(), total: Some(counters), ..proto::RuleStats::default() };
-    let report = proto::StatsReport { request_id: 0, rules: vec![stats], ..Default::default() };
+    let probes = vec![proto::CauseCount { cause: "L7STS".to_owned(), count: 6 }];
+    let report = proto::StatsReport { request_id: 0, rules: vec![stats], probes };
     session.send(message(edge_message::Body::Stats(report))).await;
     let client = Client::new(server.metrics, None);
     let row = "portunus_rule_bytes_in_total{client=\"local\",owner=\"team\",rule=\"web\"} 7";
@@ -64,6 +70,18 @@ async fn every_series_is_there_with_its_help_and_type() {
     assert!(text.contains("portunus_apply_total{outcome=\"applied\"} 1"), "{text}");
     assert!(text.contains("portunus_plan_duration_seconds_count 1"), "{text}");
     assert!(text.contains("cause=\"refused\""), "{text}");
+    assert!(
+        text.contains("portunus_rule_target_failovers_total{client=\"local\",owner=\"team\",rule=\"web\"} 4"),
+        "{text}"
+    );
+    for (kind, count) in [("first", 0), ("next", 5), ("untracked", 0), ("no_server", 0)] {
+        let row = format!("{{client=\"local\",kind=\"{kind}\",owner=\"team\",rule=\"web\"}} {count}\n");
+        assert!(text.contains(&format!("portunus_rule_lb_total{row}")), "{kind}\n{text}");
+    }
+    for code in schema::health::ResultCode::ALL {
+        let count = if code.as_str() == "L7STS" { 6 } else { 0 };
+        assert!(text.contains(&format!("portunus_probe_total{{result=\"{code}\"}} {count}\n")), "{code}\n{text}");
+    }
     server.stop().await;
 }
 

@@ -8,6 +8,7 @@ mod metrics_port;
 mod operator_api;
 mod session;
 mod starting;
+mod targets;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -19,6 +19,8 @@ use super::LONG;
 pub(super) struct Session {
     to_server: mpsc::Sender<EdgeMessage>,
     from_server: Streaming<ServerMessage>,
+    /// The overrides that came with the welcome.
+    pub(super) overrides: Vec<proto::TargetOverride>,
 }
 
 pub(super) fn hello(edge: &str) -> EdgeMessage {
@@ -46,7 +48,7 @@ impl Session {
         let path = PathAndQuery::from_static("/portunus.v1.EdgeControl/Session");
         let call = grpc.streaming(Request::new(ReceiverStream::new(messages)), path, codec);
         let from_server = timeout(LONG, call).await.expect("an answer")?.into_inner();
-        Ok(Self { to_server, from_server })
+        Ok(Self { to_server, from_server, overrides: Vec::new() })
     }
 
     /// A session that is welcome.
@@ -54,6 +56,7 @@ impl Session {
         let mut session = Self::begin(server, hello(edge)).await.unwrap();
         let first = session.receive().await.expect("a message");
         assert!(matches!(first, server_message::Body::Welcome(_)), "{first:?}");
+        session.overrides = session.next_overrides().await;
         session
     }
 
@@ -76,12 +79,42 @@ impl Session {
         }
     }
 
+    /// The next whole list of overrides.
+    pub(super) async fn next_overrides(&mut self) -> Vec<proto::TargetOverride> {
+        loop {
+            if let server_message::Body::Overrides(list) = self.receive().await.expect("overrides") {
+                return list.overrides;
+            }
+        }
+    }
+
+    /// The next question for a round of probes.
+    pub(super) async fn check(&mut self) -> proto::CheckTargets {
+        loop {
+            if let server_message::Body::Check(check) = self.receive().await.expect("a check") {
+                return check;
+            }
+        }
+    }
+
     /// Reports that everything of the state runs.
     pub(super) async fn accept(&self, desired: &proto::DesiredState) {
+        self.accept_with(desired, None, &[]).await;
+    }
+
+    /// Reports that everything of the state runs, with this health and these targets of every rule.
+    pub(super) async fn accept_with(
+        &self,
+        desired: &proto::DesiredState,
+        health: Option<&str>,
+        targets: &[proto::TargetReport],
+    ) {
         let rules = desired.rules.iter().map(|rule| proto::RuleReport {
             rule: rule.name.clone(),
             state: proto::RuleState::Active.into(),
             running: Some(rule.clone()),
+            health: health.unwrap_or_default().to_owned(),
+            targets: targets.to_vec(),
             ..proto::RuleReport::default()
         });
         let report = proto::Report {

@@ -1,0 +1,172 @@
+//! The part of the API that operators use on targets: overrides, and rounds of probes. I/O.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, State as Extract};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use schema::name::{EdgeName, RuleName};
+use schema::rule::DEFAULT_WEIGHT;
+use serde::Deserialize;
+
+use super::documents::{CheckDocument, TargetBody};
+use super::{Failure, State};
+use crate::act::checks::CheckError;
+use crate::decide::deviations::{self, Order};
+use crate::decide::fleet::{Answer, Request, RequestRefusal, TargetOrder, TargetRefusal};
+
+/// An order is a few words.
+const MAX_ORDER: usize = 64 << 10;
+/// The longest override: what is to stay longer belongs into the tree.
+const MAX_TTL: Duration = Duration::from_hours(24 * 365);
+/// The longest reason.
+const MAX_WHY: usize = 1000;
+/// What an edge may take for a round beside the timeout of the check itself: probes may queue.
+const ROUND: Duration = Duration::from_secs(5);
+/// The longest wait for a round; the command line waits longer.
+const MAX_ROUND: Duration = Duration::from_mins(1);
+
+/// `/v1/targets/{edge}/{rule}` and `…/{target}`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Place {
+    edge: String,
+    rule: String,
+    target: Option<String>,
+}
+
+fn bad_request(detail: impl Into<String>) -> Failure {
+    Failure::new(400, "bad_request", "Not possible", detail)
+}
+
+/// `POST`: an override, its end, or a round of probes.
+pub(super) async fn post(
+    Extract(state): Extract<State>,
+    Path(place): Path<Place>,
+    body: Body,
+) -> Result<Response, Failure> {
+    let bytes = to_bytes(body, MAX_ORDER).await.map_err(|error| bad_request(error.to_string()))?;
+    let body: TargetBody = serde_json::from_slice(&bytes).map_err(|error| bad_request(error.to_string()))?;
+    let order = match (body.operation.as_str(), body.weight) {
+        ("check", None) => return check(&state, &place).await.map(IntoResponse::into_response),
+        ("pause", None) => Order::Pause,
+        ("resume", None) => Order::Resume,
+        ("disable", None) => Order::Disable,
+        ("enable", None) => Order::Enable,
+        ("weight", Some(weight)) if weight <= DEFAULT_WEIGHT.into() => Order::Weight(weight as u8),
+        ("weight", Some(weight)) => return Err(bad_request(format!("weight {weight} is above {DEFAULT_WEIGHT}"))),
+        ("weight", None) => return Err(bad_request("`weight` needs a weight, 0 to 100")),
+        ("pause" | "resume" | "disable" | "enable" | "check", Some(_)) => {
+            return Err(bad_request("only `weight` takes a weight"));
+        }
+        _ => {
+            let known = "pause, resume, disable, enable, weight or check";
+            return Err(bad_request(format!("no such operation; expected {known}")));
+        }
+    };
+    let ttl = body.ttl_secs.map(Duration::from_secs);
+    if ttl.is_some_and(|ttl| ttl.is_zero() || ttl > MAX_TTL) {
+        return Err(bad_request("`ttl_secs` is 1 to 31536000, a year"));
+    }
+    if ttl.is_some() && matches!(order, Order::Resume | Order::Enable) {
+        return Err(bad_request("what ends an override has no time to live"));
+    }
+    if body.why.chars().count() > MAX_WHY {
+        return Err(bad_request(format!("`why` has at most {MAX_WHY} characters")));
+    }
+    carry_out(&state, place, order, body.why, ttl).await
+}
+
+/// `DELETE`: ends every override of the target.
+pub(super) async fn delete(Extract(state): Extract<State>, Path(place): Path<Place>) -> Result<Response, Failure> {
+    carry_out(&state, place, Order::End, String::new(), None).await
+}
+
+async fn carry_out(
+    state: &State,
+    place: Place,
+    order: Order,
+    why: String,
+    ttl: Option<Duration>,
+) -> Result<Response, Failure> {
+    let (edge, rule) = named(&place)?;
+    let Some(target) = place.target.clone() else {
+        return Err(bad_request("only `check` concerns all targets of a rule; name one"));
+    };
+    let order = TargetOrder { edge, rule, target, order, actor: "operator".to_owned(), why, ttl };
+    match state.context.fleet.request(Request::Target(order)).await? {
+        Ok(Answer::Target(answer)) => Ok((StatusCode::OK, Json(answer)).into_response()),
+        Err(RequestRefusal::Target(refusal)) => Err(refused(&place, refusal)),
+        Err(RequestRefusal::StateNotWritable(reason)) => {
+            let detail = format!("nothing was ordered, the server cannot write its state: {reason}");
+            Err(Failure::new(507, "state_not_writable", "The server cannot write its state", detail))
+        }
+        Ok(Answer::Override(_)) | Err(RequestRefusal::Override(_)) => unreachable!("an order for a target was given"),
+    }
+}
+
+/// Names that cannot exist are not known either.
+fn named(place: &Place) -> Result<(EdgeName, RuleName), Failure> {
+    let edge = EdgeName::new(&place.edge).map_err(|_| refused(place, TargetRefusal::UnknownEdge))?;
+    let rule = RuleName::new(&place.rule).map_err(|_| refused(place, TargetRefusal::UnknownRule))?;
+    Ok((edge, rule))
+}
+
+fn refused(place: &Place, refusal: TargetRefusal) -> Failure {
+    let Place { edge, rule, target } = place;
+    match refusal {
+        TargetRefusal::UnknownEdge => {
+            Failure::new(404, "unknown_edge", "No such edge", format!("there is no edge {edge}"))
+        }
+        TargetRefusal::UnknownRule => {
+            Failure::new(404, "unknown_rule", "No such rule", format!("edge {edge} is not to run a rule {rule}"))
+        }
+        TargetRefusal::UnknownTarget { known } => {
+            let target = target.as_deref().unwrap_or_default();
+            let detail = format!("{edge}/{rule} has no target {target}; it has {}", known.join(", "));
+            Failure::new(404, "unknown_target", "No such target", detail)
+        }
+    }
+}
+
+async fn check(state: &State, place: &Place) -> Result<Json<CheckDocument>, Failure> {
+    let (edge, rule) = named(place)?;
+    let (wanted_edge, wanted_rule, wanted) = (edge.clone(), rule.clone(), place.target.clone());
+    let found = state
+        .context
+        .fleet
+        .read(move |view| {
+            let view = view.fleet.edges().get(&wanted_edge).ok_or(TargetRefusal::UnknownEdge)?;
+            let known = deviations::targets_of(view, &wanted_rule).ok_or(TargetRefusal::UnknownRule)?;
+            let target = match wanted {
+                None => None,
+                Some(text) => match deviations::find(view, &wanted_rule, &text) {
+                    Some(target) => Some(target.to_string()),
+                    None => return Err(TargetRefusal::UnknownTarget { known }),
+                },
+            };
+            let running = view.serving(&wanted_rule).or_else(|| view.placed(&wanted_rule).map(|placed| &placed.rule));
+            let timeout = running.and_then(|rule| rule.health.as_ref()).map(|health| health.timeout_ms);
+            Ok((target, Duration::from_millis(timeout.unwrap_or_default().into())))
+        })
+        .await?;
+    let (target, timeout) = found.map_err(|refusal| refused(place, refusal))?;
+    let wait = (timeout + ROUND).min(MAX_ROUND);
+    match state.context.fleet.check(edge.clone(), &rule, target, wait).await? {
+        Ok(targets) => Ok(Json(CheckDocument { edge, rule, targets })),
+        Err(error) => Err(unanswered(&edge, &rule, error)),
+    }
+}
+
+fn unanswered(edge: &EdgeName, rule: &RuleName, error: CheckError) -> Failure {
+    let detail = format!("{edge}/{rule}: {error}");
+    match error {
+        CheckError::NotConnected => Failure::new(503, "client_not_connected", "Edge not connected", detail),
+        CheckError::Timeout => Failure::new(504, "ack_timeout", "Edge does not answer", detail),
+        CheckError::Refused { code, .. } => {
+            let status = if matches!(code.as_str(), "unknown_rule" | "unknown_target") { 404 } else { 409 };
+            Failure::new(status, &code, "Nothing to check", detail)
+        }
+    }
+}

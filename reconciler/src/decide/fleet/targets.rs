@@ -1,0 +1,208 @@
+//! Overrides of targets in the fleet: orders, expiry, and what the tree takes away. Pure.
+//!
+//! Keeps: an override is recorded before its edge hears of it, and is sent whole after every welcome and every change;
+//! none ends without a notice and a line in the ledger, also where it expired while the server was down.
+
+use jiff::{SignedDuration, Timestamp};
+use schema::canonical::Digest;
+use schema::name::EdgeName;
+
+use super::{Effect, Fleet, Notice, TargetAnswer, TargetOrder, TargetRefusal};
+use crate::decide::deviations::{self, Given, Order, TargetOverride, Turn};
+use crate::decide::ledger::Entry;
+use crate::decide::plan::{Action, PlannedChange};
+use crate::decide::record::Record;
+
+/// Who ends an override that nobody ended.
+const SERVER: &str = "server";
+
+impl Fleet {
+    /// Carries out an operator's order.
+    pub(super) fn order(
+        &mut self,
+        order: &TargetOrder,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<TargetAnswer, TargetRefusal> {
+        let view = self.edges.get_mut(&order.edge).ok_or(TargetRefusal::UnknownEdge)?;
+        let known = deviations::targets_of(view, &order.rule).ok_or(TargetRefusal::UnknownRule)?;
+        let Some(target) = deviations::find(view, &order.rule, &order.target).map(ToString::to_string) else {
+            return Err(TargetRefusal::UnknownTarget { known });
+        };
+        let ttl = order.ttl.and_then(|ttl| SignedDuration::try_from(ttl).ok());
+        let given = Given {
+            rule: &order.rule,
+            target: &target,
+            order: order.order,
+            actor: &order.actor,
+            why: &order.why,
+            until: ttl.and_then(|ttl| now.checked_add(ttl).ok()),
+            now,
+        };
+        let effected = deviations::carry_out(view, &given);
+        let is_changed = effected.set.is_some() || !effected.ended.is_empty();
+        if is_changed {
+            self.record_deviations(&order.edge, effects);
+            if effected.set.is_none() {
+                for ended in &effected.ended {
+                    self.turned(&order.edge, ended, Turn::Ended, &order.actor, now, effects);
+                }
+            }
+            if let Some(set) = &effected.set {
+                self.turned(&order.edge, set, Turn::Set, &order.actor, now, effects);
+            }
+            self.send_deviations(&order.edge, effects);
+        }
+        let view = &self.edges[&order.edge];
+        let of_target = |each: &&TargetOverride| each.rule == order.rule && each.target == target;
+        let in_force: Vec<TargetOverride> = view.deviations.iter().filter(of_target).cloned().collect();
+        Ok(TargetAnswer {
+            edge: order.edge.clone(),
+            rule: order.rule.clone(),
+            message: in_words(order.order, is_changed, view.connected, &in_force),
+            target,
+            operation: order.order.as_str().to_owned(),
+            changed: is_changed,
+            connected: view.connected,
+            overrides: in_force,
+        })
+    }
+
+    /// Ends what has expired by now.
+    pub(super) fn expire_deviations(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.next_expiry.is_none_or(|next| next > now) {
+            return;
+        }
+        self.end_deviations(now, Turn::Expired, effects, |_, each| each.has_expired(now));
+    }
+
+    /// Ends overrides of rules and targets that the tree does not have any more, and takes those of renamed rules along.
+    pub(super) fn drop_deviations(&mut self, changes: &[PlannedChange], now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.edges.values().all(|view| view.deviations.is_empty()) {
+            return;
+        }
+        for change in changes.iter().filter(|change| change.action == Action::Move) {
+            self.take_along(change, effects);
+        }
+        self.end_deviations(now, Turn::Dropped, effects, |view, each| {
+            !deviations::is_known(view, &each.rule, &each.target)
+        });
+    }
+
+    fn take_along(&mut self, change: &PlannedChange, effects: &mut Vec<Effect>) {
+        let Some(view) = self.edges.get_mut(&change.edge) else { return };
+        let is_old = |each: &&mut TargetOverride| Some(&each.rule) == change.previous_rule.as_ref();
+        let mut is_moved = false;
+        for each in view.deviations.iter_mut().filter(is_old) {
+            each.rule = change.rule.clone();
+            is_moved = true;
+        }
+        if is_moved {
+            self.record_deviations(&change.edge, effects);
+            self.send_deviations(&change.edge, effects);
+        }
+    }
+
+    fn end_deviations(
+        &mut self,
+        now: Timestamp,
+        turn: Turn,
+        effects: &mut Vec<Effect>,
+        is_over: impl Fn(&crate::decide::view::EdgeView, &TargetOverride) -> bool,
+    ) {
+        let mut all: Vec<(EdgeName, Vec<TargetOverride>)> = Vec::new();
+        for (name, view) in &mut self.edges {
+            let (over, kept): (Vec<_>, Vec<_>) = view.deviations.iter().cloned().partition(|each| is_over(view, each));
+            if !over.is_empty() {
+                view.deviations = kept;
+                all.push((name.clone(), over));
+            }
+        }
+        for (edge, over) in all {
+            self.record_deviations(&edge, effects);
+            for each in &over {
+                self.turned(&edge, each, turn, SERVER, now, effects);
+            }
+            self.send_deviations(&edge, effects);
+        }
+        self.find_next_expiry();
+    }
+
+    /// Looks when the next override ends by itself.
+    pub(super) fn find_next_expiry(&mut self) {
+        let all = self.edges.values().flat_map(|view| &view.deviations);
+        self.next_expiry = all.filter_map(|each| each.until).min();
+    }
+
+    fn record_deviations(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Persist(Record::deviations(edge, &self.edges[edge].deviations)));
+        self.find_next_expiry();
+    }
+
+    /// Tells an edge all of its overrides; what is not among them has ended.
+    pub(super) fn send_deviations(&self, edge: &EdgeName, effects: &mut Vec<Effect>) {
+        if let (Some(session), Some(view)) = (self.session(edge), self.edges.get(edge)) {
+            effects.push(Effect::SendOverrides { session, edge: edge.clone(), overrides: view.deviations.clone() });
+        }
+    }
+
+    /// The notice and the line in the ledger of an override that came or went.
+    fn turned(
+        &mut self,
+        edge: &EdgeName,
+        each: &TargetOverride,
+        turn: Turn,
+        by: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (digest, commit) = self
+            .applied
+            .as_ref()
+            .map(|applied| (applied.source.digest, applied.source.commit.clone()))
+            .unwrap_or_default();
+        let entry = Entry {
+            id: 0,
+            at: now,
+            apply_id: String::new(),
+            of: None,
+            plan_id: Digest::default(),
+            digest,
+            commit,
+            author: None,
+            actor: by.to_owned(),
+            dirty: false,
+            outcome: turn.outcome().to_owned(),
+            generations: std::collections::BTreeMap::new(),
+            overridden: Vec::new(),
+            note: format!("{edge}/{} {}", each.rule, each.in_words()),
+            previous_hash: Digest::default(),
+            hash: Digest::default(),
+        }
+        .chained(&mut self.head);
+        effects.push(Effect::Persist(Record::ledger(&entry)));
+        effects.push(Effect::Emit(Notice::TargetOverride {
+            edge: edge.clone(),
+            turn,
+            by: by.to_owned(),
+            deviation: each.clone(),
+        }));
+    }
+}
+
+fn in_words(order: Order, is_changed: bool, is_connected: bool, in_force: &[TargetOverride]) -> String {
+    let state = match in_force {
+        [] => "as the tree has it".to_owned(),
+        all => all.iter().map(TargetOverride::in_words).collect::<Vec<_>>().join("; "),
+    };
+    match (is_changed, is_connected) {
+        (true, true) => state,
+        (true, false) => format!("{state}; the edge is offline and is told when it comes back"),
+        (false, _) => match (order, in_force) {
+            (Order::Resume | Order::Enable | Order::End, []) => {
+                "nothing to end: no operator took it out of use".to_owned()
+            }
+            _ => format!("unchanged: {state}"),
+        },
+    }
+}

@@ -1,0 +1,133 @@
+//! The targets of a rule as its edge reports them. Pure.
+//!
+//! Verdicts belong to the edge that made them: the server shows them and never decides by them what to send.
+
+use jiff::Timestamp;
+use schema::health::{RuleHealth, TargetState};
+use schema::proto;
+use serde::{Deserialize, Serialize};
+
+/// One target as its edge sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetView {
+    /// `HOST:PORT` or `HOST:LO-HI`: its identity in the rule.
+    pub target: String,
+    /// Its state.
+    pub state: TargetState,
+    /// The number of its pool; lower is preferred.
+    #[serde(default)]
+    pub priority: u32,
+    /// As the rule or an override has it.
+    #[serde(default)]
+    pub weight: u32,
+    /// What it carries now: 0 unless it is eligible and in the active pool.
+    #[serde(default)]
+    pub effective_weight: u32,
+    /// Since when it is in this state.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+    /// The result of its last probe or connection, `None` before the first.
+    #[serde(default)]
+    pub last: Option<TargetResult>,
+    /// Newest first, at most five.
+    #[serde(default)]
+    pub history: Vec<TargetChange>,
+    /// Attempts so far while a new version of its rule waits for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// What a probe or a connection found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetResult {
+    /// `L4OK` to `L7STS`.
+    pub code: String,
+    /// In words.
+    #[serde(default)]
+    pub detail: String,
+    /// When.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
+}
+
+/// One change of state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetChange {
+    /// Before.
+    pub from: TargetState,
+    /// After.
+    pub to: TargetState,
+    /// When.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
+    /// `L4`, `L6` or `L7`; empty where an operator or the tree caused it.
+    #[serde(default)]
+    pub layer: String,
+    /// The result that caused it, if one did.
+    #[serde(default)]
+    pub code: String,
+    /// In words.
+    #[serde(default)]
+    pub detail: String,
+}
+
+/// Milliseconds since 1970; 0 says that there is no such time.
+pub fn time_from_wire(milliseconds: u64) -> Option<Timestamp> {
+    let milliseconds = i64::try_from(milliseconds).ok().filter(|milliseconds| *milliseconds > 0)?;
+    Timestamp::from_millisecond(milliseconds).ok()
+}
+
+/// A state of a newer edge is one that this server knows nothing about.
+fn state_from_wire(text: &str) -> TargetState {
+    TargetState::parse(text).unwrap_or(TargetState::Unknown)
+}
+
+/// The health of a rule; `None` where it does not serve.
+pub fn health_from_wire(text: &str) -> Option<RuleHealth> {
+    [RuleHealth::Unknown, RuleHealth::Up, RuleHealth::Down].into_iter().find(|health| health.as_str() == text)
+}
+
+impl From<proto::TargetReport> for TargetView {
+    fn from(report: proto::TargetReport) -> Self {
+        Self {
+            target: report.target,
+            state: state_from_wire(&report.state),
+            priority: report.priority,
+            weight: report.weight,
+            effective_weight: report.effective_weight,
+            since: time_from_wire(report.since_ms),
+            last: report.last.filter(|last| !last.code.is_empty()).map(|last| TargetResult {
+                code: last.code,
+                detail: last.detail,
+                at: time_from_wire(last.at_ms),
+            }),
+            history: report
+                .history
+                .into_iter()
+                .map(|change| TargetChange {
+                    from: state_from_wire(&change.from),
+                    to: state_from_wire(&change.to),
+                    at: time_from_wire(change.at_ms),
+                    layer: change.layer,
+                    code: change.code,
+                    detail: change.detail,
+                })
+                .collect(),
+            attempts: report.attempts,
+        }
+    }
+}
+
+/// `127.0.0.1:80 is down: L4CON: refused`
+pub fn in_words(target: &TargetView) -> String {
+    let last = target.last.as_ref().map_or_else(String::new, |last| {
+        let detail = if last.detail.is_empty() { String::new() } else { format!(": {}", last.detail) };
+        format!(": {}{detail}", last.code)
+    });
+    format!("{} is {}{last}", target.target, target.state)
+}
