@@ -53,6 +53,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Stats(args) => asking(cmd::stats::run(&args)),
         Command::Events(args) => asking(cmd::events::run(&args)),
         Command::History(args) => asking(cmd::history::run(&args)),
+        Command::Target(command) => asking(cmd::target::run(&command)),
         Command::Override(command) => asking(cmd::override_rule::run(&command)),
         Command::Serve(args) => serving(cmd::serve::run(args)),
         Command::Edge(args) => serving(cmd::edge::run(args)),

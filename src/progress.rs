@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use reconciler::decide::fleet::{ApplyResult, EdgeOutcome};
-use schema::name::EdgeName;
+use reconciler::decide::target;
+use schema::name::{EdgeName, RuleName};
 
 use crate::output::{clean, say};
 use crate::render::words::listed;
@@ -17,6 +18,8 @@ const NAMED: usize = 3;
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     shown: BTreeMap<EdgeName, EdgeOutcome>,
+    /// What was said last of each target that a rule waits for.
+    said: BTreeMap<(EdgeName, RuleName, String), String>,
 }
 
 impl Progress {
@@ -29,11 +32,12 @@ impl Progress {
             }
             bar
         });
-        Self { bar, shown: BTreeMap::new() }
+        Self { bar, shown: BTreeMap::new(), said: BTreeMap::new() }
     }
 
     /// Shows what is new.
     pub(crate) fn show(&mut self, result: &ApplyResult) {
+        self.show_targets(result);
         let waiting: Vec<&EdgeName> =
             result.edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Waiting).map(|edge| &edge.edge).collect();
         if let Some(bar) = &self.bar {
@@ -59,6 +63,27 @@ impl Progress {
                 EdgeOutcome::Refused => format!("refused: {}: {}", clean(&edge.code), clean(&edge.message)),
             };
             say(format!("{}: {words}", edge.edge));
+        }
+    }
+
+    /// A line for each attempt, and for each new state, of targets that rules wait for.
+    fn show_targets(&mut self, result: &ApplyResult) {
+        for (edge, rule) in result.edges.iter().flat_map(|edge| edge.rules.iter().map(move |rule| (edge, rule))) {
+            for target in &rule.targets {
+                let attempt =
+                    if target.attempts > 0 { format!("attempt {}: ", target.attempts) } else { String::new() };
+                let words = format!("{attempt}{}", target::in_words(target));
+                let key = (edge.edge.clone(), rule.rule.clone(), target.target.clone());
+                if self.said.get(&key) == Some(&words) {
+                    continue;
+                }
+                let line = format!("{}/{}: {}", edge.edge, rule.rule, clean(&words));
+                match &self.bar {
+                    Some(bar) => bar.suspend(|| say(line)),
+                    None => say(line),
+                }
+                self.said.insert(key, words);
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ mod common;
 mod operator;
 mod overrides;
 mod serving;
+mod targets;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -18,6 +19,7 @@ pub(crate) use operator::{
 };
 pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
+pub(crate) use targets::{TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs};
 
 use crate::cmd::health::HealthCommand;
 use crate::failure::{Exit, Failure};
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// List what was applied, by whom and how it ended
     History(HistoryArgs),
+    /// Pause, disable, weigh or check a target at runtime
+    #[command(subcommand)]
+    Target(TargetCommand),
     /// Put a rule on an edge without git, for a time and for a reason
     #[command(subcommand)]
     Override(OverrideCommand),
@@ -104,6 +109,7 @@ impl Command {
             Self::Stats(args) => Some(&args.looks),
             Self::Events(args) => Some(&args.looks),
             Self::History(args) => Some(&args.looks),
+            Self::Target(command) => Some(command.looks()),
             Self::Override(command) => Some(command.looks()),
             Self::Health(HealthCommand::Simulate(args)) => Some(&args.looks),
             Self::Explain(args) => Some(&args.looks),

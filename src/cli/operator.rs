@@ -85,6 +85,9 @@ pub(crate) struct ApplyArgs {
     /// How long to wait for the edges
     #[arg(long, value_name = "DURATION", default_value = "60s", env = "PORTUNUS_TIMEOUT", value_parser = duration::parse)]
     pub(crate) timeout: Duration,
+    /// Also wait, within the timeout, until every rule with a health check that is activated or updated is up
+    #[arg(long, env = "PORTUNUS_WAIT_HEALTHY", value_parser = BoolishValueParser::new())]
+    pub(crate) wait_healthy: bool,
     #[command(flatten)]
     pub(crate) allow: AllowArgs,
     /// What a failure brings back to what it was before: every edge that the apply has changed
@@ -164,9 +167,12 @@ pub(crate) struct EventsArgs {
     /// Only events of edges
     #[arg(long, env = "PORTUNUS_ONLY_EDGES", value_parser = BoolishValueParser::new())]
     pub(crate) edges: bool,
-    /// Only events of rules
+    /// Only events of rules, their health included
     #[arg(long, env = "PORTUNUS_ONLY_RULES", value_parser = BoolishValueParser::new())]
     pub(crate) rules: bool,
+    /// Only events of targets: states, weights and overrides
+    #[arg(long, env = "PORTUNUS_ONLY_TARGETS", value_parser = BoolishValueParser::new())]
+    pub(crate) targets: bool,
     #[command(flatten)]
     pub(crate) looks: Looks,
     #[command(flatten)]

@@ -90,6 +90,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         timeout_secs: Some(args.timeout.as_secs()),
         allow_offline: args.allow_offline,
         rollback: args.rollback.map(|Rollback::Fleet| RollbackScope::Fleet),
+        wait_healthy: args.wait_healthy,
     };
     let begun: ApplyResult = client.post("/v1/apply", &body).await.map_err(|failure| match failure {
         Failure::Interrupted(_) => {

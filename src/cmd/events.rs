@@ -5,14 +5,15 @@ use std::io::Write;
 use jiff::Timestamp;
 use reconciler::decide::fleet::{Notice, OverrideStep};
 use reconciler::decide::status::StatusDocument;
+use schema::health::RuleHealth;
 use serde_json::{Map, Value};
 
 use crate::cli::{EventsArgs, Format};
 use crate::client::{Client, Events};
 use crate::failure::{Exit, Failure};
 use crate::output::{Out, clean};
-use crate::render::status;
 use crate::render::words::{joined, time};
+use crate::render::{status, targets};
 use crate::sse::Message;
 
 pub(crate) async fn run(args: &EventsArgs) -> Result<Exit, Failure> {
@@ -24,19 +25,10 @@ pub(crate) async fn run(args: &EventsArgs) -> Result<Exit, Failure> {
 }
 
 async fn show(client: &Client, args: &EventsArgs) -> Result<Exit, Failure> {
-    let mut events = client.events("/v1/events").await?;
+    let path = format!("/v1/events?edges={}&rules={}&targets={}", args.edges, args.rules, args.targets);
+    let mut events = client.events(&path).await?;
     let mut out = Out::data();
     while let Some(message) = events.next().await? {
-        let is_filtered = args.edges || args.rules;
-        let is_wanted = match message.event.as_str() {
-            "snapshot" => true,
-            "edge" => args.edges || !is_filtered,
-            "rule" => args.rules || !is_filtered,
-            _ => !is_filtered,
-        };
-        if !is_wanted {
-            continue;
-        }
         let text = match args.looks.output {
             Format::Text => line(&events, &message)?,
             format => document(format, &events, &message)?,
@@ -91,6 +83,28 @@ fn notice(notice: &Notice) -> String {
             let verdict = serde_json::to_value(verdict).ok();
             let outcome = verdict.as_ref().and_then(|verdict| verdict.get("outcome")?.as_str()).unwrap_or_default();
             format!("tree      {}{commit}: {outcome}", digest.short())
+        }
+        Notice::Health { edge, rule, from, to } => {
+            let name = |health: &Option<RuleHealth>| health.map_or("not serving", RuleHealth::as_str);
+            format!("health    {edge}/{rule} {}, was {}", name(to), name(from))
+        }
+        Notice::Target { edge, rule, target, from, to, code, detail, .. } => {
+            let was = from.map(|from| format!(", was {from}")).unwrap_or_default();
+            let why = joined(&[code, detail]);
+            let colon = if why.is_empty() { "" } else { ": " };
+            format!("target    {edge}/{rule} {} {to}{was}{colon}{why}", clean(target))
+        }
+        Notice::Weights { edge, rule, targets, .. } => {
+            let carried = targets.iter().map(|one| format!("{} {}", clean(&one.target), one.effective_weight));
+            let carried: Vec<String> = carried.collect();
+            format!(
+                "weights   {edge}/{rule} {}",
+                if carried.is_empty() { "none".to_owned() } else { carried.join(", ") }
+            )
+        }
+        Notice::TargetOverride { edge, turn, by, deviation } => {
+            let words = targets::deviation(deviation);
+            format!("override  {edge}/{} {} by {}: {words}", deviation.rule, turn.as_str(), clean(by))
         }
         Notice::Override { edge, rule, step, actor, why, until } => {
             let step = match step {

@@ -15,5 +15,6 @@ pub(crate) mod schema;
 pub(crate) mod serve;
 pub(crate) mod stats;
 pub(crate) mod status;
+pub(crate) mod target;
 pub(crate) mod up;
 pub(crate) mod validate;

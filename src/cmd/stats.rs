@@ -1,15 +1,16 @@
 //! `stats`: the counters of a rule, and on demand of its ports and targets. I/O.
 
-use reconciler::act::operator::documents::{CountersDocument, StatsDocument};
+use reconciler::act::operator::documents::{CountersDocument, RatesDocument, StatsDocument, TargetStatsDocument};
 
 use crate::cli::StatsArgs;
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
-use crate::output::{print, print_value, say};
+use crate::output::{clean, print, print_value, say};
 use crate::render::table::Columns;
-use crate::render::words::bytes;
+use crate::render::words::{ago, bytes, count};
 
-const HEADINGS: [&str; 7] = ["", "#IN", "#OUT", "#ACTIVE", "#TOTAL", "#REFUSED", "ERRORS"];
+const HEADINGS: [&str; 10] =
+    ["", "#IN", "#OUT", "#IN/S", "#OUT/S", "#ACTIVE", "#TOTAL", "#CONN/S", "#REFUSED", "ERRORS"];
 
 pub(crate) async fn run(args: &StatsArgs) -> Result<Exit, Failure> {
     let path = format!(
@@ -28,39 +29,54 @@ pub(crate) async fn run(args: &StatsArgs) -> Result<Exit, Failure> {
 
 fn text(stats: &StatsDocument) -> String {
     let mut columns = Columns::new(&HEADINGS);
-    columns.row(&row(format!("{}/{}", stats.edge, stats.rule), &stats.counters));
+    columns.row(&row(format!("{}/{}", stats.edge, stats.rule), &stats.counters, Some(&stats.rates)));
     for port in stats.ports.iter().flatten() {
-        columns.row(&row(format!("  port {}", port.port), &port.counters));
+        columns.row(&row(format!("  port {}", port.port), &port.counters, port.rates.as_ref()));
     }
     for target in stats.targets.iter().flatten() {
-        let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
-        // Without health checks there is no verdict, and saying so beside every target helps nobody.
-        let state = if matches!(target.state.as_str(), "" | "unknown") {
-            String::new()
-        } else {
-            format!(" ({})", target.state)
-        };
-        columns.row(&row(format!("  to {host}:{}{state}", target.port), &target.counters));
+        let state = if target.state.is_empty() { String::new() } else { format!(" ({})", target.state) };
+        columns.row(&row(format!("  to {}{state}", place(target)), &target.counters, target.rates.as_ref()));
     }
     let mut text = columns.text("");
     if stats.ports.as_ref().is_some_and(Vec::is_empty) {
         text.push_str("No port has had a connection.\n");
     }
+    for target in stats.targets.iter().flatten() {
+        let seen = [("success", target.last_success), ("failure", target.last_failure)];
+        let seen: Vec<String> =
+            seen.into_iter().filter_map(|(what, at)| Some(format!("last {what} {}", ago(at?, stats.at)))).collect();
+        if !seen.is_empty() {
+            text.push_str(&format!("{}: {}\n", clean(&place(target)), seen.join(", ")));
+        }
+    }
+    let failovers = stats.counters.target_failovers;
+    if failovers > 0 {
+        text.push_str(&format!("{} to another target.\n", count(failovers, "failover")));
+    }
     text
 }
 
-fn row(name: String, counters: &CountersDocument) -> [String; 7] {
+fn place(target: &TargetStatsDocument) -> String {
+    let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
+    format!("{host}:{}", target.port)
+}
+
+fn row(name: String, counters: &CountersDocument, rates: Option<&RatesDocument>) -> [String; 10] {
     let mut errors: Vec<String> =
         counters.connect_errors.iter().map(|(cause, number)| format!("{number} {cause}")).collect();
     if counters.dns_failures > 0 {
         errors.push(format!("{} dns", counters.dns_failures));
     }
+    let per_second = |rate: fn(&RatesDocument) -> f64| rates.map(rate);
     [
         name,
         bytes(counters.bytes_in),
         bytes(counters.bytes_out),
+        per_second(|rates| rates.bytes_in_per_sec).map(|rate| bytes(rate as u64)).unwrap_or_default(),
+        per_second(|rates| rates.bytes_out_per_sec).map(|rate| bytes(rate as u64)).unwrap_or_default(),
         counters.active_connections.to_string(),
         counters.connections_total.to_string(),
+        per_second(|rates| rates.connections_per_sec).map(|rate| format!("{rate:.1}")).unwrap_or_default(),
         counters.connections_refused.to_string(),
         errors.join(", "),
     ]

@@ -51,10 +51,13 @@ fn shortfall(result: &ApplyResult) -> String {
         let rules = result.edges.iter().flat_map(|edge| &edge.rules);
         rules.filter(|rule| rule.state == Some(state)).count() as u64
     };
+    let all_rules = result.edges.iter().flat_map(|edge| &edge.rules);
+    let unhealthy = all_rules.filter(|rule| rule.is_unhealthy()).count() as u64;
     let edges = |outcome| result.edges.iter().filter(|edge| edge.outcome == outcome).count() as u64;
     let all = [
         (rules(RuleState::Failed), "rule", "failed"),
         (rules(RuleState::Rejected), "rule", "rejected"),
+        (unhealthy, "rule", "not healthy in time"),
         (edges(EdgeOutcome::Offline), "edge", "offline"),
         (edges(EdgeOutcome::Timeout) + edges(EdgeOutcome::Waiting), "edge", "without an answer"),
         (edges(EdgeOutcome::Refused), "edge", "refused the state"),

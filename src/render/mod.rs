@@ -9,4 +9,5 @@ pub(crate) mod rails;
 pub(crate) mod status;
 pub(crate) mod style;
 pub(crate) mod table;
+pub(crate) mod targets;
 pub(crate) mod words;

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::plan::{drift_place, source, write_drift};
 use super::style;
 use super::table::Columns;
+use super::targets;
 use super::words::{ago, count, joined, time};
 use crate::output::clean;
 
@@ -38,7 +39,7 @@ fn write_status(to: &mut String, status: &StatusDocument, is_selected: bool, now
     }
     if is_selected {
         for edge in &status.edges {
-            write_edge(to, edge)?;
+            write_edge(to, edge, now)?;
         }
     }
     write_drift(to, &status.drift)?;
@@ -132,7 +133,7 @@ fn rules_by_state(edge: &EdgeStatus) -> String {
     states.into_iter().map(|(state, number)| format!("{number} {state}")).collect::<Vec<_>>().join(", ")
 }
 
-fn write_edge(to: &mut String, edge: &EdgeStatus) -> fmt::Result {
+fn write_edge(to: &mut String, edge: &EdgeStatus, now: Timestamp) -> fmt::Result {
     writeln!(to)?;
     if !edge.version.is_empty() {
         writeln!(to, "version {}", clean(&edge.version))?;
@@ -144,18 +145,24 @@ fn write_edge(to: &mut String, edge: &EdgeStatus) -> fmt::Result {
         let rows = edge.rules.iter().map(|rule| (edge.name.as_str(), rule));
         write!(to, "\n{}", rules(rows))?;
     }
+    // More than one rule's targets is a list that nobody reads: `status EDGE/RULE` shows those of one.
+    if let [rule] = edge.rules.as_slice() {
+        targets::write_rule(to, edge, rule, now)?;
+    }
     Ok(())
 }
 
 /// A table of rules.
 pub(crate) fn rules<'a>(rows: impl Iterator<Item = (&'a str, &'a RuleStatus)>) -> String {
-    let mut columns = Columns::new(&["RULE", "STATE", "LISTENS", "TARGET", "#CONNECTIONS", "WHERE", "REASON"]);
+    let mut columns =
+        Columns::new(&["RULE", "STATE", "HEALTH", "LISTENS", "TARGET", "#CONNECTIONS", "WHERE", "REASON"]);
     for (edge, rule) in rows {
         columns.row(&[
             format!("{edge}/{}", rule.rule),
             rule.state.to_string(),
+            rule.health.map(|health| health.to_string()).unwrap_or_default(),
             listens(&rule.spec),
-            targets(&rule.spec),
+            upstreams(&rule.spec),
             rule.connections.to_string(),
             rule.origin.as_ref().map(super::plan::place).unwrap_or_default(),
             reason(rule),
@@ -189,7 +196,7 @@ pub(crate) fn listens(spec: &Map<String, Value>) -> String {
     format!("{address}:{}{suffix}", ports.unwrap_or_default())
 }
 
-fn targets(spec: &Map<String, Value>) -> String {
+fn upstreams(spec: &Map<String, Value>) -> String {
     if let Some(target) = spec.get("target").and_then(Value::as_str) {
         return target.to_owned();
     }
@@ -231,11 +238,13 @@ fn advice(drift: &Drift) -> String {
             Some(code) => code.remedy.to_owned(),
             None => "change the rule, or place it on an edge that can do it".to_owned(),
         },
-        DriftKind::Degraded => "look at its targets".to_owned(),
+        DriftKind::Degraded => {
+            format!("`portunus status {}` shows its targets and their last results", drift_place(drift))
+        }
         DriftKind::EdgeOffline => {
             "start the edge or mend its way to the server; it takes the newest state when it comes back".to_owned()
         }
-        DriftKind::Override => "it ends by itself; commit what is to stay".to_owned(),
+        DriftKind::Override => "it ends by itself if it has an end; commit what is to stay".to_owned(),
     }
 }
 
@@ -263,6 +272,6 @@ mod tests {
         let udp = json!({"listen_address": "::", "listen_ports": "1-9", "protocol": "udp"});
         assert_eq!(listens(&spec(udp)), "[::]:1-9/udp");
         let several = json!({"targets": [{"host": "::1", "port": 9}, {"host": "a", "ports": "1-2"}]});
-        assert_eq!(targets(&spec(several)), "[::1]:9, a:1-2");
+        assert_eq!(upstreams(&spec(several)), "[::1]:9, a:1-2");
     }
 }

@@ -109,7 +109,7 @@ impl Counters {
     }
 
     /// Takes a report in: a periodic one, or the answer to a question.
-    pub(super) fn take(&mut self, edge: EdgeName, session: SessionId, report: proto::StatsReport, now: Timestamp) {
+    pub(super) fn take(&mut self, edge: &EdgeName, session: SessionId, report: proto::StatsReport, now: Timestamp) {
         let known = self.rules.entry(edge.clone()).or_default();
         for stats in &report.rules {
             if let (Ok(rule), Some(total)) = (RuleName::new(&stats.rule), &stats.total) {
@@ -117,10 +117,10 @@ impl Counters {
             }
         }
         if report.request_id == 0 {
-            self.sample(&edge, now);
+            self.sample(edge, now);
         }
-        self.count_probes(&edge, &report.probes);
-        let is_from = |pending: &Pending| pending.edge == edge && pending.session == session;
+        self.count_probes(edge, &report.probes);
+        let is_from = |pending: &Pending| pending.edge == *edge && pending.session == session;
         if !self.pending.get(&report.request_id).is_some_and(is_from) {
             return;
         }
@@ -130,7 +130,7 @@ impl Counters {
             .into_iter()
             .find(|stats| stats.rule == pending.rule)
             .and_then(|stats| document(edge.clone(), &stats, &pending, now))
-            .map(|document| StatsDocument { rates: self.rates(&edge, &document.rule, now), ..document })
+            .map(|document| StatsDocument { rates: self.rates(edge, &document.rule, now), ..document })
             .ok_or(CountersError::UnknownRule);
         // An asker that went away needs no answer.
         drop(pending.reply.send(answer));
@@ -297,7 +297,7 @@ mod tests {
         let mut counters = Counters::default();
         let edge = EdgeName::new("a").expect("a name");
         let mut take = |millis, bytes, connections| {
-            counters.take(edge.clone(), 1, report(bytes, connections), at(millis));
+            counters.take(&edge, 1, report(bytes, connections), at(millis));
             rates_at(&counters, millis)
         };
         assert_eq!(take(0, 5000, 5), (0.0, 0.0), "where the first reading grew from is not known");
@@ -317,7 +317,7 @@ mod tests {
         let mut count = |edge: &str, number| {
             let probes = vec![proto::CauseCount { cause: "L4OK".to_owned(), count: number }];
             let report = proto::StatsReport { request_id: 0, rules: Vec::new(), probes };
-            counters.take(EdgeName::new(edge).expect("a name"), 1, report, at(0));
+            counters.take(&EdgeName::new(edge).expect("a name"), 1, report, at(0));
             counters.probes()["L4OK"]
         };
         assert_eq!([count("a", 5), count("b", 3), count("a", 6)], [5, 8, 9]);

@@ -339,7 +339,7 @@ impl Driver {
                     Some((RuleName::new(&rule.rule).ok()?, rule.total.as_ref()?.active_connections))
                 };
                 let connections = report.rules.iter().filter_map(live).collect();
-                self.counters.take(edge.clone(), session, report, Timestamp::now());
+                self.counters.take(&edge, session, report, Timestamp::now());
                 self.step(Event::Counted { session, edge, connections }).await;
             }
             Command::Ask { edge, request, reply } => {

@@ -137,14 +137,15 @@ impl Listener {
         let newest = self.newest;
         let look = move |view: &View<'_>| {
             let missed = if newest == view.last_notice { Some(Vec::new()) } else { view.recent.after(newest) };
-            missed.map_or_else(|| Err((view.fleet.clone(), view.last_notice)), Ok)
+            missed.ok_or_else(|| Box::new((view.fleet.clone(), view.last_notice)))
         };
         match self.fleet.read(look).await? {
             Ok(missed) => {
                 self.replay = missed.into();
                 Ok(None)
             }
-            Err((fleet, at)) => {
+            Err(now) => {
+                let (fleet, at) = *now;
                 self.newest = at;
                 self.replay.clear();
                 let snapshot = move || event("snapshot", Some(at), &status::status(&fleet));

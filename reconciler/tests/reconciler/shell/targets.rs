@@ -95,7 +95,7 @@ async fn an_override_reaches_its_edge_and_outlives_the_server() {
     assert_eq!(weight["overrides"].as_array().map(Vec::len), Some(2), "{weight}");
     assert_eq!(session.next_overrides().await.len(), 2);
     let status: Value = api.get("/v1/status").await.json();
-    assert_eq!(status["edges"][0]["overrides"].as_array().map(Vec::len), Some(2));
+    assert_eq!(status["edges"][0]["target_overrides"].as_array().map(Vec::len), Some(2));
     assert_eq!(status["drift"].as_array().map(Vec::len), Some(2), "{}", status["drift"]);
     assert_eq!(status["drift"][0]["kind"], json!("override"));
     let history: Value = api.get("/v1/history").await.json();

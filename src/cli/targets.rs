@@ -1,0 +1,93 @@
+//! The arguments of `target`. Pure.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use schema::name::RuleAddress;
+
+use super::common::{Looks, ServerArgs};
+use super::operator::rule_address;
+use crate::duration;
+
+/// The commands below `target`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TargetCommand {
+    /// No new connections to a target and no probes; live connections stay
+    Pause(TargetSetArgs),
+    /// End a pause
+    Resume(TargetArgs),
+    /// No connections to a target; live ones are reset
+    Disable(TargetSetArgs),
+    /// End that
+    Enable(TargetArgs),
+    /// Give a target another weight; the one of the tree ends it
+    Weight(TargetWeightArgs),
+    /// Probe the targets of a rule now, or one of them, and show what came of it
+    Check(TargetCheckArgs),
+}
+
+impl TargetCommand {
+    /// How its result is printed.
+    pub(crate) fn looks(&self) -> &Looks {
+        match self {
+            Self::Pause(args) | Self::Disable(args) => &args.place.looks,
+            Self::Resume(args) | Self::Enable(args) => &args.looks,
+            Self::Weight(args) => &args.set.place.looks,
+            Self::Check(args) => &args.looks,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// The rule, as EDGE/RULE
+    #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
+    pub(crate) rule: RuleAddress,
+    /// The target, as `status EDGE/RULE` names it
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TargetSetArgs {
+    #[command(flatten)]
+    pub(crate) place: TargetArgs,
+    /// How long it is to last; without it, until somebody ends it
+    #[arg(long, value_name = "DURATION", env = "PORTUNUS_TARGET_TTL", value_parser = lifetime)]
+    pub(crate) ttl: Option<Duration>,
+    /// Why, for those who see it
+    #[arg(long, value_name = "TEXT", env = "PORTUNUS_TARGET_WHY", default_value = "")]
+    pub(crate) why: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TargetWeightArgs {
+    #[command(flatten)]
+    pub(crate) set: TargetSetArgs,
+    /// 0 to 100; 0 takes no new connections
+    #[arg(value_name = "WEIGHT", value_parser = clap::value_parser!(u64).range(..=100))]
+    pub(crate) weight: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TargetCheckArgs {
+    /// The rule, as EDGE/RULE
+    #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
+    pub(crate) rule: RuleAddress,
+    /// The target; all of the rule without it
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) target: Option<String>,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let ttl = duration::parse(text).map_err(|error| error.to_string())?;
+    if ttl.is_zero() { Err("an override lasts at least a second".to_owned()) } else { Ok(ttl) }
+}

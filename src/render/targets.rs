@@ -1,0 +1,121 @@
+//! The targets of a rule as text: what they are, since when, what they carry, and what they were. Pure.
+
+use std::fmt::{self, Write};
+
+use jiff::Timestamp;
+use reconciler::decide::deviations::TargetOverride;
+use reconciler::decide::status::{EdgeStatus, RuleStatus};
+use reconciler::decide::target::{TargetChange, TargetView};
+
+use super::style;
+use super::table::Columns;
+use super::words::{ago, joined};
+use crate::output::clean;
+
+/// A row per target.
+pub(crate) fn table(targets: &[TargetView], now: Timestamp) -> String {
+    let mut columns = Columns::new(&["TARGET", "STATE", "SINCE", "#POOL", "#WEIGHT", "LAST RESULT"]);
+    for target in targets {
+        columns.row(&[
+            target.target.clone(),
+            target.state.to_string(),
+            target.since.map(|at| ago(at, now)).unwrap_or_default(),
+            target.priority.to_string(),
+            weight(target),
+            last(target, now),
+        ]);
+    }
+    columns.text("")
+}
+
+fn weight(target: &TargetView) -> String {
+    if target.effective_weight == target.weight {
+        target.weight.to_string()
+    } else {
+        format!("{} of {}", target.effective_weight, target.weight)
+    }
+}
+
+fn last(target: &TargetView, now: Timestamp) -> String {
+    let Some(last) = &target.last else { return "none yet".to_owned() };
+    let when = last.at.map(|at| format!(", {}", ago(at, now))).unwrap_or_default();
+    let attempts = if target.attempts > 0 { format!(" (attempt {})", target.attempts) } else { String::new() };
+    format!("{}{when}{attempts}", joined(&[&last.code, &last.detail]))
+}
+
+/// Everything that is known of the targets of a rule.
+pub(crate) fn write_rule(to: &mut String, edge: &EdgeStatus, rule: &RuleStatus, now: Timestamp) -> fmt::Result {
+    if let Some(health) = rule.health {
+        writeln!(to, "\n{} {health}", style::strong("Health"))?;
+    }
+    if !rule.targets.is_empty() {
+        write!(to, "\n{}", table(&rule.targets, now))?;
+    }
+    for each in edge.target_overrides.iter().filter(|each| each.rule == rule.rule) {
+        writeln!(to, "{}: {}", style::warning("override"), clean(&each.in_words()))?;
+    }
+    for target in rule.targets.iter().filter(|target| !target.history.is_empty()) {
+        writeln!(to, "\nHistory of {}", clean(&target.target))?;
+        for change in &target.history {
+            writeln!(to, "  {}", self::change(change, now))?;
+        }
+    }
+    Ok(())
+}
+
+/// `3m ago  up → down  L4CON: refused`
+fn change(change: &TargetChange, now: Timestamp) -> String {
+    let when = change.at.map(|at| ago(at, now)).unwrap_or_default();
+    let cause = joined(&[&change.code, &change.detail]);
+    format!("{when}  {} → {}  {cause}", change.from, change.to).trim_end().to_owned()
+}
+
+/// What an event says of an override.
+pub(crate) fn deviation(each: &TargetOverride) -> String {
+    clean(&each.in_words()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use reconciler::decide::target::TargetResult;
+    use schema::health::TargetState;
+
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_second(secs).expect("in range")
+    }
+
+    #[test]
+    fn a_row_says_what_a_target_is_and_carries() {
+        let target = TargetView {
+            target: "10.0.0.1:80".to_owned(),
+            state: TargetState::Down,
+            priority: 0,
+            weight: 100,
+            effective_weight: 0,
+            since: Some(at(0)),
+            last: Some(TargetResult { code: "L4CON".to_owned(), detail: "refused".to_owned(), at: Some(at(58)) }),
+            history: Vec::new(),
+            attempts: 2,
+        };
+        let expected = "TARGET       STATE  SINCE    POOL    WEIGHT  LAST RESULT\n\
+                        10.0.0.1:80  down   60s ago     0  0 of 100  L4CON: refused, 2s ago (attempt 2)\n";
+        assert_eq!(table(&[target], at(60)), expected);
+    }
+
+    #[test]
+    fn history_says_what_caused_a_change_if_anything_did() {
+        let mut one = TargetChange {
+            from: TargetState::Up,
+            to: TargetState::Paused,
+            at: Some(at(0)),
+            layer: String::new(),
+            code: String::new(),
+            detail: String::new(),
+        };
+        assert_eq!(change(&one, at(60)), "60s ago  up → paused");
+        (one.to, one.code) = (TargetState::Down, "L7STS".to_owned());
+        assert_eq!(change(&one, at(60)), "60s ago  up → down  L7STS");
+    }
+}
