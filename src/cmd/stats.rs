@@ -46,12 +46,12 @@ fn text(stats: &StatsDocument) -> String {
         let seen: Vec<String> =
             seen.into_iter().filter_map(|(what, at)| Some(format!("last {what} {}", ago(at?, stats.at)))).collect();
         if !seen.is_empty() {
-            text.push_str(&format!("{}: {}\n", clean(&place(target)), seen.join(", ")));
+            text.extend([&*clean(&place(target)), ": ", &seen.join(", "), "\n"]);
         }
     }
     let failovers = stats.counters.target_failovers;
     if failovers > 0 {
-        text.push_str(&format!("{} to another target.\n", count(failovers, "failover")));
+        text.extend([&count(failovers, "failover"), " to another target.\n"]);
     }
     text
 }
