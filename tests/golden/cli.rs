@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{assert_golden, many_rules, portunus, run, tree};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "validate",
     "fmt",
     "plan",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 15] = [
     "stats",
     "events",
     "history",
+    "target",
     "serve",
     "edge",
     "up",
@@ -65,6 +66,10 @@ fn help_and_version_are_0_and_usage_errors_are_64() {
         &["apply", "--timeout", "soon"],
         &["plan", "tree", "--out", "p", "--live", "l"],
         &["stats", "web"],
+        &["target", "pause", "web", "127.0.0.1:80"],
+        &["target", "pause", "local/web", "127.0.0.1:80", "--ttl", "0"],
+        &["target", "weight", "local/web", "127.0.0.1:80", "101"],
+        &["target", "resume", "local/web", "127.0.0.1:80", "--ttl", "5"],
         &["status", "Not A Name"],
         &["edge"],
         &["edge", "--name", "e", "--disable-capability", "flying"],
@@ -103,6 +108,8 @@ fn a_dead_server_is_7_for_every_command_that_needs_one() {
         &["stats", "local/web"],
         &["events"],
         &["history"],
+        &["target", "pause", "local/web", "127.0.0.1:80"],
+        &["target", "check", "local/web"],
     ];
     for command in commands {
         let args: Vec<&str> = command.iter().copied().chain(["--server", &server, "-o", "json"]).collect();

@@ -13,8 +13,10 @@ use schema::ruleset::RuleSet;
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
-use super::{ApplyResult, OverrideRefusal, OverrideRequest, OverrideStep, Verdict};
-use crate::decide::deviations::{Order, TargetOverride, Turn};
+use super::{
+    ApplyResult, OverrideRefusal, OverrideRequest, OverrideStep, TargetAnswer, TargetOrder, TargetRefusal, Verdict,
+};
+use crate::decide::deviations::{TargetOverride, Turn};
 use crate::decide::overrides::Override;
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
 use crate::decide::record::Record;
@@ -57,63 +59,6 @@ pub struct ApplyRequest {
     pub rollback: bool,
     /// Also wait until the rules with an active check that it touches are up.
     pub wait_healthy: bool,
-}
-
-/// What an operator orders for one target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetOrder {
-    /// The edge.
-    pub edge: EdgeName,
-    /// The rule.
-    pub rule: RuleName,
-    /// The target, as the person wrote it.
-    pub target: String,
-    /// What.
-    pub order: Order,
-    /// Who.
-    pub actor: String,
-    /// Why, empty where nobody said.
-    pub why: String,
-    /// How long it is to last; `None`: until somebody ends it.
-    pub ttl: Option<Duration>,
-}
-
-/// What came of an order for a target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TargetAnswer {
-    /// The edge.
-    pub edge: EdgeName,
-    /// The rule.
-    pub rule: RuleName,
-    /// The target, by its whole name.
-    pub target: String,
-    /// What was ordered.
-    pub operation: String,
-    /// False where everything was so already.
-    pub changed: bool,
-    /// False where the edge hears of it when it comes back.
-    pub connected: bool,
-    /// What is in force for the target now.
-    pub overrides: Vec<TargetOverride>,
-    /// In words.
-    pub message: String,
-}
-
-/// Why an order for a target was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TargetRefusal {
-    /// No such edge.
-    #[error("there is no such edge")]
-    UnknownEdge,
-    /// The edge is not to run such a rule.
-    #[error("the edge is not to run such a rule")]
-    UnknownRule,
-    /// The rule has no such target.
-    #[error("the rule has no such target; it has {}", known.join(", "))]
-    UnknownTarget {
-        /// Those that it has.
-        known: Vec<String>,
-    },
 }
 
 /// What happens to the fleet.

@@ -29,12 +29,12 @@ use super::record::Record;
 use super::view::Edges;
 
 pub use event::{
-    Answer, ApplyRequest, Effect, Event, Notice, Refusal, Request, RequestRefusal, SessionId, TargetAnswer,
-    TargetOrder, TargetRefusal, TargetWeight, TreeRead,
+    Answer, ApplyRequest, Effect, Event, Notice, Refusal, Request, RequestRefusal, SessionId, TargetWeight, TreeRead,
 };
 pub use follow::{Attempt, Verdict};
 pub use overrides::{OverrideRefusal, OverrideRequest, OverrideStep};
 pub use result::{ApplyResult, EdgeOutcome, EdgeResult, Outcome, RuleResult};
+pub use targets::{TargetAnswer, TargetOrder, TargetRefusal};
 
 /// Finished applies that stay readable: enough for every command that may still be looking.
 const KEPT_RESULTS: usize = 64;

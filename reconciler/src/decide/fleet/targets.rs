@@ -3,15 +3,75 @@
 //! Keeps: an override is recorded before its edge hears of it, and is sent whole after every welcome and every change;
 //! none ends without a notice and a line in the ledger, also where it expired while the server was down.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use schema::canonical::Digest;
-use schema::name::EdgeName;
+use schema::name::{EdgeName, RuleName};
+use serde::{Deserialize, Serialize};
 
-use super::{Effect, Fleet, Notice, TargetAnswer, TargetOrder, TargetRefusal};
+use super::{Effect, Fleet, Notice};
 use crate::decide::deviations::{self, Given, Order, TargetOverride, Turn};
 use crate::decide::ledger::Entry;
 use crate::decide::plan::{Action, PlannedChange};
 use crate::decide::record::Record;
+
+/// What an operator orders for one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetOrder {
+    /// The edge.
+    pub edge: EdgeName,
+    /// The rule.
+    pub rule: RuleName,
+    /// The target, as the person wrote it.
+    pub target: String,
+    /// What.
+    pub order: Order,
+    /// Who.
+    pub actor: String,
+    /// Why, empty where nobody said.
+    pub why: String,
+    /// How long it is to last; `None`: until somebody ends it.
+    pub ttl: Option<Duration>,
+}
+
+/// What came of an order for a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetAnswer {
+    /// The edge.
+    pub edge: EdgeName,
+    /// The rule.
+    pub rule: RuleName,
+    /// The target, by its whole name.
+    pub target: String,
+    /// What was ordered.
+    pub operation: String,
+    /// False where everything was so already.
+    pub changed: bool,
+    /// False where the edge hears of it when it comes back.
+    pub connected: bool,
+    /// What is in force for the target now.
+    pub overrides: Vec<TargetOverride>,
+    /// In words.
+    pub message: String,
+}
+
+/// Why an order for a target was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetRefusal {
+    /// No such edge.
+    #[error("there is no such edge")]
+    UnknownEdge,
+    /// The edge is not to run such a rule.
+    #[error("the edge is not to run such a rule")]
+    UnknownRule,
+    /// The rule has no such target.
+    #[error("the rule has no such target; it has {}", known.join(", "))]
+    UnknownTarget {
+        /// Those that it has.
+        known: Vec<String>,
+    },
+}
 
 /// Who ends an override that nobody ended.
 const SERVER: &str = "server";
