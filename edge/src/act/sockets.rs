@@ -14,9 +14,20 @@ use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
 
-/// A dead peer is noticed within two minutes: 60 s of silence, then six probes 10 s apart.
-pub(crate) fn keepalive() -> TcpKeepalive {
-    TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(10)).with_retries(6)
+/// Silence of a peer before it is asked whether it is there.
+const SILENCE: Duration = Duration::from_mins(1);
+/// Between two such questions.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Unanswered questions that make a peer a dead one.
+const RETRIES: u32 = 6;
+
+/// Makes a dead peer noticed within two minutes, whether it should speak or listen. Linux lets the user timeout
+/// decide over keepalive too, so that both say the same. A peer whose window stays closed for so long while data
+/// waits counts as dead.
+pub(crate) fn look_for_dead_peers(socket: &SockRef<'_>) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(INTERVAL).with_retries(RETRIES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(SILENCE + INTERVAL * RETRIES))
 }
 
 /// Why a socket could not be bound.
@@ -91,9 +102,9 @@ fn bind_to(listener: &Listener, ip: IpAddr, is_one_family: bool, is_shared: bool
     if is_shared {
         socket.set_reuse_port(true)?;
     }
-    // Accepted connections inherit both on Linux: no system call per connection.
+    // Accepted connections inherit these on Linux: no system call per connection.
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&keepalive())?;
+    look_for_dead_peers(&SockRef::from(&socket))?;
     socket.bind(&address.into())?;
     Ok(socket)
 }

@@ -12,7 +12,7 @@ use schema::wire;
 pub use crate::act::health::RuleView;
 use crate::act::workers::{Figures, Meter};
 use crate::decide::admission::{Accepted, Refused};
-use crate::decide::dial::Cause;
+use crate::decide::dial::{Cause, Outcome};
 
 /// One rule on the edge.
 #[derive(Clone)]
@@ -158,12 +158,17 @@ fn target_message(host: &str, port: u16, state: &str, figures: &Figures) -> prot
         port: port.into(),
         state: state.to_owned(),
         counters: Some(counters(figures)),
+        last_success_ms: figures.last_success_ms,
+        last_failure_ms: figures.last_failure_ms,
         ..proto::TargetStats::default()
     }
 }
 
 fn counters(figures: &Figures) -> proto::Counters {
-    let causes = Cause::ALL.iter().zip(figures.connect_errors).filter(|(_, count)| *count > 0);
+    let named =
+        |(cause, count): (&'static str, u64)| (count > 0).then(|| proto::CauseCount { cause: cause.to_owned(), count });
+    let causes = Cause::ALL.map(Cause::as_str).into_iter().zip(figures.connect_errors);
+    let outcomes = Outcome::ALL.map(Outcome::as_str).into_iter().zip(figures.outcomes);
     proto::Counters {
         bytes_in: figures.bytes_in,
         bytes_out: figures.bytes_out,
@@ -171,9 +176,9 @@ fn counters(figures: &Figures) -> proto::Counters {
         connections_total: figures.connections_total,
         connections_refused: figures.connections_refused,
         dns_failures: figures.dns_failures,
-        connect_errors: causes
-            .map(|(cause, count)| proto::CauseCount { cause: cause.as_str().to_owned(), count })
-            .collect(),
+        connect_errors: causes.filter_map(named).collect(),
+        target_failovers: figures.target_failovers,
+        lb: outcomes.filter_map(named).collect(),
         ..proto::Counters::default()
     }
 }

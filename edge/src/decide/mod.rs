@@ -7,5 +7,6 @@ pub mod dial;
 pub mod names;
 pub mod overrides;
 pub mod probing;
+pub mod proxy;
 pub mod transition;
 pub mod waiting;

@@ -141,7 +141,7 @@ async fn what_cannot_be_connected_is_reset_and_counted_by_cause() {
     assert_eq!(stats.targets[0].counters.as_ref().unwrap().connect_errors.len(), 1);
     assert_eq!((figures("closed").connections_total, figures("closed").connections_refused), (1, 0));
     assert_eq!((figures("disabled").connections_total, figures("disabled").connections_refused), (0, 1));
-    assert_eq!((figures("named").dns_failures, figures("named").connect_errors), (1, [0; 6]));
+    assert_eq!((figures("named").dns_failures, figures("named").connect_errors), (1, [0; 7]));
 }
 
 #[tokio::test]

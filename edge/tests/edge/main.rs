@@ -5,6 +5,7 @@
 mod connections;
 mod dns;
 mod names;
+mod proxied;
 mod reconnecting;
 mod relaying;
 mod restarting;
@@ -12,3 +13,4 @@ mod server;
 mod sessions;
 mod support;
 mod switching;
+mod targets;

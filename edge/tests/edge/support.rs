@@ -15,7 +15,7 @@ use schema::canonical;
 use schema::capability::{Capabilities, Capability, Limits};
 use schema::net::PortRange;
 use schema::proto::DesiredState;
-use schema::rule::{Rule, RuleParts};
+use schema::rule::{Host, Rule, RuleParts, Target};
 use schema::testing::rule_with;
 use schema::wire::rule_to_wire;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -44,7 +44,14 @@ pub(crate) fn limits() -> Limits {
 }
 
 pub(crate) fn capabilities() -> Capabilities {
-    Capabilities::from([Capability::Tcp, Capability::PortRange, Capability::Ipv6])
+    Capabilities::from([
+        Capability::Tcp,
+        Capability::PortRange,
+        Capability::Ipv6,
+        Capability::MultiTarget,
+        Capability::SourceIp,
+        Capability::ProxyProtocol,
+    ])
 }
 
 /// The message that a server would send.
@@ -115,6 +122,16 @@ pub(crate) fn to(name: &str, port: u16, target: SocketAddr, change: impl FnOnce(
     })
 }
 
+/// A rule from one free port to several targets of equal priority and weight.
+pub(crate) fn to_all(name: &str, port: u16, targets: &[SocketAddr], change: impl FnOnce(&mut RuleParts)) -> Arc<Rule> {
+    rule_with(name, port, port, |parts| {
+        let target =
+            |address: &SocketAddr| Target::new(Host::Ip(address.ip()), PortRange::single(address.port()).unwrap());
+        parts.targets = targets.iter().map(target).collect();
+        change(parts);
+    })
+}
+
 /// A rule over a range, to a target range of the same width.
 pub(crate) fn range(name: &str, first: u16, last: u16, target: u16) -> Arc<Rule> {
     rule_with(name, first, last, |parts| {
@@ -150,6 +167,37 @@ async fn echo_from(listener: TcpListener, tag: &'static str) {
             _ = writer.shutdown().await;
         });
     }
+}
+
+/// An address that answers no handshake, until it is dropped: its accept queue is full.
+pub(crate) struct BlackHole {
+    pub(crate) address: SocketAddr,
+    _held: (socket2::Socket, Vec<socket2::Socket>),
+}
+
+impl BlackHole {
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        let open = || socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap();
+        let listener = open();
+        listener.bind(&address.into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let mut held = Vec::new();
+        // A queue of none holds one; the one after it waits for a place that it never gets.
+        loop {
+            let filler = open();
+            let is_in = filler.connect_timeout(&address.into(), Duration::from_millis(200)).is_ok();
+            held.push(filler);
+            if !is_in {
+                return Self { address, _held: (listener, held) };
+            }
+        }
+    }
+}
+
+/// An address that refuses.
+pub(crate) fn closed() -> SocketAddr {
+    ([127, 0, 0, 1], free_ports(1)).into()
 }
 
 /// A target whose connections the test holds itself.

@@ -11,6 +11,16 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// A rotation that goes on from these credits.
+    pub const fn from_credits(credits: [i32; MAX_TARGETS]) -> Self {
+        Self { credits }
+    }
+
+    /// What to go on from: one credit per target.
+    pub const fn credits(self) -> [i32; MAX_TARGETS] {
+        self.credits
+    }
+
     /// The next target by these weights, none if all are 0. Each one earns its weight, the richest pays for all; who
     /// has no weight loses what it had, so that it comes back without a claim to a burst.
     pub fn next(&mut self, weights: [u8; MAX_TARGETS]) -> Option<usize> {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use schema::health::{DialOrder, Request, Selection, TargetGroup, TargetKey, Turn};
+use schema::health::{DialOrder, Request, Selection, Standing, TargetGroup, TargetKey, Turn};
 use schema::net::PortRange;
 use schema::rule::{MAX_TARGETS, Rule, Target};
 use tokio::sync::mpsc;
@@ -64,6 +64,12 @@ impl Chosen {
             listen: rule.listen.ports,
             selection: TargetGroup::new(rule, Duration::ZERO).selection().clone(),
         }
+    }
+
+    /// True if a target of an earlier value still takes connections.
+    pub(super) fn takes(&self, earlier: &Place) -> bool {
+        let here = self.places.iter().position(|place| place.key == earlier.key);
+        here.and_then(|index| self.selection.standings().get(index)).is_some_and(Standing::takes_connections)
     }
 }
 

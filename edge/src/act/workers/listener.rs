@@ -7,6 +7,7 @@
 //! spins nowhere.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
+use rustix::net::{SocketFlags, acceptfrom_with};
 use schema::net::Listener;
 use socket2::{SockRef, Socket};
 
@@ -162,10 +163,13 @@ impl Worker {
     /// True if nothing waits any more. Fails where the process is short of something that comes back.
     fn accept(&mut self, listener: Listener, acceptor: &Acceptor, most: usize) -> Result<bool, Errno> {
         for _ in 0..most {
-            match accept_with(&acceptor.0, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-                Ok(client) => {
+            match acceptfrom_with(&acceptor.0, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+                Ok((client, from)) => {
                     self.shared.end_shortage();
-                    self.admit(client, listener);
+                    let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+                    // Always there on an IP socket.
+                    let from = from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.ip().to_canonical());
+                    self.admit(client, from, listener);
                 }
                 Err(Errno::AGAIN) => return Ok(true),
                 Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => return Err(error),
@@ -177,14 +181,17 @@ impl Worker {
     }
 
     /// Refuses a connection or gives it to a worker. Limits are looked at before anything is allocated for it.
-    fn admit(&mut self, client: OwnedFd, listener: Listener) {
+    fn admit(&mut self, client: OwnedFd, from: IpAddr, listener: Listener) {
         let routing = self.shared.routing.load();
         let Some(route) = routing.find(&listener) else {
             return reset(&client);
         };
-        let Some(admitted) = Admitted::new(route, listener) else {
-            route.meter.refused(self.index, listener.port);
-            return reset(&client);
+        let admitted = match Admitted::new(route, listener, from, self.index) {
+            Ok(admitted) => admitted,
+            Err(why) => {
+                route.meter.refused(self.index, listener.port, why);
+                return reset(&client);
+            }
         };
         drop(routing);
         let worker = self.shared.least_loaded(self.index);

@@ -7,10 +7,13 @@
 //! Keeps: routing changes as one value; a socket that stays is never touched; both sockets of a connection belong to one
 //! worker; every worker is joined.
 
+mod attempt;
 mod choice;
 mod dial;
+mod header;
 mod listener;
 mod meter;
+mod own;
 mod queue;
 mod ready;
 mod relay;

@@ -11,7 +11,7 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt}
 use socket2::SockRef;
 
 use super::splice::Pipes;
-use super::tcp::{Connection, Direction, Held, Leg};
+use super::tcp::{Connection, Direction, Held, Leg, Rest};
 use super::timers::Tick;
 
 /// Bytes per read where they are copied.
@@ -67,6 +67,18 @@ pub(super) fn pump(connection: &mut Connection, quantum: usize, tools: &mut Tool
     Ok(Turn { moved: moved_in + moved_out, is_finished: moved_in < quantum && moved_out < quantum })
 }
 
+/// Sends what the target is told first, in one segment with what the client has sent already. Waits for nothing: a
+/// target that speaks first gets it at once.
+pub(super) fn open(connection: &mut Connection, header: &[u8], tools: &mut Tools) -> Result<(), Broken> {
+    let Connection { client, target, inward, ticket, .. } = connection;
+    let Some(target) = target else { return Ok(()) };
+    let (start, rest) = tools.buffer.split_at_mut(header.len());
+    start.copy_from_slice(header);
+    let length = inward.read(client, rest)?.unwrap_or(0);
+    ticket.moved_in(inward.write_new(target, &tools.buffer[..header.len() + length], header.len())?);
+    Ok(())
+}
+
 /// Tells the receiver that no more comes.
 fn end(to: &Leg) -> Result<(), Broken> {
     match shutdown(&to.socket, Shutdown::Write) {
@@ -107,7 +119,7 @@ impl Direction {
             let step = match self.held {
                 Held::Nothing if self.is_splicing => self.fill_pipe(from, quantum - moved, tools)?,
                 Held::Nothing => self.copy(from, to, &mut tools.buffer)?,
-                Held::Rest(..) => self.write_rest(to)?,
+                Held::Rest(_) => self.write_rest(to)?,
                 Held::Piped(..) => self.drain_pipe(to, tools)?,
             };
             match step {
@@ -129,35 +141,52 @@ impl Direction {
 
     /// Reads into the buffer and writes from it.
     fn copy(&mut self, from: &mut Leg, to: &mut Leg, buffer: &mut [u8]) -> Result<Step, Broken> {
+        match self.read(from, buffer)? {
+            None => Ok(Step::Read),
+            Some(0) => Ok(Step::Blocked),
+            Some(length) => Ok(Step::Moved(self.write_new(to, &buffer[..length], 0)?)),
+        }
+    }
+
+    /// Reads once. 0 is the end of the data, `None` that there is nothing now.
+    fn read(&mut self, from: &mut Leg, buffer: &mut [u8]) -> Result<Option<usize>, Broken> {
         let length = match recv(&from.socket, &mut *buffer, RecvFlags::empty()) {
-            Ok((_, 0)) => {
-                self.has_read_all = true;
-                return Ok(Step::Blocked);
-            }
             Ok((_, length)) => length,
-            Err(error) => return from.not_readable(error),
+            Err(error) => return from.not_readable(error).map(|_| None),
         };
-        if length == buffer.len() {
+        if length == 0 {
+            self.has_read_all = true;
+        } else if length == buffer.len() {
             self.is_splicing = true;
         } else if !from.is_closing {
             // What comes later comes with an event; only the end of the data may have come with this one.
             from.is_readable = false;
         }
-        let written = write(to, &buffer[..length])?;
-        if written < length {
-            self.held = Held::Rest(buffer[written..length].into(), 0);
+        Ok(Some(length))
+    }
+
+    /// Writes what begins with a header of that many bytes, and keeps what finds no room. Returns how much of it was
+    /// payload and is written.
+    fn write_new(&mut self, to: &mut Leg, bytes: &[u8], header: usize) -> Result<usize, Broken> {
+        let written = write(to, bytes)?;
+        if written < bytes.len() {
+            // A header and a buffer at most.
+            let header = header.saturating_sub(written) as u32;
+            self.held = Held::Rest(Rest { bytes: bytes[written..].into(), start: 0, header });
         }
-        Ok(Step::Moved(written))
+        Ok(written.saturating_sub(header))
     }
 
     fn write_rest(&mut self, to: &mut Leg) -> Result<Step, Broken> {
-        let Held::Rest(bytes, start) = &mut self.held else { return Ok(Step::Read) };
-        let written = write(to, &bytes[*start..])?;
-        *start += written;
-        if *start == bytes.len() {
+        let Held::Rest(rest) = &mut self.held else { return Ok(Step::Read) };
+        let written = write(to, &rest.bytes[rest.start as usize..])?;
+        let header = written.min(rest.header as usize);
+        rest.start += written as u32;
+        rest.header -= header as u32;
+        if rest.start as usize == rest.bytes.len() {
             self.held = Held::Nothing;
         }
-        Ok(Step::Moved(written))
+        Ok(Step::Moved(written - header))
     }
 
     fn fill_pipe(&mut self, from: &mut Leg, limit: usize, tools: &mut Tools) -> Result<Step, Broken> {

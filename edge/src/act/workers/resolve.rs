@@ -28,11 +28,14 @@ pub(super) struct Question {
 pub(super) struct Asker {
     pub(super) worker: usize,
     pub(super) key: Key,
+    /// For which of the targets in its order; comes back with the answer.
+    pub(super) step: u8,
 }
 
 /// The answer for one connection: no addresses where the name does not resolve.
 pub(super) struct Resolved {
     pub(super) key: Key,
+    pub(super) step: u8,
     pub(super) addresses: Arc<[IpAddr]>,
 }
 
@@ -91,7 +94,7 @@ impl Desk {
         let askers = self.waiting.remove(&name).unwrap_or_default();
         askers
             .into_iter()
-            .map(|Asker { worker, key }| (worker, Resolved { key, addresses: addresses.clone() }))
+            .map(|Asker { worker, key, step }| (worker, Resolved { key, step, addresses: addresses.clone() }))
             .collect()
     }
 }
@@ -107,7 +110,7 @@ mod tests {
         let source = Source { hosts: "/nowhere".into(), resolv_conf: "/nowhere".into(), port: 53 };
         let (mut desk, mut slab) = (Desk::new(Names::start(source)), Slab::default());
         for worker in 0..3 {
-            let asker = Asker { worker, key: slab.insert_with(|_| ()) };
+            let asker = Asker { worker, key: slab.insert_with(|_| ()), step: 0 };
             desk.ask("localhost".into(), asker);
         }
         assert_eq!(desk.lookups.len(), 1);

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::decide::dial::Cause;
+use crate::decide::dial::{Cause, Outcome};
 
 /// Counters as read at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +24,14 @@ pub struct Figures {
     pub dns_failures: u64,
     /// By cause, in the order of [`Cause::ALL`].
     pub connect_errors: [u64; Cause::ALL.len()],
+    /// Connections that went on to another target, once per move.
+    pub target_failovers: u64,
+    /// What came of choosing a target, in the order of [`Outcome::ALL`].
+    pub outcomes: [u64; Outcome::ALL.len()],
+    /// Milliseconds since 1970 of the last connection that came about; 0: none. Of targets only.
+    pub last_success_ms: u64,
+    /// The same of the last one that did not.
+    pub last_failure_ms: u64,
 }
 
 /// A counter with one writer.
@@ -39,12 +47,17 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_sub(less), Relaxed);
     }
 
+    pub(super) fn set(&self, to: u64) {
+        self.0.store(to, Relaxed);
+    }
+
     fn read(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// One set of running counters, of one worker. As long as two cache lines, which processors fetch together.
+/// One set of running counters, of one worker. A multiple of two cache lines, which processors fetch together; what
+/// moves with every read comes first.
 #[derive(Default)]
 #[repr(align(128))]
 pub(super) struct Tally {
@@ -55,6 +68,10 @@ pub(super) struct Tally {
     pub(super) refused: Counter,
     pub(super) dns_failures: Counter,
     pub(super) connect_errors: [Counter; Cause::ALL.len()],
+    pub(super) target_failovers: Counter,
+    pub(super) outcomes: [Counter; Outcome::ALL.len()],
+    pub(super) last_success_ms: Counter,
+    pub(super) last_failure_ms: Counter,
 }
 
 impl Tally {
@@ -69,5 +86,11 @@ impl Tally {
         for (sum, counter) in figures.connect_errors.iter_mut().zip(&self.connect_errors) {
             *sum += counter.read();
         }
+        figures.target_failovers += self.target_failovers.read();
+        for (sum, counter) in figures.outcomes.iter_mut().zip(&self.outcomes) {
+            *sum += counter.read();
+        }
+        figures.last_success_ms = figures.last_success_ms.max(self.last_success_ms.read());
+        figures.last_failure_ms = figures.last_failure_ms.max(self.last_failure_ms.read());
     }
 }

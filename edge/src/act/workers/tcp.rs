@@ -10,10 +10,12 @@ use std::time::Duration;
 use mio::event::Event;
 use rustix::net::sockopt;
 
+use super::dial::{CLIENT, TARGET};
 use super::meter::Ticket;
 use super::ready::Score;
 use super::splice::Pipe;
 use super::timers::Tick;
+use crate::decide::dial::Cause;
 
 /// One of its two sockets, and what is known about it.
 pub(super) struct Leg {
@@ -46,10 +48,19 @@ impl Leg {
 /// Bytes that were read and could not be written yet.
 pub(super) enum Held {
     Nothing,
-    /// In memory, from an offset on.
-    Rest(Box<[u8]>, usize),
+    /// In memory.
+    Rest(Rest),
     /// So many in a pipe.
     Piped(Pipe, usize),
+}
+
+/// Bytes in memory that are partly written.
+pub(super) struct Rest {
+    pub(super) bytes: Box<[u8]>,
+    /// So many are written.
+    pub(super) start: u32,
+    /// So many of the others are nobody's payload.
+    pub(super) header: u32,
 }
 
 /// One direction of a connection.
@@ -80,12 +91,27 @@ impl Direction {
     }
 }
 
-/// Addresses that are left to try.
+/// What is needed until a target has answered.
 pub(super) struct Dial {
-    /// Next one last.
-    pub(super) addresses: Vec<SocketAddr>,
     /// When to give up altogether.
     pub(super) deadline: Tick,
+    /// When to give up the attempt of the target's leg, or else the lookup.
+    pub(super) limit: Tick,
+    /// Only while the target is a name that was looked up.
+    pub(super) named: Option<Box<Named>>,
+}
+
+/// The addresses of a name, two of which may be tried at once.
+pub(super) struct Named {
+    /// Left to try, next one last.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// The attempt beside the one of the target's leg.
+    pub(super) rival: Option<Leg>,
+    pub(super) rival_limit: Tick,
+    /// When to try the next one beside the one that is under way.
+    pub(super) race: Tick,
+    /// Why the last one failed.
+    pub(super) cause: Cause,
 }
 
 /// One connection.
@@ -93,6 +119,8 @@ pub(super) struct Connection {
     pub(super) client: Leg,
     /// None while a name is looked up.
     pub(super) target: Option<Leg>,
+    /// What its events bear. The other one of the two is the rival's.
+    pub(super) target_leg: u8,
     /// None once it is connected.
     pub(super) dial: Option<Dial>,
     pub(super) inward: Direction,
@@ -111,6 +139,7 @@ impl Connection {
         Self {
             client: Leg::new(client),
             target: None,
+            target_leg: TARGET,
             dial: Some(dial),
             inward: Direction::new(),
             outward: Direction::new(),
@@ -118,6 +147,25 @@ impl Connection {
             is_settled: false,
             active: 0,
             ticket,
+        }
+    }
+
+    /// The socket that an event is about.
+    pub(super) fn leg_mut(&mut self, leg: u8) -> Option<&mut Leg> {
+        if leg == CLIENT {
+            Some(&mut self.client)
+        } else if leg == self.target_leg {
+            self.target.as_mut()
+        } else {
+            self.dial.as_mut()?.named.as_mut()?.rival.as_mut()
+        }
+    }
+
+    /// Closes what is being connected.
+    pub(super) fn abandon(&mut self) {
+        self.target = None;
+        if let Some(dial) = &mut self.dial {
+            dial.named = None;
         }
     }
 
@@ -137,7 +185,7 @@ impl Connection {
         [&mut self.inward, &mut self.outward].into_iter().filter_map(|direction| {
             match std::mem::replace(&mut direction.held, Held::Nothing) {
                 Held::Piped(pipe, _) => Some(pipe),
-                Held::Nothing | Held::Rest(..) => None,
+                Held::Nothing | Held::Rest(_) => None,
             }
         })
     }

@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 use socket2::SockRef;
 
-use super::dial::{TARGET, refuse};
+use super::dial::refuse;
+use super::header;
 use super::listener::Listeners;
 use super::meter::{Meter, Scope};
+use super::own::Own;
 use super::queue::{Command, Inside};
 use super::ready::{Ready, TURN};
 use super::relay::{self, BUFFER, Broken, Tools};
@@ -24,7 +26,7 @@ use super::slab::{Key, Slab};
 use super::splice::Pipes;
 use super::tcp::Connection;
 use super::timers::{self, Tick, Wheel, ticks};
-use crate::act::sockets::keepalive;
+use crate::act::sockets::look_for_dead_peers;
 
 /// The token of the worker's queues.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -55,6 +57,10 @@ pub(super) struct Worker {
     ready: Ready,
     pub(super) tools: Tools,
     start: Instant,
+    /// The addresses of this host.
+    pub(super) own: Own,
+    /// Names looked up so far, so that their addresses take turns.
+    pub(super) names: usize,
 }
 
 impl Worker {
@@ -72,6 +78,8 @@ impl Worker {
             ready: Ready::default(),
             tools: Tools { buffer: vec![0; BUFFER].into(), pipes, now: 0 },
             start: Instant::now(),
+            own: Own::default(),
+            names: 0,
         }
     }
 
@@ -120,11 +128,10 @@ impl Worker {
         }
         let (key, leg) = Key::unpack(token.0);
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let leg = if leg == TARGET { connection.target.as_mut() } else { Some(&mut connection.client) };
-        let Some(leg) = leg else { return };
-        leg.note(event);
+        let Some(noted) = connection.leg_mut(leg) else { return };
+        noted.note(event);
         if connection.dial.is_some() {
-            self.attempted(key);
+            self.attempted(key, leg);
         } else {
             self.ready.push(key, &mut connection.score);
         }
@@ -196,6 +203,11 @@ impl Worker {
     /// A target has answered.
     pub(super) fn connected(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
+        if let Some(version) = connection.ticket.target().proxy_protocol
+            && header::send(connection, version, &mut self.tools).is_err()
+        {
+            return self.end(key, Ending::Reset);
+        }
         self.timers.set(key.slot(), next_look(connection));
         self.ready.push(key, &mut connection.score);
     }
@@ -220,7 +232,17 @@ impl Worker {
         let meant = |(_, connection): &(Key, &Connection)| connection.ticket.is_in(meter, scope, before);
         let keys: Vec<Key> = self.connections.iter().filter(meant).map(|(key, _)| key).collect();
         for key in keys {
-            self.end(key, Ending::Reset);
+            // One that no target has answered yet is not lost: it has others to go to.
+            while let Some(connection) = self.connections.get_mut(key)
+                && connection.ticket.is_in(meter, scope, before)
+            {
+                if matches!(scope, Scope::Targets(_)) && connection.dial.is_some() && connection.ticket.go_on() {
+                    connection.abandon();
+                    self.dial(key);
+                } else {
+                    self.end(key, Ending::Reset);
+                }
+            }
         }
     }
 
@@ -269,7 +291,7 @@ fn settle(connection: &mut Connection) {
     let was_settled = std::mem::replace(&mut connection.is_settled, true);
     if !was_settled
         && let Some(target) = &connection.target
-        && let Err(error) = SockRef::from(&target.socket).set_tcp_keepalive(&keepalive())
+        && let Err(error) = look_for_dead_peers(&SockRef::from(&target.socket))
     {
         tracing::debug!(%error, "a dead target will be noticed late");
     }

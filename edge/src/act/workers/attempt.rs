@@ -1,0 +1,68 @@
+//! One attempt to connect to one address. I/O.
+//!
+//! Keeps: it waits for nothing; what fails has a cause.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
+
+use super::slab::Key;
+use crate::decide::dial::Cause;
+
+/// Lets a worker hear of everything that happens to a socket.
+pub(super) fn register(registry: &Registry, socket: &OwnedFd, key: Key, leg: u8) -> std::io::Result<()> {
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(key.pack(leg)), interest)
+}
+
+/// Starts to connect.
+pub(super) fn start(address: SocketAddr, registry: &Registry, key: Key, leg: u8) -> Result<OwnedFd, Cause> {
+    let socket = open(address).map_err(|error| cause_of(&error.into()))?;
+    register(registry, &socket, key, leg).map_err(|error| cause_of(&error))?;
+    Ok(socket)
+}
+
+fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    match connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error),
+    }
+}
+
+/// Why an attempt failed that had an event saying so; `None` where it did not.
+pub(super) fn failure(socket: &OwnedFd) -> Option<Cause> {
+    match sockopt::socket_error(socket) {
+        Err(error) | Ok(Err(error)) => Some(cause_of(&error.into())),
+        Ok(Ok(())) => None,
+    }
+}
+
+fn cause_of(error: &std::io::Error) -> Cause {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::CONNREFUSED) => Cause::Refused,
+        Some(Errno::TIMEDOUT) => Cause::Timeout,
+        Some(Errno::HOSTUNREACH | Errno::NETUNREACH) => Cause::Unreachable,
+        Some(Errno::CONNRESET | Errno::CONNABORTED) => Cause::Reset,
+        Some(Errno::MFILE | Errno::NFILE) => Cause::Descriptors,
+        _ => Cause::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_out_of_descriptors_is_a_cause_of_its_own() {
+        assert_eq!(cause_of(&Errno::MFILE.into()), Cause::Descriptors);
+        assert_eq!(cause_of(&Errno::CONNREFUSED.into()), Cause::Refused);
+    }
+}
