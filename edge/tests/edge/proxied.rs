@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::{BlackHole, LONG, apply, connect, free_ports, runtime, target, to, to_all, wait_until};
+use crate::support::{BlackHole, LONG, apply, connect, free_ports, runtime, skipped, target, to, to_all, wait_until};
 
 fn with(version: ProxyProtocol) -> impl Fn(&mut RuleParts) {
     move |parts| parts.targets.iter_mut().for_each(|target| target.proxy_protocol = Some(version))
@@ -32,7 +32,9 @@ fn binary_of(client: &TcpStream) -> Vec<u8> {
             SocketAddr::V6(end) => header.extend(end.ip().octets()),
         }
     }
-    ends.iter().for_each(|end| header.extend(end.port().to_be_bytes()));
+    for end in &ends {
+        header.extend(end.port().to_be_bytes());
+    }
     header
 }
 
@@ -58,7 +60,7 @@ async fn a_target_that_speaks_first_gets_the_header_at_once() {
     ];
     for at in addresses {
         let Ok(mut client) = TcpStream::connect(at).await else {
-            println!("skipped: {at} is not on this host");
+            skipped(&format!("{at} is not on this host"));
             continue;
         };
         let (mut server, _) = timeout(LONG, listener.accept()).await.unwrap().unwrap();

@@ -200,6 +200,12 @@ pub(crate) fn closed() -> SocketAddr {
     ([127, 0, 0, 1], free_ports(1)).into()
 }
 
+/// Says why a test, or a part of it, does not run on this host.
+#[expect(clippy::print_stdout, reason = "it is for whoever reads the output of the tests")]
+pub(crate) fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
 /// A target whose connections the test holds itself.
 pub(crate) async fn target() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

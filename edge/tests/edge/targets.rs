@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::support::{
-    BlackHole, LONG, apply, closed, connect, echo, echo_range, free_ports, is_reset, is_turned_away, ping, runtime, to,
-    to_all, wait_until,
+    BlackHole, LONG, apply, closed, connect, echo, echo_range, free_ports, is_reset, is_turned_away, ping, runtime,
+    skipped, to, to_all, wait_until,
 };
 
 /// The first byte of an echo target, which says which one it is.
@@ -22,7 +22,7 @@ async fn tag(stream: &mut TcpStream) -> char {
     char::from(timeout(LONG, stream.read_u8()).await.expect("an answer").unwrap())
 }
 
-fn count<const N: usize, T: PartialEq>(all: [T; N], counts: [u64; N], one: &T) -> u64 {
+fn count<const N: usize, T: Copy + PartialEq>(all: [T; N], counts: [u64; N], one: &T) -> u64 {
     counts[all.iter().position(|other| other == one).unwrap()]
 }
 
@@ -214,8 +214,7 @@ async fn every_target_of_a_range_has_a_port_for_each_of_its_ports() {
 async fn a_family_that_does_not_answer_delays_nothing() {
     let both: Vec<SocketAddr> = tokio::net::lookup_host("localhost:0").await.unwrap().collect();
     if !both.iter().any(SocketAddr::is_ipv6) || !both.iter().any(SocketAddr::is_ipv4) {
-        println!("skipped: localhost has no addresses of both families here");
-        return;
+        return skipped("localhost has no addresses of both families here");
     }
     let edge = runtime().await;
     let (port, target) = (free_ports(1), free_ports(1));
