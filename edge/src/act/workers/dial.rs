@@ -14,11 +14,11 @@ use schema::rule::Host;
 
 use super::attempt::{self, register};
 use super::choice::Met;
-use super::meter::Ticket;
 use super::queue::Handed;
 use super::resolve::{Asker, Question, Resolved};
 use super::slab::Key;
 use super::tcp::{Connection, Dial, Leg, Named, reset};
+use super::ticket::Ticket;
 use super::timers::{Tick, ticks};
 use super::worker::{Ending, Worker};
 use crate::decide::dial::{self, Cause};

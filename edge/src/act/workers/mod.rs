@@ -24,6 +24,7 @@ mod slab;
 mod splice;
 mod tally;
 mod tcp;
+mod ticket;
 mod timers;
 mod worker;
 

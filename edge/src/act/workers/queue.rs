@@ -12,8 +12,9 @@ use schema::net::Listener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::listener::Acceptor;
-use super::meter::{Admitted, Meter, Scope};
+use super::meter::{Meter, Scope};
 use super::resolve::Resolved;
+use super::ticket::Admitted;
 
 /// Commands that may wait: the runtime sends one at a time and most of them are awaited. Resolvers, the other senders,
 /// wait for a place.

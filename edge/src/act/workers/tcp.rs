@@ -11,9 +11,9 @@ use mio::event::Event;
 use rustix::net::sockopt;
 
 use super::dial::{CLIENT, TARGET};
-use super::meter::Ticket;
 use super::ready::Score;
 use super::splice::Pipe;
+use super::ticket::Ticket;
 use super::timers::Tick;
 use crate::decide::dial::Cause;
 
