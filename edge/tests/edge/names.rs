@@ -230,8 +230,8 @@ async fn a_changed_answer_moves_new_connections_only_and_failures_are_counted_ap
         assert!(is_turned_away(port + 1).await);
     }
     let figures = |name: &str| status.rule(name).unwrap().meter.as_ref().unwrap().figures();
-    assert_eq!((figures("gone").dns_failures, figures("gone").connect_errors), (3, [0; 6]));
-    assert_eq!((figures("web").dns_failures, figures("web").connect_errors), (0, [0; 6]));
+    assert_eq!((figures("gone").dns_failures, figures("gone").connect_errors), (3, [0; 7]));
+    assert_eq!((figures("web").dns_failures, figures("web").connect_errors), (0, [0; 7]));
 }
 
 #[test]

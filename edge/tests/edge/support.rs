@@ -177,9 +177,14 @@ pub(crate) struct BlackHole {
 
 impl BlackHole {
     pub(crate) fn at(address: SocketAddr) -> Self {
+        Self::try_at(address).unwrap()
+    }
+
+    /// Fails where this host does not have the address.
+    pub(crate) fn try_at(address: SocketAddr) -> std::io::Result<Self> {
         let open = || socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap();
         let listener = open();
-        listener.bind(&address.into()).unwrap();
+        listener.bind(&address.into())?;
         listener.listen(0).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
         let mut held = Vec::new();
@@ -189,7 +194,7 @@ impl BlackHole {
             let is_in = filler.connect_timeout(&address.into(), Duration::from_millis(200)).is_ok();
             held.push(filler);
             if !is_in {
-                return Self { address, _held: (listener, held) };
+                return Ok(Self { address, _held: (listener, held) });
             }
         }
     }

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use edge::act::names::Names;
 use edge::decide::dial::{Cause, Outcome};
 use schema::net::PortRange;
 use schema::rule::{Balance, Host, RuleParts, Target};
 use schema::testing::rule_with;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use crate::dns::{Dns, Reply};
 use crate::support::{
-    BlackHole, LONG, apply, closed, connect, echo, echo_range, free_ports, is_reset, is_turned_away, ping, runtime,
-    skipped, to, to_all, wait_until,
+    BlackHole, LONG, apply, closed, connect, echo, echo_range, free_ports, is_reset, is_turned_away, limits, ping,
+    runtime, skipped, to, to_all, wait_until,
 };
 
 /// The first byte of an echo target, which says which one it is.
@@ -209,25 +211,85 @@ async fn every_target_of_a_range_has_a_port_for_each_of_its_ports() {
     assert_eq!(meter.per_target().len(), 2);
 }
 
-/// `localhost` has both families on most hosts; the IPv6 one answers nothing here.
+/// A name with an address of each family; the IPv6 one answers nothing.
 #[tokio::test]
 async fn a_family_that_does_not_answer_delays_nothing() {
-    let both: Vec<SocketAddr> = tokio::net::lookup_host("localhost:0").await.unwrap().collect();
-    if !both.iter().any(SocketAddr::is_ipv6) || !both.iter().any(SocketAddr::is_ipv4) {
-        return skipped("localhost has no addresses of both families here");
-    }
-    let edge = runtime().await;
+    let dns = Dns::start().await;
+    let both = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+    dns.say("both.test", Reply::Addresses(both, 60));
+    let edge = edge::act::runtime::start(limits(), Names::start(dns.source()), None, None).await.0;
     let (port, target) = (free_ports(1), free_ports(1));
-    let hole = BlackHole::at((std::net::Ipv6Addr::LOCALHOST, target).into());
+    let Ok(hole) = BlackHole::try_at((std::net::Ipv6Addr::LOCALHOST, target).into()) else {
+        return skipped("this host has no IPv6");
+    };
     let listener = TcpListener::bind(("127.0.0.1", target)).await.unwrap();
     let named = |parts: &mut RuleParts| {
-        parts.targets[0].host = Host::parse("localhost").unwrap();
+        parts.targets[0].host = Host::parse("both.test").unwrap();
         parts.prefer_ipv6 = true;
         parts.connect_timeout = Duration::from_secs(8);
     };
-    apply(&edge, 1, &[to("web", port, hole.address, named)]).await;
+    let status = apply(&edge, 1, &[to("web", port, hole.address, named)]).await;
     let start = Instant::now();
-    let _client = connect(port).await;
-    timeout(LONG, listener.accept()).await.unwrap().unwrap();
+    let mut client = connect(port).await;
+    let (mut server, _) = timeout(LONG, listener.accept()).await.unwrap().unwrap();
     assert!(start.elapsed() >= Duration::from_millis(250) && start.elapsed() < Duration::from_secs(4));
+    server.write_all(b"won").await.unwrap();
+    client.read_exact(&mut [0; 3]).await.unwrap();
+    client.write_all(b"indeed").await.unwrap();
+    server.read_exact(&mut [0; 6]).await.unwrap();
+    // The one that was overtaken did not fail.
+    let figures = status.rule("web").unwrap().meter.as_ref().unwrap().figures();
+    assert_eq!((figures.connect_errors, figures.target_failovers), ([0; Cause::ALL.len()], 0));
+}
+
+#[tokio::test]
+async fn connections_are_spread_over_the_addresses_of_a_name_and_pass_over_those_that_refuse() {
+    let dns = Dns::start().await;
+    let all = ["127.0.3.1", "127.0.3.2", "127.0.3.3"].map(|ip| ip.parse::<std::net::IpAddr>().unwrap());
+    dns.say("many.test", Reply::Addresses(all.to_vec(), 60));
+    let edge = edge::act::runtime::start(limits(), Names::start(dns.source()), None, None).await.0;
+    let (port, target) = (free_ports(1), free_ports(1));
+    // The third one refuses.
+    let listeners =
+        [TcpListener::bind((all[0], target)).await.unwrap(), TcpListener::bind((all[1], target)).await.unwrap()];
+    let named = |parts: &mut RuleParts| parts.targets[0].host = Host::parse("many.test").unwrap();
+    let status = apply(&edge, 1, &[to("web", port, (all[0], target).into(), named)]).await;
+    let mut counts = [0; 2];
+    let mut held = Vec::new();
+    for _ in 0..24 {
+        held.push(connect(port).await);
+        let accepted = timeout(LONG, async {
+            tokio::select! {
+                accepted = listeners[0].accept() => (0, accepted.unwrap()),
+                accepted = listeners[1].accept() => (1, accepted.unwrap()),
+            }
+        });
+        let (which, (stream, _)) = accepted.await.unwrap();
+        counts[which] += 1;
+        drop(stream);
+    }
+    assert!(counts.iter().all(|count| *count >= 4), "{counts:?}");
+    let figures = status.rule("web").unwrap().meter.as_ref().unwrap().figures();
+    let refused = count(Cause::ALL, figures.connect_errors, &Cause::Refused);
+    assert!((4..=12).contains(&refused), "{refused}");
+    assert_eq!(count(Outcome::ALL, figures.outcomes, &Outcome::First), 24);
+}
+
+#[tokio::test]
+async fn a_name_that_gets_no_answer_takes_its_share_of_the_time_only() {
+    let dns = Dns::start().await;
+    dns.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n");
+    dns.say("mute.test", Reply::Silence);
+    let edge = edge::act::runtime::start(limits(), Names::start(dns.source()), None, None).await.0;
+    let port = free_ports(1);
+    let targets = [closed(), echo("b").await];
+    let named = |parts: &mut RuleParts| {
+        parts.targets[0].host = Host::parse("mute.test").unwrap();
+        parts.connect_timeout = Duration::from_millis(400);
+    };
+    let status = apply(&edge, 1, &[to_all("web", port, &targets, named)]).await;
+    let start = Instant::now();
+    assert_eq!(tag(&mut connect(port).await).await, 'b');
+    assert!(start.elapsed() < Duration::from_secs(4));
+    assert_eq!(status.rule("web").unwrap().meter.as_ref().unwrap().figures().dns_failures, 1);
 }

@@ -27,10 +27,8 @@ pub(super) async fn resolve(question: &Question, names: &Names, deadline: Instan
     };
     match timeout_at(deadline, names.resolve(name.clone())).await {
         Ok(Ok(found)) => {
-            let found = found.iter().map(|ip| SocketAddr::new(*ip, question.port)).collect();
-            let mut ordered = dial::order(found, question.prefer_ipv6);
-            ordered.truncate(ADDRESSES);
-            Ok(ordered)
+            let ordered = dial::order(&found, question.prefer_ipv6, 0).into_iter().take(ADDRESSES);
+            Ok(ordered.map(|ip| SocketAddr::new(ip, question.port)).collect())
         }
         Ok(Err(error)) => Err(format!("`{name}`: {error}")),
         Err(_) => Err(format!("`{name}`: no answer about the name in time")),
