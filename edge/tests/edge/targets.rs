@@ -237,7 +237,7 @@ async fn a_family_that_does_not_answer_delays_nothing() {
     client.read_exact(&mut [0; 3]).await.unwrap();
     client.write_all(b"indeed").await.unwrap();
     server.read_exact(&mut [0; 6]).await.unwrap();
-    // The one that was overtaken did not fail.
+    // The overtaken one did not fail.
     let figures = status.rule("web").unwrap().meter.as_ref().unwrap().figures();
     assert_eq!((figures.connect_errors, figures.target_failovers), ([0; Cause::ALL.len()], 0));
 }
@@ -269,10 +269,11 @@ async fn connections_are_spread_over_the_addresses_of_a_name_and_pass_over_those
         drop(stream);
     }
     assert!(counts.iter().all(|count| *count >= 4), "{counts:?}");
-    let figures = status.rule("web").unwrap().meter.as_ref().unwrap().figures();
-    let refused = count(Cause::ALL, figures.connect_errors, &Cause::Refused);
+    let meter = status.rule("web").unwrap().meter.clone().unwrap();
+    // The target may know of a connection before the edge does.
+    wait_until(|| count(Outcome::ALL, meter.figures().outcomes, &Outcome::First) == 24).await;
+    let refused = count(Cause::ALL, meter.figures().connect_errors, &Cause::Refused);
     assert!((4..=12).contains(&refused), "{refused}");
-    assert_eq!(count(Outcome::ALL, figures.outcomes, &Outcome::First), 24);
 }
 
 #[tokio::test]
