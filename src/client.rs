@@ -77,8 +77,18 @@ impl Client {
 
     /// Ends something, and reads what it was.
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.delete_with(path, &serde_json::json!({})).await
+    }
+
+    /// Ends something with a document that says why, and reads the answer.
+    pub(crate) async fn delete_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::Other(error.to_string()))?;
         let request = self.http.delete(self.server.join(path)).timeout(READ);
-        let response = self.send(request.header("content-type", "application/json")).await?;
+        let response = self.send(request.header("content-type", "application/json").body(body)).await?;
         self.document(response).await
     }
 

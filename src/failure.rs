@@ -234,6 +234,7 @@ impl Failure {
                 }
                 "rails" => "look at `portunus plan` and, if it is meant, apply with the flag that is named",
                 "locked" => "wait for it; `portunus status` shows how far it is",
+                "frozen" => "`portunus status` shows the freeze, `portunus unfreeze` lifts it",
                 code => return RuleCode::parse(code).map(|code| code.doc().remedy.to_owned()),
             },
             _ => return None,
@@ -246,7 +247,7 @@ fn exit_of(problem: &Problem) -> Exit {
     match problem.code.as_str() {
         "stale" => Exit::Stale,
         "rails" | "dirty" | "not_followed" => Exit::Refused,
-        "locked" => Exit::Locked,
+        "locked" | "frozen" => Exit::Locked,
         "stopping" => Exit::Unreachable,
         code if problem.status == 422 && RuleCode::parse(code).is_some() => Exit::Partial,
         _ => Exit::Error,
@@ -266,6 +267,10 @@ mod tests {
             (409, "rails", 3),
             (409, "dirty", 3),
             (423, "locked", 6),
+            (423, "frozen", 6),
+            (404, "unknown_revision", 1),
+            (409, "ambiguous_revision", 1),
+            (410, "revision_gone", 1),
             (422, "invalid_tree", 1),
             (422, "privileged_port", 5),
             (503, "client_not_connected", 1),

@@ -4,6 +4,7 @@
 //! a usage error is never taken for a plan with changes, so clap's exit code 2 becomes 64.
 
 mod common;
+mod ledger;
 mod operator;
 mod overrides;
 mod serving;
@@ -13,9 +14,10 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 pub(crate) use common::{AllowArgs, Color, Format, LogFormat, Looks, PlanFormat, ServerArgs};
+pub(crate) use ledger::{FreezeArgs, HistoryArgs, ResumeArgs, RollbackArgs, UnfreezeArgs};
 pub(crate) use operator::{
-    ApplyArgs, CompletionsArgs, EventsArgs, ExplainArgs, FmtArgs, HistoryArgs, PlanArgs, Rollback, RulesArgs,
-    SchemaArgs, Selector, StatsArgs, StatusArgs, ValidateArgs,
+    ApplyArgs, CompletionsArgs, EventsArgs, ExplainArgs, FmtArgs, PlanArgs, Rollback, RulesArgs, SchemaArgs, Selector,
+    StatsArgs, StatusArgs, ValidateArgs,
 };
 pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
@@ -53,7 +55,7 @@ pub(crate) enum Command {
     Stats(StatsArgs),
     /// Show what happens: a snapshot, then live
     Events(EventsArgs),
-    /// List what was applied, by whom and how it ended
+    /// List what was applied, by whom and how it ended; with an ID, one entry in full
     History(HistoryArgs),
     /// Pause, disable, weigh or check a target at runtime
     #[command(subcommand)]
@@ -61,6 +63,14 @@ pub(crate) enum Command {
     /// Put a rule on an edge without git, for a time and for a reason
     #[command(subcommand)]
     Override(OverrideCommand),
+    /// Apply a recorded revision again, and hold it until git moves or `resume`
+    Rollback(RollbackArgs),
+    /// End the hold of a rollback, or complete an apply that was cut off
+    Resume(ResumeArgs),
+    /// Stop applying: nothing is applied, by people or by itself, until `unfreeze`
+    Freeze(FreezeArgs),
+    /// Allow applying again
+    Unfreeze(UnfreezeArgs),
     /// Run the server
     Serve(ServeArgs),
     /// Run an edge, the process that forwards
@@ -111,6 +121,10 @@ impl Command {
             Self::History(args) => Some(&args.looks),
             Self::Target(command) => Some(command.looks()),
             Self::Override(command) => Some(command.looks()),
+            Self::Rollback(args) => Some(&args.looks),
+            Self::Resume(args) => Some(&args.looks),
+            Self::Freeze(args) => Some(&args.looks),
+            Self::Unfreeze(args) => Some(&args.looks),
             Self::Health(HealthCommand::Simulate(args)) => Some(&args.looks),
             Self::Explain(args) => Some(&args.looks),
             Self::Schema(args) => Some(&args.looks),

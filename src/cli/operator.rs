@@ -180,17 +180,6 @@ pub(crate) struct EventsArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct HistoryArgs {
-    /// Only this entry, by its number or the id of its apply
-    #[arg(value_name = "ID")]
-    pub(crate) id: Option<String>,
-    #[command(flatten)]
-    pub(crate) looks: Looks,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// A key such as `drain_timeout_secs`, `rule` or `rails`, or a code such as `port_clash`
     #[arg(value_name = "KEY or CODE")]

@@ -2,6 +2,7 @@
 //!
 //! Keeps: nothing is sent that was not shown; without `--yes` and without a terminal nothing is sent at all.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -32,9 +33,13 @@ use crate::tree::{self, NO_RANGE_LIMIT};
 const GRACE: Duration = Duration::from_secs(30);
 /// Streams that broke off are opened again so often.
 const RECONNECTS: u32 = 3;
+/// A fourth of the time after which the server gives the lock to others.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A rollout that takes longer goes on without an audience.
+const LONGEST_ROLLOUT: Duration = Duration::from_hours(24);
 const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 
-/// What `apply -o json` prints.
+/// What `apply -o json` and `rollback -o json` print.
 #[derive(Serialize)]
 struct Answer<'a> {
     format_version: &'static str,
@@ -76,7 +81,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         if !is_text {
             say(&shown);
         }
-        if !is_confirmed().await? {
+        if !is_confirmed("Apply these changes?").await? {
             say("Nothing was applied.");
             return Ok(Exit::Error);
         }
@@ -102,16 +107,30 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     let goes_on = || format!("the apply {id} goes on on the server; `portunus status` shows how it ends");
     let wait = longest(&begun, args.timeout, prepared.ruleset.as_deref());
     let result = unless_interrupted(follow(&client, begun, wait), goes_on).await?;
-    if is_text {
-        print(&render::apply::text(&result, plan))?;
+    report(args.looks.output, "apply", &result, plan)
+}
+
+/// Prints how an apply ended; its exit code.
+pub(crate) fn report(
+    format: Format,
+    kind: &'static str,
+    result: &ApplyResult,
+    plan: &PlanDocument,
+) -> Result<Exit, Failure> {
+    if format == Format::Text {
+        print(&render::apply::text(result, plan))?;
     } else {
-        let answer = Answer { format_version: FORMAT_VERSION, kind: "apply", result: &result, plan };
-        print_value(args.looks.output, &answer)?;
+        print_value(format, &Answer { format_version: FORMAT_VERSION, kind, result, plan })?;
     }
-    Ok(match result.outcome {
+    Ok(exit_of(result))
+}
+
+/// The exit code of what came of an apply.
+pub(crate) fn exit_of(result: &ApplyResult) -> Exit {
+    match result.outcome {
         Outcome::Applied => Exit::Done,
         _ => Exit::Partial,
-    })
+    }
 }
 
 async fn from_tree(args: &ApplyArgs, client: &Client) -> Result<Prepared, Failure> {
@@ -140,11 +159,16 @@ fn from_file(path: &Path) -> Result<Prepared, Failure> {
 }
 
 /// What the server would refuse is not asked about.
-fn refuse_early(plan: &PlanDocument) -> Result<(), Failure> {
+pub(crate) fn refuse_early(plan: &PlanDocument) -> Result<(), Failure> {
     if plan.applyable {
         return Ok(());
     }
-    let problem = if plan.is_railed() {
+    let problem = if let Some(freeze) = &plan.frozen {
+        let until = freeze.until.map_or_else(|| "until it is lifted".to_owned(), |until| format!("until {until:.0}"));
+        let detail =
+            format!("nothing was sent: {} froze the fleet at {:.0}, {until}: {}", freeze.by, freeze.since, freeze.why);
+        Problem::new(423, "frozen", "Applying is frozen", detail)
+    } else if plan.is_railed() {
         let rails: Vec<_> = plan.rails.iter().filter(|rail| rail.tripped).cloned().collect();
         let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
         let detail = format!("nothing was sent: the plan trips {}", names.join(", "));
@@ -157,8 +181,9 @@ fn refuse_early(plan: &PlanDocument) -> Result<(), Failure> {
     Err(Failure::Problem(Box::new(problem)))
 }
 
-async fn is_confirmed() -> Result<bool, Failure> {
-    say("\nApply these changes? [y/N]");
+/// Asks on the terminal.
+pub(crate) async fn is_confirmed(question: &str) -> Result<bool, Failure> {
+    say(format!("\n{question} [y/N]"));
     let answer = async {
         let read = tokio::task::spawn_blocking(|| {
             let mut answer = String::new();
@@ -179,8 +204,23 @@ fn longest(begun: &ApplyResult, timeout: Duration, ruleset: Option<&RuleSet>) ->
     timeout.saturating_mul(1 + queued as u32).saturating_add(if queued == 0 { Duration::ZERO } else { soak })
 }
 
+/// How long an apply can take whose tree is not here: the server knows how long each wave is watched.
+pub(crate) fn patience(begun: &ApplyResult, timeout: Duration) -> Duration {
+    let is_rollout = begun.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Queued);
+    if is_rollout { LONGEST_ROLLOUT } else { timeout }
+}
+
+/// Says again and again that the operator is there, which keeps other operators out meanwhile.
+async fn beat(client: &Client, id: &str) -> Infallible {
+    loop {
+        sleep(HEARTBEAT).await;
+        // One that is lost makes the lock lapse sooner, and the apply goes on all the same.
+        client.post::<serde_json::Value>(&format!("/v1/applies/{id}/heartbeat"), &serde_json::json!({})).await.ok();
+    }
+}
+
 /// Waits for the end of the apply.
-async fn follow(client: &Client, begun: ApplyResult, wait: Duration) -> Result<ApplyResult, Failure> {
+pub(crate) async fn follow(client: &Client, begun: ApplyResult, wait: Duration) -> Result<ApplyResult, Failure> {
     let id = begun.id.clone();
     let mut progress = Progress::new(&begun);
     if begun.outcome != Outcome::Running {
@@ -208,7 +248,12 @@ async fn follow(client: &Client, begun: ApplyResult, wait: Duration) -> Result<A
         Failure::Problem(problem) if problem.code == "not_found" => Failure::CutOff(id.clone()),
         other => other,
     };
-    match timeout(wait + GRACE, work).await {
+    let ended = tokio::select! {
+        ended = timeout(wait + GRACE, work) => ended,
+        never = beat(client, &id) => match never {},
+    };
+    match ended {
+        Ok(Ok(result)) if result.outcome == Outcome::Interrupted => Err(Failure::CutOff(id.clone())),
         Ok(result) => result.map_err(lost),
         Err(_) => {
             Err(Failure::Other(format!("no end of the apply {id} in time; `portunus status` shows how it stands")))

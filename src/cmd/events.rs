@@ -115,6 +115,11 @@ fn notice(notice: &Notice) -> String {
             };
             format!("override  {edge}/{rule} {step} ({}: {})", clean(actor), clean(why))
         }
+        Notice::Freeze { frozen } => match frozen {
+            Some(freeze) => format!("freeze    by {}: {}", clean(&freeze.by), clean(&freeze.why)),
+            None => "freeze    lifted".to_owned(),
+        },
+        Notice::Hold { hold } => format!("hold      {}", if hold.is_some() { "held" } else { "ended" }),
         Notice::Apply { result } => {
             format!("apply     {} by {}: {}", clean(&result.id), clean(&result.actor), result.outcome.as_str())
         }

@@ -2,56 +2,70 @@
 
 use std::fmt::Write;
 
+use reconciler::act::operator::documents::HistoryDetail;
 use reconciler::decide::ledger::{Entry, HistoryEntry};
 
-use crate::cli::{Format, HistoryArgs};
+use crate::cli::HistoryArgs;
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value, say};
-use crate::render::style;
 use crate::render::table::Columns;
 use crate::render::words::{count, short_hash, time};
+use crate::render::{self, style};
 
 pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
-    let entries: Vec<HistoryEntry> = Client::new(&args.server)?.get("/v1/history").await?;
-    if let Some(broken) = entries.iter().find(|entry| !entry.intact) {
-        say(format!(
-            "{}: the ledger was changed afterwards: entry {} does not fit its chain",
-            style::warning("warning"),
-            broken.entry.id
-        ));
+    let client = Client::new(&args.server)?;
+    if let Some(id) = &args.id {
+        let is_plain = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !is_plain {
+            return Err(Failure::Other(format!("there is no entry {}", clean(id))));
+        }
+        let found: HistoryDetail = client.get(&format!("/v1/history/{id}")).await?;
+        if !found.entry.intact {
+            say(broken(&found.entry));
+        }
+        if !print_value(args.looks.output, &found)? {
+            print(&text(&found))?;
+        }
+        return Ok(Exit::Done);
     }
-    match &args.id {
-        Some(id) => one(&entries, id, args.looks.output)?,
-        None if print_value(args.looks.output, &entries)? => {}
-        None if entries.is_empty() => say("Nothing was applied yet."),
-        None => print(&all(&entries))?,
+    let entries: Vec<HistoryEntry> = client.get("/v1/history").await?;
+    if let Some(entry) = entries.iter().find(|entry| !entry.intact) {
+        say(broken(entry));
+    }
+    if print_value(args.looks.output, &entries)? {
+        return Ok(Exit::Done);
+    }
+    if entries.is_empty() {
+        say("Nothing was applied yet.");
+    } else {
+        print(&all(&entries))?;
     }
     Ok(Exit::Done)
 }
 
-fn one(entries: &[HistoryEntry], id: &str, format: Format) -> Result<(), Failure> {
-    let number = id.parse::<u64>().ok();
-    let found = entries.iter().find(|found| number == Some(found.entry.id) || found.entry.apply_id == id);
-    let found = found.ok_or_else(|| Failure::Other(format!("there is no entry {}", clean(id))))?;
-    if !print_value(format, found)? {
-        print(&text(found))?;
-    }
-    Ok(())
+fn broken(entry: &HistoryEntry) -> String {
+    let id = entry.entry.id;
+    format!(
+        "{}: the ledger was changed afterwards: entry {id} does not fit its chain, or one before it",
+        style::warning("warning")
+    )
 }
 
 /// One row per apply.
 fn all(entries: &[HistoryEntry]) -> String {
-    let mut columns = Columns::new(&["ID", "APPLY", "AT", "OUTCOME", "REVISION", "ACTOR", "EDGES"]);
+    let mut columns = Columns::new(&["ID", "ACTION", "APPLY", "AT", "OUTCOME", "REVISION", "ACTOR", "EDGES", "WHY"]);
     for HistoryEntry { entry, held, .. } in entries {
         columns.row(&[
             entry.id.to_string(),
+            entry.action.as_str().to_owned(),
             entry.apply_id.clone(),
             time(entry.at),
             if *held { format!("{}, held", entry.outcome) } else { entry.outcome.clone() },
             revision(entry),
             entry.actor.clone(),
             count(entry.generations.len() as u64, "edge"),
+            clean(if entry.why.is_empty() { &entry.note } else { &entry.why }).into_owned(),
         ]);
     }
     columns.text("")
@@ -65,7 +79,8 @@ fn revision(entry: &Entry) -> String {
     }
 }
 
-fn text(found: &HistoryEntry) -> String {
+fn text(detail: &HistoryDetail) -> String {
+    let found = &detail.entry;
     let entry = &found.entry;
     let mut text = String::new();
     let mut line = |key: &str, value: &str| {
@@ -74,9 +89,13 @@ fn text(found: &HistoryEntry) -> String {
         }
     };
     line("entry", &entry.id.to_string());
+    line("action", entry.action.as_str());
     line("apply", &entry.apply_id);
     line("at", &time(entry.at));
     line("outcome", &entry.outcome);
+    line("why", &entry.why);
+    line("what", &entry.note);
+    line("until", &entry.until.map(time).unwrap_or_default());
     line("ended", &found.finished_at.map(time).unwrap_or_default());
     line("held", if found.held { "yes" } else { "" });
     line("actor", &entry.actor);
@@ -91,5 +110,15 @@ fn text(found: &HistoryEntry) -> String {
     }
     line("hash", &entry.hash.to_string());
     line("previous", &entry.previous_hash.to_string());
+    match &detail.plan {
+        None => {}
+        Some(plan) if plan.changes.is_empty() => text.push_str("\nNothing was to change.\n"),
+        Some(plan) => {
+            for change in &plan.changes {
+                write!(text, "\n{}\n{}", style::strong(&change.edge), render::plan::change(change))
+                    .expect("a string grows as needed");
+            }
+        }
+    }
     text
 }

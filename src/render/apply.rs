@@ -13,17 +13,24 @@ use crate::output::clean;
 /// The result of an apply.
 pub(crate) fn text(result: &ApplyResult, plan: &PlanDocument) -> String {
     let mut text = String::from("\n");
-    write_result(&mut text, result, plan).expect("a string grows as needed");
+    write_result(&mut text, result, plan.changes.is_empty()).expect("a string grows as needed");
     text
 }
 
-fn write_result(to: &mut String, result: &ApplyResult, plan: &PlanDocument) -> fmt::Result {
+/// The result of an apply whose plan was not shown.
+pub(crate) fn ended(result: &ApplyResult) -> String {
+    let mut text = String::new();
+    write_result(&mut text, result, result.edges.is_empty()).expect("a string grows as needed");
+    text
+}
+
+fn write_result(to: &mut String, result: &ApplyResult, had_no_changes: bool) -> fmt::Result {
     for edge in &result.edges {
         write_edge(to, edge)?;
     }
     let edges = count(result.edges.len() as u64, "edge");
     match result.outcome {
-        Outcome::Applied if plan.changes.is_empty() => {
+        Outcome::Applied if had_no_changes => {
             writeln!(to, "{} There was nothing to change; the revision is recorded.", style::added("Applied."))
         }
         Outcome::Applied => writeln!(to, "{} {edges} as planned.", style::added("Applied.")),
@@ -41,6 +48,11 @@ fn write_result(to: &mut String, result: &ApplyResult, plan: &PlanDocument) -> f
         Outcome::Superseded => {
             writeln!(to, "{} A newer tree was put in force before {edges} had answered.", style::warning("Superseded."))
         }
+        Outcome::Interrupted => writeln!(
+            to,
+            "{} The server ended before {edges} had answered; what it decided goes on.",
+            style::warning("Cut off.")
+        ),
         Outcome::Running => writeln!(to, "The apply {} goes on.", clean(&result.id)),
     }
 }

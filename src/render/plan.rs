@@ -97,10 +97,15 @@ pub(crate) fn blockers(plan: &PlanDocument) -> Vec<String> {
 /// What does not stop a plan but an apply: a dirty tree; and which rails a flag has lifted.
 pub(crate) fn remarks(plan: &PlanDocument) -> Vec<String> {
     let mut remarks = Vec::new();
+    if let Some(freeze) = &plan.frozen {
+        let until = freeze.until.map_or_else(|| "until it is lifted".to_owned(), |until| format!("until {until:.0}"));
+        let (by, why) = (clean(&freeze.by), clean(&freeze.why));
+        remarks.push(format!("{by} froze the fleet at {:.0}, {until}: {why}; nothing can be applied", freeze.since));
+    }
     if plan.source.dirty {
         let paths: Vec<_> = plan.source.dirty_paths.iter().map(|path| clean(path)).collect();
         // A dirty tree without the flag is one reason why a plan cannot be applied; a rail is the other.
-        let is_allowed = plan.applyable;
+        let is_allowed = plan.applyable || plan.frozen.is_some();
         let advice = if is_allowed { "" } else { "; apply needs --allow-dirty" };
         remarks.push(format!("the tree differs from its commit ({}){advice}", listed(&paths, 5)));
     }
@@ -145,6 +150,13 @@ fn write_edge(to: &mut String, name: &EdgeName, base: Option<&BaseEdge>) -> fmt:
         Some(mark) => writeln!(to, " {}", style::warning(format!("({mark})"))),
         None => writeln!(to),
     }
+}
+
+/// One change with its ports, fields and place.
+pub(crate) fn change(change: &PlannedChange) -> String {
+    let mut text = String::new();
+    write_change(&mut text, change, None).expect("a string grows as needed");
+    text
 }
 
 fn write_change(to: &mut String, change: &PlannedChange, ruleset: Option<&RuleSet>) -> fmt::Result {

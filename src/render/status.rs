@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use jiff::Timestamp;
 use reconciler::decide::drift::{Drift, DriftKind};
-use reconciler::decide::fleet::Verdict;
+use reconciler::decide::fleet::{Outcome, Verdict};
 use reconciler::decide::status::{EdgeStatus, RevisionStatus, RuleStatus, StatusDocument};
 use schema::state::RuleState;
 use serde_json::{Map, Value};
@@ -64,6 +64,23 @@ fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> f
     if let Some(mode) = status.mode {
         writeln!(to, "Mode {}", mode.as_str())?;
     }
+    if let Some(freeze) = &status.frozen {
+        let until = freeze.until.map_or_else(|| "`portunus unfreeze`".to_owned(), time);
+        let (by, why) = (clean(&freeze.by), clean(&freeze.why));
+        writeln!(to, "{} by {by} since {}, until {until}: {why}", style::warning("Frozen"), time(freeze.since))?;
+    }
+    if let Some(lock) = &status.lock {
+        writeln!(to, "{} is applying since {}", clean(&lock.holder), time(lock.since))?;
+    }
+    if let Some(cut_off) = status.apply.as_ref().filter(|apply| apply.outcome == Outcome::Interrupted) {
+        writeln!(
+            to,
+            "{}: a restart of the server cut the apply {} off; what it decided is in force, and `portunus resume` \
+             sends what is missing",
+            style::warning("Cut off"),
+            clean(&cut_off.id)
+        )?;
+    }
     write_held(to, revision)
 }
 
@@ -73,6 +90,9 @@ fn write_held(to: &mut String, revision: &RevisionStatus) -> fmt::Result {
         writeln!(to, "{}: the tree on disk has errors", style::warning("Held"))?;
     } else if revision.held {
         writeln!(to, "{}: {}", style::warning("Held"), clean(&revision.reason))?;
+        if revision.hold.is_some() {
+            writeln!(to, "  it stays until git moves or `portunus resume`")?;
+        }
     } else if revision.verdict == Some(Verdict::Waiting) && attempted != revision.digest {
         writeln!(to, "{}: {}; `portunus apply` releases it", style::warning("Waiting"), clean(&revision.reason))?;
     }

@@ -9,6 +9,7 @@ mod exit_codes;
 mod failing_ports;
 mod forwarding;
 mod journey;
+mod ledger;
 mod metrics;
 mod modes;
 mod overrides;

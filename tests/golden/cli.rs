@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{assert_golden, many_rules, portunus, run, tree};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 20] = [
     "validate",
     "fmt",
     "plan",
@@ -22,6 +22,10 @@ const COMMANDS: [&str; 16] = [
     "events",
     "history",
     "target",
+    "rollback",
+    "resume",
+    "freeze",
+    "unfreeze",
     "serve",
     "edge",
     "up",
@@ -110,6 +114,10 @@ fn a_dead_server_is_7_for_every_command_that_needs_one() {
         &["history"],
         &["target", "pause", "local/web", "127.0.0.1:80"],
         &["target", "check", "local/web"],
+        &["rollback", "abcd", "--yes"],
+        &["resume"],
+        &["freeze", "--why", "a test"],
+        &["unfreeze"],
     ];
     for command in commands {
         let args: Vec<&str> = command.iter().copied().chain(["--server", &server, "-o", "json"]).collect();

@@ -29,8 +29,8 @@ use super::recent::Recent;
 use super::store::{Batch, Store, StoreError};
 use crate::decide::deviations::TargetOverride;
 use crate::decide::fleet::{
-    Answer, ApplyRequest, ApplyResult, Effect, Event, Fleet, Notice, Outcome, Refusal, Request, RequestRefusal,
-    SessionId,
+    Answer, ApplyRequest, ApplyResult, Control, Effect, Event, Fleet, Notice, Outcome, Refusal, Request,
+    RequestRefusal, SessionId,
 };
 use crate::decide::record::Record;
 
@@ -69,6 +69,7 @@ enum Command {
     Connect { session: SessionId, channel: SessionChannel, hello: Box<Event> },
     Apply { request: Box<ApplyRequest>, reply: oneshot::Sender<Result<ApplyResult, Refusal>> },
     Request { request: Box<Request>, reply: oneshot::Sender<Result<Answer, RequestRefusal>> },
+    Control { actor: String, control: Control, reply: oneshot::Sender<Result<(), Refusal>> },
     Read(Read),
     Counters { edge: EdgeName, session: SessionId, report: proto::StatsReport },
     Ask { edge: EdgeName, request: proto::StatsRequest, reply: oneshot::Sender<Result<StatsDocument, CountersError>> },
@@ -81,6 +82,7 @@ enum Command {
 enum Waiting {
     Apply(oneshot::Sender<Result<ApplyResult, Refusal>>),
     Request(oneshot::Sender<Result<Answer, RequestRefusal>>),
+    Control(oneshot::Sender<Result<(), Refusal>>),
 }
 
 /// The way to one edge. Dropping it ends the session.
@@ -148,6 +150,13 @@ impl FleetHandle {
     pub async fn request(&self, request: Request) -> Result<Result<Answer, RequestRefusal>, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.command(Command::Request { request: Box::new(request), reply }).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Decides about the fleet as a whole.
+    pub async fn control(&self, actor: String, control: Control) -> Result<Result<(), Refusal>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Control { actor, control, reply }).await?;
         answer.await.map_err(|_| Stopped)
     }
 
@@ -321,6 +330,10 @@ impl Driver {
                 let ticket = self.ticket(Waiting::Request(reply));
                 self.step(Event::Request { ticket, request }).await;
             }
+            Command::Control { actor, control, reply } => {
+                let ticket = self.ticket(Waiting::Control(reply));
+                self.step(Event::Control { ticket, actor, control }).await;
+            }
             Command::Read(look) => {
                 look(&View {
                     fleet: &self.fleet,
@@ -391,7 +404,9 @@ impl Driver {
     async fn step(&mut self, event: Event) {
         self.catch_up().await;
         let ticket = match &event {
-            Event::Apply { ticket, .. } | Event::Request { ticket, .. } => Some(*ticket),
+            Event::Apply { ticket, .. } | Event::Request { ticket, .. } | Event::Control { ticket, .. } => {
+                Some(*ticket)
+            }
             _ => None,
         };
         let is_behind = !self.backlog.is_empty();
@@ -469,6 +484,7 @@ impl Driver {
         match self.waiting.remove(&ticket) {
             Some(Waiting::Apply(reply)) => drop(reply.send(Err(Refusal::StateNotWritable { reason }))),
             Some(Waiting::Request(reply)) => drop(reply.send(Err(RequestRefusal::StateNotWritable(reason)))),
+            Some(Waiting::Control(reply)) => drop(reply.send(Err(Refusal::StateNotWritable { reason }))),
             None => {}
         }
     }
@@ -513,6 +529,11 @@ impl Driver {
             Effect::Answered { ticket, answer } => {
                 if let Some(Waiting::Request(reply)) = self.waiting.remove(&ticket) {
                     drop(reply.send(*answer));
+                }
+            }
+            Effect::Controlled { ticket, outcome } => {
+                if let Some(Waiting::Control(reply)) = self.waiting.remove(&ticket) {
+                    drop(reply.send(*outcome));
                 }
             }
         }

@@ -215,6 +215,11 @@ fn render(view: &Scene) -> prometheus::Result<String> {
         let count = view.applies.get(outcome).copied().unwrap_or_default();
         applies.with_label_values(&[outcome]).inc_by(count as f64);
     }
+    let frozen = gauge(&registry, "portunus_frozen", "1 while a freeze stops applying.", &[])?;
+    frozen.with_label_values(&[] as &[&str]).set(if view.fleet.frozen().is_some() { 1.0 } else { 0.0 });
+    let held = gauge(&registry, "portunus_held", "1 while an old revision is held in force.", &[])?;
+    let is_held = crate::decide::held::held(&view.fleet).0;
+    held.with_label_values(&[] as &[&str]).set(if is_held { 1.0 } else { 0.0 });
     let build = gauge(&registry, "portunus_build_info", "1, with the version of the program.", &["version"])?;
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
     let mut families = registry.gather();

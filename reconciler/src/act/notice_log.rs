@@ -31,6 +31,9 @@ pub(super) fn write(notice: &Notice) {
             let (rule, words) = (&deviation.rule, deviation.in_words());
             warn!(edge = %edge, rule = %rule, by, turn = turn.as_str(), words, "override of a target");
         }
+        Notice::Freeze { frozen: Some(freeze) } => warn!(by = freeze.by, why = freeze.why, "applying is frozen"),
+        Notice::Freeze { frozen: None } => info!("applying is no longer frozen"),
+        Notice::Hold { hold } => info!(held = hold.is_some(), "hold changed"),
         Notice::Tree { digest, commit, verdict } => {
             info!(digest = %digest, commit = commit.as_deref().unwrap_or("-"), ?verdict, "tree read");
         }

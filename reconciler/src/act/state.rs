@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::private_file::{self, PrivateFileError};
 use super::store::{Batch, Store, StoreError};
 use crate::decide::fleet::Restored;
-use crate::decide::record::{self, InvalidRecord, LEDGER_PREFIX, LINEAGE_KEY, REVISION_PREFIX};
+use crate::decide::record::{self, InvalidRecord, LEDGER_PREFIX, LINEAGE_KEY, PLAN_PREFIX, REVISION_PREFIX};
 
 /// The name of the file with the operator's token, inside the state directory.
 pub const TOKEN_FILE: &str = "operator.token";
@@ -15,6 +15,9 @@ pub const TOKEN_FILE: &str = "operator.token";
 const LINEAGE_LENGTH: usize = 16;
 /// Trees that are kept with their files, newest first: a rollback further back begins in git. The ledger keeps all.
 const KEPT_REVISIONS: usize = 200;
+
+/// Plans that are kept, newest first: a revision that is applied again and again has many.
+const KEPT_PLANS: usize = 1000;
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +73,19 @@ fn prune(store: &Store) -> Result<(), StateError> {
     let lines = store.list(LEDGER_PREFIX)?;
     let entries = record::ledger(lines.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))?;
     let mut kept = BTreeSet::new();
-    for entry in entries.iter().rev().filter(|entry| entry.of.is_none() && entry.is_of_apply()) {
+    let mut plans = BTreeSet::new();
+    for entry in entries.iter().rev().filter(|entry| entry.is_start()) {
         if kept.len() == KEPT_REVISIONS {
             break;
         }
         kept.insert(format!("{REVISION_PREFIX}{}", entry.digest));
+        if plans.len() < KEPT_PLANS {
+            plans.insert(format!("{PLAN_PREFIX}{}", entry.apply_id));
+        }
     }
-    let old = store.list(REVISION_PREFIX)?.into_iter().map(|(key, _)| key).filter(|key| !kept.contains(key));
+    kept.append(&mut plans);
+    let keys = store.list(REVISION_PREFIX)?.into_iter().chain(store.list(PLAN_PREFIX)?).map(|(key, _)| key);
+    let old = keys.filter(|key| !kept.contains(key));
     let batch = old.fold(Batch::new(), Batch::delete);
     if !batch.is_empty() {
         store.commit(&batch)?;
@@ -102,7 +111,6 @@ fn operator_token(path: &Path) -> Result<String, StateError> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use schema::canonical::Digest;
 
     use super::*;
@@ -112,22 +120,11 @@ mod tests {
 
     fn started(digest: Digest, head: &mut Head) -> Entry {
         let entry = Entry {
-            id: 0,
-            at: Timestamp::UNIX_EPOCH,
-            apply_id: "a".to_owned(),
-            of: None,
-            plan_id: Digest::default(),
+            apply_id: format!("a{}", head.id + 1),
             digest,
-            commit: None,
-            author: None,
             actor: "test".to_owned(),
-            dirty: false,
             outcome: "started".to_owned(),
-            generations: std::collections::BTreeMap::new(),
-            overridden: Vec::new(),
-            note: String::new(),
-            previous_hash: Digest::default(),
-            hash: Digest::default(),
+            ..Entry::default()
         };
         entry.chained(head)
     }

@@ -1,21 +1,69 @@
-//! The ledger: one append-only, hash-chained line per step of an apply. Pure.
+//! The ledger: one append-only, hash-chained line per step of an apply and per freeze or hold that ends. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::name::EdgeName;
 use serde::{Deserialize, Serialize};
 
+/// What a line is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// A tree was applied.
+    #[default]
+    Apply,
+    /// A recorded revision was applied again, and is held.
+    Rollback,
+    /// A hold ended, or what was cut off was completed.
+    Resume,
+    /// Applying was stopped.
+    Freeze,
+    /// Applying was allowed again.
+    Unfreeze,
+    /// A target was paused, disabled or weighed at runtime, or that ended.
+    Override,
+}
+
+impl Action {
+    /// As in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Rollback => "rollback",
+            Self::Resume => "resume",
+            Self::Freeze => "freeze",
+            Self::Unfreeze => "unfreeze",
+            Self::Override => "override",
+        }
+    }
+
+    /// Lines that say nothing are applies: those of ledgers that are older than the other actions.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+    fn is_apply(&self) -> bool {
+        *self == Self::Apply
+    }
+}
+
 /// One line. A finished apply has two: `started`, and its outcome with the id of the first in `of`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Entry {
     /// Counts from 1.
     pub id: u64,
     /// When.
     pub at: Timestamp,
-    /// The apply that it belongs to.
+    /// The apply that it belongs to; empty where it is about none.
     pub apply_id: String,
+    /// What it is about.
+    #[serde(default, skip_serializing_if = "Action::is_apply")]
+    pub action: Action,
+    /// Why, in the words of the person who did it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// When a freeze ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// The line that an outcome completes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<u64>,
@@ -31,8 +79,8 @@ pub struct Entry {
     pub actor: String,
     /// True if the tree differed from its commit.
     pub dirty: bool,
-    /// `started`, `applied`, `partial`, `superseded` or `interrupted`; of an override of a target `override`,
-    /// `override_ended`, `override_expired` or `override_dropped`.
+    /// `started`, `applied`, `partial`, `superseded` or `interrupted`; `frozen`, `unfrozen` or `released`; of an
+    /// override of a target `override`, `override_ended`, `override_expired` or `override_dropped`.
     pub outcome: String,
     /// The generation that each touched edge was given.
     pub generations: BTreeMap<EdgeName, u64>,
@@ -57,9 +105,9 @@ pub struct Head {
 }
 
 impl Entry {
-    /// True for a line of an apply, false for one of an override.
-    pub fn is_of_apply(&self) -> bool {
-        !self.apply_id.is_empty()
+    /// True for the first line of an apply.
+    pub fn is_start(&self) -> bool {
+        self.of.is_none() && !self.apply_id.is_empty()
     }
 
     /// The line that completes this one, still without number and hash.
@@ -121,7 +169,7 @@ impl HistoryEntry {
                 }
             }
         }
-        if let Some(newest) = entries.iter_mut().rev().find(|entry| entry.entry.is_of_apply()) {
+        if let Some(newest) = entries.iter_mut().rev().find(|found| found.entry.is_start()) {
             newest.held = held;
         }
         entries
@@ -139,4 +187,58 @@ pub fn first_break(entries: &[Entry]) -> Option<u64> {
         head = Head { id: entry.id, hash: entry.hash };
     }
     None
+}
+
+/// Shorter prefixes of hashes are taken for a slip, as git does.
+const SHORTEST_PREFIX: usize = 4;
+
+/// Why a text names no revision.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoRevision {
+    /// It is no prefix of a hash.
+    #[error("`{0}` names no revision: it takes a digest or a commit, or at least {SHORTEST_PREFIX} letters of one")]
+    Form(String),
+    /// Nothing of that name was applied.
+    #[error("no revision {0} was applied; `portunus history` lists those that were")]
+    Unknown(String),
+    /// Several were.
+    #[error("{name} stands for several revisions: {}", digests.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// The revisions.
+        digests: Vec<String>,
+    },
+}
+
+/// The newest line of the revision that a person names by digest, commit, or a prefix of either.
+pub fn resolve<'a>(entries: impl IntoIterator<Item = &'a Entry>, text: &str) -> Result<&'a Entry, NoRevision> {
+    let lower = text.to_ascii_lowercase();
+    let (hash, is_digest) = match lower.strip_prefix("sha256:") {
+        Some(rest) => (rest, true),
+        None => (lower.as_str(), false),
+    };
+    if hash.len() < SHORTEST_PREFIX || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(NoRevision::Form(text.to_owned()));
+    }
+    let of_digest = |entry: &Entry| entry.digest.to_string().trim_start_matches("sha256:").starts_with(hash);
+    let of_commit = |entry: &Entry| entry.commit.as_deref().is_some_and(|commit| commit.starts_with(hash));
+    let mut found: Vec<&Entry> = entries
+        .into_iter()
+        .filter(|entry| entry.is_start() && (of_digest(entry) || (!is_digest && of_commit(entry))))
+        .collect();
+    let count = |found: &[&Entry]| found.iter().map(|entry| entry.digest).collect::<BTreeSet<_>>().len();
+    let is_one_commit = found.iter().map(|entry| &entry.commit).collect::<BTreeSet<_>>().len() == 1;
+    if count(&found) > 1 && is_one_commit && found.iter().any(|entry| !entry.dirty) {
+        // What a commit means is what it holds, not what somebody had on disk beside it.
+        found.retain(|entry| !entry.dirty);
+    }
+    match count(&found) {
+        0 => Err(NoRevision::Unknown(text.to_owned())),
+        1 => Ok(found.pop().expect("one revision has a line")),
+        _ => {
+            let names: BTreeSet<String> = found.iter().map(|entry| entry.digest.to_string()).collect();
+            Err(NoRevision::Ambiguous { name: text.to_owned(), digests: names.into_iter().collect() })
+        }
+    }
 }

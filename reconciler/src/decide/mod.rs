@@ -6,6 +6,7 @@ pub mod assign;
 pub mod deviations;
 pub mod drift;
 pub mod fleet;
+pub mod held;
 pub mod ledger;
 pub mod overrides;
 pub mod plan;

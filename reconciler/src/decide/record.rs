@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::deviations::TargetOverride;
-use super::fleet::{Applied, Restored};
+use super::fleet::{Applied, Freeze, Hold, Restored};
 use super::ledger::{Entry, Head};
 use super::overrides::{Override, Overrides};
-use super::plan::{FileDocument, Source};
+use super::plan::{FileDocument, PlannedChange, Source, Summary};
 use super::view::Desired;
 
 /// Key of the line of generations.
@@ -32,10 +32,14 @@ pub const LEDGER_PREFIX: &str = "ledger/";
 pub const REVISION_PREFIX: &str = "revision/";
 /// Prefix of the overrides of each edge's targets: the whole list, so that nothing has to be deleted.
 const DEVIATIONS_PREFIX: &str = "target-overrides/";
+/// Prefix of what each apply was to change.
+pub const PLAN_PREFIX: &str = "plan/";
 const USED_PLAN_PREFIX: &str = "used-plan/";
 /// Prefix of the break-glass rules of each edge.
 const OVERRIDES_PREFIX: &str = "overrides/";
 const APPLIED_KEY: &str = "meta/applied";
+const FREEZE_KEY: &str = "meta/freeze";
+const HOLD_KEY: &str = "meta/hold";
 
 /// One value to store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +108,25 @@ pub struct Revision {
     pub files: Vec<FileDocument>,
 }
 
+/// What an apply was to change: its plan without the state that it started from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordedPlan {
+    /// Its figures.
+    pub summary: Summary,
+    /// By edge and rule.
+    pub changes: Vec<PlannedChange>,
+}
+
+/// A tree that was applied, from its record.
+pub fn revision(key: &str, value: &[u8]) -> Result<Revision, InvalidRecord> {
+    read(key, value)
+}
+
+/// What an apply was to change, from its record.
+pub fn recorded_plan(key: &str, value: &[u8]) -> Result<RecordedPlan, InvalidRecord> {
+    read(key, value)
+}
+
 impl Record {
     fn json(key: String, value: &impl Serialize) -> Self {
         Self { key, value: serde_json::to_vec(value).expect("records hold only maps with text keys") }
@@ -151,6 +174,21 @@ impl Record {
     /// The tree in force.
     pub fn applied(applied: &Applied) -> Self {
         Self::json(APPLIED_KEY.to_owned(), applied)
+    }
+
+    /// The freeze that stands, or that none does.
+    pub fn freeze(freeze: Option<&Freeze>) -> Self {
+        Self::json(FREEZE_KEY.to_owned(), &freeze)
+    }
+
+    /// The rollback that is held, or that none is.
+    pub fn hold(hold: Option<&Hold>) -> Self {
+        Self::json(HOLD_KEY.to_owned(), &hold)
+    }
+
+    /// What an apply was to change, as its plan said.
+    pub fn plan(apply_id: &str, plan: &RecordedPlan) -> Self {
+        Self::json(format!("{PLAN_PREFIX}{apply_id}"), plan)
     }
 
     /// One line of the ledger.
@@ -224,18 +262,21 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
             restored.used_plans.extend(Digest::parse(seal));
         } else if key == APPLIED_KEY {
             restored.applied = Some(read(key, value)?);
+        } else if key == FREEZE_KEY {
+            restored.frozen = read(key, value)?;
+        } else if key == HOLD_KEY {
+            restored.hold = read(key, value)?;
         } else if key.starts_with(LEDGER_PREFIX) {
             let entry: Entry = read(key, value)?;
             if entry.id > restored.head.id {
                 restored.head = Head { id: entry.id, hash: entry.hash };
             }
             match entry.of {
-                None if !entry.is_of_apply() => {}
-                None => restored.cut_off = Some(entry),
+                None if entry.is_start() => restored.cut_off = Some(entry),
                 Some(of) if restored.cut_off.as_ref().is_some_and(|started| started.id == of) => {
                     restored.cut_off = None;
                 }
-                Some(_) => {}
+                None | Some(_) => {}
             }
         }
     }

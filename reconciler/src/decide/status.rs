@@ -22,7 +22,8 @@ use serde_json::{Map, Value};
 
 use super::deviations::TargetOverride;
 use super::drift::{Drift, drift};
-use super::fleet::{ApplyResult, Fleet, Mode, Verdict};
+use super::fleet::{ApplyResult, Fleet, Freeze, Hold, Lock, Mode, Verdict};
+use super::held::held;
 use super::overrides::{Override, Overrides};
 use super::plan::{FORMAT_VERSION, Source, Summary};
 use super::target::TargetView;
@@ -49,6 +50,12 @@ pub struct StatusDocument {
     /// The apply that runs, or the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apply: Option<ApplyResult>,
+    /// Who applies at the moment, and until when others wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Lock>,
+    /// The freeze that stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Freeze>,
 }
 
 /// The tree in force and the tree on disk.
@@ -59,8 +66,12 @@ pub struct RevisionStatus {
     pub commit: Option<String>,
     /// Digest of the tree in force, `None` before the first apply.
     pub digest: Option<Digest>,
-    /// True if the tree in force is held although the followed one is another: it is invalid, dirty or over a rail.
+    /// True if the tree in force is held although the followed one is another: it was rolled back, or the followed one
+    /// is invalid, dirty, over a rail or kept out by a freeze.
     pub held: bool,
+    /// The rollback that is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
     /// Why it is held, in words.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
@@ -206,8 +217,8 @@ pub struct InvalidStatus {
     pub reason: String,
 }
 
-/// The status of the fleet.
-pub fn status(fleet: &Fleet) -> StatusDocument {
+/// The status of the fleet at a time.
+pub fn status(fleet: &Fleet, now: Timestamp) -> StatusDocument {
     let applied = fleet.applied();
     let attempt = fleet.attempt();
     let (held, reason) = held(fleet);
@@ -224,6 +235,7 @@ pub fn status(fleet: &Fleet) -> StatusDocument {
             commit: applied.and_then(|applied| applied.source.commit.clone()),
             digest: applied.map(|applied| applied.source.digest),
             held,
+            hold: fleet.hold().cloned(),
             reason,
             errors: findings(Severity::Error),
             warnings: findings(Severity::Warning),
@@ -241,28 +253,8 @@ pub fn status(fleet: &Fleet) -> StatusDocument {
         edges: fleet.edges().iter().map(|(name, edge)| edge_status(name, edge)).collect(),
         drift: drift(fleet.edges()),
         apply: fleet.latest_apply().cloned(),
-    }
-}
-
-/// Whether the tree in force is held although another one is followed, and why.
-pub fn held(fleet: &Fleet) -> (bool, String) {
-    let Some(attempt) = fleet.attempt() else { return (false, String::new()) };
-    match &attempt.verdict {
-        Verdict::Applied => (false, String::new()),
-        Verdict::Invalid if fleet.applied().is_none() => {
-            (true, "the tree on disk has errors; nothing is in force".to_owned())
-        }
-        Verdict::Invalid => (true, "the tree on disk has errors; the last good revision stays in force".to_owned()),
-        Verdict::Dirty => (true, "the tree on disk differs from its commit; commit it".to_owned()),
-        Verdict::Railed { rails } => {
-            let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
-            (
-                true,
-                format!("the tree on disk trips {}; apply it by hand with the flag that allows it", names.join(", ")),
-            )
-        }
-        Verdict::Stopped { reason } => (true, format!("the rollout was stopped: {reason}; `apply` goes on with it")),
-        Verdict::Waiting => (false, "the tree on disk waits for an apply".to_owned()),
+        lock: fleet.lock(now),
+        frozen: fleet.frozen().cloned(),
     }
 }
 

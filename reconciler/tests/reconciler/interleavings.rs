@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use reconciler::decide::assign::assign;
-use reconciler::decide::fleet::{ApplyRequest, Effect, Event, Mode, Refusal, TreeRead};
+use reconciler::decide::fleet::{ApplyRequest, Effect, Event, Mode, Purpose, Refusal, TreeRead};
 use reconciler::decide::plan::{Allowances, PlanInput, RailVerdict, Source, plan};
 use schema::canonical::Digest;
 use schema::capability::Capability;
@@ -148,6 +148,7 @@ impl Run {
         }
         if self.mode != Mode::Apply || self.is_railed() {
             let request = ApplyRequest {
+                purpose: Purpose::Apply,
                 allowances: self.allowances(),
                 tree: self.tree.clone(),
                 plan: None,

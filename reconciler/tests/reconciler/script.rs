@@ -3,12 +3,15 @@
 //! A block is one or more commands, a dashed line, what came of them, and an empty line. `PORTUNUS_UPDATE_GOLDEN=1`
 //! writes what came of them into the file.
 //!
+//! Long because each command of the language is a few lines, and they are read together.
+//!
 //! ```text
 //! mode apply [--allow-dirty]          the server starts in that mode, with the records that it has
 //! tree T [--dirty] [--commit C] [E: RULE PORTS[>TARGET] [protected] [checked] [+HOST]…, … | E: …]   it is read
 //! tree T --broken                     … and has errors
 //! define T …                          a tree that only operators have
 //! plan T as P · apply T [--plan P] [--seal S] [--timeout 10s] [--allow-…]   what operators do
+//! rollback T [--allow-…] · resume T · release · freeze [60s] · unfreeze · heartbeat ID   and more of it
 //! hello E · second-hello E · gone E   sessions
 //! deliver E [lost-ack]                the edge takes what is in flight and reports
 //! report E · repeat-report E AGE · report-of-session E N   reports at any time
@@ -26,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reconciler::decide::deviations::Order;
-use reconciler::decide::fleet::{ApplyRequest, Effect, Event, Mode, Request, TargetOrder, TreeRead};
+use reconciler::decide::fleet::{ApplyRequest, Control, Effect, Event, Mode, Purpose, Request, TargetOrder, TreeRead};
 use reconciler::decide::plan::{Allowances, PlanDocument, PlanInput, Source, plan};
 use schema::canonical::Digest;
 use schema::capability::Capability;
@@ -187,10 +190,20 @@ impl Script {
         if changes.is_empty() { "no changes".to_owned() } else { changes.join(", ") }
     }
 
-    fn apply(&mut self, words: &[&str]) -> Vec<Effect> {
+    fn control(&mut self, control: Control) -> Vec<Effect> {
+        self.world.step(Event::Control { ticket: 1, actor: "operator".to_owned(), control })
+    }
+
+    fn freeze(&mut self, ttl: Option<&str>) -> Vec<Effect> {
+        let until = ttl.map(|text| self.world.now().checked_add(seconds(text)).expect("in range"));
+        self.control(Control::Freeze { why: "a test".to_owned(), until })
+    }
+
+    fn apply(&mut self, purpose: Purpose, words: &[&str]) -> Vec<Effect> {
         let (flags, rest) = flags(words);
         let number = |flag: &str| flags.get(flag).map(|value| value.parse().expect("a number"));
         let request = ApplyRequest {
+            purpose,
             tree: self.trees[&rest[0]].clone(),
             plan: flags.get("--plan").map(|name| self.plans[name].clone()),
             seal: flags.get("--seal").map(|seal| Digest::of(seal.as_bytes())),
@@ -299,8 +312,14 @@ impl Script {
                 self.define(&words[1..]);
                 Vec::new()
             }
-            ["apply", ..] => self.apply(&words[1..]),
+            ["apply", ..] => self.apply(Purpose::Apply, &words[1..]),
             ["order", edge, rule, target, order, ..] => self.order(edge, rule, target, order, &words[5..]),
+            ["rollback", ..] => self.apply(Purpose::Rollback { why: String::new() }, &words[1..]),
+            ["resume", ..] => self.apply(Purpose::Resume, &words[1..]),
+            ["release"] => self.control(Control::Release),
+            ["freeze", ref ttl @ ..] => self.freeze(ttl.first().copied()),
+            ["unfreeze"] => self.control(Control::Unfreeze { why: String::new() }),
+            ["heartbeat", apply] => self.world.step(Event::Heartbeat { apply: apply.to_owned() }),
             ["plan", tree, "as", name] => return self.plan(tree, name),
             ["status"] => return words::status(&self.world.fleet, &self.names),
             ["deliver", edge, ref rest @ ..] => match self.world.deliver(&edge_name(edge), rest == ["lost-ack"]) {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use reconciler::decide::deviations::TargetOverride;
 use reconciler::decide::drift::drift;
-use reconciler::decide::fleet::{Answer, ApplyResult, Effect, Fleet, Notice, Refusal, Verdict};
-use reconciler::decide::ledger::Entry;
+use reconciler::decide::fleet::{Answer, ApplyResult, Effect, Fleet, Notice, Outcome, Refusal, Verdict};
+use reconciler::decide::ledger::{Action, Entry};
 use reconciler::decide::record::Record;
 use reconciler::decide::status::rule_state;
 use reconciler::decide::view::{EdgeView, RuleView};
@@ -56,6 +56,10 @@ fn effect(effect: &Effect, names: &TreeNames) -> String {
             }
             Err(why) => format!("refused: {why}"),
         },
+        Effect::Controlled { outcome, .. } => match &**outcome {
+            Ok(()) => "answer done".to_owned(),
+            Err(why) => format!("refused: {}", refusal(why, names)),
+        },
     }
 }
 
@@ -84,7 +88,11 @@ fn record(record: &Record, names: &TreeNames) -> String {
     }
     if key.starts_with("ledger/") {
         let entry: Entry = serde_json::from_value(value).expect("a ledger line");
-        let subject = if entry.is_of_apply() { entry.apply_id } else { entry.actor };
+        let subject = match entry.action {
+            Action::Freeze | Action::Unfreeze => entry.action.as_str().to_owned(),
+            _ if entry.apply_id.is_empty() => entry.actor,
+            _ => entry.apply_id,
+        };
         return format!("record ledger/{} {subject} {}", entry.id, entry.outcome);
     }
     if key.starts_with("target-overrides/") {
@@ -93,6 +101,11 @@ fn record(record: &Record, names: &TreeNames) -> String {
     if key == "meta/applied" {
         let digest = value["source"]["digest"].as_str().and_then(Digest::parse).expect("a digest");
         return format!("record {key} {}", tree(names, digest));
+    }
+    if key == "meta/freeze" || key == "meta/hold" {
+        let by = value["by"].as_str().unwrap_or("nobody");
+        let held = value["digest"].as_str().and_then(Digest::parse).map(|digest| format!(" {}", tree(names, digest)));
+        return format!("record {key}{} by {by}", held.unwrap_or_default());
     }
     format!("record {key}")
 }
@@ -127,6 +140,11 @@ fn notice(notice: &Notice, names: &TreeNames) -> String {
             format!("notice tree {}: {}", tree(names, *digest), verdict(came))
         }
         Notice::Override { edge, rule, step, .. } => format!("notice override {edge}/{rule} {step:?}").to_lowercase(),
+        Notice::Freeze { frozen } => match frozen {
+            Some(freeze) => format!("notice frozen by {}: {}", freeze.by, freeze.why),
+            None => "notice not frozen".to_owned(),
+        },
+        Notice::Hold { hold } => format!("notice held: {}", hold.is_some()),
         Notice::Apply { result } => format!("notice {}", apply(result)),
     }
 }
@@ -138,6 +156,8 @@ fn verdict(verdict: &Verdict) -> String {
         Verdict::Dirty => "dirty".to_owned(),
         Verdict::Waiting => "waiting".to_owned(),
         Verdict::Stopped { .. } => "stopped".to_owned(),
+        Verdict::Held => "held back".to_owned(),
+        Verdict::Frozen => "frozen".to_owned(),
         Verdict::Railed { rails } => {
             let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
             format!("railed by {}", names.join(", "))
@@ -184,6 +204,7 @@ fn refusal(refusal: &Refusal, names: &TreeNames) -> String {
         },
         Refusal::Stale { reason } => format!("stale: {reason}"),
         Refusal::Locked { holder, .. } => format!("{holder} is applying"),
+        Refusal::Frozen { freeze } => format!("frozen by {}: {}", freeze.by, freeze.why),
         Refusal::Rejected { reason, message } => format!("{reason}: {message}"),
         Refusal::StateNotWritable { reason } => format!("state not writable: {reason}"),
     }
@@ -196,6 +217,15 @@ pub(crate) fn status(fleet: &Fleet, names: &TreeNames) -> String {
         format!(", {} on disk {}", tree(names, attempt.source.digest), verdict(&attempt.verdict))
     });
     let mut lines = vec![format!("{applied} in force{attempt}")];
+    if let Some(hold) = fleet.hold() {
+        lines.push(format!("held: {} by {} in {}", tree(names, hold.digest), hold.by, hold.apply_id));
+    }
+    if let Some(freeze) = fleet.frozen() {
+        lines.push(format!("frozen by {}: {}", freeze.by, freeze.why));
+    }
+    if let Some(last) = fleet.latest_apply().filter(|last| last.outcome == Outcome::Interrupted) {
+        lines.push(format!("{} was cut off", last.id));
+    }
     lines.extend(fleet.edges().iter().map(|(name, view)| format!("{name} {}", edge(view))));
     let drifted: Vec<String> = drift(fleet.edges())
         .iter()

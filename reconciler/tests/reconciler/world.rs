@@ -137,7 +137,8 @@ impl World {
             | Effect::Refuse { .. }
             | Effect::Emit(_)
             | Effect::Answer { .. }
-            | Effect::Answered { .. } => {}
+            | Effect::Answered { .. }
+            | Effect::Controlled { .. } => {}
         }
     }
 

@@ -9,7 +9,10 @@ use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
 pub use super::overrides::{OverrideBody, OverrideRow};
+use crate::decide::fleet::{ApplyResult, Freeze, Hold};
+use crate::decide::ledger::HistoryEntry;
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
+use crate::decide::record::RecordedPlan;
 use crate::decide::status::RuleStatus;
 use crate::decide::target::TargetView;
 
@@ -92,6 +95,85 @@ pub struct ApplyBody {
 pub enum RollbackScope {
     /// Every edge that the apply has changed.
     Fleet,
+}
+
+/// Body of `POST /v1/freeze`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreezeBody {
+    /// Why; not empty.
+    pub why: String,
+    /// After how many seconds it ends by itself.
+    #[serde(default)]
+    pub ttl_secs: Option<u64>,
+}
+
+/// Body of `DELETE /v1/freeze`; may be left out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UnfreezeBody {
+    /// Why.
+    pub why: String,
+}
+
+/// Answer to both: the freeze that stands, and the one that stood.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FreezeAnswer {
+    /// Now.
+    pub frozen: Option<Freeze>,
+    /// Before.
+    pub before: Option<Freeze>,
+}
+
+/// Body of `POST /v1/rollback`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RollbackBody {
+    /// A digest, a commit, or a prefix of either.
+    pub revision: String,
+    /// Why.
+    pub why: String,
+    /// Only answer with the plan, which is no apply then.
+    pub dry_run: bool,
+    /// The plan that the person saw; the rollback is refused as stale if it does not hold any more.
+    pub plan: Option<PlanDocument>,
+    /// What the person allows.
+    pub allowances: Allowances,
+    /// How long to wait for edges; default 60.
+    pub timeout_secs: Option<u64>,
+    /// Offline edges are no reason for a partial outcome.
+    pub allow_offline: bool,
+}
+
+/// Body of `POST /v1/resume`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResumeBody {
+    /// What the person allows.
+    pub allowances: Allowances,
+    /// How long to wait for edges; default 60.
+    pub timeout_secs: Option<u64>,
+    /// Offline edges are no reason for a partial outcome.
+    pub allow_offline: bool,
+}
+
+/// Answer to `POST /v1/resume`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResumeAnswer {
+    /// The hold that ended.
+    pub released: Option<Hold>,
+    /// The apply that began, if there was anything to apply.
+    pub apply: Option<ApplyResult>,
+}
+
+/// Answer to `GET /v1/history/{id}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HistoryDetail {
+    /// The entry.
+    #[serde(flatten)]
+    pub entry: HistoryEntry,
+    /// What it was to change; `None` for an entry that is no apply, and where it is kept no longer.
+    pub plan: Option<RecordedPlan>,
 }
 
 /// One rule with its edge, as `/v1/rules` lists it.
@@ -266,7 +348,8 @@ pub struct Problem {
     /// One sentence about this case.
     pub detail: String,
     /// `unauthorized`, `foreign_host`, `not_json`, `file_too_large`, `bad_request`, `not_found`, `invalid_tree`,
-    /// `stale`, `rails`, `dirty`, `not_followed`, `locked`, a code of a rule, or `internal`.
+    /// `stale`, `rails`, `dirty`, `not_followed`, `locked`, `frozen`, `unknown_revision`, `ambiguous_revision`,
+    /// `revision_gone`, a code of a rule, or `internal`.
     pub code: String,
     /// With `invalid_tree`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

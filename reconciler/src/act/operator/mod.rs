@@ -5,8 +5,10 @@
 
 pub mod documents;
 mod guard;
+mod ledger;
 mod overrides;
 mod read;
+mod standing;
 mod stream;
 mod targets;
 mod write;
@@ -66,6 +68,10 @@ pub fn router(context: Context) -> Router {
         .route("/v1/apply", post(write::apply))
         .route("/v1/applies/{id}", get(read::apply))
         .route("/v1/applies/{id}/events", get(stream::apply))
+        .route("/v1/applies/{id}/heartbeat", post(standing::heartbeat))
+        .route("/v1/rollback", post(standing::rollback))
+        .route("/v1/resume", post(standing::resume))
+        .route("/v1/freeze", post(standing::freeze).delete(standing::unfreeze))
         .route("/v1/status", get(read::status))
         .route("/v1/edges", get(read::edges))
         .route("/v1/rules", get(read::rules))
@@ -75,7 +81,8 @@ pub fn router(context: Context) -> Router {
         .route("/v1/targets/{edge}/{rule}", post(targets::post))
         .route("/v1/targets/{edge}/{rule}/{target}", post(targets::post).delete(targets::delete))
         .route("/v1/events", get(stream::events))
-        .route("/v1/history", get(read::history))
+        .route("/v1/history", get(ledger::history))
+        .route("/v1/history/{id}", get(ledger::entry))
         .route("/v1/overrides", get(overrides::list).post(overrides::add))
         .route("/v1/overrides/{edge}/{rule}", delete(overrides::remove))
         .fallback(async || Failure::new(404, "not_found", "No such path", "the API has no such path"))

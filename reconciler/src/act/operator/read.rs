@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State as Extract};
+use jiff::Timestamp;
 use schema::name::{EdgeName, RuleAddress, RuleName};
 use serde::Deserialize;
 
@@ -10,8 +11,6 @@ use super::write::heavy;
 use super::{Failure, State};
 use crate::act::counters::CountersError;
 use crate::decide::fleet::{ApplyResult, Fleet};
-use crate::decide::ledger::HistoryEntry;
-use crate::decide::record::{self, LEDGER_PREFIX};
 use crate::decide::status::{self, EdgeStatus, StatusDocument, edge_status, rule_status};
 
 /// Works on a copy of the fleet off the async threads: a large fleet takes a while to write down, and the driver must
@@ -25,7 +24,7 @@ async fn written<T: Send + 'static>(
 }
 
 pub(super) async fn status(Extract(state): Extract<State>) -> Result<Json<StatusDocument>, Failure> {
-    written(&state, status::status).await
+    written(&state, |fleet| status::status(fleet, Timestamp::now())).await
 }
 
 pub(super) async fn edges(Extract(state): Extract<State>) -> Result<Json<Vec<EdgeStatus>>, Failure> {
@@ -109,18 +108,4 @@ pub(super) async fn apply(
     let wanted = id.clone();
     let found = state.context.fleet.read(move |view| view.fleet.apply_result(&wanted).cloned()).await?;
     found.map(Json).ok_or_else(|| Failure::not_found(format!("no apply {id}")))
-}
-
-/// The ledger, one entry for each apply: the line of its start with the outcome of the line of its end.
-pub(super) async fn history(Extract(state): Extract<State>) -> Result<Json<Vec<HistoryEntry>>, Failure> {
-    let internal = |detail: String| Failure::new(500, "internal", "The ledger cannot be read", detail);
-    let store = state.context.store.clone();
-    let records = tokio::task::spawn_blocking(move || store.list(LEDGER_PREFIX))
-        .await
-        .map_err(|error| internal(error.to_string()))?
-        .map_err(|error| internal(error.to_string()))?;
-    let entries = record::ledger(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))
-        .map_err(|error| internal(error.to_string()))?;
-    let held = state.context.fleet.read(|view| status::held(view.fleet).0).await?;
-    Ok(Json(HistoryEntry::of_ledger(entries, held)))
 }

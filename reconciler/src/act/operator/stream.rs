@@ -11,6 +11,7 @@ use axum::extract::{Path, Query, State as Extract};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt, stream};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -63,7 +64,7 @@ impl EventsQuery {
             Notice::Target { .. } | Notice::Weights { .. } | Notice::TargetOverride { .. } => {
                 self.targets || !is_filtered
             }
-            Notice::Tree { .. } | Notice::Apply { .. } => !is_filtered,
+            Notice::Tree { .. } | Notice::Apply { .. } | Notice::Freeze { .. } | Notice::Hold { .. } => !is_filtered,
         }
     }
 }
@@ -148,7 +149,7 @@ impl Listener {
                 let (fleet, at) = *now;
                 self.newest = at;
                 self.replay.clear();
-                let snapshot = move || event("snapshot", Some(at), &status::status(&fleet));
+                let snapshot = move || event("snapshot", Some(at), &status::status(&fleet, Timestamp::now()));
                 tokio::task::spawn_blocking(snapshot).await.map(Some).map_err(|_| Stopped)
             }
         }
@@ -166,6 +167,8 @@ fn kind(notice: &Notice) -> &'static str {
         Notice::Override { .. } => "override",
         Notice::Tree { .. } => "tree",
         Notice::Apply { .. } => "apply",
+        Notice::Freeze { .. } => "freeze",
+        Notice::Hold { .. } => "hold",
     }
 }
 

@@ -17,7 +17,7 @@ use super::documents::{ApplyBody, PlanRequest, Problem, ValidateAnswer, Validate
 use super::guard::too_large;
 use super::{Failure, State};
 use crate::act::source;
-use crate::decide::fleet::{ApplyRequest, ApplyResult, Refusal, TreeRead};
+use crate::decide::fleet::{ApplyRequest, ApplyResult, Freeze, Purpose, Refusal, TreeRead};
 use crate::decide::plan::{self, Allowances, FORMAT_VERSION, FileDocument, PlanDocument, PlanInput, Source};
 
 /// How long an apply waits for its edges where the request does not say.
@@ -49,15 +49,30 @@ pub(super) async fn heavy<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
         .map_err(|error| Failure::new(500, "internal", "Internal error", error.to_string()))
 }
 
-struct Uploaded {
-    source: Source,
-    ruleset: Option<Arc<RuleSet>>,
-    diagnostics: Vec<Diagnostic>,
+pub(super) struct Uploaded {
+    pub(super) source: Source,
+    pub(super) ruleset: Option<Arc<RuleSet>>,
+    pub(super) diagnostics: Vec<Diagnostic>,
     files: Arc<[FileDocument]>,
 }
 
+impl Uploaded {
+    /// The form that the fleet takes; refused where the tree has errors.
+    pub(super) fn into_read(self) -> Result<TreeRead, Failure> {
+        if self.ruleset.is_none() {
+            return Err(invalid_tree(&self.diagnostics));
+        }
+        Ok(TreeRead {
+            source: self.source,
+            ruleset: self.ruleset,
+            diagnostics: self.diagnostics.iter().map(Diagnostic::to_json).collect(),
+            files: self.files,
+        })
+    }
+}
+
 /// Checks an uploaded tree. Labels that are no paths inside a tree are refused as a whole.
-async fn check(
+pub(super) async fn check(
     state: &State,
     files: Vec<FileDocument>,
     source: Option<Source>,
@@ -87,7 +102,7 @@ fn invalid_tree(diagnostics: &[Diagnostic]) -> Failure {
     Failure(Box::new(problem))
 }
 
-async fn upload<T: DeserializeOwned>(state: &State, request: Body) -> Result<T, Failure> {
+pub(super) async fn upload<T: DeserializeOwned>(state: &State, request: Body) -> Result<T, Failure> {
     let _permit = state.uploads.acquire().await.expect("the semaphore is never closed");
     let late =
         |_| Failure::new(408, "timeout", "Body too slow", format!("a body takes {} s at most", UPLOAD.as_secs()));
@@ -110,34 +125,39 @@ pub(super) async fn validate(Extract(state): Extract<State>, request: Body) -> R
 
 pub(super) async fn plan(Extract(state): Extract<State>, request: Body) -> Result<Json<PlanDocument>, Failure> {
     let request: PlanRequest = upload(&state, request).await?;
-    let tree = check(&state, request.files, request.source, request.allowances.empty).await?;
-    let Some(ruleset) = tree.ruleset.clone() else { return Err(invalid_tree(&tree.diagnostics)) };
+    let tree = check(&state, request.files, request.source, request.allowances.empty).await?.into_read()?;
+    plan_of(&state, tree, request.allowances).await.map(Json)
+}
+
+/// What applying a valid tree would change now.
+pub(super) async fn plan_of(state: &State, tree: TreeRead, allowances: Allowances) -> Result<PlanDocument, Failure> {
     let now = Timestamp::now();
-    let (edges, lineage, rails) = state
+    let (edges, lineage, rails, frozen) = state
         .context
         .fleet
         .read(|view| {
             let rails = view.fleet.applied().map(|applied| applied.rails);
-            (view.fleet.edges().clone(), view.fleet.lineage().to_owned(), rails)
+            (view.fleet.edges().clone(), view.fleet.lineage().to_owned(), rails, view.fleet.frozen().cloned())
         })
         .await?;
     let timer = state.context.timings.plan.start_timer();
     let document = heavy(move || {
-        let diagnostics: Vec<_> = tree.diagnostics.iter().map(Diagnostic::to_json).collect();
-        plan::plan(&PlanInput {
-            ruleset: &ruleset,
+        let ruleset = tree.ruleset.as_ref().expect("only valid trees are planned");
+        let document = plan::plan(&PlanInput {
+            ruleset,
             source: &tree.source,
             edges: &edges,
             lineage: &lineage,
             rails: rails.as_ref(),
-            allowances: &request.allowances,
-            diagnostics: &diagnostics,
+            allowances: &allowances,
+            diagnostics: &tree.diagnostics,
             now,
-        })
+        });
+        document.under(frozen)
     })
     .await?;
     timer.observe_duration();
-    Ok(Json(document))
+    Ok(document)
 }
 
 pub(super) async fn apply(
@@ -146,23 +166,15 @@ pub(super) async fn apply(
 ) -> Result<(StatusCode, Json<ApplyResult>), Failure> {
     let request: ApplyBody = upload(&state, request).await?;
     let allowances: Allowances = request.allowances;
-    let tree = check(&state, request.files, request.source, allowances.empty).await?;
-    if tree.ruleset.is_none() {
-        return Err(invalid_tree(&tree.diagnostics));
-    }
-    let timeout = request.timeout_secs.map_or(DEFAULT_TIMEOUT, Duration::from_secs).min(MAX_TIMEOUT);
+    let tree = check(&state, request.files, request.source, allowances.empty).await?.into_read()?;
     let request = ApplyRequest {
-        tree: TreeRead {
-            source: tree.source,
-            ruleset: tree.ruleset,
-            diagnostics: tree.diagnostics.iter().map(Diagnostic::to_json).collect(),
-            files: tree.files,
-        },
+        purpose: Purpose::Apply,
+        tree,
         plan: request.plan,
         seal: request.seal,
         allowances,
         actor: "operator".to_owned(),
-        timeout,
+        timeout: wait(request.timeout_secs),
         allow_offline: request.allow_offline,
         rollback: request.rollback.is_some(),
         wait_healthy: request.wait_healthy,
@@ -171,7 +183,12 @@ pub(super) async fn apply(
     Ok((StatusCode::ACCEPTED, Json(result)))
 }
 
-fn refused(refusal: Refusal) -> Failure {
+/// How long an apply waits for its edges.
+pub(super) fn wait(secs: Option<u64>) -> Duration {
+    secs.map_or(DEFAULT_TIMEOUT, Duration::from_secs).min(MAX_TIMEOUT)
+}
+
+pub(super) fn refused(refusal: Refusal) -> Failure {
     match refusal {
         Refusal::Rails { rails } => {
             let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
@@ -200,8 +217,12 @@ fn refused(refusal: Refusal) -> Failure {
             423,
             "locked",
             "Another apply runs",
-            format!("{holder} holds the lock since {since:.0}, until {until:.0} at most"),
+            format!(
+                "{holder} has applied for {} s, since {since:.0}; the lock lapses at {until:.0} unless it is renewed",
+                Timestamp::now().duration_since(since).as_secs().max(0)
+            ),
         ),
+        Refusal::Frozen { freeze } => frozen(&freeze),
         Refusal::Rejected { reason, message } => {
             Failure::new(422, &reason, "The edge cannot do what the plan asks for", message)
         }
@@ -212,4 +233,12 @@ fn refused(refusal: Refusal) -> Failure {
             format!("nothing was applied, the server cannot write its state: {reason}"),
         ),
     }
+}
+
+/// What a freeze says to those who want to apply.
+fn frozen(freeze: &Freeze) -> Failure {
+    let until = freeze.until.map_or_else(|| "until it is lifted".to_owned(), |until| format!("until {until:.0}"));
+    let detail =
+        format!("nothing was applied: {} froze the fleet at {:.0}, {until}: {}", freeze.by, freeze.since, freeze.why);
+    Failure::new(423, "frozen", "Applying is frozen", detail)
 }

@@ -14,19 +14,20 @@ use schema::ruleset::{EdgeRules, rules_only};
 use super::run::{Run, rule_result};
 use super::waves::{OnFailure, Waves};
 use super::{
-    Applied, ApplyRequest, ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, Mode, Notice, Outcome, Refusal,
-    TreeRead,
+    Applied, ApplyRequest, ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, Lock, Mode, Notice, Outcome, Purpose,
+    Refusal, TreeRead,
 };
 use crate::decide::assign::next_desired;
-use crate::decide::ledger::Entry;
+use crate::decide::ledger::{self, Entry};
 use crate::decide::plan::{Action, PlanDocument, PlanInput, PlannedChange, plan};
-use crate::decide::record::Record;
+use crate::decide::record::{Record, RecordedPlan};
 use crate::decide::view::EdgeView;
 
 /// What [`Fleet::put_in_force`] needs.
 pub(super) struct Start<'a> {
     pub(super) tree: &'a TreeRead,
     pub(super) plan: &'a PlanDocument,
+    pub(super) purpose: &'a Purpose,
     pub(super) actor: &'a str,
     pub(super) is_automatic: bool,
     pub(super) allow_offline: bool,
@@ -45,12 +46,11 @@ impl Fleet {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<ApplyResult, Refusal> {
-        if let Some(run) = self.run.as_ref().filter(|run| !run.is_automatic) {
-            return Err(Refusal::Locked {
-                holder: run.result.actor.clone(),
-                since: run.result.started_at,
-                until: run.deadline,
-            });
+        if let Some(freeze) = &self.frozen {
+            return Err(Refusal::Frozen { freeze: freeze.clone() });
+        }
+        if let Some(Lock { holder, since, until }) = self.lock(now) {
+            return Err(Refusal::Locked { holder, since, until });
         }
         let stale = |reason: &str| Refusal::Stale { reason: reason.to_owned() };
         if request.seal.is_some_and(|seal| self.used_plans.contains(&seal)) {
@@ -61,7 +61,7 @@ impl Fleet {
         }
         let digest = request.tree.source.digest;
         let followed = self.attempt.as_ref().map(|attempt| attempt.source.digest);
-        if self.mode == Mode::Apply && followed != Some(digest) {
+        if self.mode == Mode::Apply && request.purpose == Purpose::Apply && followed != Some(digest) {
             return Err(Refusal::NotFollowed { followed });
         }
         let ruleset = request.tree.ruleset.as_ref().expect("the shell checked the tree before it asked");
@@ -101,6 +101,7 @@ impl Fleet {
         let start = Start {
             tree: &request.tree,
             plan: request.plan.as_ref().unwrap_or(&fresh),
+            purpose: &request.purpose,
             actor: &request.actor,
             is_automatic: false,
             allow_offline: request.allow_offline,
@@ -157,7 +158,9 @@ impl Fleet {
         let held_back: Vec<EdgeName> = names.iter().filter(|name| is_held_back(name)).cloned().collect();
         self.drop_deviations(&start.plan.changes, now, effects);
         let is_news = !self.is_in_force(tree.source.digest)
-            || self.applied.as_ref().is_some_and(|applied| applied.source != tree.source);
+            || self.applied.as_ref().is_some_and(|applied| applied.source != tree.source)
+            || self.hold.is_some()
+            || matches!(start.purpose, Purpose::Rollback { .. });
         let mut result = self.begin(start, &generations, now);
         for edge in result.edges.iter_mut().filter(|edge| held_back.contains(&edge.edge)) {
             edge.outcome = EdgeOutcome::Queued;
@@ -189,6 +192,7 @@ impl Fleet {
         self.supersede(now, effects);
         self.run = Some(Run {
             deadline: now.checked_add(start.timeout).unwrap_or(Timestamp::MAX),
+            lease: Run::lease_from(now),
             is_automatic: start.is_automatic,
             allow_offline: start.allow_offline,
             waves,
@@ -264,11 +268,24 @@ impl Fleet {
         effects.push(Effect::Persist(Record::revision(&start.tree.source, &start.tree.files)));
         effects.push(Effect::Persist(Record::applied(&applied)));
         self.applied = Some(applied);
+        let (action, why) = match start.purpose {
+            Purpose::Apply => (ledger::Action::Apply, ""),
+            Purpose::Rollback { why } => (ledger::Action::Rollback, why.as_str()),
+            Purpose::Resume => (ledger::Action::Resume, ""),
+        };
+        let is_rollback = action == ledger::Action::Rollback;
+        let hold = is_rollback.then(|| self.hold_on(start.tree, start.actor, why, &result.id, now)).flatten();
+        if hold != self.hold {
+            effects.push(Effect::Persist(Record::hold(hold.as_ref())));
+            self.hold = hold;
+        }
+        let recorded = RecordedPlan { summary: start.plan.summary, changes: start.plan.changes.clone() };
+        effects.push(Effect::Persist(Record::plan(&result.id, &recorded)));
         let entry = Entry {
-            id: 0,
             at: now,
             apply_id: result.id.clone(),
-            of: None,
+            action,
+            why: why.to_owned(),
             plan_id: result.plan_id,
             digest: result.digest,
             commit: result.commit.clone(),
@@ -278,9 +295,7 @@ impl Fleet {
             outcome: "started".to_owned(),
             generations,
             overridden: start.overridden.clone(),
-            note: String::new(),
-            previous_hash: Digest::default(),
-            hash: Digest::default(),
+            ..Entry::default()
         }
         .chained(&mut self.head);
         effects.push(Effect::Persist(Record::ledger(&entry)));

@@ -1,4 +1,6 @@
 //! What happens to the fleet, and what it answers. Pure.
+//!
+//! Long because events, effects, refusals and notices are one protocol, and each item says what it means.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use schema::ruleset::RuleSet;
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
+use super::standing::{Control, Freeze, Hold};
 use super::{
     ApplyResult, OverrideRefusal, OverrideRequest, OverrideStep, TargetAnswer, TargetOrder, TargetRefusal, Verdict,
 };
@@ -38,9 +41,26 @@ pub struct TreeRead {
     pub files: Arc<[FileDocument]>,
 }
 
+/// What an apply is for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// To put a tree in force.
+    #[default]
+    Apply,
+    /// To put an old revision in force again, and hold it.
+    Rollback {
+        /// Why; may be empty.
+        why: String,
+    },
+    /// To end a hold, or to complete what was cut off.
+    Resume,
+}
+
 /// What an operator asks for.
 #[derive(Debug, Clone)]
 pub struct ApplyRequest {
+    /// What it is for.
+    pub purpose: Purpose,
     /// The valid tree.
     pub tree: TreeRead,
     /// The plan that the person saw.
@@ -115,6 +135,20 @@ pub enum Event {
         ticket: u64,
         /// What is asked.
         request: Box<Request>,
+    },
+    /// An operator decides about the fleet as a whole.
+    Control {
+        /// Comes back in [`Effect::Controlled`].
+        ticket: u64,
+        /// Who.
+        actor: String,
+        /// What.
+        control: Control,
+    },
+    /// The operator of an apply is still there.
+    Heartbeat {
+        /// The apply.
+        apply: String,
     },
     /// Time passed.
     Tick,
@@ -209,6 +243,13 @@ pub enum Effect {
         /// What came of it.
         answer: Box<Result<Answer, RequestRefusal>>,
     },
+    /// Answer an [`Event::Control`].
+    Controlled {
+        /// Whose.
+        ticket: u64,
+        /// Done, or why not.
+        outcome: Box<Result<(), Refusal>>,
+    },
 }
 
 /// Why an apply did not begin; nothing was sent.
@@ -241,8 +282,13 @@ pub enum Refusal {
         holder: String,
         /// Since when.
         since: Timestamp,
-        /// Until when at most.
+        /// When it lapses unless its holder says in the meantime that they are still there.
         until: Timestamp,
+    },
+    /// Nothing is applied for the time being.
+    Frozen {
+        /// By whom, and why.
+        freeze: Freeze,
     },
     /// Every change of the plan is one that its edge rejects.
     Rejected {
@@ -375,6 +421,16 @@ pub enum Notice {
         why: String,
         /// Until when it lives, or would have.
         until: Timestamp,
+    },
+    /// The fleet was frozen or thawed.
+    Freeze {
+        /// The freeze that stands now.
+        frozen: Option<Freeze>,
+    },
+    /// The hold of a rollback ended.
+    Hold {
+        /// The hold that stands now.
+        hold: Option<Hold>,
     },
     /// An apply began, advanced or ended.
     Apply {

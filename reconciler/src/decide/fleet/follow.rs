@@ -13,7 +13,7 @@ use schema::ruleset::{RuleSet, rules_only};
 use serde::{Deserialize, Serialize};
 
 use super::apply::Start;
-use super::{Effect, Fleet, Mode, Notice, TreeRead};
+use super::{Effect, Fleet, Mode, Notice, Purpose, TreeRead};
 use crate::decide::plan::{Allowances, PlanDocument, PlanInput, RailVerdict, Source, plan};
 
 /// How long an automatic apply is shown as running while an edge does not answer; it goes on healing afterwards.
@@ -41,6 +41,10 @@ pub enum Verdict {
         /// Which wave failed, and where.
         reason: String,
     },
+    /// A rollback is held, and the tree has not moved since.
+    Held,
+    /// Applying is frozen.
+    Frozen,
 }
 
 /// The followed tree as it was read last.
@@ -107,13 +111,17 @@ impl Fleet {
             diagnostics: &tree.diagnostics,
             now,
         });
-        let is_operators_turn = self.run.as_ref().is_some_and(|run| !run.is_automatic);
+        let is_operators_turn = self.lock(now).is_some();
         let is_in_force = self.is_in_force(tree.source.digest);
         let stopped = self.applied.as_ref().and_then(|applied| applied.stopped.as_ref());
         let verdict = if let Some(stopped) = stopped.filter(|stopped| stopped.digest == tree.source.digest) {
             Verdict::Stopped { reason: stopped.reason.clone() }
         } else if is_in_force && !self.has_undecided_edges(ruleset, &tree) {
             Verdict::Applied
+        } else if self.is_held_back(&tree, effects) {
+            Verdict::Held
+        } else if self.mode == Mode::Apply && self.frozen.is_some() {
+            Verdict::Frozen
         } else if self.mode == Mode::Apply && !is_operators_turn {
             let tripped: Vec<RailVerdict> = document.rails.iter().filter(|rail| rail.tripped).cloned().collect();
             if tree.source.dirty && !self.allow_dirty {
@@ -124,6 +132,7 @@ impl Fleet {
                 let start = Start {
                     tree: &tree,
                     plan: &document,
+                    purpose: &Purpose::Apply,
                     actor: "watch",
                     is_automatic: true,
                     allow_offline: true,
@@ -161,8 +170,9 @@ impl Fleet {
         };
         let is_rolled_out = self.run.is_some() || ruleset.rollout.waves.is_empty();
         let is_cut_off = self.mode == Mode::Apply && !is_rolled_out && self.edges.keys().any(is_behind);
+        let is_other_source = self.applied.as_ref().is_some_and(|applied| applied.source != tree.source);
         is_cut_off
-            || (self.mode == Mode::Apply && self.applied.as_ref().is_some_and(|applied| applied.source != tree.source))
+            || (self.mode == Mode::Apply && (is_other_source || self.hold.is_some()))
             || ruleset.edges.keys().chain(self.edges.keys()).any(is_undecided)
     }
 

@@ -12,6 +12,7 @@ mod overrides;
 mod result;
 mod run;
 mod session;
+mod standing;
 mod targets;
 mod waves;
 
@@ -29,11 +30,14 @@ use super::record::Record;
 use super::view::Edges;
 
 pub use event::{
-    Answer, ApplyRequest, Effect, Event, Notice, Refusal, Request, RequestRefusal, SessionId, TargetWeight, TreeRead,
+    Answer, ApplyRequest, Effect, Event, Notice, Purpose, Refusal, Request, RequestRefusal, SessionId, TargetWeight,
+    TreeRead,
 };
 pub use follow::{Attempt, Verdict};
 pub use overrides::{OverrideRefusal, OverrideRequest, OverrideStep};
 pub use result::{ApplyResult, EdgeOutcome, EdgeResult, Outcome, RuleResult};
+pub use run::Lock;
+pub use standing::{Control, Followed, Freeze, Hold};
 pub use targets::{TargetAnswer, TargetOrder, TargetRefusal};
 
 /// Finished applies that stay readable: enough for every command that may still be looking.
@@ -116,6 +120,8 @@ pub struct Fleet {
     head: Head,
     used_plans: BTreeSet<Digest>,
     cut_off: Option<Entry>,
+    frozen: Option<Freeze>,
+    hold: Option<Hold>,
     /// Edges whose acknowledgement is not written down yet.
     unsaved: BTreeSet<EdgeName>,
     /// When the next override of a target ends by itself.
@@ -135,6 +141,10 @@ pub struct Restored {
     pub used_plans: BTreeSet<Digest>,
     /// The apply that had begun and not ended when the server went.
     pub cut_off: Option<Entry>,
+    /// The freeze that stood.
+    pub frozen: Option<Freeze>,
+    /// The rollback that was held.
+    pub hold: Option<Hold>,
 }
 
 impl Fleet {
@@ -144,6 +154,9 @@ impl Fleet {
             lineage,
             mode,
             allow_dirty,
+            results: restored.cut_off.iter().map(ApplyResult::cut_off).collect(),
+            frozen: restored.frozen,
+            hold: restored.hold,
             edges: restored.edges,
             applied: restored.applied,
             head: restored.head,
@@ -165,6 +178,7 @@ impl Fleet {
         }
         self.end_overrides(now, &mut effects);
         self.expire_deviations(now, &mut effects);
+        self.thaw(now, &mut effects);
         match event {
             Event::Tree(tree) => self.tree_read(tree, now, &mut effects),
             Event::Hello { session, edge, hello, report } => {
@@ -188,7 +202,15 @@ impl Fleet {
                 };
                 effects.push(Effect::Answered { ticket, answer: Box::new(answer) });
             }
-            Event::Tick => self.save_acknowledgements(&mut effects),
+            Event::Control { ticket, actor, control } => {
+                let outcome = Box::new(self.control(&actor, control, now, &mut effects));
+                effects.push(Effect::Controlled { ticket, outcome });
+            }
+            Event::Heartbeat { apply } => self.renew_lease(&apply, now),
+            Event::Tick => {
+                self.save_acknowledgements(&mut effects);
+                self.follow_after_lapse(now, &mut effects);
+            }
         }
         if !effects.is_empty() {
             self.drop_deviations(&[], now, &mut effects);
@@ -240,6 +262,11 @@ impl Fleet {
         self.attempt.as_ref()
     }
 
+    /// The followed tree, if it is valid.
+    pub fn followed(&self) -> Option<&TreeRead> {
+        self.followed.as_ref()
+    }
+
     /// The state of an apply, running or finished not long ago.
     pub fn apply_result(&self, id: &str) -> Option<&ApplyResult> {
         let running = self.run.as_ref().map(|run| &run.result);
@@ -254,8 +281,10 @@ impl Fleet {
     /// When the next [`Event::Tick`] matters.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let soak = self.run.as_ref().and_then(|run| run.waves.as_ref()?.next_look());
+        let run = self.run.as_ref().map(|run| run.deadline);
+        let freeze = self.frozen.as_ref().and_then(|freeze| freeze.until);
         let ends = self.next_override_end().into_iter().chain(self.next_expiry);
-        self.run.as_ref().map(|run| run.deadline).into_iter().chain(soak).chain(ends).min()
+        run.into_iter().chain(soak).chain(freeze).chain(ends).min()
     }
 }
 

@@ -7,6 +7,7 @@ use schema::name::{EdgeName, RuleName};
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
+use crate::decide::ledger::Entry;
 use crate::decide::plan::Action;
 use crate::decide::target::TargetView;
 
@@ -22,6 +23,8 @@ pub enum Outcome {
     Partial,
     /// A newer tree was put in force before the edges had answered.
     Superseded,
+    /// The server ended before the edges had answered. What was decided is in force and goes on.
+    Interrupted,
 }
 
 impl Outcome {
@@ -32,6 +35,7 @@ impl Outcome {
             Self::Applied => "applied",
             Self::Partial => "partial",
             Self::Superseded => "superseded",
+            Self::Interrupted => "interrupted",
         }
     }
 }
@@ -125,4 +129,30 @@ pub struct ApplyResult {
     pub stopped: Option<String>,
     /// The touched edges.
     pub edges: Vec<EdgeResult>,
+}
+
+impl ApplyResult {
+    /// An apply that began and whose end nobody wrote down: what came of it is not known.
+    pub(super) fn cut_off(started: &Entry) -> Self {
+        let edge = |(edge, generation): (&EdgeName, &u64)| EdgeResult {
+            edge: edge.clone(),
+            outcome: EdgeOutcome::Timeout,
+            generation: *generation,
+            code: String::new(),
+            message: "the server ended before the edge had answered".to_owned(),
+            rules: Vec::new(),
+        };
+        Self {
+            id: started.apply_id.clone(),
+            plan_id: started.plan_id,
+            digest: started.digest,
+            commit: started.commit.clone(),
+            actor: started.actor.clone(),
+            outcome: Outcome::Interrupted,
+            started_at: started.at,
+            finished_at: None,
+            stopped: None,
+            edges: started.generations.iter().map(edge).collect(),
+        }
+    }
 }

@@ -2,22 +2,44 @@
 //!
 //! Keeps: a timeout is unknown, never failed and never done; the edges' own words decide.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use schema::health::RuleHealth;
 use schema::name::EdgeName;
 use schema::state::RuleState;
+use serde::{Deserialize, Serialize};
 
 use super::waves::Waves;
-use super::{ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, KEPT_RESULTS, Notice, Outcome, RuleResult};
+use super::{
+    ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, KEPT_RESULTS, Mode, Notice, Outcome, RuleResult, Verdict,
+};
 use crate::decide::ledger::Entry;
 use crate::decide::plan::{Action, PlannedChange};
 use crate::decide::record::Record;
 use crate::decide::target;
 use crate::decide::view::{EdgeView, RuleView};
 
+/// How long an operator's apply keeps others out after its operator was heard last: a few of the calls that the
+/// command line makes every five seconds may be lost.
+const LEASE: Duration = Duration::from_secs(20);
+
+/// Who applies, and until when others wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Who.
+    pub holder: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it lapses unless the holder is heard in the meantime.
+    pub until: Timestamp,
+}
+
 /// An apply that is not over.
 #[derive(Debug, Clone)]
 pub(super) struct Run {
+    /// Until when it keeps other operators and the followed tree out, if it is an operator's.
+    pub(super) lease: Timestamp,
     pub(super) result: ApplyResult,
     pub(super) deadline: Timestamp,
     pub(super) is_automatic: bool,
@@ -31,12 +53,39 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// The end of a lease that is renewed now.
+    pub(super) fn lease_from(now: Timestamp) -> Timestamp {
+        now.checked_add(LEASE).unwrap_or(Timestamp::MAX)
+    }
+
     pub(super) fn concerns(&self, edge: &EdgeName) -> bool {
         self.result.edges.iter().any(|result| result.edge == *edge)
     }
 }
 
 impl Fleet {
+    /// The operator's apply that keeps others out.
+    pub fn lock(&self, now: Timestamp) -> Option<Lock> {
+        let run = self.run.as_ref().filter(|run| !run.is_automatic)?;
+        let until = run.lease;
+        (now < until).then(|| Lock { holder: run.result.actor.clone(), since: run.result.started_at, until })
+    }
+
+    /// The operator of that apply is still there.
+    pub(super) fn renew_lease(&mut self, apply: &str, now: Timestamp) {
+        if let Some(run) = self.run.as_mut().filter(|run| run.result.id == apply) {
+            run.lease = Run::lease_from(now);
+        }
+    }
+
+    /// A tree that waited for an operator who went away waits no longer.
+    pub(super) fn follow_after_lapse(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let is_waiting = self.attempt.as_ref().is_some_and(|attempt| attempt.verdict == Verdict::Waiting);
+        if self.mode == Mode::Apply && is_waiting && self.run.is_some() && self.lock(now).is_none() {
+            self.follow(now, effects);
+        }
+    }
+
     /// Ends a run that a newer one replaces.
     pub(super) fn supersede(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if let Some(run) = self.run.take() {

@@ -39,7 +39,9 @@ impl Fleet {
         let was_blind = view.report.is_none();
         view.connected = true;
         view.hello = Some(hello);
-        if is_foreign && was_blind && has_rules && self.mode == Mode::Apply && self.followed.is_some() {
+        let will_follow =
+            self.mode == Mode::Apply && self.followed.is_some() && self.frozen.is_none() && self.hold.is_none();
+        if is_foreign && was_blind && has_rules && will_follow {
             // What was decided for an edge that nobody had seen is decided again, against what it runs: rails count.
             view.given_up = view.given_up.max(view.desired_generation());
             view.desired = None;

@@ -6,13 +6,12 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use schema::canonical::Digest;
 use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
 use super::{Effect, Fleet, Notice};
 use crate::decide::deviations::{self, Given, Order, TargetOverride, Turn};
-use crate::decide::ledger::Entry;
+use crate::decide::ledger::{self, Entry};
 use crate::decide::plan::{Action, PlannedChange};
 use crate::decide::record::Record;
 
@@ -222,22 +221,14 @@ impl Fleet {
             .map(|applied| (applied.source.digest, applied.source.commit.clone()))
             .unwrap_or_default();
         let entry = Entry {
-            id: 0,
             at: now,
-            apply_id: String::new(),
-            of: None,
-            plan_id: Digest::default(),
+            action: ledger::Action::Override,
             digest,
             commit,
-            author: None,
             actor: by.to_owned(),
-            dirty: false,
             outcome: turn.outcome().to_owned(),
-            generations: std::collections::BTreeMap::new(),
-            overridden: Vec::new(),
             note: format!("{edge}/{} {}", each.rule, each.in_words()),
-            previous_hash: Digest::default(),
-            hash: Digest::default(),
+            ..Entry::default()
         }
         .chained(&mut self.head);
         effects.push(Effect::Persist(Record::ledger(&entry)));

@@ -101,6 +101,7 @@ fn say(fleet: &mut Fleet, session: SessionId, edge: &str, report: Report, second
 
 fn request(tree: TreeRead) -> ApplyRequest {
     ApplyRequest {
+        purpose: Purpose::Apply,
         tree,
         plan: None,
         seal: None,

@@ -11,6 +11,7 @@ use schema::spec::FieldChange;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::drift::Drift;
+use crate::decide::fleet::Freeze;
 
 /// Version of the JSON documents of this crate; additions keep it.
 pub const FORMAT_VERSION: &str = "1.0";
@@ -270,6 +271,9 @@ pub struct PlanDocument {
     pub rails: Vec<RailVerdict>,
     /// Findings of the tree, warnings only.
     pub diagnostics: Vec<DiagnosticJson>,
+    /// The freeze that stood when the plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Freeze>,
 }
 
 impl PlanDocument {
@@ -282,6 +286,7 @@ impl PlanDocument {
         bare.complete = true;
         bare.applyable = true;
         bare.summary.connections_affected = 0;
+        bare.frozen = None;
         // Drift is what is, not what is planned; it holds last-seen times and comes and goes with sessions.
         bare.drift.clear();
         for edge in bare.base.edges.values_mut() {
@@ -301,6 +306,12 @@ impl PlanDocument {
             rail.allow = None;
         }
         Digest::of(&serde_json::to_vec(&bare).expect("the document holds only maps with text keys"))
+    }
+
+    /// The same plan in a fleet that is frozen, or is not.
+    #[must_use]
+    pub fn under(self, frozen: Option<Freeze>) -> Self {
+        Self { applyable: self.applyable && frozen.is_none(), frozen, ..self }
     }
 
     /// True if a rail is tripped.

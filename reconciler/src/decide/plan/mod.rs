@@ -112,6 +112,7 @@ pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
         drift: drift(input.edges),
         rails,
         diagnostics: input.diagnostics.to_vec(),
+        frozen: None,
     };
     document.plan_id = document.compute_id();
     document

@@ -1,0 +1,95 @@
+//! The ledger over the API: all of it, one entry, and the revisions that it names. I/O.
+
+use axum::Json;
+use axum::extract::{Path, State as Extract};
+use schema::canonical::Digest;
+
+use super::documents::HistoryDetail;
+use super::write::heavy;
+use super::{Failure, State};
+use crate::act::store::Store;
+use crate::decide::held::held;
+use crate::decide::ledger::{Entry, HistoryEntry, NoRevision, resolve};
+use crate::decide::plan::Source;
+use crate::decide::record::{self, LEDGER_PREFIX, PLAN_PREFIX, REVISION_PREFIX, Revision};
+
+fn unreadable(error: &dyn std::error::Error) -> Failure {
+    Failure::new(500, "internal", "The ledger cannot be read", error.to_string())
+}
+
+/// Every line, oldest first. Blocks.
+pub(super) fn lines(store: &Store) -> Result<Vec<Entry>, Failure> {
+    let records = store.list(LEDGER_PREFIX).map_err(|error| unreadable(&error))?;
+    record::ledger(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))
+        .map_err(|error| unreadable(&error))
+}
+
+/// A tree that was applied; `None` where its files are kept no longer. Blocks.
+pub(super) fn revision(store: &Store, digest: Digest) -> Result<Option<Revision>, Failure> {
+    let key = format!("{REVISION_PREFIX}{digest}");
+    let Some(stored) = store.get(&key).map_err(|error| unreadable(&error))? else { return Ok(None) };
+    record::revision(&key, &stored.value).map(Some).map_err(|error| unreadable(&error))
+}
+
+/// The revision that a person names, with its files. Blocks.
+pub(super) fn named(store: &Store, name: &str) -> Result<Revision, Failure> {
+    let lines = lines(store)?;
+    let entry = resolve(&lines, name).map_err(|error| {
+        let detail = error.to_string();
+        match error {
+            NoRevision::Form(_) | NoRevision::Unknown(_) => {
+                Failure::new(404, "unknown_revision", "No such revision", detail)
+            }
+            NoRevision::Ambiguous { .. } => Failure::new(409, "ambiguous_revision", "Several such revisions", detail),
+        }
+    })?;
+    let mut found = revision(store, entry.digest)?.ok_or_else(|| gone(entry))?;
+    if found.source.commit != entry.commit {
+        // The same files came with several commits; the one that was named is meant.
+        let source = Source::unversioned(entry.digest);
+        found.source = Source {
+            vcs: if entry.commit.is_some() { "git".to_owned() } else { source.vcs },
+            commit: entry.commit.clone(),
+            author: entry.author.clone(),
+            dirty: entry.dirty,
+            ..source
+        };
+    }
+    Ok(found)
+}
+
+fn gone(entry: &Entry) -> Failure {
+    let instead = entry.commit.as_ref().map_or_else(String::new, |commit| format!("; check {commit} out and apply it"));
+    let detail = format!("the files of {} are kept no longer{instead}", entry.digest);
+    Failure::new(410, "revision_gone", "Revision no longer kept", detail)
+}
+
+/// One entry for each apply: the line of its start with the outcome of the line of its end.
+async fn entries(state: &State) -> Result<Vec<HistoryEntry>, Failure> {
+    let store = state.context.store.clone();
+    let lines = heavy(move || lines(&store)).await??;
+    let held = state.context.fleet.read(|view| held(view.fleet).0).await?;
+    Ok(HistoryEntry::of_ledger(lines, held))
+}
+
+pub(super) async fn history(Extract(state): Extract<State>) -> Result<Json<Vec<HistoryEntry>>, Failure> {
+    entries(&state).await.map(Json)
+}
+
+pub(super) async fn entry(
+    Extract(state): Extract<State>,
+    Path(id): Path<String>,
+) -> Result<Json<HistoryDetail>, Failure> {
+    let number = id.parse::<u64>().ok();
+    let is_it = |found: &HistoryEntry| number == Some(found.entry.id) || found.entry.apply_id == id;
+    let found = entries(&state).await?.into_iter().find(|found| !id.is_empty() && is_it(found));
+    let entry = found.ok_or_else(|| Failure::not_found(format!("there is no entry {id}")))?;
+    let key = format!("{PLAN_PREFIX}{}", entry.entry.apply_id);
+    let store = state.context.store.clone();
+    let plan = heavy(move || -> Result<_, Failure> {
+        let Some(stored) = store.get(&key).map_err(|error| unreadable(&error))? else { return Ok(None) };
+        record::recorded_plan(&key, &stored.value).map(Some).map_err(|error| unreadable(&error))
+    });
+    let plan = plan.await??;
+    Ok(Json(HistoryDetail { entry, plan }))
+}

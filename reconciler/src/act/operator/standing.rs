@@ -1,0 +1,147 @@
+//! What operators decide about the fleet as a whole: rollback, resume, freeze, and the sign of life of who applies. I/O.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State as Extract};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+
+use super::documents::{FreezeAnswer, FreezeBody, ResumeAnswer, ResumeBody, RollbackBody, UnfreezeBody};
+use super::ledger::{named, revision};
+use super::write::{check, heavy, plan_of, refused, upload, wait};
+use super::{Failure, State};
+use crate::decide::fleet::{ApplyRequest, Control, Event, Freeze, Lock, Mode, Purpose, TreeRead};
+use crate::decide::plan::Allowances;
+use crate::decide::record::Revision;
+
+/// Who every operator is until they have names.
+const ACTOR: &str = "operator";
+/// The longest freeze that ends by itself.
+const LONGEST_FREEZE: Duration = Duration::from_hours(24 * 365);
+
+/// A recorded revision, checked again: the rule language and the limits may have moved on since.
+async fn recorded(state: &State, revision: Revision) -> Result<TreeRead, Failure> {
+    check(state, revision.files, Some(revision.source), true).await?.into_read()
+}
+
+/// What was applied once needs no word to be applied as dirty, empty or older than what is in force.
+fn of_recorded(allowances: Allowances) -> Allowances {
+    Allowances { empty: true, dirty: true, non_descendant: true, ..allowances }
+}
+
+pub(super) async fn rollback(Extract(state): Extract<State>, request: Body) -> Result<Response, Failure> {
+    let request: RollbackBody = upload(&state, request).await?;
+    let store = state.context.store.clone();
+    let name = request.revision.clone();
+    let tree = recorded(&state, heavy(move || named(&store, &name)).await??).await?;
+    let allowances = of_recorded(request.allowances);
+    if request.dry_run {
+        return Ok(Json(plan_of(&state, tree, allowances).await?).into_response());
+    }
+    let request = ApplyRequest {
+        purpose: Purpose::Rollback { why: request.why },
+        tree,
+        plan: request.plan,
+        seal: None,
+        allowances,
+        actor: ACTOR.to_owned(),
+        timeout: wait(request.timeout_secs),
+        allow_offline: request.allow_offline,
+        rollback: false,
+        wait_healthy: false,
+    };
+    let result = state.context.fleet.apply(request).await?.map_err(refused)?;
+    Ok((StatusCode::ACCEPTED, Json(result)).into_response())
+}
+
+pub(super) async fn resume(Extract(state): Extract<State>, request: Body) -> Result<Json<ResumeAnswer>, Failure> {
+    let request: ResumeBody = upload(&state, request).await?;
+    let (mode, hold, followed, applied) = state
+        .context
+        .fleet
+        .read(|view| {
+            let applied = view.fleet.applied().map(|applied| applied.source.clone());
+            (view.fleet.mode(), view.fleet.hold().cloned(), view.fleet.followed().cloned(), applied)
+        })
+        .await?;
+    let is_follower = mode == Mode::Apply;
+    let (tree, allowances) = match (&hold, followed) {
+        (Some(_), Some(followed)) if is_follower => (Some(followed), request.allowances),
+        (Some(_), _) => (None, request.allowances),
+        (None, _) => (in_force(&state, applied.map(|source| source.digest)).await?, of_recorded(request.allowances)),
+    };
+    let Some(tree) = tree else {
+        state.context.fleet.control(ACTOR.to_owned(), Control::Release).await?.map_err(refused)?;
+        return Ok(Json(ResumeAnswer { released: hold, apply: None }));
+    };
+    let request = ApplyRequest {
+        purpose: Purpose::Resume,
+        tree,
+        plan: None,
+        seal: None,
+        allowances,
+        actor: ACTOR.to_owned(),
+        timeout: wait(request.timeout_secs),
+        allow_offline: request.allow_offline,
+        rollback: false,
+        wait_healthy: false,
+    };
+    let result = state.context.fleet.apply(request).await?.map_err(refused)?;
+    Ok(Json(ResumeAnswer { released: hold, apply: Some(result) }))
+}
+
+/// The tree in force, from its record.
+async fn in_force(state: &State, digest: Option<schema::canonical::Digest>) -> Result<Option<TreeRead>, Failure> {
+    let Some(digest) = digest else { return Ok(None) };
+    let store = state.context.store.clone();
+    match heavy(move || revision(&store, digest)).await?? {
+        Some(revision) => recorded(state, revision).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn frozen(state: &State) -> Result<Option<Freeze>, Failure> {
+    Ok(state.context.fleet.read(|view| view.fleet.frozen().cloned()).await?)
+}
+
+pub(super) async fn freeze(Extract(state): Extract<State>, request: Body) -> Result<Json<FreezeAnswer>, Failure> {
+    let request: FreezeBody = upload(&state, request).await?;
+    let bad = |detail: &str| Failure::new(400, "bad_request", "Not a freeze", detail);
+    if request.why.trim().is_empty() {
+        return Err(bad("a freeze says why"));
+    }
+    let ttl = request.ttl_secs.map(Duration::from_secs);
+    if ttl.is_some_and(|ttl| ttl.is_zero() || ttl > LONGEST_FREEZE) {
+        return Err(bad("a freeze lasts for a second at least and a year at most"));
+    }
+    let until = ttl.and_then(|ttl| Timestamp::now().checked_add(ttl).ok());
+    decide(&state, Control::Freeze { why: request.why, until }).await
+}
+
+pub(super) async fn unfreeze(Extract(state): Extract<State>, request: Body) -> Result<Json<FreezeAnswer>, Failure> {
+    let request: Option<UnfreezeBody> = upload(&state, request).await?;
+    decide(&state, Control::Unfreeze { why: request.unwrap_or_default().why }).await
+}
+
+async fn decide(state: &State, control: Control) -> Result<Json<FreezeAnswer>, Failure> {
+    let before = frozen(state).await?;
+    state.context.fleet.control(ACTOR.to_owned(), control).await?.map_err(refused)?;
+    Ok(Json(FreezeAnswer { frozen: frozen(state).await?, before }))
+}
+
+/// Keeps the lock of an apply for as long as its operator says so.
+pub(super) async fn heartbeat(
+    Extract(state): Extract<State>,
+    Path(id): Path<String>,
+) -> Result<Json<Option<Lock>>, Failure> {
+    let known = id.clone();
+    let is_known = state.context.fleet.read(move |view| view.fleet.apply_result(&known).is_some()).await?;
+    if !is_known {
+        return Err(Failure::not_found(format!("no apply {id}")));
+    }
+    state.context.fleet.event(Event::Heartbeat { apply: id }).await?;
+    Ok(Json(state.context.fleet.read(|view| view.fleet.lock(Timestamp::now())).await?))
+}

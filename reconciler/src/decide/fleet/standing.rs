@@ -1,0 +1,190 @@
+//! What people decided about the fleet as a whole: a freeze, and a rollback that is held. Pure.
+//!
+//! Keeps: both are durable and lines of the ledger; a freeze that ends by its time ends whether or not anybody looks.
+
+use jiff::Timestamp;
+use schema::canonical::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::{Effect, Fleet, Mode, Notice, Refusal, TreeRead};
+use crate::decide::ledger::{Action, Entry};
+use crate::decide::record::Record;
+
+/// Nothing is applied while this stands, by people or by itself. What was applied goes on healing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freeze {
+    /// Who froze the fleet.
+    pub by: String,
+    /// Why, in their words.
+    pub why: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it ends by itself, if it does.
+    pub until: Option<Timestamp>,
+}
+
+/// An old revision that was put in force again and stays: the followed tree does not undo it until it moves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The revision.
+    pub digest: Digest,
+    /// Its commit.
+    pub commit: Option<String>,
+    /// Who rolled back.
+    pub by: String,
+    /// Why, in their words; may be empty.
+    pub why: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// By which apply.
+    pub apply_id: String,
+    /// The followed tree at that time; `None` where none had been read.
+    pub followed: Option<Followed>,
+}
+
+/// What tells one state of the followed tree from another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// Digest of its files.
+    pub digest: Digest,
+    /// Its commit.
+    pub commit: Option<String>,
+}
+
+/// What an operator decides about the fleet as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Control {
+    /// Stop applying. A freeze that stands is replaced; since when it holds stays.
+    Freeze {
+        /// Why.
+        why: String,
+        /// When it ends by itself.
+        until: Option<Timestamp>,
+    },
+    /// Apply again. Nothing happens where nothing is frozen.
+    Unfreeze {
+        /// Why.
+        why: String,
+    },
+    /// End the hold of a rollback without applying anything. Nothing happens where nothing is held.
+    Release,
+}
+
+impl Fleet {
+    /// The freeze that stands.
+    pub fn frozen(&self) -> Option<&Freeze> {
+        self.frozen.as_ref()
+    }
+
+    /// The rollback that is held.
+    pub fn hold(&self) -> Option<&Hold> {
+        self.hold.as_ref()
+    }
+
+    pub(super) fn control(
+        &mut self,
+        actor: &str,
+        control: Control,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        match control {
+            Control::Freeze { why, until } => {
+                let since = self.frozen.as_ref().map_or(now, |freeze| freeze.since);
+                let freeze = Freeze { by: actor.to_owned(), why: why.clone(), since, until };
+                self.frozen = Some(freeze);
+                let line = self.line(Action::Freeze, actor, why, "frozen", now);
+                self.record_freeze(Entry { until, ..line }, effects);
+                self.follow(now, effects);
+            }
+            Control::Unfreeze { why } if self.frozen.is_some() => {
+                self.frozen = None;
+                let line = self.line(Action::Unfreeze, actor, why, "unfrozen", now);
+                self.record_freeze(line, effects);
+                self.follow(now, effects);
+            }
+            Control::Release if self.hold.is_some() => {
+                if let Some(freeze) = &self.frozen {
+                    return Err(Refusal::Frozen { freeze: freeze.clone() });
+                }
+                self.hold = None;
+                let line = self.line(Action::Resume, actor, String::new(), "released", now);
+                let line = line.chained(&mut self.head);
+                effects.push(Effect::Persist(Record::hold(None)));
+                effects.push(Effect::Persist(Record::ledger(&line)));
+                effects.push(Effect::Emit(Notice::Hold { hold: None }));
+                self.follow(now, effects);
+            }
+            Control::Unfreeze { .. } | Control::Release => {}
+        }
+        Ok(())
+    }
+
+    /// Ends a freeze whose time is over.
+    pub(super) fn thaw(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let is_over = |freeze: &mut Freeze| freeze.until.is_some_and(|until| until <= now);
+        let Some(freeze) = self.frozen.take_if(is_over) else { return };
+        let why = format!("the time that {} gave it is over", freeze.by);
+        let line = self.line(Action::Unfreeze, "clock", why, "unfrozen", now);
+        self.record_freeze(line, effects);
+        self.follow(now, effects);
+    }
+
+    fn record_freeze(&mut self, line: Entry, effects: &mut Vec<Effect>) {
+        let line = line.chained(&mut self.head);
+        effects.push(Effect::Persist(Record::freeze(self.frozen.as_ref())));
+        effects.push(Effect::Persist(Record::ledger(&line)));
+        effects.push(Effect::Emit(Notice::Freeze { frozen: self.frozen.clone() }));
+    }
+
+    /// A line of the ledger that is not about an apply; it names the revision in force.
+    fn line(&self, action: Action, actor: &str, why: String, outcome: &str, now: Timestamp) -> Entry {
+        let source = self.applied.as_ref().map(|applied| &applied.source);
+        Entry {
+            action,
+            why,
+            at: now,
+            actor: actor.to_owned(),
+            digest: source.map(|source| source.digest).unwrap_or_default(),
+            commit: source.and_then(|source| source.commit.clone()),
+            author: source.and_then(|source| source.author.clone()),
+            dirty: source.is_some_and(|source| source.dirty),
+            outcome: outcome.to_owned(),
+            ..Entry::default()
+        }
+    }
+
+    /// The hold that a rollback to this tree makes; `None` where the tree is the followed one, for then nothing is held.
+    pub(super) fn hold_on(&self, tree: &TreeRead, by: &str, why: &str, apply_id: &str, now: Timestamp) -> Option<Hold> {
+        let followed = self
+            .attempt
+            .as_ref()
+            .map(|attempt| Followed { digest: attempt.source.digest, commit: attempt.source.commit.clone() });
+        let is_followed = followed.as_ref().is_some_and(|followed| followed.digest == tree.source.digest);
+        (!is_followed).then(|| Hold {
+            digest: tree.source.digest,
+            commit: tree.source.commit.clone(),
+            by: by.to_owned(),
+            why: why.to_owned(),
+            since: now,
+            apply_id: apply_id.to_owned(),
+            followed,
+        })
+    }
+
+    /// True if a rollback keeps this tree out. The first tree that is read after a rollback without one is what the
+    /// rollback is measured against.
+    pub(super) fn is_held_back(&mut self, tree: &TreeRead, effects: &mut Vec<Effect>) -> bool {
+        if self.mode != Mode::Apply {
+            return false;
+        }
+        let Some(hold) = &mut self.hold else { return false };
+        let read = Followed { digest: tree.source.digest, commit: tree.source.commit.clone() };
+        if let Some(followed) = &hold.followed {
+            return *followed == read;
+        }
+        hold.followed = Some(read);
+        effects.push(Effect::Persist(Record::hold(Some(hold))));
+        true
+    }
+}

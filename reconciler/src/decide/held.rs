@@ -1,0 +1,38 @@
+//! Whether an old revision is held in force, and why, in words. Pure.
+
+use super::fleet::{Fleet, Verdict};
+
+/// Whether the tree in force is held although another one is followed, and why.
+pub fn held(fleet: &Fleet) -> (bool, String) {
+    let (is_held_back, reason) = fleet
+        .attempt()
+        .map_or((false, String::new()), |attempt| held_back(&attempt.verdict, fleet.applied().is_some()));
+    let Some(hold) = fleet.hold() else { return (is_held_back, reason) };
+    let why = if hold.why.is_empty() { String::new() } else { format!(": {}", hold.why) };
+    let also = if is_held_back && !reason.is_empty() { format!("; {reason}") } else { String::new() };
+    (true, format!("{} rolled back at {:.0}{why}{also}", hold.by, hold.since))
+}
+
+/// Whether the followed tree is kept out, and why.
+fn held_back(verdict: &Verdict, is_anything_in_force: bool) -> (bool, String) {
+    match verdict {
+        Verdict::Applied => (false, String::new()),
+        Verdict::Invalid if !is_anything_in_force => {
+            (true, "the tree on disk has errors; nothing is in force".to_owned())
+        }
+        Verdict::Invalid => (true, "the tree on disk has errors; the last good revision stays in force".to_owned()),
+        Verdict::Dirty => (true, "the tree on disk differs from its commit; commit it".to_owned()),
+        Verdict::Railed { rails } => {
+            let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
+            (
+                true,
+                format!("the tree on disk trips {}; apply it by hand with the flag that allows it", names.join(", ")),
+            )
+        }
+        Verdict::Stopped { reason } => (true, format!("the rollout was stopped: {reason}; `apply` goes on with it")),
+        Verdict::Waiting => (false, "the tree on disk waits for an apply".to_owned()),
+        // The hold itself says it.
+        Verdict::Held => (true, String::new()),
+        Verdict::Frozen => (true, "applying is frozen".to_owned()),
+    }
+}

@@ -1,0 +1,58 @@
+//! `rollback`: shows what going back to a recorded revision changes, asks, has the server do it and follows. I/O.
+//!
+//! Keeps: nothing is sent that was not shown; without `--yes` and without a terminal nothing is sent at all.
+
+use reconciler::act::operator::documents::RollbackBody;
+use reconciler::decide::fleet::ApplyResult;
+use reconciler::decide::plan::PlanDocument;
+
+use super::apply::{follow, is_confirmed, patience, refuse_early, report};
+use super::plan::allowances;
+use crate::cli::{Format, RollbackArgs};
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::output::{can_ask, print, say};
+use crate::render;
+use crate::signals::unless_interrupted;
+
+const PATH: &str = "/v1/rollback";
+
+pub(crate) async fn run(args: &RollbackArgs) -> Result<Exit, Failure> {
+    if !args.yes && !can_ask() {
+        return Err(Failure::Usage("nothing was sent: there is no terminal to ask on; say --yes".to_owned()));
+    }
+    let client = Client::new(&args.server)?;
+    let body = RollbackBody {
+        revision: args.revision.clone(),
+        why: args.why.clone(),
+        allowances: allowances(&args.allow),
+        timeout_secs: Some(args.wait.timeout.as_secs()),
+        allow_offline: args.wait.allow_offline,
+        ..RollbackBody::default()
+    };
+    let plan: PlanDocument = client.post(PATH, &RollbackBody { dry_run: true, ..body.clone() }).await?;
+    let shown = render::plan::text(&plan, None);
+    let is_text = args.looks.output == Format::Text;
+    if is_text {
+        print(&shown)?;
+    }
+    refuse_early(&plan)?;
+    if !args.yes {
+        if !is_text {
+            say(&shown);
+        }
+        if !is_confirmed("Roll back to this revision?").await? {
+            say("Nothing was rolled back.");
+            return Ok(Exit::Error);
+        }
+    }
+    // The digest, so that a prefix that became ambiguous in the meantime cannot mean another revision.
+    let revision = plan.source.commit.clone().unwrap_or_else(|| plan.source.digest.to_string());
+    let body = RollbackBody { revision, plan: Some(plan.clone()), ..body };
+    let begun: ApplyResult = client.post(PATH, &body).await?;
+    let id = begun.id.clone();
+    let wait = patience(&begun, args.wait.timeout);
+    let goes_on = || format!("the rollback {id} goes on on the server; `portunus status` shows how it ends");
+    let result = unless_interrupted(follow(&client, begun, wait), goes_on).await?;
+    report(args.looks.output, "rollback", &result, &plan)
+}

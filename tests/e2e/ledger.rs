@@ -1,0 +1,195 @@
+//! What was applied, going back to it and holding it, and stopping: history, rollback, resume, freeze.
+
+use serde_json::{Value, json};
+
+use crate::peers::{Echo, answers, refuses};
+use crate::support::{Handle, World, ports, rule, wait_until};
+
+/// Two revisions of one rule, both applied.
+struct Scene {
+    world: World,
+    server: Handle,
+    one: Echo,
+    two: Echo,
+    port: u16,
+    first: String,
+    second: String,
+}
+
+impl Scene {
+    /// With a server that follows the tree.
+    fn followed() -> Self {
+        let world = World::new();
+        let (one, two) = (Echo::start(), Echo::start());
+        let port = ports(2);
+        let first = world.edit("a.toml", rule("edge-01", "a", port, one.port, ""));
+        let server = world.follow("apply");
+        world.edge("edge-01");
+        world.wait_rule("edge-01", "a", "active");
+        let second = world.edit("a.toml", rule("edge-01", "a", port, two.port, ""));
+        let scene = Self { world, server, one, two, port, first, second };
+        scene.serves_second();
+        scene
+    }
+
+    fn serves_first(&self) {
+        wait_until("the first revision to serve", || answers(self.port) == Some(self.one.port));
+    }
+
+    fn serves_second(&self) {
+        let is_second = |status: &Value| {
+            status["revision"]["commit"] == self.second.as_str() && status["apply"]["outcome"] == "applied"
+        };
+        self.world.wait_status("the second revision", is_second);
+        wait_until("the second revision to serve", || answers(self.port) == Some(self.two.port));
+    }
+}
+
+fn history(world: &World) -> Vec<Value> {
+    world.cli(&["history", "-o", "json"]).exits(0).json().as_array().unwrap().clone()
+}
+
+#[test]
+fn a_rollback_is_held_over_a_restart_until_git_moves() {
+    let scene = Scene::followed();
+    let world = &scene.world;
+    let said = world.cli(&["rollback", &scene.first[..8], "--yes", "--why", "two is slow", "-o", "json"]).exits(0);
+    assert_eq!(said.json()["kind"], "rollback", "{said}");
+    scene.serves_first();
+    let status = world.status();
+    assert_eq!(status["revision"]["held"], true);
+    let hold = &status["revision"]["hold"];
+    assert_eq!(
+        (&hold["by"], &hold["why"], &hold["commit"]),
+        (&json!("operator"), &json!("two is slow"), &json!(scene.first))
+    );
+    world.cli(&["status"]).exits(0).says("two is slow");
+    let newest = history(world).pop().unwrap();
+    assert_eq!(
+        (&newest["action"], &newest["held"], &newest["why"]),
+        (&json!("rollback"), &json!(true), &json!("two is slow"))
+    );
+
+    // A file that is no rule is touched, and the server comes back: neither is git moving.
+    world.write("notes.txt", "x");
+    scene.server.kill();
+    world.follow("apply");
+    world.wait_connected("edge-01", true);
+    world.wait_status("the tree to be held back", |status| status["revision"]["verdict"]["outcome"] == "held");
+    assert_eq!(answers(scene.port), Some(scene.one.port));
+    assert_eq!(world.status()["revision"]["hold"]["why"], "two is slow");
+
+    let third = world.edit("a.toml", rule("edge-01", "a", scene.port, scene.two.port, "max_connections = 9"));
+    world.wait_status("the commit to be in force", |status| status["revision"]["commit"] == third.as_str());
+    wait_until("the third revision to serve", || answers(scene.port) == Some(scene.two.port));
+    let status = world.status();
+    assert_eq!((&status["revision"]["held"], &status["revision"]["hold"]), (&json!(false), &Value::Null));
+}
+
+#[test]
+fn resume_ends_the_hold_and_applies_the_followed_tree() {
+    let scene = Scene::followed();
+    let world = &scene.world;
+    world.cli(&["rollback", &scene.first]).exits(64).says("--yes");
+    world.cli(&["rollback", &scene.first, "--yes"]).exits(0);
+    scene.serves_first();
+    let said = world.cli(&["resume", "-o", "json"]).exits(0).json();
+    assert_eq!(said["released"]["commit"], scene.first.as_str(), "{said}");
+    scene.serves_second();
+    assert_eq!(world.status()["revision"]["held"], false);
+    // Nothing is held and nothing is missing.
+    world.cli(&["resume"]).exits(0);
+    assert_eq!(answers(scene.port), Some(scene.two.port));
+}
+
+#[test]
+fn revisions_that_nobody_applied_are_1_and_rails_of_a_rollback_are_3() {
+    let world = World::with_edges(&["edge-01"]);
+    let echo = Echo::start();
+    let port = ports(6);
+    let tree = |count: u16| -> String {
+        (0..count).map(|index| rule("edge-01", &format!("r{index}"), port + index, echo.port, "")).collect()
+    };
+    world.edit_and_apply("a.toml", &tree(1));
+    let small = world.status()["revision"]["digest"].as_str().unwrap().to_owned();
+    world.edit_and_apply("a.toml", &tree(6));
+    for unknown in ["ffffffffffff", "no-hash", "abc", "sha256:0000"] {
+        world.cli(&["rollback", unknown, "--yes"]).exits(1);
+    }
+    let said = world.cli(&["rollback", &small, "--yes"]).exits(3);
+    said.says("--allow-removals 5");
+    assert_eq!(answers(port + 5), Some(echo.port));
+    world.cli(&["rollback", &small[..20], "--yes", "--allow-removals", "4"]).exits(3);
+    world.cli(&["rollback", &small[..20], "--yes", "--allow-removals", "5"]).exits(0);
+    assert!(refuses(port + 5));
+    assert_eq!(world.status()["revision"]["held"], true);
+    // Where no tree is followed, the next apply of an operator ends the hold.
+    world.apply();
+    assert_eq!(world.status()["revision"]["held"], false);
+    assert_eq!(answers(port + 5), Some(echo.port));
+}
+
+#[test]
+fn a_freeze_stops_people_and_the_followed_tree_and_is_lifted_by_word_or_by_time() {
+    let scene = Scene::followed();
+    let world = &scene.world;
+    world.cli(&["freeze"]).exits(64);
+    world.cli(&["freeze", "--why", "the auditors are here"]).exits(0);
+    let third = world.edit("a.toml", rule("edge-01", "a", scene.port, scene.one.port, ""));
+    world.wait_status("the freeze to keep the tree out", |status| status["revision"]["verdict"]["outcome"] == "frozen");
+    assert_eq!(answers(scene.port), Some(scene.two.port));
+    for args in [&["apply", &world.tree_arg(), "--yes"][..], &["rollback", &scene.first, "--yes"], &["resume"]] {
+        world.cli(args).exits(6).says("the auditors are here");
+    }
+    let plan = world.plan();
+    assert_eq!((&plan["applyable"], &plan["frozen"]["by"]), (&json!(false), &json!("operator")));
+    world.cli(&["plan", &world.tree_arg()]).exits(0).says("the auditors are here");
+    world.cli(&["status"]).exits(0).says("Frozen by operator");
+    assert!(World::scrape(world.metrics).contains("portunus_frozen 1\n"));
+
+    scene.server.kill();
+    world.follow("apply");
+    world.wait_connected("edge-01", true);
+    assert_eq!(world.status()["frozen"]["why"], "the auditors are here");
+    world.cli(&["unfreeze", "--why", "they are gone"]).exits(0);
+    world.wait_status("the waiting commit", |status| status["revision"]["commit"] == third.as_str());
+    scene.serves_first();
+    world.cli(&["unfreeze"]).exits(0).says("Nothing was frozen");
+
+    world.cli(&["freeze", "--why", "a moment", "--ttl", "1s"]).exits(0);
+    let fourth = world.edit("a.toml", rule("edge-01", "a", scene.port, scene.two.port, ""));
+    world.wait_status("the freeze to end", |status| status["revision"]["commit"] == fourth.as_str());
+    let actions: Vec<Value> = history(world).iter().map(|entry| entry["action"].clone()).collect();
+    assert_eq!(actions.iter().filter(|action| **action == "freeze").count(), 2, "{actions:?}");
+    assert_eq!(actions.iter().filter(|action| **action == "unfreeze").count(), 2, "{actions:?}");
+}
+
+#[test]
+fn an_entry_of_the_history_says_all_of_its_apply() {
+    let world = World::with_edges(&["edge-01"]);
+    let port = ports(4);
+    let tree = |count: u16| -> String {
+        (0..count).map(|index| rule("edge-01", &format!("r{index}"), port + index, 9, "")).collect()
+    };
+    world.edit_and_apply("a.toml", &tree(4));
+    let commit = world.edit("a.toml", tree(1));
+    world.apply_with(&["--allow-removals", "3"]).exits(0);
+    let all = history(&world);
+    let newest = all.last().unwrap();
+    let id = newest["id"].to_string();
+    let entry = world.cli(&["history", &id, "-o", "json"]).exits(0).json();
+    assert_eq!(entry["commit"], commit.as_str());
+    assert_eq!((&entry["outcome"], &entry["actor"]), (&json!("applied"), &json!("operator")));
+    assert!(entry["author"].as_str().unwrap().contains("ada@example.org"), "{entry}");
+    assert_eq!(entry["overridden"], json!(["--allow-removals 3"]));
+    assert_eq!(entry["generations"], json!({"edge-01": 2}));
+    assert_eq!(entry["plan"]["changes"].as_array().unwrap().len(), 3);
+    assert_eq!(entry["plan"]["changes"][0]["action"], "remove");
+    assert_ne!(entry["previous_hash"], all[0]["previous_hash"]);
+    let text = world.cli(&["history", entry["apply_id"].as_str().unwrap()]).exits(0);
+    for part in ["r3", "--allow-removals 3", &commit, "ada@example.org", "edge-01 generation 2", "previous"] {
+        assert!(text.out.contains(part), "{part}: {text}");
+    }
+    world.cli(&["history", "999"]).exits(1).says("999");
+    world.cli(&["history", "../status"]).exits(1);
+}
