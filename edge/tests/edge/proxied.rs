@@ -123,3 +123,94 @@ async fn bulk_follows_the_header_whole() {
     wait_until(|| meter.active() == 0).await;
     assert_eq!(meter.figures().bytes_in, LENGTH as u64);
 }
+
+/// A daemon with a file of its own; both end with the test.
+struct Daemon {
+    process: std::process::Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Daemon {
+    /// Starts a program on a configuration in which `@` stands for its folder. `None` where it is not installed.
+    async fn start(program: &str, config: &str, arguments: &[&str], port: u16) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().to_str().unwrap().to_owned();
+        std::fs::write(folder.path().join("config"), config.replace('@', &here)).unwrap();
+        let process = std::process::Command::new(program)
+            .args(arguments)
+            .arg(folder.path().join("config"))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn();
+        let Ok(process) = process else {
+            skipped(&format!("{program} is not installed"));
+            return None;
+        };
+        let daemon = Self { process, _folder: folder };
+        let listens = async {
+            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, listens).await.expect("the daemon listens");
+        Some(daemon)
+    }
+}
+
+/// Who the daemon says has connected, by both versions and both families.
+async fn is_told_who_connects(daemon_port: u16) {
+    let edge = runtime().await;
+    let daemon = ([127, 0, 0, 1], daemon_port).into();
+    let port = free_ports(2);
+    let rules = [to("v1", port, daemon, with(ProxyProtocol::V1)), to("v2", port + 1, daemon, with(ProxyProtocol::V2))];
+    apply(&edge, 1, &rules).await;
+    for port in [port, port + 1] {
+        for ip in [std::net::IpAddr::from([127, 0, 0, 1]), std::net::Ipv6Addr::LOCALHOST.into()] {
+            let Ok(mut client) = TcpStream::connect((ip, port)).await else {
+                skipped(&format!("{ip} is not on this host"));
+                continue;
+            };
+            let from = client.local_addr().unwrap();
+            client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            timeout(LONG, client.read_to_string(&mut answer)).await.unwrap().unwrap();
+            let body = answer.split("\r\n\r\n").nth(1).expect("an answer with a body");
+            assert_eq!(body.trim(), format!("{} {} to {port}", from.ip(), from.port()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn haproxy_is_told_who_connects() {
+    let port = free_ports(1);
+    let config = format!(
+        "defaults\n mode http\n timeout client 9s\n timeout connect 9s\n timeout server 9s\n\
+         frontend f\n bind 127.0.0.1:{port} accept-proxy\n\
+         \x20http-request return status 200 content-type text/plain lf-string \"%[src] %[src_port] to %[dst_port]\"\n"
+    );
+    if let Some(_daemon) = Daemon::start("haproxy", &config, &["-db", "-f"], port).await {
+        is_told_who_connects(port).await;
+    }
+}
+
+#[tokio::test]
+async fn nginx_is_told_who_connects() {
+    let port = free_ports(1);
+    let config = format!(
+        "daemon off; master_process off; pid @/pid; error_log @/error.log; events {{}}\n\
+         http {{ access_log off; client_body_temp_path @/a; proxy_temp_path @/b; fastcgi_temp_path @/c;\n\
+         uwsgi_temp_path @/d; scgi_temp_path @/e; server {{ listen 127.0.0.1:{port} proxy_protocol;\n\
+         location / {{ default_type text/plain;\n\
+         return 200 '$proxy_protocol_addr $proxy_protocol_port to $proxy_protocol_server_port'; }} }} }}\n"
+    );
+    if let Some(_daemon) = Daemon::start("nginx", &config, &["-c"], port).await {
+        is_told_who_connects(port).await;
+    }
+}

@@ -2,12 +2,10 @@
 //!
 //! Keeps: nothing is accepted and ignored. Every version that makes a key work removes its line here.
 
-use std::borrow::Cow;
-
 use crate::codes::TreeCode;
 use crate::decode::{Draft, Slot, Value};
 use crate::diagnostic::{Diagnostic, SourceFile};
-use crate::fields::{Table, rule, target};
+use crate::fields::{Table, rule};
 
 const ALWAYS: &[&str] = &[];
 
@@ -15,19 +13,11 @@ const ALWAYS: &[&str] = &[];
 /// others are.
 struct Reserved(&'static str, usize, &'static [&'static str], &'static str);
 
-const NO_PROXY: &str = "PROXY headers are not sent in this version yet";
-
 /// The list. The values that pass are the defaults, for those are the same as no value.
 const RESERVED: &[Reserved] = &[
-    Reserved("rule", rule::BALANCE, &["failover"], "only `failover` works in this version yet"),
-    Reserved("rule", rule::SRC_IP_STICKY, &["false"], "balancing by source address does not work in this version yet"),
-    Reserved("rule", rule::LAST_RESORT, &["top"], "only `top` works in this version yet"),
     Reserved("rule", rule::PROTOCOL, &["tcp"], "UDP does not work in this version yet"),
-    Reserved("rule", rule::TARGETS, &["1"], "several targets do not work in this version yet"),
-    Reserved("rule", rule::PROXY_PROTOCOL, ALWAYS, NO_PROXY),
     Reserved("rule", rule::RATE_LIMIT, ALWAYS, "rate limits are not designed yet"),
     Reserved("rule", rule::SNI, ALWAYS, "routing by server name is not designed yet"),
-    Reserved("rule.targets", target::PROXY_PROTOCOL, ALWAYS, NO_PROXY),
 ];
 
 fn entry(table: &Table, field: usize) -> Option<&'static Reserved> {
@@ -42,14 +32,8 @@ pub(crate) fn note(table: &Table, key: &str) -> Option<&'static str> {
 }
 
 /// The value of a slot as the list above writes it.
-fn written<'s>(slot: &'s Slot<'_>) -> Cow<'s, str> {
-    match &slot.value {
-        Value::Text(text) => Cow::Borrowed(text),
-        Value::Bool(flag) => Cow::Borrowed(if *flag { "true" } else { "false" }),
-        // An empty list is an error of its own.
-        Value::Tables(drafts) => Cow::Owned(drafts.len().max(1).to_string()),
-        _ => Cow::Borrowed(""),
-    }
+fn written<'s>(slot: &'s Slot<'_>) -> &'s str {
+    slot.text().unwrap_or_default()
 }
 
 /// Refuses the reserved keys of a draft and of its targets.
@@ -58,7 +42,7 @@ pub(super) fn refuse(file: &SourceFile, draft: &Draft<'_>, diagnostics: &mut Vec
         let Some(Reserved(_, _, passing, why)) = entry(draft.table, slot.field) else { continue };
         // A value that was refused for its form has its error; only keys that no value saves are refused twice.
         let is_form_error = matches!(slot.value, Value::Refused) && !passing.is_empty();
-        if !is_form_error && !passing.contains(&&*written(slot)) {
+        if !is_form_error && !passing.contains(&written(slot)) {
             let key = draft.table.fields[slot.field].key;
             let message = format!("`{key}` is reserved: {why}");
             diagnostics.push(
