@@ -3,13 +3,14 @@
 //! The planner and the edge both ask [`rejection`], so the plan names the refusal that the edge would give.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::codes::RuleCode;
 use crate::health::HealthKind;
 use crate::net::{ListenAddress, Protocol};
-use crate::rule::{Balance, Rule};
+use crate::rule::{Balance, Host, Rule, Target};
 
 macro_rules! capabilities {
     ($($variant:ident = $text:literal, $doc:literal;)*) => {
@@ -128,7 +129,33 @@ pub fn rejection(rule: &Rule, capabilities: &Capabilities, limits: &Limits) -> O
     if ports.first() < FIRST_UNPRIVILEGED_PORT && lacks(Capability::PrivilegedPorts) {
         return reject(RuleCode::PrivilegedPort, format!("the edge may not bind port {}", ports.first()));
     }
+    if let Some((target, ip)) = rule.targets.iter().find_map(|target| Some((target, own_address(rule, target)?))) {
+        let place = SocketAddr::new(ip, target.ports.first().max(ports.first()));
+        return reject(RuleCode::SelfLockout, format!("the rule forwards to its own listener ({place})"));
+    }
     None
+}
+
+/// The address of a target that is the rule itself. Only a literal address tells; what a name stands for is known
+/// when it is looked up, and may change.
+fn own_address(rule: &Rule, target: &Target) -> Option<IpAddr> {
+    let Host::Ip(ip) = &target.host else { return None };
+    let (ours, theirs) = (rule.listen.ports, target.ports);
+    if ours.last() < theirs.first() || theirs.last() < ours.first() {
+        return None;
+    }
+    // To connect to the unspecified address is to connect to loopback.
+    let reached = match ip.to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let is_own = match rule.listen.address {
+        ListenAddress::Any => reached.is_loopback(),
+        ListenAddress::Ip(own) if own.is_unspecified() => reached.is_loopback() && reached.is_ipv4() == own.is_ipv4(),
+        ListenAddress::Ip(own) => reached == own.to_canonical(),
+    };
+    is_own.then_some(*ip)
 }
 
 /// True if listening on the address needs a socket of its own kind only: used by the edge when it has no IPv6.
@@ -140,6 +167,7 @@ pub fn falls_back_to_ipv4(address: ListenAddress, capabilities: &Capabilities) -
 mod tests {
     use super::*;
     use crate::health::HealthCheck;
+    use crate::net::PortRange;
     use crate::testing::rule_with;
 
     #[test]
@@ -153,5 +181,54 @@ mod tests {
         assert_eq!(code(HealthKind::Icmp, &able), Some(RuleCode::ActiveHealthUnsupported));
         let privileged = able.iter().copied().chain([Capability::IcmpHealth]).collect();
         assert_eq!(code(HealthKind::Icmp, &privileged), None);
+    }
+
+    #[test]
+    fn a_rule_that_forwards_to_itself_is_rejected() {
+        // Listen address, target, and whether that is the rule itself at the port that both have.
+        let cases = [
+            ("*", "127.0.0.1", true),
+            ("*", "127.9.9.9", true),
+            ("*", "::1", true),
+            ("*", "::ffff:127.0.0.1", true),
+            ("*", "0.0.0.0", true),
+            ("*", "10.0.0.1", false),
+            ("*", "localhost", false),
+            ("0.0.0.0", "127.0.0.1", true),
+            ("0.0.0.0", "::", false),
+            ("0.0.0.0", "::1", false),
+            ("::", "::1", true),
+            ("::", "127.0.0.1", false),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "::ffff:127.0.0.1", true),
+            ("127.0.0.1", "0.0.0.0", true),
+            ("127.0.0.1", "127.0.0.2", false),
+            ("10.0.0.1", "10.0.0.1", true),
+            ("10.0.0.1", "127.0.0.1", false),
+            ("::1", "::1", true),
+        ];
+        let all = Capabilities::from_iter(Capability::ALL.iter().copied());
+        // Listen ports, target ports, and whether they overlap.
+        let ports = [((80, 80), (80, 80), true), ((80, 80), (81, 81), false), ((80, 89), (85, 94), true)];
+        for (listen, host, is_same_host) in cases {
+            for ((first, last), (low, high), is_same_port) in ports {
+                let rule = rule_with("a", first, last, |parts| {
+                    parts.listen.address = listen.parse().map_or(ListenAddress::Any, ListenAddress::Ip);
+                    parts.targets[0].host = Host::parse(host).unwrap();
+                    parts.targets[0].ports = PortRange::new(low, high).unwrap();
+                });
+                let code = rejection(&rule, &all, &Limits::default()).map(|rejection| rejection.code);
+                let expected = (is_same_host && is_same_port).then_some(RuleCode::SelfLockout);
+                assert_eq!(code, expected, "{listen}:{first}-{last} to {host}:{low}-{high}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_rejection_of_a_rule_that_forwards_to_itself_says_where() {
+        let all = Capabilities::from_iter(Capability::ALL.iter().copied());
+        let rule = rule_with("a", 80, 89, |parts| parts.targets[0].ports = PortRange::new(75, 84).unwrap());
+        let rejection = rejection(&rule, &all, &Limits::default()).unwrap();
+        assert_eq!(rejection.message, "the rule forwards to its own listener (127.0.0.1:80)");
     }
 }

@@ -6,7 +6,8 @@ use crate::name::RuleName;
 use crate::net::{ListenAddress, ListenRange, PortRange, Protocol};
 use crate::rule::{Host, Rule, RuleParts, Target};
 
-/// A TCP rule `name` on all addresses at `first..=last`, to 127.0.0.1 at the same ports.
+/// A TCP rule `name` on all addresses at `first..=last`, to 127.0.0.1 at the ports above them, or below where there is no
+/// room: at the same ones it would forward to itself.
 pub fn rule(name: &str, first: u16, last: u16) -> Arc<Rule> {
     rule_with(name, first, last, |_| ())
 }
@@ -15,9 +16,12 @@ pub fn rule(name: &str, first: u16, last: u16) -> Arc<Rule> {
 pub fn rule_with(name: &str, first: u16, last: u16, change: impl FnOnce(&mut RuleParts)) -> Arc<Rule> {
     let ports = PortRange::new(first, last).expect("the test gives a range");
     let listen = ListenRange { protocol: Protocol::Tcp, address: ListenAddress::Any, ports };
+    let width = last - first + 1;
+    let target = last.checked_add(width).map_or((first - width, first - 1), |above| (last + 1, above));
+    let target = PortRange::new(target.0, target.1).expect("a test's range leaves room for its target's");
     let host = Host::parse("127.0.0.1").expect("an address");
     let mut parts =
-        RuleParts::new(RuleName::new(name).expect("the test gives a name"), listen, vec![Target::new(host, ports)]);
+        RuleParts::new(RuleName::new(name).expect("the test gives a name"), listen, vec![Target::new(host, target)]);
     change(&mut parts);
     Arc::new(Rule::new(parts).expect("the test gives a valid rule"))
 }
