@@ -17,7 +17,7 @@ pub fn rule_with(name: &str, first: u16, last: u16, change: impl FnOnce(&mut Rul
     let ports = PortRange::new(first, last).expect("the test gives a range");
     let listen = ListenRange { protocol: Protocol::Tcp, address: ListenAddress::Any, ports };
     let width = last - first + 1;
-    let target = last.checked_add(width).map_or((first - width, first - 1), |above| (last + 1, above));
+    let target = last.checked_add(width).map_or_else(|| (first - width, first - 1), |above| (last + 1, above));
     let target = PortRange::new(target.0, target.1).expect("a test's range leaves room for its target's");
     let host = Host::parse("127.0.0.1").expect("an address");
     let mut parts =

@@ -7,6 +7,7 @@ mod ending;
 mod events;
 mod exit_codes;
 mod failing_ports;
+mod faults;
 mod forwarding;
 mod journey;
 mod ledger;

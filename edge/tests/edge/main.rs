@@ -4,6 +4,7 @@
 
 mod connections;
 mod dns;
+mod faults;
 mod names;
 mod proxied;
 mod reconnecting;

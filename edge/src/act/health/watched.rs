@@ -218,7 +218,7 @@ mod tests {
     fn a_failed_target_is_offered_for_a_trial_until_a_connection_takes_it() {
         let rule = rule_with("web", 80, 80, |parts| {
             let mut second = parts.targets[0].clone();
-            (second.ports, second.priority) = (PortRange::single(81).unwrap(), 1);
+            (second.ports, second.priority) = (PortRange::single(82).unwrap(), 1);
             parts.targets.push(second);
         });
         let (feedback, mut told) = mpsc::channel(8);
