@@ -1,20 +1,18 @@
-//! Peers that refuse, reset, fall silent, never read or hardly write, and a name that is the edge itself: after each,
-//! descriptors, connections and memory are where they were.
+//! Peers that refuse, reset, fall silent, never read or hardly write: after each, descriptors, connections and memory
+//! are where they were.
 
 use std::time::Duration;
 
-use edge::act::names::Names;
-use edge::act::runtime::{self, RuntimeHandle};
-use schema::rule::{Host, RuleParts};
+use edge::act::runtime::RuntimeHandle;
+use schema::rule::RuleParts;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::dns::{Dns, Reply};
 use crate::support::{
-    LONG, alone, apply, connect, echo, free_ports, is_turned_away, let_pass, limits, ping, runtime, target, to,
+    LONG, alone, apply, connect, echo, free_ports, is_turned_away, let_pass, ping, runtime, target, to,
 };
 
 /// Memory that allocators may keep, in KiB. A leak of a buffer or of a kibibyte per connection is more.
@@ -57,9 +55,8 @@ async fn wait_returned(edge: &RuntimeHandle, open: usize) {
             let_pass(Duration::from_millis(50)).await;
         }
     };
-    if timeout(LONG, waiting).await.is_err() {
-        panic!("{} connections, {} descriptors, {open} before", edge.connections().count(), descriptors());
-    }
+    let is_back = timeout(LONG, waiting).await.is_ok();
+    assert!(is_back, "{} connections, {} descriptors, {open} before", edge.connections().count(), descriptors());
 }
 
 /// Lets a fault happen once, so that what grows once has grown, and then again and again: all that it took comes back.
@@ -191,6 +188,7 @@ fn targets_that_accept_and_never_read_cost_neither_processor_nor_memory() {
         let (listener, address) = target().await;
         let port = free_ports(1);
         apply(&edge, 1, &[to("web", port, address, |_| ())]).await;
+        let mut is_first = true;
         comes_back(&edge, async || {
             let mut filling = JoinSet::new();
             let (mut held, before) = (Vec::new(), memory());
@@ -205,7 +203,8 @@ fn targets_that_accept_and_never_read_cost_neither_processor_nor_memory() {
             let clients = filling.join_all().await;
             rests().await;
             let each = memory().saturating_sub(before) / CLIENTS;
-            assert!(each <= 32, "{each} KiB for each connection, both peers of it included");
+            // The first ones bring the buffers of the workers and the stacks of threads.
+            assert!(std::mem::take(&mut is_first) || each <= 16, "{each} KiB each, both peers of it included");
             for client in &clients {
                 SockRef::from(client).set_linger(Some(Duration::ZERO)).unwrap();
             }
@@ -235,23 +234,5 @@ fn clients_that_send_a_byte_seldom_wait_for_nothing_and_cost_nothing_between() {
             }
         })
         .await;
-    });
-}
-
-#[test]
-fn a_name_that_is_the_edge_itself_makes_no_loop() {
-    alone("faults::a_name_that_is_the_edge_itself_makes_no_loop", async {
-        let dns = Dns::start().await;
-        dns.say("self.test", Reply::Addresses(vec![[127, 0, 0, 1].into()], 60));
-        let edge = runtime::start(limits(), Names::start(dns.source()), None, None).await.0;
-        let port = free_ports(1);
-        let named = |parts: &mut RuleParts| parts.targets[0].host = Host::parse("self.test").unwrap();
-        let status = apply(&edge, 1, &[to("web", port, ([127, 0, 0, 1], port).into(), named)]).await;
-        comes_back(&edge, async || often(100, || async move { assert!(is_turned_away(port).await) }).await).await;
-        let figures = status.rule("web").unwrap().meter.as_ref().unwrap().figures();
-        // At most one hop each: the edge may have addresses that it does not know as its own before it meets itself.
-        assert!((400..=800).contains(&figures.connections_total), "{}", figures.connections_total);
-        assert_eq!(figures.dns_failures, 0);
-        assert!(figures.connect_errors.iter().sum::<u64>() >= 400);
     });
 }

@@ -258,7 +258,7 @@ fn what_is_asked_is_the_first_port_unless_the_check_says_where() {
     );
     let range = rule("range", 8000, 8010);
     let asked = Question::new(&HealthCheck::new(HealthKind::Tcp, 15), &range.targets[0], &range);
-    assert_eq!(asked.port, 8000);
+    assert_eq!(asked.port, range.targets[0].ports.first());
     let echo = Question::new(&HealthCheck::new(HealthKind::Icmp, 15), &range.targets[0], &range);
     assert_eq!(echo.port, 0, "one echo for all ports of a host");
 }
