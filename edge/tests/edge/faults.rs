@@ -1,18 +1,20 @@
-//! Peers that refuse, reset, fall silent, never read or hardly write: after each, descriptors, connections and memory
-//! are where they were.
+//! Peers that refuse, reset, fall silent, never read or hardly write, and a name that is the edge itself: after each,
+//! descriptors, connections and memory are where they were.
 
 use std::time::Duration;
 
-use edge::act::runtime::RuntimeHandle;
-use schema::rule::RuleParts;
+use edge::act::names::Names;
+use edge::act::runtime::{self, RuntimeHandle};
+use schema::rule::{Host, RuleParts};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::dns::{Dns, Reply};
 use crate::support::{
-    LONG, alone, apply, connect, echo, free_ports, is_turned_away, let_pass, ping, runtime, target, to,
+    LONG, alone, apply, connect, echo, free_ports, is_turned_away, let_pass, limits, ping, runtime, target, to,
 };
 
 /// Memory that allocators may keep, in KiB. A leak of a buffer or of a kibibyte per connection is more.
@@ -234,5 +236,22 @@ fn clients_that_send_a_byte_seldom_wait_for_nothing_and_cost_nothing_between() {
             }
         })
         .await;
+    });
+}
+
+#[test]
+fn a_name_that_is_the_edge_itself_makes_no_loop() {
+    alone("faults::a_name_that_is_the_edge_itself_makes_no_loop", async {
+        let dns = Dns::start().await;
+        dns.say("self.test", Reply::Addresses(vec![[127, 0, 0, 1].into()], 60));
+        let edge = runtime::start(limits(), Names::start(dns.source()), None, None).await.0;
+        let port = free_ports(1);
+        let named = |parts: &mut RuleParts| parts.targets[0].host = Host::parse("self.test").unwrap();
+        let status = apply(&edge, 1, &[to("web", port, ([127, 0, 0, 1], port).into(), named)]).await;
+        comes_back(&edge, async || often(100, || async move { assert!(is_turned_away(port).await) }).await).await;
+        // No hop through itself: every connection is counted once.
+        let figures = status.rule("web").unwrap().meter.as_ref().unwrap().figures();
+        assert_eq!((figures.connections_total, figures.dns_failures), (400, 0));
+        assert_eq!(errors(&edge, "web"), [("loop".to_owned(), 400)]);
     });
 }

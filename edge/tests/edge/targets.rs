@@ -161,7 +161,7 @@ async fn a_target_that_is_the_rules_own_listener_is_not_connected_to() {
     let itself = ([127, 0, 0, 1], port).into();
     let named = |parts: &mut RuleParts| parts.targets[0].host = Host::parse("localhost").unwrap();
     let rules = [
-        to_all("web", port, &[itself, echo("b").await], |_| ()),
+        to_all("web", port, &[itself, echo("b").await], named),
         to("named", port + 1, ([127, 0, 0, 1], port + 1).into(), named),
     ];
     let status = apply(&edge, 1, &rules).await;
