@@ -207,15 +207,15 @@ mod tests {
             ("10.0.0.1", "127.0.0.1", false),
             ("::1", "::1", true),
         ];
-        let all = Capabilities::from_iter(Capability::ALL.iter().copied());
+        let all: Capabilities = Capability::ALL.iter().copied().collect();
         // Listen ports, target ports, and whether they overlap.
         let ports = [((80, 80), (80, 80), true), ((80, 80), (81, 81), false), ((80, 89), (85, 94), true)];
         for (listen, host, is_same_host) in cases {
             for ((first, last), (low, high), is_same_port) in ports {
                 let rule = rule_with("a", first, last, |parts| {
                     parts.listen.address = listen.parse().map_or(ListenAddress::Any, ListenAddress::Ip);
-                    parts.targets[0].host = Host::parse(host).unwrap();
-                    parts.targets[0].ports = PortRange::new(low, high).unwrap();
+                    parts.targets[0].host = Host::parse(host).expect("a host");
+                    parts.targets[0].ports = PortRange::new(low, high).expect("ascending");
                 });
                 let code = rejection(&rule, &all, &Limits::default()).map(|rejection| rejection.code);
                 let expected = (is_same_host && is_same_port).then_some(RuleCode::SelfLockout);
@@ -226,9 +226,9 @@ mod tests {
 
     #[test]
     fn the_rejection_of_a_rule_that_forwards_to_itself_says_where() {
-        let all = Capabilities::from_iter(Capability::ALL.iter().copied());
-        let rule = rule_with("a", 80, 89, |parts| parts.targets[0].ports = PortRange::new(75, 84).unwrap());
-        let rejection = rejection(&rule, &all, &Limits::default()).unwrap();
+        let all: Capabilities = Capability::ALL.iter().copied().collect();
+        let rule = rule_with("a", 80, 89, |parts| parts.targets[0].ports = PortRange::new(75, 84).expect("ascending"));
+        let rejection = rejection(&rule, &all, &Limits::default()).expect("it overlaps itself");
         assert_eq!(rejection.message, "the rule forwards to its own listener (127.0.0.1:80)");
     }
 }

@@ -36,7 +36,7 @@ use schema::capability::Capability;
 use schema::diagnostic::{DiagnosticJson, Severity};
 use schema::health::{HealthCheck, HealthKind};
 use schema::name::{EdgeName, RuleName};
-use schema::net::PortRange;
+use schema::net::{ListenAddress, PortRange};
 use schema::ruleset::{Placed, RuleSet};
 use schema::testing::rule_with;
 
@@ -86,9 +86,9 @@ pub(crate) fn ruleset(digest: Digest, text: &str) -> RuleSet {
             let more: Vec<&str> = rest.iter().filter_map(|word| word.strip_prefix('+')).collect();
             let rule = rule_with(name_of_rule, listen.first(), listen.last(), |parts| {
                 parts.protected = is_protected;
-                if let Some(target) = target {
-                    parts.targets[0].ports = target;
-                }
+                // Not on all addresses: 127.0.0.1 at the same port would be the rule itself.
+                parts.listen.address = ListenAddress::Ip([10, 0, 0, 9].into());
+                parts.targets[0].ports = target.unwrap_or(listen);
                 for host in more {
                     let mut another = parts.targets[0].clone();
                     another.host = schema::rule::Host::parse(host).expect("a host");

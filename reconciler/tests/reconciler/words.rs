@@ -75,11 +75,9 @@ fn or_none(items: &[String]) -> String {
 }
 
 fn rule(rule: &Rule) -> String {
-    let (ports, target) = (rule.listen.ports, rule.targets[0].ports);
-    // A script that names no target has that of the builder.
-    let is_usual = target == schema::testing::rule("usual", ports.first(), ports.last()).targets[0].ports;
-    let onward = if is_usual { String::new() } else { format!(">{target}") };
-    format!("{} {ports}{onward}", rule.name)
+    let target = rule.targets[0].ports;
+    let onward = if target == rule.listen.ports { String::new() } else { format!(">{target}") };
+    format!("{} {}{onward}", rule.name, rule.listen.ports)
 }
 
 fn record(record: &Record, names: &TreeNames) -> String {
