@@ -16,8 +16,9 @@ use super::timers::Tick;
 
 /// Bytes per read where they are copied.
 pub(super) const BUFFER: usize = 32 << 10;
-/// Bytes per call out of a pipe, so that the counters move as often as CONTRACT §8 asks here too.
-const PIECE: usize = 64 << 10;
+/// Bytes per call out of a pipe, so that the counters move as often as CONTRACT §8 asks here too: whole pages, and no
+/// more than one segment of loopback takes (65,483 bytes), which would leave a small one behind each piece.
+const PIECE: usize = 60 << 10;
 /// A direction that has moved this much gets a bound on what the kernel queues for its receiver.
 const BULK: u32 = 1 << 20;
 /// The bound for receivers on this host, where megabytes would pile up otherwise. It turns the kernel's own choice off,
