@@ -1,7 +1,7 @@
-//! Forwards one TCP port to another until it is killed, with the data plane and nothing else of the edge: what the
+//! Forwards one port to another, TCP or UDP, until it is killed, with the data plane and nothing else of the edge: what the
 //! benchmark measures.
 //!
-//! `forward 127.0.0.1:8000=127.0.0.1:9000`
+//! `forward 127.0.0.1:8000=127.0.0.1:9000`, or `forward udp 127.0.0.1:8000=127.0.0.1:9000`
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,14 +21,21 @@ fn addresses(text: &str) -> Option<(SocketAddr, SocketAddr)> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let argument = std::env::args().nth(1).unwrap_or_default();
-    let (listen, target) = addresses(&argument).ok_or("usage: forward LISTEN=TARGET, each IP:PORT")?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (protocol, ways) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["udp", ways] => (Protocol::Udp, ways),
+        ["tcp", ways] | [ways] => (Protocol::Tcp, ways),
+        _ => (Protocol::Tcp, ""),
+    };
+    let (listen, target) = addresses(ways).ok_or("usage: forward [tcp|udp] LISTEN=TARGET, each IP:PORT")?;
     abilities::limits(0);
     let port = |address: SocketAddr| PortRange::single(address.port()).ok_or("port 0");
-    let range = ListenRange { protocol: Protocol::Tcp, address: ListenAddress::Ip(listen.ip()), ports: port(listen)? };
+    let range = ListenRange { protocol, address: ListenAddress::Ip(listen.ip()), ports: port(listen)? };
     let targets = vec![Target::new(Host::Ip(target.ip()), port(target)?)];
-    let rule = Rule::new(RuleParts::new(RuleName::new("forward")?, range, targets))
-        .map_err(|problems| format!("{problems:?}"))?;
+    let mut parts = RuleParts::new(RuleName::new("forward")?, range, targets);
+    // The benchmark asks for a thousand at once.
+    parts.udp_max_flows = 4096;
+    let rule = Rule::new(parts).map_err(|problems| format!("{problems:?}"))?;
 
     let mut dataplane = Dataplane::start(Names::start(Source::default()));
     let meter = dataplane.meter(Arc::default());

@@ -67,6 +67,12 @@ fn row(name: String, counters: &CountersDocument, rates: Option<&RatesDocument>)
     if counters.dns_failures > 0 {
         errors.push(format!("{} dns", counters.dns_failures));
     }
+    if counters.flows_dropped_overflow > 0 {
+        errors.push(format!("{} flows too many", counters.flows_dropped_overflow));
+    }
+    for (cause, number) in &counters.datagrams_dropped {
+        errors.push(format!("{number} dropped {cause}"));
+    }
     let per_second = |rate: fn(&RatesDocument) -> f64| rates.map(rate);
     [
         name,

@@ -19,10 +19,11 @@ const LOWEST_USUAL_PORT: u16 = 80;
 
 /// The capabilities of this version on this host, without the disabled ones.
 ///
-/// UDP is absent: what an edge offers it does.
+/// All that is known: what an edge offers it does.
 pub fn capabilities(disabled: &Capabilities) -> Capabilities {
     let mut capabilities = Capabilities::from([
         Capability::Tcp,
+        Capability::Udp,
         Capability::PortRange,
         Capability::MultiTarget,
         Capability::SourceIp,
@@ -83,7 +84,7 @@ mod tests {
     fn a_disabled_capability_is_not_offered() {
         let offered = capabilities(&Capabilities::new());
         assert!(offered.contains(&Capability::Tcp) && offered.contains(&Capability::PortRange));
-        assert!(!offered.contains(&Capability::Udp) && offered.contains(&Capability::MultiTarget));
+        assert!(offered.contains(&Capability::Udp) && offered.contains(&Capability::MultiTarget));
         let less = capabilities(&Capabilities::from([Capability::PortRange]));
         assert!(!less.contains(&Capability::PortRange) && less.contains(&Capability::Tcp));
     }

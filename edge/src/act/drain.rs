@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use schema::name::RuleName;
-use schema::net::Listener;
+use schema::net::{Listener, Protocol};
 use schema::rule::Rule;
 use tokio::time::Instant;
 
@@ -69,8 +69,11 @@ impl Drains {
         released: &HashSet<Listener>,
         now: Instant,
     ) {
-        let listeners: Vec<Listener> =
-            former.listen.listeners().filter(|listener| released.contains(listener)).collect();
+        // A UDP flow does not end by itself while its client sends: where its port went to another rule, it drains too.
+        let is_lost = |listener: &Listener| {
+            released.contains(listener) || (listener.protocol == Protocol::Udp && !owns(next, listener))
+        };
+        let listeners: Vec<Listener> = former.listen.listeners().filter(is_lost).collect();
         let by_listener = (!listeners.is_empty()).then_some(Scope::Listeners(listeners));
         let by_target = Scope::of_removed_targets(&former.targets, &next.targets);
         for scope in [by_listener, by_target].into_iter().flatten() {

@@ -18,6 +18,8 @@ use crate::decide::transition::{self, Failure, Settled, Transition};
 pub(crate) struct Order {
     pub(crate) listener: Listener,
     pub(crate) replaces: Vec<Acceptor>,
+    /// The socket itself, where it was released and is open still.
+    pub(crate) open: Option<Acceptor>,
 }
 
 /// All sockets to bind, by rule.
@@ -62,7 +64,7 @@ pub(crate) fn prepare(plan: &Transition, orders: &Orders, mut budget: u64) -> Pr
     for (name, orders) in orders {
         let is_failed = prepared.settled.failed.contains_key(name);
         for order in orders {
-            let acceptor = ready.remove(&order.listener);
+            let acceptor = ready.remove(&order.listener).or_else(|| order.open.clone());
             if is_failed {
                 order.replaces.iter().for_each(|old| share(old, false));
             } else if let Some(acceptor) = acceptor {
@@ -95,7 +97,7 @@ fn bind_all(orders: &[Order], budget: u64) -> Result<Vec<(Listener, Socket)>, Fa
         return Err(Failure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None });
     }
     let mut bound = Vec::with_capacity(orders.len());
-    for order in orders {
+    for order in orders.iter().filter(|order| order.open.is_none()) {
         let listener = order.listener;
         let is_shared = !order.replaces.is_empty();
         order.replaces.iter().for_each(|old| share(old, true));

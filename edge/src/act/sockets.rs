@@ -1,11 +1,13 @@
 //! Makes listening sockets. I/O, blocking for microseconds.
 //!
-//! Keeps: a TCP listener that a stranger could share never outlives a switch; every error has its code.
+//! Keeps: a listener that a stranger could share never outlives a switch; every error has its code.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use rustix::io::Errno;
 use schema::codes::RuleCode;
 use schema::net::{ListenAddress, Listener, Protocol};
@@ -13,6 +15,9 @@ use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
+/// Bytes of datagrams that may wait on a listening socket, for all of its clients share it; the kernel caps it at
+/// `net.core.rmem_max` and `wmem_max`, and takes the memory only while they wait.
+const UDP_QUEUE: usize = 4 << 20;
 
 /// Silence of a peer before it is asked whether it is there.
 const SILENCE: Duration = Duration::from_mins(1);
@@ -76,8 +81,11 @@ pub fn bind(listener: &Listener, is_shared: bool) -> Result<Socket, BindError> {
     attempt.map_err(|error| BindError::of(listener, error))
 }
 
-/// Starts to listen. Two sockets can be bound to one port before either listens, so this finds strangers too.
+/// Starts to listen, where there is something to start: datagrams come as soon as a socket is bound. Two sockets can be bound to one port before either listens, so this finds strangers too.
 pub fn listen(listener: &Listener, socket: &Socket) -> Result<(), BindError> {
+    if listener.protocol == Protocol::Udp {
+        return Ok(());
+    }
     socket.listen(BACKLOG).map_err(|error| BindError::of(listener, error))
 }
 
@@ -89,8 +97,8 @@ pub fn set_shared(socket: &SockRef<'_>, is_shared: bool) -> io::Result<()> {
 }
 
 fn bind_to(listener: &Listener, ip: IpAddr, is_one_family: bool, is_shared: bool) -> io::Result<Socket> {
-    if listener.protocol != Protocol::Tcp {
-        return Err(io::ErrorKind::Unsupported.into());
+    if listener.protocol == Protocol::Udp {
+        return bind_udp(listener, ip, is_one_family, is_shared);
     }
     let address = SocketAddr::new(ip, listener.port);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
@@ -105,6 +113,32 @@ fn bind_to(listener: &Listener, ip: IpAddr, is_one_family: bool, is_shared: bool
     // Accepted connections inherit these on Linux: no system call per connection.
     socket.set_tcp_nodelay(true)?;
     look_for_dead_peers(&SockRef::from(&socket))?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Without SO_REUSEADDR, which lets two processes share a UDP port unnoticed.
+fn bind_udp(listener: &Listener, ip: IpAddr, is_one_family: bool, is_shared: bool) -> io::Result<Socket> {
+    let address = SocketAddr::new(ip, listener.port);
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), None)?;
+    if ip.is_ipv6() {
+        socket.set_only_v6(is_one_family)?;
+    }
+    if is_shared {
+        socket.set_reuse_port(true)?;
+    }
+    if ip.is_unspecified() {
+        // Which address a datagram came to, for its answer must come from there. IPv4 datagrams tell it through the
+        // IPv6 option on a socket for both.
+        if ip.is_ipv6() {
+            setsockopt(&socket, Ipv6RecvPacketInfo, &true)?;
+        } else {
+            setsockopt(&socket, Ipv4PacketInfo, &true)?;
+        }
+    }
+    // Beyond the limit of the system the kernel takes what it may.
+    socket.set_recv_buffer_size(UDP_QUEUE)?;
+    socket.set_send_buffer_size(UDP_QUEUE)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -149,6 +183,22 @@ mod tests {
         drop(accepted);
         taken(ListenAddress::Any);
         taken(ListenAddress::Ip("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_udp_port_is_its_owners_alone_and_one_more_than_the_tcp_port_of_that_number() {
+        let stream = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = stream.local_addr().unwrap().port();
+        let udp = |address| Listener { protocol: Protocol::Udp, address, port };
+        let here = udp(ListenAddress::Ip("127.0.0.1".parse().unwrap()));
+        let socket = bind(&here, false).unwrap();
+        assert!(!socket.reuse_address().unwrap());
+        let error = bind(&udp(ListenAddress::Any), true).unwrap_err();
+        assert_eq!((error.code, error.to_string()), (RuleCode::PortInUse, format!("port {port} already bound")));
+        let rival = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        rival.set_reuse_address(true).unwrap();
+        let address: SocketAddr = ([127, 0, 0, 1], port).into();
+        assert!(rival.bind(&address.into()).is_err());
     }
 
     #[test]

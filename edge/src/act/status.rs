@@ -12,6 +12,7 @@ use schema::wire;
 pub use crate::act::health::RuleView;
 use crate::act::workers::{Figures, Meter};
 use crate::decide::admission::{Accepted, Refused};
+use crate::decide::datagrams::Lost;
 use crate::decide::dial::{Cause, Outcome};
 
 /// One rule on the edge.
@@ -169,6 +170,7 @@ fn counters(figures: &Figures) -> proto::Counters {
         |(cause, count): (&'static str, u64)| (count > 0).then(|| proto::CauseCount { cause: cause.to_owned(), count });
     let causes = Cause::ALL.map(Cause::as_str).into_iter().zip(figures.connect_errors);
     let outcomes = Outcome::ALL.map(Outcome::as_str).into_iter().zip(figures.outcomes);
+    let dropped = Lost::ALL.map(Lost::as_str).into_iter().zip(figures.datagrams_dropped);
     proto::Counters {
         bytes_in: figures.bytes_in,
         bytes_out: figures.bytes_out,
@@ -179,6 +181,10 @@ fn counters(figures: &Figures) -> proto::Counters {
         connect_errors: causes.filter_map(named).collect(),
         target_failovers: figures.target_failovers,
         lb: outcomes.filter_map(named).collect(),
-        ..proto::Counters::default()
+        udp_datagrams_in: figures.udp_datagrams_in,
+        udp_datagrams_out: figures.udp_datagrams_out,
+        active_flows: figures.active_flows,
+        flows_dropped_overflow: figures.flows_dropped_overflow,
+        datagrams_dropped: dropped.filter_map(named).collect(),
     }
 }

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod connections;
+mod datagrams;
 mod dns;
 mod faults;
+mod flows;
 mod names;
 mod proxied;
 mod reconnecting;

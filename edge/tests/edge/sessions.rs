@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use edge::act::runtime::RuntimeHandle;
 use edge::act::session::{Flow, Offer, Session};
+use schema::capability::{Capabilities, Capability};
 use schema::name::EdgeName;
 use schema::proto::{self, edge_message, server_message};
 use schema::testing::rule_with;
@@ -13,8 +14,12 @@ use crate::support::{
 };
 
 fn session(runtime: &RuntimeHandle) -> Session {
+    session_of(runtime, capabilities())
+}
+
+fn session_of(runtime: &RuntimeHandle, capabilities: Capabilities) -> Session {
     let name = EdgeName::new("edge-01").unwrap();
-    let offer = Offer { name, capabilities: capabilities(), limits: limits(), own_listeners: Vec::new() };
+    let offer = Offer { name, capabilities, limits: limits(), own_listeners: Vec::new() };
     Session::new(Arc::new(offer), runtime.clone())
 }
 
@@ -40,7 +45,7 @@ async fn the_hello_says_what_the_edge_can_do_and_what_runs() {
     let port = free_ports(1);
     edge.apply(crate::support::desired(3, &[to("web", port, ([127, 0, 0, 1], 9).into(), |_| ())])).await.unwrap();
     let Some(edge_message::Body::Hello(hello)) = session(&edge).hello().body else { panic!("no hello") };
-    assert_eq!((hello.edge.as_str(), hello.capabilities.len()), ("edge-01", 6));
+    assert_eq!((hello.edge.as_str(), hello.capabilities.len()), ("edge-01", 7));
     let report = hello.report.unwrap();
     assert_eq!((report.generation, report.rules.len(), report.answers), (3, 1, 0));
     assert_eq!(report.running_digest, report.desired_digest);
@@ -126,7 +131,7 @@ async fn the_same_state_again_is_answered_and_touches_nothing() {
 #[tokio::test]
 async fn a_rejected_version_leaves_the_previous_one_serving() {
     let edge = runtime().await;
-    let mut session = session(&edge);
+    let mut session = session_of(&edge, &capabilities() - &Capabilities::from([Capability::Udp]));
     let (port, target) = (free_ports(2), echo("").await);
     send(&mut session, desired_state(1, &[to("web", port, target, |_| ())])).await;
     let udp = rule_with("web", port, port, |parts| parts.listen.protocol = schema::net::Protocol::Udp);

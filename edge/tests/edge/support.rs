@@ -46,6 +46,7 @@ pub(crate) fn limits() -> Limits {
 pub(crate) fn capabilities() -> Capabilities {
     Capabilities::from([
         Capability::Tcp,
+        Capability::Udp,
         Capability::PortRange,
         Capability::Ipv6,
         Capability::MultiTarget,

@@ -241,6 +241,11 @@ fn counters(message: &proto::Counters) -> CountersDocument {
         connect_errors: by_cause(&message.connect_errors),
         target_failovers: message.target_failovers,
         lb: by_cause(&message.lb),
+        udp_datagrams_in: message.udp_datagrams_in,
+        udp_datagrams_out: message.udp_datagrams_out,
+        active_flows: message.active_flows,
+        flows_dropped_overflow: message.flows_dropped_overflow,
+        datagrams_dropped: by_cause(&message.datagrams_dropped),
     }
 }
 

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, Opts, Registry, TextEncoder};
 use schema::health::ResultCode;
+use schema::net::Protocol;
 use schema::state::RuleState;
 use tracing::warn;
 
@@ -90,6 +91,11 @@ struct RuleSeries {
     failovers: CounterVec,
     lb: CounterVec,
     active: GaugeVec,
+    datagrams_in: CounterVec,
+    datagrams_out: CounterVec,
+    datagrams_dropped: CounterVec,
+    flows_overflow: CounterVec,
+    flows: GaugeVec,
     state: GaugeVec,
 }
 
@@ -137,6 +143,31 @@ impl RuleSeries {
             )?,
             lb: counter(registry, "portunus_rule_lb_total", "Choices of a target, by kind.", &RULE_AND_KIND)?,
             active: gauge(registry, "portunus_rule_active_connections", "Connections open now.", &RULE)?,
+            datagrams_in: counter(
+                registry,
+                "portunus_rule_udp_datagrams_in_total",
+                "Datagrams from clients that went to targets.",
+                &RULE,
+            )?,
+            datagrams_out: counter(
+                registry,
+                "portunus_rule_udp_datagrams_out_total",
+                "Datagrams from targets that went to clients.",
+                &RULE,
+            )?,
+            datagrams_dropped: counter(
+                registry,
+                "portunus_rule_udp_datagrams_dropped_total",
+                "Datagrams that were not passed on, by cause.",
+                &RULE_AND_CAUSE,
+            )?,
+            flows_overflow: counter(
+                registry,
+                "portunus_rule_flows_dropped_overflow_total",
+                "New flows that found no room because udp_max_flows was reached.",
+                &RULE,
+            )?,
+            flows: gauge(registry, "portunus_rule_active_flows", "UDP flows open now.", &RULE)?,
             state: gauge(
                 registry,
                 "portunus_rule_state",
@@ -161,6 +192,18 @@ impl RuleSeries {
         for (cause, count) in &counters.connect_errors {
             let [client, rule, owner] = *labels;
             self.connect_errors.with_label_values(&[client, rule, owner, cause]).inc_by(*count as f64);
+        }
+    }
+
+    /// Of UDP rules only: a row of another one would say that it might have flows.
+    fn set_flows(&self, labels: &[&str; 3], counters: &CountersDocument) {
+        self.datagrams_in.with_label_values(labels).inc_by(counters.udp_datagrams_in as f64);
+        self.datagrams_out.with_label_values(labels).inc_by(counters.udp_datagrams_out as f64);
+        self.flows_overflow.with_label_values(labels).inc_by(counters.flows_dropped_overflow as f64);
+        self.flows.with_label_values(labels).set(counters.active_flows as f64);
+        for (cause, count) in &counters.datagrams_dropped {
+            let [client, rule, owner] = *labels;
+            self.datagrams_dropped.with_label_values(&[client, rule, owner, cause]).inc_by(*count as f64);
         }
     }
 
@@ -194,7 +237,11 @@ fn render(view: &Scene) -> prometheus::Result<String> {
             rules.set_state(&labels, status.state);
             if status.is_live {
                 rules.active.with_label_values(&labels).set(edge.connections(rule) as f64);
-                rules.set_counters(&labels, view.counters.get(name).and_then(|rows| rows.get(rule)).unwrap_or(&none));
+                let counters = view.counters.get(name).and_then(|rows| rows.get(rule)).unwrap_or(&none);
+                rules.set_counters(&labels, counters);
+                if status.rule.is_some_and(|rule| rule.protocol() == Protocol::Udp) {
+                    rules.set_flows(&labels, counters);
+                }
             }
         }
     }

@@ -15,7 +15,6 @@ struct Reserved(&'static str, usize, &'static [&'static str], &'static str);
 
 /// The list. The values that pass are the defaults, for those are the same as no value.
 const RESERVED: &[Reserved] = &[
-    Reserved("rule", rule::PROTOCOL, &["tcp"], "UDP does not work in this version yet"),
     Reserved("rule", rule::RATE_LIMIT, ALWAYS, "rate limits are not designed yet"),
     Reserved("rule", rule::SNI, ALWAYS, "routing by server name is not designed yet"),
 ];

@@ -150,9 +150,8 @@ fn problems_between_the_parts_point_at_the_value() {
 }
 
 #[test]
-fn reserved_keys_are_checked_and_then_refused_and_their_defaults_pass() {
-    valid(&[("a.toml", &(WEB.to_owned() + "protocol = \"tcp\"\n"))]);
-    for (key, column) in [("protocol = \"udp\"", 1), ("rate_limit = {}", 1), ("sni = {}", 1)] {
+fn reserved_keys_are_checked_and_then_refused() {
+    for (key, column) in [("rate_limit = {}", 1), ("sni = {}", 1)] {
         let place = format!("reserved_key a.toml:5:{column}");
         assert_eq!(found(&[("a.toml", &format!("{WEB}{key}\n"))]), [place], "{key}");
     }
@@ -164,6 +163,10 @@ fn reserved_keys_are_checked_and_then_refused_and_their_defaults_pass() {
 fn udp_keys_of_defaults_pass_over_tcp_rules_and_on_one_itself_are_not_applicable() {
     valid(&[("a.toml", &format!("[defaults]\nudp_max_flows = 7\n{WEB}"))]);
     assert_eq!(found(&[("a.toml", &(WEB.to_owned() + "udp_max_flows = 7\n"))]), ["not_applicable a.toml:5:1"]);
+    let both = format!("[defaults]\nudp_max_flows = 7\nidle_timeout_secs = 9\n{WEB}protocol = \"udp\"\n");
+    let set = valid(&[("a.toml", &both)]);
+    let rule = &set.edges.values().next().and_then(|rules| rules.values().next()).expect("one rule").rule;
+    assert_eq!((rule.udp_max_flows, rule.idle_timeout), (7, None));
 }
 
 #[test]

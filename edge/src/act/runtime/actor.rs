@@ -301,9 +301,10 @@ impl Actor {
         let orders: Orders = plan
             .binds()
             .map(|(name, binds)| {
-                let order = |bind: &transition::Bind| Order {
-                    listener: bind.listener,
-                    replaces: bind.replaces.iter().filter_map(|old| self.dataplane.acceptor(old)).collect(),
+                let order = |bind: &transition::Bind| {
+                    let (open, mut replaces) = self.dataplane.lingering(&bind.listener);
+                    replaces.extend(bind.replaces.iter().filter_map(|old| self.dataplane.acceptor(old)));
+                    Order { listener: bind.listener, replaces, open }
                 };
                 (name.clone(), binds.iter().map(order).collect())
             })

@@ -15,7 +15,7 @@ use schema::rule::Host;
 use super::attempt::{self, register};
 use super::choice::Met;
 use super::queue::Handed;
-use super::resolve::{Asker, Question, Resolved};
+use super::resolve::{Asker, Kind, Question, Resolved};
 use super::slab::Key;
 use super::tcp::{Connection, Dial, Leg, Named, reset};
 use super::ticket::Ticket;
@@ -90,7 +90,7 @@ impl Worker {
                 if let Some(ips) = self.shared.names.known(name) {
                     return self.try_addresses(key, &ips);
                 }
-                let asker = Asker { worker: self.index, key, step: ticket.step() };
+                let asker = Asker { worker: self.index, key, kind: Kind::Connection, step: ticket.step() };
                 let question = Question { name: name.clone(), asker };
                 // Where other targets are left, one whose name does not resolve may not take all of the time.
                 let limit = ticket.has_more().then(|| self.tools.now + ticks(ticket.route().rule.connect_timeout));
@@ -110,7 +110,7 @@ impl Worker {
     }
 
     /// Takes the answer to a question.
-    pub(super) fn resolved(&mut self, Resolved { key, step, addresses }: Resolved) {
+    pub(super) fn resolved(&mut self, Resolved { key, step, addresses, .. }: Resolved) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         // It has given up waiting, and is at another target since.
         if connection.ticket.step() != step || connection.dial.is_none() {

@@ -9,15 +9,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use schema::net::Listener;
+use schema::net::{Listener, Protocol};
 use socket2::{SockRef, Socket};
 
 use super::queue::Handed;
@@ -46,6 +46,21 @@ impl Acceptor {
         Self(Arc::new(socket))
     }
 
+    /// To be noticed by.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// A trace of it that does not keep it open.
+    pub(super) fn trace(&self) -> Weak<Socket> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// The socket of a trace, where it is open still.
+    pub(super) fn of_trace(trace: &Weak<Socket>) -> Option<Self> {
+        trace.upgrade().map(Self)
+    }
+
     /// The socket, for its options.
     pub fn socket(&self) -> SockRef<'_> {
         SockRef::from(&*self.0)
@@ -59,10 +74,19 @@ pub(super) fn retire(listener: Listener, acceptor: &Acceptor) -> bool {
     if !socket.reuse_port().is_ok_and(|is_shared| is_shared) {
         return false;
     }
+    // A datagram begins and ends with itself, and flows of this socket may have no other.
+    if listener.protocol == Protocol::Udp {
+        return false;
+    }
+    hide(&socket, listener);
+    true
+}
+
+/// Binds a socket to an interface that does not exist: nothing new finds it.
+pub(super) fn hide(socket: &SockRef<'_>, listener: Listener) {
     if let Err(error) = socket.bind_device_by_index_v4(Some(NO_INTERFACE)) {
         tracing::debug!(%listener, %error, "an exchanged socket attracts connections to its end");
     }
-    true
 }
 
 struct Listening {
@@ -113,6 +137,10 @@ impl Worker {
     /// Accepts from these from now on.
     pub(super) fn adopt(&mut self, acceptors: Vec<(Listener, Acceptor)>) {
         for (listener, acceptor) in acceptors {
+            if listener.protocol == Protocol::Udp {
+                self.with_udp(|udp, around| udp.adopt(listener, acceptor, around));
+                continue;
+            }
             if let Err(error) = self.listeners.insert(listener, acceptor, self.poll.registry()) {
                 tracing::error!(%listener, %error, "connections cannot be noticed");
             }
@@ -122,6 +150,11 @@ impl Worker {
     /// Starts what waits on these sockets, and closes each right behind it.
     pub(super) fn release(&mut self, leaving: Vec<(Listener, Acceptor)>) {
         for (listener, acceptor) in leaving {
+            if listener.protocol == Protocol::Udp {
+                drop(acceptor);
+                self.with_udp(|udp, around| udp.release(listener, around));
+                continue;
+            }
             let key = self.listeners.by_listener.remove(&listener);
             let owned = key.and_then(|key| self.listeners.sockets.remove(key));
             // The last of these two closes it, so that nothing can arrive between the last accept and the close.

@@ -171,6 +171,10 @@ impl Meter {
     pub(super) fn refused(&self, worker: usize, port: u16, why: Refusal) {
         let shard = &self.shards[worker];
         for tally in [&shard.total, &*tally_of(&shard.ports, &port)] {
+            if why == Refusal::Overflow {
+                tally.overflow.add(1);
+                continue;
+            }
             tally.refused.add(1);
             if why == Refusal::NoServer {
                 tally.outcomes[index_of(&Outcome::ALL, Outcome::NoServer)].add(1);

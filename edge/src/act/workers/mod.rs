@@ -26,16 +26,18 @@ mod tally;
 mod tcp;
 mod ticket;
 mod timers;
+mod udp;
 mod worker;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mio::{Poll, Waker};
-use schema::net::Listener;
+use schema::net::{Listener, Protocol};
+use socket2::Socket;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -60,6 +62,8 @@ const HANDSHAKE: Duration = Duration::from_millis(200);
 pub struct Dataplane {
     shared: Arc<Shared>,
     acceptors: HashMap<Listener, Acceptor>,
+    /// Released UDP sockets, which workers keep open while they have flows.
+    lingering: HashMap<Listener, Weak<Socket>>,
     threads: Vec<JoinHandle<()>>,
     resolver: AbortHandle,
 }
@@ -81,12 +85,14 @@ impl Dataplane {
         let shared = Arc::new(Shared::new(outsides, ask, names));
         let resolver = tokio::spawn(resolve::answer(questions, shared.clone())).abort_handle();
         let start = |(index, (poll, inside))| {
-            let worker = Worker::new(index, shared.clone(), poll, inside);
+            let shared = shared.clone();
             let thread = thread::Builder::new().name(format!("worker-{index}"));
-            thread.spawn(move || worker.run()).expect("a process has threads left when it starts")
+            thread
+                .spawn(move || Worker::new(index, shared, poll, inside).run())
+                .expect("a process has threads left when it starts")
         };
         let threads = polls.into_iter().zip(insides).enumerate().map(start).collect();
-        Self { shared, acceptors: HashMap::new(), threads, resolver }
+        Self { shared, acceptors: HashMap::new(), lingering: HashMap::new(), threads, resolver }
     }
 
     /// A meter for a rule that is new here; it tells `emptied` whenever its last connection ends.
@@ -118,6 +124,7 @@ impl Dataplane {
         for (listener, acceptor) in &acceptors {
             let replaced = self.acceptors.insert(*listener, acceptor.clone());
             debug_assert!(replaced.is_none(), "a socket has one owner");
+            self.lingering.remove(listener);
         }
         for (worker, share) in self.by_owner(acceptors).into_iter().enumerate().filter(|(_, share)| !share.is_empty()) {
             self.command(worker, Command::Adopt(share)).await;
@@ -129,10 +136,18 @@ impl Dataplane {
         self.acceptors.get(listener).cloned()
     }
 
+    /// Released UDP sockets that are open still and in the way of a listener: its own one, and others.
+    pub fn lingering(&self, listener: &Listener) -> (Option<Acceptor>, Vec<Acceptor>) {
+        let own = self.lingering.get(listener).and_then(Acceptor::of_trace);
+        let others = self.lingering.iter().filter(|(other, _)| *other != listener && other.conflicts_with(listener));
+        (own, others.filter_map(|(_, trace)| Acceptor::of_trace(trace)).collect())
+    }
+
     /// Stops accepting, starts what the kernel has accepted already, and closes the sockets.
     pub async fn release(&mut self, listeners: &[Listener]) {
         let leaving: Vec<(Listener, Acceptor)> =
             listeners.iter().filter_map(|listener| self.acceptors.remove_entry(listener)).collect();
+        self.linger(&leaving);
         let retired = leaving.iter().filter(|(listener, acceptor)| listener::retire(*listener, acceptor));
         if retired.count() > 0 {
             sleep(HANDSHAKE).await;
@@ -142,8 +157,15 @@ impl Dataplane {
 
     /// Stops accepting everywhere.
     pub async fn release_all(&mut self) {
-        let leaving = self.acceptors.drain().collect();
+        let leaving: Vec<_> = self.acceptors.drain().collect();
+        self.linger(&leaving);
         self.close(leaving).await;
+    }
+
+    fn linger(&mut self, leaving: &[(Listener, Acceptor)]) {
+        self.lingering.retain(|_, trace| trace.strong_count() > 0);
+        let flows = leaving.iter().filter(|(listener, _)| listener.protocol == Protocol::Udp);
+        self.lingering.extend(flows.map(|(listener, acceptor)| (*listener, acceptor.trace())));
     }
 
     async fn close(&self, leaving: Vec<(Listener, Acceptor)>) {

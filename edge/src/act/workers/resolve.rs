@@ -23,11 +23,21 @@ pub(super) struct Question {
     pub(super) asker: Asker,
 }
 
+/// Which of a worker's slabs a key is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Connections.
+    Connection,
+    /// Flows.
+    Flow,
+}
+
 /// Who asks.
 #[derive(Clone, Copy)]
 pub(super) struct Asker {
     pub(super) worker: usize,
     pub(super) key: Key,
+    pub(super) kind: Kind,
     /// For which of the targets in its order; comes back with the answer.
     pub(super) step: u8,
 }
@@ -35,6 +45,7 @@ pub(super) struct Asker {
 /// The answer for one connection: no addresses where the name does not resolve.
 pub(super) struct Resolved {
     pub(super) key: Key,
+    pub(super) kind: Kind,
     pub(super) step: u8,
     pub(super) addresses: Arc<[IpAddr]>,
 }
@@ -94,7 +105,9 @@ impl Desk {
         let askers = self.waiting.remove(&name).unwrap_or_default();
         askers
             .into_iter()
-            .map(|Asker { worker, key, step }| (worker, Resolved { key, step, addresses: addresses.clone() }))
+            .map(|Asker { worker, key, kind, step }| {
+                (worker, Resolved { key, kind, step, addresses: addresses.clone() })
+            })
             .collect()
     }
 }
@@ -110,7 +123,7 @@ mod tests {
         let source = Source { hosts: "/nowhere".into(), resolv_conf: "/nowhere".into(), port: 53 };
         let (mut desk, mut slab) = (Desk::new(Names::start(source)), Slab::default());
         for worker in 0..3 {
-            let asker = Asker { worker, key: slab.insert_with(|_| ()), step: 0 };
+            let asker = Asker { worker, key: slab.insert_with(|_| ()), kind: Kind::Connection, step: 0 };
             desk.ask("localhost".into(), asker);
         }
         assert_eq!(desk.lookups.len(), 1);

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::decide::datagrams::Lost;
 use crate::decide::dial::{Cause, Outcome};
 
 /// Counters as read at one moment.
@@ -32,6 +33,16 @@ pub struct Figures {
     pub last_success_ms: u64,
     /// The same of the last one that did not.
     pub last_failure_ms: u64,
+    /// Datagrams from clients that went to targets.
+    pub udp_datagrams_in: u64,
+    /// Datagrams from targets that went to clients.
+    pub udp_datagrams_out: u64,
+    /// Live flows; they count as connections too.
+    pub active_flows: u64,
+    /// New flows that found no room.
+    pub flows_dropped_overflow: u64,
+    /// Datagrams that were not passed on, in the order of [`Lost::ALL`].
+    pub datagrams_dropped: [u64; Lost::ALL.len()],
 }
 
 /// A counter with one writer.
@@ -63,7 +74,10 @@ impl Counter {
 pub(super) struct Tally {
     pub(super) bytes_in: Counter,
     pub(super) bytes_out: Counter,
-    pub(super) active: Counter,
+    pub(super) datagrams_in: Counter,
+    pub(super) datagrams_out: Counter,
+    active: Counter,
+    flows: Counter,
     pub(super) total: Counter,
     pub(super) refused: Counter,
     pub(super) dns_failures: Counter,
@@ -72,9 +86,23 @@ pub(super) struct Tally {
     pub(super) outcomes: [Counter; Outcome::ALL.len()],
     pub(super) last_success_ms: Counter,
     pub(super) last_failure_ms: Counter,
+    pub(super) overflow: Counter,
+    pub(super) lost: [Counter; Lost::ALL.len()],
 }
 
 impl Tally {
+    /// One live connection or flow more.
+    pub(super) fn begins(&self, is_flow: bool) {
+        self.active.add(1);
+        self.flows.add(is_flow.into());
+    }
+
+    /// One less.
+    pub(super) fn ends(&self, is_flow: bool) {
+        self.active.sub(1);
+        self.flows.sub(is_flow.into());
+    }
+
     /// Adds what was counted to figures.
     pub(super) fn add_to(&self, figures: &mut Figures) {
         figures.bytes_in += self.bytes_in.read();
@@ -92,5 +120,12 @@ impl Tally {
         }
         figures.last_success_ms = figures.last_success_ms.max(self.last_success_ms.read());
         figures.last_failure_ms = figures.last_failure_ms.max(self.last_failure_ms.read());
+        figures.udp_datagrams_in += self.datagrams_in.read();
+        figures.udp_datagrams_out += self.datagrams_out.read();
+        figures.active_flows += self.flows.read();
+        figures.flows_dropped_overflow += self.overflow.read();
+        for (sum, counter) in figures.datagrams_dropped.iter_mut().zip(&self.lost) {
+            *sum += counter.read();
+        }
     }
 }

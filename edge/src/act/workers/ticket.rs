@@ -9,13 +9,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use schema::health::{DialOrder, Turn};
-use schema::net::Listener;
+use schema::net::{Listener, Protocol};
 use schema::rule::{Balance, Target};
 
 use super::choice::{Chosen, Met, Place};
 use super::meter::{Meter, Scope, index_of, key, tally_of};
 use super::routing::Route;
 use super::tally::Tally;
+use crate::decide::datagrams::Lost;
 use crate::decide::dial::{self, Cause, Outcome};
 
 /// Milliseconds since 1970.
@@ -28,6 +29,8 @@ fn wall_clock() -> u64 {
 pub(super) enum Refusal {
     /// The rule has as many as it may.
     Limit,
+    /// The rule has as many flows as it may.
+    Overflow,
     /// No target takes any.
     NoServer,
 }
@@ -50,9 +53,14 @@ impl Admitted {
     /// called by the worker that accepted it.
     pub(super) fn new(route: &Arc<Route>, listener: Listener, client: IpAddr, worker: usize) -> Result<Self, Refusal> {
         let max = route.rule.max_connections.map_or(u64::MAX, |max| u64::from(max.get()));
+        let flows = match listener.protocol {
+            Protocol::Udp => route.rule.udp_max_flows.into(),
+            Protocol::Tcp => u64::MAX,
+        };
         let meter = &route.meter;
-        let taken = meter.active.fetch_update(Relaxed, Relaxed, |active| (active < max).then_some(active + 1));
-        taken.map_err(|_| Refusal::Limit)?;
+        let taken =
+            meter.active.fetch_update(Relaxed, Relaxed, |active| (active < max.min(flows)).then_some(active + 1));
+        taken.map_err(|_| if flows <= max { Refusal::Overflow } else { Refusal::Limit })?;
         let (chosen, order) = match route.rule.balance {
             Balance::RoundRobin | Balance::LeastConnections => {
                 meter.shards[worker].with_turn(|turn| route.choice.pick(client, turn))
@@ -129,11 +137,12 @@ impl Ticket {
         let shard = &admitted.meter().shards[worker];
         let port = tally_of(&shard.ports, &admitted.listener.port);
         let target = tally_of(&shard.targets, &key(&admitted.place().target));
+        let is_flow = admitted.listener.protocol == Protocol::Udp;
         for tally in [&shard.total, &*port] {
-            tally.active.add(1);
+            tally.begins(is_flow);
             tally.total.add(1);
         }
-        target.active.add(1);
+        target.begins(is_flow);
         Self { admitted, worker: worker as u32, is_served: false, port, target }
     }
 
@@ -142,20 +151,31 @@ impl Ticket {
         if !self.admitted.go_on() {
             return false;
         }
-        self.target.active.sub(1);
+        let is_flow = self.is_flow();
+        self.target.ends(is_flow);
         let shard = &self.admitted.meter().shards[self.worker as usize];
         self.target = tally_of(&shard.targets, &key(&self.admitted.place().target));
-        self.target.active.add(1);
+        self.target.begins(is_flow);
         self.tallies().iter().for_each(|tally| tally.target_failovers.add(1));
         true
     }
 
-    /// The target that it is at has answered.
+    /// The target that it is at has answered, and serves it.
     pub(super) fn served(&mut self) {
-        self.is_served = true;
-        self.target.total.add(1);
+        self.opened();
+        self.answered();
+    }
+
+    /// The target that it is at has answered.
+    pub(super) fn answered(&self) {
         self.target.last_success_ms.set(wall_clock());
         self.route().choice.tell(self.place(), Met::Answer);
+    }
+
+    /// The target that it is at serves it.
+    pub(super) fn opened(&mut self) {
+        self.is_served = true;
+        self.target.total.add(1);
         let carries_weight = self.admitted.chosen.selection.pools().is_eligible(self.admitted.place_index());
         self.came_to(match self.admitted.step {
             _ if !carries_weight => Outcome::Untracked,
@@ -246,6 +266,34 @@ impl Ticket {
         self.tallies().iter().for_each(|tally| tally.bytes_out.add(bytes as u64));
     }
 
+    /// Counts datagrams from the client to the target.
+    pub(super) fn passed_in(&self, datagrams: u64, bytes: usize) {
+        for tally in self.tallies() {
+            tally.datagrams_in.add(datagrams);
+            tally.bytes_in.add(bytes as u64);
+        }
+    }
+
+    /// Counts datagrams from the target to the client.
+    pub(super) fn passed_out(&self, datagrams: u64, bytes: usize) {
+        for tally in self.tallies() {
+            tally.datagrams_out.add(datagrams);
+            tally.bytes_out.add(bytes as u64);
+        }
+    }
+
+    /// Counts datagrams that were not passed on.
+    pub(super) fn lost(&self, why: Lost, datagrams: u64) {
+        if datagrams > 0 {
+            let index = index_of(&Lost::ALL, why);
+            self.tallies().iter().for_each(|tally| tally.lost[index].add(datagrams));
+        }
+    }
+
+    fn is_flow(&self) -> bool {
+        self.listener().protocol == Protocol::Udp
+    }
+
     /// Counts a name that did not resolve.
     pub(super) fn dns_failed(&self) {
         self.tallies().iter().for_each(|tally| tally.dns_failures.add(1));
@@ -264,6 +312,7 @@ impl Drop for Ticket {
             // Every connection belongs to one target: the one that serves it, or the last one tried.
             self.target.total.add(1);
         }
-        self.tallies().iter().for_each(|tally| tally.active.sub(1));
+        let is_flow = self.is_flow();
+        self.tallies().iter().for_each(|tally| tally.ends(is_flow));
     }
 }

@@ -21,11 +21,13 @@ use super::own::Own;
 use super::queue::{Command, Inside};
 use super::ready::{Ready, TURN};
 use super::relay::{self, BUFFER, Broken, Tools};
+use super::resolve::Kind;
 use super::shared::Shared;
 use super::slab::{Key, Slab};
 use super::splice::Pipes;
 use super::tcp::Connection;
 use super::timers::{self, Tick, Wheel, ticks};
+use super::udp::{Around, Udp};
 use crate::act::sockets::look_for_dead_peers;
 
 /// The token of the worker's queues.
@@ -52,6 +54,7 @@ pub(super) struct Worker {
     pub(super) poll: Poll,
     inside: Inside,
     pub(super) listeners: Listeners,
+    udp: Udp,
     pub(super) connections: Slab<Connection>,
     pub(super) timers: Wheel,
     ready: Ready,
@@ -73,6 +76,7 @@ impl Worker {
             poll,
             inside,
             listeners: Listeners::default(),
+            udp: Udp::default(),
             connections: Slab::default(),
             timers: Wheel::default(),
             ready: Ready::default(),
@@ -105,16 +109,19 @@ impl Worker {
             self.tools.pipes.close_unused(self.tools.now);
             self.accept_waiting();
             self.take_turns();
+            self.with_udp(Udp::work);
         }
         self.end_all();
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || self.udp.is_busy() {
             return Some(Duration::ZERO);
         }
-        let next =
-            [self.timers.next(), self.listeners.next(), self.tools.pipes.next_look()].into_iter().flatten().min();
+        let next = [self.timers.next(), self.udp.next(), self.listeners.next(), self.tools.pipes.next_look()]
+            .into_iter()
+            .flatten()
+            .min();
         next.map(|tick| timers::until(tick, self.start.elapsed()))
     }
 
@@ -123,7 +130,7 @@ impl Worker {
         if token == WAKE {
             return self.take_messages();
         }
-        if self.listeners.note(token.0) {
+        if self.udp.note(event) || self.listeners.note(token.0) {
             return;
         }
         let (key, leg) = Key::unpack(token.0);
@@ -135,6 +142,18 @@ impl Worker {
         } else {
             self.ready.push(key, &mut connection.score);
         }
+    }
+
+    /// Lets UDP work with what it shares with TCP.
+    pub(super) fn with_udp(&mut self, work: impl FnOnce(&mut Udp, &mut Around<'_>)) {
+        let mut around = Around {
+            shared: &self.shared,
+            registry: self.poll.registry(),
+            own: &mut self.own,
+            index: self.index,
+            now: self.tools.now,
+        };
+        work(&mut self.udp, &mut around);
     }
 
     fn take_messages(&mut self) {
@@ -152,7 +171,10 @@ impl Worker {
                     _ = done.send(());
                 }
                 Command::Reset(meter, scope, before) => self.reset(&meter, &scope, before),
-                Command::Resolved(resolved) => self.resolved(resolved),
+                Command::Resolved(resolved) => match resolved.kind {
+                    Kind::Connection => self.resolved(resolved),
+                    Kind::Flow => self.with_udp(|udp, around| udp.resolved(&resolved, around)),
+                },
             }
         }
         while let Ok(handed) = self.inside.handed.try_recv() {
@@ -229,6 +251,7 @@ impl Worker {
     }
 
     fn reset(&mut self, meter: &Arc<Meter>, scope: &Scope, before: u64) {
+        self.with_udp(|udp, around| udp.reset(meter, scope, before, around));
         let meant = |(_, connection): &(Key, &Connection)| connection.ticket.is_in(meter, scope, before);
         let keys: Vec<Key> = self.connections.iter().filter(meant).map(|(key, _)| key).collect();
         for key in keys {
@@ -247,6 +270,7 @@ impl Worker {
     }
 
     fn reset_all(&mut self) {
+        self.with_udp(|udp, around| udp.reset_all(around));
         let keys: Vec<Key> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.end(key, Ending::Reset);

@@ -209,6 +209,21 @@ pub struct CountersDocument {
     /// Choices of a target, by kind: `first`, `next`, `untracked`, `no_server`.
     #[serde(default)]
     pub lb: BTreeMap<String, u64>,
+    /// UDP: datagrams from clients that went to targets.
+    #[serde(default)]
+    pub udp_datagrams_in: u64,
+    /// UDP: datagrams from targets that went to clients.
+    #[serde(default)]
+    pub udp_datagrams_out: u64,
+    /// UDP: flows now; they count as connections too.
+    #[serde(default)]
+    pub active_flows: u64,
+    /// UDP: new flows that found no room.
+    #[serde(default)]
+    pub flows_dropped_overflow: u64,
+    /// UDP: datagrams that were not passed on, by cause.
+    #[serde(default)]
+    pub datagrams_dropped: BTreeMap<String, u64>,
 }
 
 /// How fast counters grow.

@@ -1,0 +1,165 @@
+//! UDP: flows between clients and targets, batched both ways. I/O.
+//!
+//! A listening socket and all of its flows belong to one worker. A flow is known by client and local address, not by
+//! socket or rule: it survives a port that changes hands, and a socket that is exchanged for another one on its port.
+//!
+//! Keeps: a flow ends in one place, which gives back all that it had; live flows are never thrown out for new ones; a
+//! released socket stays open for exactly as long as it has flows.
+
+mod dial;
+mod flow;
+mod inward;
+mod listening;
+mod outward;
+mod sender;
+mod slots;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use mio::{Registry, Token};
+
+use super::meter::{Meter, Scope};
+use super::own::Own;
+use super::shared::Shared;
+use super::slab::{Key, Slab};
+use super::timers::{Tick, Wheel};
+use crate::decide::datagrams::Lost;
+use flow::{Flow, FlowId, Upstream};
+use listening::Sockets;
+use outward::Outbox;
+use sender::Sender;
+use slots::{Receiver, Slots};
+
+/// Marks the tokens of flows, and with the mark of listening sockets those of UDP.
+pub(super) const MARK: usize = 1 << 62;
+/// Marks the tokens of listening sockets.
+const LISTENING: usize = 1 << 63;
+
+/// What a worker lends to its flows.
+pub(super) struct Around<'w> {
+    pub(super) shared: &'w Shared,
+    pub(super) registry: &'w Registry,
+    pub(super) own: &'w mut Own,
+    pub(super) index: usize,
+    pub(super) now: Tick,
+}
+
+/// What is needed once there is traffic.
+struct Tools {
+    inbox: Slots,
+    outbox: Outbox,
+    receiver: Receiver,
+    sender: Sender,
+}
+
+impl Tools {
+    fn new() -> Self {
+        Self { inbox: Slots::new(), outbox: Outbox::new(), receiver: Receiver::default(), sender: Sender::default() }
+    }
+}
+
+/// All of UDP on one worker.
+#[derive(Default)]
+pub(super) struct Udp {
+    sockets: Sockets,
+    flows: Slab<Flow>,
+    by_id: HashMap<FlowId, Key>,
+    timers: Wheel,
+    /// Flows whose target may have sent something.
+    ready: VecDeque<Key>,
+    /// Buffers, from the first socket on.
+    tools: Option<Box<Tools>>,
+    /// Bytes that wait for names.
+    waiting: usize,
+    /// Names looked up so far, so that their addresses take turns.
+    names: usize,
+    due: Vec<u32>,
+}
+
+impl Udp {
+    /// Takes note of an event if it is one of UDP.
+    pub(super) fn note(&mut self, event: &mio::event::Event) -> bool {
+        let Token(token) = event.token();
+        if token & MARK == 0 {
+            return false;
+        }
+        let (key, _) = Key::unpack(token & !(MARK | LISTENING));
+        if token & LISTENING != 0 {
+            self.sockets.note(key);
+        } else {
+            self.enqueue(key);
+        }
+        true
+    }
+
+    fn enqueue(&mut self, key: Key) {
+        if let Some(flow) = self.flows.get_mut(key).filter(|flow| !flow.is_queued) {
+            flow.is_queued = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// True if there is something to do at once.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.ready.is_empty() || self.sockets.is_busy()
+    }
+
+    /// When to look at the timers next.
+    pub(super) fn next(&self) -> Option<Tick> {
+        self.timers.next()
+    }
+
+    /// One turn: what came from clients, then what came from targets, and all replies together.
+    pub(super) fn work(&mut self, around: &mut Around<'_>) {
+        self.expire(around);
+        if !self.is_busy() {
+            return;
+        }
+        let Some(mut tools) = self.tools.take() else { return };
+        self.take_in(&mut tools, around);
+        self.take_out(&mut tools, around);
+        self.tools = Some(tools);
+    }
+
+    fn expire(&mut self, around: &mut Around<'_>) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.advance(around.now, &mut due);
+        for slot in due.drain(..) {
+            let Some(key) = self.flows.key_of(slot) else { continue };
+            self.overdue(key, around);
+        }
+        self.due = due;
+    }
+
+    /// Ends flows of the scope that are older than `before`.
+    pub(super) fn reset(&mut self, meter: &Arc<Meter>, scope: &Scope, before: u64, around: &Around<'_>) {
+        let meant = |(_, flow): &(Key, &Flow)| flow.ticket.is_in(meter, scope, before);
+        let keys: Vec<Key> = self.flows.iter().filter(meant).map(|(key, _)| key).collect();
+        for key in keys {
+            self.end(key, around);
+        }
+    }
+
+    /// Ends all flows.
+    pub(super) fn reset_all(&mut self, around: &Around<'_>) {
+        let keys: Vec<Key> = self.flows.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.end(key, around);
+        }
+    }
+
+    /// Ends a flow, and gives back what it had.
+    fn end(&mut self, key: Key, around: &Around<'_>) {
+        let Some(flow) = self.flows.remove(key) else { return };
+        self.timers.clear(key.slot());
+        self.by_id.remove(&flow.id);
+        if let Upstream::Named(waiting) = flow.upstream {
+            flow.ticket.lost(Lost::Other, waiting.take(&mut self.waiting).len() as u64);
+        }
+        // The socket is closed by now, before the ticket is given back.
+        drop(flow.ticket);
+        self.sockets.left(flow.listening, around.registry);
+        around.shared.ended(around.index);
+    }
+}
