@@ -3,20 +3,17 @@
 //! Keeps: nothing is accepted and ignored. Every version that makes a key work removes its line here.
 
 use crate::codes::TreeCode;
-use crate::decode::{Draft, Slot, Value};
+use crate::decode::Draft;
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::fields::{Table, rule};
 
-const ALWAYS: &[&str] = &[];
+/// One reserved key of a table, and why it is.
+struct Reserved(&'static str, usize, &'static str);
 
-/// One reserved key of a table: the values that pass, as text (none where every value is refused), and why the
-/// others are.
-struct Reserved(&'static str, usize, &'static [&'static str], &'static str);
-
-/// The list. The values that pass are the defaults, for those are the same as no value.
+/// The list.
 const RESERVED: &[Reserved] = &[
-    Reserved("rule", rule::RATE_LIMIT, ALWAYS, "rate limits are not designed yet"),
-    Reserved("rule", rule::SNI, ALWAYS, "routing by server name is not designed yet"),
+    Reserved("rule", rule::RATE_LIMIT, "rate limits are not designed yet"),
+    Reserved("rule", rule::SNI, "routing by server name is not designed yet"),
 ];
 
 fn entry(table: &Table, field: usize) -> Option<&'static Reserved> {
@@ -27,32 +24,18 @@ fn entry(table: &Table, field: usize) -> Option<&'static Reserved> {
 
 /// What the reference says about a reserved key.
 pub(crate) fn note(table: &Table, key: &str) -> Option<&'static str> {
-    entry(table, table.find(key, 0)?).map(|reserved| reserved.3)
+    entry(table, table.find(key, 0)?).map(|reserved| reserved.2)
 }
 
-/// The value of a slot as the list above writes it.
-fn written<'s>(slot: &'s Slot<'_>) -> &'s str {
-    slot.text().unwrap_or_default()
-}
-
-/// Refuses the reserved keys of a draft and of its targets.
+/// Refuses the reserved keys of a draft, whatever their values are.
 pub(super) fn refuse(file: &SourceFile, draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
     for slot in draft.slots() {
-        let Some(Reserved(_, _, passing, why)) = entry(draft.table, slot.field) else { continue };
-        // A value that was refused for its form has its error; only keys that no value saves are refused twice.
-        let is_form_error = matches!(slot.value, Value::Refused) && !passing.is_empty();
-        if !is_form_error && !passing.contains(&written(slot)) {
-            let key = draft.table.fields[slot.field].key;
-            let message = format!("`{key}` is reserved: {why}");
-            diagnostics.push(
-                Diagnostic::error(TreeCode::ReservedKey, file, slot.key_span, message)
-                    .help("remove the key for now: a key that is accepted is always enforced"),
-            );
-        }
-        if let Value::Tables(drafts) = &slot.value {
-            for draft in drafts {
-                refuse(file, draft, diagnostics);
-            }
-        }
+        let Some(Reserved(_, _, why)) = entry(draft.table, slot.field) else { continue };
+        let key = draft.table.fields[slot.field].key;
+        let message = format!("`{key}` is reserved: {why}");
+        diagnostics.push(
+            Diagnostic::error(TreeCode::ReservedKey, file, slot.key_span, message)
+                .help("remove the key for now: a key that is accepted is always enforced"),
+        );
     }
 }
