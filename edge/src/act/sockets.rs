@@ -166,6 +166,19 @@ mod tests {
     }
 
     #[test]
+    fn accepted_connections_look_for_dead_peers_like_their_listener() {
+        let listener = tcp(ListenAddress::Ip("127.0.0.1".parse().unwrap()), 0);
+        let socket = bind(&listener, false).unwrap();
+        listen(&listener, &socket).unwrap();
+        socket.set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(socket.local_addr().unwrap().as_socket().unwrap()).unwrap();
+        let (accepted, _) = socket.accept().unwrap();
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_mins(2)));
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), SILENCE);
+        assert!(accepted.keepalive().unwrap() && accepted.tcp_nodelay().unwrap());
+    }
+
+    #[test]
     fn a_port_that_an_outgoing_connection_holds_is_bound_already_for_as_long_as_it_waits() {
         let peer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let outgoing = std::net::TcpStream::connect(peer.local_addr().unwrap()).unwrap();
