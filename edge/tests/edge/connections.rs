@@ -199,6 +199,7 @@ fn a_shortage_of_descriptors_ends_no_connection_and_no_listener() {
         let mut live = connect(port).await;
         ping(&mut live, b"before").await;
         let sockets = [tokio::net::TcpSocket::new_v4().unwrap(), tokio::net::TcpSocket::new_v4().unwrap()];
+        let processor = crate::relaying::Processor::new();
         let hoard: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
         let mut waiting = Vec::new();
         for (socket, port) in sockets.into_iter().zip([port, port + 1]) {
@@ -206,6 +207,10 @@ fn a_shortage_of_descriptors_ends_no_connection_and_no_listener() {
         }
         ping(&mut live, b"during").await;
         assert_eq!(edge.connections().count(), 1);
+        // Accepting waits; it does not try again and again.
+        let start = processor.spent();
+        crate::support::let_pass(Duration::from_millis(500)).await;
+        assert!(processor.spent() - start < 10, "the workers spin");
         drop(hoard);
         for stream in &mut waiting {
             ping(stream, b"after").await;

@@ -6,6 +6,7 @@ mod connections;
 mod datagrams;
 mod dns;
 mod faults;
+mod fields;
 mod flows;
 mod names;
 mod proxied;

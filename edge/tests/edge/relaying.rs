@@ -1,6 +1,7 @@
 //! Every byte arrives where it belongs, once and in order, on every path that bytes take.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use edge::act::names::Names;
@@ -254,10 +255,11 @@ fn stalled_readers_cost_no_processor_lose_nothing_and_leave_no_descriptor() {
             std::mem::replace(&mut last, moved) == moved && moved > 0
         })
         .await;
-        let spent = || processor_time();
-        let start = spent();
+        let processor = Processor::new();
+        let start = processor.spent();
         crate::support::let_pass(Duration::from_millis(500)).await;
-        assert!(spent() - start < 10, "the workers are busy with nothing to do");
+        assert!(processor.spent() - start < 10, "the workers are busy with nothing to do");
+        drop(processor);
         for (key, mut reader) in (0..).zip(readers) {
             let part = Part { key, length: LENGTH, piece: 0, ends_first: true };
             assert_eq!(timeout(LONG, part.receive(&mut reader)).await.unwrap().unwrap(), LENGTH);
@@ -278,11 +280,22 @@ async fn wait_until_async(mut is_so: impl AsyncFnMut() -> bool) {
     timeout(LONG, waiting).await.expect("it comes to rest");
 }
 
-/// Processor time of this process so far, in hundredths of a second.
-fn processor_time() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+/// Tells what this process uses, also when it has no descriptor left.
+pub(crate) struct Processor(std::fs::File);
+
+impl Processor {
+    pub(crate) fn new() -> Self {
+        Self(std::fs::File::open("/proc/self/stat").unwrap())
+    }
+
+    /// Processor time so far, in hundredths of a second.
+    pub(crate) fn spent(&self) -> u64 {
+        let mut buffer = [0; 1024];
+        let length = self.0.read_at(&mut buffer, 0).unwrap();
+        let stat = String::from_utf8_lossy(&buffer[..length]);
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
 }
 
 #[tokio::test]

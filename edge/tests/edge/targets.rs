@@ -294,3 +294,26 @@ async fn a_name_that_gets_no_answer_takes_its_share_of_the_time_only() {
     assert!(start.elapsed() < Duration::from_secs(4));
     assert_eq!(status.rule("web").unwrap().meter.as_ref().unwrap().figures().dns_failures, 1);
 }
+
+#[tokio::test]
+async fn a_verdict_that_moves_the_weight_counts_as_a_failover() {
+    let edge = runtime().await;
+    let port = free_ports(1);
+    let status = apply(&edge, 1, &[to_all("web", port, &[closed(), echo("b").await], |_| ())]).await;
+    let meter = status.rule("web").unwrap().meter.clone().unwrap();
+    let moved = || {
+        let figures = meter.figures();
+        figures.target_failovers - count(Outcome::ALL, figures.outcomes, &Outcome::Next)
+    };
+    let until_down = async {
+        while moved() == 0 {
+            assert_eq!(tag(&mut connect(port).await).await, 'b');
+        }
+    };
+    timeout(LONG, until_down).await.expect("what connections meet takes a target out of use");
+    assert_eq!(moved(), 1);
+    let before = meter.figures().outcomes;
+    assert_eq!(tag(&mut connect(port).await).await, 'b');
+    wait_until(|| meter.figures().outcomes != before).await;
+    assert_eq!(moved(), 1);
+}

@@ -57,6 +57,8 @@ pub(crate) enum Parting {
     Reset,
     /// They have the rule's drain timeout.
     Drain,
+    /// Nothing: other targets take the next ones, which is only counted.
+    Failover,
 }
 
 /// What health asks of the runtime.

@@ -304,6 +304,7 @@ impl Owner {
         let Some(member) = self.rules.get_mut(&group) else { return };
         let watched = &mut member.watched;
         let left = watched.settle(now);
+        let has_failed_over = watched.take_failover();
         let trial = watched.next_trial();
         if trial != member.trial {
             self.trials.extend(trial.map(|at| (at, group)));
@@ -334,6 +335,9 @@ impl Owner {
                 }
                 RuleEvent::Membership { .. } | RuleEvent::Weights { .. } => (),
             }
+        }
+        if has_failed_over {
+            self.pending.push_back(order(Vec::new(), Parting::Failover));
         }
         if !events.is_empty() {
             self.stale.insert(rule.name.clone());

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use schema::health::{Admin, Input, Outcome, RuleEvent, RuleHealth, Selection, TargetGroup, TargetKey, TargetState};
-use schema::rule::Rule;
+use schema::rule::{Balance, Rule};
 use tokio::sync::mpsc;
 
 use crate::act::workers::{self, Choice, Chosen, Feedback, Place};
@@ -27,6 +27,10 @@ pub(super) struct Watched {
     /// The targets of the version before, while they serve on.
     held: Vec<workers::TargetKey>,
     offered: Option<TargetKey>,
+    /// Who carried the weight last; none yet for this version's targets.
+    leader: Option<usize>,
+    /// Others carry it since it was asked last.
+    has_failed_over: bool,
 }
 
 impl Watched {
@@ -35,6 +39,7 @@ impl Watched {
         let group = TargetGroup::new(&rule, now);
         let places: Vec<Place> = rule.targets.iter().cloned().map(Place::new).collect();
         let selection = group.selection().clone();
+        let leader = leader(&selection, rule.balance);
         let chosen = Chosen { places: places.clone().into(), listen: rule.listen.ports, selection: selection.clone() };
         let waiting = Waiting::of(awaited(&rule, |_| true));
         Self {
@@ -46,6 +51,8 @@ impl Watched {
             published: Some(selection),
             held: Vec::new(),
             offered: None,
+            leader,
+            has_failed_over: false,
         }
     }
 
@@ -79,6 +86,7 @@ impl Watched {
                 self.held = former.targets.iter().map(meter_key).collect();
             }
             self.published = None;
+            self.leader = None;
         }
         events
     }
@@ -119,6 +127,11 @@ impl Watched {
         self.waiting.is_over() || self.group.health() == RuleHealth::Up
     }
 
+    /// True once after others have begun to carry the weight: a failover, or the way back.
+    pub(super) fn take_failover(&mut self) -> bool {
+        std::mem::take(&mut self.has_failed_over)
+    }
+
     /// Publishes what follows from what happened. Returns the targets of the version before, once they serve no
     /// longer.
     pub(super) fn settle(&mut self, now: Duration) -> Vec<workers::TargetKey> {
@@ -129,6 +142,10 @@ impl Watched {
             return Vec::new();
         }
         if self.published.as_ref() != Some(self.group.selection()) {
+            let leader = leader(self.group.selection(), self.rule.balance);
+            // Where nobody leads, who did last is remembered: it may come back as if nothing had been.
+            let before = if leader.is_some() { std::mem::replace(&mut self.leader, leader) } else { None };
+            self.has_failed_over |= before.is_some_and(|before| leader != Some(before));
             self.choice.publish(self.chosen());
             self.published = Some(self.group.selection().clone());
             self.offer_again();
@@ -184,6 +201,17 @@ impl Watched {
 fn awaited<'a>(rule: &'a Rule, is_new: impl Fn(&TargetKey) -> bool + 'a) -> impl Iterator<Item = TargetKey> + 'a {
     let targets = rule.targets.iter().filter(|target| rule.health.is_some() && target.enabled);
     targets.map(TargetKey::of).filter(move |key| is_new(key))
+}
+
+/// Who gets the connections: the first target where one gets all of them, else the pool that shares them.
+fn leader(selection: &Selection, balance: Balance) -> Option<usize> {
+    let active = selection.pools().active()?;
+    let takes =
+        |place: &usize| selection.pools().is_eligible(*place) && selection.standings()[*place].priority == active;
+    match balance {
+        Balance::Failover => (0..selection.standings().len()).find(takes),
+        Balance::SourceIp | Balance::RoundRobin | Balance::LeastConnections => Some(active.into()),
+    }
 }
 
 fn meter_key(target: &schema::rule::Target) -> workers::TargetKey {

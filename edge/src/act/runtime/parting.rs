@@ -33,6 +33,7 @@ impl Actor {
         let (meter, scope) = (served.meter.clone(), Scope::Targets(order.targets));
         match order.parting {
             Parting::Reset => self.dataplane.reset(&meter, &scope, meter.next_connection()).await,
+            Parting::Failover => meter.failed_over(),
             Parting::Drain => self.drains.part(&served.rule, &meter, scope, Instant::now()),
         }
     }

@@ -100,8 +100,8 @@ pub struct Meter {
     pub(super) active: AtomicU64,
     /// Connections so far.
     pub(super) admitted: AtomicU64,
-    /// Changes of the pool that carries weight.
-    pool_changes: AtomicU64,
+    /// Changes of who carries the weight, either way.
+    failovers: AtomicU64,
     /// Told whenever the last connection ends.
     emptied: Arc<Notify>,
 }
@@ -120,14 +120,14 @@ impl Meter {
         Figures {
             active_connections: self.active(),
             connections_total: self.next_connection(),
-            target_failovers: figures.target_failovers + self.pool_changes.load(Relaxed),
+            target_failovers: figures.target_failovers + self.failovers.load(Relaxed),
             ..figures
         }
     }
 
-    /// Counts a failover that no connection made: the weight went to another pool, or back.
-    pub fn pool_changed(&self) {
-        self.pool_changes.fetch_add(1, Relaxed);
+    /// Counts a failover that no connection made: other targets carry the weight from now on.
+    pub fn failed_over(&self) {
+        self.failovers.fetch_add(1, Relaxed);
     }
 
     /// Live connections.
