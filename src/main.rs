@@ -9,6 +9,7 @@ mod client;
 mod cmd;
 mod duration;
 mod failure;
+mod import;
 mod logging;
 mod output;
 mod progress;
@@ -42,6 +43,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Validate(args) => cmd::validate::run(&args),
         Command::Fmt(args) => cmd::fmt::run(&args),
+        Command::Import(args) => cmd::import::run(&args),
         Command::Health(command) => cmd::health::run(&command),
         Command::Explain(args) => cmd::explain::run(&args),
         Command::Schema(args) => cmd::schema::run(&args),
@@ -53,6 +55,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Stats(args) => asking(cmd::stats::run(&args)),
         Command::Events(args) => asking(cmd::events::run(&args)),
         Command::History(args) => asking(cmd::history::run(&args)),
+        Command::Blame(args) => asking(cmd::blame::run(&args)),
         Command::Target(command) => asking(cmd::target::run(&command)),
         Command::Override(command) => asking(cmd::override_rule::run(&command)),
         Command::Rollback(args) => asking(cmd::rollback::run(&args)),

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
+use schema::name::EdgeName;
 
 use super::common::{AllowArgs, Looks, ServerArgs};
 use crate::duration;
@@ -12,6 +14,43 @@ pub(crate) struct HistoryArgs {
     /// Only this entry, by its number or the id of its apply
     #[arg(value_name = "ID")]
     pub(crate) id: Option<String>,
+    /// Check the chain of hashes from the first line on; exit 1 if the ledger was changed outside of the server
+    #[arg(long, env = "PORTUNUS_VERIFY", value_parser = BoolishValueParser::new(), conflicts_with = "id")]
+    pub(crate) verify: bool,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// A port on an edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PortAddress {
+    pub(crate) edge: EdgeName,
+    pub(crate) port: u16,
+    /// `tcp` or `udp`, where it is said.
+    pub(crate) protocol: Option<&'static str>,
+}
+
+fn port_address(text: &str) -> Result<PortAddress, String> {
+    let expected = || "expected EDGE:PORT, for example edge-01:8443 or edge-01:53/udp".to_owned();
+    let (edge, port) = text.rsplit_once(':').ok_or_else(expected)?;
+    let (port, protocol) = match port.split_once('/') {
+        None => (port, None),
+        Some((port, "tcp")) => (port, Some("tcp")),
+        Some((port, "udp")) => (port, Some("udp")),
+        Some(_) => return Err(expected()),
+    };
+    let edge = EdgeName::new(edge).map_err(|error| format!("{}: {error}", expected()))?;
+    let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(expected)?;
+    Ok(PortAddress { edge, port, protocol })
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BlameArgs {
+    /// The port, as EDGE:PORT; with /tcp or /udp where both have it
+    #[arg(value_name = "EDGE:PORT", value_parser = port_address)]
+    pub(crate) port: PortAddress,
     #[command(flatten)]
     pub(crate) looks: Looks,
     #[command(flatten)]
@@ -88,4 +127,19 @@ pub(crate) struct UnfreezeArgs {
     pub(crate) looks: Looks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_named_with_its_edge_and_perhaps_its_protocol() {
+        let read = |text: &str| port_address(text).ok().map(|at| (at.edge.to_string(), at.port, at.protocol));
+        assert_eq!(read("edge-01:8443"), Some(("edge-01".to_owned(), 8443, None)));
+        assert_eq!(read("e:53/udp"), Some(("e".to_owned(), 53, Some("udp"))));
+        for wrong in ["edge-01", "edge-01:", ":80", "e:0", "e:65536", "e:80/sctp", "E:80", "e:80/"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
 }

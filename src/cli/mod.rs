@@ -14,10 +14,10 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 pub(crate) use common::{AllowArgs, Color, Format, LogFormat, Looks, PlanFormat, ServerArgs};
-pub(crate) use ledger::{FreezeArgs, HistoryArgs, ResumeArgs, RollbackArgs, UnfreezeArgs};
+pub(crate) use ledger::{BlameArgs, FreezeArgs, HistoryArgs, ResumeArgs, RollbackArgs, UnfreezeArgs};
 pub(crate) use operator::{
-    ApplyArgs, CompletionsArgs, EventsArgs, ExplainArgs, FmtArgs, PlanArgs, Rollback, RulesArgs, SchemaArgs, Selector,
-    StatsArgs, StatusArgs, ValidateArgs,
+    ApplyArgs, CompletionsArgs, EventsArgs, ExplainArgs, FmtArgs, ImportArgs, PlanArgs, Rollback, RulesArgs,
+    SchemaArgs, Selector, StatsArgs, StatusArgs, ValidateArgs,
 };
 pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     /// Format the TOML files of a rule tree; comments stay
     Fmt(FmtArgs),
+    /// Turn the rules of upstream Portunus into a rule tree, and report what could not be carried over
+    Import(ImportArgs),
     /// Show what applying a rule tree would change, and what is different now; changes nothing
     Plan(PlanArgs),
     /// Show the plan, ask, apply it and wait for the edges
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// List what was applied, by whom and how it ended; with an ID, one entry in full
     History(HistoryArgs),
+    /// Show which commit put a port on an edge, with its rule and its apply
+    Blame(BlameArgs),
     /// Pause, disable, weigh or check a target at runtime
     #[command(subcommand)]
     Target(TargetCommand),
@@ -113,12 +117,14 @@ impl Command {
         match self {
             Self::Validate(args) => Some(&args.looks),
             Self::Fmt(args) => Some(&args.looks),
+            Self::Import(args) => Some(&args.looks),
             Self::Apply(args) => Some(&args.looks),
             Self::Status(args) => Some(&args.looks),
             Self::Rules(args) => Some(&args.looks),
             Self::Stats(args) => Some(&args.looks),
             Self::Events(args) => Some(&args.looks),
             Self::History(args) => Some(&args.looks),
+            Self::Blame(args) => Some(&args.looks),
             Self::Target(command) => Some(command.looks()),
             Self::Override(command) => Some(command.looks()),
             Self::Rollback(args) => Some(&args.looks),

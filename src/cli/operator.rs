@@ -34,6 +34,26 @@ pub(crate) struct FmtArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// What upstream's `list-rules` or `/v1/rules` printed as JSON, or a standalone file; `-` reads standard input
+    #[arg(long, value_name = "FILE", required = true, num_args = 1.., env = "PORTUNUS_IMPORT")]
+    pub(crate) portunus: Vec<PathBuf>,
+    /// Write one file per edge into this directory, instead of printing them
+    #[arg(long, value_name = "DIR", env = "PORTUNUS_OUT")]
+    pub(crate) out: Option<PathBuf>,
+    /// The edge of rules that name no client
+    #[arg(long, value_name = "NAME", default_value = "local", env = "PORTUNUS_EDGE", value_parser = |text: &str| EdgeName::new(text))]
+    pub(crate) edge: EdgeName,
+    /// Replace files of the directory that have the same names
+    #[arg(long, requires = "out", help_heading = "Allowances, to be said each time")]
+    pub(crate) allow_overwrite: bool,
+    #[command(flatten)]
+    pub(crate) range: RangeArg,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     /// The rule tree
     #[arg(value_name = "DIR", default_value = ".")]

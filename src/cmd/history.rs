@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use reconciler::act::operator::documents::HistoryDetail;
-use reconciler::decide::ledger::{Entry, HistoryEntry};
+use reconciler::decide::ledger::{Entry, HistoryEntry, Verification};
 
 use crate::cli::HistoryArgs;
 use crate::client::Client;
@@ -15,6 +15,9 @@ use crate::render::{self, style};
 
 pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
     let client = Client::new(&args.server)?;
+    if args.verify {
+        return verify(args, &client).await;
+    }
     if let Some(id) = &args.id {
         let is_plain = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if !is_plain {
@@ -42,6 +45,18 @@ pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
         print(&all(&entries))?;
     }
     Ok(Exit::Done)
+}
+
+async fn verify(args: &HistoryArgs, client: &Client) -> Result<Exit, Failure> {
+    let found: Verification = client.get("/v1/history/verification").await?;
+    if !print_value(args.looks.output, &found)? && found.broken.is_none() {
+        let lines = count(found.lines, "line");
+        print(&format!("The ledger is whole: {lines}, the last one {} with hash {}.\n", found.last, found.head))?;
+    }
+    let Some(line) = found.broken else { return Ok(Exit::Done) };
+    let words = format!("line {line} of the ledger does not fit its chain: it or one before it was changed or removed");
+    say(format!("{}: {words}", style::error("error")));
+    Ok(Exit::Error)
 }
 
 fn broken(entry: &HistoryEntry) -> String {
@@ -106,7 +121,8 @@ fn text(detail: &HistoryDetail) -> String {
     line("plan", &entry.plan_id.to_string());
     line("overridden", &entry.overridden.join(", "));
     for (edge, generation) in &entry.generations {
-        line("edge", &format!("{edge} generation {generation}"));
+        let back = if entry.brought_back.contains(edge) { ", then brought back" } else { "" };
+        line("edge", &format!("{edge} generation {generation}{back}"));
     }
     line("hash", &entry.hash.to_string());
     line("previous", &entry.previous_hash.to_string());

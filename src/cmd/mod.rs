@@ -1,6 +1,7 @@
 //! One file per command: each reads its arguments, does its work and gives an exit code.
 
 pub(crate) mod apply;
+pub(crate) mod blame;
 pub(crate) mod completions;
 pub(crate) mod edge;
 pub(crate) mod events;
@@ -9,6 +10,7 @@ pub(crate) mod fmt;
 pub(crate) mod freeze;
 pub(crate) mod health;
 pub(crate) mod history;
+pub(crate) mod import;
 pub(crate) mod override_rule;
 pub(crate) mod plan;
 pub(crate) mod resume;

@@ -3,9 +3,10 @@
 //! Keeps: the first line is a stable marker, so that a bot finds its own comment; nothing of a user's file can
 //! format, mention or link; the text stays below [`LIMIT`] bytes, and what is left out is counted.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use reconciler::decide::plan::{PlanDocument, PlannedChange};
+use reconciler::decide::plan::{Action, PlanDocument, PlannedChange};
 use schema::ruleset::RuleSet;
 use serde_json::Value;
 
@@ -31,26 +32,25 @@ pub(crate) fn text(plan: &PlanDocument, ruleset: Option<&RuleSet>) -> String {
     }
     push_list(&mut text, "**Blocked**", &blockers(plan));
     push_list(&mut text, "**To note**", &remarks(plan));
-    let mut left_out = 0_u32;
+    let blocks: Vec<String> = plan.changes.iter().map(|change| one(change, ruleset)).collect();
+    let heading = |change: &PlannedChange| {
+        let mark = edge_mark(plan.base.edges.get(&change.edge));
+        let mark = mark.map(|mark| format!(" ({})", escape(&mark))).unwrap_or_default();
+        format!("\n#### {}{mark}\n\n", code(change.edge.as_str()))
+    };
+    let room = LIMIT.saturating_sub(TAIL + text.len());
+    let shown = choose(&plan.changes, room, |index| blocks[index].len(), |change| heading(change).len());
     let mut edge = None;
-    for change in &plan.changes {
-        let mut block = String::new();
+    for index in &shown {
+        let change = &plan.changes[*index];
         if edge != Some(&change.edge) {
-            let mark = edge_mark(plan.base.edges.get(&change.edge));
-            let mark = mark.map(|mark| format!(" ({})", escape(&mark))).unwrap_or_default();
-            write!(block, "\n#### {}{mark}\n\n", code(change.edge.as_str())).expect("a string grows as needed");
-        }
-        block.push_str(&one(change, ruleset));
-        if left_out > 0 || text.len() + block.len() + TAIL > LIMIT {
-            left_out += 1;
-        } else {
-            text.push_str(&block);
+            text.push_str(&heading(change));
             edge = Some(&change.edge);
         }
+        text.push_str(&blocks[*index]);
     }
-    if left_out > 0 {
-        write!(text, "\n**{} left out** for length; `portunus plan` shows all.\n", count(left_out, "change"))
-            .expect("a string grows as needed");
+    if shown.len() < plan.changes.len() {
+        push_left_out(&mut text, plan, &shown);
     }
     if plan.summary.unchanged > 0 && !plan.changes.is_empty() {
         write!(text, "\n{} unchanged.\n", count(plan.summary.unchanged, "rule")).expect("a string grows as needed");
@@ -63,6 +63,66 @@ pub(crate) fn text(plan: &PlanDocument, ruleset: Option<&RuleSet>) -> String {
         }
     }
     text
+}
+
+/// Which changes are shown where not all have room: those that take something away first, each kind in the order of
+/// the plan. They are shown in that order, too.
+fn choose(
+    changes: &[PlannedChange],
+    room: usize,
+    size: impl Fn(usize) -> usize,
+    heading: impl Fn(&PlannedChange) -> usize,
+) -> BTreeSet<usize> {
+    let mut order: Vec<usize> = (0..changes.len()).collect();
+    order.sort_by_key(|index| urgency(changes[*index].action));
+    let mut shown = BTreeSet::new();
+    let mut edges = BTreeSet::new();
+    let mut used = 0;
+    for index in order {
+        let change = &changes[index];
+        let head = if edges.contains(&change.edge) { 0 } else { heading(change) };
+        used += size(index) + head;
+        if used > room {
+            break;
+        }
+        edges.insert(&change.edge);
+        shown.insert(index);
+    }
+    shown
+}
+
+/// Lower is shown first.
+const fn urgency(action: Action) -> u8 {
+    match action {
+        Action::Reject => 0,
+        Action::Remove => 1,
+        Action::Rebind => 2,
+        Action::Retry => 3,
+        Action::Move => 4,
+        Action::Update => 5,
+        Action::Activate => 6,
+    }
+}
+
+/// Says what is missing, by kind, and where it is to be seen.
+fn push_left_out(text: &mut String, plan: &PlanDocument, shown: &BTreeSet<usize>) {
+    let missing = plan.changes.iter().enumerate().filter(|(index, _)| !shown.contains(index));
+    let mut kinds: BTreeMap<Action, u32> = BTreeMap::new();
+    let mut edges = BTreeSet::new();
+    for (_, change) in missing {
+        *kinds.entry(change.action).or_default() += 1;
+        edges.insert(&change.edge);
+    }
+    let left_out = kinds.values().sum::<u32>();
+    let kinds: Vec<String> = kinds.iter().map(|(action, number)| format!("{number} {}", action.as_str())).collect();
+    write!(
+        text,
+        "\n**{} left out** for length: {} on {}. `portunus plan` shows all, as text or with `-o json`.\n",
+        count(left_out, "change"),
+        kinds.join(", "),
+        count(edges.len() as u64, "edge")
+    )
+    .expect("a string grows as needed");
 }
 
 fn push_list(text: &mut String, title: &str, lines: &[String]) {

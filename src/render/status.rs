@@ -64,6 +64,10 @@ fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> f
     if let Some(mode) = status.mode {
         writeln!(to, "Mode {}", mode.as_str())?;
     }
+    if let Some(line) = status.ledger_broken {
+        let warning = style::warning("Ledger");
+        writeln!(to, "{warning}: it was changed outside of the server, entry {line} on; `portunus history --verify`")?;
+    }
     if let Some(freeze) = &status.frozen {
         let until = freeze.until.map_or_else(|| "`portunus unfreeze`".to_owned(), time);
         let (by, why) = (clean(&freeze.by), clean(&freeze.why));

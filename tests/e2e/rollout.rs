@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use serde_json::json;
+
 use crate::peers::{Echo, answers, refuses};
 use crate::support::{World, ports, rule};
 
@@ -63,6 +65,13 @@ fn a_failed_canary_stops_the_rest_and_is_brought_back_where_asked() {
     world.wait_rule("edge-01", "a", "active");
     let status = world.status();
     assert_eq!(status["drift"].as_array().unwrap().len(), 0, "{status}");
+    // The ledger has what each edge was given on the way, what went back, and why.
+    let history = world.cli(&["history", "-o", "json"]).exits(0).json();
+    let newest = history.as_array().unwrap().last().unwrap();
+    assert_eq!((&newest["outcome"], &newest["brought_back"]), (&json!("partial"), &json!(["edge-01"])), "{newest}");
+    assert_eq!(newest["generations"].as_object().unwrap().keys().collect::<Vec<_>>(), ["edge-01"], "{newest}");
+    let said = world.cli(&["history", &newest["id"].to_string()]).exits(0);
+    said.says("wave 1 failed on edge-01").says(", then brought back");
     // Once the port is free, the rollout goes through.
     drop(stranger);
     world.apply();

@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use crate::support::{assert_golden, many_rules, portunus, run, tree};
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 22] = [
     "validate",
     "fmt",
+    "import",
     "plan",
     "apply",
     "status",
@@ -21,6 +22,7 @@ const COMMANDS: [&str; 20] = [
     "stats",
     "events",
     "history",
+    "blame",
     "target",
     "rollback",
     "resume",
@@ -70,6 +72,9 @@ fn help_and_version_are_0_and_usage_errors_are_64() {
         &["apply", "--timeout", "soon"],
         &["plan", "tree", "--out", "p", "--live", "l"],
         &["stats", "web"],
+        &["blame", "local"],
+        &["blame", "local:53/sctp"],
+        &["history", "3", "--verify"],
         &["target", "pause", "web", "127.0.0.1:80"],
         &["target", "pause", "local/web", "127.0.0.1:80", "--ttl", "0"],
         &["target", "weight", "local/web", "127.0.0.1:80", "101"],
@@ -112,6 +117,8 @@ fn a_dead_server_is_7_for_every_command_that_needs_one() {
         &["stats", "local/web"],
         &["events"],
         &["history"],
+        &["history", "--verify"],
+        &["blame", "local:8443"],
         &["target", "pause", "local/web", "127.0.0.1:80"],
         &["target", "check", "local/web"],
         &["rollback", "abcd", "--yes"],

@@ -123,6 +123,29 @@ fn an_empty_tree_needs_to_be_allowed() {
     assert!(allowed.stderr.contains("warning[empty_tree]"), "{}", allowed.stderr);
 }
 
+/// Each opened element is closed, in order; nothing of a row, an entity or a fence is cut off.
+fn assert_whole(text: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = text.strip_prefix("<!-- portunus-plan -->\n").expect("the marker is the first line");
+    while let Some((_, after)) = rest.split_once('<') {
+        let (tag, behind) = after.split_once('>').expect("a tag ends");
+        match tag.strip_prefix('/') {
+            Some(closed) => assert_eq!(open.pop(), Some(closed), "before {behind:.80}"),
+            None if tag == "br" => {}
+            None => open.push(tag),
+        }
+        rest = behind;
+    }
+    assert!(open.is_empty(), "left open: {open:?}");
+    for row in text.lines().filter(|line| line.starts_with("  |")) {
+        assert!(row.ends_with('|') && row.matches('|').count() == 4, "{row}");
+    }
+    for entity in text.split("&#").skip(1) {
+        assert!(entity.split_once(';').is_some_and(|(number, _)| number.parse::<u32>().is_ok()), "&#{entity:.20}");
+    }
+    assert!(text.ends_with('\n') && !text.contains("```"));
+}
+
 #[test]
 fn a_comment_stays_below_its_limit_and_counts_what_is_left_out() {
     let dir = tree(&[("tree/a.toml", &many_rules(900))]);
@@ -131,5 +154,55 @@ fn a_comment_stays_below_its_limit_and_counts_what_is_left_out() {
     assert!(text.len() < 60_000, "{}", text.len());
     let shown = text.matches("activate <code>rule-").count();
     assert!(shown > 300, "{shown}");
-    assert!(text.contains(&format!("**{} changes left out**", 900 - shown)), "{shown}");
+    assert!(
+        text.contains(&format!("**{0} changes left out** for length: {0} activate on 1 edge.", 900 - shown)),
+        "{shown}"
+    );
+    assert_whole(&text);
+}
+
+/// 5,000 changes on 100 edges: 4,000 updates of long texts in letters of two to four bytes, 900 new rules and, last by
+/// name, 100 removals; and drift on top.
+#[test]
+fn a_plan_of_thousands_is_cut_between_changes_and_shows_removals_first() {
+    let note = "ü|`<b>é日本語🦀&_*[x](y)~$\\n".repeat(20);
+    let (mut tree_text, mut edges) = (String::new(), Vec::new());
+    for edge in 0..100_u32 {
+        let mut rules = Vec::new();
+        for number in 0..50_u32 {
+            let (port, name) = (10_000 + number, if number < 49 { format!("r{number}") } else { "z".to_owned() });
+            let running = |more: Value| {
+                let mut spec = serde_json::json!({ "listen_port": port, "target": "127.0.0.1:1" });
+                spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+                serde_json::json!({ "rule": name, "state": "active", "spec": spec })
+            };
+            match number {
+                0..40 => rules.push(running(serde_json::json!({ "description": "before" }))),
+                49 => rules.push(running(serde_json::json!({}))),
+                _ => {}
+            }
+            if number < 49 {
+                let description = if number < 40 { format!("description = \"{note}\"\n") } else { String::new() };
+                let rule = format!("[[rule]]\nname = \"{name}\"\nedges = [\"e{edge}\"]\nlisten_port = {port}\n");
+                tree_text += &(rule + "target = \"127.0.0.1:1\"\n" + &description);
+            }
+        }
+        edges.push(serde_json::json!({ "name": format!("e{edge}"), "connected": edge % 2 == 0, "rules": rules }));
+    }
+    let live = serde_json::json!({ "edges": edges }).to_string();
+    let dir = tree(&[("tree/a.toml", &tree_text), ("live.json", &live)]);
+    let ran = run(dir.path(), &["plan", "tree", "--live", "live.json", "-o", "markdown", "--allow-removals", "100"]);
+    let text = ran.stdout;
+    assert!(text.len() < 60_000, "{}", text.len());
+    assert!(text.len() > 50_000, "the room is used: {}", text.len());
+    assert_whole(&text);
+    assert_eq!(text.matches("</code> remove <code>z").count(), 100, "removals are not what is left out");
+    let updates = text.matches("</code> update <code>").count();
+    let left_out = format!("**{} changes left out**", 4900 - updates);
+    let kinds = format!("{} update, {} activate", 4000 - updates, 900);
+    let line = text.lines().find(|line| line.contains("left out** for length")).expect("the line");
+    assert!(line.contains(&left_out), "{line}");
+    assert!(kinds.split(", ").all(|kind| line.contains(kind)) && line.contains("`portunus plan` shows all"), "{line}");
+    let again = run(dir.path(), &["plan", "tree", "--live", "live.json", "-o", "markdown", "--allow-removals", "100"]);
+    assert_eq!(again.stdout, text, "the same inputs give the same bytes");
 }

@@ -139,6 +139,9 @@ impl Server {
             Ok(opened) => opened?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
+        if let Some(line) = restored.ledger_break {
+            error!(line, "the ledger does not fit its chain: it was changed outside of the server");
+        }
         let fleet = Fleet::new(lineage, config.mode, config.allow_dirty, restored);
         let store = Arc::new(store);
         let timings = metrics::Timings::new()?;

@@ -1,23 +1,38 @@
-//! Which apply put a port on an edge: back through the ledger for as long as the same rule owns the port. Pure.
+//! Which apply put a port on an edge: back through the recorded plans, port by port and rename by rename. Pure.
+//!
+//! Keeps: an apply that only kept, renamed or updated what was there is never the answer; what the ledger cannot show
+//! is said to be older than it, never guessed.
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::name::{EdgeName, RuleName};
-use schema::net::Protocol;
+use schema::net::{PortRange, Protocol};
 use schema::ruleset::{EdgeRules, Origin, Placed};
+use schema::spec::FieldChange;
 use serde::{Deserialize, Serialize};
 
-use super::ledger::Entry;
+use super::ledger::{self, Entry};
+use super::plan::{Action, PlannedChange};
 
-/// A port on an edge.
+/// A port of one protocol on an edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
     /// The edge.
     pub edge: EdgeName,
-    /// The port.
+    /// The port, never 0.
     pub port: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
+}
+
+/// How the rule came by the port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// The apply bound it, or handed it over from another rule.
+    Applied,
+    /// It was open before: by a break-glass rule, or since before the ledger. The apply is the first whose tree has it.
+    TakenOver,
 }
 
 /// Who put a port there.
@@ -31,13 +46,18 @@ pub struct Blame {
     pub protocol: String,
     /// The rule that owns it.
     pub rule: RuleName,
+    /// The name that it had in that apply, where it was renamed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_then: Option<RuleName>,
+    /// True if the rule serves on the edge, as far as is known.
+    pub serving: bool,
+    /// How it came by the port.
+    pub how: How,
     /// Where the rule stood in the tree of that apply.
-    pub file: Option<String>,
-    /// Line from 1.
-    pub line: Option<u32>,
-    /// Where it stands now.
+    pub origin: Option<Origin>,
+    /// Where it stands in the tree in force.
     pub current: Option<Origin>,
-    /// The commit of that apply.
+    /// The commit of that apply, full hash.
     pub commit: Option<String>,
     /// Who wrote the commit.
     pub author: Option<String>,
@@ -49,131 +69,196 @@ pub struct Blame {
     pub apply_id: String,
     /// Its entry in the ledger.
     pub entry: u64,
+    /// Whether that was an apply, a rollback or a resume.
+    pub action: ledger::Action,
+    /// Its plan.
+    pub plan_id: Digest,
     /// When.
     pub at: Timestamp,
     /// Who applied it.
     pub actor: String,
-    /// False where older revisions are kept no longer: the rule may own the port since before.
-    pub complete: bool,
+    /// How the apply ended.
+    pub outcome: String,
+}
+
+/// The apply that is to blame, with what it did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found<'e> {
+    /// Its line.
+    pub entry: &'e Entry,
+    /// The name of the rule then.
+    pub rule: RuleName,
+    /// Where the rule stood then.
+    pub origin: Option<Origin>,
+}
+
+/// What one change did, seen from the port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Turn {
+    /// The rule came by the port.
+    Got,
+    /// The rule had it before and after.
+    Kept,
+    /// The same under another name.
+    Renamed(RuleName),
+    /// Afterwards the rule did not have it.
+    Without,
 }
 
 impl Port {
-    /// The rule of a set that owns the port.
+    /// The rule of a set that has the port.
     pub fn owner<'a>(&self, rules: &'a EdgeRules) -> Option<&'a Placed> {
-        let listens = |placed: &&Placed| {
-            let listen = &placed.rule.listen;
-            listen.protocol == self.protocol && listen.ports.contains(self.port)
+        rules.values().find(|placed| self.is_in(placed.rule.listen.protocol, placed.rule.listen.ports))
+    }
+
+    /// True if listeners of that protocol on those ports include it, on whatever address.
+    pub fn is_in(&self, protocol: Protocol, ports: PortRange) -> bool {
+        protocol == self.protocol && ports.contains(self.port)
+    }
+
+    /// True if one of the texts of a plan, such as `*:80-90` or `[::1]:53/udp`, includes it.
+    fn is_among(&self, texts: &[String]) -> bool {
+        texts.iter().any(|text| {
+            let (place, protocol) = match text.strip_suffix("/udp") {
+                Some(place) => (place, Protocol::Udp),
+                None => (text.as_str(), Protocol::Tcp),
+            };
+            let ports = place.rsplit_once(':').and_then(|(_, ports)| range(ports));
+            ports.is_some_and(|ports| self.is_in(protocol, ports))
+        })
+    }
+
+    fn turn(&self, change: &PlannedChange) -> Turn {
+        let has_now = self.is_among(&change.ports.bind) || self.is_among(&change.ports.keep);
+        match change.action {
+            Action::Activate if has_now => Turn::Got,
+            Action::Rebind if self.is_among(&change.ports.bind) => Turn::Got,
+            Action::Rebind if has_now && !self.was_in(&change.fields) => Turn::Got,
+            Action::Activate | Action::Rebind if !has_now => Turn::Without,
+            Action::Remove => Turn::Without,
+            Action::Move => match &change.previous_rule {
+                Some(previous) => Turn::Renamed(previous.clone()),
+                None => Turn::Kept,
+            },
+            // A rejected rule keeps its version before, a failed one is tried again with what it had.
+            Action::Activate | Action::Rebind | Action::Update | Action::Reject | Action::Retry => Turn::Kept,
+        }
+    }
+
+    /// True if the listeners before these changes of fields include it; the rule has it afterwards.
+    fn was_in(&self, fields: &[FieldChange]) -> bool {
+        let before = |path: &str| fields.iter().find(|field| field.path == path).map(|field| &field.before);
+        let protocol = match before("protocol") {
+            Some(before) => before.as_str() == Some(self.protocol.as_str()),
+            None => true,
         };
-        rules.values().find(listens)
+        let single = before("listen_port").filter(|before| !before.is_null());
+        let several = before("listen_ports").filter(|before| !before.is_null());
+        let ports = match (single, several) {
+            (Some(port), _) => port.as_u64() == Some(self.port.into()),
+            (None, Some(ports)) => ports.as_str().and_then(range).is_some_and(|ports| ports.contains(self.port)),
+            (None, None) => true,
+        };
+        protocol && ports
     }
 }
 
-/// Walks back from the newest apply. `owner` is the rule that owns the port now; `owner_in` tells the rule that owned
-/// it in a revision: `None` where nobody did, an error where the revision is kept no longer. `None` if no apply is
-/// known that has it.
-pub fn blame<E>(
+/// The ports of `80` or `80-90`.
+fn range(text: &str) -> Option<PortRange> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    PortRange::new(first.parse().ok()?, last.parse().ok()?)
+}
+
+/// Walks back from the newest apply through what each was to change on the edge; `None` where no recorded plan gave the
+/// rule the port. `changes_of` tells what an apply was to change, `None` where that is kept no longer, which ends the
+/// walk.
+///
+/// # Errors
+///
+/// Those of `changes_of`.
+pub fn applied<'e, E>(
     port: &Port,
-    owner: &Placed,
-    entries: &[Entry],
-    mut owner_in: impl FnMut(&Entry) -> Result<Option<Placed>, E>,
-) -> Option<Blame> {
-    let mut first: Option<(&Entry, Placed)> = None;
-    let mut complete = true;
+    rule: &RuleName,
+    entries: &'e [Entry],
+    mut changes_of: impl FnMut(&Entry) -> Result<Option<Vec<PlannedChange>>, E>,
+) -> Result<Option<Found<'e>>, E> {
+    let mut name = rule.clone();
+    let mut found: Option<Found<'e>> = None;
     for entry in entries.iter().rev().filter(|entry| entry.is_start()) {
-        let Ok(found) = owner_in(entry) else {
-            complete = false;
-            break;
-        };
-        match found.filter(|found| found.rule.name == owner.rule.name) {
-            Some(found) => first = Some((entry, found)),
-            // A newer version that the edge rejects may have other ports; the one that serves is older.
-            None if first.is_none() => {}
-            None => break,
+        let Some(changes) = changes_of(entry)? else { break };
+        let is_meant = |change: &&PlannedChange| change.edge == port.edge && change.rule == name;
+        let Some(change) = changes.iter().find(is_meant) else { continue };
+        match port.turn(change) {
+            Turn::Got => {
+                // The same once more means that a newer apply found it not there yet; the first that reached the edge
+                // is the one that put it there.
+                if found.is_none() || reached(port, entry, entries) {
+                    found = Some(Found { entry, rule: name.clone(), origin: change.origin.clone() });
+                }
+            }
+            Turn::Renamed(previous) => name = previous,
+            Turn::Without if found.is_some() => break,
+            // Without anything found yet: the newest version need not be the one that serves.
+            Turn::Kept | Turn::Without => {}
         }
     }
-    let (entry, placed) = first?;
-    Some(Blame {
-        edge: port.edge.clone(),
-        port: port.port,
-        protocol: port.protocol.as_str().to_owned(),
-        rule: placed.rule.name.clone(),
-        file: placed.origin.as_ref().map(|origin| origin.file.to_string()),
-        line: placed.origin.as_ref().map(|origin| origin.line),
-        current: owner.origin.clone(),
-        commit: entry.commit.clone(),
-        author: entry.author.clone(),
-        digest: entry.digest,
-        dirty: entry.dirty,
-        apply_id: entry.apply_id.clone(),
-        entry: entry.id,
-        at: entry.at,
-        actor: entry.actor.clone(),
-        complete,
-    })
+    Ok(found)
+}
+
+/// True if the apply gave the edge a generation and did not take it back.
+fn reached(port: &Port, started: &Entry, entries: &[Entry]) -> bool {
+    let ended = entries.iter().find(|entry| entry.of == Some(started.id)).unwrap_or(started);
+    ended.generations.contains_key(&port.edge) && !ended.brought_back.contains(&port.edge)
+}
+
+/// The oldest apply since which every tree has that rule on that port: for ports that were open before. `owner_in` tells
+/// the rule that has the port in the tree of an apply, an error where the tree is kept no longer, which ends the walk.
+pub fn taken_over<'e, E>(
+    rule: &RuleName,
+    entries: &'e [Entry],
+    mut owner_in: impl FnMut(&Entry) -> Result<Option<Placed>, E>,
+) -> Option<Found<'e>> {
+    let mut found = None;
+    for entry in entries.iter().rev().filter(|entry| entry.is_start()) {
+        let Ok(owner) = owner_in(entry) else { break };
+        match owner.filter(|owner| owner.rule.name == *rule) {
+            Some(owner) => found = Some(Found { entry, rule: rule.clone(), origin: owner.origin }),
+            None if found.is_some() => break,
+            None => {}
+        }
+    }
+    found
+}
+
+impl Blame {
+    /// Puts together what was found.
+    pub fn new(port: &Port, owner: &Placed, serving: bool, how: How, found: Found<'_>, entries: &[Entry]) -> Self {
+        let entry = found.entry;
+        let ended = entries.iter().find(|line| line.of == Some(entry.id)).unwrap_or(entry);
+        Self {
+            edge: port.edge.clone(),
+            port: port.port,
+            protocol: port.protocol.as_str().to_owned(),
+            rule: owner.rule.name.clone(),
+            rule_then: (found.rule != owner.rule.name).then_some(found.rule),
+            serving,
+            how,
+            origin: found.origin,
+            current: owner.origin.clone(),
+            commit: entry.commit.clone(),
+            author: entry.author.clone(),
+            digest: entry.digest,
+            dirty: entry.dirty,
+            apply_id: entry.apply_id.clone(),
+            entry: entry.id,
+            action: entry.action,
+            plan_id: entry.plan_id,
+            at: entry.at,
+            actor: entry.actor.clone(),
+            outcome: ended.outcome.clone(),
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use schema::testing::rule_with;
-
-    use super::*;
-
-    fn placed(name: &str, first: u16, last: u16) -> Placed {
-        Placed { rule: rule_with(name, first, last, |_| {}), origin: None }
-    }
-
-    fn port(number: u16) -> Port {
-        Port { edge: EdgeName::new("a").expect("a name"), port: number, protocol: Protocol::Tcp }
-    }
-
-    fn entries(count: u64) -> Vec<Entry> {
-        let entry = |id| Entry { id, apply_id: format!("a{id}"), ..Entry::default() };
-        (1..=count).map(entry).collect()
-    }
-
-    /// What each apply put in force, oldest first; who is to blame for port 80 now.
-    fn since(revisions: &[Option<Placed>]) -> Option<u64> {
-        let owner = revisions.last()?.clone()?;
-        let all = entries(revisions.len() as u64);
-        let owner_in = |entry: &Entry| {
-            let rules: EdgeRules = revisions[entry.id as usize - 1]
-                .iter()
-                .map(|placed| (placed.rule.name.clone(), placed.clone()))
-                .collect();
-            Ok::<_, Infallible>(port(80).owner(&rules).cloned())
-        };
-        blame(&port(80), &owner, &all, owner_in).map(|blame| blame.entry)
-    }
-
-    #[test]
-    fn the_first_apply_since_which_the_rule_owns_the_port_is_to_blame() {
-        let web = || Some(placed("web", 80, 80));
-        let wide = || Some(placed("web", 79, 90));
-        let away = || Some(placed("web", 81, 81));
-        let other = || Some(placed("other", 80, 80));
-        assert_eq!(since(&[web()]), Some(1));
-        assert_eq!(since(&[web(), wide(), web()]), Some(1), "changes that keep the port do not count");
-        assert_eq!(since(&[web(), away(), web()]), Some(3), "it was somewhere else in between");
-        assert_eq!(since(&[web(), None, wide()]), Some(3), "it was gone in between");
-        assert_eq!(since(&[web(), other(), web(), web()]), Some(3), "another rule had it in between");
-    }
-
-    #[test]
-    fn revisions_that_are_kept_no_longer_end_the_walk() {
-        let owner = placed("web", 80, 80);
-        let owner_in = |entry: &Entry| if entry.id > 2 { Ok(Some(placed("web", 80, 80))) } else { Err(()) };
-        let found = blame(&port(80), &owner, &entries(4), owner_in).expect("two are kept");
-        assert_eq!((found.entry, found.complete), (3, false));
-        assert_eq!(blame(&port(80), &owner, &entries(4), |_| Err(())), None);
-    }
-
-    #[test]
-    fn a_port_is_owned_on_its_protocol_only() {
-        let rules: EdgeRules = [placed("web", 80, 80)].map(|placed| (placed.rule.name.clone(), placed)).into();
-        let udp = Port { protocol: Protocol::Udp, ..port(80) };
-        assert!(port(80).owner(&rules).is_some());
-        assert!(udp.owner(&rules).is_none() && port(81).owner(&rules).is_none());
-    }
-}
+mod tests;

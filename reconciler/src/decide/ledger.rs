@@ -84,9 +84,12 @@ pub struct Entry {
     pub outcome: String,
     /// The generation that each touched edge was given.
     pub generations: BTreeMap<EdgeName, u64>,
+    /// Edges that the apply has changed and then brought back to what they ran before.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub brought_back: BTreeSet<EdgeName>,
     /// Rails that a person overrode, with the flag.
     pub overridden: Vec<String>,
-    /// What happened, of a line that belongs to no apply.
+    /// What happened, of a line that belongs to no apply; of the end of an apply, why its rollout was stopped.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
     /// Hash of the line before, zeros for the first.
@@ -164,6 +167,10 @@ impl HistoryEntry {
                     if let Some(started) = entries.iter_mut().rev().find(|entry| entry.entry.id == of) {
                         started.finished_at = Some(line.at);
                         started.intact &= line.id < broken;
+                        // Waves give generations as they go.
+                        started.entry.generations = line.generations;
+                        started.entry.brought_back = line.brought_back;
+                        started.entry.note = line.note;
                         started.entry.outcome = line.outcome;
                     }
                 }
@@ -173,6 +180,28 @@ impl HistoryEntry {
             newest.held = held;
         }
         entries
+    }
+}
+
+/// What came of looking through the whole chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// How many lines there are.
+    pub lines: u64,
+    /// Id of the last one, 0 where there is none.
+    pub last: u64,
+    /// Its hash. Kept elsewhere, it shows later whether lines were taken off the end.
+    pub head: Digest,
+    /// The first line that does not fit the chain, if any: it was changed afterwards, or one before it was, or is gone.
+    pub broken: Option<u64>,
+}
+
+impl Verification {
+    /// Looks through all lines, oldest first. `expected` is the end that the chain should have, where that is known.
+    pub fn of(lines: &[Entry], expected: Option<Head>) -> Self {
+        let last = lines.last().map_or(Head::default(), |line| Head { id: line.id, hash: line.hash });
+        let cut = expected.filter(|expected| *expected != last).map(|expected| expected.id.min(last.id + 1));
+        Self { lines: lines.len() as u64, last: last.id, head: last.hash, broken: first_break(lines).or(cut) }
     }
 }
 

@@ -3,6 +3,7 @@
 //! `act` feeds events in and carries effects out; never the other way round.
 
 pub mod assign;
+pub mod blame;
 pub mod deviations;
 pub mod drift;
 pub mod fleet;

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use super::deviations::TargetOverride;
 use super::fleet::{Applied, Freeze, Hold, Restored};
-use super::ledger::{Entry, Head};
+use super::ledger::{self, Entry, Head};
 use super::overrides::{Override, Overrides};
 use super::plan::{FileDocument, PlannedChange, Source, Summary};
 use super::view::Desired;
@@ -238,6 +238,7 @@ pub fn ledger<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Res
 /// A fleet from all its records; keys of other parts are passed over.
 pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Restored, InvalidRecord> {
     let mut restored = Restored { used_plans: BTreeSet::new(), ..Restored::default() };
+    let mut lines = Vec::new();
     for (key, value) in records {
         if let Some(name) = key.strip_prefix(EDGE_PREFIX) {
             let name = EdgeName::new(name)
@@ -272,14 +273,19 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
                 restored.head = Head { id: entry.id, hash: entry.hash };
             }
             match entry.of {
-                None if entry.is_start() => restored.cut_off = Some(entry),
+                None if entry.is_start() => restored.cut_off = Some(entry.clone()),
                 Some(of) if restored.cut_off.as_ref().is_some_and(|started| started.id == of) => {
                     restored.cut_off = None;
                 }
                 None | Some(_) => {}
             }
+            lines.push(entry);
         }
     }
+    // An apply is named after the line of its start: one that is in force has that line.
+    let applied = restored.applied.as_ref().and_then(|applied| applied.apply_id.strip_prefix('a')?.parse::<u64>().ok());
+    let cut = applied.filter(|applied| *applied > restored.head.id).map(|_| restored.head.id + 1);
+    restored.ledger_break = ledger::first_break(&lines).or(cut);
     Ok(restored)
 }
 

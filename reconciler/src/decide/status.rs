@@ -56,6 +56,9 @@ pub struct StatusDocument {
     /// The freeze that stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Freeze>,
+    /// The first line of the ledger that did not fit its chain when the server started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger_broken: Option<u64>,
 }
 
 /// The tree in force and the tree on disk.
@@ -255,6 +258,7 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> StatusDocument {
         apply: fleet.latest_apply().cloned(),
         lock: fleet.lock(now),
         frozen: fleet.frozen().cloned(),
+        ledger_broken: fleet.ledger_break(),
     }
 }
 

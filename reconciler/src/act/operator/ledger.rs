@@ -1,4 +1,4 @@
-//! The ledger over the API: all of it, one entry, and the revisions that it names. I/O.
+//! The ledger over the API: all of it, one entry, whether it is whole, and the revisions that it names. I/O.
 
 use axum::Json;
 use axum::extract::{Path, State as Extract};
@@ -9,9 +9,9 @@ use super::write::heavy;
 use super::{Failure, State};
 use crate::act::store::Store;
 use crate::decide::held::held;
-use crate::decide::ledger::{Entry, HistoryEntry, NoRevision, resolve};
-use crate::decide::plan::Source;
-use crate::decide::record::{self, LEDGER_PREFIX, PLAN_PREFIX, REVISION_PREFIX, Revision};
+use crate::decide::ledger::{Entry, HistoryEntry, NoRevision, Verification, resolve};
+use crate::decide::plan::{PlannedChange, Source};
+use crate::decide::record::{self, LEDGER_PREFIX, PLAN_PREFIX, REVISION_PREFIX, RecordedPlan, Revision};
 
 fn unreadable(error: &dyn std::error::Error) -> Failure {
     Failure::new(500, "internal", "The ledger cannot be read", error.to_string())
@@ -84,12 +84,32 @@ pub(super) async fn entry(
     let is_it = |found: &HistoryEntry| number == Some(found.entry.id) || found.entry.apply_id == id;
     let found = entries(&state).await?.into_iter().find(|found| !id.is_empty() && is_it(found));
     let entry = found.ok_or_else(|| Failure::not_found(format!("there is no entry {id}")))?;
-    let key = format!("{PLAN_PREFIX}{}", entry.entry.apply_id);
+    let apply_id = entry.entry.apply_id.clone();
     let store = state.context.store.clone();
-    let plan = heavy(move || -> Result<_, Failure> {
-        let Some(stored) = store.get(&key).map_err(|error| unreadable(&error))? else { return Ok(None) };
-        record::recorded_plan(&key, &stored.value).map(Some).map_err(|error| unreadable(&error))
-    });
-    let plan = plan.await??;
+    let plan = heavy(move || recorded_plan(&store, &apply_id)).await??;
     Ok(Json(HistoryDetail { entry, plan }))
+}
+
+/// What an apply was to change; `None` where that is kept no longer. Blocks.
+fn recorded_plan(store: &Store, apply_id: &str) -> Result<Option<RecordedPlan>, Failure> {
+    let key = format!("{PLAN_PREFIX}{apply_id}");
+    let Some(stored) = store.get(&key).map_err(|error| unreadable(&error))? else { return Ok(None) };
+    record::recorded_plan(&key, &stored.value).map(Some).map_err(|error| unreadable(&error))
+}
+
+/// The changes alone. Blocks.
+pub(super) fn recorded_changes(store: &Store, apply_id: &str) -> Result<Option<Vec<PlannedChange>>, Failure> {
+    Ok(recorded_plan(store, apply_id)?.map(|plan| plan.changes))
+}
+
+/// Looks through the whole chain.
+pub(super) async fn verify(Extract(state): Extract<State>) -> Result<Json<Verification>, Failure> {
+    // The end first: what is appended meanwhile is behind it.
+    let head = state.context.fleet.read(|view| view.fleet.ledger_head()).await?;
+    let store = state.context.store.clone();
+    let lines = heavy(move || lines(&store)).await??;
+    let known = lines.partition_point(|line| line.id <= head.id);
+    let mut found = Verification::of(&lines[..known], Some(head));
+    found.broken = found.broken.or(Verification::of(&lines, None).broken);
+    Ok(Json(found))
 }

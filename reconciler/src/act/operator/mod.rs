@@ -3,6 +3,7 @@
 //! Keeps: nothing is answered without the token, a foreign Host or Origin is refused before anything else is looked
 //! at, and every body is bounded before it is read.
 
+mod blame;
 pub mod documents;
 mod guard;
 mod ledger;
@@ -83,6 +84,8 @@ pub fn router(context: Context) -> Router {
         .route("/v1/events", get(stream::events))
         .route("/v1/history", get(ledger::history))
         .route("/v1/history/{id}", get(ledger::entry))
+        .route("/v1/history/verification", get(ledger::verify))
+        .route("/v1/blame/{edge}/{port}", get(blame::blame))
         .route("/v1/overrides", get(overrides::list).post(overrides::add))
         .route("/v1/overrides/{edge}/{rule}", delete(overrides::remove))
         .fallback(async || Failure::new(404, "not_found", "No such path", "the API has no such path"))

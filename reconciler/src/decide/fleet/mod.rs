@@ -118,6 +118,7 @@ pub struct Fleet {
     run: Option<run::Run>,
     results: VecDeque<ApplyResult>,
     head: Head,
+    ledger_break: Option<u64>,
     used_plans: BTreeSet<Digest>,
     cut_off: Option<Entry>,
     frozen: Option<Freeze>,
@@ -137,6 +138,8 @@ pub struct Restored {
     pub applied: Option<Applied>,
     /// The end of the ledger.
     pub head: Head,
+    /// Its first line that does not fit the chain, if any.
+    pub ledger_break: Option<u64>,
     /// Plan files that were used.
     pub used_plans: BTreeSet<Digest>,
     /// The apply that had begun and not ended when the server went.
@@ -160,6 +163,7 @@ impl Fleet {
             edges: restored.edges,
             applied: restored.applied,
             head: restored.head,
+            ledger_break: restored.ledger_break,
             used_plans: restored.used_plans,
             cut_off: restored.cut_off,
             ..Self::default()
@@ -250,6 +254,16 @@ impl Fleet {
     /// The session of an edge, if it has one.
     pub fn session(&self, edge: &EdgeName) -> Option<SessionId> {
         self.sessions.get(edge).map(|session| session.id)
+    }
+
+    /// The end of the ledger.
+    pub fn ledger_head(&self) -> Head {
+        self.head
+    }
+
+    /// The first line of the ledger that did not fit its chain when the server started.
+    pub fn ledger_break(&self) -> Option<u64> {
+        self.ledger_break
     }
 
     /// The tree in force.

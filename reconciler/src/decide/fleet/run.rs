@@ -133,7 +133,8 @@ impl Fleet {
         run.result.outcome = outcome;
         run.result.finished_at = Some(now);
         let result = run.result;
-        let entry = run.entry.with_outcome(outcome.as_str(), now).chained(&mut self.head);
+        let note = result.stopped.clone().unwrap_or_default();
+        let entry = Entry { note, ..run.entry.with_outcome(outcome.as_str(), now) }.chained(&mut self.head);
         effects.push(Effect::Persist(Record::ledger(&entry)));
         effects.push(Effect::Emit(Notice::Apply { result: Box::new(result.clone()) }));
         self.keep(result);

@@ -270,6 +270,7 @@ impl Fleet {
         if let OnFailure::BringBack(back_to) = std::mem::replace(&mut waves.on_failure, OnFailure::Stop) {
             for (edge, before) in &waves.before {
                 let generation = self.bring_back(edge, before, effects);
+                run.entry.brought_back.insert(edge.clone());
                 if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
                     if let Some(generation) = generation.filter(|_| result.outcome != EdgeOutcome::Offline) {
                         result.generation = generation;

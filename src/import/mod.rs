@@ -1,0 +1,157 @@
+//! Rules of upstream Portunus as a rule tree: one TOML file per edge, and a report of what could not be carried over.
+//! Pure.
+//!
+//! Keeps: what is given out is a valid tree; nothing is left out without a finding that says where and why.
+
+mod place;
+mod read;
+mod rule;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use schema::check::{CheckLimits, Checked, check_tree};
+use schema::diagnostic::{Diagnostic, Severity, SourceFile};
+use schema::name::EdgeName;
+use schema::ruleset::TreeFiles;
+use schema::{format, spec};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use place::Place;
+use rule::Draft;
+
+/// What became of something that the tree does not hold as it stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// It is not in the tree.
+    Dropped,
+    /// It is there in another form.
+    Changed,
+    /// It is no configuration, so that no tree could hold it.
+    Ignored,
+}
+
+impl Kind {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Changed => "changed",
+            Self::Ignored => "ignored",
+        }
+    }
+}
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) kind: Kind,
+    pub(crate) file: String,
+    /// From 1.
+    pub(crate) line: u32,
+    /// From 1.
+    pub(crate) column: u32,
+    /// `EDGE/RULE`; empty where it concerns none.
+    pub(crate) rule: String,
+    /// The key; empty where it concerns the rule or the file as a whole.
+    pub(crate) key: String,
+    pub(crate) reason: String,
+}
+
+/// One file of the tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct File {
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+/// A tree, and what is not in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Imported {
+    pub(crate) files: Vec<File>,
+    pub(crate) rules: usize,
+    /// In the order of the input.
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Imported {
+    /// True if everything that is configuration is in the tree.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.findings.iter().all(|finding| finding.kind != Kind::Dropped)
+    }
+}
+
+/// What is gathered on the way.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    edges: BTreeMap<EdgeName, Vec<Draft>>,
+    global: Map<String, Value>,
+    findings: Vec<Finding>,
+}
+
+impl Gathered {
+    fn find(&mut self, kind: Kind, at: Place<'_>, rule: &str, key: &str, reason: impl Into<String>) {
+        let position = at.position();
+        self.findings.push(Finding {
+            kind,
+            file: at.file().to_owned(),
+            line: position.line,
+            column: position.column,
+            rule: rule.to_owned(),
+            key: key.to_owned(),
+            reason: reason.into(),
+        });
+    }
+}
+
+/// Reads the files, whose rules belong to `edge` where they name none. Errors are those of files that are no JSON and
+/// no TOML.
+pub(crate) fn import(inputs: &[SourceFile], edge: &EdgeName, limits: CheckLimits) -> Result<Imported, Vec<Diagnostic>> {
+    let mut gathered = Gathered::default();
+    let mut errors = Vec::new();
+    for input in inputs {
+        read::read(input, edge, limits, &mut gathered, &mut errors);
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let Gathered { edges, global, findings } = gathered;
+    let rules = edges.values().map(Vec::len).sum();
+    let mut files: Vec<File> = edges.iter().map(|(edge, drafts)| file(edge, drafts, &global)).collect();
+    files.retain(|file| !file.text.is_empty());
+    if rules > 0 {
+        let sources = files.iter().map(|file| SourceFile::new(&*file.path, &*file.text)).collect();
+        let Checked { ruleset, diagnostics } = check_tree(&TreeFiles { files: sources, problems: Vec::new() }, &limits);
+        if ruleset.is_none() {
+            return Err(diagnostics.into_iter().filter(|found| found.severity == Severity::Error).collect());
+        }
+    }
+    Ok(Imported { files, rules, findings })
+}
+
+/// The file of one edge.
+fn file(edge: &EdgeName, drafts: &[Draft], global: &Map<String, Value>) -> File {
+    // A file of that very name would hold rails.
+    let path = if edge.as_str() == "portunus" { "edge-portunus.toml".to_owned() } else { format!("{edge}.toml") };
+    let mut text = format!("# Rules of the edge {edge}, from upstream Portunus.\n");
+    if *edge == EdgeName::local() && !global.is_empty() {
+        text.push_str("\n[global]\n");
+        for (key, value) in global {
+            writeln!(text, "{key} = {value}").expect("a string grows as needed");
+        }
+    }
+    let placed = (*edge != EdgeName::local()).then_some(edge);
+    for draft in drafts {
+        text.push('\n');
+        text.push_str(&spec::to_toml(&draft.rule, placed));
+        if !draft.enabled {
+            text.push_str("enabled = false\n");
+        }
+    }
+    let text = format::format(&SourceFile::new(&*path, &*text)).unwrap_or(text);
+    File { path, text }
+}
+
+#[cfg(test)]
+mod tests;

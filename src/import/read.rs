@@ -1,0 +1,181 @@
+//! Finds the rules in a file of upstream: a list, a list under a key, lists per client, a standalone file. Pure.
+
+use schema::check::{CheckLimits, check_tree};
+use schema::diagnostic::{Diagnostic, LineIndex, Severity, SourceFile};
+use schema::fields;
+use schema::name::EdgeName;
+use schema::ruleset::TreeFiles;
+use schema::text::{self, Entry, Node, Value as Parsed};
+
+use super::place::{Place, json};
+use super::rule::{self, Context};
+use super::{Gathered, Kind};
+
+/// Keys under which a list of rules may stand.
+const LISTS: [&str; 4] = ["rules", "rule", "items", "data"];
+/// Keys that say that a list goes on elsewhere.
+const MORE: [&str; 4] = ["next", "next_page", "next_cursor", "has_more"];
+
+/// Reads one file into what is gathered.
+pub(super) fn read(
+    input: &SourceFile,
+    edge: &EdgeName,
+    limits: CheckLimits,
+    gathered: &mut Gathered,
+    errors: &mut Vec<Diagnostic>,
+) {
+    let named = named_by_content(input);
+    let before = errors.len();
+    let root = text::parse(&named, errors);
+    for error in &mut errors[before..] {
+        error.path = input.path.clone();
+        if let Some(label) = &mut error.primary {
+            label.file = input.clone();
+        }
+    }
+    let Some(root) = root.filter(|_| errors.len() == before) else { return };
+    let lines = LineIndex::new(input);
+    let at = Place::of_file(&input.path, &lines);
+    let context = Context { edge: edge.clone(), limits };
+    if !lists(&root, &context, at, gathered) {
+        let reason = "no rules in it: expected a list of rules, a table with `rules`, or a standalone file";
+        gathered.find(Kind::Dropped, at, "", "", reason);
+    }
+}
+
+/// The same file under a name that says what it is: a dump of a command has any name.
+fn named_by_content(input: &SourceFile) -> SourceFile {
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&input.text).is_ok()
+        || (input.path.ends_with(".json") && !input.path.ends_with(".toml"));
+    SourceFile::new(if is_json { "input.json" } else { "input.toml" }, input.text.clone())
+}
+
+/// False if there is nothing that could hold rules.
+fn lists(root: &Node<'_>, context: &Context, at: Place<'_>, gathered: &mut Gathered) -> bool {
+    match &root.value {
+        Parsed::Array(rules) => {
+            for entry in rules {
+                rule::take(entry, context, at, gathered);
+            }
+            true
+        }
+        Parsed::Table(entries) => {
+            let mut is_found = false;
+            for entry in entries {
+                is_found |= entry_of_root(entry, context, at, gathered);
+            }
+            is_found
+        }
+        _ => false,
+    }
+}
+
+fn entry_of_root(entry: &Entry<'_>, context: &Context, at: Place<'_>, gathered: &mut Gathered) -> bool {
+    let here = at.at(entry.key_span);
+    match (entry.key.as_ref(), &entry.node.value) {
+        (key, Parsed::Array(rules)) if LISTS.contains(&key) => {
+            for entry in rules {
+                rule::take(entry, context, at, gathered);
+            }
+            return true;
+        }
+        (key, Parsed::Table(clients)) if LISTS.contains(&key) => {
+            for client in clients {
+                of_client(&client.key, &client.node, context, at, gathered);
+            }
+            return true;
+        }
+        ("clients" | "edges", Parsed::Array(clients)) => {
+            for client in clients {
+                client_entry(client, context, at, gathered);
+            }
+            return true;
+        }
+        ("global", Parsed::Table(settings)) => global(settings, context, at, gathered),
+        ("stats", _) => {
+            gathered.find(
+                Kind::Ignored,
+                here,
+                "",
+                "stats",
+                "the statistics socket has no counterpart: see `portunus stats`",
+            );
+        }
+        (key, value) if MORE.contains(&key) => {
+            if !matches!(value, Parsed::Null | Parsed::Bool(false)) {
+                gathered.find(Kind::Dropped, here, "", key, "the list goes on elsewhere: import all of its pages");
+            }
+        }
+        (key, _) => gathered.find(Kind::Ignored, here, "", key, "no part of a rule"),
+    }
+    false
+}
+
+/// The rules under the name of their client.
+fn of_client(name: &str, rules: &Node<'_>, context: &Context, at: Place<'_>, gathered: &mut Gathered) {
+    let here = at.at(rules.span);
+    let Some(edge) = rule::edge_name(name, here, gathered) else {
+        gathered.find(Kind::Dropped, here, name, "", "the name of the client is empty");
+        return;
+    };
+    let context = Context { edge, ..context.clone() };
+    match &rules.value {
+        Parsed::Array(rules) => {
+            for entry in rules {
+                rule::take(entry, &context, at, gathered);
+            }
+        }
+        other => {
+            gathered.find(Kind::Dropped, here, name, "", format!("expected a list of rules, this is {}", other.kind()));
+        }
+    }
+}
+
+/// A client with its name and its rules.
+fn client_entry(client: &Node<'_>, context: &Context, at: Place<'_>, gathered: &mut Gathered) {
+    let here = at.at(client.span);
+    let Parsed::Table(entries) = &client.value else {
+        gathered.find(Kind::Dropped, here, "", "", format!("expected a client, this is {}", client.value.kind()));
+        return;
+    };
+    let named =
+        |keys: &[&str]| entries.iter().find(|entry| keys.contains(&entry.key.as_ref())).map(|entry| &entry.node);
+    let name = named(&["name", "client_name", "client"]).and_then(|node| json(node).as_str().map(str::to_owned));
+    match (name, named(&["rules"])) {
+        (Some(name), Some(rules)) => of_client(&name, rules, context, at, gathered),
+        (None, Some(_)) => gathered.find(Kind::Dropped, here, "", "", "a client without a name"),
+        (_, None) => gathered.find(Kind::Ignored, here, "", "", "a client without rules"),
+    }
+}
+
+/// Settings of the process: of use to `portunus up` alone, whose edge is `local`.
+fn global(settings: &[Entry<'_>], context: &Context, at: Place<'_>, gathered: &mut Gathered) {
+    for entry in settings {
+        let (key, here) = (entry.key.as_ref(), at.at(entry.key_span));
+        let value = json(&entry.node);
+        if context.edge != EdgeName::local() {
+            let reason = "a setting of the process: `portunus edge` takes its own as flags";
+            gathered.find(Kind::Dropped, here, "", &format!("global.{key}"), reason);
+        } else if gathered.global.get(key).is_some_and(|known| *known != value) {
+            let reason = "another file sets it to another value";
+            gathered.find(Kind::Dropped, here, "", &format!("global.{key}"), reason);
+        } else if let Some(reason) = refused(key, &value) {
+            gathered.find(Kind::Dropped, here, "", &format!("global.{key}"), reason);
+        } else {
+            gathered.global.insert(key.to_owned(), value);
+        }
+    }
+}
+
+/// Why `[global]` does not take the setting.
+fn refused(key: &str, value: &serde_json::Value) -> Option<String> {
+    if fields::global::TABLE.find(key, 0).is_none() {
+        return Some("there is no such setting here".to_owned());
+    }
+    let rule = "[[rule]]\nname = \"a\"\nlisten_port = 1\ntarget = \"127.0.0.1:1\"\n";
+    let file = SourceFile::new("local.toml", format!("[global]\n{key} = {value}\n\n{rule}"));
+    let checked = check_tree(&TreeFiles { files: vec![file], problems: Vec::new() }, &CheckLimits::default());
+    let errors = checked.diagnostics.into_iter().filter(|found| found.severity == Severity::Error);
+    let messages: Vec<String> = errors.map(|found| found.message).collect();
+    (!messages.is_empty()).then(|| messages.join("; "))
+}

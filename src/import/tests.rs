@@ -1,0 +1,142 @@
+//! Rules of upstream in several forms; what they become is shown by the goldens, what holds for all of them here.
+
+use schema::ruleset::RuleSet;
+
+use super::*;
+
+fn read(text: &str) -> Imported {
+    let input = SourceFile::new("dump.json", text);
+    import(&[input], &EdgeName::local(), CheckLimits::default()).expect("it is JSON")
+}
+
+fn tree(imported: &Imported) -> RuleSet {
+    let files = imported.files.iter().map(|file| SourceFile::new(&*file.path, &*file.text)).collect();
+    check_tree(&TreeFiles { files, problems: Vec::new() }, &CheckLimits::default()).ruleset.expect("a valid tree")
+}
+
+fn kinds(imported: &Imported) -> Vec<(Kind, &str, &str)> {
+    imported.findings.iter().map(|found| (found.kind, found.rule.as_str(), found.key.as_str())).collect()
+}
+
+#[test]
+fn a_list_may_stand_alone_under_a_key_by_client_or_in_clients() {
+    let rule = r#"{"name":"web","listen_port":80,"target_host":"a.example","target_port":81}"#;
+    let of_client = r#"{"name":"web","client":"e1","listen_port":80,"target":"a.example:81"}"#;
+    for text in [
+        format!("[{of_client}]"),
+        format!(r#"{{"rules":[{of_client}]}}"#),
+        format!(r#"{{"rules":{{"e1":[{rule}]}}}}"#),
+        format!(r#"{{"clients":[{{"name":"e1","rules":[{rule}]}}]}}"#),
+        format!(r#"[{{"client_name":"e1","id":7,"rule":{rule}}}]"#),
+    ] {
+        let imported = read(&text);
+        assert_eq!((imported.rules, imported.files[0].path.as_str()), (1, "e1.toml"), "{text}: {imported:?}");
+        assert!(imported.is_complete(), "{text}: {:?}", imported.findings);
+        let edge = EdgeName::new("e1").expect("a name");
+        let tree = tree(&imported);
+        let rule = &tree.edges[&edge].values().next().expect("one").rule;
+        assert_eq!((rule.listen.to_string().as_str(), rule.targets.len()), ("*:80", 1), "{text}");
+    }
+}
+
+#[test]
+fn every_key_that_is_not_carried_over_is_named() {
+    let imported = read(
+        r#"[{"name":"web","listen_port":80,"target":"a:81","max_connections":-1,"owner":"w","bytes_in":3,"frobs":1,
+            "rate_limit":{"x":1},"sni":null,"targets":[{"host":"a","port":81,"healthy":true,"zone":"b"}]}]"#,
+    );
+    let of = "local/web";
+    assert_eq!(
+        kinds(&imported),
+        [
+            (Kind::Ignored, of, "bytes_in"),
+            (Kind::Dropped, of, "frobs"),
+            (Kind::Dropped, of, "max_connections"),
+            (Kind::Dropped, of, "rate_limit"),
+            (Kind::Ignored, of, "targets[0].healthy"),
+            (Kind::Dropped, of, "targets[0].zone"),
+        ]
+    );
+    assert!(imported.files[0].text.contains("owner = \"w\""), "{}", imported.files[0].text);
+    assert!(imported.findings[2].reason.contains("max_connections"), "{:?}", imported.findings[2]);
+    assert_eq!((imported.findings[0].line, imported.findings[3].line), (1, 2));
+}
+
+#[test]
+fn a_rule_without_listeners_or_targets_that_could_be_kept_is_dropped_as_a_whole() {
+    let imported = read(
+        r#"[{"name":"no-port","target":"a:1"},{"name":"no-target","listen_port":1},{"name":"zero","listen_port":0,"target":"a:1"},
+            {"name":"widths","listen_ports":"10-19","target":"a:1"},{"name":"wide","listen_ports":"1000-9999","target":"a:1000-9999"},
+            {"name":"first","listen_port":7,"target":"a:1"},{"name":"second","listen_port":7,"target":"a:2"},
+            {"name":"half","listen_port":8,"target":"a:1","enabled":"maybe"},{"name":"off","listen_port":7,"target":"a:3","enabled":false},
+            "text",3]"#,
+    );
+    assert_eq!(imported.findings.iter().filter(|found| found.kind == Kind::Dropped).count(), 9, "{imported:#?}");
+    let names: Vec<String> = tree(&imported).edges[&EdgeName::local()].keys().map(ToString::to_string).collect();
+    assert_eq!((names, imported.rules), (vec!["first".to_owned()], 2), "the disabled one may share a port");
+    assert!(imported.findings.iter().any(|found| found.reason.contains("belongs to local/first already")));
+}
+
+#[test]
+fn names_are_made_to_fit_and_stay_apart() {
+    let imported = read(
+        r#"[{"name":"Web Front","client":"Edge 1","listen_port":1,"target":"a:1"},{"name":"web-front","client":"Edge 1","listen_port":2,"target":"a:1"},
+            {"id":12,"client":"portunus","listen_port":1,"target":"a:1"},{"name":"__","client":"portunus","listen_port":3,"target":"a:1"}]"#,
+    );
+    let paths: Vec<&str> = imported.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths, ["edge-1.toml", "edge-portunus.toml"]);
+    let tree = tree(&imported);
+    let names: Vec<&str> = tree.edges.values().flat_map(|rules| rules.keys().map(RuleNameText::text)).collect();
+    assert_eq!(names, ["web-front", "web-front-2", "rule", "rule-12"]);
+    assert!(imported.is_complete() && imported.findings.iter().all(|found| found.kind == Kind::Changed));
+}
+
+/// A name as text, for a list of them.
+trait RuleNameText {
+    fn text(&self) -> &str;
+}
+
+impl RuleNameText for schema::name::RuleName {
+    fn text(&self) -> &str {
+        self.as_str()
+    }
+}
+
+#[test]
+fn ranges_and_headers_come_in_many_forms() {
+    for (listen, expected) in [
+        (r#""listen_port":30000,"listen_port_end":30009"#, "*:30000-30009"),
+        (r#""listen_ports":"30000-30009""#, "*:30000-30009"),
+        (r#""listen_range":{"start":30000,"end":30009}"#, "*:30000-30009"),
+        (r#""listen_ports":[30000,30009]"#, "*:30000-30009"),
+        (
+            r#""protocol":"UDP","listen_addr":"0.0.0.0","listen_port":30000,"listen_port_end":30009"#,
+            "0.0.0.0:30000-30009/udp",
+        ),
+    ] {
+        let imported =
+            read(&format!(r#"[{{"name":"r",{listen},"target_host":"a","target_port":1,"target_port_end":10}}]"#));
+        let tree = tree(&imported);
+        let rule = &tree.edges[&EdgeName::local()].values().next().expect("one").rule;
+        assert_eq!(rule.listen.to_string(), expected, "{listen}");
+    }
+    for (header, expected) in [("\"V2\"", "\"v2\""), ("1", "\"v1\""), ("\"none\"", ""), ("false", "")] {
+        let imported = read(&format!(r#"[{{"name":"r","listen_port":1,"target":"a:1","proxy_protocol":{header}}}]"#));
+        assert!(imported.is_complete(), "{header}: {:?}", imported.findings);
+        let text = &imported.files[0].text;
+        assert_eq!(text.contains(&format!("proxy_protocol = {expected}")), !expected.is_empty(), "{header}: {text}");
+    }
+}
+
+#[test]
+fn what_holds_no_rules_says_so_and_what_is_cut_is_an_error() {
+    for text in ["{}", "[]", "\"text\"", "3", "{\"rule\":3}"] {
+        assert_eq!(read(text).rules, 0, "{text}");
+    }
+    assert!(!read("{}").is_complete());
+    let cut = SourceFile::new("dump.json", "[{\"name\":");
+    let errors = import(&[cut], &EdgeName::local(), CheckLimits::default()).expect_err("it is cut");
+    assert_eq!(&*errors[0].path, "dump.json");
+    let more = read(r#"{"rules":[{"name":"a","listen_port":1,"target":"a:1"}],"next":"x"}"#);
+    assert!(!more.is_complete(), "the rest is missing");
+}
