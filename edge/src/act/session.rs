@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::act::runtime::{RuntimeHandle, Stopped};
 use crate::act::status::{RuleStatus, Status};
-use crate::decide::admission::{self, Admission};
+use crate::decide::admission::{self, Admission, Base};
 use crate::decide::desired::Desired;
 
 /// What an edge says about itself when it connects.
@@ -117,8 +117,13 @@ impl Session {
             Admission::Apply(accepted) => {
                 let Offer { capabilities, limits, .. } = &*self.offer;
                 tracing::info!(generation, rules = desired.rules.len(), "a desired state is applied");
-                self.runtime.apply(Desired::read(accepted, desired.rules, capabilities, limits)).await?;
-                (None, Flow::Continue)
+                let base = desired.base.as_ref().and_then(Base::read);
+                let desired = Desired::read(accepted, desired.rules, capabilities, limits);
+                let refused = self.runtime.apply_from(desired, base).await?;
+                if let Some(refused) = &refused {
+                    tracing::warn!(generation, code = %refused.code, reason = refused.message, "a desired state is refused");
+                }
+                (refused, Flow::Continue)
             }
             Admission::Repeat => {
                 // Nothing to change, but somebody asks again: what failed is tried now.

@@ -4,7 +4,7 @@
 
 use schema::canonical::{self, Digest};
 use schema::codes::RuleCode;
-use schema::proto::{DesiredState, RuleSpec};
+use schema::proto::{self, DesiredState, RuleSpec};
 
 use prost::Message as _;
 
@@ -64,6 +64,39 @@ pub fn admit(accepted: &Accepted, incoming: &DesiredState) -> Admission {
     Admission::Apply(Accepted { lineage: incoming.lineage.clone(), generation: incoming.generation, digest })
 }
 
+/// What a desired state was decided from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// The generation that the edge had accepted.
+    pub generation: u64,
+    /// Digest of the rules that ran.
+    pub running: Digest,
+}
+
+impl Base {
+    /// As the message has it; `None` too where its digest is none, for it names nothing then.
+    pub fn read(base: &proto::Base) -> Option<Self> {
+        Some(Self { generation: base.generation, running: Digest::from_bytes(&base.running_digest)? })
+    }
+
+    /// Why a state that was decided from this must not be applied now, if so. One whose rules are accepted already
+    /// changes nothing, whatever it was decided from.
+    pub fn refusal(&self, accepted: &Accepted, running: Digest, incoming: &Accepted) -> Option<Refused> {
+        let is_the_same = self.generation == accepted.generation && self.running == running;
+        let changes_nothing = incoming.digest == accepted.digest && accepted.generation > 0;
+        (!is_the_same && !changes_nothing).then(|| {
+            let what = if self.generation == accepted.generation {
+                "other rules of it run now".to_owned()
+            } else {
+                format!("generation {} is accepted now", accepted.generation)
+            };
+            let message =
+                format!("generation {} was decided from generation {}, and {what}", incoming.generation, self.generation);
+            Refused { code: RuleCode::StaleBase, message }
+        })
+    }
+}
+
 /// The digest of rules as they were received: for valid rules that of [`canonical::rules_digest`], and
 /// one that can be computed too where a rule is not valid here.
 fn specs_digest(specs: &[RuleSpec]) -> Digest {
@@ -84,6 +117,7 @@ mod tests {
             generation,
             digest: canonical::rules_digest(rules.iter().map(AsRef::as_ref)).as_bytes().to_vec(),
             rules: rules.iter().map(|rule| rule_to_wire(rule)).collect(),
+            base: None,
         }
     }
 
@@ -120,5 +154,23 @@ mod tests {
         let mut state = desired(3, &["a"]);
         state.digest[0] ^= 1;
         assert!(matches!(admit(&Accepted::default(), &state), Admission::ProtocolError(_)));
+    }
+
+    #[test]
+    fn a_state_that_was_decided_from_something_else_is_refused_unless_it_changes_nothing() {
+        let now = accepted(&desired(3, &["a"]));
+        let (running, other) = (Digest::of(b"running"), Digest::of(b"other"));
+        let next = accepted(&desired(4, &["b"]));
+        let code = |generation, base, incoming: &Accepted| {
+            let refused = Base { generation, running: base }.refusal(&now, running, incoming);
+            refused.map(|refused| refused.code)
+        };
+        assert_eq!(code(3, running, &next), None);
+        assert_eq!(code(3, other, &next), Some(RuleCode::StaleBase));
+        assert_eq!(code(2, running, &next), Some(RuleCode::StaleBase));
+        assert_eq!(code(2, other, &accepted(&desired(4, &["a"]))), None);
+        // An edge without any state is no exception.
+        let refused = Base { generation: 1, running }.refusal(&Accepted::default(), Digest::default(), &next);
+        assert_eq!(refused.map(|refused| refused.code), Some(RuleCode::StaleBase));
     }
 }

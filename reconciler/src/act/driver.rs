@@ -504,13 +504,17 @@ impl Driver {
                 self.send(session, proto::server_message::Body::Refusal(refusal));
                 self.sessions.remove(&session);
             }
-            Effect::Send { session, edge, generation, digest, rules } => {
+            Effect::Send { session, edge, generation, digest, rules, basis } => {
                 info!(edge = %edge, generation, rules = rules.len(), "desired state sent");
                 let desired = proto::DesiredState {
                     lineage: self.fleet.lineage().to_owned(),
                     generation,
                     digest: digest.as_bytes().to_vec(),
                     rules: rules.iter().map(|rule| wire::rule_to_wire(rule)).collect(),
+                    base: basis.map(|basis| proto::Base {
+                        generation: basis.generation,
+                        running_digest: basis.digest.as_bytes().to_vec(),
+                    }),
                 };
                 self.send(session, proto::server_message::Body::Desired(desired));
             }

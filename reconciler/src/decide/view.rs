@@ -81,6 +81,15 @@ pub struct Report {
     pub answers: u64,
 }
 
+/// What an edge ran when something was decided for it; an edge that runs something else refuses that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Basis {
+    /// The generation that it had accepted.
+    pub generation: u64,
+    /// Digest of the rules that ran.
+    pub digest: Digest,
+}
+
 /// What an edge should run, as the server decided it last.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Desired {
@@ -196,6 +205,11 @@ impl EdgeView {
                 .collect(),
             (None, None) => Rules::new(),
         }
+    }
+
+    /// What it ran as far as its last report says; `None` before the first.
+    pub fn basis(&self) -> Option<Basis> {
+        self.report.as_ref().map(|report| Basis { generation: report.generation, digest: report.running_digest })
     }
 
     /// The reported rule of that name.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use reconciler::decide::target::{TargetResult, TargetView};
-use reconciler::decide::view::{Hello, Report, RuleView};
+use reconciler::decide::view::{Basis, Hello, Report, RuleView};
 use schema::canonical::{Digest, rules_digest};
 use schema::capability::{Capability, Limits, rejection};
 use schema::diff::Rules;
@@ -23,6 +23,7 @@ pub(crate) struct Sent {
     pub(crate) generation: u64,
     pub(crate) digest: Digest,
     pub(crate) rules: Vec<Arc<Rule>>,
+    pub(crate) basis: Option<Basis>,
 }
 
 /// Why a rule does not run as desired.
@@ -154,6 +155,8 @@ impl SimEdge {
             Some(("invalid_rule", "the state cannot be read".to_owned()))
         } else if sent.generation <= self.generation && !is_repeat {
             Some(("stale_generation", format!("{} is not newer than {}", sent.generation, self.generation)))
+        } else if !is_repeat && !self.is_at(sent) {
+            Some(("stale_base", "it was decided from another state".to_owned()))
         } else {
             None
         };
@@ -169,6 +172,13 @@ impl SimEdge {
         report.refused = refused.map(|(code, message)| (code.to_owned(), message));
         report.answers = sent.generation;
         (report, is_taken)
+    }
+
+    /// True if it runs what the state was decided from, or the state changes nothing here.
+    pub(crate) fn is_at(&self, sent: &Sent) -> bool {
+        let running = rules_digest(self.running.values().map(|rule| &**rule));
+        let here = Basis { generation: self.generation, digest: running };
+        sent.basis.is_none_or(|basis| basis == here) || (self.generation > 0 && sent.digest == self.digest)
     }
 
     /// What it says of its own accord.

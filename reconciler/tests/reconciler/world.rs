@@ -112,7 +112,7 @@ impl World {
             Effect::Welcome { session } => {
                 assert_eq!(*session, self.sessions, "only the newest session can be welcomed");
             }
-            Effect::Send { session, edge, generation, digest, rules } => {
+            Effect::Send { session, edge, generation, digest, rules, basis } => {
                 let lineage = self.fleet.lineage().to_owned();
                 let recorded = self.restored().edges.get(edge).and_then(|view| view.desired.clone());
                 let recorded = recorded.expect("what is sent was recorded before");
@@ -121,7 +121,8 @@ impl World {
                 assert_eq!(*content, *digest, "{edge} gets generation {generation} with two contents");
                 let link = self.links.get_mut(edge).expect("states are sent to edges that said hello");
                 assert_eq!(link.session, Some(*session), "a state is sent into a session that is not there");
-                let sent = Sent { lineage, generation: *generation, digest: *digest, rules: rules.clone() };
+                let (generation, digest, basis) = (*generation, *digest, *basis);
+                let sent = Sent { lineage, generation, digest, rules: rules.clone(), basis };
                 let before = link.in_flight.replace(sent);
                 // Told once more what it has accepted, an edge touches nothing: that one does not count.
                 let accepted = link.edge.generation();
@@ -174,14 +175,16 @@ impl World {
         let link = self.link(name);
         let session = link.session?;
         let sent = link.in_flight.take()?;
-        let is_willing = !link.edge.refuses_next;
+        let is_at_base = link.edge.is_at(&sent);
+        let is_willing = !link.edge.refuses_next && is_at_base;
         let before = link.edge.generation();
         let (report, is_taken) = link.edge.receive(&sent);
         assert_eq!(is_taken, is_willing, "{name} at {before} must refuse generation {}", sent.generation);
         assert!(link.edge.generation() >= before, "a generation went down");
         link.said.push_front(report.clone());
         if is_answer_lost {
-            return Some(Vec::new());
+            // A stream loses nothing but its end: an answer that would be missed for ever goes with its session.
+            return Some(if is_at_base { Vec::new() } else { self.gone(name) });
         }
         Some(self.step(Event::Report { session, edge: name.clone(), report }))
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use schema::canonical;
+use schema::canonical::{self, Digest};
 use schema::name::RuleName;
 use schema::state::RuleState;
 use tokio::task::spawn_blocking;
@@ -49,7 +49,7 @@ impl Actor {
         rules.sort_by(|a, b| a.name.cmp(&b.name));
         let status = Status {
             accepted: self.desired.accepted.clone(),
-            running_digest: canonical::rules_digest(self.serving.values().map(|served| &*served.rule)),
+            running_digest: self.running_digest(),
             rules,
             listeners: self.dataplane.listeners(),
         };
@@ -60,6 +60,11 @@ impl Actor {
             }
             is_new
         });
+    }
+
+    /// Digest of what serves.
+    pub(super) fn running_digest(&self) -> Digest {
+        canonical::rules_digest(self.serving.values().map(|served| &*served.rule))
     }
 
     fn rule_status(&self, name: &RuleName, desired: &DesiredRule, view: &View) -> RuleStatus {

@@ -135,10 +135,15 @@ impl Actor {
             tokio::select! {
                 command = commands.recv() => match command {
                     None => return,
-                    Some(Command::Apply(desired, done)) => {
-                        self.apply(*desired).await;
+                    Some(Command::Apply(desired, base, done)) => {
+                        let refused = base.and_then(|base| {
+                            base.refusal(&self.desired.accepted, self.running_digest(), &desired.accepted)
+                        });
+                        if refused.is_none() {
+                            self.apply(*desired).await;
+                        }
                         // The one who asked may have gone; what was asked for holds all the same.
-                        _ = done.send(());
+                        _ = done.send(refused);
                     }
                     Some(Command::Retry(done)) => {
                         if !self.failed.is_empty() && !self.has_stopped {

@@ -23,6 +23,7 @@ use crate::act::names::Names;
 use crate::act::runtime::actor::Actor;
 use crate::act::status::Status;
 use crate::act::workers::{Connections, Dataplane};
+use crate::decide::admission::{Base, Refused};
 use crate::decide::desired::Desired;
 
 /// Commands that may wait: the session sends one at a time and awaits it, the shutdown likewise.
@@ -34,7 +35,7 @@ const COMMANDS: usize = 4;
 pub struct Stopped;
 
 enum Command {
-    Apply(Box<Desired>, oneshot::Sender<()>),
+    Apply(Box<Desired>, Option<Base>, oneshot::Sender<Option<Refused>>),
     Retry(oneshot::Sender<()>),
     Override(Box<TargetOverrides>, oneshot::Sender<()>),
     StopAccepting(oneshot::Sender<()>),
@@ -54,8 +55,13 @@ pub struct RuntimeHandle {
 impl RuntimeHandle {
     /// Makes a desired set serve as far as possible, and stores it. The status then says how far.
     pub async fn apply(&self, desired: Desired) -> Result<(), Stopped> {
+        self.apply_from(desired, None).await.map(drop)
+    }
+
+    /// The same where the edge runs what the set was decided from; otherwise nothing is done, and it says why.
+    pub async fn apply_from(&self, desired: Desired, base: Option<Base>) -> Result<Option<Refused>, Stopped> {
         let (done, wait) = oneshot::channel();
-        self.commands.send(Command::Apply(Box::new(desired), done)).await.map_err(|_| Stopped)?;
+        self.commands.send(Command::Apply(Box::new(desired), base, done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
     }
 

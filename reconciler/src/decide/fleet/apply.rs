@@ -131,6 +131,9 @@ impl Fleet {
         };
         let waves = Waves::of(ruleset, in_waves, on_failure, start.timeout);
         let is_held_back = |name: &EdgeName| waves.as_ref().is_some_and(|waves| waves.holds_back(name));
+        let bases = touched.iter().filter(|_| !start.is_automatic);
+        let bases: BTreeMap<_, _> =
+            bases.filter_map(|name| Some(((*name).clone(), self.planned_basis(name)?))).collect();
         for name in names.iter().filter(|name| !is_held_back(name)) {
             let wanted = ruleset.edges.get(name).unwrap_or(&none);
             let disabled = ruleset.disabled.get(name).unwrap_or(&none);
@@ -196,6 +199,7 @@ impl Fleet {
             is_automatic: start.is_automatic,
             allow_offline: start.allow_offline,
             waves,
+            bases,
             wait_healthy: start.wait_healthy,
             entry,
             result: result.clone(),

@@ -23,7 +23,7 @@ use crate::decide::deviations::{TargetOverride, Turn};
 use crate::decide::overrides::Override;
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
 use crate::decide::record::Record;
-use crate::decide::view::{Hello, Report};
+use crate::decide::view::{Basis, Hello, Report};
 
 /// Names one session of one edge for as long as the server runs.
 pub type SessionId = u64;
@@ -217,6 +217,8 @@ pub enum Effect {
         digest: Digest,
         /// The whole set, in name order.
         rules: Vec<Arc<Rule>>,
+        /// What it was decided from.
+        basis: Option<Basis>,
     },
     /// Send all overrides of an edge; those that it has besides have ended.
     SendOverrides {

@@ -12,6 +12,7 @@ mod overrides;
 mod result;
 mod run;
 mod session;
+mod stale;
 mod standing;
 mod targets;
 mod waves;
@@ -102,6 +103,8 @@ struct Session {
     in_flight: Option<(u64, Digest)>,
     /// A generation that the edge refused as a whole, not to be sent again in this session.
     refused: Option<u64>,
+    /// How often in a row the edge had moved on from what it was sent for.
+    stale: u32,
 }
 
 /// The fleet.

@@ -2,6 +2,7 @@
 //!
 //! Keeps: a timeout is unknown, never failed and never done; the edges' own words decide.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,7 +11,8 @@ use schema::name::EdgeName;
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
-use super::waves::Waves;
+use super::stale;
+use super::waves::{Before, Waves};
 use super::{
     ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, KEPT_RESULTS, Mode, Notice, Outcome, RuleResult, Verdict,
 };
@@ -18,7 +20,7 @@ use crate::decide::ledger::Entry;
 use crate::decide::plan::{Action, PlannedChange};
 use crate::decide::record::Record;
 use crate::decide::target;
-use crate::decide::view::{EdgeView, RuleView};
+use crate::decide::view::{Basis, EdgeView, RuleView};
 
 /// How long an operator's apply keeps others out after its operator was heard last: a few of the calls that the
 /// command line makes every five seconds may be lost.
@@ -50,6 +52,8 @@ pub(super) struct Run {
     pub(super) entry: Entry,
     /// Where its edges do not change at once.
     pub(super) waves: Option<Waves>,
+    /// What the plan that a person saw was made from, and what was decided there before.
+    pub(super) bases: BTreeMap<EdgeName, (Basis, Before)>,
 }
 
 impl Run {
@@ -100,9 +104,11 @@ impl Fleet {
         let is_late = now >= run.deadline;
         for edge in &mut run.result.edges {
             // What was sent and not answered may still change what the last report says.
-            let is_answered = self.sessions.get(&edge.edge).is_none_or(|session| session.in_flight.is_none());
+            let session = self.sessions.get(&edge.edge);
+            let is_answered = session.is_none_or(|session| session.in_flight.is_none());
+            let is_final = session.is_none_or(|session| session.refused.is_some());
             if let Some(view) = self.edges.get(&edge.edge).filter(|_| is_answered || is_late) {
-                advance_edge(edge, view, run.wait_healthy, is_late);
+                advance_edge(edge, view, run.wait_healthy, is_final, is_late);
             }
         }
         self.advance_waves(&mut run, now, effects);
@@ -146,12 +152,14 @@ impl Fleet {
     }
 }
 
-fn advance_edge(edge: &mut EdgeResult, view: &EdgeView, wait_healthy: bool, is_late: bool) {
+/// `is_final` says of a refusal that the edge is not asked again.
+fn advance_edge(edge: &mut EdgeResult, view: &EdgeView, wait_healthy: bool, is_final: bool, is_late: bool) {
     if edge.outcome != EdgeOutcome::Waiting {
         return;
     }
     let Some(report) = view.report.as_ref() else { return };
-    if let Some((code, message)) = report.refused.as_ref().filter(|_| report.generation < edge.generation) {
+    let refused = report.refused.as_ref().filter(|_| report.generation < edge.generation);
+    if let Some((code, message)) = refused.filter(|_| is_final || !stale::is_stale_base(refused)) {
         edge.outcome = EdgeOutcome::Refused;
         edge.code.clone_from(code);
         edge.message.clone_from(message);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
 
-use super::{Effect, Fleet, Mode, Notice, Session, SessionId, moves};
+use super::{Effect, Fleet, Mode, Notice, Session, SessionId, moves, stale};
 use crate::decide::assign::next_desired;
 use crate::decide::record::Record;
-use crate::decide::view::{Desired, Hello, Report};
+use crate::decide::view::{Basis, Desired, Hello, Report};
 
 impl Fleet {
     pub(super) fn hello(
@@ -29,7 +29,7 @@ impl Fleet {
             });
             return;
         }
-        self.sessions.insert(edge.clone(), Session { id: session, in_flight: None, refused: None });
+        self.sessions.insert(edge.clone(), Session { id: session, in_flight: None, refused: None, stale: 0 });
         effects.push(Effect::Welcome { session });
         self.edges.entry(edge.clone()).or_default();
         self.send_deviations(edge, effects);
@@ -64,16 +64,24 @@ impl Fleet {
         effects: &mut Vec<Effect>,
     ) {
         let Some(current) = self.sessions.get_mut(edge).filter(|current| current.id == session) else { return };
+        let mut is_stale = false;
         // The answer may be lost or late; any report that shows the generation accepted says as much.
         let is_own_line = report.lineage == self.lineage;
         let is_answered =
             |generation: u64| report.answers >= generation || (is_own_line && report.generation >= generation);
         if let Some((generation, _)) = current.in_flight.filter(|(generation, _)| is_answered(*generation)) {
             current.in_flight = None;
-            // Refused although it was newer: sending the same once more would be refused once more.
-            current.refused = (report.refused.is_some() && report.generation < generation).then_some(generation);
+            let is_refused = report.refused.is_some() && report.generation < generation;
+            is_stale = is_refused && stale::is_stale_base(report.refused.as_ref()) && current.stale < stale::MOST;
+            current.stale = if is_stale { current.stale + 1 } else { 0 };
+            // Refused although it was newer: sending the same once more would be refused once more. An edge that had
+            // only moved on is asked again, from where it says that it is.
+            current.refused = (is_refused && !is_stale).then_some(generation);
         }
         let changed = self.observe(edge, report, now, effects);
+        if is_stale {
+            self.base_was_stale(edge, effects);
+        }
         if changed {
             effects.push(Effect::Emit(self.edge_notice(edge)));
         }
@@ -182,7 +190,14 @@ impl Fleet {
 
     /// Sends the newest desired state, unless something is in flight: its answer sends the newest then.
     pub(super) fn send(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
-        let Some(desired) = self.edges.get(edge).and_then(|view| view.desired.as_ref()) else { return };
+        let planned = self.run.as_ref().and_then(|run| run.basis_of(edge, self.edges.get(edge)?));
+        self.send_from(edge, planned, effects);
+    }
+
+    /// The same with what it was decided from; without, that is what the edge reported last.
+    pub(super) fn send_from(&mut self, edge: &EdgeName, planned: Option<Basis>, effects: &mut Vec<Effect>) {
+        let Some(view) = self.edges.get(edge) else { return };
+        let Some(desired) = &view.desired else { return };
         let is_free =
             |session: &&mut Session| session.in_flight.is_none() && session.refused != Some(desired.generation);
         let Some(session) = self.sessions.get_mut(edge).filter(is_free) else { return };
@@ -193,6 +208,7 @@ impl Fleet {
             generation: desired.generation,
             digest: desired.digest,
             rules: desired.rules.values().map(|placed| Arc::clone(&placed.rule)).collect(),
+            basis: planned.or_else(|| view.basis()),
         });
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
 use schema::rollout::Wave;
-use schema::ruleset::{EdgeRules, RuleSet};
+use schema::ruleset::{EdgeRules, Placed, RuleSet};
 use schema::state::RuleState;
 
 use super::run::Run;
@@ -23,18 +23,22 @@ use crate::decide::view::EdgeView;
 
 /// What an edge was before the apply reached it.
 #[derive(Debug, Clone)]
-struct Before {
-    wanted: EdgeRules,
-    disabled: EdgeRules,
+pub(super) struct Before {
+    pub(super) wanted: EdgeRules,
+    pub(super) disabled: EdgeRules,
     /// The rules that served.
     serving: Vec<RuleName>,
 }
 
 impl Before {
-    fn of(view: &EdgeView) -> Self {
-        let desired = view.desired.clone().unwrap_or_default();
+    pub(super) fn of(view: &EdgeView) -> Self {
+        let (wanted, disabled) = match &view.desired {
+            Some(desired) => (desired.wanted.clone(), desired.disabled.clone()),
+            // Whoever told it what it runs; it is not for us to take that away.
+            None => (rules_without_origin(view), EdgeRules::new()),
+        };
         let serving = view.running().into_keys().filter(|name| serves(view, name)).collect();
-        Self { wanted: desired.wanted, disabled: desired.disabled, serving }
+        Self { wanted, disabled, serving }
     }
 
     /// Rules that served before, are still wanted, and do not serve now.
@@ -43,6 +47,10 @@ impl Before {
             |name: &RuleName| view.desired.as_ref().is_some_and(|desired| desired.wanted.contains_key(name));
         self.serving.iter().filter(move |name| is_wanted(name) && !serves(view, name))
     }
+}
+
+fn rules_without_origin(view: &EdgeView) -> EdgeRules {
+    view.applied().into_iter().map(|(name, rule)| (name, Placed { rule, origin: None })).collect()
 }
 
 fn serves(view: &EdgeView, name: &RuleName) -> bool {
@@ -236,7 +244,8 @@ impl Fleet {
         }
         let (generation, connected) = (view.desired_generation(), view.connected);
         self.hand_overrides_over(edge, effects);
-        self.send(edge, effects);
+        let planned = run.bases.get(edge).map(|(basis, _)| *basis);
+        self.send_from(edge, planned, effects);
         run.deadline = now.checked_add(waves.timeout).unwrap_or(Timestamp::MAX);
         if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
             result.generation = generation;
@@ -291,12 +300,18 @@ impl Fleet {
 
     /// The new generation, if there is anything to bring back.
     fn bring_back(&mut self, edge: &EdgeName, before: &Before, effects: &mut Vec<Effect>) -> Option<u64> {
+        let generation = self.put_back(edge, before, effects)?;
+        self.send(edge, effects);
+        Some(generation)
+    }
+
+    /// Decides again what was decided before, under a generation of its own; that one, if it is another state.
+    pub(super) fn put_back(&mut self, edge: &EdgeName, before: &Before, effects: &mut Vec<Effect>) -> Option<u64> {
         let view = self.edges.get_mut(edge)?;
         let next = next_desired(view, &before.wanted, &before.disabled)?;
         let generation = next.generation;
         effects.push(Effect::Persist(Record::edge(edge, &next)));
         view.desired = Some(next);
-        self.send(edge, effects);
         Some(generation)
     }
 }
