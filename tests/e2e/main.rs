@@ -14,6 +14,7 @@ mod journey;
 mod ledger;
 mod metrics;
 mod modes;
+mod moving_on;
 mod overrides;
 mod peers;
 mod plan_files;

@@ -116,7 +116,7 @@ impl Session {
         let (refused, flow) = match admission::admit(&self.runtime.status().accepted, &desired) {
             Admission::Apply(accepted) => {
                 let Offer { capabilities, limits, .. } = &*self.offer;
-                tracing::info!(generation, rules = desired.rules.len(), "a desired state is applied");
+                tracing::info!(generation, rules = desired.rules.len(), "a desired state arrived");
                 let base = desired.base.as_ref().and_then(Base::read);
                 let desired = Desired::read(accepted, desired.rules, capabilities, limits);
                 let refused = self.runtime.apply_from(desired, base).await?;

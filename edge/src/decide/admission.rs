@@ -90,8 +90,10 @@ impl Base {
             } else {
                 format!("generation {} is accepted now", accepted.generation)
             };
-            let message =
-                format!("generation {} was decided from generation {}, and {what}", incoming.generation, self.generation);
+            let message = format!(
+                "generation {} was decided from generation {}, and {what}",
+                incoming.generation, self.generation
+            );
             Refused { code: RuleCode::StaleBase, message }
         })
     }

@@ -105,6 +105,34 @@ async fn a_stale_generation_is_refused_and_nothing_changes() {
 }
 
 #[tokio::test]
+async fn what_was_decided_from_another_state_is_refused_and_nothing_changes() {
+    let edge = runtime().await;
+    let mut session = session(&edge);
+    let (port, target) = (free_ports(3), echo("").await);
+    let stranger = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
+    let rules = [to("web", port, target, |_| ()), to("taken", port + 1, target, |_| ())];
+    let from = |report: &proto::Report, state: proto::DesiredState| proto::DesiredState {
+        base: Some(proto::Base { generation: report.generation, running_digest: report.running_digest.clone() }),
+        ..state
+    };
+    let (before, _) = send(&mut session, desired_state(1, &rules)).await;
+    drop(stranger);
+    wait_for(&edge, |status| status.rule("taken").is_some_and(|rule| rule.code.is_none())).await;
+    let next = desired_state(2, &[to("web", port + 2, target, |_| ())]);
+    let (report, flow) = send(&mut session, from(&before, next.clone())).await;
+    assert_eq!(report.refused.as_ref().map(|refused| refused.code.as_str()), Some("stale_base"));
+    assert_eq!((flow, report.answers, report.generation), (Flow::Continue, 2, 1));
+    ping(&mut connect(port).await, b"still").await;
+
+    // From what it reported with the refusal it is taken; sent once more, it runs already and there is nothing to refuse.
+    let (after, _) = send(&mut session, from(&report, next.clone())).await;
+    assert_eq!((after.refused, after.generation), (None, 2));
+    let (again, _) = send(&mut session, from(&before, next)).await;
+    assert_eq!((again.refused, again.generation), (None, 2));
+    ping(&mut connect(port + 2).await, b"moved").await;
+}
+
+#[tokio::test]
 async fn the_same_generation_with_other_content_ends_the_session() {
     let edge = runtime().await;
     let mut session = session(&edge);
