@@ -59,6 +59,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Target(command) => asking(cmd::target::run(&command)),
         Command::Override(command) => asking(cmd::override_rule::run(&command)),
         Command::Rollback(args) => asking(cmd::rollback::run(&args)),
+        Command::Bisect(args) => asking(cmd::bisect::run(&args)),
         Command::Resume(args) => asking(cmd::resume::run(&args)),
         Command::Freeze(args) => asking(cmd::freeze::run(&args)),
         Command::Unfreeze(args) => asking(cmd::freeze::end(&args)),

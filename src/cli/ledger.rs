@@ -1,5 +1,6 @@
 //! The arguments of the commands around the ledger: what was applied, going back to it, and stopping. Pure.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
@@ -77,6 +78,36 @@ pub(crate) struct RollbackArgs {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, env = "PORTUNUS_WHY")]
     pub(crate) why: String,
     /// Roll back without asking; to be said each time
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) allow: AllowArgs,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+COMMAND is run for each revision that is tried, once it is in force: exit 0 means good, 125 that it cannot be told, any
+other up to 127 bad; more, or a signal, ends the search. It finds the revision in PORTUNUS_BISECT_DIGEST and
+PORTUNUS_BISECT_COMMIT, and what it prints goes to standard error. Each step is a rollback, within the same rails and
+waves; one that they refuse is passed over. Live traffic runs on what is tried. In the end, also after Ctrl-C and errors,
+the revision that was in force at the beginning is put back.")]
+pub(crate) struct BisectArgs {
+    /// A revision that is known to be good: a digest or a commit, or the first letters of one
+    #[arg(value_name = "GOOD")]
+    pub(crate) good: String,
+    /// A later one that is known to be bad; the one in force without it
+    #[arg(value_name = "BAD")]
+    pub(crate) bad: Option<String>,
+    /// What tells good from bad
+    #[arg(value_name = "COMMAND", last = true, required = true, num_args = 1..)]
+    pub(crate) command: Vec<OsString>,
+    /// Begin without asking; to be said each time
     #[arg(long, short)]
     pub(crate) yes: bool,
     #[command(flatten)]

@@ -14,7 +14,9 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 pub(crate) use common::{AllowArgs, Color, Format, LogFormat, Looks, PlanFormat, ServerArgs};
-pub(crate) use ledger::{BlameArgs, FreezeArgs, HistoryArgs, ResumeArgs, RollbackArgs, UnfreezeArgs};
+pub(crate) use ledger::{
+    BisectArgs, BlameArgs, FreezeArgs, HistoryArgs, ResumeArgs, RollbackArgs, UnfreezeArgs, WaitArgs,
+};
 pub(crate) use operator::{
     ApplyArgs, CompletionsArgs, EventsArgs, ExplainArgs, FmtArgs, ImportArgs, PlanArgs, Rollback, RulesArgs,
     SchemaArgs, Selector, StatsArgs, StatusArgs, ValidateArgs,
@@ -69,6 +71,8 @@ pub(crate) enum Command {
     Override(OverrideCommand),
     /// Apply a recorded revision again, and hold it until git moves or `resume`
     Rollback(RollbackArgs),
+    /// Find the recorded revision that made things bad, with a command that tells good from bad
+    Bisect(BisectArgs),
     /// End the hold of a rollback, or complete an apply that was cut off
     Resume(ResumeArgs),
     /// Stop applying: nothing is applied, by people or by itself, until `unfreeze`
@@ -128,6 +132,7 @@ impl Command {
             Self::Target(command) => Some(command.looks()),
             Self::Override(command) => Some(command.looks()),
             Self::Rollback(args) => Some(&args.looks),
+            Self::Bisect(args) => Some(&args.looks),
             Self::Resume(args) => Some(&args.looks),
             Self::Freeze(args) => Some(&args.looks),
             Self::Unfreeze(args) => Some(&args.looks),

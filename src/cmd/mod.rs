@@ -1,6 +1,7 @@
 //! One file per command: each reads its arguments, does its work and gives an exit code.
 
 pub(crate) mod apply;
+pub(crate) mod bisect;
 pub(crate) mod blame;
 pub(crate) mod completions;
 pub(crate) mod edge;

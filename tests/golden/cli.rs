@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{assert_golden, many_rules, portunus, run, tree};
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "validate",
     "fmt",
     "import",
@@ -25,6 +25,7 @@ const COMMANDS: [&str; 22] = [
     "blame",
     "target",
     "rollback",
+    "bisect",
     "resume",
     "freeze",
     "unfreeze",
@@ -73,6 +74,8 @@ fn help_and_version_are_0_and_usage_errors_are_64() {
         &["plan", "tree", "--out", "p", "--live", "l"],
         &["stats", "web"],
         &["blame", "local"],
+        &["bisect", "abcd", "--yes"],
+        &["bisect", "abcd", "--", "true"],
         &["blame", "local:53/sctp"],
         &["history", "3", "--verify"],
         &["target", "pause", "web", "127.0.0.1:80"],
@@ -122,12 +125,15 @@ fn a_dead_server_is_7_for_every_command_that_needs_one() {
         &["target", "pause", "local/web", "127.0.0.1:80"],
         &["target", "check", "local/web"],
         &["rollback", "abcd", "--yes"],
+        &["bisect", "abcd", "--yes", "--", "true"],
         &["resume"],
         &["freeze", "--why", "a test"],
         &["unfreeze"],
     ];
     for command in commands {
-        let args: Vec<&str> = command.iter().copied().chain(["--server", &server, "-o", "json"]).collect();
+        // What is behind `--` is no flag of ours.
+        let own = command.iter().position(|word| *word == "--").unwrap_or(command.len());
+        let args = [&command[..own], &["--server", &server, "-o", "json"], &command[own..]].concat();
         let ran = run(dir.path(), &args);
         assert_eq!(ran.code, 7, "{command:?}: {}", ran.stderr);
         let error: Value = serde_json::from_str(&ran.stdout).expect("JSON also on failure");

@@ -314,7 +314,7 @@ impl Script {
             }
             ["apply", ..] => self.apply(Purpose::Apply, &words[1..]),
             ["order", edge, rule, target, order, ..] => self.order(edge, rule, target, order, &words[5..]),
-            ["rollback", ..] => self.apply(Purpose::Rollback { why: String::new() }, &words[1..]),
+            ["rollback", ..] => self.apply(Purpose::Rollback { why: String::new(), hold: true }, &words[1..]),
             ["resume", ..] => self.apply(Purpose::Resume, &words[1..]),
             ["release"] => self.control(Control::Release),
             ["freeze", ref ttl @ ..] => self.freeze(ttl.first().copied()),

@@ -135,6 +135,8 @@ pub struct RollbackBody {
     pub why: String,
     /// Only answer with the plan, which is no apply then.
     pub dry_run: bool,
+    /// Do not hold the revision: for going back to one that was not held.
+    pub no_hold: bool,
     /// The plan that the person saw; the rollback is refused as stale if it does not hold any more.
     pub plan: Option<PlanDocument>,
     /// What the person allows.

@@ -42,7 +42,7 @@ pub(super) async fn rollback(Extract(state): Extract<State>, request: Body) -> R
         return Ok(Json(plan_of(&state, tree, allowances).await?).into_response());
     }
     let request = ApplyRequest {
-        purpose: Purpose::Rollback { why: request.why },
+        purpose: Purpose::Rollback { why: request.why, hold: !request.no_hold },
         tree,
         plan: request.plan,
         seal: None,

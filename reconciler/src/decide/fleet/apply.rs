@@ -274,11 +274,11 @@ impl Fleet {
         self.applied = Some(applied);
         let (action, why) = match start.purpose {
             Purpose::Apply => (ledger::Action::Apply, ""),
-            Purpose::Rollback { why } => (ledger::Action::Rollback, why.as_str()),
+            Purpose::Rollback { why, .. } => (ledger::Action::Rollback, why.as_str()),
             Purpose::Resume => (ledger::Action::Resume, ""),
         };
-        let is_rollback = action == ledger::Action::Rollback;
-        let hold = is_rollback.then(|| self.hold_on(start.tree, start.actor, why, &result.id, now)).flatten();
+        let is_held = matches!(start.purpose, Purpose::Rollback { hold: true, .. });
+        let hold = is_held.then(|| self.hold_on(start.tree, start.actor, why, &result.id, now)).flatten();
         if hold != self.hold {
             effects.push(Effect::Persist(Record::hold(hold.as_ref())));
             self.hold = hold;

@@ -47,10 +47,12 @@ pub enum Purpose {
     /// To put a tree in force.
     #[default]
     Apply,
-    /// To put an old revision in force again, and hold it.
+    /// To put an old revision in force again.
     Rollback {
         /// Why; may be empty.
         why: String,
+        /// Hold it, so that the followed tree does not undo it until it moves.
+        hold: bool,
     },
     /// To end a hold, or to complete what was cut off.
     Resume,
