@@ -22,6 +22,7 @@ mod plan_files;
 mod processes;
 mod provenance;
 mod ranges;
+mod recipes;
 mod restarts;
 mod rollout;
 mod saving;

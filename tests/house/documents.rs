@@ -111,7 +111,7 @@ fn the_recipes_are_yaml_and_call_commands_that_exist() {
             commands += 1;
         }
     }
-    assert_eq!(commands, 8, "validate, plan, apply and status in each");
+    assert_eq!(commands, 8, "validate, plan, apply and status in each; tests/e2e/recipes.rs runs them");
 }
 
 #[test]
