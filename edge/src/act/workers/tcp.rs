@@ -63,6 +63,16 @@ pub(super) struct Rest {
     pub(super) header: u32,
 }
 
+/// Where a direction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Receiver {
+    /// It got too little to matter.
+    Unknown,
+    /// On this host; what the kernel queues for it is bounded.
+    Near,
+    Far,
+}
+
 /// One direction of a connection.
 pub(super) struct Direction {
     pub(super) held: Held,
@@ -72,20 +82,19 @@ pub(super) struct Direction {
     pub(super) has_read_all: bool,
     /// The end of the data was passed on.
     pub(super) has_ended: bool,
-    /// What the kernel queues for the receiver is bounded.
-    pub(super) is_bounded: bool,
+    pub(super) receiver: Receiver,
     /// Bytes so far, up to the bound at which they do not matter any more.
     pub(super) moved: u32,
 }
 
 impl Direction {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             held: Held::Nothing,
             is_splicing: false,
             has_read_all: false,
             has_ended: false,
-            is_bounded: false,
+            receiver: Receiver::Unknown,
             moved: 0,
         }
     }
@@ -128,6 +137,8 @@ pub(super) struct Connection {
     pub(super) score: Score,
     /// The target's socket looks for dead peers, as the client's does from the start.
     pub(super) is_settled: bool,
+    /// Its last turn ended at a receiver far away that took no more.
+    pub(super) is_held_up: bool,
     /// When it was connected or moved something last.
     pub(super) active: Tick,
     pub(super) ticket: Ticket,
@@ -145,6 +156,7 @@ impl Connection {
             outward: Direction::new(),
             score: Score::default(),
             is_settled: false,
+            is_held_up: false,
             active: 0,
             ticket,
         }
@@ -159,6 +171,12 @@ impl Connection {
         } else {
             self.dial.as_mut()?.named.as_mut()?.rival.as_mut()
         }
+    }
+
+    /// Takes it that both sides have room again.
+    pub(super) fn try_again(&mut self) {
+        self.client.is_writable = true;
+        self.target.iter_mut().for_each(|leg| leg.is_writable = true);
     }
 
     /// Closes what is being connected.

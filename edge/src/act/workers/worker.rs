@@ -213,6 +213,10 @@ impl Worker {
                 if !turn.is_finished {
                     self.ready.push_unfinished(key, &mut connection.score);
                 }
+                connection.is_held_up = turn.is_held_up;
+                if turn.is_held_up {
+                    self.timers.set(key.slot(), self.tools.now + 1);
+                }
                 turn.moved
             }
             Err(Broken) => {
@@ -244,8 +248,13 @@ impl Worker {
         if idle.is_some_and(|idle| connection.active + ticks(idle) <= self.tools.now) {
             return self.end(key, Ending::Reset);
         }
-        settle(connection);
-        if connection.ticket.route().rule.idle_timeout.is_some() {
+        if std::mem::take(&mut connection.is_held_up) {
+            connection.try_again();
+            self.ready.push(key, &mut connection.score);
+        } else {
+            settle(connection);
+        }
+        if idle.is_some() || !connection.is_settled {
             self.timers.set(slot, next_look(connection));
         }
     }
