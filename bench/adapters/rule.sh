@@ -11,7 +11,7 @@ else
   printf 'listen_port = %d\ntarget = "127.0.0.1:%d"\n' "$LISTEN" "$TARGET"
 fi
 if [ "$protocol" = udp ]; then
-  printf 'udp_max_flows = 4096\n'
+  printf 'udp_max_flows = 16384\n'
 else
-  printf 'connect_timeout_ms = 5000\nidle_timeout_secs = 60\nmax_connections = 100000\n'
+  printf 'connect_timeout_ms = 5000\nidle_timeout_secs = 60\nmax_connections = 100000\nhealth_check_interval_secs = 5\n'
 fi

@@ -17,8 +17,9 @@ import time
 from peers import note
 
 HERE_ADDRESS, FAR_ADDRESS = "10.254.0.1", "10.254.0.2"
-# Large packets, so that neither way is limited by what carries them.
-MTU = 32000
+# Large packets, so that neither way is limited by what carries them; but several must fit a receiver's first window, or
+# its kernel never finds a reason to open it wider.
+MTU = 9000
 # tun devices: `struct ifreq` with a name and IFF_TUN | IFF_NO_PI, and the request that makes one (linux/if_tun.h).
 TUN_FLAGS, TUNSETIFF = 0x0001 | 0x1000, 0x400454CA
 
