@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value, say};
 use crate::render::table::Columns;
-use crate::render::words::{count, short_hash, time};
+use crate::render::words::{count, joined, short_hash, time};
 use crate::render::{self, style};
 
 pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
@@ -80,7 +80,7 @@ fn all(entries: &[HistoryEntry]) -> String {
             revision(entry),
             entry.actor.clone(),
             count(entry.generations.len() as u64, "edge"),
-            clean(if entry.why.is_empty() { &entry.note } else { &entry.why }).into_owned(),
+            joined(&[&entry.note, &entry.why]),
         ]);
     }
     columns.text("")

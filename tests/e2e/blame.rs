@@ -78,6 +78,11 @@ fn a_break_glass_rule_has_no_commit_until_one_takes_it_over() {
     assert_eq!((&found["commit"], &found["how"]), (&json!(commit), &json!("taken_over")), "{found}");
     assert_eq!(found["origin"]["file"], "b.toml");
     world.cli(&["blame", &place]).exits(0).says("the port was open before");
+    // What was put there without a commit is in the ledger all the same.
+    let history = world.cli(&["history"]).exits(0);
+    for part in ["rule_added", "rule_taken_over", "edge-01/glass on *:", "the pager rang"] {
+        assert!(history.out.contains(part), "{part}: {history}");
+    }
 }
 
 #[test]

@@ -190,6 +190,10 @@ fn an_entry_of_the_history_says_all_of_its_apply() {
     for part in ["r3", "--allow-removals 3", &commit, "ada@example.org", "edge-01 generation 2", "previous"] {
         assert!(text.out.contains(part), "{part}: {text}");
     }
+    world.write("a.toml", tree(2));
+    world.apply_with(&["--allow-dirty"]).exits(0);
+    let newest = history(&world).pop().unwrap();
+    assert_eq!((&newest["dirty"], &newest["overridden"]), (&json!(true), &json!(["--allow-dirty"])), "{newest}");
     world.cli(&["history", "999"]).exits(1).says("999");
     world.cli(&["history", "../status"]).exits(1);
 }

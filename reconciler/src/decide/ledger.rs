@@ -22,7 +22,7 @@ pub enum Action {
     Freeze,
     /// Applying was allowed again.
     Unfreeze,
-    /// A target was paused, disabled or weighed at runtime, or that ended.
+    /// A target was paused, disabled or weighed at runtime, or a break-glass rule was added; or either ended.
     Override,
 }
 
@@ -61,7 +61,7 @@ pub struct Entry {
     /// Why, in the words of the person who did it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
-    /// When a freeze ends by itself.
+    /// When a freeze or a break-glass rule ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The line that an outcome completes.
@@ -80,7 +80,8 @@ pub struct Entry {
     /// True if the tree differed from its commit.
     pub dirty: bool,
     /// `started`, `applied`, `partial`, `superseded` or `interrupted`; `frozen`, `unfrozen` or `released`; of an
-    /// override of a target `override`, `override_ended`, `override_expired` or `override_dropped`.
+    /// override of a target `override`, `override_ended`, `override_expired` or `override_dropped`, of a break-glass rule
+    /// `rule_added`, `rule_removed`, `rule_expired` or `rule_taken_over`.
     pub outcome: String,
     /// The generation that each touched edge was given.
     pub generations: BTreeMap<EdgeName, u64>,

@@ -97,7 +97,13 @@ impl Fleet {
                 ),
             });
         }
-        let overridden = fresh.rails.iter().filter_map(|rail| rail.allow.clone()).collect::<BTreeSet<_>>();
+        let mut overridden = fresh.rails.iter().filter_map(|rail| rail.allow.clone()).collect::<BTreeSet<_>>();
+        if request.purpose == Purpose::Apply {
+            // What was applied once needs no word the next time.
+            let is_empty = ruleset.rule_count() == 0 && ruleset.disabled.is_empty();
+            overridden.extend(request.tree.source.dirty.then(|| "--allow-dirty".to_owned()));
+            overridden.extend((is_empty && request.allowances.empty).then(|| "--allow-empty".to_owned()));
+        }
         let start = Start {
             tree: &request.tree,
             plan: request.plan.as_ref().unwrap_or(&fresh),
@@ -156,7 +162,7 @@ impl Fleet {
             }
             effects.push(Effect::Persist(Record::edge(name, &next)));
             view.desired = Some(next);
-            self.hand_overrides_over(name, effects);
+            self.hand_overrides_over(name, now, effects);
         }
         let held_back: Vec<EdgeName> = names.iter().filter(|name| is_held_back(name)).cloned().collect();
         self.drop_deviations(&start.plan.changes, now, effects);

@@ -298,7 +298,9 @@ impl Fleet {
     /// When the next [`Event::Tick`] matters.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let soak = self.run.as_ref().and_then(|run| run.waves.as_ref()?.next_look());
-        let run = self.run.as_ref().map(|run| run.deadline);
+        // While a wave is watched or waits for the end of a freeze, nobody is late.
+        let is_awaited = |run: &&run::Run| run.result.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Waiting);
+        let run = self.run.as_ref().filter(is_awaited).map(|run| run.deadline);
         let freeze = self.frozen.as_ref().and_then(|freeze| freeze.until);
         let ends = self.next_override_end().into_iter().chain(self.next_expiry);
         run.into_iter().chain(soak).chain(freeze).chain(ends).min()

@@ -1,7 +1,7 @@
 //! Break-glass rules: added and removed by operators, ended by time or by the tree. Pure.
 //!
 //! Keeps: what an edge is sent and what is recorded name the same overrides; one that ended while the server was down
-//! ends with its first step.
+//! ends with its first step. Each that comes or goes is a line of the ledger.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Effect, Fleet, Notice};
 use crate::decide::assign::next_desired;
+use crate::decide::ledger::{Action, Entry};
 use crate::decide::overrides::{self, InvalidOverride, Override, Overrides};
 use crate::decide::record::Record;
+use crate::decide::view::EdgeView;
 
 /// What an operator asks for.
 #[derive(Debug, Clone)]
@@ -76,6 +78,18 @@ pub enum OverrideStep {
     TakenOver,
 }
 
+impl OverrideStep {
+    /// As in the ledger.
+    pub const fn outcome(self) -> &'static str {
+        match self {
+            Self::Added => "rule_added",
+            Self::Removed => "rule_removed",
+            Self::Expired => "rule_expired",
+            Self::TakenOver => "rule_taken_over",
+        }
+    }
+}
+
 impl Fleet {
     pub(super) fn request_override(
         &mut self,
@@ -109,7 +123,7 @@ impl Fleet {
             _ => _ = view.overrides.remove(&held.rule.name),
         }
         self.overrides_changed(edge, effects);
-        effects.push(Effect::Emit(notice(edge, &held, step)));
+        self.tell(edge, &held, step, now, effects);
         Ok(held)
     }
 
@@ -125,12 +139,14 @@ impl Fleet {
         for (edge, rules) in expired {
             let ended = self.drop_overrides(&edge, &rules);
             self.overrides_changed(&edge, effects);
-            effects.extend(ended.iter().map(|held| Effect::Emit(notice(&edge, held, OverrideStep::Expired))));
+            for held in &ended {
+                self.tell(&edge, held, OverrideStep::Expired, now, effects);
+            }
         }
     }
 
     /// Forgets the overrides that the tree in force on an edge has taken over.
-    pub(super) fn hand_overrides_over(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
+    pub(super) fn hand_overrides_over(&mut self, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(view) = self.edges.get(edge) else { return };
         let Some(desired) = &view.desired else { return };
         let rules: Vec<RuleName> = overrides::taken_over(&view.overrides, &desired.wanted).cloned().collect();
@@ -139,7 +155,9 @@ impl Fleet {
         }
         let ended = self.drop_overrides(edge, &rules);
         effects.push(Effect::Persist(Record::overrides(edge, &self.edges[edge].overrides)));
-        effects.extend(ended.iter().map(|held| Effect::Emit(notice(edge, held, OverrideStep::TakenOver))));
+        for held in &ended {
+            self.tell(edge, held, OverrideStep::TakenOver, now, effects);
+        }
     }
 
     /// When the next override ends.
@@ -162,15 +180,39 @@ impl Fleet {
         view.desired = Some(next);
         self.send(edge, effects);
     }
-}
 
-fn notice(edge: &EdgeName, held: &Override, step: OverrideStep) -> Notice {
-    Notice::Override {
-        edge: edge.clone(),
-        rule: held.rule.name.clone(),
-        step,
-        actor: held.actor.clone(),
-        why: held.why.clone(),
-        until: held.until,
+    /// The line of the ledger and the notice of an override that came or went.
+    fn tell(
+        &mut self,
+        edge: &EdgeName,
+        held: &Override,
+        step: OverrideStep,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let actor = match step {
+            OverrideStep::Added | OverrideStep::Removed => held.actor.as_str(),
+            OverrideStep::Expired => "clock",
+            OverrideStep::TakenOver => "tree",
+        };
+        let line = self.line(Action::Override, actor, held.why.clone(), step.outcome(), now);
+        // What the tree takes over is the same set, so its generation is the apply's.
+        let generation = self.edges.get(edge).map(EdgeView::desired_generation);
+        let generation = generation.filter(|_| step != OverrideStep::TakenOver);
+        let line = Entry {
+            note: format!("{edge}/{} on {}", held.rule.name, held.rule.listen),
+            until: (step == OverrideStep::Added).then_some(held.until),
+            generations: generation.map(|generation| (edge.clone(), generation)).into_iter().collect(),
+            ..line
+        };
+        effects.push(Effect::Persist(Record::ledger(&line.chained(&mut self.head))));
+        effects.push(Effect::Emit(Notice::Override {
+            edge: edge.clone(),
+            rule: held.rule.name.clone(),
+            step,
+            actor: held.actor.clone(),
+            why: held.why.clone(),
+            until: held.until,
+        }));
     }
 }

@@ -138,7 +138,7 @@ impl Fleet {
     }
 
     /// A line of the ledger that is not about an apply; it names the revision in force.
-    fn line(&self, action: Action, actor: &str, why: String, outcome: &str, now: Timestamp) -> Entry {
+    pub(super) fn line(&self, action: Action, actor: &str, why: String, outcome: &str, now: Timestamp) -> Entry {
         let source = self.applied.as_ref().map(|applied| &applied.source);
         Entry {
             action,

@@ -179,6 +179,10 @@ impl Fleet {
                 run.result.edges.iter().any(|one| one.edge == **edge && one.outcome == EdgeOutcome::Waiting)
             };
             let waiting = part.begun.iter().filter(is_waiting).count();
+            // A freeze keeps the edges that were not reached as they are; the rollout goes on when it ends.
+            if self.frozen.is_some() && !part.queued.is_empty() {
+                break;
+            }
             if waiting < part.max_parallel.get() as usize
                 && let Some(edge) = part.queued.pop_front()
             {
@@ -243,7 +247,7 @@ impl Fleet {
             view.desired = Some(next);
         }
         let (generation, connected) = (view.desired_generation(), view.connected);
-        self.hand_overrides_over(edge, effects);
+        self.hand_overrides_over(edge, now, effects);
         let planned = run.bases.get(edge).map(|(basis, _)| *basis);
         self.send_from(edge, planned, effects);
         run.deadline = now.checked_add(waves.timeout).unwrap_or(Timestamp::MAX);

@@ -145,3 +145,43 @@ fn a_tree_without_the_override_neither_plans_nor_makes_its_removal() {
     );
     assert_eq!((answer, steps(&effects)), (Ok(()), vec![OverrideStep::Removed]));
 }
+
+#[test]
+fn every_override_that_comes_or_goes_is_a_line_of_the_ledger() {
+    let mut fleet = running();
+    let mut effects = ask(&mut fleet, add("glass", 9000, 60), 10).1;
+    effects.extend(fleet.step(Event::Tick, at(70)));
+    effects.extend(ask(&mut fleet, add("other", 9001, 600), 80).1);
+    let remove = OverrideRequest::Remove {
+        edge: edge_name("a"),
+        rule: rule("other", 1, 1).name.clone(),
+        actor: "bob".to_owned(),
+    };
+    effects.extend(ask(&mut fleet, Request::Override(remove), 81).1);
+    effects.extend(ask(&mut fleet, add("third", 9002, 600), 82).1);
+    let both = tree("two", &[("a", rule("web", 8000, 8000)), ("a", rule("third", 9002, 9002))]);
+    effects.extend(apply(&mut fleet, request(both), 83).1);
+    let lines: Vec<Entry> = recorded(&effects)
+        .into_iter()
+        .filter(|(key, _)| key.starts_with("ledger/"))
+        .map(|(_, value)| serde_json::from_slice(&value).expect("a line"))
+        .collect();
+    let of_rules = lines.iter().filter(|line| line.action == crate::decide::ledger::Action::Override);
+    let said: Vec<_> = of_rules.map(|line| (line.outcome.as_str(), line.actor.as_str(), line.note.as_str())).collect();
+    assert_eq!(
+        said,
+        [
+            ("rule_added", "ada", "a/glass on *:9000"),
+            ("rule_expired", "clock", "a/glass on *:9000"),
+            ("rule_added", "ada", "a/other on *:9001"),
+            ("rule_removed", "bob", "a/other on *:9001"),
+            ("rule_added", "ada", "a/third on *:9002"),
+            ("rule_taken_over", "tree", "a/third on *:9002"),
+        ]
+    );
+    assert_eq!((lines[0].why.as_str(), lines[0].until), ("the pager rang", Some(at(70))));
+    assert_eq!(lines[0].generations, [(edge_name("a"), 2)].into());
+    assert_eq!(lines[0].digest, Digest::of(b"one"), "the tree that was in force");
+    let mut head = crate::decide::ledger::Head { id: lines[0].id - 1, hash: lines[0].previous_hash };
+    assert!(lines.iter().all(|line| line.clone().chained(&mut head) == *line), "the chain holds");
+}

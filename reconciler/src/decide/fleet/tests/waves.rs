@@ -100,6 +100,38 @@ fn a_wave_begins_after_the_one_before_went_well_and_soaked() {
 }
 
 #[test]
+fn a_freeze_keeps_what_was_not_reached_as_it_is_until_it_ends() {
+    let mut fleet = running(Mode::Heal);
+    begin(&mut fleet, vec![wave("canary", 1, 0), wave("rest", 3, 0)]);
+    let decide = |fleet: &mut Fleet, control, second| {
+        fleet.step(Event::Control { ticket: 1, actor: "ada".to_owned(), control }, at(second))
+    };
+    decide(&mut fleet, Control::Freeze { why: "the auditors".to_owned(), until: None }, 11);
+    serves(&mut fleet, "a", 2, 9000, 12);
+    for second in [12 + SOAK, 1000, 5000] {
+        assert_eq!(sent_to(&fleet.step(Event::Tick, at(second))), [""; 0], "{second}");
+        assert_eq!(fleet.next_deadline(), None, "nothing is to be waited for but the end of the freeze");
+    }
+    assert_eq!(outcome(&fleet).0, Outcome::Running);
+    let effects = decide(&mut fleet, Control::Unfreeze { why: String::new() }, 6000);
+    assert_eq!(sent_to(&effects), ["b", "c", "d"]);
+    for edge in ["b", "c", "d"] {
+        serves(&mut fleet, edge, 2, 9000, 6001);
+    }
+    assert_eq!(outcome(&fleet).0, Outcome::Applied);
+}
+
+#[test]
+fn a_wave_that_is_watched_for_longer_than_an_edge_may_take_is_looked_at_when_that_is_over() {
+    let mut fleet = running(Mode::Heal);
+    let long = Wave { soak: Duration::from_hours(1), ..wave("canary", 1, 0) };
+    begin(&mut fleet, vec![long, wave("rest", 3, 0)]);
+    serves(&mut fleet, "a", 2, 9000, 11);
+    fleet.step(Event::Tick, at(1000));
+    assert_eq!(fleet.next_deadline(), Some(at(11 + 3600)), "and not at a time that has passed");
+}
+
+#[test]
 fn a_failed_wave_stops_the_next_and_leaves_it_as_it_was() {
     let mut fleet = running(Mode::Heal);
     begin(&mut fleet, vec![wave("canary", 1, 0), wave("rest", 2, 0)]);
