@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use schema::canonical::Digest;
 use schema::name::EdgeName;
 
 use super::common::{AllowArgs, Looks, ServerArgs};
@@ -18,10 +19,17 @@ pub(crate) struct HistoryArgs {
     /// Check the chain of hashes from the first line on; exit 1 if the ledger was changed outside of the server
     #[arg(long, env = "PORTUNUS_VERIFY", value_parser = BoolishValueParser::new(), conflicts_with = "id")]
     pub(crate) verify: bool,
+    /// With --verify: a line must have this hash, as an earlier `--verify` printed it for the last one then
+    #[arg(long, value_name = "HASH", env = "PORTUNUS_CONTAINS", requires = "verify", value_parser = digest)]
+    pub(crate) contains: Option<Digest>,
     #[command(flatten)]
     pub(crate) looks: Looks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+fn digest(text: &str) -> Result<Digest, String> {
+    Digest::parse(text).ok_or_else(|| "expected a hash such as `history --verify` prints: sha256:…".to_owned())
 }
 
 /// A port on an edge.

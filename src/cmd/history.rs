@@ -48,14 +48,22 @@ pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
 }
 
 async fn verify(args: &HistoryArgs, client: &Client) -> Result<Exit, Failure> {
-    let found: Verification = client.get("/v1/history/verification").await?;
-    if !print_value(args.looks.output, &found)? && found.broken.is_none() {
+    let query = args.contains.map(|hash| format!("?contains={hash}")).unwrap_or_default();
+    let found: Verification = client.get(&format!("/v1/history/verification{query}")).await?;
+    let is_missing = found.contained == Some(false);
+    if !print_value(args.looks.output, &found)? && found.broken.is_none() && !is_missing {
         let lines = count(found.lines, "line");
         print(&format!("The ledger is whole: {lines}, the last one {} with hash {}.\n", found.last, found.head))?;
     }
-    let Some(line) = found.broken else { return Ok(Exit::Done) };
-    let words = format!("line {line} of the ledger does not fit its chain: it or one before it was changed or removed");
-    say(format!("{}: {words}", style::error("error")));
+    if let Some(line) = found.broken {
+        let words = "does not fit its chain: it or one before it was changed or removed";
+        say(format!("{}: line {line} of the ledger {words}", style::error("error")));
+    } else if is_missing {
+        let words = "no line of the ledger has that hash: it is another ledger, or was written anew";
+        say(format!("{}: {words}", style::error("error")));
+    } else {
+        return Ok(Exit::Done);
+    }
     Ok(Exit::Error)
 }
 

@@ -62,6 +62,8 @@ pub struct View<'a> {
     pub applies: &'a BTreeMap<&'static str, u64>,
     /// Durations, since the start.
     pub timings: &'a Timings,
+    /// True if all that was decided is on disk.
+    pub is_saved: bool,
 }
 
 enum Command {
@@ -342,6 +344,7 @@ impl Driver {
                     recent: &self.recent,
                     applies: &self.applies,
                     timings: &self.timings,
+                    is_saved: self.backlog.is_empty(),
                 });
             }
             Command::Counters { edge, session, .. } if self.fleet.session(&edge) != Some(session) => {

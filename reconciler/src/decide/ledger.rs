@@ -195,6 +195,9 @@ pub struct Verification {
     pub head: Digest,
     /// The first line that does not fit the chain, if any: it was changed afterwards, or one before it was, or is gone.
     pub broken: Option<u64>,
+    /// Whether a line has the hash that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contained: Option<bool>,
 }
 
 impl Verification {
@@ -202,7 +205,8 @@ impl Verification {
     pub fn of(lines: &[Entry], expected: Option<Head>) -> Self {
         let last = lines.last().map_or(Head::default(), |line| Head { id: line.id, hash: line.hash });
         let cut = expected.filter(|expected| *expected != last).map(|expected| expected.id.min(last.id + 1));
-        Self { lines: lines.len() as u64, last: last.id, head: last.hash, broken: first_break(lines).or(cut) }
+        let broken = first_break(lines).or(cut);
+        Self { lines: lines.len() as u64, last: last.id, head: last.hash, broken, contained: None }
     }
 }
 

@@ -6,6 +6,7 @@
 mod road;
 mod search;
 
+use std::cell::Cell;
 use std::fmt::Write;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -122,6 +123,7 @@ pub(crate) async fn run(args: &BisectArgs) -> Result<Exit, Failure> {
         origin,
         held: status.revision.hold.map(|hold| hold.why),
         visited: [origin].into(),
+        asked: Cell::new(false),
     };
     let mut steps = Vec::new();
     let interrupted = || Failure::Interrupted("the search is given up".to_owned());

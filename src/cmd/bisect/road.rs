@@ -3,6 +3,7 @@
 //! Keeps: nothing is put in force that somebody else did not leave there: what git or another operator brought meanwhile
 //! stays.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -22,9 +23,12 @@ use crate::failure::Failure;
 const PATH: &str = "/v1/rollback";
 /// How often a step is planned anew because the fleet moved in between.
 const ATTEMPTS: u32 = 5;
+/// Between two looks at what only time changes.
+const AGAIN: Duration = Duration::from_millis(250);
 /// The lock of a step that was interrupted lapses after 20 s; twice that is waited for it.
-const LOCKED: u32 = 80;
-const LOCKED_AGAIN: Duration = Duration::from_millis(500);
+const LOCKED: u32 = 160;
+/// A server that notices that nobody waits for its answer any more does not begin: 2 s for that.
+const UNANSWERED: u32 = 8;
 
 /// What came of going to a revision.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ pub(super) struct Road<'a> {
     pub(super) held: Option<String>,
     /// All that the road may have put in force.
     pub(super) visited: BTreeSet<Digest>,
+    /// True while the server has a step and has not answered: interrupted, it may still begin.
+    pub(super) asked: Cell<bool>,
 }
 
 impl Road<'_> {
@@ -76,7 +82,11 @@ impl Road<'_> {
     }
 
     async fn apply(&self, body: &RollbackBody, plan: PlanDocument) -> Result<ApplyResult, Failure> {
-        let begun: ApplyResult = self.client.post(PATH, &RollbackBody { plan: Some(plan), ..body.clone() }).await?;
+        let body = RollbackBody { plan: Some(plan), ..body.clone() };
+        self.asked.set(true);
+        let answer: Result<ApplyResult, Failure> = self.client.post(PATH, &body).await;
+        self.asked.set(false);
+        let begun = answer?;
         let wait = patience(&begun, self.wait.timeout);
         follow(self.client, begun, wait).await
     }
@@ -118,6 +128,12 @@ impl Road<'_> {
     /// Puts back what was in force at the beginning. What its plan takes away is what was not there then, so its rails
     /// are answered with just those numbers.
     pub(super) async fn back(&self) -> Result<Return, Failure> {
+        for _ in 0..UNANSWERED {
+            if !self.asked.get() || !self.is_at(self.origin).await? {
+                break;
+            }
+            sleep(AGAIN).await;
+        }
         let why = self.held.clone().unwrap_or_else(|| "bisect: back to where it began".to_owned());
         let body = RollbackBody { no_hold: self.held.is_none(), ..self.body(self.origin, why, Allowances::default()) };
         let (mut moved, mut locked) = (0, 0);
@@ -140,7 +156,7 @@ impl Road<'_> {
                 }
                 Err(Failure::Problem(problem)) if problem.code == "locked" && locked < LOCKED => {
                     locked += 1;
-                    sleep(LOCKED_AGAIN).await;
+                    sleep(AGAIN).await;
                 }
                 Err(failure) => return Err(failure),
                 Ok(result) if result.outcome == Outcome::Applied => return Ok(Return::Back),

@@ -366,7 +366,7 @@ pub struct Problem {
     pub detail: String,
     /// `unauthorized`, `foreign_host`, `not_json`, `file_too_large`, `bad_request`, `not_found`, `invalid_tree`,
     /// `stale`, `rails`, `dirty`, `not_followed`, `locked`, `frozen`, `unknown_revision`, `ambiguous_revision`,
-    /// `revision_gone`, a code of a rule, or `internal`.
+    /// `revision_gone`, `ambiguous_port`, `override_rule`, `before_ledger`, a code of a rule, or `internal`.
     pub code: String,
     /// With `invalid_tree`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

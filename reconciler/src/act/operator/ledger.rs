@@ -1,8 +1,9 @@
 //! The ledger over the API: all of it, one entry, whether it is whole, and the revisions that it names. I/O.
 
 use axum::Json;
-use axum::extract::{Path, State as Extract};
+use axum::extract::{Path, Query, State as Extract};
 use schema::canonical::Digest;
+use serde::Deserialize;
 
 use super::documents::HistoryDetail;
 use super::write::heavy;
@@ -102,14 +103,26 @@ pub(super) fn recorded_changes(store: &Store, apply_id: &str) -> Result<Option<V
     Ok(recorded_plan(store, apply_id)?.map(|plan| plan.changes))
 }
 
+/// The query of a verification.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct VerificationQuery {
+    /// A hash that a line must have.
+    contains: Option<Digest>,
+}
+
 /// Looks through the whole chain.
-pub(super) async fn verify(Extract(state): Extract<State>) -> Result<Json<Verification>, Failure> {
-    // The end first: what is appended meanwhile is behind it.
-    let head = state.context.fleet.read(|view| view.fleet.ledger_head()).await?;
+pub(super) async fn verify(
+    Extract(state): Extract<State>,
+    Query(query): Query<VerificationQuery>,
+) -> Result<Json<Verification>, Failure> {
+    // The end first: what is appended meanwhile is behind it. One that is not on disk yet says nothing about the disk.
+    let head = state.context.fleet.read(|view| view.is_saved.then(|| view.fleet.ledger_head())).await?;
     let store = state.context.store.clone();
     let lines = heavy(move || lines(&store)).await??;
-    let known = lines.partition_point(|line| line.id <= head.id);
-    let mut found = Verification::of(&lines[..known], Some(head));
+    let known = head.map_or(lines.len(), |head| lines.partition_point(|line| line.id <= head.id));
+    let mut found = Verification::of(&lines[..known], head);
     found.broken = found.broken.or(Verification::of(&lines, None).broken);
+    found.contained = query.contains.map(|hash| lines.iter().any(|line| line.hash == hash));
     Ok(Json(found))
 }
