@@ -39,10 +39,10 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "FILE", required = true, num_args = 1.., env = "PORTUNUS_IMPORT")]
     pub(crate) portunus: Vec<PathBuf>,
     /// Write one file per edge into this directory, instead of printing them
-    #[arg(long, value_name = "DIR", env = "PORTUNUS_OUT")]
+    #[arg(long, value_name = "DIR", env = "PORTUNUS_IMPORT_OUT")]
     pub(crate) out: Option<PathBuf>,
     /// The edge of rules that name no client
-    #[arg(long, value_name = "NAME", default_value = "local", env = "PORTUNUS_EDGE", value_parser = |text: &str| EdgeName::new(text))]
+    #[arg(long, value_name = "NAME", default_value = "local", env = "PORTUNUS_IMPORT_EDGE", value_parser = |text: &str| EdgeName::new(text))]
     pub(crate) edge: EdgeName,
     /// Replace files of the directory that have the same names
     #[arg(long, requires = "out", help_heading = "Allowances, to be said each time")]

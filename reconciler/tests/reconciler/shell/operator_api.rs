@@ -82,6 +82,15 @@ async fn what_is_not_there_is_a_problem_document_too() {
     api.get("/v1/plan").await.is_problem(405, "method_not_allowed");
     api.get("/v1/rules/local/web/stats?per_port=perhaps").await.is_problem(400, "bad_request");
     api.get("/v1/rules/%ff/web").await.is_problem(400, "bad_request");
+    for port in ["local/0", "local/65536", "local/http", "local/80?protocol=sctp", "local/80?protocl=tcp"] {
+        api.get(&format!("/v1/blame/{port}")).await.is_problem(400, "bad_request");
+    }
+    for port in ["local/80", "No%20Name/80"] {
+        api.get(&format!("/v1/blame/{port}")).await.is_problem(404, "not_found");
+    }
+    api.get("/v1/history/verification?contains=abc").await.is_problem(400, "bad_request");
+    let verified: Value = api.get("/v1/history/verification").await.json();
+    assert_eq!((&verified["lines"], &verified["broken"]), (&json!(0), &Value::Null));
     server.stop().await;
 }
 
@@ -189,6 +198,8 @@ async fn a_tree_is_validated_planned_applied_and_shown() {
     let outcomes: Vec<&str> =
         history.as_array().unwrap().iter().map(|line| line["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["applied"]);
+    let blame: Value = api.get("/v1/blame/local/18080?protocol=tcp").await.json();
+    assert_eq!((&blame["rule"], &blame["entry"]), (&json!("web"), &json!(1)), "{blame}");
     // Nothing is left when the last rule goes, and that takes a word.
     let other = tree(&RULES.replace("name = \"web\"", "name = \"web\"\nenabled = false"));
     api.post("/v1/apply", &other).await.is_problem(409, "rails");
