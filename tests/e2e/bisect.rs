@@ -36,7 +36,11 @@ impl Scene {
 
     /// In a world whose server is told what to apply.
     fn applied() -> Self {
-        let mut scene = Self::new(World::with_edges(&["edge-01"]));
+        Self::applied_in(World::with_edges(&["edge-01"]))
+    }
+
+    fn applied_in(world: World) -> Self {
+        let mut scene = Self::new(world);
         for number in 0..6 {
             scene.edit(number);
             scene.world.apply();
@@ -196,6 +200,25 @@ fn an_interrupted_search_goes_back_as_well() {
         assert!(search.log().contains("the search is given up"), "{}", search.log());
         scene.is_back();
     }
+}
+
+#[test]
+fn a_server_that_restarts_during_the_search_is_waited_for_on_the_way_back() {
+    let world = World::new();
+    let server = world.serve(&["--mode", "heal"]);
+    world.edge("edge-01");
+    let scene = Scene::applied_in(world);
+    let args = ["bisect", &scene.commits[0], "--yes", "--", "bash", "-c", "touch mark; exec tail -f /dev/null"];
+    let search = scene.world.start_cli("bisect", &args);
+    wait_until("the command to run", || scene.world.path("mark").exists());
+    server.kill();
+    search.signal("TERM");
+    wait_until("the way back to begin", || search.log().contains("Back to"));
+    scene.world.serve(&["--mode", "heal"]);
+    assert_eq!(search.ended(), 130, "{}", search.log());
+    scene.world.wait_connected("edge-01", true);
+    wait_until("the last revision to serve", || answers(scene.port) == Some(scene.bad.port));
+    scene.is_back();
 }
 
 #[test]

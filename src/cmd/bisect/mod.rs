@@ -29,6 +29,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::{can_ask, clean, print, print_value, say};
 use crate::render::words::{count, short_hash, time};
 use crate::render::{self, style};
+use crate::signals::unless_interrupted;
 use road::{Arrival, Return, Road};
 use search::{Search, Verdict};
 
@@ -39,6 +40,10 @@ const LAST: i32 = 127;
 
 /// Between two looks at whether the command has ended.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How often the way back is begun anew while the server is away, and after how long: a minute in all.
+const ABSENT: u32 = 120;
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// The command while it runs; it ends with the search.
 struct Running(Child);
@@ -230,7 +235,21 @@ async fn ask(args: &BisectArgs, entry: &Entry) -> Result<i32, Failure> {
 /// Goes back, and says how that went.
 async fn go_back(road: &Road<'_>) -> Result<Return, Failure> {
     say(format!("{} to {}", style::strong("Back"), road.origin.short()));
-    let back = road.back().await;
+    let mut back = road.back().await;
+    for _ in 0..ABSENT {
+        // A server that restarts comes back, with the revision that was tried in force.
+        if !matches!(back, Err(Failure::Unreachable { .. } | Failure::CutOff(_))) {
+            break;
+        }
+        let pause = async {
+            sleep(AGAIN).await;
+            Ok(())
+        };
+        back = match unless_interrupted(pause, || "the way back is given up".to_owned()).await {
+            Ok(()) => road.back().await,
+            Err(failure) => Err(failure),
+        };
+    }
     let warning = style::warning("warning");
     match &back {
         Ok(Return::Back) => {}
