@@ -22,6 +22,8 @@ pub(crate) const LIMIT: usize = 60_000;
 const TAIL: usize = 2_000;
 /// One change never takes more than this, however many fields it has.
 const LARGEST_CHANGE: usize = 8_000;
+/// What stands in the way, and what is to note, is counted from then on: most of it is said of each change again.
+const SHOWN_LINES: usize = 20;
 const MARKER: &str = "<!-- portunus-plan -->";
 
 /// The whole comment.
@@ -131,9 +133,9 @@ fn push_list(text: &mut String, title: &str, lines: &[String]) {
     }
     write!(text, "\n{title}\n\n").expect("a string grows as needed");
     let mut left_out = 0_u32;
-    for line in lines {
+    for (index, line) in lines.iter().enumerate() {
         let line = format!("- {}\n", escape(line));
-        if left_out > 0 || text.len() + line.len() > LIMIT / 2 {
+        if left_out > 0 || index == SHOWN_LINES || text.len() + line.len() > LIMIT / 2 {
             left_out += 1;
         } else {
             text.push_str(&line);

@@ -206,3 +206,42 @@ fn a_plan_of_thousands_is_cut_between_changes_and_shows_removals_first() {
     let again = run(dir.path(), &["plan", "tree", "--live", "live.json", "-o", "markdown", "--allow-removals", "100"]);
     assert_eq!(again.stdout, text, "the same inputs give the same bytes");
 }
+
+/// 2,000 rules that their edges cannot do, 2,000 that failed, and as many lines of what stands in the way and of drift.
+#[test]
+fn a_plan_of_blockers_and_drift_alone_is_cut_as_well() {
+    let (mut tree_text, mut edges) = (String::new(), Vec::new());
+    for edge in 0..1000_u32 {
+        let failed = |number: u32| {
+            let spec = serde_json::json!({ "listen_port": 10_000 + number, "target": "127.0.0.1:1" });
+            let message = "<port> ü|`already` *bound*".repeat(5);
+            serde_json::json!({ "rule": format!("f{number}"), "state": "failed", "code": "port_in_use",
+                "message": message, "spec": spec })
+        };
+        edges.push(serde_json::json!({ "name": format!("e{edge}"), "connected": edge % 3 == 0, "generation": 1,
+            "desired_generation": 2, "capabilities": ["tcp"], "rules": [failed(0), failed(1)] }));
+        for number in 0..2 {
+            for (name, protocol, port) in [("f", "tcp", 10_000), ("u", "udp", 20_000)] {
+                let rule =
+                    format!("[[rule]]\nname = \"{name}{number}\"\nedges = [\"e{edge}\"]\nprotocol = \"{protocol}\"\n");
+                tree_text += &(rule + &format!("listen_port = {}\ntarget = \"127.0.0.1:1\"\n", port + number));
+            }
+        }
+    }
+    let live = serde_json::json!({ "edges": edges }).to_string();
+    let dir = tree(&[("tree/a.toml", &tree_text), ("live.json", &live)]);
+    let ran = run(dir.path(), &["plan", "tree", "--live", "live.json", "-o", "markdown"]);
+    let text = ran.stdout;
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(text.len() < 60_000, "{}", text.len());
+    assert_whole(&text);
+    assert!(text.contains("\n- and 1980 more\n"), "what stands in the way is counted");
+    let shown = text.matches("</code> reject <code>u").count();
+    assert!(shown > 200, "{shown}");
+    assert!(text.contains(&format!(
+        "**{} changes left out** for length: {} reject, 2000 retry",
+        4000 - shown,
+        2000 - shown
+    )));
+    assert!(text.contains("<summary>Drift: "), "drift is counted");
+}
