@@ -113,6 +113,10 @@ pub(crate) struct ApplyArgs {
     /// What a failure brings back to what it was before: every edge that the apply has changed
     #[arg(long, value_enum, value_name = "WHAT", env = "PORTUNUS_ROLLBACK")]
     pub(crate) rollback: Option<Rollback>,
+    /// Every edge returns to what it ran before, by itself, unless it hears within this time that what it runs is good:
+    /// its changed rules serve, and with --wait-healthy are up
+    #[arg(long, value_name = "DURATION", env = "PORTUNUS_CONFIRM_WITHIN", value_parser = duration::parse)]
+    pub(crate) confirm_within: Option<Duration>,
     /// Edges that are offline are no reason for exit 5
     #[arg(long, help_heading = "Allowances, to be said each time")]
     pub(crate) allow_offline: bool,

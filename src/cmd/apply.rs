@@ -96,6 +96,8 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         allow_offline: args.allow_offline,
         rollback: args.rollback.map(|Rollback::Fleet| RollbackScope::Fleet),
         wait_healthy: args.wait_healthy,
+        // A part of a second would be none.
+        confirm_within_secs: args.confirm_within.map(|within| within.as_secs() + u64::from(within.subsec_nanos() > 0)),
     };
     let begun: ApplyResult = client.post("/v1/apply", &body).await.map_err(|failure| match failure {
         Failure::Interrupted(_) => {
@@ -105,7 +107,8 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     })?;
     let id = begun.id.clone();
     let goes_on = || format!("the apply {id} goes on on the server; `portunus status` shows how it ends");
-    let wait = longest(&begun, args.timeout, prepared.ruleset.as_deref());
+    let timeout = args.timeout + args.confirm_within.unwrap_or_default();
+    let wait = longest(&begun, timeout, prepared.ruleset.as_deref());
     let result = unless_interrupted(follow(&client, begun, wait), goes_on).await?;
     report(args.looks.output, "apply", &result, plan)
 }

@@ -48,6 +48,9 @@ fn write_result(to: &mut String, result: &ApplyResult, had_no_changes: bool) -> 
         Outcome::Superseded => {
             writeln!(to, "{} A newer tree was put in force before {edges} had answered.", style::warning("Superseded."))
         }
+        Outcome::Returned => {
+            writeln!(to, "{} {}; see `portunus status`.", style::error("Returned."), shortfall(result))
+        }
         Outcome::Interrupted => writeln!(
             to,
             "{} The server ended before {edges} had answered; what it decided goes on.",
@@ -73,6 +76,7 @@ fn shortfall(result: &ApplyResult) -> String {
         (edges(EdgeOutcome::Offline), "edge", "offline"),
         (edges(EdgeOutcome::Timeout) + edges(EdgeOutcome::Waiting), "edge", "without an answer"),
         (edges(EdgeOutcome::Refused), "edge", "refused the state"),
+        (edges(EdgeOutcome::Returned), "edge", "not confirmed in time and back to the state before"),
         (edges(EdgeOutcome::Skipped), "edge", "not reached"),
     ];
     let parts: Vec<String> = all
@@ -91,8 +95,10 @@ fn write_edge(to: &mut String, edge: &EdgeResult) -> fmt::Result {
         EdgeOutcome::Queued => writeln!(to, " {}", style::warning("waits for its wave"))?,
         EdgeOutcome::Skipped => writeln!(to, " {}", style::warning("was not reached and stays as it was"))?,
         EdgeOutcome::Waiting => writeln!(to, " {}", style::warning("has not answered"))?,
+        EdgeOutcome::Offline if !edge.message.is_empty() => writeln!(to, " {}", style::warning(clean(&edge.message)))?,
         EdgeOutcome::Offline => writeln!(to, " {}", style::warning("is offline; it takes the state when it comes"))?,
         EdgeOutcome::Timeout => writeln!(to, " {}", style::error("did not report in time; what it runs is not known"))?,
+        EdgeOutcome::Returned => writeln!(to, " {}", style::error(clean(&edge.message)))?,
         EdgeOutcome::Refused => {
             let reason = format!("refused: {}: {}", clean(&edge.code), clean(&edge.message));
             writeln!(to, " {}", style::error(reason))?;

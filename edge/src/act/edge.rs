@@ -23,7 +23,7 @@ use tonic::transport::Uri;
 use crate::act::agent::{Agent, Endpoint};
 use crate::act::last_good::{Exception, LastGood, StateError, Stored};
 use crate::act::names::{self, Names};
-use crate::act::runtime::{self, Before, RuntimeHandle, Stopped};
+use crate::act::runtime::{self, Before, Pending, Restarted, RuntimeHandle, Stopped};
 use crate::act::session::Offer;
 use crate::act::{abilities, metrics};
 use crate::decide::admission::Accepted;
@@ -232,7 +232,20 @@ fn restore(stored: Stored, offer: &Offer) -> Option<Before> {
         |exception: &Exception| Some((RuleName::new(exception.name()).ok()?, exception.running().filter(may_serve)));
     let exceptions = stored.exceptions.iter().filter_map(restored).collect();
     let desired = Desired::read(accepted, desired.rules, &offer.capabilities, &offer.limits);
-    Some(Before { desired, exceptions, overrides })
+    let trial = match stored.trial {
+        Some(trial) if trial.is_missed => Some(Restarted::Missed),
+        Some(trial) => {
+            let pending = Pending::restore(trial, &offer.capabilities, &offer.limits);
+            if pending.is_over() {
+                tracing::warn!("no confirmation came in time, the state before is served");
+                let desired = pending.instead_of(desired);
+                return Some(Before { desired, exceptions: Vec::new(), overrides, trial: Some(Restarted::Missed) });
+            }
+            Some(Restarted::Awaiting(pending))
+        }
+        None => None,
+    };
+    Some(Before { desired, exceptions, overrides, trial })
 }
 
 #[cfg(test)]

@@ -85,6 +85,22 @@ impl Exception {
     }
 }
 
+/// A state that is kept only if it is confirmed.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StoredTrial {
+    /// What runs again otherwise.
+    #[prost(message, optional, tag = "1")]
+    pub(crate) previous: Option<DesiredState>,
+    /// In milliseconds since 1970.
+    #[prost(uint64, tag = "2")]
+    pub(crate) until_ms: u64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) within_ms: u64,
+    /// True once its time is over: the rules that are kept are those of before, under the number of the unconfirmed.
+    #[prost(bool, tag = "4")]
+    pub(crate) is_missed: bool,
+}
+
 /// What is kept.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Stored {
@@ -98,6 +114,8 @@ pub(crate) struct Stored {
     /// What operators ordered about targets: in force without the server too.
     #[prost(message, optional, tag = "4")]
     pub(crate) overrides: Option<TargetOverrides>,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) trial: Option<StoredTrial>,
 }
 
 impl Stored {
@@ -245,7 +263,7 @@ mod tests {
     fn stored() -> Stored {
         let desired = DesiredState { lineage: "line".to_owned(), generation: 7, ..DesiredState::default() };
         let exceptions = vec![Exception::new("a".to_owned(), Some(&rule("a", 1, 1)))];
-        Stored { desired: Some(desired), exceptions, edge: "edge-01".to_owned(), overrides: None }
+        Stored { desired: Some(desired), exceptions, edge: "edge-01".to_owned(), ..Stored::default() }
     }
 
     fn open(folder: &Path) -> Result<LastGood, StateError> {

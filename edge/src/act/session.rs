@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schema::capability::{Capabilities, Limits};
 use schema::name::{EdgeName, RuleName};
@@ -14,7 +15,7 @@ use schema::wire;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::act::runtime::{RuntimeHandle, Stopped};
+use crate::act::runtime::{RuntimeHandle, Stopped, Terms};
 use crate::act::status::{RuleStatus, Status};
 use crate::decide::admission::{self, Admission, Base};
 use crate::decide::desired::Desired;
@@ -34,6 +35,9 @@ pub struct Offer {
 
 /// Rounds of probes that a server may wait for at once; each ends within the longest timeout of a check.
 const ROUNDS: usize = 64;
+
+/// What this edge understands of the protocol beyond its first version.
+const FEATURES: [&str; 1] = ["confirm"];
 
 /// Whether the session goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,7 @@ impl Session {
             limits: Some(wire::limits_to_wire(&self.offer.limits)),
             own_listeners: self.offer.own_listeners.iter().map(wire::listener_to_wire).collect(),
             report: Some(self.shown.report(0, None)),
+            features: FEATURES.map(str::to_owned).to_vec(),
         }))
     }
 
@@ -96,6 +101,10 @@ impl Session {
             }
             Some(server_message::Body::Overrides(overrides)) => {
                 self.runtime.set_overrides(overrides).await?;
+                Ok((Vec::new(), Flow::Continue))
+            }
+            Some(server_message::Body::Confirm(confirm)) => {
+                self.runtime.confirm(confirm.lineage, confirm.generation).await?;
                 Ok((Vec::new(), Flow::Continue))
             }
             Some(server_message::Body::Check(request)) => Ok((self.check(request), Flow::Continue)),
@@ -117,9 +126,13 @@ impl Session {
             Admission::Apply(accepted) => {
                 let Offer { capabilities, limits, .. } = &*self.offer;
                 tracing::info!(generation, rules = desired.rules.len(), "a desired state arrived");
-                let base = desired.base.as_ref().and_then(Base::read);
+                let within = Duration::from_millis(desired.confirm_within_ms);
+                let terms = Terms {
+                    base: desired.base.as_ref().and_then(Base::read),
+                    confirm_within: Some(within).filter(|within| !within.is_zero()),
+                };
                 let desired = Desired::read(accepted, desired.rules, capabilities, limits);
-                let refused = self.runtime.apply_from(desired, base).await?;
+                let refused = self.runtime.apply_on(desired, terms).await?;
                 if let Some(refused) = &refused {
                     tracing::warn!(generation, code = %refused.code, reason = refused.message, "a desired state is refused");
                 }

@@ -49,6 +49,28 @@ impl PartialEq for RuleStatus {
     }
 }
 
+/// Whether what runs waits for a confirmation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Confirmation {
+    /// It does not.
+    #[default]
+    None,
+    /// It is kept only if one comes in time.
+    Awaited,
+    /// None came for the accepted generation: what ran before runs again.
+    Missed,
+}
+
+impl Confirmation {
+    const fn to_wire(self) -> proto::Confirmation {
+        match self {
+            Self::None => proto::Confirmation::None,
+            Self::Awaited => proto::Confirmation::Awaited,
+            Self::Missed => proto::Confirmation::Missed,
+        }
+    }
+}
+
 /// Everything that a report says, and where its counters are.
 #[derive(Clone, Default, PartialEq)]
 pub struct Status {
@@ -60,6 +82,8 @@ pub struct Status {
     pub rules: Vec<RuleStatus>,
     /// Open listening sockets.
     pub listeners: usize,
+    /// Whether the accepted state waits for a confirmation.
+    pub confirmation: Confirmation,
 }
 
 impl Status {
@@ -85,6 +109,7 @@ impl Status {
                 message: refused.message.clone(),
             }),
             answers,
+            confirmation: self.confirmation.to_wire().into(),
         }
     }
 }

@@ -119,7 +119,7 @@ mod tests {
             generation,
             digest: canonical::rules_digest(rules.iter().map(AsRef::as_ref)).as_bytes().to_vec(),
             rules: rules.iter().map(|rule| rule_to_wire(rule)).collect(),
-            base: None,
+            ..DesiredState::default()
         }
     }
 

@@ -74,7 +74,7 @@ impl Desired {
             generation: self.accepted.generation,
             digest: self.accepted.digest.as_bytes().to_vec(),
             rules,
-            base: None,
+            ..DesiredState::default()
         }
     }
 }

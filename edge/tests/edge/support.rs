@@ -63,7 +63,7 @@ pub(crate) fn desired_state(generation: u64, rules: &[Arc<Rule>]) -> DesiredStat
         generation,
         digest: canonical::rules_digest(by_name.values().map(|rule| &***rule)).as_bytes().to_vec(),
         rules: by_name.values().map(|rule| rule_to_wire(rule)).collect(),
-        base: None,
+        ..DesiredState::default()
     }
 }
 

@@ -507,7 +507,7 @@ impl Driver {
                 self.send(session, proto::server_message::Body::Refusal(refusal));
                 self.sessions.remove(&session);
             }
-            Effect::Send { session, edge, generation, digest, rules, basis } => {
+            Effect::Send { session, edge, generation, digest, rules, basis, confirm_within } => {
                 info!(edge = %edge, generation, rules = rules.len(), "desired state sent");
                 let desired = proto::DesiredState {
                     lineage: self.fleet.lineage().to_owned(),
@@ -518,8 +518,15 @@ impl Driver {
                         generation: basis.generation,
                         running_digest: basis.digest.as_bytes().to_vec(),
                     }),
+                    confirm_within_ms: confirm_within
+                        .map_or(0, |within| u64::try_from(within.as_millis()).unwrap_or(u64::MAX)),
                 };
                 self.send(session, proto::server_message::Body::Desired(desired));
+            }
+            Effect::Confirm { session, edge, generation } => {
+                info!(edge = %edge, generation, "state confirmed");
+                let confirm = proto::Confirm { lineage: self.fleet.lineage().to_owned(), generation };
+                self.send(session, proto::server_message::Body::Confirm(confirm));
             }
             Effect::SendOverrides { session, edge, overrides } => {
                 debug!(edge = %edge, overrides = overrides.len(), "overrides sent");

@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 use super::driver::{FleetHandle, SessionChannel};
 use crate::decide::fleet::{Event, SessionId};
 use crate::decide::target;
-use crate::decide::view::{Hello, Report, RuleView};
+use crate::decide::view::{Confirmation, Hello, Report, RuleView};
 
 /// The largest desired set or report (CONTRACT §8).
 pub const MAX_MESSAGE: usize = 64 << 20;
@@ -151,6 +151,7 @@ fn hello_from_wire(message: proto::Hello) -> Result<(EdgeName, Hello, Report), S
         capabilities: wire::capabilities_from_wire(&message.capabilities),
         limits: message.limits.as_ref().map(wire::limits_from_wire).unwrap_or_default(),
         own_listeners,
+        features: message.features.into_iter().collect(),
     };
     Ok((edge, hello, report_from_wire(message.report.unwrap_or_default())?))
 }
@@ -159,6 +160,11 @@ fn report_from_wire(message: proto::Report) -> Result<Report, String> {
     let digest = |bytes: &[u8]| match bytes {
         [] => Ok(Digest::default()),
         bytes => Digest::from_bytes(bytes).ok_or_else(|| "a digest has 32 bytes".to_owned()),
+    };
+    let confirmation = match message.confirmation() {
+        proto::Confirmation::None => Confirmation::None,
+        proto::Confirmation::Awaited => Confirmation::Awaited,
+        proto::Confirmation::Missed => Confirmation::Missed,
     };
     let rules = message.rules.into_iter().map(rule_from_wire).collect::<Result<_, String>>()?;
     Ok(Report {
@@ -169,6 +175,7 @@ fn report_from_wire(message: proto::Report) -> Result<Report, String> {
         rules,
         refused: message.refused.map(|refusal| (refusal.code, refusal.message)),
         answers: message.answers,
+        confirmation,
     })
 }
 

@@ -180,6 +180,7 @@ pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -
         digest: assignment.digest,
         rejected: assignment.rejected,
         disabled: disabled.clone(),
+        confirm_within: kept.and_then(|desired| desired.confirm_within),
     };
     (current != Some(&next)).then_some(next)
 }

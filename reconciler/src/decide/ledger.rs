@@ -22,6 +22,8 @@ pub enum Action {
     Freeze,
     /// Applying was allowed again.
     Unfreeze,
+    /// An edge went back by itself to what it ran before an apply, after the server had ended that.
+    Return,
     /// A target was paused, disabled or weighed at runtime, or a break-glass rule was added; or either ended.
     Override,
 }
@@ -35,6 +37,7 @@ impl Action {
             Self::Resume => "resume",
             Self::Freeze => "freeze",
             Self::Unfreeze => "unfreeze",
+            Self::Return => "return",
             Self::Override => "override",
         }
     }
@@ -79,9 +82,9 @@ pub struct Entry {
     pub actor: String,
     /// True if the tree differed from its commit.
     pub dirty: bool,
-    /// `started`, `applied`, `partial`, `superseded` or `interrupted`; `frozen`, `unfrozen` or `released`; of an
-    /// override of a target `override`, `override_ended`, `override_expired` or `override_dropped`, of a break-glass rule
-    /// `rule_added`, `rule_removed`, `rule_expired` or `rule_taken_over`.
+    /// `started`, `applied`, `partial`, `superseded`, `returned` or `interrupted`; `frozen`, `unfrozen` or `released`; of
+    /// an override of a target `override`, `override_ended`, `override_expired` or `override_dropped`, of a break-glass
+    /// rule `rule_added`, `rule_removed`, `rule_expired` or `rule_taken_over`.
     pub outcome: String,
     /// The generation that each touched edge was given.
     pub generations: BTreeMap<EdgeName, u64>,

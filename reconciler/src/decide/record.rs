@@ -3,6 +3,7 @@
 //! Keys are paths, values are self-describing; both are what an embedded store and an etcd cluster do equally well.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::canonical::{self, Digest};
@@ -97,6 +98,8 @@ struct StoredEdge {
     acknowledged: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     before: Vec<StoredRule>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    confirm_within_ms: Option<u64>,
 }
 
 /// A tree that was applied, with its files.
@@ -146,6 +149,7 @@ impl Record {
             disabled: store_rules(&desired.disabled),
             acknowledged: desired.acknowledged,
             before: desired.before.values().map(|rule| store_rule(rule, None)).collect(),
+            confirm_within_ms: desired.confirm_within.and_then(|within| u64::try_from(within.as_millis()).ok()),
         };
         Self::json(format!("{EDGE_PREFIX}{edge}"), &stored)
     }
@@ -318,5 +322,6 @@ fn restore_edge(key: &str, stored: StoredEdge) -> Result<Desired, InvalidRecord>
         disabled: restore_rules(key, stored.disabled)?,
         acknowledged: stored.acknowledged,
         before: rules_only(&restore_rules(key, stored.before)?),
+        confirm_within: stored.confirm_within_ms.map(Duration::from_millis),
     })
 }

@@ -424,6 +424,7 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
         },
         limits: edge.limits,
         own_listeners: edge.own_listeners.iter().filter_map(|text| Listener::parse(text)).collect(),
+        ..Hello::default()
     });
     let was_heard = edge.connected || edge.generation > 0 || !edge.rules.is_empty();
     Ok(EdgeView {
@@ -440,6 +441,7 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
             disabled,
             acknowledged: false,
             before: Rules::new(),
+            confirm_within: None,
         }),
         given_up: 0,
         connected: edge.connected,

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
@@ -60,6 +61,20 @@ pub struct Hello {
     pub limits: Limits,
     /// Listeners of its own process.
     pub own_listeners: Vec<Listener>,
+    /// What it understands beyond the first version of the protocol.
+    pub features: BTreeSet<String>,
+}
+
+/// Whether what an edge runs waits for a confirmation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Confirmation {
+    /// It does not.
+    #[default]
+    None,
+    /// It is kept only if one comes in time.
+    Awaited,
+    /// None came for the accepted generation: what ran before runs again.
+    Missed,
 }
 
 /// The whole state that an edge reported.
@@ -79,6 +94,8 @@ pub struct Report {
     pub refused: Option<(String, String)>,
     /// The generation that this report answers; 0 for one of its own accord.
     pub answers: u64,
+    /// Whether the accepted state waits for a confirmation.
+    pub confirmation: Confirmation,
 }
 
 /// What an edge ran when something was decided for it; an edge that runs something else refuses that.
@@ -109,6 +126,8 @@ pub struct Desired {
     pub acknowledged: bool,
     /// What was known to run there when this was decided; empty once it is acknowledged.
     pub before: Rules,
+    /// How long the edge waits to be told that it is kept; `None` where it is kept anyway, and once it was told.
+    pub confirm_within: Option<Duration>,
 }
 
 /// Everything the server knows of one edge.

@@ -158,6 +158,7 @@ impl Run {
                 allow_offline: true,
                 rollback: false,
                 wait_healthy: false,
+                confirm_within: None,
             };
             effects.extend(self.world.step(Event::Apply { ticket: 1, request: Box::new(request) }));
         }

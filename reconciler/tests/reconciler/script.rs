@@ -14,6 +14,7 @@
 //! rollback T [--allow-…] · resume T · release · freeze [60s] · unfreeze · heartbeat ID   and more of it
 //! hello E · second-hello E · gone E   sessions
 //! deliver E [lost-ack]                the edge takes what is in flight and reports
+//! hear E · window-ends E               the edge hears that its state is kept, or returns where it did not in time
 //! report E · repeat-report E AGE · report-of-session E N   reports at any time
 //! restart-edge E [without-disk] · taken E PORT · free E PORT · forbid E RULE CODE · lacks E CAP · has E CAP
 //! refuse-next E                       the edge refuses the next state as a whole
@@ -108,7 +109,7 @@ pub(crate) fn ruleset(digest: Digest, text: &str) -> RuleSet {
 /// Flags in front or behind, and the other words.
 fn flags(words: &[&str]) -> (BTreeMap<String, String>, Vec<String>) {
     let with_value =
-        ["--ttl", "--why", "--commit", "--plan", "--seal", "--timeout", "--allow-removals", "--allow-rebinds"];
+        ["--ttl", "--why", "--commit", "--plan", "--seal", "--timeout", "--confirm-within", "--allow-removals", "--allow-rebinds"];
     let (mut flags, mut rest) = (BTreeMap::new(), Vec::new());
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -219,6 +220,7 @@ impl Script {
             allow_offline: flags.contains_key("--allow-offline"),
             rollback: flags.contains_key("--rollback"),
             wait_healthy: flags.contains_key("--wait-healthy"),
+            confirm_within: flags.get("--confirm-within").map(|text| seconds(text)),
         };
         self.world.step(Event::Apply { ticket: 1, request: Box::new(request) })
     }
@@ -250,6 +252,7 @@ impl Script {
             ("hello", []) => self.world.hello(&edge),
             ("second-hello", []) => self.world.second_hello(&edge),
             ("gone", []) => self.world.gone(&edge),
+            ("window-ends", []) => self.world.window_ends(&edge),
             ("report", []) => self.world.report(&edge),
             ("repeat-report", [age]) => self.world.repeat_report(&edge, age.parse().expect("a number")),
             ("report-of-session", [id]) => self.world.report_of_session(&edge, id.parse().expect("a number")),
@@ -325,6 +328,10 @@ impl Script {
             ["deliver", edge, ref rest @ ..] => match self.world.deliver(&edge_name(edge), rest == ["lost-ack"]) {
                 Some(effects) => effects,
                 None => return format!("nothing is in flight to {edge}"),
+            },
+            ["hear", edge] => match self.world.hear(&edge_name(edge)) {
+                Some(effects) => effects,
+                None => return format!("no confirmation is on its way to {edge}"),
             },
             [_, _, ..] => self.session_command(&words),
             _ => panic!("no such command: {line}"),

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use reconciler::decide::fleet::CONFIRM_FEATURE;
 use reconciler::decide::target::{TargetResult, TargetView};
-use reconciler::decide::view::{Basis, Hello, Report, RuleView};
+use reconciler::decide::view::{Basis, Confirmation, Hello, Report, RuleView};
 use schema::canonical::{Digest, rules_digest};
 use schema::capability::{Capability, Limits, rejection};
 use schema::diff::Rules;
@@ -24,6 +25,7 @@ pub(crate) struct Sent {
     pub(crate) digest: Digest,
     pub(crate) rules: Vec<Arc<Rule>>,
     pub(crate) basis: Option<Basis>,
+    pub(crate) is_on_trial: bool,
 }
 
 /// Why a rule does not run as desired.
@@ -52,6 +54,9 @@ pub(crate) struct SimEdge {
     found: BTreeMap<(RuleName, String), (TargetState, u32, Option<String>)>,
     /// Refuses the next state as a whole.
     pub(crate) refuses_next: bool,
+    /// What it returns to unless it is confirmed.
+    previous: Option<Rules>,
+    has_returned: bool,
 }
 
 impl SimEdge {
@@ -61,6 +66,7 @@ impl SimEdge {
             capabilities: Capability::ALL.iter().copied().collect(),
             limits: Limits::default(),
             own_listeners: Vec::new(),
+            features: [CONFIRM_FEATURE.to_owned()].into(),
         };
         Self {
             hello,
@@ -74,6 +80,8 @@ impl SimEdge {
             forbidden: BTreeMap::new(),
             found: BTreeMap::new(),
             refuses_next: false,
+            previous: None,
+            has_returned: false,
         }
     }
 
@@ -164,6 +172,10 @@ impl SimEdge {
             self.lineage.clone_from(&sent.lineage);
             self.generation = sent.generation;
             self.digest = sent.digest;
+            // What was never confirmed is nothing to return to.
+            let former = self.previous.take().unwrap_or_else(|| self.desired.clone());
+            self.previous = sent.is_on_trial.then_some(former);
+            self.has_returned = false;
             self.desired = sent.rules.iter().map(|rule| (rule.name.clone(), rule.clone())).collect();
             self.settle();
         }
@@ -179,6 +191,22 @@ impl SimEdge {
         let running = rules_digest(self.running.values().map(|rule| &**rule));
         let here = Basis { generation: self.generation, digest: running };
         sent.basis.is_none_or(|basis| basis == here) || (self.generation > 0 && sent.digest == self.digest)
+    }
+
+    /// It hears that this generation is good.
+    pub(crate) fn confirm(&mut self, generation: u64) {
+        if generation == self.generation {
+            self.previous = None;
+        }
+    }
+
+    /// Its time is over: it returns unless it was confirmed.
+    pub(crate) fn window_ends(&mut self) {
+        if let Some(previous) = self.previous.take() {
+            self.desired = previous;
+            self.has_returned = true;
+            self.settle();
+        }
     }
 
     /// What it says of its own accord.
@@ -206,6 +234,11 @@ impl SimEdge {
             rules: self.desired.keys().chain(self.running.keys()).map(|name| (name.clone(), view(name))).collect(),
             refused: None,
             answers: 0,
+            confirmation: match (&self.previous, self.has_returned) {
+                (Some(_), _) => Confirmation::Awaited,
+                (None, true) => Confirmation::Missed,
+                (None, false) => Confirmation::None,
+            },
         }
     }
 

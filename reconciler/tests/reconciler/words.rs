@@ -38,6 +38,7 @@ fn effect(effect: &Effect, names: &TreeNames) -> String {
             let rules: Vec<String> = rules.iter().map(|each| rule(each)).collect();
             format!("send {edge} generation {generation}: {}", or_none(&rules))
         }
+        Effect::Confirm { edge, generation, .. } => format!("confirm {edge} generation {generation}"),
         Effect::SendOverrides { edge, overrides, .. } => {
             let all: Vec<String> = overrides.iter().map(deviation).collect();
             let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };

@@ -22,6 +22,8 @@ pub(crate) struct Link {
     pub(crate) session: Option<SessionId>,
     /// Sent in this session and not received.
     in_flight: Option<Sent>,
+    /// A confirmation on its way.
+    confirmed: Option<u64>,
     /// Every report that was made, to be repeated out of time.
     said: VecDeque<Report>,
 }
@@ -64,7 +66,13 @@ impl World {
 
     /// The edge of that name; the first mention makes it.
     pub(crate) fn link(&mut self, name: &EdgeName) -> &mut Link {
-        let link = || Link { edge: SimEdge::new(), session: None, in_flight: None, said: VecDeque::new() };
+        let link = || Link {
+            edge: SimEdge::new(),
+            session: None,
+            in_flight: None,
+            confirmed: None,
+            said: VecDeque::new(),
+        };
         self.links.entry(name.clone()).or_insert_with(link)
     }
 
@@ -112,7 +120,7 @@ impl World {
             Effect::Welcome { session } => {
                 assert_eq!(*session, self.sessions, "only the newest session can be welcomed");
             }
-            Effect::Send { session, edge, generation, digest, rules, basis } => {
+            Effect::Send { session, edge, generation, digest, rules, basis, confirm_within } => {
                 let lineage = self.fleet.lineage().to_owned();
                 let recorded = self.restored().edges.get(edge).and_then(|view| view.desired.clone());
                 let recorded = recorded.expect("what is sent was recorded before");
@@ -122,11 +130,16 @@ impl World {
                 let link = self.links.get_mut(edge).expect("states are sent to edges that said hello");
                 assert_eq!(link.session, Some(*session), "a state is sent into a session that is not there");
                 let (generation, digest, basis) = (*generation, *digest, *basis);
-                let sent = Sent { lineage, generation, digest, rules: rules.clone(), basis };
+                let sent = Sent { lineage, generation, digest, rules: rules.clone(), basis, is_on_trial: confirm_within.is_some() };
                 let before = link.in_flight.replace(sent);
                 // Told once more what it has accepted, an edge touches nothing: that one does not count.
                 let accepted = link.edge.generation();
                 assert!(before.is_none_or(|before| before.generation <= accepted), "two states in flight to {edge}");
+            }
+            Effect::Confirm { session, edge, generation } => {
+                let link = self.links.get_mut(edge).expect("confirmations are sent to edges that said hello");
+                assert_eq!(link.session, Some(*session), "a confirmation is sent into a session that is not there");
+                link.confirmed = Some(*generation);
             }
             Effect::SendOverrides { session, edge, overrides } => {
                 let recorded = self.restored().edges.get(edge).map(|view| view.deviations.clone()).unwrap_or_default();
@@ -153,7 +166,7 @@ impl World {
         let session = self.sessions;
         let link = self.link(name);
         assert_eq!(link.session, None, "{name} has a session");
-        (link.session, link.in_flight) = (Some(session), None);
+        (link.session, link.in_flight, link.confirmed) = (Some(session), None, None);
         let (hello, report) = (link.edge.hello(), link.edge.report());
         link.said = VecDeque::from([report.clone()]);
         self.step(Event::Hello { session, edge: name.clone(), hello, report })
@@ -189,6 +202,20 @@ impl World {
         Some(self.step(Event::Report { session, edge: name.clone(), report }))
     }
 
+    /// The edge hears the confirmation that is on its way. `None` where none is.
+    pub(crate) fn hear(&mut self, name: &EdgeName) -> Option<Vec<Effect>> {
+        let link = self.link(name);
+        let generation = link.confirmed.take()?;
+        link.edge.confirm(generation);
+        Some(self.report(name))
+    }
+
+    /// The time of an edge for a confirmation is over, and it says what came of it.
+    pub(crate) fn window_ends(&mut self, name: &EdgeName) -> Vec<Effect> {
+        self.link(name).edge.window_ends();
+        self.report(name)
+    }
+
     /// The edge reports of its own accord.
     pub(crate) fn report(&mut self, name: &EdgeName) -> Vec<Effect> {
         let link = self.link(name);
@@ -217,7 +244,7 @@ impl World {
     /// The session ends; what is in flight is lost.
     pub(crate) fn gone(&mut self, name: &EdgeName) -> Vec<Effect> {
         let link = self.link(name);
-        link.in_flight = None;
+        (link.in_flight, link.confirmed) = (None, None);
         let Some(session) = link.session.take() else { return Vec::new() };
         self.step(Event::Gone { session, edge: name.clone() })
     }
@@ -239,7 +266,7 @@ impl World {
         let lineage = format!("L{}", self.lineages);
         self.fleet = Fleet::new(lineage, self.mode, self.allow_dirty, self.restored());
         for link in self.links.values_mut() {
-            (link.session, link.in_flight) = (None, None);
+            (link.session, link.in_flight, link.confirmed) = (None, None, None);
         }
     }
 

@@ -52,6 +52,7 @@ impl Actor {
             running_digest: self.running_digest(),
             rules,
             listeners: self.dataplane.listeners(),
+            confirmation: self.confirmation(),
         };
         self.status.send_if_modified(|current| {
             let is_new = **current != status;
@@ -105,6 +106,7 @@ impl Actor {
             exceptions: self.desired.rules.iter().filter_map(exception).collect(),
             edge: store.name().to_string(),
             overrides: Some(self.overrides.clone()).filter(|list| !list.overrides.is_empty()),
+            trial: self.stored_trial(),
         };
         if self.stored.as_ref() == Some(&stored) {
             return;

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use schema::capability::Limits;
 use schema::diff::Rules;
@@ -19,7 +20,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Before, Command};
+use super::trial::Trial;
+use super::{Before, Command, Restarted};
 use crate::act::drain::{Drains, Overdue};
 use crate::act::health::{self, Choices, HealthHandle, Serving, View};
 use crate::act::last_good::{LastGood, Stored};
@@ -90,6 +92,8 @@ pub(super) struct Actor {
     pub(super) status: watch::Sender<Arc<Status>>,
     retries: Arc<AtomicU64>,
     has_stopped: bool,
+    /// Whether what runs waits for a confirmation.
+    pub(super) trial: Trial,
 }
 
 impl Actor {
@@ -121,6 +125,7 @@ impl Actor {
             status,
             retries,
             has_stopped: false,
+            trial: Trial::None,
         }
     }
 
@@ -132,18 +137,23 @@ impl Actor {
             let retry = self.failed.values().map(|failed| failed.due).min().filter(|_| !self.has_stopped);
             let store = self.unstored.as_ref().map(|unstored| unstored.due).filter(|_| self.store.is_some());
             let drain = self.drains.next_deadline();
+            let trial = self.trial_ends().filter(|_| !self.has_stopped);
             tokio::select! {
                 command = commands.recv() => match command {
                     None => return,
-                    Some(Command::Apply(desired, base, done)) => {
-                        let refused = base.and_then(|base| {
+                    Some(Command::Apply(desired, terms, done)) => {
+                        let refused = terms.base.and_then(|base| {
                             base.refusal(&self.desired.accepted, self.running_digest(), &desired.accepted)
                         });
                         if refused.is_none() {
-                            self.apply(*desired).await;
+                            self.apply(*desired, terms.confirm_within).await;
                         }
                         // The one who asked may have gone; what was asked for holds all the same.
                         _ = done.send(refused);
+                    }
+                    Some(Command::Confirm { lineage, generation, done }) => {
+                        self.confirm(&lineage, generation).await;
+                        _ = done.send(());
                     }
                     Some(Command::Retry(done)) => {
                         if !self.failed.is_empty() && !self.has_stopped {
@@ -179,6 +189,7 @@ impl Actor {
                     self.store().await;
                     self.publish();
                 }
+                () = until(trial) => self.return_to_previous().await,
                 () = until(drain) => {
                     let serving = &self.serving;
                     let overdue = self.drains.overdue(Instant::now(), |meter| {
@@ -196,11 +207,18 @@ impl Actor {
         }
     }
 
-    async fn apply(&mut self, desired: Desired) {
+    async fn apply(&mut self, desired: Desired, confirm_within: Option<Duration>) {
         // A desired state that arrives during the shutdown must not open sockets again.
         if self.has_stopped {
             return;
         }
+        self.begin_trial(self.desired.clone(), confirm_within);
+        self.change_to(desired).await;
+        self.trial_has_begun();
+    }
+
+    /// Makes another set the desired one.
+    pub(super) async fn change_to(&mut self, desired: Desired) {
         // A changed rule starts its backoff anew; an unchanged one goes on where it was.
         let former = std::mem::replace(&mut self.desired, desired);
         let rules = &self.desired.rules;
@@ -209,8 +227,14 @@ impl Actor {
     }
 
     /// Serves what served before the restart, then goes for what is desired: the same transition as ever.
-    pub(super) async fn restore(&mut self, Before { desired, exceptions, overrides }: Before) {
+    pub(super) async fn restore(&mut self, before: Before) {
+        let Before { desired, exceptions, overrides, trial } = before;
         self.desired = desired;
+        match trial {
+            Some(Restarted::Awaiting(pending)) => self.resume_trial(pending),
+            Some(Restarted::Missed) => self.trial = Trial::Missed,
+            None => {}
+        }
         // First, so that no target that is taken out of use gets a connection.
         self.overrides.clone_from(&overrides);
         self.tell_overrides(overrides).await;

@@ -1,14 +1,16 @@
 //! Owns the sockets and rules of an edge: one task, commands in, status out. I/O.
 //!
 //! This file is the handle; `actor` is the task, `account` what it says and stores about itself, `parting` what it
-//! and health have to do with each other.
+//! and health have to do with each other, `trial` how it returns from a state that nobody confirms.
 
 mod account;
 mod actor;
 mod parting;
+mod trial;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use schema::capability::Limits;
 use schema::name::RuleName;
@@ -26,6 +28,8 @@ use crate::act::workers::{Connections, Dataplane};
 use crate::decide::admission::{Base, Refused};
 use crate::decide::desired::Desired;
 
+pub use trial::Pending;
+
 /// Commands that may wait: the session sends one at a time and awaits it, the shutdown likewise.
 const COMMANDS: usize = 4;
 
@@ -34,8 +38,18 @@ const COMMANDS: usize = 4;
 #[error("the runtime of the edge has stopped")]
 pub struct Stopped;
 
+/// On what terms a desired set is applied.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// What must run before.
+    pub base: Option<Base>,
+    /// How long after the switch the edge waits to be told that it is kept, before it returns to what ran before.
+    pub confirm_within: Option<Duration>,
+}
+
 enum Command {
-    Apply(Box<Desired>, Option<Base>, oneshot::Sender<Option<Refused>>),
+    Apply(Box<Desired>, Terms, oneshot::Sender<Option<Refused>>),
+    Confirm { lineage: String, generation: u64, done: oneshot::Sender<()> },
     Retry(oneshot::Sender<()>),
     Override(Box<TargetOverrides>, oneshot::Sender<()>),
     StopAccepting(oneshot::Sender<()>),
@@ -55,13 +69,20 @@ pub struct RuntimeHandle {
 impl RuntimeHandle {
     /// Makes a desired set serve as far as possible, and stores it. The status then says how far.
     pub async fn apply(&self, desired: Desired) -> Result<(), Stopped> {
-        self.apply_from(desired, None).await.map(drop)
+        self.apply_on(desired, Terms::default()).await.map(drop)
     }
 
-    /// The same where the edge runs what the set was decided from; otherwise nothing is done, and it says why.
-    pub async fn apply_from(&self, desired: Desired, base: Option<Base>) -> Result<Option<Refused>, Stopped> {
+    /// The same on terms; where they are not met nothing is done, and it says why.
+    pub async fn apply_on(&self, desired: Desired, terms: Terms) -> Result<Option<Refused>, Stopped> {
         let (done, wait) = oneshot::channel();
-        self.commands.send(Command::Apply(Box::new(desired), base, done)).await.map_err(|_| Stopped)?;
+        self.commands.send(Command::Apply(Box::new(desired), terms, done)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// Keeps what runs under this generation, if that waits for it.
+    pub async fn confirm(&self, lineage: String, generation: u64) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::Confirm { lineage, generation, done }).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
     }
 
@@ -149,6 +170,16 @@ pub struct Before {
     pub exceptions: Vec<Restored>,
     /// What operators had ordered about targets.
     pub overrides: TargetOverrides,
+    /// Whether that waited for a confirmation.
+    pub trial: Option<Restarted>,
+}
+
+/// How a restart finds a state that was to be confirmed.
+pub enum Restarted {
+    /// It may still be.
+    Awaiting(Pending),
+    /// It was not, and what ran before runs again.
+    Missed,
 }
 
 /// A rule that did not serve as desired before the restart, and what did.

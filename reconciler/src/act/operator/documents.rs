@@ -84,6 +84,9 @@ pub struct ApplyBody {
     /// Also wait until the rules with an active check that it touches are up.
     #[serde(default)]
     pub wait_healthy: bool,
+    /// Edges return to what they ran before unless they hear within so many seconds that what they run is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within_secs: Option<u64>,
     /// What a failed edge brings back to what it ran before; none where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackScope>,

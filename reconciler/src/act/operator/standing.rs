@@ -52,6 +52,7 @@ pub(super) async fn rollback(Extract(state): Extract<State>, request: Body) -> R
         allow_offline: request.allow_offline,
         rollback: false,
         wait_healthy: false,
+        confirm_within: None,
     };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(result)).into_response())
@@ -88,6 +89,7 @@ pub(super) async fn resume(Extract(state): Extract<State>, request: Body) -> Res
         allow_offline: request.allow_offline,
         rollback: false,
         wait_healthy: false,
+        confirm_within: None,
     };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok(Json(ResumeAnswer { released: hold, apply: Some(result) }))

@@ -24,6 +24,8 @@ use crate::decide::plan::{self, Allowances, FORMAT_VERSION, FileDocument, PlanDo
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a body may take to arrive: it holds one of the few places for uploads meanwhile.
 const UPLOAD: Duration = Duration::from_mins(2);
+/// The longest time in which a confirmation can be asked for: a state on trial is no place to stay.
+const LONGEST_TRIAL: Duration = Duration::from_hours(1);
 /// The longest wait that can be asked for.
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 
@@ -178,9 +180,20 @@ pub(super) async fn apply(
         allow_offline: request.allow_offline,
         rollback: request.rollback.is_some(),
         wait_healthy: request.wait_healthy,
+        confirm_within: confirm_within(request.confirm_within_secs)?,
     };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(result)))
+}
+
+/// How long edges wait for a confirmation.
+fn confirm_within(secs: Option<u64>) -> Result<Option<Duration>, Failure> {
+    let within = secs.map(Duration::from_secs);
+    if within.is_some_and(|within| within.is_zero() || within > LONGEST_TRIAL) {
+        let detail = "a confirmation is waited for a second at least and an hour at most";
+        return Err(Failure::new(400, "bad_request", "No time for a confirmation", detail));
+    }
+    Ok(within)
 }
 
 /// How long an apply waits for its edges.

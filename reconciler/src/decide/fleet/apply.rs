@@ -11,6 +11,7 @@ use schema::canonical::Digest;
 use schema::name::{EdgeName, RuleName};
 use schema::ruleset::{EdgeRules, rules_only};
 
+use super::confirming::{self, Confirming};
 use super::run::{Run, rule_result};
 use super::waves::{OnFailure, Waves};
 use super::{
@@ -32,6 +33,7 @@ pub(super) struct Start<'a> {
     pub(super) is_automatic: bool,
     pub(super) allow_offline: bool,
     pub(super) wait_healthy: bool,
+    pub(super) confirm_within: Option<Duration>,
     pub(super) seal: Option<Digest>,
     pub(super) overridden: Vec<String>,
     pub(super) timeout: Duration,
@@ -97,6 +99,9 @@ impl Fleet {
                 ),
             });
         }
+        if request.confirm_within.is_some() {
+            self.can_confirm(&fresh)?;
+        }
         let mut overridden = fresh.rails.iter().filter_map(|rail| rail.allow.clone()).collect::<BTreeSet<_>>();
         if request.purpose == Purpose::Apply {
             // What was applied once needs no word the next time.
@@ -114,7 +119,9 @@ impl Fleet {
             wait_healthy: request.wait_healthy,
             seal: request.seal,
             overridden: overridden.into_iter().collect(),
-            timeout: request.timeout,
+            // An edge that returns says so when its time is over.
+            timeout: request.timeout + request.confirm_within.unwrap_or_default(),
+            confirm_within: request.confirm_within,
             is_brought_back: request.rollback,
         };
         Ok(self.put_in_force(&start, now, effects))
@@ -136,7 +143,14 @@ impl Fleet {
             OnFailure::Stop
         };
         let waves = Waves::of(ruleset, in_waves, on_failure, start.timeout);
-        let is_held_back = |name: &EdgeName| waves.as_ref().is_some_and(|waves| waves.holds_back(name));
+        let is_away = |name: &EdgeName| self.edges.get(name).is_none_or(|view| !view.connected);
+        let left_out: BTreeSet<EdgeName> = match start.confirm_within {
+            Some(_) => touched.iter().filter(|name| is_away(name)).map(|name| (*name).clone()).collect(),
+            None => BTreeSet::new(),
+        };
+        let is_held_back = |name: &EdgeName| {
+            left_out.contains(name) || waves.as_ref().is_some_and(|waves| waves.holds_back(name))
+        };
         let bases = touched.iter().filter(|_| !start.is_automatic);
         let bases: BTreeMap<_, _> =
             bases.filter_map(|name| Some(((*name).clone(), self.planned_basis(name)?))).collect();
@@ -144,7 +158,7 @@ impl Fleet {
             let wanted = ruleset.edges.get(name).unwrap_or(&none);
             let disabled = ruleset.disabled.get(name).unwrap_or(&none);
             let view = self.edges.entry(name.clone()).or_default();
-            let Some(next) = next_desired(view, wanted, disabled) else { continue };
+            let Some(mut next) = next_desired(view, wanted, disabled) else { continue };
             let is_new_set = next.generation != view.desired_generation();
             // An edge that the plan does not touch is left alone, unless nothing that it runs would change: what is
             // on its way there is replaced, as long as it is what was on its way when the plan was made.
@@ -158,6 +172,7 @@ impl Fleet {
                 continue;
             }
             if is_new_set {
+                next.confirm_within = start.confirm_within;
                 generations.insert(name.clone(), next.generation);
             }
             effects.push(Effect::Persist(Record::edge(name, &next)));
@@ -173,6 +188,9 @@ impl Fleet {
         let mut result = self.begin(start, &generations, now);
         for edge in result.edges.iter_mut().filter(|edge| held_back.contains(&edge.edge)) {
             edge.outcome = EdgeOutcome::Queued;
+            if left_out.contains(&edge.edge) && !waves.as_ref().is_some_and(|waves| waves.holds_back(&edge.edge)) {
+                confirming::leave_out(edge);
+            }
         }
         if let Some(seal) = start.seal {
             self.used_plans.insert(seal);
@@ -188,6 +206,8 @@ impl Fleet {
             }
             return result;
         }
+        let in_force = self.applied.clone().map(|applied| Box::new(Applied { before: None, ..applied }));
+        let confirming = start.confirm_within.map(|within| Confirming { within, before: in_force });
         let entry = self.record_start(start, &result, generations, now, effects);
         for name in names.into_iter().filter(|name| !held_back.contains(name)) {
             let is_retried =
@@ -206,6 +226,7 @@ impl Fleet {
             allow_offline: start.allow_offline,
             waves,
             bases,
+            confirming,
             wait_healthy: start.wait_healthy,
             entry,
             result: result.clone(),
@@ -274,6 +295,7 @@ impl Fleet {
             at: now,
             apply_id: result.id.clone(),
             stopped: None,
+            before: start.confirm_within.and(self.applied.clone()).map(|applied| Applied { before: None, ..applied }.into()),
         };
         effects.push(Effect::Persist(Record::revision(&start.tree.source, &start.tree.files)));
         effects.push(Effect::Persist(Record::applied(&applied)));

@@ -81,6 +81,8 @@ pub struct ApplyRequest {
     pub rollback: bool,
     /// Also wait until the rules with an active check that it touches are up.
     pub wait_healthy: bool,
+    /// Edges return to what they ran before unless they hear so soon that what they run is good.
+    pub confirm_within: Option<Duration>,
 }
 
 /// What happens to the fleet.
@@ -221,6 +223,17 @@ pub enum Effect {
         rules: Vec<Arc<Rule>>,
         /// What it was decided from.
         basis: Option<Basis>,
+        /// How long the edge waits for a confirmation before it returns.
+        confirm_within: Option<Duration>,
+    },
+    /// Tell an edge that what it runs is kept.
+    Confirm {
+        /// The session.
+        session: SessionId,
+        /// Its edge.
+        edge: EdgeName,
+        /// What was found good.
+        generation: u64,
     },
     /// Send all overrides of an edge; those that it has besides have ended.
     SendOverrides {

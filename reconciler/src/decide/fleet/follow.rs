@@ -137,6 +137,7 @@ impl Fleet {
                     is_automatic: true,
                     allow_offline: true,
                     wait_healthy: false,
+                    confirm_within: None,
                     seal: None,
                     overridden: Vec::new(),
                     timeout: AUTOMATIC_TIMEOUT,

@@ -5,6 +5,7 @@
 //! to look, the full current state decides, so lost, repeated and reordered events change nothing in the end.
 
 mod apply;
+mod confirming;
 mod event;
 mod follow;
 mod moves;
@@ -30,6 +31,7 @@ use super::plan::Source;
 use super::record::Record;
 use super::view::Edges;
 
+pub use confirming::FEATURE as CONFIRM_FEATURE;
 pub use event::{
     Answer, ApplyRequest, Effect, Event, Notice, Purpose, Refusal, Request, RequestRefusal, SessionId, TargetWeight,
     TreeRead,
@@ -85,6 +87,9 @@ pub struct Applied {
     /// Set where a rollout was stopped: it is not begun again by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
+    /// What was in force before it, while edges may still return to that by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Applied>>,
 }
 
 /// A rollout that did not reach all of its edges.
@@ -105,6 +110,8 @@ struct Session {
     refused: Option<u64>,
     /// How often in a row the edge had moved on from what it was sent for.
     stale: u32,
+    /// The generation that was confirmed in this session.
+    confirmed: Option<u64>,
 }
 
 /// The fleet.

@@ -23,6 +23,8 @@ pub enum Outcome {
     Partial,
     /// A newer tree was put in force before the edges had answered.
     Superseded,
+    /// An edge did not hear in time that its state is good, and went back to what it ran before.
+    Returned,
     /// The server ended before the edges had answered. What was decided is in force and goes on.
     Interrupted,
 }
@@ -35,6 +37,7 @@ impl Outcome {
             Self::Applied => "applied",
             Self::Partial => "partial",
             Self::Superseded => "superseded",
+            Self::Returned => "returned",
             Self::Interrupted => "interrupted",
         }
     }
@@ -56,6 +59,8 @@ pub enum EdgeOutcome {
     Timeout,
     /// It refused the state as a whole.
     Refused,
+    /// It was not confirmed in time, and went back to what it ran before.
+    Returned,
     /// A wave failed before its turn; it stays as it was.
     Skipped,
 }

@@ -11,6 +11,7 @@ use schema::name::EdgeName;
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
+use super::confirming::{self, Confirming};
 use super::stale;
 use super::waves::{Before, Waves};
 use super::{
@@ -54,6 +55,8 @@ pub(super) struct Run {
     pub(super) waves: Option<Waves>,
     /// What the plan that a person saw was made from, and what was decided there before.
     pub(super) bases: BTreeMap<EdgeName, (Basis, Before)>,
+    /// Where its edges wait for a confirmation.
+    pub(super) confirming: Option<Confirming>,
 }
 
 impl Run {
@@ -111,6 +114,7 @@ impl Fleet {
                 advance_edge(edge, view, run.wait_healthy, is_final, is_late);
             }
         }
+        self.confirm_good_edges(&run, effects);
         self.advance_waves(&mut run, now, effects);
         let is_waiting = run.result.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Waiting)
             || run.waves.as_ref().is_some_and(Waves::is_under_way);
@@ -124,9 +128,12 @@ impl Fleet {
         let outcome =
             if run.result.stopped.is_none() && run.result.edges.iter().all(|edge| went_well(edge, run.allow_offline)) {
                 Outcome::Applied
+            } else if run.result.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Returned) {
+                Outcome::Returned
             } else {
                 Outcome::Partial
             };
+        self.settle_confirmed(&run, effects);
         // A stopped rollout changes what is to be said of the followed tree.
         let is_news = !run.is_automatic || run.result.stopped.is_some();
         self.finish(run, outcome, now, effects);
@@ -172,7 +179,8 @@ fn advance_edge(edge: &mut EdgeResult, view: &EdgeView, wait_healthy: bool, is_f
         let is_pending = |rule: &RuleResult| rule.state == Some(RuleState::Pending);
         let is_pending = edge.rules.iter().any(is_pending);
         let is_unhealthy = edge.rules.iter().any(RuleResult::is_unhealthy);
-        if !is_pending && (!is_unhealthy || is_late) {
+        let is_on_trial = report.generation == edge.generation && confirming::is_awaited(view);
+        if !is_pending && !is_on_trial && (!is_unhealthy || is_late) {
             edge.outcome = EdgeOutcome::Done;
             edge.rules.iter_mut().filter(|rule| rule.is_unhealthy()).for_each(blame_targets);
             return;
@@ -255,6 +263,7 @@ fn went_well(edge: &EdgeResult, allow_offline: bool) -> bool {
         | EdgeOutcome::Waiting
         | EdgeOutcome::Timeout
         | EdgeOutcome::Refused
+        | EdgeOutcome::Returned
         | EdgeOutcome::Skipped => false,
     };
     edge_is_well && edge.rules.iter().all(|rule| rule_is_well(rule) && !rule.is_unhealthy())

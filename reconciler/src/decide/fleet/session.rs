@@ -9,7 +9,7 @@ use schema::name::{EdgeName, RuleName};
 use super::{Effect, Fleet, Mode, Notice, Session, SessionId, moves, stale};
 use crate::decide::assign::next_desired;
 use crate::decide::record::Record;
-use crate::decide::view::{Basis, Desired, Hello, Report};
+use crate::decide::view::{Basis, Confirmation, Desired, Hello, Report};
 
 impl Fleet {
     pub(super) fn hello(
@@ -29,7 +29,8 @@ impl Fleet {
             });
             return;
         }
-        self.sessions.insert(edge.clone(), Session { id: session, in_flight: None, refused: None, stale: 0 });
+        let begun = Session { id: session, in_flight: None, refused: None, stale: 0, confirmed: None };
+        self.sessions.insert(edge.clone(), begun);
         effects.push(Effect::Welcome { session });
         self.edges.entry(edge.clone()).or_default();
         self.send_deviations(edge, effects);
@@ -48,6 +49,7 @@ impl Fleet {
         }
         self.observe(edge, report, now, effects);
         effects.push(Effect::Emit(self.edge_notice(edge)));
+        self.look_for_return(edge, now, effects);
         self.reconsider(edge, effects);
         if self.edges.get(edge).is_some_and(|view| view.desired.is_none()) {
             self.follow(now, effects);
@@ -85,6 +87,7 @@ impl Fleet {
         if changed {
             effects.push(Effect::Emit(self.edge_notice(edge)));
         }
+        self.look_for_return(edge, now, effects);
         self.reconsider(edge, effects);
         self.send_if_needed(edge, effects);
     }
@@ -138,6 +141,15 @@ impl Fleet {
         if let Some(desired) = view.desired.as_mut().filter(is_news) {
             desired.acknowledged = true;
             desired.before.clear();
+            self.unsaved.insert(edge.clone());
+        }
+        // Known to be good, it is kept wherever it is sent again.
+        let is_kept = after.confirmation == Confirmation::None;
+        let is_confirmed = |desired: &&mut Desired| {
+            is_kept && desired.confirm_within.is_some() && (desired.generation, desired.digest) == accepted
+        };
+        if let Some(desired) = view.desired.as_mut().filter(is_confirmed) {
+            desired.confirm_within = None;
             self.unsaved.insert(edge.clone());
         }
         has_moved
@@ -209,6 +221,7 @@ impl Fleet {
             digest: desired.digest,
             rules: desired.rules.values().map(|placed| Arc::clone(&placed.rule)).collect(),
             basis: planned.or_else(|| view.basis()),
+            confirm_within: desired.confirm_within,
         });
     }
 

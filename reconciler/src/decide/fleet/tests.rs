@@ -47,7 +47,7 @@ fn hello() -> Hello {
         version: "test".to_owned(),
         capabilities: Capability::ALL.iter().copied().collect(),
         limits: Limits::default(),
-        own_listeners: Vec::new(),
+        ..Hello::default()
     }
 }
 
@@ -72,6 +72,7 @@ fn runs(lineage: &str, generation: u64, rules: &[Arc<Rule>]) -> Report {
         rules: rules.iter().map(|rule| (rule.name.clone(), view(rule))).collect(),
         refused: None,
         answers: generation,
+        ..Report::default()
     }
 }
 
@@ -111,6 +112,7 @@ fn request(tree: TreeRead) -> ApplyRequest {
         allow_offline: false,
         rollback: false,
         wait_healthy: false,
+        confirm_within: None,
     }
 }
 

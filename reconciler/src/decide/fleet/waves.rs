@@ -15,7 +15,7 @@ use schema::ruleset::{EdgeRules, Placed, RuleSet};
 use schema::state::RuleState;
 
 use super::run::Run;
-use super::{Applied, EdgeOutcome, EdgeResult, Effect, Fleet, Stopped};
+use super::{Applied, EdgeOutcome, EdgeResult, Effect, Fleet, Stopped, confirming};
 use crate::decide::assign::next_desired;
 use crate::decide::plan::Action;
 use crate::decide::record::Record;
@@ -41,8 +41,13 @@ impl Before {
         Self { wanted, disabled, serving }
     }
 
+    /// Only what was decided.
+    pub(super) fn with(wanted: EdgeRules) -> Self {
+        Self { wanted, disabled: EdgeRules::new(), serving: Vec::new() }
+    }
+
     /// Rules that served before, are still wanted, and do not serve now.
-    fn worse_off<'a>(&'a self, view: &'a EdgeView) -> impl Iterator<Item = &'a RuleName> {
+    pub(super) fn worse_off<'a>(&'a self, view: &'a EdgeView) -> impl Iterator<Item = &'a RuleName> {
         let is_wanted =
             |name: &RuleName| view.desired.as_ref().is_some_and(|desired| desired.wanted.contains_key(name));
         self.serving.iter().filter(move |name| is_wanted(name) && !serves(view, name))
@@ -156,7 +161,7 @@ impl Waves {
 fn has_failed(edge: &EdgeResult, allow_offline: bool) -> bool {
     match edge.outcome {
         EdgeOutcome::Waiting | EdgeOutcome::Queued | EdgeOutcome::Skipped => false,
-        EdgeOutcome::Timeout | EdgeOutcome::Refused => true,
+        EdgeOutcome::Timeout | EdgeOutcome::Refused | EdgeOutcome::Returned => true,
         EdgeOutcome::Offline => !allow_offline,
         EdgeOutcome::Done => edge.rules.iter().any(|rule| {
             rule.action != Action::Reject && matches!(rule.state, Some(RuleState::Failed | RuleState::Rejected))
@@ -235,12 +240,19 @@ impl Fleet {
         effects: &mut Vec<Effect>,
     ) {
         let view = self.edges.entry(edge.clone()).or_default();
+        if run.confirming.is_some() && !view.connected {
+            if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
+                confirming::leave_out(result);
+            }
+            return;
+        }
         waves.before.insert(edge.clone(), Before::of(view));
         let none = EdgeRules::new();
         let wanted = waves.ruleset.edges.get(edge).unwrap_or(&none);
         let disabled = waves.ruleset.disabled.get(edge).unwrap_or(&none);
-        if let Some(next) = next_desired(view, wanted, disabled) {
+        if let Some(mut next) = next_desired(view, wanted, disabled) {
             if next.generation != view.desired_generation() {
+                next.confirm_within = run.confirming.as_ref().map(|confirming| confirming.within);
                 run.entry.generations.insert(edge.clone(), next.generation);
             }
             effects.push(Effect::Persist(Record::edge(edge, &next)));

@@ -125,6 +125,7 @@ impl Session {
             rules: rules.collect(),
             refused: None,
             answers: desired.generation,
+            ..proto::Report::default()
         };
         self.send(message(edge_message::Body::Report(report))).await;
     }
