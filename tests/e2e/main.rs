@@ -5,6 +5,7 @@
 mod bad_input;
 mod bisect;
 mod blame;
+mod confirming;
 mod ending;
 mod events;
 mod exit_codes;

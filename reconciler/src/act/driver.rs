@@ -13,7 +13,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
 use schema::proto;
-use schema::wire;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, error, info, warn};
@@ -25,6 +24,7 @@ use super::follow::with_causes;
 use super::metrics::Timings;
 use super::notice_log;
 use super::operator::documents::StatsDocument;
+use super::outgoing;
 use super::recent::Recent;
 use super::store::{Batch, Store, StoreError};
 use crate::decide::deviations::TargetOverride;
@@ -509,18 +509,8 @@ impl Driver {
             }
             Effect::Send { session, edge, generation, digest, rules, basis, confirm_within } => {
                 info!(edge = %edge, generation, rules = rules.len(), "desired state sent");
-                let desired = proto::DesiredState {
-                    lineage: self.fleet.lineage().to_owned(),
-                    generation,
-                    digest: digest.as_bytes().to_vec(),
-                    rules: rules.iter().map(|rule| wire::rule_to_wire(rule)).collect(),
-                    base: basis.map(|basis| proto::Base {
-                        generation: basis.generation,
-                        running_digest: basis.digest.as_bytes().to_vec(),
-                    }),
-                    confirm_within_ms: confirm_within
-                        .map_or(0, |within| u64::try_from(within.as_millis()).unwrap_or(u64::MAX)),
-                };
+                let lineage = self.fleet.lineage().to_owned();
+                let desired = outgoing::desired(lineage, generation, digest, &rules, basis, confirm_within);
                 self.send(session, proto::server_message::Body::Desired(desired));
             }
             Effect::Confirm { session, edge, generation } => {
@@ -586,22 +576,4 @@ impl Driver {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Two steps that both end up at the front of the backlog and write the same key.
-    #[tokio::test]
-    async fn records_of_two_steps_under_one_key_are_written() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = Arc::new(Store::open(&dir.path().join("state")).expect("a store"));
-        let timings = Timings::new().expect("metrics");
-        let (mut driver, _handle) = Driver::new(Fleet::default(), Arc::clone(&store), timings);
-        let record = |value: &str| Effect::Persist(Record { key: "edge/a".to_owned(), value: value.into() });
-        driver.backlog.extend(vec![record("1")]);
-        driver.backlog.extend(vec![record("2")]);
-        driver.catch_up().await;
-        assert_eq!(driver.disk_error, None);
-        assert!(driver.backlog.is_empty());
-        assert_eq!(store.get("edge/a").expect("readable").expect("there").value, b"2");
-    }
-}
+mod tests;

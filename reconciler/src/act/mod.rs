@@ -10,6 +10,7 @@ pub mod guarded;
 pub mod metrics;
 mod notice_log;
 pub mod operator;
+mod outgoing;
 pub mod private_file;
 pub mod recent;
 pub mod server;

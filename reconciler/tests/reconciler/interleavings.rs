@@ -35,7 +35,13 @@ const FAIR_ROUNDS: usize = 8;
 #[derive(Debug, Clone)]
 enum Step {
     /// A tree, by the set of each edge; the mode says who brings it.
-    Tree([usize; 3]),
+    Tree {
+        sets: [usize; 3],
+        /// An operator asks for confirmations.
+        is_on_trial: bool,
+    },
+    Hear(usize),
+    WindowEnds(usize),
     BrokenTree,
     Hello(usize),
     SecondHello(usize),
@@ -77,7 +83,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let edge = 0..EDGES.len();
     let port = prop_oneof![Just(8080_u16), Just(8081), Just(9003), Just(9007)];
     let step = prop_oneof![
-        6 => [0..SETS.len(), 0..SETS.len(), 0..SETS.len()].prop_map(Step::Tree),
+        6 => ([0..SETS.len(), 0..SETS.len(), 0..SETS.len()], prop::bool::weighted(0.3))
+            .prop_map(|(sets, is_on_trial)| Step::Tree { sets, is_on_trial }),
+        3 => edge.clone().prop_map(Step::Hear),
+        2 => edge.clone().prop_map(Step::WindowEnds),
         1 => Just(Step::BrokenTree),
         8 => edge.clone().prop_map(Step::Hello),
         1 => edge.clone().prop_map(Step::SecondHello),
@@ -131,11 +140,13 @@ struct Run {
     mode: Mode,
     /// The tree that was brought last.
     tree: TreeRead,
+    /// How the next tree is brought.
+    confirm_within: Option<Duration>,
 }
 
 impl Run {
     fn new(mode: Mode) -> Self {
-        let mut run = Self { world: World::new(mode, false), mode, tree: tree([1, 1, 1]) };
+        let mut run = Self { world: World::new(mode, false), mode, tree: tree([1, 1, 1]), confirm_within: None };
         run.bring();
         run
     }
@@ -146,7 +157,7 @@ impl Run {
         if self.mode == Mode::Apply {
             effects.extend(self.world.step(Event::Tree(self.tree.clone())));
         }
-        if self.mode != Mode::Apply || self.is_railed() {
+        if self.mode != Mode::Apply || self.waits_for_a_person() {
             let request = ApplyRequest {
                 purpose: Purpose::Apply,
                 allowances: self.allowances(),
@@ -158,16 +169,17 @@ impl Run {
                 allow_offline: true,
                 rollback: false,
                 wait_healthy: false,
-                confirm_within: None,
+                confirm_within: self.confirm_within,
             };
             effects.extend(self.world.step(Event::Apply { ticket: 1, request: Box::new(request) }));
         }
         effects
     }
 
-    fn is_railed(&self) -> bool {
-        use reconciler::decide::fleet::Verdict;
-        matches!(self.world.fleet.attempt().map(|attempt| &attempt.verdict), Some(Verdict::Railed { .. }))
+    fn waits_for_a_person(&self) -> bool {
+        use reconciler::decide::fleet::Verdict::{Railed, Stopped};
+        let verdict = self.world.fleet.attempt().map(|attempt| &attempt.verdict);
+        matches!(verdict, Some(Railed { .. } | Stopped { .. }))
     }
 
     fn allowances(&self) -> Allowances {
@@ -189,9 +201,17 @@ impl Run {
     fn take(&mut self, step: &Step) {
         let name = |edge: usize| edge_name(EDGES[edge]);
         match *step {
-            Step::Tree(sets) => {
+            Step::Tree { sets, is_on_trial } => {
                 self.tree = tree(sets);
+                self.confirm_within = is_on_trial.then_some(Duration::from_secs(20));
                 self.bring();
+                self.confirm_within = None;
+            }
+            Step::Hear(edge) => {
+                self.world.hear(&name(edge));
+            }
+            Step::WindowEnds(edge) => {
+                self.world.window_ends(&name(edge));
             }
             Step::BrokenTree => {
                 let mut broken = tree([0, 0, 0]);
@@ -277,6 +297,7 @@ impl Run {
         for edge in EDGES.map(edge_name) {
             self.world.report(&edge);
             self.world.deliver(&edge, false);
+            self.world.hear(&edge);
         }
         !is_rejected
     }

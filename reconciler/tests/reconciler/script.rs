@@ -108,8 +108,17 @@ pub(crate) fn ruleset(digest: Digest, text: &str) -> RuleSet {
 
 /// Flags in front or behind, and the other words.
 fn flags(words: &[&str]) -> (BTreeMap<String, String>, Vec<String>) {
-    let with_value =
-        ["--ttl", "--why", "--commit", "--plan", "--seal", "--timeout", "--confirm-within", "--allow-removals", "--allow-rebinds"];
+    let with_value = [
+        "--ttl",
+        "--why",
+        "--commit",
+        "--plan",
+        "--seal",
+        "--timeout",
+        "--confirm-within",
+        "--allow-removals",
+        "--allow-rebinds",
+    ];
     let (mut flags, mut rest) = (BTreeMap::new(), Vec::new());
     let mut words = words.iter();
     while let Some(word) = words.next() {

@@ -66,13 +66,8 @@ impl World {
 
     /// The edge of that name; the first mention makes it.
     pub(crate) fn link(&mut self, name: &EdgeName) -> &mut Link {
-        let link = || Link {
-            edge: SimEdge::new(),
-            session: None,
-            in_flight: None,
-            confirmed: None,
-            said: VecDeque::new(),
-        };
+        let link =
+            || Link { edge: SimEdge::new(), session: None, in_flight: None, confirmed: None, said: VecDeque::new() };
         self.links.entry(name.clone()).or_insert_with(link)
     }
 
@@ -130,7 +125,14 @@ impl World {
                 let link = self.links.get_mut(edge).expect("states are sent to edges that said hello");
                 assert_eq!(link.session, Some(*session), "a state is sent into a session that is not there");
                 let (generation, digest, basis) = (*generation, *digest, *basis);
-                let sent = Sent { lineage, generation, digest, rules: rules.clone(), basis, is_on_trial: confirm_within.is_some() };
+                let sent = Sent {
+                    lineage,
+                    generation,
+                    digest,
+                    rules: rules.clone(),
+                    basis,
+                    is_on_trial: confirm_within.is_some(),
+                };
                 let before = link.in_flight.replace(sent);
                 // Told once more what it has accepted, an edge touches nothing: that one does not count.
                 let accepted = link.edge.generation();

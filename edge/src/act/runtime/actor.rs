@@ -5,6 +5,8 @@
 //! Keeps: what serves changes only as a transition decides; a rule that fails is tried again until it serves or
 //! is no longer wanted, and so is a store; counters and connections follow their rule through updates, moves and
 //! rebinds.
+//!
+//! Long because the commands and timers of one task, and the one road that all of them take, are read together.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

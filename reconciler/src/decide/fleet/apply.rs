@@ -148,9 +148,8 @@ impl Fleet {
             Some(_) => touched.iter().filter(|name| is_away(name)).map(|name| (*name).clone()).collect(),
             None => BTreeSet::new(),
         };
-        let is_held_back = |name: &EdgeName| {
-            left_out.contains(name) || waves.as_ref().is_some_and(|waves| waves.holds_back(name))
-        };
+        let is_held_back =
+            |name: &EdgeName| left_out.contains(name) || waves.as_ref().is_some_and(|waves| waves.holds_back(name));
         let bases = touched.iter().filter(|_| !start.is_automatic);
         let bases: BTreeMap<_, _> =
             bases.filter_map(|name| Some(((*name).clone(), self.planned_basis(name)?))).collect();
@@ -182,7 +181,7 @@ impl Fleet {
         let held_back: Vec<EdgeName> = names.iter().filter(|name| is_held_back(name)).cloned().collect();
         self.drop_deviations(&start.plan.changes, now, effects);
         let is_news = !self.is_in_force(tree.source.digest)
-            || self.applied.as_ref().is_some_and(|applied| applied.source != tree.source)
+            || self.applied.as_ref().is_some_and(|applied| applied.source != tree.source || applied.stopped.is_some())
             || self.hold.is_some()
             || matches!(start.purpose, Purpose::Rollback { .. });
         let mut result = self.begin(start, &generations, now);
@@ -295,7 +294,10 @@ impl Fleet {
             at: now,
             apply_id: result.id.clone(),
             stopped: None,
-            before: start.confirm_within.and(self.applied.clone()).map(|applied| Applied { before: None, ..applied }.into()),
+            before: start
+                .confirm_within
+                .and(self.applied.clone())
+                .map(|applied| Applied { before: None, ..applied }.into()),
         };
         effects.push(Effect::Persist(Record::revision(&start.tree.source, &start.tree.files)));
         effects.push(Effect::Persist(Record::applied(&applied)));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::codes::RuleCode;
-use schema::name::EdgeName;
+use schema::name::{EdgeName, RuleName};
 use schema::ruleset::{EdgeRules, Placed};
 use schema::state::RuleState;
 
@@ -17,7 +17,7 @@ use super::{Applied, EdgeOutcome, EdgeResult, Effect, Fleet, Refusal, Stopped};
 use crate::decide::ledger::{Action, Entry};
 use crate::decide::plan::{self, PlanDocument};
 use crate::decide::record::Record;
-use crate::decide::view::{Confirmation, EdgeView};
+use crate::decide::view::{Confirmation, EdgeView, RuleView};
 
 /// What an edge that can wait for a confirmation says of itself.
 pub const FEATURE: &str = "confirm";
@@ -39,16 +39,17 @@ pub(super) fn is_awaited(view: &EdgeView) -> bool {
     view.report.as_ref().is_some_and(|report| report.confirmation == Confirmation::Awaited)
 }
 
-/// What the edge runs and tries again, as it says itself.
-fn returned_to(view: &EdgeView) -> EdgeRules {
-    let told = view.report.iter().flat_map(|report| &report.rules);
+/// What an edge that returned runs and tries again, as it says itself; `None` for one that did not.
+pub(super) fn returned_to(view: &EdgeView) -> Option<EdgeRules> {
+    let report = view.report.as_ref().filter(|report| report.confirmation == Confirmation::Missed)?;
+    let told = report.rules.iter();
     let told = told.filter(|(name, rule)| rule.state != RuleState::Draining && !view.overrides.contains_key(*name));
-    told.filter_map(|(name, rule)| {
+    let placed = |(name, rule): (&RuleName, &RuleView)| {
         let rule = rule.told()?.clone();
         let placed = view.placed(name).filter(|placed| placed.rule == rule);
         Some((name.clone(), Placed { origin: placed.and_then(|placed| placed.origin.clone()), rule }))
-    })
-    .collect()
+    };
+    Some(told.filter_map(placed).collect())
 }
 
 /// True if nothing that the apply changed there is in trouble, and nothing else is that was not before.
@@ -109,34 +110,29 @@ impl Fleet {
     pub(super) fn look_for_return(&mut self, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(view) = self.edges.get(edge) else { return };
         let (Some(report), Some(desired)) = (&view.report, &view.desired) else { return };
-        let is_returned = report.confirmation == Confirmation::Missed
-            && report.lineage == self.lineage
+        let Some(wanted) = returned_to(view) else { return };
+        let is_of_decided = report.lineage == self.lineage
             && (report.generation, report.desired_digest) == (desired.generation, desired.digest);
-        if !is_returned {
+        if !is_of_decided {
             return;
         }
-        let wanted = returned_to(view);
         let is_of = |run: &Run| run.confirming.is_some() && run.result.edges.iter().any(|one| one.edge == *edge);
         let run = self.run.as_mut().filter(|run| is_of(run));
         let known = run.as_ref().and_then(|run| run.bases.get(edge)).map(|(_, before)| before.clone());
         let is_known = known.as_ref().is_some_and(|known| known.wanted.keys().eq(wanted.keys()));
         let before = known.filter(|_| is_known).unwrap_or_else(|| Before::with(wanted));
         let reason = format!("{edge} was not confirmed in time and returned to what it ran before");
-        match run {
-            Some(run) => {
-                run.bases.remove(edge);
-                if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
-                    result.outcome = EdgeOutcome::Returned;
-                    NOT_CONFIRMED.clone_into(&mut result.code);
-                    "no confirmation in time: it returned to what it ran before".clone_into(&mut result.message);
-                }
-                self.put_back(edge, &before, effects);
-            }
-            None => {
-                self.put_back(edge, &before, effects);
-                self.returned_alone(edge, &reason, now, effects);
-            }
+        let Some(run) = run else {
+            self.put_back(edge, &before, effects);
+            return self.returned_alone(edge, &reason, now, effects);
+        };
+        run.bases.remove(edge);
+        if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
+            result.outcome = EdgeOutcome::Returned;
+            NOT_CONFIRMED.clone_into(&mut result.code);
+            "no confirmation in time: it returned to what it ran before".clone_into(&mut result.message);
         }
+        self.put_back(edge, &before, effects);
     }
 
     /// The apply is over for its server, which may be another one by now.

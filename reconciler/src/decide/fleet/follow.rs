@@ -163,14 +163,14 @@ impl Fleet {
                 && (ruleset.edges.contains_key(edge)
                     || self.edges.get(edge).is_some_and(|view| !view.running().is_empty()))
         };
-        // A server that ended in the middle of a rollout goes on with it.
+        // A server that ended in the middle of a rollout goes on with it, and an edge that an operator's apply left out
+        // is caught up with.
         let is_behind = |edge: &EdgeName| {
             let wanted = ruleset.edges.get(edge).map(rules_only).unwrap_or_default();
             let decided = self.edges.get(edge).and_then(|view| view.desired.as_ref());
             decided.is_some_and(|desired| rules_only(&desired.wanted) != wanted)
         };
-        let is_rolled_out = self.run.is_some() || ruleset.rollout.waves.is_empty();
-        let is_cut_off = self.mode == Mode::Apply && !is_rolled_out && self.edges.keys().any(is_behind);
+        let is_cut_off = self.mode == Mode::Apply && self.run.is_none() && self.edges.keys().any(is_behind);
         let is_other_source = self.applied.as_ref().is_some_and(|applied| applied.source != tree.source);
         is_cut_off
             || (self.mode == Mode::Apply && (is_other_source || self.hold.is_some()))

@@ -8,7 +8,7 @@ use schema::name::EdgeName;
 
 use super::run::Run;
 use super::waves::Before;
-use super::{EdgeOutcome, Effect, Fleet, Mode};
+use super::{EdgeOutcome, Effect, Fleet, Mode, confirming};
 use crate::decide::view::{Basis, EdgeView};
 
 /// So often in a row an edge may have moved on before it is left alone until its next session: each time its report of
@@ -43,7 +43,9 @@ impl Fleet {
         let Some(view) = self.edges.get(edge) else { return };
         let refused = view.report.as_ref().and_then(|report| report.refused.clone());
         let Some(run) = self.run.as_mut().filter(|run| run.basis_of(edge, view).is_some()) else { return };
-        let Some((_, before)) = run.bases.remove(edge) else { return };
+        let Some((_, decided)) = run.bases.remove(edge) else { return };
+        // What was on trial and gave way meanwhile is not what it stays with.
+        let before = confirming::returned_to(view).map_or(decided, Before::with);
         if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
             result.outcome = EdgeOutcome::Refused;
             (result.code, result.message) = refused.unwrap_or_default();

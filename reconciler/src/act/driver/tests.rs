@@ -1,0 +1,19 @@
+//! The order of what the driver writes.
+
+use super::*;
+
+/// Two steps that both end up at the front of the backlog and write the same key.
+#[tokio::test]
+async fn records_of_two_steps_under_one_key_are_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = Arc::new(Store::open(&dir.path().join("state")).expect("a store"));
+    let timings = Timings::new().expect("metrics");
+    let (mut driver, _handle) = Driver::new(Fleet::default(), Arc::clone(&store), timings);
+    let record = |value: &str| Effect::Persist(Record { key: "edge/a".to_owned(), value: value.into() });
+    driver.backlog.extend(vec![record("1")]);
+    driver.backlog.extend(vec![record("2")]);
+    driver.catch_up().await;
+    assert_eq!(driver.disk_error, None);
+    assert!(driver.backlog.is_empty());
+    assert_eq!(store.get("edge/a").expect("readable").expect("there").value, b"2");
+}
