@@ -12,6 +12,7 @@ mod exit_codes;
 mod failing_ports;
 mod faults;
 mod forwarding;
+mod health;
 mod journey;
 mod ledger;
 mod metrics;

@@ -209,6 +209,13 @@ impl World {
         self.own(name, command)
     }
 
+    /// Starts a program that is not ours, such as an upstream.
+    pub(crate) fn start_program(&self, program: &str, args: &[&str]) -> Handle {
+        let mut command = self.quiet(program);
+        command.args(args);
+        self.own(program, command)
+    }
+
     /// Starts a command of an operator that a test has in hand while it runs.
     pub(crate) fn start_cli(&self, name: &str, args: &[&str]) -> Handle {
         self.own(name, self.cli_command(args))
