@@ -14,7 +14,6 @@ use crate::support::{World, ports, rule_of, skip, wait_for, wait_until};
 
 /// An upstream that greets with its port, and can be killed with all of its connections.
 struct Upstream {
-    port: u16,
     listener: TcpListener,
     connections: Arc<Mutex<Vec<TcpStream>>>,
     thread: Option<JoinHandle<()>>,
@@ -36,12 +35,12 @@ impl Upstream {
                 }
             }
         });
-        Self { port, listener, connections, thread: Some(thread) }
+        Self { listener, connections, thread: Some(thread) }
     }
 
     fn kill(mut self) {
         // Ends the accept that waits on it.
-        rustix_shutdown(&self.listener);
+        shut(&self.listener);
         self.thread.take().unwrap().join().unwrap();
         for stream in self.connections.lock().unwrap().drain(..) {
             stream.shutdown(Shutdown::Both).ok();
@@ -50,7 +49,7 @@ impl Upstream {
 }
 
 /// Linux ends a waiting `accept` when its socket is shut down.
-fn rustix_shutdown(listener: &TcpListener) {
+fn shut(listener: &TcpListener) {
     socket2::SockRef::from(listener).shutdown(Shutdown::Both).unwrap();
 }
 
@@ -86,7 +85,12 @@ impl Scene {
     }
 
     fn target(&self, operation: &str, port: u16) -> crate::processes::Said {
-        self.world.cli(&["target", operation, "edge-01/a", &format!("127.0.0.1:{port}"), "--why", "maintenance"])
+        let target = format!("127.0.0.1:{port}");
+        let mut all = vec!["target", operation, "edge-01/a", &target];
+        if matches!(operation, "pause" | "disable") {
+            all.extend(["--why", "maintenance"]);
+        }
+        self.world.cli(&all)
     }
 }
 
@@ -149,7 +153,7 @@ fn live_connections_of_a_failed_target_are_reset_where_that_is_asked_for() {
     let mut live = Client::to(scene.port);
     assert_eq!(live.tag, scene.preferred);
     // Only its listener goes: the connection itself would live on.
-    rustix_shutdown(&preferred.listener);
+    shut(&preferred.listener);
     scene.wait_target(scene.preferred, "down");
     assert!(live.is_cut());
 }
@@ -233,7 +237,7 @@ fn an_http_check_reads_what_nginx_answers() {
     fs::create_dir(world.path("www")).unwrap();
     fs::write(world.path("www/healthz"), "all is well\n").unwrap();
     let conf = format!(
-        "daemon off; pid {0}/nginx.pid; error_log {0}/nginx.log;\nevents {{}}\nhttp {{ access_log off; \
+        "daemon off; master_process off; pid {0}/nginx.pid; error_log {0}/nginx.log;\nevents {{}}\nhttp {{ access_log off; \
          client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; \
          scgi_temp_path {0}/s;\nserver {{ listen 127.0.0.1:{port}; root {0}/www; }} }}\n",
         world.arg("")
