@@ -54,6 +54,12 @@ fn the_help_of_every_command_is_what_its_file_says() {
         assert_golden(&ran.session(), &Path::new("cli").join(format!("help-{command}.txt")));
         assert!(top.stdout.contains(&format!("\n  {command} ")), "{command} is not in the help");
     }
+    let target = run(dir.path(), &["target", "--help"]);
+    for operation in ["pause", "resume", "disable", "enable", "weight", "check"] {
+        let ran = run(dir.path(), &["target", operation, "--help"]);
+        assert_golden(&ran.session(), &Path::new("cli").join(format!("help-target-{operation}.txt")));
+        assert!(target.stdout.contains(&format!("\n  {operation} ")), "{operation} is not in the help");
+    }
 }
 
 #[test]
