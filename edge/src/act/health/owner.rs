@@ -264,9 +264,15 @@ impl Owner {
         let now = self.clock.now();
         for (group, key) in self.probes.subscribers(id).to_vec() {
             let Some(member) = self.rules.get_mut(&group) else { continue };
+            let is_other = member.watched.last_code(&key) != Some(probed.outcome.code());
             let (events, is_attempt) = member.watched.probed(&key, probed.outcome.clone(), now);
+            let name = &member.watched.rule.name;
+            // A target that is down for another reason than before is shown with it.
+            if is_other {
+                self.stale.insert(name.clone());
+            }
             if is_attempt {
-                let (name, outcome) = (&member.watched.rule.name, &probed.outcome);
+                let outcome = &probed.outcome;
                 tracing::debug!(rule = %name, target = %key, code = %outcome.code(), detail = outcome.detail(), "a new target was asked");
                 self.stale.insert(name.clone());
             }

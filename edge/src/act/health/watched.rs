@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use schema::health::{Admin, Input, Outcome, RuleEvent, RuleHealth, Selection, TargetGroup, TargetKey, TargetState};
+use schema::health::{
+    Admin, Input, Outcome, ResultCode, RuleEvent, RuleHealth, Selection, TargetGroup, TargetKey, TargetState,
+};
 use schema::rule::{Balance, Rule};
 use tokio::sync::mpsc;
 
@@ -102,6 +104,11 @@ impl Watched {
         let is_up = self.group.target(key).is_some_and(|target| target.state() == TargetState::Up);
         let is_attempt = !self.waiting.is_over() && self.waiting.attempted(key, is_up, now);
         (events, is_attempt)
+    }
+
+    /// What was found out last about a target.
+    pub(super) fn last_code(&self, key: &TargetKey) -> Option<ResultCode> {
+        Some(self.group.target(key)?.last_result()?.1.code())
     }
 
     /// Brings every target where orders and tree want it.
@@ -230,7 +237,7 @@ fn place(target: &schema::rule::Target, before: &[Place]) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use schema::health::{ResultCode, TRIAL_AFTER, Turn};
+    use schema::health::{TRIAL_AFTER, Turn};
     use schema::net::PortRange;
     use schema::testing::rule_with;
 

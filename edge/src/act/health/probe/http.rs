@@ -2,6 +2,8 @@
 //!
 //! Keeps: a head of more than [`HEAD`] and what follows the first [`BODY`] bytes of a body are never in memory.
 
+use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 
 use http_body_util::{BodyExt, Empty};
@@ -134,15 +136,21 @@ async fn read(mut body: Incoming) -> Asked<String> {
 }
 
 fn why(error: &hyper::Error) -> String {
-    if error.is_incomplete_message() {
-        return "the target closed before its answer was complete".to_owned();
-    }
+    // What broke a connection before the request went out is the source of an error of its own.
+    let error = error.source().and_then(|source| source.downcast_ref()).unwrap_or(error);
+    let is_of_system = causes(error).any(<dyn Error>::is::<io::Error>);
     if error.is_parse_too_large() {
-        return format!("the head of the answer is longer than {} KiB", HEAD >> 10);
+        format!("the head of the answer is longer than {} KiB", HEAD >> 10)
+    } else if is_of_system {
+        format!("the exchange broke off: {}", wording::cause(error).unwrap_or_else(|| error.to_string()))
+    } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        "the target closed before its answer was complete".to_owned()
+    } else {
+        // Bytes that nobody asked for yet are no better than those that cannot be read.
+        "the answer is no HTTP".to_owned()
     }
-    if error.is_parse() {
-        return "the answer is no HTTP".to_owned();
-    }
-    let cause = wording::cause(error).unwrap_or_else(|| error.to_string());
-    format!("the exchange broke off: {cause}")
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
 }
