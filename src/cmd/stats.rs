@@ -51,7 +51,7 @@ fn text(stats: &StatsDocument) -> String {
     }
     let failovers = stats.counters.target_failovers;
     if failovers > 0 {
-        text.extend([&count(failovers, "failover"), " to another target.\n"]);
+        text.extend([&count(failovers, "failover"), ", there and back counted alike.\n"]);
     }
     text
 }

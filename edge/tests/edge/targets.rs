@@ -38,7 +38,7 @@ async fn a_target_that_refuses_is_followed_by_the_next_one_at_once() {
     ping(&mut client, b"hello").await;
     let meter = status.rule("web").unwrap().meter.clone().unwrap();
     let figures = meter.figures();
-    assert_eq!((figures.target_failovers, figures.connections_total), (1, 1));
+    assert_eq!((figures.target_failovers, figures.connections_total), (0, 1), "one failure is no verdict");
     assert_eq!(count(Outcome::ALL, figures.outcomes, &Outcome::Next), 1);
     assert_eq!(count(Cause::ALL, figures.connect_errors, &Cause::Refused), 1);
     let targets: BTreeMap<_, _> = meter.per_target().into_iter().map(|((_, port), figures)| (port, figures)).collect();
@@ -48,7 +48,7 @@ async fn a_target_that_refuses_is_followed_by_the_next_one_at_once() {
     assert!(failed.last_failure_ms > 0 && failed.last_success_ms == 0);
     assert!(serving.last_failure_ms == 0 && serving.last_success_ms > 0);
     let stats = status.rule("web").unwrap().stats(false, true).total.unwrap();
-    assert_eq!((stats.target_failovers, stats.lb[0].cause.as_str(), stats.lb[0].count), (1, "next", 1));
+    assert_eq!((stats.lb[0].cause.as_str(), stats.lb[0].count), ("next", 1));
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn where_all_targets_fail_the_client_is_reset_and_counted() {
     let meter = status.rule("web").unwrap().meter.clone().unwrap();
     wait_until(|| meter.active() == 0).await;
     let figures = meter.figures();
-    assert_eq!((figures.target_failovers, figures.connections_total, figures.connections_refused), (2, 1, 0));
+    assert_eq!((figures.connections_total, figures.connections_refused), (1, 0));
     assert_eq!(count(Outcome::ALL, figures.outcomes, &Outcome::NoServer), 1);
     let last: u64 = meter.per_target().iter().map(|(_, figures)| figures.connections_total).sum();
     assert_eq!(last, 1, "a connection belongs to one target");
@@ -90,7 +90,6 @@ async fn dialling_takes_ten_seconds_at_most_however_many_targets_there_are() {
     assert!(start.elapsed() >= Duration::from_secs(10) && start.elapsed() < Duration::from_secs(15));
     let figures = status.rule("web").unwrap().meter.as_ref().unwrap().figures();
     assert_eq!(count(Cause::ALL, figures.connect_errors, &Cause::Timeout), 2);
-    assert_eq!(figures.target_failovers, 1);
 }
 
 #[tokio::test]
@@ -301,10 +300,7 @@ async fn a_verdict_that_moves_the_weight_counts_as_a_failover() {
     let port = free_ports(1);
     let status = apply(&edge, 1, &[to_all("web", port, &[closed(), echo("b").await], |_| ())]).await;
     let meter = status.rule("web").unwrap().meter.clone().unwrap();
-    let moved = || {
-        let figures = meter.figures();
-        figures.target_failovers - count(Outcome::ALL, figures.outcomes, &Outcome::Next)
-    };
+    let moved = || meter.figures().target_failovers;
     let until_down = async {
         while moved() == 0 {
             assert_eq!(tag(&mut connect(port).await).await, 'b');

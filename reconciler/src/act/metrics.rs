@@ -138,7 +138,7 @@ impl RuleSeries {
             failovers: counter(
                 registry,
                 "portunus_rule_target_failovers_total",
-                "Connections and flows that went on to another target, either way between pools.",
+                "Times that verdicts moved new connections to other targets, there and back alike.",
                 &RULE,
             )?,
             lb: counter(registry, "portunus_rule_lb_total", "Choices of a target, by kind.", &RULE_AND_KIND)?,

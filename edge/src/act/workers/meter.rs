@@ -120,12 +120,12 @@ impl Meter {
         Figures {
             active_connections: self.active(),
             connections_total: self.next_connection(),
-            target_failovers: figures.target_failovers + self.failovers.load(Relaxed),
+            target_failovers: self.failovers.load(Relaxed),
             ..figures
         }
     }
 
-    /// Counts a failover that no connection made: other targets carry the weight from now on.
+    /// Counts a failover or a return: other targets carry the weight from now on.
     pub fn failed_over(&self) {
         self.failovers.fetch_add(1, Relaxed);
     }

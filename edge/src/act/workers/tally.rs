@@ -25,7 +25,7 @@ pub struct Figures {
     pub dns_failures: u64,
     /// By cause, in the order of [`Cause::ALL`].
     pub connect_errors: [u64; Cause::ALL.len()],
-    /// Connections that went on to another target, once per move.
+    /// Times that other targets took over, or gave back; of a rule only.
     pub target_failovers: u64,
     /// What came of choosing a target, in the order of [`Outcome::ALL`].
     pub outcomes: [u64; Outcome::ALL.len()],
@@ -82,7 +82,6 @@ pub(super) struct Tally {
     pub(super) refused: Counter,
     pub(super) dns_failures: Counter,
     pub(super) connect_errors: [Counter; Cause::ALL.len()],
-    pub(super) target_failovers: Counter,
     pub(super) outcomes: [Counter; Outcome::ALL.len()],
     pub(super) last_success_ms: Counter,
     pub(super) last_failure_ms: Counter,
@@ -114,7 +113,6 @@ impl Tally {
         for (sum, counter) in figures.connect_errors.iter_mut().zip(&self.connect_errors) {
             *sum += counter.read();
         }
-        figures.target_failovers += self.target_failovers.read();
         for (sum, counter) in figures.outcomes.iter_mut().zip(&self.outcomes) {
             *sum += counter.read();
         }

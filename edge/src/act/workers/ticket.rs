@@ -156,7 +156,6 @@ impl Ticket {
         let shard = &self.admitted.meter().shards[self.worker as usize];
         self.target = tally_of(&shard.targets, &key(&self.admitted.place().target));
         self.target.begins(is_flow);
-        self.tallies().iter().for_each(|tally| tally.target_failovers.add(1));
         true
     }
 

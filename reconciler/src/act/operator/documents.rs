@@ -208,7 +208,7 @@ pub struct CountersDocument {
     pub dns_failures: u64,
     /// Dials that failed, by cause.
     pub connect_errors: BTreeMap<String, u64>,
-    /// Connections and flows that went on to another target, either way between pools.
+    /// Times that verdicts moved new connections to other targets, there and back alike.
     #[serde(default)]
     pub target_failovers: u64,
     /// Choices of a target, by kind: `first`, `next`, `untracked`, `no_server`.
