@@ -18,6 +18,11 @@ maxconn=$(((n - 200) * 10 / ${HAPROXY_FD10:-21}))
     # A server whose port has a sign takes the client's port and adds it.
     printf 'listen range\n  bind %s:%s-%s\n  server target 127.0.0.1:%+d\n' \
       "$HOST" "$LISTEN" $((LISTEN + RANGE - 1)) $((TARGET - LISTEN))
+  elif [ "$MODE" = failover ]; then
+    check="check port $CHECK inter ${INTERVAL}s fall $FALL rise $RISE"
+    printf 'listen two\n  bind %s:%s\n  option redispatch\n' "$HOST" "$LISTEN"
+    printf '  server preferred 127.0.0.1:%s %s\n  server spare %s:%s %s backup\n' \
+      "$TARGET" "$check" "$SPARE" "$TARGET" "$check"
   else
     printf 'listen one\n  bind %s:%s\n  server target 127.0.0.1:%s\n' "$HOST" "$LISTEN" "$TARGET"
   fi

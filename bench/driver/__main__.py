@@ -10,9 +10,11 @@ import sys
 import tempfile
 import time
 
+import failover
+import probes
 from far import HERE_ADDRESS, Far
 from peers import LOADGEN, TARGET, Peer, listening, note
-from report import Results, figures, listed, repeated
+from report import Results, compared, figures, listed, repeated
 
 PEERS = ["direct", "haproxy", "haproxy-tuned", "nginx", "forward", "portunus", "portunus-up"]
 # Repeated workloads: mode, arguments of the load generator, the key that is the value.
@@ -39,7 +41,11 @@ LISTED = {
     "halfclose": ["client_ends", "target_ends", "error"],
     "range": ["start_ms", "rss_kib", "pss_kib", "descriptors"],
 }
-PAIRED = ["unprivileged", "far"]
+PAIRED = ["unprivileged", "far", "failover", "probes"]
+# Forwarders with active checks, one configuration of each.
+FAILING_OVER = ["haproxy", "portunus"]
+PROBED = ["targets", "probes_s", "cpu_percent", "us_each", "mean_100ms", "p99_100ms", "most_100ms", "least_100ms", "error"]
+FAILED_OVER = ["left_s", "back_s", "client_failures"]
 RANGE = 1000
 # What a connection of `mixed` shares its forwarder with.
 BULK_BESIDE = 8
@@ -183,6 +189,12 @@ class Bench:
             self.stop_all()
             far.stop()
 
+    def failover(self):
+        why = failover.why_not()
+        if why:
+            return note(f"failover is skipped: {why}")
+        failover.run(self, [name for name in self.peers if name in FAILING_OVER])
+
     def run(self, works):
         try:
             self.repeated(works)
@@ -193,6 +205,10 @@ class Bench:
                 self.unprivileged()
             if "far" in works:
                 self.far()
+            if "failover" in works:
+                self.failover()
+            if "probes" in works and "portunus" in self.peers:
+                probes.run(self, "portunus")
         finally:
             self.stop_all()
             if not self.options.keep:
@@ -206,6 +222,11 @@ def tables(rows):
         print(f"\n### {work}\n")
         if work in LISTED:
             listed(results, work, LISTED[work])
+        elif work == "probes":
+            listed(results, work, PROBED)
+        elif work.startswith("failover-"):
+            listed(results, work, FAILED_OVER)
+            compared(results, work, "portunus", "haproxy", FAILED_OVER[:2])
         else:
             mode, _, value = WORK.get(work, ("tcp", [], "gib_s"))
             repeated(results, work, value, "nginx" if mode == "udp" else "haproxy")

@@ -74,7 +74,7 @@ class Peer:
 
     control = 14000
 
-    def __init__(self, name, mode, port, scratch, target=TARGET, count=1, host=LOCAL, nobody=False):
+    def __init__(self, name, mode, port, scratch, target=TARGET, count=1, host=LOCAL, nobody=False, more=()):
         self.name, self.port, self.host, self.ok = name, port, host, True
         self.processes, self.pid, self.start_ms = [], 0, None
         if name == "direct":
@@ -85,7 +85,7 @@ class Peer:
         Peer.control = 14000 + (Peer.control - 14000 + 3) % 1500
         self.environment = dict(
             os.environ, HOST=host, LISTEN=str(port), TARGET=str(target), MODE=mode, RANGE=str(count),
-            CONTROL=str(Peer.control), BENCH_TMP=folder, HOME=folder,
+            CONTROL=str(Peer.control), BENCH_TMP=folder, HOME=folder, **dict(more),
         )
         self.environment.setdefault("THREADS", str(os.cpu_count()))
         self.wrapper = []

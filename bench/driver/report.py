@@ -81,6 +81,17 @@ def listed(results, work, keys):
         print(f"| {peer} | " + " | ".join(cells) + " |")
 
 
+def compared(results, work, peer, other, keys):
+    """Differences inside a repetition, for values that are mostly the same waiting."""
+    print()
+    for key in keys:
+        mine, others = results.of(work, peer, key), results.of(work, other, key)
+        differences = [mine[rep] - others[rep] for rep in mine if rep in others]
+        if differences:
+            spread = f"{show(min(differences))}–{show(max(differences))}"
+            print(f"{key}: {peer} takes {show(median(differences))} ({spread}) more than {other}, paired.")
+
+
 # What the project aims at: name, how it is read off, at least, aim; `<` where less is better.
 FIGURES = [
     ("bulk1 ÷ haproxy", lambda r, p: r.ratio("bulk1", p, "haproxy", "gib_s"), 1.8, 4.0, ">"),
