@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod abilities;
 mod bad_input;
 mod bisect;
 mod blame;
@@ -30,5 +31,7 @@ mod rollout;
 mod saving;
 mod secrets;
 mod standalone;
+mod steering;
 mod support;
 mod surfaces;
+mod vanishing;
