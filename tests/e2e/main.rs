@@ -35,3 +35,4 @@ mod steering;
 mod support;
 mod surfaces;
 mod vanishing;
+mod waiting;

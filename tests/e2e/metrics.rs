@@ -1,7 +1,7 @@
 //! The metrics of CONTRACT §8: one row per live rule whatever its width, from the server only.
 
-use crate::peers::{Client, Echo};
-use crate::support::{World, ports, range_rule, rule, wait_for, wait_until};
+use crate::peers::{Client, Echo, answers};
+use crate::support::{World, ports, range_rule, rule, rule_of, wait_for, wait_until};
 
 /// The rows of a series.
 fn rows<'a>(text: &'a str, series: &str) -> Vec<&'a str> {
@@ -139,4 +139,66 @@ fn a_counter_never_falls_while_its_edge_lives_on() {
         whole(found.clone());
         found.is_some()
     });
+}
+
+#[test]
+fn choices_failovers_and_probes_each_move_a_series_of_their_own() {
+    let world = World::with_edges(&["edge-01"]);
+    let echo = Echo::start();
+    let (port, closed) = (ports(5), ports(1));
+    let check = |more: &str| {
+        format!("{more}\n[rule.health]\n{{port}}interval_secs = 1\ntimeout_ms = 900\nrise = 1\nfall = 1\n")
+    };
+    let well = check("").replace("{port}", "");
+    let sick = |more: &str| check(more).replace("{port}", &format!("port = {closed}\n"));
+    let spare = format!(
+        "[[rule]]\nname = \"next\"\nedges = [\"edge-01\"]\nlisten_port = {}\ntargets = [{{ host = \"127.0.0.1\", \
+         port = {closed} }}, {{ host = \"127.0.0.1\", port = {}, priority = 1 }}]\n",
+        port + 1,
+        echo.port
+    );
+    let nameless = format!(
+        "[[rule]]\nname = \"dns\"\nedges = [\"edge-01\"]\nlisten_port = {}\ntarget = \"does-not-exist.invalid:80\"\n{well}",
+        port + 4
+    );
+    let tree = rule("edge-01", "first", port, echo.port, &well)
+        + &spare
+        + &rule("edge-01", "untracked", port + 2, echo.port, &sick(""))
+        + &rule("edge-01", "none", port + 3, echo.port, &sick("last_resort = \"none\""))
+        + &nameless;
+    world.edit_and_apply("a.toml", &tree);
+    for (name, health) in [("first", "up"), ("untracked", "down"), ("none", "down"), ("dns", "down")] {
+        world.wait_status(&format!("{name} to be {health}"), |status| {
+            rule_of(status, "edge-01", name).is_some_and(|rule| rule["health"] == health)
+        });
+    }
+    let answered = [port, port + 1, port + 2, port + 3, port + 4].map(answers);
+    assert_eq!(answered, [Some(echo.port), Some(echo.port), Some(echo.port), None, None]);
+    // More of them take the first target of the second rule out of use: the weight moves, once.
+    for _ in 0..2 {
+        assert_eq!(answers(port + 1), Some(echo.port));
+    }
+    let row = |series: &str, name: &str| format!("portunus_rule_{series},owner=\"\",rule=\"{name}\"}} ");
+    let kind = |kind: &str| format!("lb_total{{client=\"edge-01\",kind=\"{kind}\"");
+    let text = wait_for("the counters", || {
+        let text = World::scrape(world.metrics);
+        let is_there = [
+            row(&kind("first"), "first") + "1\n",
+            row(&kind("next"), "next") + "3\n",
+            row("target_failovers_total{client=\"edge-01\"", "next") + "1\n",
+            row(&kind("untracked"), "untracked") + "1\n",
+            row(&kind("no_server"), "none") + "1\n",
+            row("dns_failures_total{client=\"edge-01\"", "dns") + "1\n",
+        ]
+        .iter()
+        .all(|row| text.contains(row));
+        if is_there { Ok(text) } else { Err(text) }
+    });
+    for result in ["L4OK", "L4CON", "dns"] {
+        let row = format!("portunus_probe_total{{result=\"{result}\"}} ");
+        let count = text.lines().find_map(|line| line.strip_prefix(&row)?.parse::<u64>().ok());
+        assert!(count.is_some_and(|count| count > 0), "{result}: {text}");
+    }
+    let of_names = rows(&text, "portunus_rule_connect_errors_total");
+    assert!(!of_names.iter().any(|row| row.contains("rule=\"dns\"") && !row.ends_with(" 0")), "{of_names:?}");
 }

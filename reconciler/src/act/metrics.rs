@@ -253,9 +253,10 @@ fn render(view: &Scene) -> prometheus::Result<String> {
         drifted.with_label_values(&[each.kind.as_str()]).inc();
     }
     let probes = counter(&registry, "portunus_probe_total", "Probes of all edges, by result code.", &["result"])?;
-    for code in ResultCode::ALL {
-        let count = view.probes.get(code.as_str()).copied().unwrap_or_default();
-        probes.with_label_values(&[code.as_str()]).inc_by(count as f64);
+    // A name that did not resolve was never asked: it has a result of its own.
+    for result in ResultCode::ALL.iter().map(|code| code.as_str()).chain(["dns"]) {
+        let count = view.probes.get(result).copied().unwrap_or_default();
+        probes.with_label_values(&[result]).inc_by(count as f64);
     }
     let applies = counter(&registry, "portunus_apply_total", "Applies that ended, by outcome.", &["outcome"])?;
     for outcome in ["applied", "partial", "superseded"] {

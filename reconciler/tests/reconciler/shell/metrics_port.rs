@@ -48,7 +48,8 @@ async fn every_series_is_there_with_its_help_and_type() {
         ..proto::Counters::default()
     };
     let stats = proto::RuleStats { rule: "web".to_owned(), total: Some(counters), ..proto::RuleStats::default() };
-    let probes = vec![proto::CauseCount { cause: "L7STS".to_owned(), count: 6 }];
+    let probed = |cause: &str, count| proto::CauseCount { cause: cause.to_owned(), count };
+    let probes = vec![probed("L7STS", 6), probed("dns", 3)];
     let report = proto::StatsReport { request_id: 0, rules: vec![stats], probes };
     session.send(message(edge_message::Body::Stats(report))).await;
     let client = Client::new(server.metrics, None);
@@ -82,6 +83,7 @@ async fn every_series_is_there_with_its_help_and_type() {
         let count = if code.as_str() == "L7STS" { 6 } else { 0 };
         assert!(text.contains(&format!("portunus_probe_total{{result=\"{code}\"}} {count}\n")), "{code}\n{text}");
     }
+    assert!(text.contains("portunus_probe_total{result=\"dns\"} 3\n"), "{text}");
     server.stop().await;
 }
 
