@@ -19,3 +19,4 @@ mod sessions;
 mod support;
 mod switching;
 mod targets;
+mod verdicts;

@@ -50,6 +50,7 @@ pub(crate) fn capabilities() -> Capabilities {
         Capability::PortRange,
         Capability::Ipv6,
         Capability::MultiTarget,
+        Capability::ActiveHealth,
         Capability::SourceIp,
         Capability::ProxyProtocol,
     ])
@@ -143,7 +144,12 @@ pub(crate) fn range(name: &str, first: u16, last: u16, target: u16) -> Arc<Rule>
 
 /// A target that greets each connection with its tag and echoes from then on.
 pub(crate) async fn echo(tag: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    echo_at(([127, 0, 0, 1], 0).into(), tag).await
+}
+
+/// The same at an address.
+pub(crate) async fn echo_at(address: SocketAddr, tag: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(echo_from(listener, tag));
     address

@@ -1,7 +1,7 @@
 //! Health over real sockets on loopback, without a data plane.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use schema::health::{HealthCheck, HealthKind, RuleHealth};
 use schema::net::PortRange;
@@ -217,4 +217,34 @@ async fn a_connection_that_fails_makes_a_probe_due_at_once() {
     wait_for(&health, "web", is_up).await;
     choice.tell(&choice.chosen().places[0], Met::Failure(Cause::Timeout));
     accepted(&listener).await;
+}
+
+#[tokio::test]
+async fn many_targets_are_asked_evenly_from_the_first_period_on() {
+    const RULES: u8 = 125;
+    const EVEN: usize = 50;
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let rules: Vec<Arc<Rule>> = (0..RULES)
+        .map(|number| {
+            let targets: Vec<SocketAddr> = (1..=8).map(|last| ([127, 1, number, last], port).into()).collect();
+            rule_to(&format!("web-{number}"), &targets, |parts| {
+                parts.health = Some(HealthCheck { timeout_ms: 2000, ..HealthCheck::new(HealthKind::Tcp, 2) });
+            })
+        })
+        .collect();
+    let (health, _orders) = start();
+    serve(&health, &rules.iter().collect::<Vec<_>>()).await;
+    let (begin, mut asked, mut tenths) = (Instant::now(), BTreeMap::<IpAddr, u32>::new(), [0_usize; 60]);
+    loop {
+        let (stream, _) = timeout(LONG, listener.accept()).await.expect("a probe comes").unwrap();
+        let Some(tenth) = tenths.get_mut(begin.elapsed().as_millis() as usize / 100) else { break };
+        *tenth += 1;
+        *asked.entry(stream.local_addr().unwrap().ip()).or_default() += 1;
+    }
+    assert_eq!(asked.len(), usize::from(RULES) * 8);
+    assert!(asked.values().all(|count| (2..=4).contains(count)), "each in every period: {asked:?}");
+    // A host that is busy may hold up everything for a moment, and what is due then comes after it.
+    let many = tenths.iter().filter(|count| **count > 2 * EVEN).count();
+    assert!(many <= tenths.len() / 10 && tenths.iter().all(|count| *count < 10 * EVEN), "{tenths:?}");
 }
