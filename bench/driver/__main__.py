@@ -44,7 +44,7 @@ LISTED = {
 PAIRED = ["unprivileged", "far", "failover", "probes"]
 # Forwarders with active checks, one configuration of each.
 FAILING_OVER = ["haproxy", "portunus"]
-PROBED = ["targets", "probes_s", "cpu_percent", "us_each", "mean_100ms", "p99_100ms", "most_100ms", "least_100ms", "error"]
+PROBED = ["targets", "probes_s", "cpu_percent", "us_each", "gap_s", "least_gap_s", "most_gap_s", "mean_100ms", "p99_100ms", "most_100ms", "least_100ms", "error"]
 FAILED_OVER = ["left_s", "back_s", "client_failures"]
 RANGE = 1000
 # What a connection of `mixed` shares its forwarder with.

@@ -129,6 +129,12 @@ def wait(what, is_so):
         time.sleep(0.02)
 
 
+def wait_for_moment(repetition, repetitions):
+    """All moments between two probes are met alike, however many repetitions there are: probes keep their rhythm."""
+    moment = (repetition + random.random()) / repetitions * INTERVAL
+    time.sleep((moment - time.monotonic()) % INTERVAL)
+
+
 def why_not():
     return None if os.getuid() == 0 else "needs root to see the connections to a dead target"
 
@@ -163,9 +169,8 @@ def run(bench, peers):
 
 def rounds(bench, way, how, repetition, target, sniffer, found):
     wait("the preferred target to serve all", lambda: all(client.served == b"p" for _, _, client in found))
-    # All moments between two probes are met alike, whatever the number of repetitions.
-    moment = (repetition + random.random()) / bench.options.reps * INTERVAL
-    time.sleep(INTERVAL + (moment - time.monotonic()) % INTERVAL)
+    time.sleep(INTERVAL)
+    wait_for_moment(repetition, bench.options.reps)
     before = [client.failures for _, _, client in found]
     died = time.monotonic()
     target.end(how)
@@ -175,7 +180,8 @@ def rounds(bench, way, how, repetition, target, sniffer, found):
     failures = [client.failures - count for (_, _, client), count in zip(found, before)]
     if how != signal.SIGKILL:
         target.end()
-    time.sleep(moment)
+    # The other way round, so that a moment of death has no moment of recovery of its own.
+    wait_for_moment(bench.options.reps - 1 - repetition, bench.options.reps)
     sniffer.first.clear()
     target.start()
     recovered = time.monotonic()

@@ -6,7 +6,6 @@ One listener on all addresses of the loopback is every target, so that what is s
 import collections
 import os
 import socket
-import struct
 import threading
 import time
 
@@ -19,8 +18,8 @@ INTERVAL = 15
 FIRST, PORT = 7200, TARGET + 60
 PATIENCE = 60
 BUCKET = 0.1
-# l_onoff and l_linger: what is closed leaves nothing behind.
-RESET = struct.pack("ii", 1, 0)
+# Connections that a target keeps at once: more than come in a second, so that it is the edge that ends them.
+KEPT = 2000
 
 
 class Targets(threading.Thread):
@@ -36,18 +35,17 @@ class Targets(threading.Thread):
         self.start()
 
     def run(self):
+        kept = collections.deque()
         while True:
             try:
                 stream, _ = self.listener.accept()
             except OSError:
                 return
             now = time.monotonic()
-            try:
-                self.asked.append((now, stream.getsockname()[0]))
-                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            except OSError:
-                pass
-            stream.close()
+            self.asked.append((now, stream.getsockname()[0]))
+            kept.append(stream)
+            if len(kept) > KEPT:
+                kept.popleft().close()
 
     def stop(self):
         self.listener.shutdown(socket.SHUT_RDWR)
@@ -86,11 +84,20 @@ def watch(peer, targets):
     seen = [(at, address) for at, address in targets.asked if begin <= at < begin + spent]
     buckets = collections.Counter(int((at - begin) / BUCKET) for at, _ in seen)
     full = [buckets[index] for index in range(int(spent / BUCKET))]
+    last, gaps = {}, []
+    for at, address in seen:
+        if address in last:
+            gaps.append(at - last[address])
+        last[address] = at
+    gaps.sort()
     return {
         "targets": len({address for _, address in seen}),
         "probes_s": len(seen) / spent,
         "cpu_percent": 100 * used / spent,
         "us_each": 1e6 * used / max(1, len(seen)),
+        "gap_s": gaps[len(gaps) // 2] if gaps else None,
+        "least_gap_s": gaps[0] if gaps else None,
+        "most_gap_s": gaps[-1] if gaps else None,
         "mean_100ms": sum(full) / len(full),
         "p99_100ms": sorted(full)[len(full) * 99 // 100],
         "most_100ms": max(full),
