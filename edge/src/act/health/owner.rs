@@ -31,6 +31,9 @@ use crate::decide::probing::{self, ProbeId};
 const VIEW_GAP: Duration = Duration::from_millis(50);
 /// More for each rule, for every view and its report name them all: 10,000 rules are shown once a second at most.
 const VIEW_GAP_PER_RULE: Duration = Duration::from_micros(100);
+/// Probes start together that are due within so long: where there are thousands, waking up for each costs more than it
+/// does by itself.
+const BATCH: Duration = Duration::from_millis(10);
 /// The wall clock may be set while an override waits for its end.
 const LOOK_AT_WALL: Duration = Duration::from_mins(1);
 
@@ -49,6 +52,8 @@ pub(super) struct Owner {
     names: BTreeMap<RuleName, u64>,
     next_group: u64,
     probes: Probes,
+    /// When probes may start again.
+    next_batch: Duration,
     trials: BTreeSet<(Duration, u64)>,
     rounds: Vec<Round>,
     /// What operators ordered, as received.
@@ -74,6 +79,7 @@ impl Owner {
             next_group: 0,
             // Without chance edges only probe in step.
             probes: Probes::new(getrandom::u32().unwrap_or_default(), names),
+            next_batch: Duration::ZERO,
             trials: BTreeSet::new(),
             rounds: Vec::new(),
             ordered: proto::TargetOverrides::default(),
@@ -96,8 +102,8 @@ impl Owner {
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let orders = self.orders.clone();
         loop {
-            self.probes.start_due(self.clock.now());
-            let probe = self.probes.wakes_at().map(|at| self.clock.instant(at));
+            self.start_probes();
+            let probe = self.probes.wakes_at().map(|at| self.clock.instant(at.max(self.next_batch)));
             let trial = self.trials.first().map(|(at, _)| self.clock.instant(*at));
             let show = (!self.stale.is_empty()).then(|| self.next_view());
             let ends = self
@@ -121,6 +127,13 @@ impl Owner {
                     }
                 }
             }
+        }
+    }
+
+    fn start_probes(&mut self) {
+        let now = self.clock.now();
+        if now >= self.next_batch && self.probes.start_due(now) {
+            self.next_batch = now + BATCH;
         }
     }
 

@@ -168,8 +168,9 @@ impl Probes {
         self.known.contains_key(&id)
     }
 
-    /// Starts everything that is due, as far as there are places.
-    pub(super) fn start_due(&mut self, now: Duration) {
+    /// Starts everything that is due, as far as there are places; true if there was anything.
+    pub(super) fn start_due(&mut self, now: Duration) -> bool {
+        let mut has_started = false;
         while let Some(id) = self.schedule.take(now) {
             let Some(probe) = self.known.get(&id) else {
                 self.schedule.ended(id, false);
@@ -180,7 +181,9 @@ impl Probes {
                 let probed = probe::ask(&question, &tools).await;
                 Ended { id, started: now, probed }
             });
+            has_started = true;
         }
+        has_started
     }
 
     /// When to start some again; none while there is no place, or nothing to wait for.

@@ -80,10 +80,13 @@ pub(super) async fn ask(question: &Question, tools: &Tools) -> Probed {
             return Probed { outcome: Outcome::new(ResultCode::L4Con, &detail), is_unresolved: true };
         }
     };
+    // Most probes only connect: what the others need besides has a place of its own.
     let asked = match question.check.kind {
         HealthKind::Tcp => tcp::ask(question, &addresses, deadline).await,
-        HealthKind::Tls => tls::ask(question, &tools.tls, &addresses, deadline).await,
-        HealthKind::Http | HealthKind::Https => http::ask(question, &tools.tls, &addresses, deadline).await,
+        HealthKind::Tls => Box::pin(tls::ask(question, &tools.tls, &addresses, deadline)).await,
+        HealthKind::Http | HealthKind::Https => {
+            Box::pin(http::ask(question, &tools.tls, &addresses, deadline)).await
+        }
         HealthKind::Icmp => icmp::ask(&addresses, deadline).await,
     };
     Probed { outcome: asked.unwrap_or_else(|failed| failed), is_unresolved: false }

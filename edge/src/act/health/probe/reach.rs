@@ -25,7 +25,7 @@ pub(super) async fn resolve(question: &Question, names: &Names, deadline: Instan
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, question.port)]),
         Host::Name(name) => name,
     };
-    match timeout_at(deadline, names.resolve(name.clone())).await {
+    match Box::pin(timeout_at(deadline, names.resolve(name.clone()))).await {
         Ok(Ok(found)) => {
             let ordered = dial::order(&found, question.prefer_ipv6, 0).into_iter().take(ADDRESSES);
             Ok(ordered.map(|ip| SocketAddr::new(ip, question.port)).collect())
@@ -54,9 +54,7 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Closed by a reset: thousands of probes in a minute shall leave no TIME_WAIT, and no target waits for an end.
     socket.set_zero_linger()?;
-    let stream = socket.connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    socket.connect(address).await
 }
 
 fn refused(address: SocketAddr, error: &io::Error) -> String {

@@ -28,7 +28,7 @@ pub(super) async fn ask(question: &Question, addresses: &[SocketAddr], deadline:
     if check.expect.is_empty() {
         return Ok(Outcome::new(ResultCode::L4Ok, "connected"));
     }
-    match timeout_at(deadline, expect(&mut stream, check.expect.as_bytes())).await {
+    match Box::pin(timeout_at(deadline, expect(&mut stream, check.expect.as_bytes()))).await {
         Ok(result) => result,
         Err(_) => failed(ResultCode::L7Tout, "the expected answer did not come in time"),
     }

@@ -137,6 +137,8 @@ pub(super) async fn connect(
         (_, name) => server_name(name)?,
     };
     let stream = reach::connect(addresses, deadline).await?;
+    // The end of the handshake and the request follow each other. Where it fails, they take a little longer.
+    _ = stream.set_nodelay(true);
     let connector = TlsConnector::from(tls.config(check.verify).await);
     match timeout_at(deadline, connector.connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(stream),
