@@ -45,7 +45,7 @@ PAIRED = ["unprivileged", "far", "failover", "probes"]
 # Forwarders with active checks, one configuration of each.
 FAILING_OVER = ["haproxy", "portunus"]
 PROBED = ["targets", "probes_s", "cpu_percent", "us_each", "gap_s", "least_gap_s", "most_gap_s", "mean_100ms", "p99_100ms", "most_100ms", "least_100ms", "error"]
-FAILED_OVER = ["left_s", "back_s", "client_failures"]
+FAILED_OVER = ["left_s", "left_from_probe_s", "back_s", "back_from_probe_s", "client_failures"]
 RANGE = 1000
 # What a connection of `mixed` shares its forwarder with.
 BULK_BESIDE = 8
@@ -226,7 +226,7 @@ def tables(rows):
             listed(results, work, PROBED)
         elif work.startswith("failover-"):
             listed(results, work, FAILED_OVER)
-            compared(results, work, "portunus", "haproxy", FAILED_OVER[:2])
+            compared(results, work, "portunus", "haproxy", FAILED_OVER[1:4:2])
         else:
             mode, _, value = WORK.get(work, ("tcp", [], "gib_s"))
             repeated(results, work, value, "nginx" if mode == "udp" else "haproxy")

@@ -4,6 +4,7 @@ All forwarders have the same two targets, each by a port of its own, and one cli
 socket on the loopback device sees every SYN, so that a connection to a dead target counts as well.
 """
 
+import collections
 import os
 import random
 import signal
@@ -18,8 +19,9 @@ from peers import LOCAL, TARGET, note
 
 # What both are told: a probe a second, down after the third failure, up after the second success.
 INTERVAL, FALL, RISE = 1, 3, 2
-# The ports of a target: that for checks, then one for each forwarder.
-CHECK, MOST = TARGET + 20, 16
+# The ports of a target: for the checks of each forwarder, and for its connections.
+MOST = 8
+CHECK, SERVING = TARGET + 20, TARGET + 20 + MOST
 PREFERRED, SPARE = LOCAL, "127.0.0.2"
 # Between two connections of a client.
 PACE = 0.005
@@ -29,23 +31,26 @@ PATIENCE = 30
 ETH_P_IP, PACKET_OUTGOING = 0x0800, 4
 SYN, ACK = 0x02, 0x10
 
-# Arguments: letter, address, ports. The first port is for checks, connections of the others get the letter. SIGUSR1
-# closes the first one for good, and nothing else.
+# Arguments: letter, address, ports. The first half of the ports is for checks, connections of the others get the letter.
+# SIGUSR1 closes the first half for good, and nothing else.
 SERVE = """
 import selectors, signal, socket, sys
 chosen = selectors.DefaultSelector()
-first = None
+checks = []
 for port in sys.argv[3:]:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((sys.argv[2], int(port)))
     listener.listen(512)
     listener.setblocking(False)
-    chosen.register(listener, selectors.EVENT_READ, first is not None)
-    first = first or listener
+    is_check = len(checks) < len(sys.argv[3:]) // 2
+    chosen.register(listener, selectors.EVENT_READ, not is_check)
+    if is_check:
+        checks.append(listener)
 def sick(*_):
-    chosen.unregister(first)
-    first.close()
+    for listener in checks:
+        chosen.unregister(listener)
+        listener.close()
 signal.signal(signal.SIGUSR1, sick)
 print("ready", flush=True)
 while True:
@@ -62,7 +67,7 @@ while True:
 
 class Target:
     def __init__(self, letter, address):
-        self.command = [sys.executable, "-c", SERVE, letter, address, *map(str, range(CHECK, CHECK + MOST))]
+        self.command = [sys.executable, "-c", SERVE, letter, address, *map(str, range(CHECK, CHECK + 2 * MOST))]
         self.process = None
         self.start()
 
@@ -78,7 +83,7 @@ class Target:
 
 
 class Sniffer(threading.Thread):
-    """When the last SYN went to each port of the preferred target, and the first one since `first` was cleared."""
+    """When SYNs went to each port of the preferred target, since `forget`."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -86,7 +91,7 @@ class Sniffer(threading.Thread):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
         self.socket.bind(("lo", ETH_P_IP))
         self.target = socket.inet_aton(PREFERRED)
-        self.last, self.first = {}, {}
+        self.seen = collections.defaultdict(list)
         self.start()
 
     def run(self):
@@ -97,9 +102,17 @@ class Sniffer(threading.Thread):
                 continue
             tcp = packet[(packet[0] & 15) * 4:]
             if tcp[13] & (SYN | ACK) == SYN:
-                port, now = struct.unpack_from("!H", tcp, 2)[0], time.monotonic()
-                self.last[port] = now
-                self.first.setdefault(port, now)
+                self.seen[struct.unpack_from("!H", tcp, 2)[0]].append(time.monotonic())
+
+    def forget(self):
+        self.seen = collections.defaultdict(list)
+
+    def after(self, port, moment):
+        """The first one after a moment; 0 before there is one."""
+        return next((at for at in list(self.seen[port]) if at > moment), 0)
+
+    def last(self, port):
+        return self.seen[port][-1] if self.seen[port] else 0
 
 
 class Client(threading.Thread):
@@ -145,12 +158,12 @@ def run(bench, peers):
     sniffer, clients = Sniffer(), []
     try:
         found = []
-        for index, name in enumerate(peers, 1):
-            told = {"SPARE": SPARE, "CHECK": CHECK, "INTERVAL": INTERVAL, "FALL": FALL, "RISE": RISE}
+        for index, name in enumerate(peers):
+            told = {"SPARE": SPARE, "CHECK": CHECK + index, "INTERVAL": INTERVAL, "FALL": FALL, "RISE": RISE}
             more = {key: str(value) for key, value in told.items()}
-            peer = bench.start(name, "failover", target=CHECK + index, more=more)
+            peer = bench.start(name, "failover", target=SERVING + index, more=more)
             if peer.ok:
-                found.append((peer, CHECK + index, Client(peer.port)))
+                found.append((peer, index, Client(peer.port)))
         clients = [client for _, _, client in found]
         for way, how in (("killed", signal.SIGKILL), ("sick", signal.SIGUSR1)):
             for repetition in range(bench.options.reps):
@@ -171,21 +184,29 @@ def rounds(bench, way, how, repetition, target, sniffer, found):
     wait("the preferred target to serve all", lambda: all(client.served == b"p" for _, _, client in found))
     time.sleep(INTERVAL)
     wait_for_moment(repetition, bench.options.reps)
+    sniffer.forget()
     before = [client.failures for _, _, client in found]
     died = time.monotonic()
     target.end(how)
     wait("the spare target to serve all", lambda: all(client.served == b"s" for _, _, client in found))
-    wait("quiet", lambda: all(time.monotonic() - sniffer.last.get(port, 0) > QUIET for _, port, _ in found))
-    left = [sniffer.last[port] - died for _, port, _ in found]
-    failures = [client.failures - count for (_, _, client), count in zip(found, before)]
+    wait("quiet", lambda: all(time.monotonic() - sniffer.last(SERVING + index) > QUIET for _, index, _ in found))
+    rows = []
+    for (_, index, client), count in zip(found, before):
+        left = sniffer.last(SERVING + index) or died
+        rows.append({
+            "left_s": left - died,
+            "left_from_probe_s": left - sniffer.after(CHECK + index, died),
+            "client_failures": client.failures - count,
+        })
     if how != signal.SIGKILL:
         target.end()
     # The other way round, so that a moment of death has no moment of recovery of its own.
     wait_for_moment(bench.options.reps - 1 - repetition, bench.options.reps)
-    sniffer.first.clear()
+    sniffer.forget()
     target.start()
     recovered = time.monotonic()
-    wait("the preferred target to be used", lambda: all(port in sniffer.first for _, port, _ in found))
-    for (peer, port, _), left_s, failed in zip(found, left, failures):
-        row = {"left_s": left_s, "back_s": sniffer.first[port] - recovered, "client_failures": failed}
+    wait("the preferred target to be used", lambda: all(sniffer.after(SERVING + i, recovered) for _, i, _ in found))
+    for (peer, index, _), row in zip(found, rows):
+        back = sniffer.after(SERVING + index, recovered)
+        row |= {"back_s": back - recovered, "back_from_probe_s": back - sniffer.after(CHECK + index, recovered)}
         bench.emit(f"failover-{way}", peer.name, repetition, row)

@@ -89,7 +89,7 @@ def compared(results, work, peer, other, keys):
         differences = [mine[rep] - others[rep] for rep in mine if rep in others]
         if differences:
             spread = f"{show(min(differences))}–{show(max(differences))}"
-            print(f"{key}: {peer} takes {show(median(differences))} ({spread}) more than {other}, paired.")
+            print(f"{key}: {peer} {show(median(differences))} ({spread}) against {other}, paired.")
 
 
 # What the project aims at: name, how it is read off, at least, aim; `<` where less is better.
