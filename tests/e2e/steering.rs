@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::peers::{Echo, answers, serve};
+use crate::peers::{Client, Echo, answers, serve};
 use crate::support::{LONG, World, ports, rule, rule_of, wait_for, wait_until};
 
 /// An upstream that says one letter on every port of a range, by TCP and UDP, and listens for checks on another one.
@@ -25,7 +25,7 @@ impl Upstream {
             serve(TcpListener::bind((ip, port)).unwrap(), move |mut stream| {
                 use std::io::Write;
                 stream.write_all(&[letter]).ok();
-                stream.read(&mut [0]).ok();
+                _ = stream.read_exact(&mut [0]);
             });
             let socket = UdpSocket::bind((ip, port)).unwrap();
             thread::spawn(move || {
@@ -74,17 +74,14 @@ impl Caller {
     /// Which upstream answers; each question over TCP is a new connection.
     fn ask(&self) -> Option<u8> {
         let mut letter = [0];
-        match &self.udp {
-            Some(socket) => {
-                // An error is what is said of an earlier datagram.
-                socket.send_to(b"?", self.at).ok();
-                socket.recv_from(&mut letter).ok()?;
-            }
-            None => {
-                let mut stream = TcpStream::connect(self.at).ok()?;
-                stream.set_read_timeout(Some(LONG)).unwrap();
-                stream.read_exact(&mut letter).ok()?;
-            }
+        if let Some(socket) = &self.udp {
+            // An error is what is said of an earlier datagram.
+            socket.send_to(b"?", self.at).ok();
+            socket.recv_from(&mut letter).ok()?;
+        } else {
+            let mut stream = TcpStream::connect(self.at).ok()?;
+            stream.set_read_timeout(Some(LONG)).unwrap();
+            stream.read_exact(&mut letter).ok()?;
         }
         Some(letter[0])
     }
@@ -97,13 +94,15 @@ impl Caller {
     }
 }
 
-fn target_is(world: &World, target: &str, state: &str) {
+/// Waits until a target of `edge-01/a` is so.
+pub(crate) fn target_is(world: &World, target: &str, state: &str) {
     world.wait_status(&format!("{target} to be {state}"), |status| {
         targets(status).iter().any(|one| one["target"] == target && one["state"] == state)
     });
 }
 
-fn targets(status: &Value) -> Vec<Value> {
+/// The targets of `edge-01/a`.
+pub(crate) fn targets(status: &Value) -> Vec<Value> {
     rule_of(status, "edge-01", "a").and_then(|rule| rule["targets"].as_array().cloned()).unwrap_or_default()
 }
 
@@ -122,6 +121,13 @@ fn two(protocol: &str, listen: u16, target: u16, width: u16, check: u16, more: &
     )
 }
 
+/// The preferred upstream answers all of them.
+fn all_wait(live: &[Caller]) {
+    for caller in live {
+        caller.wait(2);
+    }
+}
+
 #[test]
 fn flows_and_ranges_fail_over_and_return_by_the_verdicts_of_a_check_on_another_port() {
     for (protocol, width) in [("udp", 1), ("udp", 3), ("tcp", 3)] {
@@ -135,7 +141,7 @@ fn flows_and_ranges_fail_over_and_return_by_the_verdicts_of_a_check_on_another_p
         target_is(&world, &second, "up");
         target_is(&world, &third, "up");
         let live: Vec<Caller> = (0..width).map(|offset| Caller::new(protocol, listen + offset)).collect();
-        live.iter().for_each(|caller| caller.wait(2));
+        all_wait(&live);
 
         preferred.sicken();
         target_is(&world, &second, "down");
@@ -144,7 +150,7 @@ fn flows_and_ranges_fail_over_and_return_by_the_verdicts_of_a_check_on_another_p
         }
         if protocol == "udp" {
             // Nobody asked for a reset: a flow that lives goes on where it is.
-            live.iter().for_each(|caller| caller.wait(2));
+            all_wait(&live);
         }
         preferred.recover();
         target_is(&world, &second, "up");
@@ -167,7 +173,7 @@ fn flows_and_ranges_fail_over_and_return_by_the_verdicts_of_a_check_on_another_p
             assert_eq!(Caller::new(protocol, listen + offset).ask(), Some(3), "{protocol}");
         }
         if protocol == "udp" {
-            live.iter().for_each(|caller| caller.wait(2));
+            all_wait(&live);
         }
         order("resume");
         target_is(&world, &second, "up");
@@ -318,4 +324,45 @@ fn a_reload_that_leaves_the_check_alone_keeps_verdict_history_and_overrides() {
     world.edit_and_apply("a.toml", &other);
     let status = world.wait_status("the new check to begin anew", |status| kept(status) != before);
     assert!(targets(&status).iter().any(|one| one["target"] == third.as_str() && one["state"] == "paused"), "{status}");
+}
+
+#[test]
+fn a_changed_weight_and_an_added_target_move_no_live_connection() {
+    let world = World::with_edges(&["edge-01"]);
+    let port = ports(1);
+    let all = [Echo::start(), Echo::start(), Echo::start()];
+    let text = |weights: &[u8]| {
+        let one = |(echo, weight): (&Echo, &u8)| {
+            format!("{{ host = \"127.0.0.1\", port = {}, weight = {weight} }}", echo.port)
+        };
+        let targets: Vec<String> = all.iter().zip(weights).map(one).collect();
+        format!(
+            "[[rule]]\nname = \"a\"\nedges = [\"edge-01\"]\nlisten_port = {port}\nbalance = \"round-robin\"\ntargets = [{}]\n",
+            targets.join(", ")
+        )
+    };
+    world.edit_and_apply("a.toml", &text(&[50, 50]));
+    let mut live: Vec<Client> = (0..8).map(|_| Client::to(port)).collect();
+    let to = |live: &[Client], echo: &Echo| live.iter().filter(|client| client.tag == echo.port).count();
+    assert_eq!((to(&live, &all[0]), to(&live, &all[1])), (4, 4));
+    let mut at = 0;
+    let mut all_go_on = || {
+        for client in &mut live {
+            client.ping(3, at, 100).unwrap();
+        }
+        at += 100;
+    };
+    world.edit_and_apply("a.toml", &text(&[0, 100, 100]));
+    wait_until("the added target to serve", || answers(port) == Some(all[2].port));
+    all_go_on();
+    let target = format!("127.0.0.1:{}", all[1].port);
+    world.cli(&["target", "weight", "edge-01/a", &target, "0"]).exits(0);
+    wait_until("one target to get all", || (0..4).all(|_| answers(port) == Some(all[2].port)));
+    all_go_on();
+    let stats = world.stats("edge-01/a");
+    let of = |echo: &Echo| {
+        let targets = stats["targets"].as_array().unwrap();
+        targets.iter().find(|one| one["port"] == echo.port).unwrap()["active_connections"].clone()
+    };
+    assert_eq!((of(&all[0]), of(&all[1])), (4.into(), 4.into()), "{stats}");
 }
