@@ -121,6 +121,11 @@ impl Selection {
     /// The order for one connection.
     pub fn order(&self, request: &mut Request<'_>) -> DialOrder {
         let mut order = DialOrder::default();
+        // Most rules have one target that is well: there is nothing to choose.
+        if self.standings.len() == 1 && self.pools.is_eligible(0) {
+            order.push(0);
+            return order;
+        }
         if let Some(trial) = request.trial.filter(|trial| self.allows_trial(*trial)) {
             order.push(trial);
         }

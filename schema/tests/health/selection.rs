@@ -78,6 +78,24 @@ proptest! {
     }
 
     #[test]
+    fn the_shorter_way_of_a_rule_with_one_target_leads_to_the_same(
+        standings in any_standings(),
+        balance in any_balance(),
+        last_resort in select(vec![LastResort::Top, LastResort::All, LastResort::None]),
+        ip: Ipv4Addr,
+        trial in proptest::option::of(0_usize..2),
+    ) {
+        // Beside a disabled one it takes the way of several.
+        let disabled = Standing { state: TargetState::Disabled, ..standings[0] };
+        let dialled = |standings: &[Standing]| {
+            let selection = selection_of(standings, balance, last_resort);
+            let request = &mut Request { client: ip.into(), connections: &[], turn: &mut Turn::default(), trial };
+            selection.order(request).iter().collect::<Vec<usize>>()
+        };
+        prop_assert_eq!(dialled(&standings[..1]), dialled(&[standings[0], disabled]));
+    }
+
+    #[test]
     fn the_order_goes_from_eligible_to_unknown_to_failed_and_from_pool_to_pool(
         standings in any_standings(),
         balance in any_balance(),
