@@ -207,8 +207,8 @@ class Bench:
                 self.far()
             if "failover" in works:
                 self.failover()
-            if "probes" in works and "portunus" in self.peers:
-                probes.run(self, "portunus")
+            if "probes" in works:
+                probes.run(self, [name for name in self.peers if name in FAILING_OVER])
         finally:
             self.stop_all()
             if not self.options.keep:

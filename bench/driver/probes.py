@@ -59,16 +59,18 @@ def processor_time(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def run(bench, name):
-    targets = Targets()
+def run(bench, names):
     more = {"RULES": str(RULES), "EACH": str(EACH), "INTERVAL": str(INTERVAL)}
-    peer = bench.start(name, "probes", port=FIRST, count=RULES, target=PORT, more=more)
-    try:
-        for repetition in range(min(bench.options.reps, 3) if peer.ok else 0):
-            bench.emit("probes", name, repetition, watch(peer, targets))
-    finally:
-        bench.stop_all()
-        targets.stop()
+    for repetition in range(min(bench.options.reps, 3)):
+        for name in bench.in_turn(names, repetition):
+            targets = Targets()
+            try:
+                peer = bench.start(name, "probes", port=FIRST, count=RULES, target=PORT, more=more)
+                if peer.ok:
+                    bench.emit("probes", name, repetition, watch(peer, targets))
+            finally:
+                bench.stop_all()
+                targets.stop()
 
 
 def watch(peer, targets):
