@@ -84,9 +84,7 @@ pub(super) async fn ask(question: &Question, tools: &Tools) -> Probed {
     let asked = match question.check.kind {
         HealthKind::Tcp => tcp::ask(question, &addresses, deadline).await,
         HealthKind::Tls => Box::pin(tls::ask(question, &tools.tls, &addresses, deadline)).await,
-        HealthKind::Http | HealthKind::Https => {
-            Box::pin(http::ask(question, &tools.tls, &addresses, deadline)).await
-        }
+        HealthKind::Http | HealthKind::Https => Box::pin(http::ask(question, &tools.tls, &addresses, deadline)).await,
         HealthKind::Icmp => icmp::ask(&addresses, deadline).await,
     };
     Probed { outcome: asked.unwrap_or_else(|failed| failed), is_unresolved: false }
