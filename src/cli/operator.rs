@@ -61,6 +61,13 @@ pub(crate) struct PlanArgs {
     /// Write a plan file, to be applied with `portunus apply FILE`
     #[arg(long, value_name = "FILE", env = "PORTUNUS_OUT", conflicts_with = "live")]
     pub(crate) out: Option<PathBuf>,
+    /// Have the edges reserve what the plan needs: sockets are bound and held, names are looked up. Each change says
+    /// whether it is proven by that or modelled
+    #[arg(long, env = "PORTUNUS_PROVE", value_parser = BoolishValueParser::new(), conflicts_with = "live")]
+    pub(crate) prove: bool,
+    /// How long the edges hold what they reserved, ten minutes at most; an apply of the plan uses it
+    #[arg(long, value_name = "DURATION", default_value = "60s", env = "PORTUNUS_LEASE", value_parser = duration::parse)]
+    pub(crate) lease: Duration,
     /// Plan against a saved `status -o json` instead of a server; `{}` is an empty fleet, `-` reads standard input
     #[arg(long, value_name = "FILE", env = "PORTUNUS_LIVE")]
     pub(crate) live: Option<PathBuf>,

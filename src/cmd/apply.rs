@@ -96,8 +96,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         allow_offline: args.allow_offline,
         rollback: args.rollback.map(|Rollback::Fleet| RollbackScope::Fleet),
         wait_healthy: args.wait_healthy,
-        // A part of a second would be none.
-        confirm_within_secs: args.confirm_within.map(|within| within.as_secs() + u64::from(within.subsec_nanos() > 0)),
+        confirm_within_secs: args.confirm_within.map(|within| within.as_secs()),
     };
     let begun: ApplyResult = client.post("/v1/apply", &body).await.map_err(|failure| match failure {
         Failure::Interrupted(_) => {
@@ -138,7 +137,7 @@ pub(crate) fn exit_of(result: &ApplyResult) -> Exit {
 
 async fn from_tree(args: &ApplyArgs, client: &Client) -> Result<Prepared, Failure> {
     let tree = tree::read_valid(&args.path, tree::limits(Some(NO_RANGE_LIMIT), args.allow.allow_empty))?;
-    let plan = ask(client, &tree, &args.allow).await?;
+    let plan = ask(client, &tree, &args.allow, None).await?;
     if let Some(warnings) = diagnostic::warnings(&tree.diagnostics).filter(|_| args.looks.output == Format::Text) {
         say(warnings);
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use reconciler::act::follow::CheckedTree;
@@ -28,7 +29,7 @@ pub(crate) async fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let tree = tree::read_valid(&args.dir, limits)?;
     let document = match &args.live {
         Some(live) => against_file(live, &tree, &args.allow)?,
-        None => ask(&Client::new(&args.server)?, &tree, &args.allow).await?,
+        None => ask(&Client::new(&args.server)?, &tree, &args.allow, args.prove.then_some(args.lease)).await?,
     };
     if let Some(out) = &args.out {
         write_plan_file(out, &document, &tree)?;
@@ -46,12 +47,18 @@ pub(crate) async fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     Ok(exit_of(&document, args.detailed_exitcode))
 }
 
-/// Asks the server for the plan of a tree.
-pub(crate) async fn ask(client: &Client, tree: &CheckedTree, allow: &AllowArgs) -> Result<PlanDocument, Failure> {
+/// Asks the server for the plan of a tree. With a lease, edges reserve what it needs for so long.
+pub(crate) async fn ask(
+    client: &Client,
+    tree: &CheckedTree,
+    allow: &AllowArgs,
+    lease: Option<Duration>,
+) -> Result<PlanDocument, Failure> {
     let request = PlanRequest {
         files: tree.files.iter().map(FileDocument::from).collect(),
         source: Some(tree.source.clone()),
         allowances: allowances(allow),
+        prove_secs: lease.map(|lease| lease.as_secs()),
     };
     client.post("/v1/plan", &request).await.map_err(|failure| with_places(failure, &tree.files))
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
 use reconciler::decide::drift::Drift;
-use reconciler::decide::plan::{Action, BaseEdge, Impact, ImpactKind, PlanDocument, PlannedChange, Source, Summary};
+use reconciler::decide::plan::{
+    Action, BaseEdge, Impact, ImpactKind, PlanDocument, PlannedChange, ProofStatus, Source, Summary,
+};
 use schema::name::EdgeName;
 use schema::ruleset::{Origin, RuleSet};
 use schema::spec::FieldChange;
@@ -40,6 +42,9 @@ fn write_plan(to: &mut String, plan: &PlanDocument, ruleset: Option<&RuleSet>) -
     }
     if !plan.changes.is_empty() && plan.summary.unchanged > 0 {
         writeln!(to, "\n{} unchanged.", count(plan.summary.unchanged, "rule"))?;
+    }
+    if let Some(proofs) = proofs(plan) {
+        writeln!(to, "\n{proofs}")?;
     }
     write_drift(to, &plan.drift)?;
     if let Some(source) = source(&plan.source) {
@@ -193,6 +198,9 @@ fn write_change(to: &mut String, change: &PlannedChange, ruleset: Option<&RuleSe
     if let Some(impact) = impact(change.impact) {
         writeln!(to, "      {:<8} {impact}", "impact")?;
     }
+    if let Some(proof) = proof(change) {
+        writeln!(to, "      {:<8} {proof}", "proof")?;
+    }
     Ok(())
 }
 
@@ -254,6 +262,25 @@ pub(crate) fn impact(impact: Impact) -> Option<String> {
         }
         ImpactKind::Gap => Some(format!("closed for a moment{}", live("at most"))),
     }
+}
+
+/// How sure a change is, where its edge was asked and has not refused it: that is said above.
+pub(crate) fn proof(change: &PlannedChange) -> Option<String> {
+    let proof = change.proof.as_ref()?;
+    match proof.status {
+        ProofStatus::Proven => Some("proven".to_owned()),
+        ProofStatus::Modelled => Some(format!("modelled: {}", clean(&proof.message))),
+        ProofStatus::Refused => None,
+    }
+}
+
+/// How much of a plan its edges hold, and until when.
+pub(crate) fn proofs(plan: &PlanDocument) -> Option<String> {
+    let (proven, others) = plan.proof_counts()?;
+    let rest = if others == 0 { String::new() } else { format!(", {others} not") };
+    let held = plan.leases.values().map(|lease| lease.expires_at).min();
+    let held = held.map_or_else(String::new, |until| format!("; what they need is held until {}", time(until)));
+    Some(format!("{} proven{rest}{held}.", count(proven as u64, "change")))
 }
 
 /// What differs from what was applied.

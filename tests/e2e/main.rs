@@ -23,6 +23,7 @@ mod overrides;
 mod peers;
 mod plan_files;
 mod processes;
+mod proofs;
 mod provenance;
 mod ranges;
 mod recipes;

@@ -115,6 +115,10 @@ impl Agent {
         let mut failures = 0;
         let mut last_error = String::new();
         while let Some(Err(error)) = stop.run_until_cancelled(self.session()).await {
+            // Whose plans they were held for is not known any more.
+            if self.runtime.give_back().await.is_err() {
+                break;
+            }
             // A welcome came: the next attempt is the first again, unless it would only come to the same end.
             if self.connected.send_replace(false) && !matches!(error, SessionError::Disagreed) {
                 failures = 0;

@@ -9,6 +9,7 @@ pub mod last_good;
 pub mod metrics;
 pub mod names;
 pub mod prepare;
+mod proving;
 pub mod runtime;
 pub mod session;
 pub mod sockets;

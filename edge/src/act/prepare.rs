@@ -34,12 +34,18 @@ pub(crate) struct Prepared {
     pub(crate) shared: Vec<Acceptor>,
 }
 
-/// Binds all orders. `budget` is how many more sockets the edge may open.
-pub(crate) fn prepare(plan: &Transition, orders: &Orders, mut budget: u64) -> Prepared {
+/// Binds all orders. `held` are sockets that were bound for them beforehand, `budget` is how many more sockets the edge may
+/// open, those counted.
+pub(crate) fn prepare(
+    plan: &Transition,
+    orders: &Orders,
+    mut held: HashMap<Listener, Socket>,
+    mut budget: u64,
+) -> Prepared {
     let mut failures = BTreeMap::new();
     let mut bound: HashMap<Listener, Socket> = HashMap::new();
     for (name, orders) in orders {
-        match bind_all(orders, budget) {
+        match bind_all(orders, &mut held, budget) {
             Ok(sockets) => {
                 budget -= sockets.len() as u64;
                 bound.extend(sockets);
@@ -91,7 +97,11 @@ fn failure(error: BindError) -> Failure {
 
 /// All sockets of one rule. Those that replace another one do not listen yet: they would draw its connections
 /// while the rule may still fail.
-fn bind_all(orders: &[Order], budget: u64) -> Result<Vec<(Listener, Socket)>, Failure> {
+fn bind_all(
+    orders: &[Order],
+    held: &mut HashMap<Listener, Socket>,
+    budget: u64,
+) -> Result<Vec<(Listener, Socket)>, Failure> {
     if orders.len() as u64 > budget {
         let message = format!("{} more listeners are needed, the edge has descriptors for {budget}", orders.len());
         return Err(Failure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None });
@@ -101,7 +111,10 @@ fn bind_all(orders: &[Order], budget: u64) -> Result<Vec<(Listener, Socket)>, Fa
         let listener = order.listener;
         let is_shared = !order.replaces.is_empty();
         order.replaces.iter().for_each(|old| share(old, true));
-        let socket = sockets::bind(&listener, is_shared).map_err(failure)?;
+        let socket = match held.remove(&listener) {
+            Some(socket) => socket,
+            None => sockets::bind(&listener, is_shared).map_err(failure)?,
+        };
         if !is_shared {
             sockets::listen(&listener, &socket).map_err(failure)?;
         }

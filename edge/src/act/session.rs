@@ -15,9 +15,10 @@ use schema::wire;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::act::proving;
 use crate::act::runtime::{RuntimeHandle, Stopped, Terms};
 use crate::act::status::{RuleStatus, Status};
-use crate::decide::admission::{self, Admission, Base};
+use crate::decide::admission::{self, Accepted, Admission, Base};
 use crate::decide::desired::Desired;
 
 /// What an edge says about itself when it connects.
@@ -37,7 +38,10 @@ pub struct Offer {
 const ROUNDS: usize = 64;
 
 /// What this edge understands of the protocol beyond its first version.
-const FEATURES: [&str; 1] = ["confirm"];
+const FEATURES: [&str; 2] = ["confirm", "prove"];
+
+/// Plans that are proven at once: a person waits for each.
+const PROOFS: usize = 8;
 
 /// Whether the session goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +65,8 @@ pub struct Session {
     probes: Vec<proto::CauseCount>,
     /// Rounds of probes that the server waits for.
     rounds: JoinSet<Result<proto::TargetsChecked, Stopped>>,
+    /// Plans that are proven for it.
+    proofs: JoinSet<Result<proto::Proven, Stopped>>,
 }
 
 fn message(body: edge_message::Body) -> proto::EdgeMessage {
@@ -72,8 +78,9 @@ impl Session {
     pub fn new(offer: Arc<Offer>, runtime: RuntimeHandle) -> Self {
         let mut changes = runtime.subscribe();
         let shown = changes.borrow_and_update().clone();
-        let (counted, probes, rounds) = (BTreeMap::new(), Vec::new(), JoinSet::new());
-        Self { offer, runtime, changes, shown, counted, probes, rounds }
+        let (counted, probes) = (BTreeMap::new(), Vec::new());
+        let (rounds, proofs) = (JoinSet::new(), JoinSet::new());
+        Self { offer, runtime, changes, shown, counted, probes, rounds, proofs }
     }
 
     /// The first message.
@@ -107,6 +114,7 @@ impl Session {
                 self.runtime.confirm(confirm.lineage, confirm.generation).await?;
                 Ok((Vec::new(), Flow::Continue))
             }
+            Some(server_message::Body::Prove(request)) => Ok((self.prove(request), Flow::Continue)),
             Some(server_message::Body::Check(request)) => Ok((self.check(request), Flow::Continue)),
             Some(server_message::Body::Refusal(refusal)) => {
                 tracing::warn!(code = refusal.code, reason = refusal.message, "the server ended the session");
@@ -177,7 +185,14 @@ impl Session {
                     tracing::error!(%error, "a round of probes failed by a bug");
                     Ok(Vec::new())
                 }
-            }
+            },
+            Some(ended) = self.proofs.join_next() => match ended {
+                Ok(proven) => Ok(vec![message(edge_message::Body::Proven(proven?))]),
+                Err(error) => {
+                    tracing::error!(%error, "a plan could not be proven by a bug");
+                    Ok(Vec::new())
+                }
+            },
         }
     }
 
@@ -194,6 +209,20 @@ impl Session {
         }
         let health = self.runtime.health().clone();
         self.rounds.spawn(async move { health.check(request).await });
+        Vec::new()
+    }
+
+    /// Starts to prove a plan; its end is a message of its own.
+    fn prove(&mut self, mut request: proto::Prove) -> Vec<proto::EdgeMessage> {
+        if self.proofs.len() >= PROOFS {
+            let message_text = format!("{PROOFS} plans are being proven already");
+            let refused = Some(proto::Refusal { code: "busy".to_owned(), message: message_text });
+            let proven = proto::Proven { request_id: request.request_id, refused, ..proto::Proven::default() };
+            return vec![message(edge_message::Body::Proven(proven))];
+        }
+        let Offer { capabilities, limits, .. } = &*self.offer;
+        let desired = Desired::read(Accepted::default(), std::mem::take(&mut request.rules), capabilities, limits);
+        self.proofs.spawn(proving::prove(self.runtime.clone(), desired, request));
         Vec::new()
     }
 

@@ -11,7 +11,7 @@ use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use rustix::io::Errno;
 use schema::codes::RuleCode;
 use schema::net::{ListenAddress, Listener, Protocol};
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
@@ -70,15 +70,70 @@ impl BindError {
 /// Binds a socket, without listening yet. `is_shared` allows another socket of this edge on the same port for
 /// the time of a switch; [`set_shared`] takes it back.
 pub fn bind(listener: &Listener, is_shared: bool) -> Result<Socket, BindError> {
+    bind_as(listener, if is_shared { Sharing::Switch } else { Sharing::Past })
+}
+
+/// With whom a new socket may share its port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    /// With nobody.
+    Alone,
+    /// With former connections that are ending.
+    Past,
+    /// With another socket of this edge too.
+    Switch,
+}
+
+fn bind_as(listener: &Listener, sharing: Sharing) -> Result<Socket, BindError> {
     let attempt = match listener.address {
-        ListenAddress::Any => match bind_to(listener, listener.address.bind_ip(), false, is_shared) {
+        ListenAddress::Any => match bind_to(listener, listener.address.bind_ip(), false, sharing) {
             // The host has no IPv6: all addresses are the IPv4 ones.
-            Err(error) if lacks_ipv6(&error) => bind_to(listener, IpAddr::V4(Ipv4Addr::UNSPECIFIED), false, is_shared),
+            Err(error) if lacks_ipv6(&error) => bind_to(listener, IpAddr::V4(Ipv4Addr::UNSPECIFIED), false, sharing),
             attempt => attempt,
         },
-        ListenAddress::Ip(ip) => bind_to(listener, ip, true, is_shared),
+        ListenAddress::Ip(ip) => bind_to(listener, ip, true, sharing),
     };
     attempt.map_err(|error| BindError::of(listener, error))
+}
+
+/// What came of holding a port beforehand.
+pub enum Reservation {
+    /// It is bound, and nobody else can bind it.
+    Held(Socket),
+    /// It can be bound, but not alone: former connections on it are ending (`TIME_WAIT`).
+    Possible,
+}
+
+/// Lets nothing through.
+const DROP_ALL: [SockFilter; 1] = [SockFilter::new(RETURN_CONSTANT, 0, 0, 0)];
+/// `BPF_RET | BPF_K` of linux/bpf_common.h.
+const RETURN_CONSTANT: u16 = 0x06;
+
+/// Binds a port for later, so that no other process gets it meanwhile: neither listening nor taking datagrams. A TCP
+/// socket that does not listen keeps others away only without SO_REUSEADDR, which [`take_up`] sets afterwards.
+pub fn reserve(listener: &Listener) -> Result<Reservation, BindError> {
+    if listener.protocol == Protocol::Udp {
+        let socket = bind(listener, false)?;
+        socket.attach_filter(&DROP_ALL).map_err(|error| BindError::of(listener, error))?;
+        return Ok(Reservation::Held(socket));
+    }
+    match bind_as(listener, Sharing::Alone) {
+        Ok(socket) => Ok(Reservation::Held(socket)),
+        Err(error) if error.code == RuleCode::PortInUse => {
+            let socket = bind(listener, false)?;
+            // Two sockets can be bound to one port before either listens: only this finds every stranger.
+            listen(listener, &socket).map(|()| Reservation::Possible)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a reserved socket one that can serve.
+pub fn take_up(listener: &Listener, socket: &Socket) -> io::Result<()> {
+    match listener.protocol {
+        Protocol::Udp => socket.detach_filter(),
+        Protocol::Tcp => socket.set_reuse_address(true),
+    }
 }
 
 /// Starts to listen, where there is something to start: datagrams come as soon as a socket is bound. Two sockets can be bound to one port before either listens, so this finds strangers too.
@@ -96,9 +151,9 @@ pub fn set_shared(socket: &SockRef<'_>, is_shared: bool) -> io::Result<()> {
     socket.set_reuse_port(is_shared)
 }
 
-fn bind_to(listener: &Listener, ip: IpAddr, is_one_family: bool, is_shared: bool) -> io::Result<Socket> {
+fn bind_to(listener: &Listener, ip: IpAddr, is_one_family: bool, sharing: Sharing) -> io::Result<Socket> {
     if listener.protocol == Protocol::Udp {
-        return bind_udp(listener, ip, is_one_family, is_shared);
+        return bind_udp(listener, ip, is_one_family, sharing == Sharing::Switch);
     }
     let address = SocketAddr::new(ip, listener.port);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
@@ -106,8 +161,8 @@ fn bind_to(listener: &Listener, ip: IpAddr, is_one_family: bool, is_shared: bool
         socket.set_only_v6(is_one_family)?;
     }
     // A restart must not meet the TIME_WAIT of its former connections.
-    socket.set_reuse_address(true)?;
-    if is_shared {
+    socket.set_reuse_address(sharing != Sharing::Alone)?;
+    if sharing == Sharing::Switch {
         socket.set_reuse_port(true)?;
     }
     // Accepted connections inherit these on Linux: no system call per connection.
@@ -227,5 +282,54 @@ mod tests {
         let Ok(socket) = bind(&only_v6, false) else { return };
         listen(&only_v6, &socket).unwrap();
         assert!(std::net::TcpStream::connect(("127.0.0.1", only_v6.port)).is_err());
+    }
+
+    #[test]
+    fn a_held_port_is_nobody_elses_whatever_options_they_set_and_serves_once_it_is_taken_up() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        for address in [ListenAddress::Ip("127.0.0.1".parse().unwrap()), ListenAddress::Any] {
+            let listener = tcp(address, port);
+            let Reservation::Held(held) = reserve(&listener).unwrap() else { panic!("not held") };
+            let rival = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            rival.set_reuse_address(true).unwrap();
+            rival.set_reuse_port(true).unwrap();
+            let here: SocketAddr = ([127, 0, 0, 1], port).into();
+            assert_eq!(rival.bind(&here.into()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            assert!(std::net::TcpStream::connect(here).is_err(), "nobody listens yet");
+            take_up(&listener, &held).unwrap();
+            listen(&listener, &held).unwrap();
+            std::net::TcpStream::connect(here).unwrap();
+            assert_eq!(reserve(&listener).err().map(|error| error.code), Some(RuleCode::PortInUse));
+        }
+    }
+
+    #[test]
+    fn a_held_udp_port_takes_nothing_until_it_is_taken_up() {
+        let here =
+            |port| Listener { protocol: Protocol::Udp, address: ListenAddress::Ip("127.0.0.1".parse().unwrap()), port };
+        let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let Reservation::Held(held) = reserve(&here(port)).unwrap() else { panic!("not held") };
+        assert!(std::net::UdpSocket::bind(("127.0.0.1", port)).is_err());
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.send_to(b"early", ("127.0.0.1", port)).unwrap();
+        take_up(&here(port), &held).unwrap();
+        client.send_to(b"late", ("127.0.0.1", port)).unwrap();
+        let taken: std::net::UdpSocket = held.into();
+        let mut bytes = [0; 16];
+        let length = taken.recv(&mut bytes).unwrap();
+        assert_eq!(&bytes[..length], b"late");
+    }
+
+    #[test]
+    fn a_port_whose_former_connections_are_ending_can_be_bound_and_not_be_held() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        // The side that closes first waits.
+        drop(listener.accept().unwrap());
+        assert_eq!(io::Read::read(&mut client, &mut [0]).unwrap(), 0);
+        drop((client, listener));
+        let here = tcp(ListenAddress::Ip("127.0.0.1".parse().unwrap()), port);
+        assert!(matches!(reserve(&here).unwrap(), Reservation::Possible));
     }
 }

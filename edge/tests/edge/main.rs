@@ -10,6 +10,7 @@ mod faults;
 mod fields;
 mod flows;
 mod names;
+mod proving;
 mod proxied;
 mod reconnecting;
 mod relaying;

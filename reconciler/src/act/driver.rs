@@ -25,6 +25,7 @@ use super::metrics::Timings;
 use super::notice_log;
 use super::operator::documents::StatsDocument;
 use super::outgoing;
+use super::proofs::{self, Proofs};
 use super::recent::Recent;
 use super::store::{Batch, Store, StoreError};
 use crate::decide::deviations::TargetOverride;
@@ -66,7 +67,7 @@ pub struct View<'a> {
     pub is_saved: bool,
 }
 
-enum Command {
+pub(super) enum Command {
     Event(Box<Event>),
     Connect { session: SessionId, channel: SessionChannel, hello: Box<Event> },
     Apply { request: Box<ApplyRequest>, reply: oneshot::Sender<Result<ApplyResult, Refusal>> },
@@ -77,6 +78,8 @@ enum Command {
     Ask { edge: EdgeName, request: proto::StatsRequest, reply: oneshot::Sender<Result<StatsDocument, CountersError>> },
     Check { edge: EdgeName, request: proto::CheckTargets, reply: oneshot::Sender<CheckAnswer> },
     Checked { session: SessionId, answer: proto::TargetsChecked },
+    Prove { edge: EdgeName, request: proto::Prove, reply: proofs::Reply },
+    Proven { session: SessionId, answer: proto::Proven },
 }
 
 /// Who waits for what was decided.
@@ -127,7 +130,7 @@ impl std::fmt::Debug for Command {
 }
 
 impl FleetHandle {
-    async fn command(&self, command: Command) -> Result<(), Stopped> {
+    pub(super) async fn command(&self, command: Command) -> Result<(), Stopped> {
         self.commands.send(command).await.map_err(|_| Stopped)
     }
 
@@ -226,6 +229,11 @@ impl FleetHandle {
         self.command(Command::Checked { session, answer }).await
     }
 
+    /// Takes the answer of an edge to a plan in.
+    pub async fn proven(&self, session: SessionId, answer: proto::Proven) -> Result<(), Stopped> {
+        self.command(Command::Proven { session, answer }).await
+    }
+
     /// Everything that happens from now on.
     pub fn notices(&self) -> broadcast::Receiver<Numbered> {
         self.notices.subscribe()
@@ -235,7 +243,7 @@ impl FleetHandle {
 /// Owns the fleet.
 #[derive(Debug)]
 pub struct Driver {
-    fleet: Fleet,
+    pub(super) fleet: Fleet,
     store: Arc<Store>,
     commands: mpsc::Receiver<Command>,
     notices: broadcast::Sender<Numbered>,
@@ -244,6 +252,7 @@ pub struct Driver {
     sessions: HashMap<SessionId, SessionChannel>,
     counters: Counters,
     checks: Checks,
+    pub(super) proofs: Proofs,
     applies: BTreeMap<&'static str, u64>,
     timings: Timings,
     backlog: Backlog,
@@ -270,6 +279,7 @@ impl Driver {
             sessions: HashMap::new(),
             counters: Counters::default(),
             checks: Checks::default(),
+            proofs: Proofs::default(),
             applies: BTreeMap::new(),
             timings,
             backlog: Backlog::default(),
@@ -308,6 +318,7 @@ impl Driver {
                         self.sessions.remove(session);
                         self.counters.session_ended(*session);
                         self.checks.session_ended(*session);
+                        self.proofs.session_ended(*session);
                     }
                     Event::Report { edge, report, session } if self.fleet.session(edge) == Some(*session) => {
                         self.counters.retain(edge, |rule| report.rules.contains_key(rule));
@@ -363,6 +374,8 @@ impl Driver {
             }
             Command::Check { edge, request, reply } => self.check(&edge, request, reply),
             Command::Checked { session, answer } => self.checks.take(session, answer),
+            Command::Prove { edge, request, reply } => self.prove(&edge, request, reply),
+            Command::Proven { session, answer } => self.proofs.take(session, answer),
         }
     }
 
@@ -559,7 +572,7 @@ impl Driver {
         drop(self.notices.send((self.last_notice, notice)));
     }
 
-    fn send(&mut self, session: SessionId, body: proto::server_message::Body) {
+    pub(super) fn send(&mut self, session: SessionId, body: proto::server_message::Body) {
         let Some(channel) = self.sessions.get(&session) else { return };
         if channel.outgoing.try_send(proto::ServerMessage { body: Some(body) }).is_err() {
             self.drop_session(session);

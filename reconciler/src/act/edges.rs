@@ -129,6 +129,7 @@ async fn receive(
                 return;
             }
             Some(proto::edge_message::Body::Checked(answer)) => fleet.checked(session, answer).await,
+            Some(proto::edge_message::Body::Proven(answer)) => fleet.proven(session, answer).await,
             // A message of a newer edge.
             None => Ok(()),
         };

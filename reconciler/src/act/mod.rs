@@ -12,6 +12,7 @@ mod notice_log;
 pub mod operator;
 mod outgoing;
 pub mod private_file;
+pub mod proofs;
 pub mod recent;
 pub mod server;
 pub mod source;

@@ -16,12 +16,14 @@ use std::time::Duration;
 use schema::capability::Limits;
 use schema::diff::Rules;
 use schema::name::RuleName;
+use schema::net::Listener;
 use schema::proto::TargetOverrides;
 use schema::rule::Rule;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use super::reserved::Reserved;
 use super::trial::Trial;
 use super::{Before, Command, Restarted};
 use crate::act::drain::{Drains, Overdue};
@@ -30,6 +32,7 @@ use crate::act::last_good::{LastGood, Stored};
 use crate::act::prepare::{self, Order, Orders, Prepared};
 use crate::act::status::Status;
 use crate::act::workers::{Choice, Dataplane, Meter, Route, Routing};
+use crate::decide::admission::Refused;
 use crate::decide::backoff;
 use crate::decide::desired::{Desired, DesiredRule};
 use crate::decide::transition::{self, Failure, Settled, Wanted};
@@ -71,7 +74,7 @@ enum Trying {
 
 pub(super) struct Actor {
     pub(super) dataplane: Dataplane,
-    limits: Limits,
+    pub(super) limits: Limits,
     pub(super) desired: Desired,
     pub(super) serving: BTreeMap<RuleName, Served>,
     pub(super) failed: BTreeMap<RuleName, Failed>,
@@ -96,6 +99,8 @@ pub(super) struct Actor {
     has_stopped: bool,
     /// Whether what runs waits for a confirmation.
     pub(super) trial: Trial,
+    /// Sockets that are held for plans.
+    pub(super) reserved: Reserved,
 }
 
 impl Actor {
@@ -128,6 +133,7 @@ impl Actor {
             retries,
             has_stopped: false,
             trial: Trial::None,
+            reserved: Reserved::default(),
         }
     }
 
@@ -139,6 +145,7 @@ impl Actor {
             let retry = self.failed.values().map(|failed| failed.due).min().filter(|_| !self.has_stopped);
             let store = self.unstored.as_ref().map(|unstored| unstored.due).filter(|_| self.store.is_some());
             let drain = self.drains.next_deadline();
+            let lease = self.reserved.next_end();
             let trial = self.trial_ends().filter(|_| !self.has_stopped);
             tokio::select! {
                 command = commands.recv() => match command {
@@ -157,6 +164,19 @@ impl Actor {
                         self.confirm(&lineage, generation).await;
                         _ = done.send(());
                     }
+                    Some(Command::Reserve(desired, base, lasts, done)) => {
+                        let refused = base.refusal(&self.desired.accepted, self.running_digest(), &desired.accepted);
+                        let proof = match refused {
+                            Some(Refused { code, message }) => Err(Failure { code, message, blocked_by: None }),
+                            None => self.reserve(*desired, lasts).await,
+                        };
+                        // Who asked and went away has nothing held for it for longer than its lease.
+                        _ = done.send(proof);
+                    }
+                    Some(Command::GiveBack(done)) => {
+                        self.reserved.clear();
+                        _ = done.send(());
+                    }
                     Some(Command::Retry(done)) => {
                         if !self.failed.is_empty() && !self.has_stopped {
                             self.retries.fetch_add(1, Ordering::Relaxed);
@@ -170,6 +190,7 @@ impl Actor {
                     }
                     Some(Command::StopAccepting(done)) => {
                         self.has_stopped = true;
+                        self.reserved.clear();
                         self.dataplane.release_all().await;
                         self.publish();
                         _ = done.send(());
@@ -191,6 +212,7 @@ impl Actor {
                     self.store().await;
                     self.publish();
                 }
+                () = until(lease) => self.reserved.expire(Instant::now()),
                 () = until(trial) => self.return_to_previous().await,
                 () = until(drain) => {
                     let serving = &self.serving;
@@ -216,6 +238,8 @@ impl Actor {
         }
         self.begin_trial(self.desired.clone(), confirm_within);
         self.change_to(desired).await;
+        // Plans of before are stale now: what was held for them and not needed is given back.
+        self.reserved.clear();
         self.trial_has_begun();
     }
 
@@ -322,9 +346,19 @@ impl Actor {
         self.switch(&wanted).await;
     }
 
+    /// What serves.
+    pub(super) fn current(&self) -> Rules {
+        self.serving.iter().map(|(name, served)| (name.clone(), served.rule.clone())).collect()
+    }
+
+    /// True once accepting has stopped for good.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.has_stopped
+    }
+
     /// Prepare, switch, release. Says which of the rules tried do not serve as wanted.
     async fn switch(&mut self, wanted: &BTreeMap<RuleName, Wanted>) -> BTreeMap<RuleName, Failure> {
-        let current: Rules = self.serving.iter().map(|(name, served)| (name.clone(), served.rule.clone())).collect();
+        let current = self.current();
         let plan = transition::transition(&current, wanted);
         if plan.is_empty() {
             return BTreeMap::new();
@@ -340,8 +374,11 @@ impl Actor {
                 (name.clone(), binds.iter().map(order).collect())
             })
             .collect();
-        let budget = self.limits.file_descriptors.saturating_sub(self.dataplane.listeners() as u64);
-        let prepared = spawn_blocking(move || prepare::prepare(&plan, &orders, budget)).await;
+        let needed: Vec<Listener> = orders.values().flatten().map(|order| order.listener).collect();
+        let held = self.reserved.spend(&needed);
+        let budget =
+            self.limits.file_descriptors.saturating_sub(self.dataplane.listeners() as u64 + self.reserved.count());
+        let prepared = spawn_blocking(move || prepare::prepare(&plan, &orders, held, budget)).await;
         let Prepared { settled, acceptors, shared } = prepared.expect("binding does not panic");
         let serving = settled.serving.values();
         let serving =

@@ -1,11 +1,13 @@
 //! Owns the sockets and rules of an edge: one task, commands in, status out. I/O.
 //!
 //! This file is the handle; `actor` is the task, `account` what it says and stores about itself, `parting` what it
-//! and health have to do with each other, `trial` how it returns from a state that nobody confirms.
+//! and health have to do with each other, `trial` how it returns from a state that nobody confirms, `reserved`
+//! what it holds for plans.
 
 mod account;
 mod actor;
 mod parting;
+mod reserved;
 mod trial;
 
 use std::sync::Arc;
@@ -27,7 +29,9 @@ use crate::act::status::Status;
 use crate::act::workers::{Connections, Dataplane};
 use crate::decide::admission::{Base, Refused};
 use crate::decide::desired::Desired;
+use crate::decide::transition::Failure;
 
+pub use reserved::{Proof, Verdict};
 pub use trial::Pending;
 
 /// Commands that may wait: the session sends one at a time and awaits it, the shutdown likewise.
@@ -50,6 +54,8 @@ pub struct Terms {
 enum Command {
     Apply(Box<Desired>, Terms, oneshot::Sender<Option<Refused>>),
     Confirm { lineage: String, generation: u64, done: oneshot::Sender<()> },
+    Reserve(Box<Desired>, Base, Duration, oneshot::Sender<Result<Proof, Failure>>),
+    GiveBack(oneshot::Sender<()>),
     Retry(oneshot::Sender<()>),
     Override(Box<TargetOverrides>, oneshot::Sender<()>),
     StopAccepting(oneshot::Sender<()>),
@@ -64,6 +70,7 @@ pub struct RuntimeHandle {
     connections: Connections,
     retries: Arc<AtomicU64>,
     health: HealthHandle,
+    names: Names,
 }
 
 impl RuntimeHandle {
@@ -84,6 +91,32 @@ impl RuntimeHandle {
         let (done, wait) = oneshot::channel();
         self.commands.send(Command::Confirm { lineage, generation, done }).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
+    }
+
+    /// Binds and holds what a set would need where the edge runs what that was decided from. Nothing that serves changes.
+    /// The error says why nothing was tried.
+    pub async fn reserve(
+        &self,
+        desired: Desired,
+        base: Base,
+        lasts: Duration,
+    ) -> Result<Result<Proof, Failure>, Stopped> {
+        let (done, wait) = oneshot::channel();
+        let command = Command::Reserve(Box::new(desired), base, lasts, done);
+        self.commands.send(command).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// Closes all sockets that are held for plans.
+    pub async fn give_back(&self) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::GiveBack(done)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// The names of targets.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Tries failed rules now, whatever their backoff says.
@@ -150,7 +183,7 @@ pub async fn start(
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, status) = watch::channel(Arc::default());
     let (health, orders) = health::start(names.clone());
-    let dataplane = Dataplane::start(names);
+    let dataplane = Dataplane::start(names.clone());
     let connections = dataplane.connections();
     let retries = Arc::new(AtomicU64::new(0));
     let mut actor = Actor::new(dataplane, (health.clone(), orders), limits, store, sender, retries.clone());
@@ -159,7 +192,7 @@ pub async fn start(
     }
     actor.publish();
     let task = tokio::spawn(actor.run(receiver));
-    (RuntimeHandle { commands, status, connections, retries, health }, task)
+    (RuntimeHandle { commands, status, connections, retries, health, names }, task)
 }
 
 /// What an edge knew before its restart.

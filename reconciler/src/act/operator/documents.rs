@@ -55,6 +55,9 @@ pub struct PlanRequest {
     /// What the person allows.
     #[serde(default)]
     pub allowances: Allowances,
+    /// Edges reserve what the plan needs, and hold it for so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prove_secs: Option<u64>,
 }
 
 /// Body of `POST /v1/apply`.

@@ -26,6 +26,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 const UPLOAD: Duration = Duration::from_mins(2);
 /// The longest time in which a confirmation can be asked for: a state on trial is no place to stay.
 const LONGEST_TRIAL: Duration = Duration::from_hours(1);
+/// Ports that are held for a plan are kept from others: a review takes minutes.
+const LONGEST_LEASE: Duration = Duration::from_mins(10);
 /// The longest wait that can be asked for.
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 
@@ -128,7 +130,21 @@ pub(super) async fn validate(Extract(state): Extract<State>, request: Body) -> R
 pub(super) async fn plan(Extract(state): Extract<State>, request: Body) -> Result<Json<PlanDocument>, Failure> {
     let request: PlanRequest = upload(&state, request).await?;
     let tree = check(&state, request.files, request.source, request.allowances.empty).await?.into_read()?;
-    plan_of(&state, tree, request.allowances).await.map(Json)
+    let Some(secs) = request.prove_secs else {
+        return plan_of(&state, tree, request.allowances).await.map(Json);
+    };
+    let lease = Duration::from_secs(secs);
+    if lease.is_zero() || lease > LONGEST_LEASE {
+        let detail = "what a plan needs is held for a second at least and ten minutes at most";
+        return Err(Failure::new(400, "bad_request", "No time for a lease", detail));
+    }
+    let ruleset = tree.ruleset.clone().expect("only valid trees are planned");
+    let document = plan_of(&state, tree, request.allowances).await?;
+    let names = document.changes.iter().map(|change| change.edge.clone()).collect();
+    let edges = state.context.fleet.read(|view| view.fleet.edges().clone()).await?;
+    let asked = heavy(move || plan::asked_for(&ruleset, &edges, &names)).await?;
+    let answers = state.context.fleet.prove(asked, lease).await?;
+    Ok(Json(document.proven(&answers)))
 }
 
 /// What applying a valid tree would change now.

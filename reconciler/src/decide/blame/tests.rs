@@ -45,6 +45,7 @@ fn changes(before: &[Rule], after: &[Rule]) -> Vec<PlannedChange> {
         },
         impact: Impact { kind: ImpactKind::None, connections: 0 },
         origin: None,
+        proof: None,
     };
     diff(&rules(before), &rules(after)).changes.iter().map(planned).collect()
 }

@@ -77,6 +77,13 @@ impl Fleet {
             diagnostics: &request.tree.diagnostics,
             now,
         });
+        if let Some(refused) = request.plan.as_ref().and_then(PlanDocument::first_refused) {
+            let message = refused.proof.as_ref().map(|proof| proof.message.clone()).unwrap_or_default();
+            return Err(Refusal::Rejected {
+                reason: refused.code.clone().unwrap_or_default(),
+                message: format!("{}/{}: {message}; plan again", refused.edge, refused.rule),
+            });
+        }
         if let Some(seen) = &request.plan {
             still_holds(seen, &fresh).map_err(|reason| Refusal::Stale { reason })?;
         }

@@ -43,6 +43,9 @@ pub use run::Lock;
 pub use standing::{Control, Followed, Freeze, Hold};
 pub use targets::{TargetAnswer, TargetOrder, TargetRefusal};
 
+/// What an edge that can prove a plan says of itself.
+pub const PROVE_FEATURE: &str = "prove";
+
 /// Finished applies that stay readable: enough for every command that may still be looking.
 const KEPT_RESULTS: usize = 64;
 

@@ -10,6 +10,7 @@ use schema::ruleset::Origin;
 use schema::spec::FieldChange;
 use serde::{Deserialize, Serialize};
 
+use super::proof::{Lease, Proof};
 use crate::decide::drift::Drift;
 use crate::decide::fleet::Freeze;
 
@@ -182,6 +183,9 @@ pub struct PlannedChange {
     pub impact: Impact,
     /// Where the tree has the rule; of a removed one: where it stood.
     pub origin: Option<Origin>,
+    /// How sure it is, where edges were asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
 }
 
 /// Figures of a plan.
@@ -274,6 +278,9 @@ pub struct PlanDocument {
     /// The freeze that stood when the plan was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Freeze>,
+    /// What edges hold for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub leases: BTreeMap<EdgeName, Lease>,
 }
 
 impl PlanDocument {
@@ -287,6 +294,7 @@ impl PlanDocument {
         bare.applyable = true;
         bare.summary.connections_affected = 0;
         bare.frozen = None;
+        bare.leases.clear();
         // Drift is what is, not what is planned; it holds last-seen times and comes and goes with sessions.
         bare.drift.clear();
         for edge in bare.base.edges.values_mut() {
@@ -295,6 +303,7 @@ impl PlanDocument {
         }
         for change in &mut bare.changes {
             change.impact.connections = 0;
+            change.proof = None;
             if change.code.as_deref() == Some("client_not_connected") {
                 change.code = None;
                 change.message = None;

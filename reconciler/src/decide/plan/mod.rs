@@ -5,6 +5,7 @@
 
 mod document;
 mod file;
+mod proof;
 mod rails;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,13 +24,14 @@ use schema::state::RuleState;
 
 use super::assign::assign;
 use super::drift::drift;
-use super::view::{EdgeView, Edges};
+use super::view::{Basis, EdgeView, Edges};
 
 pub use document::{
     Action, Base, BaseEdge, FORMAT_VERSION, Impact, ImpactKind, PlanDocument, PlannedChange, Ports, RailVerdict,
     Source, Summary,
 };
 pub use file::{FileDocument, PlanFile, PlanFileError};
+pub use proof::{EdgeProof, Lease, Proof, ProofStatus, RuleProof};
 pub use rails::{Allowances, evaluate as evaluate_rails};
 
 /// How long a plan can be applied.
@@ -113,6 +115,7 @@ pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
         rails,
         diagnostics: input.diagnostics.to_vec(),
         frozen: None,
+        leases: BTreeMap::new(),
     };
     document.plan_id = document.compute_id();
     document
@@ -183,6 +186,7 @@ fn plan_edge(
             fields,
             impact: Impact { kind: ImpactKind::None, connections: edge.connections(rule) },
             origin: origin_of(rule),
+            proof: None,
         });
     }
     if !edge.connected {
@@ -194,6 +198,21 @@ fn plan_edge(
     of_edge.sort_by(|a, b| a.rule.cmp(&b.rule));
     changes.append(&mut of_edge);
     unchanged
+}
+
+/// What each of these edges would be sent, and what that is decided from.
+pub fn asked_for(
+    ruleset: &RuleSet,
+    edges: &Edges,
+    names: &BTreeSet<EdgeName>,
+) -> BTreeMap<EdgeName, (EdgeRules, Basis)> {
+    let none = EdgeRules::new();
+    let asked = names.iter().filter_map(|name| {
+        let edge = edges.get(name)?;
+        let wanted = ruleset.edges.get(name).unwrap_or(&none);
+        Some((name.clone(), (assign(edge, wanted).rules, edge.basis()?)))
+    });
+    asked.collect()
 }
 
 /// A rule that the edge was told and that does not serve: there is nothing to close, and it goes all the same.
@@ -209,6 +228,7 @@ fn removal_of_waiting(edge: &EdgeName, rule: &Rule, origin: Option<Origin>) -> P
         fields: Vec::new(),
         impact: Impact { kind: ImpactKind::None, connections: 0 },
         origin,
+        proof: None,
     }
 }
 
@@ -243,6 +263,7 @@ fn planned(name: &EdgeName, edge: &EdgeView, change: &Change, origin: Option<Ori
         impact: Impact { kind: impact(change, &fields), connections },
         fields,
         origin,
+        proof: None,
     }
 }
 

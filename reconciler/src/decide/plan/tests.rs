@@ -59,6 +59,17 @@ fn planned(ruleset: &RuleSet, edges: &Edges) -> PlanDocument {
     })
 }
 
+/// The plan of these new rules, each on a port of its own.
+pub(super) fn planned_activations(rules: &[(&str, &str)]) -> PlanDocument {
+    let mut ruleset = RuleSet::default();
+    for (port, (edge, label)) in (80..).zip(rules) {
+        let rule = rule(label, port, port);
+        let edge = ruleset.edges.entry(name(edge)).or_default();
+        edge.insert(rule.name.clone(), Placed { rule, origin: None });
+    }
+    planned(&ruleset, &Edges::new())
+}
+
 fn ports(change: &PlannedChange) -> (Vec<&str>, Vec<&str>, Vec<&str>) {
     (
         change.ports.bind.iter().map(String::as_str).collect(),
