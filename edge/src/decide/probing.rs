@@ -205,25 +205,25 @@ mod tests {
     fn many_targets_are_spread_evenly_and_stay_so() {
         const TARGETS: u64 = 10_000;
         let interval = Duration::from_secs(15);
-        let (mut schedule, mut seconds, mut chance) = (Schedule::default(), [0_u32; 60], 1_u32);
+        let (mut schedule, mut tenths, mut chance) = (Schedule::default(), [0_u32; 600], 1_u32);
         let gap = first_gap(TARGETS as usize, interval);
         (0..TARGETS).for_each(|id| schedule.set(ProbeId(id), Some(gap * id as u32)));
         let mut times = vec![0_u32; TARGETS as usize];
         for at in (0..60_000).map(ms) {
             while let Some(id) = schedule.take(at) {
-                seconds[at.as_secs() as usize] += 1;
+                tenths[at.as_millis() as usize / 100] += 1;
                 times[id.0 as usize] += 1;
                 schedule.ended(id, true);
                 chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 schedule.set(id, Some(at + jittered(interval, 10, chance)));
             }
         }
-        let (least, most) = (seconds.iter().min(), seconds.iter().max());
+        let (least, most) = (tenths.iter().min(), tenths.iter().max());
         // Where one round ends and the next one, made shorter by chance, has begun, both are under way for a while.
-        let share = (TARGETS / interval.as_secs()) as u32;
+        let share = (TARGETS / interval.as_secs() / 10) as u32;
         assert!(
-            least >= Some(&(share * 9 / 10)) && most <= Some(&(share * 2)),
-            "{least:?} to {most:?}, {share} is even"
+            least >= Some(&(share / 2)) && most <= Some(&(share * 5 / 2)),
+            "{least:?} to {most:?} in 100 ms, {share} is even"
         );
         assert!(times.iter().all(|count| (4..=5).contains(count)), "each in every period");
     }

@@ -220,6 +220,21 @@ async fn a_connection_that_fails_makes_a_probe_due_at_once() {
 }
 
 #[tokio::test]
+async fn targets_that_are_silent_hold_up_no_other() {
+    let (health, _orders) = start();
+    // It takes connections and says nothing.
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let silent: Vec<SocketAddr> = (1..=8).map(|last| ([127, 0, 1, last], port).into()).collect();
+    let http = |parts: &mut RuleParts| parts.health = Some(HealthCheck::new(HealthKind::Http, 3600));
+    let (_listener, well) = upstream().await;
+    serve(&health, &[&rule_to("a", &silent, http), &rule_to("b", &[well], |_| ())]).await;
+    wait_for(&health, "b", is_up).await;
+    let view = health.view()[&RuleName::new("a").unwrap()].clone();
+    assert!(view.targets.iter().all(|target| target.last.is_none()), "they are still asked: {view:?}");
+}
+
+#[tokio::test]
 async fn many_targets_are_asked_evenly_from_the_first_period_on() {
     const RULES: u8 = 125;
     const EVEN: usize = 50;
