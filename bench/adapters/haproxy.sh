@@ -8,7 +8,6 @@ f=$BENCH_TMP/haproxy.cfg
 n=$(ulimit -n)
 [ "$n" -gt 200000 ] && n=200000
 [ "$MODE" = range ] && n=$((n - RANGE))
-[ "$MODE" = probes ] && n=$((n - RANGE - RULES * EACH))
 maxconn=$(((n - 200) * 10 / ${HAPROXY_FD10:-21}))
 {
   printf 'global\n  nbthread %s\n  maxconn %s\n' "$THREADS" "$maxconn"
@@ -19,17 +18,6 @@ maxconn=$(((n - 200) * 10 / ${HAPROXY_FD10:-21}))
     # A server whose port has a sign takes the client's port and adds it.
     printf 'listen range\n  bind %s:%s-%s\n  server target 127.0.0.1:%+d\n' \
       "$HOST" "$LISTEN" $((LISTEN + RANGE - 1)) $((TARGET - LISTEN))
-  elif [ "$MODE" = probes ]; then
-    awk -v host="$HOST" 'BEGIN {
-      for (r = 0; r < ENVIRON["RULES"]; r++) {
-        printf "listen r%d\n  bind %s:%d\n", r, host, ENVIRON["LISTEN"] + r
-        for (t = 0; t < ENVIRON["EACH"]; t++) {
-          n = r * ENVIRON["EACH"] + t
-          printf "  server t%d 127.1.%d.%d:%d check inter %ds\n", n, int(n / 250), n % 250 + 1, ENVIRON["TARGET"],
-            ENVIRON["INTERVAL"]
-        }
-      }
-    }'
   elif [ "$MODE" = failover ]; then
     check="check port $CHECK inter ${INTERVAL}s fall $FALL rise $RISE"
     printf 'listen two\n  bind %s:%s\n  option redispatch\n' "$HOST" "$LISTEN"

@@ -44,7 +44,7 @@ LISTED = {
 PAIRED = ["unprivileged", "far", "failover", "probes"]
 # Forwarders with active checks, one configuration of each.
 FAILING_OVER = ["haproxy", "portunus"]
-PROBED = ["targets", "probes_s", "cpu_percent", "us_each", "gap_s", "least_gap_s", "most_gap_s", "mean_100ms", "p99_100ms", "most_100ms", "least_100ms", "error"]
+PROBED = ["targets", "probes_s", "cpu_percent", "user_percent", "us_each", "gap_s", "least_gap_s", "most_gap_s", "mean_100ms", "p99_100ms", "most_100ms", "least_100ms", "error"]
 FAILED_OVER = ["left_s", "left_from_probe_s", "back_s", "back_from_probe_s", "client_failures"]
 RANGE = 1000
 # What a connection of `mixed` shares its forwarder with.
@@ -207,8 +207,8 @@ class Bench:
                 self.far()
             if "failover" in works:
                 self.failover()
-            if "probes" in works:
-                probes.run(self, [name for name in self.peers if name in FAILING_OVER])
+            if "probes" in works and "portunus" in self.peers:
+                probes.run(self, "portunus")
         finally:
             self.stop_all()
             if not self.options.keep:

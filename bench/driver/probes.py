@@ -54,23 +54,24 @@ class Targets(threading.Thread):
 
 
 def processor_time(pid):
+    """Seconds in the process itself, and in all."""
     with open(f"/proc/{pid}/stat") as stat:
         fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    own, kernel = (int(field) / os.sysconf("SC_CLK_TCK") for field in fields[11:13])
+    return own, own + kernel
 
 
-def run(bench, names):
+def run(bench, name):
     more = {"RULES": str(RULES), "EACH": str(EACH), "INTERVAL": str(INTERVAL)}
     for repetition in range(min(bench.options.reps, 3)):
-        for name in bench.in_turn(names, repetition):
-            targets = Targets()
-            try:
-                peer = bench.start(name, "probes", port=FIRST, count=RULES, target=PORT, more=more)
-                if peer.ok:
-                    bench.emit("probes", name, repetition, watch(peer, targets))
-            finally:
-                bench.stop_all()
-                targets.stop()
+        targets = Targets()
+        try:
+            peer = bench.start(name, "probes", port=FIRST, count=RULES, target=PORT, more=more)
+            if peer.ok:
+                bench.emit("probes", name, repetition, watch(peer, targets))
+        finally:
+            bench.stop_all()
+            targets.stop()
 
 
 def watch(peer, targets):
@@ -82,7 +83,8 @@ def watch(peer, targets):
     # Four periods, without the first.
     begin, before = time.monotonic(), processor_time(peer.pid)
     time.sleep(4 * INTERVAL)
-    used, spent = processor_time(peer.pid) - before, time.monotonic() - begin
+    spent = time.monotonic() - begin
+    own, used = (after - start for after, start in zip(processor_time(peer.pid), before))
     seen = [(at, address) for at, address in targets.asked if begin <= at < begin + spent]
     buckets = collections.Counter(int((at - begin) / BUCKET) for at, _ in seen)
     full = [buckets[index] for index in range(int(spent / BUCKET))]
@@ -96,6 +98,7 @@ def watch(peer, targets):
         "targets": len({address for _, address in seen}),
         "probes_s": len(seen) / spent,
         "cpu_percent": 100 * used / spent,
+        "user_percent": 100 * own / spent,
         "us_each": 1e6 * used / max(1, len(seen)),
         "gap_s": gaps[len(gaps) // 2] if gaps else None,
         "least_gap_s": gaps[0] if gaps else None,
