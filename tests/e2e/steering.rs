@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use socket2::{Domain, SockRef, Socket, Type};
@@ -365,4 +365,34 @@ fn a_changed_weight_and_an_added_target_move_no_live_connection() {
         targets.iter().find(|one| one["port"] == echo.port).unwrap()["active_connections"].clone()
     };
     assert_eq!((of(&all[0]), of(&all[1])), (4.into(), 4.into()), "{stats}");
+}
+
+#[test]
+fn a_failed_target_without_a_check_is_tried_by_one_connection_after_half_a_minute() {
+    let world = World::with_edges(&["edge-01"]);
+    let (port, gate, spare) = (ports(1), ports(1), Echo::start());
+    world.edit_and_apply(
+        "a.toml",
+        &format!(
+            "[[rule]]\nname = \"a\"\nedges = [\"edge-01\"]\nlisten_port = {port}\ntargets = [\n  \
+             {{ host = \"127.0.0.1\", port = {gate} }},\n  {{ host = \"127.0.0.1\", port = {}, priority = 1 }},\n]\n",
+            spare.port
+        ),
+    );
+    for _ in 0..3 {
+        assert_eq!(answers(port), Some(spare.port));
+    }
+    target_is(&world, &format!("127.0.0.1:{gate}"), "down");
+    let begin = Instant::now();
+    serve(TcpListener::bind(("127.0.0.1", gate)).unwrap(), move |mut stream| {
+        use std::io::Write;
+        stream.write_all(&gate.to_be_bytes()).ok();
+    });
+    wait_until("the trial", || {
+        let tag = answers(port);
+        assert!(tag == Some(spare.port) || tag == Some(gate), "{tag:?}");
+        tag == Some(gate)
+    });
+    // The failure was a moment before the verdict was seen.
+    assert!(begin.elapsed() > Duration::from_secs(25), "{:?}", begin.elapsed());
 }
