@@ -16,6 +16,7 @@ fn several_targets_checks_and_source_ip_are_refused_by_name_where_an_edge_lacks_
     for (capability, targets, more, code) in [
         ("multi_target", &several, "", "multi_target_unsupported_by_client"),
         ("active_health", &target, "health_check_interval_secs = 5", "active_health_unsupported_by_client"),
+        ("icmp_health", &target, "[rule.health]\nkind = \"icmp\"", "active_health_unsupported_by_client"),
         ("source_ip", &target, "balance = \"source-ip\"", "source_ip_unsupported_by_client"),
     ] {
         let world = World::with_edges(&[]);
