@@ -2,15 +2,19 @@
 //!
 //! Keeps: a key that this version does not know is an error with its place.
 
+use std::env;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
+use reconciler::act::remote::{Address, RefName, RemoteConfig, TreePath};
 use reconciler::act::server::ServerConfig;
 use reconciler::decide::fleet::Mode;
 use schema::check::CheckLimits;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::cli::{LogFormat, ServeArgs};
 use crate::failure::Failure;
@@ -20,6 +24,8 @@ use crate::state_dir;
 const CONTROL_PORT: u16 = 7443;
 const OPERATOR_PORT: u16 = 7080;
 const METRICS_PORT: u16 = 7081;
+const INTERVAL: Duration = Duration::from_secs(30);
+const GIT_TIMEOUT: Duration = Duration::from_mins(2);
 const SHUTDOWN_DRAIN: Duration = Duration::from_secs(30);
 
 /// The keys of `server.toml`.
@@ -27,16 +33,35 @@ const SHUTDOWN_DRAIN: Duration = Duration::from_secs(30);
 #[serde(deny_unknown_fields, default)]
 struct ServerFile {
     rules: Option<PathBuf>,
+    git: Option<Text<Address>>,
+    #[serde(rename = "ref")]
+    reference: Option<Text<RefName>>,
+    path: Option<Text<TreePath>>,
+    interval_secs: Option<u64>,
+    git_timeout_secs: Option<u64>,
+    git_token_file: Option<PathBuf>,
+    webhook_secret_file: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     control_listen: Option<SocketAddr>,
     operator_listen: Option<SocketAddr>,
     metrics_listen: Option<SocketAddr>,
     mode: Option<Mode>,
     allow_dirty: Option<bool>,
+    allow_non_descendant: Option<bool>,
     range_rule_max_ports: Option<u32>,
     shutdown_drain_timeout_secs: Option<u64>,
     log_level: Option<String>,
     log_format: Option<FileLogFormat>,
+}
+
+/// A value that is written as text.
+#[derive(Debug)]
+struct Text<T>(T);
+
+impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map(Self).map_err(D::Error::custom)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -65,28 +90,32 @@ impl Settings {
 
 /// Puts the settings together.
 pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
-    let file = match &args.config {
+    let mut file = match &args.config {
         Some(path) => read_file(path)?,
         None => ServerFile::default(),
     };
+    let remote = remote(args, &mut file)?;
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let rules = args.rules.clone().or(file.rules);
+    let rules = if args.git.is_some() { None } else { args.rules.clone().or(file.rules) };
+    let is_following = rules.is_some() || remote.is_some();
     let state_dir = args.state_dir.clone().or(file.state_dir).or_else(state_dir::of_server);
     let no_state_dir = || Failure::Usage("there is no HOME and no XDG_STATE_HOME: name a --state-dir".to_owned());
     let range = args.range.range_rule_max_ports.or(file.range_rule_max_ports);
     let mode = args.mode.or(file.mode);
-    if let (None, Some(mode @ (Mode::Plan | Mode::Apply))) = (&rules, mode) {
+    if let (false, Some(mode @ (Mode::Plan | Mode::Apply))) = (is_following, mode) {
         let mode = mode.as_str();
-        return Err(Failure::Usage(format!("mode {mode} needs a tree to follow: name it with --rules")));
+        return Err(Failure::Usage(format!("mode {mode} needs a tree to follow: name it with --rules or --git")));
     }
     let server = ServerConfig {
-        mode: mode.unwrap_or(if rules.is_some() { Mode::Apply } else { Mode::Heal }),
+        mode: mode.unwrap_or(if is_following { Mode::Apply } else { Mode::Heal }),
         rules,
+        remote,
         state_dir: state_dir.ok_or_else(no_state_dir)?,
         control_listen: args.control_listen.or(file.control_listen).unwrap_or(local(CONTROL_PORT)),
         operator_listen: args.operator_listen.or(file.operator_listen).unwrap_or(local(OPERATOR_PORT)),
         metrics_listen: args.metrics_listen.or(file.metrics_listen).unwrap_or(local(METRICS_PORT)),
         allow_dirty: args.allow_dirty || file.allow_dirty.unwrap_or(false),
+        allow_non_descendant: args.allow_non_descendant || file.allow_non_descendant.unwrap_or(false),
         limits: range.map_or_else(CheckLimits::default, |range_rule_max_ports| CheckLimits {
             range_rule_max_ports,
             ..CheckLimits::default()
@@ -104,6 +133,46 @@ pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
     })
 }
 
+/// The repository to follow, if one is named.
+fn remote(args: &ServeArgs, file: &mut ServerFile) -> Result<Option<RemoteConfig>, Failure> {
+    let of_file = file.git.take().map(|text| text.0).filter(|_| args.rules.is_none());
+    let interval = args.interval.or(file.interval_secs.map(Duration::from_secs));
+    let reference = args.reference.clone().or(file.reference.take().map(|text| text.0));
+    let path = args.path.clone().or(file.path.take().map(|text| text.0));
+    let timeout = args.git_timeout.or(file.git_timeout_secs.map(Duration::from_secs));
+    let token_file = args.git_token_file.clone().or(file.git_token_file.take());
+    let webhook_secret_file = args.webhook_secret_file.clone().or(file.webhook_secret_file.take());
+    let Some(address) = args.git.clone().or(of_file) else {
+        let idle = [
+            (args.reference.is_some(), "--ref"),
+            (args.path.is_some(), "--path"),
+            (args.interval.is_some(), "--interval"),
+            (args.git_timeout.is_some(), "--git-timeout"),
+            (args.git_token_file.is_some(), "--git-token-file"),
+            (args.webhook_secret_file.is_some(), "--webhook-secret-file"),
+        ];
+        let idle = idle.iter().find_map(|(is_given, flag)| is_given.then_some(flag));
+        return match idle {
+            Some(flag) => Err(Failure::Usage(format!("{flag} is about a git repository: name it with --git"))),
+            None => Ok(None),
+        };
+    };
+    if interval.is_some_and(|interval| interval.is_zero()) || timeout.is_some_and(|timeout| timeout.is_zero()) {
+        return Err(Failure::Usage("the interval and the timeout of --git are longer than nothing".to_owned()));
+    }
+    let main = || "main".parse().expect("a branch");
+    Ok(Some(RemoteConfig {
+        address,
+        reference: reference.unwrap_or_else(main),
+        path: path.unwrap_or_default(),
+        interval: interval.unwrap_or(INTERVAL),
+        timeout: timeout.unwrap_or(GIT_TIMEOUT),
+        token_file,
+        ssh_command: env::var_os("GIT_SSH_COMMAND").filter(|command| !command.is_empty()),
+        webhook_secret_file,
+    }))
+}
+
 fn read_file(path: &Path) -> Result<ServerFile, Failure> {
     let text = fs::read_to_string(path).map_err(Failure::reading(path))?;
     let invalid = |reason: String| Failure::Other(format!("{}: {}", path.display(), reason));
@@ -117,7 +186,11 @@ fn read_file(path: &Path) -> Result<ServerFile, Failure> {
     }
     // Relative paths belong to the file that says them.
     let folder = path.parent().unwrap_or(Path::new(""));
-    for named in [&mut file.rules, &mut file.state_dir].into_iter().flatten() {
+    if file.rules.is_some() && file.git.is_some() {
+        return Err(invalid("`rules` and `git` are two trees; one is followed".to_owned()));
+    }
+    let named = [&mut file.rules, &mut file.state_dir, &mut file.git_token_file, &mut file.webhook_secret_file];
+    for named in named.into_iter().flatten() {
         *named = folder.join(&*named);
     }
     Ok(file)

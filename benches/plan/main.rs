@@ -41,6 +41,7 @@ fn plan_live(tree: &TreeFiles, status: &[u8]) -> (PlanDocument, Vec<u8>) {
         edges: &edges,
         lineage: &status.lineage,
         rails: status.revision.rails.as_ref(),
+        succession: reconciler::decide::succession::Succession::default(),
         allowances: &Allowances::default(),
         diagnostics: &[],
         now: Timestamp::UNIX_EPOCH,

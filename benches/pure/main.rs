@@ -87,6 +87,7 @@ fn plan_5000_rules_on_100_edges() -> PlanDocument {
         edges: &SCENE.edges,
         lineage: &SCENE.status.lineage,
         rails: None,
+        succession: reconciler::decide::succession::Succession::default(),
         allowances: &Allowances::default(),
         diagnostics: &[],
         now: Timestamp::UNIX_EPOCH,

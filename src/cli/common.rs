@@ -109,4 +109,7 @@ pub(crate) struct AllowArgs {
     /// Allow a tree that differs from its commit
     #[arg(long)]
     pub(crate) allow_dirty: bool,
+    /// Allow a commit that does not descend from the last applied one
+    #[arg(long)]
+    pub(crate) allow_non_descendant: bool,
 }

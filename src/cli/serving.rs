@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use reconciler::act::remote::{Address, RefName, TreePath};
 use reconciler::decide::fleet::Mode;
 use schema::capability::Capability;
 use schema::name::EdgeName;
@@ -38,6 +39,27 @@ pub(crate) struct ServeArgs {
     /// The rule tree to follow
     #[arg(long, value_name = "DIR", env = "PORTUNUS_RULES")]
     pub(crate) rules: Option<PathBuf>,
+    /// The git repository to follow, by its https, ssh or file URL
+    #[arg(long, value_name = "URL", env = "PORTUNUS_GIT", hide_env_values = true, conflicts_with = "rules")]
+    pub(crate) git: Option<Address>,
+    /// The branch or tag to follow there [default: main]
+    #[arg(long = "ref", value_name = "NAME", env = "PORTUNUS_REF")]
+    pub(crate) reference: Option<RefName>,
+    /// The folder of the rule tree in the repository [default: all of it]
+    #[arg(long, value_name = "DIR", env = "PORTUNUS_PATH")]
+    pub(crate) path: Option<TreePath>,
+    /// Time between two looks at the repository [default: 30s]
+    #[arg(long, value_name = "DURATION", env = "PORTUNUS_INTERVAL", value_parser = duration::parse)]
+    pub(crate) interval: Option<Duration>,
+    /// How long one look may take [default: 2m]
+    #[arg(long, value_name = "DURATION", env = "PORTUNUS_GIT_TIMEOUT", value_parser = duration::parse)]
+    pub(crate) git_timeout: Option<Duration>,
+    /// The token for an https URL, in a file with mode 0600
+    #[arg(long, value_name = "FILE", env = "PORTUNUS_GIT_TOKEN_FILE")]
+    pub(crate) git_token_file: Option<PathBuf>,
+    /// The secret of the webhook that makes the server look at once, in a file with mode 0600
+    #[arg(long, value_name = "FILE", env = "PORTUNUS_WEBHOOK_SECRET_FILE")]
+    pub(crate) webhook_secret_file: Option<PathBuf>,
     /// Revisions, ledger and token [default: $XDG_STATE_HOME/portunus]
     #[arg(long, value_name = "DIR", env = "PORTUNUS_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
@@ -64,6 +86,9 @@ pub(crate) struct ServeArgs {
     /// Follow a tree that differs from its commit
     #[arg(long)]
     pub(crate) allow_dirty: bool,
+    /// Follow a commit that does not descend from the last applied one
+    #[arg(long)]
+    pub(crate) allow_non_descendant: bool,
     /// error, warn, info, debug or trace, or a filter such as `info,reconciler=debug` [default: info]
     #[arg(long, value_name = "LEVEL", env = "PORTUNUS_LOG")]
     pub(crate) log_level: Option<String>,
@@ -77,7 +102,7 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     /// The rule tree [default: .]
-    #[arg(value_name = "DIR", conflicts_with = "rules")]
+    #[arg(value_name = "DIR", conflicts_with_all = ["rules", "git"])]
     pub(crate) dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,

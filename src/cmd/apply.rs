@@ -92,6 +92,8 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         plan: Some(plan.clone()),
         seal: prepared.seal,
         allowances: allowances(&args.allow),
+        // The plan says it.
+        ancestry: None,
         timeout_secs: Some(args.timeout.as_secs()),
         allow_offline: args.allow_offline,
         rollback: args.rollback.map(|Rollback::Fleet| RollbackScope::Fleet),
@@ -137,7 +139,7 @@ pub(crate) fn exit_of(result: &ApplyResult) -> Exit {
 
 async fn from_tree(args: &ApplyArgs, client: &Client) -> Result<Prepared, Failure> {
     let tree = tree::read_valid(&args.path, tree::limits(Some(NO_RANGE_LIMIT), args.allow.allow_empty))?;
-    let plan = ask(client, &tree, &args.allow, None).await?;
+    let plan = ask(client, &args.path, &tree, &args.allow, None).await?;
     if let Some(warnings) = diagnostic::warnings(&tree.diagnostics).filter(|_| args.looks.output == Format::Text) {
         say(warnings);
     }

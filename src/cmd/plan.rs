@@ -8,9 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reconciler::act::follow::CheckedTree;
 use reconciler::act::operator::documents::PlanRequest;
+use reconciler::act::source::git;
 use reconciler::decide::drift::{Drift, DriftKind};
 use reconciler::decide::plan::{Action, Allowances, FileDocument, PlanDocument, PlanFile, PlanInput, plan};
-use reconciler::decide::status::{StatusDocument, edges_of};
+use reconciler::decide::status::{RevisionStatus, StatusDocument, edges_of};
+use reconciler::decide::succession::{Ancestry, Succession};
 use schema::diagnostic::{SourceFile, all_to_json};
 use schema::ruleset::RuleSet;
 
@@ -28,8 +30,11 @@ pub(crate) async fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let limits = tree::limits(args.range.range_rule_max_ports.or(default_range), args.allow.allow_empty);
     let tree = tree::read_valid(&args.dir, limits)?;
     let document = match &args.live {
-        Some(live) => against_file(live, &tree, &args.allow)?,
-        None => ask(&Client::new(&args.server)?, &tree, &args.allow, args.prove.then_some(args.lease)).await?,
+        Some(live) => against_file(live, &args.dir, &tree, &args.allow)?,
+        None => {
+            let lease = args.prove.then_some(args.lease);
+            ask(&Client::new(&args.server)?, &args.dir, &tree, &args.allow, lease).await?
+        }
     };
     if let Some(out) = &args.out {
         write_plan_file(out, &document, &tree)?;
@@ -50,17 +55,26 @@ pub(crate) async fn run(args: &PlanArgs) -> Result<Exit, Failure> {
 /// Asks the server for the plan of a tree. With a lease, edges reserve what it needs for so long.
 pub(crate) async fn ask(
     client: &Client,
+    dir: &Path,
     tree: &CheckedTree,
     allow: &AllowArgs,
     lease: Option<Duration>,
 ) -> Result<PlanDocument, Failure> {
+    let revision: RevisionStatus = client.get("/v1/revision").await?;
     let request = PlanRequest {
         files: tree.files.iter().map(FileDocument::from).collect(),
         source: Some(tree.source.clone()),
         allowances: allowances(allow),
         prove_secs: lease.map(|lease| lease.as_secs()),
+        ancestry: ancestry(dir, revision.commit.as_deref(), tree),
     };
     client.post("/v1/plan", &request).await.map_err(|failure| with_places(failure, &tree.files))
+}
+
+/// What the repository of the tree knows of its commit and the one in force.
+fn ancestry(dir: &Path, applied: Option<&str>, tree: &CheckedTree) -> Option<Ancestry> {
+    // A repository that cannot be asked has no answer, and the plan says so.
+    git::ancestry(dir, applied?, tree.source.commit.as_deref()?).ok().flatten()
 }
 
 /// Errors that only the server finds are drawn into the local files.
@@ -81,7 +95,7 @@ pub(crate) fn allowances(args: &AllowArgs) -> Allowances {
         drops: args.allow_drops,
         empty: args.allow_empty,
         dirty: args.allow_dirty,
-        non_descendant: false,
+        non_descendant: args.allow_non_descendant,
     }
 }
 
@@ -112,7 +126,7 @@ fn write_plan_file(path: &Path, document: &PlanDocument, tree: &CheckedTree) -> 
     replace(path, &bytes, 0o600).map_err(Failure::writing(path))
 }
 
-fn against_file(path: &Path, tree: &CheckedTree, allow: &AllowArgs) -> Result<PlanDocument, Failure> {
+fn against_file(path: &Path, dir: &Path, tree: &CheckedTree, allow: &AllowArgs) -> Result<PlanDocument, Failure> {
     let status = read_status(path)?;
     let edges = edges_of(&status)
         .map_err(|error| Failure::Other(format!("{} is no status to plan against: {error}", path.display())))?;
@@ -123,6 +137,10 @@ fn against_file(path: &Path, tree: &CheckedTree, allow: &AllowArgs) -> Result<Pl
         edges: &edges,
         lineage: &status.lineage,
         rails: status.revision.rails.as_ref(),
+        succession: Succession {
+            applied: status.revision.commit.as_deref(),
+            known: ancestry(dir, status.revision.commit.as_deref(), tree).as_ref(),
+        },
         allowances: &allowances(allow),
         diagnostics: &all_to_json(&tree.diagnostics),
         now: Timestamp::now(),

@@ -3,7 +3,7 @@
 //! Keeps: a tree that is invalid at the very first start is an error and nothing runs; later the last good revision
 //! serves while the tree is mended.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use edge::{Edge, EdgeConfig, Endpoint};
@@ -29,42 +29,53 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
     if args.dir.is_some() {
         args.serve.rules = args.dir.take();
     }
-    if args.serve.rules.is_none() && args.serve.config.is_none() {
+    if args.serve.rules.is_none() && args.serve.git.is_none() && args.serve.config.is_none() {
         args.serve.rules = Some(PathBuf::from("."));
     }
     let mut settings = settings::read(&args.serve)?;
-    let dir = settings.server.rules.clone().unwrap_or_else(|| PathBuf::from("."));
-    settings.server.rules = Some(dir.clone());
+    if settings.server.remote.is_none() && settings.server.rules.is_none() {
+        settings.server.rules = Some(PathBuf::from("."));
+    }
     if args.serve.mode.is_none() && settings.server.mode == reconciler::decide::fleet::Mode::Heal {
         settings.server.mode = reconciler::decide::fleet::Mode::Apply;
     }
     // One person, one host: what is in the folder is what is meant.
     settings.server.allow_dirty = true;
-    let (path, limits) = (dir.clone(), settings.server.limits);
-    let tree = tokio::task::spawn_blocking(move || read_and_check(&path, &limits))
-        .await
-        .map_err(|error| Failure::Other(error.to_string()))?;
-    let global = tree.ruleset.as_ref().map(|ruleset| ruleset.global.clone()).unwrap_or_default();
+    let tree = match settings.server.rules.clone() {
+        Some(dir) => {
+            let limits = settings.server.limits;
+            let read = tokio::task::spawn_blocking(move || read_and_check(&dir, &limits)).await;
+            Some(read.map_err(|error| Failure::Other(error.to_string()))?)
+        }
+        // What a remote holds shows once it was fetched.
+        None => None,
+    };
+    let ruleset = tree.as_ref().and_then(|tree| tree.ruleset.as_ref());
+    let global = ruleset.map(|ruleset| ruleset.global.clone()).unwrap_or_default();
     start_logging(&args, &settings, &global)?;
     let signals = Signals::new()?;
     let drain = settings.drain(global.shutdown_drain_secs);
     let edge_state = settings.server.state_dir.join(EDGE_STATE);
+    let followed = match (&settings.server.remote, &settings.server.rules) {
+        (Some(remote), _) => remote.address.to_string(),
+        (None, dir) => dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default(),
+    };
 
     let server = Server::start(settings.server).await.map_err(|error| serve::failed(&error))?;
-    let banner = banner(&server, &dir, &tree);
+    let banner = banner(&server, &followed, tree.as_ref());
     let (fleet, connector) = (server.fleet(), server.in_process());
     let (end_server, end_edge) = (CancellationToken::new(), CancellationToken::new());
     // Joined below, or ended with the process after a second signal.
     let mut server = tokio::spawn(server.run(end_server.clone()));
-    if tree.ruleset.is_none() {
+    if let Some(tree) = tree.as_ref().filter(|tree| tree.ruleset.is_none()) {
         let has_revision = fleet.read(|view| view.fleet.applied().is_some()).await.unwrap_or(false);
         if !has_revision {
             end_server.cancel();
             joined(server.await)?;
-            return Err(Failure::InvalidTree(tree.diagnostics));
+            return Err(Failure::InvalidTree(tree.diagnostics.clone()));
         }
     }
-    if !tree.diagnostics.is_empty() {
+    if let Some(tree) = tree.as_ref().filter(|tree| !tree.diagnostics.is_empty()) {
         say(diagnostic::all(&tree.diagnostics));
     }
     let config = EdgeConfig {
@@ -121,21 +132,22 @@ fn start_logging(args: &UpArgs, settings: &Settings, global: &Global) -> Result<
     logging::start(level, format, args.serve.color.color)
 }
 
-fn banner(server: &Server, dir: &Path, tree: &CheckedTree) -> String {
+fn banner(server: &Server, followed: &str, tree: Option<&CheckedTree>) -> String {
     let address = |found: std::io::Result<std::net::SocketAddr>| found.map(|at| at.to_string()).unwrap_or_default();
-    let rules = tree.ruleset.as_ref().map_or_else(
-        || "invalid, the last good revision serves".to_owned(),
-        |ruleset| {
+    let rules = match tree.map(|tree| &tree.ruleset) {
+        None => String::new(),
+        Some(None) => " (invalid, the last good revision serves)".to_owned(),
+        Some(Some(ruleset)) => {
             let local = ruleset.edges.get(&EdgeName::local()).map_or(0, std::collections::BTreeMap::len);
-            format!("{} for this host", crate::render::words::count(local as u64, "rule"))
-        },
-    );
-    let dir = dir.display().to_string();
+            format!(" ({} for this host)", crate::render::words::count(local as u64, "rule"))
+        }
+    };
+    let change = if tree.is_some() { "Change a file there" } else { "Push a commit there" };
     format!(
-        "{}\n  rules     {} ({rules})\n  operators http://{}\n  metrics   http://{}/metrics\n  edges     http://{}\n\
-         Change a file there and look with `portunus status`; Ctrl-C ends.",
+        "{}\n  rules     {}{rules}\n  operators http://{}\n  metrics   http://{}/metrics\n  edges     http://{}\n\
+         {change} and look with `portunus status`; Ctrl-C ends.",
         style::strong("portunus is up"),
-        clean(&dir),
+        clean(followed),
         address(server.operator_address()),
         address(server.metrics_address()),
         address(server.control_address()),

@@ -6,6 +6,7 @@ use std::fmt::{self, Write};
 use jiff::Timestamp;
 use reconciler::decide::drift::{Drift, DriftKind};
 use reconciler::decide::fleet::{Outcome, Verdict};
+use reconciler::decide::remote::RemoteView;
 use reconciler::decide::status::{EdgeStatus, RevisionStatus, RuleStatus, StatusDocument};
 use schema::state::RuleState;
 use serde_json::{Map, Value};
@@ -14,7 +15,7 @@ use super::plan::{drift_place, source, write_drift};
 use super::style;
 use super::table::Columns;
 use super::targets;
-use super::words::{ago, count, joined, time};
+use super::words::{ago, count, joined, short_hash, time};
 use crate::output::clean;
 
 /// More errors are counted; `validate` shows all, with carets.
@@ -85,10 +86,28 @@ fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> f
             clean(&cut_off.id)
         )?;
     }
-    write_held(to, revision)
+    if let Some(remote) = &revision.remote {
+        write_remote(to, remote, now)?;
+    }
+    write_held(to, revision, now)
 }
 
-fn write_held(to: &mut String, revision: &RevisionStatus) -> fmt::Result {
+/// The followed remote: what it names, and when it was asked and answered last.
+fn write_remote(to: &mut String, remote: &RemoteView, now: Timestamp) -> fmt::Result {
+    let path = if remote.path.is_empty() { String::new() } else { format!(" in {}", clean(&remote.path)) };
+    write!(to, "Follows {}{path} of {}", clean(&remote.reference), clean(&remote.url))?;
+    match (&remote.commit, remote.fetched_at) {
+        (Some(commit), Some(at)) => writeln!(to, ", commit {} seen {}", clean(short_hash(commit)), ago(at, now))?,
+        _ => writeln!(to, ", not seen yet")?,
+    }
+    if let Some(error) = &remote.error {
+        let at = remote.attempted_at.map_or_else(String::new, |at| format!(" {}", ago(at, now)));
+        writeln!(to, "{}: last attempted{at}: {}", style::warning("Remote"), clean(error))?;
+    }
+    Ok(())
+}
+
+fn write_held(to: &mut String, revision: &RevisionStatus, now: Timestamp) -> fmt::Result {
     let attempted = revision.attempted.as_ref().map(|source| source.digest);
     if revision.held && revision.digest.is_none() && revision.verdict == Some(Verdict::Invalid) {
         writeln!(to, "{}: the tree on disk has errors", style::warning("Held"))?;
@@ -99,6 +118,10 @@ fn write_held(to: &mut String, revision: &RevisionStatus) -> fmt::Result {
         }
     } else if revision.verdict == Some(Verdict::Waiting) && attempted != revision.digest {
         writeln!(to, "{}: {}; `portunus apply` releases it", style::warning("Waiting"), clean(&revision.reason))?;
+    }
+    let attempted = revision.attempted.as_ref().filter(|attempted| revision.digest != Some(attempted.digest));
+    if let (Some(source), Some(at)) = (attempted.and_then(source), revision.attempted_at) {
+        writeln!(to, "Last attempted {source}, {}", ago(at, now))?;
     }
     if let Some(attempted) = revision.attempted.as_ref().filter(|_| revision.held) {
         for path in &attempted.dirty_paths {

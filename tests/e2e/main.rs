@@ -13,6 +13,8 @@ mod exit_codes;
 mod failing_ports;
 mod faults;
 mod forwarding;
+mod git_over_https;
+mod git_source;
 mod health;
 mod journey;
 mod ledger;

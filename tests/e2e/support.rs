@@ -266,7 +266,12 @@ impl World {
 
     /// Starts the server and waits until it is ready.
     pub(crate) fn serve(&self, args: &[&str]) -> Handle {
-        self.start_server("serve", args)
+        self.start_server("serve", args, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn serve_with(&self, args: &[&str], env: &[(&str, &str)]) -> Handle {
+        self.start_server("serve", args, env)
     }
 
     /// Starts a server that follows the tree.
@@ -276,15 +281,16 @@ impl World {
 
     /// Starts `up` and waits until its server is ready.
     pub(crate) fn up(&self, args: &[&str]) -> Handle {
-        self.start_server("up", args)
+        self.start_server("up", args, &[])
     }
 
-    fn start_server(&self, command: &str, args: &[&str]) -> Handle {
+    fn start_server(&self, command: &str, args: &[&str], env: &[(&str, &str)]) -> Handle {
         let mut all = vec![command.to_owned()];
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
         all.extend(self.server_args());
-        let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let process = self.start(command, &all);
+        let mut serving = self.portunus();
+        serving.args(&all).envs(env.iter().copied());
+        let process = self.own(command, serving);
         wait_for("the server to be ready", || {
             if let Some(status) = process.has_ended() {
                 panic!("{command} ended with {status}:\n{}", process.log());

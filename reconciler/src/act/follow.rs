@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use schema::check::{CheckLimits, check_tree};
 use schema::codes::TreeCode;
-use schema::diagnostic::{Diagnostic, DiagnosticJson};
+use schema::diagnostic::{Diagnostic, DiagnosticJson, SourceFile};
 use schema::ruleset::{self, RuleSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -15,6 +15,7 @@ use super::source;
 use super::watch::{Patience, TreeWatcher};
 use crate::decide::fleet::{Event, TreeRead};
 use crate::decide::plan::{FileDocument, Source};
+use crate::decide::succession::Ancestry;
 
 /// Paths of dirty files that are shown; more are only counted.
 const SHOWN_DIRTY: usize = 20;
@@ -29,7 +30,7 @@ pub struct CheckedTree {
     /// All findings.
     pub diagnostics: Vec<Diagnostic>,
     /// The files as they were read.
-    pub files: Vec<schema::diagnostic::SourceFile>,
+    pub files: Vec<SourceFile>,
     /// True if it changed while it was read, so that nothing may be concluded from it.
     pub moved: bool,
 }
@@ -42,6 +43,7 @@ impl CheckedTree {
             ruleset: self.ruleset,
             diagnostics: self.diagnostics.iter().map(Diagnostic::to_json).collect::<Vec<DiagnosticJson>>(),
             files: self.files.iter().map(FileDocument::from).collect(),
+            ancestry: None,
         }
     }
 }
@@ -50,37 +52,35 @@ impl CheckedTree {
 pub fn read_and_check(dir: &Path, limits: &CheckLimits) -> CheckedTree {
     let tree = match source::directory::read_stable(dir) {
         Ok(tree) => tree,
-        Err(error) => {
-            return CheckedTree {
-                source: Source::unversioned(ruleset::tree_digest(&[])),
-                ruleset: None,
-                diagnostics: vec![error.to_diagnostic()],
-                files: Vec::new(),
-                moved: false,
-            };
-        }
+        Err(error) => return unusable(&[], error.to_diagnostic(), false),
     };
-    let files = tree.sources();
-    let digest = ruleset::tree_digest(&files);
-    let provenance = match source::git::provenance(dir, &tree) {
-        Ok(provenance) => provenance,
+    match source::git::provenance(dir, &tree) {
+        Ok(provenance) => check(provenance, &tree, *limits),
         // A repository that cannot be read could hide that the tree is dirty or old: nothing follows from it.
         Err(error) => {
             let unreadable = Diagnostic::without_place(TreeCode::UnreadableFile, "", with_causes(&error));
-            return CheckedTree {
-                source: Source::unversioned(digest),
-                ruleset: None,
-                diagnostics: vec![unreadable],
-                files,
-                moved: tree.moved,
-            };
+            unusable(&tree.sources(), unreadable, tree.moved)
         }
-    };
+    }
+}
+
+fn unusable(files: &[SourceFile], why: Diagnostic, moved: bool) -> CheckedTree {
+    CheckedTree {
+        source: Source::unversioned(ruleset::tree_digest(files)),
+        ruleset: None,
+        diagnostics: vec![why],
+        files: files.to_vec(),
+        moved,
+    }
+}
+
+/// Checks a tree that was read.
+pub(super) fn check(provenance: source::git::Provenance, tree: &source::TreeFiles, limits: CheckLimits) -> CheckedTree {
     if let Some(warning) = &provenance.warning {
         warn!(warning, "provenance of the rule tree is not known");
     }
-    let moved = tree.moved;
-    let checked = check_tree(&tree.to_checkable(), limits);
+    let files = tree.sources();
+    let checked = check_tree(&tree.to_checkable(), &limits);
     let vcs = provenance.vcs().to_owned();
     let dirty = provenance.dirty.len();
     let mut dirty_paths: Vec<String> = provenance.dirty.into_iter().take(SHOWN_DIRTY).collect();
@@ -95,9 +95,41 @@ pub fn read_and_check(dir: &Path, limits: &CheckLimits) -> CheckedTree {
         committed_at: provenance.committed_at,
         dirty: dirty > 0,
         dirty_paths,
-        digest,
+        digest: ruleset::tree_digest(&files),
     };
-    CheckedTree { source, ruleset: checked.ruleset.map(Arc::new), diagnostics: checked.diagnostics, files, moved }
+    let (ruleset, diagnostics) = (checked.ruleset.map(Arc::new), checked.diagnostics);
+    CheckedTree { source, ruleset, diagnostics, files, moved: tree.moved }
+}
+
+/// How commits stand to the one in force; asked again only when one of them is another.
+#[derive(Debug, Default)]
+pub(super) struct Ancestries {
+    last: Option<(String, Ancestry)>,
+}
+
+impl Ancestries {
+    /// What the repository around `dir` knows of this commit and the one that is in force now.
+    pub(super) async fn of(&mut self, dir: &Path, commit: Option<&str>, fleet: &FleetHandle) -> Option<Ancestry> {
+        let commit = commit?.to_owned();
+        let applied = fleet.read(|view| view.fleet.applied().and_then(|applied| applied.source.commit.clone()));
+        let ancestor = applied.await.ok().flatten()?;
+        let last = self.last.as_ref().filter(|(of, known)| *of == commit && known.ancestor == ancestor);
+        if let Some((_, known)) = last {
+            return Some(known.clone());
+        }
+        let (dir, of) = (dir.to_owned(), commit.clone());
+        let asked = move || source::git::ancestry(&dir, &ancestor, &of);
+        let known = match tokio::task::spawn_blocking(asked).await {
+            Ok(Ok(known)) => known,
+            Ok(Err(error)) => {
+                warn!(error = with_causes(&error), "how the commit stands to the one in force is not known");
+                None
+            }
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        self.last = known.clone().map(|known| (commit, known));
+        known
+    }
 }
 
 /// An error with everything that caused it, in one line.
@@ -109,6 +141,7 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
 /// Feeds the tree into the fleet for as long as the server runs.
 pub async fn follow(dir: PathBuf, limits: CheckLimits, fleet: FleetHandle, shutdown: CancellationToken) {
     let mut watcher = TreeWatcher::start(dir.clone(), Patience::default()).await;
+    let mut ancestries = Ancestries::default();
     loop {
         let path = dir.clone();
         let read = tokio::task::spawn_blocking(move || read_and_check(&path, &limits)).await;
@@ -118,8 +151,12 @@ pub async fn follow(dir: PathBuf, limits: CheckLimits, fleet: FleetHandle, shutd
         };
         if tree.moved {
             debug!("the tree changed while it was read; it is read again");
-        } else if fleet.event(Event::Tree(tree.into_read())).await.is_err() {
-            return;
+        } else {
+            let mut tree = tree.into_read();
+            tree.ancestry = ancestries.of(&dir, tree.source.commit.as_deref(), &fleet).await;
+            if fleet.event(Event::Tree(tree)).await.is_err() {
+                return;
+            }
         }
         tokio::select! {
             () = shutdown.cancelled() => return,

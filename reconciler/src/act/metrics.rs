@@ -21,6 +21,7 @@ use super::driver::FleetHandle;
 use super::operator::documents::CountersDocument;
 use crate::decide::drift::{DriftKind, drift};
 use crate::decide::fleet::Fleet;
+use crate::decide::remote::RemoteView;
 
 const RULE: [&str; 3] = ["client", "rule", "owner"];
 const RULE_AND_CAUSE: [&str; 4] = ["client", "rule", "owner", "cause"];
@@ -268,6 +269,9 @@ fn render(view: &Scene) -> prometheus::Result<String> {
     let held = gauge(&registry, "portunus_held", "1 while an old revision is held in force.", &[])?;
     let is_held = crate::decide::held::held(&view.fleet).0;
     held.with_label_values(&[] as &[&str]).set(if is_held { 1.0 } else { 0.0 });
+    if let Some(remote) = view.fleet.remote() {
+        of_remote(&registry, remote)?;
+    }
     let build = gauge(&registry, "portunus_build_info", "1, with the version of the program.", &["version"])?;
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
     let mut families = registry.gather();
@@ -275,6 +279,27 @@ fn render(view: &Scene) -> prometheus::Result<String> {
     let mut text = Vec::new();
     TextEncoder::new().encode(&families, &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The followed remote repository, where there is one.
+fn of_remote(registry: &Registry, remote: &RemoteView) -> prometheus::Result<()> {
+    let looks = counter(registry, "portunus_git_fetch_total", "Looks at the followed repository.", &["outcome"])?;
+    looks.with_label_values(&["fetched"]).inc_by(remote.fetched as f64);
+    looks.with_label_values(&["failed"]).inc_by(remote.failed as f64);
+    let failing = gauge(registry, "portunus_git_failing", "1 while the followed repository cannot be fetched.", &[])?;
+    let none: &[&str] = &[];
+    failing.with_label_values(none).set(if remote.error.is_some() { 1.0 } else { 0.0 });
+    let attempted = "When the followed repository was asked last, in seconds since 1970.";
+    let fetched = "When the followed repository answered last, in seconds since 1970.";
+    for (name, help, at) in [
+        ("portunus_git_last_attempted_timestamp_seconds", attempted, remote.attempted_at),
+        ("portunus_git_last_fetched_timestamp_seconds", fetched, remote.fetched_at),
+    ] {
+        if let Some(at) = at {
+            gauge(registry, name, help, &[])?.with_label_values(none).set(at.as_second() as f64);
+        }
+    }
+    Ok(())
 }
 
 /// Durations, which live as long as the server: a histogram cannot be made anew for each scrape.

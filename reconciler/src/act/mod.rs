@@ -14,6 +14,7 @@ mod outgoing;
 pub mod private_file;
 pub mod proofs;
 pub mod recent;
+pub mod remote;
 pub mod server;
 pub mod source;
 pub mod state;

@@ -19,6 +19,9 @@ use tracing::{debug, error, info};
 use super::driver::{Driver, FleetHandle};
 use super::edges::EdgeControl;
 use super::guarded::{self, Guards};
+use super::operator::{Webhook, WebhookError};
+use super::remote::follower::{Follower, Wake};
+use super::remote::{self, RemoteConfig};
 pub use super::state::TOKEN_FILE;
 use super::state::{self, State, StateError};
 use super::store::Store;
@@ -37,8 +40,10 @@ const DUPLEX: usize = 256 << 10;
 /// Everything that `serve` can be told.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// The tree to follow, if any.
+    /// The directory to follow, if any.
     pub rules: Option<PathBuf>,
+    /// The remote repository to follow, if any; not both.
+    pub remote: Option<RemoteConfig>,
     /// Where revisions, the ledger and the token live.
     pub state_dir: PathBuf,
     /// The control port for edges.
@@ -51,6 +56,8 @@ pub struct ServerConfig {
     pub mode: Mode,
     /// Follow a tree that differs from its commit.
     pub allow_dirty: bool,
+    /// Follow a tree whose commit does not descend from the one in force.
+    pub allow_non_descendant: bool,
     /// Limits of the rule language.
     pub limits: CheckLimits,
 }
@@ -79,6 +86,9 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// The secret of webhooks could not be read.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// The state could not be opened or read.
     #[error(transparent)]
     State(#[from] StateError),
@@ -105,6 +115,7 @@ pub struct Server {
     in_process: mpsc::Receiver<DuplexStream>,
     connector: InProcess,
     token: String,
+    webhook: Option<Webhook>,
 }
 
 /// Opens sessions to a server in the same process.
@@ -142,7 +153,10 @@ impl Server {
         if let Some(line) = restored.ledger_break {
             error!(line, "the ledger does not fit its chain: it was changed outside of the server");
         }
-        let fleet = Fleet::new(lineage, config.mode, config.allow_dirty, restored);
+        let fleet = Fleet::new(lineage, config.mode, config.allow_dirty, restored)
+            .allowing_non_descendants(config.allow_non_descendant);
+        let secret_file = config.remote.as_ref().and_then(|remote| remote.webhook_secret_file.as_deref());
+        let webhook = secret_file.map(|path| Webhook::new(path, Wake::default())).transpose()?;
         let store = Arc::new(store);
         let timings = metrics::Timings::new()?;
         let (driver, handle) = Driver::new(fleet, Arc::clone(&store), timings.clone());
@@ -160,6 +174,7 @@ impl Server {
             in_process,
             connector: InProcess(connector),
             token,
+            webhook,
         })
     }
 
@@ -206,6 +221,7 @@ impl Server {
                 .http2_keepalive_interval(Some(self.guards.ping))
                 .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         };
+        let clone = self.config.state_dir.join(remote::CLONE_DIR);
         let streams = futures_util::StreamExt::map(ReceiverStream::new(self.in_process), Ok::<_, io::Error>);
         let control = router()
             .add_service(service())
@@ -217,6 +233,8 @@ impl Server {
             timings: self.timings,
             token: self.token.into(),
             limits: self.config.limits,
+            repository: self.config.remote.as_ref().map(|_| clone.clone()).or(self.config.rules.clone()),
+            webhook: self.webhook.clone(),
             max_body: operator::MAX_BODY,
             shutdown: stop.clone(),
         });
@@ -226,6 +244,11 @@ impl Server {
         let metrics = metrics.serve(metrics::router(self.fleet.clone()), stop.clone());
         if let Some(dir) = self.config.rules.clone() {
             tasks.spawn(follow::follow(dir, self.config.limits, self.fleet.clone(), stop.clone()));
+        }
+        if let Some(config) = self.config.remote.clone() {
+            let wake = self.webhook.as_ref().map(|webhook| webhook.wake.clone()).unwrap_or_default();
+            let (limits, fleet) = (self.config.limits, self.fleet.clone());
+            tasks.spawn(Follower { config, dir: clone, limits, fleet, wake }.follow(stop.clone()));
         }
         // Owns every part: none outlives this function, so the state directory is free when it returns.
         let mut parts: JoinSet<Result<(), ServerError>> = JoinSet::new();

@@ -12,6 +12,8 @@ pub mod ledger;
 pub mod overrides;
 pub mod plan;
 pub mod record;
+pub mod remote;
 pub mod status;
+pub mod succession;
 pub mod target;
 pub mod view;

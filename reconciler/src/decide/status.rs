@@ -26,6 +26,7 @@ use super::fleet::{ApplyResult, Fleet, Freeze, Hold, Lock, Mode, Verdict};
 use super::held::held;
 use super::overrides::{Override, Overrides};
 use super::plan::{FORMAT_VERSION, Source, Summary};
+use super::remote::RemoteView;
 use super::target::TargetView;
 use super::view::{Desired, EdgeView, Edges, Hello, Report, RuleView};
 
@@ -92,8 +93,14 @@ pub struct RevisionStatus {
     pub applied_at: Option<Timestamp>,
     /// Provenance of the followed tree as it was read last.
     pub attempted: Option<Source>,
+    /// When that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempted_at: Option<Timestamp>,
     /// What came of it.
     pub verdict: Option<Verdict>,
+    /// The remote repository that is followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteView>,
     /// The rails that guard the next tree.
     pub rails: Option<Rails>,
 }
@@ -222,6 +229,23 @@ pub struct InvalidStatus {
 
 /// The status of the fleet at a time.
 pub fn status(fleet: &Fleet, now: Timestamp) -> StatusDocument {
+    StatusDocument {
+        format_version: FORMAT_VERSION.to_owned(),
+        kind: "status".to_owned(),
+        lineage: fleet.lineage().to_owned(),
+        mode: Some(fleet.mode()),
+        revision: revision(fleet),
+        edges: fleet.edges().iter().map(|(name, edge)| edge_status(name, edge)).collect(),
+        drift: drift(fleet.edges()),
+        apply: fleet.latest_apply().cloned(),
+        lock: fleet.lock(now),
+        frozen: fleet.frozen().cloned(),
+        ledger_broken: fleet.ledger_break(),
+    }
+}
+
+/// The tree in force and the followed one.
+pub fn revision(fleet: &Fleet) -> RevisionStatus {
     let applied = fleet.applied();
     let attempt = fleet.attempt();
     let (held, reason) = held(fleet);
@@ -229,36 +253,26 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> StatusDocument {
         let all = attempt.map(|attempt| attempt.diagnostics.as_slice()).unwrap_or_default();
         all.iter().filter(|finding| finding.severity == severity).cloned().collect()
     };
-    StatusDocument {
-        format_version: FORMAT_VERSION.to_owned(),
-        kind: "status".to_owned(),
-        lineage: fleet.lineage().to_owned(),
-        mode: Some(fleet.mode()),
-        revision: RevisionStatus {
-            commit: applied.and_then(|applied| applied.source.commit.clone()),
-            digest: applied.map(|applied| applied.source.digest),
-            held,
-            hold: fleet.hold().cloned(),
-            reason,
-            errors: findings(Severity::Error),
-            warnings: findings(Severity::Warning),
-            plan: attempt.and_then(|attempt| attempt.plan.as_ref()).map(|plan| PendingPlan {
-                plan_id: plan.plan_id,
-                created_at: plan.created_at,
-                summary: plan.summary,
-            }),
-            applied: applied.map(|applied| applied.source.clone()),
-            applied_at: applied.map(|applied| applied.at),
-            attempted: attempt.map(|attempt| attempt.source.clone()),
-            verdict: attempt.map(|attempt| attempt.verdict.clone()),
-            rails: applied.map(|applied| applied.rails),
-        },
-        edges: fleet.edges().iter().map(|(name, edge)| edge_status(name, edge)).collect(),
-        drift: drift(fleet.edges()),
-        apply: fleet.latest_apply().cloned(),
-        lock: fleet.lock(now),
-        frozen: fleet.frozen().cloned(),
-        ledger_broken: fleet.ledger_break(),
+    RevisionStatus {
+        commit: applied.and_then(|applied| applied.source.commit.clone()),
+        digest: applied.map(|applied| applied.source.digest),
+        held,
+        hold: fleet.hold().cloned(),
+        reason,
+        errors: findings(Severity::Error),
+        warnings: findings(Severity::Warning),
+        plan: attempt.and_then(|attempt| attempt.plan.as_ref()).map(|plan| PendingPlan {
+            plan_id: plan.plan_id,
+            created_at: plan.created_at,
+            summary: plan.summary,
+        }),
+        applied: applied.map(|applied| applied.source.clone()),
+        applied_at: applied.map(|applied| applied.at),
+        attempted: attempt.map(|attempt| attempt.source.clone()),
+        attempted_at: attempt.map(|attempt| attempt.at),
+        verdict: attempt.map(|attempt| attempt.verdict.clone()),
+        remote: fleet.remote().cloned(),
+        rails: applied.map(|applied| applied.rails),
     }
 }
 

@@ -131,6 +131,7 @@ fn tree(sets: [usize; 3]) -> TreeRead {
         ruleset: Some(ruleset.into()),
         diagnostics: Vec::new(),
         files: Vec::new().into(),
+        ancestry: None,
     }
 }
 
@@ -190,6 +191,7 @@ impl Run {
             edges: fleet.edges(),
             lineage: fleet.lineage(),
             rails: fleet.applied().map(|applied| &applied.rails),
+            succession: reconciler::decide::succession::Succession::default(),
             allowances: &Allowances::default(),
             diagnostics: &[],
             now: self.world.now(),

@@ -173,6 +173,7 @@ impl Script {
             ruleset: (!is_broken).then_some(ruleset),
             diagnostics: if is_broken { vec![error] } else { Vec::new() },
             files: Arc::new([]),
+            ancestry: None,
         };
         self.trees.insert((*name).to_owned(), tree.clone());
         tree
@@ -187,6 +188,7 @@ impl Script {
             edges: fleet.edges(),
             lineage: fleet.lineage(),
             rails: fleet.applied().map(|applied| &applied.rails),
+            succession: reconciler::decide::succession::Succession::default(),
             allowances: &Allowances::default(),
             diagnostics: &[],
             now: self.world.now(),

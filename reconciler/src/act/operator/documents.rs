@@ -14,6 +14,7 @@ use crate::decide::ledger::HistoryEntry;
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
 use crate::decide::record::RecordedPlan;
 use crate::decide::status::RuleStatus;
+use crate::decide::succession::Ancestry;
 use crate::decide::target::TargetView;
 
 /// Body of `POST /v1/validate`.
@@ -58,6 +59,10 @@ pub struct PlanRequest {
     /// Edges reserve what the plan needs, and hold it for so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prove_secs: Option<u64>,
+    /// What the repository of the tree says of its commit and the one in force; a server that has a repository of its
+    /// own asks that first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ancestry: Option<Ancestry>,
 }
 
 /// Body of `POST /v1/apply`.
@@ -78,6 +83,10 @@ pub struct ApplyBody {
     /// What the person allows.
     #[serde(default)]
     pub allowances: Allowances,
+    /// What the repository of the tree says of its commit and the one in force; a server that has a repository of its
+    /// own asks that first. A plan that comes with the request has said it already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ancestry: Option<Ancestry>,
     /// How long to wait for edges; default 60.
     #[serde(default)]
     pub timeout_secs: Option<u64>,

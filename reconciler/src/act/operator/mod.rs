@@ -12,8 +12,10 @@ mod read;
 mod standing;
 mod stream;
 mod targets;
+mod webhook;
 mod write;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -29,6 +31,7 @@ use self::documents::Problem;
 use super::driver::{FleetHandle, Stopped};
 use super::metrics::Timings;
 use super::store::Store;
+pub use webhook::{Webhook, WebhookError};
 
 /// The largest body (CONTRACT §8).
 pub const MAX_BODY: usize = 256 << 20;
@@ -48,6 +51,10 @@ pub struct Context {
     pub timings: Timings,
     /// Limits of the rule language.
     pub limits: CheckLimits,
+    /// A folder of the git repository that is followed, if one is.
+    pub repository: Option<PathBuf>,
+    /// What a webhook proves itself with, and whom it wakes.
+    pub webhook: Option<Webhook>,
     /// The largest body in bytes: [`MAX_BODY`], but for tests.
     pub max_body: usize,
     /// Ends event streams.
@@ -74,6 +81,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/resume", post(standing::resume))
         .route("/v1/freeze", post(standing::freeze).delete(standing::unfreeze))
         .route("/v1/status", get(read::status))
+        .route("/v1/revision", get(read::revision))
         .route("/v1/edges", get(read::edges))
         .route("/v1/rules", get(read::rules))
         .route("/v1/rules/{edge}/{rule}", get(read::rule))
@@ -93,6 +101,8 @@ pub fn router(context: Context) -> Router {
             Failure::new(405, "method_not_allowed", "Method not allowed", "the path exists for another method")
         })
         .layer(middleware::from_fn_with_state(state.clone(), guard::guard))
+        // Behind no guard: its callers are machines elsewhere that have no token, and prove themselves otherwise.
+        .route(webhook::PATH, post(webhook::called))
         .with_state(state)
 }
 

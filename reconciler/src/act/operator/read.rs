@@ -11,7 +11,7 @@ use super::write::heavy;
 use super::{Failure, State};
 use crate::act::counters::CountersError;
 use crate::decide::fleet::{ApplyResult, Fleet};
-use crate::decide::status::{self, EdgeStatus, StatusDocument, edge_status, rule_status};
+use crate::decide::status::{self, EdgeStatus, RevisionStatus, StatusDocument, edge_status, rule_status};
 
 /// Works on a copy of the fleet off the async threads: a large fleet takes a while to write down, and the driver must
 /// not wait for that.
@@ -25,6 +25,11 @@ async fn written<T: Send + 'static>(
 
 pub(super) async fn status(Extract(state): Extract<State>) -> Result<Json<StatusDocument>, Failure> {
     written(&state, |fleet| status::status(fleet, Timestamp::now())).await
+}
+
+/// What is in force and what is followed, without the edges.
+pub(super) async fn revision(Extract(state): Extract<State>) -> Result<Json<RevisionStatus>, Failure> {
+    Ok(Json(state.context.fleet.read(|view| status::revision(view.fleet)).await?))
 }
 
 pub(super) async fn edges(Extract(state): Extract<State>) -> Result<Json<Vec<EdgeStatus>>, Failure> {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::documents::{FreezeAnswer, FreezeBody, ResumeAnswer, ResumeBody, RollbackBody, UnfreezeBody};
 use super::ledger::{named, revision};
-use super::write::{check, heavy, plan_of, refused, upload, wait};
+use super::write::{check, heavy, plan_of, refused, upload, wait, with_ancestry};
 use super::{Failure, State};
 use crate::decide::fleet::{ApplyRequest, Control, Event, Freeze, Lock, Mode, Purpose, TreeRead};
 use crate::decide::plan::Allowances;
@@ -38,11 +38,12 @@ pub(super) async fn rollback(Extract(state): Extract<State>, request: Body) -> R
     let name = request.revision.clone();
     let tree = recorded(&state, heavy(move || named(&store, &name)).await??).await?;
     let allowances = of_recorded(request.allowances);
+    let purpose = Purpose::Rollback { why: request.why, hold: !request.no_hold };
     if request.dry_run {
-        return Ok(Json(plan_of(&state, tree, allowances).await?).into_response());
+        return Ok(Json(plan_of(&state, tree, allowances, &purpose).await?).into_response());
     }
     let request = ApplyRequest {
-        purpose: Purpose::Rollback { why: request.why, hold: !request.no_hold },
+        purpose,
         tree,
         plan: request.plan,
         seal: None,
@@ -70,7 +71,9 @@ pub(super) async fn resume(Extract(state): Extract<State>, request: Body) -> Res
         .await?;
     let is_follower = mode == Mode::Apply;
     let (tree, allowances) = match (&hold, followed) {
-        (Some(_), Some(followed)) if is_follower => (Some(followed), request.allowances),
+        (Some(_), Some(followed)) if is_follower => {
+            (Some(with_ancestry(&state, followed, None).await?), request.allowances)
+        }
         (Some(_), _) => (None, request.allowances),
         (None, _) => (in_force(&state, applied.map(|source| source.digest)).await?, of_recorded(request.allowances)),
     };

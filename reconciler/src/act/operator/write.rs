@@ -19,6 +19,7 @@ use super::{Failure, State};
 use crate::act::source;
 use crate::decide::fleet::{ApplyRequest, ApplyResult, Freeze, Purpose, Refusal, TreeRead};
 use crate::decide::plan::{self, Allowances, FORMAT_VERSION, FileDocument, PlanDocument, PlanInput, Source};
+use crate::decide::succession::{Ancestry, Succession};
 
 /// How long an apply waits for its edges where the request does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
@@ -71,6 +72,7 @@ impl Uploaded {
             ruleset: self.ruleset,
             diagnostics: self.diagnostics.iter().map(Diagnostic::to_json).collect(),
             files: self.files,
+            ancestry: None,
         })
     }
 }
@@ -130,8 +132,9 @@ pub(super) async fn validate(Extract(state): Extract<State>, request: Body) -> R
 pub(super) async fn plan(Extract(state): Extract<State>, request: Body) -> Result<Json<PlanDocument>, Failure> {
     let request: PlanRequest = upload(&state, request).await?;
     let tree = check(&state, request.files, request.source, request.allowances.empty).await?.into_read()?;
+    let tree = with_ancestry(&state, tree, request.ancestry).await?;
     let Some(secs) = request.prove_secs else {
-        return plan_of(&state, tree, request.allowances).await.map(Json);
+        return plan_of(&state, tree, request.allowances, &Purpose::Apply).await.map(Json);
     };
     let lease = Duration::from_secs(secs);
     if lease.is_zero() || lease > LONGEST_LEASE {
@@ -139,7 +142,7 @@ pub(super) async fn plan(Extract(state): Extract<State>, request: Body) -> Resul
         return Err(Failure::new(400, "bad_request", "No time for a lease", detail));
     }
     let ruleset = tree.ruleset.clone().expect("only valid trees are planned");
-    let document = plan_of(&state, tree, request.allowances).await?;
+    let document = plan_of(&state, tree, request.allowances, &Purpose::Apply).await?;
     let names = document.changes.iter().map(|change| change.edge.clone()).collect();
     let edges = state.context.fleet.read(|view| view.fleet.edges().clone()).await?;
     let asked = heavy(move || plan::asked_for(&ruleset, &edges, &names)).await?;
@@ -147,15 +150,36 @@ pub(super) async fn plan(Extract(state): Extract<State>, request: Body) -> Resul
     Ok(Json(document.proven(&answers)))
 }
 
+/// The tree with what is known of its commit: by the repository that this server follows, else by who sent it.
+pub(super) async fn with_ancestry(state: &State, tree: TreeRead, told: Option<Ancestry>) -> Result<TreeRead, Failure> {
+    let applied =
+        state.context.fleet.read(|view| view.fleet.applied().and_then(|applied| applied.source.commit.clone()));
+    let (Some(applied), Some(commit), Some(dir)) =
+        (applied.await?, tree.source.commit.clone(), state.context.repository.clone())
+    else {
+        return Ok(TreeRead { ancestry: told, ..tree });
+    };
+    // A repository that cannot be read knows nothing of it.
+    let known = heavy(move || source::git::ancestry(&dir, &applied, &commit).ok().flatten()).await?;
+    Ok(TreeRead { ancestry: known.or(told), ..tree })
+}
+
 /// What applying a valid tree would change now.
-pub(super) async fn plan_of(state: &State, tree: TreeRead, allowances: Allowances) -> Result<PlanDocument, Failure> {
+pub(super) async fn plan_of(
+    state: &State,
+    tree: TreeRead,
+    allowances: Allowances,
+    purpose: &Purpose,
+) -> Result<PlanDocument, Failure> {
+    // As the fleet has it: a rollback goes back by its nature.
+    let is_rollback = matches!(purpose, Purpose::Rollback { .. });
     let now = Timestamp::now();
-    let (edges, lineage, rails, frozen) = state
+    let (edges, lineage, applied, frozen) = state
         .context
         .fleet
         .read(|view| {
-            let rails = view.fleet.applied().map(|applied| applied.rails);
-            (view.fleet.edges().clone(), view.fleet.lineage().to_owned(), rails, view.fleet.frozen().cloned())
+            let applied = view.fleet.applied().map(|applied| (applied.rails, applied.source.commit.clone()));
+            (view.fleet.edges().clone(), view.fleet.lineage().to_owned(), applied, view.fleet.frozen().cloned())
         })
         .await?;
     let timer = state.context.timings.plan.start_timer();
@@ -166,7 +190,11 @@ pub(super) async fn plan_of(state: &State, tree: TreeRead, allowances: Allowance
             source: &tree.source,
             edges: &edges,
             lineage: &lineage,
-            rails: rails.as_ref(),
+            rails: applied.as_ref().map(|(rails, _)| rails),
+            succession: Succession {
+                applied: applied.as_ref().and_then(|(_, commit)| commit.as_deref()).filter(|_| !is_rollback),
+                known: tree.ancestry.as_ref(),
+            },
             allowances: &allowances,
             diagnostics: &tree.diagnostics,
             now,
@@ -185,6 +213,7 @@ pub(super) async fn apply(
     let request: ApplyBody = upload(&state, request).await?;
     let allowances: Allowances = request.allowances;
     let tree = check(&state, request.files, request.source, allowances.empty).await?.into_read()?;
+    let tree = with_ancestry(&state, tree, request.ancestry).await?;
     let request = ApplyRequest {
         purpose: Purpose::Apply,
         tree,

@@ -176,11 +176,11 @@ fn read_bytes(real: &Path, seen: &Stamp) -> Result<Vec<u8>, Option<io::Error>> {
     if bytes.len() as u64 == seen.size && unchanged(&file)? { Ok(bytes) } else { Err(None) }
 }
 
-fn unreadable(label: &str, message: impl Into<String>) -> Diagnostic {
+pub(super) fn unreadable(label: &str, message: impl Into<String>) -> Diagnostic {
     Diagnostic::without_place(TreeCode::UnreadableFile, label, message)
 }
 
-fn not_utf8(label: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
+pub(super) fn not_utf8(label: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
     let at = error.utf8_error().valid_up_to();
     let bytes = error.as_bytes();
     let line = bytes[..at].split(|byte| *byte == b'\n').count();

@@ -18,6 +18,7 @@ use gix::{ObjectId, Repository};
 use thiserror::Error;
 
 use super::{BOM, Selection, TreeFile, TreeFiles};
+use crate::decide::succession::Ancestry;
 
 /// Links followed on the way to one file; the kernel's own limit.
 const MAX_LINKS: usize = 40;
@@ -160,6 +161,24 @@ pub fn is_descendant(dir: &Path, ancestor: &str, commit: &str) -> Result<bool, G
         }
     }
     Ok(false)
+}
+
+/// What the repository around `dir` knows of two commits. `None` if it has no answer: there is no repository, it lacks
+/// the commit, or it is a shallow clone in which the ancestor is not found.
+pub fn ancestry(dir: &Path, ancestor: &str, commit: &str) -> Result<Option<Ancestry>, GitError> {
+    let answer = |descends| Some(Ancestry { ancestor: ancestor.to_owned(), descends });
+    if ancestor == commit {
+        return Ok(answer(true));
+    }
+    let Discovered::Open(repository) = discover(&canonical(dir)?)? else { return Ok(None) };
+    let has_commit = ObjectId::from_hex(commit.as_bytes()).is_ok_and(|id| repository.has_object(id));
+    if !has_commit {
+        return Ok(None);
+    }
+    let descends = is_descendant(dir, ancestor, commit)?;
+    let read_error = |source: gix::Error| GitError::Read { dir: dir.to_owned(), source: Box::new(source) };
+    let is_partial = repository.is_shallow().map_err(read_error)?;
+    Ok(if !descends && is_partial { None } else { answer(descends) })
 }
 
 /// The files whose change means that `HEAD` may name another commit, `None` outside of a repository. A file need

@@ -18,10 +18,10 @@ use super::Selection;
 use super::select::is_ignored_name;
 
 /// Deeper folders are refused: links inside the root can make very long ways out of few folders.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// More names in one tree are refused, for the same reason.
-const MAX_ENTRIES: usize = 250_000;
+pub(super) const MAX_ENTRIES: usize = 250_000;
 
 /// What tells one version of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

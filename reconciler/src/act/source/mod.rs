@@ -3,6 +3,7 @@
 //! The types here are plain values. Keeps: a [`TreeFiles`] lists its files in path order (bytewise, `/` between the
 //! parts), holds no file that the selection ignores, and says about every file that could not be read why.
 
+pub(in crate::act) mod commit;
 pub mod directory;
 pub mod git;
 mod look;

@@ -22,6 +22,7 @@ use crate::decide::assign::next_desired;
 use crate::decide::ledger::{self, Entry};
 use crate::decide::plan::{Action, PlanDocument, PlanInput, PlannedChange, plan};
 use crate::decide::record::{Record, RecordedPlan};
+use crate::decide::succession::{Ancestry, Succession};
 use crate::decide::view::EdgeView;
 
 /// What [`Fleet::put_in_force`] needs.
@@ -67,12 +68,14 @@ impl Fleet {
             return Err(Refusal::NotFollowed { followed });
         }
         let ruleset = request.tree.ruleset.as_ref().expect("the shell checked the tree before it asked");
+        let seen = request.plan.as_ref().and_then(|plan| self.ancestry_seen(plan));
         let fresh = plan(&PlanInput {
             ruleset,
             source: &request.tree.source,
             edges: &self.edges,
             lineage: &self.lineage,
             rails: self.applied.as_ref().map(|applied| &applied.rails),
+            succession: self.succession_of(request, seen.as_ref()),
             allowances: &request.allowances,
             diagnostics: &request.tree.diagnostics,
             now,
@@ -132,6 +135,21 @@ impl Fleet {
             is_brought_back: request.rollback,
         };
         Ok(self.put_in_force(&start, now, effects))
+    }
+
+    /// A rollback goes back by its nature; every other tree follows the one in force.
+    fn succession_of<'a>(&'a self, request: &'a ApplyRequest, seen: Option<&'a Ancestry>) -> Succession<'a> {
+        match request.purpose {
+            Purpose::Rollback { .. } => Succession::default(),
+            Purpose::Apply | Purpose::Resume => self.succession(seen.or(request.tree.ancestry.as_ref())),
+        }
+    }
+
+    /// What a plan says of its commit. It holds for as long as the plan does: another tree that was applied since
+    /// changed none of the edges that the plan touches, so that nothing of it is undone.
+    fn ancestry_seen(&self, plan: &PlanDocument) -> Option<Ancestry> {
+        let applied = self.applied.as_ref()?.source.commit.clone()?;
+        Some(Ancestry { ancestor: applied, descends: plan.base.descends.unwrap_or(true) })
     }
 
     /// Makes the tree the desired state of every edge that the plan touches, and of every other edge that runs it

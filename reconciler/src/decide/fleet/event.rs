@@ -23,6 +23,8 @@ use crate::decide::deviations::{TargetOverride, Turn};
 use crate::decide::overrides::Override;
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
 use crate::decide::record::Record;
+use crate::decide::remote::RemoteView;
+use crate::decide::succession::Ancestry;
 use crate::decide::view::{Basis, Hello, Report};
 
 /// Names one session of one edge for as long as the server runs.
@@ -39,6 +41,8 @@ pub struct TreeRead {
     pub diagnostics: Vec<DiagnosticJson>,
     /// Its files, kept with the revision.
     pub files: Arc<[FileDocument]>,
+    /// How its commit stands to one that was in force when it was read.
+    pub ancestry: Option<Ancestry>,
 }
 
 /// What an apply is for.
@@ -90,6 +94,8 @@ pub struct ApplyRequest {
 pub enum Event {
     /// The followed tree was read.
     Tree(TreeRead),
+    /// The followed remote was asked, or is about to be.
+    Remote(Box<RemoteView>),
     /// An edge opened a session.
     Hello {
         /// The session.

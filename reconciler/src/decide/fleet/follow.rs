@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::apply::Start;
 use super::{Effect, Fleet, Mode, Notice, Purpose, TreeRead};
 use crate::decide::plan::{Allowances, PlanDocument, PlanInput, RailVerdict, Source, plan};
+use crate::decide::succession::{Ancestry, Succession};
 
 /// How long an automatic apply is shown as running while an edge does not answer; it goes on healing afterwards.
 const AUTOMATIC_TIMEOUT: Duration = Duration::from_mins(1);
@@ -100,13 +101,15 @@ impl Fleet {
     pub(super) fn follow(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(tree) = self.followed.clone() else { return };
         let ruleset = tree.ruleset.as_ref().expect("only valid trees are kept as followed");
-        let allowances = Allowances { dirty: self.allow_dirty, ..Allowances::default() };
+        let allowances =
+            Allowances { dirty: self.allow_dirty, non_descendant: self.allow_non_descendant, ..Allowances::default() };
         let document = plan(&PlanInput {
             ruleset,
             source: &tree.source,
             edges: &self.edges,
             lineage: &self.lineage,
             rails: self.applied.as_ref().map(|applied| &applied.rails),
+            succession: self.succession(tree.ancestry.as_ref()),
             allowances: &allowances,
             diagnostics: &tree.diagnostics,
             now,
@@ -175,6 +178,12 @@ impl Fleet {
         is_cut_off
             || (self.mode == Mode::Apply && (is_other_source || self.hold.is_some()))
             || ruleset.edges.keys().chain(self.edges.keys()).any(is_undecided)
+    }
+
+    /// How a commit of which this is known stands to the one in force.
+    pub(super) fn succession<'a>(&'a self, known: Option<&'a Ancestry>) -> Succession<'a> {
+        let applied = self.applied.as_ref().and_then(|applied| applied.source.commit.as_deref());
+        Succession { applied, known }
     }
 
     /// True if that tree was applied last.

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::ledger::{Entry, Head};
 use super::plan::Source;
 use super::record::Record;
+use super::remote::RemoteView;
 use super::view::Edges;
 
 pub use confirming::FEATURE as CONFIRM_FEATURE;
@@ -123,11 +124,13 @@ pub struct Fleet {
     lineage: String,
     mode: Mode,
     allow_dirty: bool,
+    allow_non_descendant: bool,
     edges: Edges,
     sessions: BTreeMap<EdgeName, Session>,
     applied: Option<Applied>,
     attempt: Option<Attempt>,
     followed: Option<TreeRead>,
+    remote: Option<RemoteView>,
     run: Option<run::Run>,
     results: VecDeque<ApplyResult>,
     head: Head,
@@ -185,6 +188,12 @@ impl Fleet {
         fleet
     }
 
+    /// The same, following trees also where their commits do not descend from the one in force.
+    #[must_use]
+    pub fn allowing_non_descendants(self, allow_non_descendant: bool) -> Self {
+        Self { allow_non_descendant, ..self }
+    }
+
     /// Takes one event; the effects must be carried out in their order.
     pub fn step(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -198,6 +207,7 @@ impl Fleet {
         self.thaw(now, &mut effects);
         match event {
             Event::Tree(tree) => self.tree_read(tree, now, &mut effects),
+            Event::Remote(view) => self.remote = Some(*view),
             Event::Hello { session, edge, hello, report } => {
                 self.hello(session, &edge, hello, report, now, &mut effects);
             }
@@ -292,6 +302,11 @@ impl Fleet {
     /// The followed tree, if it is valid.
     pub fn followed(&self) -> Option<&TreeRead> {
         self.followed.as_ref()
+    }
+
+    /// The remote repository that is followed, if one is.
+    pub fn remote(&self) -> Option<&RemoteView> {
+        self.remote.as_ref()
     }
 
     /// The state of an apply, running or finished not long ago.

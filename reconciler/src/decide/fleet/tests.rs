@@ -39,6 +39,7 @@ fn tree(label: &str, rules: &[(&str, Arc<Rule>)]) -> TreeRead {
         ruleset: Some(Arc::new(ruleset)),
         diagnostics: Vec::new(),
         files: Arc::new([]),
+        ancestry: None,
     }
 }
 
@@ -318,6 +319,7 @@ fn a_plan_is_stale_only_where_it_touches() {
             edges: fleet.edges(),
             lineage: fleet.lineage(),
             rails: None,
+            succession: crate::decide::succession::Succession::default(),
             allowances: &allowances,
             diagnostics: &[],
             now: at(0),

@@ -61,6 +61,12 @@ impl Source {
 pub struct Base {
     /// The line of generations that the numbers belong to.
     pub lineage: String,
+    /// The commit that was in force, if it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// True if the tree's commit is that one or is known to descend from it; `None` where either has no commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descends: Option<bool>,
     /// Every edge that the plan looked at.
     pub edges: BTreeMap<EdgeName, BaseEdge>,
 }

@@ -24,6 +24,7 @@ use schema::state::RuleState;
 
 use super::assign::assign;
 use super::drift::drift;
+use super::succession::Succession;
 use super::view::{Basis, EdgeView, Edges};
 
 pub use document::{
@@ -50,6 +51,8 @@ pub struct PlanInput<'a> {
     pub lineage: &'a str,
     /// The rails of the last applied tree, `None` before the first apply.
     pub rails: Option<&'a Rails>,
+    /// The commit in force, and how the tree's commit stands to it.
+    pub succession: Succession<'a>,
     /// What the person allows.
     pub allowances: &'a Allowances,
     /// Warnings of the tree.
@@ -65,7 +68,12 @@ pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
     let names: BTreeSet<&EdgeName> = input.ruleset.edges.keys().chain(input.edges.keys()).collect();
     let mut summary = Summary::default();
     let mut changes = Vec::new();
-    let mut base = Base { lineage: input.lineage.to_owned(), edges: BTreeMap::new() };
+    let mut base = Base {
+        lineage: input.lineage.to_owned(),
+        commit: input.succession.applied.map(str::to_owned),
+        descends: input.succession.is_kept_by(input.source.commit.as_deref()),
+        edges: BTreeMap::new(),
+    };
     let mut complete = true;
     for name in names {
         let edge = input.edges.get(name).unwrap_or(&unknown);

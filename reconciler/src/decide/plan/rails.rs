@@ -153,7 +153,29 @@ pub fn evaluate(input: &PlanInput<'_>, connections: u64) -> Vec<RailVerdict> {
             String::new()
         },
     });
+    verdicts.push(succession(input));
     verdicts
+}
+
+/// A tree must not go back behind the commit in force, nor leave its history.
+fn succession(input: &PlanInput<'_>) -> RailVerdict {
+    let commit = input.source.commit.as_deref();
+    let is_left = input.succession.is_kept_by(commit) == Some(false);
+    let short = |commit: Option<&str>| commit.map(|commit| commit.chars().take(12).collect()).unwrap_or_default();
+    let (commit, applied): (String, String) = (short(commit), short(input.succession.applied));
+    let message = match input.succession.answer() {
+        _ if !is_left => String::new(),
+        Some(_) => format!("commit {commit} does not descend from {applied}, which was applied last"),
+        None => format!("nothing here tells whether commit {commit} descends from {applied}, which was applied last"),
+    };
+    RailVerdict {
+        name: "non_descendant".to_owned(),
+        limit: 0,
+        actual: u64::from(is_left),
+        tripped: is_left && !input.allowances.non_descendant,
+        allow: is_left.then(|| "--allow-non-descendant".to_owned()),
+        message,
+    }
 }
 
 fn figures(input: &PlanInput<'_>) -> Figures {

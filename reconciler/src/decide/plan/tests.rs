@@ -53,6 +53,7 @@ fn planned(ruleset: &RuleSet, edges: &Edges) -> PlanDocument {
         edges,
         lineage: "here",
         rails: None,
+        succession: crate::decide::succession::Succession::default(),
         allowances: &Allowances::default(),
         diagnostics: &[],
         now: Timestamp::UNIX_EPOCH,

@@ -38,12 +38,14 @@ fn any_port() -> SocketAddr {
 fn config(state_dir: &Path) -> ServerConfig {
     ServerConfig {
         rules: None,
+        remote: None,
         state_dir: state_dir.to_owned(),
         control_listen: any_port(),
         operator_listen: any_port(),
         metrics_listen: any_port(),
         mode: Mode::Heal,
         allow_dirty: false,
+        allow_non_descendant: false,
         limits: CheckLimits::default(),
     }
 }

@@ -133,6 +133,8 @@ async fn a_body_that_grows_over_the_bound_is_refused() {
         token: "secret".into(),
         timings,
         limits: CheckLimits::default(),
+        repository: None,
+        webhook: None,
         max_body: 4096,
         shutdown: shutdown.clone(),
     };

@@ -1,0 +1,303 @@
+//! Reads a rule tree out of a commit, from the object database. I/O, blocking.
+//!
+//! Keeps: what is read is one committed tree, whole, whatever happens to the repository meanwhile. The same files
+//! belong to it as to a directory with the same content, and the same names are refused.
+
+use std::str;
+
+use gix::objs::tree::EntryKind;
+use gix::{ObjectId, Repository};
+use schema::codes::TreeCode;
+use schema::diagnostic::{self, Diagnostic, SourceFile};
+
+use super::directory::{not_utf8, unreadable};
+use super::git::Provenance;
+use super::look::{MAX_DEPTH, MAX_ENTRIES};
+use super::select::is_ignored_name;
+use super::upload::{too_large, without_bom};
+use super::{MAX_FILE_BYTES, MAX_TREE_BYTES, SETTINGS, Selection, TreeFile, TreeFiles};
+
+/// Links followed on the way to one file; the kernel's own limit.
+const MAX_LINKS: usize = 40;
+
+/// Author and time of a commit, and the tree in a folder of it (empty: the whole).
+pub(in crate::act) fn read_commit(
+    repository: &Repository,
+    id: ObjectId,
+    folder: &str,
+) -> Result<(Provenance, TreeFiles), gix::Error> {
+    let commit = repository.find_commit(id)?;
+    let author = commit.author()?.trim();
+    let provenance = Provenance {
+        in_git: true,
+        commit: Some(id.to_string()),
+        author: Some(format!("{} <{}>", author.name, author.email)),
+        committed_at: jiff::Timestamp::from_second(commit.time()?.seconds).ok().map(|at| at.to_string()),
+        ..Provenance::default()
+    };
+    let mut tree = TreeFiles {
+        root: None,
+        files: Vec::new(),
+        diagnostics: Vec::new(),
+        selection: Selection::default(),
+        moved: false,
+    };
+    let top = commit.tree()?;
+    let root = if folder.is_empty() {
+        Some(top.id)
+    } else {
+        let entry = top.lookup_entry_by_path(folder)?;
+        entry.filter(|entry| entry.mode().is_tree()).map(|entry| entry.object_id())
+    };
+    let Some(root) = root else {
+        tree.diagnostics.push(unreadable("", format!("the commit has no folder `{folder}`")));
+        return Ok((provenance, tree));
+    };
+    let mut walk = Walk { repository, root, tree, bytes: 0, entries: 0, trail: Vec::new() };
+    walk.tree.selection = walk.selection()?;
+    walk.folder(root, &[], &[])?;
+    let mut tree = walk.tree;
+    tree.files.sort_by(|a, b| a.source.path.cmp(&b.source.path));
+    diagnostic::sort(&mut tree.diagnostics);
+    Ok((provenance, tree))
+}
+
+/// A path from the root of the tree, part by part.
+type Parts = Vec<Vec<u8>>;
+
+/// Where a link leads.
+enum Led {
+    /// To something inside the tree, by its own path.
+    Inside(Parts, EntryKind, ObjectId),
+    /// Nowhere, and why.
+    Nowhere(&'static str),
+}
+
+struct Walk<'r> {
+    repository: &'r Repository,
+    root: ObjectId,
+    tree: TreeFiles,
+    bytes: u64,
+    entries: usize,
+    /// The folders from the root to the present one, by their own paths.
+    trail: Vec<Parts>,
+}
+
+impl Walk<'_> {
+    fn problem(&mut self, label: &[u8], message: impl Into<String>) {
+        self.tree.diagnostics.push(unreadable(&String::from_utf8_lossy(label), message));
+    }
+
+    /// What the tree's own settings ignore.
+    fn selection(&self) -> Result<Selection, gix::Error> {
+        let named = self.entry(self.root, SETTINGS.as_bytes())?;
+        let id = match named {
+            Some((EntryKind::Blob | EntryKind::BlobExecutable, id)) => id,
+            Some((EntryKind::Link, id)) => match self.follow(&[], id)? {
+                Led::Inside(_, EntryKind::Blob | EntryKind::BlobExecutable, id) => id,
+                Led::Inside(..) | Led::Nowhere(_) => return Ok(Selection::default()),
+            },
+            _ => return Ok(Selection::default()),
+        };
+        if self.repository.find_header(id)?.size() > MAX_FILE_BYTES {
+            return Ok(Selection::default());
+        }
+        let blob = self.repository.find_blob(id)?;
+        let text = str::from_utf8(&blob.data).ok();
+        Ok(text.map(|text| Selection::of_settings(&SourceFile::new(SETTINGS, without_bom(text)))).unwrap_or_default())
+    }
+
+    fn entry(&self, tree: ObjectId, name: &[u8]) -> Result<Option<(EntryKind, ObjectId)>, gix::Error> {
+        for entry in self.repository.find_tree(tree)?.iter() {
+            let entry = entry?;
+            if entry.inner.filename == name {
+                return Ok(Some((entry.inner.mode.kind(), entry.inner.oid.to_owned())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// `real` is the folder's own path, `label` the one that it was reached by.
+    fn folder(&mut self, id: ObjectId, real: &[Vec<u8>], label: &[u8]) -> Result<(), gix::Error> {
+        if self.trail.len() >= MAX_DEPTH {
+            self.problem(label, format!("folders are nested deeper than {MAX_DEPTH} levels"));
+            return Ok(());
+        }
+        self.trail.push(real.to_vec());
+        let tree = self.repository.find_tree(id)?;
+        for entry in tree.iter() {
+            let entry = entry?;
+            let (name, kind) = (entry.inner.filename.to_vec(), entry.inner.mode.kind());
+            self.node(real, name, kind, entry.inner.oid.to_owned(), label)?;
+        }
+        self.trail.pop();
+        Ok(())
+    }
+
+    fn node(
+        &mut self,
+        folder: &[Vec<u8>],
+        name: Vec<u8>,
+        kind: EntryKind,
+        id: ObjectId,
+        folder_label: &[u8],
+    ) -> Result<(), gix::Error> {
+        if is_ignored_name(&name) {
+            return Ok(());
+        }
+        let label = if folder_label.is_empty() { name.clone() } else { [folder_label, b"/", &name].concat() };
+        let shown = String::from_utf8_lossy(&label).into_owned();
+        let (takes, enters) = (self.tree.selection.takes(&shown), self.tree.selection.enters(&shown));
+        if !takes && !enters {
+            return Ok(());
+        }
+        self.entries += 1;
+        if self.entries >= MAX_ENTRIES {
+            if self.entries == MAX_ENTRIES {
+                self.problem(&label, format!("the tree holds more than {MAX_ENTRIES} names up to here"));
+            }
+            return Ok(());
+        }
+        match kind {
+            EntryKind::Tree if enters => {
+                let mut real = folder.to_vec();
+                real.push(name);
+                self.folder(id, &real, &label)
+            }
+            EntryKind::Blob | EntryKind::BlobExecutable if takes => self.file(id, &label),
+            EntryKind::Link => self.link(folder, id, &label, takes, enters),
+            EntryKind::Commit if enters => {
+                // In a work tree its rules would be there; without them they must not look removed.
+                self.problem(&label, "a submodule: its files are in another repository, which is not followed");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn link(
+        &mut self,
+        folder: &[Vec<u8>],
+        id: ObjectId,
+        label: &[u8],
+        takes: bool,
+        enters: bool,
+    ) -> Result<(), gix::Error> {
+        match self.follow(folder, id)? {
+            Led::Nowhere(why) => self.problem(label, why),
+            Led::Inside(real, EntryKind::Tree, id) if enters => {
+                if self.trail.contains(&real) {
+                    self.problem(label, "a symbolic link that leads in a loop: back to a folder that holds it");
+                } else {
+                    self.folder(id, &real, label)?;
+                }
+            }
+            Led::Inside(_, EntryKind::Blob | EntryKind::BlobExecutable, id) if takes => self.file(id, label)?,
+            Led::Inside(_, EntryKind::Commit, _) => self.problem(label, "a symbolic link into a submodule"),
+            Led::Inside(..) => {}
+        }
+        Ok(())
+    }
+
+    /// Follows a link that stands in a folder, and all links on its way.
+    fn follow(&self, folder: &[Vec<u8>], id: ObjectId) -> Result<Led, gix::Error> {
+        let mut at = folder.to_vec();
+        let mut ahead = Vec::new();
+        let mut links = 0;
+        let mut found = (EntryKind::Link, id);
+        loop {
+            match found {
+                (EntryKind::Link, id) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Ok(Led::Nowhere("a symbolic link that leads in a loop"));
+                    }
+                    let blob = self.repository.find_blob(id)?;
+                    if blob.data.starts_with(b"/") {
+                        return Ok(Led::Nowhere("a symbolic link that leads out of the tree"));
+                    }
+                    ahead.extend(blob.data.rsplit(|byte| *byte == b'/').map(<[u8]>::to_vec));
+                    found = (EntryKind::Tree, self.root);
+                }
+                (EntryKind::Tree, _) if !ahead.is_empty() => {}
+                (kind, id) if ahead.is_empty() => return Ok(Led::Inside(at, kind, id)),
+                _ => return Ok(Led::Nowhere("a symbolic link whose target does not exist")),
+            }
+            let Some(part) = ahead.pop() else { continue };
+            match part.as_slice() {
+                b"" | b"." => {}
+                b".." => {
+                    if at.pop().is_none() {
+                        return Ok(Led::Nowhere("a symbolic link that leads out of the tree"));
+                    }
+                }
+                name => {
+                    let Some(inside) = self.at(&at)? else {
+                        return Ok(Led::Nowhere("a symbolic link whose target does not exist"));
+                    };
+                    match self.entry(inside, name)? {
+                        Some((EntryKind::Link, id)) => {
+                            found = (EntryKind::Link, id);
+                            continue;
+                        }
+                        Some(entry) => {
+                            at.push(name.to_vec());
+                            found = entry;
+                            continue;
+                        }
+                        None => return Ok(Led::Nowhere("a symbolic link whose target does not exist")),
+                    }
+                }
+            }
+            if let Some(id) = self.at(&at)? {
+                found = (EntryKind::Tree, id);
+            }
+        }
+    }
+
+    /// The folder with this path, of which no part is a link.
+    fn at(&self, path: &[Vec<u8>]) -> Result<Option<ObjectId>, gix::Error> {
+        let mut id = self.root;
+        for name in path {
+            match self.entry(id, name)? {
+                Some((EntryKind::Tree, inside)) => id = inside,
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(id))
+    }
+
+    fn file(&mut self, id: ObjectId, label: &[u8]) -> Result<(), gix::Error> {
+        let Ok(name) = str::from_utf8(label) else {
+            self.problem(label, "the name of the file is not UTF-8");
+            return Ok(());
+        };
+        let size = self.repository.find_header(id)?.size();
+        let before = self.bytes;
+        self.bytes += size.min(MAX_FILE_BYTES);
+        if self.bytes > MAX_TREE_BYTES {
+            if before <= MAX_TREE_BYTES {
+                let message = format!("the tree holds more than {MAX_TREE_BYTES} bytes (256 MiB) up to here");
+                self.tree.diagnostics.push(Diagnostic::without_place(TreeCode::FileTooLarge, name, message));
+            }
+            return Ok(());
+        }
+        if size > MAX_FILE_BYTES {
+            self.tree.diagnostics.push(too_large(name, size));
+            return Ok(());
+        }
+        let bytes = self.repository.find_blob(id)?.take_data();
+        match String::from_utf8(bytes) {
+            Ok(text) => {
+                let plain = without_bom(&text);
+                let file = TreeFile { bom: plain.len() < text.len(), source: SourceFile::new(name, plain) };
+                self.tree.files.push(file);
+            }
+            Err(error) => self.tree.diagnostics.push(not_utf8(name, &error)),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
