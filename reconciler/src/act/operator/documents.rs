@@ -1,4 +1,6 @@
 //! The bodies of the operator API that are not documents of `decide`: one definition for server and command line. Pure.
+//!
+//! Long because the bodies of all paths are read side by side, and each field says what it means.
 
 use std::collections::BTreeMap;
 
