@@ -222,10 +222,19 @@ fn the_last_good_revision_stays_in_force_on_every_edge_whatever_the_tree_becomes
         assert_eq!((answers(port), answers(port + 1)), (Some(echo.port), Some(echo.port)), "{name}");
         fs::create_dir_all(world.tree()).unwrap();
         mend(&world);
-        if !world.tree().join(".git").exists() {
+        let is_another_history = !world.tree().join(".git").exists();
+        if is_another_history {
             world.git(&["init", "-q", "-b", "main"]);
         }
         good = world.edit("web.toml", tree(1001 + round));
+        if is_another_history {
+            // It does not descend from what is in force: somebody has to say that this is meant.
+            world.wait_status("the new history to be refused", |status| {
+                let revision = &status["revision"];
+                revision["attempted"]["commit"] == good.as_str() && revision["verdict"]["outcome"] == "railed"
+            });
+            world.apply_with(&["--allow-non-descendant"]).exits(0);
+        }
         world.wait_status(&format!("the mended tree to be followed: {name}"), |status| {
             status["revision"]["held"] == false
                 && status["revision"]["commit"] == good.as_str()

@@ -123,12 +123,12 @@ impl Scene {
         self.world.git(&["merge", "-q", "--no-ff", "-m", "merged", name]);
     }
 
-    /// A fresh and shallow clone of a branch, as runners have it.
+    /// A fresh clone of a branch with its history, which both recipes ask their runners for.
     fn checkout(&self, branch: &str) -> PathBuf {
         let place = self.world.path("checkout");
         fs::remove_dir_all(&place).ok();
         let (from, to) = (format!("file://{}", self.world.tree_arg()), place.to_str().unwrap());
-        self.world.git(&["clone", "-q", "--depth", "1", "--branch", branch, &from, to]);
+        self.world.git(&["clone", "-q", "--branch", branch, &from, to]);
         place
     }
 

@@ -32,6 +32,7 @@ use std::time::Duration;
 use reconciler::decide::deviations::Order;
 use reconciler::decide::fleet::{ApplyRequest, Control, Effect, Event, Mode, Purpose, Request, TargetOrder, TreeRead};
 use reconciler::decide::plan::{Allowances, PlanDocument, PlanInput, Source, plan};
+use reconciler::decide::succession::Ancestry;
 use schema::canonical::Digest;
 use schema::capability::Capability;
 use schema::diagnostic::{DiagnosticJson, Severity};
@@ -211,12 +212,18 @@ impl Script {
         self.control(Control::Freeze { why: "a test".to_owned(), until })
     }
 
+    /// The commits of a script follow one another as they come.
+    fn descending(&self, tree: TreeRead) -> TreeRead {
+        let applied = self.world.fleet.applied().and_then(|applied| applied.source.commit.clone());
+        TreeRead { ancestry: applied.map(|ancestor| Ancestry { ancestor, descends: true }), ..tree }
+    }
+
     fn apply(&mut self, purpose: Purpose, words: &[&str]) -> Vec<Effect> {
         let (flags, rest) = flags(words);
         let number = |flag: &str| flags.get(flag).map(|value| value.parse().expect("a number"));
         let request = ApplyRequest {
             purpose,
-            tree: self.trees[&rest[0]].clone(),
+            tree: self.descending(self.trees[&rest[0]].clone()),
             plan: flags.get("--plan").map(|name| self.plans[name].clone()),
             seal: flags.get("--seal").map(|seal| Digest::of(seal.as_bytes())),
             allowances: Allowances {
@@ -320,6 +327,7 @@ impl Script {
             ["tick", time] => self.world.tick(seconds(time)),
             ["tree", ..] => {
                 let tree = self.define(&words[1..]);
+                let tree = self.descending(tree);
                 self.world.step(Event::Tree(tree))
             }
             ["define", ..] => {
