@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use reconciler::decide::fleet::{ApplyResult, EdgeOutcome};
+use reconciler::decide::fleet::{ApplyResult, EdgeOutcome, Outcome};
 use reconciler::decide::target;
 use schema::name::{EdgeName, RuleName};
 
@@ -20,6 +20,8 @@ pub(crate) struct Progress {
     shown: BTreeMap<EdgeName, EdgeOutcome>,
     /// What was said last of each target that a rule waits for.
     said: BTreeMap<(EdgeName, RuleName, String), String>,
+    /// Where the apply stands still for the time being.
+    paused: Option<ApplyResult>,
 }
 
 impl Progress {
@@ -32,11 +34,17 @@ impl Progress {
             }
             bar
         });
-        Self { bar, shown: BTreeMap::new(), said: BTreeMap::new() }
+        Self { bar, shown: BTreeMap::new(), said: BTreeMap::new(), paused: None }
+    }
+
+    /// The apply as it was shown last, if it stands still.
+    pub(crate) fn into_paused(self) -> Option<ApplyResult> {
+        self.paused
     }
 
     /// Shows what is new.
     pub(crate) fn show(&mut self, result: &ApplyResult) {
+        self.show_pause(result);
         self.show_targets(result);
         let waiting: Vec<&EdgeName> =
             result.edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Waiting).map(|edge| &edge.edge).collect();
@@ -66,6 +74,22 @@ impl Progress {
             };
             say(format!("{}: {words}", edge.edge));
         }
+    }
+
+    fn show_pause(&mut self, result: &ApplyResult) {
+        let before = self.paused.take();
+        let reason = result.paused.as_ref().map(|reason| format!("paused: {}", clean(reason)));
+        let line = match (before.is_some(), reason) {
+            (false, Some(reason)) => Some(reason),
+            (true, None) if result.outcome == Outcome::Running => Some("goes on".to_owned()),
+            _ => None,
+        };
+        match (&self.bar, line) {
+            (Some(bar), Some(line)) => bar.suspend(|| say(line)),
+            (None, Some(line)) => say(line),
+            (_, None) => {}
+        }
+        self.paused = result.paused.is_some().then(|| result.clone());
     }
 
     /// A line for each attempt, and for each new state, of targets that rules wait for.

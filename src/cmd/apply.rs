@@ -259,6 +259,8 @@ pub(crate) async fn follow(client: &Client, begun: ApplyResult, wait: Duration) 
     match ended {
         Ok(Ok(result)) if result.outcome == Outcome::Interrupted => Err(Failure::CutOff(id.clone())),
         Ok(result) => result.map_err(lost),
+        // Edges wait, by someone's will: that is an end for a pipeline, and it says where the rollout stands.
+        Err(_) if let Some(paused) = progress.into_paused() => Ok(paused),
         Err(_) => {
             Err(Failure::Other(format!("no end of the apply {id} in time; `portunus status` shows how it stands")))
         }

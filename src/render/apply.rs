@@ -56,7 +56,12 @@ fn write_result(to: &mut String, result: &ApplyResult, had_no_changes: bool) -> 
             "{} The server ended before {edges} had answered; what it decided goes on.",
             style::warning("Cut off.")
         ),
-        Outcome::Running => writeln!(to, "The apply {} goes on.", clean(&result.id)),
+        Outcome::Running => {
+            if let Some(paused) = &result.paused {
+                writeln!(to, "{} {}.", style::warning("Paused:"), clean(paused))?;
+            }
+            writeln!(to, "The apply {} goes on.", clean(&result.id))
+        }
     }
 }
 

@@ -2,22 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
+use std::num::NonZeroU32;
 
 use reconciler::decide::drift::Drift;
 use reconciler::decide::plan::{
-    Action, BaseEdge, Impact, ImpactKind, PlanDocument, PlannedChange, ProofStatus, Source, Summary,
+    Action, BaseEdge, ImpactKind, PlanDocument, PlannedChange, PlannedWave, ProofStatus, Source, Summary,
 };
 use schema::name::EdgeName;
 use schema::ruleset::{Origin, RuleSet};
 use schema::spec::FieldChange;
 
 use super::difference::{Difference, difference};
-use super::words::{count, joined, listed, short_hash, time};
+use super::words::{count, joined, lasting, listed, short_hash, time};
 use super::{rails, style};
 use crate::output::clean;
 
 /// More listeners of one kind are counted.
 const SHOWN_RANGES: usize = 8;
+
+/// More edges of one wave are counted.
+const SHOWN_EDGES: usize = 12;
 
 /// The whole plan. The tree, where it is at hand, says where new rules forward to.
 pub(crate) fn text(plan: &PlanDocument, ruleset: Option<&RuleSet>) -> String {
@@ -46,11 +50,47 @@ fn write_plan(to: &mut String, plan: &PlanDocument, ruleset: Option<&RuleSet>) -
     if let Some(proofs) = proofs(plan) {
         writeln!(to, "\n{proofs}")?;
     }
+    if !plan.waves.is_empty() {
+        writeln!(to, "\n{}", style::strong(rollout_heading(plan)))?;
+        for wave in &plan.waves {
+            writeln!(
+                to,
+                "  {:<8} {}",
+                format!("wave {}", wave.wave),
+                wave_words(wave, &listed(&wave.edges, SHOWN_EDGES))
+            )?;
+        }
+    }
     write_drift(to, &plan.drift)?;
     if let Some(source) = source(&plan.source) {
         writeln!(to, "\n{}", style::faint(source))?;
     }
     Ok(())
+}
+
+/// `Rollout in 2 waves:`
+pub(crate) fn rollout_heading(plan: &PlanDocument) -> String {
+    format!("Rollout in {}:", count(plan.waves.len() as u64, "wave"))
+}
+
+/// Its edges, as they were listed, how they change and how it is watched.
+pub(crate) fn wave_words(wave: &PlannedWave, edges: &str) -> String {
+    let at_once = wave.max_parallel.map_or(u32::MAX, NonZeroU32::get);
+    let mut notes = Vec::new();
+    if wave.edges.len() > 1 {
+        notes.push(if at_once as usize >= wave.edges.len() {
+            "all at once".to_owned()
+        } else {
+            format!("{at_once} at once")
+        });
+    }
+    if wave.max_failed > 0 {
+        notes.push(format!("{} may fail", wave.max_failed));
+    }
+    if wave.soak_secs > 0 {
+        notes.push(format!("watched for {} s", wave.soak_secs));
+    }
+    if notes.is_empty() { edges.to_owned() } else { format!("{edges} ({})", notes.join(", ")) }
 }
 
 /// `Plan: 2 to activate, 1 to rebind on 3 edges.`
@@ -195,7 +235,7 @@ fn write_change(to: &mut String, change: &PlannedChange, ruleset: Option<&RuleSe
     for field in &change.fields {
         write_field(to, field)?;
     }
-    if let Some(impact) = impact(change.impact) {
+    if let Some(impact) = impact(change) {
         writeln!(to, "      {:<8} {impact}", "impact")?;
     }
     if let Some(proof) = proof(change) {
@@ -249,16 +289,28 @@ fn write_field(to: &mut String, field: &FieldChange) -> fmt::Result {
 }
 
 /// What a change means for live connections, if anything.
-pub(crate) fn impact(impact: Impact) -> Option<String> {
-    let live = |words: &str| match impact.connections {
-        0 => String::new(),
-        number => format!(" ({} {words})", count(number, "live connection")),
+pub(crate) fn impact(change: &PlannedChange) -> Option<String> {
+    let impact = &change.impact;
+    let live = |words: &str| {
+        let mut parts = Vec::new();
+        if impact.connections > 0 {
+            parts.push(format!("{} {words}", count(impact.connections, "live connection")));
+        }
+        if let (Some(oldest), Some(median)) = (impact.oldest_secs, impact.median_secs) {
+            parts.push(format!("oldest {}, median {}", lasting(oldest), lasting(median)));
+        }
+        if let Some(rate) = impact.connections_per_sec.filter(|rate| *rate > 0.0) {
+            parts.push(format!("{rate} new a second"));
+        }
+        if parts.is_empty() { String::new() } else { format!(" ({})", parts.join("; ")) }
     };
     match impact.kind {
         ImpactKind::None => None,
         ImpactKind::NewConnections => Some(format!("new connections only{}", live("unharmed"))),
         ImpactKind::Drain => {
-            Some(format!("connections of released listeners drain, then are reset{}", live("at most")))
+            let is_closing = change.action == Action::Remove || !change.ports.release.is_empty();
+            let whose = if is_closing { "released listeners" } else { "targets that go" };
+            Some(format!("connections of {whose} drain, then are reset{}", live("at most")))
         }
         ImpactKind::Gap => Some(format!("closed for a moment{}", live("at most"))),
     }
@@ -334,4 +386,47 @@ pub(crate) fn source(source: &Source) -> Option<String> {
         text.push_str(", with changes that are not committed");
     }
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use reconciler::decide::plan::{Impact, Ports};
+    use schema::name::RuleName;
+
+    use super::*;
+
+    #[test]
+    fn what_a_change_hits_is_counted_with_its_age_and_its_rate() {
+        let words = |action, impact| {
+            super::impact(&PlannedChange {
+                edge: EdgeName::new("edge-01").expect("a name"),
+                rule: RuleName::new("web").expect("a name"),
+                previous_rule: None,
+                action,
+                code: None,
+                message: None,
+                ports: Ports::default(),
+                fields: Vec::new(),
+                impact,
+                origin: None,
+            })
+        };
+        let busy = Impact {
+            oldest_secs: Some(7200),
+            median_secs: Some(40),
+            connections_per_sec: Some(12.5),
+            ..Impact::new(ImpactKind::Drain, 3)
+        };
+        assert_eq!(
+            words(Action::Remove, busy).expect("an impact"),
+            "connections of released listeners drain, then are reset (3 live connections at most; oldest 2h, median 40s; \
+             12.5 new a second)"
+        );
+        assert_eq!(
+            words(Action::Update, Impact::new(ImpactKind::Drain, 1)).expect("an impact"),
+            "connections of targets that go drain, then are reset (1 live connection at most)"
+        );
+        let unhurried = Impact { connections_per_sec: Some(0.0), ..Impact::new(ImpactKind::NewConnections, 0) };
+        assert_eq!(words(Action::Update, unhurried).expect("an impact"), "new connections only");
+    }
 }

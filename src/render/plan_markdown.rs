@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::difference::{Difference, difference};
 use super::plan::{
-    blockers, drift_place, drift_words, edge_mark, impact, incomplete, place, reason, remarks, source, targets, verdict,
+    blockers, drift_place, drift_words, edge_mark, impact, incomplete, place, reason, remarks, rollout_heading, source,
+    targets, verdict, wave_words,
 };
 use super::words::{count, listed};
 
@@ -24,6 +25,8 @@ const TAIL: usize = 2_000;
 const LARGEST_CHANGE: usize = 8_000;
 /// What stands in the way, and what is to note, is counted from then on: most of it is said of each change again.
 const SHOWN_LINES: usize = 20;
+/// More waves are counted: the changes need the room.
+const SHOWN_WAVES: usize = 16;
 const MARKER: &str = "<!-- portunus-plan -->";
 
 /// The whole comment.
@@ -34,6 +37,7 @@ pub(crate) fn text(plan: &PlanDocument, ruleset: Option<&RuleSet>) -> String {
     }
     push_list(&mut text, "**Blocked**", &blockers(plan));
     push_list(&mut text, "**To note**", &remarks(plan));
+    push_waves(&mut text, plan);
     let blocks: Vec<String> = plan.changes.iter().map(|change| one(change, ruleset)).collect();
     let heading = |change: &PlannedChange| {
         let mark = edge_mark(plan.base.edges.get(&change.edge));
@@ -65,6 +69,19 @@ pub(crate) fn text(plan: &PlanDocument, ruleset: Option<&RuleSet>) -> String {
         }
     }
     text
+}
+
+fn push_waves(text: &mut String, plan: &PlanDocument) {
+    for (index, wave) in plan.waves.iter().enumerate().take(SHOWN_WAVES) {
+        if index == 0 {
+            write!(text, "\n**{}**\n\n", escape(&rollout_heading(plan))).expect("a string grows as needed");
+        }
+        let edges = code(&listed(&wave.edges, 8));
+        writeln!(text, "- wave {}: {}", wave.wave, wave_words(wave, &edges)).expect("a string grows as needed");
+    }
+    if plan.waves.len() > SHOWN_WAVES {
+        writeln!(text, "- and {} more", plan.waves.len() - SHOWN_WAVES).expect("a string grows as needed");
+    }
 }
 
 /// Which changes are shown where not all have room: those that take something away first, each kind in the order of
@@ -170,7 +187,7 @@ fn one(change: &PlannedChange, ruleset: Option<&RuleSet>) -> String {
     if let Some(reason) = reason(change) {
         add(format!("<br>{}", escape(&reason)));
     }
-    if let Some(impact) = impact(change.impact) {
+    if let Some(impact) = impact(change) {
         add(format!("<br>{}", escape(&impact)));
     }
     text.push('\n');

@@ -77,6 +77,9 @@ fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> f
     if let Some(lock) = &status.lock {
         writeln!(to, "{} is applying since {}", clean(&lock.holder), time(lock.since))?;
     }
+    if let Some(paused) = status.apply.as_ref().and_then(|apply| apply.paused.as_ref()) {
+        writeln!(to, "{}: the rollout stands still: {}", style::warning("Paused"), clean(paused))?;
+    }
     if let Some(cut_off) = status.apply.as_ref().filter(|apply| apply.outcome == Outcome::Interrupted) {
         writeln!(
             to,

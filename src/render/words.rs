@@ -46,6 +46,11 @@ pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
     if secs < 2 { "now".to_owned() } else { format!("{} ago", rough(Duration::from_secs(secs))) }
 }
 
+/// How long something has lasted, in one unit.
+pub(crate) fn lasting(secs: u64) -> String {
+    rough(Duration::from_secs(secs))
+}
+
 fn rough(span: Duration) -> String {
     match span.as_secs() {
         secs @ ..120 => format!("{secs}s"),

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::act::proving;
 use crate::act::runtime::{RuntimeHandle, Stopped, Terms};
 use crate::act::status::{RuleStatus, Status};
+use crate::act::workers::Ages;
 use crate::decide::admission::{self, Accepted, Admission, Base};
 use crate::decide::desired::Desired;
 
@@ -273,7 +274,18 @@ impl Session {
             let health = health.or_else(|| rule.health.clone());
             RuleStatus { health, ..rule.clone() }.stats(request.per_port, request.per_target)
         };
-        let rules = asked.map(stats).collect();
+        let mut rules = Vec::new();
+        for rule in asked {
+            let ages = match rule.meter.as_ref().filter(|_| request.ages) {
+                Some(meter) => self.runtime.connections().ages(meter).await,
+                None => None,
+            };
+            let ages = ages.map(|Ages { oldest, median }| proto::Ages {
+                oldest_ms: oldest.as_millis() as u64,
+                median_ms: median.as_millis() as u64,
+            });
+            rules.push(proto::RuleStats { ages, ..stats(rule) });
+        }
         let (request_id, probes) = (request.request_id, health.probes());
         Ok(message(edge_message::Body::Stats(proto::StatsReport { request_id, rules, probes })))
     }

@@ -144,6 +144,7 @@ impl RuleStatus {
             total: Some(counters(&meter.map(Meter::figures).unwrap_or_default())),
             ports: ports.unwrap_or_default(),
             targets: if per_target { self.target_stats() } else { Vec::new() },
+            ages: None,
         }
     }
 

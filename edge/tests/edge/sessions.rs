@@ -190,11 +190,15 @@ async fn only_counters_that_moved_are_sent_and_the_last_ones_before_a_rule_vanis
     assert_eq!(sent.rules[0].total.as_ref().unwrap().bytes_in, 5);
     assert_eq!(session.moved_counters(), None);
 
-    let request = proto::StatsRequest { request_id: 9, rule: "a".to_owned(), per_port: true, per_target: true };
+    let request =
+        proto::StatsRequest { request_id: 9, rule: "a".to_owned(), per_port: true, per_target: true, ages: true };
     let (answer, _) = session.receive(server(server_message::Body::StatsRequest(request))).await.unwrap();
     let answer = stats(answer.into_iter().next().unwrap());
     assert_eq!((answer.request_id, answer.rules[0].ports[0].port), (9, u32::from(port)));
     assert_eq!(answer.rules[0].targets[0].port, u32::from(target.port()));
+    let ages = answer.rules[0].ages.expect("one connection lives");
+    assert_eq!(ages.oldest_ms, ages.median_ms, "it is the only one");
+    assert!(ages.oldest_ms < 60_000, "{ages:?}");
 
     let meter = edge.status().rule("a").unwrap().meter.clone().unwrap();
     drop(stream);

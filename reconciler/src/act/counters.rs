@@ -10,7 +10,7 @@ use schema::proto;
 use tokio::sync::oneshot;
 
 use super::operator::documents::{
-    CountersDocument, PortStatsDocument, RatesDocument, StatsDocument, TargetStatsDocument,
+    AgesDocument, CountersDocument, PortStatsDocument, RatesDocument, StatsDocument, TargetStatsDocument,
 };
 use crate::decide::fleet::SessionId;
 use crate::decide::target::time_from_wire;
@@ -225,6 +225,9 @@ fn document(edge: EdgeName, stats: &proto::RuleStats, pending: &Pending, at: Tim
         at,
         counters: stats.total.as_ref().map(counters).unwrap_or_default(),
         rates: RatesDocument::default(),
+        ages: stats
+            .ages
+            .map(|ages| AgesDocument { oldest_secs: ages.oldest_ms / 1000, median_secs: ages.median_ms / 1000 }),
         ports: pending.per_port.then(ports),
         targets: pending.per_target.then(targets),
     })

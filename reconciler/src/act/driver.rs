@@ -197,8 +197,23 @@ impl FleetHandle {
         per_port: bool,
         per_target: bool,
     ) -> Result<Result<StatsDocument, CountersError>, Stopped> {
+        let request =
+            proto::StatsRequest { rule: rule.to_string(), per_port, per_target, ..proto::StatsRequest::default() };
+        self.ask(edge, request).await
+    }
+
+    /// The same with the ages of its live connections, and nothing by port or target.
+    pub async fn load(&self, edge: EdgeName, rule: &RuleName) -> Result<Result<StatsDocument, CountersError>, Stopped> {
+        let request = proto::StatsRequest { rule: rule.to_string(), ages: true, ..proto::StatsRequest::default() };
+        self.ask(edge, request).await
+    }
+
+    async fn ask(
+        &self,
+        edge: EdgeName,
+        request: proto::StatsRequest,
+    ) -> Result<Result<StatsDocument, CountersError>, Stopped> {
         let (reply, answer) = oneshot::channel();
-        let request = proto::StatsRequest { request_id: 0, rule: rule.to_string(), per_port, per_target };
         self.command(Command::Ask { edge, request, reply }).await?;
         match tokio::time::timeout(counters::ANSWER_TIMEOUT, answer).await {
             Ok(answer) => answer.map_err(|_| Stopped),

@@ -46,7 +46,7 @@ impl Worker {
             return self.shared.ended(self.index);
         }
         let Handed { client, admitted } = handed;
-        let ticket = Ticket::new(admitted, self.index);
+        let ticket = Ticket::new(admitted, self.index, self.tools.now);
         let dial = Dial { deadline: self.tools.now + ticks(DIAL_TIMEOUT), limit: Tick::MAX, named: None };
         let key = self.connections.insert_with(|_| Connection::new(client, ticket, dial));
         let Some(connection) = self.connections.get_mut(key) else { return };

@@ -7,6 +7,7 @@
 //! Keeps: routing changes as one value; a socket that stays is never touched; both sockets of a connection belong to one
 //! worker; every worker is joined.
 
+mod ages;
 mod attempt;
 mod choice;
 mod dial;
@@ -48,6 +49,7 @@ use worker::Worker;
 
 use crate::act::names::Names;
 
+pub use ages::Ages;
 pub use choice::{Choice, Chosen, FEEDBACK, Feedback, Met, Place};
 pub use listener::Acceptor;
 pub(crate) use meter::Scope;
@@ -227,6 +229,11 @@ impl Connections {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.count()
+    }
+
+    /// How old those of one rule are; `None` where it has none. Looks at every connection of the edge.
+    pub async fn ages(&self, meter: &Arc<Meter>) -> Option<Ages> {
+        ages::ask(&self.0, meter).await
     }
 
     /// Waits until none is left. Nothing may be accepted any more.

@@ -30,6 +30,8 @@ pub(super) enum Command {
     Release(Vec<(Listener, Acceptor)>, oneshot::Sender<()>),
     /// Reset connections of a rule that are older than that.
     Reset(Arc<Meter>, Scope, u64),
+    /// Say how many ticks ago each connection of a rule came.
+    Ages(Arc<Meter>, oneshot::Sender<Vec<u32>>),
     /// A name was looked up for a connection.
     Resolved(Resolved),
 }

@@ -16,6 +16,7 @@ use super::choice::{Chosen, Met, Place};
 use super::meter::{Meter, Scope, index_of, key, tally_of};
 use super::routing::Route;
 use super::tally::Tally;
+use super::timers::Tick;
 use crate::decide::datagrams::Lost;
 use crate::decide::dial::{self, Cause, Outcome};
 
@@ -124,7 +125,9 @@ impl Drop for Admitted {
 /// One connection as its worker counts it.
 pub(super) struct Ticket {
     admitted: Admitted,
-    worker: u32,
+    /// When it came, in ticks of its worker; enough for two years.
+    born: u32,
+    worker: u16,
     /// The target that it is at serves it.
     is_served: bool,
     port: Arc<Tally>,
@@ -133,7 +136,7 @@ pub(super) struct Ticket {
 
 impl Ticket {
     /// Starts to count a connection that this worker serves.
-    pub(super) fn new(admitted: Admitted, worker: usize) -> Self {
+    pub(super) fn new(admitted: Admitted, worker: usize, now: Tick) -> Self {
         let shard = &admitted.meter().shards[worker];
         let port = tally_of(&shard.ports, &admitted.listener.port);
         let target = tally_of(&shard.targets, &key(&admitted.place().target));
@@ -143,7 +146,7 @@ impl Ticket {
             tally.total.add(1);
         }
         target.begins(is_flow);
-        Self { admitted, worker: worker as u32, is_served: false, port, target }
+        Self { admitted, born: now as u32, worker: worker as u16, is_served: false, port, target }
     }
 
     /// Goes on to the next target. False where no target is left.
@@ -153,7 +156,7 @@ impl Ticket {
         }
         let is_flow = self.is_flow();
         self.target.ends(is_flow);
-        let shard = &self.admitted.meter().shards[self.worker as usize];
+        let shard = &self.admitted.meter().shards[usize::from(self.worker)];
         self.target = tally_of(&shard.targets, &key(&self.admitted.place().target));
         self.target.begins(is_flow);
         true
@@ -240,6 +243,11 @@ impl Ticket {
         self.admitted.place()
     }
 
+    /// How many ticks ago it came, if it is one of the rule's.
+    pub(super) fn age_in(&self, meter: &Arc<Meter>, now: Tick) -> Option<u32> {
+        Arc::ptr_eq(&self.route().meter, meter).then(|| (now as u32).wrapping_sub(self.born))
+    }
+
     /// True if it is one of those that are meant.
     pub(super) fn is_in(&self, meter: &Arc<Meter>, scope: &Scope, before: u64) -> bool {
         Arc::ptr_eq(&self.route().meter, meter)
@@ -252,7 +260,7 @@ impl Ticket {
     }
 
     fn tallies(&self) -> [&Tally; 3] {
-        [&self.admitted.meter().shards[self.worker as usize].total, &self.port, &self.target]
+        [&self.admitted.meter().shards[usize::from(self.worker)].total, &self.port, &self.target]
     }
 
     /// Counts bytes from the client to the target.

@@ -26,9 +26,14 @@ pub(super) fn ticks(wait: Duration) -> Tick {
     wait.as_millis().div_ceil(TICK.as_millis()) as Tick + 1
 }
 
+/// How long so many ticks last.
+pub(super) fn lasting(ticks: Tick) -> Duration {
+    TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
+}
+
 /// How long from one moment until a tick begins.
 pub(super) fn until(tick: Tick, since_start: Duration) -> Duration {
-    (TICK * u32::try_from(tick).unwrap_or(u32::MAX)).saturating_sub(since_start)
+    lasting(tick).saturating_sub(since_start)
 }
 
 #[derive(Clone, Copy)]

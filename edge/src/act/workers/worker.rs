@@ -171,6 +171,10 @@ impl Worker {
                     _ = done.send(());
                 }
                 Command::Reset(meter, scope, before) => self.reset(&meter, &scope, before),
+                Command::Ages(meter, reply) => {
+                    // Who asked may have gone.
+                    _ = reply.send(self.ages(&meter));
+                }
                 Command::Resolved(resolved) => match resolved.kind {
                     Kind::Connection => self.resolved(resolved),
                     Kind::Flow => self.with_udp(|udp, around| udp.resolved(&resolved, around)),
@@ -276,6 +280,13 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Looks at every connection: for the sake of a person who asks, not of a clock.
+    fn ages(&self, meter: &Arc<Meter>) -> Vec<u32> {
+        let now = self.tools.now;
+        let connections = self.connections.iter().filter_map(|(_, connection)| connection.ticket.age_in(meter, now));
+        connections.chain(self.udp.ages(meter, now)).collect()
     }
 
     fn reset_all(&mut self) {

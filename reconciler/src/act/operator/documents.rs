@@ -279,6 +279,15 @@ fn tenths(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }
 
+/// How old the live connections of a rule are, in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgesDocument {
+    /// Of the oldest one.
+    pub oldest_secs: u64,
+    /// Half of them are at most as old.
+    pub median_secs: u64,
+}
+
 /// Answer to `GET /v1/rules/{edge}/{rule}/stats`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatsDocument {
@@ -294,6 +303,9 @@ pub struct StatsDocument {
     /// Over the last second.
     #[serde(default)]
     pub rates: RatesDocument,
+    /// Of live connections, if asked for and there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ages: Option<AgesDocument>,
     /// Ports with traffic, if asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<PortStatsDocument>>,

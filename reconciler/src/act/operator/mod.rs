@@ -4,6 +4,7 @@
 //! at, and every body is bounded before it is read.
 
 mod blame;
+mod blast;
 pub mod documents;
 mod guard;
 mod ledger;

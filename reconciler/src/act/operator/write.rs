@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::documents::{ApplyBody, PlanRequest, Problem, ValidateAnswer, ValidateRequest};
 use super::guard::too_large;
-use super::{Failure, State};
+use super::{Failure, State, blast};
 use crate::act::source;
 use crate::decide::fleet::{ApplyRequest, ApplyResult, Freeze, Purpose, Refusal, TreeRead};
 use crate::decide::plan::{self, Allowances, FORMAT_VERSION, FileDocument, PlanDocument, PlanInput, Source};
@@ -183,7 +183,7 @@ pub(super) async fn plan_of(
         })
         .await?;
     let timer = state.context.timings.plan.start_timer();
-    let document = heavy(move || {
+    let mut document = heavy(move || {
         let ruleset = tree.ruleset.as_ref().expect("only valid trees are planned");
         let document = plan::plan(&PlanInput {
             ruleset,
@@ -203,6 +203,7 @@ pub(super) async fn plan_of(
     })
     .await?;
     timer.observe_duration();
+    blast::measure(state, &mut document).await;
     Ok(document)
 }
 

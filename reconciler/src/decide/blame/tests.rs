@@ -43,7 +43,7 @@ fn changes(before: &[Rule], after: &[Rule]) -> Vec<PlannedChange> {
             (Some(before), Some(after)) => field_changes(before, after),
             _ => Vec::new(),
         },
-        impact: Impact { kind: ImpactKind::None, connections: 0 },
+        impact: Impact::new(ImpactKind::None, 0),
         origin: None,
         proof: None,
     };

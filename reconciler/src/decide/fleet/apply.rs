@@ -300,6 +300,7 @@ impl Fleet {
             started_at: now,
             finished_at: None,
             stopped: None,
+            paused: None,
             edges,
         }
     }

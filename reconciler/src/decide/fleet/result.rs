@@ -132,6 +132,9 @@ pub struct ApplyResult {
     /// Why its rollout was stopped, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
+    /// Why its rollout stands still for the time being, if it does: the fleet is frozen, and edges wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
     /// The touched edges.
     pub edges: Vec<EdgeResult>,
 }
@@ -157,6 +160,7 @@ impl ApplyResult {
             started_at: started.at,
             finished_at: None,
             stopped: None,
+            paused: None,
             edges: started.generations.iter().map(edge).collect(),
         }
     }

@@ -145,6 +145,7 @@ impl Fleet {
     fn finish(&mut self, mut run: Run, outcome: Outcome, now: Timestamp, effects: &mut Vec<Effect>) {
         run.result.outcome = outcome;
         run.result.finished_at = Some(now);
+        run.result.paused = None;
         let result = run.result;
         let note = result.stopped.clone().unwrap_or_default();
         let entry = Entry { note, ..run.entry.with_outcome(outcome.as_str(), now) }.chained(&mut self.head);

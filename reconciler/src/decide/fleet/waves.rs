@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
-use schema::rollout::Wave;
 use schema::ruleset::{EdgeRules, Placed, RuleSet};
 use schema::state::RuleState;
 
 use super::run::Run;
 use super::{Applied, EdgeOutcome, EdgeResult, Effect, Fleet, Stopped, confirming};
 use crate::decide::assign::next_desired;
-use crate::decide::plan::Action;
+use crate::decide::plan::{Action, PlannedWave, grouped};
 use crate::decide::record::Record;
 use crate::decide::view::EdgeView;
 
@@ -65,6 +64,8 @@ fn serves(view: &EdgeView, name: &RuleName) -> bool {
 /// One wave with the edges of this apply that are in it.
 #[derive(Debug, Clone)]
 struct Part {
+    /// As in the plan.
+    number: u32,
     max_parallel: NonZeroU32,
     max_failed: u32,
     soak: Duration,
@@ -103,32 +104,18 @@ impl Waves {
         on_failure: OnFailure,
         timeout: Duration,
     ) -> Option<Self> {
-        let rollout = &ruleset.rollout;
-        let part = |wave: &Wave| Part {
-            max_parallel: wave.max_parallel,
-            max_failed: wave.max_failed,
-            soak: wave.soak,
-            queued: VecDeque::new(),
-            begun: Vec::new(),
-        };
-        let mut parts: Vec<Part> = rollout.waves.iter().map(part).collect();
-        if parts.is_empty() && matches!(on_failure, OnFailure::Stop) {
+        if ruleset.rollout.waves.is_empty() && matches!(on_failure, OnFailure::Stop) {
             return None;
         }
-        // An edge that no wave has runs what the tree does not name any more: it comes last. Without waves, all do.
-        parts.push(Part {
-            max_parallel: NonZeroU32::MAX,
-            max_failed: 0,
-            soak: Duration::ZERO,
-            queued: VecDeque::new(),
+        let part = |wave: PlannedWave| Part {
+            number: wave.wave,
+            max_parallel: wave.max_parallel.unwrap_or(NonZeroU32::MAX),
+            max_failed: wave.max_failed,
+            soak: Duration::from_secs(wave.soak_secs),
+            queued: wave.edges.into(),
             begun: Vec::new(),
-        });
-        let last = parts.len() - 1;
-        for edge in touched {
-            let wave = rollout.wave_of(&edge, &ruleset.inventory).unwrap_or(last);
-            parts[wave].queued.push_back(edge);
-        }
-        parts.retain(|part| !part.queued.is_empty());
+        };
+        let parts: Vec<Part> = grouped(ruleset, touched).into_iter().map(part).collect();
         let (current, soak_until, before) = (0, None, BTreeMap::new());
         (!parts.is_empty()).then(|| Self {
             ruleset: ruleset.clone(),
@@ -148,7 +135,12 @@ impl Waves {
 
     /// True while edges wait for their turn, or a wave is watched.
     pub(super) fn is_under_way(&self) -> bool {
-        self.soak_until.is_some() || self.parts[self.current..].iter().any(|part| !part.queued.is_empty())
+        self.soak_until.is_some() || self.queued() > 0
+    }
+
+    /// How many edges wait for their turn.
+    fn queued(&self) -> usize {
+        self.parts[self.current..].iter().map(|part| part.queued.len()).sum()
     }
 
     /// When to look again without an event.
@@ -178,7 +170,6 @@ impl Fleet {
                 self.stop_waves(run, &mut waves, &reason, now, effects);
                 break;
             }
-            let is_last = waves.current + 1 == waves.parts.len();
             let part = &mut waves.parts[waves.current];
             let is_waiting = |edge: &&EdgeName| {
                 run.result.edges.iter().any(|one| one.edge == **edge && one.outcome == EdgeOutcome::Waiting)
@@ -198,14 +189,18 @@ impl Fleet {
             if waiting > 0 {
                 break;
             }
-            let soak = if is_last { Duration::ZERO } else { part.soak };
-            let until = *waves.soak_until.get_or_insert(now.checked_add(soak).unwrap_or(Timestamp::MAX));
+            let until = *waves.soak_until.get_or_insert(now.checked_add(part.soak).unwrap_or(Timestamp::MAX));
             if now < until {
                 break;
             }
             waves.soak_until = None;
             waves.current += 1;
         }
+        run.result.paused = self.frozen.as_ref().filter(|_| waves.queued() > 0).map(|freeze| {
+            let (by, why, queued) = (&freeze.by, &freeze.why, waves.queued());
+            let edges = if queued == 1 { "1 edge waits".to_owned() } else { format!("{queued} edges wait") };
+            format!("{edges} until the fleet is unfrozen; {by} froze it: {why}")
+        });
         run.waves = Some(waves);
     }
 
@@ -226,7 +221,7 @@ impl Fleet {
         }
         (failed.len() > part.max_failed as usize).then(|| {
             let has_waves = !waves.ruleset.rollout.waves.is_empty();
-            let of = if has_waves { format!("wave {}", waves.current + 1) } else { "the apply".to_owned() };
+            let of = if has_waves { format!("wave {}", part.number) } else { "the apply".to_owned() };
             format!("{of} failed on {}", failed.join(", "))
         })
     }

@@ -10,6 +10,7 @@ use schema::ruleset::Origin;
 use schema::spec::FieldChange;
 use serde::{Deserialize, Serialize};
 
+use super::PlannedWave;
 use super::proof::{Lease, Proof};
 use crate::decide::drift::Drift;
 use crate::decide::fleet::Freeze;
@@ -151,19 +152,38 @@ pub enum ImpactKind {
     None,
     /// New connections see the change, live ones go on.
     NewConnections,
-    /// Connections of closed listeners drain, then are reset.
+    /// Connections of closed listeners and of removed targets drain, then are reset; those of disabled targets at once.
     Drain,
     /// A port is closed for a moment.
     Gap,
 }
 
-/// What a change means for live connections, and how many there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What a change means for live connections, how many there are, how old, and how fast new ones come.
+///
+/// Ages and rates are asked of the edges for the plan: they are missing where an edge is not connected or did not
+/// answer at once, and from plans against a saved status.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Impact {
     /// What happens to them.
     pub kind: ImpactKind,
     /// Live connections of the rule that it concerns; for `drain` the most that can be cut.
     pub connections: u64,
+    /// How old the oldest of them is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_secs: Option<u64>,
+    /// Half of them are at most as old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub median_secs: Option<u64>,
+    /// New connections per second, over the last second with traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_per_sec: Option<f64>,
+}
+
+impl Impact {
+    /// What is known without asking the edge.
+    pub const fn new(kind: ImpactKind, connections: u64) -> Self {
+        Self { kind, connections, oldest_secs: None, median_secs: None, connections_per_sec: None }
+    }
 }
 
 /// One change of one rule on one edge.
@@ -275,6 +295,9 @@ pub struct PlanDocument {
     pub summary: Summary,
     /// By edge and rule.
     pub changes: Vec<PlannedChange>,
+    /// Which edges change in which wave; empty where the tree has no waves, or nothing changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waves: Vec<PlannedWave>,
     /// What differs now from what was applied.
     pub drift: Vec<Drift>,
     /// All rails.
@@ -308,7 +331,7 @@ impl PlanDocument {
             edge.observed_at = None;
         }
         for change in &mut bare.changes {
-            change.impact.connections = 0;
+            change.impact = Impact::new(change.impact.kind, 0);
             change.proof = None;
             if change.code.as_deref() == Some("client_not_connected") {
                 change.code = None;

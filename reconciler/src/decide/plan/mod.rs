@@ -7,6 +7,7 @@ mod document;
 mod file;
 mod proof;
 mod rails;
+mod waves;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub use document::{
 pub use file::{FileDocument, PlanFile, PlanFileError};
 pub use proof::{EdgeProof, Lease, Proof, ProofStatus, RuleProof};
 pub use rails::{Allowances, evaluate as evaluate_rails};
+pub use waves::PlannedWave;
+pub(crate) use waves::grouped;
 
 /// How long a plan can be applied.
 pub const LIFETIME: Duration = Duration::from_hours(24);
@@ -107,6 +110,8 @@ pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
     let rails = rails::evaluate(input, summary.connections_affected);
     let is_railed = rails.iter().any(|rail| rail.tripped);
     let is_dirty = input.source.dirty && !input.allowances.dirty;
+    let touched: BTreeSet<&EdgeName> = changes.iter().map(|change| &change.edge).collect();
+    let waves = waves::shown(input.ruleset, touched.into_iter().cloned());
     let mut document = PlanDocument {
         format_version: FORMAT_VERSION.to_owned(),
         kind: "plan".to_owned(),
@@ -119,6 +124,7 @@ pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
         applyable: !is_railed && !is_dirty,
         summary,
         changes,
+        waves,
         drift: drift(input.edges),
         rails,
         diagnostics: input.diagnostics.to_vec(),
@@ -192,7 +198,7 @@ fn plan_edge(
                 ..Ports::default()
             },
             fields,
-            impact: Impact { kind: ImpactKind::None, connections: edge.connections(rule) },
+            impact: Impact::new(ImpactKind::None, edge.connections(rule)),
             origin: origin_of(rule),
             proof: None,
         });
@@ -234,7 +240,7 @@ fn removal_of_waiting(edge: &EdgeName, rule: &Rule, origin: Option<Origin>) -> P
         message: None,
         ports: Ports::default(),
         fields: Vec::new(),
-        impact: Impact { kind: ImpactKind::None, connections: 0 },
+        impact: Impact::new(ImpactKind::None, 0),
         origin,
         proof: None,
     }
@@ -268,7 +274,7 @@ fn planned(name: &EdgeName, edge: &EdgeView, change: &Change, origin: Option<Ori
         code: None,
         message: None,
         ports: Ports { bind: texts(&change.bind), keep: texts(&change.keep), release: texts(&change.release) },
-        impact: Impact { kind: impact(change, &fields), connections },
+        impact: Impact::new(impact(change, &fields), connections),
         fields,
         origin,
         proof: None,
@@ -278,11 +284,22 @@ fn planned(name: &EdgeName, edge: &EdgeView, change: &Change, origin: Option<Ori
 fn impact(change: &Change, fields: &[FieldChange]) -> ImpactKind {
     // Listeners that go are drained; those of a removed rule that another rule takes over are too, for the
     // connections belong to the rule that goes.
-    if change.after.is_none() || !change.release.is_empty() {
+    if change.after.is_none() || !change.release.is_empty() || loses_targets(change) {
         return ImpactKind::Drain;
     }
     let is_label = |path: &str| matches!(path, "name" | "description" | "owner" | "protected" | "drain_timeout_secs");
     if fields.iter().all(|field| is_label(&field.path)) { ImpactKind::None } else { ImpactKind::NewConnections }
+}
+
+/// True where connections that go to a target have to end: it is no longer there, or no longer enabled.
+fn loses_targets(change: &Change) -> bool {
+    let (Some(before), Some(after)) = (&change.before, &change.after) else { return false };
+    let enabled = |rule: &Rule| -> Vec<(String, u16)> {
+        let targets = rule.targets.iter().filter(|target| target.enabled);
+        targets.map(|target| (target.host.to_string(), target.ports.first())).collect()
+    };
+    let after = enabled(after);
+    enabled(before).iter().any(|target| !after.contains(target))
 }
 
 fn count(change: &PlannedChange, summary: &mut Summary) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use schema::capability::{Capability, Limits};
 use schema::name::RuleName;
+use schema::rule::{Host, Target};
 use schema::ruleset::Placed;
 use schema::testing::rule;
 
@@ -86,7 +87,7 @@ fn a_sliding_range_binds_keeps_and_releases() {
     assert_eq!(change.action, Action::Rebind);
     assert_eq!(ports(change), (vec!["*:20100-20149"], vec!["*:20050-20099"], vec!["*:20000-20049"]));
     assert_eq!((document.summary.ports_bound, document.summary.ports_released), (50, 50));
-    assert_eq!(change.impact, Impact { kind: ImpactKind::Drain, connections: 3 });
+    assert_eq!(change.impact, Impact::new(ImpactKind::Drain, 3));
 }
 
 #[test]
@@ -105,6 +106,32 @@ fn a_renamed_rule_moves() {
     assert_eq!(change.previous_rule, RuleName::new("old").ok());
     assert_eq!(change.fields.iter().map(|field| field.path.as_str()).collect::<Vec<_>>(), ["name"]);
     assert_eq!(change.impact.kind, ImpactKind::None);
+}
+
+#[test]
+fn a_target_that_goes_or_is_disabled_costs_its_connections() {
+    let with = |targets: &[(&str, bool)]| {
+        let mut changed = Rule::clone(&rule("r", 80, 80));
+        let model = changed.targets[0].clone();
+        let target = |(host, enabled): &(&str, bool)| Target {
+            host: Host::parse(host).expect("a host"),
+            enabled: *enabled,
+            ..model.clone()
+        };
+        changed.targets = targets.iter().map(target).collect();
+        Arc::new(changed)
+    };
+    let kind = |before: &[(&str, bool)], after: &[(&str, bool)]| {
+        let document = planned(&ruleset(&[with(after)]), &running(&[with(before)]));
+        let [change] = &document.changes[..] else { panic!("one change") };
+        (change.impact.kind, document.summary.connections_affected)
+    };
+    let new_only = (ImpactKind::NewConnections, 0);
+    let cut = (ImpactKind::Drain, 3);
+    assert_eq!(kind(&[("10.0.0.1", true)], &[("10.0.0.1", true), ("10.0.0.2", true)]), new_only);
+    assert_eq!(kind(&[("10.0.0.1", true)], &[("10.0.0.2", true)]), cut);
+    assert_eq!(kind(&[("10.0.0.1", true), ("10.0.0.2", true)], &[("10.0.0.1", true), ("10.0.0.2", false)]), cut);
+    assert_eq!(kind(&[("10.0.0.1", true), ("10.0.0.2", false)], &[("10.0.0.1", true)]), new_only);
 }
 
 #[test]

@@ -110,7 +110,7 @@ impl Udp {
         let admitted = Admitted::new(route, listener, id.client.ip(), around.index)
             .inspect_err(|why| route.meter.refused(around.index, listener.port, *why))
             .ok()?;
-        let ticket = Ticket::new(admitted, around.index);
+        let ticket = Ticket::new(admitted, around.index, around.now);
         around.shared.workers[around.index].began();
         let idle = ticket.route().rule.udp_flow_idle;
         let key = self.flows.insert_with(|_| Flow::new(id, listening, ticket, around.now));

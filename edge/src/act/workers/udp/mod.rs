@@ -132,6 +132,11 @@ impl Udp {
         self.due = due;
     }
 
+    /// How many ticks ago each flow of a rule came.
+    pub(super) fn ages(&self, meter: &Arc<Meter>, now: Tick) -> impl Iterator<Item = u32> {
+        self.flows.iter().filter_map(move |(_, flow)| flow.ticket.age_in(meter, now))
+    }
+
     /// Ends flows of the scope that are older than `before`.
     pub(super) fn reset(&mut self, meter: &Arc<Meter>, scope: &Scope, before: u64, around: &Around<'_>) {
         let meant = |(_, flow): &(Key, &Flow)| flow.ticket.is_in(meter, scope, before);

@@ -113,7 +113,11 @@ fn a_freeze_keeps_what_was_not_reached_as_it_is_until_it_ends() {
         assert_eq!(fleet.next_deadline(), None, "nothing is to be waited for but the end of the freeze");
     }
     assert_eq!(outcome(&fleet).0, Outcome::Running);
+    let paused = |fleet: &Fleet| fleet.latest_apply().and_then(|result| result.paused.clone());
+    let words = "3 edges wait until the fleet is unfrozen; ada froze it: the auditors";
+    assert_eq!(paused(&fleet).as_deref(), Some(words));
     let effects = decide(&mut fleet, Control::Unfreeze { why: String::new() }, 6000);
+    assert_eq!(paused(&fleet), None);
     assert_eq!(sent_to(&effects), ["b", "c", "d"]);
     for edge in ["b", "c", "d"] {
         serves(&mut fleet, edge, 2, 9000, 6001);
@@ -129,6 +133,53 @@ fn a_wave_that_is_watched_for_longer_than_an_edge_may_take_is_looked_at_when_tha
     serves(&mut fleet, "a", 2, 9000, 11);
     fleet.step(Event::Tick, at(1000));
     assert_eq!(fleet.next_deadline(), Some(at(11 + 3600)), "and not at a time that has passed");
+}
+
+#[test]
+fn edges_under_way_end_while_a_freeze_stands_and_a_failed_wave_stops_the_rest_all_the_same() {
+    let freeze = |fleet: &mut Fleet| {
+        let control = Control::Freeze { why: "the auditors".to_owned(), until: None };
+        fleet.step(Event::Control { ticket: 1, actor: "ada".to_owned(), control }, at(11))
+    };
+    let mut fleet = running(Mode::Heal);
+    begin(&mut fleet, vec![wave("rest", 2, 0), wave("canary", 1, 0)]);
+    freeze(&mut fleet);
+    // Of two at once, one is done: no third begins in its place.
+    assert_eq!(sent_to(&serves(&mut fleet, "b", 2, 9000, 12)), [""; 0]);
+    serves(&mut fleet, "c", 2, 9000, 13);
+    let (end, edges) = outcome(&fleet);
+    assert_eq!(end, Outcome::Running);
+    assert_eq!(edges, [EdgeOutcome::Queued, EdgeOutcome::Done, EdgeOutcome::Done, EdgeOutcome::Queued]);
+    let mut fleet = running(Mode::Heal);
+    begin(&mut fleet, vec![wave("canary", 1, 0), wave("rest", 2, 0)]);
+    freeze(&mut fleet);
+    fails(&mut fleet, "a", 2, 9000, 12);
+    let result = fleet.latest_apply().expect("an apply");
+    assert_eq!((result.outcome, result.paused.as_ref()), (Outcome::Partial, None), "an end that is clear");
+}
+
+#[test]
+fn the_plan_shows_the_waves_by_which_edges_change() {
+    let fleet = running(Mode::Heal);
+    let waves = vec![wave("nobody", 1, 0), wave("canary", 1, 0), wave("rest", 2, 1)];
+    let read = tree_at(9000, waves);
+    let document = crate::decide::plan::plan(&crate::decide::plan::PlanInput {
+        ruleset: read.ruleset.as_ref().expect("valid"),
+        source: &read.source,
+        edges: fleet.edges(),
+        lineage: fleet.lineage(),
+        rails: None,
+        allowances: &crate::decide::plan::Allowances::default(),
+        diagnostics: &[],
+        now: at(10),
+    });
+    let shown: Vec<_> = document
+        .waves
+        .iter()
+        .map(|wave| (wave.wave, wave.soak_secs, wave.edges.iter().map(EdgeName::as_str).collect::<Vec<_>>()))
+        .collect();
+    // A wave without changes is passed over and keeps its number; nobody waits for anything after the last one.
+    assert_eq!(shown, [(2, SOAK.unsigned_abs(), vec!["a"]), (3, 0, vec!["b", "c", "d"])]);
 }
 
 #[test]
