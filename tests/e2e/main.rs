@@ -6,6 +6,7 @@ mod abilities;
 mod bad_input;
 mod bisect;
 mod blame;
+mod blast;
 mod confirming;
 mod ending;
 mod events;

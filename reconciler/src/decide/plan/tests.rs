@@ -6,7 +6,7 @@ use schema::capability::{Capability, Limits};
 use schema::name::RuleName;
 use schema::rule::{Host, Target};
 use schema::ruleset::Placed;
-use schema::testing::rule;
+use schema::testing::{rule, rule_with};
 
 use super::*;
 use crate::decide::view::{Hello, Report, RuleView};
@@ -111,15 +111,15 @@ fn a_renamed_rule_moves() {
 #[test]
 fn a_target_that_goes_or_is_disabled_costs_its_connections() {
     let with = |targets: &[(&str, bool)]| {
-        let mut changed = Rule::clone(&rule("r", 80, 80));
-        let model = changed.targets[0].clone();
-        let target = |(host, enabled): &(&str, bool)| Target {
-            host: Host::parse(host).expect("a host"),
-            enabled: *enabled,
-            ..model.clone()
-        };
-        changed.targets = targets.iter().map(target).collect();
-        Arc::new(changed)
+        rule_with("r", 80, 80, |parts| {
+            let model = parts.targets[0].clone();
+            let target = |(host, enabled): &(&str, bool)| Target {
+                host: Host::parse(host).expect("a host"),
+                enabled: *enabled,
+                ..model.clone()
+            };
+            parts.targets = targets.iter().map(target).collect();
+        })
     };
     let kind = |before: &[(&str, bool)], after: &[(&str, bool)]| {
         let document = planned(&ruleset(&[with(after)]), &running(&[with(before)]));

@@ -217,6 +217,7 @@ async fn stats_carry_rates_and_what_targets_have_seen() {
             total: Some(counters),
             targets: if request_id == 0 { Vec::new() } else { vec![of_target] },
             ports: Vec::new(),
+            ..proto::RuleStats::default()
         };
         message(edge_message::Body::Stats(proto::StatsReport { request_id, rules: vec![rule], probes: Vec::new() }))
     };
