@@ -273,28 +273,44 @@ fn write_advice(to: &mut String, drift: &[Drift]) -> fmt::Result {
     Ok(())
 }
 
+/// As the beginning of a sentence that goes on.
+fn remedy(code: &schema::codes::CodeDoc) -> &'static str {
+    code.remedy.trim_end_matches('.')
+}
+
 /// What to do about one kind of drift.
 fn advice(drift: &Drift) -> String {
     match drift.kind {
         DriftKind::Missing | DriftKind::Changed | DriftKind::StaleGeneration => {
             "the server sends it again by itself unless its mode is off; `portunus apply` does it now".to_owned()
         }
-        DriftKind::Extra => "the next apply removes it; to keep it, add it to the tree".to_owned(),
+        DriftKind::Extra => "`portunus apply` removes it; to keep it, add it to the tree".to_owned(),
         DriftKind::Failed => match schema::codes::explain(&drift.code) {
-            Some(code) => code.remedy.to_owned(),
-            None => format!("it is retried; `portunus status {}` shows the attempts", drift_place(drift)),
+            Some(code) => {
+                format!("{}; `portunus status {}` shows it", remedy(code), drift_place(drift))
+            }
+            None => format!("it is retried; `portunus status {}` shows it", drift_place(drift)),
         },
         DriftKind::Rejected => match schema::codes::explain(&drift.code) {
-            Some(code) => code.remedy.to_owned(),
-            None => "change the rule, or place it on an edge that can do it".to_owned(),
+            Some(code) => format!("{}; `portunus explain {}` says more", remedy(code), clean(&drift.code)),
+            None => format!("change the rule, or place it on an edge that can do it; `portunus status {}`", drift.edge),
         },
         DriftKind::Degraded => {
             format!("`portunus status {}` shows its targets and their last results", drift_place(drift))
         }
         DriftKind::EdgeOffline => {
-            "start the edge or mend its way to the server; it takes the newest state when it comes back".to_owned()
+            let place = &drift.edge;
+            format!("start the edge or mend its way to the server; `portunus status {place}` shows when it is back")
         }
-        DriftKind::Override => "it ends by itself if it has an end; commit what is to stay".to_owned(),
+        // A deviation of a target has a code, a break-glass rule has none.
+        DriftKind::Override if drift.code.is_empty() => {
+            let place = drift_place(drift);
+            format!("`portunus override export` prints it for a commit, `portunus override remove {place}` ends it")
+        }
+        DriftKind::Override => format!(
+            "`portunus status {0}` shows its targets; `portunus target resume`, `enable` or `weight` ends it",
+            drift_place(drift)
+        ),
     }
 }
 
@@ -311,9 +327,25 @@ pub(crate) fn extent(status: &StatusDocument) -> String {
 
 #[cfg(test)]
 mod tests {
+    use schema::name::{EdgeName, RuleName};
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn every_kind_of_drift_comes_with_a_command() {
+        for (kind, code) in DriftKind::ALL.iter().flat_map(|kind| [(*kind, ""), (*kind, "port_in_use")]) {
+            let drift = Drift {
+                edge: EdgeName::new("edge-01").expect("a name"),
+                rule: RuleName::new("web").ok(),
+                kind,
+                code: code.to_owned(),
+                message: String::new(),
+                fields: Vec::new(),
+            };
+            assert!(advice(&drift).contains("`portunus "), "{}: {}", kind.as_str(), advice(&drift));
+        }
+    }
 
     #[test]
     fn listeners_and_targets_are_written_as_in_a_plan() {

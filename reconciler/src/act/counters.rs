@@ -156,7 +156,7 @@ impl Counters {
     }
 
     /// How fast a rule's counters grow.
-    fn rates(&self, edge: &EdgeName, rule: &RuleName, now: Timestamp) -> RatesDocument {
+    pub fn rates(&self, edge: &EdgeName, rule: &RuleName, now: Timestamp) -> RatesDocument {
         let sample = self.samples.get(edge).and_then(|samples| samples.get(rule));
         match sample.filter(|sample| seconds(sample.at, now) <= SILENCE_SECS) {
             Some(sample) => sample.rates,

@@ -161,7 +161,9 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
     // Until the edge has the newest generation, what is on its way to be removed is no rule that nobody applied.
     let is_settled = edge.desired.is_none() || edge.is_settled();
     for (rule, view) in report.rules.iter().filter(|_| is_settled) {
-        if !applied.contains_key(rule) && view.state != RuleState::Draining {
+        // One that is pending was told to go, and waits for a moment without connections.
+        let is_going = matches!(view.state, RuleState::Draining | RuleState::Pending);
+        if !applied.contains_key(rule) && !is_going {
             all.push(entry(Some(rule), DriftKind::Extra, "", "the edge runs it, but it was never applied".to_owned()));
         }
     }
@@ -187,3 +189,6 @@ fn degradation(view: &RuleView) -> Option<String> {
     }
     Some(parts.join("; "))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,16 @@
 //! Keeps: a plan is made from what is known; asking edges only adds figures to it, never changes what it does, and
 //! never holds it up for longer than [`PATIENCE`].
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use schema::name::{EdgeName, RuleName};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::State;
-use crate::decide::plan::{Action, Impact, PlanDocument, PlannedChange};
+use crate::decide::plan::{Action, PlanDocument, PlannedChange};
 
 /// How long a plan waits for the figures of all edges: an edge answers in milliseconds, and a person waits.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -19,29 +22,38 @@ const ASKED: usize = 256;
 /// Questions under way at once.
 const AT_ONCE: usize = 32;
 
-/// Adds what the edges say.
+/// Adds how fast new connections come, as the server counted last, and how old the live ones are, as their edges say.
 pub(super) async fn measure(state: &State, plan: &mut PlanDocument) {
+    let serving = serving(plan);
+    let rules: Vec<(EdgeName, RuleName)> = serving.iter().map(|index| before(&plan.changes[*index])).collect();
+    let now = Timestamp::now();
+    let rates = state.context.fleet.read(move |view| {
+        rules.iter().map(|(edge, rule)| view.counters.rates(edge, rule, now).connections_per_sec).collect::<Vec<f64>>()
+    });
+    // A server that is ending has no figures to add.
+    for (index, rate) in serving.iter().zip(rates.await.unwrap_or_default()) {
+        plan.changes[*index].impact.connections_per_sec = Some(rate).filter(|rate| *rate > 0.0);
+    }
+    ask(state, plan, busiest(plan, serving)).await;
+}
+
+async fn ask(state: &State, plan: &mut PlanDocument, asked: Vec<usize>) {
     let until = Instant::now() + PATIENCE;
-    let mut questions = asked(plan).into_iter();
+    let mut questions = asked.into_iter();
     let mut under_way = JoinSet::new();
     loop {
         while under_way.len() < AT_ONCE
             && let Some(index) = questions.next()
         {
-            let change = &plan.changes[index];
-            let rule = change.previous_rule.clone().unwrap_or_else(|| change.rule.clone());
-            let (fleet, edge) = (state.context.fleet.clone(), change.edge.clone());
+            let (edge, rule) = before(&plan.changes[index]);
+            let fleet = state.context.fleet.clone();
             under_way.spawn(async move { (index, fleet.load(edge, &rule).await) });
         }
         match timeout_at(until, under_way.join_next()).await {
             Ok(Some(Ok((index, Ok(Ok(stats)))))) => {
                 let impact = &mut plan.changes[index].impact;
-                *impact = Impact {
-                    oldest_secs: stats.ages.map(|ages| ages.oldest_secs),
-                    median_secs: stats.ages.map(|ages| ages.median_secs),
-                    connections_per_sec: Some(stats.rates.connections_per_sec),
-                    ..*impact
-                };
+                impact.oldest_secs = stats.ages.map(|ages| ages.oldest_secs);
+                impact.median_secs = stats.ages.map(|ages| ages.median_secs);
             }
             // An edge that cannot answer leaves the change without its figures.
             Ok(Some(_)) => {}
@@ -50,12 +62,23 @@ pub(super) async fn measure(state: &State, plan: &mut PlanDocument) {
     }
 }
 
-/// The changes to ask about: what serves already, on edges that can answer.
-fn asked(plan: &PlanDocument) -> Vec<usize> {
+/// The rule as it serves before the change.
+fn before(change: &PlannedChange) -> (EdgeName, RuleName) {
+    (change.edge.clone(), change.previous_rule.clone().unwrap_or_else(|| change.rule.clone()))
+}
+
+/// The changes of what serves already, on edges that are there.
+fn serving(plan: &PlanDocument) -> Vec<usize> {
     let is_connected = |change: &PlannedChange| plan.base.edges.get(&change.edge).is_some_and(|edge| edge.connected);
     let serves = |change: &PlannedChange| change.action != Action::Activate && is_connected(change);
-    let mut asked: Vec<usize> = (0..plan.changes.len()).filter(|index| serves(&plan.changes[*index])).collect();
-    asked.sort_by_key(|index| std::cmp::Reverse(plan.changes[*index].impact.connections));
-    asked.truncate(ASKED);
-    asked
+    (0..plan.changes.len()).filter(|index| serves(&plan.changes[*index])).collect()
+}
+
+/// Those of them to ask about.
+fn busiest(plan: &PlanDocument, mut of: Vec<usize>) -> Vec<usize> {
+    let connections = |index: &usize| plan.changes[*index].impact.connections;
+    of.retain(|index| connections(index) > 0);
+    of.sort_by_key(|index| Reverse(connections(index)));
+    of.truncate(ASKED);
+    of
 }

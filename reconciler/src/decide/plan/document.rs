@@ -174,7 +174,7 @@ pub struct Impact {
     /// Half of them are at most as old.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub median_secs: Option<u64>,
-    /// New connections per second, over the last second with traffic.
+    /// New connections per second, over the last second; absent where there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_per_sec: Option<f64>,
 }

@@ -255,3 +255,56 @@ fn a_small_edge_shows_its_share_without_tripping() {
     let rail = document.rails.iter().find(|rail| rail.name == "max_removed_percent").expect("always listed");
     assert_eq!((rail.actual, rail.tripped), (50, false));
 }
+
+#[test]
+fn every_rail_that_trips_is_listed_with_the_exact_flag_and_the_limits_are_those_of_before() {
+    let mut before: Vec<Arc<Rule>> = (0..10).map(|n| rule(&format!("r{n}"), 8000 + n, 8000 + n)).collect();
+    before.push(rule_with("kept", 7000, 7000, |parts| parts.protected = true));
+    let mut edges = running(&before);
+    let other = running(&[rule("last", 80, 80)]).remove("a").expect("there");
+    edges.insert(name("b"), other);
+    let mut after: Vec<Arc<Rule>> = (0..2).map(|n| rule(&format!("r{n}"), 8000 + n, 8000 + n)).collect();
+    after.extend((2..6).map(|n| rule(&format!("r{n}"), 9000 + n, 9000 + n)));
+    let mut tree = ruleset(&after);
+    // The new tree would allow everything; it is not asked.
+    let lax = Rails {
+        max_removed_percent: 100,
+        max_removed_rules: 1000,
+        max_rebound_percent: 100,
+        max_connections_dropped: 0,
+    };
+    tree.rails = lax;
+    let strict = Rails { max_removed_rules: 5, max_connections_dropped: 9, ..Rails::default() };
+    let rails = |allowances: Allowances, rails: &Rails| {
+        let source = Source::unversioned(Digest::default());
+        let document = plan(&PlanInput {
+            ruleset: &tree,
+            source: &source,
+            edges: &edges,
+            lineage: "here",
+            rails: Some(rails),
+            allowances: &allowances,
+            diagnostics: &[],
+            now: Timestamp::UNIX_EPOCH,
+        });
+        let tripped = document.rails.into_iter().filter(|rail| rail.tripped);
+        tripped.map(|rail| (rail.name, rail.allow.unwrap_or_default())).collect::<Vec<_>>()
+    };
+    let line = |name: &str, flag: &str| (name.to_owned(), flag.to_owned());
+    // Six removals (r6 to r9, the protected one, the other edge's last), four rebinds, three connections each.
+    let removals = "--allow-removals 6";
+    let all = [
+        line("max_removed_percent", removals),
+        line("max_removed_rules", removals),
+        line("last_rule", removals),
+        line("max_rebound_percent", "--allow-rebinds 4"),
+        line("max_connections_dropped", "--allow-drops 30"),
+        line("protected", ""),
+    ];
+    assert_eq!(rails(Allowances::default(), &strict), all);
+    let allowed = Allowances { removals: Some(6), rebinds: Some(4), drops: Some(30), ..Allowances::default() };
+    assert_eq!(rails(allowed, &strict), all[5..], "no flag lifts a protection");
+    let off_by_one = Allowances { removals: Some(7), rebinds: Some(3), drops: Some(31), ..Allowances::default() };
+    assert_eq!(rails(off_by_one, &strict), all, "a flag names the exact number");
+    assert_eq!(rails(Allowances::default(), &lax), [all[2].clone(), all[5].clone()]);
+}

@@ -1,0 +1,71 @@
+//! Drift as `status` and metrics show it: the same numbers, and for each kind what to do about it.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+
+use crate::peers::Echo;
+use crate::support::{World, ports, rule, wait_for};
+
+#[test]
+fn status_metrics_and_exit_code_agree_on_drift_and_status_says_what_to_do() {
+    let world = World::with_edges(&["edge-01"]);
+    let away = world.edge("edge-02");
+    world.edge_with("edge-03", &["--disable-capability", "port_range"]);
+    let echo = Echo::start();
+    let port = ports(8);
+    let stranger = TcpListener::bind(("0.0.0.0", port + 1)).unwrap();
+    let checked = "health_check_interval_secs = 1";
+    world.edit(
+        "a.toml",
+        rule("edge-01", "well", port, echo.port, "")
+            + &rule("edge-01", "fails", port + 1, echo.port, "")
+            + &rule("edge-01", "sick", port + 2, 1, checked)
+            + &rule("edge-02", "away", port + 3, echo.port, "")
+            + "[[rule]]\nname = \"wide\"\nedges = [\"edge-03\"]\n"
+            + &format!("listen_ports = \"{}-{}\"\ntarget = \"127.0.0.1:1000-1001\"\n", port + 4, port + 5)
+            + &rule("edge-03", "narrow", port + 6, echo.port, ""),
+    );
+    world.apply_with(&[]).exits(5);
+    let (listen, target) = ((port + 7).to_string(), format!("127.0.0.1:{}", echo.port));
+    let add = ["override", "add", "edge-01", "--name", "glass", "--listen-port", &listen, "--target", &target];
+    world.cli(&[&add[..], &["--ttl", "1h", "--why", "a test"]].concat()).exits(0);
+    away.stop();
+    let expected =
+        BTreeMap::from([("degraded", 1_u64), ("edge_offline", 1), ("failed", 1), ("override", 1), ("rejected", 1)]);
+    let status = wait_for("the drift", || {
+        let status = world.status();
+        let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+        for one in status["drift"].as_array().unwrap() {
+            *kinds.entry(one["kind"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        let is_all = kinds.iter().map(|(kind, number)| (kind.as_str(), *number)).eq(expected.clone());
+        if is_all { Ok(status) } else { Err(status["drift"].to_string()) }
+    });
+    assert_eq!(status["drift"].as_array().unwrap().len(), 5);
+    let scraped = World::scrape(world.metrics);
+    for kind in [
+        "missing",
+        "extra",
+        "changed",
+        "failed",
+        "rejected",
+        "degraded",
+        "edge_offline",
+        "stale_generation",
+        "override",
+    ] {
+        let row = format!("portunus_drift{{kind=\"{kind}\"}} {}\n", expected.get(kind).copied().unwrap_or_default());
+        assert!(scraped.contains(&row), "{row}: {scraped}");
+    }
+    let said = world.cli(&["status", "--detailed-exitcode"]).exits(2).to_string();
+    for words in [
+        "portunus status edge-01/fails",
+        "portunus status edge-01/sick",
+        "portunus status edge-02",
+        "portunus override export",
+        "portunus explain port_range_unsupported_by_client",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    drop(stranger);
+}
