@@ -115,6 +115,10 @@ pub(crate) struct ApplyArgs {
     /// Also wait, within the timeout, until every rule with a health check that is activated or updated is up
     #[arg(long, env = "PORTUNUS_WAIT_HEALTHY", value_parser = BoolishValueParser::new())]
     pub(crate) wait_healthy: bool,
+    /// Let each change that costs live connections wait for a moment without them, on top of the timeout; when the
+    /// limit is over, it is made all the same
+    #[arg(long, value_name = "LIMIT", env = "PORTUNUS_QUIET_WINDOW", value_parser = duration::parse, conflicts_with = "confirm_within")]
+    pub(crate) quiet_window: Option<Duration>,
     #[command(flatten)]
     pub(crate) allow: AllowArgs,
     /// What a failure brings back to what it was before: every edge that the apply has changed

@@ -99,6 +99,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         rollback: args.rollback.map(|Rollback::Fleet| RollbackScope::Fleet),
         wait_healthy: args.wait_healthy,
         confirm_within_secs: args.confirm_within.map(|within| within.as_secs()),
+        quiet_window_secs: args.quiet_window.map(|window| window.as_secs()),
     };
     let begun: ApplyResult = client.post("/v1/apply", &body).await.map_err(|failure| match failure {
         Failure::Interrupted(_) => {
@@ -108,7 +109,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     })?;
     let id = begun.id.clone();
     let goes_on = || format!("the apply {id} goes on on the server; `portunus status` shows how it ends");
-    let timeout = args.timeout + args.confirm_within.unwrap_or_default();
+    let timeout = args.timeout + args.confirm_within.unwrap_or_default() + args.quiet_window.unwrap_or_default();
     let wait = longest(&begun, timeout, prepared.ruleset.as_deref());
     let result = unless_interrupted(follow(&client, begun, wait), goes_on).await?;
     report(args.looks.output, "apply", &result, plan)

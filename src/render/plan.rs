@@ -1,4 +1,6 @@
 //! A plan as text: the verdict, what stands in its way, every change by edge and rule, then what differs already. Pure.
+//!
+//! Long because each part of a plan is one short function, and they are read in the order in which they are printed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};

@@ -1,9 +1,10 @@
-//! Blast radius: a plan counts the live connections that it would cost, with their age and rate, and a rail bounds them.
+//! Blast radius: a plan counts the live connections that it would cost, with their age and rate; a rail bounds them, and a
+//! quiet window waits until there are none.
 
 use std::time::{Duration, Instant};
 
-use crate::peers::{Client, Echo};
-use crate::support::{World, ports, rule, wait_for};
+use crate::peers::{Client, Echo, answers, refuses};
+use crate::support::{World, ports, rule, rule_of, wait_for, wait_until};
 
 #[test]
 fn a_plan_counts_connections_with_their_age_and_rate_and_a_rail_bounds_them() {
@@ -49,4 +50,74 @@ fn a_plan_counts_connections_with_their_age_and_rate_and_a_rail_bounds_them() {
     // Refused at apply too, with the same flag; with it, it goes through.
     world.apply_with(&[]).exits(3).says("--allow-drops 2");
     world.apply_with(&["--allow-drops", "2"]).exits(0);
+}
+
+/// One edge with three rules; a client of the first is connected.
+struct Scene {
+    world: World,
+    echo: Echo,
+    port: u16,
+}
+
+impl Scene {
+    fn new() -> (Self, Client) {
+        let scene = Self { world: World::with_edges(&["edge-01"]), echo: Echo::start(), port: ports(6) };
+        let rules = scene.rule("busy", 0) + &scene.rule("gone", 1) + &scene.rule("other", 2);
+        scene.world.edit_and_apply("a.toml", &rules);
+        let mut client = Client::to(scene.port);
+        client.ping(1, 0, 100).unwrap();
+        (scene, client)
+    }
+
+    fn rule(&self, name: &str, by: u16) -> String {
+        rule("edge-01", name, self.port + by, self.echo.port, "")
+    }
+
+    fn state(&self, rule: &str) -> String {
+        let status = self.world.status();
+        rule_of(&status, "edge-01", rule).map_or_else(String::new, |rule| rule["state"].as_str().unwrap().to_owned())
+    }
+}
+
+#[test]
+fn in_a_quiet_window_a_busy_rule_waits_for_its_connections_and_the_others_change_at_once() {
+    let (scene, mut client) = Scene::new();
+    let mut held = Client::to(scene.port + 1);
+    held.ping(2, 0, 100).unwrap();
+    scene.world.edit("a.toml", scene.rule("busy", 3) + &scene.rule("other", 4));
+    let apply = scene.world.start_cli("apply", &["apply", &scene.world.tree_arg(), "--yes", "--quiet-window", "10m"]);
+    wait_until("the quiet rule to change", || answers(scene.port + 4) == Some(scene.echo.port));
+    assert!(refuses(scene.port + 2), "its old port is closed");
+    wait_until("the busy rules to wait", || scene.state("busy") == "pending" && scene.state("gone") == "pending");
+    assert!(apply.has_ended().is_none(), "{}", apply.log());
+    assert!(refuses(scene.port + 3));
+    let status = scene.world.status();
+    let message = &rule_of(&status, "edge-01", "gone").unwrap()["message"];
+    assert_eq!(message, "waits for a moment without connections, 600 s at most");
+    assert_eq!(status["drift"], serde_json::json!([]), "what waits is no drift");
+    client.ping(1, 100, 100).unwrap();
+    held.ping(2, 100, 100).unwrap();
+    // New connections are served while the rule waits, and each rule goes by itself.
+    drop(held);
+    wait_until("the removed rule to go", || refuses(scene.port + 1));
+    assert_eq!(scene.state("busy"), "pending");
+    client.ping(1, 200, 100).unwrap();
+    drop(client);
+    wait_until("the busy rule to change", || answers(scene.port + 3) == Some(scene.echo.port));
+    assert!(refuses(scene.port));
+    assert_eq!(apply.ended(), 0, "{}", apply.log());
+    assert_eq!(scene.state("busy"), "active");
+}
+
+#[test]
+fn when_the_quiet_window_is_over_the_change_is_made_all_the_same() {
+    let (scene, mut client) = Scene::new();
+    scene.world.edit("a.toml", scene.rule("busy", 3) + &scene.rule("gone", 1) + &scene.rule("other", 2));
+    let began = Instant::now();
+    scene.world.apply_with(&["--quiet-window", "2s"]).exits(0);
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(answers(scene.port + 3), Some(scene.echo.port));
+    assert!(refuses(scene.port));
+    // What was connected drains as ever.
+    client.ping(1, 100, 100).unwrap();
 }

@@ -139,6 +139,7 @@ impl Session {
                 let terms = Terms {
                     base: desired.base.as_ref().and_then(Base::read),
                     confirm_within: Some(within).filter(|within| !within.is_zero()),
+                    quiet_window: Duration::from_millis(desired.quiet_window_ms),
                 };
                 let desired = Desired::read(accepted, desired.rules, capabilities, limits);
                 let refused = self.runtime.apply_on(desired, terms).await?;

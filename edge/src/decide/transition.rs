@@ -6,6 +6,8 @@
 //! Keeps: a port that serves before and after is never released in between; a rule gets all of its sockets or
 //! none; a failed rule leaves exactly the sockets that it had; no socket has two owners.
 
+mod quiet;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use schema::diff::{self, ChangeKind, Rules};
 use schema::name::RuleName;
 use schema::net::{ListenAddress, Listener, Protocol};
 use schema::rule::Rule;
+
+pub use quiet::{Loss, Waiting, hold_busy};
 
 /// What is wanted of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,6 +6,8 @@
 //!
 //! Long because the handle, its commands and the task that serves them are one protocol.
 
+mod asking;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use tracing::{debug, error, info, warn};
 
 use super::backlog::Backlog;
 use super::checks::{CheckAnswer, CheckError, Checks};
-use super::counters::{self, Counters, CountersError};
+use super::counters::{Counters, CountersError};
 use super::follow::with_causes;
 use super::metrics::Timings;
 use super::notice_log;
@@ -187,38 +189,6 @@ impl FleetHandle {
         report: proto::StatsReport,
     ) -> Result<(), Stopped> {
         self.command(Command::Counters { edge, session, report }).await
-    }
-
-    /// Asks an edge for the counters of a rule, now.
-    pub async fn stats(
-        &self,
-        edge: EdgeName,
-        rule: &RuleName,
-        per_port: bool,
-        per_target: bool,
-    ) -> Result<Result<StatsDocument, CountersError>, Stopped> {
-        let request =
-            proto::StatsRequest { rule: rule.to_string(), per_port, per_target, ..proto::StatsRequest::default() };
-        self.ask(edge, request).await
-    }
-
-    /// The same with the ages of its live connections, and nothing by port or target.
-    pub async fn load(&self, edge: EdgeName, rule: &RuleName) -> Result<Result<StatsDocument, CountersError>, Stopped> {
-        let request = proto::StatsRequest { rule: rule.to_string(), ages: true, ..proto::StatsRequest::default() };
-        self.ask(edge, request).await
-    }
-
-    async fn ask(
-        &self,
-        edge: EdgeName,
-        request: proto::StatsRequest,
-    ) -> Result<Result<StatsDocument, CountersError>, Stopped> {
-        let (reply, answer) = oneshot::channel();
-        self.command(Command::Ask { edge, request, reply }).await?;
-        match tokio::time::timeout(counters::ANSWER_TIMEOUT, answer).await {
-            Ok(answer) => answer.map_err(|_| Stopped),
-            Err(_) => Ok(Err(CountersError::Timeout)),
-        }
     }
 
     /// Has an edge probe the targets of a rule now, or one of them, and waits for what comes of it.
@@ -535,10 +505,11 @@ impl Driver {
                 self.send(session, proto::server_message::Body::Refusal(refusal));
                 self.sessions.remove(&session);
             }
-            Effect::Send { session, edge, generation, digest, rules, basis, confirm_within } => {
+            Effect::Send { session, edge, generation, digest, rules, basis, confirm_within, quiet_window } => {
                 info!(edge = %edge, generation, rules = rules.len(), "desired state sent");
                 let lineage = self.fleet.lineage().to_owned();
-                let desired = outgoing::desired(lineage, generation, digest, &rules, basis, confirm_within);
+                let terms = (confirm_within, quiet_window);
+                let desired = outgoing::desired(lineage, generation, digest, &rules, basis, terms);
                 self.send(session, proto::server_message::Body::Desired(desired));
             }
             Effect::Confirm { session, edge, generation } => {

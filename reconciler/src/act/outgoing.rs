@@ -10,15 +10,16 @@ use schema::wire;
 
 use crate::decide::view::Basis;
 
-/// A desired state.
+/// A desired state, how long it waits to be confirmed, and for how long its changes may wait for a quiet moment.
 pub(super) fn desired(
     lineage: String,
     generation: u64,
     digest: Digest,
     rules: &[Arc<Rule>],
     basis: Option<Basis>,
-    confirm_within: Option<Duration>,
+    (confirm_within, quiet_window): (Option<Duration>, Duration),
 ) -> proto::DesiredState {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     proto::DesiredState {
         lineage,
         generation,
@@ -28,6 +29,7 @@ pub(super) fn desired(
             generation: basis.generation,
             running_digest: basis.digest.as_bytes().to_vec(),
         }),
-        confirm_within_ms: confirm_within.map_or(0, |within| u64::try_from(within.as_millis()).unwrap_or(u64::MAX)),
+        confirm_within_ms: confirm_within.map_or(0, millis),
+        quiet_window_ms: millis(quiet_window),
     }
 }

@@ -171,6 +171,7 @@ impl Run {
                 rollback: false,
                 wait_healthy: false,
                 confirm_within: self.confirm_within,
+                quiet_window: Duration::ZERO,
             };
             effects.extend(self.world.step(Event::Apply { ticket: 1, request: Box::new(request) }));
         }

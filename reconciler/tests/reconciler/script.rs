@@ -239,6 +239,7 @@ impl Script {
             rollback: flags.contains_key("--rollback"),
             wait_healthy: flags.contains_key("--wait-healthy"),
             confirm_within: flags.get("--confirm-within").map(|text| seconds(text)),
+            quiet_window: Duration::ZERO,
         };
         self.world.step(Event::Apply { ticket: 1, request: Box::new(request) })
     }

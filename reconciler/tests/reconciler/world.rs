@@ -115,7 +115,7 @@ impl World {
             Effect::Welcome { session } => {
                 assert_eq!(*session, self.sessions, "only the newest session can be welcomed");
             }
-            Effect::Send { session, edge, generation, digest, rules, basis, confirm_within } => {
+            Effect::Send { session, edge, generation, digest, rules, basis, confirm_within, .. } => {
                 let lineage = self.fleet.lineage().to_owned();
                 let recorded = self.restored().edges.get(edge).and_then(|view| view.desired.clone());
                 let recorded = recorded.expect("what is sent was recorded before");

@@ -35,7 +35,19 @@ impl Actor {
             meter: None,
             health: None,
         }));
-        let draining = self.drains.rules().filter(|(name, _)| !self.desired.rules.contains_key(*name));
+        let held = self.held_though_removed().filter_map(|name| Some((name, self.serving.get(name)?)));
+        rules.extend(held.map(|(name, served)| RuleStatus {
+            name: name.to_string(),
+            state: RuleState::Pending,
+            code: None,
+            message: self.waiting_words(),
+            running: Some(served.rule.clone()),
+            wanted: None,
+            meter: Some(served.meter.clone()),
+            health: view.get(name).cloned(),
+        }));
+        let is_told = |name: &RuleName| self.desired.rules.contains_key(name) || self.waiting.contains_key(name);
+        let draining = self.drains.rules().filter(|(name, _)| !is_told(name));
         rules.extend(draining.map(|(name, meter)| RuleStatus {
             name: name.to_string(),
             state: RuleState::Draining,
@@ -72,6 +84,8 @@ impl Actor {
         let served = self.serving.get(name);
         let (state, code, message) = if let Some(rejection) = &desired.rejection {
             (RuleState::Rejected, Some(rejection.code), rejection.message.clone())
+        } else if self.waiting.contains_key(name) {
+            (RuleState::Pending, None, self.waiting_words())
         } else if let Some(failed) = self.failed.get(name) {
             (RuleState::Failed, Some(failed.failure.code), failed.failure.message.clone())
         } else {

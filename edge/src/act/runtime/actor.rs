@@ -23,6 +23,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use super::quiet::QuietWindow;
 use super::reserved::Reserved;
 use super::trial::Trial;
 use super::{Before, Command, Restarted};
@@ -35,7 +36,7 @@ use crate::act::workers::{Choice, Dataplane, Meter, Route, Routing};
 use crate::decide::admission::Refused;
 use crate::decide::backoff;
 use crate::decide::desired::{Desired, DesiredRule};
-use crate::decide::transition::{self, Failure, Settled, Wanted};
+use crate::decide::transition::{self, Failure, Settled, Waiting, Wanted};
 
 pub(super) struct Served {
     pub(super) rule: Arc<Rule>,
@@ -78,6 +79,10 @@ pub(super) struct Actor {
     pub(super) desired: Desired,
     pub(super) serving: BTreeMap<RuleName, Served>,
     pub(super) failed: BTreeMap<RuleName, Failed>,
+    /// Until when changes wait for a moment without the connections that they would cost.
+    pub(super) quiet: Option<QuietWindow>,
+    /// The rules that wait.
+    pub(super) waiting: Waiting,
     /// What served before a restart and may be served again where the newest version fails.
     pub(super) fallback: BTreeMap<RuleName, Arc<Rule>>,
     /// What operators ordered about targets.
@@ -96,7 +101,7 @@ pub(super) struct Actor {
     pub(super) unstored: Option<Unstored>,
     pub(super) status: watch::Sender<Arc<Status>>,
     retries: Arc<AtomicU64>,
-    has_stopped: bool,
+    pub(super) has_stopped: bool,
     /// Whether what runs waits for a confirmation.
     pub(super) trial: Trial,
     /// Sockets that are held for plans.
@@ -119,6 +124,8 @@ impl Actor {
             desired: Desired::default(),
             serving: BTreeMap::new(),
             failed: BTreeMap::new(),
+            quiet: None,
+            waiting: Waiting::new(),
             fallback: BTreeMap::new(),
             overrides: TargetOverrides::default(),
             drains: Drains::default(),
@@ -147,6 +154,7 @@ impl Actor {
             let drain = self.drains.next_deadline();
             let lease = self.reserved.next_end();
             let trial = self.trial_ends().filter(|_| !self.has_stopped);
+            let quiet = self.next_look();
             tokio::select! {
                 command = commands.recv() => match command {
                     None => return,
@@ -155,6 +163,7 @@ impl Actor {
                             base.refusal(&self.desired.accepted, self.running_digest(), &desired.accepted)
                         });
                         if refused.is_none() {
+                            self.quiet = QuietWindow::begin(terms.quiet_window);
                             self.apply(*desired, terms.confirm_within).await;
                         }
                         // The one who asked may have gone; what was asked for holds all the same.
@@ -208,6 +217,9 @@ impl Actor {
                     self.retries.fetch_add(1, Ordering::Relaxed);
                     self.reconcile(Trying::Due).await;
                 }
+                () = until(quiet) => if self.is_quieter() {
+                    self.reconcile(Trying::Due).await;
+                },
                 () = until(store) => {
                     self.store().await;
                     self.publish();
@@ -298,7 +310,8 @@ impl Actor {
 
     /// Brings what serves as near to what is desired as the host allows, and says so.
     async fn reconcile(&mut self, trying: Trying) {
-        let wanted = self.wanted(trying);
+        let mut wanted = self.wanted(trying);
+        self.hold_busy(&mut wanted);
         let mut failures = self.switch(&wanted).await;
         self.fall_back().await;
         let now = Instant::now();
@@ -342,6 +355,7 @@ impl Actor {
         }
         let hold = |(name, desired): (&RuleName, &DesiredRule)| (name.clone(), Wanted::Hold(desired.rule.clone()));
         let mut wanted: BTreeMap<RuleName, Wanted> = self.desired.rules.iter().map(hold).collect();
+        wanted.extend(self.held_though_removed().map(|name| (name.clone(), Wanted::Hold(None))));
         wanted.extend(versions.into_iter().map(|(name, rule)| (name, Wanted::Try(rule))));
         self.switch(&wanted).await;
     }

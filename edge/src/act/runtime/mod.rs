@@ -2,11 +2,12 @@
 //!
 //! This file is the handle; `actor` is the task, `account` what it says and stores about itself, `parting` what it
 //! and health have to do with each other, `trial` how it returns from a state that nobody confirms, `reserved`
-//! what it holds for plans.
+//! what it holds for plans, `quiet` how changes wait for a moment without connections.
 
 mod account;
 mod actor;
 mod parting;
+mod quiet;
 mod reserved;
 mod trial;
 
@@ -49,6 +50,9 @@ pub struct Terms {
     pub base: Option<Base>,
     /// How long after the switch the edge waits to be told that it is kept, before it returns to what ran before.
     pub confirm_within: Option<Duration>,
+    /// How long each change that would cost live connections waits until there are none; rules that wait are `pending` in
+    /// the status.
+    pub quiet_window: Duration,
 }
 
 enum Command {

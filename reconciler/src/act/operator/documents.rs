@@ -101,6 +101,10 @@ pub struct ApplyBody {
     /// Edges return to what they ran before unless they hear within so many seconds that what they run is good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_within_secs: Option<u64>,
+    /// How long edges let changes that cost live connections wait for a moment without them, on top of the timeout; absent:
+    /// not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_window_secs: Option<u64>,
     /// What a failed edge brings back to what it ran before; none where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackScope>,

@@ -54,6 +54,7 @@ pub(super) async fn rollback(Extract(state): Extract<State>, request: Body) -> R
         rollback: false,
         wait_healthy: false,
         confirm_within: None,
+        quiet_window: Duration::ZERO,
     };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(result)).into_response())
@@ -93,6 +94,7 @@ pub(super) async fn resume(Extract(state): Extract<State>, request: Body) -> Res
         rollback: false,
         wait_healthy: false,
         confirm_within: None,
+        quiet_window: Duration::ZERO,
     };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok(Json(ResumeAnswer { released: hold, apply: Some(result) }))

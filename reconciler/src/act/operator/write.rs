@@ -215,6 +215,10 @@ pub(super) async fn apply(
     let allowances: Allowances = request.allowances;
     let tree = check(&state, request.files, request.source, allowances.empty).await?.into_read()?;
     let tree = with_ancestry(&state, tree, request.ancestry).await?;
+    if request.quiet_window_secs.is_some() && request.confirm_within_secs.is_some() {
+        let detail = "a state on trial is in force at once: it cannot wait for a quiet moment";
+        return Err(Failure::new(400, "bad_request", "Either a trial or a quiet window", detail));
+    }
     let request = ApplyRequest {
         purpose: Purpose::Apply,
         tree,
@@ -227,6 +231,7 @@ pub(super) async fn apply(
         rollback: request.rollback.is_some(),
         wait_healthy: request.wait_healthy,
         confirm_within: confirm_within(request.confirm_within_secs)?,
+        quiet_window: Duration::from_secs(request.quiet_window_secs.unwrap_or_default()).min(MAX_TIMEOUT),
     };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(result)))

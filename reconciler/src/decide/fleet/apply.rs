@@ -35,6 +35,7 @@ pub(super) struct Start<'a> {
     pub(super) allow_offline: bool,
     pub(super) wait_healthy: bool,
     pub(super) confirm_within: Option<Duration>,
+    pub(super) quiet_window: Duration,
     pub(super) seal: Option<Digest>,
     pub(super) overridden: Vec<String>,
     pub(super) timeout: Duration,
@@ -127,6 +128,7 @@ impl Fleet {
             is_automatic: false,
             allow_offline: request.allow_offline,
             wait_healthy: request.wait_healthy,
+            quiet_window: request.quiet_window,
             seal: request.seal,
             overridden: overridden.into_iter().collect(),
             // An edge that returns says so when its time is over.
@@ -167,7 +169,9 @@ impl Fleet {
         } else {
             OnFailure::Stop
         };
-        let waves = Waves::of(ruleset, in_waves, on_failure, start.timeout);
+        // An edge answers after its changes, which may wait for so long.
+        let timeout = start.timeout.saturating_add(start.quiet_window);
+        let waves = Waves::of(ruleset, in_waves, on_failure, timeout);
         let is_away = |name: &EdgeName| self.edges.get(name).is_none_or(|view| !view.connected);
         let left_out: BTreeSet<EdgeName> = match start.confirm_within {
             Some(_) => touched.iter().filter(|name| is_away(name)).map(|name| (*name).clone()).collect(),
@@ -232,6 +236,8 @@ impl Fleet {
         }
         let in_force = self.applied.clone().map(|applied| Box::new(Applied { before: None, ..applied }));
         let confirming = start.confirm_within.map(|within| Confirming { within, before: in_force });
+        let waits = touched.iter().filter(|_| !start.quiet_window.is_zero());
+        self.quiet = waits.map(|name| ((*name).clone(), start.quiet_window)).collect();
         let entry = self.record_start(start, &result, generations, now, effects);
         for name in names.into_iter().filter(|name| !held_back.contains(name)) {
             let is_retried =
@@ -244,7 +250,7 @@ impl Fleet {
         }
         self.supersede(now, effects);
         self.run = Some(Run {
-            deadline: now.checked_add(start.timeout).unwrap_or(Timestamp::MAX),
+            deadline: now.checked_add(timeout).unwrap_or(Timestamp::MAX),
             lease: Run::lease_from(now),
             is_automatic: start.is_automatic,
             allow_offline: start.allow_offline,

@@ -87,6 +87,8 @@ pub struct ApplyRequest {
     pub wait_healthy: bool,
     /// Edges return to what they ran before unless they hear so soon that what they run is good.
     pub confirm_within: Option<Duration>,
+    /// How long edges let changes that cost live connections wait for a moment without them; zero: not at all.
+    pub quiet_window: Duration,
 }
 
 /// What happens to the fleet.
@@ -231,6 +233,8 @@ pub enum Effect {
         basis: Option<Basis>,
         /// How long the edge waits for a confirmation before it returns.
         confirm_within: Option<Duration>,
+        /// How long changes that cost live connections may wait there.
+        quiet_window: Duration,
     },
     /// Tell an edge that what it runs is kept.
     Confirm {

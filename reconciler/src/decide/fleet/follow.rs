@@ -141,6 +141,7 @@ impl Fleet {
                     allow_offline: true,
                     wait_healthy: false,
                     confirm_within: None,
+                    quiet_window: Duration::ZERO,
                     seal: None,
                     overridden: Vec::new(),
                     timeout: AUTOMATIC_TIMEOUT,

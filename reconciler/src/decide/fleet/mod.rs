@@ -19,6 +19,7 @@ mod targets;
 mod waves;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
@@ -139,6 +140,8 @@ pub struct Fleet {
     cut_off: Option<Entry>,
     frozen: Option<Freeze>,
     hold: Option<Hold>,
+    /// How long changes may wait for a quiet moment, on the edges of the apply that runs.
+    quiet: BTreeMap<EdgeName, Duration>,
     /// Edges whose acknowledgement is not written down yet.
     unsaved: BTreeSet<EdgeName>,
     /// When the next override of a target ends by itself.

@@ -137,6 +137,7 @@ impl Fleet {
         // A stopped rollout changes what is to be said of the followed tree.
         let is_news = !run.is_automatic || run.result.stopped.is_some();
         self.finish(run, outcome, now, effects);
+        self.quiet.clear();
         if is_news {
             self.follow(now, effects);
         }

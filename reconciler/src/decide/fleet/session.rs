@@ -222,6 +222,7 @@ impl Fleet {
             rules: desired.rules.values().map(|placed| Arc::clone(&placed.rule)).collect(),
             basis: planned.or_else(|| view.basis()),
             confirm_within: desired.confirm_within,
+            quiet_window: self.quiet.get(edge).copied().unwrap_or_default(),
         });
     }
 

@@ -114,6 +114,7 @@ fn request(tree: TreeRead) -> ApplyRequest {
         rollback: false,
         wait_healthy: false,
         confirm_within: None,
+        quiet_window: Duration::ZERO,
     }
 }
 

@@ -285,6 +285,8 @@ impl Fleet {
         waves.current = waves.parts.len();
         waves.soak_until = None;
         run.result.stopped = Some(reason.to_owned());
+        // What goes back has waited long enough.
+        self.quiet.clear();
         let digest = waves.ruleset.digest;
         let mut applied = self.applied.clone();
         if let OnFailure::BringBack(back_to) = std::mem::replace(&mut waves.on_failure, OnFailure::Stop) {

@@ -284,3 +284,32 @@ fn a_server_that_ends_in_the_middle_goes_on_with_the_rollout() {
     // The canary has it already; the others are the only ones that are left.
     assert_eq!(sent_to(&effects), ["b", "c", "d"]);
 }
+
+#[test]
+fn a_quiet_window_goes_with_the_states_of_its_apply_and_with_no_others() {
+    let windows = |effects: &[Effect]| -> Vec<(String, Duration)> {
+        let window = |effect: &Effect| match effect {
+            Effect::Send { edge, quiet_window, .. } => Some((edge.to_string(), *quiet_window)),
+            _ => None,
+        };
+        effects.iter().filter_map(window).collect()
+    };
+    let mut fleet = running(Mode::Heal);
+    let window = Duration::from_secs(45);
+    let mut asked = request(tree_at(9000, vec![wave("canary", 1, 0), wave("rest", 2, 0)]));
+    (asked.quiet_window, asked.rollback) = (window, true);
+    let (answer, effects) = apply(&mut fleet, asked, 10);
+    answer.expect("begun");
+    assert_eq!(windows(&effects), [("a".to_owned(), window)]);
+    assert_eq!(fleet.next_deadline(), Some(at(10 + 60 + 45)), "an edge may answer so much later");
+    serves(&mut fleet, "a", 2, 9000, 60);
+    let effects = fleet.step(Event::Tick, at(60 + SOAK));
+    assert_eq!(windows(&effects), [("b".to_owned(), window), ("c".to_owned(), window)]);
+    // What goes back does not wait.
+    serves(&mut fleet, "b", 2, 9000, 91);
+    let effects = fails(&mut fleet, "c", 2, 9000, 92);
+    assert!(
+        windows(&effects).len() >= 2 && windows(&effects).iter().all(|(_, window)| window.is_zero()),
+        "{effects:?}"
+    );
+}
