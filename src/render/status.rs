@@ -287,12 +287,12 @@ fn advice(drift: &Drift) -> String {
         DriftKind::Extra => "`portunus apply` removes it; to keep it, add it to the tree".to_owned(),
         DriftKind::Failed => match schema::codes::explain(&drift.code) {
             Some(code) => {
-                format!("{}; `portunus status {}` shows it", remedy(code), drift_place(drift))
+                format!("{}; `portunus status {}` shows it", remedy(&code), drift_place(drift))
             }
             None => format!("it is retried; `portunus status {}` shows it", drift_place(drift)),
         },
         DriftKind::Rejected => match schema::codes::explain(&drift.code) {
-            Some(code) => format!("{}; `portunus explain {}` says more", remedy(code), clean(&drift.code)),
+            Some(code) => format!("{}; `portunus explain {}` says more", remedy(&code), clean(&drift.code)),
             None => format!("change the rule, or place it on an edge that can do it; `portunus status {}`", drift.edge),
         },
         DriftKind::Degraded => {
