@@ -411,6 +411,7 @@ mod tests {
                 fields: Vec::new(),
                 impact,
                 origin: None,
+                proof: None,
             })
         };
         let busy = Impact {

@@ -16,7 +16,9 @@ fn a_plan_counts_connections_with_their_age_and_rate_and_a_rail_bounds_them() {
     world.edit_and_apply("a.toml", &two);
     let began = Instant::now();
     let mut clients = [Client::to(port), Client::to(port)];
-    clients.iter_mut().for_each(|client| client.ping(1, 0, 100).unwrap());
+    for client in &mut clients {
+        client.ping(1, 0, 100).unwrap();
+    }
     world.edit(
         "a.toml",
         rule("edge-01", "busy", port + 2, echo.port, "") + &rule("edge-01", "other", port + 1, echo.port, ""),

@@ -135,7 +135,7 @@ mod tests {
     fn only_ports_and_targets_that_go_count() {
         let seen = |before: &Arc<Rule>, after: &Arc<Rule>| {
             let mut wanted = BTreeMap::from([(after.name.clone(), Wanted::Try(after.clone()))]);
-            let waiting = hold_busy(&rules(&[before.clone()]), &mut wanted, |_, _| true);
+            let waiting = hold_busy(&rules(std::slice::from_ref(before)), &mut wanted, |_, _| true);
             waiting.into_values().next().flatten().map(|(_, loss)| loss)
         };
         let Some(Loss::Parts { ports, .. }) = seen(&rule("a", 80, 89), &rule("a", 85, 94)) else { panic!("a loss") };
