@@ -285,6 +285,7 @@ fn every_rail_that_trips_is_listed_with_the_exact_flag_and_the_limits_are_those_
             rails: Some(rails),
             allowances: &allowances,
             diagnostics: &[],
+            succession: crate::decide::succession::Succession::default(),
             now: Timestamp::UNIX_EPOCH,
         });
         let tripped = document.rails.into_iter().filter(|rail| rail.tripped);

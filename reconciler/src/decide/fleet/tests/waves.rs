@@ -171,6 +171,7 @@ fn the_plan_shows_the_waves_by_which_edges_change() {
         rails: None,
         allowances: &crate::decide::plan::Allowances::default(),
         diagnostics: &[],
+        succession: crate::decide::succession::Succession::default(),
         now: at(10),
     });
     let shown: Vec<_> = document
