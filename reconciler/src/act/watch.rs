@@ -199,12 +199,7 @@ fn watch(wanted: &Wanted, event: &mpsc::Sender<()>, max_watches: usize) -> Resul
         return Err(format!("{folders} folders, and at most {max_watches} are watched"));
     }
     let (filter, event) = (wanted.clone(), event.clone());
-    let handler = move |seen: notify::Result<Event>| {
-        if seen.map_or(true, |seen| is_relevant(&seen, &filter)) {
-            // Full means that a signal is on its way already, closed that nobody waits any more.
-            event.try_send(()).ok();
-        }
-    };
+    let handler = move |seen| hear(seen, &filter, &event);
     let mut watcher = notify::recommended_watcher(handler).map_err(|error| error.to_string())?;
     for folder in wanted.folders() {
         match watcher.watch(folder, RecursiveMode::NonRecursive) {
@@ -214,6 +209,14 @@ fn watch(wanted: &Wanted, event: &mpsc::Sender<()>, max_watches: usize) -> Resul
         }
     }
     Ok(watcher)
+}
+
+/// Takes one event of the kernel in.
+fn hear(seen: notify::Result<Event>, filter: &Wanted, event: &mpsc::Sender<()>) {
+    if seen.map_or(true, |seen| is_relevant(&seen, filter)) {
+        // Full means that a signal is on its way already, closed that nobody waits any more.
+        event.try_send(()).ok();
+    }
 }
 
 fn is_exhausted(error: &notify::Error) -> bool {

@@ -93,6 +93,11 @@ impl SimEdge {
         self.generation
     }
 
+    /// What it accepted last, running or not.
+    pub(crate) fn desired(&self) -> &Rules {
+        &self.desired
+    }
+
     pub(crate) fn running(&self) -> &Rules {
         &self.running
     }

@@ -16,7 +16,7 @@ use schema::name::EdgeName;
 use crate::sim_edge::{Sent, SimEdge};
 
 /// An edge with its connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Link {
     pub(crate) edge: SimEdge,
     pub(crate) session: Option<SessionId>,
@@ -28,8 +28,15 @@ pub(crate) struct Link {
     said: VecDeque<Report>,
 }
 
+impl Link {
+    /// True if a state is on its way there.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+}
+
 /// Everything.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct World {
     pub(crate) fleet: Fleet,
     mode: Mode,

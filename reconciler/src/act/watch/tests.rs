@@ -1,5 +1,7 @@
 //! Real files and real events; each wait has a limit, and none is a guess about how long something takes.
 
+mod storms;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;

@@ -207,7 +207,7 @@ impl Fleet {
             view.desired = Some(next);
             self.hand_overrides_over(name, now, effects);
         }
-        let held_back: Vec<EdgeName> = names.iter().filter(|name| is_held_back(name)).cloned().collect();
+        let held_back: BTreeSet<EdgeName> = names.iter().filter(|name| is_held_back(name)).cloned().collect();
         self.drop_deviations(&start.plan.changes, now, effects);
         let is_news = !self.is_in_force(tree.source.digest)
             || self.applied.as_ref().is_some_and(|applied| applied.source != tree.source || applied.stopped.is_some())
@@ -239,10 +239,10 @@ impl Fleet {
         let waits = touched.iter().filter(|_| !start.quiet_window.is_zero());
         self.quiet = waits.map(|name| ((*name).clone(), start.quiet_window)).collect();
         let entry = self.record_start(start, &result, generations, now, effects);
+        let retries = start.plan.changes.iter().filter(|change| change.action == Action::Retry);
+        let retried: BTreeSet<&EdgeName> = retries.map(|change| &change.edge).collect();
         for name in names.into_iter().filter(|name| !held_back.contains(name)) {
-            let is_retried =
-                start.plan.changes.iter().any(|change| change.edge == name && change.action == Action::Retry);
-            if is_retried && !start.is_automatic {
+            if retried.contains(&name) && !start.is_automatic {
                 self.send(&name, effects);
             } else {
                 self.send_if_needed_now(&name, effects);
@@ -257,12 +257,14 @@ impl Fleet {
             waves,
             bases,
             confirming,
+            is_untold: false,
+            tell_from: now,
             wait_healthy: start.wait_healthy,
             entry,
             result: result.clone(),
         });
         effects.push(Effect::Emit(Notice::Apply { result: Box::new(result.clone()) }));
-        self.advance_run(now, effects);
+        self.advance_run(None, now, effects);
         self.apply_result(&result.id).cloned().unwrap_or(result)
     }
 

@@ -166,6 +166,24 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// The edge that was heard, where it is the word of one.
+    pub(super) fn edge(&self) -> Option<&EdgeName> {
+        match self {
+            Self::Hello { edge, .. }
+            | Self::Report { edge, .. }
+            | Self::Counted { edge, .. }
+            | Self::Gone { edge, .. } => Some(edge),
+            Self::Tree(_)
+            | Self::Apply { .. }
+            | Self::Request { .. }
+            | Self::Control { .. }
+            | Self::Heartbeat { .. }
+            | Self::Tick => None,
+        }
+    }
+}
+
 /// What an operator can ask for besides an apply.
 #[derive(Debug, Clone)]
 pub enum Request {

@@ -208,6 +208,7 @@ impl Fleet {
         self.end_overrides(now, &mut effects);
         self.expire_deviations(now, &mut effects);
         self.thaw(now, &mut effects);
+        let about = event.edge().cloned();
         match event {
             Event::Tree(tree) => self.tree_read(tree, now, &mut effects),
             Event::Remote(view) => self.remote = Some(*view),
@@ -245,7 +246,7 @@ impl Fleet {
         if !effects.is_empty() {
             self.drop_deviations(&[], now, &mut effects);
         }
-        self.advance_run(now, &mut effects);
+        self.advance_run(about.as_ref(), now, &mut effects);
         effects
     }
 
@@ -329,9 +330,10 @@ impl Fleet {
         // While a wave is watched or waits for the end of a freeze, nobody is late.
         let is_awaited = |run: &&run::Run| run.result.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Waiting);
         let run = self.run.as_ref().filter(is_awaited).map(|run| run.deadline);
+        let word = self.run.as_ref().and_then(run::Run::next_word);
         let freeze = self.frozen.as_ref().and_then(|freeze| freeze.until);
         let ends = self.next_override_end().into_iter().chain(self.next_expiry);
-        run.into_iter().chain(soak).chain(freeze).chain(ends).min()
+        run.into_iter().chain(word).chain(soak).chain(freeze).chain(ends).min()
     }
 }
 

@@ -133,6 +133,7 @@ impl Fleet {
         let expired: Vec<(EdgeName, Vec<RuleName>)> = self
             .edges
             .iter()
+            .filter(|(_, view)| !view.overrides.is_empty())
             .map(|(edge, view)| (edge.clone(), over(&view.overrides)))
             .filter(|(_, rules)| !rules.is_empty())
             .collect();

@@ -3,6 +3,7 @@
 //! Keeps: a timeout is unknown, never failed and never done; the edges' own words decide.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -26,6 +27,12 @@ use crate::decide::view::{Basis, EdgeView, RuleView};
 /// How long an operator's apply keeps others out after its operator was heard last: a few of the calls that the
 /// command line makes every five seconds may be lost.
 const LEASE: Duration = Duration::from_secs(20);
+
+/// Edges up to which every step of an apply is told. A notice holds the whole result, so that telling every step of
+/// a large one would cost the square of its edges.
+const TOLD_AT_ONCE: usize = 100;
+/// How often a larger one is told: as often as a person can read a counter.
+const TOLD_EVERY: Duration = Duration::from_millis(250);
 
 /// Who applies, and until when others wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +64,10 @@ pub(super) struct Run {
     pub(super) bases: BTreeMap<EdgeName, (Basis, Before)>,
     /// Where its edges wait for a confirmation.
     pub(super) confirming: Option<Confirming>,
+    /// Something of the result was not told yet.
+    pub(super) is_untold: bool,
+    /// When it is told next, where it has many edges.
+    pub(super) tell_from: Timestamp,
 }
 
 impl Run {
@@ -66,7 +77,19 @@ impl Run {
     }
 
     pub(super) fn concerns(&self, edge: &EdgeName) -> bool {
-        self.result.edges.iter().any(|result| result.edge == *edge)
+        !self.places_of(Some(edge)).is_empty()
+    }
+
+    /// Where the results of an edge are, or those of all; results are in the order of names.
+    pub(super) fn places_of(&self, edge: Option<&EdgeName>) -> Range<usize> {
+        let edges = &self.result.edges;
+        let Some(edge) = edge else { return 0..edges.len() };
+        edges.binary_search_by(|result| result.edge.cmp(edge)).map_or(0..0, |place| place..place + 1)
+    }
+
+    /// When there is something to tell again.
+    pub(super) fn next_word(&self) -> Option<Timestamp> {
+        self.is_untold.then_some(self.tell_from)
     }
 }
 
@@ -100,12 +123,16 @@ impl Fleet {
         }
     }
 
-    /// Looks at the running apply in the light of what was reported by now.
-    pub(super) fn advance_run(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    /// Looks at the running apply in the light of what was reported by now; `about` is the edge that was heard, if
+    /// one was.
+    pub(super) fn advance_run(&mut self, about: Option<&EdgeName>, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(mut run) = self.run.take() else { return };
-        let before = run.result.clone();
         let is_late = now >= run.deadline;
-        for edge in &mut run.result.edges {
+        // What one edge says changes nothing of the others, unless the next ones of a wave or a trial wait for it.
+        let before = (run.waves.is_some() || run.confirming.is_some()).then(|| run.result.clone());
+        let places = run.places_of(about.filter(|_| !is_late && before.is_none()));
+        for edge in run.result.edges[places].iter_mut().filter(|edge| edge.outcome == EdgeOutcome::Waiting) {
+            let was = edge.clone();
             // What was sent and not answered may still change what the last report says.
             let session = self.sessions.get(&edge.edge);
             let is_answered = session.is_none_or(|session| session.in_flight.is_none());
@@ -113,13 +140,17 @@ impl Fleet {
             if let Some(view) = self.edges.get(&edge.edge).filter(|_| is_answered || is_late) {
                 advance_edge(edge, view, run.wait_healthy, is_final, is_late);
             }
+            run.is_untold |= *edge != was;
         }
         self.confirm_good_edges(&run, effects);
         self.advance_waves(&mut run, now, effects);
+        run.is_untold |= before.is_some_and(|before| before != run.result);
         let is_waiting = run.result.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Waiting)
             || run.waves.as_ref().is_some_and(Waves::is_under_way);
         if is_waiting {
-            if run.result != before {
+            if run.is_untold && (run.result.edges.len() <= TOLD_AT_ONCE || now >= run.tell_from) {
+                run.is_untold = false;
+                run.tell_from = now.checked_add(TOLD_EVERY).unwrap_or(Timestamp::MAX);
                 effects.push(Effect::Emit(Notice::Apply { result: Box::new(run.result.clone()) }));
             }
             self.run = Some(run);
@@ -163,9 +194,6 @@ impl Fleet {
 
 /// `is_final` says of a refusal that the edge is not asked again.
 fn advance_edge(edge: &mut EdgeResult, view: &EdgeView, wait_healthy: bool, is_final: bool, is_late: bool) {
-    if edge.outcome != EdgeOutcome::Waiting {
-        return;
-    }
     let Some(report) = view.report.as_ref() else { return };
     let refused = report.refused.as_ref().filter(|_| report.generation < edge.generation);
     if let Some((code, message)) = refused.filter(|_| is_final || !stale::is_stale_base(refused)) {

@@ -182,6 +182,9 @@ impl Fleet {
         let is_foreign = report.is_some_and(|report| report.generation > 0 && report.lineage != self.lineage);
         if is_behind || is_two_contents || ((is_refused || is_foreign) && observed >= next.generation) {
             next.generation = observed.max(next.generation) + 1;
+            // What was accepted of it has another number.
+            next.acknowledged = false;
+            next.before = view.running();
         }
         if view.desired.as_ref() != Some(&next) {
             view.desired = Some(next.clone());

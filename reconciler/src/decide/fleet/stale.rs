@@ -23,7 +23,7 @@ pub(super) fn is_stale_base(refused: Option<&(String, String)>) -> bool {
 impl Run {
     /// What the plan found on an edge, as long as its state is to be taken from there.
     pub(super) fn basis_of(&self, edge: &EdgeName, view: &EdgeView) -> Option<Basis> {
-        let result = self.result.edges.iter().find(|result| result.edge == *edge)?;
+        let result = self.result.edges[self.places_of(Some(edge))].first()?;
         let is_meant = result.outcome == EdgeOutcome::Waiting && result.generation == view.desired_generation();
         self.bases.get(edge).filter(|_| is_meant).map(|(basis, _)| *basis)
     }
