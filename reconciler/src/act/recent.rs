@@ -9,20 +9,29 @@ use crate::decide::fleet::Notice;
 
 /// Notices that are kept: several minutes of a large fleet, a few megabytes at most.
 const KEPT: usize = 1024;
+/// Edges in the notices that are kept, for one of an apply holds all that it touches: some 300 bytes each.
+const KEPT_EDGES: usize = 32_768;
 
 /// The newest notices with their numbers, which follow on each other.
 #[derive(Debug, Default)]
 pub struct Recent {
     notices: VecDeque<(u64, Arc<Notice>)>,
+    edges: usize,
+}
+
+fn edges_in(notice: &Notice) -> usize {
+    if let Notice::Apply { result } = notice { result.edges.len() } else { 0 }
 }
 
 impl Recent {
     /// Takes in the newest one.
     pub(super) fn add(&mut self, number: u64, notice: Arc<Notice>) {
-        if self.notices.len() == KEPT {
-            self.notices.pop_front();
-        }
+        self.edges += edges_in(&notice);
         self.notices.push_back((number, notice));
+        while self.notices.len() > KEPT || (self.edges > KEPT_EDGES && self.notices.len() > 1) {
+            let Some((_, oldest)) = self.notices.pop_front() else { break };
+            self.edges -= edges_in(&oldest);
+        }
     }
 
     /// All notices after that number; `None` where some of them are not kept any more, or never were of this life of

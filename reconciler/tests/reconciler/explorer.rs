@@ -244,7 +244,7 @@ impl State {
             let Some(desired) = &view.desired else { continue };
             // 6: with what World asserts on each message.
             assert!(desired.generation >= link.edge.generation(), "{name} is ahead of its server");
-            let stayed = before.world.fleet.edges().get(name).map_or(0, |view| view.desired_generation());
+            let stayed = before.world.fleet.edges().get(name).map_or(0, EdgeView::desired_generation);
             let is_dead = matches!(next, Move::ActAndDie(_) | Move::DeliverAndDie(..) | Move::RestartServer);
             assert!(is_dead || desired.generation >= stayed, "the generation of {name} went down");
             // 8: what counts as accepted was accepted.

@@ -177,12 +177,12 @@ impl Fleet {
             Some(_) => touched.iter().filter(|name| is_away(name)).map(|name| (*name).clone()).collect(),
             None => BTreeSet::new(),
         };
-        let is_held_back =
-            |name: &EdgeName| left_out.contains(name) || waves.as_ref().is_some_and(|waves| waves.holds_back(name));
+        let queued: BTreeSet<EdgeName> = waves.iter().flat_map(Waves::held_back).cloned().collect();
+        let held_back: BTreeSet<EdgeName> = left_out.union(&queued).cloned().collect();
         let bases = touched.iter().filter(|_| !start.is_automatic);
         let bases: BTreeMap<_, _> =
             bases.filter_map(|name| Some(((*name).clone(), self.planned_basis(name)?))).collect();
-        for name in names.iter().filter(|name| !is_held_back(name)) {
+        for name in names.iter().filter(|name| !held_back.contains(*name)) {
             let wanted = ruleset.edges.get(name).unwrap_or(&none);
             let disabled = ruleset.disabled.get(name).unwrap_or(&none);
             let view = self.edges.entry(name.clone()).or_default();
@@ -207,7 +207,6 @@ impl Fleet {
             view.desired = Some(next);
             self.hand_overrides_over(name, now, effects);
         }
-        let held_back: BTreeSet<EdgeName> = names.iter().filter(|name| is_held_back(name)).cloned().collect();
         self.drop_deviations(&start.plan.changes, now, effects);
         let is_news = !self.is_in_force(tree.source.digest)
             || self.applied.as_ref().is_some_and(|applied| applied.source != tree.source || applied.stopped.is_some())
@@ -216,7 +215,7 @@ impl Fleet {
         let mut result = self.begin(start, &generations, now);
         for edge in result.edges.iter_mut().filter(|edge| held_back.contains(&edge.edge)) {
             edge.outcome = EdgeOutcome::Queued;
-            if left_out.contains(&edge.edge) && !waves.as_ref().is_some_and(|waves| waves.holds_back(&edge.edge)) {
+            if left_out.contains(&edge.edge) && !queued.contains(&edge.edge) {
                 confirming::leave_out(edge);
             }
         }

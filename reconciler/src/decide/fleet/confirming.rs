@@ -86,8 +86,9 @@ impl Fleet {
     }
 
     /// Confirms what this apply has found good, once per session.
-    pub(super) fn confirm_good_edges(&mut self, run: &Run, effects: &mut Vec<Effect>) {
-        for edge in run.result.edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Waiting) {
+    pub(super) fn confirm_good_edges(&mut self, run: &Run, about: Option<&EdgeName>, effects: &mut Vec<Effect>) {
+        let concerned = &run.result.edges[run.places_of(about)];
+        for edge in concerned.iter().filter(|edge| edge.outcome == EdgeOutcome::Waiting) {
             let Some(view) = self.edges.get(&edge.edge).filter(|view| view.connected && is_awaited(view)) else {
                 continue;
             };
@@ -116,7 +117,7 @@ impl Fleet {
         if !is_of_decided {
             return;
         }
-        let is_of = |run: &Run| run.confirming.is_some() && run.result.edges.iter().any(|one| one.edge == *edge);
+        let is_of = |run: &Run| run.confirming.is_some() && run.concerns(edge);
         let run = self.run.as_mut().filter(|run| is_of(run));
         let known = run.as_ref().and_then(|run| run.bases.get(edge)).map(|(_, before)| before.clone());
         let is_known = known.as_ref().is_some_and(|known| known.wanted.keys().eq(wanted.keys()));
@@ -127,11 +128,12 @@ impl Fleet {
             return self.returned_alone(edge, &reason, now, effects);
         };
         run.bases.remove(edge);
-        if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
+        if let Some(result) = run.result.edge_mut(edge) {
             result.outcome = EdgeOutcome::Returned;
             NOT_CONFIRMED.clone_into(&mut result.code);
             "no confirmation in time: it returned to what it ran before".clone_into(&mut result.message);
         }
+        run.is_untold = true;
         self.put_back(edge, &before, effects);
     }
 

@@ -175,6 +175,7 @@ impl Event {
             | Self::Counted { edge, .. }
             | Self::Gone { edge, .. } => Some(edge),
             Self::Tree(_)
+            | Self::Remote(_)
             | Self::Apply { .. }
             | Self::Request { .. }
             | Self::Control { .. }

@@ -144,8 +144,12 @@ pub struct Fleet {
     quiet: BTreeMap<EdgeName, Duration>,
     /// Edges whose acknowledgement is not written down yet.
     unsaved: BTreeSet<EdgeName>,
+    /// Whether any target is overridden.
+    has_deviations: bool,
     /// When the next override of a target ends by itself.
     next_expiry: Option<Timestamp>,
+    /// When the next break-glass rule ends.
+    next_override_end: Option<Timestamp>,
 }
 
 /// What a fleet starts from: what was recorded.
@@ -188,6 +192,7 @@ impl Fleet {
             ..Self::default()
         };
         fleet.find_next_expiry();
+        fleet.find_next_override_end();
         fleet
     }
 
@@ -332,7 +337,7 @@ impl Fleet {
         let run = self.run.as_ref().filter(is_awaited).map(|run| run.deadline);
         let word = self.run.as_ref().and_then(run::Run::next_word);
         let freeze = self.frozen.as_ref().and_then(|freeze| freeze.until);
-        let ends = self.next_override_end().into_iter().chain(self.next_expiry);
+        let ends = self.next_override_end.into_iter().chain(self.next_expiry);
         run.into_iter().chain(word).chain(soak).chain(freeze).chain(ends).min()
     }
 }

@@ -122,6 +122,7 @@ impl Fleet {
             OverrideStep::Added => _ = view.overrides.insert(held.rule.name.clone(), held.clone()),
             _ => _ = view.overrides.remove(&held.rule.name),
         }
+        self.find_next_override_end();
         self.overrides_changed(edge, effects);
         self.tell(edge, &held, step, now, effects);
         Ok(held)
@@ -129,11 +130,13 @@ impl Fleet {
 
     /// Ends the overrides whose time is over.
     pub(super) fn end_overrides(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.next_override_end.is_none_or(|next| next > now) {
+            return;
+        }
         let over = |view: &Overrides| overrides::expired(view, now).cloned().collect::<Vec<_>>();
         let expired: Vec<(EdgeName, Vec<RuleName>)> = self
             .edges
             .iter()
-            .filter(|(_, view)| !view.overrides.is_empty())
             .map(|(edge, view)| (edge.clone(), over(&view.overrides)))
             .filter(|(_, rules)| !rules.is_empty())
             .collect();
@@ -161,14 +164,17 @@ impl Fleet {
         }
     }
 
-    /// When the next override ends.
-    pub(super) fn next_override_end(&self) -> Option<Timestamp> {
-        self.edges.values().flat_map(|view| view.overrides.values()).map(|held| held.until).min()
+    /// Notes when the next override ends; to be called where any came or went.
+    pub(super) fn find_next_override_end(&mut self) {
+        let all = self.edges.values().flat_map(|view| view.overrides.values());
+        self.next_override_end = all.map(|held| held.until).min();
     }
 
     fn drop_overrides(&mut self, edge: &EdgeName, rules: &[RuleName]) -> Vec<Override> {
         let Some(view) = self.edges.get_mut(edge) else { return Vec::new() };
-        rules.iter().filter_map(|rule| view.overrides.remove(rule)).collect()
+        let dropped = rules.iter().filter_map(|rule| view.overrides.remove(rule)).collect();
+        self.find_next_override_end();
+        dropped
     }
 
     /// Records the overrides of an edge, decides its set again and sends it: in every mode, for an operator asked.

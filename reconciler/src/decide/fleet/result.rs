@@ -135,11 +135,25 @@ pub struct ApplyResult {
     /// Why its rollout stands still for the time being, if it does: the fleet is frozen, and edges wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
-    /// The touched edges.
+    /// The touched edges, in the order of their names.
     pub edges: Vec<EdgeResult>,
 }
 
 impl ApplyResult {
+    fn place_of(&self, name: &EdgeName) -> Option<usize> {
+        self.edges.binary_search_by(|result| result.edge.cmp(name)).ok()
+    }
+
+    /// How it goes on one edge.
+    pub(super) fn edge(&self, name: &EdgeName) -> Option<&EdgeResult> {
+        self.place_of(name).map(|place| &self.edges[place])
+    }
+
+    /// The same, to change it.
+    pub(super) fn edge_mut(&mut self, name: &EdgeName) -> Option<&mut EdgeResult> {
+        self.place_of(name).map(|place| &mut self.edges[place])
+    }
+
     /// An apply that began and whose end nobody wrote down: what came of it is not known.
     pub(super) fn cut_off(started: &Entry) -> Self {
         let edge = |(edge, generation): (&EdgeName, &u64)| EdgeResult {

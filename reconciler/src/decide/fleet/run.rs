@@ -128,9 +128,9 @@ impl Fleet {
     pub(super) fn advance_run(&mut self, about: Option<&EdgeName>, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(mut run) = self.run.take() else { return };
         let is_late = now >= run.deadline;
-        // What one edge says changes nothing of the others, unless the next ones of a wave or a trial wait for it.
-        let before = (run.waves.is_some() || run.confirming.is_some()).then(|| run.result.clone());
-        let places = run.places_of(about.filter(|_| !is_late && before.is_none()));
+        // What one edge says changes nothing of the others; the next ones of a wave begin below.
+        let about = about.filter(|_| !is_late);
+        let places = run.places_of(about);
         for edge in run.result.edges[places].iter_mut().filter(|edge| edge.outcome == EdgeOutcome::Waiting) {
             let was = edge.clone();
             // What was sent and not answered may still change what the last report says.
@@ -142,9 +142,8 @@ impl Fleet {
             }
             run.is_untold |= *edge != was;
         }
-        self.confirm_good_edges(&run, effects);
+        self.confirm_good_edges(&run, about, effects);
         self.advance_waves(&mut run, now, effects);
-        run.is_untold |= before.is_some_and(|before| before != run.result);
         let is_waiting = run.result.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Waiting)
             || run.waves.as_ref().is_some_and(Waves::is_under_way);
         if is_waiting {

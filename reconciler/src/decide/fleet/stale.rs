@@ -23,7 +23,7 @@ pub(super) fn is_stale_base(refused: Option<&(String, String)>) -> bool {
 impl Run {
     /// What the plan found on an edge, as long as its state is to be taken from there.
     pub(super) fn basis_of(&self, edge: &EdgeName, view: &EdgeView) -> Option<Basis> {
-        let result = self.result.edges[self.places_of(Some(edge))].first()?;
+        let result = self.result.edge(edge)?;
         let is_meant = result.outcome == EdgeOutcome::Waiting && result.generation == view.desired_generation();
         self.bases.get(edge).filter(|_| is_meant).map(|(basis, _)| *basis)
     }
@@ -46,9 +46,10 @@ impl Fleet {
         let Some((_, decided)) = run.bases.remove(edge) else { return };
         // What was on trial and gave way meanwhile is not what it stays with.
         let before = confirming::returned_to(view).map_or(decided, Before::with);
-        if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
+        if let Some(result) = run.result.edge_mut(edge) {
             result.outcome = EdgeOutcome::Refused;
             (result.code, result.message) = refused.unwrap_or_default();
+            run.is_untold = true;
         }
         // Following the tree, the server plans anew by itself.
         if self.mode != Mode::Apply {

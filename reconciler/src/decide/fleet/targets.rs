@@ -137,7 +137,7 @@ impl Fleet {
 
     /// Ends overrides of rules and targets that the tree does not have any more, and takes those of renamed rules along.
     pub(super) fn drop_deviations(&mut self, changes: &[PlannedChange], now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.edges.values().all(|view| view.deviations.is_empty()) {
+        if !self.has_deviations {
             return;
         }
         for change in changes.iter().filter(|change| change.action == Action::Move) {
@@ -189,8 +189,9 @@ impl Fleet {
 
     /// Looks when the next override ends by itself.
     pub(super) fn find_next_expiry(&mut self) {
-        let all = self.edges.values().flat_map(|view| &view.deviations);
-        self.next_expiry = all.filter_map(|each| each.until).min();
+        let all = || self.edges.values().flat_map(|view| &view.deviations);
+        self.has_deviations = all().next().is_some();
+        self.next_expiry = all().filter_map(|each| each.until).min();
     }
 
     fn record_deviations(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {

@@ -128,9 +128,9 @@ impl Waves {
         })
     }
 
-    /// True for an edge that waits for its turn.
-    pub(super) fn holds_back(&self, edge: &EdgeName) -> bool {
-        self.parts[self.current..].iter().any(|part| part.queued.contains(edge))
+    /// The edges that wait for their turn.
+    pub(super) fn held_back(&self) -> impl Iterator<Item = &EdgeName> {
+        self.parts[self.current..].iter().flat_map(|part| &part.queued)
     }
 
     /// True while edges wait for their turn, or a wave is watched.
@@ -171,9 +171,8 @@ impl Fleet {
                 break;
             }
             let part = &mut waves.parts[waves.current];
-            let is_waiting = |edge: &&EdgeName| {
-                run.result.edges.iter().any(|one| one.edge == **edge && one.outcome == EdgeOutcome::Waiting)
-            };
+            let is_waiting =
+                |edge: &&EdgeName| run.result.edge(edge).is_some_and(|one| one.outcome == EdgeOutcome::Waiting);
             let waiting = part.begun.iter().filter(is_waiting).count();
             // A freeze keeps the edges that were not reached as they are; the rollout goes on when it ends.
             if self.frozen.is_some() && !part.queued.is_empty() {
@@ -209,7 +208,7 @@ impl Fleet {
         let part = &waves.parts[waves.current];
         let mut failed: Vec<String> = Vec::new();
         for edge in &part.begun {
-            let Some(result) = run.result.edges.iter().find(|result| result.edge == *edge) else { continue };
+            let Some(result) = run.result.edge(edge) else { continue };
             if has_failed(result, run.allow_offline) {
                 failed.push(edge.to_string());
             } else if result.outcome == EdgeOutcome::Done
@@ -236,9 +235,10 @@ impl Fleet {
     ) {
         let view = self.edges.entry(edge.clone()).or_default();
         if run.confirming.is_some() && !view.connected {
-            if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
+            if let Some(result) = run.result.edge_mut(edge) {
                 confirming::leave_out(result);
             }
+            run.is_untold = true;
             return;
         }
         waves.before.insert(edge.clone(), Before::of(view));
@@ -258,7 +258,8 @@ impl Fleet {
         let planned = run.bases.get(edge).map(|(basis, _)| *basis);
         self.send_from(edge, planned, effects);
         run.deadline = now.checked_add(waves.timeout).unwrap_or(Timestamp::MAX);
-        if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
+        run.is_untold = true;
+        if let Some(result) = run.result.edge_mut(edge) {
             result.generation = generation;
             result.outcome = if connected { EdgeOutcome::Waiting } else { EdgeOutcome::Offline };
         }
@@ -275,7 +276,7 @@ impl Fleet {
     ) {
         for part in &mut waves.parts[waves.current..] {
             for edge in part.queued.drain(..) {
-                if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == edge) {
+                if let Some(result) = run.result.edge_mut(&edge) {
                     result.outcome = EdgeOutcome::Skipped;
                     "wave_failed".clone_into(&mut result.code);
                     reason.clone_into(&mut result.message);
@@ -285,6 +286,7 @@ impl Fleet {
         waves.current = waves.parts.len();
         waves.soak_until = None;
         run.result.stopped = Some(reason.to_owned());
+        run.is_untold = true;
         // What goes back has waited long enough.
         self.quiet.clear();
         let digest = waves.ruleset.digest;
@@ -293,7 +295,7 @@ impl Fleet {
             for (edge, before) in &waves.before {
                 let generation = self.bring_back(edge, before, effects);
                 run.entry.brought_back.insert(edge.clone());
-                if let Some(result) = run.result.edges.iter_mut().find(|result| result.edge == *edge) {
+                if let Some(result) = run.result.edge_mut(edge) {
                     if let Some(generation) = generation.filter(|_| result.outcome != EdgeOutcome::Offline) {
                         result.generation = generation;
                         result.outcome = EdgeOutcome::Waiting;

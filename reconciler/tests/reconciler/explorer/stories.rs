@@ -48,6 +48,7 @@ pub(super) fn tree(text: &str) -> TreeRead {
         ruleset: Some(Arc::new(ruleset)),
         diagnostics: Vec::new(),
         files: Arc::new([]),
+        ancestry: None,
     }
 }
 

@@ -8,8 +8,10 @@ use schema::canonical::Digest;
 use schema::check::CheckLimits;
 use schema::name::EdgeName;
 
+use super::git as run_git;
 use super::*;
 use crate::act::follow::read_and_check;
+use crate::act::source::git;
 use crate::decide::fleet::{Event as FleetEvent, Fleet, Mode, Restored};
 
 const FILES: u16 = 500;
@@ -48,7 +50,11 @@ impl Follower {
         if tree.moved {
             return;
         }
-        self.fleet.step(FleetEvent::Tree(tree.into_read()), Timestamp::now());
+        let mut tree = tree.into_read();
+        let before = self.fleet.applied().and_then(|applied| applied.source.commit.as_deref());
+        let commits = before.zip(tree.source.commit.as_deref());
+        tree.ancestry = commits.and_then(|(before, now)| git::ancestry(&self.dir, before, now).expect("readable"));
+        self.fleet.step(FleetEvent::Tree(tree), Timestamp::now());
         let applied = self.fleet.applied().map(|applied| applied.source.digest);
         if applied != self.applied.last().copied() {
             self.applied.extend(applied);
@@ -100,21 +106,21 @@ async fn a_checkout_of_500_files_is_applied_at_most_twice_and_only_as_it_was_com
     let dir = TempDir::new().expect("a folder");
     let rules = dir.path().join("rules");
     fs::create_dir(&rules).expect("a folder");
-    git(dir.path(), &["init", "-q", "-b", "main"]);
+    run_git(dir.path(), &["init", "-q", "-b", "main"]);
     let mut committed = BTreeSet::new();
     for (branch, target) in [("old", 9000), ("new", 9001)] {
-        git(dir.path(), &["checkout", "-q", "-b", branch]);
+        run_git(dir.path(), &["checkout", "-q", "-b", branch]);
         write_all(&rules, target);
-        git(dir.path(), &["add", "-A"]);
-        git(dir.path(), &["commit", "-q", "-m", branch]);
+        run_git(dir.path(), &["add", "-A"]);
+        run_git(dir.path(), &["commit", "-q", "-m", branch]);
         committed.insert(read_and_check(&rules, &CheckLimits::default()).source.digest);
     }
-    git(dir.path(), &["checkout", "-q", "old"]);
+    run_git(dir.path(), &["checkout", "-q", "old"]);
     let mut watcher =
         TreeWatcher::start(rules.clone(), Patience { reread: EVENTS_ONLY.reread, ..Patience::default() }).await;
     let mut follower = Follower::of(&rules);
     assert_eq!(follower.applied.len(), 1);
-    git(dir.path(), &["checkout", "-q", "new"]);
+    run_git(dir.path(), &["checkout", "-q", "new"]);
     let new = read_and_check(&rules, &CheckLimits::default()).source.digest;
     while follower.applied.last() != Some(&new) {
         signal(&mut watcher).await;
