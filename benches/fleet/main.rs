@@ -1,0 +1,159 @@
+//! What a server costs and how fast it is with a large fleet: `portunus serve` as a process of its own, and thousands
+//! of sessions that speak the edge protocol over a connection each. I/O: loopback and a temporary folder; prints a
+//! table and never fails for being slow.
+//!
+//! `FLEET_EDGES` is the number of edges (5000), `PORTUNUS_BIN` another server to measure.
+
+#![expect(clippy::print_stdout, reason = "the table is what this program is for")]
+
+mod sessions;
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sessions::{Seen, Sessions};
+
+/// How long the server waits for further changes before it looks (CONTRACT §8).
+const QUIET: Duration = Duration::from_millis(250);
+/// Changes of one rule that are measured.
+const SINGLE: usize = 21;
+/// Changes of a rule of every edge that are measured.
+const WHOLE: usize = 3;
+/// Edges whose rules share a file.
+const PER_FILE: usize = 100;
+
+/// A server that ends with this program.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // One that has ended by itself is measured no more either.
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+impl Server {
+    fn start(dir: &Path, port: u16) -> Self {
+        let program = std::env::var("PORTUNUS_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_portunus").to_owned());
+        let child = Command::new(program)
+            .args(["serve", "--log-level", "error", "--rules"])
+            .arg(dir.join("rules.d"))
+            .arg("--state-dir")
+            .arg(dir.join("state"))
+            .args(["--control-listen", &format!("127.0.0.1:{port}")])
+            .args(["--operator-listen", &format!("127.0.0.1:{}", port + 1)])
+            .args(["--metrics-listen", &format!("127.0.0.1:{}", port + 2)])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        Self(child)
+    }
+
+    /// Resident memory in KiB.
+    fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("Linux, and it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// Processor time in seconds.
+    fn processor(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("Linux, and it runs");
+        let fields: Vec<&str> = stat.rsplit(") ").next().expect("a name in brackets").split(' ').collect();
+        // utime and stime, in ticks of 10 ms.
+        fields[11..13].iter().map(|ticks| ticks.parse::<f64>().expect("a number") / 100.0).sum()
+    }
+}
+
+fn edge(index: usize) -> String {
+    format!("edge-{index:05}")
+}
+
+/// Rules of the edges of one file. Every edge has one rule, whose target's port is what changes.
+fn write_file(dir: &Path, file: usize, edges: usize, port: impl Fn(usize) -> u16) {
+    let mut text = String::new();
+    for index in (file * PER_FILE..edges).take(PER_FILE) {
+        let (name, port) = (edge(index), port(index));
+        write!(
+            text,
+            "[[edge]]\nname = \"{name}\"\n\n[[rule]]\nname = \"web-{index:05}\"\nedges = [\"{name}\"]\n\
+             listen_port = 8443\ntarget = \"10.0.0.1:{port}\"\n\n"
+        )
+        .expect("a string takes all");
+    }
+    // As an editor saves: no reader sees half a file.
+    let (path, beside) = (dir.join(format!("rules.d/part-{file:03}.toml")), dir.join("beside"));
+    std::fs::write(&beside, text).expect("the folder can be written");
+    std::fs::rename(beside, path).expect("one file system");
+}
+
+fn write_all(dir: &Path, edges: usize, port: u16) {
+    for file in 0..edges.div_ceil(PER_FILE) {
+        write_file(dir, file, edges, |_| port);
+    }
+}
+
+/// Middle, least and most, in milliseconds.
+fn in_words(mut times: Vec<Duration>) -> String {
+    times.sort();
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    let (least, most) = (times[0], times[times.len() - 1]);
+    format!("{:.1} ms | {:.1}–{:.1} ms", ms(times[times.len() / 2]), ms(least), ms(most))
+}
+
+#[tokio::main]
+async fn main() {
+    let edges: usize = std::env::var("FLEET_EDGES").map_or(5000, |text| text.parse().expect("a number of edges"));
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let dir = scratch.path();
+    std::fs::create_dir(dir.join("rules.d")).expect("the folder is new");
+    write_all(dir, edges, 1000);
+    let port = 17_000;
+    let server = Server::start(dir, port);
+    let names: Vec<String> = (0..edges).map(edge).collect();
+
+    let begin = Instant::now();
+    let mut sessions = Sessions::open(&format!("http://127.0.0.1:{port}"), &names[..1]).await;
+    sessions.all_run(1000).await;
+    let alone = server.memory();
+    sessions.more(&names[1..]).await;
+    sessions.all_run(1000).await;
+    let joined = begin.elapsed();
+    let full = server.memory();
+    println!("\n{edges} edges with a rule each, all connected and served after {:.1} s.\n", joined.as_secs_f64());
+    println!("| figure | median | spread |\n|---|---|---|");
+    let each = (full.saturating_sub(alone)) as f64 / (edges.max(2) - 1) as f64;
+    println!("| memory of a session, KiB | {each:.1} | {alone} to {full} in all |");
+
+    let mut times = Vec::new();
+    for turn in 0..SINGLE {
+        let changed = turn * edges / SINGLE;
+        let port = 2000 + turn as u16;
+        let begin = Instant::now();
+        write_file(dir, changed / PER_FILE, edges, |index| if index == changed { port } else { 1000 });
+        times.push(sessions.one_gets(changed, port).await - begin);
+        sessions.is_settled().await;
+        // Back again, so that each turn changes one rule of one edge.
+        write_file(dir, changed / PER_FILE, edges, |_| 1000);
+        sessions.one_gets(changed, 1000).await;
+    }
+    let beyond = times.iter().map(|time| time.saturating_sub(QUIET)).collect();
+    println!("| one change reaches its edge, after the quiet time | {} |", in_words(beyond));
+
+    let (mut sent, mut acknowledged, before) = (Vec::new(), Vec::new(), server.processor());
+    for turn in 0..WHOLE {
+        let port = 3000 + turn as u16;
+        let begin = Instant::now();
+        write_all(dir, edges, port);
+        let Seen { last_sent, last_acknowledged } = sessions.all_run(port).await;
+        sent.push((last_sent - begin).saturating_sub(QUIET));
+        acknowledged.push((last_acknowledged - begin).saturating_sub(QUIET));
+    }
+    println!("| one change of every edge: the last one has it, after the quiet time | {} |", in_words(sent));
+    println!("| … and the server has the last acknowledgement | {} |", in_words(acknowledged));
+    println!("| … its processor time | {:.1} s | {WHOLE} times |", (server.processor() - before) / WHOLE as f64);
+    println!("| memory at the end | {} MiB | |", server.memory() / 1024);
+}
