@@ -195,11 +195,13 @@ impl Fleet {
             waves.soak_until = None;
             waves.current += 1;
         }
-        run.result.paused = self.frozen.as_ref().filter(|_| waves.queued() > 0).map(|freeze| {
+        let paused = self.frozen.as_ref().filter(|_| waves.queued() > 0).map(|freeze| {
             let (by, why, queued) = (&freeze.by, &freeze.why, waves.queued());
             let edges = if queued == 1 { "1 edge waits".to_owned() } else { format!("{queued} edges wait") };
             format!("{edges} until the fleet is unfrozen; {by} froze it: {why}")
         });
+        run.is_untold |= paused != run.result.paused;
+        run.result.paused = paused;
         run.waves = Some(waves);
     }
 

@@ -89,6 +89,7 @@ fn request(purpose: Purpose, tree: TreeRead, rollback: bool) -> Event {
         rollback,
         wait_healthy: false,
         confirm_within: None,
+        quiet_window: Duration::ZERO,
     };
     Event::Apply { ticket: 1, request: Box::new(request) }
 }
