@@ -12,7 +12,7 @@ use tonic::transport::Endpoint;
 /// Sessions that are opened at the same time.
 const AT_ONCE: usize = 64;
 /// How long the server may take for anything here.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// One edge took a desired state.
 struct Took {
@@ -135,6 +135,7 @@ async fn session(edge: usize, url: &str, name: String, tell: mpsc::UnboundedSend
         limits: Some(proto::Limits { ports_per_range: 0, file_descriptors: 10_000, rules: 0 }),
         own_listeners: Vec::new(),
         report: Some(proto::Report::default()),
+        ..proto::Hello::default()
     };
     outgoing.send(message(edge_message::Body::Hello(hello))).await.expect("the receiver is there");
     let mut client = tonic::client::Grpc::new(channel);
@@ -177,5 +178,6 @@ fn done(desired: proto::DesiredState) -> proto::Report {
         rules: rules.collect(),
         refused: None,
         answers: desired.generation,
+        ..proto::Report::default()
     }
 }

@@ -29,12 +29,11 @@ pub(crate) async fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let default_range = if args.live.is_some() { None } else { Some(NO_RANGE_LIMIT) };
     let limits = tree::limits(args.range.range_rule_max_ports.or(default_range), args.allow.allow_empty);
     let tree = tree::read_valid(&args.dir, limits)?;
-    let document = match &args.live {
-        Some(live) => against_file(live, &args.dir, &tree, &args.allow)?,
-        None => {
-            let lease = args.prove.then_some(args.lease);
-            ask(&Client::new(&args.server)?, &args.dir, &tree, &args.allow, lease).await?
-        }
+    let document = if let Some(live) = &args.live {
+        against_file(live, &args.dir, &tree, &args.allow)?
+    } else {
+        let lease = args.prove.then_some(args.lease);
+        ask(&Client::new(&args.server)?, &args.dir, &tree, &args.allow, lease).await?
     };
     if let Some(out) = &args.out {
         write_plan_file(out, &document, &tree)?;
