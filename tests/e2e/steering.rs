@@ -271,6 +271,7 @@ fn clients_keep_their_target_over_a_restart_and_have_the_same_on_every_edge() {
     assert_eq!(before, mapping(port + 1), "the same on every edge");
     edge.kill();
     world.edge("edge-01");
+    wait_until("everybody to be served again", || mapping(port).values().all(Option::is_some));
     assert_eq!(before, mapping(port), "the same after a restart");
     let leaves = format!("127.0.0.1:{}", all[1].port);
     world.cli(&["target", "pause", "edge-01/a", &leaves, "--why", "maintenance"]).exits(0);

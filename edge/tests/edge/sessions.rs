@@ -45,7 +45,8 @@ async fn the_hello_says_what_the_edge_can_do_and_what_runs() {
     let port = free_ports(1);
     edge.apply(crate::support::desired(3, &[to("web", port, ([127, 0, 0, 1], 9).into(), |_| ())])).await.unwrap();
     let Some(edge_message::Body::Hello(hello)) = session(&edge).hello().body else { panic!("no hello") };
-    assert_eq!((hello.edge.as_str(), hello.capabilities.len()), ("edge-01", 7));
+    assert_eq!(hello.edge, "edge-01");
+    assert_eq!(schema::wire::capabilities_from_wire(&hello.capabilities), capabilities());
     let report = hello.report.unwrap();
     assert_eq!((report.generation, report.rules.len(), report.answers), (3, 1, 0));
     assert_eq!(report.running_digest, report.desired_digest);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use edge::act::names::{Names, Source};
@@ -104,13 +104,17 @@ pub(crate) async fn wait_until(is_so: impl Fn() -> bool) {
 
 /// Ports below the ephemeral range that nobody uses, one after the other; no two tests get the same.
 pub(crate) fn free_ports(count: u16) -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = 10_000 + (std::process::id() % 97) as u16 * 200;
-    for _ in 0..1000 {
-        let offset = NEXT.fetch_add(count, Ordering::Relaxed);
-        let first = 10_000 + (base - 10_000 + offset) % (22_000 - count);
+    const FIRST: u32 = 10_000;
+    const WIDTH: u32 = 22_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Test binaries that run side by side start at different places; another one's range may lie in the way.
+    let start = std::process::id() % 97 * 200;
+    for _ in 0..WIDTH {
+        let place = (start + NEXT.fetch_add(count.into(), Ordering::Relaxed)) % WIDTH;
+        // Rows that would reach over the end are skipped, so that no other caller's row begins inside them.
+        let first = (FIRST + place) as u16;
         let is_free = |port| StdListener::bind(("::", port)).is_ok() && StdListener::bind(("127.0.0.1", port)).is_ok();
-        if (first..first + count).all(is_free) {
+        if place + u32::from(count) <= WIDTH && (first..first + count).all(is_free) {
             return first;
         }
     }
