@@ -116,7 +116,8 @@ async fn main() {
     let names: Vec<String> = (0..edges).map(edge).collect();
 
     let begin = Instant::now();
-    let mut sessions = Sessions::open(&format!("http://127.0.0.1:{port}"), &names[..1]).await;
+    let mut sessions =
+        Sessions::open(&format!("http://127.0.0.1:{port}"), dir.join("state/operator.token"), &names[..1]).await;
     sessions.all_run(1000).await;
     let alone = server.memory();
     sessions.more(&names[1..]).await;

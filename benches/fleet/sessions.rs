@@ -1,5 +1,6 @@
 //! Sessions of edges that do what they are told at once: the protocol is real, the sockets are not there. I/O.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub(crate) struct Seen {
 /// All sessions.
 pub(crate) struct Sessions {
     url: Arc<str>,
+    /// Where the server keeps what its operators show.
+    token: PathBuf,
     took: mpsc::UnboundedReceiver<Took>,
     tell: mpsc::UnboundedSender<Took>,
     /// The port that each edge has, by its index.
@@ -39,9 +42,9 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub(crate) async fn open(url: &str, names: &[String]) -> Self {
+    pub(crate) async fn open(url: &str, token: PathBuf, names: &[String]) -> Self {
         let (tell, took) = mpsc::unbounded_channel();
-        let mut sessions = Self { url: url.into(), took, tell, ports: Vec::new(), tasks: JoinSet::new() };
+        let mut sessions = Self { url: url.into(), token, took, tell, ports: Vec::new(), tasks: JoinSet::new() };
         sessions.more(names).await;
         sessions
     }
@@ -99,9 +102,15 @@ impl Sessions {
     pub(crate) async fn is_settled(&self) -> Instant {
         let operator = self.url.replace(":17000", ":17001");
         let client = reqwest::Client::new();
+        let token = std::fs::read_to_string(&self.token).expect("a server that is up has a token");
         let begin = Instant::now();
         loop {
-            let answer = client.get(format!("{operator}/v1/status")).send().await.expect("the server answers");
+            let answer = client
+                .get(format!("{operator}/v1/status"))
+                .bearer_auth(token.trim())
+                .send()
+                .await
+                .expect("the server answers");
             let status: serde_json::Value = answer.json().await.expect("a status is JSON");
             let edges = status["edges"].as_array().expect("a list of edges");
             let is_there = |edge: &serde_json::Value| edge["generation"] == edge["desired_generation"];
