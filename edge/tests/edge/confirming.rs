@@ -2,37 +2,17 @@
 
 use std::time::Duration;
 
+use edge::Edge;
 use edge::act::runtime::{RuntimeHandle, Terms};
 use edge::act::status::Confirmation;
-use edge::{Edge, EdgeConfig, Endpoint};
-use schema::capability::Capabilities;
-use schema::name::EdgeName;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use crate::support::{LONG, apply, connect, desired, echo, free_ports, let_pass, ping, runtime, to, wait_for};
+use crate::support::{
+    apply, config_without_server, connect, desired, echo, end, free_ports, let_pass, ping, runtime, to, wait_for,
+};
 
 /// Short enough to be waited for, long enough for a switch.
 const WINDOW: Duration = Duration::from_millis(700);
-
-fn config(folder: &std::path::Path) -> EdgeConfig {
-    EdgeConfig {
-        name: EdgeName::new("edge-01").unwrap(),
-        // Nobody listens on port 1: nobody confirms.
-        server: Endpoint::Url("http://127.0.0.1:1".to_owned()),
-        state_dir: Some(folder.to_owned()),
-        metrics_listen: None,
-        disabled_capabilities: Capabilities::new(),
-        shutdown_drain: Duration::from_secs(30),
-        names: edge::act::names::Source::default(),
-    }
-}
-
-async fn end(edge: Edge) {
-    edge.end_now().cancel();
-    timeout(LONG, edge.run(CancellationToken::new())).await.unwrap().unwrap();
-}
 
 /// A rule moves to the next port under generation 2, to be confirmed within that.
 async fn try_next(runtime: &RuntimeHandle, port: u16, target: std::net::SocketAddr, within: Duration) {
@@ -93,14 +73,14 @@ async fn a_restart_while_it_waits_returns_too_and_so_does_one_that_comes_too_lat
     for is_late in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let (port, target) = (free_ports(2), echo("").await);
-        let edge = Edge::start(config(folder.path())).await.unwrap();
+        let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
         let window = if is_late { WINDOW } else { Duration::from_secs(3) };
         try_next(edge.runtime(), port, target, window).await;
         end(edge).await;
         if is_late {
             let_pass(window).await;
         }
-        let edge = Edge::start(config(folder.path())).await.unwrap();
+        let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
         if !is_late {
             assert_eq!(edge.runtime().status().confirmation, Confirmation::Awaited);
             ping(&mut connect(port + 1).await, b"on trial").await;
@@ -111,7 +91,7 @@ async fn a_restart_while_it_waits_returns_too_and_so_does_one_that_comes_too_lat
         assert!(is_refused(port + 1).await);
         end(edge).await;
         // It does not forget that it returned.
-        let edge = Edge::start(config(folder.path())).await.unwrap();
+        let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
         assert_eq!(edge.runtime().status().confirmation, Confirmation::Missed);
         ping(&mut connect(port).await, b"still").await;
         end(edge).await;

@@ -1,46 +1,25 @@
 //! An edge without its server forwards, after its own restart too (invariant 3), and ends as it is told.
 
-use std::time::Duration;
-
 use edge::act::last_good::LastGood;
-use edge::{Edge, EdgeConfig, EdgeError, Endpoint, StateError};
-use schema::capability::Capabilities;
+use edge::{Edge, EdgeConfig, EdgeError, StateError};
 use schema::name::EdgeName;
 use schema::state::RuleState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{LONG, apply, connect, desired, echo, free_ports, ping, range, to};
-
-fn config(folder: &std::path::Path) -> EdgeConfig {
-    EdgeConfig {
-        name: EdgeName::new("edge-01").unwrap(),
-        // Nobody listens on port 1: the server is away for good.
-        server: Endpoint::Url("http://127.0.0.1:1".to_owned()),
-        state_dir: Some(folder.to_owned()),
-        metrics_listen: None,
-        disabled_capabilities: Capabilities::new(),
-        shutdown_drain: Duration::from_secs(30),
-        names: edge::act::names::Source::default(),
-    }
-}
-
-async fn end(edge: Edge) {
-    edge.end_now().cancel();
-    timeout(LONG, edge.run(CancellationToken::new())).await.unwrap().unwrap();
-}
+use crate::support::{LONG, apply, config_without_server, connect, desired, echo, end, free_ports, ping, range, to};
 
 #[tokio::test]
 async fn the_last_good_state_is_served_without_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let (port, target) = (free_ports(1), echo("").await);
-    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
     let before = apply(edge.runtime(), 7, &[to("web", port, target, |_| ())]).await;
     end(edge).await;
     assert!(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err());
 
-    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
     let status = edge.runtime().status();
     assert_eq!(status.accepted, before.accepted);
     assert_eq!((status.accepted.lineage.as_str(), status.accepted.generation), ("test", 7));
@@ -53,13 +32,13 @@ async fn a_version_that_failed_before_the_restart_leaves_the_previous_one_servin
     let folder = tempfile::tempdir().unwrap();
     let (port, target) = (free_ports(2), echo("").await);
     let stranger = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
-    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
     let previous = to("web", port, target, |_| ());
     apply(edge.runtime(), 1, std::slice::from_ref(&previous)).await;
     apply(edge.runtime(), 2, &[to("web", port + 1, target, |_| ())]).await;
     end(edge).await;
 
-    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
     let status = edge.runtime().status();
     assert_eq!((status.accepted.generation, status.rules[0].state), (2, RuleState::Failed));
     assert_eq!(status.rules[0].running.as_ref(), Some(&previous));
@@ -73,14 +52,14 @@ async fn a_previous_version_is_not_forgotten_where_it_cannot_be_bound_at_once() 
     let folder = tempfile::tempdir().unwrap();
     let (port, target) = (free_ports(2), echo("").await);
     let stranger = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
-    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
     let previous = to("web", port, target, |_| ());
     apply(edge.runtime(), 1, std::slice::from_ref(&previous)).await;
     apply(edge.runtime(), 2, &[to("web", port + 1, target, |_| ())]).await;
     end(edge).await;
 
     let squatter = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
-    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
     assert_eq!(edge.runtime().status().rules[0].running, None);
     drop(squatter);
     let status = crate::support::wait_for(edge.runtime(), |status| status.rules[0].running.is_some()).await;
@@ -93,7 +72,7 @@ async fn a_previous_version_is_not_forgotten_where_it_cannot_be_bound_at_once() 
 async fn a_damaged_state_is_moved_aside_and_the_edge_starts_empty() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("last-good"), "not a state").unwrap();
-    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
     assert_eq!(edge.runtime().status().accepted.generation, 0);
     assert!(folder.path().join("last-good.corrupt").exists());
     end(edge).await;
@@ -103,7 +82,8 @@ async fn a_damaged_state_is_moved_aside_and_the_edge_starts_empty() {
 async fn a_second_edge_takes_over_while_the_connections_of_the_first_one_drain() {
     let folder = tempfile::tempdir().unwrap();
     let (port, target, metrics) = (free_ports(1), echo("").await, free_ports(1));
-    let config = EdgeConfig { metrics_listen: Some(([127, 0, 0, 1], metrics).into()), ..config(folder.path()) };
+    let config =
+        EdgeConfig { metrics_listen: Some(([127, 0, 0, 1], metrics).into()), ..config_without_server(folder.path()) };
     let first = Edge::start(config.clone()).await.unwrap();
     apply(first.runtime(), 1, &[to("web", port, target, |_| ())]).await;
     let mut old = connect(port).await;
@@ -127,10 +107,10 @@ async fn a_second_edge_takes_over_while_the_connections_of_the_first_one_drain()
 #[tokio::test]
 async fn the_rules_of_another_edge_are_not_served() {
     let folder = tempfile::tempdir().unwrap();
-    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
     apply(edge.runtime(), 1, &[to("web", free_ports(1), echo("").await, |_| ())]).await;
     end(edge).await;
-    let other = EdgeConfig { name: EdgeName::new("other").unwrap(), ..config(folder.path()) };
+    let other = EdgeConfig { name: EdgeName::new("other").unwrap(), ..config_without_server(folder.path()) };
     let error = Edge::start(other).await.err().unwrap();
     assert!(matches!(error, EdgeError::State(StateError::Foreign { .. })), "{error}");
     assert!(error.to_string().contains("`edge-01`") && error.to_string().contains("`other`"), "{error}");
@@ -140,7 +120,7 @@ async fn the_rules_of_another_edge_are_not_served() {
 async fn a_state_that_could_not_be_stored_says_so_until_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let (port, target) = (free_ports(1), echo("").await);
-    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
     // A file cannot be put where a folder is.
     let obstacle = folder.path().join("last-good");
     std::fs::create_dir(&obstacle).unwrap();
@@ -154,7 +134,7 @@ async fn a_state_that_could_not_be_stored_says_so_until_it_is() {
     let status = crate::support::wait_for(edge.runtime(), |status| status.rules[0].message.is_empty()).await;
     assert_eq!(status.rules[0].state, RuleState::Active);
     end(edge).await;
-    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
     ping(&mut connect(port).await, b"kept").await;
     end(edge).await;
 }
@@ -163,7 +143,7 @@ async fn a_state_that_could_not_be_stored_says_so_until_it_is() {
 async fn the_end_stores_what_could_not_be_stored_before() {
     let folder = tempfile::tempdir().unwrap();
     let (port, target) = (free_ports(1), echo("").await);
-    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
     let obstacle = folder.path().join("last-good");
     std::fs::create_dir(&obstacle).unwrap();
     apply(edge.runtime(), 1, &[to("web", port, target, |_| ())]).await;
@@ -176,7 +156,7 @@ async fn the_end_stores_what_could_not_be_stored_before() {
 async fn the_end_stops_accepting_at_once_and_lets_connections_finish() {
     let folder = tempfile::tempdir().unwrap();
     let (port, target) = (free_ports(1), echo("").await);
-    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
     apply(edge.runtime(), 1, &[to("web", port, target, |_| ())]).await;
     let mut stream = connect(port).await;
     ping(&mut stream, b"1").await;
@@ -196,7 +176,7 @@ async fn the_end_stops_accepting_at_once_and_lets_connections_finish() {
 async fn a_second_signal_ends_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let (port, target) = (free_ports(1), echo("").await);
-    let edge = Edge::start(config(folder.path())).await.unwrap();
+    let edge = Edge::start(config_without_server(folder.path())).await.unwrap();
     apply(edge.runtime(), 1, &[to("web", port, target, |_| ())]).await;
     let mut stream = connect(port).await;
     ping(&mut stream, b"1").await;
@@ -212,7 +192,7 @@ async fn a_second_signal_ends_at_once() {
 #[tokio::test]
 async fn the_process_says_how_it_is_over_http() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(folder.path());
+    let mut config = config_without_server(folder.path());
     config.metrics_listen = Some(([127, 0, 0, 1], 0).into());
     let (first, target) = (free_ports(3), free_ports(3));
     let edge = Edge::start(config).await.unwrap();

@@ -11,8 +11,10 @@ use edge::act::runtime::{self, RuntimeHandle};
 use edge::act::status::Status;
 use edge::decide::admission::Accepted;
 use edge::decide::desired::Desired;
+use edge::{Edge, EdgeConfig, Endpoint};
 use schema::canonical;
 use schema::capability::{Capabilities, Capability, Limits};
+use schema::name::EdgeName;
 use schema::net::PortRange;
 use schema::proto::DesiredState;
 use schema::rule::{Host, Rule, RuleParts, Target};
@@ -21,6 +23,7 @@ use schema::wire::rule_to_wire;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// Far above anything that a test waits for; reached only where it fails.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
@@ -298,4 +301,24 @@ impl Prober {
 /// A stretch of time to measure over: what must not happen can only be watched.
 pub(crate) async fn let_pass(time: Duration) {
     tokio::time::timeout(time, std::future::pending::<()>()).await.expect_err("nothing comes of it");
+}
+
+/// An edge that keeps its state there and has no server.
+pub(crate) fn config_without_server(folder: &std::path::Path) -> EdgeConfig {
+    EdgeConfig {
+        name: EdgeName::new("edge-01").unwrap(),
+        // Nobody listens on port 1: the server is away for good.
+        server: Endpoint::Url("http://127.0.0.1:1".to_owned()),
+        state_dir: Some(folder.to_owned()),
+        metrics_listen: None,
+        disabled_capabilities: Capabilities::new(),
+        shutdown_drain: Duration::from_secs(30),
+        names: Source::default(),
+    }
+}
+
+/// Ends an edge and waits until it has.
+pub(crate) async fn end(edge: Edge) {
+    edge.end_now().cancel();
+    timeout(LONG, edge.run(CancellationToken::new())).await.unwrap().unwrap();
 }

@@ -42,20 +42,8 @@ pub(super) async fn rollback(Extract(state): Extract<State>, request: Body) -> R
     if request.dry_run {
         return Ok(Json(plan_of(&state, tree, allowances, &purpose).await?).into_response());
     }
-    let request = ApplyRequest {
-        purpose,
-        tree,
-        plan: request.plan,
-        seal: None,
-        allowances,
-        actor: ACTOR.to_owned(),
-        timeout: wait(request.timeout_secs),
-        allow_offline: request.allow_offline,
-        rollback: false,
-        wait_healthy: false,
-        confirm_within: None,
-        quiet_window: Duration::ZERO,
-    };
+    let (timeout, allow_offline) = (wait(request.timeout_secs), request.allow_offline);
+    let request = ApplyRequest { plan: request.plan, ..at_once(purpose, tree, allowances, timeout, allow_offline) };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(result)).into_response())
 }
@@ -82,22 +70,34 @@ pub(super) async fn resume(Extract(state): Extract<State>, request: Body) -> Res
         state.context.fleet.control(ACTOR.to_owned(), Control::Release).await?.map_err(refused)?;
         return Ok(Json(ResumeAnswer { released: hold, apply: None }));
     };
-    let request = ApplyRequest {
-        purpose: Purpose::Resume,
+    let (timeout, allow_offline) = (wait(request.timeout_secs), request.allow_offline);
+    let request = at_once(Purpose::Resume, tree, allowances, timeout, allow_offline);
+    let result = state.context.fleet.apply(request).await?.map_err(refused)?;
+    Ok(Json(ResumeAnswer { released: hold, apply: Some(result) }))
+}
+
+/// An apply that waits for nothing but its edges, and that no plan was seen for.
+fn at_once(
+    purpose: Purpose,
+    tree: TreeRead,
+    allowances: Allowances,
+    timeout: Duration,
+    allow_offline: bool,
+) -> ApplyRequest {
+    ApplyRequest {
+        purpose,
         tree,
         plan: None,
         seal: None,
         allowances,
         actor: ACTOR.to_owned(),
-        timeout: wait(request.timeout_secs),
-        allow_offline: request.allow_offline,
+        timeout,
+        allow_offline,
         rollback: false,
         wait_healthy: false,
         confirm_within: None,
         quiet_window: Duration::ZERO,
-    };
-    let result = state.context.fleet.apply(request).await?.map_err(refused)?;
-    Ok(Json(ResumeAnswer { released: hold, apply: Some(result) }))
+    }
 }
 
 /// The tree in force, from its record.

@@ -140,7 +140,8 @@ pub struct ApplyResult {
 }
 
 impl ApplyResult {
-    fn place_of(&self, name: &EdgeName) -> Option<usize> {
+    /// Where the result of an edge is.
+    pub(super) fn place_of(&self, name: &EdgeName) -> Option<usize> {
         self.edges.binary_search_by(|result| result.edge.cmp(name)).ok()
     }
 

@@ -77,14 +77,13 @@ impl Run {
     }
 
     pub(super) fn concerns(&self, edge: &EdgeName) -> bool {
-        !self.places_of(Some(edge)).is_empty()
+        self.result.place_of(edge).is_some()
     }
 
     /// Where the results of an edge are, or those of all; results are in the order of names.
     pub(super) fn places_of(&self, edge: Option<&EdgeName>) -> Range<usize> {
-        let edges = &self.result.edges;
-        let Some(edge) = edge else { return 0..edges.len() };
-        edges.binary_search_by(|result| result.edge.cmp(edge)).map_or(0..0, |place| place..place + 1)
+        let Some(edge) = edge else { return 0..self.result.edges.len() };
+        self.result.place_of(edge).map_or(0..0, |place| place..place + 1)
     }
 
     /// When there is something to tell again.
