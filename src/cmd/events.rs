@@ -84,6 +84,14 @@ fn notice(notice: &Notice) -> String {
             let outcome = verdict.as_ref().and_then(|verdict| verdict.get("outcome")?.as_str()).unwrap_or_default();
             format!("tree      {}{commit}: {outcome}", digest.short())
         }
+        Notice::Remote { url, reference, commit, error } => {
+            let state = match (error, commit) {
+                (Some(error), _) => format!("failing: {}", clean(error)),
+                (None, Some(commit)) => format!("at {}", clean(commit)),
+                (None, None) => "answers".to_owned(),
+            };
+            format!("remote    {} {} {state}", clean(url), clean(reference))
+        }
         Notice::Health { edge, rule, from, to } => {
             let name = |health: &Option<RuleHealth>| health.map_or("not serving", RuleHealth::as_str);
             format!("health    {edge}/{rule} {}, was {}", name(to), name(from))

@@ -8,6 +8,7 @@ use reconciler::decide::drift::{Drift, DriftKind};
 use reconciler::decide::fleet::{Outcome, Verdict};
 use reconciler::decide::remote::RemoteView;
 use reconciler::decide::status::{EdgeStatus, RevisionStatus, RuleStatus, StatusDocument};
+use reconciler::decide::view::Confirmation;
 use schema::state::RuleState;
 use serde_json::{Map, Value};
 
@@ -156,6 +157,11 @@ fn edges(edges: &[EdgeStatus], now: Timestamp) -> String {
             edge.generation.to_string()
         } else {
             format!("{} of {}", edge.generation, edge.desired_generation)
+        };
+        let generation = match edge.confirmation {
+            Confirmation::None => generation,
+            Confirmation::Awaited => format!("{generation}, on trial"),
+            Confirmation::Missed => format!("{generation}, returned"),
         };
         columns.row(&[
             edge.name.to_string(),

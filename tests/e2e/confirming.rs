@@ -43,6 +43,8 @@ impl Scene {
         let args = ["apply", &tree, "--yes", "--wait-healthy", "--timeout", "20s", "--confirm-within", &window];
         let apply = self.world.start_cli("apply", &args);
         wait_until("the new state on trial", || answers(self.port + 1) == Some(self.echo.port));
+        self.world.wait_status("the trial to be shown", |status| status["edges"][0]["confirmation"] == "awaited");
+        self.world.cli(&["status"]).exits(0).says("on trial");
         apply
     }
 

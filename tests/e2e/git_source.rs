@@ -294,7 +294,9 @@ fn a_remote_that_goes_away_removes_nothing_and_is_followed_again_when_it_is_back
     let server = scene.follow(&[]);
     let first = world.git(&["rev-parse", "HEAD"]);
     scene.serves(&scene.one, &first);
+    let events = world.events(&[]);
     fs::rename(world.path("remote.git"), world.path("away.git")).unwrap();
+    events.wait("the failure", |event| event["kind"] == "remote" && event["error"].is_string());
     let status =
         world.wait_status("the failure to be shown", |status| status["revision"]["remote"]["error"].is_string());
     let revision = &status["revision"];
@@ -311,8 +313,10 @@ fn a_remote_that_goes_away_removes_nothing_and_is_followed_again_when_it_is_back
     });
     assert!(status["revision"]["remote"]["error"].is_string());
     assert_eq!(answers(scene.port), Some(scene.one.port));
+    let events = world.events(&[]);
     fs::rename(world.path("away.git"), world.path("remote.git")).unwrap();
     let second = scene.push(&scene.two);
+    events.wait("the new commit", |event| event["kind"] == "remote" && event["commit"] == second.as_str());
     scene.serves(&scene.two, &second);
     assert_eq!(world.status()["revision"]["remote"]["error"], Value::Null);
     // A branch that is deleted is a remote that fails.

@@ -37,6 +37,12 @@ pub(super) fn write(notice: &Notice) {
         Notice::Tree { digest, commit, verdict } => {
             info!(digest = %digest, commit = commit.as_deref().unwrap_or("-"), ?verdict, "tree read");
         }
+        Notice::Remote { url, reference, error: Some(error), .. } => {
+            warn!(url, reference, error, "the git remote could not be asked");
+        }
+        Notice::Remote { url, reference, commit, error: None } => {
+            info!(url, reference, commit = commit.as_deref().unwrap_or("-"), "the git remote answers");
+        }
         Notice::Override { edge, rule, step, actor, why, until } => {
             warn!(edge = %edge, rule = %rule, ?step, actor, why, until = %until, "override changed");
         }

@@ -28,7 +28,7 @@ use super::overrides::{Override, Overrides};
 use super::plan::{FORMAT_VERSION, Source, Summary};
 use super::remote::RemoteView;
 use super::target::TargetView;
-use super::view::{Desired, EdgeView, Edges, Hello, Report, RuleView};
+use super::view::{Confirmation, Desired, EdgeView, Edges, Hello, Report, RuleView};
 
 /// The status of a fleet. Everything but `edges` may be left out of a file for `plan --live`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -142,6 +142,9 @@ pub struct EdgeStatus {
     /// Its limits.
     #[serde(default)]
     pub limits: Limits,
+    /// Whether the accepted generation is on trial, or was given up without a confirmation.
+    #[serde(default, skip_serializing_if = "Confirmation::is_none")]
+    pub confirmation: Confirmation,
     /// Digest of what runs.
     #[serde(default)]
     pub digest: Option<Digest>,
@@ -289,6 +292,7 @@ pub fn edge_status(name: &EdgeName, edge: &EdgeView) -> EdgeStatus {
         capabilities: hello
             .map(|hello| hello.capabilities.iter().map(|capability| capability.as_str().to_owned()).collect()),
         limits: hello.map(|hello| hello.limits).unwrap_or_default(),
+        confirmation: edge.report.as_ref().map(|report| report.confirmation).unwrap_or_default(),
         digest: Some(edge.running_digest()),
         own_listeners: hello
             .map(|hello| hello.own_listeners.iter().map(ToString::to_string).collect())

@@ -17,6 +17,7 @@ use schema::net::Listener;
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Placed};
 use schema::state::RuleState;
+use serde::{Deserialize, Serialize};
 
 use super::deviations::TargetOverride;
 use super::overrides::Overrides;
@@ -66,7 +67,8 @@ pub struct Hello {
 }
 
 /// Whether what an edge runs waits for a confirmation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Confirmation {
     /// It does not.
     #[default]
@@ -75,6 +77,13 @@ pub enum Confirmation {
     Awaited,
     /// None came for the accepted generation: what ran before runs again.
     Missed,
+}
+
+impl Confirmation {
+    /// True for a state that nobody need confirm.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
 }
 
 /// The whole state that an edge reported.

@@ -64,7 +64,11 @@ impl EventsQuery {
             Notice::Target { .. } | Notice::Weights { .. } | Notice::TargetOverride { .. } => {
                 self.targets || !is_filtered
             }
-            Notice::Tree { .. } | Notice::Apply { .. } | Notice::Freeze { .. } | Notice::Hold { .. } => !is_filtered,
+            Notice::Tree { .. }
+            | Notice::Remote { .. }
+            | Notice::Apply { .. }
+            | Notice::Freeze { .. }
+            | Notice::Hold { .. } => !is_filtered,
         }
     }
 }
@@ -166,6 +170,7 @@ fn kind(notice: &Notice) -> &'static str {
         Notice::TargetOverride { .. } => "target_override",
         Notice::Override { .. } => "override",
         Notice::Tree { .. } => "tree",
+        Notice::Remote { .. } => "remote",
         Notice::Apply { .. } => "apply",
         Notice::Freeze { .. } => "freeze",
         Notice::Hold { .. } => "hold",

@@ -453,6 +453,18 @@ pub enum Notice {
         /// What came of it.
         verdict: Verdict,
     },
+    /// The followed remote answers no more, answers again, or names another commit.
+    Remote {
+        /// Where it is, without user and password.
+        url: String,
+        /// The branch or tag that is followed.
+        #[serde(rename = "ref")]
+        reference: String,
+        /// The commit that it named last.
+        commit: Option<String>,
+        /// Why it could not be asked; `None` if it could.
+        error: Option<String>,
+    },
     /// A break-glass rule was added, or ended.
     Override {
         /// The edge.

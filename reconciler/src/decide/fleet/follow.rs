@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::apply::Start;
 use super::{Effect, Fleet, Mode, Notice, Purpose, TreeRead};
 use crate::decide::plan::{Allowances, PlanDocument, PlanInput, RailVerdict, Source, plan};
+use crate::decide::remote::RemoteView;
 use crate::decide::succession::{Ancestry, Succession};
 
 /// How long an automatic apply is shown as running while an edge does not answer; it goes on healing afterwards.
@@ -95,6 +96,22 @@ impl Fleet {
                 verdict: after.verdict.clone(),
             }));
         }
+    }
+
+    /// What the remote said of itself; told where it fails, answers again or names another commit.
+    pub(super) fn remote_seen(&mut self, view: RemoteView, effects: &mut Vec<Effect>) {
+        let told = |view: &RemoteView| (view.error.is_some(), view.commit.clone());
+        // A first look that is still under way is no news.
+        let is_known = view.error.is_some() || view.commit.is_some();
+        if is_known && self.remote.as_ref().map(told) != Some(told(&view)) {
+            effects.push(Effect::Emit(Notice::Remote {
+                url: view.url.clone(),
+                reference: view.reference.clone(),
+                commit: view.commit.clone(),
+                error: view.error.clone(),
+            }));
+        }
+        self.remote = Some(view);
     }
 
     /// Looks at the followed tree again and applies it if the mode, the rails and the operators leave it to us.

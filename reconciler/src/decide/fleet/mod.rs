@@ -216,7 +216,7 @@ impl Fleet {
         let about = event.edge().cloned();
         match event {
             Event::Tree(tree) => self.tree_read(tree, now, &mut effects),
-            Event::Remote(view) => self.remote = Some(*view),
+            Event::Remote(view) => self.remote_seen(*view, &mut effects),
             Event::Hello { session, edge, hello, report } => {
                 self.hello(session, &edge, hello, report, now, &mut effects);
             }
