@@ -16,7 +16,7 @@ use crate::support::{World, ports, rule, skip};
 /// What both programs do with the comments of the platform, which are a list of `id` and `body`.
 const PLATFORM: &str = r#"
 case "$method" in
-  GET) jq --raw-output "$filter" "$PLATFORM/comments.json" ;;
+  GET) jq --raw-output "$pages | $filter" "$PLATFORM/comments.json" ;;
   POST) change='. + [{ id: (length + 100), body: $body }]' ;;
   *) change='map(if .id == ($id | tonumber) then .body = $body else . end)' ;;
 esac
@@ -27,7 +27,7 @@ fi
 "#;
 const RECORD: &str = r#"#!/bin/sh
 set -eu
-method=GET filter=. path='' body=''
+method=GET filter=. path='' body='' pages=.
 { basename "$0"; printf '%s\n' "$@"; } > "$PLATFORM/calls/$(ls "$PLATFORM/calls" | wc -l)"
 "#;
 /// `gh api`, as far as the recipe uses it.
@@ -60,7 +60,16 @@ while test $# -gt 0; do
   esac
   shift
 done
+# A page holds a hundred.
+case "$path" in
+  *per_page=100*"&page="*) pages=".[${path##*=}00 - 100:${path##*=}00]" ;;
+  *) pages='.[:20]' ;;
+esac
 "#;
+
+const QUOTED: &str = "what is `<!-- portunus-plan -->`?";
+/// More than a page of the platform, all of them older than the plan.
+const OTHERS: usize = 120;
 
 /// A server with an edge, a repository with `rules.d`, and a platform.
 struct Scene {
@@ -91,8 +100,8 @@ impl Scene {
             fs::create_dir_all(scene.world.path(folder)).unwrap();
         }
         // Somebody quotes the marker in a comment of their own.
-        let other = json!([{ "id": 3, "body": "what is `<!-- portunus-plan -->`?" }]);
-        fs::write(scene.world.path("platform/comments.json"), other.to_string()).unwrap();
+        let others = vec![json!({ "id": 3, "body": QUOTED }); OTHERS];
+        fs::write(scene.world.path("platform/comments.json"), Value::from(others).to_string()).unwrap();
         symlink(env!("CARGO_BIN_EXE_portunus"), scene.world.path("platform/bin/portunus")).unwrap();
         for (program, reading) in [("gh", GH), ("curl", CURL)] {
             let path = scene.world.path("platform/bin").join(program);
@@ -240,9 +249,10 @@ impl Scene {
     #[track_caller]
     fn comment(&self) -> String {
         let comments = self.comments();
-        assert_eq!(comments.len(), 2, "{comments:#?}");
-        assert_eq!(comments[0]["body"], "what is `<!-- portunus-plan -->`?", "those of others are left alone");
-        let body = comments[1]["body"].as_str().unwrap();
+        assert_eq!(comments.len(), OTHERS + 1, "{comments:#?}");
+        let (plan, others) = comments.split_last().unwrap();
+        assert!(others.iter().all(|other| other["body"] == QUOTED), "those of others are left alone");
+        let body = plan["body"].as_str().unwrap();
         assert!(body.starts_with("<!-- portunus-plan -->\n### ") && body.len() < 60_000, "{body}");
         body.to_owned()
     }
@@ -289,7 +299,7 @@ fn every_way_to_fail_has_its_exit_code(recipe: &str) {
     let port = scene.port;
     scene.branch("broken", "[[rule]]\nname = 3\n");
     assert_eq!(scene.plan("broken"), 1);
-    assert_eq!((scene.comments().len(), scene.writes()), (1, 0), "there is no plan to show");
+    assert_eq!((scene.comments().len(), scene.writes()), (OTHERS, 0), "there is no plan to show");
 
     scene.branch("removals", &scene.rules(1));
     assert_eq!(scene.plan("removals"), 3);
