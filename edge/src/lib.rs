@@ -12,6 +12,6 @@
 pub mod act;
 pub mod decide;
 
-pub use act::agent::{Endpoint, InProcessConnector};
 pub use act::edge::{Edge, EdgeConfig, EdgeError};
 pub use act::last_good::StateError;
+pub use act::way::{Endpoint, InProcessConnector};

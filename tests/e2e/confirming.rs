@@ -144,3 +144,32 @@ fn an_edge_that_restarts_on_trial_goes_on_waiting_and_returns() {
     assert_eq!(apply.ended(), 5, "{}", apply.log());
     assert!(edge.log().contains("no confirmation came in time"), "{}", edge.log());
 }
+
+/// A session that is older than a state says nothing about it: it may live on where no new one could begin.
+#[test]
+fn a_confirmation_counts_only_where_a_new_connection_comes_through() {
+    let scene = Scene::new();
+    let world = &scene.world;
+    // The edge's way to the server is a rule of its own.
+    let rules = |way: u16| {
+        rule("edge-01", "a", scene.port, scene.echo.port, "") + &rule("edge-01", "way", scene.port + 1, way, "")
+    };
+    world.edit_and_apply("a.toml", &rules(world.control));
+    scene.edge.stop();
+    let (server, state) = (format!("http://127.0.0.1:{}", scene.port + 1), world.arg("edge-01-state"));
+    world.start("edge-01", &["edge", "--name", "edge-01", "--server", &server, "--state-dir", &state]);
+    world.wait_connected("edge-01", true);
+    // Now it leads nowhere; the session of before drains for longer than the trial lasts.
+    let before = world.generations("edge-01").0;
+    world.edit("a.toml", rules(scene.gate()));
+    let tried = world.apply_with(&["--timeout", "20s", "--confirm-within", "3s"]).exits(5);
+    assert!(tried.to_string().contains("returned to what it ran before"), "{tried}");
+    world.wait_status("everybody to agree", |status| {
+        status["edges"][0]["generation"] == before + 2 && status["edges"][0]["desired_generation"] == before + 2
+    });
+    assert!(scene.ledger_has("returned"));
+    // Where the way is open, a state is confirmed over it.
+    world.edit("a.toml", rules(world.control) + &rule("edge-01", "b", scene.port + 2, scene.echo.port, ""));
+    world.apply_with(&["--timeout", "20s", "--confirm-within", "10s"]).exits(0);
+    assert_eq!(answers(scene.port + 2), Some(scene.echo.port));
+}

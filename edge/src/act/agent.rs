@@ -3,22 +3,20 @@
 //! Keeps: forwarding never waits for the server; a session that ends is followed by another one, for ever.
 
 use std::error::Error as _;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use schema::proto::{EdgeMessage, ServerMessage, server_message};
-use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{self, Channel};
 
 use crate::act::rpc::edge_control_client::EdgeControlClient;
 use crate::act::runtime::{RuntimeHandle, Stopped};
 use crate::act::session::{Flow, Offer, Session};
+use crate::act::way::{Endpoint, GREETING, Way};
 use crate::act::wording;
 use crate::decide::backoff;
 
@@ -29,24 +27,8 @@ const OUTGOING: usize = 16;
 const MAX_MESSAGE: usize = (64 << 20) + (64 << 10);
 /// How often counters that moved are sent.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a quiet connection is asked whether it still lives, and how long the answer may take.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
-/// For the connection, and again for the server's first word.
-const GREETING: Duration = Duration::from_secs(5);
 /// For the server to read why a session ended.
 const PARTING: Duration = Duration::from_secs(1);
-
-/// Makes one connection to a server in the same process.
-pub type InProcessConnector = Arc<dyn Fn() -> io::Result<DuplexStream> + Send + Sync>;
-
-/// Where the server is.
-#[derive(Clone)]
-pub enum Endpoint {
-    /// Its control port, `http://127.0.0.1:7443`.
-    Url(String),
-    /// In the same process.
-    InProcess(InProcessConnector),
-}
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -81,8 +63,7 @@ pub(crate) struct SessionView {
 }
 
 pub(crate) struct Agent {
-    channel: transport::Endpoint,
-    server: Endpoint,
+    way: Way,
     offer: Arc<Offer>,
     runtime: RuntimeHandle,
     connected: watch::Sender<bool>,
@@ -95,18 +76,8 @@ impl Agent {
         offer: Offer,
         runtime: RuntimeHandle,
     ) -> Result<(Self, SessionView), tonic::transport::Error> {
-        let url = match &server {
-            Endpoint::Url(url) => url.clone(),
-            Endpoint::InProcess(_) => "http://in-process".to_owned(),
-        };
-        let channel = transport::Endpoint::from_shared(url)?
-            .connect_timeout(GREETING)
-            .http2_keep_alive_interval(KEEPALIVE.0)
-            .keep_alive_timeout(KEEPALIVE.1)
-            .keep_alive_while_idle(true)
-            .tcp_nodelay(true);
         let (connected, view) = watch::channel(false);
-        let agent = Self { channel, server, offer: Arc::new(offer), runtime, connected };
+        let agent = Self { way: Way::new(server)?, offer: Arc::new(offer), runtime, connected };
         Ok((agent, SessionView { connected: view }))
     }
 
@@ -142,23 +113,9 @@ impl Agent {
         self.connected.send_replace(false);
     }
 
-    async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
-        match &self.server {
-            Endpoint::Url(_) => self.channel.connect().await,
-            Endpoint::InProcess(connector) => {
-                let connector = connector.clone();
-                let service = tower::service_fn(move |_| {
-                    let stream = connector();
-                    async move { stream.map(TokioIo::new) }
-                });
-                self.channel.connect_with_connector(service).await
-            }
-        }
-    }
-
     /// One session from its hello to its end.
     async fn session(&self) -> Result<std::convert::Infallible, SessionError> {
-        let channel = self.connect().await.map_err(SessionError::Unreachable)?;
+        let channel = self.way.connect().await.map_err(SessionError::Unreachable)?;
         let mut client = EdgeControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         let mut session = Session::new(self.offer.clone(), self.runtime.clone());
         let (outgoing, receiver) = mpsc::channel::<EdgeMessage>(OUTGOING);
@@ -181,12 +138,19 @@ impl Agent {
         self.connected.send_replace(true);
         let mut stats = interval_at(Instant::now() + STATS_INTERVAL, STATS_INTERVAL);
         stats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut confirmations = JoinSet::new();
         loop {
             let (messages, flow) = tokio::select! {
-                received = incoming.message() => {
-                    let received = received?.ok_or(SessionError::Ended)?;
-                    session.receive(received).await?
-                }
+                received = incoming.message() => match received?.ok_or(SessionError::Ended)? {
+                    ServerMessage { body: Some(server_message::Body::Confirm(confirm)) } => {
+                        // The newest one counts.
+                        confirmations = JoinSet::new();
+                        confirmations.spawn(self.way.clone().come_through(confirm));
+                        continue;
+                    }
+                    received => session.receive(received).await?,
+                },
+                Some(Ok(confirmed)) = confirmations.join_next() => session.receive(confirmed).await?,
                 messages = session.next() => (messages?, Flow::Continue),
                 _ = stats.tick() => (session.moved_counters().into_iter().collect(), Flow::Continue),
             };
@@ -224,6 +188,8 @@ fn sentence(error: &SessionError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]

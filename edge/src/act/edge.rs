@@ -20,11 +20,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tonic::transport::Uri;
 
-use crate::act::agent::{Agent, Endpoint};
+use crate::act::agent::Agent;
 use crate::act::last_good::{Exception, LastGood, StateError, Stored};
 use crate::act::names::{self, Names};
 use crate::act::runtime::{self, Before, Pending, Restarted, RuntimeHandle, Stopped};
 use crate::act::session::Offer;
+use crate::act::way::Endpoint;
 use crate::act::{abilities, metrics};
 use crate::decide::admission::Accepted;
 use crate::decide::desired::Desired;

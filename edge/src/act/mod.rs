@@ -14,6 +14,7 @@ pub mod runtime;
 pub mod session;
 pub mod sockets;
 pub mod status;
+pub mod way;
 mod wording;
 pub mod workers;
 

@@ -98,6 +98,12 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
         let stream = futures_util::StreamExt::map(ReceiverStream::new(outgoing), Ok);
         Ok(Response::new(Box::pin(stream)))
     }
+
+    async fn reach(&self, _: Request<proto::ReachRequest>) -> Result<Response<proto::Reached>, Status> {
+        let lineage = self.fleet.read(|view| view.fleet.lineage().to_owned()).await;
+        let lineage = lineage.map_err(|stopped| Status::unavailable(stopped.to_string()))?;
+        Ok(Response::new(proto::Reached { lineage }))
+    }
 }
 
 async fn receive(
