@@ -442,29 +442,35 @@ impl Driver {
     /// Carries out what waits, in its order, as far as the disk takes it; true if anything was written or done.
     async fn catch_up(&mut self) -> bool {
         let mut has_begun = false;
-        loop {
-            let records = self.backlog.records();
-            if !records.is_empty() {
-                let count = records.len();
-                if let Err(error) = self.write(records).await {
-                    let reason = with_causes(&error);
-                    if self.disk_error.is_none() {
-                        error!(error = reason, "the state cannot be written; nothing new is sent until it can");
-                    }
-                    self.disk_error = Some(reason);
-                    return has_begun;
-                }
-                self.backlog.written(count);
-                has_begun = true;
-                if self.disk_error.take().is_some() {
-                    info!("the state is written again");
-                }
-            }
-            let Some(effect) = self.backlog.next() else { break };
-            self.carry_out(effect);
+        while self.carry_on().await {
             has_begun = true;
         }
         has_begun
+    }
+
+    /// Writes the records in front, or carries out the effect in front: what a server that dies has done or has not.
+    /// True if that was done.
+    async fn carry_on(&mut self) -> bool {
+        let records = self.backlog.records();
+        if records.is_empty() {
+            let Some(effect) = self.backlog.next() else { return false };
+            self.carry_out(effect);
+            return true;
+        }
+        let count = records.len();
+        if let Err(error) = self.write(records).await {
+            let reason = with_causes(&error);
+            if self.disk_error.is_none() {
+                error!(error = reason, "the state cannot be written; nothing new is sent until it can");
+            }
+            self.disk_error = Some(reason);
+            return false;
+        }
+        self.backlog.written(count);
+        if self.disk_error.take().is_some() {
+            info!("the state is written again");
+        }
+        true
     }
 
     /// Makes records durable, in one transaction.

@@ -1,4 +1,6 @@
-//! The order of what the driver writes.
+//! The order of what the driver writes, and what is left of it where the server dies.
+
+mod cuts;
 
 use super::*;
 

@@ -1,8 +1,9 @@
 //! The fleet as a state machine without I/O: `step(event, now)` gives effects. Pure.
 //!
 //! Keeps: a generation never goes down; the same generation never has two contents; at most one desired state is in
-//! flight per edge and the newest coalesces; what is sent was recorded before. Level-triggered: an event is a reason
-//! to look, the full current state decides, so lost, repeated and reordered events change nothing in the end.
+//! flight per edge and the newest coalesces; what is sent was recorded before, and all records of a step come before
+//! anything else of it, so that a server dies with all of a decision written down or none. Level-triggered: an event
+//! is a reason to look, the full current state decides, so lost, repeated and reordered events change nothing in the end.
 
 mod apply;
 mod confirming;
@@ -202,7 +203,7 @@ impl Fleet {
         Self { allow_non_descendant, ..self }
     }
 
-    /// Takes one event; the effects must be carried out in their order.
+    /// Takes one event; the effects must be carried out in their order, and the records in front of them together.
     pub fn step(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let Some(started) = self.cut_off.take() {
@@ -252,6 +253,8 @@ impl Fleet {
             self.drop_deviations(&[], now, &mut effects);
         }
         self.advance_run(about.as_ref(), now, &mut effects);
+        // Stable, so that the last record under a key stays the last one.
+        effects.sort_by_key(|effect| !matches!(effect, Effect::Persist(_)));
         effects
     }
 
