@@ -140,6 +140,9 @@ fn notice(notice: &Notice, names: &TreeNames) -> String {
         Notice::Tree { digest, verdict: came, .. } => {
             format!("notice tree {}: {}", tree(names, *digest), verdict(came))
         }
+        Notice::Remote { reference, error, .. } => {
+            format!("notice remote {reference} {}", if error.is_some() { "fails" } else { "answers" })
+        }
         Notice::Override { edge, rule, step, .. } => format!("notice override {edge}/{rule} {step:?}").to_lowercase(),
         Notice::Freeze { frozen } => match frozen {
             Some(freeze) => format!("notice frozen by {}: {}", freeze.by, freeze.why),
