@@ -174,6 +174,7 @@ pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -
     let next = Desired {
         acknowledged: kept.is_some_and(|desired| desired.acknowledged),
         before: kept.map_or_else(|| edge.running(), |desired| desired.before.clone()),
+        leaving: kept.map_or_else(|| edge.leaving(), |desired| desired.leaving.clone()),
         generation,
         wanted: wanted.clone(),
         rules: assignment.rules,

@@ -98,6 +98,8 @@ struct StoredEdge {
     acknowledged: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     before: Vec<StoredRule>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    leaving: Vec<StoredRule>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     confirm_within_ms: Option<u64>,
 }
@@ -149,6 +151,7 @@ impl Record {
             disabled: store_rules(&desired.disabled),
             acknowledged: desired.acknowledged,
             before: desired.before.values().map(|rule| store_rule(rule, None)).collect(),
+            leaving: desired.leaving.values().map(|rule| store_rule(rule, None)).collect(),
             confirm_within_ms: desired.confirm_within.and_then(|within| u64::try_from(within.as_millis()).ok()),
         };
         Self::json(format!("{EDGE_PREFIX}{edge}"), &stored)
@@ -248,7 +251,9 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
             let name = EdgeName::new(name)
                 .map_err(|error| InvalidRecord { key: key.to_owned(), reason: error.to_string() })?;
             let desired = restore_edge(key, read(key, value)?)?;
-            restored.edges.entry(name).or_default().desired = Some(desired);
+            let edge = restored.edges.entry(name).or_default();
+            edge.sent = desired.generation;
+            edge.desired = Some(desired);
         } else if let Some(name) = key.strip_prefix(OVERRIDES_PREFIX) {
             let name = EdgeName::new(name)
                 .map_err(|error| InvalidRecord { key: key.to_owned(), reason: error.to_string() })?;
@@ -322,6 +327,7 @@ fn restore_edge(key: &str, stored: StoredEdge) -> Result<Desired, InvalidRecord>
         disabled: restore_rules(key, stored.disabled)?,
         acknowledged: stored.acknowledged,
         before: rules_only(&restore_rules(key, stored.before)?),
+        leaving: rules_only(&restore_rules(key, stored.leaving)?),
         confirm_within: stored.confirm_within_ms.map(Duration::from_millis),
     })
 }

@@ -30,6 +30,9 @@ use super::remote::RemoteView;
 use super::target::TargetView;
 use super::view::{Confirmation, Desired, EdgeView, Edges, Hello, Report, RuleView};
 
+/// Of a rule that is wanted no more, was sent once and never reported.
+const UNCONFIRMED: &str = "it may serve: the edge has not confirmed that it is gone";
+
 /// The status of a fleet. Everything but `edges` may be left out of a file for `plan --live`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -330,10 +333,12 @@ pub fn rule_state<'a>(edge: &'a EdgeView, name: &RuleName) -> Option<RuleStateVi
         (None, None) if is_disabled => (RuleState::Disabled, "", ""),
         // Not heard since the server started: the last known state.
         (None, None) if edge.serving(name).is_some() => (RuleState::Active, "", ""),
+        (None, None) if placed.is_none() => (RuleState::Draining, "", UNCONFIRMED),
         (None, None) => (RuleState::Pending, "", ""),
     };
     let running = edge.serving(name);
     let rule = running.or_else(|| view.and_then(|view| view.wanted.as_ref())).or(placed.map(|placed| &placed.rule));
+    let rule = rule.or_else(|| edge.unconfirmed(name));
     rule?;
     Some(RuleStateView { state, code, message, rule, is_live: edge.connected && running.is_some() })
 }
@@ -350,7 +355,7 @@ pub fn rule_status(edge: &EdgeView, name: &RuleName) -> Option<RuleStatus> {
         Some(_) => placed.map(|placed| &placed.rule),
         None => view.and_then(|view| view.wanted.as_ref()).or_else(|| placed.map(|placed| &placed.rule)),
     };
-    let shown = running.or(wanted)?;
+    let shown = running.or(wanted).or_else(|| edge.unconfirmed(name))?;
     Some(RuleStatus {
         rule: name.clone(),
         state,
@@ -459,9 +464,11 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
             disabled,
             acknowledged: false,
             before: Rules::new(),
+            leaving: Rules::new(),
             confirm_within: None,
         }),
         given_up: 0,
+        sent: 0,
         connected: edge.connected,
         last_seen: edge.last_seen,
         hello,

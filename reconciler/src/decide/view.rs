@@ -135,6 +135,9 @@ pub struct Desired {
     pub acknowledged: bool,
     /// What was known to run there when this was decided; empty once it is acknowledged.
     pub before: Rules,
+    /// Rules of earlier states that the edge may run although no report says so: what may have been sent and was not
+    /// answered, and what it may return to from a state on trial. Empty once a report settles it.
+    pub leaving: Rules,
     /// How long the edge waits to be told that it is kept; `None` where it is kept anyway, and once it was told.
     pub confirm_within: Option<Duration>,
 }
@@ -146,6 +149,8 @@ pub struct EdgeView {
     pub desired: Option<Desired>,
     /// The highest generation of what was decided and given up again: never to be used for anything else.
     pub given_up: u64,
+    /// The highest generation that may have been sent: of what an earlier server decided, all of it.
+    pub sent: u64,
     /// True while it has a session.
     pub connected: bool,
     /// When it was heard last.
@@ -261,11 +266,28 @@ impl EdgeView {
         }
     }
 
+    /// What may run there beside what was reported or decided, from now on that something else is decided.
+    pub fn leaving(&self) -> Rules {
+        let Some(desired) = &self.desired else { return Rules::new() };
+        let is_known = desired.acknowledged && self.observed_generation() >= desired.generation;
+        let mut leaving = desired.leaving.clone();
+        if !is_known && self.sent >= desired.generation {
+            leaving.extend(schema::ruleset::rules_only(&desired.rules));
+        }
+        leaving
+    }
+
+    /// The version of a rule that may run there although nothing else is known of it.
+    pub fn unconfirmed(&self, name: &RuleName) -> Option<&Arc<Rule>> {
+        self.desired.as_ref()?.leaving.get(name)
+    }
+
     /// Every rule name that status shows for the edge.
     pub fn rule_names(&self) -> BTreeSet<&RuleName> {
         let desired = self.desired.iter().flat_map(|desired| {
             let known = desired.before.keys().filter(|_| self.report.is_none());
-            desired.wanted.keys().chain(desired.rules.keys()).chain(desired.disabled.keys()).chain(known)
+            let decided = desired.wanted.keys().chain(desired.rules.keys()).chain(desired.disabled.keys());
+            decided.chain(known).chain(desired.leaving.keys())
         });
         let reported = self.report.iter().flat_map(|report| report.rules.keys());
         desired.chain(reported).collect()

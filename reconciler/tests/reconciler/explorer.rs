@@ -18,6 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use reconciler::decide::fleet::{Control, EdgeOutcome, Effect, Event, Mode, TreeRead, Verdict};
+use reconciler::decide::status::edge_status;
 use reconciler::decide::view::EdgeView;
 use schema::canonical::{Digest, rules_digest};
 use schema::capability::Capability;
@@ -257,11 +258,10 @@ impl State {
                 let last = accepted.last().map_or(0, |(generation, _)| *generation);
                 assert!(last >= result.generation, "{name} is done with what it never accepted");
             }
-            // 12, of each rule that the edge said it runs.
-            let known = view.rule_names();
-            for rule in before.world.fleet.edges().get(name).map(EdgeView::running).unwrap_or_default().keys() {
-                let runs = link.edge.running().contains_key(rule);
-                assert!(!runs || is_dead || known.contains(rule), "{name}/{rule} runs and was forgotten");
+            // 12, as people see it.
+            let shown = edge_status(name, view).rules;
+            for rule in link.edge.running().keys() {
+                assert!(shown.iter().any(|one| one.rule == *rule), "{name}/{rule} runs and was forgotten");
             }
             // A rejected rule keeps its previous version.
             assert!(

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schema::diff::Rules;
 use schema::name::{EdgeName, RuleName};
 
 use super::{Effect, Fleet, Mode, Notice, Session, SessionId, moves, stale};
@@ -140,7 +141,9 @@ impl Fleet {
             |desired: &&mut Desired| !desired.acknowledged && (desired.generation, desired.digest) == accepted;
         if let Some(desired) = view.desired.as_mut().filter(is_news) {
             desired.acknowledged = true;
-            desired.before.clear();
+            let before = std::mem::take(&mut desired.before);
+            // What it may return to is not gone for good.
+            desired.leaving = if desired.confirm_within.is_some() { before } else { Rules::new() };
             self.unsaved.insert(edge.clone());
         }
         // Known to be good, it is kept wherever it is sent again.
@@ -150,6 +153,7 @@ impl Fleet {
         };
         if let Some(desired) = view.desired.as_mut().filter(is_confirmed) {
             desired.confirm_within = None;
+            desired.leaving.clear();
             self.unsaved.insert(edge.clone());
         }
         has_moved
@@ -211,12 +215,13 @@ impl Fleet {
 
     /// The same with what it was decided from; without, that is what the edge reported last.
     pub(super) fn send_from(&mut self, edge: &EdgeName, planned: Option<Basis>, effects: &mut Vec<Effect>) {
-        let Some(view) = self.edges.get(edge) else { return };
+        let Some(view) = self.edges.get_mut(edge) else { return };
         let Some(desired) = &view.desired else { return };
         let is_free =
             |session: &&mut Session| session.in_flight.is_none() && session.refused != Some(desired.generation);
         let Some(session) = self.sessions.get_mut(edge).filter(is_free) else { return };
         session.in_flight = Some((desired.generation, desired.digest));
+        view.sent = view.sent.max(desired.generation);
         effects.push(Effect::Send {
             session: session.id,
             edge: edge.clone(),
