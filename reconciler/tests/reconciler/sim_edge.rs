@@ -198,6 +198,11 @@ impl SimEdge {
         sent.basis.is_none_or(|basis| basis == here) || (self.generation > 0 && sent.digest == self.digest)
     }
 
+    /// True if it returns unless it hears something.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.previous.is_some()
+    }
+
     /// It hears that this generation is good.
     pub(crate) fn confirm(&mut self, generation: u64) {
         if generation == self.generation {

@@ -4,11 +4,12 @@
 //! one content; at most one state is in flight per edge; no state is sent that an honest edge must refuse.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reconciler::decide::fleet::{Effect, Event, Fleet, Mode, Restored, SessionId};
-use reconciler::decide::record::{Record, restore};
+use reconciler::decide::record::{EDGE_PREFIX, Record, restore};
 use reconciler::decide::view::Report;
 use schema::canonical::Digest;
 use schema::name::EdgeName;
@@ -32,6 +33,11 @@ impl Link {
     /// True if a state is on its way there.
     pub(crate) fn is_in_flight(&self) -> bool {
         self.in_flight.is_some()
+    }
+
+    /// True if a confirmation is.
+    pub(crate) fn is_confirmation_in_flight(&self) -> bool {
+        self.confirmed.is_some()
     }
 }
 
@@ -86,6 +92,11 @@ impl World {
         self.links.iter()
     }
 
+    /// What is on disk, for telling one world from another; as bytes, for there are many.
+    pub(crate) fn hash_records(&self, hasher: &mut impl Hasher) {
+        self.records.hash(hasher);
+    }
+
     /// How many states are on their way.
     pub(crate) fn in_flight(&self) -> usize {
         self.links.values().filter(|link| link.in_flight.is_some()).count()
@@ -129,7 +140,10 @@ impl World {
             }
             Effect::Send { session, edge, generation, digest, rules, basis, confirm_within, .. } => {
                 let lineage = self.fleet.lineage().to_owned();
-                let recorded = self.restored().edges.get(edge).and_then(|view| view.desired.clone());
+                let record = self.records.get_key_value(&format!("{EDGE_PREFIX}{edge}"));
+                let record = record.map(|(key, value)| (key.as_str(), value.as_slice()));
+                let recorded =
+                    restore(record).expect("our own record").edges.remove(edge).and_then(|view| view.desired);
                 let recorded = recorded.expect("what is sent was recorded before");
                 // The same step may have decided something newer, which is sent when this is answered.
                 let is_newer = recorded.generation > *generation;

@@ -98,6 +98,15 @@ pub(super) fn apply(tree: TreeRead) -> Event {
     request(Purpose::Apply, tree, false)
 }
 
+/// The edges keep it only if they hear in time that it is good.
+fn on_trial(tree: TreeRead) -> Event {
+    let mut event = apply(tree);
+    if let Event::Apply { request, .. } = &mut event {
+        request.confirm_within = Some(Duration::from_secs(5));
+    }
+    event
+}
+
 pub(super) fn control(control: Control) -> Event {
     Event::Control { ticket: 1, actor: "operator".to_owned(), control }
 }
@@ -132,6 +141,7 @@ pub(super) fn stories() -> Vec<Story> {
         ),
         story("hold", Mode::Apply, vec![read(SECOND), request(hold, tree(FIRST), false), read(SECOND), read(THIRD)]),
         story("override", Mode::Heal, vec![override_on_a(), apply(tree(SECOND))]),
+        story("confirms", Mode::Heal, vec![on_trial(tree(SECOND)), apply(tree(THIRD))]),
         Story { is_b_limited: true, ..story("reject", Mode::Apply, vec![read(RANGE), read(SECOND)]) },
     ]
 }
