@@ -23,6 +23,7 @@ mod ledger;
 mod metrics;
 mod modes;
 mod moving_on;
+mod overflow;
 mod overrides;
 mod peers;
 mod plan_files;

@@ -1,6 +1,8 @@
 //! Break-glass rules: in place without git, shown everywhere, gone by themselves, taken over by a commit.
 
-use crate::peers::{Echo, answers, refuses};
+use serde_json::Value;
+
+use crate::peers::{Echo, Steady, answers, refuses};
 use crate::support::{World, ports, rule, rule_of, wait_until};
 
 struct Scene {
@@ -105,17 +107,60 @@ fn an_override_takes_nothing_from_the_tree_and_needs_a_reason() {
 }
 
 #[test]
-fn an_override_ends_although_the_server_was_down_when_its_time_came() {
-    let scene = Scene { world: World::new(), echo: Echo::start(), port: ports(3) };
+fn an_override_that_ends_while_the_server_is_down_ends_with_its_next_start_and_nothing_else_changes() {
+    let scene = Scene { world: World::new(), echo: Echo::start(), port: ports(4) };
     let world = &scene.world;
     let server = world.serve(&["--mode", "heal"]);
     world.edge("edge-01");
-    world.edit_and_apply("a.toml", &rule("edge-01", "web", scene.port, scene.echo.port, ""));
-    scene.add("glass", scene.port + 1, "1s").exits(0);
+    world.edge("edge-02");
+    let tree = rule("edge-01", "web", scene.port, scene.echo.port, "")
+        + &rule("edge-02", "web", scene.port + 2, scene.echo.port, "");
+    world.edit_and_apply("a.toml", &tree);
+    scene.add("stays", scene.port + 3, "1h").exits(0);
+    scene.add("glass", scene.port + 1, "2s").exits(0);
+    let ends = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    world.wait_rule("edge-01", "stays", "active");
     world.wait_rule("edge-01", "glass", "active");
+    let (one, other) = (world.generations("edge-01"), world.generations("edge-02"));
+    let kept = |world: &World| {
+        let status = world.status();
+        ["web", "stays"].map(|name| rule_of(&status, "edge-01", name).unwrap()["spec"].clone())
+    };
+    let before = kept(world);
+    let steady = Steady::transfer(scene.port, 3);
+    let probes = [0, 2, 3].map(|number| Steady::probe(scene.port + number, vec![scene.echo.port]));
     server.kill();
+    wait_until("its time to be over", || std::time::Instant::now() > ends);
     assert_eq!(answers(scene.port + 1), Some(scene.echo.port), "an edge without its server forwards");
-    world.serve(&["--mode", "heal"]);
+
+    let server = world.serve(&["--mode", "heal"]);
     wait_until("the override to end", || refuses(scene.port + 1));
-    assert_eq!(answers(scene.port), Some(scene.echo.port));
+    let is_over = |world: &World| {
+        let is_settled = |status: &Value| {
+            let is_here = |edge: &Value| edge["connected"] == true && edge["generation"] == edge["desired_generation"];
+            status["edges"].as_array().unwrap().iter().all(is_here) && rule_of(status, "edge-01", "glass").is_none()
+        };
+        let status = world.wait_status("both edges without it", is_settled);
+        let drift: Vec<&Value> = status["drift"].as_array().unwrap().iter().map(|drift| &drift["rule"]).collect();
+        assert_eq!(drift, ["stays"], "{status}");
+        assert_eq!((kept(world), world.generations("edge-02")), (before.clone(), other));
+        assert_eq!(world.generations("edge-01"), (one.0 + 1, one.1 + 1), "one step, for one rule less");
+        assert_eq!(world.plan()["changes"], serde_json::json!([]));
+        let listed = world.cli(&["override", "list"]).exits(0).out.clone();
+        assert!(listed.contains("edge-01/stays") && !listed.contains("glass"), "{listed}");
+        let history = world.cli(&["history", "-o", "json"]).exits(0).json();
+        let ended = history.as_array().unwrap().iter().filter(|line| line["outcome"] == "rule_expired");
+        assert_eq!(ended.map(|line| &line["actor"]).collect::<Vec<_>>(), ["clock"], "{history}");
+        world.cli(&["history", "--verify"]).exits(0);
+    };
+    is_over(world);
+    // It does not come back with another start.
+    server.kill();
+    world.serve(&["--mode", "heal"]);
+    is_over(world);
+    assert!(refuses(scene.port + 1));
+    for probe in probes {
+        probe.finish();
+    }
+    steady.finish();
 }
