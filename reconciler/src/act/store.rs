@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use redb::backends::FileBackend;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use thiserror::Error;
 
 use super::private_file::{self, PrivateFileError};
@@ -188,14 +188,8 @@ impl Store {
         }
         let file = private_file::open_private(&self.path, OpenOptions::new().read(true).write(true))?;
         // A file that was damaged cleverly enough makes the database panic on what it believes impossible.
-        let (database, found) = guarded(&self.path, || {
-            let mut builder = Database::builder();
-            builder.set_cache_size(CACHE_BYTES);
-            let backend = FileBackend::new(file).map_err(redb::Error::from)?;
-            let database = builder.create_with_backend(backend).map_err(redb::Error::from)?;
-            let found = initialise(&database)?;
-            Ok((database, found))
-        })?;
+        let (database, found) =
+            guarded(&self.path, || open_database(FileBackend::new(file).map_err(redb::Error::from)?))?;
         if found > FORMAT {
             return Err(StoreError::NewerFormat { path: self.path.clone(), found });
         }
@@ -299,6 +293,15 @@ impl Store {
 fn revision(database: &Database) -> Result<u64, redb::Error> {
     let store = database.begin_read()?.open_table(STORE)?;
     Ok(store.get(REVISION_KEY)?.map_or(0, |entry| entry.value()))
+}
+
+/// The database on a backend, with its tables, and the format of the store.
+fn open_database(backend: impl StorageBackend) -> Result<(Database, u64), redb::Error> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    let database = builder.create_with_backend(backend)?;
+    let found = initialise(&database)?;
+    Ok((database, found))
 }
 
 /// Creates the tables of an empty database; returns the format of the store.

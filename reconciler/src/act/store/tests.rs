@@ -1,5 +1,7 @@
 //! A real database file in a real directory.
 
+mod torn;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
