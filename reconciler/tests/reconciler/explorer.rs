@@ -59,6 +59,8 @@ enum Move {
     DeliverAndDie(usize, usize),
     LoseAnswer(usize),
     RepeatReport(usize),
+    /// A report of a session that is over, of an edge that ran nothing.
+    StrayReport(usize),
     Gone(usize),
     RestartEdge(usize),
     RefuseNext(usize),
@@ -68,6 +70,10 @@ enum Move {
 }
 
 impl Move {
+    fn is_death(self) -> bool {
+        matches!(self, Self::ActAndDie(_) | Self::DeliverAndDie(..) | Self::RestartServer)
+    }
+
     fn is_fault(self) -> bool {
         !matches!(self, Self::Act | Self::Read | Self::Hello(_) | Self::Deliver(_) | Self::Soak | Self::Hear(_))
     }
@@ -85,6 +91,8 @@ struct State {
     /// Generation and digest of all that each edge ever accepted.
     accepted: BTreeMap<EdgeName, BTreeSet<(u64, Digest)>>,
     is_taken: [bool; 2],
+    /// A server died, and with it what it was about to do.
+    is_cut: bool,
 }
 
 impl State {
@@ -109,6 +117,7 @@ impl State {
             brought: vec![first],
             accepted: BTreeMap::new(),
             is_taken: [false; 2],
+            is_cut: false,
         };
         state.note_accepted();
         state
@@ -155,7 +164,7 @@ impl State {
                 moves.push(Move::WindowEnds(edge));
             }
             if link.session.is_some() {
-                moves.extend([Move::RepeatReport(edge), Move::Gone(edge)]);
+                moves.extend([Move::RepeatReport(edge), Move::StrayReport(edge), Move::Gone(edge)]);
             }
             moves.push(Move::RestartEdge(edge));
             if !self.is_taken[edge] {
@@ -173,6 +182,7 @@ impl State {
     fn take(&mut self, story: &Story, next: Move) {
         let name = |edge: usize| edge_name(EDGES[edge]);
         let before = self.clone();
+        self.is_cut |= next.is_death();
         match next {
             Move::Act => self.act(story),
             Move::ActAndDie(death) => {
@@ -194,6 +204,10 @@ impl State {
             Move::Hear(edge) => drop(self.world.hear(&name(edge))),
             Move::WindowEnds(edge) => drop(self.world.window_ends(&name(edge))),
             Move::RepeatReport(edge) => drop(self.world.repeat_report(&name(edge), 1)),
+            Move::StrayReport(edge) => {
+                let effects = self.world.report_of_session(&name(edge), 0);
+                assert_eq!(effects, [], "a session that is over is heard");
+            }
             Move::Gone(edge) => drop(self.world.gone(&name(edge))),
             Move::RestartEdge(edge) => drop(self.world.restart_edge(&name(edge), false)),
             Move::RefuseNext(edge) => {
@@ -259,7 +273,7 @@ impl State {
             // 6: with what World asserts on each message.
             assert!(desired.generation >= link.edge.generation(), "{name} is ahead of its server");
             let stayed = before.world.fleet.edges().get(name).map_or(0, EdgeView::desired_generation);
-            let is_dead = matches!(next, Move::ActAndDie(_) | Move::DeliverAndDie(..) | Move::RestartServer);
+            let is_dead = next.is_death();
             assert!(is_dead || desired.generation >= stayed, "the generation of {name} went down");
             // 8: what counts as accepted was accepted.
             let accepted = &self.accepted[name];
@@ -350,6 +364,8 @@ impl State {
             || story.name == "confirms"
             || (story.mode != Mode::Apply && !in_force.rollout.waves.is_empty())
             || fleet.hold().is_some();
+        // What a failed rollout brings back is whole again, unless nobody was left to do it.
+        let is_partial = is_partial && (story.name != "brought_back" || self.is_cut);
         for (name, link) in self.world.links() {
             let view = &fleet.edges()[name];
             let desired = view.desired.as_ref().expect("decided at the start");
