@@ -65,7 +65,7 @@ pub(crate) async fn ask(
         source: Some(tree.source.clone()),
         allowances: allowances(allow),
         prove_secs: lease.map(|lease| lease.as_secs()),
-        ancestry: ancestry(dir, revision.commit.as_deref(), tree),
+        ancestry: ancestry(dir, revision.last_commit(), tree),
     };
     client.post("/v1/plan", &request).await.map_err(|failure| with_places(failure, &tree.files))
 }
@@ -137,8 +137,8 @@ fn against_file(path: &Path, dir: &Path, tree: &CheckedTree, allow: &AllowArgs) 
         lineage: &status.lineage,
         rails: status.revision.rails.as_ref(),
         succession: Succession {
-            applied: status.revision.commit.as_deref(),
-            known: ancestry(dir, status.revision.commit.as_deref(), tree).as_ref(),
+            applied: status.revision.last_commit(),
+            known: ancestry(dir, status.revision.last_commit(), tree).as_ref(),
         },
         allowances: &allowances(allow),
         diagnostics: &all_to_json(&tree.diagnostics),

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::{World, rule};
+use crate::support::{World, ports, rule};
 
 fn source(world: &World, dir: &str) -> serde_json::Value {
     fs::write(world.path("empty.json"), "{}").unwrap();
@@ -81,4 +81,23 @@ fn a_tree_outside_git_has_no_commit_and_is_not_dirty() {
     world.write("a.toml", rule("local", "a", 8080, 80, ""));
     let unborn = source(&world, &world.tree_arg());
     assert_eq!((&unborn["commit"], &unborn["dirty"]), (&json!(null), &json!(true)));
+}
+
+#[test]
+fn a_copy_without_git_does_not_make_an_older_commit_welcome() {
+    let world = World::with_edges(&["edge-01"]);
+    let port = ports(2);
+    world.edit_and_apply("a.toml", &rule("edge-01", "a", port, 9, ""));
+    let older = world.git(&["rev-parse", "HEAD"]);
+    world.edit_and_apply("a.toml", &rule("edge-01", "a", port, 10, ""));
+    let text = rule("edge-01", "a", port, 11, "");
+    fs::create_dir(world.path("copy")).unwrap();
+    fs::write(world.path("copy/a.toml"), text).unwrap();
+    world.cli(&["apply", &world.arg("copy"), "--yes"]).exits(0);
+    assert_eq!(world.status()["revision"]["commit"], json!(null));
+    world.git(&["checkout", "-q", &older]);
+    world.cli(&["plan", &world.tree_arg()]).exits(3).says("--allow-non-descendant");
+    world.apply_with(&[]).exits(3).says("--allow-non-descendant");
+    world.git(&["checkout", "-q", "main"]);
+    world.apply_with(&[]).exits(0);
 }

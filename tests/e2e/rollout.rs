@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::peers::{Echo, answers, refuses};
 use crate::support::{World, ports, rule};
@@ -58,8 +58,19 @@ fn a_failed_canary_stops_the_rest_and_is_brought_back_where_asked() {
     }
     assert!(refuses(scene.port + 5) && refuses(scene.port + 6));
     assert_eq!(world.generations("edge-02"), (1, 1));
+    // What was not reached is not in sync, whatever the canary does by itself.
+    let drift = |status: &Value| -> Vec<(String, String)> {
+        let all = status["drift"].as_array().unwrap().iter();
+        let stale = all.filter(|each| each["code"] == "rollout_unfinished");
+        stale.map(|each| (each["edge"].as_str().unwrap().to_owned(), each["kind"].to_string())).collect()
+    };
+    let stale = |edge: &str| (edge.to_owned(), "\"stale_generation\"".to_owned());
+    assert_eq!(drift(&world.status()), [stale("edge-02"), stale("edge-03")]);
+    world.cli(&["status", "--detailed-exitcode"]).exits(2).says("the rollout stopped before it: wave 1 failed");
+    assert!(World::scrape(world.metrics).contains("portunus_drift{kind=\"stale_generation\"} 2\n"));
     // Back to the old tree, and the same once more; this time everything that changed goes back to what it was.
     world.edit_and_apply("a.toml", &scene.tree(0));
+    assert_eq!(drift(&world.status()), []);
     world.edit("a.toml", scene.tree(4));
     world.apply_with(&["--rollback", "fleet"]).exits(5);
     world.wait_rule("edge-01", "a", "active");

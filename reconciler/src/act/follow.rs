@@ -111,7 +111,8 @@ impl Ancestries {
     /// What the repository around `dir` knows of this commit and the one that is in force now.
     pub(super) async fn of(&mut self, dir: &Path, commit: Option<&str>, fleet: &FleetHandle) -> Option<Ancestry> {
         let commit = commit?.to_owned();
-        let applied = fleet.read(|view| view.fleet.applied().and_then(|applied| applied.source.commit.clone()));
+        let applied =
+            fleet.read(|view| view.fleet.applied().and_then(|applied| applied.last_commit().map(str::to_owned)));
         let ancestor = applied.await.ok().flatten()?;
         let last = self.last.as_ref().filter(|(of, known)| *of == commit && known.ancestor == ancestor);
         if let Some((_, known)) = last {

@@ -19,7 +19,7 @@ use tracing::warn;
 use super::counters::Rows;
 use super::driver::FleetHandle;
 use super::operator::documents::CountersDocument;
-use crate::decide::drift::{DriftKind, drift};
+use crate::decide::drift::DriftKind;
 use crate::decide::fleet::Fleet;
 use crate::decide::remote::RemoteView;
 
@@ -250,7 +250,7 @@ fn render(view: &Scene) -> prometheus::Result<String> {
     for kind in DriftKind::ALL {
         drifted.with_label_values(&[kind.as_str()]).set(0.0);
     }
-    for each in drift(view.fleet.edges()) {
+    for each in view.fleet.drift() {
         drifted.with_label_values(&[each.kind.as_str()]).inc();
     }
     let probes = counter(&registry, "portunus_probe_total", "Probes of all edges, by result code.", &["result"])?;

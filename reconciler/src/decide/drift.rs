@@ -94,6 +94,12 @@ pub fn drift(edges: &Edges) -> Vec<Drift> {
     all
 }
 
+/// An edge that the rollout of what was applied last has not reached: it runs, as it was told, what was applied before.
+pub(super) fn unreached(edge: &EdgeName, why: String) -> Drift {
+    let code = "rollout_unfinished".to_owned();
+    Drift { edge: edge.clone(), rule: None, kind: DriftKind::StaleGeneration, code, message: why, fields: Vec::new() }
+}
+
 fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
     let entry = |rule: Option<&RuleName>, kind, code: &str, message: String| Drift {
         edge: name.clone(),

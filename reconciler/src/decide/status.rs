@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::deviations::TargetOverride;
-use super::drift::{Drift, drift};
+use super::drift::Drift;
 use super::fleet::{ApplyResult, Fleet, Freeze, Hold, Lock, Mode, Verdict};
 use super::held::held;
 use super::overrides::{Override, Overrides};
@@ -71,6 +71,9 @@ pub struct StatusDocument {
 pub struct RevisionStatus {
     /// Commit of the tree in force.
     pub commit: Option<String>,
+    /// The commit that was applied last before it, where the tree in force has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earlier_commit: Option<String>,
     /// Digest of the tree in force, `None` before the first apply.
     pub digest: Option<Digest>,
     /// True if the tree in force is held although the followed one is another: it was rolled back, or the followed one
@@ -242,7 +245,7 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> StatusDocument {
         mode: Some(fleet.mode()),
         revision: revision(fleet),
         edges: fleet.edges().iter().map(|(name, edge)| edge_status(name, edge)).collect(),
-        drift: drift(fleet.edges()),
+        drift: fleet.drift(),
         apply: fleet.latest_apply().cloned(),
         lock: fleet.lock(now),
         frozen: fleet.frozen().cloned(),
@@ -261,6 +264,7 @@ pub fn revision(fleet: &Fleet) -> RevisionStatus {
     };
     RevisionStatus {
         commit: applied.and_then(|applied| applied.source.commit.clone()),
+        earlier_commit: applied.and_then(|applied| applied.earlier_commit.clone()),
         digest: applied.map(|applied| applied.source.digest),
         held,
         hold: fleet.hold().cloned(),
@@ -279,6 +283,13 @@ pub fn revision(fleet: &Fleet) -> RevisionStatus {
         verdict: attempt.map(|attempt| attempt.verdict.clone()),
         remote: fleet.remote().cloned(),
         rails: applied.map(|applied| applied.rails),
+    }
+}
+
+impl RevisionStatus {
+    /// The commit that was applied last.
+    pub fn last_commit(&self) -> Option<&str> {
+        self.commit.as_deref().or(self.earlier_commit.as_deref())
     }
 }
 

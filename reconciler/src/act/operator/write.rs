@@ -152,8 +152,10 @@ pub(super) async fn plan(Extract(state): Extract<State>, request: Body) -> Resul
 
 /// The tree with what is known of its commit: by the repository that this server follows, else by who sent it.
 pub(super) async fn with_ancestry(state: &State, tree: TreeRead, told: Option<Ancestry>) -> Result<TreeRead, Failure> {
-    let applied =
-        state.context.fleet.read(|view| view.fleet.applied().and_then(|applied| applied.source.commit.clone()));
+    let applied = state
+        .context
+        .fleet
+        .read(|view| view.fleet.applied().and_then(|applied| applied.last_commit().map(str::to_owned)));
     let (Some(applied), Some(commit), Some(dir)) =
         (applied.await?, tree.source.commit.clone(), state.context.repository.clone())
     else {
@@ -178,7 +180,7 @@ pub(super) async fn plan_of(
         .context
         .fleet
         .read(|view| {
-            let applied = view.fleet.applied().map(|applied| (applied.rails, applied.source.commit.clone()));
+            let applied = view.fleet.applied().map(|applied| (applied.rails, applied.last_commit().map(str::to_owned)));
             (view.fleet.edges().clone(), view.fleet.lineage().to_owned(), applied, view.fleet.frozen().cloned())
         })
         .await?;

@@ -150,7 +150,7 @@ impl Fleet {
     /// What a plan says of its commit. It holds for as long as the plan does: another tree that was applied since
     /// changed none of the edges that the plan touches, so that nothing of it is undone.
     fn ancestry_seen(&self, plan: &PlanDocument) -> Option<Ancestry> {
-        let applied = self.applied.as_ref()?.source.commit.clone()?;
+        let applied = self.applied.as_ref()?.last_commit()?.to_owned();
         Some(Ancestry { ancestor: applied, descends: plan.base.descends.unwrap_or(true) })
     }
 
@@ -237,7 +237,7 @@ impl Fleet {
         let confirming = start.confirm_within.map(|within| Confirming { within, before: in_force });
         let waits = touched.iter().filter(|_| !start.quiet_window.is_zero());
         self.quiet = waits.map(|name| ((*name).clone(), start.quiet_window)).collect();
-        let entry = self.record_start(start, &result, generations, now, effects);
+        let entry = self.record_start(start, &result, generations, held_back.clone(), now, effects);
         let retries = start.plan.changes.iter().filter(|change| change.action == Action::Retry);
         let retried: BTreeSet<&EdgeName> = retries.map(|change| &change.edge).collect();
         for name in names.into_iter().filter(|name| !held_back.contains(name)) {
@@ -317,6 +317,7 @@ impl Fleet {
         start: &Start<'_>,
         result: &ApplyResult,
         generations: BTreeMap<EdgeName, u64>,
+        unreached: BTreeSet<EdgeName>,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Entry {
@@ -331,6 +332,11 @@ impl Fleet {
                 .confirm_within
                 .and(self.applied.clone())
                 .map(|applied| Applied { before: None, ..applied }.into()),
+            unreached,
+            earlier_commit: match start.tree.source.commit {
+                Some(_) => None,
+                None => self.applied.as_ref().and_then(Applied::last_commit).map(str::to_owned),
+            },
         };
         effects.push(Effect::Persist(Record::revision(&start.tree.source, &start.tree.files)));
         effects.push(Effect::Persist(Record::applied(&applied)));

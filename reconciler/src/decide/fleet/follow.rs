@@ -13,7 +13,7 @@ use schema::ruleset::{RuleSet, rules_only};
 use serde::{Deserialize, Serialize};
 
 use super::apply::Start;
-use super::{Effect, Fleet, Mode, Notice, Purpose, TreeRead};
+use super::{Applied, Effect, Fleet, Mode, Notice, Purpose, TreeRead};
 use crate::decide::plan::{Allowances, PlanDocument, PlanInput, RailVerdict, Source, plan};
 use crate::decide::remote::RemoteView;
 use crate::decide::succession::{Ancestry, Succession};
@@ -200,7 +200,7 @@ impl Fleet {
 
     /// How a commit of which this is known stands to the one in force.
     pub(super) fn succession<'a>(&'a self, known: Option<&'a Ancestry>) -> Succession<'a> {
-        let applied = self.applied.as_ref().and_then(|applied| applied.source.commit.as_deref());
+        let applied = self.applied.as_ref().and_then(Applied::last_commit);
         Succession { applied, known }
     }
 

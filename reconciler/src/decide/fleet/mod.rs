@@ -96,6 +96,19 @@ pub struct Applied {
     /// What was in force before it, while edges may still return to that by themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Box<Applied>>,
+    /// Edges that its rollout has not reached.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unreached: BTreeSet<EdgeName>,
+    /// The commit that was applied last before it, where it has none itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier_commit: Option<String>,
+}
+
+impl Applied {
+    /// The commit that was applied last: its own, or where it was no checkout, the one before it.
+    pub fn last_commit(&self) -> Option<&str> {
+        self.source.commit.as_deref().or(self.earlier_commit.as_deref())
+    }
 }
 
 /// A rollout that did not reach all of its edges.

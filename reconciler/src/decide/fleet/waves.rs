@@ -16,6 +16,7 @@ use schema::state::RuleState;
 use super::run::Run;
 use super::{Applied, EdgeOutcome, EdgeResult, Effect, Fleet, Stopped, confirming};
 use crate::decide::assign::next_desired;
+use crate::decide::drift::{self, Drift};
 use crate::decide::plan::{Action, PlannedWave, grouped};
 use crate::decide::record::Record;
 use crate::decide::view::EdgeView;
@@ -244,6 +245,11 @@ impl Fleet {
             return;
         }
         waves.before.insert(edge.clone(), Before::of(view));
+        if let Some(applied) = &mut self.applied
+            && applied.unreached.remove(edge)
+        {
+            effects.push(Effect::Persist(Record::applied(applied)));
+        }
         let none = EdgeRules::new();
         let wanted = waves.ruleset.edges.get(edge).unwrap_or(&none);
         let disabled = waves.ruleset.disabled.get(edge).unwrap_or(&none);
@@ -313,6 +319,21 @@ impl Fleet {
             effects.push(Effect::Persist(Record::applied(applied)));
         }
         self.applied = applied;
+    }
+
+    /// All drift: that of the edges, and edges that the rollout has not reached.
+    pub fn drift(&self) -> Vec<Drift> {
+        let mut all = drift::drift(&self.edges);
+        let Some(applied) = self.applied.as_ref().filter(|applied| !applied.unreached.is_empty()) else { return all };
+        let why = match (&applied.stopped, &self.run) {
+            (Some(stopped), _) => format!("the rollout stopped before it: {}", stopped.reason),
+            (None, Some(_)) => "the rollout has not reached it yet".to_owned(),
+            (None, None) => "the rollout did not reach it; `portunus apply` or `resume` goes on".to_owned(),
+        };
+        all.extend(applied.unreached.iter().map(|edge| drift::unreached(edge, why.clone())));
+        // Stable: what is of one edge stays in its order.
+        all.sort_by(|one, other| one.edge.cmp(&other.edge));
+        all
     }
 
     /// The new generation, if there is anything to bring back.
