@@ -1,6 +1,7 @@
 //! `override add/list/remove/export`: break-glass rules, beside the tree and for a time. I/O.
 
 use reconciler::act::operator::documents::{OverrideBody, OverrideRow};
+use schema::state::RuleState;
 use serde_json::{Map, Value};
 
 use crate::cli::{OverrideAddArgs, OverrideCommand};
@@ -8,7 +9,7 @@ use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value, say};
 use crate::render::table::Columns;
-use crate::render::words::time;
+use crate::render::words::{joined, time};
 
 pub(crate) async fn run(command: &OverrideCommand) -> Result<Exit, Failure> {
     match command {
@@ -70,7 +71,8 @@ async fn add(args: &OverrideAddArgs) -> Result<Exit, Failure> {
     give("target", Some(args.target.clone().into()));
     let request = OverrideBody { edge: args.edge.clone(), rule, why: args.why.clone(), ttl_secs: args.ttl.as_secs() };
     let row: OverrideRow = Client::new(&args.server)?.post("/v1/overrides", &request).await?;
-    if !print_value(args.looks.output, &row)? {
+    let is_in_place = row.state == RuleState::Active;
+    if !print_value(args.looks.output, &row)? && is_in_place {
         print(&format!(
             "{}/{} is in place until {}.\nCommit what `portunus override export {}/{}` prints if it is to stay.\n",
             row.edge,
@@ -80,17 +82,24 @@ async fn add(args: &OverrideAddArgs) -> Result<Exit, Failure> {
             row.rule
         ))?;
     }
-    Ok(Exit::Done)
+    if is_in_place {
+        return Ok(Exit::Done);
+    }
+    let (edge, rule, why) = (&row.edge, &row.rule, joined(&[&row.code, &row.message]));
+    say(format!("{edge}/{rule} is kept until {}, but not in place: it is {}: {why}", time(row.until), row.state));
+    Ok(Exit::Partial)
 }
 
 fn table(rows: &[OverrideRow]) -> String {
-    let mut columns = Columns::new(&["RULE", "UNTIL", "ACTOR", "WHY"]);
+    let mut columns = Columns::new(&["RULE", "STATE", "UNTIL", "ACTOR", "WHY", "REASON"]);
     for row in rows {
         columns.row(&[
             format!("{}/{}", row.edge, row.rule),
+            row.state.to_string(),
             time(row.until),
             clean(&row.actor).into_owned(),
             clean(&row.why).into_owned(),
+            joined(&[&row.code, &row.message]),
         ]);
     }
     columns.text("")

@@ -164,3 +164,33 @@ fn an_override_that_ends_while_the_server_is_down_ends_with_its_next_start_and_n
     }
     steady.finish();
 }
+
+#[test]
+fn what_an_edge_cannot_do_is_said_and_no_success() {
+    let scene = Scene::new();
+    let world = &scene.world;
+    let port = scene.port + 1;
+    let stranger = std::net::TcpListener::bind(("0.0.0.0", port)).unwrap();
+    let taken = scene.add("glass", port, "1h").exits(5);
+    taken.says(&format!("port {port} already bound")).says("not in place");
+    world.cli(&["override", "list"]).exits(0).says("failed").says("port_in_use");
+    // It heals like every rule, and then adding it once more is a success.
+    drop(stranger);
+    world.wait_rule("edge-01", "glass", "active");
+    scene.add("glass", port, "1h").exits(0).says("is in place");
+}
+
+#[test]
+fn an_edge_that_is_away_gets_it_when_it_is_back_and_nobody_says_that_it_has_it() {
+    let world = World::new();
+    let _server = world.serve(&["--mode", "heal"]);
+    let edge = world.edge("edge-01");
+    let scene = Scene { echo: Echo::start(), port: ports(2), world };
+    scene.world.edit_and_apply("a.toml", &rule("edge-01", "web", scene.port, scene.echo.port, ""));
+    edge.stop();
+    scene.world.wait_connected("edge-01", false);
+    scene.add("glass", scene.port + 1, "1h").exits(5).says("client_not_connected").says("not in place");
+    scene.world.edge("edge-01");
+    scene.world.wait_rule("edge-01", "glass", "active");
+    assert_eq!(answers(scene.port + 1), Some(scene.echo.port));
+}

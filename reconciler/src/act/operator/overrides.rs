@@ -7,18 +7,26 @@ use axum::body::Body;
 use axum::extract::{Path, State as Extract};
 use axum::http::StatusCode;
 use jiff::Timestamp;
+use schema::codes::RuleCode;
 use schema::name::{EdgeName, RuleAddress, RuleName};
 use schema::spec;
+use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
 
 use super::write::body;
 use super::{Failure, State};
 use crate::decide::fleet::{Answer, OverrideRefusal, OverrideRequest, Request, RequestRefusal};
 use crate::decide::overrides::{InvalidOverride, Override};
+use crate::decide::status;
+use crate::decide::view::EdgeView;
 
 /// The largest body: one rule and a reason.
 const MAX_BODY: usize = 64 << 10;
+/// How long an edge may take to say what came of a rule.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Body of `POST /v1/overrides`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -49,13 +57,20 @@ pub struct OverrideRow {
     pub since: Timestamp,
     /// Until when.
     pub until: Timestamp,
+    /// Its state on the edge; `pending` until the edge has said what came of it.
+    pub state: RuleState,
+    /// Why it is not active.
+    pub code: String,
+    /// In words.
+    pub message: String,
     /// What it forwards, with the keys of the rule language.
     pub spec: Map<String, Value>,
     /// The same as TOML, to be committed.
     pub toml: String,
 }
 
-fn row(edge: &EdgeName, held: &Override) -> OverrideRow {
+fn row(edge: &EdgeName, view: &EdgeView, held: &Override) -> OverrideRow {
+    let (state, code, message) = standing(view, &held.rule.name);
     OverrideRow {
         edge: edge.clone(),
         rule: held.rule.name.clone(),
@@ -63,15 +78,34 @@ fn row(edge: &EdgeName, held: &Override) -> OverrideRow {
         why: held.why.clone(),
         since: held.since,
         until: held.until,
+        state,
+        code,
+        message,
         spec: spec::to_json(&held.rule),
         toml: spec::to_toml(&held.rule, Some(edge)),
+    }
+}
+
+/// State, code and words of a rule on its edge.
+fn standing(view: &EdgeView, rule: &RuleName) -> (RuleState, String, String) {
+    let told = status::rule_state(view, rule);
+    let state = |state: RuleState, code: &str, message: &str| (state, code.to_owned(), message.to_owned());
+    match told {
+        Some(told) if matches!(told.state, RuleState::Failed | RuleState::Rejected) => {
+            state(told.state, told.code, told.message)
+        }
+        _ if !view.connected => {
+            state(RuleState::Pending, RuleCode::ClientNotConnected.as_str(), "the edge gets it once it is connected")
+        }
+        Some(told) if view.is_settled() => state(told.state, told.code, told.message),
+        _ => state(RuleState::Pending, "", "the edge has not answered yet"),
     }
 }
 
 pub(super) async fn list(Extract(state): Extract<State>) -> Result<Json<Vec<OverrideRow>>, Failure> {
     let rows = state.context.fleet.read(|view| {
         let all = view.fleet.edges().iter();
-        all.flat_map(|(edge, view)| view.overrides.values().map(|held| row(edge, held))).collect()
+        all.flat_map(|(edge, view)| view.overrides.values().map(|held| row(edge, view, held))).collect()
     });
     Ok(Json(rows.await?))
 }
@@ -87,7 +121,26 @@ pub(super) async fn add(
     let ttl = Duration::from_secs(request.ttl_secs);
     let (why, actor) = (request.why, "operator".to_owned());
     let added = OverrideRequest::Add { edge: edge.clone(), rule: rule.into(), why, ttl, actor };
-    Ok((StatusCode::CREATED, Json(ask(&state, &edge, added).await?)))
+    // Listening begins before anything is sent, so that no answer falls between the two.
+    let mut notices = state.context.fleet.notices();
+    let mut added = ask(&state, &edge, added).await?;
+    let answered = async {
+        while added.state == RuleState::Pending && added.code.is_empty() {
+            if matches!(notices.recv().await, Err(RecvError::Closed)) {
+                break;
+            }
+            let (edge, rule) = (edge.clone(), added.rule.clone());
+            let told = state.context.fleet.read(move |view| Some(standing(view.fleet.edges().get(&edge)?, &rule)));
+            let Some((state, code, message)) = told.await? else { break };
+            (added.state, added.code, added.message) = (state, code, message);
+        }
+        Ok::<_, Failure>(())
+    };
+    // Without an answer in time it stays pending.
+    if let Ok(read) = timeout(ANSWER, answered).await {
+        read?;
+    }
+    Ok((StatusCode::CREATED, Json(added)))
 }
 
 pub(super) async fn remove(
@@ -102,10 +155,13 @@ pub(super) async fn remove(
 
 async fn ask(state: &State, edge: &EdgeName, request: OverrideRequest) -> Result<OverrideRow, Failure> {
     let answer = state.context.fleet.request(Request::Override(request)).await?;
-    match answer.map_err(refused)? {
-        Answer::Override(held) => Ok(row(edge, &held)),
-        Answer::Target(_) => unreachable!("an override was asked for"),
-    }
+    let Answer::Override(held) = answer.map_err(refused)? else { unreachable!("an override was asked for") };
+    let name = edge.clone();
+    let read = state.context.fleet.read(move |view| {
+        let unknown = EdgeView::default();
+        row(&name, view.fleet.edges().get(&name).unwrap_or(&unknown), &held)
+    });
+    Ok(read.await?)
 }
 
 fn refused(refusal: RequestRefusal) -> Failure {
