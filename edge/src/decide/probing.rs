@@ -19,6 +19,14 @@ pub const LEAST_GAP: Duration = Duration::from_millis(250);
 /// Between first probes of targets that came together, at most: 50 of them are asked within a second.
 const FIRST_GAP: Duration = Duration::from_millis(20);
 
+/// Probes start together, and answers are taken in together, that are this close for each probe of the edge: where there
+/// are thousands, waking up for each costs more than it does by itself. With 10,000 it is [`LONGEST_BATCH`].
+const BATCH_PER_PROBE: Duration = Duration::from_micros(1);
+/// What no person and no verdict notices.
+const LONGEST_BATCH: Duration = Duration::from_millis(10);
+/// Timers are not finer. Fewer probes than this is in [`BATCH_PER_PROBE`] are not worth a batch.
+const TICK: Duration = Duration::from_millis(1);
+
 /// One probe, for as long as anything needs it. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProbeId(pub u64);
@@ -149,6 +157,13 @@ pub fn jittered(interval: Duration, percent: u8, chance: u32) -> Duration {
 pub fn first_gap(count: usize, interval: Duration) -> Duration {
     // No edge has 2^32 targets.
     (interval / (count.max(1) as u32)).min(FIRST_GAP)
+}
+
+/// From one batch of probes to the next, where there are so many; nothing where each starts by itself.
+pub fn batch(count: usize) -> Duration {
+    // Above 10,000 nothing changes.
+    let length = (BATCH_PER_PROBE * count.min(1 << 20) as u32).min(LONGEST_BATCH);
+    if length < TICK { Duration::ZERO } else { length }
 }
 
 #[cfg(test)]

@@ -31,9 +31,6 @@ use crate::decide::probing::{self, ProbeId};
 const VIEW_GAP: Duration = Duration::from_millis(50);
 /// More for each rule, for every view and its report name them all: 10,000 rules are shown once a second at most.
 const VIEW_GAP_PER_RULE: Duration = Duration::from_micros(100);
-/// Probes start together that are due within so long: where there are thousands, waking up for each costs more than it
-/// does by itself.
-const BATCH: Duration = Duration::from_millis(10);
 /// The wall clock may be set while an override waits for its end.
 const LOOK_AT_WALL: Duration = Duration::from_mins(1);
 
@@ -102,8 +99,13 @@ impl Owner {
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let orders = self.orders.clone();
         loop {
-            self.start_probes();
-            let probe = self.probes.wakes_at().map(|at| self.clock.instant(at.max(self.next_batch)));
+            self.turn_probes();
+            // Between two batches nobody listens for answers: the next batch takes them in.
+            let is_between = self.clock.now() < self.next_batch;
+            let awaits = self.probes.awaits_answers();
+            let next = (awaits && is_between).then_some(self.next_batch);
+            let wakes = next.or_else(|| self.probes.wakes_at());
+            let probe = wakes.map(|at| self.clock.instant(at.max(self.next_batch)));
             let trial = self.trials.first().map(|(at, _)| self.clock.instant(*at));
             let show = (!self.stale.is_empty()).then(|| self.next_view());
             let ends = self
@@ -115,7 +117,7 @@ impl Owner {
                     Some(command) => self.obey(command),
                     None => return,
                 },
-                Some(ended) = self.probes.ended() => self.probed(ended),
+                ended = self.probes.ended(awaits && !is_between) => ended.into_iter().for_each(|ended| self.probed(ended)),
                 Some(feedback) = self.feedback.1.recv() => self.connected(&feedback),
                 () = until(probe) => {}
                 () = until(trial) => self.try_again(),
@@ -130,10 +132,17 @@ impl Owner {
         }
     }
 
-    fn start_probes(&mut self) {
+    /// Starts the probes that are due, and takes in the answers that are there.
+    fn turn_probes(&mut self) {
         let now = self.clock.now();
-        if now >= self.next_batch && self.probes.start_due(now) {
-            self.next_batch = now + BATCH;
+        if now < self.next_batch {
+            return;
+        }
+        if self.probes.start_due(now) {
+            self.next_batch = now + self.probes.batch();
+        }
+        for ended in self.probes.look(now) {
+            self.probed(ended);
         }
     }
 

@@ -11,6 +11,7 @@ use schema::health::{ResultCode, TargetKey};
 use schema::proto;
 use tokio::task::JoinSet;
 
+use super::probe::connects::{Connect, Connected, Connects};
 use super::probe::{self, Probed, Question, Tools};
 use crate::act::names::Names;
 use crate::decide::probing::{self, ProbeId, Schedule};
@@ -65,6 +66,9 @@ pub(super) struct Probes {
     ids: HashMap<Arc<Question>, ProbeId>,
     known: HashMap<ProbeId, Probe>,
     schedule: Schedule,
+    /// Of checks that only connect to an address; none where the system had no descriptor for them.
+    connects: Option<Connects>,
+    /// Of all others.
     under_way: JoinSet<Ended>,
     tools: Arc<Tools>,
     tally: Arc<ProbeTally>,
@@ -80,6 +84,7 @@ impl Probes {
             ids: HashMap::new(),
             known: HashMap::new(),
             schedule: Schedule::default(),
+            connects: Connects::new().ok(),
             under_way: JoinSet::new(),
             tools: Arc::new(Tools::new(names)),
             tally: Arc::default(),
@@ -176,33 +181,74 @@ impl Probes {
                 self.schedule.ended(id, false);
                 continue;
             };
-            let (question, tools) = (probe.question.clone(), self.tools.clone());
+            has_started = true;
+            let question = probe.question.clone();
+            if let (Some(connects), Some(address)) = (&mut self.connects, question.bare_connect()) {
+                connects.begin(Connect { id, address, started: now, deadline: now + question.timeout() });
+                continue;
+            }
+            let tools = self.tools.clone();
             self.under_way.spawn(async move {
                 let probed = probe::ask(&question, &tools).await;
                 Ended { id, started: now, probed }
             });
-            has_started = true;
         }
         has_started
     }
 
-    /// When to start some again; none while there is no place, or nothing to wait for.
-    pub(super) fn wakes_at(&self) -> Option<Duration> {
-        self.schedule.wakes_at()
+    /// Those of the probes that only connect which have ended since the last look.
+    pub(super) fn look(&mut self, now: Duration) -> Vec<Ended> {
+        let connected = self.connects.as_mut().map(|connects| connects.look(now)).unwrap_or_default();
+        let ended = connected.into_iter().map(|Connected { id, started, outcome }| {
+            let ended = Ended { id, started, probed: Probed { outcome, is_unresolved: false } };
+            self.note(&ended);
+            ended
+        });
+        ended.collect()
     }
 
-    /// The next one that has ended; none while none is under way.
-    pub(super) async fn ended(&mut self) -> Option<Ended> {
-        loop {
-            match self.under_way.join_next().await? {
-                Ok(ended) => {
-                    self.tally.add(&ended.probed);
-                    self.schedule.ended(ended.id, self.known.contains_key(&ended.id));
-                    return Some(ended);
+    /// True while answers are outstanding that only [`Self::look`] will find.
+    pub(super) fn awaits_answers(&self) -> bool {
+        self.connects.as_ref().is_some_and(Connects::is_waiting)
+    }
+
+    /// When to start some again, or to give some up; none while there is no place, or nothing to wait for.
+    pub(super) fn wakes_at(&self) -> Option<Duration> {
+        let silent = self.connects.as_ref().and_then(Connects::deadline);
+        self.schedule.wakes_at().into_iter().chain(silent).min()
+    }
+
+    /// From one batch of probes to the next.
+    pub(super) fn batch(&self) -> Duration {
+        probing::batch(self.schedule.len())
+    }
+
+    /// Waits for the end of a probe that has a task of its own, or, if it `listens`, until there is an answer for
+    /// [`Self::look`]: then it is none.
+    pub(super) async fn ended(&mut self, listens: bool) -> Option<Ended> {
+        let (connects, under_way) = (&mut self.connects, &mut self.under_way);
+        let ended = loop {
+            let answer = async {
+                match connects {
+                    Some(connects) if listens => connects.changed().await,
+                    _ => std::future::pending().await,
                 }
-                // Its place among those under way is lost; nothing else is.
-                Err(error) => tracing::error!(%error, "a probe failed by a bug"),
+            };
+            tokio::select! {
+                Some(ended) = under_way.join_next() => match ended {
+                    Ok(ended) => break ended,
+                    // Its place among those under way is lost; nothing else is.
+                    Err(error) => tracing::error!(%error, "a probe failed by a bug"),
+                },
+                () = answer => return None,
             }
-        }
+        };
+        self.note(&ended);
+        Some(ended)
+    }
+
+    fn note(&mut self, ended: &Ended) {
+        self.tally.add(&ended.probed);
+        self.schedule.ended(ended.id, self.known.contains_key(&ended.id));
     }
 }

@@ -3,6 +3,7 @@
 //! Keeps: whatever the target does, it ends within its timeout, with bounded memory and without a socket left over; the
 //! detail says what a person would do next.
 
+pub(super) mod connects;
 mod http;
 pub(crate) mod icmp;
 mod reach;
@@ -12,6 +13,7 @@ mod tests;
 mod tls;
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use schema::health::{HealthCheck, HealthKind, Outcome, ResultCode};
@@ -47,6 +49,20 @@ impl Question {
             check: check.clone(),
         }
     }
+
+    /// Where to connect to, if that is all there is to do.
+    pub(super) fn bare_connect(&self) -> Option<SocketAddr> {
+        let is_bare = self.check.kind == HealthKind::Tcp && self.check.send.is_empty() && self.check.expect.is_empty();
+        match self.host {
+            Host::Ip(ip) if is_bare => Some(SocketAddr::new(ip, self.port)),
+            _ => None,
+        }
+    }
+
+    /// How long a target may take.
+    pub(super) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.check.timeout_ms.into())
+    }
 }
 
 /// What all probes share.
@@ -72,8 +88,7 @@ pub(super) struct Probed {
 
 /// Asks once.
 pub(super) async fn ask(question: &Question, tools: &Tools) -> Probed {
-    let timeout = Duration::from_millis(question.check.timeout_ms.into());
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + question.timeout();
     let addresses = match reach::resolve(question, &tools.names, deadline).await {
         Ok(addresses) => addresses,
         Err(detail) => {

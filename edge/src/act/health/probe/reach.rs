@@ -6,7 +6,7 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-use schema::health::ResultCode;
+use schema::health::{Outcome, ResultCode};
 use schema::rule::Host;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -43,8 +43,8 @@ pub(super) async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Aske
         let share = left / (addresses.len() - index) as u32;
         last = match timeout(share, connect_to(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => failed(ResultCode::L4Con, &refused(*address, &error)),
-            Err(_) => failed(ResultCode::L4Tout, &format!("{address} did not answer the connect in time")),
+            Ok(Err(error)) => Err(failure(*address, &error)),
+            Err(_) => Err(failure(*address, &ErrorKind::TimedOut.into())),
         };
     }
     last
@@ -57,9 +57,14 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(address).await
 }
 
-fn refused(address: SocketAddr, error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::ConnectionRefused => format!("{address} refused the connection: nothing listens there"),
-        _ => format!("{address} cannot be connected to: {}", wording::system(error)),
-    }
+/// What a connection that did not come about says of its target.
+pub(super) fn failure(address: SocketAddr, error: &io::Error) -> Outcome {
+    let (code, detail) = match error.kind() {
+        ErrorKind::TimedOut => (ResultCode::L4Tout, format!("{address} did not answer the connect in time")),
+        ErrorKind::ConnectionRefused => {
+            (ResultCode::L4Con, format!("{address} refused the connection: nothing listens there"))
+        }
+        _ => (ResultCode::L4Con, format!("{address} cannot be connected to: {}", wording::system(error))),
+    };
+    Outcome::new(code, &detail)
 }
