@@ -1,9 +1,9 @@
 //! More connections than descriptors, and as many at once as there may be: what is there goes on, and all comes back.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use crate::peers::{Client, Echo, answers};
@@ -67,49 +67,128 @@ fn an_edge_without_descriptors_serves_what_it_has_rests_and_recovers() {
     live.ping(1, 200_010, 10).unwrap();
 }
 
+/// Set where the test runs as the targets of its crowd: the port that they listen on.
+const CROWD_PORT: &str = "PORTUNUS_TEST_CROWD_PORT";
+const CROWD: &str = "faults::ten_thousand_connections_at_once_are_served_and_leave_nothing";
+
+/// The other ends of a crowd, in a process of their own: clients and targets in one would need too many descriptors.
+struct Targets {
+    child: Child,
+    says: BufReader<ChildStderr>,
+}
+
+impl Targets {
+    fn start(port: u16) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", CROWD, "--nocapture"]).env(CROWD_PORT, port.to_string());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut targets = Self { says: BufReader::new(child.stderr.take().unwrap()), child };
+        targets.awaits("listening");
+        targets
+    }
+
+    /// Has that many connections accepted.
+    fn tell(&mut self, count: usize) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{count}").unwrap();
+    }
+
+    fn awaits(&mut self, what: &str) {
+        let mut line = String::new();
+        self.says.read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), what);
+    }
+
+    /// What that process does, until nobody tells it anything any more.
+    fn run(port: u16) {
+        let say = |what: &str| writeln!(std::io::stderr(), "{what}").unwrap();
+        let number = |stream: &mut TcpStream| {
+            let mut key = [0; 8];
+            stream.read_exact(&mut key).unwrap();
+            u64::from_be_bytes(key)
+        };
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        say("listening");
+        for line in std::io::stdin().lines() {
+            let crowd: Vec<(TcpStream, u64)> = (0..line.unwrap().parse().unwrap())
+                .map(|_| {
+                    let (mut stream, _) = listener.accept().unwrap();
+                    stream.set_read_timeout(Some(LONG)).unwrap();
+                    let key = number(&mut stream);
+                    (stream, key)
+                })
+                .collect();
+            say("accepted");
+            // Each still has its own peer, both ways, with all of them there.
+            for (mut stream, key) in crowd.iter().map(|(stream, key)| (stream, *key)) {
+                let mut again = [0; 8];
+                stream.read_exact(&mut again).unwrap();
+                assert_eq!(u64::from_be_bytes(again), key);
+                stream.write_all(&(!key).to_be_bytes()).unwrap();
+            }
+            say("answered");
+            for (mut stream, _) in crowd {
+                assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the client has gone, and sent no more");
+            }
+            say("left");
+        }
+    }
+}
+
+impl Drop for Targets {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
 #[test]
 fn ten_thousand_connections_at_once_are_served_and_leave_nothing() {
+    if let Ok(port) = std::env::var(CROWD_PORT) {
+        return Targets::run(port.parse().unwrap());
+    }
     const WANTED: usize = 10_000;
-    // Both peers of each are here; other tests run beside this one.
-    let possible = own_limit().saturating_sub(500) / 2;
+    // The edge has two for each, and some for itself; the clients here have one.
+    let possible = own_limit().saturating_sub(200) / 2;
     let count = WANTED.min(possible);
     if count < WANTED {
-        skip(&format!("{} of {WANTED} connections: this process may have {} descriptors", WANTED - count, own_limit()));
+        skip(&format!("{} of {WANTED} connections: an edge may have {} descriptors", WANTED - count, own_limit()));
     }
     let world = World::with_edges(&[]);
     let edge = world.edge("edge-01");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = ports(1);
-    world.edit_and_apply("a.toml", &rule("edge-01", "a", port, listener.local_addr().unwrap().port(), ""));
+    let (port, target) = (ports(1), ports(1));
+    let mut targets = Targets::start(target);
+    world.edit_and_apply("a.toml", &rule("edge-01", "a", port, target, ""));
 
-    let round = |count: usize| {
-        let pairs: Vec<(TcpStream, TcpStream)> = (0..count)
+    let mut round = |count: usize| {
+        targets.tell(count);
+        let mut clients: Vec<TcpStream> = (0..count)
             .map(|number| {
                 let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
-                let (mut server, _) = listener.accept().unwrap();
                 client.set_read_timeout(Some(LONG)).unwrap();
-                server.set_read_timeout(Some(LONG)).unwrap();
-                let mut key = [0; 8];
                 client.write_all(&number.to_be_bytes()).unwrap();
-                server.read_exact(&mut key).unwrap();
-                assert_eq!(usize::from_be_bytes(key), number);
-                (client, server)
+                client
             })
             .collect();
-        // Each still has its own peer, both ways, with all of them there.
-        for (number, (client, server)) in pairs.iter().enumerate() {
-            let (mut from, mut to) = (server, client);
+        targets.awaits("accepted");
+        clients.iter_mut().enumerate().for_each(|(number, client)| client.write_all(&number.to_be_bytes()).unwrap());
+        for (number, client) in clients.iter_mut().enumerate() {
             let mut key = [0; 8];
-            from.write_all(&(!number).to_be_bytes()).unwrap();
-            to.read_exact(&mut key).unwrap();
+            client.read_exact(&mut key).unwrap();
             assert_eq!(usize::from_be_bytes(key), !number);
         }
-        let held = memory(&edge);
-        drop(pairs);
+        targets.awaits("answered");
+        let (held, open) = (memory(&edge), edge.descriptors());
+        assert!(open >= 2 * count, "{open} descriptors for {count} connections: all are there at once");
+        drop(clients);
+        targets.awaits("left");
         held
     };
     let open = edge.descriptors();
-    let rest = || wait_until("its descriptors", || edge.descriptors() <= open);
+    let live = || world.stats("edge-01/a")["active_connections"].as_u64();
+    let rest = || {
+        wait_until("its descriptors", || edge.descriptors() <= open);
+        wait_until("its connections", || live() == Some(0));
+    };
     round(100);
     rest();
     let before = memory(&edge);

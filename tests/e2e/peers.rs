@@ -60,7 +60,8 @@ pub(crate) fn serve(listener: TcpListener, serve: impl Fn(TcpStream) + Send + Sy
     thread::Builder::new().stack_size(64 << 10).spawn(accepting).unwrap();
 }
 
-fn echo(mut stream: TcpStream, tag: u16) {
+/// Greets with a tag and sends back what comes.
+pub(crate) fn echo(mut stream: TcpStream, tag: u16) {
     // A client that goes away ends its own connection only.
     let relayed = stream.write_all(&tag.to_be_bytes()).and_then(|()| {
         let mut reader = stream.try_clone()?;

@@ -7,41 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::namespaces::{in_namespace, ip};
 use crate::peers::{Echo, answers, serve};
 use crate::steering::{target_is, targets};
 use crate::support::{LONG, World, http, let_pass, ports, rule_of, skip, wait_until};
 
-/// Set where the test runs inside of its namespace.
-const INSIDE: &str = "PORTUNUS_TEST_NAMESPACE";
 const ADDRESS: &str = "10.9.8.1/32";
-/// A link of which nobody answers at the other end: packets to an address that is gone go there.
-const NETWORK: &str = "ip link set lo up && ip link add out0 type veth peer name out1 && ip link set out0 up && \
-                       ip link set out1 up && ip addr add 10.9.8.254/24 dev out0";
-
-fn ip(args: &[&str]) {
-    assert!(Command::new("ip").args(args).status().unwrap().success(), "ip {args:?}");
-}
 
 #[test]
 fn an_address_that_vanishes_costs_no_connection_and_is_used_again_when_it_is_back() {
     const NAME: &str = "vanishing::an_address_that_vanishes_costs_no_connection_and_is_used_again_when_it_is_back";
-    if std::env::var_os(INSIDE).is_some() {
-        return inside();
-    }
-    let private = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--net", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
-        command.args(["--exact", NAME, "--nocapture"]).env(INSIDE, "1").output()
-    };
-    if !private(NETWORK).is_ok_and(|output| output.status.success()) {
-        return skip("no network namespaces with links between them here (root, unshare and iproute2 make them)");
-    }
-    let output = private(&format!("{NETWORK} && exec \"$0\" \"$@\"")).unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    // Packets to an address that is gone go out by the link.
+    in_namespace(NAME, inside, |_| ());
 }
 
 fn inside() {
+    ip(&["link", "set", "out1", "up"]);
     ip(&["addr", "add", ADDRESS, "dev", "lo"]);
     let world = World::with_edges(&["edge-01"]);
     let (port, target, spare) = (ports(1), ports(1), Echo::start());

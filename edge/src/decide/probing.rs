@@ -21,11 +21,11 @@ const FIRST_GAP: Duration = Duration::from_millis(20);
 
 /// Probes start together, and answers are taken in together, that are this close for each probe of the edge: where there
 /// are thousands, waking up for each costs more than it does by itself. With 10,000 it is [`LONGEST_BATCH`].
-const BATCH_PER_PROBE: Duration = Duration::from_micros(1);
+const BATCH_PER_PROBE: Duration = Duration::from_micros(2);
 /// What no person and no verdict notices.
-const LONGEST_BATCH: Duration = Duration::from_millis(10);
-/// Timers are not finer. Fewer probes than this is in [`BATCH_PER_PROBE`] are not worth a batch.
-const TICK: Duration = Duration::from_millis(1);
+const LONGEST_BATCH: Duration = Duration::from_millis(20);
+/// Where it would be shorter than this, with fewer than 1,000 probes, it is not worth it: timers are not finer.
+const TICK: Duration = Duration::from_millis(2);
 
 /// One probe, for as long as anything needs it. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -224,14 +224,20 @@ mod tests {
         let gap = first_gap(TARGETS as usize, interval);
         (0..TARGETS).for_each(|id| schedule.set(ProbeId(id), Some(gap * id as u32)));
         let mut times = vec![0_u32; TARGETS as usize];
-        for at in (0..60_000).map(ms) {
+        // Batches take nothing away from evenness: in each of them there are a few.
+        let step = batch(TARGETS as usize).as_millis() as usize;
+        let mut most_together = 0;
+        for at in (0..60_000).step_by(step).map(ms) {
+            let mut together = 0;
             while let Some(id) = schedule.take(at) {
+                together += 1;
                 tenths[at.as_millis() as usize / 100] += 1;
                 times[id.0 as usize] += 1;
                 schedule.ended(id, true);
                 chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 schedule.set(id, Some(at + jittered(interval, 10, chance)));
             }
+            most_together = most_together.max(together);
         }
         let (least, most) = (tenths.iter().min(), tenths.iter().max());
         // Where one round ends and the next one, made shorter by chance, has begun, both are under way for a while.
@@ -240,6 +246,7 @@ mod tests {
             least >= Some(&(share / 2)) && most <= Some(&(share * 5 / 2)),
             "{least:?} to {most:?} in 100 ms, {share} is even"
         );
+        assert!(most_together <= share / 2, "{most_together} at once");
         assert!(times.iter().all(|count| (4..=5).contains(count)), "each in every period");
     }
 
@@ -250,5 +257,12 @@ mod tests {
         assert_eq!(jittered(ms(1000), 0, u32::MAX), ms(1000));
         assert_eq!(first_gap(2, ms(15_000)), FIRST_GAP);
         assert_eq!(first_gap(15_000, ms(15_000)), ms(1));
+    }
+
+    #[test]
+    fn few_probes_start_by_themselves_and_many_in_batches_that_nobody_notices() {
+        assert_eq!((batch(0), batch(999)), (Duration::ZERO, Duration::ZERO));
+        assert_eq!((batch(1000), batch(5000)), (ms(2), ms(10)));
+        assert_eq!((batch(10_000), batch(usize::MAX)), (LONGEST_BATCH, LONGEST_BATCH));
     }
 }

@@ -298,7 +298,10 @@ impl Owner {
                 tracing::debug!(rule = %name, target = %key, code = %outcome.code(), detail = outcome.detail(), "a new target was asked");
                 self.stale.insert(name.clone());
             }
-            self.settle(group, &events);
+            // A success that changes no state changes nothing that follows from states: most probes end so.
+            if is_attempt || !events.is_empty() || !probed.outcome.is_pass() {
+                self.settle(group, &events);
+            }
         }
         self.reschedule(id);
         let ended: Vec<Round> = self.rounds.extract_if(.., |round| round.note(id, started)).collect();

@@ -198,7 +198,12 @@ impl Probes {
 
     /// Those of the probes that only connect which have ended since the last look.
     pub(super) fn look(&mut self, now: Duration) -> Vec<Ended> {
-        let connected = self.connects.as_mut().map(|connects| connects.look(now)).unwrap_or_default();
+        let is_batched = !self.batch().is_zero();
+        let look = |connects: &mut Connects| {
+            connects.keep_sockets(is_batched);
+            connects.look(now)
+        };
+        let connected = self.connects.as_mut().map(look).unwrap_or_default();
         let ended = connected.into_iter().map(|Connected { id, started, outcome }| {
             let ended = Ended { id, started, probed: Probed { outcome, is_unresolved: false } };
             self.note(&ended);

@@ -1,9 +1,9 @@
 //! Connections that are made only to see whether they come about: many at once, by few system calls. I/O.
 //!
-//! A connection is four calls where the answer is there at once, as that of a neighbour is, and five otherwise; looking
-//! is one more for all of a batch. No task and no timer is made for any of them.
+//! Where the answer is there at once, as that of a neighbour is, a connection is two calls: its socket is used again.
+//! Otherwise it is five. Looking is one more for all of a batch. No task and no timer is made for any of them.
 //!
-//! Keeps: each ends within its timeout; a socket that is closed leaves nothing waiting in the kernel.
+//! Keeps: each ends within its timeout; one that came about ends by a reset, which leaves nothing waiting in the kernel.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::connect_unspec;
 use schema::health::{Outcome, ResultCode};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
@@ -23,6 +24,8 @@ use crate::decide::probing::ProbeId;
 
 /// Answers that are taken in with one call; more of them take another one.
 const EVENTS: usize = 256;
+/// Sockets that are kept for later: as many as a batch of neighbours uses where 10,000 are asked every few seconds.
+const SPARE: usize = 32;
 /// A look does not wait.
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -54,6 +57,9 @@ pub(in crate::act::health) struct Connects {
     /// The queue has been ready since it was looked at last.
     has_news: bool,
     ended: Vec<Connected>,
+    /// Sockets to be used again, of IPv4 and of IPv6.
+    spare: [Vec<Socket>; 2],
+    keeps: bool,
     /// What most of them end with.
     success: Outcome,
 }
@@ -71,13 +77,16 @@ impl Connects {
             events: Events::with_capacity(EVENTS),
             has_news: false,
             ended: Vec::new(),
+            spare: [Vec::new(), Vec::new()],
+            keeps: false,
             success: Outcome::new(ResultCode::L4Ok, "connected"),
         })
     }
 
     /// Begins one. Its end is found by [`Self::look`], at the earliest by the next.
     pub(in crate::act::health) fn begin(&mut self, connect: Connect) {
-        match begin(connect.address) {
+        let spare = self.spare[usize::from(connect.address.is_ipv6())].pop();
+        match begin(connect.address, spare) {
             Ok(socket) => self.fresh.push((connect, socket)),
             Err(error) => self.end(&connect, Err(error)),
         }
@@ -103,6 +112,14 @@ impl Connects {
         self.has_news = true;
     }
 
+    /// Sockets are kept for later from now on, or not: for few targets they only cost descriptors.
+    pub(in crate::act::health) fn keep_sockets(&mut self, keeps: bool) {
+        self.keeps = keeps;
+        if !keeps {
+            self.spare = [Vec::new(), Vec::new()];
+        }
+    }
+
     /// Those that have ended since the last look.
     pub(in crate::act::health) fn look(&mut self, now: Duration) -> Vec<Connected> {
         self.look_at_fresh();
@@ -122,15 +139,20 @@ impl Connects {
         if self.fresh.is_empty() {
             return;
         }
-        let mut asked: Vec<PollFd> =
-            self.fresh.iter().map(|(_, socket)| PollFd::new(socket, PollFlags::OUT)).collect();
+        let mut asked: Vec<PollFd> = self.fresh.iter().map(|(_, socket)| PollFd::new(socket, PollFlags::OUT)).collect();
         // Where this fails, the queue will tell.
         _ = poll(&mut asked, Some(&AT_ONCE));
         let answers: Vec<PollFlags> = asked.iter().map(PollFd::revents).collect();
         for ((connect, socket), answer) in std::mem::take(&mut self.fresh).into_iter().zip(answers) {
             if !answer.is_empty() {
                 let is_broken = answer.intersects(PollFlags::ERR | PollFlags::HUP);
-                self.end(&connect, if is_broken { error_of(&socket) } else { Ok(()) });
+                let result = if is_broken { error_of(&socket) } else { Ok(()) };
+                let spare = &mut self.spare[usize::from(connect.address.is_ipv6())];
+                // A connection that is dissolved is reset, as by closing it: only the socket stays.
+                if result.is_ok() && self.keeps && spare.len() < SPARE && connect_unspec(&socket).is_ok() {
+                    spare.push(socket);
+                }
+                self.end(&connect, result);
                 continue;
             }
             let token = Token(connect.id.0 as usize);
@@ -179,11 +201,17 @@ impl Connects {
     }
 }
 
-fn begin(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    // Closed by a reset: thousands of probes in a minute shall leave no TIME_WAIT, and no target waits for an end. The
-    // call costs less than the farewells of both sides do.
-    socket.set_linger(Some(Duration::ZERO))?;
+fn begin(address: SocketAddr, spare: Option<Socket>) -> io::Result<Socket> {
+    let socket = match spare {
+        Some(socket) => socket,
+        None => {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+            // Closed by a reset: thousands of probes in a minute shall leave no TIME_WAIT, and no target waits for an
+            // end. The call costs less than the farewells of both sides do.
+            socket.set_linger(Some(Duration::ZERO))?;
+            socket
+        }
+    };
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
         _ => Ok(socket),
@@ -193,4 +221,89 @@ fn begin(address: SocketAddr) -> io::Result<Socket> {
 /// What the system holds against a connection; nothing if it came about all the same.
 fn error_of(socket: &Socket) -> io::Result<()> {
     socket.take_error()?.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn begin(connects: &mut Connects, id: u64, address: SocketAddr, timeout: Duration) {
+        connects.begin(Connect { id: ProbeId(id), address, started: Duration::ZERO, deadline: timeout });
+    }
+
+    fn codes(ended: &[Connected]) -> Vec<(u64, ResultCode)> {
+        ended.iter().map(|ended| (ended.id.0, ended.outcome.code())).collect()
+    }
+
+    /// A listener whose queue is full: nothing answers a connect to it until somebody accepts.
+    fn full() -> (Socket, Socket, SocketAddr) {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let first = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        first.connect(&address).unwrap();
+        (listener, first, address.as_socket().unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_there_at_once_is_found_by_the_next_look() {
+        let mut connects = Connects::new().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        begin(&mut connects, 1, listener.local_addr().unwrap(), LONG);
+        begin(&mut connects, 2, free, LONG);
+        let ended = connects.look(Duration::ZERO);
+        assert_eq!(codes(&ended), [(1, ResultCode::L4Ok), (2, ResultCode::L4Con)]);
+        assert!(ended[1].outcome.detail().contains("nothing listens there"), "{}", ended[1].outcome.detail());
+        assert!(!connects.is_waiting() && connects.deadline().is_none());
+        let (mut stream, _) = listener.accept().unwrap();
+        let end = std::io::Read::read(&mut stream, &mut [0]).map_err(|error| error.kind());
+        assert_eq!(end, Err(io::ErrorKind::ConnectionReset), "it left by a reset");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_used_again_leaves_each_target_by_a_reset_and_takes_nothing_along() {
+        let mut connects = Connects::new().unwrap();
+        connects.keep_sockets(true);
+        let listeners = ["127.0.0.1:0", "[::1]:0", "127.0.0.1:0", "[::1]:0"].map(|at| TcpListener::bind(at).unwrap());
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for round in 0..3 {
+            for (id, listener) in (0..).zip(&listeners) {
+                begin(&mut connects, round * 10 + id, listener.local_addr().unwrap(), LONG);
+                let ended = connects.look(Duration::ZERO);
+                assert_eq!(codes(&ended), [(round * 10 + id, ResultCode::L4Ok)]);
+                let (mut stream, _) = listener.accept().unwrap();
+                let end = std::io::Read::read(&mut stream, &mut [0]).map_err(|error| error.kind());
+                assert_eq!(end, Err(io::ErrorKind::ConnectionReset), "round {round}");
+            }
+            assert_eq!(connects.spare.each_ref().map(Vec::len), [1, 1], "one of each kind serves all");
+        }
+        begin(&mut connects, 100, free, LONG);
+        assert_eq!(codes(&connects.look(Duration::ZERO)), [(100, ResultCode::L4Con)]);
+        assert_eq!(connects.spare.each_ref().map(Vec::len), [0, 1], "one that failed is not used again");
+        connects.keep_sockets(false);
+        assert!(connects.spare.iter().all(Vec::is_empty));
+    }
+
+    #[tokio::test]
+    async fn silence_ends_at_its_deadline_and_a_late_answer_is_told_by_the_queue() {
+        let mut connects = Connects::new().unwrap();
+        let (listener, _first, address) = full();
+        begin(&mut connects, 1, address, Duration::from_secs(3));
+        begin(&mut connects, 2, address, LONG);
+        assert!(connects.look(Duration::ZERO).is_empty() && connects.is_waiting());
+        assert_eq!(connects.deadline(), Some(Duration::from_secs(3)));
+        assert!(connects.look(Duration::from_millis(2999)).is_empty());
+        assert_eq!(codes(&connects.look(Duration::from_secs(3))), [(1, ResultCode::L4Tout)]);
+        // The kernel asks again, and finds room.
+        listener.accept().unwrap();
+        tokio::time::timeout(LONG, connects.changed()).await.expect("an answer");
+        assert_eq!(codes(&connects.look(Duration::from_secs(4))), [(2, ResultCode::L4Ok)]);
+        assert!(!connects.is_waiting() && connects.deadline().is_none());
+    }
 }
