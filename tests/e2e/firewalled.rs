@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use crate::namespaces::{in_namespace, ip, part};
 use crate::peers::{Client, Echo, answers, echo, serve};
-use crate::processes::Process;
 use crate::steering::target_is;
 use crate::support::{Handle, LONG, World, let_pass, ports, rule_of, wait_until};
 
