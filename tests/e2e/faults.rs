@@ -102,7 +102,7 @@ impl Targets {
 
     /// What that process does, until nobody tells it anything any more.
     fn run(port: u16) {
-        let say = |what: &str| writeln!(std::io::stderr(), "{what}").unwrap();
+        let say = |what: &str| std::io::stderr().write_all(format!("{what}\n").as_bytes()).unwrap();
         let number = |stream: &mut TcpStream| {
             let mut key = [0; 8];
             stream.read_exact(&mut key).unwrap();
@@ -146,10 +146,10 @@ impl Drop for Targets {
 
 #[test]
 fn ten_thousand_connections_at_once_are_served_and_leave_nothing() {
+    const WANTED: usize = 10_000;
     if let Ok(port) = std::env::var(CROWD_PORT) {
         return Targets::run(port.parse().unwrap());
     }
-    const WANTED: usize = 10_000;
     // The edge has two for each, and some for itself; the clients here have one.
     let possible = own_limit().saturating_sub(200) / 2;
     let count = WANTED.min(possible) / AT_A_TIME * AT_A_TIME;

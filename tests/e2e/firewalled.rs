@@ -80,7 +80,6 @@ impl Behind {
     }
 }
 
-/// Serves a rule of a target behind the firewall, and a spare one.
 #[test]
 fn a_target_behind_a_firewall_that_drops_or_rejects_costs_no_connection() {
     const NAME: &str = "firewalled::a_target_behind_a_firewall_that_drops_or_rejects_costs_no_connection";
@@ -145,8 +144,11 @@ fn eight_targets_are_dialled_by_priority_and_no_longer_than_ten_seconds() {
                  connect_timeout_ms = {timeout}\ntargets = [\n{lines}]\n\n"
             )
         };
-        SILENT.iter().for_each(|number| behind.forbid("blackhole", *number));
-        [3, 7].iter().for_each(|number| behind.forbid("prohibit", *number));
+        for (kind, numbers) in [("blackhole", &SILENT[..]), ("prohibit", &[3, 7])] {
+            for number in numbers {
+                behind.forbid(kind, *number);
+            }
+        }
         world.edit_and_apply("a.toml", &(rule("a", first, 1000) + &rule("b", first + 1, 3000)));
 
         let start = Instant::now();
