@@ -279,13 +279,15 @@ impl EdgeView {
 
     /// The version of a rule that may run there although nothing else is known of it.
     pub fn unconfirmed(&self, name: &RuleName) -> Option<&Arc<Rule>> {
-        self.desired.as_ref()?.leaving.get(name)
+        let desired = self.desired.as_ref()?;
+        desired.leaving.get(name).or_else(|| desired.before.get(name))
     }
 
     /// Every rule name that status shows for the edge.
     pub fn rule_names(&self) -> BTreeSet<&RuleName> {
         let desired = self.desired.iter().flat_map(|desired| {
-            let known = desired.before.keys().filter(|_| self.report.is_none());
+            // A report may be older than what was decided; empty once that is acknowledged.
+            let known = desired.before.keys();
             let decided = desired.wanted.keys().chain(desired.rules.keys()).chain(desired.disabled.keys());
             decided.chain(known).chain(desired.leaving.keys())
         });
