@@ -34,7 +34,7 @@ impl Standing {
 pub enum RuleHealth {
     /// Nothing is known about its targets yet.
     Unknown,
-    /// Some target that is up carries weight.
+    /// Some target is up that takes connections.
     Up,
     /// None does.
     Down,
@@ -76,7 +76,8 @@ impl Pools {
         let mut pools = Self { eligible, active: None, health: RuleHealth::Down };
         pools.active = eligible_of(standings, &eligible).map(|standing| standing.priority).min();
         let mut carrying = eligible_of(standings, &eligible).filter(|one| Some(one.priority) == pools.active);
-        let is_up = carrying.clone().any(|standing| standing.state == TargetState::Up);
+        // By verdict alone: a target that nobody probes keeps its weight until connections have told about it.
+        let is_up = eligible_of(standings, &eligible).any(|standing| standing.state == TargetState::Up);
         // Not known yet: a first verdict can still come, or, where nobody probes, the weight is with one not asked yet.
         let is_unknown = |standing: &Standing| standing.state == TargetState::Unknown;
         let is_open = if has_verdict { carrying.any(is_unknown) } else { standings.iter().any(is_unknown) };

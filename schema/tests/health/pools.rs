@@ -62,9 +62,8 @@ proptest! {
     }
 
     #[test]
-    fn a_rule_is_up_exactly_if_a_target_that_is_up_carries_weight(standings in any_standings()) {
-        let weights = weights(&standings);
-        let is_up = standings.iter().zip(weights).any(|(one, weight)| one.state == TargetState::Up && weight > 0);
+    fn a_rule_is_up_exactly_if_a_target_that_is_up_takes_connections(standings in any_standings()) {
+        let is_up = standings.iter().any(|one| one.state == TargetState::Up && one.weight > 0);
         prop_assert_eq!(Pools::new(&standings).health() == RuleHealth::Up, is_up);
     }
 
@@ -109,6 +108,9 @@ fn a_rule_whose_targets_have_failed_or_are_taken_out_is_down() {
 fn where_nobody_probes_a_target_without_a_verdict_is_used_beside_those_that_have_one() {
     let unchecked = |state| Standing { is_checked: false, ..standing(0, state) };
     assert_eq!(weights(&[unchecked(TargetState::Up), unchecked(TargetState::Unknown)]), [100, 100]);
+    let behind = Standing { priority: 1, ..unchecked(TargetState::Up) };
+    let standings = [unchecked(TargetState::Unknown), behind];
+    assert_eq!((weights(&standings), Pools::new(&standings).health()), (vec![100, 0], RuleHealth::Up));
     let standings = [unchecked(TargetState::Down), unchecked(TargetState::Unknown)];
     assert_eq!((weights(&standings), Pools::new(&standings).health()), (vec![0, 100], RuleHealth::Unknown));
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use schema::net::PortRange;
 use schema::testing::rule;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -188,9 +188,13 @@ async fn hostile_http_targets_get_a_code_in_time() {
 }
 
 /// A target's end of TLS for `web.test`, and roots that trust it.
-fn certified() -> (TlsAcceptor, RootCertStore) {
-    let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(vec!["web.test".to_owned()]).unwrap();
+fn certified(may_sign: bool) -> (TlsAcceptor, Vec<CertificateDer<'static>>) {
+    let mut params = rcgen::CertificateParams::new(vec!["web.test".to_owned()]).unwrap();
+    if may_sign {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    }
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let cert = params.self_signed(&signing_key).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -199,24 +203,25 @@ fn certified() -> (TlsAcceptor, RootCertStore) {
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(cert.der().clone()).unwrap();
-    (TlsAcceptor::from(Arc::new(config)), roots)
+    (TlsAcceptor::from(Arc::new(config)), vec![cert.der().clone()])
 }
 
 #[tokio::test]
 async fn a_tls_check_verifies_name_and_issuer_unless_told_not_to() {
-    let (acceptor, roots) = certified();
-    let port = serve(Target::Says(b"HTTP/1.1 204 No Content\r\n\r\n"), Some(acceptor)).await;
-    let trusting = Tools { tls: tls::Tls::with_roots(roots), ..tools() };
-    let named = |check: &mut HealthCheck| check.server_name = "web.test".to_owned();
-    for (kind, code) in [(HealthKind::Tls, "L6OK"), (HealthKind::Https, "L7OK")] {
-        assert_eq!(result_with(&question(kind, port, named), &trusting).await.0, code);
-        assert_eq!(result(&question(kind, port, |check| check.verify = false)).await.0, code);
-        let (failed, detail) = result_with(&question(kind, port, |_| ()), &trusting).await;
-        assert!(failed == "L6RSP" && detail.contains("certificate"), "another name: {detail}");
-        let (failed, detail) = result(&question(kind, port, named)).await;
-        assert!(failed == "L6RSP" && detail.contains("certificate"), "another issuer: {detail}");
+    // A certificate of its own as `openssl req -x509` makes it may sign others, too.
+    for may_sign in [false, true] {
+        let (acceptor, roots) = certified(may_sign);
+        let port = serve(Target::Says(b"HTTP/1.1 204 No Content\r\n\r\n"), Some(acceptor)).await;
+        let trusting = Tools { tls: tls::Tls::with_roots(roots), ..tools() };
+        let named = |check: &mut HealthCheck| check.server_name = "web.test".to_owned();
+        for (kind, code) in [(HealthKind::Tls, "L6OK"), (HealthKind::Https, "L7OK")] {
+            assert_eq!(result_with(&question(kind, port, named), &trusting).await.0, code);
+            assert_eq!(result(&question(kind, port, |check| check.verify = false)).await.0, code);
+            let (failed, detail) = result_with(&question(kind, port, |_| ()), &trusting).await;
+            assert!(failed == "L6RSP" && detail.contains("certificate"), "another name: {detail}");
+            let (failed, detail) = result(&question(kind, port, named)).await;
+            assert!(failed == "L6RSP" && detail.contains("certificate"), "another issuer: {detail}");
+        }
     }
 }
 
@@ -229,7 +234,7 @@ async fn hostile_tls_targets_get_a_code_in_time() {
         assert_eq!(code, "L6RSP", "{detail}");
         assert_eq!(at(Target::IsSilent, kind, |check| check.timeout_ms = 200).await.0, "L6TOUT");
     }
-    let (acceptor, _) = certified();
+    let (acceptor, _) = certified(false);
     let port = serve(Target::IsSlow, Some(acceptor)).await;
     assert_eq!(result(&question(HealthKind::Https, port, |check| check.verify = false)).await.0, "L7TOUT");
 }

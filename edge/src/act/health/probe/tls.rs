@@ -3,15 +3,17 @@
 //! Keeps: a check that verifies takes nothing that the host's roots do not hold; one that does not still proves that the
 //! target has the key of the certificate it shows.
 
+use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientConfig, Resumption};
+use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use schema::health::{Outcome, ResultCode};
 use schema::rule::Host;
 use tokio::net::TcpStream;
@@ -33,7 +35,7 @@ pub(super) struct Tls {
 impl Tls {
     /// With these roots instead of the host's.
     #[cfg(test)]
-    pub(super) fn with_roots(roots: RootCertStore) -> Self {
+    pub(super) fn with_roots(roots: Vec<CertificateDer<'static>>) -> Self {
         Self { verified: OnceCell::new_with(Some(verified(roots))), ..Self::default() }
     }
 
@@ -47,15 +49,12 @@ impl Tls {
 }
 
 /// The roots that this host trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
-async fn host_roots() -> RootCertStore {
+async fn host_roots() -> Vec<CertificateDer<'static>> {
     let found = spawn_blocking(rustls_native_certs::load_native_certs).await.unwrap_or_default();
     for error in &found.errors {
         tracing::warn!(%error, "a root certificate of this host cannot be read");
     }
-    let mut roots = RootCertStore::empty();
-    let (taken, ignored) = roots.add_parsable_certificates(found.certs);
-    tracing::debug!(taken, ignored, "the host's root certificates are read");
-    roots
+    found.certs
 }
 
 /// A handshake proves something each time: nothing of the last one is used again.
@@ -64,10 +63,72 @@ fn finish(mut config: ClientConfig) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-fn verified(roots: RootCertStore) -> Arc<ClientConfig> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+fn verified(trusted: Vec<CertificateDer<'static>>) -> Arc<ClientConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone());
     let builder = builder.with_safe_default_protocol_versions().expect("the provider has its own versions");
-    finish(builder.with_root_certificates(roots).with_no_client_auth())
+    let mut roots = RootCertStore::empty();
+    let (taken, ignored) = roots.add_parsable_certificates(trusted.iter().cloned());
+    tracing::debug!(taken, ignored, "the root certificates are read");
+    match WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build() {
+        Ok(by_chain) => {
+            let verifier = Arc::new(Trusting { by_chain, trusted: trusted.into_iter().collect() });
+            finish(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+        }
+        // Without a root every chain ends in an unknown issuer, which is what a check says then.
+        Err(_) => finish(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()),
+    }
+}
+
+/// Takes what a root vouches for, and a root itself: a self-signed certificate, as `openssl req -x509` makes it, may sign
+/// others, and is refused as a server's own by the rules of chains, although the host trusts that very certificate.
+#[derive(Debug)]
+struct Trusting {
+    by_chain: Arc<WebPkiServerVerifier>,
+    trusted: HashSet<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let by_chain = self.by_chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match by_chain {
+            // What has a name of its own, such as an expired certificate, is told as it is.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_))) if self.trusted.contains(end_entity) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            by_chain => by_chain,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.by_chain.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.by_chain.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.by_chain.supported_verify_schemes()
+    }
 }
 
 fn unverified() -> Arc<ClientConfig> {
@@ -155,6 +216,11 @@ fn server_name(name: &str) -> Asked<ServerName<'static>> {
 fn why(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match (inner, error.kind()) {
+        // Its own words are names of the library: as a rule, a self-signed certificate that may sign others.
+        (Some(rustls::Error::InvalidCertificate(CertificateError::Other(_))), _) => {
+            "the handshake failed: the target's certificate is a CA's or malformed, and not among the host's roots"
+                .to_owned()
+        }
         (Some(error), _) => format!("the handshake failed: {error}"),
         (None, ErrorKind::UnexpectedEof) => "the target closed during the handshake".to_owned(),
         (None, _) => broken("the handshake", error),
