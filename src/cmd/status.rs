@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use reconciler::act::operator::documents::RuleRow;
 use reconciler::decide::status::StatusDocument;
 use tokio::time::{sleep, timeout};
 
@@ -86,8 +87,13 @@ async fn read(client: &Client, selector: Option<&Selector>) -> Result<StatusDocu
         let known: Vec<String> = found.rules.iter().map(|rule| rule.rule.to_string()).collect();
         found.rules.retain(|rule| rule.rule == address.rule);
         document.drift.retain(|drift| drift.rule.as_ref().is_none_or(|rule| *rule == address.rule));
-        if found.rules.is_empty() {
+        let Some(shown) = found.rules.first_mut() else {
             return Err(unknown("rule", &address.to_string(), &known));
+        };
+        if found.connected {
+            // With the last results of its targets, which the edge is asked for; a rule that is gone by now has none.
+            let row = client.get::<RuleRow>(&format!("/v1/rules/{}/{}", address.edge, address.rule)).await;
+            shown.targets = row.map_or_else(|_| std::mem::take(&mut shown.targets), |row| row.status.targets);
         }
     }
     Ok(document)

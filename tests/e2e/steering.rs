@@ -397,3 +397,28 @@ fn a_failed_target_without_a_check_is_tried_by_one_connection_after_half_a_minut
     // The failure was a moment before the verdict was seen.
     assert!(begin.elapsed() > Duration::from_secs(25), "{:?}", begin.elapsed());
 }
+
+#[test]
+fn the_last_result_is_the_last_one_also_where_it_repeats() {
+    let world = World::with_edges(&["edge-01"]);
+    let (echo, port) = (Echo::start(), ports(1));
+    let check = "[rule.health]\ninterval_secs = 1\ntimeout_ms = 500\n";
+    world.edit_and_apply("a.toml", &rule("edge-01", "a", port, echo.port, check));
+    let last = || {
+        let status = world.cli(&["status", "edge-01/a", "-o", "json"]).exits(0).json();
+        rule_of(&status, "edge-01", "a").unwrap()["targets"][0]["last"].clone()
+    };
+    world.wait_status("the target to be up", |status| {
+        rule_of(status, "edge-01", "a").is_some_and(|rule| rule["health"] == "up")
+    });
+    let first = last();
+    assert_eq!(first["code"], "L4OK");
+    let mut seen = vec![first["at"].clone()];
+    wait_until("two more results", || {
+        let at = last()["at"].clone();
+        if seen.last() != Some(&at) {
+            seen.push(at);
+        }
+        seen.len() == 3
+    });
+}

@@ -72,7 +72,16 @@ pub(super) async fn rule(
     Extract(state): Extract<State>,
     Path((edge, rule)): Path<(String, String)>,
 ) -> Result<Json<RuleRow>, Failure> {
-    Ok(Json(known_rule(&state, &edge, &rule).await?.1))
+    let (address, mut row) = known_rule(&state, &edge, &rule).await?;
+    // An edge reports changes; results that repeat are asked for. One that does not answer is shown as it was heard last.
+    if let Ok(stats) = ask(&state, &address, StatsQuery { per_port: false, per_target: true }).await {
+        for told in stats.targets.into_iter().flatten().filter_map(|target| target.report) {
+            if let Some(known) = row.status.targets.iter_mut().find(|known| known.target == told.target) {
+                *known = told;
+            }
+        }
+    }
+    Ok(Json(row))
 }
 
 /// The query of the counters.
