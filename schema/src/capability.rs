@@ -129,33 +129,49 @@ pub fn rejection(rule: &Rule, capabilities: &Capabilities, limits: &Limits) -> O
     if ports.first() < FIRST_UNPRIVILEGED_PORT && lacks(Capability::PrivilegedPorts) {
         return reject(RuleCode::PrivilegedPort, format!("the edge may not bind port {}", ports.first()));
     }
-    if let Some((target, ip)) = rule.targets.iter().find_map(|target| Some((target, own_address(rule, target)?))) {
-        let place = SocketAddr::new(ip, target.ports.first().max(ports.first()));
-        return reject(RuleCode::SelfLockout, format!("the rule forwards to its own listener ({place})"));
-    }
-    None
+    forwards_to_itself(rule, |_| false)
 }
 
-/// The address of a target that is the rule itself. Only a literal address tells; what a name stands for is known
-/// when it is looked up, and may change.
-fn own_address(rule: &Rule, target: &Target) -> Option<IpAddr> {
-    let Host::Ip(ip) = &target.host else { return None };
-    let (ours, theirs) = (rule.listen.ports, target.ports);
-    if ours.last() < theirs.first() || theirs.last() < ours.first() {
-        return None;
+/// The refusal of a rule that forwards to itself, if it does, on a host that has the addresses of `is_local` besides
+/// loopback. Those only the edge can know.
+pub fn forwards_to_itself(rule: &Rule, is_local: impl Fn(IpAddr) -> bool) -> Option<Rejection> {
+    let is_own = |ip: IpAddr| ip.is_loopback() || is_local(ip);
+    let target = rule.targets.iter().find(|target| is_own_listener(rule, target, is_own))?;
+    let port = target.ports.first().max(rule.listen.ports.first());
+    let place = match &target.host {
+        Host::Ip(ip) => SocketAddr::new(*ip, port).to_string(),
+        Host::Name(name) => format!("{name}:{port}"),
+    };
+    let message = format!("the rule forwards to its own listener ({place})");
+    Some(Rejection { code: RuleCode::SelfLockout, message })
+}
+
+/// True if a target is the rule itself. A literal address tells, and a name that stands for loopback everywhere; what
+/// other names stand for is known when they are looked up, and may change.
+fn is_own_listener(rule: &Rule, target: &Target, is_local: impl Fn(IpAddr) -> bool) -> bool {
+    if !rule.listen.ports.overlaps(target.ports) {
+        return false;
     }
     // To connect to the unspecified address is to connect to loopback.
-    let reached = match ip.to_canonical() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
+    let reached = match &target.host {
+        Host::Ip(ip) => match ip.to_canonical() {
+            IpAddr::V4(ip) if ip.is_unspecified() => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            IpAddr::V6(ip) if ip.is_unspecified() => vec![IpAddr::V6(Ipv6Addr::LOCALHOST)],
+            ip => vec![ip],
+        },
+        Host::Name(name) if is_loopback_name(name) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        Host::Name(_) => return false,
     };
-    let is_own = match rule.listen.address {
-        ListenAddress::Any => reached.is_loopback(),
-        ListenAddress::Ip(own) if own.is_unspecified() => reached.is_loopback() && reached.is_ipv4() == own.is_ipv4(),
+    reached.into_iter().any(|reached| match rule.listen.address {
+        ListenAddress::Any => is_local(reached),
+        ListenAddress::Ip(own) if own.is_unspecified() => reached.is_ipv4() == own.is_ipv4() && is_local(reached),
         ListenAddress::Ip(own) => reached == own.to_canonical(),
-    };
-    is_own.then_some(*ip)
+    })
+}
+
+/// `localhost` and what is below it are loopback on every host (RFC 6761 §6.3); names of hosts are in lower case.
+fn is_loopback_name(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// True if listening on the address needs a socket of its own kind only: used by the edge when it has no IPv6.
@@ -193,7 +209,16 @@ mod tests {
             ("*", "::ffff:127.0.0.1", true),
             ("*", "0.0.0.0", true),
             ("*", "10.0.0.1", false),
-            ("*", "localhost", false),
+            ("*", "localhost", true),
+            ("*", "LOCALHOST", true),
+            ("*", "localhost.", true),
+            ("*", "app.localhost", true),
+            ("*", "notlocalhost", false),
+            ("*", "localhost.example.org", false),
+            ("0.0.0.0", "localhost", true),
+            ("::", "localhost", true),
+            ("127.0.0.1", "localhost", true),
+            ("10.0.0.1", "localhost", false),
             ("0.0.0.0", "127.0.0.1", true),
             ("0.0.0.0", "::", false),
             ("0.0.0.0", "::1", false),

@@ -69,7 +69,10 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     let prepared = if is_plan_file { from_file(&args.path)? } else { from_tree(args, &client).await? };
     let plan = &prepared.plan;
     let is_text = args.looks.output == Format::Text;
-    let shown = render::plan::text(plan, prepared.ruleset.as_deref());
+    let is_dirty_allowed = plan.dirty_allowed || (plan.source.dirty && args.allow.allow_dirty);
+    // A plan file was made before this command, and knows nothing of its flags.
+    let as_allowed = PlanDocument { dirty_allowed: is_dirty_allowed, ..plan.clone() };
+    let shown = render::plan::text(&as_allowed, prepared.ruleset.as_deref());
     if is_text {
         print(&shown)?;
     }
@@ -173,11 +176,14 @@ pub(crate) fn refuse_early(plan: &PlanDocument) -> Result<(), Failure> {
         let detail =
             format!("nothing was sent: {} froze the fleet at {:.0}, {until}: {}", freeze.by, freeze.since, freeze.why);
         Problem::new(423, "frozen", "Applying is frozen", detail)
+    } else if let Some(reason) = &plan.not_followed {
+        let detail = format!("nothing was sent: {reason}");
+        Problem::new(409, "not_followed", "The server follows another tree", detail)
     } else if plan.is_railed() {
         let rails: Vec<_> = plan.rails.iter().filter(|rail| rail.tripped).cloned().collect();
-        let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
-        let detail = format!("nothing was sent: the plan trips {}", names.join(", "));
-        Problem { rails, ..Problem::new(409, "rails", "Rails are tripped", detail) }
+        let is_dirty = plan.source.dirty && !plan.dirty_allowed;
+        let problem = Problem::railed(rails, is_dirty.then_some(&*plan.source.dirty_paths));
+        Problem { detail: format!("nothing was sent: {}", problem.detail), ..problem }
     } else {
         let paths = plan.source.dirty_paths.join(", ");
         let detail = format!("nothing was sent: the tree differs from its commit: {paths}");

@@ -19,6 +19,7 @@ pub(crate) async fn run(args: EdgeArgs) -> Result<Exit, Failure> {
         server: Endpoint::Url(args.server.to_string()),
         state_dir: Some(state_dir),
         metrics_listen: args.metrics_listen,
+        process_listens: Vec::new(),
         disabled_capabilities: args.disable_capability.into_iter().collect(),
         shutdown_drain: args.shutdown_drain_timeout,
         names: edge::act::names::Source::default(),

@@ -56,6 +56,8 @@ fn text(released: Option<&Hold>, apply: Option<&ApplyResult>) -> String {
         None => String::new(),
     };
     match apply {
+        // The tree in force was applied again, and nothing came of it.
+        Some(result) if result.repeated && released.is_none() => text.push_str("There is nothing to resume.\n"),
         Some(result) => text.push_str(&render::apply::ended(result)),
         None if released.is_none() => text.push_str("There is nothing to resume.\n"),
         None => {}

@@ -63,6 +63,8 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
 
     let server = Server::start(settings.server).await.map_err(|error| serve::failed(&error))?;
     let banner = banner(&server, &followed, tree.as_ref());
+    let addresses = [server.control_address(), server.operator_address(), server.metrics_address()];
+    let process_listens = addresses.into_iter().flatten().collect();
     let (fleet, connector) = (server.fleet(), server.in_process());
     let (end_server, end_edge) = (CancellationToken::new(), CancellationToken::new());
     // Joined below, or ended with the process after a second signal.
@@ -83,6 +85,7 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
         server: Endpoint::InProcess(Arc::new(move || connector.connect())),
         state_dir: Some(edge_state),
         metrics_listen: None,
+        process_listens,
         disabled_capabilities: schema::capability::Capabilities::new(),
         shutdown_drain: drain,
         names: edge::act::names::Source::default(),

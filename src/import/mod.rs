@@ -3,11 +3,12 @@
 //!
 //! Keeps: what is given out is a valid tree; nothing is left out without a finding that says where and why.
 
+mod drafts;
 mod place;
 mod read;
 mod rule;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use schema::check::{CheckLimits, Checked, check_tree};
@@ -18,8 +19,8 @@ use schema::{format, spec};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use drafts::{Draft, Drafts};
 use place::Place;
-use rule::Draft;
 
 /// What became of something that the tree does not hold as it stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -85,7 +86,9 @@ impl Imported {
 /// What is gathered on the way.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    edges: BTreeMap<EdgeName, Vec<Draft>>,
+    edges: BTreeMap<EdgeName, Drafts>,
+    /// Clients whose edges have another name, which was said.
+    renamed: HashSet<String>,
     global: Map<String, Value>,
     findings: Vec<Finding>,
 }
@@ -116,9 +119,9 @@ pub(crate) fn import(inputs: &[SourceFile], edge: &EdgeName, limits: CheckLimits
     if !errors.is_empty() {
         return Err(errors);
     }
-    let Gathered { edges, global, findings } = gathered;
-    let rules = edges.values().map(Vec::len).sum();
-    let mut files: Vec<File> = edges.iter().map(|(edge, drafts)| file(edge, drafts, &global)).collect();
+    let Gathered { edges, global, findings, .. } = gathered;
+    let rules = edges.values().map(|drafts| drafts.rules().len()).sum();
+    let mut files: Vec<File> = edges.iter().map(|(edge, drafts)| file(edge, drafts.rules(), &global)).collect();
     files.retain(|file| !file.text.is_empty());
     if rules > 0 {
         let sources = files.iter().map(|file| SourceFile::new(&*file.path, &*file.text)).collect();

@@ -4,16 +4,15 @@
 //! dropped alone; both are said.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use schema::check::CheckLimits;
 use schema::fields::{rule as keys, target as target_keys};
-use schema::name::{EdgeName, MAX_NAME, RuleName};
-use schema::rule::Rule;
+use schema::name::{EdgeName, MAX_NAME};
 use schema::spec;
 use schema::text::{Entry, Node, Value as Parsed};
 use serde_json::{Map, Value};
 
+use super::drafts::Draft;
 use super::place::{Place, json};
 use super::{Gathered, Kind};
 
@@ -23,13 +22,6 @@ pub(super) struct Context {
     /// The edge of rules that name none.
     pub(super) edge: EdgeName,
     pub(super) limits: CheckLimits,
-}
-
-/// A rule on its way into a file.
-#[derive(Debug, Clone)]
-pub(super) struct Draft {
-    pub(super) rule: Arc<Rule>,
-    pub(super) enabled: bool,
 }
 
 /// Names under which a rule or a target comes inside another table.
@@ -115,13 +107,10 @@ fn as_name(text: &str) -> String {
 /// The name of an edge, with a word about it where it has to be another one.
 pub(super) fn edge_name(text: &str, at: Place<'_>, gathered: &mut Gathered) -> Option<EdgeName> {
     let edge = EdgeName::new(&as_name(text)).ok()?;
-    if edge.as_str() != text {
+    if edge.as_str() != text && gathered.renamed.insert(text.to_owned()) {
         let reason =
             format!("the edge is called {edge} here, since a name has a-z, 0-9, `.`, `_` and `-`: start it so");
-        let is_said = gathered.findings.iter().any(|finding| finding.reason == reason && finding.rule == text);
-        if !is_said {
-            gathered.find(Kind::Changed, at, text, "client", reason);
-        }
+        gathered.find(Kind::Changed, at, text, "client", reason);
     }
     Some(edge)
 }
@@ -178,14 +167,14 @@ pub(super) fn take(entry: &Node<'_>, context: &Context, file: Place<'_>, gathere
         gathered.find(Kind::Dropped, at, &label, "", reason);
         return;
     }
-    if let Some(taken) = taken(gathered, &edge, &rule).filter(|_| enabled) {
+    let taken = gathered.edges.get(&edge).and_then(|drafts| drafts.taken(rule.listen));
+    if let Some(taken) = taken.filter(|_| enabled) {
         let reason = format!("{} belongs to {edge}/{taken} already", rule.listen);
         gathered.find(Kind::Dropped, at, &label, "", reason);
         return;
     }
     rest(&keys, &mut core, &label, file, gathered);
-    let of_edge = gathered.edges.get(&edge).map_or(&[][..], Vec::as_slice);
-    let free = free_name(&name, |name| of_edge.iter().any(|draft| draft.rule.name.as_str() == name));
+    let free = gathered.edges.get_mut(&edge).map_or_else(|| name.clone(), |drafts| drafts.free_name(&name));
     if given.as_ref().is_none_or(|given| *given != free) {
         gathered.find(Kind::Changed, at, &label, "name", format!("called {free} here"));
         core.insert("name".to_owned(), free.into());
@@ -194,24 +183,6 @@ pub(super) fn take(entry: &Node<'_>, context: &Context, file: Place<'_>, gathere
         Ok(rule) => gathered.edges.entry(edge).or_default().push(Draft { rule: rule.into(), enabled }),
         Err(reason) => gathered.find(Kind::Dropped, at, &label, "", reason),
     }
-}
-
-/// Who has one of the ports on that edge already.
-fn taken(gathered: &Gathered, edge: &EdgeName, rule: &Rule) -> Option<RuleName> {
-    let drafts = gathered.edges.get(edge)?;
-    let other = drafts.iter().find(|draft| draft.enabled && draft.rule.listen.conflicts_with(&rule.listen))?;
-    Some(other.rule.name.clone())
-}
-
-/// The name, or the first with a number behind it that nobody has.
-fn free_name(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
-    let numbered = |number: u32| {
-        let tail = format!("-{number}");
-        let head = name.get(..MAX_NAME - tail.len()).unwrap_or(name);
-        format!("{head}{tail}")
-    };
-    let mut names = std::iter::once(name.to_owned()).chain((2..).map(numbered));
-    names.find(|name| !is_taken(name)).expect("there are more numbers than rules")
 }
 
 /// Listeners and targets by our keys; an error where they say nothing that could be kept.

@@ -140,3 +140,29 @@ fn what_holds_no_rules_says_so_and_what_is_cut_is_an_error() {
     let more = read(r#"{"rules":[{"name":"a","listen_port":1,"target":"a:1"}],"next":"x"}"#);
     assert!(!more.is_complete(), "the rest is missing");
 }
+
+#[test]
+fn twice_the_rules_take_about_twice_the_time() {
+    use std::time::{Duration, Instant};
+
+    // As bad as it gets: one edge, one name, and ports on addresses of their own.
+    let dump = |count: usize| {
+        let rule = |n: usize| {
+            let (address, port) = (format!("10.0.{}.{}", n / 200, n % 200 + 1), 1000 + n % 7);
+            format!(r#"{{"name":"web","client":"E 1","listen":"{address}:{port}","target":"a.example:{port}"}}"#)
+        };
+        format!("[{}]", (0..count).map(rule).collect::<Vec<_>>().join(","))
+    };
+    let shortest = |text: &str| {
+        let time = || {
+            let began = Instant::now();
+            read(text);
+            began.elapsed()
+        };
+        (0..3).map(|_| time()).min().unwrap_or(Duration::MAX)
+    };
+    // Linear work takes 8 times as long, quadratic 64 times; a machine that is busy with something else takes longer.
+    let (few, many) = (dump(500), dump(4000));
+    let (short, long) = (shortest(&few), shortest(&many));
+    assert!(long < short * 24, "{short:?} for 500 rules, {long:?} for 4000");
+}

@@ -30,6 +30,9 @@ fn write_result(to: &mut String, result: &ApplyResult, had_no_changes: bool) -> 
     }
     let edges = count(result.edges.len() as u64, "edge");
     match result.outcome {
+        Outcome::Applied if result.repeated => {
+            writeln!(to, "Nothing to do: the tree is in force already, and nothing was sent or recorded.")
+        }
         Outcome::Applied if had_no_changes => {
             writeln!(to, "{} There was nothing to change; the revision is recorded.", style::added("Applied."))
         }

@@ -151,9 +151,7 @@ pub(crate) fn remarks(plan: &PlanDocument) -> Vec<String> {
     }
     if plan.source.dirty {
         let paths: Vec<_> = plan.source.dirty_paths.iter().map(|path| clean(path)).collect();
-        // A dirty tree without the flag is one reason why a plan cannot be applied; a rail is the other.
-        let is_allowed = plan.applyable || plan.frozen.is_some();
-        let advice = if is_allowed { "" } else { "; apply needs --allow-dirty" };
+        let advice = if plan.dirty_allowed { "" } else { "; apply needs --allow-dirty" };
         remarks.push(format!("the tree differs from its commit ({}){advice}", listed(&paths, 5)));
     }
     let lifted = plan.rails.iter().filter(|rail| rail.allow.is_some() && !rail.tripped);

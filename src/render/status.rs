@@ -114,7 +114,7 @@ fn write_remote(to: &mut String, remote: &RemoteView, now: Timestamp) -> fmt::Re
 fn write_held(to: &mut String, revision: &RevisionStatus, now: Timestamp) -> fmt::Result {
     let attempted = revision.attempted.as_ref().map(|source| source.digest);
     if revision.held && revision.digest.is_none() && revision.verdict == Some(Verdict::Invalid) {
-        writeln!(to, "{}: the tree on disk has errors", style::warning("Held"))?;
+        writeln!(to, "{}: the followed tree has errors", style::warning("Held"))?;
     } else if revision.held {
         writeln!(to, "{}: {}", style::warning("Held"), clean(&revision.reason))?;
         if revision.hold.is_some() {

@@ -45,6 +45,13 @@ fn usage_errors_are_64() {
 }
 
 #[test]
+fn an_empty_token_in_the_environment_is_none_and_one_on_the_command_line_is_an_error() {
+    let world = World::with_edges(&[]);
+    world.cli_with(&["status"], &[("PORTUNUS_OPERATOR_TOKEN", "")]).exits(0);
+    world.cli(&["status", "--token", ""]).exits(64).says("token");
+}
+
+#[test]
 fn without_a_terminal_and_without_yes_nothing_is_sent() {
     let world = World::with_edges(&["edge-01"]);
     let port = ports(1);
@@ -123,6 +130,35 @@ fn no_commit_lifts_its_own_guard() {
     world.edit("a.toml", tree(1, ""));
     world.apply_with(&["--allow-removals", "1"]).exits(3).says("protected");
     assert_eq!(answers(port + 1), Some(echo.port));
+}
+
+#[test]
+fn a_refusal_names_every_flag_that_is_needed_and_none_that_cannot_help() {
+    let world = World::with_edges(&["edge-01"]);
+    let (echo, port) = (Echo::start(), ports(5));
+    let tree = |count: u16| -> String {
+        (0..count).map(|n| rule("edge-01", &format!("r{n}"), port + n, echo.port, "")).collect()
+    };
+    world.edit_and_apply("a.toml", &tree(5));
+    world.write("a.toml", tree(1));
+    let said = world.apply_with(&[]).exits(3);
+    assert!(said.err.contains("--allow-removals 4") && said.err.contains("`--allow-dirty`"), "{said}");
+    let said = world.apply_with(&["--allow-dirty"]).exits(3);
+    assert!(said.err.contains("--allow-removals 4") && !said.err.contains("--allow-dirty"), "{said}");
+    assert!(!said.out.contains("apply needs --allow-dirty"), "{said}");
+    world.apply_with(&["--allow-dirty", "--allow-removals", "4"]).exits(0);
+
+    // In mode apply no flag makes another tree the followed one.
+    let world = World::new();
+    world.edit("a.toml", tree(5));
+    world.follow("apply");
+    world.edge("edge-01");
+    world.wait_rule("edge-01", "r4", "active");
+    std::fs::create_dir(world.path("other")).unwrap();
+    std::fs::write(world.path("other/a.toml"), tree(1)).unwrap();
+    let said = world.cli(&["apply", &world.arg("other"), "--yes"]).exits(3);
+    assert!(said.err.contains("in mode apply only the followed tree can be applied"), "{said}");
+    assert!(!said.err.contains("--allow"), "{said}");
 }
 
 #[test]

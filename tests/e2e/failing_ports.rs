@@ -1,11 +1,11 @@
 //! A port that somebody else has: the rule fails as a whole and by name, nothing else does, and it heals.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 
 use serde_json::json;
 
 use crate::peers::{Echo, answers, refuses};
-use crate::support::{World, edge_of, ports, range_rule, rule, rule_of};
+use crate::support::{World, edge_of, ports, range_rule, rule, rule_of, skip};
 
 #[test]
 fn a_taken_port_fails_its_rule_alone_keeps_the_old_version_and_heals() {
@@ -102,6 +102,43 @@ fn a_port_of_the_edge_itself_is_refused_before_it_is_tried() {
     let status = world.status();
     assert_eq!(edge_of(&status, "edge-01").unwrap()["connected"], true);
     assert!(World::scrape(own).contains("portunus_session_connected 1"));
+}
+
+#[test]
+fn a_port_of_the_server_in_the_same_process_is_refused_before_it_is_tried() {
+    let world = World::new();
+    let own = [("control", world.control), ("operator", world.operator), ("metrics", world.metrics)];
+    world.edit("a.toml", own.map(|(name, port)| rule("local", name, port, 9, "")).concat());
+    world.up(&[&world.tree_arg()]);
+    world.wait_connected("local", true);
+    let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(3).json();
+    for (name, port) in own {
+        let changes = plan["changes"].as_array().unwrap();
+        let change = changes.iter().find(|change| change["rule"] == name).unwrap();
+        assert_eq!((&change["action"], &change["code"]), (&json!("reject"), &json!("self_lockout")), "{change}");
+        assert_eq!(change["message"], format!("127.0.0.1:{port} is a listener of the edge itself"));
+    }
+}
+
+#[test]
+fn a_rule_that_forwards_to_its_own_port_on_an_address_of_the_host_is_refused_by_its_edge() {
+    // Nothing is sent: the system only says which of its addresses it would send from.
+    let probe = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let address = probe.connect("192.0.2.1:9").and_then(|()| probe.local_addr());
+    let Ok(ip) = address.map(|address| address.ip()) else {
+        return skip("this host has no address besides loopback");
+    };
+    let world = World::with_edges(&["edge-01"]);
+    let port = ports(1);
+    world.edit("a.toml", rule("edge-01", "web", port, port, "").replace("127.0.0.1", &ip.to_string()));
+    world.apply_with(&[]).exits(5).says("self_lockout");
+    let web = world.wait_rule("edge-01", "web", "rejected");
+    assert_eq!(web["code"], "self_lockout");
+    assert_eq!(web["message"], format!("the rule forwards to its own listener ({ip}:{port})"));
+    assert!(refuses(port));
+    // The edge's word counts for plans from now on.
+    let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(3).json();
+    assert_eq!(plan["changes"][0]["code"], "self_lockout");
 }
 
 #[test]

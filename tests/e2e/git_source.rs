@@ -262,8 +262,11 @@ fn a_webhook_that_knows_the_secret_makes_it_look_at_once() {
     }
     let other = signature("another secret", body);
     assert_eq!(call(&[host, ("X-Hub-Signature-256", &other)]), 401);
-    assert_eq!((looks(), answers(scene.port)), (1, Some(scene.one.port)), "a stranger wakes nobody");
     let signed = signature("between-us", body);
+    for origin in ["https://pages.example.org", "http://portunus.example.org", "null"] {
+        assert_eq!(call(&[host, ("Origin", origin), ("X-Hub-Signature-256", &signed)]), 403, "{origin}");
+    }
+    assert_eq!((looks(), answers(scene.port)), (1, Some(scene.one.port)), "a stranger wakes nobody");
     assert_eq!(call(&[host, ("X-Hub-Signature-256", &signed)]), 202);
     scene.serves(&scene.two, &second);
     let third = scene.push(&scene.one);

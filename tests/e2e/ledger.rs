@@ -98,7 +98,12 @@ fn resume_ends_the_hold_and_applies_the_followed_tree() {
     scene.serves_second();
     assert_eq!(world.status()["revision"]["held"], false);
     // Nothing is held and nothing is missing.
-    world.cli(&["resume"]).exits(0);
+    let lines = history(world).len();
+    let again = world.cli(&["resume"]).exits(0);
+    assert_eq!(again.out, "There is nothing to resume.\n", "{again}");
+    let again = world.apply_with(&[]).exits(0);
+    assert!(again.out.contains("Nothing to do: the tree is in force already"), "{again}");
+    assert_eq!(history(world).len(), lines, "and nothing is");
     assert_eq!(answers(scene.port), Some(scene.two.port));
 }
 
@@ -196,4 +201,32 @@ fn an_entry_of_the_history_says_all_of_its_apply() {
     assert_eq!((&newest["dirty"], &newest["overridden"]), (&json!(true), &json!(["--allow-dirty"])), "{newest}");
     world.cli(&["history", "999"]).exits(1).says("999");
     world.cli(&["history", "../status"]).exits(1);
+}
+
+#[test]
+fn the_api_tells_of_an_apply_from_before_a_restart() {
+    let world = World::new();
+    let server = world.serve(&["--mode", "heal"]);
+    world.edge("edge-01");
+    let (echo, port) = (Echo::start(), ports(1));
+    world.edit_and_apply("a.toml", &rule("edge-01", "a", port, echo.port, ""));
+    let id = history(&world)[0]["apply_id"].as_str().unwrap().to_owned();
+    let ask = |path: &str| world.api("GET", &format!("/v1/applies/{id}{path}"), "").unwrap();
+    let before: Value = serde_json::from_str(&ask("").1).unwrap();
+    server.stop();
+    world.serve(&["--mode", "heal"]);
+    let (status, body) = ask("");
+    assert_eq!(status, 200, "{body}");
+    let after: Value = serde_json::from_str(&body).unwrap();
+    for key in ["id", "plan_id", "digest", "commit", "actor", "outcome", "started_at", "finished_at"] {
+        assert_eq!(after[key], before[key], "{key}: {after}");
+    }
+    let edge = &after["edges"][0];
+    assert_eq!((&edge["edge"], &edge["outcome"], &edge["generation"]), (&json!("edge-01"), &json!("done"), &json!(1)));
+    let (status, events) = ask("/events");
+    assert_eq!(status, 200, "{events}");
+    assert_eq!(events.matches("event: apply").count(), 1, "its end, and then the stream ends: {events}");
+    assert!(events.contains("\"outcome\":\"applied\""), "{events}");
+    let unknown = world.api("GET", "/v1/applies/a999/events", "").unwrap();
+    assert_eq!(unknown.0, 404, "{}", unknown.1);
 }

@@ -1,5 +1,7 @@
 //! The metrics of CONTRACT §8: one row per live rule whatever its width, from the server only.
 
+use edge::decide::dial::Cause;
+
 use crate::peers::{Client, Echo, answers};
 use crate::support::{World, ports, range_rule, rule, rule_of, wait_for, wait_until};
 
@@ -41,6 +43,13 @@ fn every_live_rule_has_one_row_and_a_removed_one_has_none() {
         "portunus_rule_dns_failures_total",
     ] {
         assert_eq!(rows(&scraped, series).len(), 3, "{series}: {scraped}");
+    }
+    assert!(scraped.contains("# TYPE portunus_rule_connect_errors_total counter\n"), "{scraped}");
+    let errors = rows(&scraped, "portunus_rule_connect_errors_total");
+    assert_eq!(errors.len(), 3 * Cause::ALL.len(), "{errors:?}");
+    for cause in Cause::ALL {
+        let row = format!("{{cause=\"{}\",client=\"edge-01\",owner=\"team-a\",rule=\"wide\"}} 0", cause.as_str());
+        assert!(errors.iter().any(|found| found.ends_with(&row)), "{row}: {errors:?}");
     }
     assert!(scraped.contains("portunus_rule_connections_total{client=\"edge-01\",owner=\"team-a\",rule=\"wide\"} 2"));
     let active = "portunus_rule_state{client=\"edge-01\",owner=\"team-a\",rule=\"wide\",state=\"active\"} 1";

@@ -88,6 +88,21 @@ fn a_plan_file_is_stale_after_a_change_of_its_edge_and_of_no_other() {
 }
 
 #[test]
+fn a_plan_of_a_dirty_tree_that_is_applied_with_the_flag_asks_for_no_flag() {
+    let world = World::with_edges(&["edge-01"]);
+    let (echo, port) = (Echo::start(), ports(1));
+    world.edit("a.toml", "# nothing yet\n");
+    world.write("a.toml", rule("edge-01", "a", port, echo.port, ""));
+    let (dir, file) = (world.tree_arg(), world.arg("plan.json"));
+    world.cli(&["plan", &dir, "--out", &file]).exits(0).says("apply needs --allow-dirty");
+    let refused = world.cli(&["apply", &file]).exits(3);
+    assert!(refused.out.contains("apply needs --allow-dirty"), "{refused}");
+    let said = world.cli(&["apply", &file, "--allow-dirty"]).exits(0);
+    assert!(said.out.contains("differs from its commit") && !said.out.contains("apply needs"), "{said}");
+    assert_eq!(answers(port), Some(echo.port));
+}
+
+#[test]
 fn a_plan_in_every_format_has_the_same_changes() {
     let world = World::with_edges(&["edge-01"]);
     let port = ports(1);

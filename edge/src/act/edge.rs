@@ -26,7 +26,7 @@ use crate::act::names::{self, Names};
 use crate::act::runtime::{self, Before, Pending, Restarted, RuntimeHandle, Stopped};
 use crate::act::session::Offer;
 use crate::act::way::Endpoint;
-use crate::act::{abilities, metrics};
+use crate::act::{abilities, interfaces, metrics};
 use crate::decide::admission::Accepted;
 use crate::decide::desired::Desired;
 
@@ -46,6 +46,8 @@ pub struct EdgeConfig {
     pub state_dir: Option<PathBuf>,
     /// Where its own metrics are served.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where the same process listens besides: a server beside the edge. No rule may take these either.
+    pub process_listens: Vec<SocketAddr>,
     /// What it must not do.
     pub disabled_capabilities: Capabilities,
     /// How long connections may go on after the end was asked for.
@@ -117,7 +119,7 @@ impl Edge {
             name: config.name,
             capabilities: abilities::capabilities(&config.disabled_capabilities),
             limits: abilities::limits(stored.as_ref().map_or(0, Stored::listeners)),
-            own_listeners: metrics_address.map(own_listener).into_iter().collect(),
+            own_listeners: metrics_address.into_iter().chain(config.process_listens).map(own_listener).collect(),
         };
         let restored = stored.and_then(|stored| restore(stored, &offer));
         let (runtime, actor) = runtime::start(offer.limits, Names::start(config.names), store, restored).await;
@@ -228,11 +230,16 @@ fn restore(stored: Stored, offer: &Offer) -> Option<Before> {
     };
     tracing::info!(generation = accepted.generation, rules = desired.rules.len(), "the last good state is served");
     // What the edge could do before its restart it may not be allowed to do now.
-    let may_serve = |rule: &Arc<Rule>| capability::rejection(rule, &offer.capabilities, &offer.limits).is_none();
+    let addresses = interfaces::addresses();
+    let may_serve = |rule: &Arc<Rule>| {
+        capability::rejection(rule, &offer.capabilities, &offer.limits).is_none()
+            && capability::forwards_to_itself(rule, |ip| addresses.contains(&ip)).is_none()
+    };
     let restored =
         |exception: &Exception| Some((RuleName::new(exception.name()).ok()?, exception.running().filter(may_serve)));
     let exceptions = stored.exceptions.iter().filter_map(restored).collect();
     let desired = Desired::read(accepted, desired.rules, &offer.capabilities, &offer.limits);
+    let desired = desired.on_host(&addresses);
     let trial = match stored.trial {
         Some(trial) if trial.is_missed => Some(Restarted::Missed),
         Some(trial) => {

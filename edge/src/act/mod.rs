@@ -5,6 +5,7 @@ pub mod agent;
 mod drain;
 pub mod edge;
 pub(crate) mod health;
+mod interfaces;
 pub mod last_good;
 pub mod metrics;
 pub mod names;

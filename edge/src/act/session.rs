@@ -15,10 +15,10 @@ use schema::wire;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::act::proving;
 use crate::act::runtime::{RuntimeHandle, Stopped, Terms};
 use crate::act::status::{RuleStatus, Status};
 use crate::act::workers::Ages;
+use crate::act::{interfaces, proving};
 use crate::decide::admission::{self, Accepted, Admission, Base};
 use crate::decide::desired::Desired;
 
@@ -142,6 +142,7 @@ impl Session {
                     quiet_window: Duration::from_millis(desired.quiet_window_ms),
                 };
                 let desired = Desired::read(accepted, desired.rules, capabilities, limits);
+                let desired = desired.on_host(&interfaces::addresses());
                 let refused = self.runtime.apply_on(desired, terms).await?;
                 if let Some(refused) = &refused {
                     tracing::warn!(generation, code = %refused.code, reason = refused.message, "a desired state is refused");
@@ -223,7 +224,8 @@ impl Session {
             return vec![message(edge_message::Body::Proven(proven))];
         }
         let Offer { capabilities, limits, .. } = &*self.offer;
-        let desired = Desired::read(Accepted::default(), std::mem::take(&mut request.rules), capabilities, limits);
+        let desired = Desired::read(Accepted::default(), std::mem::take(&mut request.rules), capabilities, limits)
+            .on_host(&interfaces::addresses());
         self.proofs.spawn(proving::prove(self.runtime.clone(), desired, request));
         Vec::new()
     }

@@ -2,7 +2,8 @@
 //!
 //! Keeps: nothing of the message is lost; what cannot be read or done is rejected rule by rule, with its code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use schema::capability::{self, Capabilities, Limits, Rejection};
@@ -65,6 +66,17 @@ impl Desired {
         desired
     }
 
+    /// Rejects what forwards to itself on a host that has these addresses, as far as nothing else speaks against it.
+    #[must_use]
+    pub fn on_host(mut self, addresses: &BTreeSet<IpAddr>) -> Self {
+        for desired in self.rules.values_mut().filter(|desired| desired.rejection.is_none()) {
+            let rule = desired.rule.as_ref();
+            desired.rejection =
+                rule.and_then(|rule| capability::forwards_to_itself(rule, |ip| addresses.contains(&ip)));
+        }
+        self
+    }
+
     /// The message that this was read from, to be kept.
     pub fn to_wire(&self) -> DesiredState {
         let mut rules: Vec<RuleSpec> = self.rules.values().map(|desired| desired.spec.clone()).collect();
@@ -83,7 +95,8 @@ impl Desired {
 mod tests {
     use super::*;
     use schema::capability::Capability;
-    use schema::testing::rule;
+    use schema::rule::Host;
+    use schema::testing::{rule, rule_with};
     use schema::wire::rule_to_wire;
 
     #[test]
@@ -101,5 +114,28 @@ mod tests {
         assert_eq!(code("broken"), Some(RuleCode::InvalidRule));
         assert_eq!(desired.nameless.len(), 2);
         assert_eq!(desired.to_wire().rules.len(), 5);
+    }
+
+    #[test]
+    fn a_rule_that_forwards_to_its_own_port_on_an_address_of_the_host_is_rejected() {
+        let to = |name: &str, port, host: &str| {
+            rule_to_wire(&rule_with(name, port, port, |parts| {
+                parts.targets[0].host = Host::parse(host).expect("a host");
+                parts.targets[0].ports = schema::net::PortRange::single(8000).expect("a port");
+            }))
+        };
+        let specs = vec![
+            to("own", 8000, "192.0.2.7"),
+            to("other-host", 8000, "192.0.2.8"),
+            to("other-port", 8001, "192.0.2.7"),
+        ];
+        let capabilities = Capabilities::from([Capability::Tcp]);
+        let desired = Desired::read(Accepted::default(), specs, &capabilities, &Limits::default());
+        let desired = desired.on_host(&BTreeSet::from(["192.0.2.7".parse().expect("an address")]));
+        let rejection = |name: &str| desired.rules[name].rejection.clone();
+        let own = rejection("own").expect("it is refused");
+        assert_eq!(own.code, RuleCode::SelfLockout);
+        assert_eq!(own.message, "the rule forwards to its own listener (192.0.2.7:8000)");
+        assert_eq!((rejection("other-host"), rejection("other-port")), (None, None));
     }
 }

@@ -21,6 +21,7 @@ fn config(server: Endpoint) -> EdgeConfig {
         server,
         state_dir: None,
         metrics_listen: None,
+        process_listens: Vec::new(),
         disabled_capabilities: Capabilities::from([Capability::PortRange]),
         shutdown_drain: Duration::ZERO,
         names: edge::act::names::Source::default(),

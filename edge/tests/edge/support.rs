@@ -311,6 +311,7 @@ pub(crate) fn config_without_server(folder: &std::path::Path) -> EdgeConfig {
         server: Endpoint::Url("http://127.0.0.1:1".to_owned()),
         state_dir: Some(folder.to_owned()),
         metrics_listen: None,
+        process_listens: Vec::new(),
         disabled_capabilities: Capabilities::new(),
         shutdown_drain: Duration::from_secs(30),
         names: Source::default(),

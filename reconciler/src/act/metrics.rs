@@ -28,6 +28,8 @@ const RULE_AND_CAUSE: [&str; 4] = ["client", "rule", "owner", "cause"];
 const RULE_AND_KIND: [&str; 4] = ["client", "rule", "owner", "kind"];
 /// How targets are chosen (CONTRACT §8).
 const LB_KINDS: [&str; 4] = ["first", "next", "untracked", "no_server"];
+/// Why a connection to a target did not come about: what edges name, TCP and UDP rules alike.
+const CONNECT_CAUSES: [&str; 7] = ["refused", "timeout", "unreachable", "reset", "descriptors", "loop", "other"];
 const RULE_AND_STATE: [&str; 4] = ["client", "rule", "owner", "state"];
 
 /// The routes of the metrics port.
@@ -190,8 +192,13 @@ impl RuleSeries {
             let count = counters.lb.get(kind).copied().unwrap_or_default();
             self.lb.with_label_values(&[client, rule, owner, kind]).inc_by(count as f64);
         }
+        let [client, rule, owner] = *labels;
+        // An alert on an increase misses the first error of a row that begins with it.
+        for cause in CONNECT_CAUSES {
+            self.connect_errors.with_label_values(&[client, rule, owner, cause]);
+        }
+        // Not those alone: an edge of a later version may name more.
         for (cause, count) in &counters.connect_errors {
-            let [client, rule, owner] = *labels;
             self.connect_errors.with_label_values(&[client, rule, owner, cause]).inc_by(*count as f64);
         }
     }

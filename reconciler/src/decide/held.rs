@@ -18,19 +18,19 @@ fn held_back(verdict: &Verdict, is_anything_in_force: bool) -> (bool, String) {
     match verdict {
         Verdict::Applied => (false, String::new()),
         Verdict::Invalid if !is_anything_in_force => {
-            (true, "the tree on disk has errors; nothing is in force".to_owned())
+            (true, "the followed tree has errors; nothing is in force".to_owned())
         }
-        Verdict::Invalid => (true, "the tree on disk has errors; the last good revision stays in force".to_owned()),
-        Verdict::Dirty => (true, "the tree on disk differs from its commit; commit it".to_owned()),
+        Verdict::Invalid => (true, "the followed tree has errors; the last good revision stays in force".to_owned()),
+        Verdict::Dirty => (true, "the followed tree differs from its commit; commit it".to_owned()),
         Verdict::Railed { rails } => {
             let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
             (
                 true,
-                format!("the tree on disk trips {}; apply it by hand with the flag that allows it", names.join(", ")),
+                format!("the followed tree trips {}; apply it by hand with the flag that allows it", names.join(", ")),
             )
         }
         Verdict::Stopped { reason } => (true, format!("the rollout was stopped: {reason}; `apply` goes on with it")),
-        Verdict::Waiting => (false, "the tree on disk waits for an apply".to_owned()),
+        Verdict::Waiting => (false, "the followed tree waits for an apply".to_owned()),
         // The hold itself says it.
         Verdict::Held => (true, String::new()),
         Verdict::Frozen => (true, "applying is frozen".to_owned()),

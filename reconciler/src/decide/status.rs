@@ -65,7 +65,7 @@ pub struct StatusDocument {
     pub ledger_broken: Option<u64>,
 }
 
-/// The tree in force and the tree on disk.
+/// The tree in force and the followed tree.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RevisionStatus {

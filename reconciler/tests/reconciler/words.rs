@@ -194,7 +194,7 @@ fn apply(result: &ApplyResult) -> String {
 
 fn refusal(refusal: &Refusal, names: &TreeNames) -> String {
     match refusal {
-        Refusal::Rails { rails } => {
+        Refusal::Rails { rails, .. } => {
             let each = |rail: &reconciler::decide::plan::RailVerdict| match &rail.allow {
                 Some(flag) => format!("{} {} over {} ({flag})", rail.name, rail.actual, rail.limit),
                 None => format!("{} {}", rail.name, rail.actual),

@@ -10,6 +10,7 @@ use schema::capability::{Capabilities, Limits};
 use tokio::time::Instant;
 
 use super::actor::Actor;
+use crate::act::interfaces;
 use crate::act::last_good::StoredTrial;
 use crate::act::status::Confirmation;
 use crate::decide::admission::Accepted;
@@ -54,7 +55,7 @@ impl Pending {
         // A clock that was set back must not make it wait for longer than it was told to.
         let rest = Duration::from_millis(stored.until_ms.saturating_sub(now_ms())).min(within);
         let accepted = Accepted { lineage: previous.lineage, generation: previous.generation, ..Accepted::default() };
-        let previous = Desired::read(accepted, previous.rules, capabilities, limits);
+        let previous = Desired::read(accepted, previous.rules, capabilities, limits).on_host(&interfaces::addresses());
         Self { previous, rest, until_ms: stored.until_ms, within }
     }
 

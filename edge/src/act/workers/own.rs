@@ -1,4 +1,4 @@
-//! Which addresses are this host's own. I/O.
+//! Whether a target's address is this host's own, as a worker asks. I/O.
 //!
 //! Keeps: the system is asked only for a target that might be its own listener, and not for each such connection.
 
@@ -6,9 +6,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use nix::ifaddrs::getifaddrs;
-
 use super::timers::{Tick, ticks};
+use crate::act::interfaces;
 
 /// How long an answer holds: asking takes some system calls, and addresses hardly ever change.
 const FRESH: Duration = Duration::from_secs(10);
@@ -24,24 +23,10 @@ impl Own {
     /// True if the address is on one of this host's interfaces.
     pub(super) fn contains(&mut self, ip: IpAddr, now: Tick) -> bool {
         if self.until.is_none_or(|until| until <= now) {
-            self.look();
+            self.addresses = interfaces::addresses();
             self.until = Some(now + ticks(FRESH));
         }
         self.addresses.contains(&ip)
-    }
-
-    fn look(&mut self) {
-        match getifaddrs() {
-            Ok(interfaces) => {
-                let found = interfaces.filter_map(|interface| {
-                    let address = interface.address?;
-                    let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-                    v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
-                });
-                self.addresses = found.collect();
-            }
-            Err(error) => tracing::debug!(%error, "the addresses of this host are not known"),
-        }
     }
 }
 

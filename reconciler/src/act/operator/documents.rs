@@ -422,4 +422,14 @@ impl Problem {
             rails: Vec::new(),
         }
     }
+
+    /// A plan that trips these rails; and what else the person has to say, where its tree differs from its commit.
+    pub fn railed(rails: Vec<RailVerdict>, dirty: Option<&[String]>) -> Self {
+        let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
+        let also = dirty.map_or_else(String::new, |paths| {
+            format!("; the tree differs from its commit too, which `--allow-dirty` allows: {}", paths.join(", "))
+        });
+        let detail = format!("the plan trips {}{also}", names.join(", "));
+        Self { rails, ..Self::new(409, "rails", "Rails are tripped", detail) }
+    }
 }

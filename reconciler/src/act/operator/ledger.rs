@@ -9,6 +9,7 @@ use super::documents::HistoryDetail;
 use super::write::heavy;
 use super::{Failure, State};
 use crate::act::store::Store;
+use crate::decide::fleet::ApplyResult;
 use crate::decide::held::held;
 use crate::decide::ledger::{Entry, HistoryEntry, NoRevision, Verification, resolve};
 use crate::decide::plan::{PlannedChange, Source};
@@ -89,6 +90,13 @@ pub(super) async fn entry(
     let store = state.context.store.clone();
     let plan = heavy(move || recorded_plan(&store, &apply_id)).await??;
     Ok(Json(HistoryDetail { entry, plan }))
+}
+
+/// An apply that is in memory no longer, as far as it is written down.
+pub(super) async fn past_apply(state: &State, id: &str) -> Result<ApplyResult, Failure> {
+    let found = entries(state).await?.into_iter().find(|found| !id.is_empty() && found.entry.apply_id == id);
+    let result = found.as_ref().and_then(ApplyResult::recorded);
+    result.ok_or_else(|| Failure::not_found(format!("no apply {id}")))
 }
 
 /// What an apply was to change; `None` where that is kept no longer. Blocks.

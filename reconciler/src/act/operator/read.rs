@@ -7,6 +7,7 @@ use schema::name::{EdgeName, RuleAddress, RuleName};
 use serde::Deserialize;
 
 use super::documents::{RuleRow, StatsDocument};
+use super::ledger::past_apply;
 use super::write::heavy;
 use super::{Failure, State};
 use crate::act::counters::CountersError;
@@ -121,5 +122,8 @@ pub(super) async fn apply(
 ) -> Result<Json<ApplyResult>, Failure> {
     let wanted = id.clone();
     let found = state.context.fleet.read(move |view| view.fleet.apply_result(&wanted).cloned()).await?;
-    found.map(Json).ok_or_else(|| Failure::not_found(format!("no apply {id}")))
+    match found {
+        Some(result) => Ok(Json(result)),
+        None => past_apply(&state, &id).await.map(Json),
+    }
 }

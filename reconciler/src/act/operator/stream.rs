@@ -17,6 +17,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use super::ledger::past_apply;
 use super::read::{StatsQuery, ask, known_rule};
 use super::{Failure, State};
 use crate::act::counters::rates_since;
@@ -185,8 +186,10 @@ pub(super) async fn apply(
     // Listening begins before looking, so that nothing falls between the two.
     let notices = state.context.fleet.notices();
     let fleet = state.context.fleet.clone();
-    let Some(now) = look(&fleet, &id).await? else {
-        return Err(Failure::not_found(format!("no apply {id}")));
+    let now = match look(&fleet, &id).await? {
+        Some(now) => now,
+        // Its end is the first event, and the last.
+        None => past_apply(&state, &id).await?,
     };
     let watcher = ApplyWatcher { fleet, notices, id, told: None, next: Some(now) };
     let events = stream::unfold(watcher, async |mut watcher| Some((Ok(watcher.next().await?), watcher)));

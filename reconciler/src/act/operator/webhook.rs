@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_lc_rs::{constant_time, hmac};
 use axum::body::Body;
 use axum::extract::{Request, State as Extract};
+use axum::http::header::ORIGIN;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -110,6 +111,12 @@ pub(super) async fn called(Extract(state): Extract<State>, request: Request) -> 
         return Failure::not_found("this server takes no webhooks").into_response();
     };
     let (parts, body) = request.into_parts();
+    // Git hosts send none: it is a web page that has a browser call. A foreign Host is fine, other than in the rest of the
+    // API: git hosts reach this port through a reverse proxy only, under its public name, and the proof of a call is
+    // in the call itself, never in what a browser adds to it.
+    if parts.headers.contains_key(ORIGIN) {
+        return Failure::new(403, "foreign_origin", "Foreign origin", "the call comes from a web page").into_response();
+    }
     match tokio::time::timeout(ARRIVAL, webhook.is_genuine(&parts.headers, body)).await {
         Ok(Ok(true)) => {
             webhook.wake.wake();

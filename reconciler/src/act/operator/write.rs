@@ -8,6 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use jiff::Timestamp;
+use schema::canonical::Digest;
 use schema::check::{Checked, check_tree};
 use schema::diagnostic::Diagnostic;
 use schema::ruleset::{self, RuleSet, TreeFiles};
@@ -176,12 +177,15 @@ pub(super) async fn plan_of(
     // As the fleet has it: a rollback goes back by its nature.
     let is_rollback = matches!(purpose, Purpose::Rollback { .. });
     let now = Timestamp::now();
-    let (edges, lineage, applied, frozen) = state
+    let is_apply = *purpose == Purpose::Apply;
+    let digest = tree.source.digest;
+    let (edges, lineage, applied, frozen, other) = state
         .context
         .fleet
-        .read(|view| {
+        .read(move |view| {
             let applied = view.fleet.applied().map(|applied| (applied.rails, applied.last_commit().map(str::to_owned)));
-            (view.fleet.edges().clone(), view.fleet.lineage().to_owned(), applied, view.fleet.frozen().cloned())
+            let other = view.fleet.follows_other_than(digest).filter(|_| is_apply);
+            (view.fleet.edges().clone(), view.fleet.lineage().to_owned(), applied, view.fleet.frozen().cloned(), other)
         })
         .await?;
     let timer = state.context.timings.plan.start_timer();
@@ -201,7 +205,7 @@ pub(super) async fn plan_of(
             diagnostics: &tree.diagnostics,
             now,
         });
-        document.under(frozen)
+        PlanDocument { not_followed: other.map(not_followed), ..document.under(frozen) }
     })
     .await?;
     timer.observe_duration();
@@ -256,28 +260,16 @@ pub(super) fn wait(secs: Option<u64>) -> Duration {
 
 pub(super) fn refused(refusal: Refusal) -> Failure {
     match refusal {
-        Refusal::Rails { rails } => {
-            let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
-            let detail = format!("the plan trips {}", names.join(", "));
-            let mut problem = Problem::new(409, "rails", "Rails are tripped", detail);
-            problem.rails = rails;
-            Failure(Box::new(problem))
-        }
+        Refusal::Rails { rails, dirty } => Failure(Box::new(Problem::railed(rails, dirty.as_deref()))),
         Refusal::Dirty { paths } => Failure::new(
             409,
             "dirty",
             "The tree differs from its commit",
             format!("not committed: {}", paths.join(", ")),
         ),
-        Refusal::NotFollowed { followed } => Failure::new(
-            409,
-            "not_followed",
-            "The server follows another tree",
-            match followed {
-                Some(digest) => format!("in mode apply only the followed tree can be applied; its digest is {digest}"),
-                None => "in mode apply only the followed tree can be applied; none has been read yet".to_owned(),
-            },
-        ),
+        Refusal::NotFollowed { followed } => {
+            Failure::new(409, "not_followed", "The server follows another tree", not_followed(followed))
+        }
         Refusal::Stale { reason } => Failure::new(409, "stale", "The plan is stale", reason),
         Refusal::Locked { holder, since, until } => Failure::new(
             423,
@@ -298,6 +290,14 @@ pub(super) fn refused(refusal: Refusal) -> Failure {
             "The server cannot write its state",
             format!("nothing was applied, the server cannot write its state: {reason}"),
         ),
+    }
+}
+
+/// Why a tree that the server does not follow is refused.
+fn not_followed(followed: Option<Digest>) -> String {
+    match followed {
+        Some(digest) => format!("in mode apply only the followed tree can be applied; its digest is {digest}"),
+        None => "in mode apply only the followed tree can be applied; none has been read yet".to_owned(),
     }
 }
 

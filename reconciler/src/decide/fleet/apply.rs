@@ -15,7 +15,7 @@ use super::confirming::{self, Confirming};
 use super::run::{Run, rule_result};
 use super::waves::{OnFailure, Waves};
 use super::{
-    Applied, ApplyRequest, ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, Lock, Mode, Notice, Outcome, Purpose,
+    Applied, ApplyRequest, ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, Lock, Notice, Outcome, Purpose,
     Refusal, TreeRead,
 };
 use crate::decide::assign::next_desired;
@@ -64,8 +64,7 @@ impl Fleet {
             return Err(stale("the plan has expired"));
         }
         let digest = request.tree.source.digest;
-        let followed = self.attempt.as_ref().map(|attempt| attempt.source.digest);
-        if self.mode == Mode::Apply && request.purpose == Purpose::Apply && followed != Some(digest) {
+        if let Some(followed) = self.follows_other_than(digest).filter(|_| request.purpose == Purpose::Apply) {
             return Err(Refusal::NotFollowed { followed });
         }
         let ruleset = request.tree.ruleset.as_ref().expect("the shell checked the tree before it asked");
@@ -91,12 +90,14 @@ impl Fleet {
         if let Some(seen) = &request.plan {
             still_holds(seen, &fresh).map_err(|reason| Refusal::Stale { reason })?;
         }
-        if request.tree.source.dirty && !request.allowances.dirty {
-            return Err(Refusal::Dirty { paths: request.tree.source.dirty_paths.clone() });
-        }
+        let is_dirty = request.tree.source.dirty && !request.allowances.dirty;
+        let dirty = is_dirty.then(|| request.tree.source.dirty_paths.clone());
         if fresh.is_railed() {
             let rails = fresh.rails.into_iter().filter(|rail| rail.tripped).collect();
-            return Err(Refusal::Rails { rails });
+            return Err(Refusal::Rails { rails, dirty });
+        }
+        if let Some(paths) = dirty {
+            return Err(Refusal::Dirty { paths });
         }
         let is_reject = |change: &PlannedChange| change.action == Action::Reject;
         if let Some(first) = fresh.changes.first().filter(|_| fresh.changes.iter().all(is_reject)) {
@@ -227,6 +228,7 @@ impl Fleet {
             // Applying twice is applying once: nothing to send, nothing to bump, nothing to write down.
             result.id = format!("{}-again", result.id);
             result.outcome = Outcome::Applied;
+            result.repeated = true;
             result.finished_at = Some(now);
             if !start.is_automatic {
                 self.keep(result.clone());
@@ -308,6 +310,7 @@ impl Fleet {
             finished_at: None,
             stopped: None,
             paused: None,
+            repeated: false,
             edges,
         }
     }

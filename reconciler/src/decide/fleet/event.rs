@@ -306,6 +306,9 @@ pub enum Refusal {
     Rails {
         /// All of them.
         rails: Vec<RailVerdict>,
+        /// Which files differ from the commit, where that would be the next refusal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dirty: Option<Vec<String>>,
     },
     /// The tree differs from its commit.
     Dirty {

@@ -324,6 +324,12 @@ impl Fleet {
         self.attempt.as_ref()
     }
 
+    /// In mode apply the digest of the followed tree, if that is another one than this; `Some(None)` before any was read.
+    pub fn follows_other_than(&self, digest: Digest) -> Option<Option<Digest>> {
+        let followed = self.attempt.as_ref().map(|attempt| attempt.source.digest);
+        (self.mode == Mode::Apply && followed != Some(digest)).then_some(followed)
+    }
+
     /// The followed tree, if it is valid.
     pub fn followed(&self) -> Option<&TreeRead> {
         self.followed.as_ref()

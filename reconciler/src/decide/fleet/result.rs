@@ -7,7 +7,7 @@ use schema::name::{EdgeName, RuleName};
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
-use crate::decide::ledger::Entry;
+use crate::decide::ledger::{Entry, HistoryEntry};
 use crate::decide::plan::Action;
 use crate::decide::target::TargetView;
 
@@ -30,6 +30,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Reads [`Outcome::as_str`] back; `None` for other words of the ledger.
+    pub fn parse(text: &str) -> Option<Self> {
+        let all = [Self::Running, Self::Applied, Self::Partial, Self::Superseded, Self::Returned, Self::Interrupted];
+        all.into_iter().find(|outcome| outcome.as_str() == text)
+    }
+
     /// As in JSON, metrics and the ledger.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -135,6 +141,9 @@ pub struct ApplyResult {
     /// Why its rollout stands still for the time being, if it does: the fleet is frozen, and edges wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// True if the tree was in force already, so that nothing was sent and nothing written down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
     /// The touched edges, in the order of their names.
     pub edges: Vec<EdgeResult>,
 }
@@ -176,7 +185,31 @@ impl ApplyResult {
             finished_at: None,
             stopped: None,
             paused: None,
+            repeated: false,
             edges: started.generations.iter().map(edge).collect(),
         }
+    }
+
+    /// What the ledger knows of an apply that nobody has in memory any more: how it ended as a whole, and the
+    /// generation of each edge. Rules are not in it. `None` for lines about something else.
+    pub fn recorded(found: &HistoryEntry) -> Option<Self> {
+        let entry = Some(&found.entry).filter(|entry| entry.is_start())?;
+        // Nothing runs that is not in memory: without an end it was cut off.
+        let outcome = Outcome::parse(&entry.outcome).unwrap_or(Outcome::Interrupted);
+        let mut result = Self::cut_off(entry);
+        for edge in &mut result.edges {
+            let (how, message) = match outcome {
+                Outcome::Applied => (EdgeOutcome::Done, ""),
+                _ if entry.brought_back.contains(&edge.edge) => {
+                    (EdgeOutcome::Returned, "runs what it ran before again")
+                }
+                Outcome::Interrupted => continue,
+                _ => (EdgeOutcome::Timeout, "the ledger does not say how it ended on this edge"),
+            };
+            edge.outcome = how;
+            message.clone_into(&mut edge.message);
+        }
+        let stopped = Some(entry.note.clone()).filter(|note| !note.is_empty());
+        Some(Self { outcome, finished_at: found.finished_at, stopped, ..result })
     }
 }

@@ -304,6 +304,12 @@ pub struct PlanDocument {
     pub rails: Vec<RailVerdict>,
     /// Findings of the tree, warnings only.
     pub diagnostics: Vec<DiagnosticJson>,
+    /// True if the tree differs from its commit, and the person allows that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dirty_allowed: bool,
+    /// Why the server would refuse the tree whatever else holds: in mode `apply` it follows another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_followed: Option<String>,
     /// The freeze that stood when the plan was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Freeze>,
@@ -323,6 +329,8 @@ impl PlanDocument {
         bare.applyable = true;
         bare.summary.connections_affected = 0;
         bare.frozen = None;
+        bare.dirty_allowed = false;
+        bare.not_followed = None;
         bare.leases.clear();
         // Drift is what is, not what is planned; it holds last-seen times and comes and goes with sessions.
         bare.drift.clear();

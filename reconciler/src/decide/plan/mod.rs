@@ -128,6 +128,8 @@ pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
         drift: drift(input.edges),
         rails,
         diagnostics: input.diagnostics.to_vec(),
+        dirty_allowed: input.source.dirty && input.allowances.dirty,
+        not_followed: None,
         frozen: None,
         leases: BTreeMap::new(),
     };

@@ -34,28 +34,49 @@ pub struct Allowances {
     pub non_descendant: bool,
 }
 
-/// The largest share on one edge, and the largest that counts: from [`SMALLEST_COUNT`] rules on.
+/// Edges or rules that other verdicts name.
+const FEW: usize = 3;
+/// Edges that a verdict about shares names: as many as a line takes.
+const NAMED: usize = 5;
+
+/// The largest share on one edge, and those that count: from [`SMALLEST_COUNT`] rules on.
 #[derive(Default)]
-struct Worst {
+struct Shares {
     percent: u64,
-    counted: u64,
-    edge: Option<EdgeName>,
+    counted: Vec<(u64, EdgeName)>,
 }
 
-impl Worst {
-    /// What to show: the share that trips the limit, else the largest.
-    fn shown(&self, limit: u64) -> u64 {
-        if self.counted > limit { self.counted } else { self.percent }
-    }
-
+impl Shares {
     /// Shares are rounded up, so that 30.5 % is more than 30 %.
     fn take(&mut self, edge: &EdgeName, count: u64, of: usize) {
         let percent = (count * 100).div_ceil(of as u64);
         self.percent = self.percent.max(percent);
-        if count >= SMALLEST_COUNT && percent > self.counted {
-            self.counted = percent;
-            self.edge = Some(edge.clone());
+        if count >= SMALLEST_COUNT {
+            self.counted.push((percent, edge.clone()));
         }
+    }
+
+    /// The edges that trip the limit, worst first.
+    fn over(&self, limit: u64) -> Vec<&(u64, EdgeName)> {
+        let mut over: Vec<_> = self.counted.iter().filter(|(percent, _)| *percent > limit).collect();
+        over.sort_by_key(|(percent, _)| std::cmp::Reverse(*percent));
+        over
+    }
+
+    /// What to show: the share that trips the limit, else the largest; and where.
+    fn verdict(&self, limit: u64) -> (u64, bool, String) {
+        let over = self.over(limit);
+        let message = match over.as_slice() {
+            [] => String::new(),
+            [(_, edge)] => format!("on edge {edge}"),
+            several => {
+                format!(
+                    "on edges {}",
+                    listed(several.iter().map(|(percent, edge)| format!("{edge} ({percent} %)")), NAMED)
+                )
+            }
+        };
+        (over.first().map_or(self.percent, |(percent, _)| *percent), !over.is_empty(), message)
     }
 }
 
@@ -63,8 +84,8 @@ impl Worst {
 struct Figures {
     removed: u64,
     rebound: u64,
-    worst_removed: Worst,
-    worst_rebound: Worst,
+    removed_share: Shares,
+    rebound_share: Shares,
     emptied: Vec<EdgeName>,
     protected: Vec<String>,
 }
@@ -78,7 +99,6 @@ pub fn evaluate(input: &PlanInput<'_>, connections: u64) -> Vec<RailVerdict> {
     let rebinds = format!("--allow-rebinds {}", figures.rebound);
     let removals_allowed = allowances.removals == Some(figures.removed);
     let rebinds_allowed = allowances.rebinds == Some(figures.rebound);
-    let on = |edge: &Option<EdgeName>| edge.as_ref().map_or_else(String::new, |edge| format!("on edge {edge}"));
     let rail = |name: &str, limit: u64, actual: u64, is_over: bool, is_allowed: bool, allow: &str, message: String| {
         RailVerdict {
             name: name.to_owned(),
@@ -91,18 +111,12 @@ pub fn evaluate(input: &PlanInput<'_>, connections: u64) -> Vec<RailVerdict> {
     };
     let percent = u64::from(limits.max_removed_percent);
     let rebound_percent = u64::from(limits.max_rebound_percent);
+    let (most_removed, is_removed_over, removed_where) = figures.removed_share.verdict(percent);
+    let (most_rebound, is_rebound_over, rebound_where) = figures.rebound_share.verdict(rebound_percent);
     let in_all = u64::from(limits.max_removed_rules);
     let drops = limits.max_connections_dropped;
     let mut verdicts = vec![
-        rail(
-            "max_removed_percent",
-            percent,
-            figures.worst_removed.shown(percent),
-            figures.worst_removed.counted > percent,
-            removals_allowed,
-            &removals,
-            on(&figures.worst_removed.edge),
-        ),
+        rail("max_removed_percent", percent, most_removed, is_removed_over, removals_allowed, &removals, removed_where),
         rail(
             "max_removed_rules",
             in_all,
@@ -119,16 +133,16 @@ pub fn evaluate(input: &PlanInput<'_>, connections: u64) -> Vec<RailVerdict> {
             !figures.emptied.is_empty(),
             removals_allowed,
             &removals,
-            format!("no rule would be left on {}", listed(figures.emptied.iter().map(ToString::to_string))),
+            format!("no rule would be left on {}", listed(figures.emptied.iter().map(ToString::to_string), FEW)),
         ),
         rail(
             "max_rebound_percent",
             rebound_percent,
-            figures.worst_rebound.shown(rebound_percent),
-            figures.worst_rebound.counted > rebound_percent,
+            most_rebound,
+            is_rebound_over,
             rebinds_allowed,
             &rebinds,
-            on(&figures.worst_rebound.edge),
+            rebound_where,
         ),
         rail(
             "max_connections_dropped",
@@ -148,7 +162,10 @@ pub fn evaluate(input: &PlanInput<'_>, connections: u64) -> Vec<RailVerdict> {
         tripped: is_protected,
         allow: None,
         message: if is_protected {
-            format!("{} may not be removed: apply `protected = false` first", listed(figures.protected.iter().cloned()))
+            format!(
+                "{} may not be removed: apply `protected = false` first",
+                listed(figures.protected.iter().cloned(), FEW)
+            )
         } else {
             String::new()
         },
@@ -205,17 +222,17 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, wanted: &EdgeRules, figures: &mut F
             figures.protected.push(format!("{name}/{}", change.rule));
         }
     }
-    figures.worst_removed.take(name, removed, applied.len());
-    figures.worst_rebound.take(name, rebound, applied.len());
+    figures.removed_share.take(name, removed, applied.len());
+    figures.rebound_share.take(name, rebound, applied.len());
     if removed > 0 && wanted.is_empty() {
         figures.emptied.push(name.clone());
     }
 }
 
-fn listed(items: impl Iterator<Item = String>) -> String {
+fn listed(items: impl Iterator<Item = String>, most: usize) -> String {
     let items: Vec<String> = items.collect();
-    match items.len() {
-        0..=3 => items.join(", "),
-        more => format!("{} and {} more", items[..3].join(", "), more - 3),
+    match items.len().checked_sub(most) {
+        None | Some(0) => items.join(", "),
+        Some(more) => format!("{} and {more} more", items[..most].join(", ")),
     }
 }

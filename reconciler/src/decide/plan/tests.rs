@@ -249,6 +249,27 @@ fn an_edges_own_refusal_counts_without_its_hello() {
 }
 
 #[test]
+fn every_edge_that_trips_a_percentage_is_named_worst_first() {
+    let before: Vec<Arc<Rule>> = (0..10).map(|n| rule(&format!("r{n}"), 8000 + n, 8000 + n)).collect();
+    let shown = |kept: &[(&str, usize)]| -> RailVerdict {
+        let (mut tree, mut edges) = (RuleSet::default(), Edges::new());
+        for (edge, kept) in kept {
+            tree.edges.insert(name(edge), ruleset(&before[..*kept]).edges.remove("a").expect("made for a"));
+            edges.insert(name(edge), running(&before).remove("a").expect("made for a"));
+        }
+        let rails = planned(&tree, &edges).rails;
+        rails.into_iter().find(|rail| rail.name == "max_removed_percent").expect("always listed")
+    };
+    let one = shown(&[("a", 9), ("b", 5), ("c", 7)]);
+    assert_eq!((one.actual, one.message.as_str()), (50, "on edge b"));
+    let three = shown(&[("a", 6), ("b", 3), ("c", 8), ("d", 4)]);
+    assert_eq!((three.actual, three.tripped), (70, true));
+    assert_eq!(three.message, "on edges b (70 %), d (60 %), a (40 %)");
+    let many = shown(&[("a", 1), ("b", 2), ("c", 3), ("d", 4), ("e", 5), ("f", 6), ("g", 6)]);
+    assert_eq!(many.message, "on edges a (90 %), b (80 %), c (70 %), d (60 %), e (50 %) and 2 more");
+}
+
+#[test]
 fn a_small_edge_shows_its_share_without_tripping() {
     let before = [rule("r1", 80, 80), rule("r2", 81, 81), rule("r3", 82, 82), rule("r4", 83, 83)];
     let document = planned(&ruleset(&before[..2]), &running(&before));
