@@ -9,11 +9,13 @@
 mod sessions;
 
 use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use sessions::{Seen, Sessions};
+use sessions::{Places, Seen, Sessions};
 
 /// How long the server waits for further changes before it looks (CONTRACT §8).
 const QUIET: Duration = Duration::from_millis(250);
@@ -25,43 +27,60 @@ const WHOLE: usize = 3;
 const PER_FILE: usize = 100;
 
 /// A server that ends with this program.
-struct Server(Child);
+struct Server {
+    process: Child,
+    /// Reads what it logs, so that its pipe never fills.
+    reader: Option<thread::JoinHandle<()>>,
+}
 
 impl Drop for Server {
     fn drop(&mut self) {
         // One that has ended by itself is measured no more either.
-        _ = self.0.kill();
-        _ = self.0.wait();
+        _ = self.process.kill();
+        _ = self.process.wait();
+        _ = self.reader.take().map(thread::JoinHandle::join);
     }
 }
 
 impl Server {
-    fn start(dir: &Path, port: u16) -> Self {
+    /// Starts it on free ports, and waits until it says which.
+    fn start(dir: &Path) -> (Self, Places) {
         let program = std::env::var("PORTUNUS_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_portunus").to_owned());
-        let child = Command::new(program)
-            .args(["serve", "--log-level", "error", "--rules"])
+        let mut process = Command::new(program)
+            .args(["serve", "--log-format", "json", "--rules"])
             .arg(dir.join("rules.d"))
             .arg("--state-dir")
             .arg(dir.join("state"))
-            .args(["--control-listen", &format!("127.0.0.1:{port}")])
-            .args(["--operator-listen", &format!("127.0.0.1:{}", port + 1)])
-            .args(["--metrics-listen", &format!("127.0.0.1:{}", port + 2)])
+            .args(["--control-listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0"])
+            .args(["--metrics-listen", "127.0.0.1:0"])
             .stdout(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the server starts");
-        Self(child)
+        let mut lines = BufReader::new(process.stderr.take().expect("piped")).lines().map_while(Result::ok);
+        let listens = |line: String| {
+            let line: serde_json::Value = serde_json::from_str(&line).ok()?;
+            let url = |port: &str| Some(format!("http://{}", line[port].as_str()?));
+            (line["message"] == "server listens").then_some((url("control")?, url("operator")?))
+        };
+        let (control, operator) = lines.find_map(listens).expect("the server says where it listens");
+        let token = std::fs::read_to_string(dir.join("state/operator.token")).expect("a server that is up has a token");
+        let reader = thread::spawn(move || lines.for_each(drop));
+        let places = Places { control, operator, token: token.trim().to_owned() };
+        (Self { process, reader: Some(reader) }, places)
     }
 
     /// Resident memory in KiB.
     fn memory(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("Linux, and it runs");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("Linux, and it runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// Processor time in seconds.
     fn processor(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("Linux, and it runs");
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("Linux, and it runs");
         let fields: Vec<&str> = stat.rsplit(") ").next().expect("a name in brackets").split(' ').collect();
         // utime and stime, in ticks of 10 ms.
         fields[11..13].iter().map(|ticks| ticks.parse::<f64>().expect("a number") / 100.0).sum()
@@ -111,13 +130,11 @@ async fn main() {
     let dir = scratch.path();
     std::fs::create_dir(dir.join("rules.d")).expect("the folder is new");
     write_all(dir, edges, 1000);
-    let port = 17_000;
-    let server = Server::start(dir, port);
+    let (server, places) = Server::start(dir);
     let names: Vec<String> = (0..edges).map(edge).collect();
 
     let begin = Instant::now();
-    let mut sessions =
-        Sessions::open(&format!("http://127.0.0.1:{port}"), dir.join("state/operator.token"), &names[..1]).await;
+    let mut sessions = Sessions::open(places, &names[..1]).await;
     sessions.all_run(1000).await;
     let alone = server.memory();
     sessions.more(&names[1..]).await;
@@ -140,6 +157,7 @@ async fn main() {
         // Back again, so that each turn changes one rule of one edge.
         write_file(dir, changed / PER_FILE, edges, |_| 1000);
         sessions.one_gets(changed, 1000).await;
+        sessions.is_settled().await;
     }
     let beyond = times.iter().map(|time| time.saturating_sub(QUIET)).collect();
     println!("| one change reaches its edge, after the quiet time | {} |", in_words(beyond));

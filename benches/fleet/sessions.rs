@@ -1,6 +1,5 @@
 //! Sessions of edges that do what they are told at once: the protocol is real, the sockets are not there. I/O.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,13 +14,27 @@ const AT_ONCE: usize = 64;
 /// How long the server may take for anything here.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// One edge took a desired state.
-struct Took {
-    edge: usize,
-    /// Of the target of its rule.
-    port: u16,
-    at: Instant,
+/// Where a server listens, and what its operators show.
+pub(crate) struct Places {
+    pub(crate) control: String,
+    pub(crate) operator: String,
+    pub(crate) token: String,
 }
+
+/// What was seen of one edge.
+enum Sight {
+    /// It took a desired state.
+    Took {
+        /// Of the target of its rule.
+        port: u16,
+        generation: u64,
+    },
+    /// The server told its listeners that the edge runs it.
+    Acknowledged { generation: u64 },
+}
+
+/// A sight of an edge, by its index.
+struct Seeing(usize, Sight, Instant);
 
 /// When a change was everywhere.
 pub(crate) struct Seen {
@@ -29,22 +42,29 @@ pub(crate) struct Seen {
     pub(crate) last_acknowledged: Instant,
 }
 
-/// All sessions.
+/// What is known of one edge.
+#[derive(Clone, Copy, Default)]
+struct Edge {
+    port: u16,
+    generation: u64,
+    acknowledged: u64,
+}
+
+/// All sessions, and one listener to the events of the server.
 pub(crate) struct Sessions {
     url: Arc<str>,
-    /// Where the server keeps what its operators show.
-    token: PathBuf,
-    took: mpsc::UnboundedReceiver<Took>,
-    tell: mpsc::UnboundedSender<Took>,
-    /// The port that each edge has, by its index.
-    ports: Vec<u16>,
+    seen: mpsc::UnboundedReceiver<Seeing>,
+    tell: mpsc::UnboundedSender<Seeing>,
+    edges: Vec<Edge>,
     tasks: JoinSet<()>,
 }
 
 impl Sessions {
-    pub(crate) async fn open(url: &str, token: PathBuf, names: &[String]) -> Self {
-        let (tell, took) = mpsc::unbounded_channel();
-        let mut sessions = Self { url: url.into(), token, took, tell, ports: Vec::new(), tasks: JoinSet::new() };
+    pub(crate) async fn open(places: Places, names: &[String]) -> Self {
+        let (tell, seen) = mpsc::unbounded_channel();
+        let url = places.control.as_str().into();
+        let mut sessions = Self { url, seen, tell: tell.clone(), edges: Vec::new(), tasks: JoinSet::new() };
+        sessions.tasks.spawn(listen(places, tell));
         sessions.more(names).await;
         sessions
     }
@@ -57,9 +77,9 @@ impl Sessions {
                 opened.recv().await;
                 waiting -= 1;
             }
-            let (edge, url, name) = (self.ports.len(), self.url.clone(), name.clone());
+            let (edge, url, name) = (self.edges.len(), self.url.clone(), name.clone());
             let (tell, open) = (self.tell.clone(), open.clone());
-            self.ports.push(0);
+            self.edges.push(Edge::default());
             self.tasks.spawn(async move { session(edge, &url, name, tell, open).await });
             waiting += 1;
         }
@@ -68,23 +88,26 @@ impl Sessions {
         }
     }
 
-    fn note(&mut self, took: &Took) {
-        self.ports[took.edge] = took.port;
-    }
-
-    async fn next(&mut self) -> Took {
-        let took = tokio::time::timeout(PATIENCE, self.took.recv()).await;
-        let took = took.expect("the server answers").expect("a sender is kept");
-        self.note(&took);
-        took
+    /// Takes the next sight in.
+    async fn next(&mut self) -> Seeing {
+        let seeing = tokio::time::timeout(PATIENCE, self.seen.recv()).await;
+        let seeing = seeing.expect("the server answers").expect("a sender is kept");
+        // The snapshot shows edges that have no session yet.
+        if let Some(edge) = self.edges.get_mut(seeing.0) {
+            match seeing.1 {
+                Sight::Took { port, generation } => (edge.port, edge.generation) = (port, generation),
+                Sight::Acknowledged { generation } => edge.acknowledged = generation,
+            }
+        }
+        seeing
     }
 
     /// Waits until one edge has a rule whose target has this port.
     pub(crate) async fn one_gets(&mut self, edge: usize, port: u16) -> Instant {
         loop {
-            let took = self.next().await;
-            if (took.edge, took.port) == (edge, port) {
-                return took.at;
+            let Seeing(of, sight, at) = self.next().await;
+            if of == edge && matches!(sight, Sight::Took { port: has, .. } if has == port) {
+                return at;
             }
         }
     }
@@ -92,33 +115,47 @@ impl Sessions {
     /// Waits until every edge has a rule whose target has this port, and the server knows it.
     pub(crate) async fn all_run(&mut self, port: u16) -> Seen {
         let mut last_sent = Instant::now();
-        while self.ports.iter().any(|known| *known != port) {
-            last_sent = self.next().await.at;
+        while self.edges.iter().any(|edge| edge.port != port) {
+            if let Seeing(_, Sight::Took { .. }, at) = self.next().await {
+                last_sent = at;
+            }
         }
         Seen { last_sent, last_acknowledged: self.is_settled().await }
     }
 
-    /// Waits until the server has an acknowledgement from everybody, and no apply runs.
-    pub(crate) async fn is_settled(&self) -> Instant {
-        let operator = self.url.replace(":17000", ":17001");
-        let client = reqwest::Client::new();
-        let token = std::fs::read_to_string(&self.token).expect("a server that is up has a token");
-        let begin = Instant::now();
-        loop {
-            let answer = client
-                .get(format!("{operator}/v1/status"))
-                .bearer_auth(token.trim())
-                .send()
-                .await
-                .expect("the server answers");
-            let status: serde_json::Value = answer.json().await.expect("a status is JSON");
-            let edges = status["edges"].as_array().expect("a list of edges");
-            let is_there = |edge: &serde_json::Value| edge["generation"] == edge["desired_generation"];
-            if edges.len() >= self.ports.len() && edges.iter().all(is_there) {
-                return Instant::now();
-            }
-            assert!(begin.elapsed() < PATIENCE, "the fleet settles");
+    /// Waits until the server has said of everybody that it runs what it took, and when it said the last of that.
+    pub(crate) async fn is_settled(&mut self) -> Instant {
+        let mut last = Instant::now();
+        while self.edges.iter().any(|edge| edge.acknowledged < edge.generation) {
+            last = self.next().await.2;
         }
+        last
+    }
+}
+
+/// Listens to what the server says of its edges, as a dashboard does.
+async fn listen(places: Places, tell: mpsc::UnboundedSender<Seeing>) {
+    let url = format!("{}/v1/events?edges=true", places.operator);
+    let request = reqwest::Client::new().get(url).bearer_auth(&places.token);
+    let mut stream = request.send().await.and_then(reqwest::Response::error_for_status).expect("events");
+    let mut unread = Vec::new();
+    while let Some(bytes) = stream.chunk().await.expect("the server goes on") {
+        unread.extend_from_slice(&bytes);
+        let whole = unread.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let at = Instant::now();
+        for line in unread[..whole].split(|byte| *byte == b'\n') {
+            let Some(data) = line.strip_prefix(b"data: ") else { continue };
+            let data: serde_json::Value = serde_json::from_slice(data).expect("events are JSON");
+            // One edge, or a snapshot of all.
+            let one = [(&data["edge"], &data["generation"])];
+            let all = data["edges"].as_array().map(Vec::as_slice).unwrap_or_default();
+            for (name, generation) in all.iter().map(|edge| (&edge["name"], &edge["generation"])).chain(one) {
+                let number = name.as_str().and_then(|name| name.rsplit('-').next()?.parse().ok());
+                let (Some(edge), Some(generation)) = (number, generation.as_u64()) else { continue };
+                _ = tell.send(Seeing(edge, Sight::Acknowledged { generation }, at));
+            }
+        }
+        unread.drain(..whole);
     }
 }
 
@@ -127,15 +164,9 @@ fn message(body: edge_message::Body) -> proto::EdgeMessage {
 }
 
 /// One session, until the server ends it.
-async fn session(edge: usize, url: &str, name: String, tell: mpsc::UnboundedSender<Took>, opened: mpsc::Sender<()>) {
+async fn session(edge: usize, url: &str, name: String, tell: mpsc::UnboundedSender<Seeing>, opened: mpsc::Sender<()>) {
     let endpoint = Endpoint::from_shared(url.to_owned()).expect("a URL").tcp_nodelay(true);
-    let channel = loop {
-        match endpoint.connect().await {
-            Ok(channel) => break channel,
-            // The server is not there yet.
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    };
+    let channel = endpoint.connect().await.expect("the server listens");
     let (outgoing, receiver) = mpsc::channel(4);
     let hello = proto::Hello {
         edge: name,
@@ -158,13 +189,15 @@ async fn session(edge: usize, url: &str, name: String, tell: mpsc::UnboundedSend
             Some(server_message::Body::Welcome(_)) => _ = opened.send(()).await,
             Some(server_message::Body::Desired(desired)) => {
                 let at = Instant::now();
-                let port =
-                    desired.rules.first().and_then(|rule| rule.targets.first()).map_or(0, |target| target.first_port);
+                let target = desired.rules.first().and_then(|rule| rule.targets.first());
+                let port = target.map_or(0, |target| target.first_port) as u16;
+                let took = Sight::Took { port, generation: desired.generation };
+                // Told before the answer goes out: its acknowledgement comes after it.
+                _ = tell.send(Seeing(edge, took, at));
                 let report = done(desired);
                 if outgoing.send(message(edge_message::Body::Report(report))).await.is_err() {
                     return;
                 }
-                _ = tell.send(Took { edge, port: port as u16, at });
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use schema::check::{CheckLimits, check_tree};
+use schema::check::{CheckLimits, Memo, check_tree, check_tree_again};
 use schema::codes::TreeCode;
 use schema::diagnostic::{Diagnostic, DiagnosticJson, SourceFile};
 use schema::ruleset::{self, RuleSet};
@@ -50,12 +50,17 @@ impl CheckedTree {
 
 /// Reads and checks a directory. Never fails: what is wrong is in the diagnostics. Blocks.
 pub fn read_and_check(dir: &Path, limits: &CheckLimits) -> CheckedTree {
+    read_with(dir, limits, None)
+}
+
+/// The same; with a memo, files that did not change since the last time are not parsed again.
+fn read_with(dir: &Path, limits: &CheckLimits, memo: Option<&mut Memo>) -> CheckedTree {
     let tree = match source::directory::read_stable(dir) {
         Ok(tree) => tree,
         Err(error) => return unusable(&[], error.to_diagnostic(), false),
     };
     match source::git::provenance(dir, &tree) {
-        Ok(provenance) => check(provenance, &tree, *limits),
+        Ok(provenance) => check(provenance, &tree, *limits, memo),
         // A repository that cannot be read could hide that the tree is dirty or old: nothing follows from it.
         Err(error) => {
             let unreadable = Diagnostic::without_place(TreeCode::UnreadableFile, "", with_causes(&error));
@@ -75,12 +80,21 @@ fn unusable(files: &[SourceFile], why: Diagnostic, moved: bool) -> CheckedTree {
 }
 
 /// Checks a tree that was read.
-pub(super) fn check(provenance: source::git::Provenance, tree: &source::TreeFiles, limits: CheckLimits) -> CheckedTree {
+pub(super) fn check(
+    provenance: source::git::Provenance,
+    tree: &source::TreeFiles,
+    limits: CheckLimits,
+    memo: Option<&mut Memo>,
+) -> CheckedTree {
     if let Some(warning) = &provenance.warning {
         warn!(warning, "provenance of the rule tree is not known");
     }
     let files = tree.sources();
-    let checked = check_tree(&tree.to_checkable(), &limits);
+    let files_to_check = tree.to_checkable();
+    let checked = match memo {
+        Some(memo) => check_tree_again(&files_to_check, &limits, memo),
+        None => check_tree(&files_to_check, &limits),
+    };
     let vcs = provenance.vcs().to_owned();
     let dirty = provenance.dirty.len();
     let mut dirty_paths: Vec<String> = provenance.dirty.into_iter().take(SHOWN_DIRTY).collect();
@@ -143,11 +157,18 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
 pub async fn follow(dir: PathBuf, limits: CheckLimits, fleet: FleetHandle, shutdown: CancellationToken) {
     let mut watcher = TreeWatcher::start(dir.clone(), Patience::default()).await;
     let mut ancestries = Ancestries::default();
+    let mut memo = Memo::default();
     loop {
         let path = dir.clone();
-        let read = tokio::task::spawn_blocking(move || read_and_check(&path, &limits)).await;
-        let tree = match read {
-            Ok(tree) => tree,
+        let look = move || {
+            let tree = read_with(&path, &limits, Some(&mut memo));
+            (tree, memo)
+        };
+        let tree = match tokio::task::spawn_blocking(look).await {
+            Ok((tree, kept)) => {
+                memo = kept;
+                tree
+            }
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         if tree.moved {

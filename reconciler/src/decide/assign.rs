@@ -16,7 +16,7 @@ use schema::ruleset::{EdgeRules, Placed, rules_only};
 use schema::state::RuleState;
 
 use super::overrides;
-use super::view::{Desired, EdgeView, Hello};
+use super::view::{Desired, EdgeView, Hello, RuleView};
 
 /// What an edge is sent, and what of the tree is not in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,8 +29,31 @@ pub struct Assignment {
     pub rejected: BTreeMap<RuleName, Rejection>,
 }
 
+/// True if the edge runs what the tree wants there, all of it and nothing else, and deciding again would give the same.
+///
+/// Of a large fleet nearly every edge is at rest when the tree moves, and this costs a comparison where deciding costs
+/// copies and a digest: planning and applying take their time for the edges that a change concerns.
+pub fn is_at_rest(edge: &EdgeView, wanted: &EdgeRules) -> bool {
+    let (Some(desired), Some(report)) = (&edge.desired, &edge.report) else { return false };
+    let serves = |((name, view), (of, placed)): ((&RuleName, &RuleView), (&RuleName, &Placed))| {
+        name == of
+            && view.state == RuleState::Active
+            && view.wanted.is_none()
+            && view.running.as_ref() == Some(&placed.rule)
+            && refusal(edge, &placed.rule).is_none()
+    };
+    desired.wanted == *wanted
+        && desired.rules == *wanted
+        && desired.rejected.is_empty()
+        && edge.overrides.is_empty()
+        && report.rules.len() == wanted.len()
+        && report.rules.iter().zip(wanted).all(serves)
+}
+
 /// Decides the set of an edge. An edge that was never heard is assumed to be able to do everything.
 pub fn assign(edge: &EdgeView, wanted: &EdgeRules) -> Assignment {
+    #[cfg(test)]
+    tests::count();
     let running = edge.running();
     let target = rules_only(wanted);
     let mut rejected: BTreeMap<RuleName, Rejection> =
@@ -79,9 +102,9 @@ pub(super) fn refusal(edge: &EdgeView, rule: &Rule) -> Option<Rejection> {
 
 /// The edge's own word about this very version.
 fn refused_by_edge(edge: &EdgeView, rule: &Rule) -> Option<Rejection> {
-    let view = edge.rule(&rule.name)?;
+    let view = edge.rule(&rule.name).filter(|view| view.state == RuleState::Rejected)?;
     let is_this_version = view.told().is_some_and(|told| **told == *rule);
-    if view.state == RuleState::Rejected && is_this_version {
+    if is_this_version {
         let code = RuleCode::parse(&view.code).unwrap_or(RuleCode::InvalidRule);
         return Some(Rejection { code, message: view.message.clone() });
     }
@@ -161,8 +184,13 @@ fn keep_serving(
 
 /// The next desired state of an edge, or `None` if nothing about it changes, its generation included.
 pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -> Option<Desired> {
-    let assignment = assign(edge, wanted);
     let current = edge.desired.as_ref();
+    if current.is_some_and(|desired| desired.generation > 0 && desired.disabled == *disabled)
+        && is_at_rest(edge, wanted)
+    {
+        return None;
+    }
+    let assignment = assign(edge, wanted);
     let is_same_set = current.is_some_and(|desired| desired.digest == assignment.digest && desired.generation > 0);
     let generation = if is_same_set {
         edge.desired_generation()
@@ -185,3 +213,6 @@ pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -
     };
     (current != Some(&next)).then_some(next)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

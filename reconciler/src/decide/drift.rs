@@ -2,7 +2,6 @@
 
 use schema::health::{RuleHealth, TargetState};
 use schema::name::{EdgeName, RuleName};
-use schema::ruleset::rules_only;
 use schema::spec::{FieldChange, field_changes};
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
@@ -149,8 +148,9 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
             all.push(entry(Some(rule), DriftKind::Degraded, "", message));
         }
     }
-    let applied = edge.desired.as_ref().map(|desired| rules_only(&desired.rules)).unwrap_or_default();
-    for (rule, wanted) in &applied {
+    let applied = edge.desired.as_ref().map(|desired| &desired.rules);
+    for (rule, wanted) in applied.into_iter().flatten() {
+        let wanted = &wanted.rule;
         let Some(view) = report.rules.get(rule).filter(|view| view.state != RuleState::Draining) else {
             all.push(entry(Some(rule), DriftKind::Missing, "", "applied, but the edge does not have it".to_owned()));
             continue;
@@ -169,7 +169,7 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
     for (rule, view) in report.rules.iter().filter(|_| is_settled) {
         // One that is pending was told to go, and waits for a moment without connections.
         let is_going = matches!(view.state, RuleState::Draining | RuleState::Pending);
-        if !applied.contains_key(rule) && !is_going {
+        if applied.is_none_or(|applied| !applied.contains_key(rule)) && !is_going {
             all.push(entry(Some(rule), DriftKind::Extra, "", "the edge runs it, but it was never applied".to_owned()));
         }
     }

@@ -6,6 +6,7 @@ pub mod assign;
 pub mod blame;
 pub mod deviations;
 pub mod drift;
+pub mod edges;
 pub mod fleet;
 pub mod held;
 pub mod ledger;

@@ -251,7 +251,7 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
             let name = EdgeName::new(name)
                 .map_err(|error| InvalidRecord { key: key.to_owned(), reason: error.to_string() })?;
             let desired = restore_edge(key, read(key, value)?)?;
-            let edge = restored.edges.entry(name).or_default();
+            let edge = restored.edges.get_or_new(&name);
             edge.sent = desired.generation;
             edge.desired = Some(desired);
         } else if let Some(name) = key.strip_prefix(OVERRIDES_PREFIX) {
@@ -259,14 +259,14 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
                 .map_err(|error| InvalidRecord { key: key.to_owned(), reason: error.to_string() })?;
             let overrides = restore_overrides(key, read(key, value)?)?;
             if !overrides.is_empty() {
-                restored.edges.entry(name).or_default().overrides = overrides;
+                restored.edges.get_or_new(&name).overrides = overrides;
             }
         } else if let Some(name) = key.strip_prefix(DEVIATIONS_PREFIX) {
             let overrides: Vec<TargetOverride> = read(key, value)?;
             let name = EdgeName::new(name)
                 .map_err(|error| InvalidRecord { key: key.to_owned(), reason: error.to_string() })?;
             if !overrides.is_empty() {
-                restored.edges.entry(name).or_default().deviations = overrides;
+                restored.edges.get_or_new(&name).deviations = overrides;
             }
         } else if let Some(seal) = key.strip_prefix(USED_PLAN_PREFIX) {
             restored.used_plans.extend(Digest::parse(seal));

@@ -12,7 +12,7 @@ use schema::canonical::Digest;
 use schema::capability::{Capabilities, Limits, Rejection};
 use schema::diff::Rules;
 use schema::health::RuleHealth;
-use schema::name::{EdgeName, RuleName};
+use schema::name::RuleName;
 use schema::net::Listener;
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Placed};
@@ -302,5 +302,4 @@ impl EdgeView {
     }
 }
 
-/// All edges, by name.
-pub type Edges = BTreeMap<EdgeName, EdgeView>;
+pub use super::edges::Edges;

@@ -6,6 +6,7 @@
 mod clashes;
 mod edges;
 mod health;
+mod memo;
 mod reserved;
 mod rule;
 mod settings;
@@ -26,6 +27,7 @@ use crate::text;
 
 use edges::Fleet;
 
+pub use memo::Memo;
 pub(crate) use reserved::note as reserved_note;
 pub(crate) use rule::whole_rule;
 pub use settings::tree_ignore;
@@ -60,7 +62,7 @@ pub struct Checked {
 /// A file with its decoded top level.
 struct RuleFile<'t> {
     file: &'t SourceFile,
-    root: Draft<'t>,
+    root: Arc<Draft<'t>>,
 }
 
 /// What the checks over several rules need to know of one of them, valid or not.
@@ -79,8 +81,17 @@ struct Entry<'t> {
 
 /// Checks a tree as a whole.
 pub fn check_tree(tree: &TreeFiles, limits: &CheckLimits) -> Checked {
+    check(tree, limits, None)
+}
+
+/// The same for a tree that is checked again and again: only the files that changed since are parsed.
+pub fn check_tree_again(tree: &TreeFiles, limits: &CheckLimits, memo: &mut Memo) -> Checked {
+    check(tree, limits, Some(memo))
+}
+
+fn check(tree: &TreeFiles, limits: &CheckLimits, memo: Option<&mut Memo>) -> Checked {
     let mut diagnostics = tree.problems.clone();
-    let (files, FleetFile { rails, rollout }) = read_files(tree, &mut diagnostics);
+    let (files, FleetFile { rails, rollout }) = read_files(tree, memo, &mut diagnostics);
     let mut fleet = Fleet::gather(&files, &mut diagnostics);
     let global = settings::global(&files, &mut diagnostics);
     let mut entries = Vec::new();
@@ -154,10 +165,22 @@ struct FleetFile<'t> {
     rollout: Option<settings::PlacedRollout<'t>>,
 }
 
-fn read_files<'t>(tree: &'t TreeFiles, diagnostics: &mut Vec<Diagnostic>) -> (Vec<RuleFile<'t>>, FleetFile<'t>) {
+fn read_files<'t>(
+    tree: &'t TreeFiles,
+    memo: Option<&mut Memo>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> (Vec<RuleFile<'t>>, FleetFile<'t>) {
     let mut files = Vec::with_capacity(tree.files.len());
     let mut fleet = FleetFile::default();
+    let (mut kept, mut parsed) = (Vec::new(), 0);
     for file in &tree.files {
+        if let Some(root) = memo.as_ref().and_then(|memo| memo.recall(file)) {
+            kept.push((file, root.clone()));
+            files.push(RuleFile { file, root });
+            continue;
+        }
+        let found_before = diagnostics.len();
+        parsed += 1;
         let Some(node) = text::parse(file, diagnostics) else { continue };
         let is_fleet = &*file.path == FLEET_FILE;
         let table = if is_fleet { &portunus::TABLE } else { &root::TABLE };
@@ -166,9 +189,16 @@ fn read_files<'t>(tree: &'t TreeFiles, diagnostics: &mut Vec<Diagnostic>) -> (Ve
             reserved::refuse(file, &root, diagnostics);
             settings::check_ignore(file, &root, diagnostics);
             fleet = FleetFile { rails: settings::rails(&root), rollout: settings::rollout(file, &root) };
-        } else {
+        } else if memo.is_some() && diagnostics.len() == found_before {
+            let root = Arc::new(root.into_owned());
+            kept.push((file, root.clone()));
             files.push(RuleFile { file, root });
+        } else {
+            files.push(RuleFile { file, root: root.into() });
         }
+    }
+    if let Some(memo) = memo {
+        memo.replace(kept, parsed);
     }
     (files, fleet)
 }

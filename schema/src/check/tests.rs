@@ -260,3 +260,29 @@ fn health_keys_are_in_force() {
         valid(&[("a.toml", &format!("{WEB}{keys}\n"))]);
     }
 }
+
+#[test]
+fn a_memo_finds_what_checking_without_one_finds_and_parses_only_what_changed() {
+    let file = |name: &str, port: u16| {
+        let text = format!("[[rule]]\nname = \"{name}\"\nlisten_port = {port}\ntarget = \"10.0.0.1:80\"\n");
+        SourceFile::new(format!("{name}.toml"), text)
+    };
+    let tree = |ports: [u16; 3]| {
+        let files = ["a", "b", "c"].into_iter().zip(ports).map(|(name, port)| file(name, port));
+        TreeFiles { files: files.collect(), problems: Vec::new() }
+    };
+    let mut memo = Memo::default();
+    let mut parsed = Vec::new();
+    // The third clashes over files that did not change, the fourth has an error of its own, the sixth one file less.
+    let mut trees = vec![tree([1, 2, 3]), tree([1, 2, 4]), tree([1, 2, 1]), tree([1, 0, 1]), tree([1, 2, 3])];
+    trees.push(TreeFiles { files: tree([1, 2, 3]).files[..2].to_vec(), problems: Vec::new() });
+    trees.push(tree([1, 2, 3]));
+    for tree in &trees {
+        let before = memo.parsed();
+        let (again, anew) =
+            (check_tree_again(tree, &CheckLimits::default(), &mut memo), check_tree(tree, &CheckLimits::default()));
+        assert_eq!(format!("{again:?}"), format!("{anew:?}"));
+        parsed.push(memo.parsed() - before);
+    }
+    assert_eq!(parsed, [3, 1, 1, 1, 2, 0, 1]);
+}

@@ -112,6 +112,12 @@ impl<'a> Draft<'a> {
         self.get(field).and_then(Slot::table)
     }
 
+    /// The same without the text of its file.
+    pub fn into_owned(self) -> Draft<'static> {
+        let Self { table, span, places, slots } = self;
+        Draft { table, span, places, slots: slots.into_iter().map(Slot::into_owned).collect() }
+    }
+
     fn insert(&mut self, slot: Slot<'a>) {
         // Fewer than `MAX_FIELDS` slots exist, for each field is set once at most.
         self.places[slot.field] = self.slots.len() as u8;
@@ -119,7 +125,35 @@ impl<'a> Draft<'a> {
     }
 }
 
+impl Value<'_> {
+    fn into_owned(self) -> Value<'static> {
+        fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+            Cow::Owned(text.into_owned())
+        }
+        match self {
+            Self::Refused => Value::Refused,
+            Self::Bool(flag) => Value::Bool(flag),
+            Self::Int(number) => Value::Int(number),
+            Self::Text(text) => Value::Text(owned(text)),
+            Self::Texts(texts) => Value::Texts(texts.into_iter().map(|(span, text)| (span, owned(text))).collect()),
+            Self::Map(map) => Value::Map(map.into_iter().map(|(key, value)| (owned(key), owned(value))).collect()),
+            Self::Ip(ip) => Value::Ip(ip),
+            Self::Ports(ports) => Value::Ports(ports),
+            Self::Endpoint(host, ports) => Value::Endpoint(host, ports),
+            Self::Host(host) => Value::Host(host),
+            Self::Table(draft) => Value::Table(Box::new(draft.into_owned())),
+            Self::Tables(drafts) => Value::Tables(drafts.into_iter().map(Draft::into_owned).collect()),
+            Self::Open => Value::Open,
+        }
+    }
+}
+
 impl<'a> Slot<'a> {
+    fn into_owned(self) -> Slot<'static> {
+        let Self { field, key_span, span, value } = self;
+        Slot { field, key_span, span, value: value.into_owned() }
+    }
+
     /// The text, of a field that takes text.
     pub fn text(&self) -> Option<&str> {
         match &self.value {

@@ -195,7 +195,7 @@ fn read(
 ) -> Result<TreeRead, gix::Error> {
     let (mut provenance, tree) = read_commit(repository, commit, config.path.as_str())?;
     provenance.reference = Some(config.reference.short().to_owned());
-    Ok(check(provenance, &tree, limits).into_read())
+    Ok(check(provenance, &tree, limits, None).into_read())
 }
 
 fn note_success(view: &mut RemoteView, commit: ObjectId) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::name::{EdgeName, RuleName};
-use schema::ruleset::{EdgeRules, rules_only};
+use schema::ruleset::{EdgeRules, RuleSet, rules_only};
 
 use super::confirming::{self, Confirming};
 use super::run::{Run, rule_result};
@@ -25,7 +25,7 @@ use crate::decide::ledger::{self, Entry};
 use crate::decide::plan::{Action, PlanDocument, PlanInput, PlannedChange, plan};
 use crate::decide::record::{Record, RecordedPlan};
 use crate::decide::succession::{Ancestry, Succession};
-use crate::decide::view::EdgeView;
+use crate::decide::view::{Desired, EdgeView};
 
 /// What [`Fleet::put_in_force`] needs.
 pub(super) struct Start<'a> {
@@ -163,10 +163,9 @@ impl Fleet {
         let tree = start.tree;
         let ruleset = tree.ruleset.as_ref().expect("only valid trees are put in force");
         let touched: BTreeSet<&EdgeName> = start.plan.changes.iter().map(|change| &change.edge).collect();
-        let none = EdgeRules::new();
-        let names: BTreeSet<EdgeName> = ruleset.edges.keys().chain(self.edges.keys()).cloned().collect();
         let mut generations = BTreeMap::new();
-        let in_waves = names.iter().filter(|name| touched.contains(name)).cloned();
+        let is_known = |name: &&&EdgeName| ruleset.edges.contains_key(**name) || self.edges.contains_key(**name);
+        let in_waves = touched.iter().filter(is_known).map(|name| (*name).clone());
         let on_failure = if start.is_brought_back {
             OnFailure::BringBack(self.applied.clone().map(Box::new))
         } else {
@@ -185,11 +184,10 @@ impl Fleet {
         let bases = touched.iter().filter(|_| !start.is_automatic);
         let bases: BTreeMap<_, _> =
             bases.filter_map(|name| Some(((*name).clone(), self.planned_basis(name)?))).collect();
-        for name in names.iter().filter(|name| !held_back.contains(*name)) {
-            let wanted = ruleset.edges.get(name).unwrap_or(&none);
-            let disabled = ruleset.disabled.get(name).unwrap_or(&none);
-            let view = self.edges.entry(name.clone()).or_default();
-            let Some(mut next) = next_desired(view, wanted, disabled) else { continue };
+        let unknown = EdgeView::default();
+        for (name, mut next) in self.decided_by(ruleset, &held_back) {
+            let name = &name;
+            let view = self.edges.get(name).unwrap_or(&unknown);
             let is_new_set = next.generation != view.desired_generation();
             // An edge that the plan does not touch is left alone, unless nothing that it runs would change: what is
             // on its way there is replaced, as long as it is what was on its way when the plan was made.
@@ -207,7 +205,7 @@ impl Fleet {
                 generations.insert(name.clone(), next.generation);
             }
             effects.push(Effect::Persist(Record::edge(name, &next)));
-            view.desired = Some(next);
+            self.edges.get_or_new(name).desired = Some(next);
             self.hand_overrides_over(name, now, effects);
         }
         self.drop_deviations(&start.plan.changes, now, effects);
@@ -244,7 +242,11 @@ impl Fleet {
         let entry = self.record_start(start, &result, generations, held_back.clone(), now, effects);
         let retries = start.plan.changes.iter().filter(|change| change.action == Action::Retry);
         let retried: BTreeSet<&EdgeName> = retries.map(|change| &change.edge).collect();
-        for name in names.into_iter().filter(|name| !held_back.contains(name)) {
+        let is_open = |(name, view): &(&EdgeName, &EdgeView)| {
+            !held_back.contains(*name) && (!view.is_settled() || retried.contains(name))
+        };
+        let open: Vec<EdgeName> = self.edges.iter().filter(is_open).map(|(name, _)| name.clone()).collect();
+        for name in open {
             if retried.contains(&name) && !start.is_automatic {
                 self.send(&name, effects);
             } else {
@@ -269,6 +271,19 @@ impl Fleet {
         effects.push(Effect::Emit(Notice::Apply { result: Box::new(result.clone()) }));
         self.advance_run(None, now, effects);
         self.apply_result(&result.id).cloned().unwrap_or(result)
+    }
+
+    /// What the tree decides anew. The edges are only looked at: most of them stay as they are, and those are shared
+    /// with the copy that undoes this step.
+    fn decided_by(&self, ruleset: &RuleSet, held_back: &BTreeSet<EdgeName>) -> Vec<(EdgeName, Desired)> {
+        let (unknown, none) = (EdgeView::default(), EdgeRules::new());
+        let all = self.edges.beside(&ruleset.edges).filter(|(name, _, _)| !held_back.contains(*name));
+        let decided = all.filter_map(|(name, view, wanted)| {
+            let disabled = ruleset.disabled.get(name).unwrap_or(&none);
+            let next = next_desired(view.unwrap_or(&unknown), wanted.unwrap_or(&none), disabled)?;
+            Some((name.clone(), next))
+        });
+        decided.collect()
     }
 
     /// Sends what is not there yet; unlike the automatic way this holds in every mode, for an operator asked.

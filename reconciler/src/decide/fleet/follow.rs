@@ -8,8 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::diagnostic::DiagnosticJson;
-use schema::name::EdgeName;
-use schema::ruleset::{RuleSet, rules_only};
+use schema::ruleset::{EdgeRules, RuleSet};
 use serde::{Deserialize, Serialize};
 
 use super::apply::Start;
@@ -17,6 +16,7 @@ use super::{Applied, Effect, Fleet, Mode, Notice, Purpose, TreeRead};
 use crate::decide::plan::{Allowances, PlanDocument, PlanInput, RailVerdict, Source, plan};
 use crate::decide::remote::RemoteView;
 use crate::decide::succession::{Ancestry, Succession};
+use crate::decide::view::EdgeView;
 
 /// How long an automatic apply is shown as running while an edge does not answer; it goes on healing afterwards.
 const AUTOMATIC_TIMEOUT: Duration = Duration::from_mins(1);
@@ -179,23 +179,24 @@ impl Fleet {
     /// True if putting the tree in force once more would decide something: an edge that nothing was decided for, or
     /// a provenance that is not the recorded one, such as the commit of files that were applied before it.
     fn has_undecided_edges(&self, ruleset: &RuleSet, tree: &TreeRead) -> bool {
-        let is_undecided = |edge: &EdgeName| {
-            self.edges.get(edge).is_none_or(|view| view.desired.is_none())
-                && (ruleset.edges.contains_key(edge)
-                    || self.edges.get(edge).is_some_and(|view| !view.running().is_empty()))
+        let is_undecided = |view: Option<&EdgeView>, wanted: Option<&EdgeRules>| {
+            view.is_none_or(|view| view.desired.is_none())
+                && (wanted.is_some() || view.is_some_and(|view| !view.running().is_empty()))
         };
         // A server that ended in the middle of a rollout goes on with it, and an edge that an operator's apply left out
         // is caught up with.
-        let is_behind = |edge: &EdgeName| {
-            let wanted = ruleset.edges.get(edge).map(rules_only).unwrap_or_default();
-            let decided = self.edges.get(edge).and_then(|view| view.desired.as_ref());
-            decided.is_some_and(|desired| rules_only(&desired.wanted) != wanted)
+        let is_behind = |view: Option<&EdgeView>, wanted: Option<&EdgeRules>| {
+            let wanted = wanted.into_iter().flatten().map(|(_, placed)| &placed.rule);
+            let decided = view.and_then(|view| view.desired.as_ref());
+            decided.is_some_and(|desired| !desired.wanted.values().map(|placed| &placed.rule).eq(wanted))
         };
-        let is_cut_off = self.mode == Mode::Apply && self.run.is_none() && self.edges.keys().any(is_behind);
+        let all = || self.edges.beside(&ruleset.edges).map(|(_, view, wanted)| (view, wanted));
+        let is_cut_off =
+            self.mode == Mode::Apply && self.run.is_none() && all().any(|(view, wanted)| is_behind(view, wanted));
         let is_other_source = self.applied.as_ref().is_some_and(|applied| applied.source != tree.source);
         is_cut_off
             || (self.mode == Mode::Apply && (is_other_source || self.hold.is_some()))
-            || ruleset.edges.keys().chain(self.edges.keys()).any(is_undecided)
+            || all().any(|(view, wanted)| is_undecided(view, wanted))
     }
 
     /// How a commit of which this is known stands to the one in force.

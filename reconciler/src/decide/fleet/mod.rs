@@ -20,6 +20,7 @@ mod targets;
 mod waves;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -147,7 +148,7 @@ pub struct Fleet {
     followed: Option<TreeRead>,
     remote: Option<RemoteView>,
     run: Option<run::Run>,
-    results: VecDeque<ApplyResult>,
+    results: VecDeque<Arc<ApplyResult>>,
     head: Head,
     ledger_break: Option<u64>,
     used_plans: BTreeSet<Digest>,
@@ -194,7 +195,7 @@ impl Fleet {
             lineage,
             mode,
             allow_dirty,
-            results: restored.cut_off.iter().map(ApplyResult::cut_off).collect(),
+            results: restored.cut_off.iter().map(|entry| ApplyResult::cut_off(entry).into()).collect(),
             frozen: restored.frozen,
             hold: restored.hold,
             edges: restored.edges,
@@ -343,12 +344,12 @@ impl Fleet {
     /// The state of an apply, running or finished not long ago.
     pub fn apply_result(&self, id: &str) -> Option<&ApplyResult> {
         let running = self.run.as_ref().map(|run| &run.result);
-        running.into_iter().chain(self.results.iter()).find(|result| result.id == id)
+        running.into_iter().chain(self.results.iter().map(|result| &**result)).find(|result| result.id == id)
     }
 
     /// The apply that runs, or the last one.
     pub fn latest_apply(&self) -> Option<&ApplyResult> {
-        self.run.as_ref().map(|run| &run.result).or_else(|| self.results.front())
+        self.run.as_ref().map(|run| &run.result).or_else(|| self.results.front().map(|result| &**result))
     }
 
     /// When the next [`Event::Tick`] matters.

@@ -185,7 +185,7 @@ impl Fleet {
     }
 
     pub(super) fn keep(&mut self, result: ApplyResult) {
-        self.results.push_front(result);
+        self.results.push_front(result.into());
         self.results.truncate(KEPT_RESULTS);
     }
 }

@@ -33,11 +33,11 @@ impl Fleet {
         let begun = Session { id: session, in_flight: None, refused: None, stale: 0, confirmed: None };
         self.sessions.insert(edge.clone(), begun);
         effects.push(Effect::Welcome { session });
-        self.edges.entry(edge.clone()).or_default();
+        self.edges.get_or_new(edge);
         self.send_deviations(edge, effects);
         let is_foreign = report.generation > 0 && report.lineage != self.lineage;
         let has_rules = !report.rules.is_empty();
-        let view = self.edges.entry(edge.clone()).or_default();
+        let view = self.edges.get_or_new(edge);
         let was_blind = view.report.is_none();
         view.connected = true;
         view.hello = Some(hello);
@@ -107,7 +107,7 @@ impl Fleet {
 
     /// Takes a report in; true if the edge's generation changed.
     fn observe(&mut self, edge: &EdgeName, mut report: Report, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
-        let view = self.edges.entry(edge.clone()).or_default();
+        let view = self.edges.get_or_new(edge);
         view.last_seen = Some(now);
         // An edge does not repeat what a rule was that it only drains; the report before said it.
         for (name, draining) in report.rules.iter_mut().filter(|(_, rule)| rule.told().is_none()) {

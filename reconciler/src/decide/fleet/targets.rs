@@ -170,14 +170,17 @@ impl Fleet {
         is_over: impl Fn(&crate::decide::view::EdgeView, &TargetOverride) -> bool,
     ) {
         let mut all: Vec<(EdgeName, Vec<TargetOverride>)> = Vec::new();
-        for (name, view) in &mut self.edges {
-            let (over, kept): (Vec<_>, Vec<_>) = view.deviations.iter().cloned().partition(|each| is_over(view, each));
+        for (name, view) in &self.edges {
+            let over: Vec<TargetOverride> =
+                view.deviations.iter().filter(|each| is_over(view, each)).cloned().collect();
             if !over.is_empty() {
-                view.deviations = kept;
                 all.push((name.clone(), over));
             }
         }
         for (edge, over) in all {
+            if let Some(view) = self.edges.get_mut(&edge) {
+                view.deviations.retain(|each| !over.contains(each));
+            }
             self.record_deviations(&edge, effects);
             for each in &over {
                 self.turned(&edge, each, turn, SERVER, now, effects);

@@ -3,6 +3,7 @@
 //! Long because each promise of the fleet is one short test, and they share their builders.
 
 mod overrides;
+mod size;
 mod waves;
 
 use std::sync::Arc;

@@ -236,7 +236,7 @@ impl Fleet {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let view = self.edges.entry(edge.clone()).or_default();
+        let view = self.edges.get_or_new(edge);
         if run.confirming.is_some() && !view.connected {
             if let Some(result) = run.result.edge_mut(edge) {
                 confirming::leave_out(result);

@@ -23,7 +23,7 @@ use schema::ruleset::{EdgeRules, Origin, Rails, RuleSet, rules_only};
 use schema::spec::{FieldChange, field_changes};
 use schema::state::RuleState;
 
-use super::assign::assign;
+use super::assign::{assign, is_at_rest};
 use super::drift::drift;
 use super::succession::Succession;
 use super::view::{Basis, EdgeView, Edges};
@@ -68,7 +68,6 @@ pub struct PlanInput<'a> {
 pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
     let empty_rules = EdgeRules::new();
     let unknown = EdgeView::default();
-    let names: BTreeSet<&EdgeName> = input.ruleset.edges.keys().chain(input.edges.keys()).collect();
     let mut summary = Summary::default();
     let mut changes = Vec::new();
     let mut base = Base {
@@ -78,9 +77,8 @@ pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
         edges: BTreeMap::new(),
     };
     let mut complete = true;
-    for name in names {
-        let edge = input.edges.get(name).unwrap_or(&unknown);
-        let wanted = input.ruleset.edges.get(name).unwrap_or(&empty_rules);
+    for (name, edge, wanted) in input.edges.beside(&input.ruleset.edges) {
+        let (edge, wanted) = (edge.unwrap_or(&unknown), wanted.unwrap_or(&empty_rules));
         let before = changes.len();
         summary.unchanged += plan_edge(name, edge, wanted, input.ruleset, &mut changes);
         let is_concerned = changes.len() > before || !wanted.is_empty();
@@ -145,6 +143,9 @@ fn plan_edge(
     ruleset: &RuleSet,
     changes: &mut Vec<PlannedChange>,
 ) -> u32 {
+    if is_at_rest(edge, wanted) {
+        return wanted.len() as u32;
+    }
     let running = edge.running();
     let assignment = assign(edge, wanted);
     let target = rules_only(&assignment.rules);

@@ -3,8 +3,6 @@
 //! The limits come from the last applied tree, so that no commit lifts its own guard. The figures compare the tree
 //! with what was applied last, or with what is observed until something was.
 
-use std::collections::BTreeSet;
-
 use schema::diff::{self, ChangeKind};
 use schema::name::EdgeName;
 use schema::ruleset::{EdgeRules, rules_only};
@@ -198,15 +196,17 @@ fn succession(input: &PlanInput<'_>) -> RailVerdict {
 fn figures(input: &PlanInput<'_>) -> Figures {
     let mut figures = Figures::default();
     let none = EdgeRules::new();
-    let names: BTreeSet<&EdgeName> = input.ruleset.edges.keys().chain(input.edges.keys()).collect();
-    for name in names {
-        let Some(edge) = input.edges.get(name) else { continue };
-        of_edge(name, edge, input.ruleset.edges.get(name).unwrap_or(&none), &mut figures);
+    for (name, edge, wanted) in input.edges.beside(&input.ruleset.edges) {
+        let Some(edge) = edge else { continue };
+        of_edge(name, edge, wanted.unwrap_or(&none), &mut figures);
     }
     figures
 }
 
 fn of_edge(name: &EdgeName, edge: &EdgeView, wanted: &EdgeRules, figures: &mut Figures) {
+    if edge.desired.as_ref().is_some_and(|desired| desired.wanted == *wanted) {
+        return;
+    }
     let applied = edge.applied();
     if applied.is_empty() {
         return;

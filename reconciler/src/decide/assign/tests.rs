@@ -1,0 +1,117 @@
+//! When an edge is at rest, and how often sets are decided.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use schema::capability::{Capability, Limits};
+use schema::codes::RuleCode;
+use schema::testing::{rule, rule_with};
+
+use super::*;
+use crate::decide::view::Report;
+
+thread_local! {
+    static ASSIGNED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One more set is decided.
+pub(super) fn count() {
+    ASSIGNED.set(ASSIGNED.get() + 1);
+}
+
+/// What some work gives, and how many sets it decided.
+pub(crate) fn counted<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = ASSIGNED.get();
+    let result = work();
+    (result, ASSIGNED.get() - before)
+}
+
+fn placed(rules: &[Arc<Rule>]) -> EdgeRules {
+    rules.iter().map(|rule| (rule.name.clone(), Placed { rule: rule.clone(), origin: None })).collect()
+}
+
+fn active(rule: &Arc<Rule>) -> RuleView {
+    RuleView {
+        state: RuleState::Active,
+        code: String::new(),
+        message: String::new(),
+        running: Some(rule.clone()),
+        wanted: None,
+        connections: 0,
+        health: None,
+        targets: Vec::new(),
+    }
+}
+
+/// An edge that was told these rules and runs them.
+fn resting(rules: &[Arc<Rule>]) -> EdgeView {
+    let hello = Hello {
+        capabilities: Capability::ALL.iter().copied().collect(),
+        limits: Limits::default(),
+        ..Hello::default()
+    };
+    let mut edge = EdgeView { connected: true, hello: Some(hello), ..EdgeView::default() };
+    let desired = next_desired(&edge, &placed(rules), &EdgeRules::new()).expect("nothing was decided before");
+    edge.report = Some(Report {
+        generation: desired.generation,
+        desired_digest: desired.digest,
+        running_digest: desired.digest,
+        rules: rules.iter().map(|rule| (rule.name.clone(), active(rule))).collect(),
+        ..Report::default()
+    });
+    edge.desired = Some(desired);
+    edge
+}
+
+#[test]
+fn deciding_again_for_an_edge_at_rest_gives_what_was_decided() {
+    let rules = [rule("a", 80, 1), rule("b", 81, 2)];
+    let (edge, wanted) = (resting(&rules), placed(&rules));
+    assert!(is_at_rest(&edge, &wanted));
+    let desired = edge.desired.as_ref().expect("decided");
+    let again = assign(&edge, &wanted);
+    assert_eq!((&again.rules, again.digest), (&wanted, desired.digest));
+    assert!(again.rejected.is_empty() && edge.waiting().is_empty());
+    assert!(diff::diff(&edge.running(), &rules_only(&wanted)).changes.is_empty());
+    let (next, decided) = counted(|| next_desired(&edge, &wanted, &EdgeRules::new()));
+    assert_eq!((next, decided), (None, 0));
+    let disabled = placed(&[rule("c", 82, 3)]);
+    assert!(next_desired(&edge, &wanted, &disabled).is_some(), "what is disabled is shown");
+}
+
+#[test]
+fn an_edge_that_differs_in_anything_is_not_at_rest() {
+    let rules = [rule("a", 80, 1), rule("b", 81, 2)];
+    let wanted = placed(&rules);
+    let other = rule_with("a", 80, 1, |rule| rule.max_connections = 7);
+    assert!(!is_at_rest(&resting(&rules), &placed(&[other.clone(), rules[1].clone()])), "the tree has another version");
+    assert!(!is_at_rest(&resting(&rules), &placed(&rules[..1])), "the tree has one less");
+    let of_a = |edge: &mut EdgeView, change: fn(&mut RuleView)| {
+        let report = edge.report.as_mut().expect("reported");
+        change(report.rules.get_mut("a").expect("there"));
+    };
+    let moved: [(&str, &dyn Fn(&mut EdgeView)); 10] = [
+        ("no report", &|edge| edge.report = None),
+        ("nothing decided", &|edge| edge.desired = None),
+        ("failed", &|edge| of_a(edge, |view| view.state = RuleState::Failed)),
+        ("rejected by the edge", &|edge| of_a(edge, |view| view.state = RuleState::Rejected)),
+        ("draining", &|edge| of_a(edge, |view| view.state = RuleState::Draining)),
+        ("told another version", &|edge| of_a(edge, |view| view.wanted = view.running.clone())),
+        ("runs nothing", &|edge| of_a(edge, |view| view.running = None)),
+        ("one is missing", &|edge| drop(edge.report.as_mut().expect("reported").rules.remove("a"))),
+        ("it lost a capability", &|edge| edge.hello.as_mut().expect("said").capabilities.clear()),
+        ("one is rejected", &|edge| {
+            let rejection = Rejection { code: RuleCode::PrivilegedPort, message: String::new() };
+            let rejected = &mut edge.desired.as_mut().expect("decided").rejected;
+            rejected.insert(RuleName::new("a").expect("a name"), rejection);
+        }),
+    ];
+    for (what, change) in moved {
+        let mut edge = resting(&rules);
+        change(&mut edge);
+        assert!(!is_at_rest(&edge, &wanted), "{what}");
+    }
+    let mut edge = resting(&rules);
+    edge.report.as_mut().expect("reported").rules.get_mut("a").expect("there").running = Some(other);
+    assert!(!is_at_rest(&edge, &wanted), "runs another version");
+}
