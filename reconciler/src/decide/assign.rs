@@ -42,8 +42,10 @@ pub fn is_at_rest(edge: &EdgeView, wanted: &EdgeRules) -> bool {
             && view.running.as_ref() == Some(&placed.rule)
             && refusal(edge, &placed.rule).is_none()
     };
-    desired.wanted == *wanted
-        && desired.rules == *wanted
+    desired.generation > 0
+        && desired.wanted == *wanted
+        // Nearly always the same rules in memory, and then that is all that is compared.
+        && desired.rules == desired.wanted
         && desired.rejected.is_empty()
         && edge.overrides.is_empty()
         && report.rules.len() == wanted.len()
@@ -185,9 +187,7 @@ fn keep_serving(
 /// The next desired state of an edge, or `None` if nothing about it changes, its generation included.
 pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -> Option<Desired> {
     let current = edge.desired.as_ref();
-    if current.is_some_and(|desired| desired.generation > 0 && desired.disabled == *disabled)
-        && is_at_rest(edge, wanted)
-    {
+    if current.is_some_and(|desired| desired.disabled == *disabled) && is_at_rest(edge, wanted) {
         return None;
     }
     let assignment = assign(edge, wanted);

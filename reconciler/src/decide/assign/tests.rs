@@ -83,7 +83,7 @@ fn deciding_again_for_an_edge_at_rest_gives_what_was_decided() {
 fn an_edge_that_differs_in_anything_is_not_at_rest() {
     let rules = [rule("a", 80, 1), rule("b", 81, 2)];
     let wanted = placed(&rules);
-    let other = rule_with("a", 80, 1, |rule| rule.max_connections = 7);
+    let other = rule_with("a", 80, 1, |rule| rule.description = "other".to_owned());
     assert!(!is_at_rest(&resting(&rules), &placed(&[other.clone(), rules[1].clone()])), "the tree has another version");
     assert!(!is_at_rest(&resting(&rules), &placed(&rules[..1])), "the tree has one less");
     let of_a = |edge: &mut EdgeView, change: fn(&mut RuleView)| {

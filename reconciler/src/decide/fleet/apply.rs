@@ -22,7 +22,7 @@ use super::{
 };
 use crate::decide::assign::next_desired;
 use crate::decide::ledger::{self, Entry};
-use crate::decide::plan::{Action, PlanDocument, PlanInput, PlannedChange, plan};
+use crate::decide::plan::{Action, PlanDocument, PlanInput, PlannedChange, plan_without_drift};
 use crate::decide::record::{Record, RecordedPlan};
 use crate::decide::succession::{Ancestry, Succession};
 use crate::decide::view::{Desired, EdgeView};
@@ -31,6 +31,8 @@ use crate::decide::view::{Desired, EdgeView};
 pub(super) struct Start<'a> {
     pub(super) tree: &'a TreeRead,
     pub(super) plan: &'a PlanDocument,
+    /// The edges that are not at rest under the tree.
+    pub(super) moved: &'a BTreeSet<EdgeName>,
     pub(super) purpose: &'a Purpose,
     pub(super) actor: &'a str,
     pub(super) is_automatic: bool,
@@ -71,7 +73,7 @@ impl Fleet {
         }
         let ruleset = request.tree.ruleset.as_ref().expect("the shell checked the tree before it asked");
         let seen = request.plan.as_ref().and_then(|plan| self.ancestry_seen(plan));
-        let fresh = plan(&PlanInput {
+        let (fresh, moved) = plan_without_drift(&PlanInput {
             ruleset,
             source: &request.tree.source,
             edges: &self.edges,
@@ -126,6 +128,7 @@ impl Fleet {
         let start = Start {
             tree: &request.tree,
             plan: request.plan.as_ref().unwrap_or(&fresh),
+            moved: &moved,
             purpose: &request.purpose,
             actor: &request.actor,
             is_automatic: false,
@@ -185,7 +188,7 @@ impl Fleet {
         let bases: BTreeMap<_, _> =
             bases.filter_map(|name| Some(((*name).clone(), self.planned_basis(name)?))).collect();
         let unknown = EdgeView::default();
-        for (name, mut next) in self.decided_by(ruleset, &held_back) {
+        for (name, mut next) in self.decided_by(ruleset, start.moved, &held_back) {
             let name = &name;
             let view = self.edges.get(name).unwrap_or(&unknown);
             let is_new_set = next.generation != view.desired_generation();
@@ -273,15 +276,25 @@ impl Fleet {
         self.apply_result(&result.id).cloned().unwrap_or(result)
     }
 
-    /// What the tree decides anew. The edges are only looked at: most of them stay as they are, and those are shared
-    /// with the copy that undoes this step.
-    fn decided_by(&self, ruleset: &RuleSet, held_back: &BTreeSet<EdgeName>) -> Vec<(EdgeName, Desired)> {
+    /// What the tree decides anew, in the order of names. The edges are only looked at: most of them stay as they are,
+    /// and those are shared with the copy that undoes this step.
+    fn decided_by(
+        &self,
+        ruleset: &RuleSet,
+        moved: &BTreeSet<EdgeName>,
+        held_back: &BTreeSet<EdgeName>,
+    ) -> Vec<(EdgeName, Desired)> {
         let (unknown, none) = (EdgeView::default(), EdgeRules::new());
-        let all = self.edges.beside(&ruleset.edges).filter(|(name, _, _)| !held_back.contains(*name));
-        let decided = all.filter_map(|(name, view, wanted)| {
-            let disabled = ruleset.disabled.get(name).unwrap_or(&none);
-            let next = next_desired(view.unwrap_or(&unknown), wanted.unwrap_or(&none), disabled)?;
-            Some((name.clone(), next))
+        // What is disabled is decided as well, for status.
+        let shown = self.edges.beside(&ruleset.disabled).filter(|(_, view, disabled)| {
+            let before = view.and_then(|view| view.desired.as_ref()).map(|desired| &desired.disabled);
+            before.unwrap_or(&none) != disabled.unwrap_or(&none)
+        });
+        let names: BTreeSet<&EdgeName> = shown.map(|(name, _, _)| name).chain(moved).collect();
+        let decided = names.into_iter().filter(|name| !held_back.contains(*name)).filter_map(|name| {
+            let view = self.edges.get(name).unwrap_or(&unknown);
+            let [wanted, disabled] = [&ruleset.edges, &ruleset.disabled].map(|all| all.get(name).unwrap_or(&none));
+            Some((name.clone(), next_desired(view, wanted, disabled)?))
         });
         decided.collect()
     }

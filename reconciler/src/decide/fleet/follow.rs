@@ -12,8 +12,9 @@ use schema::ruleset::{EdgeRules, RuleSet};
 use serde::{Deserialize, Serialize};
 
 use super::apply::Start;
-use super::{Applied, Effect, Fleet, Mode, Notice, Purpose, TreeRead};
-use crate::decide::plan::{Allowances, PlanDocument, PlanInput, RailVerdict, Source, plan};
+use crate::decide::drift::drift;
+use crate::decide::plan::{Allowances, PlanDocument, PlanInput, RailVerdict, Source, plan_without_drift};
+use crate::decide::remote::RemoteView;
 use crate::decide::remote::RemoteView;
 use crate::decide::succession::{Ancestry, Succession};
 use crate::decide::view::EdgeView;
@@ -120,7 +121,7 @@ impl Fleet {
         let ruleset = tree.ruleset.as_ref().expect("only valid trees are kept as followed");
         let allowances =
             Allowances { dirty: self.allow_dirty, non_descendant: self.allow_non_descendant, ..Allowances::default() };
-        let document = plan(&PlanInput {
+        let (mut document, moved) = plan_without_drift(&PlanInput {
             ruleset,
             source: &tree.source,
             edges: &self.edges,
@@ -152,6 +153,7 @@ impl Fleet {
                 let start = Start {
                     tree: &tree,
                     plan: &document,
+                    moved: &moved,
                     purpose: &Purpose::Apply,
                     actor: "watch",
                     is_automatic: true,
@@ -171,7 +173,10 @@ impl Fleet {
             Verdict::Waiting
         };
         if let Some(attempt) = &mut self.attempt {
-            attempt.plan = (verdict != Verdict::Applied).then(|| Box::new(document));
+            attempt.plan = (verdict != Verdict::Applied).then(|| {
+                document.drift = drift(&self.edges);
+                Box::new(document)
+            });
             attempt.verdict = verdict;
         }
     }

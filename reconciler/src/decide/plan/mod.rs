@@ -66,6 +66,15 @@ pub struct PlanInput<'a> {
 
 /// Makes the plan.
 pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
+    let (mut document, _) = plan_without_drift(input);
+    document.drift = drift(input.edges);
+    document
+}
+
+/// The same without what runs in another way than was applied, which changes nothing of the plan; and the edges that
+/// are not at rest under the tree, the only ones of which applying it can change the rules.
+pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (PlanDocument, BTreeSet<EdgeName>) {
+    let mut moved = BTreeSet::new();
     let empty_rules = EdgeRules::new();
     let unknown = EdgeView::default();
     let mut summary = Summary::default();
@@ -80,7 +89,12 @@ pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
     for (name, edge, wanted) in input.edges.beside(&input.ruleset.edges) {
         let (edge, wanted) = (edge.unwrap_or(&unknown), wanted.unwrap_or(&empty_rules));
         let before = changes.len();
-        summary.unchanged += plan_edge(name, edge, wanted, input.ruleset, &mut changes);
+        if is_at_rest(edge, wanted) {
+            summary.unchanged += wanted.len() as u32;
+        } else {
+            moved.insert(name.clone());
+            summary.unchanged += plan_edge(name, edge, wanted, input.ruleset, &mut changes);
+        }
         let is_concerned = changes.len() > before || !wanted.is_empty();
         if changes.len() > before {
             summary.edges += 1;
@@ -123,7 +137,7 @@ pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
         summary,
         changes,
         waves,
-        drift: drift(input.edges),
+        drift: Vec::new(),
         rails,
         diagnostics: input.diagnostics.to_vec(),
         dirty_allowed: input.source.dirty && input.allowances.dirty,
@@ -132,7 +146,7 @@ pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
         leases: BTreeMap::new(),
     };
     document.plan_id = document.compute_id();
-    document
+    (document, moved)
 }
 
 /// Appends the changes of one edge, in rule order; returns how many rules stay.
@@ -143,9 +157,6 @@ fn plan_edge(
     ruleset: &RuleSet,
     changes: &mut Vec<PlannedChange>,
 ) -> u32 {
-    if is_at_rest(edge, wanted) {
-        return wanted.len() as u32;
-    }
     let running = edge.running();
     let assignment = assign(edge, wanted);
     let target = rules_only(&assignment.rules);

@@ -282,7 +282,7 @@ fn every_rail_that_trips_is_listed_with_the_exact_flag_and_the_limits_are_those_
     let mut before: Vec<Arc<Rule>> = (0..10).map(|n| rule(&format!("r{n}"), 8000 + n, 8000 + n)).collect();
     before.push(rule_with("kept", 7000, 7000, |parts| parts.protected = true));
     let mut edges = running(&before);
-    let other = running(&[rule("last", 80, 80)]).remove("a").expect("there");
+    let other = running(&[rule("last", 80, 80)]).get("a").expect("there").clone();
     edges.insert(name("b"), other);
     let mut after: Vec<Arc<Rule>> = (0..2).map(|n| rule(&format!("r{n}"), 8000 + n, 8000 + n)).collect();
     after.extend((2..6).map(|n| rule(&format!("r{n}"), 9000 + n, 9000 + n)));
