@@ -65,7 +65,7 @@ fn resting(rules: &[Arc<Rule>]) -> EdgeView {
 
 #[test]
 fn deciding_again_for_an_edge_at_rest_gives_what_was_decided() {
-    let rules = [rule("a", 80, 1), rule("b", 81, 2)];
+    let rules = [rule("a", 80, 80), rule("b", 81, 81)];
     let (edge, wanted) = (resting(&rules), placed(&rules));
     assert!(is_at_rest(&edge, &wanted));
     let desired = edge.desired.as_ref().expect("decided");
@@ -75,15 +75,15 @@ fn deciding_again_for_an_edge_at_rest_gives_what_was_decided() {
     assert!(diff::diff(&edge.running(), &rules_only(&wanted)).changes.is_empty());
     let (next, decided) = counted(|| next_desired(&edge, &wanted, &EdgeRules::new()));
     assert_eq!((next, decided), (None, 0));
-    let disabled = placed(&[rule("c", 82, 3)]);
+    let disabled = placed(&[rule("c", 82, 82)]);
     assert!(next_desired(&edge, &wanted, &disabled).is_some(), "what is disabled is shown");
 }
 
 #[test]
 fn an_edge_that_differs_in_anything_is_not_at_rest() {
-    let rules = [rule("a", 80, 1), rule("b", 81, 2)];
+    let rules = [rule("a", 80, 80), rule("b", 81, 81)];
     let wanted = placed(&rules);
-    let other = rule_with("a", 80, 1, |rule| rule.description = "other".to_owned());
+    let other = rule_with("a", 80, 80, |rule| rule.description = "other".to_owned());
     assert!(!is_at_rest(&resting(&rules), &placed(&[other.clone(), rules[1].clone()])), "the tree has another version");
     assert!(!is_at_rest(&resting(&rules), &placed(&rules[..1])), "the tree has one less");
     let of_a = |edge: &mut EdgeView, change: fn(&mut RuleView)| {

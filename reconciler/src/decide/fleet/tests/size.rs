@@ -21,8 +21,11 @@ fn named(number: usize) -> String {
 fn tree_of(edges: usize, label: &str, port_of_first: u16) -> TreeRead {
     let names: Vec<String> = (0..edges).map(named).collect();
     let port = |number| if number == 0 { port_of_first } else { 80 };
-    let rules: Vec<(&str, Arc<Rule>)> =
-        names.iter().enumerate().map(|(number, name)| (name.as_str(), rule("web", 8000, port(number)))).collect();
+    let rules: Vec<(&str, Arc<Rule>)> = names
+        .iter()
+        .enumerate()
+        .map(|(number, name)| (name.as_str(), rule("web", port(number), port(number))))
+        .collect();
     tree(label, &rules)
 }
 
@@ -33,7 +36,7 @@ fn at_rest(edges: usize) -> Fleet {
     for number in 0..edges {
         let session = number as u64 + 1;
         say_hello(&mut fleet, session, &named(number), Report::default());
-        say(&mut fleet, session, &named(number), runs("here", 1, &[rule("web", 8000, 80)]), 1);
+        say(&mut fleet, session, &named(number), runs("here", 1, &[rule("web", 80, 80)]), 1);
     }
     fleet.step(Event::Tick, at(2));
     fleet
@@ -55,7 +58,7 @@ fn a_change_of_one_edge_decides_as_few_sets_in_a_large_fleet_as_in_a_small_one()
     let of = |edges: usize| {
         let mut fleet = at_rest(edges);
         let change = cost(|| fleet.step(Event::Tree(tree_of(edges, "after", 81)), at(3)));
-        let report = cost(|| say(&mut fleet, 1, "edge-0000", runs("here", 2, &[rule("web", 8000, 81)]), 4));
+        let report = cost(|| say(&mut fleet, 1, "edge-0000", runs("here", 2, &[rule("web", 81, 81)]), 4));
         let comment = cost(|| fleet.step(Event::Tree(tree_of(edges, "comment", 81)), at(5)));
         (change, report, comment)
     };
