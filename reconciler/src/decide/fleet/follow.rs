@@ -12,9 +12,9 @@ use schema::ruleset::{EdgeRules, RuleSet};
 use serde::{Deserialize, Serialize};
 
 use super::apply::Start;
+use super::{Applied, Effect, Fleet, Mode, Notice, Purpose, TreeRead};
 use crate::decide::drift::drift;
 use crate::decide::plan::{Allowances, PlanDocument, PlanInput, RailVerdict, Source, plan_without_drift};
-use crate::decide::remote::RemoteView;
 use crate::decide::remote::RemoteView;
 use crate::decide::succession::{Ancestry, Succession};
 use crate::decide::view::EdgeView;
