@@ -143,7 +143,7 @@ impl World {
                 let record = self.records.get_key_value(&format!("{EDGE_PREFIX}{edge}"));
                 let record = record.map(|(key, value)| (key.as_str(), value.as_slice()));
                 let recorded =
-                    restore(record).expect("our own record").edges.remove(edge).and_then(|view| view.desired);
+                    restore(record).expect("our own record").edges.get(edge).and_then(|view| view.desired.clone());
                 let recorded = recorded.expect("what is sent was recorded before");
                 // The same step may have decided something newer, which is sent when this is answered.
                 let is_newer = recorded.generation > *generation;

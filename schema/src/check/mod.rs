@@ -81,22 +81,22 @@ struct Entry<'t> {
 
 /// Checks a tree as a whole.
 pub fn check_tree(tree: &TreeFiles, limits: &CheckLimits) -> Checked {
-    check(tree, limits, None)
+    check(tree, *limits, None)
 }
 
 /// The same for a tree that is checked again and again: only the files that changed since are parsed.
 pub fn check_tree_again(tree: &TreeFiles, limits: &CheckLimits, memo: &mut Memo) -> Checked {
-    check(tree, limits, Some(memo))
+    check(tree, *limits, Some(memo))
 }
 
-fn check(tree: &TreeFiles, limits: &CheckLimits, memo: Option<&mut Memo>) -> Checked {
+fn check(tree: &TreeFiles, limits: CheckLimits, memo: Option<&mut Memo>) -> Checked {
     let mut diagnostics = tree.problems.clone();
     let (files, FleetFile { rails, rollout }) = read_files(tree, memo, &mut diagnostics);
     let mut fleet = Fleet::gather(&files, &mut diagnostics);
     let global = settings::global(&files, &mut diagnostics);
     let mut entries = Vec::new();
     for file in &files {
-        rule::entries_of(file, *limits, &mut fleet, &mut entries, &mut diagnostics);
+        rule::entries_of(file, limits, &mut fleet, &mut entries, &mut diagnostics);
     }
     if entries.is_empty() && !diagnostics.iter().any(hides_rules) {
         let empty = Diagnostic::without_place(TreeCode::EmptyTree, "", "the tree holds no rule");
