@@ -50,17 +50,17 @@ impl CheckedTree {
 
 /// Reads and checks a directory. Never fails: what is wrong is in the diagnostics. Blocks.
 pub fn read_and_check(dir: &Path, limits: &CheckLimits) -> CheckedTree {
-    read_with(dir, limits, None)
+    read_with(dir, *limits, None)
 }
 
 /// The same; with a memo, files that did not change since the last time are not parsed again.
-fn read_with(dir: &Path, limits: &CheckLimits, memo: Option<&mut Memo>) -> CheckedTree {
+fn read_with(dir: &Path, limits: CheckLimits, memo: Option<&mut Memo>) -> CheckedTree {
     let tree = match source::directory::read_stable(dir) {
         Ok(tree) => tree,
         Err(error) => return unusable(&[], error.to_diagnostic(), false),
     };
     match source::git::provenance(dir, &tree) {
-        Ok(provenance) => check(provenance, &tree, *limits, memo),
+        Ok(provenance) => check(provenance, &tree, limits, memo),
         // A repository that cannot be read could hide that the tree is dirty or old: nothing follows from it.
         Err(error) => {
             let unreadable = Diagnostic::without_place(TreeCode::UnreadableFile, "", with_causes(&error));
@@ -161,7 +161,7 @@ pub async fn follow(dir: PathBuf, limits: CheckLimits, fleet: FleetHandle, shutd
     loop {
         let path = dir.clone();
         let look = move || {
-            let tree = read_with(&path, &limits, Some(&mut memo));
+            let tree = read_with(&path, limits, Some(&mut memo));
             (tree, memo)
         };
         let tree = match tokio::task::spawn_blocking(look).await {

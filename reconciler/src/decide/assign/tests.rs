@@ -90,17 +90,18 @@ fn an_edge_that_differs_in_anything_is_not_at_rest() {
         let report = edge.report.as_mut().expect("reported");
         change(report.rules.get_mut("a").expect("there"));
     };
-    let moved: [(&str, &dyn Fn(&mut EdgeView)); 10] = [
-        ("no report", &|edge| edge.report = None),
-        ("nothing decided", &|edge| edge.desired = None),
-        ("failed", &|edge| of_a(edge, |view| view.state = RuleState::Failed)),
-        ("rejected by the edge", &|edge| of_a(edge, |view| view.state = RuleState::Rejected)),
-        ("draining", &|edge| of_a(edge, |view| view.state = RuleState::Draining)),
-        ("told another version", &|edge| of_a(edge, |view| view.wanted = view.running.clone())),
-        ("runs nothing", &|edge| of_a(edge, |view| view.running = None)),
-        ("one is missing", &|edge| drop(edge.report.as_mut().expect("reported").rules.remove("a"))),
-        ("it lost a capability", &|edge| edge.hello.as_mut().expect("said").capabilities.clear()),
-        ("one is rejected", &|edge| {
+    type Change = fn(&mut EdgeView);
+    let moved: [(&str, Change); 10] = [
+        ("no report", |edge| edge.report = None),
+        ("nothing decided", |edge| edge.desired = None),
+        ("failed", |edge| of_a(edge, |view| view.state = RuleState::Failed)),
+        ("rejected by the edge", |edge| of_a(edge, |view| view.state = RuleState::Rejected)),
+        ("draining", |edge| of_a(edge, |view| view.state = RuleState::Draining)),
+        ("told another version", |edge| of_a(edge, |view| view.wanted = view.running.clone())),
+        ("runs nothing", |edge| of_a(edge, |view| view.running = None)),
+        ("one is missing", |edge| drop(edge.report.as_mut().expect("reported").rules.remove("a"))),
+        ("it lost a capability", |edge| edge.hello.as_mut().expect("said").capabilities.clear()),
+        ("one is rejected", |edge| {
             let rejection = Rejection { code: RuleCode::PrivilegedPort, message: String::new() };
             let rejected = &mut edge.desired.as_mut().expect("decided").rejected;
             rejected.insert(RuleName::new("a").expect("a name"), rejection);
