@@ -79,6 +79,14 @@ fn deciding_again_for_an_edge_at_rest_gives_what_was_decided() {
     assert!(next_desired(&edge, &wanted, &disabled).is_some(), "what is disabled is shown");
 }
 
+type Change = fn(&mut EdgeView);
+
+/// Changes what the edge reported of `a`.
+fn of_a(edge: &mut EdgeView, change: fn(&mut RuleView)) {
+    let report = edge.report.as_mut().expect("reported");
+    change(report.rules.get_mut("a").expect("there"));
+}
+
 #[test]
 fn an_edge_that_differs_in_anything_is_not_at_rest() {
     let rules = [rule("a", 80, 80), rule("b", 81, 81)];
@@ -86,11 +94,6 @@ fn an_edge_that_differs_in_anything_is_not_at_rest() {
     let other = rule_with("a", 80, 80, |rule| rule.description = "other".to_owned());
     assert!(!is_at_rest(&resting(&rules), &placed(&[other.clone(), rules[1].clone()])), "the tree has another version");
     assert!(!is_at_rest(&resting(&rules), &placed(&rules[..1])), "the tree has one less");
-    let of_a = |edge: &mut EdgeView, change: fn(&mut RuleView)| {
-        let report = edge.report.as_mut().expect("reported");
-        change(report.rules.get_mut("a").expect("there"));
-    };
-    type Change = fn(&mut EdgeView);
     let moved: [(&str, Change); 10] = [
         ("no report", |edge| edge.report = None),
         ("nothing decided", |edge| edge.desired = None),
