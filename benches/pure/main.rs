@@ -13,14 +13,14 @@ use std::sync::LazyLock;
 use divan::{Bencher, black_box};
 use edge::decide::transition::{Transition, Wanted, settle, transition};
 use jiff::Timestamp;
+use reconciler::decide::edges::Edges;
 use reconciler::decide::plan::{Allowances, PlanDocument, PlanInput, Source, plan};
 use reconciler::decide::status::{StatusDocument, edges_of};
-use reconciler::decide::view::EdgeView;
 use schema::canonical::{Digest, rules_digest};
 use schema::check::{Checked, check_tree};
 use schema::diff::{ChangeSet, Rules, diff};
 use schema::health::{ClientSeed, DialOrder, Distance, Request, Selection, Standing, TargetSeed, TargetState, Turn};
-use schema::name::{EdgeName, RuleName};
+use schema::name::RuleName;
 use schema::rule::{Balance, LastResort, Rule};
 use schema::ruleset::{RuleSet, TreeFiles, rules_only, tree_digest};
 use schema::text;
@@ -36,7 +36,7 @@ struct Scene {
     tree: TreeFiles,
     ruleset: RuleSet,
     status: StatusDocument,
-    edges: BTreeMap<EdgeName, EdgeView>,
+    edges: Edges,
     before: Rules,
     after: Rules,
 }

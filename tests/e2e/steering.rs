@@ -1,4 +1,6 @@
 //! Verdicts and operators steer every path: flows, ranges, rules with one target; and what a client keeps.
+//!
+//! Long because each path has its own upstreams and clients, and steers by the same helpers.
 
 use std::collections::BTreeMap;
 use std::io::Read;
