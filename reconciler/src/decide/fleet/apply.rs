@@ -10,22 +10,22 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
-use schema::name::{EdgeName, RuleName};
-use schema::ruleset::{EdgeRules, RuleSet, rules_only};
+use schema::name::EdgeName;
+use schema::ruleset::rules_only;
 
 use super::confirming::{self, Confirming};
+use super::decided::still_holds;
 use super::run::{Run, rule_result};
 use super::waves::{OnFailure, Waves};
 use super::{
     Applied, ApplyRequest, ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, Lock, Notice, Outcome, Purpose,
     Refusal, TreeRead,
 };
-use crate::decide::assign::next_desired;
 use crate::decide::ledger::{self, Entry};
 use crate::decide::plan::{Action, PlanDocument, PlanInput, PlannedChange, plan_without_drift};
 use crate::decide::record::{Record, RecordedPlan};
 use crate::decide::succession::{Ancestry, Succession};
-use crate::decide::view::{Desired, EdgeView};
+use crate::decide::view::EdgeView;
 
 /// What [`Fleet::put_in_force`] needs.
 pub(super) struct Start<'a> {
@@ -276,29 +276,6 @@ impl Fleet {
         self.apply_result(&result.id).cloned().unwrap_or(result)
     }
 
-    /// What the tree decides anew, in the order of names. The edges are only looked at: most of them stay as they are,
-    /// and those are shared with the copy that undoes this step.
-    fn decided_by(
-        &self,
-        ruleset: &RuleSet,
-        moved: &BTreeSet<EdgeName>,
-        held_back: &BTreeSet<EdgeName>,
-    ) -> Vec<(EdgeName, Desired)> {
-        let (unknown, none) = (EdgeView::default(), EdgeRules::new());
-        // What is disabled is decided as well, for status.
-        let shown = self.edges.beside(&ruleset.disabled).filter(|(_, view, disabled)| {
-            let before = view.and_then(|view| view.desired.as_ref()).map(|desired| &desired.disabled);
-            before.unwrap_or(&none) != disabled.unwrap_or(&none)
-        });
-        let names: BTreeSet<&EdgeName> = shown.map(|(name, _, _)| name).chain(moved).collect();
-        let decided = names.into_iter().filter(|name| !held_back.contains(*name)).filter_map(|name| {
-            let view = self.edges.get(name).unwrap_or(&unknown);
-            let [wanted, disabled] = [&ruleset.edges, &ruleset.disabled].map(|all| all.get(name).unwrap_or(&none));
-            Some((name.clone(), next_desired(view, wanted, disabled)?))
-        });
-        decided.collect()
-    }
-
     /// Sends what is not there yet; unlike the automatic way this holds in every mode, for an operator asked.
     fn send_if_needed_now(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
         if self.edges.get(edge).is_some_and(|view| !view.is_settled()) {
@@ -407,29 +384,4 @@ impl Fleet {
         effects.push(Effect::Persist(Record::ledger(&entry)));
         entry
     }
-}
-
-/// Compares a plan that a person saw with the same plan made now, on the edges that it touches.
-fn still_holds(seen: &PlanDocument, fresh: &PlanDocument) -> Result<(), String> {
-    if seen.base.lineage != fresh.base.lineage {
-        return Err("the plan was made against another server, or this one lost its state since".to_owned());
-    }
-    let touched: BTreeSet<&EdgeName> = seen.changes.iter().map(|change| &change.edge).collect();
-    for edge in &touched {
-        let (before, now) = (seen.base.edges.get(*edge), fresh.base.edges.get(*edge));
-        let is_same = before
-            .zip(now)
-            .is_some_and(|(before, now)| (before.generation, before.digest) == (now.generation, now.digest));
-        if !is_same {
-            return Err(format!("edge {edge} changed since the plan was made"));
-        }
-    }
-    let core = |plan: &PlanDocument| -> Vec<(EdgeName, RuleName, Action, Vec<String>)> {
-        plan.changes
-            .iter()
-            .filter(|change| touched.contains(&change.edge))
-            .map(|change| (change.edge.clone(), change.rule.clone(), change.action, change.ports.bind.clone()))
-            .collect()
-    };
-    if core(seen) == core(fresh) { Ok(()) } else { Err("the plan would be another one now".to_owned()) }
 }

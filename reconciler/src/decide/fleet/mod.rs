@@ -7,6 +7,7 @@
 
 mod apply;
 mod confirming;
+mod decided;
 mod event;
 mod follow;
 mod moves;
