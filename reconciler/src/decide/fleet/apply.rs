@@ -2,8 +2,6 @@
 //!
 //! Keeps: nothing is sent unless the plan still holds on every edge that it touches, and on no others; applying
 //! twice sends nothing and bumps nothing.
-//!
-//! Long because an apply is one passage: each step stands on what the one before found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

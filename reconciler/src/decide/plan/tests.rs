@@ -255,7 +255,7 @@ fn every_edge_that_trips_a_percentage_is_named_worst_first() {
         let (mut tree, mut edges) = (RuleSet::default(), Edges::new());
         for (edge, kept) in kept {
             tree.edges.insert(name(edge), ruleset(&before[..*kept]).edges.remove("a").expect("made for a"));
-            edges.insert(name(edge), running(&before)["a"].clone());
+            edges.insert(name(edge), running(&before)[&name("a")].clone());
         }
         let rails = planned(&tree, &edges).rails;
         rails.into_iter().find(|rail| rail.name == "max_removed_percent").expect("always listed")
