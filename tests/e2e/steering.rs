@@ -196,6 +196,8 @@ fn live_flows_of_a_failed_or_disabled_target_begin_anew_where_that_is_asked_for(
     live.wait(2);
     preferred.sicken();
     live.wait(3);
+    // The flow moves before the status says why.
+    target_is(&world, &second, "down");
     preferred.recover();
     target_is(&world, &second, "up");
     let live = Caller::new("udp", listen);

@@ -129,5 +129,7 @@ pub fn in_words(target: &TargetView) -> String {
         let detail = if last.detail.is_empty() { String::new() } else { format!(": {}", last.detail) };
         format!(": {}{detail}", last.code)
     });
-    format!("{} is {}{last}", target.target, target.state)
+    let has_passed = target.last.as_ref().is_some_and(|last| last.code.ends_with("OK"));
+    let until = if has_passed && target.state == TargetState::Down { " until more probes pass" } else { "" };
+    format!("{} is {}{until}{last}", target.target, target.state)
 }
