@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::support::{LONG, ports, wait_until};
+use crate::support::{LONG, ports, wait_for, wait_until};
 
 /// The byte of a pattern at a place. The period is a prime above any buffer size, so that a shift shows.
 pub(crate) fn pattern(key: u8, at: u64) -> u8 {
@@ -39,9 +39,15 @@ impl Echo {
 
     /// On ports in a row; returns the first.
     pub(crate) fn range(count: u16) -> u16 {
-        let first = ports(count);
-        for port in first..first + count {
-            let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let bound = |first: u16| -> io::Result<Vec<TcpListener>> {
+            (first..first + count).map(|port| TcpListener::bind(("127.0.0.1", port))).collect()
+        };
+        // A row that was free may be so no more: other programs of this machine take ports, too.
+        let (first, listeners) = wait_for("ports in a row", || {
+            let first = ports(count);
+            bound(first).map(|listeners| (first, listeners)).map_err(|error| error.to_string())
+        });
+        for (port, listener) in (first..).zip(listeners) {
             serve(listener, move |stream| echo(stream, port));
         }
         first

@@ -57,38 +57,54 @@ async fn host_roots() -> Vec<CertificateDer<'static>> {
     found.certs
 }
 
-/// A handshake proves something each time: nothing of the last one is used again.
-fn finish(mut config: ClientConfig) -> Arc<ClientConfig> {
+/// Judges by these roots, and takes each of them for a server's own as well.
+fn verified(trusted: Vec<CertificateDer<'static>>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let (taken, ignored) = roots.add_parsable_certificates(trusted.iter().cloned());
+    tracing::debug!(taken, ignored, "the root certificates are read");
+    let by_chain = WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::new(aws_lc_rs::default_provider()));
+    judged(match by_chain.build() {
+        Ok(by_chain) => Judge::Roots { by_chain, trusted: trusted.into_iter().collect() },
+        Err(_) => Judge::Nobody,
+    })
+}
+
+fn unverified() -> Arc<ClientConfig> {
+    judged(Judge::Anybody)
+}
+
+fn judged(judge: Judge) -> Arc<ClientConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone());
+    let builder = builder.with_safe_default_protocol_versions().expect("the provider has its own versions");
+    let verifier = Arc::new(Verifier { provider, judge });
+    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    // A handshake proves something each time: nothing of the last one is used again.
     config.resumption = Resumption::disabled();
     Arc::new(config)
 }
 
-fn verified(trusted: Vec<CertificateDer<'static>>) -> Arc<ClientConfig> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone());
-    let builder = builder.with_safe_default_protocol_versions().expect("the provider has its own versions");
-    let mut roots = RootCertStore::empty();
-    let (taken, ignored) = roots.add_parsable_certificates(trusted.iter().cloned());
-    tracing::debug!(taken, ignored, "the root certificates are read");
-    match WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build() {
-        Ok(by_chain) => {
-            let verifier = Arc::new(Trusting { by_chain, trusted: trusted.into_iter().collect() });
-            finish(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
-        }
-        // Without a root every chain ends in an unknown issuer, which is what a check says then.
-        Err(_) => finish(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()),
-    }
-}
-
-/// Takes what a root vouches for, and a root itself: a self-signed certificate, as `openssl req -x509` makes it, may sign
-/// others, and is refused as a server's own by the rules of chains, although the host trusts that very certificate.
+/// Whose certificates are taken.
 #[derive(Debug)]
-struct Trusting {
-    by_chain: Arc<WebPkiServerVerifier>,
-    trusted: HashSet<CertificateDer<'static>>,
+enum Judge {
+    /// For `verify = false`.
+    Anybody,
+    /// There is no root.
+    Nobody,
+    /// Those that a root vouches for, and the roots themselves: a self-signed certificate, as `openssl req -x509` makes
+    /// it, may sign others, and is refused as a server's own by the rules of chains, although the host trusts that very
+    /// certificate.
+    Roots { by_chain: Arc<WebPkiServerVerifier>, trusted: HashSet<CertificateDer<'static>> },
 }
 
-impl ServerCertVerifier for Trusting {
+/// Looks at what a target shows.
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    judge: Judge,
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -97,14 +113,18 @@ impl ServerCertVerifier for Trusting {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let by_chain = self.by_chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match by_chain {
+        let (by_chain, trusted) = match &self.judge {
+            Judge::Anybody => return Ok(ServerCertVerified::assertion()),
+            Judge::Nobody => return Err(CertificateError::UnknownIssuer.into()),
+            Judge::Roots { by_chain, trusted } => (by_chain, trusted),
+        };
+        match by_chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             // What has a name of its own, such as an expired certificate, is told as it is.
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_))) if self.trusted.contains(end_entity) => {
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_))) if trusted.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
-            by_chain => by_chain,
+            judged => judged,
         }
     }
 
@@ -114,7 +134,7 @@ impl ServerCertVerifier for Trusting {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.by_chain.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -123,58 +143,11 @@ impl ServerCertVerifier for Trusting {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.by_chain.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.by_chain.supported_verify_schemes()
-    }
-}
-
-fn unverified() -> Arc<ClientConfig> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone());
-    let builder = builder.with_safe_default_protocol_versions().expect("the provider has its own versions");
-    let verifier = Arc::new(AnyCertificate(provider));
-    finish(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
-}
-
-/// Takes any certificate, for `verify = false`.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
