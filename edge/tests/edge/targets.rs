@@ -155,10 +155,13 @@ async fn a_client_address_stays_with_its_target_and_addresses_are_spread() {
 
 #[tokio::test]
 async fn a_target_that_is_the_rules_own_listener_is_not_connected_to() {
-    let edge = runtime().await;
+    // What a name stands for is known only once it is resolved; `localhost` would be refused before that.
+    let dns = Dns::start().await;
+    dns.say("here.test", Reply::Addresses(vec!["127.0.0.1".parse().unwrap()], 300));
+    let edge = edge::act::runtime::start(limits(), Names::start(dns.source()), None, None).await.0;
     let port = free_ports(2);
     let itself = ([127, 0, 0, 1], port).into();
-    let named = |parts: &mut RuleParts| parts.targets[0].host = Host::parse("localhost").unwrap();
+    let named = |parts: &mut RuleParts| parts.targets[0].host = Host::parse("here.test").unwrap();
     let rules = [
         to_all("web", port, &[itself, echo("b").await], named),
         to("named", port + 1, ([127, 0, 0, 1], port + 1).into(), named),
