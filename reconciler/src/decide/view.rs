@@ -45,6 +45,21 @@ pub struct RuleView {
 }
 
 impl RuleView {
+    /// A rule that serves, as tests have it.
+    #[cfg(test)]
+    pub(crate) fn serving(rule: &Arc<Rule>) -> Self {
+        Self {
+            state: RuleState::Active,
+            code: String::new(),
+            message: String::new(),
+            running: Some(rule.clone()),
+            wanted: None,
+            connections: 0,
+            health: None,
+            targets: Vec::new(),
+        }
+    }
+
     /// The version that the edge was told, running or not.
     pub fn told(&self) -> Option<&Arc<Rule>> {
         self.wanted.as_ref().or(self.running.as_ref())

@@ -30,19 +30,6 @@ fn placed(rules: &[Arc<Rule>]) -> EdgeRules {
     rules.iter().map(|rule| (rule.name.clone(), Placed { rule: rule.clone(), origin: None })).collect()
 }
 
-fn active(rule: &Arc<Rule>) -> RuleView {
-    RuleView {
-        state: RuleState::Active,
-        code: String::new(),
-        message: String::new(),
-        running: Some(rule.clone()),
-        wanted: None,
-        connections: 0,
-        health: None,
-        targets: Vec::new(),
-    }
-}
-
 /// An edge that was told these rules and runs them.
 fn resting(rules: &[Arc<Rule>]) -> EdgeView {
     let hello = Hello {
@@ -56,7 +43,7 @@ fn resting(rules: &[Arc<Rule>]) -> EdgeView {
         generation: desired.generation,
         desired_digest: desired.digest,
         running_digest: desired.digest,
-        rules: rules.iter().map(|rule| (rule.name.clone(), active(rule))).collect(),
+        rules: rules.iter().map(|rule| (rule.name.clone(), RuleView::serving(rule))).collect(),
         ..Report::default()
     });
     edge.desired = Some(desired);

@@ -14,19 +14,6 @@ use super::*;
 use crate::decide::overrides::Override;
 use crate::decide::view::{Desired, Report};
 
-fn running(rule: &Arc<Rule>) -> RuleView {
-    RuleView {
-        state: RuleState::Active,
-        code: String::new(),
-        message: String::new(),
-        running: Some(rule.clone()),
-        wanted: None,
-        connections: 0,
-        health: None,
-        targets: Vec::new(),
-    }
-}
-
 /// A connected edge that was told the first rules, and says that it runs the second.
 fn edge(told: &[Arc<Rule>], runs: &[Arc<Rule>]) -> EdgeView {
     let placed = |rule: &Arc<Rule>| (rule.name.clone(), Placed { rule: rule.clone(), origin: None });
@@ -42,7 +29,7 @@ fn edge(told: &[Arc<Rule>], runs: &[Arc<Rule>]) -> EdgeView {
     let report = Report {
         generation: 7,
         desired_digest: digest,
-        rules: runs.iter().map(|rule| (rule.name.clone(), running(rule))).collect(),
+        rules: runs.iter().map(|rule| (rule.name.clone(), RuleView::serving(rule))).collect(),
         ..Report::default()
     };
     EdgeView { connected: true, desired: Some(desired), report: Some(report), ..EdgeView::default() }

@@ -56,22 +56,12 @@ fn hello() -> Hello {
 /// What an edge that runs these rules reports.
 fn runs(lineage: &str, generation: u64, rules: &[Arc<Rule>]) -> Report {
     let digest = rules_digest(rules.iter().map(|rule| &**rule));
-    let view = |rule: &Arc<Rule>| RuleView {
-        state: RuleState::Active,
-        code: String::new(),
-        message: String::new(),
-        running: Some(rule.clone()),
-        wanted: None,
-        connections: 0,
-        health: None,
-        targets: Vec::new(),
-    };
     Report {
         lineage: lineage.to_owned(),
         generation,
         desired_digest: digest,
         running_digest: digest,
-        rules: rules.iter().map(|rule| (rule.name.clone(), view(rule))).collect(),
+        rules: rules.iter().map(|rule| (rule.name.clone(), RuleView::serving(rule))).collect(),
         refused: None,
         answers: generation,
         ..Report::default()
