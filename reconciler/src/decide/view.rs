@@ -122,6 +122,19 @@ pub struct Report {
     pub confirmation: Confirmation,
 }
 
+impl Report {
+    /// Lets rules that run as they were decided be the same in memory: they are kept once, and the next comparison of
+    /// the two is one of pointers.
+    pub fn share(&mut self, decided: &EdgeRules) {
+        for (name, view) in &mut self.rules {
+            let Some(decided) = decided.get(name).map(|placed| &placed.rule) else { continue };
+            for told in [&mut view.running, &mut view.wanted].into_iter().flatten().filter(|told| *told == decided) {
+                told.clone_from(decided);
+            }
+        }
+    }
+}
+
 /// What an edge ran when something was decided for it; an edge that runs something else refuses that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Basis {
@@ -181,6 +194,19 @@ pub struct EdgeView {
 }
 
 impl EdgeView {
+    /// Lets rules that were decided, and that run, be the same in memory as the equal ones of a tree.
+    pub fn share(&mut self, wanted: &EdgeRules) {
+        let Some(desired) = &mut self.desired else { return };
+        for (name, placed) in desired.wanted.iter_mut().chain(&mut desired.rules) {
+            if let Some(own) = wanted.get(name).filter(|own| *own == placed) {
+                placed.clone_from(own);
+            }
+        }
+        if let Some(report) = &mut self.report {
+            report.share(&desired.rules);
+        }
+    }
+
     /// The generation that the server wants there.
     pub fn desired_generation(&self) -> u64 {
         self.desired.as_ref().map_or(0, |desired| desired.generation)

@@ -45,7 +45,7 @@ pub(super) fn duplicates(
     for (edge, members) in by_edge.iter().enumerate() {
         let mut named: Vec<(&str, u32)> = members
             .iter()
-            .filter_map(|member| Some((entries[*member as usize].name.as_ref()?.as_str(), *member)))
+            .filter_map(|member| Some((entries[*member as usize].own.name.as_ref()?.as_str(), *member)))
             .collect();
         named.sort_unstable();
         for same in named.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
@@ -54,12 +54,12 @@ pub(super) fn duplicates(
     }
     for ((first, second), edges) in in_order(pairs) {
         let (first, second) = (&entries[first as usize], &entries[second as usize]);
-        let name = second.name.as_ref().map_or("", |name| name.as_str());
+        let name = second.own.name.as_ref().map_or("", |name| name.as_str());
         let message = format!("two rules of {} are named `{name}`", on_edges(fleet, edges));
         diagnostics.push(
-            Diagnostic::error(TreeCode::DuplicateRule, second.file, second.name_span, message)
+            Diagnostic::error(TreeCode::DuplicateRule, second.file, second.own.name_span, message)
                 .label("named again here")
-                .related(first.file, first.name_span, "named first here")
+                .related(first.file, first.own.name_span, "named first here")
                 .help("the name is the identity of a rule on its edges: rename one"),
         );
     }
@@ -73,8 +73,8 @@ pub(super) fn ports(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             listening.clear();
             listening.extend(members.iter().filter_map(|member| {
-                let entry = &entries[*member as usize];
-                let listen = entry.listen.filter(|listen| entry.enabled && listen.protocol == protocol)?;
+                let own = &entries[*member as usize].own;
+                let listen = own.listen.filter(|listen| own.enabled && listen.protocol == protocol)?;
                 Some((listen.ports.first(), *member, listen))
             }));
             listening.sort_unstable_by_key(|(first, member, _)| (*first, *member));
@@ -83,8 +83,8 @@ pub(super) fn ports(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'
     }
     for ((first, second), edges) in in_order(pairs) {
         let (first, second) = (&entries[first as usize], &entries[second as usize]);
-        let (Some(one), Some(other)) = (first.listen, second.listen) else { continue };
-        let name = |entry: &Entry<'_>| entry.name.as_ref().map_or("?".to_owned(), ToString::to_string);
+        let (Some(one), Some(other)) = (first.own.listen, second.own.listen) else { continue };
+        let name = |entry: &Entry<'_>| entry.own.name.as_ref().map_or("?".to_owned(), ToString::to_string);
         let message = format!(
             "rules `{}` ({one}) and `{}` ({other}) of {} listen on the same port",
             name(first),
@@ -93,9 +93,9 @@ pub(super) fn ports(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'
         );
         let place = if one.ports == other.ports { other.ports } else { overlap(one, other) };
         diagnostics.push(
-            Diagnostic::error(TreeCode::PortClash, second.file, second.listen_span, message)
+            Diagnostic::error(TreeCode::PortClash, second.file, second.own.listen_span, message)
                 .label(format!("{protocol} {place} is taken", protocol = other.protocol))
-                .related(first.file, first.listen_span, format!("`{}` listens here", name(first)))
+                .related(first.file, first.own.listen_span, format!("`{}` listens here", name(first)))
                 .help(clash_help(one, other)),
         );
     }

@@ -1,19 +1,37 @@
 //! What the files of a tree said when they were read last, so that a file that did not change is not parsed again. Pure.
 //!
 //! Keeps: checking with a memo finds what checking without one finds. Only a file without any finding of its own is
-//! remembered, by its path and its whole text, and everything that holds between files is checked anew.
+//! remembered, by its path and its whole text, and everything that holds between files is checked anew. A rule of a
+//! remembered file is the same in memory from tree to tree, so that comparing trees costs a look at their pointers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::{CheckLimits, Said};
 use crate::decode::Draft;
 use crate::diagnostic::SourceFile;
 
 /// The drafts of a tree's files. It holds one tree: what the next one does not have is forgotten.
 #[derive(Debug, Default)]
 pub struct Memo {
-    files: HashMap<Arc<str>, (Arc<str>, Arc<Draft<'static>>)>,
+    files: HashMap<Arc<str>, Known>,
+    limits: CheckLimits,
     parsed: usize,
+}
+
+/// What a file said.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    text: Arc<str>,
+    pub(super) draft: Arc<Draft<'static>>,
+    /// Its rules, where there is nothing to find in them.
+    pub(super) said: Option<Arc<[Said]>>,
+}
+
+impl Known {
+    pub(super) fn new(file: &SourceFile, draft: Draft<'static>) -> Self {
+        Self { text: file.text.clone(), draft: draft.into(), said: None }
+    }
 }
 
 impl Memo {
@@ -23,14 +41,23 @@ impl Memo {
     }
 
     /// What a file said, if this is what it said it with.
-    pub(super) fn recall(&self, file: &SourceFile) -> Option<Arc<Draft<'static>>> {
-        let (_, draft) = self.files.get(&file.path).filter(|(text, _)| *text == file.text)?;
-        Some(draft.clone())
+    pub(super) fn recall(&self, file: &SourceFile, limits: CheckLimits) -> Option<Known> {
+        let mut known = self.files.get(&file.path).filter(|known| known.text == file.text)?.clone();
+        known.said = known.said.filter(|_| limits == self.limits);
+        Some(known)
     }
 
     /// Remembers these files in the place of all others.
-    pub(super) fn replace(&mut self, files: Vec<(&SourceFile, Arc<Draft<'static>>)>, parsed: usize) {
+    pub(super) fn replace(&mut self, files: Vec<(&SourceFile, Known)>, limits: CheckLimits, parsed: usize) {
         self.parsed += parsed;
-        self.files = files.into_iter().map(|(file, draft)| (file.path.clone(), (file.text.clone(), draft))).collect();
+        self.limits = limits;
+        self.files = files.into_iter().map(|(file, known)| (file.path.clone(), known)).collect();
+    }
+
+    /// Remembers what the rules of a file said, if the file is remembered.
+    pub(super) fn keep_rules(&mut self, file: &SourceFile, said: Arc<[Said]>) {
+        if let Some(known) = self.files.get_mut(&file.path) {
+            known.said = Some(said);
+        }
     }
 }

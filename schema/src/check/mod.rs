@@ -63,20 +63,28 @@ pub struct Checked {
 struct RuleFile<'t> {
     file: &'t SourceFile,
     root: Arc<Draft<'t>>,
+    /// What its rules said the last time, if it is the same file.
+    said: Option<Arc<[Said]>>,
 }
 
-/// What the checks over several rules need to know of one of them, valid or not.
-struct Entry<'t> {
-    file: &'t SourceFile,
-    header: Span,
+/// What a file alone says of one of its rules, valid or not.
+#[derive(Debug, Clone)]
+struct Said {
+    origin: Origin,
     name: Option<RuleName>,
     name_span: Span,
     listen: Option<ListenRange>,
     listen_span: Span,
     enabled: bool,
+    rule: Option<Arc<Rule>>,
+}
+
+/// What the checks over several rules need to know of one of them.
+struct Entry<'t> {
+    file: &'t SourceFile,
+    own: Said,
     /// Indices of edges, ascending.
     edges: Arc<[u32]>,
-    rule: Option<Arc<Rule>>,
 }
 
 /// Checks a tree as a whole.
@@ -89,14 +97,18 @@ pub fn check_tree_again(tree: &TreeFiles, limits: &CheckLimits, memo: &mut Memo)
     check(tree, *limits, Some(memo))
 }
 
-fn check(tree: &TreeFiles, limits: CheckLimits, memo: Option<&mut Memo>) -> Checked {
+fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>) -> Checked {
     let mut diagnostics = tree.problems.clone();
-    let (files, FleetFile { rails, rollout }) = read_files(tree, memo, &mut diagnostics);
+    let (files, FleetFile { rails, rollout }) = read_files(tree, limits, memo.as_deref_mut(), &mut diagnostics);
     let mut fleet = Fleet::gather(&files, &mut diagnostics);
     let global = settings::global(&files, &mut diagnostics);
     let mut entries = Vec::new();
     for file in &files {
-        rule::entries_of(file, limits, &mut fleet, &mut entries, &mut diagnostics);
+        let from = entries.len();
+        let is_clean = rule::entries_of(file, limits, &mut fleet, &mut entries, &mut diagnostics);
+        if let Some(memo) = memo.as_deref_mut().filter(|_| is_clean && file.said.is_none()) {
+            memo.keep_rules(file.file, entries[from..].iter().map(|entry| entry.own.clone()).collect());
+        }
     }
     if entries.is_empty() && !diagnostics.iter().any(hides_rules) {
         let empty = Diagnostic::without_place(TreeCode::EmptyTree, "", "the tree holds no rule");
@@ -167,16 +179,17 @@ struct FleetFile<'t> {
 
 fn read_files<'t>(
     tree: &'t TreeFiles,
-    memo: Option<&mut Memo>,
+    limits: CheckLimits,
+    mut memo: Option<&mut Memo>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> (Vec<RuleFile<'t>>, FleetFile<'t>) {
     let mut files = Vec::with_capacity(tree.files.len());
     let mut fleet = FleetFile::default();
     let (mut kept, mut parsed) = (Vec::new(), 0);
     for file in &tree.files {
-        if let Some(root) = memo.as_ref().and_then(|memo| memo.recall(file)) {
-            kept.push((file, root.clone()));
-            files.push(RuleFile { file, root });
+        if let Some(known) = memo.as_deref_mut().and_then(|memo| memo.recall(file, limits)) {
+            files.push(RuleFile { file, root: known.draft.clone(), said: known.said.clone() });
+            kept.push((file, known));
             continue;
         }
         let found_before = diagnostics.len();
@@ -190,15 +203,15 @@ fn read_files<'t>(
             settings::check_ignore(file, &root, diagnostics);
             fleet = FleetFile { rails: settings::rails(&root), rollout: settings::rollout(file, &root) };
         } else if memo.is_some() && diagnostics.len() == found_before {
-            let root = Arc::new(root.into_owned());
-            kept.push((file, root.clone()));
-            files.push(RuleFile { file, root });
+            let known = memo::Known::new(file, root.into_owned());
+            files.push(RuleFile { file, root: known.draft.clone(), said: None });
+            kept.push((file, known));
         } else {
-            files.push(RuleFile { file, root: root.into() });
+            files.push(RuleFile { file, root: root.into(), said: None });
         }
     }
     if let Some(memo) = memo {
-        memo.replace(kept, parsed);
+        memo.replace(kept, limits, parsed);
     }
     (files, fleet)
 }
@@ -212,17 +225,16 @@ type ByEdge = BTreeMap<crate::name::EdgeName, EdgeRules>;
 
 /// The rules of every edge: enabled and disabled ones. Called on a tree without errors, so every entry has its rule.
 fn placed(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>) -> (ByEdge, ByEdge) {
-    let all = origins(entries);
     let (mut edges, mut disabled) = (ByEdge::new(), ByEdge::new());
     for (edge, members) in by_edge.iter().enumerate() {
         for (map, enabled) in [(&mut edges, true), (&mut disabled, false)] {
             let rules: EdgeRules = members
                 .iter()
-                .filter(|member| entries[**member as usize].enabled == enabled)
-                .filter_map(|member| {
-                    let entry = &entries[*member as usize];
-                    let placed = Placed { rule: entry.rule.clone()?, origin: Some(all[*member as usize].clone()) };
-                    Some((entry.name.clone()?, placed))
+                .map(|member| &entries[*member as usize].own)
+                .filter(|own| own.enabled == enabled)
+                .filter_map(|own| {
+                    let placed = Placed { rule: own.rule.clone()?, origin: Some(own.origin.clone()) };
+                    Some((own.name.clone()?, placed))
                 })
                 .collect();
             if !rules.is_empty() {
@@ -231,20 +243,6 @@ fn placed(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>) -> (By
         }
     }
     (edges, disabled)
-}
-
-fn origins(entries: &[Entry<'_>]) -> Vec<Origin> {
-    let mut origins = Vec::with_capacity(entries.len());
-    let mut index: Option<(&SourceFile, LineIndex<'_>)> = None;
-    for entry in entries {
-        let lines = match &index {
-            Some((file, lines)) if std::ptr::eq(*file, entry.file) => lines,
-            _ => &index.insert((entry.file, LineIndex::new(entry.file))).1,
-        };
-        let at = lines.position(entry.header.start);
-        origins.push(Origin { file: entry.file.path.clone(), line: at.line, column: at.column });
-    }
-    origins
 }
 
 #[cfg(test)]

@@ -9,53 +9,79 @@ use std::time::Duration;
 
 use super::edges::Fleet;
 use super::targets::{first_alike, problem_place};
-use super::{CheckLimits, Entry, RuleFile, health, reserved, targets};
+use super::{CheckLimits, Entry, RuleFile, Said, health, reserved, targets};
 use crate::codes::TreeCode;
 use crate::decode::{Draft, Slot, Value};
-use crate::diagnostic::{Diagnostic, SourceFile, Span};
+use crate::diagnostic::{Diagnostic, LineIndex, SourceFile, Span};
 use crate::fields::{Concern, root, rule};
 use crate::health::HealthCheck;
 use crate::name::RuleName;
 use crate::net::{ListenAddress, ListenRange, PortRange, Protocol};
 use crate::rule::{Balance, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts};
+use crate::ruleset::Origin;
 
 /// Keys of which a table may set one.
 const EXCLUSIVE: [(usize, usize); 2] =
     [(rule::EDGES, rule::EDGE_LABELS), (rule::HEALTH, rule::HEALTH_CHECK_INTERVAL_SECS)];
 
-/// Adds the rules of a file.
+/// Adds the rules of a file. True if the file by itself gave no reason for a finding.
 pub(super) fn entries_of<'t>(
     file: &RuleFile<'t>,
     limits: CheckLimits,
     fleet: &mut Fleet<'t>,
     entries: &mut Vec<Entry<'t>>,
     diagnostics: &mut Vec<Diagnostic>,
-) {
+) -> bool {
     let defaults = file.root.table(root::DEFAULTS);
+    let drafts = file.root.tables(root::RULE);
+    if let Some(said) = &file.said {
+        for (draft, own) in drafts.iter().zip(&**said) {
+            let edges = fleet.select(file.file, draft, defaults, diagnostics);
+            entries.push(Entry { file: file.file, own: own.clone(), edges });
+        }
+        return true;
+    }
+    let before = diagnostics.len();
     if let Some(defaults) = defaults {
         reserved::refuse(file.file, defaults, diagnostics);
         check_defaults(file.file, defaults, diagnostics);
     }
-    for own in file.root.tables(root::RULE) {
-        reserved::refuse(file.file, own, diagnostics);
-        let edges = fleet.select(file.file, own, defaults, diagnostics);
-        let mut check = RuleCheck::new(file.file, own, defaults, &limits, diagnostics);
-        let (parts, whole) = check.parts();
-        let name_span = check.anchor();
-        let listen_span = check.listen_slot().map_or(name_span, |slot| slot.span);
-        let listen = check.listen_range();
-        let rule = parts.and_then(|parts| check.rule(parts)).filter(|_| whole).map(Arc::new);
-        entries.push(Entry {
-            file: file.file,
-            header: own.span,
-            name: own.text(rule::NAME).and_then(|text| RuleName::new(text).ok()),
-            name_span,
-            listen,
-            listen_span,
-            enabled: check.get(rule::ENABLED).and_then(Slot::bool).unwrap_or(true),
-            edges,
-            rule,
-        });
+    let mut is_clean = diagnostics.len() == before;
+    let lines = LineIndex::new(file.file);
+    for draft in drafts {
+        let before = diagnostics.len();
+        reserved::refuse(file.file, draft, diagnostics);
+        let own = said_of(file.file, &lines, draft, defaults, limits, diagnostics);
+        is_clean &= diagnostics.len() == before;
+        let edges = fleet.select(file.file, draft, defaults, diagnostics);
+        entries.push(Entry { file: file.file, own, edges });
+    }
+    is_clean
+}
+
+fn said_of(
+    file: &SourceFile,
+    lines: &LineIndex<'_>,
+    draft: &Draft<'_>,
+    defaults: Option<&Draft<'_>>,
+    limits: CheckLimits,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Said {
+    let mut check = RuleCheck::new(file, draft, defaults, &limits, diagnostics);
+    let (parts, whole) = check.parts();
+    let name_span = check.anchor();
+    let listen_span = check.listen_slot().map_or(name_span, |slot| slot.span);
+    let listen = check.listen_range();
+    let rule = parts.and_then(|parts| check.rule(parts)).filter(|_| whole).map(Arc::new);
+    let at = lines.position(draft.span.start);
+    Said {
+        origin: Origin { file: file.path.clone(), line: at.line, column: at.column },
+        name: draft.text(rule::NAME).and_then(|text| RuleName::new(text).ok()),
+        name_span,
+        listen,
+        listen_span,
+        enabled: check.get(rule::ENABLED).and_then(Slot::bool).unwrap_or(true),
+        rule,
     }
 }
 

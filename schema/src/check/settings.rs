@@ -19,7 +19,7 @@ use crate::text;
 /// The settings of the process. Two files may set the same key only to the same value.
 pub(super) fn global(files: &[RuleFile<'_>], diagnostics: &mut Vec<Diagnostic>) -> Global {
     let mut first: Vec<Option<(&SourceFile, Span, String)>> = vec![None; global::TABLE.fields.len()];
-    for RuleFile { file, root } in files {
+    for RuleFile { file, root, .. } in files {
         if let Some(slot) = root.get(root::STATS) {
             let message = "`[stats]` has no effect";
             let found = Diagnostic::error(TreeCode::NotApplicable, file, slot.key_span, message).as_warning();

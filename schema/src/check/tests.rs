@@ -286,3 +286,32 @@ fn a_memo_finds_what_checking_without_one_finds_and_parses_only_what_changed() {
     }
     assert_eq!(parsed, [3, 1, 1, 1, 2, 0, 1]);
 }
+
+#[test]
+fn a_rule_of_a_file_that_did_not_change_is_the_same_in_memory_and_its_edges_are_looked_up_anew() {
+    let tree = |edges: &[&str], port: u16| {
+        let inventory = edges.iter().map(|name| format!("[[edge]]\nname = \"{name}\"\n")).collect::<Vec<_>>().concat();
+        let rule = |name: &str, port: u16| {
+            format!("[[rule]]\nname = \"{name}\"\nedges = [\"*\"]\nlisten_port = {port}\ntarget = \"10.0.0.1:80\"\n")
+        };
+        let files = [("a", rule("a", 1)), ("b", rule("b", port)), ("edges", inventory)];
+        let files = files.map(|(name, text)| SourceFile::new(format!("{name}.toml"), text));
+        TreeFiles { files: files.into(), problems: Vec::new() }
+    };
+    let rule = |checked: &Checked, edge: &str, name: &str| {
+        checked.ruleset.as_ref().and_then(|ruleset| Some(ruleset.edges.get(edge)?.get(name)?.rule.clone()))
+    };
+    let mut memo = Memo::default();
+    let limits = CheckLimits::default();
+    let first = check_tree_again(&tree(&["x"], 2), &limits, &mut memo);
+    let second = check_tree_again(&tree(&["x", "y"], 3), &limits, &mut memo);
+    let (before, after) = (rule(&first, "x", "a").expect("there"), rule(&second, "x", "a").expect("there"));
+    assert!(Arc::ptr_eq(&before, &after));
+    assert_eq!(rule(&second, "y", "b").expect("the new edge has it").listen.ports.first(), 3);
+    assert_eq!(rule(&second, "y", "a").as_ref(), Some(&before));
+    // Narrower limits are no reason to trust what wider ones let through.
+    let narrow = CheckLimits { range_rule_max_ports: 0, ..limits };
+    let third = check_tree_again(&tree(&["x", "y"], 3), &narrow, &mut memo);
+    assert_eq!(third.diagnostics.len(), check_tree(&tree(&["x", "y"], 3), &narrow).diagnostics.len());
+    assert!(third.ruleset.is_none());
+}

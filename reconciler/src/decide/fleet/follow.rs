@@ -76,6 +76,9 @@ impl Fleet {
             return;
         }
         let before = self.attempt.take();
+        if before.is_none() {
+            self.share_rules(&tree);
+        }
         self.attempt = Some(Attempt {
             source: tree.source.clone(),
             at: now,
@@ -96,6 +99,16 @@ impl Fleet {
                 commit: after.source.commit.clone(),
                 verdict: after.verdict.clone(),
             }));
+        }
+    }
+
+    /// What the store gave back are rules of its own. Where they are the tree's, they are kept once from now on, and
+    /// comparing them with the next tree is comparing pointers.
+    fn share_rules(&mut self, tree: &TreeRead) {
+        for (name, wanted) in tree.ruleset.iter().flat_map(|ruleset| &ruleset.edges) {
+            if let Some(view) = self.edges.get_mut(name) {
+                view.share(wanted);
+            }
         }
     }
 

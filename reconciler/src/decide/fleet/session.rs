@@ -113,6 +113,9 @@ impl Fleet {
         for (name, draining) in report.rules.iter_mut().filter(|(_, rule)| rule.told().is_none()) {
             draining.running = view.rule(name).and_then(|before| before.running.clone());
         }
+        if let Some(desired) = &view.desired {
+            report.share(&desired.rules);
+        }
         let before = view.report.replace(report);
         let after = view.report.as_ref().expect("set on the line above");
         let none = Report::default();

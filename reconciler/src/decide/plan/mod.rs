@@ -34,7 +34,7 @@ pub use document::{
 };
 pub use file::{FileDocument, PlanFile, PlanFileError};
 pub use proof::{EdgeProof, Lease, Proof, ProofStatus, RuleProof};
-pub use rails::{Allowances, evaluate as evaluate_rails};
+pub use rails::Allowances;
 pub use waves::PlannedWave;
 pub(crate) use waves::grouped;
 
@@ -119,7 +119,7 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (PlanDocument, BTreeS
             ImpactKind::None | ImpactKind::NewConnections => 0,
         };
     }
-    let rails = rails::evaluate(input, summary.connections_affected);
+    let rails = rails::evaluate(input, &moved, summary.connections_affected);
     let is_railed = rails.iter().any(|rail| rail.tripped);
     let is_dirty = input.source.dirty && !input.allowances.dirty;
     let touched: BTreeSet<&EdgeName> = changes.iter().map(|change| &change.edge).collect();

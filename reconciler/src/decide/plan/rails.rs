@@ -3,6 +3,8 @@
 //! The limits come from the last applied tree, so that no commit lifts its own guard. The figures compare the tree
 //! with what was applied last, or with what is observed until something was.
 
+use std::collections::BTreeSet;
+
 use schema::diff::{self, ChangeKind};
 use schema::name::EdgeName;
 use schema::ruleset::{EdgeRules, rules_only};
@@ -88,11 +90,11 @@ struct Figures {
     protected: Vec<String>,
 }
 
-/// The verdict of every rail.
-pub fn evaluate(input: &PlanInput<'_>, connections: u64) -> Vec<RailVerdict> {
+/// The verdict of every rail. `moved` are the edges that are not at rest under the tree: of the others nothing goes.
+pub(super) fn evaluate(input: &PlanInput<'_>, moved: &BTreeSet<EdgeName>, connections: u64) -> Vec<RailVerdict> {
     let limits = input.rails.unwrap_or(&input.ruleset.rails);
     let allowances = input.allowances;
-    let figures = figures(input);
+    let figures = figures(input, moved);
     let removals = format!("--allow-removals {}", figures.removed);
     let rebinds = format!("--allow-rebinds {}", figures.rebound);
     let removals_allowed = allowances.removals == Some(figures.removed);
@@ -193,12 +195,12 @@ fn succession(input: &PlanInput<'_>) -> RailVerdict {
     }
 }
 
-fn figures(input: &PlanInput<'_>) -> Figures {
+fn figures(input: &PlanInput<'_>, moved: &BTreeSet<EdgeName>) -> Figures {
     let mut figures = Figures::default();
     let none = EdgeRules::new();
-    for (name, edge, wanted) in input.edges.beside(&input.ruleset.edges) {
-        let Some(edge) = edge else { continue };
-        of_edge(name, edge, wanted.unwrap_or(&none), &mut figures);
+    for name in moved {
+        let Some(edge) = input.edges.get(name) else { continue };
+        of_edge(name, edge, input.ruleset.edges.get(name).unwrap_or(&none), &mut figures);
     }
     figures
 }

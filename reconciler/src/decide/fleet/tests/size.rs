@@ -68,3 +68,36 @@ fn a_change_of_one_edge_decides_as_few_sets_in_a_large_fleet_as_in_a_small_one()
     assert_eq!(comment.decided, 0, "a comment decides nothing");
     assert_eq!((change, report, comment), of(3));
 }
+
+#[test]
+fn a_rule_that_is_wanted_decided_and_runs_is_kept_once_after_a_restart_too() {
+    let is_kept_once = |fleet: &Fleet, tree: &TreeRead| {
+        let name = edge_name("edge-0000");
+        let view = &fleet.edges()[&name];
+        let desired = view.desired.as_ref().expect("decided");
+        let own = &tree.ruleset.as_ref().expect("valid").edges[&name]["web"].rule;
+        let running = view.rule(&own.name).and_then(|rule| rule.running.as_ref());
+        Arc::ptr_eq(&desired.rules["web"].rule, own)
+            && Arc::ptr_eq(&desired.wanted["web"].rule, own)
+            && running.is_some_and(|running| Arc::ptr_eq(running, own))
+    };
+    let mut first = fleet(Mode::Apply);
+    let tree = tree_of(1, "tree", 80);
+    let mut records = BTreeMap::new();
+    for effect in first.step(Event::Tree(tree.clone()), at(0)) {
+        if let Effect::Persist(record) = effect {
+            records.insert(record.key, record.value);
+        }
+    }
+    say_hello(&mut first, 1, "edge-0000", Report::default());
+    say(&mut first, 1, "edge-0000", runs("here", 1, &[rule("web", 80, 80)]), 1);
+    assert!(is_kept_once(&first, &tree));
+
+    let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
+    let restored = super::super::super::record::restore(records).expect("readable");
+    let mut second = Fleet::new("here".to_owned(), Mode::Apply, false, restored);
+    say_hello(&mut second, 1, "edge-0000", runs("here", 1, &[rule("web", 80, 80)]));
+    assert!(!is_kept_once(&second, &tree), "the store's are its own");
+    second.step(Event::Tree(tree.clone()), at(2));
+    assert!(is_kept_once(&second, &tree));
+}
