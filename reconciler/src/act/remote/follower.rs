@@ -4,12 +4,12 @@
 //! a look lead to one more look and no more.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gix::{ObjectId, Repository};
 use jiff::Timestamp;
-use schema::check::CheckLimits;
+use schema::check::{CheckLimits, Memo};
 use tokio::sync::Notify;
 use tokio::task::{self, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -85,6 +85,7 @@ impl Follower {
             ..RemoteView::default()
         };
         let mut ancestries = Ancestries::default();
+        let memo = Arc::new(Mutex::new(Memo::default()));
         let mut last: Option<(ObjectId, TreeRead)> = None;
         let dir = self.dir.clone();
         joined(task::spawn_blocking(move || clone::sweep(&dir)).await);
@@ -93,7 +94,7 @@ impl Follower {
             view.attempted_at = Some(Timestamp::now());
             let known = last.as_ref().map(|(commit, _)| *commit);
             let looked = tokio::select! {
-                looked = self.look(known, &shutdown) => looked,
+                looked = self.look(known, &memo, &shutdown) => looked,
                 () = self.ended(&shutdown) => return,
             };
             match looked {
@@ -104,7 +105,7 @@ impl Follower {
                 Err(error) => {
                     note_failure(&mut view, &error);
                     if last.is_none() {
-                        last = self.cached().await;
+                        last = self.cached(&memo).await;
                     }
                 }
             }
@@ -130,12 +131,19 @@ impl Follower {
         sleep(ENDING).await;
     }
 
-    async fn look(&self, known: Option<ObjectId>, shutdown: &CancellationToken) -> Result<Looked, LookError> {
+    async fn look(
+        &self,
+        known: Option<ObjectId>,
+        memo: &Arc<Mutex<Memo>>,
+        shutdown: &CancellationToken,
+    ) -> Result<Looked, LookError> {
         let interrupt = Interrupt::default();
         let (config, dir, limits, inner) = (self.config.clone(), self.dir.clone(), self.limits, interrupt.clone());
+        let memo = memo.clone();
         let mut job: JoinHandle<Result<Looked, LookError>> = task::spawn_blocking(move || {
             let (repository, commit) = clone::look(&config, &dir, &inner)?;
-            let read = if known == Some(commit) { None } else { Some(read(&config, &repository, commit, limits)) };
+            let read =
+                if known == Some(commit) { None } else { Some(read(&config, &repository, commit, limits, &memo)) };
             match read.transpose() {
                 Ok(tree) => Ok(Looked { commit, tree }),
                 Err(source) => {
@@ -159,11 +167,11 @@ impl Follower {
     }
 
     /// What the clone holds from an earlier look, while the remote is away.
-    async fn cached(&self) -> Option<(ObjectId, TreeRead)> {
-        let (config, dir, limits) = (self.config.clone(), self.dir.clone(), self.limits);
+    async fn cached(&self, memo: &Arc<Mutex<Memo>>) -> Option<(ObjectId, TreeRead)> {
+        let (config, dir, limits, memo) = (self.config.clone(), self.dir.clone(), self.limits, memo.clone());
         let job = task::spawn_blocking(move || {
             let (repository, commit) = clone::cached(&config, &dir)?;
-            let tree = read(&config, &repository, commit, limits).ok()?;
+            let tree = read(&config, &repository, commit, limits, &memo).ok()?;
             Some((commit, tree))
         });
         let found = joined(job.await);
@@ -192,10 +200,13 @@ fn read(
     repository: &Repository,
     commit: ObjectId,
     limits: CheckLimits,
+    memo: &Mutex<Memo>,
 ) -> Result<TreeRead, gix::Error> {
     let (mut provenance, tree) = read_commit(repository, commit, config.path.as_str())?;
     provenance.reference = Some(config.reference.short().to_owned());
-    Ok(check(provenance, &tree, limits, None).into_read())
+    // One look at a time holds it; one that panicked left at most an empty one.
+    let mut memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(check(provenance, &tree, limits, Some(&mut memo)).into_read())
 }
 
 fn note_success(view: &mut RemoteView, commit: ObjectId) {
