@@ -1,234 +1,271 @@
-//! Every field that concerns connections, on every path that their bytes take.
+//! Every field that concerns bytes, on every path that they take: one table, and a test that it names every key.
 
-use std::net::SocketAddr;
+mod ways;
+
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use edge::act::names::Names;
-use edge::act::runtime::{self, RuntimeHandle};
-use schema::net::{ListenAddress, PortRange};
-use schema::rule::{Balance, Host, LastResort, ProxyProtocol, Rule, RuleParts, Target};
-use schema::testing::rule_with;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use schema::fields::{Concern, rule, target};
+use schema::health::{HealthCheck, HealthKind, TargetState};
+use schema::net::ListenAddress;
+use schema::rule::{Balance, LastResort, OnTargetDown, ProxyProtocol, RuleParts};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::dns::{Dns, Reply};
-use crate::support::{BlackHole, LONG, apply, connect, free_ports, is_reset, is_turned_away, limits, wait_until};
+use crate::datagrams::client;
+use crate::dns::Reply;
+use crate::support::{BlackHole, LONG, apply, free_ports, skipped, wait_for};
+use ways::{Bench, PATHS, Path, answer, target_at};
 
-/// A way that bytes take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Path {
-    Copied,
-    Spliced,
-    Proxied,
-    Range,
-    Named,
+type Checking = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Keys, and what has to hold of them on one path.
+struct Field(&'static [&'static str], fn(Bench) -> Checking);
+
+static FIELDS: &[Field] = &[
+    Field(&["targets.priority", "targets.weight", "targets.enabled", "last_resort"], |bench| {
+        Box::pin(who_serves(bench))
+    }),
+    Field(&["balance"], |bench| Box::pin(balance(bench))),
+    Field(&["max_connections"], |bench| Box::pin(max_connections(bench))),
+    Field(&["idle_timeout_secs"], |bench| Box::pin(idle_timeout(bench))),
+    Field(&["connect_timeout_ms"], |bench| Box::pin(connect_timeout(bench))),
+    Field(&["drain_timeout_secs"], |bench| Box::pin(drain_timeout(bench))),
+    Field(&["listen_address"], |bench| Box::pin(listen_address(bench))),
+    Field(&["health", "on_target_down"], |bench| Box::pin(on_target_down(bench))),
+    Field(&["prefer_ipv6"], |bench| Box::pin(prefer_ipv6(bench))),
+    Field(&["proxy_protocol", "targets.proxy_protocol"], |bench| Box::pin(proxy_protocol(bench))),
+    Field(&["udp_max_flows"], |bench| Box::pin(udp_max_flows(bench))),
+    Field(&["udp_flow_idle_secs"], |bench| Box::pin(udp_flow_idle(bench))),
+];
+
+/// What the paths themselves are made of.
+const PLACES: &[&str] =
+    &["protocol", "listen_port", "listen_ports", "target", "targets", "targets.host", "targets.port", "targets.ports"];
+/// Keys that the edge never sees, and other spellings of those in the table.
+const ELSEWHERE: &[&str] = &[
+    "name",
+    "description",
+    "owner",
+    "edges",
+    "edge_labels",
+    "enabled",
+    "protected",
+    "src_ip_sticky",
+    "health_check_interval_secs",
+    "rate_limit",
+    "sni",
+];
+
+#[test]
+fn every_key_of_a_rule_is_tried_or_said_to_concern_no_bytes() {
+    let keys = rule::TABLE.fields.iter().map(|field| field.key.to_owned());
+    let of_targets = target::TABLE.fields.iter().map(|field| format!("targets.{}", field.key));
+    let mut all: Vec<String> = keys.chain(of_targets).collect();
+    let tried = FIELDS.iter().flat_map(|field| field.0);
+    let mut known: Vec<String> = tried.chain(PLACES).chain(ELSEWHERE).map(|key| (*key).to_owned()).collect();
+    all.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(known, all);
 }
 
-const PATHS: [Path; 5] = [Path::Copied, Path::Spliced, Path::Proxied, Path::Range, Path::Named];
-
-/// A rule under test: `a` is preferred to `b` unless a field says otherwise.
-struct Bench {
-    path: Path,
-    edge: RuntimeHandle,
-    _dns: Dns,
-    /// Where clients connect.
-    port: u16,
-    targets: Vec<Target>,
-}
-
-impl Bench {
-    async fn new(path: Path) -> Self {
-        let dns = Dns::start().await;
-        dns.say("here.test", Reply::Addresses(vec!["127.0.0.1".parse().unwrap()], 300));
-        let edge = runtime::start(limits(), Names::start(dns.source()), None, None).await.0;
-        let mut targets = Vec::new();
-        for tag in ["a", "b"] {
-            let first = free_ports(2);
-            for port in [first, first + 1] {
-                tokio::spawn(answer(TcpListener::bind(("127.0.0.1", port)).await.unwrap(), path, tag));
-            }
-            targets.push(target(path, first));
+#[tokio::test]
+async fn every_field_holds_on_every_path() {
+    for Field(keys, check) in FIELDS {
+        let mut checks = JoinSet::new();
+        for path in PATHS.into_iter().filter(|path| concerns(keys[0], *path)) {
+            let bench = Bench::new(path).await;
+            checks.spawn(async move { tokio::spawn(check(bench)).await.map_err(|failed| (path, failed)) });
         }
-        Self { path, edge, _dns: dns, port: free_ports(2) + u16::from(path == Path::Range), targets }
+        while let Some(checked) = checks.join_next().await {
+            if let Err((path, failed)) = checked.unwrap() {
+                panic!("{} on {path:?}: {failed}", keys[0]);
+            }
+        }
     }
+}
 
-    fn rule(&self, change: impl FnOnce(&mut RuleParts)) -> Arc<Rule> {
-        let first = self.port - u16::from(self.path == Path::Range);
-        rule_with("web", first, self.port, |parts| {
-            parts.targets.clone_from(&self.targets);
-            change(parts);
+/// As the language has it; a PROXY header on UDP is refused before any edge sees it.
+fn concerns(key: &str, path: Path) -> bool {
+    let field = rule::TABLE.fields.iter().find(|field| field.key == key);
+    match field.map_or(Concern::All, |field| field.concern) {
+        _ if key == "proxy_protocol" => path != Path::Datagrams,
+        Concern::All => true,
+        Concern::Tcp => path != Path::Datagrams,
+        Concern::Udp => path == Path::Datagrams,
+    }
+}
+
+async fn who_serves(bench: Bench) {
+    let disable = |parts: &mut RuleParts| parts.targets.iter_mut().for_each(|target| target.enabled = false);
+    let weigh_nothing = |parts: &mut RuleParts| parts.targets.iter_mut().for_each(|target| target.weight = 0);
+    bench.serve(|_| ()).await;
+    assert_eq!(bench.served().await.0, 'a');
+    bench.serve(|parts| parts.targets[0].priority = 1).await;
+    assert_eq!(bench.served().await.0, 'b');
+    bench.serve(|parts| parts.targets[0].weight = 0).await;
+    assert_eq!(bench.served().await.0, 'b');
+    bench.serve(|parts| parts.targets[0].enabled = false).await;
+    assert_eq!(bench.served().await.0, 'b');
+    bench.serve(disable).await;
+    bench.turns_away().await;
+    bench
+        .serve(|parts| {
+            parts.last_resort = LastResort::None;
+            weigh_nothing(parts);
         })
-    }
+        .await;
+    bench.turns_away().await;
+}
 
-    async fn serve(&self, change: impl FnOnce(&mut RuleParts)) {
-        apply(&self.edge, self.edge.status().accepted.generation + 1, &[self.rule(change)]).await;
+async fn balance(bench: Bench) {
+    for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+        bench.serve(|parts| parts.balance = balance).await;
+        let (first, held) = bench.served().await;
+        let (second, other) = bench.served().await;
+        assert_ne!(first, second, "{balance:?}");
+        drop((held, other));
     }
+    bench.serve(|parts| parts.balance = Balance::SourceIp).await;
+    let (first, _held) = bench.served().await;
+    assert_eq!(bench.served().await.0, first);
+}
 
-    /// Who serves the next connection, once bytes went both ways.
-    async fn served(&self) -> (char, TcpStream) {
-        let mut stream = connect(self.port).await;
-        let tag = self.talk(&mut stream).await;
-        (tag, stream)
-    }
+async fn max_connections(bench: Bench) {
+    bench.serve(|parts| parts.max_connections = NonZeroU32::new(1)).await;
+    let (_, mut held) = bench.served().await;
+    bench.turns_away().await;
+    assert_eq!(bench.meter().figures().connections_refused, 1);
+    bench.talk(&mut held).await;
+    bench.serve(|parts| parts.max_connections = NonZeroU32::new(2)).await;
+    bench.served().await;
+}
 
-    async fn talk(&self, stream: &mut TcpStream) -> char {
-        let length = if self.path == Path::Spliced { 1 << 20 } else { 100 };
-        let sent: Vec<u8> = (0..length).map(|index| (index / 3) as u8).collect();
-        let (mut reader, mut writer) = stream.split();
-        let mut read = vec![0; length];
-        let talking = async {
-            let tag = reader.read_u8().await.unwrap();
-            let (sending, reading) = tokio::join!(writer.write_all(&sent), reader.read_exact(&mut read));
-            sending.unwrap();
-            reading.unwrap();
-            char::from(tag)
+async fn idle_timeout(bench: Bench) {
+    bench.serve(|parts| parts.idle_timeout = Some(Duration::from_secs(1))).await;
+    let (_, mut client) = bench.served().await;
+    Bench::is_ended(&bench.meter(), &mut client).await;
+}
+
+async fn connect_timeout(bench: Bench) {
+    let hole = free_ports(2);
+    let address = SocketAddr::from(([127, 0, 0, 1], hole + u16::from(bench.path == Path::Range)));
+    let _hole = BlackHole::at(address);
+    bench
+        .serve(|parts| {
+            parts.targets[0] = target_at(bench.path, hole);
+            parts.connect_timeout = Duration::from_millis(400);
+        })
+        .await;
+    let start = Instant::now();
+    assert_eq!(bench.served().await.0, 'b');
+    assert!(start.elapsed() >= Duration::from_millis(400));
+}
+
+async fn drain_timeout(bench: Bench) {
+    bench.serve(|parts| parts.drain_timeout = Duration::from_secs(1)).await;
+    let (_, mut client) = bench.served().await;
+    let (meter, start) = (bench.meter(), Instant::now());
+    apply(&bench.edge, 9, &[]).await;
+    Bench::is_ended(&meter, &mut client).await;
+    assert!(start.elapsed() >= Duration::from_secs(1));
+}
+
+async fn listen_address(bench: Bench) {
+    let other = IpAddr::from([127, 0, 0, 2]);
+    bench.serve(|parts| parts.listen.address = ListenAddress::Ip(other)).await;
+    let at = SocketAddr::from(([127, 0, 0, 1], bench.port));
+    let refused = if bench.path == Path::Datagrams {
+        let socket = client().await;
+        socket.connect(at).await.unwrap();
+        socket.send(b"?").await.unwrap();
+        // What nobody listens for is answered by the kernel.
+        timeout(LONG, socket.recv(&mut [0; 10])).await.expect("an error").map(drop)
+    } else {
+        TcpStream::connect(at).await.map(drop)
+    };
+    assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    assert_eq!(bench.served_at(other).await.0, 'a');
+}
+
+/// Both targets are asked at one place, so both of them fail with it.
+async fn on_target_down(bench: Bench) {
+    for (after, live_ones_end) in [(OnTargetDown::Drain, false), (OnTargetDown::Reset, true)] {
+        let checks = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = checks.local_addr().unwrap().port();
+        bench
+            .serve(|parts| {
+                parts.on_target_down = after;
+                parts.health = Some(HealthCheck {
+                    rise: 1,
+                    fall: 1,
+                    timeout_ms: 900,
+                    jitter_percent: 0,
+                    port: Some(port),
+                    ..HealthCheck::new(HealthKind::Tcp, 1)
+                });
+            })
+            .await;
+        let are = async |state: TargetState| {
+            wait_for(&bench.edge, |status| {
+                let view = status.rule("web").and_then(|rule| rule.health.as_ref());
+                view.is_some_and(|view| view.targets.iter().all(|target| target.state == state.as_str()))
+            })
+            .await
         };
-        let tag = timeout(LONG, talking).await.expect("bytes go both ways");
-        assert!(read == sent, "{:?}", self.path);
-        tag
-    }
-}
-
-fn target(path: Path, first: u16) -> Target {
-    let host = if path == Path::Named { "here.test" } else { "127.0.0.1" };
-    let last = first + u16::from(path == Path::Range);
-    let mut target = Target::new(Host::parse(host).unwrap(), PortRange::new(first, last).unwrap());
-    target.proxy_protocol = (path == Path::Proxied).then_some(ProxyProtocol::V2);
-    target
-}
-
-/// Says its tag and echoes.
-async fn answer(listener: TcpListener, path: Path, tag: &'static str) {
-    while let Ok((mut stream, _)) = listener.accept().await {
-        tokio::spawn(async move {
-            // The header of version 2 over IPv4.
-            let mut header = vec![0; if path == Path::Proxied { 28 } else { 0 }];
-            let (mut reader, mut writer) = stream.split();
-            if reader.read_exact(&mut header).await.is_ok() && writer.write_all(tag.as_bytes()).await.is_ok() {
-                // A connection that is reset ends by itself.
-                _ = tokio::io::copy(&mut reader, &mut writer).await;
-            }
-        });
-    }
-}
-
-async fn on_every_path<F: Future<Output = ()> + Send + 'static>(check: impl Fn(Bench) -> F) {
-    let mut checks = JoinSet::new();
-    for path in PATHS {
-        checks.spawn(check(Bench::new(path).await));
-    }
-    while let Some(checked) = checks.join_next().await {
-        checked.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn priority_weight_and_enabled_say_who_serves() {
-    on_every_path(async |bench: Bench| {
-        bench.serve(|_| ()).await;
-        assert_eq!(bench.served().await.0, 'a');
-        bench.serve(|parts| parts.targets[0].priority = 1).await;
-        assert_eq!(bench.served().await.0, 'b');
-        bench.serve(|parts| parts.targets[0].weight = 0).await;
-        assert_eq!(bench.served().await.0, 'b');
-        bench.serve(|parts| parts.targets[0].enabled = false).await;
-        assert_eq!(bench.served().await.0, 'b');
-        bench.serve(|parts| parts.targets.iter_mut().for_each(|target| target.enabled = false)).await;
-        assert!(is_turned_away(bench.port).await);
-        bench
-            .serve(|parts| {
-                parts.last_resort = LastResort::None;
-                parts.targets.iter_mut().for_each(|target| target.weight = 0);
-            })
-            .await;
-        assert!(is_turned_away(bench.port).await);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn balance_says_who_serves() {
-    on_every_path(async |bench: Bench| {
-        for balance in [Balance::RoundRobin, Balance::LeastConnections] {
-            bench.serve(|parts| parts.balance = balance).await;
-            let (first, held) = bench.served().await;
-            let (second, other) = bench.served().await;
-            assert_ne!(first, second, "{balance:?} on {:?}", bench.path);
-            drop((held, other));
+        are(TargetState::Up).await;
+        let (tag, mut client) = bench.served().await;
+        assert_eq!(tag, 'a');
+        drop(checks);
+        are(TargetState::Down).await;
+        if live_ones_end {
+            Bench::is_ended(&bench.meter(), &mut client).await;
+        } else {
+            bench.talk(&mut client).await;
+            drop(client);
         }
-        bench.serve(|parts| parts.balance = Balance::SourceIp).await;
-        let (first, _held) = bench.served().await;
-        assert_eq!(bench.served().await.0, first);
-    })
-    .await;
+        // The last resort is the most preferred target, which the check is wrong about.
+        assert_eq!(bench.served().await.0, 'a');
+        apply(&bench.edge, bench.edge.status().accepted.generation + 1, &[]).await;
+    }
 }
 
-#[tokio::test]
-async fn max_connections_turns_away_what_is_above_it() {
-    on_every_path(async |bench: Bench| {
-        bench.serve(|parts| parts.max_connections = NonZeroU32::new(1)).await;
-        let (_, held) = bench.served().await;
-        assert!(is_turned_away(bench.port).await);
-        drop(held);
-        let meter = bench.edge.status().rule("web").unwrap().meter.clone().unwrap();
-        wait_until(|| meter.active() == 0).await;
-        bench.served().await;
-    })
-    .await;
+/// `c` listens at the IPv6 address of a name and `a` at its IPv4 address; an address has no other family to prefer.
+async fn prefer_ipv6(bench: Bench) {
+    let port = bench.targets[0].ports.first();
+    let Ok(listener) = TcpListener::bind(("::1", port)).await else {
+        return skipped("prefer_ipv6: this host has no IPv6 loopback");
+    };
+    tokio::spawn(answer(listener, "c", Arc::clone(&bench.header)));
+    bench.dns.say("here.test", Reply::Addresses(vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()], 300));
+    for (prefers, preferred) in [(false, 'a'), (true, 'c')] {
+        bench.serve(|parts| parts.prefer_ipv6 = prefers).await;
+        let expected = if bench.path == Path::Named { preferred } else { 'a' };
+        assert_eq!(bench.served().await.0, expected, "prefer_ipv6 = {prefers}");
+    }
 }
 
-#[tokio::test]
-async fn idle_timeout_resets_what_is_silent() {
-    on_every_path(async |bench: Bench| {
-        bench.serve(|parts| parts.idle_timeout = Some(Duration::from_secs(1))).await;
-        let (_, mut stream) = bench.served().await;
-        assert!(is_reset(&mut stream).await, "{:?}", bench.path);
-    })
-    .await;
+async fn proxy_protocol(bench: Bench) {
+    for version in [Some(ProxyProtocol::V1), None, Some(ProxyProtocol::V2)] {
+        bench.serve(|parts| parts.targets.iter_mut().for_each(|target| target.proxy_protocol = version)).await;
+        assert_eq!(bench.served().await.0, 'a', "{version:?}");
+    }
 }
 
-#[tokio::test]
-async fn connect_timeout_is_when_the_next_target_is_tried() {
-    on_every_path(async |bench: Bench| {
-        let hole = free_ports(2);
-        let address: SocketAddr = ([127, 0, 0, 1], hole + u16::from(bench.path == Path::Range)).into();
-        let _hole = BlackHole::at(address);
-        bench
-            .serve(|parts| {
-                parts.targets[0] = target(bench.path, hole);
-                parts.connect_timeout = Duration::from_millis(400);
-            })
-            .await;
-        let start = Instant::now();
-        assert_eq!(bench.served().await.0, 'b');
-        assert!(start.elapsed() >= Duration::from_millis(400), "{:?}", bench.path);
-    })
-    .await;
+async fn udp_max_flows(bench: Bench) {
+    bench.serve(|parts| parts.udp_max_flows = 1).await;
+    let (_, mut held) = bench.served().await;
+    bench.turns_away().await;
+    assert!(bench.meter().figures().flows_dropped_overflow >= 1);
+    bench.talk(&mut held).await;
 }
 
-#[tokio::test]
-async fn drain_timeout_is_when_connections_of_a_removed_rule_are_reset() {
-    on_every_path(async |bench: Bench| {
-        bench.serve(|parts| parts.drain_timeout = Duration::from_secs(1)).await;
-        let (_, mut stream) = bench.served().await;
-        let start = Instant::now();
-        apply(&bench.edge, 9, &[]).await;
-        assert!(is_reset(&mut stream).await && start.elapsed() >= Duration::from_secs(1), "{:?}", bench.path);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn listen_address_is_the_only_one() {
-    on_every_path(async |bench: Bench| {
-        bench.serve(|parts| parts.listen.address = ListenAddress::Ip("127.0.0.2".parse().unwrap())).await;
-        assert!(TcpStream::connect(("127.0.0.1", bench.port)).await.is_err());
-        let mut stream = TcpStream::connect(("127.0.0.2", bench.port)).await.unwrap();
-        assert_eq!(bench.talk(&mut stream).await, 'a');
-    })
-    .await;
+async fn udp_flow_idle(bench: Bench) {
+    bench.serve(|parts| parts.udp_flow_idle = Duration::from_secs(1)).await;
+    let (_, mut client) = bench.served().await;
+    Bench::is_ended(&bench.meter(), &mut client).await;
 }
