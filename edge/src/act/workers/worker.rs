@@ -217,8 +217,9 @@ impl Worker {
                 if !turn.is_finished {
                     self.ready.push_unfinished(key, &mut connection.score);
                 }
-                connection.is_held_up = turn.is_held_up;
+                // Kept until it is tried: a turn for what the other side said meanwhile takes nothing back.
                 if turn.is_held_up {
+                    connection.is_held_up = true;
                     self.timers.set(key.slot(), self.tools.now + 1);
                 }
                 turn.moved
