@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::name::RuleName;
 use crate::net::{ListenAddress, ListenRange, PortRange, Protocol};
 use crate::rule::{Host, Rule, RuleParts, Target};
+use crate::ruleset::Rails;
 
 /// A TCP rule `name` on all addresses at `first..=last`, to 127.0.0.1 at the ports above them, or below where there is no
 /// room: at the same ones it would forward to itself.
@@ -24,6 +25,16 @@ pub fn rule_with(name: &str, first: u16, last: u16, change: impl FnOnce(&mut Rul
         RuleParts::new(RuleName::new(name).expect("the test gives a name"), listen, vec![Target::new(host, target)]);
     change(&mut parts);
     Arc::new(Rule::new(parts).expect("the test gives a valid rule"))
+}
+
+/// Rails that nothing but emptying an edge and taking a protected rule trips.
+pub const fn wide_rails() -> Rails {
+    Rails {
+        max_removed_percent: 100,
+        max_removed_rules: u32::MAX,
+        max_rebound_percent: 100,
+        max_connections_dropped: 0,
+    }
 }
 
 /// Strategies for property tests: arbitrary valid rules and sets of them.

@@ -10,13 +10,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use reconciler::decide::assign::assign;
 use reconciler::decide::fleet::{ApplyRequest, Effect, Event, Mode, Purpose, Refusal, TreeRead};
-use reconciler::decide::plan::{Allowances, PlanInput, RailVerdict, Source, plan};
+use reconciler::decide::plan::{Allowances, RailVerdict, Source};
 use schema::canonical::Digest;
 use schema::capability::Capability;
 use schema::name::EdgeName;
-use schema::ruleset::{EdgeRules, Rails, rules_only};
+use schema::ruleset::{EdgeRules, rules_only};
+use schema::testing::wide_rails;
 
-use crate::script::{edge_name, ruleset};
+use crate::script::{edge_name, read, ruleset};
 use crate::world::World;
 
 const EDGES: [&str; 3] = ["a", "b", "c"];
@@ -120,19 +121,8 @@ fn tree(sets: [usize; 3]) -> TreeRead {
     let text = edges.join(" | ");
     let digest = Digest::of(text.as_bytes());
     let mut ruleset = ruleset(digest, &text);
-    ruleset.rails = Rails {
-        max_removed_percent: 100,
-        max_removed_rules: u32::MAX,
-        max_rebound_percent: 100,
-        max_connections_dropped: 0,
-    };
-    TreeRead {
-        source: Source::unversioned(digest),
-        ruleset: Some(ruleset.into()),
-        diagnostics: Vec::new(),
-        files: Vec::new().into(),
-        ancestry: None,
-    }
+    ruleset.rails = wide_rails();
+    read(ruleset)
 }
 
 /// Everything that one run needs to know.
@@ -185,18 +175,7 @@ impl Run {
     }
 
     fn allowances(&self) -> Allowances {
-        let fleet = &self.world.fleet;
-        let document = plan(&PlanInput {
-            ruleset: self.tree.ruleset.as_ref().expect("valid"),
-            source: &self.tree.source,
-            edges: fleet.edges(),
-            lineage: fleet.lineage(),
-            rails: fleet.applied().map(|applied| &applied.rails),
-            succession: reconciler::decide::succession::Succession::default(),
-            allowances: &Allowances::default(),
-            diagnostics: &[],
-            now: self.world.now(),
-        });
+        let document = self.world.plan(&self.tree);
         let flag = |rail: &RailVerdict| rail.allow.as_ref()?.strip_prefix("--allow-removals ")?.parse().ok();
         Allowances { removals: document.rails.iter().find_map(flag), empty: true, ..Allowances::default() }
     }

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use reconciler::decide::deviations::Order;
 use reconciler::decide::fleet::{ApplyRequest, Control, Effect, Event, Mode, Purpose, Request, TargetOrder, TreeRead};
-use reconciler::decide::plan::{Allowances, PlanDocument, PlanInput, Source, plan};
+use reconciler::decide::plan::{Allowances, PlanDocument, Source};
 use reconciler::decide::succession::Ancestry;
 use schema::canonical::Digest;
 use schema::capability::Capability;
@@ -68,6 +68,17 @@ fn seconds(text: &str) -> Duration {
 fn ports(text: &str) -> PortRange {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     PortRange::new(first.parse().expect("a port"), last.parse().expect("a port")).expect("a range")
+}
+
+/// A tree without files, as it is read when it is valid.
+pub(crate) fn read(ruleset: RuleSet) -> TreeRead {
+    TreeRead {
+        source: Source::unversioned(ruleset.digest),
+        ruleset: Some(Arc::new(ruleset)),
+        diagnostics: Vec::new(),
+        files: Arc::new([]),
+        ancestry: None,
+    }
 }
 
 /// `a: web 80, r 8000-8009 | b: web 80`
@@ -181,19 +192,7 @@ impl Script {
     }
 
     fn plan(&mut self, tree: &str, name: &str) -> String {
-        let tree = &self.trees[tree];
-        let fleet = &self.world.fleet;
-        let document = plan(&PlanInput {
-            ruleset: tree.ruleset.as_ref().expect("a valid tree"),
-            source: &tree.source,
-            edges: fleet.edges(),
-            lineage: fleet.lineage(),
-            rails: fleet.applied().map(|applied| &applied.rails),
-            succession: reconciler::decide::succession::Succession::default(),
-            allowances: &Allowances::default(),
-            diagnostics: &[],
-            now: self.world.now(),
-        });
+        let document = self.world.plan(&self.trees[tree]);
         let changes: Vec<String> = document
             .changes
             .iter()

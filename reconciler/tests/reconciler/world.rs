@@ -8,8 +8,10 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reconciler::decide::fleet::{Effect, Event, Fleet, Mode, Restored, SessionId};
+use reconciler::decide::fleet::{Effect, Event, Fleet, Mode, Restored, SessionId, TreeRead};
+use reconciler::decide::plan::{Allowances, PlanDocument, PlanInput, plan};
 use reconciler::decide::record::{EDGE_PREFIX, Record, restore};
+use reconciler::decide::succession::Succession;
 use reconciler::decide::view::Report;
 use schema::canonical::Digest;
 use schema::name::EdgeName;
@@ -74,6 +76,21 @@ impl World {
             written: Vec::new(),
             dies_after: None,
         }
+    }
+
+    /// What applying a valid tree would change, with nothing allowed.
+    pub(crate) fn plan(&self, tree: &TreeRead) -> PlanDocument {
+        plan(&PlanInput {
+            ruleset: tree.ruleset.as_ref().expect("a valid tree"),
+            source: &tree.source,
+            edges: self.fleet.edges(),
+            lineage: self.fleet.lineage(),
+            rails: self.fleet.applied().map(|applied| &applied.rails),
+            succession: Succession::default(),
+            allowances: &Allowances::default(),
+            diagnostics: &[],
+            now: self.now,
+        })
     }
 
     pub(crate) fn now(&self) -> Timestamp {

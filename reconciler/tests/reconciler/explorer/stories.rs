@@ -10,9 +10,9 @@ use reconciler::decide::plan::{Allowances, Source};
 use schema::canonical::Digest;
 use schema::name::Labels;
 use schema::rollout::{Rollout, Wave};
-use schema::ruleset::Rails;
+use schema::testing::wide_rails;
 
-use crate::script::{edge_name, ruleset};
+use crate::script::{edge_name, read, ruleset};
 
 pub(super) const EDGES: [&str; 2] = ["a", "b"];
 /// What `a` and `b` run when a story begins.
@@ -39,19 +39,8 @@ pub(super) fn tree(text: &str) -> TreeRead {
     let labels = |edge: &str| (edge_name(edge), Labels::from([("stage".to_owned(), edge.to_owned())]));
     ruleset.inventory = EDGES.map(labels).into();
     // What rails hold back is not what is told here.
-    ruleset.rails = Rails {
-        max_removed_percent: 100,
-        max_removed_rules: u32::MAX,
-        max_rebound_percent: 100,
-        max_connections_dropped: 0,
-    };
-    TreeRead {
-        source: Source::unversioned(digest),
-        ruleset: Some(Arc::new(ruleset)),
-        diagnostics: Vec::new(),
-        files: Arc::new([]),
-        ancestry: None,
-    }
+    ruleset.rails = wide_rails();
+    read(ruleset)
 }
 
 /// The second tree, `a` before `b`.

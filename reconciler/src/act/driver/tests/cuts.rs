@@ -17,9 +17,9 @@ use schema::diff::Rules;
 use schema::name::{EdgeName, Labels};
 use schema::proto::server_message::Body;
 use schema::rollout::{Rollout, Wave};
-use schema::ruleset::{Placed, Rails, RuleSet};
+use schema::ruleset::{Placed, RuleSet};
 use schema::state::RuleState;
-use schema::testing::rule;
+use schema::testing::{rule, wide_rails};
 use schema::wire;
 use tempfile::TempDir;
 
@@ -120,12 +120,7 @@ fn tree(version: u16, is_in_waves: bool, has_glass: bool) -> TreeRead {
         ruleset.edges.insert(edge_name(name), placed.collect());
         ruleset.inventory.insert(edge_name(name), Labels::from([("stage".to_owned(), name.to_owned())]));
     }
-    ruleset.rails = Rails {
-        max_removed_percent: 100,
-        max_removed_rules: u32::MAX,
-        max_rebound_percent: 100,
-        max_connections_dropped: 0,
-    };
+    ruleset.rails = wide_rails();
     if is_in_waves {
         let wave = |name: &str| Wave {
             edge_labels: Labels::from([("stage".to_owned(), name.to_owned())]),
