@@ -64,6 +64,7 @@ fn place(target: &TargetStatsDocument) -> String {
 fn row(name: String, counters: &CountersDocument, rates: Option<&RatesDocument>) -> [String; 10] {
     let mut errors: Vec<String> =
         counters.connect_errors.iter().map(|(cause, number)| format!("{number} {cause}")).collect();
+    errors.extend(counters.broken.iter().map(|(cause, number)| format!("{number} {}", cause.replace('_', " "))));
     if counters.dns_failures > 0 {
         errors.push(format!("{} dns", counters.dns_failures));
     }

@@ -1,5 +1,6 @@
 //! The metrics of CONTRACT §8: one row per live rule whatever its width, from the server only.
 
+use edge::decide::breaks::Break;
 use edge::decide::dial::Cause;
 
 use crate::peers::{Client, Echo, answers};
@@ -50,6 +51,12 @@ fn every_live_rule_has_one_row_and_a_removed_one_has_none() {
     for cause in Cause::ALL {
         let row = format!("{{cause=\"{}\",client=\"edge-01\",owner=\"team-a\",rule=\"wide\"}} 0", cause.as_str());
         assert!(errors.iter().any(|found| found.ends_with(&row)), "{row}: {errors:?}");
+    }
+    let broken = rows(&scraped, "portunus_rule_connections_broken_total");
+    for why in Break::ALL {
+        let (side, cause) = why.as_str().split_once('_').expect("two words");
+        let row = format!("{{cause=\"{cause}\",client=\"edge-01\",owner=\"team-a\",rule=\"wide\",side=\"{side}\"}} 0");
+        assert!(broken.iter().any(|found| found.ends_with(&row)), "{row}: {broken:?}");
     }
     assert!(scraped.contains("portunus_rule_connections_total{client=\"edge-01\",owner=\"team-a\",rule=\"wide\"} 2"));
     let active = "portunus_rule_state{client=\"edge-01\",owner=\"team-a\",rule=\"wide\",state=\"active\"} 1";

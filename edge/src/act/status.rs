@@ -12,6 +12,7 @@ use schema::wire;
 pub use crate::act::health::RuleView;
 use crate::act::workers::{Figures, Meter};
 use crate::decide::admission::{Accepted, Refused};
+use crate::decide::breaks::Break;
 use crate::decide::datagrams::Lost;
 use crate::decide::dial::{Cause, Outcome};
 
@@ -195,6 +196,7 @@ fn counters(figures: &Figures) -> proto::Counters {
     let named =
         |(cause, count): (&'static str, u64)| (count > 0).then(|| proto::CauseCount { cause: cause.to_owned(), count });
     let causes = Cause::ALL.map(Cause::as_str).into_iter().zip(figures.connect_errors);
+    let broken = Break::ALL.map(Break::as_str).into_iter().zip(figures.broken);
     let outcomes = Outcome::ALL.map(Outcome::as_str).into_iter().zip(figures.outcomes);
     let dropped = Lost::ALL.map(Lost::as_str).into_iter().zip(figures.datagrams_dropped);
     proto::Counters {
@@ -205,6 +207,7 @@ fn counters(figures: &Figures) -> proto::Counters {
         connections_refused: figures.connections_refused,
         dns_failures: figures.dns_failures,
         connect_errors: causes.filter_map(named).collect(),
+        broken: broken.filter_map(named).collect(),
         target_failovers: figures.target_failovers,
         lb: outcomes.filter_map(named).collect(),
         udp_datagrams_in: figures.udp_datagrams_in,

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod backoff;
+pub mod breaks;
 pub mod datagrams;
 pub mod desired;
 pub mod dial;

@@ -3,14 +3,17 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use edge::act::workers::Meter;
+use edge::decide::breaks::Break;
 use schema::net::PortRange;
 use schema::rule::Host;
 use schema::state::RuleState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use crate::support::{
-    alone, apply, connect, echo, echo_range, free_ports, is_reset, is_turned_away, ping, range, runtime, target, to,
-    wait_for, wait_until,
+    LONG, alone, apply, connect, echo, echo_range, free_ports, is_reset, is_turned_away, ping, range, runtime, target,
+    to, wait_for, wait_until,
 };
 
 fn reset_on_close(stream: &tokio::net::TcpStream) {
@@ -81,6 +84,50 @@ async fn a_reset_is_passed_on_both_ways_and_the_counters_are_exact() {
 
     wait_until(|| meter.active() == 0).await;
     assert_eq!((meter.figures().bytes_in, meter.figures().connections_total), (5, 2));
+    assert_eq!(broken(&meter), [(Break::ClientReset, 1), (Break::TargetReset, 1)]);
+    let of_target = &meter.per_target()[0].1;
+    assert_eq!(of_target.broken, meter.figures().broken);
+
+    // One that both sides end is not broken.
+    let mut client = connect(port).await;
+    let (mut server, _) = listener.accept().await.unwrap();
+    client.shutdown().await.unwrap();
+    server.shutdown().await.unwrap();
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    wait_until(|| meter.active() == 0).await;
+    assert_eq!(broken(&meter).len(), 2);
+}
+
+/// Who broke connections, and how often.
+fn broken(meter: &Meter) -> Vec<(Break, u64)> {
+    Break::ALL.into_iter().zip(meter.figures().broken).filter(|(_, count)| *count > 0).collect()
+}
+
+/// What one side cannot send any more was meant for the other, which is not to blame.
+#[tokio::test]
+async fn a_side_that_resets_while_much_is_on_its_way_there_is_the_one_that_broke_it() {
+    let edge = runtime().await;
+    let (listener, address) = target().await;
+    let port = free_ports(1);
+    apply(&edge, 1, &[to("web", port, address, |_| ())]).await;
+    let meter = edge.status().rule("web").unwrap().meter.clone().unwrap();
+    for (resets_client, expected) in [(true, Break::ClientReset), (false, Break::TargetReset)] {
+        let before = broken(&meter).iter().find(|(why, _)| *why == expected).map_or(0, |(_, count)| *count);
+        let client = connect(port).await;
+        let (server, _) = listener.accept().await.unwrap();
+        let (mut sender, receiver) = if resets_client { (server, client) } else { (client, server) };
+        let sending = tokio::spawn(async move {
+            let chunk = vec![7; 1 << 20];
+            while sender.write_all(&chunk).await.is_ok() {}
+        });
+        wait_until(|| meter.figures().bytes_in + meter.figures().bytes_out > (1 << 20)).await;
+        reset_on_close(&receiver);
+        drop(receiver);
+        timeout(LONG, sending).await.expect("the sender is told").unwrap();
+        wait_until(|| meter.active() == 0).await;
+        assert_eq!(broken(&meter).iter().find(|(why, _)| *why == expected).map(|(_, count)| *count), Some(before + 1));
+    }
+    assert_eq!(broken(&meter), [(Break::ClientReset, 1), (Break::TargetReset, 1)]);
 }
 
 #[tokio::test]
@@ -94,6 +141,9 @@ async fn a_connection_without_a_byte_for_too_long_is_reset() {
     let (mut server, _) = listener.accept().await.unwrap();
     assert!(is_reset(&mut client).await);
     assert!(is_reset(&mut server).await);
+    let meter = edge.status().rule("web").unwrap().meter.clone().unwrap();
+    wait_until(|| meter.active() == 0).await;
+    assert_eq!(broken(&meter), [(Break::EdgeIdle, 1)]);
 }
 
 #[tokio::test]
@@ -248,6 +298,7 @@ async fn a_removed_rule_drains_and_is_reset_at_its_deadline() {
     let meter = rule.meter.clone().unwrap();
     wait_for(&edge, |status| status.rules.is_empty()).await;
     assert_eq!((meter.active(), meter.figures().bytes_in), (0, 2));
+    assert_eq!(broken(&meter), [(Break::EdgeCut, 1)]);
 }
 
 #[tokio::test]

@@ -242,6 +242,7 @@ fn counters(message: &proto::Counters) -> CountersDocument {
         connections_refused: message.connections_refused,
         dns_failures: message.dns_failures,
         connect_errors: by_cause(&message.connect_errors),
+        broken: by_cause(&message.broken),
         target_failovers: message.target_failovers,
         lb: by_cause(&message.lb),
         udp_datagrams_in: message.udp_datagrams_in,

@@ -29,6 +29,18 @@ const RULE_AND_KIND: [&str; 4] = ["client", "rule", "owner", "kind"];
 /// How targets are chosen (CONTRACT §8).
 const LB_KINDS: [&str; 4] = ["first", "next", "untracked", "no_server"];
 /// Why a connection to a target did not come about: what edges name, TCP and UDP rules alike.
+/// Who broke a connection, and how; the last two by the edge.
+const RULE_SIDE_CAUSE: [&str; 5] = ["client", "rule", "owner", "side", "cause"];
+const BREAKS: [(&str, &str); 8] = [
+    ("client", "reset"),
+    ("client", "timeout"),
+    ("client", "other"),
+    ("target", "reset"),
+    ("target", "timeout"),
+    ("target", "other"),
+    ("edge", "idle"),
+    ("edge", "cut"),
+];
 const CONNECT_CAUSES: [&str; 7] = ["refused", "timeout", "unreachable", "reset", "descriptors", "loop", "other"];
 const RULE_AND_STATE: [&str; 4] = ["client", "rule", "owner", "state"];
 
@@ -91,6 +103,7 @@ struct RuleSeries {
     refused: CounterVec,
     dns_failures: CounterVec,
     connect_errors: CounterVec,
+    broken: CounterVec,
     failovers: CounterVec,
     lb: CounterVec,
     active: GaugeVec,
@@ -137,6 +150,12 @@ impl RuleSeries {
                 "portunus_rule_connect_errors_total",
                 "Dials to targets that failed, by cause.",
                 &RULE_AND_CAUSE,
+            )?,
+            broken: counter(
+                registry,
+                "portunus_rule_connections_broken_total",
+                "TCP connections that neither side ended whole, by who broke them and how.",
+                &RULE_SIDE_CAUSE,
             )?,
             failovers: counter(
                 registry,
@@ -203,6 +222,18 @@ impl RuleSeries {
         }
     }
 
+    /// Of TCP rules only.
+    fn set_broken(&self, labels: &[&str; 3], counters: &CountersDocument) {
+        let [client, rule, owner] = *labels;
+        for (side, cause) in BREAKS {
+            self.broken.with_label_values(&[client, rule, owner, side, cause]);
+        }
+        for (what, count) in &counters.broken {
+            let (side, cause) = what.split_once('_').unwrap_or(("other", what));
+            self.broken.with_label_values(&[client, rule, owner, side, cause]).inc_by(*count as f64);
+        }
+    }
+
     /// Of UDP rules only: a row of another one would say that it might have flows.
     fn set_flows(&self, labels: &[&str; 3], counters: &CountersDocument) {
         self.datagrams_in.with_label_values(labels).inc_by(counters.udp_datagrams_in as f64);
@@ -247,8 +278,10 @@ fn render(view: &Scene) -> prometheus::Result<String> {
                 rules.active.with_label_values(&labels).set(edge.connections(rule) as f64);
                 let counters = view.counters.get(name).and_then(|rows| rows.get(rule)).unwrap_or(&none);
                 rules.set_counters(&labels, counters);
-                if status.rule.is_some_and(|rule| rule.protocol() == Protocol::Udp) {
-                    rules.set_flows(&labels, counters);
+                match status.rule.map(|rule| rule.protocol()) {
+                    Some(Protocol::Udp) => rules.set_flows(&labels, counters),
+                    Some(Protocol::Tcp) => rules.set_broken(&labels, counters),
+                    None => {}
                 }
             }
         }

@@ -21,6 +21,7 @@ use super::tcp::{Connection, Dial, Leg, Named, reset};
 use super::ticket::Ticket;
 use super::timers::{Tick, ticks};
 use super::worker::{Ending, Worker};
+use crate::decide::breaks::Break;
 use crate::decide::dial::{self, Cause};
 
 /// The whole dialling of a connection, names included (CONTRACT §2, `connect_timeout_ms`).
@@ -198,7 +199,7 @@ impl Worker {
     pub(super) fn attempted(&mut self, key: Key, leg: u8) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.client.has_failed {
-            return self.end(key, Ending::Reset);
+            return self.end(key, Ending::Broken(Break::ClientReset));
         }
         if leg == CLIENT {
             return;

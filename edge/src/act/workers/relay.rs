@@ -13,6 +13,7 @@ use socket2::SockRef;
 use super::splice::Pipes;
 use super::tcp::{Connection, Direction, Held, Leg, Receiver, Rest};
 use super::timers::Tick;
+use crate::decide::breaks::Break;
 
 /// Bytes per read where they are copied.
 pub(super) const BUFFER: usize = 32 << 10;
@@ -27,8 +28,51 @@ const BULK: u32 = 1 << 20;
 const NEAR_QUEUE: usize = 128 << 10;
 
 /// A connection that did not end by itself.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Broken;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Broken(pub(super) Break);
+
+/// What failed of a direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    /// The side that is read.
+    From(Errno),
+    /// The side that is written.
+    To(Errno),
+}
+
+impl Failed {
+    /// Of the direction from the client to the target.
+    fn inward(self) -> Broken {
+        Broken(match self {
+            Self::From(error) => of_client(error),
+            Self::To(error) => of_target(error),
+        })
+    }
+
+    /// Of the other one.
+    fn outward(self) -> Broken {
+        Broken(match self {
+            Self::From(error) => of_target(error),
+            Self::To(error) => of_client(error),
+        })
+    }
+}
+
+fn of_client(error: Errno) -> Break {
+    match error {
+        Errno::CONNRESET | Errno::PIPE => Break::ClientReset,
+        Errno::TIMEDOUT => Break::ClientTimeout,
+        _ => Break::ClientOther,
+    }
+}
+
+fn of_target(error: Errno) -> Break {
+    match error {
+        Errno::CONNRESET | Errno::PIPE => Break::TargetReset,
+        Errno::TIMEDOUT => Break::TargetTimeout,
+        _ => Break::TargetOther,
+    }
+}
 
 /// What a turn came to.
 pub(super) struct Turn {
@@ -50,22 +94,13 @@ pub(super) struct Tools {
 pub(super) fn pump(connection: &mut Connection, quantum: usize, tools: &mut Tools) -> Result<Turn, Broken> {
     let Connection { client, target, inward, outward, ticket, .. } = connection;
     let Some(target) = target else { return Ok(Turn { moved: 0, is_finished: true, is_held_up: false }) };
-    let moved_in = inward.pump(client, target, quantum, tools, |bytes| ticket.moved_in(bytes))?;
-    let moved_out = outward.pump(target, client, quantum, tools, |bytes| ticket.moved_out(bytes))?;
+    let moved_in =
+        inward.pump(client, target, quantum, tools, |bytes| ticket.moved_in(bytes)).map_err(Failed::inward)?;
+    let moved_out =
+        outward.pump(target, client, quantum, tools, |bytes| ticket.moved_out(bytes)).map_err(Failed::outward)?;
     let is_over = inward.is_at_end() && outward.is_at_end();
-    for (from, direction, to) in [(&*client, &mut *inward, &*target), (&*target, &mut *outward, &*client)] {
-        // Nothing that will be read tells of this failure.
-        if from.has_failed && (direction.is_at_end() || !direction.is_empty()) {
-            return Err(Broken);
-        }
-        if direction.is_at_end() && !direction.has_ended {
-            direction.has_ended = true;
-            // Where both have ended, the close of the sockets says so.
-            if !is_over {
-                end(to)?;
-            }
-        }
-    }
+    inward.pass_end_on(client, target, is_over).map_err(Failed::inward)?;
+    outward.pass_end_on(target, client, is_over).map_err(Failed::outward)?;
     let is_held_up = inward.is_held_up(moved_in, target) || outward.is_held_up(moved_out, client);
     Ok(Turn { moved: moved_in + moved_out, is_finished: moved_in < quantum && moved_out < quantum, is_held_up })
 }
@@ -77,15 +112,16 @@ pub(super) fn open(connection: &mut Connection, header: &[u8], tools: &mut Tools
     let Some(target) = target else { return Ok(()) };
     let (start, rest) = tools.buffer.split_at_mut(header.len());
     start.copy_from_slice(header);
-    let length = inward.read(client, rest)?.unwrap_or(0);
-    ticket.moved_in(inward.write_new(target, &tools.buffer[..header.len() + length], header.len())?);
+    let length = inward.read(client, rest).map_err(Failed::inward)?.unwrap_or(0);
+    let written = inward.write_new(target, &tools.buffer[..header.len() + length], header.len());
+    ticket.moved_in(written.map_err(Failed::inward)?);
     Ok(())
 }
 
 /// Tells the receiver that no more comes.
-fn end(to: &Leg) -> Result<(), Broken> {
+fn end(to: &Leg) -> Result<(), Failed> {
     match shutdown(&to.socket, Shutdown::Write) {
-        Err(error) if error != Errno::NOTCONN => Err(Broken),
+        Err(error) if error != Errno::NOTCONN => Err(Failed::To(error)),
         _ => Ok(()),
     }
 }
@@ -113,7 +149,7 @@ impl Direction {
         quantum: usize,
         tools: &mut Tools,
         count: impl Fn(usize),
-    ) -> Result<usize, Broken> {
+    ) -> Result<usize, Failed> {
         let mut moved = 0;
         while moved < quantum {
             if !to.is_writable || (self.is_empty() && (self.has_read_all || !from.is_readable)) {
@@ -141,6 +177,21 @@ impl Direction {
         Ok(moved)
     }
 
+    /// Tells the receiver of the end of the data, unless both directions are over: the close of the sockets says so then.
+    fn pass_end_on(&mut self, from: &Leg, to: &Leg, is_over: bool) -> Result<(), Failed> {
+        // Nothing that will be read tells of this failure.
+        if from.has_failed && (self.is_at_end() || !self.is_empty()) {
+            return Err(Failed::From(error_of(from)));
+        }
+        if self.is_at_end() && !self.has_ended {
+            self.has_ended = true;
+            if !is_over {
+                end(to)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The kernel tells of room only when a third of the queue is free, which over a long way is late: by then less is
     /// under way than there could be.
     fn is_held_up(&self, moved: usize, to: &Leg) -> bool {
@@ -148,7 +199,7 @@ impl Direction {
     }
 
     /// Reads into the buffer and writes from it.
-    fn copy(&mut self, from: &mut Leg, to: &mut Leg, buffer: &mut [u8]) -> Result<Step, Broken> {
+    fn copy(&mut self, from: &mut Leg, to: &mut Leg, buffer: &mut [u8]) -> Result<Step, Failed> {
         match self.read(from, buffer)? {
             None => Ok(Step::Read),
             Some(0) => Ok(Step::Blocked),
@@ -157,10 +208,10 @@ impl Direction {
     }
 
     /// Reads once. 0 is the end of the data, `None` that there is nothing now.
-    fn read(&mut self, from: &mut Leg, buffer: &mut [u8]) -> Result<Option<usize>, Broken> {
+    fn read(&mut self, from: &mut Leg, buffer: &mut [u8]) -> Result<Option<usize>, Failed> {
         let length = match recv(&from.socket, &mut *buffer, RecvFlags::empty()) {
             Ok((_, length)) => length,
-            Err(error) => return from.not_readable(error).map(|_| None),
+            Err(error) => return from.not_readable(error).map(|_| None).map_err(Failed::From),
         };
         if length == 0 {
             self.has_read_all = true;
@@ -175,7 +226,7 @@ impl Direction {
 
     /// Writes what begins with a header of that many bytes, and keeps what finds no room. Returns how much of it was
     /// payload and is written.
-    fn write_new(&mut self, to: &mut Leg, bytes: &[u8], header: usize) -> Result<usize, Broken> {
+    fn write_new(&mut self, to: &mut Leg, bytes: &[u8], header: usize) -> Result<usize, Failed> {
         let written = write(to, bytes)?;
         if written < bytes.len() {
             // A header and a buffer at most.
@@ -185,7 +236,7 @@ impl Direction {
         Ok(written.saturating_sub(header))
     }
 
-    fn write_rest(&mut self, to: &mut Leg) -> Result<Step, Broken> {
+    fn write_rest(&mut self, to: &mut Leg) -> Result<Step, Failed> {
         let Held::Rest(rest) = &mut self.held else { return Ok(Step::Read) };
         let written = write(to, &rest.bytes[rest.start as usize..])?;
         let header = written.min(rest.header as usize);
@@ -197,7 +248,7 @@ impl Direction {
         Ok(Step::Moved(written - header))
     }
 
-    fn fill_pipe(&mut self, from: &mut Leg, limit: usize, tools: &mut Tools) -> Result<Step, Broken> {
+    fn fill_pipe(&mut self, from: &mut Leg, limit: usize, tools: &mut Tools) -> Result<Step, Failed> {
         let Some(pipe) = tools.pipes.take(tools.now) else {
             self.is_splicing = false;
             return Ok(Step::Read);
@@ -216,16 +267,16 @@ impl Direction {
                 self.has_read_all = true;
                 Ok(Step::Blocked)
             }
-            Err(error) => from.not_readable(error),
+            Err(error) => from.not_readable(error).map_err(Failed::From),
         }
     }
 
-    fn drain_pipe(&mut self, to: &mut Leg, tools: &mut Tools) -> Result<Step, Broken> {
+    fn drain_pipe(&mut self, to: &mut Leg, tools: &mut Tools) -> Result<Step, Failed> {
         let Held::Piped(pipe, held) = &mut self.held else { return Ok(Step::Read) };
         let piece = PIECE.min(*held);
         let written = match pipe.drain(&to.socket, piece) {
             Ok(written) => written,
-            Err(error) => return to.not_writable(error),
+            Err(error) => return to.not_writable(error).map_err(Failed::To),
         };
         // The kernel stops before the end only where the socket takes no more, and tells when it does again.
         to.is_writable = written == piece;
@@ -240,31 +291,36 @@ impl Direction {
 }
 
 impl Leg {
-    fn not_readable(&mut self, error: Errno) -> Result<Step, Broken> {
+    fn not_readable(&mut self, error: Errno) -> Result<Step, Errno> {
         if error != Errno::AGAIN && error != Errno::INTR {
-            return Err(Broken);
+            return Err(error);
         }
         self.is_readable &= error == Errno::INTR;
         Ok(Step::Read)
     }
 
-    fn not_writable(&mut self, error: Errno) -> Result<Step, Broken> {
+    fn not_writable(&mut self, error: Errno) -> Result<Step, Errno> {
         if error != Errno::AGAIN && error != Errno::INTR {
-            return Err(Broken);
+            return Err(error);
         }
         self.is_writable &= error == Errno::INTR;
         Ok(Step::Read)
     }
 }
 
-fn write(to: &mut Leg, bytes: &[u8]) -> Result<usize, Broken> {
+fn write(to: &mut Leg, bytes: &[u8]) -> Result<usize, Failed> {
     match send(&to.socket, bytes, SendFlags::NOSIGNAL) {
         Ok(written) => {
             to.is_writable = written == bytes.len();
             Ok(written)
         }
-        Err(error) => to.not_writable(error).map(|_| 0),
+        Err(error) => to.not_writable(error).map(|_| 0).map_err(Failed::To),
     }
+}
+
+/// What the kernel says of a socket that has failed.
+fn error_of(leg: &Leg) -> Errno {
+    sockopt::socket_error(&leg.socket).ok().and_then(Result::err).unwrap_or(Errno::IO)
 }
 
 /// Bounds what the kernel queues for a receiver of much that is near.

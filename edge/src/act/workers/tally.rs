@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::decide::breaks::Break;
 use crate::decide::datagrams::Lost;
 use crate::decide::dial::{Cause, Outcome};
 
@@ -25,6 +26,8 @@ pub struct Figures {
     pub dns_failures: u64,
     /// By cause, in the order of [`Cause::ALL`].
     pub connect_errors: [u64; Cause::ALL.len()],
+    /// Connections that were broken, in the order of [`Break::ALL`].
+    pub broken: [u64; Break::ALL.len()],
     /// Times that other targets took over, or gave back; of a rule only.
     pub target_failovers: u64,
     /// What came of choosing a target, in the order of [`Outcome::ALL`].
@@ -82,6 +85,7 @@ pub(super) struct Tally {
     pub(super) refused: Counter,
     pub(super) dns_failures: Counter,
     pub(super) connect_errors: [Counter; Cause::ALL.len()],
+    pub(super) broken: [Counter; Break::ALL.len()],
     pub(super) outcomes: [Counter; Outcome::ALL.len()],
     pub(super) last_success_ms: Counter,
     pub(super) last_failure_ms: Counter,
@@ -111,6 +115,9 @@ impl Tally {
         figures.connections_refused += self.refused.read();
         figures.dns_failures += self.dns_failures.read();
         for (sum, counter) in figures.connect_errors.iter_mut().zip(&self.connect_errors) {
+            *sum += counter.read();
+        }
+        for (sum, counter) in figures.broken.iter_mut().zip(&self.broken) {
             *sum += counter.read();
         }
         for (sum, counter) in figures.outcomes.iter_mut().zip(&self.outcomes) {

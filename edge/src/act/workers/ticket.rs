@@ -17,6 +17,7 @@ use super::meter::{Meter, Scope, index_of, key, tally_of};
 use super::routing::Route;
 use super::tally::Tally;
 use super::timers::Tick;
+use crate::decide::breaks::Break;
 use crate::decide::datagrams::Lost;
 use crate::decide::dial::{self, Cause, Outcome};
 
@@ -304,6 +305,12 @@ impl Ticket {
     /// Counts a name that did not resolve.
     pub(super) fn dns_failed(&self) {
         self.tallies().iter().for_each(|tally| tally.dns_failures.add(1));
+    }
+
+    /// Counts that it is broken, and by whom.
+    pub(super) fn broken(&self, why: Break) {
+        let index = index_of(&Break::ALL, why);
+        self.tallies().iter().for_each(|tally| tally.broken[index].add(1));
     }
 
     /// Counts an address that could not be connected to.

@@ -29,6 +29,7 @@ use super::tcp::Connection;
 use super::timers::{self, Tick, Wheel, ticks};
 use super::udp::{Around, Udp};
 use crate::act::sockets::look_for_dead_peers;
+use crate::decide::breaks::Break;
 
 /// The token of the worker's queues.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -43,8 +44,10 @@ const SETTLE: Duration = Duration::from_secs(10);
 pub(super) enum Ending {
     /// Both sides have ended it.
     Whole,
-    /// Neither may take it for whole.
+    /// No target took it, which is counted for itself; the client may not take it for whole.
     Reset,
+    /// Somebody broke it: neither may take it for whole.
+    Broken(Break),
 }
 
 /// One worker.
@@ -224,8 +227,8 @@ impl Worker {
                 }
                 turn.moved
             }
-            Err(Broken) => {
-                self.end(key, Ending::Reset);
+            Err(Broken(why)) => {
+                self.end(key, Ending::Broken(why));
                 0
             }
         }
@@ -235,9 +238,9 @@ impl Worker {
     pub(super) fn connected(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Some(version) = connection.ticket.target().proxy_protocol
-            && header::send(connection, version, &mut self.tools).is_err()
+            && let Err(Broken(why)) = header::send(connection, version, &mut self.tools)
         {
-            return self.end(key, Ending::Reset);
+            return self.end(key, Ending::Broken(why));
         }
         self.timers.set(key.slot(), next_look(connection));
         self.ready.push(key, &mut connection.score);
@@ -251,7 +254,7 @@ impl Worker {
         }
         let idle = connection.ticket.route().rule.idle_timeout;
         if idle.is_some_and(|idle| connection.active + ticks(idle) <= self.tools.now) {
-            return self.end(key, Ending::Reset);
+            return self.end(key, Ending::Broken(Break::EdgeIdle));
         }
         if std::mem::take(&mut connection.is_held_up) {
             connection.try_again();
@@ -277,7 +280,7 @@ impl Worker {
                     connection.abandon();
                     self.dial(key);
                 } else {
-                    self.end(key, Ending::Reset);
+                    self.end(key, Ending::Broken(Break::EdgeCut));
                 }
             }
         }
@@ -294,7 +297,7 @@ impl Worker {
         self.with_udp(|udp, around| udp.reset_all(around));
         let keys: Vec<Key> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
-            self.end(key, Ending::Reset);
+            self.end(key, Ending::Broken(Break::EdgeCut));
         }
     }
 
@@ -302,8 +305,11 @@ impl Worker {
     pub(super) fn end(&mut self, key: Key, ending: Ending) {
         let Some(mut connection) = self.connections.remove(key) else { return };
         self.timers.clear(key.slot());
-        if ending == Ending::Reset {
+        if ending != Ending::Whole {
             connection.reset();
+        }
+        if let Ending::Broken(why) = ending {
+            connection.ticket.broken(why);
         }
         for pipe in connection.take_pipes() {
             self.tools.pipes.discard(pipe);

@@ -226,6 +226,9 @@ pub struct CountersDocument {
     pub dns_failures: u64,
     /// Dials that failed, by cause.
     pub connect_errors: BTreeMap<String, u64>,
+    /// Connections that neither side ended whole, by side and cause: `client_reset`, `target_timeout`, `edge_idle`.
+    #[serde(default)]
+    pub broken: BTreeMap<String, u64>,
     /// Times that verdicts moved new connections to other targets, there and back alike.
     #[serde(default)]
     pub target_failovers: u64,

@@ -8,12 +8,13 @@ use super::http::Client;
 use super::session::message;
 use super::{LONG, RULES, Running};
 
-const SERIES: [&str; 19] = [
+const SERIES: [&str; 20] = [
     "portunus_rule_bytes_in_total counter",
     "portunus_rule_bytes_out_total counter",
     "portunus_rule_active_connections gauge",
     "portunus_rule_connections_total counter",
     "portunus_rule_connect_errors_total counter",
+    "portunus_rule_connections_broken_total counter",
     "portunus_rule_dns_failures_total counter",
     "portunus_rule_state gauge",
     "portunus_edge_connected gauge",
@@ -45,6 +46,7 @@ async fn every_series_is_there_with_its_help_and_type() {
         target_failovers: 4,
         lb: vec![proto::CauseCount { cause: "next".to_owned(), count: 5 }],
         connect_errors: vec![proto::CauseCount { cause: "refused".to_owned(), count: 2 }],
+        broken: vec![proto::CauseCount { cause: "target_reset".to_owned(), count: 3 }],
         ..proto::Counters::default()
     };
     let stats = proto::RuleStats { rule: "web".to_owned(), total: Some(counters), ..proto::RuleStats::default() };
@@ -75,6 +77,10 @@ async fn every_series_is_there_with_its_help_and_type() {
         text.contains("portunus_rule_target_failovers_total{client=\"local\",owner=\"team\",rule=\"web\"} 4"),
         "{text}"
     );
+    for (side, cause, count) in [("target", "reset", 3), ("client", "reset", 0), ("edge", "idle", 0)] {
+        let labels = format!("cause=\"{cause}\",client=\"local\",owner=\"team\",rule=\"web\",side=\"{side}\"");
+        assert!(text.contains(&format!("portunus_rule_connections_broken_total{{{labels}}} {count}\n")), "{text}");
+    }
     for (kind, count) in [("first", 0), ("next", 5), ("untracked", 0), ("no_server", 0)] {
         let row = format!("{{client=\"local\",kind=\"{kind}\",owner=\"team\",rule=\"web\"}} {count}\n");
         assert!(text.contains(&format!("portunus_rule_lb_total{row}")), "{kind}\n{text}");

@@ -1,0 +1,50 @@
+//! How connections end that neither side has ended whole. Pure.
+
+/// Who broke a connection that was forwarded, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Break {
+    /// The client reset it, or took no more.
+    ClientReset,
+    /// The client's host gave no answer for too long.
+    ClientTimeout,
+    /// Anything else on the client's side.
+    ClientOther,
+    /// The target reset it, or took no more.
+    TargetReset,
+    /// The target's host gave no answer for too long.
+    TargetTimeout,
+    /// Anything else on the target's side.
+    TargetOther,
+    /// Nothing moved for the rule's idle timeout.
+    EdgeIdle,
+    /// The edge cut it: its drain was over, its target failed or was disabled, or the edge ended.
+    EdgeCut,
+}
+
+impl Break {
+    /// Every one, in the order of the counters.
+    pub const ALL: [Self; 8] = [
+        Self::ClientReset,
+        Self::ClientTimeout,
+        Self::ClientOther,
+        Self::TargetReset,
+        Self::TargetTimeout,
+        Self::TargetOther,
+        Self::EdgeIdle,
+        Self::EdgeCut,
+    ];
+
+    /// `SIDE_CAUSE`, as in the protocol; the two are labels of `portunus_rule_connections_broken_total`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientReset => "client_reset",
+            Self::ClientTimeout => "client_timeout",
+            Self::ClientOther => "client_other",
+            Self::TargetReset => "target_reset",
+            Self::TargetTimeout => "target_timeout",
+            Self::TargetOther => "target_other",
+            Self::EdgeIdle => "edge_idle",
+            Self::EdgeCut => "edge_cut",
+        }
+    }
+}
