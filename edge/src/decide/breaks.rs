@@ -1,6 +1,7 @@
 //! How connections end that neither side has ended whole. Pure.
 
-/// Who broke a connection that was forwarded, and how.
+/// Who broke a connection, and how; one that a target never took counts as broken only where its client went or the
+/// edge cut it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Break {
     /// The client reset it, or took no more.
