@@ -4,48 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use schema::net::{ListenAddress, PortRange};
 
-/// Why a connection to a target did not come about; the label of `portunus_rule_connect_errors_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Cause {
-    /// The target answered with a reset.
-    Refused,
-    /// No answer in time.
-    Timeout,
-    /// No way to the target.
-    Unreachable,
-    /// Reset while connecting.
-    Reset,
-    /// The edge has no descriptor left.
-    Descriptors,
-    /// The address is the rule's own listener: connecting would never end.
-    Loop,
-    /// Anything else.
-    Other,
-}
-
-impl Cause {
-    /// Every cause, in the order of the counters.
-    pub const ALL: [Self; 7] =
-        [Self::Refused, Self::Timeout, Self::Unreachable, Self::Reset, Self::Descriptors, Self::Loop, Self::Other];
-
-    /// False where the edge itself is at fault, which says nothing about the target.
-    pub const fn is_targets(self) -> bool {
-        !matches!(self, Self::Descriptors)
-    }
-
-    /// As in the protocol and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::Unreachable => "unreachable",
-            Self::Reset => "reset",
-            Self::Descriptors => "descriptors",
-            Self::Loop => "loop",
-            Self::Other => "other",
-        }
-    }
-}
+pub use super::faults::Cause;
 
 /// What came of a choice of targets; the label of `portunus_rule_lb_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,6 +6,7 @@ pub mod breaks;
 pub mod datagrams;
 pub mod desired;
 pub mod dial;
+pub mod faults;
 pub mod names;
 pub mod overrides;
 pub mod probing;

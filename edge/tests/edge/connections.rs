@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use edge::act::workers::Meter;
 use edge::decide::breaks::Break;
+use edge::decide::faults::Cause;
 use schema::net::PortRange;
 use schema::rule::Host;
 use schema::state::RuleState;
@@ -191,7 +192,7 @@ async fn what_cannot_be_connected_is_reset_and_counted_by_cause() {
     assert_eq!(stats.targets[0].counters.as_ref().unwrap().connect_errors.len(), 1);
     assert_eq!((figures("closed").connections_total, figures("closed").connections_refused), (1, 0));
     assert_eq!((figures("disabled").connections_total, figures("disabled").connections_refused), (0, 1));
-    assert_eq!((figures("named").dns_failures, figures("named").connect_errors), (1, [0; 7]));
+    assert_eq!((figures("named").dns_failures, figures("named").connect_errors), (1, [0; Cause::ALL.len()]));
 }
 
 #[tokio::test]

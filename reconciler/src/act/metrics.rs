@@ -41,7 +41,18 @@ const BREAKS: [(&str, &str); 8] = [
     ("edge", "idle"),
     ("edge", "cut"),
 ];
-const CONNECT_CAUSES: [&str; 7] = ["refused", "timeout", "unreachable", "reset", "descriptors", "loop", "other"];
+const CONNECT_CAUSES: [&str; 10] = [
+    "refused",
+    "timeout",
+    "unreachable",
+    "reset",
+    "descriptors",
+    "source_ports",
+    "memory",
+    "firewall",
+    "loop",
+    "other",
+];
 const RULE_AND_STATE: [&str; 4] = ["client", "rule", "owner", "state"];
 
 /// The routes of the metrics port.

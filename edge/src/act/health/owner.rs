@@ -23,7 +23,7 @@ use super::watched::Watched;
 use super::{Choices, Command, Order, Parting, Serving, View};
 use crate::act::names::Names;
 use crate::act::workers::{self, FEEDBACK, Feedback, Met};
-use crate::decide::dial::Cause;
+use crate::decide::faults::Cause;
 use crate::decide::overrides::Overrides;
 use crate::decide::probing::{self, ProbeId};
 
@@ -476,7 +476,7 @@ fn outcome(met: Met) -> Option<Outcome> {
     match met {
         Met::Answer => failed(ResultCode::L4Ok, "a connection came about"),
         Met::NoAddress => failed(ResultCode::L4Con, "the name did not resolve for a connection"),
-        Met::Failure(Cause::Descriptors) | Met::Trial => None,
+        Met::Trial | Met::Failure(Cause::Descriptors | Cause::SourcePorts | Cause::Memory | Cause::Firewall) => None,
         Met::Failure(Cause::Timeout) => failed(ResultCode::L4Tout, "a connection was not answered in time"),
         Met::Failure(Cause::Refused) => failed(ResultCode::L4Con, "a connection was refused"),
         Met::Failure(Cause::Unreachable) => failed(ResultCode::L4Con, "no way to the target for a connection"),

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::act::names::Source;
 use crate::act::workers::Met;
-use crate::decide::dial::Cause;
+use crate::decide::faults::Cause;
 
 /// Far above anything that a test waits for.
 const LONG: Duration = Duration::from_secs(20);
@@ -197,7 +197,9 @@ async fn connections_that_fail_take_a_target_out_and_reset_what_lives_where_the_
     let choice = serve(&health, &[&rule]).await.into_values().next().unwrap();
     let chosen = choice.chosen();
     assert!(chosen.places[0].awaits_success.load(std::sync::atomic::Ordering::Relaxed));
-    choice.tell(&chosen.places[0], Met::Failure(Cause::Descriptors));
+    for own in [Cause::Descriptors, Cause::SourcePorts, Cause::Memory, Cause::Firewall] {
+        (0..3).for_each(|_| choice.tell(&chosen.places[0], Met::Failure(own)));
+    }
     for _ in 0..3 {
         choice.tell(&chosen.places[0], Met::Failure(Cause::Refused));
     }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 
 use super::slab::Key;
-use crate::decide::dial::Cause;
+use crate::decide::faults::Cause;
 
 /// Lets a worker hear of everything that happens to a socket.
 pub(super) fn register(registry: &Registry, socket: &OwnedFd, key: Key, leg: u8) -> std::io::Result<()> {
@@ -21,8 +21,8 @@ pub(super) fn register(registry: &Registry, socket: &OwnedFd, key: Key, leg: u8)
 
 /// Starts to connect.
 pub(super) fn start(address: SocketAddr, registry: &Registry, key: Key, leg: u8) -> Result<OwnedFd, Cause> {
-    let socket = open(address).map_err(|error| cause_of(&error.into()))?;
-    register(registry, &socket, key, leg).map_err(|error| cause_of(&error))?;
+    let socket = open(address).map_err(|error| Cause::of(&error.into()))?;
+    register(registry, &socket, key, leg).map_err(|error| Cause::of(&error))?;
     Ok(socket)
 }
 
@@ -40,29 +40,7 @@ fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
 /// Why an attempt failed that had an event saying so; `None` where it did not.
 pub(super) fn failure(socket: &OwnedFd) -> Option<Cause> {
     match sockopt::socket_error(socket) {
-        Err(error) | Ok(Err(error)) => Some(cause_of(&error.into())),
+        Err(error) | Ok(Err(error)) => Some(Cause::of(&error.into())),
         Ok(Ok(())) => None,
-    }
-}
-
-fn cause_of(error: &std::io::Error) -> Cause {
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::CONNREFUSED) => Cause::Refused,
-        Some(Errno::TIMEDOUT) => Cause::Timeout,
-        Some(Errno::HOSTUNREACH | Errno::NETUNREACH) => Cause::Unreachable,
-        Some(Errno::CONNRESET | Errno::CONNABORTED) => Cause::Reset,
-        Some(Errno::MFILE | Errno::NFILE) => Cause::Descriptors,
-        _ => Cause::Other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn running_out_of_descriptors_is_a_cause_of_its_own() {
-        assert_eq!(cause_of(&Errno::MFILE.into()), Cause::Descriptors);
-        assert_eq!(cause_of(&Errno::CONNREFUSED.into()), Cause::Refused);
     }
 }

@@ -68,15 +68,6 @@ fn start(address: SocketAddr, registry: &Registry, key: Key) -> Result<OwnedFd, 
     Ok(socket)
 }
 
-fn cause_of(error: Errno) -> Cause {
-    match (judge(error), error) {
-        (Verdict::Failed(cause), _) => cause,
-        // No port is left where the system says that one may try again.
-        (Verdict::Full, _) | (_, Errno::MFILE | Errno::NFILE) => Cause::Descriptors,
-        _ => Cause::Other,
-    }
-}
-
 impl Udp {
     /// Opens the way to the target that the flow is at, or to one behind it; while a name is looked up, the flow waits.
     /// Fails where nothing is left: the flow is to be ended.
@@ -96,8 +87,11 @@ impl Udp {
             let listener = flow.ticket.listener();
             let is_loop =
                 dial::is_loop((listener.address, listener.port), address, |ip| around.own.contains(ip, around.now));
-            let opened =
-                if is_loop { Err(Cause::Loop) } else { start(address, around.registry, key).map_err(cause_of) };
+            let opened = if is_loop {
+                Err(Cause::Loop)
+            } else {
+                start(address, around.registry, key).map_err(|error| Cause::of(&error.into()))
+            };
             match opened {
                 Ok(socket) => {
                     flow.upstream = Upstream::Open(socket);
@@ -106,7 +100,8 @@ impl Udp {
                     return Ok(());
                 }
                 Err(cause) if !self.fail(key, cause) => {
-                    return Err(if cause == Cause::Descriptors { Lost::NoRoom } else { Lost::Unreachable });
+                    let is_short = !cause.is_targets() && cause != Cause::Firewall;
+                    return Err(if is_short { Lost::NoRoom } else { Lost::Unreachable });
                 }
                 Err(_) => {}
             }
