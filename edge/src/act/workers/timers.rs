@@ -3,38 +3,13 @@
 //! Keeps: nothing is due before its deadline; a slot is due once per deadline. A deadline that is further away than one
 //! turn of the wheel costs one look per turn.
 
-use std::time::Duration;
+pub(super) use crate::decide::ticks::{Tick, lasting, passed, ticks, until};
 
-/// Time as the wheel counts it.
-pub(super) type Tick = u64;
-
-/// One tick: what a deadline is rounded up to.
-const TICK: Duration = Duration::from_millis(16);
-/// Buckets of the wheel; with [`TICK`] one turn takes 33 s.
+/// Buckets of the wheel; with ticks of 16 ms one turn takes 33 s.
 const BUCKETS: usize = 2048;
 const WORDS: usize = BUCKETS / 64;
 /// No slot.
 const NONE: u32 = u32::MAX;
-
-/// Ticks that have passed after that much time.
-pub(super) fn passed(since_start: Duration) -> Tick {
-    (since_start.as_millis() / TICK.as_millis()) as Tick
-}
-
-/// Ticks to wait for that much time, never less: the running tick does not count.
-pub(super) fn ticks(wait: Duration) -> Tick {
-    wait.as_millis().div_ceil(TICK.as_millis()) as Tick + 1
-}
-
-/// How long so many ticks last.
-pub(super) fn lasting(ticks: Tick) -> Duration {
-    TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
-}
-
-/// How long from one moment until a tick begins.
-pub(super) fn until(tick: Tick, since_start: Duration) -> Duration {
-    lasting(tick).saturating_sub(since_start)
-}
 
 #[derive(Clone, Copy)]
 struct Link {
@@ -182,14 +157,6 @@ mod tests {
         assert!(looks <= 4, "{looks}");
         assert_eq!(due(&mut wheel, far), [4]);
         assert_eq!(wheel.next(), None);
-    }
-
-    #[test]
-    fn waiting_is_never_shorter_than_asked_for() {
-        let start = Duration::from_millis(31);
-        let tick = passed(start) + ticks(Duration::from_millis(200));
-        assert!(until(tick, start) >= Duration::from_millis(200));
-        assert!(until(tick, start) <= Duration::from_millis(200) + 2 * TICK);
     }
 
     proptest! {

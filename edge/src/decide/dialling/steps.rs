@@ -1,0 +1,128 @@
+//! What a dialling hears and what it answers. Pure.
+//!
+//! Keeps: an answer is a short list of values, made without allocating.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::decide::faults::Cause;
+
+/// One of the two sockets of a dialling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leg {
+    /// The only one, where a target has one address.
+    First,
+    /// The one beside it.
+    Second,
+}
+
+impl Leg {
+    pub(super) const BOTH: [Self; 2] = [Self::First, Self::Second];
+
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
+/// What did not come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// A connection to an address.
+    Connect(Cause),
+    /// The addresses of a name.
+    Name,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// The target, or its name, has this one address.
+    Address(SocketAddr),
+    /// The target is a name.
+    Name,
+    /// The name has these addresses, several of them, to be tried in this order.
+    Addresses(Vec<SocketAddr>),
+    /// The name has no address. That is a verdict about the target only where the name servers answered.
+    Unresolved {
+        /// They did.
+        is_verdict: bool,
+    },
+    /// The target was taken out of use.
+    Gone,
+    /// A socket is connected.
+    Opened(Leg),
+    /// A socket is not.
+    Failed(Leg, Cause),
+    /// A flow that lost its way has something to send again.
+    Wanted,
+    /// Time has passed.
+    Tick,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Do {
+    /// Go to the target at this place of the order, and report its address, its name, or that it is gone.
+    Approach(u8),
+    /// Look up the name of the target.
+    LookUp,
+    /// Connect a socket.
+    Connect(Leg, SocketAddr),
+    /// Close a socket, if it is open.
+    Close(Leg),
+    /// Count a failure.
+    Count(Failure),
+    /// Tell health that the target failed.
+    Tell(Failure),
+    /// Try this address after the others of its name for a while.
+    Defer(SocketAddr),
+    /// Try this address in its turn again.
+    Trust(SocketAddr),
+    /// The target serves, over this socket.
+    Serve(Leg),
+    /// No target does.
+    GiveUp,
+}
+
+/// The most steps of one answer: both sockets time out as the last ones of all.
+const STEPS: usize = 8;
+
+/// Steps in their order. Allocates nothing.
+#[derive(Debug, Default)]
+pub struct Steps {
+    steps: [Option<Do>; STEPS],
+    count: usize,
+}
+
+impl Steps {
+    pub(super) fn push(&mut self, step: Do) {
+        debug_assert!(self.count < STEPS, "an answer has eight steps at most");
+        if let Some(place) = self.steps.get_mut(self.count) {
+            *place = Some(step);
+            self.count += 1;
+        }
+    }
+}
+
+impl IntoIterator for Steps {
+    type Item = Do;
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<Do>, STEPS>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.steps.into_iter().flatten()
+    }
+}
+
+/// On what terms one dials.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// How many targets the order has.
+    pub targets: usize,
+    /// How long one address is tried.
+    pub each: Duration,
+    /// Nothing answers to a connect: addresses do not race, and what was opened may still fail.
+    pub is_flow: bool,
+}

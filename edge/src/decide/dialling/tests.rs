@@ -1,0 +1,206 @@
+//! The laws of dialling, on made-up time.
+
+mod world;
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use world::{Fate, Log, Lookup, Model, World, address, run, world};
+
+fn steps(log: &Log) -> impl Iterator<Item = Do> {
+    log.steps.iter().map(|(_, _, step)| *step)
+}
+
+proptest! {
+    #[test]
+    fn every_address_is_tried_at_most_once_and_in_order(world in world()) {
+        let log = run(&world);
+        let tried: Vec<SocketAddr> = steps(&log).filter_map(|step| match step {
+            Do::Connect(_, address) => Some(address),
+            _ => None,
+        }).collect();
+        prop_assert!(tried.is_sorted_by(|one, next| one < next), "{tried:?}");
+    }
+
+    #[test]
+    fn two_sockets_are_open_at_most_and_none_but_the_one_that_serves_at_the_end(world in world()) {
+        let log = run(&world);
+        prop_assert!(log.most_open <= 2);
+        prop_assert_eq!(log.left_open, usize::from(log.served.is_some()));
+    }
+
+    #[test]
+    fn a_dialling_is_over_within_ten_seconds_and_ends_in_one_way(world in world()) {
+        let log = run(&world);
+        prop_assert!(log.end <= world.start + ticks(DIALLING));
+        let ends = steps(&log).filter(|step| matches!(step, Do::Serve(_) | Do::GiveUp)).count();
+        prop_assert_eq!(ends, 1);
+        prop_assert!(matches!(log.steps.last(), Some((_, _, Do::Serve(_) | Do::GiveUp))));
+    }
+
+    #[test]
+    fn each_failure_is_counted_once_with_its_cause(world in world()) {
+        let log = run(&world);
+        let counted: Vec<Cause> = steps(&log).filter_map(|step| match step {
+            Do::Count(Failure::Connect(cause)) => Some(cause),
+            _ => None,
+        }).collect();
+        prop_assert_eq!(counted, log.caused);
+    }
+
+    #[test]
+    fn health_hears_of_a_target_once_and_of_no_fault_of_this_host(world in world()) {
+        let log = run(&world);
+        let mut told = HashSet::new();
+        for (_, step, answer) in &log.steps {
+            let Do::Tell(failure) = answer else { continue };
+            prop_assert!(told.insert(*step), "told of target {} twice", step);
+            let counted: Vec<Failure> = log.steps.iter().filter_map(|(_, of, answer)| match answer {
+                Do::Count(failure) if of == step => Some(*failure),
+                _ => None,
+            }).collect();
+            prop_assert!(counted.contains(failure));
+            let is_targets = |failure: &Failure| match failure {
+                Failure::Connect(cause) => cause.is_targets(),
+                Failure::Name => true,
+            };
+            prop_assert!(counted.iter().all(is_targets), "{counted:?}");
+            if *failure == Failure::Name {
+                let name = world.targets[usize::from(*step)].name;
+                prop_assert!(matches!(name, Some(Lookup::Unresolved(_, true))), "{:?}", name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_withdrawn_target_is_passed_over_without_a_word(mut world in world()) {
+        world.targets[0].gone = Some(0);
+        let log = run(&world);
+        let is_quiet = |answer: &Do| matches!(answer, Do::Approach(_) | Do::GiveUp);
+        prop_assert!(log.steps.iter().all(|(_, step, answer)| *step != 0 || is_quiet(answer)));
+        let mut rest = world.clone();
+        rest.targets.remove(0);
+        if !rest.targets.is_empty() {
+            let same = run(&rest);
+            prop_assert_eq!((log.end, log.served), (same.end, same.served));
+        }
+    }
+
+    #[test]
+    fn a_rival_that_loses_is_closed_and_an_overtaken_address_is_deferred(world in world()) {
+        let log = run(&world);
+        let mut connected: Vec<(Leg, SocketAddr)> = Vec::new();
+        for (at, (_, _, answer)) in log.steps.iter().enumerate() {
+            match *answer {
+                Do::Connect(leg, address) => connected.push((leg, address)),
+                Do::Close(leg) => {
+                    if let Some(index) = connected.iter().position(|(other, _)| *other == leg) {
+                        let (_, address) = connected.remove(index);
+                        let is_won = matches!(log.steps.last(), Some((_, _, Do::Serve(winner))) if *winner != leg)
+                            && log.steps[at..].iter().all(|(_, _, answer)| !matches!(answer, Do::Connect(..) | Do::Count(_)));
+                        let is_first = connected.first().is_some_and(|(_, other)| address < *other);
+                        if is_won && is_first {
+                            prop_assert!(steps(&log).any(|answer| answer == Do::Defer(address)));
+                        }
+                    }
+                }
+                Do::Serve(leg) => prop_assert!(connected.iter().all(|(other, _)| *other == leg)),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_flow_opens_one_address_after_the_other(mut world in world()) {
+        world.is_flow = true;
+        for fate in world.targets.iter_mut().flat_map(|target| &mut target.fates) {
+            // A connect of a flow ends at once.
+            *fate = match *fate {
+                Fate::Fails(_, cause) => Fate::Fails(0, cause),
+                Fate::Opens(_) | Fate::Silent => Fate::Opens(0),
+            };
+        }
+        prop_assert!(run(&world).most_open <= 1);
+    }
+}
+
+fn silent_name(count: usize) -> World {
+    let named = Model { name: Some(Lookup::Known), fates: vec![Fate::Silent; count], gone: None };
+    World { targets: vec![named], each: Duration::from_secs(3), start: 7, is_flow: false }
+}
+
+fn connects(log: &Log) -> Vec<(Tick, u8)> {
+    let connect = |(at, _, step): &(Tick, u8, Do)| match step {
+        Do::Connect(_, SocketAddr::V4(to)) => Some((*at, to.ip().octets()[3])),
+        _ => None,
+    };
+    log.steps.iter().filter_map(connect).collect()
+}
+
+#[test]
+fn addresses_of_one_name_join_after_their_head_start_whatever_their_family() {
+    let mut world = silent_name(2);
+    world.targets[0].fates[1] = Fate::Opens(1);
+    let log = run(&world);
+    let second = world.start + ticks(HEAD_START);
+    assert_eq!(connects(&log), [(world.start, 0), (second, 1)]);
+    assert_eq!((log.end, log.served), (second + 1, Some(Leg::Second)));
+    assert!(steps(&log).any(|step| step == Do::Defer(address(0, 0))));
+    assert!(steps(&log).any(|step| step == Do::Trust(address(0, 1))));
+    assert!(!steps(&log).any(|step| matches!(step, Do::Count(_) | Do::Tell(_))), "the overtaken one did not fail");
+}
+
+#[test]
+fn an_address_that_fails_is_followed_at_once() {
+    let mut world = silent_name(3);
+    world.targets[0].fates[0] = Fate::Fails(2, Cause::Refused);
+    let tried = connects(&run(&world));
+    assert_eq!(tried[..2], [(7, 0), (9, 1)]);
+    assert_eq!(tried[2], (9 + ticks(HEAD_START), 2));
+}
+
+#[test]
+fn a_shortage_of_this_host_is_counted_and_the_next_target_is_tried() {
+    let alone = |fate| Model { name: None, fates: vec![fate], gone: None };
+    let world = World {
+        targets: vec![alone(Fate::Fails(0, Cause::Descriptors)), alone(Fate::Opens(3))],
+        each: Duration::from_secs(3),
+        start: 0,
+        is_flow: false,
+    };
+    let log = run(&world);
+    assert_eq!(log.served, Some(Leg::First));
+    assert!(steps(&log).any(|step| step == Do::Count(Failure::Connect(Cause::Descriptors))));
+    assert!(!steps(&log).any(|step| matches!(step, Do::Tell(_))));
+}
+
+#[test]
+fn a_flow_goes_on_with_its_next_datagram_and_ends_once_nothing_is_left() {
+    let terms = Terms { targets: 2, each: Duration::from_secs(3), is_flow: true };
+    let mut flow = Dialling::new(terms, 0);
+    let mut hear = |heard, now| flow.hear(heard, now).into_iter().collect::<Vec<_>>();
+    hear(Heard::Name, 0);
+    let (one, two, three) = (address(0, 0), address(0, 1), address(1, 0));
+    let refused = Failure::Connect(Cause::Refused);
+    let failed = || Heard::Failed(Leg::First, Cause::Refused);
+    assert_eq!(hear(Heard::Addresses(vec![one, two]), 0), [Do::Connect(Leg::First, one)]);
+    assert_eq!(hear(Heard::Opened(Leg::First), 0), [Do::Serve(Leg::First)]);
+    // Long after the time of a dialling.
+    assert_eq!(hear(failed(), 9999), [Do::Close(Leg::First), Do::Count(refused), Do::Defer(one)]);
+    assert_eq!(hear(Heard::Wanted, 9999), [Do::Connect(Leg::First, two)]);
+    assert_eq!(hear(Heard::Opened(Leg::First), 9999), [Do::Serve(Leg::First)]);
+    let last = [Do::Close(Leg::First), Do::Count(refused), Do::Defer(two), Do::Tell(refused)];
+    assert_eq!(hear(failed(), 9999), last);
+    assert_eq!(hear(Heard::Wanted, 10_000), [Do::Approach(1)]);
+    assert_eq!(hear(Heard::Address(three), 10_000), [Do::Connect(Leg::First, three)]);
+    assert_eq!(hear(Heard::Opened(Leg::First), 10_000), [Do::Serve(Leg::First)]);
+    let end = [Do::Close(Leg::First), Do::Count(refused), Do::Tell(refused), Do::GiveUp];
+    assert_eq!(hear(failed(), 20_000), end);
+}
+
+#[test]
+fn what_every_connection_carries_is_small() {
+    assert!(size_of::<Dialling>() <= 48, "{}", size_of::<Dialling>());
+}
