@@ -1,18 +1,17 @@
-//! The newest counters of every rule, and the questions about them that edges have not answered. Pure state, owned by
-//! the driver; bounded by rules and by the time that an asker waits.
+//! The newest counters of every rule, and what a reading of them comes to. Pure state, owned by the driver; bounded by
+//! rules.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
 use schema::proto;
-use tokio::sync::oneshot;
 
 use super::operator::documents::{
     AgesDocument, CountersDocument, PortStatsDocument, RatesDocument, StatsDocument, TargetStatsDocument,
 };
-use crate::decide::fleet::SessionId;
+use super::questions::NoAnswer;
 use crate::decide::target::time_from_wire;
 
 /// How long an asker waits for an edge.
@@ -26,12 +25,9 @@ const SILENCE_SECS: f64 = 1.5;
 /// Why there are no counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CountersError {
-    /// The edge has no session.
-    #[error("the edge is not connected")]
-    NotConnected,
-    /// It did not answer.
-    #[error("the edge did not answer in time")]
-    Timeout,
+    /// The edge gave no answer.
+    #[error(transparent)]
+    Unanswered(#[from] NoAnswer),
     /// It does not run the rule.
     #[error("the edge does not run the rule")]
     UnknownRule,
@@ -40,7 +36,12 @@ pub enum CountersError {
 /// The newest counters by edge and rule.
 pub type Rows = BTreeMap<EdgeName, BTreeMap<RuleName, CountersDocument>>;
 
-type Reply = oneshot::Sender<Result<StatsDocument, CountersError>>;
+/// What an edge answered when it was asked, with what the server knows besides.
+#[derive(Debug)]
+pub(super) struct Reading {
+    at: Timestamp,
+    rules: Vec<(proto::RuleStats, RatesDocument)>,
+}
 
 /// What was reported of a rule last, and how fast it grew by then.
 #[derive(Debug)]
@@ -53,16 +54,6 @@ struct Sample {
 /// Probes of one edge: what it counted last, which begins anew with its process.
 type Probes = BTreeMap<String, u64>;
 
-#[derive(Debug)]
-struct Pending {
-    edge: EdgeName,
-    session: SessionId,
-    rule: String,
-    per_port: bool,
-    per_target: bool,
-    reply: Reply,
-}
-
 /// Counters by edge and rule.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -70,8 +61,6 @@ pub struct Counters {
     samples: BTreeMap<EdgeName, BTreeMap<RuleName, Sample>>,
     probes_of: BTreeMap<EdgeName, Probes>,
     probes: Probes,
-    pending: HashMap<u64, Pending>,
-    next_request: u64,
 }
 
 impl Counters {
@@ -85,31 +74,8 @@ impl Counters {
         &self.probes
     }
 
-    /// Notes a question and gives it its number. Questions whose asker went away are forgotten here.
-    pub(super) fn expect(
-        &mut self,
-        edge: EdgeName,
-        session: SessionId,
-        mut request: proto::StatsRequest,
-        reply: Reply,
-    ) -> proto::StatsRequest {
-        self.pending.retain(|_, pending| !pending.reply.is_closed());
-        self.next_request += 1;
-        request.request_id = self.next_request;
-        let pending = Pending {
-            edge,
-            session,
-            rule: request.rule.clone(),
-            per_port: request.per_port,
-            per_target: request.per_target,
-            reply,
-        };
-        self.pending.insert(request.request_id, pending);
-        request
-    }
-
     /// Takes a report in: a periodic one, or the answer to a question.
-    pub(super) fn take(&mut self, edge: &EdgeName, session: SessionId, report: proto::StatsReport, now: Timestamp) {
+    pub(super) fn take(&mut self, edge: &EdgeName, report: &proto::StatsReport, now: Timestamp) {
         let known = self.rules.entry(edge.clone()).or_default();
         for stats in &report.rules {
             if let (Ok(rule), Some(total)) = (RuleName::new(&stats.rule), &stats.total) {
@@ -120,20 +86,15 @@ impl Counters {
             self.sample(edge, now);
         }
         self.count_probes(edge, &report.probes);
-        let is_from = |pending: &Pending| pending.edge == *edge && pending.session == session;
-        if !self.pending.get(&report.request_id).is_some_and(is_from) {
-            return;
-        }
-        let pending = self.pending.remove(&report.request_id).expect("looked up on the line above");
-        let answer = report
-            .rules
-            .into_iter()
-            .find(|stats| stats.rule == pending.rule)
-            .and_then(|stats| document(edge.clone(), &stats, &pending, now))
-            .map(|document| StatsDocument { rates: self.rates(edge, &document.rule, now), ..document })
-            .ok_or(CountersError::UnknownRule);
-        // An asker that went away needs no answer.
-        drop(pending.reply.send(answer));
+    }
+
+    /// An answer, with how fast its rules grow.
+    pub(super) fn reading(&self, edge: &EdgeName, rules: Vec<proto::RuleStats>, now: Timestamp) -> Reading {
+        let rates = |stats: proto::RuleStats| {
+            let rates = RuleName::new(&stats.rule).map(|rule| self.rates(edge, &rule, now));
+            (stats, rates.unwrap_or_default())
+        };
+        Reading { at: now, rules: rules.into_iter().map(rates).collect() }
     }
 
     /// Takes a periodic report as one more reading. Rules that it does not name stood still.
@@ -183,15 +144,16 @@ impl Counters {
             samples.retain(|rule, _| is_there(rule));
         }
     }
-
-    /// Forgets what a session will not answer any more. Its rows stay: an edge that comes back counts on from them,
-    /// and a counter that fell to nothing in between would look like traffic that never was.
-    pub(super) fn session_ended(&mut self, session: SessionId) {
-        self.pending.retain(|_, pending| pending.session != session);
-    }
 }
 
-fn document(edge: EdgeName, stats: &proto::RuleStats, pending: &Pending, at: Timestamp) -> Option<StatsDocument> {
+/// What a reading says of the rule that was asked about.
+pub(super) fn document(
+    edge: EdgeName,
+    asked: &proto::StatsRequest,
+    reading: &Reading,
+) -> Result<StatsDocument, CountersError> {
+    let (stats, rates) =
+        reading.rules.iter().find(|(stats, _)| stats.rule == asked.rule).ok_or(CountersError::UnknownRule)?;
     let ports = || {
         stats
             .ports
@@ -219,17 +181,17 @@ fn document(edge: EdgeName, stats: &proto::RuleStats, pending: &Pending, at: Tim
             })
             .collect()
     };
-    Some(StatsDocument {
+    Ok(StatsDocument {
         edge,
-        rule: RuleName::new(&stats.rule).ok()?,
-        at,
+        rule: RuleName::new(&stats.rule).map_err(|_| CountersError::UnknownRule)?,
+        at: reading.at,
         counters: stats.total.as_ref().map(counters).unwrap_or_default(),
-        rates: RatesDocument::default(),
+        rates: *rates,
         ages: stats
             .ages
             .map(|ages| AgesDocument { oldest_secs: ages.oldest_ms / 1000, median_secs: ages.median_ms / 1000 }),
-        ports: pending.per_port.then(ports),
-        targets: pending.per_target.then(targets),
+        ports: asked.per_port.then(ports),
+        targets: asked.per_target.then(targets),
     })
 }
 
@@ -306,7 +268,7 @@ mod tests {
         let mut counters = Counters::default();
         let edge = EdgeName::new("a").expect("a name");
         let mut take = |millis, bytes, connections| {
-            counters.take(&edge, 1, report(bytes, connections), at(millis));
+            counters.take(&edge, &report(bytes, connections), at(millis));
             rates_at(&counters, millis)
         };
         assert_eq!(take(0, 5000, 5), (0.0, 0.0), "where the first reading grew from is not known");
@@ -326,7 +288,7 @@ mod tests {
         let mut count = |edge: &str, number| {
             let probes = vec![proto::CauseCount { cause: "L4OK".to_owned(), count: number }];
             let report = proto::StatsReport { request_id: 0, rules: Vec::new(), probes };
-            counters.take(&EdgeName::new(edge).expect("a name"), 1, report, at(0));
+            counters.take(&EdgeName::new(edge).expect("a name"), &report, at(0));
             counters.probes()["L4OK"]
         };
         assert_eq!([count("a", 5), count("b", 3), count("a", 6)], [5, 8, 9]);

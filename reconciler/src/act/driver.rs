@@ -15,19 +15,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
 use schema::proto;
+use schema::proto::server_message::Body;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, error, info, warn};
 
+use self::asking::Asked;
 use super::backlog::Backlog;
-use super::checks::{CheckAnswer, CheckError, Checks};
-use super::counters::{Counters, CountersError};
+use super::counters::{Counters, Reading};
 use super::follow::with_causes;
 use super::metrics::Timings;
 use super::notice_log;
-use super::operator::documents::StatsDocument;
 use super::outgoing;
-use super::proofs::{self, Proofs};
+use super::questions::Reply;
 use super::recent::Recent;
 use super::store::{Batch, Store, StoreError};
 use crate::decide::deviations::TargetOverride;
@@ -62,7 +62,7 @@ pub struct View<'a> {
     /// The newest notices.
     pub recent: &'a Recent,
     /// Applies by outcome, since the start.
-    pub applies: &'a BTreeMap<&'static str, u64>,
+    pub applies: &'a BTreeMap<Outcome, u64>,
     /// Durations, since the start.
     pub timings: &'a Timings,
     /// True if all that was decided is on disk.
@@ -77,10 +77,10 @@ pub(super) enum Command {
     Control { actor: String, control: Control, reply: oneshot::Sender<Result<(), Refusal>> },
     Read(Read),
     Counters { edge: EdgeName, session: SessionId, report: proto::StatsReport },
-    Ask { edge: EdgeName, request: proto::StatsRequest, reply: oneshot::Sender<Result<StatsDocument, CountersError>> },
-    Check { edge: EdgeName, request: proto::CheckTargets, reply: oneshot::Sender<CheckAnswer> },
+    Ask { edge: EdgeName, request: proto::StatsRequest, reply: Reply<Reading> },
+    Check { edge: EdgeName, request: proto::CheckTargets, reply: Reply<proto::TargetsChecked> },
     Checked { session: SessionId, answer: proto::TargetsChecked },
-    Prove { edge: EdgeName, request: proto::Prove, reply: proofs::Reply },
+    Prove { edge: EdgeName, request: proto::Prove, reply: Reply<proto::Proven> },
     Proven { session: SessionId, answer: proto::Proven },
 }
 
@@ -191,24 +191,6 @@ impl FleetHandle {
         self.command(Command::Counters { edge, session, report }).await
     }
 
-    /// Has an edge probe the targets of a rule now, or one of them, and waits for what comes of it.
-    pub async fn check(
-        &self,
-        edge: EdgeName,
-        rule: &RuleName,
-        target: Option<String>,
-        wait: Duration,
-    ) -> Result<CheckAnswer, Stopped> {
-        let (reply, answer) = oneshot::channel();
-        let target = target.unwrap_or_default();
-        let request = proto::CheckTargets { request_id: 0, rule: rule.to_string(), target };
-        self.command(Command::Check { edge, request, reply }).await?;
-        match tokio::time::timeout(wait, answer).await {
-            Ok(answer) => answer.map_err(|_| Stopped),
-            Err(_) => Ok(Err(CheckError::Timeout)),
-        }
-    }
-
     /// Takes the answer of an edge to a check in.
     pub async fn checked(&self, session: SessionId, answer: proto::TargetsChecked) -> Result<(), Stopped> {
         self.command(Command::Checked { session, answer }).await
@@ -236,9 +218,8 @@ pub struct Driver {
     recent: Recent,
     sessions: HashMap<SessionId, SessionChannel>,
     counters: Counters,
-    checks: Checks,
-    pub(super) proofs: Proofs,
-    applies: BTreeMap<&'static str, u64>,
+    asked: Asked,
+    applies: BTreeMap<Outcome, u64>,
     timings: Timings,
     backlog: Backlog,
     /// What the disk said, while it takes nothing.
@@ -263,8 +244,7 @@ impl Driver {
             recent: Recent::default(),
             sessions: HashMap::new(),
             counters: Counters::default(),
-            checks: Checks::default(),
-            proofs: Proofs::default(),
+            asked: Asked::default(),
             applies: BTreeMap::new(),
             timings,
             backlog: Backlog::default(),
@@ -301,9 +281,7 @@ impl Driver {
                 match &*event {
                     Event::Gone { session, .. } => {
                         self.sessions.remove(session);
-                        self.counters.session_ended(*session);
-                        self.checks.session_ended(*session);
-                        self.proofs.session_ended(*session);
+                        self.asked.session_ended(*session);
                     }
                     Event::Report { edge, report, session } if self.fleet.session(edge) == Some(*session) => {
                         self.counters.retain(edge, |rule| report.rules.contains_key(rule));
@@ -351,35 +329,25 @@ impl Driver {
                     Some((RuleName::new(&rule.rule).ok()?, rule.total.as_ref()?.active_connections))
                 };
                 let connections = report.rules.iter().filter_map(live).collect();
-                self.counters.take(&edge, session, report, Timestamp::now());
+                let now = Timestamp::now();
+                self.counters.take(&edge, &report, now);
+                if report.request_id > 0 {
+                    let reading = self.counters.reading(&edge, report.rules, now);
+                    self.asked.readings.answer(session, report.request_id, reading);
+                }
                 self.step(Event::Counted { session, edge, connections }).await;
             }
             Command::Ask { edge, request, reply } => {
-                self.ask(edge, request, reply);
+                let body = |request_id| Body::StatsRequest(proto::StatsRequest { request_id, ..request });
+                self.put(&edge, reply, |asked| &mut asked.readings, body);
             }
-            Command::Check { edge, request, reply } => self.check(&edge, request, reply),
-            Command::Checked { session, answer } => self.checks.take(session, answer),
-            Command::Prove { edge, request, reply } => self.prove(&edge, request, reply),
-            Command::Proven { session, answer } => self.proofs.take(session, answer),
-        }
-    }
-
-    fn ask(
-        &mut self,
-        edge: EdgeName,
-        request: proto::StatsRequest,
-        reply: oneshot::Sender<Result<StatsDocument, CountersError>>,
-    ) {
-        let session = self.fleet.session(&edge).and_then(|id| Some((id, self.sessions.get(&id)?)));
-        let Some((id, channel)) = session else {
-            // Nobody to ask is an answer too; an asker that went away needs none.
-            drop(reply.send(Err(CountersError::NotConnected)));
-            return;
-        };
-        let request = self.counters.expect(edge, id, request, reply);
-        let body = proto::server_message::Body::StatsRequest(request);
-        if channel.outgoing.try_send(proto::ServerMessage { body: Some(body) }).is_err() {
-            self.drop_session(id);
+            Command::Check { edge, request, reply } => {
+                let body = |request_id| Body::Check(proto::CheckTargets { request_id, ..request });
+                self.put(&edge, reply, |asked| &mut asked.checks, body);
+            }
+            Command::Prove { edge, request, reply } => self.put_proof(&edge, request, reply),
+            Command::Checked { session, answer } => self.asked.checks.answer(session, answer.request_id, answer),
+            Command::Proven { session, answer } => self.asked.proofs.answer(session, answer.request_id, answer),
         }
     }
 
@@ -387,19 +355,6 @@ impl Driver {
         self.next_ticket += 1;
         self.waiting.insert(self.next_ticket, waiting);
         self.next_ticket
-    }
-
-    fn check(&mut self, edge: &EdgeName, request: proto::CheckTargets, reply: oneshot::Sender<CheckAnswer>) {
-        let session = self.fleet.session(edge).and_then(|id| Some((id, self.sessions.get(&id)?)));
-        let Some((id, channel)) = session else {
-            drop(reply.send(Err(CheckError::NotConnected)));
-            return;
-        };
-        let request = self.checks.expect(id, request, reply);
-        let body = proto::server_message::Body::Check(request);
-        if channel.outgoing.try_send(proto::ServerMessage { body: Some(body) }).is_err() {
-            self.drop_session(id);
-        }
     }
 
     async fn step(&mut self, event: Event) {
@@ -504,11 +459,11 @@ impl Driver {
                     lineage: self.fleet.lineage().to_owned(),
                     server_version: env!("CARGO_PKG_VERSION").to_owned(),
                 };
-                self.send(session, proto::server_message::Body::Welcome(welcome));
+                self.send(session, Body::Welcome(welcome));
             }
             Effect::Refuse { session, code, message } => {
                 let refusal = proto::Refusal { code: code.to_owned(), message };
-                self.send(session, proto::server_message::Body::Refusal(refusal));
+                self.send(session, Body::Refusal(refusal));
                 self.sessions.remove(&session);
             }
             Effect::Send { session, edge, generation, digest, rules, basis, confirm_within, quiet_window } => {
@@ -516,17 +471,17 @@ impl Driver {
                 let lineage = self.fleet.lineage().to_owned();
                 let terms = (confirm_within, quiet_window);
                 let desired = outgoing::desired(lineage, generation, digest, &rules, basis, terms);
-                self.send(session, proto::server_message::Body::Desired(desired));
+                self.send(session, Body::Desired(desired));
             }
             Effect::Confirm { session, edge, generation } => {
                 info!(edge = %edge, generation, "state confirmed");
                 let confirm = proto::Confirm { lineage: self.fleet.lineage().to_owned(), generation };
-                self.send(session, proto::server_message::Body::Confirm(confirm));
+                self.send(session, Body::Confirm(confirm));
             }
             Effect::SendOverrides { session, edge, overrides } => {
                 debug!(edge = %edge, overrides = overrides.len(), "overrides sent");
                 let overrides = overrides.iter().map(TargetOverride::to_wire).collect();
-                self.send(session, proto::server_message::Body::Overrides(proto::TargetOverrides { overrides }));
+                self.send(session, Body::Overrides(proto::TargetOverrides { overrides }));
             }
             Effect::Emit(notice) => self.emit(notice),
             // An operator who went away needs no answer; what was begun goes on.
@@ -555,7 +510,7 @@ impl Driver {
             && let Some(finished) = result.finished_at.filter(|_| result.outcome != Outcome::Running)
         {
             let seconds = finished.duration_since(result.started_at).as_secs_f64();
-            *self.applies.entry(result.outcome.as_str()).or_default() += 1;
+            *self.applies.entry(result.outcome).or_default() += 1;
             self.timings.apply.observe(seconds);
         }
         let notice = Arc::new(notice);
@@ -564,7 +519,7 @@ impl Driver {
         drop(self.notices.send((self.last_notice, notice)));
     }
 
-    pub(super) fn send(&mut self, session: SessionId, body: proto::server_message::Body) {
+    pub(super) fn send(&mut self, session: SessionId, body: Body) {
         let Some(channel) = self.sessions.get(&session) else { return };
         if channel.outgoing.try_send(proto::ServerMessage { body: Some(body) }).is_err() {
             self.drop_session(session);

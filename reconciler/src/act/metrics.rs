@@ -20,7 +20,7 @@ use super::counters::Rows;
 use super::driver::FleetHandle;
 use super::operator::documents::CountersDocument;
 use crate::decide::drift::DriftKind;
-use crate::decide::fleet::Fleet;
+use crate::decide::fleet::{Fleet, Outcome};
 use crate::decide::remote::RemoteView;
 
 const RULE: [&str; 3] = ["client", "rule", "owner"];
@@ -103,7 +103,7 @@ struct Scene {
     fleet: Fleet,
     counters: Rows,
     probes: BTreeMap<String, u64>,
-    applies: BTreeMap<&'static str, u64>,
+    applies: BTreeMap<Outcome, u64>,
     timings: Timings,
 }
 
@@ -311,9 +311,9 @@ fn render(view: &Scene) -> prometheus::Result<String> {
         probes.with_label_values(&[result]).inc_by(count as f64);
     }
     let applies = counter(&registry, "portunus_apply_total", "Applies that ended, by outcome.", &["outcome"])?;
-    for outcome in ["applied", "partial", "superseded"] {
-        let count = view.applies.get(outcome).copied().unwrap_or_default();
-        applies.with_label_values(&[outcome]).inc_by(count as f64);
+    for outcome in Outcome::ENDS {
+        let count = view.applies.get(&outcome).copied().unwrap_or_default();
+        applies.with_label_values(&[outcome.as_str()]).inc_by(count as f64);
     }
     let frozen = gauge(&registry, "portunus_frozen", "1 while a freeze stops applying.", &[])?;
     frozen.with_label_values(&[] as &[&str]).set(if view.fleet.frozen().is_some() { 1.0 } else { 0.0 });

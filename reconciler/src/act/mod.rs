@@ -13,6 +13,7 @@ pub mod operator;
 mod outgoing;
 pub mod private_file;
 pub mod proofs;
+pub mod questions;
 pub mod recent;
 pub mod remote;
 pub mod server;

@@ -1,14 +1,70 @@
-//! What the handle of the fleet asks edges about their rules, and how long it waits. I/O by channels only.
+//! What the server asks edges: the driver's half, which sends a question on, and the half of the handle, which waits
+//! for the answer. I/O by channels only.
 //!
-//! Keeps: an edge that does not answer holds nobody up for longer than [`counters::ANSWER_TIMEOUT`].
+//! Keeps: an edge that does not answer holds nobody up for longer than that question's own limit, and one that goes
+//! away while it is asked is an answer.
+
+use std::time::Duration;
 
 use schema::name::{EdgeName, RuleName};
-use schema::proto;
+use schema::proto::{self, server_message};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use super::{Command, FleetHandle, Stopped};
-use crate::act::counters::{self, CountersError};
+use super::{Command, Driver, FleetHandle, Stopped};
+use crate::act::checks::{self, CheckAnswer};
+use crate::act::counters::{self, CountersError, Reading};
 use crate::act::operator::documents::StatsDocument;
+use crate::act::questions::{NoAnswer, Questions, Reply};
+use crate::decide::fleet::PROVE_FEATURE;
+
+/// Questions of each kind that edges have not answered.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) readings: Questions<Reading>,
+    pub(super) checks: Questions<proto::TargetsChecked>,
+    pub(super) proofs: Questions<proto::Proven>,
+}
+
+impl Asked {
+    /// Answers what a session can no longer answer.
+    pub(super) fn session_ended(&mut self, session: crate::decide::fleet::SessionId) {
+        self.readings.session_ended(session);
+        self.checks.session_ended(session);
+        self.proofs.session_ended(session);
+    }
+}
+
+impl Driver {
+    /// Sends a question to an edge, or answers that it cannot be asked.
+    pub(super) fn put<A>(
+        &mut self,
+        edge: &EdgeName,
+        reply: Reply<A>,
+        of_its_kind: impl FnOnce(&mut Asked) -> &mut Questions<A>,
+        body: impl FnOnce(u64) -> server_message::Body,
+    ) {
+        let Some(session) = self.fleet.session(edge).filter(|session| self.sessions.contains_key(session)) else {
+            // An asker that went away needs no answer.
+            drop(reply.send(Err(NoAnswer::NotConnected)));
+            return;
+        };
+        let number = of_its_kind(&mut self.asked).expect(session, reply);
+        self.send(session, body(number));
+    }
+
+    /// The same for a plan, which only edges of a later version understand.
+    pub(super) fn put_proof(&mut self, edge: &EdgeName, request: proto::Prove, reply: Reply<proto::Proven>) {
+        let view = self.fleet.edges().get(edge).filter(|_| self.fleet.session(edge).is_some());
+        let hello = view.and_then(|view| view.hello.as_ref());
+        if hello.is_some_and(|hello| !hello.features.contains(PROVE_FEATURE)) {
+            drop(reply.send(Err(NoAnswer::Unable)));
+            return;
+        }
+        let body = |request_id| server_message::Body::Prove(proto::Prove { request_id, ..request });
+        self.put(edge, reply, |asked| &mut asked.proofs, body);
+    }
+}
 
 impl FleetHandle {
     /// Asks an edge for the counters of a rule, now.
@@ -21,25 +77,50 @@ impl FleetHandle {
     ) -> Result<Result<StatsDocument, CountersError>, Stopped> {
         let request =
             proto::StatsRequest { rule: rule.to_string(), per_port, per_target, ..proto::StatsRequest::default() };
-        self.ask(edge, request).await
+        self.read_counters(edge, request).await
     }
 
     /// The same with the ages of its live connections, and nothing by port or target.
     pub async fn load(&self, edge: EdgeName, rule: &RuleName) -> Result<Result<StatsDocument, CountersError>, Stopped> {
         let request = proto::StatsRequest { rule: rule.to_string(), ages: true, ..proto::StatsRequest::default() };
-        self.ask(edge, request).await
+        self.read_counters(edge, request).await
     }
 
-    async fn ask(
+    async fn read_counters(
         &self,
         edge: EdgeName,
         request: proto::StatsRequest,
     ) -> Result<Result<StatsDocument, CountersError>, Stopped> {
+        let (of, asked) = (edge.clone(), request.clone());
+        let answer = self.ask(counters::ANSWER_TIMEOUT, |reply| Command::Ask { edge, request, reply }).await?;
+        Ok(answer.map_err(CountersError::from).and_then(|reading| counters::document(of, &asked, &reading)))
+    }
+
+    /// Has an edge probe the targets of a rule now, or one of them, and waits for the result.
+    pub async fn check(
+        &self,
+        edge: EdgeName,
+        rule: &RuleName,
+        target: Option<String>,
+        wait: Duration,
+    ) -> Result<CheckAnswer, Stopped> {
+        let target = target.unwrap_or_default();
+        let request = proto::CheckTargets { request_id: 0, rule: rule.to_string(), target };
+        let answer = self.ask(wait, |reply| Command::Check { edge, request, reply }).await?;
+        Ok(answer.map_err(Into::into).and_then(checks::read))
+    }
+
+    /// Puts a question, and waits for its answer as long as it may take.
+    pub(in crate::act) async fn ask<A>(
+        &self,
+        wait: Duration,
+        question: impl FnOnce(Reply<A>) -> Command,
+    ) -> Result<Result<A, NoAnswer>, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.command(Command::Ask { edge, request, reply }).await?;
-        match tokio::time::timeout(counters::ANSWER_TIMEOUT, answer).await {
+        self.command(question(reply)).await?;
+        match timeout(wait, answer).await {
             Ok(answer) => answer.map_err(|_| Stopped),
-            Err(_) => Ok(Err(CountersError::Timeout)),
+            Err(_) => Ok(Err(NoAnswer::Timeout)),
         }
     }
 }

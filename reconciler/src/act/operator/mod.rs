@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use self::documents::Problem;
 use super::driver::{FleetHandle, Stopped};
 use super::metrics::Timings;
+use super::questions::NoAnswer;
 use super::store::Store;
 pub use webhook::{Webhook, WebhookError};
 
@@ -114,6 +115,17 @@ struct Failure(Box<Problem>);
 impl Failure {
     fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
         Self(Box::new(Problem::new(status, code, title, detail)))
+    }
+
+    /// An edge that was asked and did not answer.
+    fn unanswered(why: NoAnswer, place: impl std::fmt::Display) -> Self {
+        let (status, code, title) = match why {
+            NoAnswer::NotConnected => (503, "client_not_connected", "Edge not connected"),
+            NoAnswer::WentAway => (503, "client_not_connected", "Edge went away"),
+            NoAnswer::Timeout => (504, "ack_timeout", "Edge does not answer"),
+            NoAnswer::Unable => (501, "not_supported", "Edge is too old"),
+        };
+        Self::new(status, code, title, format!("{place}: {why}"))
     }
 
     fn not_found(detail: impl Into<String>) -> Self {

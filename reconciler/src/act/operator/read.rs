@@ -106,12 +106,7 @@ pub(super) async fn ask(state: &State, address: &RuleAddress, query: StatsQuery)
     let answer =
         state.context.fleet.stats(address.edge.clone(), &address.rule, query.per_port, query.per_target).await?;
     answer.map_err(|error| match error {
-        CountersError::NotConnected => {
-            Failure::new(503, "client_not_connected", "Edge not connected", format!("{}: {error}", address.edge))
-        }
-        CountersError::Timeout => {
-            Failure::new(504, "ack_timeout", "Edge does not answer", format!("{}: {error}", address.edge))
-        }
+        CountersError::Unanswered(why) => Failure::unanswered(why, &address.edge),
         CountersError::UnknownRule => Failure::not_found(format!("{address}: {error}")),
     })
 }

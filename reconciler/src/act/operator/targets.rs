@@ -162,8 +162,7 @@ async fn check(state: &State, place: &Place) -> Result<Json<CheckDocument>, Fail
 fn unanswered(edge: &EdgeName, rule: &RuleName, error: CheckError) -> Failure {
     let detail = format!("{edge}/{rule}: {error}");
     match error {
-        CheckError::NotConnected => Failure::new(503, "client_not_connected", "Edge not connected", detail),
-        CheckError::Timeout => Failure::new(504, "ack_timeout", "Edge does not answer", detail),
+        CheckError::Unanswered(why) => Failure::unanswered(why, format_args!("{edge}/{rule}")),
         CheckError::Refused { code, .. } => {
             let status = if matches!(code.as_str(), "unknown_rule" | "unknown_target") { 404 } else { 409 };
             Failure::new(status, &code, "Nothing to check", detail)

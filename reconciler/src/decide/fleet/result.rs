@@ -12,7 +12,7 @@ use crate::decide::plan::Action;
 use crate::decide::target::TargetView;
 
 /// How an apply ended, or that it has not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Edges are still to report.
@@ -30,10 +30,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome of an apply that is over.
+    pub const ENDS: [Self; 5] = [Self::Applied, Self::Partial, Self::Superseded, Self::Returned, Self::Interrupted];
+
     /// Reads [`Outcome::as_str`] back; `None` for other words of the ledger.
     pub fn parse(text: &str) -> Option<Self> {
-        let all = [Self::Running, Self::Applied, Self::Partial, Self::Superseded, Self::Returned, Self::Interrupted];
-        all.into_iter().find(|outcome| outcome.as_str() == text)
+        Self::ENDS.into_iter().chain([Self::Running]).find(|outcome| outcome.as_str() == text)
     }
 
     /// As in JSON, metrics and the ledger.

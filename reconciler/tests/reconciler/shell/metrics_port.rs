@@ -1,5 +1,6 @@
 //! The metrics port: every series that has a meaning by now, with its help and type.
 
+use reconciler::decide::fleet::Outcome;
 use schema::proto::{self, edge_message};
 use serde_json::json;
 use tokio::time::timeout;
@@ -71,6 +72,9 @@ async fn every_series_is_there_with_its_help_and_type() {
         assert!(text.contains(&format!("# HELP {name} ")), "{name}");
     }
     assert!(text.contains("portunus_apply_total{outcome=\"applied\"} 1"), "{text}");
+    for outcome in Outcome::ENDS.map(Outcome::as_str).into_iter().filter(|outcome| *outcome != "applied") {
+        assert!(text.contains(&format!("portunus_apply_total{{outcome=\"{outcome}\"}} 0")), "{outcome}: {text}");
+    }
     assert!(text.contains("portunus_plan_duration_seconds_count 1"), "{text}");
     assert!(text.contains("cause=\"refused\""), "{text}");
     assert!(

@@ -1,5 +1,6 @@
 //! The server over real sockets on loopback: its three ports, its start and its end.
 
+mod asking;
 mod control_port;
 mod event_streams;
 mod guards;
