@@ -3,6 +3,7 @@
 //! Connections and probes both ask here. Keeps: an error of this host is never a verdict about a target.
 
 use std::io::{Error, ErrorKind};
+use std::time::Duration;
 
 /// The limit of open files of the whole system: the same number on every Linux.
 const ENFILE: i32 = 23;
@@ -79,6 +80,17 @@ impl Cause {
         !matches!(self, Self::Descriptors | Self::SourcePorts | Self::Memory | Self::Firewall)
     }
 
+    /// What this host lacks or forbids, for people; of others, what they are called.
+    pub const fn of_host(self) -> &'static str {
+        match self {
+            Self::Descriptors => "this host has no descriptor left",
+            Self::SourcePorts => "this host has no source port left",
+            Self::Memory => "this host has no memory left for it",
+            Self::Firewall => "a firewall or policy of this host forbids it",
+            other => other.as_str(),
+        }
+    }
+
     /// As in the protocol and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -93,6 +105,34 @@ impl Cause {
             Self::Loop => "loop",
             Self::Other => "other",
         }
+    }
+}
+
+/// How long a cause that was logged is only counted.
+const BETWEEN_LINES: Duration = Duration::from_mins(1);
+
+/// Decides which faults of this host are logged: each cause once a minute, however many connections or probes meet it.
+#[derive(Debug, Default)]
+pub struct Complaints([Complaint; Cause::ALL.len()]);
+
+#[derive(Debug, Default)]
+struct Complaint {
+    logged: Option<Duration>,
+    /// Met since then.
+    count: u64,
+}
+
+impl Complaints {
+    /// Notes that a cause was met; how often since the last line, this time included, if a line is due.
+    pub fn note(&mut self, cause: Cause, now: Duration) -> Option<u64> {
+        // The variants are in the order of `Cause::ALL`, which a test compares.
+        let complaint = &mut self.0[cause as usize];
+        complaint.count += 1;
+        if complaint.logged.is_some_and(|logged| now.saturating_sub(logged) < BETWEEN_LINES) {
+            return None;
+        }
+        complaint.logged = Some(now);
+        Some(std::mem::take(&mut complaint.count))
     }
 }
 
@@ -137,6 +177,17 @@ mod tests {
     fn every_cause_is_counted_under_a_name_of_its_own() {
         let names: std::collections::BTreeSet<_> = Cause::ALL.iter().map(|cause| cause.as_str()).collect();
         assert_eq!(names.len(), Cause::ALL.len());
-        assert!(Cause::ALL.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(Cause::ALL.iter().enumerate().all(|(index, cause)| *cause as usize == index));
+    }
+
+    #[test]
+    fn each_cause_has_one_line_a_minute_with_what_was_met_meanwhile() {
+        let mut complaints = Complaints::default();
+        let secs = Duration::from_secs;
+        assert_eq!(complaints.note(Cause::Memory, secs(5)), Some(1));
+        assert!((6..65).all(|at| complaints.note(Cause::Memory, secs(at)).is_none()));
+        assert_eq!(complaints.note(Cause::Firewall, secs(64)), Some(1), "each cause has its own");
+        assert_eq!(complaints.note(Cause::Memory, secs(65)), Some(60));
+        assert_eq!(complaints.note(Cause::Memory, secs(66)), None);
     }
 }

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::faults::Cause;
+
 /// How long things may last and how many there may be. The defaults are the product's; tests shrink them.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -54,6 +56,9 @@ pub enum NameError {
     /// The host names no server that could be asked.
     #[error("the host has no name server")]
     NoServer,
+    /// This host lacks or forbids what a lookup takes.
+    #[error("the name cannot be looked up: {}", .0.of_host())]
+    Host(Cause),
     /// Too many names are looked up already.
     #[error("too many names are in use")]
     TooMany,

@@ -1,18 +1,23 @@
-//! When which probe starts: a timer of its own for each, so many at once, and chance in between. Pure.
+//! When which probe starts: a timer of its own for each, and chance in between. Pure.
 //!
-//! Keeps: a probe is under way once at most; one that finds no place is late and keeps its turn; what is due first
-//! starts first.
+//! Keeps: a probe is under way once at most; what is due first starts first; a probe that hangs takes a socket and
+//! nothing else, so when one target is asked does not depend on how others fail.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-/// Probes at once where there are few targets.
-const AT_ONCE: usize = 10;
-/// Of many targets one in so many may be probed at once: with the default interval and timeout (15 s and 5 s) all of
-/// them get their turn even while one in five is silent.
-const SHARE_AT_ONCE: usize = 16;
-/// Never more, whatever the number of targets: each has a descriptor.
-const MOST_AT_ONCE: usize = 512;
+/// Of the descriptors of the edge, one in so many may be a probe that hangs.
+const DESCRIPTORS_PER_PROBE: u64 = 4;
+/// Under a limit of descriptors however small, so many may hang.
+const LEAST_HANGING: usize = 32;
+/// Never more, whatever the limit: with the default timeout of 5 s, 3,000 silent targets asked every second.
+const MOST_HANGING: usize = 16_384;
+/// Probes that begin together where few are due, and always. After a pause of the host all of them are due at once.
+const LEAST_BURST: usize = 64;
+/// Of many probes, one in so many may begin within [`BURST_GAP`]: all of them within a third of a second.
+const SHARE_OF_BURST: usize = 16;
+/// From one burst to the next.
+const BURST_GAP: Duration = Duration::from_millis(20);
 /// From the start of a probe to the next one of the same place, unless a person asks: connections that fail in a row
 /// ask for one each.
 pub const LEAST_GAP: Duration = Duration::from_millis(250);
@@ -48,19 +53,48 @@ struct Entry {
 }
 
 /// The turns of all probes of an edge.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Schedule {
     entries: HashMap<ProbeId, Entry>,
     waiting: BTreeSet<(Duration, ProbeId)>,
-    flying: usize,
+    /// Those under way, the one that has hung for longest first.
+    flying: BTreeSet<(Duration, ProbeId)>,
+    most_flying: usize,
+    /// When the current burst began, and how many it has.
+    burst: (Duration, usize),
+}
+
+/// A probe whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// Which one.
+    pub id: ProbeId,
+    /// One that ends for it, without a result: no more may hang.
+    pub evicted: Option<ProbeId>,
 }
 
 impl Schedule {
+    /// An empty one, of an edge on which so many probes may hang.
+    pub fn new(most_hanging: usize) -> Self {
+        Self {
+            entries: HashMap::new(),
+            waiting: BTreeSet::new(),
+            flying: BTreeSet::new(),
+            most_flying: most_hanging.max(1),
+            burst: (Duration::ZERO, 0),
+        }
+    }
+
     /// Sets when a probe is due next, also while it is under way; none: never, until set again. It is not due before
     /// [`LEAST_GAP`] has passed since its last start.
     pub fn set(&mut self, id: ProbeId, due: Option<Duration>) {
         let started = self.entries.get(&id).and_then(|entry| entry.started);
         self.place(id, due.map(|due| due.max(started.map_or(Duration::ZERO, |started| started + LEAST_GAP))));
+    }
+
+    /// The same, exactly then, however short ago it started.
+    pub fn set_exact(&mut self, id: ProbeId, due: Option<Duration>) {
+        self.place(id, due);
     }
 
     /// Makes a probe due before all others.
@@ -95,23 +129,37 @@ impl Schedule {
         }
     }
 
-    /// The next probe to start now, if one is due and there is a place for it.
-    pub fn take(&mut self, now: Duration) -> Option<ProbeId> {
+    /// The next probe to start now, if one is due. The caller ends the evicted one, and notes its end.
+    pub fn take(&mut self, now: Duration) -> Option<Started> {
         let (due, id) = *self.waiting.first()?;
-        if due > now || self.flying >= self.at_once() {
+        if due > now || self.burst_full().is_some_and(|until| now < until) {
             return None;
         }
+        if now.saturating_sub(self.burst.0) >= BURST_GAP {
+            self.burst = (now, 0);
+        }
+        self.burst.1 += 1;
         self.waiting.pop_first();
-        self.flying += 1;
+        let is_full = self.flying.len() >= self.most_flying;
+        let evicted = self.flying.first().map(|(_, oldest)| *oldest).filter(|_| is_full);
+        self.flying.insert((now, id));
         self.entries.insert(id, Entry { turn: Turn::Flies(None), started: Some(now) });
-        Some(id)
+        Some(Started { id, evicted })
+    }
+
+    /// Until when no other may begin, if the current burst has as many as it may.
+    fn burst_full(&self) -> Option<Duration> {
+        let most = (self.entries.len() / SHARE_OF_BURST).max(LEAST_BURST);
+        (self.burst.1 >= most).then_some(self.burst.0 + BURST_GAP)
     }
 
     /// Notes the end of a probe that was taken; `is_known` is false for one that was removed meanwhile.
     pub fn ended(&mut self, id: ProbeId, is_known: bool) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let Turn::Flies(next) = entry.turn else { return };
-        self.flying -= 1;
+        if let Some(started) = entry.started {
+            self.flying.remove(&(started, id));
+        }
         entry.turn = Turn::Rests;
         if is_known {
             self.place(id, next);
@@ -125,10 +173,10 @@ impl Schedule {
         self.entries.get(&id)?.started
     }
 
-    /// When to call [`Self::take`] again; none while there is no place, or nothing to wait for.
+    /// When to call [`Self::take`] again; none while there is nothing to wait for.
     pub fn wakes_at(&self) -> Option<Duration> {
         let (due, _) = self.waiting.first()?;
-        (self.flying < self.at_once()).then_some(*due)
+        Some(self.burst_full().map_or(*due, |until| until.max(*due)))
     }
 
     /// How many probes there are.
@@ -140,10 +188,12 @@ impl Schedule {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+}
 
-    fn at_once(&self) -> usize {
-        (self.entries.len() / SHARE_AT_ONCE).clamp(AT_ONCE, MOST_AT_ONCE)
-    }
+/// How many probes may hang at once under this limit of descriptors.
+pub fn most_hanging(descriptors: u64) -> usize {
+    let share = usize::try_from(descriptors / DESCRIPTORS_PER_PROBE).unwrap_or(usize::MAX);
+    share.clamp(LEAST_HANGING, MOST_HANGING)
 }
 
 /// An interval made shorter by chance, at most by so many percent: never longer, so that no period goes without a
@@ -167,102 +217,4 @@ pub fn batch(count: usize) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    #[test]
-    fn what_is_due_first_starts_first_and_what_finds_no_place_is_late() {
-        let mut schedule = Schedule::default();
-        for id in 0..12 {
-            schedule.set(ProbeId(id), Some(ms(100 - id)));
-        }
-        assert_eq!((schedule.take(ms(88)), schedule.wakes_at()), (None, Some(ms(89))));
-        let started: Vec<_> = std::iter::from_fn(|| schedule.take(ms(200))).map(|id| id.0).collect();
-        assert_eq!(started, [11, 10, 9, 8, 7, 6, 5, 4, 3, 2]);
-        assert_eq!(schedule.wakes_at(), None, "there is no place");
-        schedule.ended(ProbeId(5), true);
-        assert_eq!(schedule.take(ms(300)), Some(ProbeId(1)), "it kept its turn");
-    }
-
-    #[test]
-    fn a_probe_under_way_is_not_started_again_and_its_next_turn_comes_after_it() {
-        let mut schedule = Schedule::default();
-        schedule.set(ProbeId(1), Some(ms(0)));
-        assert_eq!(schedule.take(ms(0)), Some(ProbeId(1)));
-        schedule.set(ProbeId(1), Some(ms(10)));
-        assert_eq!(schedule.take(ms(1000)), None);
-        schedule.ended(ProbeId(1), true);
-        assert_eq!(schedule.wakes_at(), Some(LEAST_GAP));
-        schedule.hurry(ProbeId(1));
-        assert_eq!(schedule.take(ms(20)), Some(ProbeId(1)), "a person waits for nothing");
-    }
-
-    #[test]
-    fn a_probe_that_is_removed_leaves_no_trace_wherever_it_was() {
-        let mut schedule = Schedule::default();
-        for id in [1, 2, 3] {
-            schedule.set(ProbeId(id), Some(ms(id)));
-        }
-        schedule.set(ProbeId(3), None);
-        schedule.take(ms(1));
-        for id in [1, 2, 3] {
-            schedule.remove(ProbeId(id));
-        }
-        schedule.ended(ProbeId(1), false);
-        assert!(schedule.is_empty() && schedule.waiting.is_empty() && schedule.flying == 0);
-    }
-
-    #[test]
-    fn many_targets_are_spread_evenly_and_stay_so() {
-        const TARGETS: u64 = 10_000;
-        let interval = Duration::from_secs(15);
-        let (mut schedule, mut tenths, mut chance) = (Schedule::default(), [0_u32; 600], 1_u32);
-        let gap = first_gap(TARGETS as usize, interval);
-        (0..TARGETS).for_each(|id| schedule.set(ProbeId(id), Some(gap * id as u32)));
-        let mut times = vec![0_u32; TARGETS as usize];
-        // Batches take nothing away from evenness: in each of them there are a few.
-        let step = batch(TARGETS as usize).as_millis() as usize;
-        let mut most_together = 0;
-        for at in (0..60_000).step_by(step).map(ms) {
-            let mut together = 0;
-            while let Some(id) = schedule.take(at) {
-                together += 1;
-                tenths[at.as_millis() as usize / 100] += 1;
-                times[id.0 as usize] += 1;
-                schedule.ended(id, true);
-                chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                schedule.set(id, Some(at + jittered(interval, 10, chance)));
-            }
-            most_together = most_together.max(together);
-        }
-        let (least, most) = (tenths.iter().min(), tenths.iter().max());
-        // Where one round ends and the next one, made shorter by chance, has begun, both are under way for a while.
-        let share = (TARGETS / interval.as_secs() / 10) as u32;
-        assert!(
-            least >= Some(&(share / 2)) && most <= Some(&(share * 5 / 2)),
-            "{least:?} to {most:?} in 100 ms, {share} is even"
-        );
-        assert!(most_together <= share / 2, "{most_together} at once");
-        assert!(times.iter().all(|count| (4..=5).contains(count)), "each in every period");
-    }
-
-    #[test]
-    fn chance_shortens_and_never_lengthens() {
-        assert_eq!(jittered(ms(1000), 10, 0), ms(1000));
-        assert_eq!(jittered(ms(1000), 10, u32::MAX), ms(900));
-        assert_eq!(jittered(ms(1000), 0, u32::MAX), ms(1000));
-        assert_eq!(first_gap(2, ms(15_000)), FIRST_GAP);
-        assert_eq!(first_gap(15_000, ms(15_000)), ms(1));
-    }
-
-    #[test]
-    fn few_probes_start_by_themselves_and_many_in_batches_that_nobody_notices() {
-        assert_eq!((batch(0), batch(999)), (Duration::ZERO, Duration::ZERO));
-        assert_eq!((batch(1000), batch(5000)), (ms(2), ms(10)));
-        assert_eq!((batch(10_000), batch(usize::MAX)), (LONGEST_BATCH, LONGEST_BATCH));
-    }
-}
+mod tests;

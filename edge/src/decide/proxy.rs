@@ -18,6 +18,20 @@ const STREAM_IPV4: (u8, u16) = (0x11, 12);
 /// The same over IPv6.
 const STREAM_IPV6: (u8, u16) = (0x21, 36);
 
+/// A connection of the edge itself, in version 2: command LOCAL, no addresses.
+const LOCAL_V2: [u8; 16] =
+    [0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a, 0x20, 0x00, 0x00, 0x00];
+/// The same in version 1, which has no word for it but this (section 2.1).
+const UNKNOWN_V1: &[u8] = b"PROXY UNKNOWN\r\n";
+
+/// The header of a connection that the edge makes for itself, as a health check: no client stands behind it.
+pub const fn of_own(version: ProxyProtocol) -> &'static [u8] {
+    match version {
+        ProxyProtocol::V1 => UNKNOWN_V1,
+        ProxyProtocol::V2 => &LOCAL_V2,
+    }
+}
+
 /// A header, ready to be sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Header {
@@ -138,6 +152,13 @@ mod tests {
         ipv6.extend([0; 15]);
         ipv6.extend([2, 0, 1, 0xff, 0xff]);
         assert_eq!(header(ProxyProtocol::V2, "[2001:db8::1]:1", "[::2]:65535"), ipv6);
+    }
+
+    #[test]
+    fn a_connection_of_the_edge_itself_names_nobody() {
+        assert_eq!(of_own(ProxyProtocol::V1), b"PROXY UNKNOWN\r\n");
+        let local = of_own(ProxyProtocol::V2);
+        assert_eq!((&local[..12], &local[12..]), (&SIGNATURE[..], &[0x20, 0, 0, 0][..]));
     }
 
     #[test]

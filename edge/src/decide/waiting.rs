@@ -59,6 +59,13 @@ impl Waiting {
         true
     }
 
+    /// Notes that an attempt found out nothing: it does not count, and is made again.
+    pub fn missed(&mut self, key: &TargetKey, now: Duration) {
+        if let Some(awaited) = self.targets.iter_mut().find(|awaited| awaited.key == *key) {
+            awaited.due = retry_after(awaited.attempts).map(|wait| now + wait);
+        }
+    }
+
     /// Waits no longer for those that are not to be awaited any more.
     pub fn retain(&mut self, is_awaited: impl Fn(&TargetKey) -> bool) {
         self.targets.retain(|awaited| is_awaited(&awaited.key));

@@ -53,6 +53,8 @@ const CONNECT_CAUSES: [&str; 10] = [
     "loop",
     "other",
 ];
+/// Why a probe asked no target: the name, or what the edge's host lacks or forbids.
+const UNASKED: [&str; 6] = ["dns", "descriptors", "source_ports", "memory", "firewall", "other"];
 const RULE_AND_STATE: [&str; 4] = ["client", "rule", "owner", "state"];
 
 /// The routes of the metrics port.
@@ -305,8 +307,8 @@ fn render(view: &Scene) -> prometheus::Result<String> {
         drifted.with_label_values(&[each.kind.as_str()]).inc();
     }
     let probes = counter(&registry, "portunus_probe_total", "Probes of all edges, by result code.", &["result"])?;
-    // A name that did not resolve was never asked: it has a result of its own.
-    for result in ResultCode::ALL.iter().map(|code| code.as_str()).chain(["dns"]) {
+    // Where a name did not resolve, or the edge's host was at fault, no target was asked.
+    for result in ResultCode::ALL.iter().map(|code| code.as_str()).chain(UNASKED) {
         let count = view.probes.get(result).copied().unwrap_or_default();
         probes.with_label_values(&[result]).inc_by(count as f64);
     }

@@ -35,9 +35,9 @@ impl Layer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ResultCode {
-    /// Connected, or the echo came back.
+    /// Connected.
     L4Ok,
-    /// No answer to the connect or the echo in time.
+    /// No answer to the connect in time.
     L4Tout,
     /// Refused, unreachable, or the name does not resolve.
     L4Con,
@@ -47,9 +47,9 @@ pub enum ResultCode {
     L6Tout,
     /// The handshake failed, or the certificate does not hold.
     L6Rsp,
-    /// The answer is as expected.
+    /// The answer is as expected, or the echo came back.
     L7Ok,
-    /// No complete answer in time.
+    /// No complete answer in time, or no echo.
     L7Tout,
     /// The answer is not what was expected, or none at all.
     L7Rsp,

@@ -20,6 +20,8 @@ pub const TRIAL_AFTER: Duration = Duration::from_secs(30);
 pub enum Input {
     /// A probe ended.
     Active(Outcome),
+    /// A probe ended without a result, by no fault of the target.
+    Missed,
     /// The dialling of a connection ended.
     Passive(Outcome),
     /// An operator, or the rule's `enabled`.
@@ -144,6 +146,10 @@ impl TargetHealth {
             Input::Active(outcome) => self.probed(outcome, now)?,
             Input::Passive(outcome) => self.connected(outcome, now)?,
             Input::Operation(operation) => self.operate(operation, now)?,
+            Input::Missed => {
+                self.missed(now);
+                return None;
+            }
             Input::Tick => return None,
         };
         self.note(from, cause, now)
@@ -183,6 +189,12 @@ impl TargetHealth {
         self.next_probe = Some(now + pace.next(self.verdict, self.counter));
         self.last = Some((now, outcome.clone()));
         Some(Cause::Active(outcome))
+    }
+
+    fn missed(&mut self, now: Duration) {
+        if let Some(pace) = self.terms.pace.filter(|_| self.admin == Admin::Enabled) {
+            self.next_probe = Some(now + pace.next(self.verdict, self.counter));
+        }
     }
 
     fn connected(&mut self, outcome: Outcome, now: Duration) -> Option<Cause> {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::check::{self, Round};
 use super::clock::{Clock, wall_ms};
-use super::probe::Question;
+use super::probe::{Probed, Question};
 use super::probes::{Ended, ProbeTally, Probes};
 use super::view::RuleView;
 use super::watched::Watched;
@@ -117,7 +117,10 @@ impl Owner {
                     Some(command) => self.obey(command),
                     None => return,
                 },
-                ended = self.probes.ended(awaits && !is_between) => ended.into_iter().for_each(|ended| self.probed(ended)),
+                ended = self.probes.ended(awaits && !is_between) => if let Some(ended) = ended {
+                    self.probes.note(&ended, self.clock.now());
+                    self.probed(ended);
+                },
                 Some(feedback) = self.feedback.1.recv() => self.connected(&feedback),
                 () = until(probe) => {}
                 () = until(trial) => self.try_again(),
@@ -138,10 +141,12 @@ impl Owner {
         if now < self.next_batch {
             return;
         }
-        if self.probes.start_due(now) {
+        let mut ended = Vec::new();
+        if self.probes.start_due(now, &mut ended) {
             self.next_batch = now + self.probes.batch();
         }
-        for ended in self.probes.look(now) {
+        ended.extend(self.probes.look(now));
+        for ended in ended {
             self.probed(ended);
         }
     }
@@ -284,22 +289,29 @@ impl Owner {
 
     fn probed(&mut self, Ended { id, started, probed }: Ended) {
         let now = self.clock.now();
+        let outcome = match probed {
+            Probed::Found(outcome) | Probed::Nameless(outcome) => Some(outcome),
+            Probed::Missed(_) => None,
+        };
         for (group, key) in self.probes.subscribers(id).to_vec() {
             let Some(member) = self.rules.get_mut(&group) else { continue };
-            let is_other = member.watched.last_code(&key) != Some(probed.outcome.code());
-            let (events, is_attempt) = member.watched.probed(&key, probed.outcome.clone(), now);
+            let Some(outcome) = &outcome else {
+                member.watched.missed(&key, now);
+                continue;
+            };
+            let is_other = member.watched.last_code(&key) != Some(outcome.code());
+            let (events, is_attempt) = member.watched.probed(&key, outcome.clone(), now);
             let name = &member.watched.rule.name;
             // A target that is down for another reason than before is shown with it.
             if is_other {
                 self.stale.insert(name.clone());
             }
             if is_attempt {
-                let outcome = &probed.outcome;
                 tracing::debug!(rule = %name, target = %key, code = %outcome.code(), detail = outcome.detail(), "a new target was asked");
                 self.stale.insert(name.clone());
             }
             // A success that changes no state changes nothing that follows from states: most probes end so.
-            if is_attempt || !events.is_empty() || !probed.outcome.is_pass() {
+            if is_attempt || !events.is_empty() || !outcome.is_pass() {
                 self.settle(group, &events);
             }
         }

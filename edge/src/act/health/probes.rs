@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use schema::health::{ResultCode, TargetKey};
 use schema::proto;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, Id, JoinSet};
 
 use super::probe::connects::{Connect, Connected, Connects};
-use super::probe::{self, Probed, Question, Tools};
+use super::probe::{self, Missed, Probed, Question, Tools};
 use crate::act::names::Names;
-use crate::decide::probing::{self, ProbeId, Schedule};
+use crate::decide::faults::{Cause, Complaints};
+use crate::decide::probing::{self, ProbeId, Schedule, Started};
 
 /// A target of a rule, by the number of the rule's group.
 pub(super) type Subscriber = (u64, TargetKey);
@@ -32,23 +34,29 @@ struct Probe {
 #[derive(Default)]
 pub(crate) struct ProbeTally {
     codes: [AtomicU64; ResultCode::ALL.len()],
+    /// Those that this host let down, in the order of [`Cause::ALL`].
+    missed: [AtomicU64; Cause::ALL.len()],
     unresolved: AtomicU64,
 }
 
 impl ProbeTally {
     fn add(&self, probed: &Probed) {
-        let code = ResultCode::ALL.iter().position(|code| *code == probed.outcome.code());
-        match code {
-            Some(code) if !probed.is_unresolved => self.codes[code].fetch_add(1, Relaxed),
-            _ => self.unresolved.fetch_add(1, Relaxed),
+        let counter = match probed {
+            // Both are in the order of the variants.
+            Probed::Found(outcome) => &self.codes[outcome.code() as usize],
+            Probed::Missed(Missed::Host { cause, .. }) => &self.missed[*cause as usize],
+            Probed::Nameless(_) | Probed::Missed(Missed::Names(_)) => &self.unresolved,
         };
+        counter.fetch_add(1, Relaxed);
     }
 
-    /// Those that there were. A name that did not resolve is no connect error: it is counted as `dns`.
+    /// Those that there were. A name that did not resolve is not a connect error: it is counted as `dns`.
     pub(crate) fn totals(&self) -> Vec<proto::CauseCount> {
-        let codes = ResultCode::ALL.iter().zip(&self.codes).map(|(code, count)| (code.as_str(), count));
-        let all = codes.chain([("dns", &self.unresolved)]).map(|(cause, count)| (cause, count.load(Relaxed)));
-        all.filter(|(_, count)| *count > 0)
+        let codes = ResultCode::ALL.iter().map(|code| code.as_str()).zip(&self.codes);
+        let missed = Cause::ALL.iter().map(|cause| cause.as_str()).zip(&self.missed);
+        let all = codes.chain(missed).chain([("dns", &self.unresolved)]);
+        all.map(|(cause, count)| (cause, count.load(Relaxed)))
+            .filter(|(_, count)| *count > 0)
             .map(|(cause, count)| proto::CauseCount { cause: cause.to_owned(), count })
             .collect()
     }
@@ -70,6 +78,10 @@ pub(super) struct Probes {
     connects: Option<Connects>,
     /// Of all others.
     under_way: JoinSet<Ended>,
+    /// Which probe a task is, and when it began.
+    tasks: HashMap<Id, (ProbeId, Duration)>,
+    handles: HashMap<ProbeId, AbortHandle>,
+    complaints: Complaints,
     tools: Arc<Tools>,
     tally: Arc<ProbeTally>,
     next_id: u64,
@@ -80,12 +92,17 @@ pub(super) struct Probes {
 impl Probes {
     /// None yet. `seed` is the chance in intervals: edges that start together shall not probe in step.
     pub(super) fn new(seed: u32, names: Names) -> Self {
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let most_hanging = probing::most_hanging(descriptors);
         Self {
             ids: HashMap::new(),
             known: HashMap::new(),
-            schedule: Schedule::default(),
+            schedule: Schedule::new(most_hanging),
             connects: Connects::new().ok(),
             under_way: JoinSet::new(),
+            tasks: HashMap::new(),
+            handles: HashMap::new(),
+            complaints: Complaints::default(),
             tools: Arc::new(Tools::new(names)),
             tally: Arc::default(),
             next_id: 0,
@@ -173,10 +190,12 @@ impl Probes {
         self.known.contains_key(&id)
     }
 
-    /// Starts everything that is due, as far as there are places; true if there was anything.
-    pub(super) fn start_due(&mut self, now: Duration) -> bool {
+    /// Starts everything that is due; true if there was anything. Those that hung for longest and end for others are
+    /// added to `ended`.
+    pub(super) fn start_due(&mut self, now: Duration, ended: &mut Vec<Ended>) -> bool {
         let mut has_started = false;
-        while let Some(id) = self.schedule.take(now) {
+        while let Some(Started { id, evicted }) = self.schedule.take(now) {
+            ended.extend(evicted.and_then(|evicted| self.evict(evicted, now)));
             let Some(probe) = self.known.get(&id) else {
                 self.schedule.ended(id, false);
                 continue;
@@ -188,12 +207,30 @@ impl Probes {
                 continue;
             }
             let tools = self.tools.clone();
-            self.under_way.spawn(async move {
+            let task = self.under_way.spawn(async move {
                 let probed = probe::ask(&question, &tools).await;
                 Ended { id, started: now, probed }
             });
+            self.tasks.insert(task.id(), (id, now));
+            self.handles.insert(id, task);
         }
         has_started
+    }
+
+    /// Ends a probe that hangs, so that another one can begin: the bound is this host's, and says nothing of the target.
+    fn evict(&mut self, id: ProbeId, now: Duration) -> Option<Ended> {
+        let started = self.schedule.started(id)?;
+        match self.handles.remove(&id) {
+            Some(task) => {
+                task.abort();
+                self.tasks.remove(&task.id());
+            }
+            None => self.connects.as_mut()?.cancel(id),
+        }
+        let detail = "too many probes hang at once under this limit of descriptors".to_owned();
+        let ended = Ended { id, started, probed: Probed::Missed(Missed::Host { cause: Cause::Descriptors, detail }) };
+        self.note(&ended, now);
+        Some(ended)
     }
 
     /// Those of the probes that only connect which have ended since the last look.
@@ -204,9 +241,9 @@ impl Probes {
             connects.look(now)
         };
         let connected = self.connects.as_mut().map(look).unwrap_or_default();
-        let ended = connected.into_iter().map(|Connected { id, started, outcome }| {
-            let ended = Ended { id, started, probed: Probed { outcome, is_unresolved: false } };
-            self.note(&ended);
+        let ended = connected.into_iter().map(|Connected { id, started, probed }| {
+            let ended = Ended { id, started, probed };
+            self.note(&ended, now);
             ended
         });
         ended.collect()
@@ -217,7 +254,7 @@ impl Probes {
         self.connects.as_ref().is_some_and(Connects::is_waiting)
     }
 
-    /// When to start some again, or to give some up; none while there is no place, or nothing to wait for.
+    /// When to start some again, or to give some up; none while there is nothing to wait for.
     pub(super) fn wakes_at(&self) -> Option<Duration> {
         let silent = self.connects.as_ref().and_then(Connects::deadline);
         self.schedule.wakes_at().into_iter().chain(silent).min()
@@ -232,28 +269,45 @@ impl Probes {
     /// [`Self::look`]: then it is none.
     pub(super) async fn ended(&mut self, listens: bool) -> Option<Ended> {
         let (connects, under_way) = (&mut self.connects, &mut self.under_way);
-        let ended = loop {
+        loop {
             let answer = async {
                 match connects {
                     Some(connects) if listens => connects.changed().await,
                     _ => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                Some(ended) = under_way.join_next() => match ended {
-                    Ok(ended) => break ended,
-                    // Its place among those under way is lost; nothing else is.
-                    Err(error) => tracing::error!(%error, "a probe failed by a bug"),
+            let (task, ended) = tokio::select! {
+                Some(ended) = under_way.join_next_with_id() => match ended {
+                    Ok((task, ended)) => (task, Ok(ended)),
+                    Err(error) => (error.id(), Err(error)),
                 },
                 () = answer => return None,
-            }
-        };
-        self.note(&ended);
-        Some(ended)
+            };
+            // One that was ended for another has been noted.
+            let Some((id, started)) = self.tasks.remove(&task) else { continue };
+            self.handles.remove(&id);
+            return Some(ended.unwrap_or_else(|error| {
+                tracing::error!(%error, "a probe failed by a bug");
+                let detail = "the probe failed by a bug of the edge".to_owned();
+                Ended { id, started, probed: Probed::Missed(Missed::Host { cause: Cause::Other, detail }) }
+            }));
+        }
     }
 
-    fn note(&mut self, ended: &Ended) {
+    /// Notes the end of a probe: those that [`Self::ended`] returns are noted by this alone.
+    pub(super) fn note(&mut self, ended: &Ended, now: Duration) {
         self.tally.add(&ended.probed);
+        match &ended.probed {
+            Probed::Missed(Missed::Host { cause, detail }) => {
+                if let Some(times) = self.complaints.note(*cause, now) {
+                    let cause = cause.as_str();
+                    tracing::warn!(cause, detail, times, "probes fail by no fault of their targets");
+                }
+            }
+            // The resolver logs when a name begins to fail.
+            Probed::Missed(Missed::Names(detail)) => tracing::debug!(detail, "a target's name cannot be looked up"),
+            Probed::Found(_) | Probed::Nameless(_) => {}
+        }
         self.schedule.ended(ended.id, self.known.contains_key(&ended.id));
     }
 }

@@ -237,6 +237,31 @@ async fn targets_that_are_silent_hold_up_no_other() {
 }
 
 #[tokio::test]
+async fn a_target_that_dies_is_found_in_time_beside_hundreds_that_hang() {
+    // They take connections and say nothing.
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let check = |kind| HealthCheck { rise: 1, fall: 2, jitter_percent: 0, ..HealthCheck::new(kind, 1) };
+    let silent: Vec<Arc<Rule>> = (0..40)
+        .map(|number| {
+            let targets: Vec<SocketAddr> = (1..=8).map(|last| ([127, 2, number, last], port).into()).collect();
+            rule_to(&format!("silent-{number}"), &targets, |parts| parts.health = Some(check(HealthKind::Http)))
+        })
+        .collect();
+    let (well_listener, well) = upstream().await;
+    let well = rule_to("well", &[well], |parts| parts.health = Some(check(HealthKind::Tcp)));
+    let (health, _orders) = start();
+    serve(&health, &silent.iter().chain([&well]).collect::<Vec<_>>()).await;
+    wait_for(&health, "well", is_up).await;
+    wait_for(&health, "silent-39", |view| view.health == RuleHealth::Down).await;
+    drop(well_listener);
+    let begin = Instant::now();
+    wait_for(&health, "well", |view| view.health == RuleHealth::Down).await;
+    // Two probes, a second apart; with ten places for 321 probes it took half a minute.
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
 async fn many_targets_are_asked_evenly_from_the_first_period_on() {
     const RULES: u8 = 125;
     const EVEN: usize = 50;

@@ -106,6 +106,12 @@ impl Watched {
         (events, is_attempt)
     }
 
+    /// Notes that a probe has found out nothing about a target: the next one has its usual turn, and nothing else changes.
+    pub(super) fn missed(&mut self, key: &TargetKey, now: Duration) {
+        self.group.apply(key, Input::Missed, now);
+        self.waiting.missed(key, now);
+    }
+
     /// What was found out last about a target.
     pub(super) fn last_code(&self, key: &TargetKey) -> Option<ResultCode> {
         Some(self.group.target(key)?.last_result()?.1.code())

@@ -19,7 +19,7 @@ use schema::health::{Outcome, ResultCode};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-use super::reach;
+use super::{Failed, Probed, reach};
 use crate::decide::probing::ProbeId;
 
 /// Answers that are taken in with one call; more of them take another one.
@@ -42,7 +42,7 @@ pub(in crate::act::health) struct Connect {
 pub(in crate::act::health) struct Connected {
     pub(in crate::act::health) id: ProbeId,
     pub(in crate::act::health) started: Duration,
-    pub(in crate::act::health) outcome: Outcome,
+    pub(in crate::act::health) probed: Probed,
 }
 
 /// Those under way.
@@ -89,6 +89,14 @@ impl Connects {
         match begin(connect.address, spare) {
             Ok(socket) => self.fresh.push((connect, socket)),
             Err(error) => self.end(&connect, Err(error)),
+        }
+    }
+
+    /// Ends one early. It is not among those that [`Self::look`] returns.
+    pub(in crate::act::health) fn cancel(&mut self, id: ProbeId) {
+        self.fresh.retain(|(connect, _)| connect.id != id);
+        if let Some((connect, _)) = self.waiting.remove(&id) {
+            self.deadlines.remove(&(connect.deadline, id));
         }
     }
 
@@ -146,7 +154,7 @@ impl Connects {
         for ((connect, socket), answer) in std::mem::take(&mut self.fresh).into_iter().zip(answers) {
             if !answer.is_empty() {
                 let is_broken = answer.intersects(PollFlags::ERR | PollFlags::HUP);
-                let result = if is_broken { error_of(&socket) } else { Ok(()) };
+                let result = if is_broken { error_of(&socket) } else { established(&socket) };
                 let spare = &mut self.spare[usize::from(connect.address.is_ipv6())];
                 // A connection that is dissolved is reset, as by closing it: only the socket stays.
                 if result.is_ok() && self.keeps && spare.len() < SPARE && connect_unspec(&socket).is_ok() {
@@ -184,7 +192,7 @@ impl Connects {
             for (id, is_broken) in &events {
                 let Some((connect, socket)) = self.waiting.remove(id) else { continue };
                 self.deadlines.remove(&(connect.deadline, *id));
-                self.end(&connect, if *is_broken { error_of(&socket) } else { Ok(()) });
+                self.end(&connect, if *is_broken { error_of(&socket) } else { established(&socket) });
             }
             if events.len() < EVENTS {
                 return;
@@ -193,11 +201,14 @@ impl Connects {
     }
 
     fn end(&mut self, connect: &Connect, result: io::Result<()>) {
-        let outcome = match result {
-            Ok(()) => self.success.clone(),
-            Err(error) => reach::failure(connect.address, &error),
+        let probed = match result {
+            Ok(()) => Probed::Found(self.success.clone()),
+            Err(error) => match reach::failure(connect.address, &error) {
+                Failed::Target(outcome) => Probed::Found(outcome),
+                Failed::Missed(missed) => Probed::Missed(missed),
+            },
         };
-        self.ended.push(Connected { id: connect.id, started: connect.started, outcome });
+        self.ended.push(Connected { id: connect.id, started: connect.started, probed });
     }
 }
 
@@ -206,6 +217,8 @@ impl Connects {
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_linger(Some(Duration::ZERO))?;
+    // The port that it leaves from shall keep no rule from listening there.
+    socket.set_reuse_address(true)?;
     Ok(socket)
 }
 
@@ -217,9 +230,17 @@ fn begin(address: SocketAddr, spare: Option<Socket>) -> io::Result<Socket> {
     }
 }
 
-/// What the system holds against a connection; nothing if it came about all the same.
+/// What the system holds against a connection; nothing if it was established.
 fn error_of(socket: &Socket) -> io::Result<()> {
     socket.take_error()?.map_or(Ok(()), Err)
+}
+
+/// An established connection, unless it met itself: a port of this host where nothing listens, that the connection was
+/// given to leave from, answers like a listener.
+fn established(socket: &Socket) -> io::Result<()> {
+    // A target that was reset meanwhile has no address any more; it had taken the connection.
+    let is_own = socket.peer_addr().is_ok_and(|peer| socket.local_addr().is_ok_and(|local| local == peer));
+    if is_own { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -234,8 +255,15 @@ mod tests {
         connects.begin(Connect { id: ProbeId(id), address, started: Duration::ZERO, deadline: timeout });
     }
 
+    fn outcome(ended: &Connected) -> &Outcome {
+        match &ended.probed {
+            Probed::Found(outcome) => outcome,
+            other => panic!("a result is expected, not {other:?}"),
+        }
+    }
+
     fn codes(ended: &[Connected]) -> Vec<(u64, ResultCode)> {
-        ended.iter().map(|ended| (ended.id.0, ended.outcome.code())).collect()
+        ended.iter().map(|ended| (ended.id.0, outcome(ended).code())).collect()
     }
 
     /// A listener whose queue is full: nothing answers a connect to it until somebody accepts.
@@ -258,7 +286,7 @@ mod tests {
         begin(&mut connects, 2, free, LONG);
         let ended = connects.look(Duration::ZERO);
         assert_eq!(codes(&ended), [(1, ResultCode::L4Ok), (2, ResultCode::L4Con)]);
-        assert!(ended[1].outcome.detail().contains("nothing listens there"), "{}", ended[1].outcome.detail());
+        assert!(outcome(&ended[1]).detail().contains("nothing listens there"), "{:?}", ended[1].probed);
         assert!(!connects.is_waiting() && connects.deadline().is_none());
         let (mut stream, _) = listener.accept().unwrap();
         let end = std::io::Read::read(&mut stream, &mut [0]).map_err(|error| error.kind());
@@ -287,6 +315,20 @@ mod tests {
         assert_eq!(connects.spare.each_ref().map(Vec::len), [0, 1], "one that failed is not used again");
         connects.keep_sockets(false);
         assert!(connects.spare.iter().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn a_connection_that_met_itself_was_refused() {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.connect(&address.into()).expect("both ends are the same socket");
+        assert_eq!(established(&socket).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.connect(&listener.local_addr().unwrap().into()).unwrap();
+        assert!(established(&socket).is_ok());
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -19,23 +20,27 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
 use super::tls::{self, Tls};
-use super::{Asked, Question, failed, reach};
+use super::{Asked, Question, failed, failed_by, reach};
 use crate::act::wording;
 
-/// Longest head of an answer: twice what servers allow their clients.
-const HEAD: usize = 16 << 10;
+/// Longest head of an answer: far more than servers and clients of the field agree on, little beside a body.
+const HEAD: usize = 64 << 10;
+/// Header lines that a head may have; what each costs here is a few words.
+const LINES: usize = 1024;
 /// As much of a body is looked at: a status page's beginning.
 const BODY: usize = 16 << 10;
+/// Between two looks at a body that still grows: one that comes byte by byte shall not be searched for each of them.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Asks once.
 pub(super) async fn ask(question: &Question, tls: &Tls, addresses: &[SocketAddr], deadline: Instant) -> Asked<Outcome> {
     let is_clear = question.check.kind == HealthKind::Http;
     let exchanged = if is_clear {
-        let stream = reach::connect(addresses, deadline).await?;
-        timeout_at(deadline, exchange(question, stream)).await
+        let stream = reach::connect(question, addresses, deadline).await?;
+        timeout_at(deadline, exchange(question, stream, deadline)).await
     } else {
         let stream = tls::connect(question, tls, addresses, deadline).await?;
-        timeout_at(deadline, exchange(question, stream)).await
+        timeout_at(deadline, exchange(question, stream, deadline)).await
     };
     match exchanged {
         Ok(result) => result,
@@ -43,21 +48,21 @@ pub(super) async fn ask(question: &Question, tls: &Tls, addresses: &[SocketAddr]
     }
 }
 
-async fn exchange<S>(question: &Question, stream: S) -> Asked<Outcome>
+async fn exchange<S>(question: &Question, stream: S, deadline: Instant) -> Asked<Outcome>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let request = request(question)?;
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(HEAD);
+    builder.max_buf_size(HEAD).max_headers(LINES);
     let (mut sender, connection) = match builder.handshake(TokioIo::new(stream)).await {
         Ok(both) => both,
-        Err(error) => return failed(ResultCode::L7Rsp, &why(&error)),
+        Err(error) => return broke(&error),
     };
     let answer = async {
         match sender.send_request(request).await {
-            Ok(response) => judge(question, response).await,
-            Err(error) => failed(ResultCode::L7Rsp, &why(&error)),
+            Ok(response) => judge(question, response, deadline).await,
+            Err(error) => broke(&error),
         }
     };
     let driven = async {
@@ -96,43 +101,102 @@ fn host(question: &Question) -> String {
     if question.port == usual { name } else { format!("{name}:{}", question.port) }
 }
 
-async fn judge(question: &Question, response: Response<Incoming>) -> Asked<Outcome> {
+async fn judge(question: &Question, response: Response<Incoming>, deadline: Instant) -> Asked<Outcome> {
     let check = &question.check;
     let status = response.status();
+    let shown = format!("HTTP {}", status.as_u16());
     if !check.expect_status.contains(status.as_u16()) {
-        return failed(ResultCode::L7Sts, &format!("status {status}, expected {}", check.expect_status));
+        return failed(ResultCode::L7Sts, &shown);
     }
     if check.expect_body.is_empty() {
-        return Ok(Outcome::new(ResultCode::L7Ok, &format!("status {status}")));
+        return Ok(Outcome::new(ResultCode::L7Ok, &shown));
     }
-    let body = read(response.into_body()).await?;
     // A rule holds no expression that does not compile.
-    let matches = Regex::new(&check.expect_body).is_ok_and(|expected| expected.is_match(&body));
-    if matches {
-        return Ok(Outcome::new(ResultCode::L7Ok, &format!("status {status}, and the body matches")));
+    let Ok(expected) = Regex::new(&check.expect_body) else {
+        return failed(ResultCode::L7Rsp, "`expect_body` is not a regular expression");
+    };
+    let mut body = Body { incoming: response.into_body(), read: Vec::new() };
+    // An answer without an end is judged by what has come of it, and in time.
+    let end = body.find(&expected, deadline - LOOK.min(question.timeout() / 10)).await?;
+    if end == End::Matched {
+        return Ok(Outcome::new(ResultCode::L7Ok, &format!("{shown}, and the body matches")));
     }
-    let begin: String = body.chars().take(SHOWN).collect();
+    if end == End::TooLate {
+        return failed(ResultCode::L7Tout, "no complete answer in time, and what came does not match `expect_body`");
+    }
+    let begin: String = body.text().chars().take(SHOWN).collect();
     failed(ResultCode::L7Rsp, &format!("the body does not match `expect_body`, it begins with: {}", begin.trim()))
 }
 
 /// Letters of an unexpected body that are shown.
 const SHOWN: usize = 60;
 
-async fn read(mut body: Incoming) -> Asked<String> {
-    let mut read = Vec::new();
-    while let Some(frame) = body.frame().await {
-        match frame {
-            Ok(frame) => {
-                let data = frame.into_data().unwrap_or_default();
-                read.extend_from_slice(&data[..data.len().min(BODY - read.len())]);
+/// How the look at a body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Matched,
+    /// All of it, or as much as is looked at, does not match.
+    Other,
+    /// The same of what came in time.
+    TooLate,
+}
+
+/// The beginning of a body, as far as it has come.
+struct Body {
+    incoming: Incoming,
+    read: Vec<u8>,
+}
+
+impl Body {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.read).into_owned()
+    }
+
+    /// Reads until the body matches, or cannot match any more.
+    async fn find(&mut self, expected: &Regex, deadline: Instant) -> Asked<End> {
+        let mut look = Instant::now() + LOOK;
+        let mut is_seen = true;
+        loop {
+            match timeout_at(if is_seen { deadline } else { look.min(deadline) }, self.incoming.frame()).await {
+                Ok(Some(Ok(frame))) => {
+                    let data = frame.into_data().unwrap_or_default();
+                    self.read.extend_from_slice(&data[..data.len().min(BODY - self.read.len())]);
+                    is_seen = false;
+                    if self.read.len() < BODY && Instant::now() < look {
+                        continue;
+                    }
+                }
+                Ok(Some(Err(error))) => return broke(&error),
+                Ok(None) => return Ok(if expected.is_match(&self.text()) { End::Matched } else { End::Other }),
+                Err(_) if Instant::now() >= deadline => {
+                    return Ok(if expected.is_match(&self.text()) { End::Matched } else { End::TooLate });
+                }
+                Err(_) => {}
             }
-            Err(error) => return failed(ResultCode::L7Rsp, &why(&error)),
-        }
-        if read.len() == BODY {
-            break;
+            let text = self.text();
+            if self.read.len() == BODY {
+                return Ok(if expected.is_match(&text) { End::Matched } else { End::Other });
+            }
+            if matches_for_good(expected, &text) {
+                return Ok(End::Matched);
+            }
+            (look, is_seen) = (Instant::now() + LOOK, true);
         }
     }
-    Ok(String::from_utf8_lossy(&read).into_owned())
+}
+
+/// True if the text matches whatever comes behind it. An expression that looks at the end of the text, by `$` or by a
+/// boundary of a word, does not match with a letter added, or with a space.
+fn matches_for_good(expected: &Regex, text: &str) -> bool {
+    expected.is_match(text) && ["a", " "].iter().all(|more| expected.is_match(&format!("{text}{more}")))
+}
+
+fn broke<T>(error: &hyper::Error) -> Asked<T> {
+    let of_system = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>());
+    match of_system {
+        Some(system) => failed_by(ResultCode::L7Rsp, system, &why(error)),
+        None => failed(ResultCode::L7Rsp, &why(error)),
+    }
 }
 
 fn why(error: &hyper::Error) -> String {
@@ -140,7 +204,7 @@ fn why(error: &hyper::Error) -> String {
     let error = error.source().and_then(|source| source.downcast_ref()).unwrap_or(error);
     let is_of_system = causes(error).any(<dyn Error>::is::<io::Error>);
     if error.is_parse_too_large() {
-        format!("the head of the answer is longer than {} KiB", HEAD >> 10)
+        format!("the head of the answer is longer than {} KiB or {LINES} lines", HEAD >> 10)
     } else if is_of_system {
         format!("the exchange broke off: {}", wording::cause(error).unwrap_or_else(|| error.to_string()))
     } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {

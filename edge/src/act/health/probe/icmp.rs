@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
 
-use super::{Asked, broken, failed};
+use super::{Asked, Failed, broken, failed, failed_by};
 
 const ECHO_V4: u8 = 8;
 const ECHO_REPLY_V4: u8 = 0;
@@ -43,11 +43,18 @@ pub(super) async fn ask(addresses: &[SocketAddr], deadline: Instant) -> Asked<Ou
     for (index, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - index) as u32;
-        last = match timeout(share, echo(*address)).await {
-            Ok(Ok(())) => return Ok(Outcome::new(ResultCode::L4Ok, &format!("{} answered the echo", address.ip()))),
-            Ok(Err(error)) => failed(ResultCode::L4Con, &broken(&format!("no echo from {}", address.ip()), &error)),
-            Err(_) => failed(ResultCode::L4Tout, &format!("{} did not answer the echo in time", address.ip())),
+        let asked = match timeout(share, echo(*address)).await {
+            Ok(Ok(())) => return Ok(Outcome::new(ResultCode::L7Ok, &format!("{} answered the echo", address.ip()))),
+            Ok(Err(error)) => {
+                let detail = broken(&format!("no echo from {}", address.ip()), &error);
+                failed_by(ResultCode::L4Con, &error, &detail)
+            }
+            Err(_) => failed(ResultCode::L7Tout, &format!("{} did not answer the echo in time", address.ip())),
         };
+        // Where this host is at fault, what other addresses say is not a verdict about all.
+        if !matches!(last, Err(Failed::Missed(_))) {
+            last = asked;
+        }
     }
     last
 }

@@ -17,11 +17,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use schema::health::{HealthCheck, HealthKind, Outcome, ResultCode};
-use schema::rule::{Host, Rule, Target};
+use schema::rule::{Host, ProxyProtocol, Rule, Target};
 use tokio::time::Instant;
 
 use crate::act::names::Names;
 use crate::act::wording;
+use crate::decide::faults::Cause;
+use crate::decide::proxy;
 
 /// What is asked, and where. Equal ones are asked once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,6 +35,8 @@ pub(super) struct Question {
     /// How the target is called where the check does not say so; the same as `host` where that does not matter.
     name: Host,
     prefer_ipv6: bool,
+    /// The target awaits a PROXY header. Another port or address of the check is not the target's, and awaits none.
+    proxy: Option<ProxyProtocol>,
 }
 
 impl Question {
@@ -41,7 +45,9 @@ impl Question {
         let host = check.address.map_or_else(|| target.host.clone(), Host::Ip);
         let is_named = check.kind.is_http() || check.kind.is_tls();
         let is_icmp = check.kind == HealthKind::Icmp;
+        let is_elsewhere = check.port.is_some() || check.address.is_some();
         Self {
+            proxy: target.proxy_protocol.filter(|_| !is_icmp && !is_elsewhere),
             name: if is_named { target.host.clone() } else { host.clone() },
             port: if is_icmp { 0 } else { check.port.unwrap_or(target.ports.first()) },
             prefer_ipv6: rule.prefer_ipv6 && matches!(host, Host::Name(_)),
@@ -52,11 +58,17 @@ impl Question {
 
     /// Where to connect to, if that is all there is to do.
     pub(super) fn bare_connect(&self) -> Option<SocketAddr> {
-        let is_bare = self.check.kind == HealthKind::Tcp && self.check.send.is_empty() && self.check.expect.is_empty();
+        let is_silent = self.check.send.is_empty() && self.check.expect.is_empty() && self.proxy.is_none();
+        let is_bare = self.check.kind == HealthKind::Tcp && is_silent;
         match self.host {
             Host::Ip(ip) if is_bare => Some(SocketAddr::new(ip, self.port)),
             _ => None,
         }
+    }
+
+    /// What is sent before anything else.
+    fn header(&self) -> &'static [u8] {
+        self.proxy.map_or(&[], proxy::of_own)
     }
 
     /// How long a target may take.
@@ -80,10 +92,27 @@ impl Tools {
 
 /// The end of a probe.
 #[derive(Debug)]
-pub(super) struct Probed {
-    pub(super) outcome: Outcome,
-    /// The name did not resolve: nothing was asked.
-    pub(super) is_unresolved: bool,
+pub(super) enum Probed {
+    /// It found this out about its target.
+    Found(Outcome),
+    /// The target's name does not exist: nothing was asked, and that is a failure.
+    Nameless(Outcome),
+    /// It found out nothing, by no fault of the target: that is not a verdict.
+    Missed(Missed),
+}
+
+/// Why a probe found out nothing about its target.
+#[derive(Debug)]
+pub(super) enum Missed {
+    /// This host is at fault.
+    Host {
+        /// What it lacks or forbids.
+        cause: Cause,
+        /// For people.
+        detail: String,
+    },
+    /// The name servers are.
+    Names(String),
 }
 
 /// Asks once.
@@ -91,9 +120,7 @@ pub(super) async fn ask(question: &Question, tools: &Tools) -> Probed {
     let deadline = Instant::now() + question.timeout();
     let addresses = match reach::resolve(question, &tools.names, deadline).await {
         Ok(addresses) => addresses,
-        Err(detail) => {
-            return Probed { outcome: Outcome::new(ResultCode::L4Con, &detail), is_unresolved: true };
-        }
+        Err(probed) => return probed,
     };
     // Most probes only connect: what the others need besides has a place of its own.
     let asked = match question.check.kind {
@@ -102,14 +129,36 @@ pub(super) async fn ask(question: &Question, tools: &Tools) -> Probed {
         HealthKind::Http | HealthKind::Https => Box::pin(http::ask(question, &tools.tls, &addresses, deadline)).await,
         HealthKind::Icmp => icmp::ask(&addresses, deadline).await,
     };
-    Probed { outcome: asked.unwrap_or_else(|failed| failed), is_unresolved: false }
+    match asked {
+        Ok(outcome) | Err(Failed::Target(outcome)) => Probed::Found(outcome),
+        Err(Failed::Missed(missed)) => Probed::Missed(missed),
+    }
+}
+
+/// What ends a probe early.
+#[derive(Debug)]
+enum Failed {
+    /// A result.
+    Target(Outcome),
+    /// Nothing was found out.
+    Missed(Missed),
 }
 
 /// A result that ends a probe early is its error.
-type Asked<T> = Result<T, Outcome>;
+type Asked<T> = Result<T, Failed>;
 
 fn failed<T>(code: ResultCode, detail: &str) -> Asked<T> {
-    Err(Outcome::new(code, detail))
+    Err(Failed::Target(Outcome::new(code, detail)))
+}
+
+/// The same for an error of the system, which may be this host's own fault.
+fn failed_by<T>(code: ResultCode, error: &io::Error, detail: &str) -> Asked<T> {
+    let cause = Cause::of(error);
+    // What a library says by an error of its own is about the other side.
+    if error.raw_os_error().is_some() && !cause.is_targets() {
+        return Err(Failed::Missed(Missed::Host { cause, detail: detail.to_owned() }));
+    }
+    failed(code, detail)
 }
 
 /// What the system said about a connection that broke, for people.

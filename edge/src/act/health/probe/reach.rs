@@ -4,23 +4,25 @@
 //! in the kernel.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use schema::health::{Outcome, ResultCode};
 use schema::rule::Host;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Asked, Question, failed};
-use crate::act::names::Names;
+use super::{Asked, Failed, Missed, Probed, Question};
+use crate::act::names::{NameError, Names};
 use crate::act::wording;
 use crate::decide::dial;
+use crate::decide::faults::Cause;
 
 /// Addresses of a name that are tried: as many as a rule has targets.
 const ADDRESSES: usize = 8;
 
-/// The addresses of what is asked, or why there are none.
-pub(super) async fn resolve(question: &Question, names: &Names, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
+/// The addresses of what is asked, or the end of the probe where there are none.
+pub(super) async fn resolve(question: &Question, names: &Names, deadline: Instant) -> Result<Vec<SocketAddr>, Probed> {
     let name = match &question.host {
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, question.port)]),
         Host::Name(name) => name,
@@ -30,41 +32,125 @@ pub(super) async fn resolve(question: &Question, names: &Names, deadline: Instan
             let ordered = dial::order(&found, question.prefer_ipv6, 0).into_iter().take(ADDRESSES);
             Ok(ordered.map(|ip| SocketAddr::new(ip, question.port)).collect())
         }
-        Ok(Err(error)) => Err(format!("`{name}`: {error}")),
-        Err(_) => Err(format!("`{name}`: no answer about the name in time")),
+        Ok(Err(error @ NameError::NotFound)) => {
+            Err(Probed::Nameless(Outcome::new(ResultCode::L4Con, &format!("`{name}`: {error}"))))
+        }
+        Ok(Err(NameError::Host(cause))) => {
+            let detail = format!("`{name}` cannot be looked up: {}", cause.of_host());
+            Err(Probed::Missed(Missed::Host { cause, detail }))
+        }
+        Ok(Err(error)) => Err(Probed::Missed(Missed::Names(format!("`{name}`: {error}")))),
+        Err(_) => Err(Probed::Missed(Missed::Names(format!("`{name}`: no answer about the name in time")))),
     }
 }
 
-/// A connection to the first address that takes one.
-pub(super) async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Asked<TcpStream> {
-    let mut last = failed(ResultCode::L4Con, "the target has no address");
+/// A connection to the first address that takes one, with the target's header sent. Where this host was at fault at
+/// any of them, what the others said is not a verdict about all.
+pub(super) async fn connect(question: &Question, addresses: &[SocketAddr], deadline: Instant) -> Asked<TcpStream> {
+    let mut last = Failed::Target(Outcome::new(ResultCode::L4Con, "the target has no address"));
+    let mut missed = None;
     for (index, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - index) as u32;
-        last = match timeout(share, connect_to(*address)).await {
+        let error = match timeout(share, connect_to(*address, question.header())).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => Err(failure(*address, &error)),
-            Err(_) => Err(failure(*address, &ErrorKind::TimedOut.into())),
+            Ok(Err(error)) => error,
+            Err(_) => ErrorKind::TimedOut.into(),
         };
+        match failure(*address, &error) {
+            failed @ Failed::Missed(_) => missed = Some(failed),
+            failed @ Failed::Target(_) => last = failed,
+        }
     }
-    last
+    Err(missed.unwrap_or(last))
 }
 
-async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+async fn connect_to(address: SocketAddr, header: &[u8]) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Closed by a reset: thousands of probes in a minute shall leave no TIME_WAIT, and no target waits for an end.
     socket.set_zero_linger()?;
-    socket.connect(address).await
+    // The port that it leaves from shall keep no rule from listening there.
+    socket.set_reuseaddr(true)?;
+    let mut stream = socket.connect(address).await?;
+    if is_self(&stream) {
+        return Err(ErrorKind::ConnectionRefused.into());
+    }
+    if !header.is_empty() {
+        // What is asked follows at once, in a segment of its own.
+        stream.set_nodelay(true)?;
+        stream.write_all(header).await?;
+    }
+    Ok(stream)
 }
 
-/// What a connection that did not come about says of its target.
-pub(super) fn failure(address: SocketAddr, error: &io::Error) -> Outcome {
-    let (code, detail) = match error.kind() {
-        ErrorKind::TimedOut => (ResultCode::L4Tout, format!("{address} did not answer the connect in time")),
-        ErrorKind::ConnectionRefused => {
-            (ResultCode::L4Con, format!("{address} refused the connection: nothing listens there"))
-        }
-        _ => (ResultCode::L4Con, format!("{address} cannot be connected to: {}", wording::system(error))),
+/// True of a connection that met itself: a port of this host where nothing listens, that the connection was given to
+/// leave from, answers like a listener.
+pub(super) fn is_self(socket: &TcpStream) -> bool {
+    socket.peer_addr().is_ok_and(|peer| socket.local_addr().is_ok_and(|local| local == peer))
+}
+
+/// What a connection that did not come about says: of its target, or of this host.
+pub(super) fn failure(address: SocketAddr, error: &io::Error) -> Failed {
+    let detail = match error.kind() {
+        ErrorKind::TimedOut => format!("{address} did not answer the connect in time"),
+        ErrorKind::ConnectionRefused => format!("{address} refused the connection: nothing listens there"),
+        _ => format!("{address} cannot be connected to: {}", wording::system(error)),
     };
-    Outcome::new(code, &detail)
+    match Cause::of(error) {
+        Cause::SourcePorts if !has_source(address) => {
+            let detail = format!("{address} cannot be connected to: this host has no address to connect from");
+            Failed::Target(Outcome::new(ResultCode::L4Con, &detail))
+        }
+        Cause::Timeout => Failed::Target(Outcome::new(ResultCode::L4Tout, &detail)),
+        cause if cause.is_targets() => Failed::Target(Outcome::new(ResultCode::L4Con, &detail)),
+        cause => Failed::Missed(Missed::Host { cause, detail }),
+    }
+}
+
+/// False where this host has no address of the family at all, as with IPv6 switched off. The system has one error for
+/// that and for having no port left; a socket of datagrams, whose ports are others, tells them apart without sending.
+fn has_source(address: SocketAddr) -> bool {
+    let any: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+    let connected = UdpSocket::bind(any).and_then(|socket| socket.connect(address));
+    !connected.is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_check_that_meets_itself_was_refused() {
+        // A port to leave from that nobody listens at.
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut met = false;
+        for _ in 0..8 {
+            let address = free();
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_reuseaddr(true).unwrap();
+            socket.bind(address).unwrap();
+            // Both ends of it are the same socket.
+            let Ok(stream) = socket.connect(address).await else { continue };
+            met |= is_self(&stream);
+        }
+        assert!(met, "a connection to itself is known for one");
+    }
+
+    #[test]
+    fn what_this_host_lacks_is_not_a_verdict() {
+        let address: SocketAddr = ([127, 0, 0, 1], 9).into();
+        for errno in [99, 24, 23, 105, 12, 11, 1, 13] {
+            let failed = failure(address, &io::Error::from_raw_os_error(errno));
+            assert!(matches!(failed, Failed::Missed(Missed::Host { .. })), "{errno}: {failed:?}");
+            let failed = super::super::failed_by::<()>(ResultCode::L7Rsp, &io::Error::from_raw_os_error(errno), "");
+            assert!(matches!(failed, Err(Failed::Missed(_))), "{errno}: {failed:?}");
+        }
+        for (errno, code) in [(111, ResultCode::L4Con), (110, ResultCode::L4Tout), (113, ResultCode::L4Con)] {
+            let failed = failure(address, &io::Error::from_raw_os_error(errno));
+            assert!(matches!(&failed, Failed::Target(outcome) if outcome.code() == code), "{errno}: {failed:?}");
+        }
+        // A library says that about the other side.
+        let failed = super::super::failed_by::<()>(ResultCode::L6Rsp, &io::ErrorKind::PermissionDenied.into(), "");
+        assert!(matches!(failed, Err(Failed::Target(_))), "{failed:?}");
+    }
 }

@@ -9,19 +9,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Asked, Question, broken, failed, reach};
+use super::{Asked, Question, broken, failed, failed_by, reach};
 
 /// Bytes in which the expected text must come: more than any greeting.
 const ANSWER: usize = 64 << 10;
 
 /// Asks once.
 pub(super) async fn ask(question: &Question, addresses: &[SocketAddr], deadline: Instant) -> Asked<Outcome> {
-    let mut stream = reach::connect(addresses, deadline).await?;
+    let mut stream = reach::connect(question, addresses, deadline).await?;
     let check = &question.check;
     if !check.send.is_empty() {
         match timeout_at(deadline, stream.write_all(check.send.as_bytes())).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return failed(ResultCode::L7Rsp, &broken("sending", &error)),
+            Ok(Err(error)) => return failed_by(ResultCode::L7Rsp, &error, &broken("sending", &error)),
             Err(_) => return failed(ResultCode::L7Tout, "the target did not take what was sent in time"),
         }
     }
@@ -43,7 +43,7 @@ async fn expect(stream: &mut TcpStream, expected: &[u8]) -> Asked<Outcome> {
             Ok(0) if read == 0 => return failed(ResultCode::L7Rsp, "the target closed without an answer"),
             Ok(0) => return failed(ResultCode::L7Rsp, &other(&begin)),
             Ok(count) => count,
-            Err(error) => return failed(ResultCode::L7Rsp, &broken("awaiting the answer", &error)),
+            Err(error) => return failed_by(ResultCode::L7Rsp, &error, &broken("awaiting the answer", &error)),
         };
         if begin.len() < SHOWN {
             begin.extend_from_slice(&buffer[..count.min(SHOWN)]);

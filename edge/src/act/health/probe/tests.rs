@@ -1,6 +1,6 @@
 //! Every kind of probe against targets that are well, sick or hostile, on loopback.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -30,12 +30,23 @@ enum Target {
     EndlessHead,
     /// 1 GiB.
     LargeBody,
+    /// So many header lines, in the first half of a second.
+    ManyLines(usize),
+    /// Says that and never ends.
+    NeverEnds(&'static [u8]),
+    /// Keeps what it gets, and answers nothing.
+    Shows(&'static Mutex<Vec<u8>>),
 }
 
 async fn play<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, target: Target) -> io::Result<()> {
     let mut request = [0; 1024];
     match target {
-        Target::Says(_) | Target::IsSlow | Target::EndlessHead | Target::LargeBody => {
+        Target::Says(_)
+        | Target::IsSlow
+        | Target::EndlessHead
+        | Target::LargeBody
+        | Target::ManyLines(_)
+        | Target::NeverEnds(_) => {
             _ = stream.read(&mut request).await?;
         }
         _ => {}
@@ -59,6 +70,23 @@ async fn play<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, target: Target)
                 stream.write_all(&[b'a'; 4096]).await?;
             }
         }
+        Target::ManyLines(lines) => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
+            stream.write_all("X-One-More: of many\r\n".repeat(lines).as_bytes()).await?;
+            stream.write_all(b"Content-Length: 0\r\n\r\n").await?;
+        }
+        Target::NeverEnds(body) => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
+            stream.write_all(format!("{:x}\r\n", body.len()).as_bytes()).await?;
+            stream.write_all(&[body, b"\r\n"].concat()).await?;
+        }
+        Target::Shows(seen) => loop {
+            let count = stream.read(&mut request).await?;
+            seen.lock().unwrap().extend_from_slice(&request[..count]);
+            if count == 0 {
+                return Ok(());
+            }
+        },
         Target::LargeBody => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n").await?;
             loop {
@@ -117,7 +145,8 @@ async fn result_with(question: &Question, tools: &Tools) -> (&'static str, Strin
     let begin = Instant::now();
     let probed = ask(question, tools).await;
     assert!(begin.elapsed() < Duration::from_millis(u64::from(TIMEOUT_MS) * 4), "it ends in time");
-    (probed.outcome.code().as_str(), probed.outcome.detail().to_owned())
+    let Probed::Found(outcome) = probed else { panic!("a result is expected, not {probed:?}") };
+    (outcome.code().as_str(), outcome.detail().to_owned())
 }
 
 /// The result at a target of this behaviour.
@@ -155,21 +184,23 @@ async fn a_target_that_is_not_there_is_told_from_one_whose_name_is_not() {
     let mut nameless = question(HealthKind::Tcp, port, |_| ());
     nameless.host = Host::Name("does-not-exist.invalid".into());
     let probed = ask(&nameless, &tools()).await;
-    assert!(probed.is_unresolved, "{probed:?}");
-    assert_eq!(probed.outcome.code(), ResultCode::L4Con);
+    let not_a_verdict = matches!(probed, Probed::Missed(Missed::Names(_)));
+    let is_failure = matches!(&probed, Probed::Nameless(outcome) if outcome.code() == ResultCode::L4Con);
+    // Whether this host has name servers decides which.
+    assert!(is_failure || not_a_verdict, "{probed:?}");
 }
 
 #[tokio::test]
 async fn an_http_check_judges_status_and_body() {
     const OK: Target = Target::Says(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nstatus: ok\n");
     let http = HealthKind::Http;
-    assert_eq!(at(OK, http, |_| ()).await, ("L7OK", "status 200 OK".to_owned()));
+    assert_eq!(at(OK, http, |_| ()).await, ("L7OK", "HTTP 200".to_owned()));
     assert_eq!(at(OK, http, |check| check.expect_body = "status: (ok|fine)".to_owned()).await.0, "L7OK");
     let (code, detail) = at(OK, http, |check| check.expect_body = "^fine".to_owned()).await;
     assert_eq!((code, detail.as_str()), ("L7RSP", "the body does not match `expect_body`, it begins with: status: ok"));
     let failing = Target::Says(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
     let (code, detail) = at(failing, http, |_| ()).await;
-    assert_eq!((code, detail.as_str()), ("L7STS", "status 503 Service Unavailable, expected 200-399"));
+    assert_eq!((code, detail.as_str()), ("L7STS", "HTTP 503"));
 }
 
 #[tokio::test]
@@ -182,9 +213,79 @@ async fn hostile_http_targets_get_a_code_in_time() {
     assert_eq!(at(Target::IsSilent, http, |_| ()).await.0, "L7TOUT");
     assert_eq!(at(Target::IsSlow, http, |_| ()).await.0, "L7TOUT");
     let (code, detail) = at(Target::EndlessHead, http, |_| ()).await;
-    assert_eq!((code, detail.as_str()), ("L7RSP", "the head of the answer is longer than 16 KiB"));
+    assert_eq!((code, detail.as_str()), ("L7RSP", "the head of the answer is longer than 64 KiB or 1024 lines"));
     assert_eq!(at(Target::LargeBody, http, |_| ()).await.0, "L7OK");
     assert_eq!(at(Target::LargeBody, http, body).await.0, "L7OK");
+}
+
+#[tokio::test]
+async fn a_head_of_many_lines_is_as_good_as_any_up_to_its_bounds() {
+    let http = HealthKind::Http;
+    for lines in [99, 101, 500, 1023] {
+        assert_eq!(at(Target::ManyLines(lines), http, |_| ()).await, ("L7OK", "HTTP 200".to_owned()), "{lines}");
+    }
+    let (code, detail) = at(Target::ManyLines(1024), http, |_| ()).await;
+    assert_eq!((code, detail.as_str()), ("L7RSP", "the head of the answer is longer than 64 KiB or 1024 lines"));
+}
+
+#[tokio::test]
+async fn a_body_without_an_end_is_judged_by_what_has_come_of_it() {
+    let expecting = |expected: &'static str| move |check: &mut HealthCheck| check.expect_body = expected.to_owned();
+    let body = Target::NeverEnds(b"status: ok");
+    let begin = Instant::now();
+    for expected in ["ok", "status: .*", "(?i)^STATUS"] {
+        assert_eq!(at(body, HealthKind::Http, expecting(expected)).await.0, "L7OK", "{expected}");
+    }
+    assert!(begin.elapsed() < Duration::from_millis(TIMEOUT_MS.into()), "it matched long before the timeout");
+    // Whether the text ends here is known when the time is over.
+    assert_eq!(at(body, HealthKind::Http, expecting("ok$")).await.0, "L7OK");
+    assert_eq!(at(body, HealthKind::Http, expecting("fine")).await.0, "L7TOUT");
+    assert_eq!(at(Target::LargeBody, HealthKind::Http, expecting("b$")).await.0, "L7OK", "the first 16 KiB do");
+}
+
+#[tokio::test]
+async fn a_target_that_awaits_a_proxy_header_gets_one_of_the_edge_itself_before_all_else() {
+    const V2: [u8; 16] = *b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    let versions = [(ProxyProtocol::V1, &b"PROXY UNKNOWN\r\n"[..]), (ProxyProtocol::V2, &V2[..])];
+    let begins = |kind| match kind {
+        HealthKind::Tcp => &b"PING"[..],
+        HealthKind::Http => b"GET / HTTP/1.1\r\n",
+        // A record of a handshake.
+        _ => b"\x16\x03\x01",
+    };
+    for (version, header) in versions {
+        for kind in [HealthKind::Tcp, HealthKind::Tls, HealthKind::Http, HealthKind::Https] {
+            let seen: &'static Mutex<Vec<u8>> = Box::leak(Box::default());
+            let port = serve(Target::Shows(seen), None).await;
+            let asked = |change: fn(&mut HealthCheck)| {
+                let mut asked = question(kind, port, |check| {
+                    (check.timeout_ms, check.send, check.expect) = (300, "PING".to_owned(), "PONG".to_owned());
+                    change(check);
+                });
+                asked.proxy = demands(&asked, version);
+                asked
+            };
+            result(&asked(|_| ())).await;
+            let got = std::mem::take(&mut *seen.lock().unwrap());
+            assert!(got.starts_with(&[header, begins(kind)].concat()), "{version:?} {kind:?}: {got:?}");
+            // The check names an address of its own: that is not the target's, which awaits the header.
+            result(&asked(|check| check.address = Some([127, 0, 0, 1].into()))).await;
+            let got = std::mem::take(&mut *seen.lock().unwrap());
+            assert!(got.starts_with(begins(kind)), "{version:?} {kind:?}: {got:?}");
+        }
+    }
+    let echo = question(HealthKind::Icmp, 1, |_| ());
+    assert_eq!(demands(&echo, ProxyProtocol::V1), None);
+}
+
+/// What the same question is told by a target that demands a header.
+fn demands(asked: &Question, version: ProxyProtocol) -> Option<ProxyProtocol> {
+    let rule = rule("web", 80, 80);
+    let mut target = rule.targets[0].clone();
+    target.proxy_protocol = Some(version);
+    let with_target = Question::new(&asked.check, &target, &rule);
+    assert!(with_target.bare_connect().is_none() || with_target.proxy.is_none());
+    with_target.proxy
 }
 
 /// A target's end of TLS for `web.test`, and roots that trust it.
@@ -249,7 +350,7 @@ async fn an_echo_comes_back_from_this_host() {
         return;
     }
     let (code, detail) = result(&question(HealthKind::Icmp, 1, |_| ())).await;
-    assert_eq!((code, detail.as_str()), ("L4OK", "127.0.0.1 answered the echo"));
+    assert_eq!((code, detail.as_str()), ("L7OK", "127.0.0.1 answered the echo"));
 }
 
 #[test]

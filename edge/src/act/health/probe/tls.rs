@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Asked, Question, broken, failed, reach};
+use super::{Asked, Question, broken, failed, failed_by, reach};
 
 /// What handshakes are made with; made when the first check needs it.
 #[derive(Default)]
@@ -170,13 +170,13 @@ pub(super) async fn connect(
         (Host::Name(name), "") => server_name(name)?,
         (_, name) => server_name(name)?,
     };
-    let stream = reach::connect(addresses, deadline).await?;
+    let stream = reach::connect(question, addresses, deadline).await?;
     // The end of the handshake and the request follow each other. Where it fails, they take a little longer.
     _ = stream.set_nodelay(true);
     let connector = TlsConnector::from(tls.config(check.verify).await);
     match timeout_at(deadline, connector.connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => failed(ResultCode::L6Rsp, &why(&error)),
+        Ok(Err(error)) => failed_by(ResultCode::L6Rsp, &error, &why(&error)),
         Err(_) => failed(ResultCode::L6Tout, "the handshake did not end in time"),
     }
 }
