@@ -44,6 +44,7 @@ capabilities! {
     ProxyProtocol = "proxy_protocol", "Sends PROXY headers.";
     SourceIp = "source_ip", "Balances by source address.";
     Ipv6 = "ipv6", "Has IPv6.";
+    ScopedAddresses = "scoped_addresses", "Takes addresses with an interface.";
     PrivilegedPorts = "privileged_ports", "May bind ports below 1024.";
 }
 
@@ -126,6 +127,12 @@ pub fn rejection(rule: &Rule, capabilities: &Capabilities, limits: &Limits) -> O
     if rule.listen.address.is_ipv6_only() && lacks(Capability::Ipv6) {
         return reject(RuleCode::AddressNotAvailable, "the edge has no IPv6".to_owned());
     }
+    let is_scoped = matches!(rule.listen.address, ListenAddress::Scoped(_))
+        || rule.targets.iter().any(|target| matches!(target.host, Host::Scoped(_)));
+    if is_scoped && lacks(Capability::ScopedAddresses) {
+        let message = "the edge does not take addresses with an interface".to_owned();
+        return reject(RuleCode::AddressNotAvailable, message);
+    }
     if ports.first() < FIRST_UNPRIVILEGED_PORT && lacks(Capability::PrivilegedPorts) {
         return reject(RuleCode::PrivilegedPort, format!("the edge may not bind port {}", ports.first()));
     }
@@ -140,6 +147,7 @@ pub fn forwards_to_itself(rule: &Rule, is_local: impl Fn(IpAddr) -> bool) -> Opt
     let port = target.ports.first().max(rule.listen.ports.first());
     let place = match &target.host {
         Host::Ip(ip) => SocketAddr::new(*ip, port).to_string(),
+        Host::Scoped(scoped) => format!("[{scoped}]:{port}"),
         Host::Name(name) => format!("{name}:{port}"),
     };
     let message = format!("the rule forwards to its own listener ({place})");
@@ -159,19 +167,16 @@ fn is_own_listener(rule: &Rule, target: &Target, is_local: impl Fn(IpAddr) -> bo
             IpAddr::V6(ip) if ip.is_unspecified() => vec![IpAddr::V6(Ipv6Addr::LOCALHOST)],
             ip => vec![ip],
         },
-        Host::Name(name) if is_loopback_name(name) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        host @ Host::Name(_) if host.is_loopback_name() => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
         Host::Name(_) => return false,
+        Host::Scoped(scoped) => return rule.listen.address == ListenAddress::Scoped(*scoped),
     };
     reached.into_iter().any(|reached| match rule.listen.address {
         ListenAddress::Any => is_local(reached),
         ListenAddress::Ip(own) if own.is_unspecified() => reached.is_ipv4() == own.is_ipv4() && is_local(reached),
         ListenAddress::Ip(own) => reached == own.to_canonical(),
+        ListenAddress::Scoped(_) => false,
     })
-}
-
-/// `localhost` and what is below it are loopback on every host (RFC 6761 §6.3); names of hosts are in lower case.
-fn is_loopback_name(name: &str) -> bool {
-    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// True if listening on the address needs a socket of its own kind only: used by the edge when it has no IPv6.

@@ -15,12 +15,14 @@ pub mod diff;
 pub mod fields;
 pub mod format;
 pub mod health;
+pub mod host;
 pub mod name;
 pub mod net;
 pub mod reference;
 pub mod rollout;
 pub mod rule;
 pub mod ruleset;
+pub mod scope;
 pub mod spec;
 pub mod state;
 #[cfg(feature = "testing")]

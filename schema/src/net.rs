@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::scope::ScopedIp;
+
 /// TCP or UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
@@ -97,29 +99,57 @@ pub enum ListenAddress {
     Any,
     /// One address; `0.0.0.0` is all of IPv4 only and `::` all of IPv6 only.
     Ip(IpAddr),
+    /// An address of one link.
+    Scoped(ScopedIp),
 }
 
 impl ListenAddress {
+    /// Parses an address without brackets, with its interface where it has one.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.parse() {
+            Ok(ip) => Some(Self::Ip(ip)),
+            Err(_) => ScopedIp::parse(text).ok().map(Self::Scoped),
+        }
+    }
+
+    /// The address without its interface; `None` for all addresses.
+    pub const fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Any => None,
+            Self::Ip(ip) => Some(ip),
+            Self::Scoped(scoped) => Some(IpAddr::V6(scoped.ip())),
+        }
+    }
+
+    /// As [`ListenAddress::parse`] reads it; `None` for all addresses.
+    pub fn to_text(self) -> Option<String> {
+        match self {
+            Self::Any => None,
+            Self::Ip(ip) => Some(ip.to_string()),
+            Self::Scoped(scoped) => Some(scoped.to_string()),
+        }
+    }
+
     /// True if one socket on each could receive the same connection.
     pub fn overlaps(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Any, _) | (_, Self::Any) => true,
-            (Self::Ip(a), Self::Ip(b)) => {
-                a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
+        match (self.ip(), other.ip()) {
+            (None, _) | (_, None) => true,
+            (Some(a), Some(b)) => {
+                self == other || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
             }
         }
     }
 
     /// True if it needs IPv6 on the host to be bound at all. `Any` falls back to IPv4.
     pub fn is_ipv6_only(self) -> bool {
-        matches!(self, Self::Ip(IpAddr::V6(_)))
+        matches!(self.ip(), Some(IpAddr::V6(_)))
     }
 
     /// The address to hand to `bind`: `::` for [`ListenAddress::Any`].
     pub const fn bind_ip(self) -> IpAddr {
-        match self {
-            Self::Any => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            Self::Ip(ip) => ip,
+        match self.ip() {
+            None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            Some(ip) => ip,
         }
     }
 
@@ -135,6 +165,7 @@ impl fmt::Display for ListenAddress {
             Self::Any => f.write_str("*"),
             Self::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
             Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+            Self::Scoped(scoped) => write!(f, "[{scoped}]"),
         }
     }
 }
@@ -160,7 +191,7 @@ impl Listener {
         let (address, port) = place.rsplit_once(':')?;
         let address = match address {
             "*" => ListenAddress::Any,
-            text => ListenAddress::Ip(text.trim_start_matches('[').trim_end_matches(']').parse().ok()?),
+            text => ListenAddress::parse(text.trim_start_matches('[').trim_end_matches(']'))?,
         };
         Some(Self { protocol, address, port: PortRange::single(port.parse().ok()?)?.first() })
     }
@@ -296,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_listener_is_read_back_from_its_text() {
-        for text in ["*:80", "127.0.0.1:8080", "[::1]:53/udp", "0.0.0.0:1"] {
+        for text in ["*:80", "127.0.0.1:8080", "[::1]:53/udp", "0.0.0.0:1", "[fe80::1%eth0]:80"] {
             assert_eq!(Listener::parse(text).map(|listener| listener.to_string()).as_deref(), Some(text));
         }
         assert_eq!(Listener::parse("127.0.0.1:0"), None);
@@ -310,5 +341,8 @@ mod tests {
         let one: ListenAddress = ListenAddress::Ip("10.0.0.1".parse().expect("an address"));
         assert!(ListenAddress::Any.overlaps(v4) && ListenAddress::Any.overlaps(v6));
         assert!(v4.overlaps(one) && !v6.overlaps(one) && !v4.overlaps(v6));
+        let [here, there] = ["fe80::1%eth0", "fe80::1%eth1"].map(|text| ListenAddress::parse(text).expect("scoped"));
+        assert!(here.overlaps(here) && !here.overlaps(there) && v6.overlaps(here) && !v4.overlaps(here));
+        assert!(here.overlaps(ListenAddress::Any));
     }
 }

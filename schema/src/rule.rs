@@ -7,11 +7,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codes::TreeCode;
 use crate::health::HealthCheck;
+pub use crate::host::{Host, InvalidHost, MAX_HOST};
 use crate::name::RuleName;
 use crate::net::{ListenRange, PortRange, Protocol};
 
@@ -29,8 +29,6 @@ pub const DEFAULT_UDP_FLOW_IDLE: Duration = Duration::from_mins(1);
 pub const DEFAULT_WEIGHT: u8 = 100;
 /// The largest priority, which is the least preferred.
 pub const MAX_PRIORITY: u8 = 99;
-/// Longest DNS name in its text form (RFC 1035, 2.3.4, without the final dot).
-pub const MAX_HOST: usize = 253;
 
 /// How a pool shares new connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -100,71 +98,6 @@ words!(LastResort { Top = "top", None = "none", All = "all" });
 words!(OnTargetDown { Drain = "drain", Reset = "reset" });
 words!(ProxyProtocol { V1 = "v1", V2 = "v2" });
 
-/// The host of a target: an address, or a DNS name in lower case without a final dot.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Host {
-    /// An address; an IPv4-mapped one is stored as IPv4.
-    Ip(IpAddr),
-    /// A name to resolve.
-    Name(Arc<str>),
-}
-
-/// Why a text is not a host.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidHost {
-    /// Nothing there.
-    #[error("the host is empty")]
-    Empty,
-    /// More than DNS allows.
-    #[error("the host has {0} characters, a DNS name at most {MAX_HOST}")]
-    TooLong(usize),
-    /// A label that is empty, too long, or begins or ends with a hyphen.
-    #[error("`{0}` is no DNS label: 1 to 63 letters, digits, `-` or `_`, no hyphen at either end")]
-    Label(String),
-    /// Looks like an IPv4 address and is none.
-    #[error("`{0}` is no IPv4 address")]
-    Number(String),
-}
-
-impl Host {
-    /// Parses an address (IPv6 without brackets) or a DNS name.
-    pub fn parse(text: &str) -> Result<Self, InvalidHost> {
-        if text.is_empty() {
-            return Err(InvalidHost::Empty);
-        }
-        if let Ok(ip) = text.parse::<IpAddr>() {
-            return Ok(Self::Ip(ip.to_canonical()));
-        }
-        let name = text.strip_suffix('.').unwrap_or(text);
-        if name.len() > MAX_HOST {
-            return Err(InvalidHost::TooLong(name.len()));
-        }
-        for label in name.split('.') {
-            let is_label = (1..=63).contains(&label.len())
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-                && !label.starts_with('-')
-                && !label.ends_with('-');
-            if !is_label {
-                return Err(InvalidHost::Label(label.chars().take(70).collect()));
-            }
-        }
-        // A name whose last label is a number is meant as an address (RFC 1123, 2.1), for example 10.0.0.256.
-        if name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit())) {
-            return Err(InvalidHost::Number(name.to_owned()));
-        }
-        Ok(Self::Name(name.to_ascii_lowercase().into()))
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(ip) => write!(f, "{ip}"),
-            Self::Name(name) => f.write_str(name),
-        }
-    }
-}
-
 /// One upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
@@ -192,7 +125,7 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
-            Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.ports),
+            Host::Ip(IpAddr::V6(_)) | Host::Scoped(_) => write!(f, "[{}]:{}", self.host, self.ports),
             host => write!(f, "{host}:{}", self.ports),
         }
     }
@@ -374,21 +307,5 @@ fn check_protocol(parts: &RuleParts, problems: &mut Vec<RuleProblem>) {
                 ));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_are_addresses_or_names_and_nothing_between() {
-        assert_eq!(Host::parse("Upstream.Local."), Ok(Host::Name("upstream.local".into())));
-        assert!(matches!(Host::parse("::ffff:10.0.0.1"), Ok(Host::Ip(IpAddr::V4(_)))));
-        assert!(matches!(Host::parse("10.0.0.256"), Err(InvalidHost::Number(_))));
-        assert!(matches!(Host::parse(&"a".repeat(300)), Err(InvalidHost::TooLong(300))));
-        assert!(matches!(Host::parse("a..b"), Err(InvalidHost::Label(_))));
-        assert!(matches!(Host::parse("-a"), Err(InvalidHost::Label(_))));
-        assert!(matches!(Host::parse("a b"), Err(InvalidHost::Label(_))));
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Reading validates everything again: an edge trusts no server, and [`Rule`] cannot exist otherwise.
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -26,17 +25,14 @@ pub enum InvalidWire {
 }
 
 fn address_to_wire(address: ListenAddress) -> String {
-    match address {
-        ListenAddress::Any => String::new(),
-        ListenAddress::Ip(ip) => ip.to_string(),
-    }
+    address.to_text().unwrap_or_default()
 }
 
 fn address_from_wire(text: &str) -> Result<ListenAddress, InvalidWire> {
     if text.is_empty() {
         return Ok(ListenAddress::Any);
     }
-    text.parse::<IpAddr>().map(ListenAddress::Ip).map_err(|_| InvalidWire::Field("listen_address"))
+    ListenAddress::parse(text).ok_or(InvalidWire::Field("listen_address"))
 }
 
 fn protocol_to_wire(protocol: Protocol) -> proto::Protocol {

@@ -49,10 +49,7 @@ impl Drafts {
         self.names.insert(draft.rule.name.to_string());
         if draft.enabled {
             let ListenRange { protocol, address, ports } = draft.rule.listen;
-            let family = match address {
-                ListenAddress::Any => None,
-                ListenAddress::Ip(ip) => Some(On::Family { is_ipv6: ip.is_ipv6() }),
-            };
+            let family = address.ip().map(|ip| On::Family { is_ipv6: ip.is_ipv6() });
             let kinds = [Some(On::Some), family, Some(On::Exactly(address))];
             for (port, on) in ports.ports().flat_map(|port| kinds.into_iter().flatten().map(move |on| (port, on))) {
                 self.ports.entry((protocol, port, on)).or_insert(number);
@@ -65,18 +62,18 @@ impl Drafts {
     pub(super) fn taken(&self, listen: ListenRange) -> Option<&RuleName> {
         let exactly = |ip: IpAddr| On::Exactly(ListenAddress::Ip(ip));
         // As `ListenAddress::overlaps` has it, from the side of the newcomer.
-        let on = match listen.address {
-            ListenAddress::Any => vec![On::Some],
-            ListenAddress::Ip(ip) if ip.is_unspecified() => {
+        let on = match listen.address.ip() {
+            None => vec![On::Some],
+            Some(ip) if ip.is_unspecified() => {
                 vec![On::Exactly(ListenAddress::Any), On::Family { is_ipv6: ip.is_ipv6() }]
             }
-            ListenAddress::Ip(ip) => {
+            Some(ip) => {
                 let all = if ip.is_ipv6() {
                     exactly(Ipv6Addr::UNSPECIFIED.into())
                 } else {
                     On::Exactly(ListenAddress::all_ipv4())
                 };
-                vec![On::Exactly(ListenAddress::Any), all, exactly(ip)]
+                vec![On::Exactly(ListenAddress::Any), all, On::Exactly(listen.address)]
             }
         };
         let places = listen.ports.ports().flat_map(|port| on.iter().map(move |on| (listen.protocol, port, *on)));

@@ -172,7 +172,7 @@ fn refused(key: &str, value: &serde_json::Value) -> Option<String> {
     if fields::global::TABLE.find(key, 0).is_none() {
         return Some("there is no such setting here".to_owned());
     }
-    let rule = "[[rule]]\nname = \"a\"\nlisten_port = 1\ntarget = \"127.0.0.1:1\"\n";
+    let rule = "[[rule]]\nname = \"a\"\nlisten_port = 1\ntarget = \"127.0.0.1:2\"\n";
     let file = SourceFile::new("local.toml", format!("[global]\n{key} = {value}\n\n{rule}"));
     let checked = check_tree(&TreeFiles { files: vec![file], problems: Vec::new() }, &CheckLimits::default());
     let errors = checked.diagnostics.into_iter().filter(|found| found.severity == Severity::Error);

@@ -31,7 +31,7 @@ pub fn capabilities(disabled: &Capabilities) -> Capabilities {
         Capability::ActiveHealth,
     ]);
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
-        capabilities.insert(Capability::Ipv6);
+        capabilities.extend([Capability::Ipv6, Capability::ScopedAddresses]);
     }
     if health::may_send_echoes() {
         capabilities.insert(Capability::IcmpHealth);

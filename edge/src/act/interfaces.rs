@@ -1,11 +1,13 @@
-//! Which addresses are this host's own. I/O.
+//! Which addresses are this host's own, and which number an interface has. I/O.
 //!
 //! Keeps: an answer is what the system says at that moment; without one, no address counts as the host's.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nametoindex;
+use schema::scope::ScopedIp;
 
 /// The addresses on all interfaces.
 pub(crate) fn addresses() -> BTreeSet<IpAddr> {
@@ -22,5 +24,29 @@ pub(crate) fn addresses() -> BTreeSet<IpAddr> {
             tracing::debug!(%error, "the addresses of this host are not known");
             BTreeSet::new()
         }
+    }
+}
+
+/// A scoped address as sockets take it; `None` while this host has no such interface.
+pub(crate) fn socket_address(scoped: &ScopedIp, port: u16) -> Option<SocketAddr> {
+    let zone = scoped.zone().as_str();
+    let index = if_nametoindex(zone).ok().or_else(|| zone.parse().ok())?;
+    Some(SocketAddrV6::new(scoped.ip(), port, 0, index).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_is_known_by_its_name_and_by_its_number() {
+        let scope = |text: &str| match socket_address(&ScopedIp::parse(text).unwrap(), 80) {
+            Some(SocketAddr::V6(address)) => Some(address.scope_id()),
+            _ => None,
+        };
+        let loopback = if_nametoindex("lo").unwrap();
+        assert_eq!(scope("fe80::1%lo"), Some(loopback));
+        assert_eq!(scope(&format!("fe80::1%{loopback}")), Some(loopback));
+        assert_eq!(scope("fe80::1%nosuch0"), None);
     }
 }

@@ -3,15 +3,14 @@
 //! Keeps: the file is whole or the former one (temporary file, fsync, rename, fsync of the folder); a file that
 //! cannot be understood is moved aside and never stops the edge; one process uses a folder at a time.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
-use rustix::fs::{FlockOperation, flock};
 use schema::canonical::Digest;
 use schema::name::EdgeName;
 use schema::proto::{DesiredState, RuleSpec, TargetOverrides};
@@ -19,12 +18,13 @@ use schema::rule::Rule;
 use schema::wire;
 use tokio::time::{Instant, sleep};
 
+use super::folder::Folder;
+
 /// First bytes of the file; the last two digits are the version of what follows.
 const MAGIC: &[u8; 8] = b"PTNEDG01";
 const FILE: &str = "last-good";
 const TEMPORARY: &str = "last-good.tmp";
 const CORRUPT: &str = "last-good.corrupt";
-const LOCK: &str = "lock";
 const DIGEST: usize = 32;
 /// How often a folder in use is asked for again: a gap of forwarding that nobody notices in a restart.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -35,6 +35,30 @@ pub enum StateError {
     /// Another edge uses it.
     #[error("state directory {0} is in use by another edge")]
     Locked(PathBuf),
+    /// Another user owns the folder or a file in it.
+    #[error(
+        "{path} belongs to user id {owner}, and this edge runs as user id {us}: start it as the owner, or give it to \
+         this user with `chown {us} {path}`", path = path.display()
+    )]
+    NotOurs {
+        /// The folder or file.
+        path: PathBuf,
+        /// Who owns it.
+        owner: u32,
+        /// Who the edge runs as.
+        us: u32,
+    },
+    /// Others may have left something in the folder or file.
+    #[error(
+        "{path} can be written by other users (mode {mode:04o}), who could have put rules there: make sure of what it \
+         holds, then close it with `chmod go-w {path}`", path = path.display()
+    )]
+    Writable {
+        /// The folder or file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// It holds the rules of an edge of another name.
     #[error(
         "state directory {path} holds the rules of edge `{owner}`, this edge is `{name}`: \
@@ -138,11 +162,9 @@ fn width(spec: &RuleSpec) -> u64 {
 /// The state folder of one edge, held for itself.
 #[derive(Debug)]
 pub struct LastGood {
-    folder: PathBuf,
+    folder: Folder,
     /// The edge whose rules are kept here.
     name: EdgeName,
-    /// Unlocks when closed.
-    _lock: File,
 }
 
 impl LastGood {
@@ -164,27 +186,9 @@ impl LastGood {
         }
     }
 
-    /// Makes and locks the folder.
+    /// Makes, checks and locks the folder.
     pub fn open(folder: &Path, name: &EdgeName) -> Result<Self, StateError> {
-        let failed = |doing| move |source| StateError::Io { path: folder.to_owned(), doing, source };
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("create it"))?;
-        let mode = fs::metadata(folder).map_err(failed("read its mode"))?.permissions().mode();
-        if mode & 0o077 != 0 {
-            fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed("close it to others"))?;
-        }
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(folder.join(LOCK))
-            .map_err(failed("open its lock"))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { folder: folder.to_owned(), name: name.clone(), _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Locked(folder.to_owned())),
-            Err(error) => Err(failed("lock it")(error.into())),
-        }
+        Ok(Self { folder: Folder::open(folder)?, name: name.clone() })
     }
 
     /// The edge whose rules are kept here.
@@ -195,23 +199,24 @@ impl LastGood {
     /// What was written last. A damaged file is moved aside, logged, and counts as nothing; another edge's rules
     /// are an error.
     pub(crate) fn read(&self) -> Result<Option<Stored>, StateError> {
-        let failed = |doing| move |source| StateError::Io { path: self.folder.clone(), doing, source };
-        let path = self.folder.join(FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("read the last good state")(error)),
-        };
+        let Some(bytes) = self.folder.read(FILE)? else { return Ok(None) };
+        let folder = &self.folder.path;
         if let Some(stored) = decode(&bytes) {
             if !stored.edge.is_empty() && stored.edge != self.name.as_str() {
-                let (path, name) = (self.folder.clone(), self.name.clone());
+                let (path, name) = (folder.clone(), self.name.clone());
                 return Err(StateError::Foreign { path, owner: stored.edge, name });
             }
             return Ok(Some(stored));
         }
-        let aside = self.folder.join(CORRUPT);
-        tracing::error!(file = %path.display(), moved_to = %aside.display(), "the last good state is damaged");
-        fs::rename(&path, &aside).map_err(failed("move the damaged state aside"))?;
+        let (path, aside) = (folder.join(FILE), folder.join(CORRUPT));
+        match fs::rename(&path, &aside) {
+            Ok(()) => {
+                tracing::error!(file = %path.display(), moved_to = %aside.display(), "the last good state is damaged");
+            }
+            Err(error) => {
+                tracing::error!(file = %path.display(), %error, "the last good state is damaged and cannot be moved aside");
+            }
+        }
         Ok(None)
     }
 
@@ -220,14 +225,15 @@ impl LastGood {
         let written = self.replace(stored);
         if written.is_err() {
             // The failure itself is what matters; the next attempt removes a leftover too.
-            _ = fs::remove_file(self.folder.join(TEMPORARY));
+            _ = fs::remove_file(self.folder.path.join(TEMPORARY));
         }
         written
     }
 
     fn replace(&self, stored: &Stored) -> Result<(), StateError> {
-        let failed = |doing| move |source| StateError::Io { path: self.folder.clone(), doing, source };
-        let temporary = self.folder.join(TEMPORARY);
+        let folder = &self.folder.path;
+        let failed = |doing| move |source| StateError::Io { path: folder.clone(), doing, source };
+        let temporary = folder.join(TEMPORARY);
         match fs::remove_file(&temporary) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove a leftover")(error)),
             _ => {}
@@ -239,8 +245,8 @@ impl LastGood {
             .open(&temporary)
             .map_err(failed("create a file in it"))?;
         file.write_all(&encode(stored)).and_then(|()| file.sync_all()).map_err(failed("write the state"))?;
-        fs::rename(&temporary, self.folder.join(FILE)).map_err(failed("put the state in place"))?;
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed("sync it"))
+        fs::rename(&temporary, folder.join(FILE)).map_err(failed("put the state in place"))?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync it"))
     }
 }
 
@@ -257,6 +263,8 @@ fn decode(bytes: &[u8]) -> Option<Stored> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use schema::testing::rule;
 

@@ -4,6 +4,7 @@ pub mod abilities;
 pub mod agent;
 mod drain;
 pub mod edge;
+mod folder;
 pub(crate) mod health;
 mod interfaces;
 pub mod last_good;

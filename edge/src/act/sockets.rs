@@ -13,6 +13,8 @@ use schema::codes::RuleCode;
 use schema::net::{ListenAddress, Listener, Protocol};
 use socket2::{Domain, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::act::interfaces;
+
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
 /// Bytes of datagrams that may wait on a listening socket, for all of its clients share it; the kernel caps it at
@@ -85,13 +87,20 @@ enum Sharing {
 }
 
 fn bind_as(listener: &Listener, sharing: Sharing) -> Result<Socket, BindError> {
+    let at = |ip| SocketAddr::new(ip, listener.port);
     let attempt = match listener.address {
-        ListenAddress::Any => match bind_to(listener, listener.address.bind_ip(), false, sharing) {
+        ListenAddress::Any => match bind_to(listener, at(listener.address.bind_ip()), false, sharing) {
             // The host has no IPv6: all addresses are the IPv4 ones.
-            Err(error) if lacks_ipv6(&error) => bind_to(listener, IpAddr::V4(Ipv4Addr::UNSPECIFIED), false, sharing),
+            Err(error) if lacks_ipv6(&error) => {
+                bind_to(listener, at(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), false, sharing)
+            }
             attempt => attempt,
         },
-        ListenAddress::Ip(ip) => bind_to(listener, ip, true, sharing),
+        ListenAddress::Ip(ip) => bind_to(listener, at(ip), true, sharing),
+        ListenAddress::Scoped(scoped) => match interfaces::socket_address(&scoped, listener.port) {
+            Some(address) => bind_to(listener, address, true, sharing),
+            None => Err(io::ErrorKind::AddrNotAvailable.into()),
+        },
     };
     attempt.map_err(|error| BindError::of(listener, error))
 }
@@ -151,13 +160,12 @@ pub fn set_shared(socket: &SockRef<'_>, is_shared: bool) -> io::Result<()> {
     socket.set_reuse_port(is_shared)
 }
 
-fn bind_to(listener: &Listener, ip: IpAddr, is_one_family: bool, sharing: Sharing) -> io::Result<Socket> {
+fn bind_to(listener: &Listener, address: SocketAddr, is_one_family: bool, sharing: Sharing) -> io::Result<Socket> {
     if listener.protocol == Protocol::Udp {
-        return bind_udp(listener, ip, is_one_family, sharing == Sharing::Switch);
+        return bind_udp(address, is_one_family, sharing == Sharing::Switch);
     }
-    let address = SocketAddr::new(ip, listener.port);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
-    if ip.is_ipv6() {
+    if address.is_ipv6() {
         socket.set_only_v6(is_one_family)?;
     }
     // A restart must not meet the TIME_WAIT of its former connections.
@@ -173,8 +181,8 @@ fn bind_to(listener: &Listener, ip: IpAddr, is_one_family: bool, sharing: Sharin
 }
 
 /// Without SO_REUSEADDR, which lets two processes share a UDP port unnoticed.
-fn bind_udp(listener: &Listener, ip: IpAddr, is_one_family: bool, is_shared: bool) -> io::Result<Socket> {
-    let address = SocketAddr::new(ip, listener.port);
+fn bind_udp(address: SocketAddr, is_one_family: bool, is_shared: bool) -> io::Result<Socket> {
+    let ip = address.ip();
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), None)?;
     if ip.is_ipv6() {
         socket.set_only_v6(is_one_family)?;
@@ -183,11 +191,12 @@ fn bind_udp(listener: &Listener, ip: IpAddr, is_one_family: bool, is_shared: boo
         socket.set_reuse_port(true)?;
     }
     if ip.is_unspecified() {
-        // Which address a datagram came to, for its answer must come from there. IPv4 datagrams tell it through the
-        // IPv6 option on a socket for both.
+        // Which address a datagram came to, for its answer must come from there. Of a broadcast only the IPv4 option
+        // tells an address that can answer, on a socket for both families too.
         if ip.is_ipv6() {
             setsockopt(&socket, Ipv6RecvPacketInfo, &true)?;
-        } else {
+        }
+        if ip.is_ipv4() || !is_one_family {
             setsockopt(&socket, Ipv4PacketInfo, &true)?;
         }
     }

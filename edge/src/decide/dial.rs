@@ -69,6 +69,8 @@ pub fn is_loop(listen: (ListenAddress, u16), to: SocketAddr, is_own: impl FnOnce
         ListenAddress::Ip(at) if at.is_unspecified() => is_here(at.is_ipv6() == ip.is_ipv6()),
         ListenAddress::Ip(at) if ip.is_unspecified() => at.is_loopback() && at.is_ipv6() == ip.is_ipv6(),
         ListenAddress::Ip(at) => at.to_canonical() == ip,
+        // The same address on another link is another host, and no name leads here.
+        ListenAddress::Scoped(_) => false,
     }
 }
 

@@ -102,6 +102,36 @@ async fn answers_come_from_the_address_that_was_asked_whatever_the_listener_is()
 }
 
 #[tokio::test]
+async fn a_broadcast_is_answered_from_an_address_of_the_host_whatever_the_listener_is() {
+    let edge = runtime().await;
+    let port = free_ports(1);
+    let target = mirror(b"").await;
+    let addresses = [ListenAddress::Any, ListenAddress::Ip("0.0.0.0".parse().unwrap())];
+    for (generation, address) in (1..).zip(addresses) {
+        apply(&edge, generation, &[udp("dns", port, target, |parts| parts.listen.address = address)]).await;
+        let client = client().await;
+        client.set_broadcast(true).unwrap();
+        let everybody = SocketAddr::from(([127, 255, 255, 255], port));
+        // Loopback has a broadcast address as every network has, and nobody else hears it.
+        for _ in 0..3 {
+            client.send_to(b"who?", everybody).await.unwrap();
+            assert_eq!(receive(&client).await, (b"who?".to_vec(), local(port)), "{address}");
+        }
+        // Datagrams of both families take turns: what one tells has room after the other.
+        let Ok(six) = UdpSocket::bind("[::1]:0").await else { continue };
+        if address == ListenAddress::Any {
+            for _ in 0..3 {
+                let at = SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), port);
+                six.send_to(b"six", at).await.unwrap();
+                assert_eq!(receive(&six).await, (b"six".to_vec(), at));
+                client.send_to(b"who?", everybody).await.unwrap();
+                assert_eq!(receive(&client).await, (b"who?".to_vec(), local(port)));
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn both_families_reach_targets_of_both_families() {
     let edge = runtime().await;
     let Ok(six) = UdpSocket::bind("[::1]:0").await else { return skipped("this host has no IPv6") };

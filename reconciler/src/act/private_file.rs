@@ -49,15 +49,23 @@ pub enum PrivateFileError {
         expected: &'static str,
     },
     /// Another user owns it.
-    #[error("{} belongs to user id {owner}, not to us", path.display())]
+    #[error(
+        "{} belongs to user id {owner}, and this process runs as user id {us}: start it as the owner, or give it to \
+         this user with `chown {us} {}`", path.display(), path.display()
+    )]
     NotOurs {
         /// The file.
         path: PathBuf,
         /// Who owns it.
         owner: u32,
+        /// Who this process runs as.
+        us: u32,
     },
     /// Others may read or write it.
-    #[error("{} is open to other users (mode {mode:04o})", path.display())]
+    #[error(
+        "{} is open to other users (mode {mode:04o}): make sure of what is in it, then close it with `chmod go-rwx {}`",
+        path.display(), path.display()
+    )]
     TooOpen {
         /// The file.
         path: PathBuf,
@@ -163,7 +171,8 @@ pub fn random_token() -> Result<String, getrandom::Error> {
 
 fn check_ours(path: &Path, meta: &Metadata) -> Result<(), PrivateFileError> {
     let us = rustix::process::geteuid().as_raw();
-    if meta.uid() == us { Ok(()) } else { Err(PrivateFileError::NotOurs { path: path.to_owned(), owner: meta.uid() }) }
+    let owner = meta.uid();
+    if owner == us { Ok(()) } else { Err(PrivateFileError::NotOurs { path: path.to_owned(), owner, us }) }
 }
 
 /// A new name is durable only once its folder is on disk as well.
@@ -248,7 +257,9 @@ mod tests {
         let path = dir.path().join("token");
         create_private(&path, b"x").expect("created");
         chown(&path, Some(65534), None).expect("given away");
-        assert!(matches!(read_private(&path), Err(PrivateFileError::NotOurs { owner: 65534, .. })));
+        let error = read_private(&path).expect_err("given away");
+        assert!(matches!(error, PrivateFileError::NotOurs { owner: 65534, us: 0, .. }), "{error}");
+        assert!(error.to_string().ends_with(&format!("`chown 0 {}`", path.display())), "{error}");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Opens what a server must not forget: its records, its line of generations and the operator's token. I/O.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::private_file::{self, PrivateFileError};
-use super::store::{Batch, Store, StoreError};
+use super::store::{self, Batch, Store, StoreError};
 use crate::decide::fleet::Restored;
 use crate::decide::record::{self, InvalidRecord, LEDGER_PREFIX, LINEAGE_KEY, PLAN_PREFIX, REVISION_PREFIX};
 
@@ -18,6 +18,9 @@ const KEPT_REVISIONS: usize = 200;
 
 /// Plans that are kept, newest first: a revision that is applied again and again has many.
 const KEPT_PLANS: usize = 1000;
+
+/// Fewest characters of a token: 128 bits as hexadecimal digits.
+const SHORTEST_TOKEN: usize = 32;
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,26 @@ pub enum StateError {
         /// The file.
         path: PathBuf,
     },
+    /// The token can be guessed.
+    #[error(
+        "the operator token in {} has {length} characters, at least {SHORTEST_TOKEN} are required; remove the file, and \
+         the next start makes a token", path.display()
+    )]
+    ShortToken {
+        /// The file.
+        path: PathBuf,
+        /// Its characters.
+        length: usize,
+    },
+    /// The store was emptied: a first start has no token yet.
+    #[error(
+        "{} is empty, and the operator token beside it shows that this server has run before: restore the file from a \
+         backup, or remove both files to start without history", path.display()
+    )]
+    EmptiedStore {
+        /// The database file.
+        path: PathBuf,
+    },
     /// The system has no random numbers.
     #[error("no random numbers: {0}")]
     Random(#[from] getrandom::Error),
@@ -53,6 +76,7 @@ pub(super) struct State {
 
 /// Opens the state directory and makes what the first start needs. Blocks.
 pub(super) fn open(dir: &Path) -> Result<State, StateError> {
+    refuse_emptied(dir)?;
     let store = Store::open(dir)?;
     let lineage = if let Some(stored) = store.get(LINEAGE_KEY)? {
         String::from_utf8_lossy(&stored.value).into_owned()
@@ -66,6 +90,14 @@ pub(super) fn open(dir: &Path) -> Result<State, StateError> {
     let restored = record::restore(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))?;
     let token = operator_token(&dir.join(TOKEN_FILE))?;
     Ok(State { store, lineage, restored, token })
+}
+
+/// The store is made before the token, so that an empty store beside a token is damage and no interrupted first start.
+fn refuse_emptied(dir: &Path) -> Result<(), StateError> {
+    let path = dir.join(store::FILE);
+    let is_empty = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() == 0);
+    let has_token = || fs::symlink_metadata(dir.join(TOKEN_FILE)).is_ok();
+    if is_empty && has_token() { Err(StateError::EmptiedStore { path }) } else { Ok(()) }
 }
 
 /// Forgets the files of trees that were applied long ago.
@@ -98,7 +130,12 @@ fn operator_token(path: &Path) -> Result<String, StateError> {
     match private_file::read_private(path) {
         Ok(bytes) => {
             let token = String::from_utf8_lossy(&bytes).trim().to_owned();
-            if token.is_empty() { Err(StateError::EmptyToken { path: path.to_owned() }) } else { Ok(token) }
+            let path = || path.to_owned();
+            match token.chars().count() {
+                0 => Err(StateError::EmptyToken { path: path() }),
+                length if length < SHORTEST_TOKEN => Err(StateError::ShortToken { path: path(), length }),
+                _ => Ok(token),
+            }
         }
         Err(PrivateFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             let token = private_file::random_token()?;
@@ -160,5 +197,44 @@ mod tests {
         let first = open(&dir).expect("opens").token;
         assert_eq!(open(&dir).expect("opens again").token, first);
         assert_eq!(first.len(), 64);
+    }
+
+    #[test]
+    fn an_emptied_store_beside_a_token_is_no_first_start() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let dir = parent.path().join("state");
+        open(&dir).expect("opens");
+        let file = dir.join(store::FILE);
+        let whole = fs::read(&file).expect("the store");
+        fs::write(&file, "").expect("emptied");
+        let error = open(&dir).expect_err("the history is gone");
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("{} is empty", file.display())), "{text}");
+        assert!(text.contains("restore the file from a backup"), "{text}");
+        assert_eq!(fs::metadata(&file).expect("there").len(), 0, "nothing was made of it");
+        fs::write(&file, whole).expect("restored");
+        open(&dir).expect("opens again");
+        // A first start that was interrupted before it made the token goes on.
+        let other = parent.path().join("other");
+        private_file::ensure_private_dir(&other).expect("made");
+        private_file::create_private(&other.join(store::FILE), b"").expect("made");
+        open(&other).expect("opens");
+    }
+
+    #[test]
+    fn a_token_that_can_be_guessed_is_refused() {
+        let parent = tempfile::tempdir().expect("a folder");
+        for (length, is_taken) in [(1, false), (31, false), (32, true)] {
+            let dir = parent.path().join(length.to_string());
+            private_file::ensure_private_dir(&dir).expect("made");
+            let token = dir.join(TOKEN_FILE);
+            private_file::create_private(&token, format!("{}\n", "x".repeat(length)).as_bytes()).expect("written");
+            let opened = open(&dir).map(|state| state.token.len()).map_err(|error| error.to_string());
+            let words = format!("the operator token in {} has {length} characters", token.display());
+            match opened {
+                Ok(found) => assert!(is_taken && found == length),
+                Err(text) => assert!(!is_taken && text.starts_with(&words), "{text}"),
+            }
+        }
     }
 }

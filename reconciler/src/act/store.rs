@@ -21,7 +21,7 @@ use thiserror::Error;
 use super::private_file::{self, PrivateFileError};
 
 /// The file inside the state directory.
-const FILE: &str = "server.redb";
+pub(super) const FILE: &str = "server.redb";
 
 /// The format that this version reads and writes. A higher number on disk is refused.
 const FORMAT: u64 = 1;

@@ -26,7 +26,7 @@ fn in_order(pairs: Pairs) -> Vec<((u32, u32), (u32, u32))> {
     pairs
 }
 
-fn on_edges(fleet: &Fleet<'_>, (edge, count): (u32, u32)) -> String {
+pub(super) fn on_edges(fleet: &Fleet<'_>, (edge, count): (u32, u32)) -> String {
     match count {
         1 => format!("edge `{}`", fleet.name(edge)),
         2 => format!("edge `{}` and 1 more", fleet.name(edge)),
@@ -138,12 +138,10 @@ fn sweep(listening: &[(u16, u32, ListenRange)], mut found: impl FnMut(u32, u32))
 
 /// True if every socket that overlaps the second address overlaps the first too.
 fn covers(wide: ListenAddress, narrow: ListenAddress) -> bool {
-    match (wide, narrow) {
-        (ListenAddress::Any, _) => true,
-        (ListenAddress::Ip(_), ListenAddress::Any) => false,
-        (ListenAddress::Ip(wide), ListenAddress::Ip(narrow)) => {
-            wide == narrow || (wide.is_unspecified() && wide.is_ipv4() == narrow.is_ipv4())
-        }
+    match (wide.ip(), narrow.ip()) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(all), Some(one)) => wide == narrow || (all.is_unspecified() && all.is_ipv4() == one.is_ipv4()),
     }
 }
 
@@ -162,7 +160,7 @@ impl Open {
     fn add(&mut self, member: u32, listen: ListenRange) {
         let entry = (member, listen);
         self.exact.entry(listen.address).or_default().push(entry);
-        if let ListenAddress::Ip(ip) = listen.address {
+        if let Some(ip) = listen.address.ip() {
             self.families[usize::from(ip.is_ipv6())].push(entry);
         }
     }
@@ -184,15 +182,15 @@ impl Open {
             }
         };
         let mut exact = |address: ListenAddress| self.exact.get_mut(&address).map(&mut walk);
-        match address {
-            ListenAddress::Any => {
+        match address.ip() {
+            None => {
                 exact(ListenAddress::Any);
                 // The rest of them: those on all addresses were visited above.
                 let (v4, v6) = self.families.split_at_mut(1);
                 walk(&mut v4[0]);
                 walk(&mut v6[0]);
             }
-            ListenAddress::Ip(ip) => {
+            Some(ip) => {
                 let wildcard = match ip {
                     std::net::IpAddr::V4(_) => ListenAddress::all_ipv4(),
                     std::net::IpAddr::V6(_) => ListenAddress::Ip(std::net::Ipv6Addr::UNSPECIFIED.into()),

@@ -3,9 +3,11 @@
 //! Keeps: a rule set exists only where there is no error; all errors of all files are found in one run; the work
 //! grows with the size of the tree and of the result, not with its square.
 
+mod addresses;
 mod clashes;
 mod edges;
 mod health;
+mod loops;
 mod memo;
 mod reserved;
 mod rule;
@@ -75,6 +77,8 @@ struct Said {
     name_span: Span,
     listen: Option<ListenRange>,
     listen_span: Span,
+    /// Where its targets stand, if it is valid.
+    targets: Box<[Span]>,
     enabled: bool,
     rule: Option<Arc<Rule>>,
 }
@@ -122,6 +126,7 @@ fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>) -> 
     }
     clashes::duplicates(&entries, &by_edge, &fleet, &mut diagnostics);
     clashes::ports(&entries, &by_edge, &fleet, &mut diagnostics);
+    loops::lockouts(&entries, &by_edge, &fleet, &mut diagnostics);
     drop_consequences(tree, &mut diagnostics);
     diagnostic::sort(&mut diagnostics);
     // A mistake in `[defaults]` is found by every rule that inherits it.

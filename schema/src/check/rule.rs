@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::edges::Fleet;
 use super::targets::{first_alike, problem_place};
-use super::{CheckLimits, Entry, RuleFile, Said, health, reserved, targets};
+use super::{CheckLimits, Entry, RuleFile, Said, addresses, health, reserved, targets};
 use crate::codes::TreeCode;
 use crate::decode::{Draft, Slot, Value};
 use crate::diagnostic::{Diagnostic, LineIndex, SourceFile, Span};
@@ -80,6 +80,7 @@ fn said_of(
         name_span,
         listen,
         listen_span,
+        targets: targets::places(draft, rule.as_deref()),
         enabled: check.get(rule::ENABLED).and_then(Slot::bool).unwrap_or(true),
         rule,
     }
@@ -245,10 +246,12 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
     fn rule(&mut self, parts: RuleParts) -> Option<Rule> {
         // Only a duplicate target asks for the first of the two; the parts are gone by then.
         let listed = if parts.targets.len() > 1 { parts.targets.clone() } else { Vec::new() };
-        let problems = match Rule::new(parts) {
-            Ok(rule) => return Some(rule),
-            Err(problems) => problems,
-        };
+        let mut problems = addresses::problems(&parts);
+        match Rule::new(parts) {
+            Ok(rule) if problems.is_empty() => return Some(rule),
+            Ok(_) => {}
+            Err(more) => problems.extend(more),
+        }
         for problem in problems {
             let span = problem_place(self.own, self.defaults, &problem.key).unwrap_or_else(|| self.anchor());
             // Without a place, as in a spec, the key says where.
@@ -340,7 +343,7 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
     fn listen_range(&self) -> Option<ListenRange> {
         let address = match self.own.get(rule::LISTEN_ADDRESS) {
             None => ListenAddress::Any,
-            Some(slot) => ListenAddress::Ip(slot.ip()?),
+            Some(slot) => slot.listen_address()?,
         };
         let ports = self.listen_slot().and_then(slot_ports)?;
         Some(ListenRange { protocol: self.protocol?, address, ports })

@@ -5,7 +5,7 @@ use crate::codes::TreeCode;
 use crate::decode::{Draft, Slot, Value};
 use crate::diagnostic::Span;
 use crate::fields::{health, rule, target};
-use crate::rule::{ProxyProtocol, Target};
+use crate::rule::{ProxyProtocol, Rule, Target};
 
 /// The targets of a rule; `None` where any of them is not known well enough to compare it with the others.
 pub(super) fn read(check: &mut RuleCheck<'_, '_>) -> Option<Vec<Target>> {
@@ -79,6 +79,15 @@ fn contradiction(
     let found = crate::diagnostic::Diagnostic::error(TreeCode::ConflictingKeys, check.file, slot.span, message);
     check.diagnostics.push(found.related(check.file, rules.span, "set for all targets here"));
     check.whole = false;
+}
+
+/// The places of the targets of a valid rule.
+pub(super) fn places(own: &Draft<'_>, valid: Option<&Rule>) -> Box<[Span]> {
+    let Some(valid) = valid else { return Box::default() };
+    if let Some(slot) = own.get(rule::TARGET) {
+        return vec![slot.span; valid.targets.len()].into();
+    }
+    own.tables(rule::TARGETS).iter().map(|draft| draft.get(target::HOST).map_or(draft.span, |slot| slot.span)).collect()
 }
 
 /// The place of the first target that is the same as the one of `targets[INDEX]`.

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use crate::codes::TreeCode;
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::fields::{self, MAX_FIELDS, Table};
-use crate::net::PortRange;
+use crate::net::{ListenAddress, PortRange};
 use crate::rule::Host;
 use crate::text::{self, Node};
 
@@ -34,6 +34,8 @@ pub enum Value<'a> {
     Map(Vec<(Cow<'a, str>, Cow<'a, str>)>),
     /// `Ip`.
     Ip(IpAddr),
+    /// `ListenAddress`.
+    Address(ListenAddress),
     /// `Ports`.
     Ports(PortRange),
     /// `Endpoint`.
@@ -138,6 +140,7 @@ impl Value<'_> {
             Self::Texts(texts) => Value::Texts(texts.into_iter().map(|(span, text)| (span, owned(text))).collect()),
             Self::Map(map) => Value::Map(map.into_iter().map(|(key, value)| (owned(key), owned(value))).collect()),
             Self::Ip(ip) => Value::Ip(ip),
+            Self::Address(address) => Value::Address(address),
             Self::Ports(ports) => Value::Ports(ports),
             Self::Endpoint(host, ports) => Value::Endpoint(host, ports),
             Self::Host(host) => Value::Host(host),
@@ -190,6 +193,14 @@ impl<'a> Slot<'a> {
     pub fn ip(&self) -> Option<IpAddr> {
         match self.value {
             Value::Ip(ip) => Some(ip),
+            _ => None,
+        }
+    }
+
+    /// The address to listen on, of a field that takes one.
+    pub fn listen_address(&self) -> Option<ListenAddress> {
+        match self.value {
+            Value::Address(address) => Some(address),
             _ => None,
         }
     }

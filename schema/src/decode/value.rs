@@ -9,8 +9,9 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::fields::{Field, Kind, closest};
 use crate::health::StatusRanges;
 use crate::name::RuleName;
-use crate::net::PortRange;
+use crate::net::{ListenAddress, PortRange};
 use crate::rule::Host;
+use crate::scope::ScopedIp;
 use crate::text::{self, Node};
 
 /// What is wrong with a value: code, sentence, and perhaps a hint.
@@ -185,6 +186,7 @@ const fn takes_text(kind: Kind) -> bool {
             | Kind::Name
             | Kind::Word(_)
             | Kind::Ip
+            | Kind::ListenAddress
             | Kind::Ports
             | Kind::Endpoint
             | Kind::Host
@@ -212,6 +214,7 @@ fn from_text<'a>(text: Cow<'a, str>, field: &'static Field) -> Result<Value<'a>,
             })?;
             return Ok(Value::Ip(ip.to_canonical()));
         }
+        Kind::ListenAddress => return listen_address(&text).map(Value::Address),
         Kind::Ports => return ports(&text).map(Value::Ports),
         Kind::Endpoint => {
             bounded(&text, MAX_FORM, field)?;
@@ -298,10 +301,29 @@ pub(crate) fn ports(text: &str) -> Result<PortRange, Refusal> {
     })
 }
 
+fn listen_address(text: &str) -> Result<ListenAddress, Refusal> {
+    let invalid = |message: String| Refusal::new(TreeCode::InvalidValue, message);
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(ListenAddress::Ip(ip.to_canonical()));
+    }
+    if text.contains('%') {
+        let scoped = ScopedIp::parse(text);
+        return scoped.map(ListenAddress::Scoped).map_err(|error| invalid(format!("`{}`: {error}", shortened(text))));
+    }
+    Err(invalid(format!("`{}` is no IP address", shortened(text)))
+        .help("IPv4 as 10.0.0.1, IPv6 as 2001:db8::1 without brackets, link-local as fe80::1%eth0"))
+}
+
 fn host(text: &str) -> Result<Host, Refusal> {
     Host::parse(text).map_err(|error| {
         let refusal = Refusal::new(TreeCode::InvalidHost, error.to_string());
-        if text.starts_with('[') { refusal.help("write an IPv6 address without brackets here") } else { refusal }
+        if text.starts_with('[') {
+            return refusal.help("write an IPv6 address without brackets here");
+        }
+        match error.meant() {
+            Some(meant) => refusal.help(format!("other programs read it as {meant}: write that, or a DNS name")),
+            None => refusal,
+        }
     })
 }
 
@@ -313,6 +335,9 @@ fn endpoint(text: &str) -> Result<(Host, PortRange), Refusal> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']').ok_or_else(no_port)?;
         let range = rest.strip_prefix(':').ok_or_else(no_port)?;
+        if address.contains('%') {
+            return Ok((host(address)?, ports(range)?));
+        }
         let ip = address
             .parse::<std::net::Ipv6Addr>()
             .map_err(|_| Refusal::new(TreeCode::InvalidHost, format!("`{}` is no IPv6 address", shortened(address))))?;

@@ -50,6 +50,8 @@ pub enum Kind {
     TextMap,
     /// An IP address.
     Ip,
+    /// An IP address, with its interface where it has one.
+    ListenAddress,
     /// `"LO-HI"` or one port as text.
     Ports,
     /// `"HOST:PORT"`, `"HOST:LO-HI"`, `"[v6]:PORT"`.

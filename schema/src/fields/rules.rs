@@ -28,8 +28,9 @@ table! {
         "May not be removed while the last applied tree says true.");
     PROTOCOL = Field::new("protocol", Kind::Word(&["tcp", "udp"]), "\"tcp\"", "\"tcp\"",
         "The protocol; one port may carry both, as two rules.");
-    LISTEN_ADDRESS = Field::new("listen_address", Kind::Ip, "", "\"10.0.0.1\"",
-        "The address to listen on. Not given: all addresses, IPv4 and IPv6; `0.0.0.0` is IPv4 only, `::` IPv6 only.");
+    LISTEN_ADDRESS = Field::new("listen_address", Kind::ListenAddress, "", "\"10.0.0.1\"",
+        "The address to listen on. Not given: all addresses, IPv4 and IPv6; `0.0.0.0` is IPv4 only, `::` IPv6 only; \
+         a link-local one with its interface, as in `fe80::1%eth0`.");
     LISTEN_PORT = Field::new("listen_port", Kind::Int { min: 1, max: 65535 }, "", "8443",
         "The port to listen on. Exactly one of `listen_port` and `listen_ports`.");
     LISTEN_PORTS = Field::new("listen_ports", Kind::Ports, "", "\"30000-30050\"",

@@ -77,7 +77,7 @@ fn value(field: &'static Field) -> Map<String, Value> {
             json!({ "type": "string", "pattern": "^(\\[[^\\]]+\\]|[^:\\[\\]]+): *[0-9]+ *(- *[0-9]+ *)?$" })
         }
         Kind::Host => json!({ "type": "string", "minLength": 1, "maxLength": 254 }),
-        Kind::Ip | Kind::Statuses | Kind::Regex => json!({ "type": "string" }),
+        Kind::Ip | Kind::ListenAddress | Kind::Statuses | Kind::Regex => json!({ "type": "string" }),
         Kind::Table(table) => Value::Object(object(table)),
         Kind::Tables(table) if table.name == "rule.targets" => {
             json!({ "type": "array", "items": object(table), "minItems": 1, "maxItems": MAX_TARGETS })

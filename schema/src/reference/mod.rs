@@ -125,7 +125,7 @@ fn type_of(kind: Kind) -> String {
         Kind::Text { max, .. } | Kind::Payload { max } => format!("string of at most {max} bytes"),
         Kind::Name => "name".to_owned(),
         Kind::Word(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
-        Kind::Ip => "IP address".to_owned(),
+        Kind::Ip | Kind::ListenAddress => "IP address".to_owned(),
         Kind::Ports => "\"LO-HI\"".to_owned(),
         Kind::Endpoint => "\"HOST:PORT\" or \"HOST:LO-HI\"".to_owned(),
         Kind::Host => "IP address or DNS name".to_owned(),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::fields::{Table, health, rule, target};
 use crate::health::{self as checks, HealthCheck};
-use crate::net::{ListenAddress, PortRange, Protocol};
+use crate::net::{PortRange, Protocol};
 use crate::rule::{Balance, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts, Target};
 
 /// One key with its value; null where there is none.
@@ -63,13 +63,7 @@ pub(super) fn of_rule(rule: &Rule) -> Vec<Part> {
     to.add(rule::OWNER, rule.owner.as_str(), "");
     to.add(rule::PROTECTED, rule.protected, false);
     to.add(rule::PROTOCOL, rule.listen.protocol.as_str(), Protocol::Tcp.as_str());
-    to.option(
-        rule::LISTEN_ADDRESS,
-        match rule.listen.address {
-            ListenAddress::Any => None,
-            ListenAddress::Ip(ip) => Some(ip.to_string()),
-        },
-    );
+    to.option(rule::LISTEN_ADDRESS, rule.listen.address.to_text());
     to.ports(rule::LISTEN_PORT, rule::LISTEN_PORTS, rule.listen.ports);
     to.add(rule::PREFER_IPV6, rule.prefer_ipv6, false);
     to.add(rule::BALANCE, rule.balance.as_str(), Balance::default().as_str());

@@ -142,7 +142,7 @@ impl Actor {
         self.stored = None;
         let reason = match error {
             StateError::Io { source, .. } => wording::system(source),
-            StateError::Locked(_) | StateError::Foreign { .. } => error.to_string(),
+            error => error.to_string(),
         };
         let reason = format!("not stored on the edge's disk: {reason}; a restart would lose it");
         let former = self.unstored.take();

@@ -21,6 +21,7 @@ use super::tcp::{Connection, Dial, Leg, Named, reset};
 use super::ticket::Ticket;
 use super::timers::{Tick, ticks};
 use super::worker::{Ending, Worker};
+use crate::act::interfaces;
 use crate::decide::breaks::Break;
 use crate::decide::dial::{self, Cause};
 
@@ -85,6 +86,13 @@ impl Worker {
         match &ticket.target().host {
             Host::Ip(ip) => {
                 let address = SocketAddr::new(*ip, ticket.target_port());
+                self.attempt(key, TARGET, address).map_err(met)?;
+            }
+            Host::Scoped(scoped) => {
+                let Some(address) = interfaces::socket_address(scoped, ticket.target_port()) else {
+                    ticket.connect_failed(Cause::Unreachable);
+                    return Err(met(Cause::Unreachable));
+                };
                 self.attempt(key, TARGET, address).map_err(met)?;
             }
             Host::Name(name) => {

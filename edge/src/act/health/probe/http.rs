@@ -96,6 +96,8 @@ fn host(question: &Question) -> String {
     let usual = if question.check.kind == HealthKind::Https { 443 } else { 80 };
     let name = match &question.name {
         Host::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
+        // An interface means something to this host only (RFC 9110, 4.2.2 has no place for it).
+        Host::Scoped(scoped) => format!("[{}]", scoped.ip()),
         name => name.to_string(),
     };
     if question.port == usual { name } else { format!("{name}:{}", question.port) }

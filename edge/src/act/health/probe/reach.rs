@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Asked, Failed, Missed, Probed, Question};
 use crate::act::names::{NameError, Names};
-use crate::act::wording;
+use crate::act::{interfaces, wording};
 use crate::decide::dial;
 use crate::decide::faults::Cause;
 
@@ -25,6 +25,11 @@ const ADDRESSES: usize = 8;
 pub(super) async fn resolve(question: &Question, names: &Names, deadline: Instant) -> Result<Vec<SocketAddr>, Probed> {
     let name = match &question.host {
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, question.port)]),
+        Host::Scoped(scoped) => {
+            let found = interfaces::socket_address(scoped, question.port);
+            let none = || Outcome::new(ResultCode::L4Con, &format!("this host has no interface of {scoped}"));
+            return found.map(|address| vec![address]).ok_or_else(|| Probed::Found(none()));
+        }
         Host::Name(name) => name,
     };
     match Box::pin(timeout_at(deadline, names.resolve(name.clone()))).await {

@@ -167,6 +167,7 @@ pub(super) async fn connect(
     let check = &question.check;
     let name = match (&question.name, check.server_name.as_str()) {
         (Host::Ip(ip), "") => ServerName::from(*ip),
+        (Host::Scoped(scoped), "") => ServerName::from(std::net::IpAddr::V6(scoped.ip())),
         (Host::Name(name), "") => server_name(name)?,
         (_, name) => server_name(name)?,
     };

@@ -21,6 +21,7 @@ use super::super::slab::Key;
 use super::super::timers::ticks;
 use super::flow::{Upstream, Waiting};
 use super::{Around, MARK, Udp};
+use crate::act::interfaces;
 use crate::decide::datagrams::Lost;
 use crate::decide::dial::{self, Cause};
 
@@ -78,6 +79,11 @@ impl Udp {
             let address = match (flow.addresses.pop(), &flow.ticket.target().host) {
                 (Some(address), _) => address,
                 (None, Host::Ip(ip)) => SocketAddr::new(*ip, flow.ticket.target_port()),
+                (None, Host::Scoped(scoped)) => match interfaces::socket_address(scoped, flow.ticket.target_port()) {
+                    Some(address) => address,
+                    None if !self.fail(key, Cause::Unreachable) => return Err(Lost::Unreachable),
+                    None => continue,
+                },
                 (None, Host::Name(_)) => match self.ask(key, around) {
                     Ok(()) => return Ok(()),
                     Err(lost) if !self.go_on(key, None) => return Err(lost),

@@ -43,6 +43,7 @@ impl Listening {
     pub(super) fn address(&self) -> Option<IpAddr> {
         match self.listener.address {
             ListenAddress::Ip(ip) if !ip.is_unspecified() => Some(ip.to_canonical()),
+            ListenAddress::Scoped(scoped) => Some(scoped.ip().into()),
             ListenAddress::Ip(_) | ListenAddress::Any => None,
         }
     }
@@ -52,6 +53,7 @@ impl Listening {
             ListenAddress::Any => true,
             ListenAddress::Ip(ip) if ip.is_unspecified() => ip.is_ipv4() == local.is_ipv4(),
             ListenAddress::Ip(ip) => ip.to_canonical() == local,
+            ListenAddress::Scoped(scoped) => IpAddr::V6(scoped.ip()) == local,
         }
     }
 
@@ -142,8 +144,14 @@ impl Sockets {
         let local = match listener.address {
             ListenAddress::Any => true,
             ListenAddress::Ip(ip) => ip.is_unspecified(),
+            ListenAddress::Scoped(_) => false,
         };
-        let asked = Asked { family: if is_v4 { Family::V4 } else { Family::V6 }, local, pieces: false };
+        let family = match listener.address {
+            _ if is_v4 => Family::V4,
+            ListenAddress::Any => Family::Both,
+            ListenAddress::Ip(_) | ListenAddress::Scoped(_) => Family::V6,
+        };
+        let asked = Asked { family, local, pieces: false };
         let can_segment = sender::can_segment(&*acceptor.socket());
         let descriptor = acceptor.descriptor();
         let key = self.all.insert_with(|_| Listening {

@@ -98,7 +98,7 @@ fn mapped(ip: IpAddr) -> Ipv6Addr {
 /// An address as a socket of a family takes it.
 pub(super) fn as_family(address: SocketAddr, family: Family) -> SocketAddr {
     match (address, family) {
-        (SocketAddr::V4(v4), Family::V6) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+        (SocketAddr::V4(v4), Family::V6 | Family::Both) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
         (address, _) => address,
     }
 }

@@ -28,8 +28,10 @@ const STRIDE: usize = SLOT + 1280;
 pub(super) enum Family {
     /// IPv4.
     V4,
-    /// IPv6, with mapped IPv4 addresses on a socket for both.
+    /// IPv6.
     V6,
+    /// IPv6 with mapped IPv4 addresses.
+    Both,
 }
 
 /// Where a datagram came from, and to which address of this host. IPv4 addresses are never mapped ones here.
@@ -85,7 +87,7 @@ pub(super) struct Receiver {
     few: Option<Headers<()>>,
     all: Option<Headers<()>>,
     /// Of listening sockets, by family and by whether they tell the local address.
-    many: [[Option<Headers<SockaddrStorage>>; 2]; 2],
+    many: [[Option<Headers<SockaddrStorage>>; 2]; 3],
 }
 
 /// What a call came to.
@@ -99,13 +101,14 @@ pub(super) struct Got {
 impl Receiver {
     /// Receives from a listening socket into all slots.
     pub(super) fn of_clients(&mut self, socket: &impl AsRawFd, asked: Asked, slots: &mut Slots) -> Result<Got, Errno> {
-        let kept = &mut self.many[usize::from(asked.family == Family::V6)][usize::from(asked.local)];
+        let kept = &mut self.many[asked.family as usize][usize::from(asked.local)];
         let control = match (asked.local, asked.pieces) {
             (false, false) => None,
             (false, true) => Some(cmsg_space!(i32)),
             (true, false) if asked.family == Family::V4 => Some(cmsg_space!(in_pktinfo)),
-            (true, false) => Some(cmsg_space!(in6_pktinfo)),
-            (true, true) => Some(cmsg_space!(i32, in6_pktinfo)),
+            (true, false) if asked.family == Family::V6 => Some(cmsg_space!(in6_pktinfo)),
+            (true, false) => Some(cmsg_space!(in_pktinfo, in6_pktinfo)),
+            (true, true) => Some(cmsg_space!(i32, in_pktinfo, in6_pktinfo)),
         };
         let mut fresh;
         let headers = if asked.pieces {
@@ -120,9 +123,10 @@ impl Receiver {
             let told = told(message);
             let client = message.address.as_ref().and_then(address);
             // A header whose control message was missing has no room for the next one.
-            is_worn |= told.is_none_or(|told| told.local.is_none() && asked.local);
+            is_worn |= told.is_none_or(|told| asked.local && !told.has_all_of(asked.family));
             received[slot] = whole(message, told);
-            ways[slot] = Way { client: client.unwrap_or(NOWHERE.client), local: told.and_then(|told| told.local) };
+            let local = told.and_then(|told| told.v4.or(told.v6));
+            ways[slot] = Way { client: client.unwrap_or(NOWHERE.client), local };
         });
         if is_worn && !asked.pieces {
             *kept = None;
@@ -160,7 +164,21 @@ impl Receiver {
 #[derive(Clone, Copy, Default)]
 struct Told {
     segment: u16,
-    local: Option<IpAddr>,
+    /// The address of this host that answers leave from, which of a broadcast is not the one that it was sent to.
+    v4: Option<IpAddr>,
+    /// The address that it was sent to.
+    v6: Option<IpAddr>,
+}
+
+impl Told {
+    /// True if it has every address that a socket of the family can tell.
+    fn has_all_of(self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.v4.is_some(),
+            Family::V6 => self.v6.is_some(),
+            Family::Both => self.v4.is_some() && self.v6.is_some(),
+        }
+    }
 }
 
 /// None where something of it was cut off.
@@ -170,10 +188,10 @@ fn told<S>(message: &RecvMsg<'_, '_, S>) -> Option<Told> {
         match one {
             ControlMessageOwned::UdpGroSegments(size) => told.segment = u16::try_from(size).ok()?,
             ControlMessageOwned::Ipv4PacketInfo(info) => {
-                told.local = Some(Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into());
+                told.v4 = Some(Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into());
             }
             ControlMessageOwned::Ipv6PacketInfo(info) => {
-                told.local = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).to_canonical());
+                told.v6 = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).to_canonical());
             }
             _ => {}
         }

@@ -1,0 +1,175 @@
+//! The state folder of an edge: made, trusted or refused, and held for one process. I/O, blocking.
+//!
+//! Keeps: nothing is read from a folder or file that another user owns or may write to; a folder that nothing can be
+//! written to is read all the same.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+
+use super::last_good::StateError;
+
+const LOCK: &str = "lock";
+/// Bits that let others write.
+const WRITABLE: u32 = 0o022;
+/// Bits of everybody but the owner.
+const OTHERS: u32 = 0o077;
+
+/// A folder that is held for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    pub(crate) path: PathBuf,
+    /// Unlocks when closed.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes, checks and locks the folder.
+    pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
+        let failed = |doing| move |source| StateError::Io { path: path.to_owned(), doing, source };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create it"))?;
+        let meta = fs::metadata(path).map_err(failed("read its mode"))?;
+        trust(path, &meta)?;
+        if meta.mode() & OTHERS != 0 {
+            match fs::set_permissions(path, Permissions::from_mode(0o700)) {
+                Err(error) if error.kind() != ErrorKind::ReadOnlyFilesystem => {
+                    return Err(failed("close it to others")(error));
+                }
+                _ => {}
+            }
+        }
+        let lock = lock_file(path).map_err(failed("open its lock"))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(Errno::WOULDBLOCK) => Err(StateError::Locked(path.to_owned())),
+            Err(error) => Err(failed("lock it")(error.into())),
+        }
+    }
+
+    /// The bytes of a file of this edge in it, if there is one.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        let failed = |source| StateError::Io { path: self.path.clone(), doing: "read the last good state", source };
+        let path = self.path.join(name);
+        // Non-blocking: opening a named pipe would wait for somebody to write into it.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mut file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        trust(&path, &file.metadata().map_err(failed)?)?;
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut file, &mut bytes).map_err(failed)?;
+        Ok(Some(bytes))
+    }
+}
+
+/// The file that is locked; where none can be made, the folder itself.
+fn lock_file(folder: &Path) -> io::Result<File> {
+    let path = folder.join(LOCK);
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(&path);
+    match made {
+        Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
+            tracing::warn!(folder = %folder.display(), "the state directory is read-only: what it holds is served, and no newer state is kept");
+            match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => File::open(folder),
+                opened => opened,
+            }
+        }
+        made => made,
+    }
+}
+
+/// Refuses what another user owns, or could have written.
+fn trust(path: &Path, meta: &Metadata) -> Result<(), StateError> {
+    let us = rustix::process::geteuid().as_raw();
+    if meta.uid() != us {
+        return Err(StateError::NotOurs { path: path.to_owned(), owner: meta.uid(), us });
+    }
+    if meta.mode() & WRITABLE != 0 {
+        return Err(StateError::Writable { path: path.to_owned(), mode: meta.mode() & 0o7777 });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::chown;
+
+    use super::*;
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_may_read_is_closed_and_one_that_they_may_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        set_mode(folder.path(), 0o755);
+        drop(Folder::open(folder.path()).unwrap());
+        assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o777, 0o700);
+        for mode in [0o770, 0o707, 0o720, 0o777] {
+            set_mode(folder.path(), mode);
+            let text = Folder::open(folder.path()).unwrap_err().to_string();
+            let path = folder.path().display();
+            assert!(text.starts_with(&format!("{path} can be written by other users (mode {mode:04o})")), "{text}");
+            assert!(text.ends_with(&format!("`chmod go-w {path}`")), "{text}");
+            assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o777, mode, "nothing is changed");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_may_write_to_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Folder::open(parent.path()).unwrap();
+        let file = parent.path().join("last-good");
+        fs::write(&file, "state").unwrap();
+        for (mode, is_trusted) in [(0o600, true), (0o644, true), (0o620, false), (0o602, false)] {
+            set_mode(&file, mode);
+            match folder.read("last-good") {
+                Ok(bytes) => assert!(is_trusted && bytes.as_deref() == Some(b"state")),
+                Err(error) => {
+                    let expected = format!("{} can be written by other users", file.display());
+                    assert!(!is_trusted && error.to_string().starts_with(&expected), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_another_user_owns_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            #[expect(clippy::print_stderr, reason = "the one way to say why a test did not look")]
+            {
+                eprintln!("skipped: only root can give a file away");
+            }
+            return;
+        }
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Folder::open(parent.path()).unwrap();
+        let file = parent.path().join("last-good");
+        fs::write(&file, "state").unwrap();
+        chown(&file, Some(65534), None).unwrap();
+        let text = folder.read("last-good").unwrap_err().to_string();
+        assert!(text.starts_with(&format!("{} belongs to user id 65534", file.display())), "{text}");
+        drop(folder);
+        chown(parent.path(), Some(65534), None).unwrap();
+        let text = Folder::open(parent.path()).unwrap_err().to_string();
+        let path = parent.path().display();
+        assert!(text.starts_with(&format!("{path} belongs to user id 65534")), "{text}");
+        assert!(text.ends_with(&format!("`chown 0 {path}`")), "{text}");
+    }
+
+    #[test]
+    fn no_link_is_followed() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Folder::open(parent.path()).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", parent.path().join("last-good")).unwrap();
+        folder.read("last-good").unwrap_err();
+    }
+}
