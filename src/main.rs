@@ -10,6 +10,7 @@ mod cmd;
 mod duration;
 mod failure;
 mod import;
+mod lines;
 mod logging;
 mod output;
 mod progress;
@@ -33,10 +34,12 @@ fn main() -> ExitCode {
     };
     output::set_color(cli.command.color());
     let format = cli.command.format();
-    match run(cli.command) {
-        Ok(exit) => exit.into(),
-        Err(failure) => failure.report(format).into(),
-    }
+    let exit = match run(cli.command) {
+        Ok(exit) => exit,
+        Err(failure) => failure.report(format),
+    };
+    logging::flush();
+    exit.into()
 }
 
 fn run(command: Command) -> Result<Exit, Failure> {

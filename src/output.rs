@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::cli::{Color, Format};
 use crate::failure::Failure;
+use crate::lines;
 
 /// Decides once for both streams.
 pub(crate) fn set_color(color: Color) {
@@ -23,10 +24,16 @@ pub(crate) fn set_color(color: Color) {
     .write_global();
 }
 
-/// Says one message to the person on standard error; a line end is added.
+/// Says one message to the person on standard error; a line end is added. In a process that serves it waits for nobody.
 pub(crate) fn say(message: impl Display) {
-    // There is nobody left to tell that nobody can be told.
-    writeln!(anstream::stderr().lock(), "{}", message.to_string().trim_end_matches('\n')).ok();
+    let text = format!("{}\n", message.to_string().trim_end_matches('\n'));
+    let Some(lines) = lines::of_this_process() else {
+        // There is nobody left to tell that nobody can be told.
+        anstream::stderr().lock().write_all(text.as_bytes()).ok();
+        return;
+    };
+    let is_plain = anstream::AutoStream::choice(&io::stderr()) == ColorChoice::Never;
+    lines.push(if is_plain { anstream::adapter::strip_str(&text).to_string() } else { text }.into_bytes());
 }
 
 /// True if a person can be asked: both the answer and the question go through a terminal.
@@ -85,17 +92,44 @@ impl Write for Out {
     }
 }
 
+/// Whether anybody still reads what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// The reader takes it, or has not been asked.
+    There,
+    /// The reader closed its end of the pipe.
+    Gone,
+}
+
+impl Out {
+    fn end(mut self) -> Result<Reader, Failure> {
+        self.flush().map_err(Failure::Output)?;
+        Ok(if self.is_closed { Reader::Gone } else { Reader::There })
+    }
+}
+
 /// Prints a finished text.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_while_read(text).map(drop)
+}
+
+/// The same for a command that goes on printing as long as somebody reads.
+pub(crate) fn print_while_read(text: &str) -> Result<Reader, Failure> {
     let mut out = Out::text();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
+    out.write_all(text.as_bytes()).map_err(Failure::Output)?;
+    out.end()
 }
 
 /// Prints a value as JSON or YAML; for text nothing is printed, and `false` is returned.
 pub(crate) fn print_value(format: Format, value: &impl Serialize) -> Result<bool, Failure> {
+    print_value_while_read(format, value).map(|printed| printed.is_some())
+}
+
+/// The same for a command that goes on printing as long as somebody reads; `None` for text.
+pub(crate) fn print_value_while_read(format: Format, value: &impl Serialize) -> Result<Option<Reader>, Failure> {
     let mut out = Out::data();
     match format {
-        Format::Text => return Ok(false),
+        Format::Text => return Ok(None),
         Format::Json => {
             serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from).map_err(Failure::Output)?;
             out.write_all(b"\n").map_err(Failure::Output)?;
@@ -105,8 +139,7 @@ pub(crate) fn print_value(format: Format, value: &impl Serialize) -> Result<bool
             out.write_all(text.as_bytes()).map_err(Failure::Output)?;
         }
     }
-    out.flush().map_err(Failure::Output)?;
-    Ok(true)
+    out.end().map(Some)
 }
 
 /// Makes control characters visible; those that reorder text too. Line ends and tabs become escapes as well.

@@ -7,6 +7,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reconciler::act::remote::{Address, RefName, RemoteConfig, TreePath};
@@ -120,6 +121,7 @@ pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
             range_rule_max_ports,
             ..CheckLimits::default()
         }),
+        log_lines_dropped: Arc::default(),
     };
     let of_file = |format| match format {
         FileLogFormat::Text => LogFormat::Text,

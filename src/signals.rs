@@ -1,9 +1,12 @@
-//! What signals mean. To a process that serves the first asks for the end, and the second ends it; a command that
-//! waits ends at once and says what it leaves behind. I/O.
+//! What signals mean. To a process that serves the first one to end asks for the end, and the second ends it; SIGHUP
+//! makes it look again, and the others change nothing. A command that waits ends at once and says what it leaves
+//! behind. I/O.
+//!
+//! Keeps: no signal that has a meaning to other programs ends a process that serves by accident.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::failure::Failure;
 
@@ -19,42 +22,61 @@ pub(crate) async fn unless_interrupted<T>(
     }
 }
 
-/// SIGTERM and SIGINT of this process.
+/// The signals of this process.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    first_of_users: Signal,
+    second_of_users: Signal,
 }
 
 impl Signals {
-    /// From now on the two signals do not end the process by themselves.
+    /// From now on signals have their meaning here. To be called before anything that takes a while.
     pub(crate) fn new() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::Other(format!("no signals: {error}")));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+            first_of_users: listen(SignalKind::user_defined1())?,
+            second_of_users: listen(SignalKind::user_defined2())?,
+        })
     }
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// Waits for one that asks for the end, and obeys the others.
+    async fn end(&mut self, look_again: &impl Fn()) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    info!("SIGHUP: looks again");
+                    look_again();
+                }
+                _ = self.first_of_users.recv() => debug!("SIGUSR1 is ignored"),
+                _ = self.second_of_users.recv() => info!("SIGUSR2 is reserved for upgrades and does nothing yet"),
+            }
         }
     }
 
-    /// Does the work; the first signal meanwhile cancels `end`, the second `at_once`.
+    /// Does the work; the first signal to end meanwhile cancels `end`, the second `at_once`. SIGHUP calls `look_again`.
     pub(crate) async fn during<T>(
         mut self,
         work: impl Future<Output = T>,
+        look_again: impl Fn(),
         end: CancellationToken,
         at_once: CancellationToken,
     ) -> T {
         tokio::pin!(work);
         tokio::select! {
             result = &mut work => return result,
-            () = self.next() => info!("the end was asked for; another signal ends at once"),
+            () = self.end(&look_again) => info!("the end was asked for; another signal ends at once"),
         }
         end.cancel();
         tokio::select! {
             result = &mut work => return result,
-            () = self.next() => info!("ends at once"),
+            () = self.end(&look_again) => info!("ends at once"),
         }
         at_once.cancel();
         work.await

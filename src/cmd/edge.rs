@@ -10,8 +10,8 @@ use crate::signals::Signals;
 use crate::{logging, state_dir};
 
 pub(crate) async fn run(args: EdgeArgs) -> Result<Exit, Failure> {
-    logging::start(&args.log_level, args.log_format, args.color)?;
     let signals = Signals::new()?;
+    let log_lines_dropped = logging::start(&args.log_level, args.log_format, args.color)?;
     let no_state_dir = || Failure::Usage("there is no HOME and no XDG_STATE_HOME: name a --state-dir".to_owned());
     let state_dir = args.state_dir.or_else(|| state_dir::of_edge(&args.name)).ok_or_else(no_state_dir)?;
     let config = EdgeConfig {
@@ -23,10 +23,14 @@ pub(crate) async fn run(args: EdgeArgs) -> Result<Exit, Failure> {
         disabled_capabilities: args.disable_capability.into_iter().collect(),
         shutdown_drain: args.shutdown_drain_timeout,
         names: edge::act::names::Source::default(),
+        log_lines_dropped,
     };
     let edge = Edge::start(config).await.map_err(|error| failed(&error))?;
-    let (end, at_once) = (CancellationToken::new(), edge.end_now());
-    signals.during(edge.run(end.clone()), end, at_once).await.map_err(|error| failed(&error))?;
+    let (end, at_once, runtime) = (CancellationToken::new(), edge.end_now(), edge.runtime().clone());
+    signals
+        .during(edge.run(end.clone()), || runtime.look_again(), end, at_once)
+        .await
+        .map_err(|error| failed(&error))?;
     Ok(Exit::Done)
 }
 

@@ -9,12 +9,14 @@ use crate::signals::Signals;
 use crate::{logging, settings};
 
 pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
-    let settings = settings::read(&args)?;
-    let level = settings.log_level.as_deref().unwrap_or("info");
-    logging::start(level, settings.log_format.unwrap_or(LogFormat::Text), args.color.color)?;
     let signals = Signals::new()?;
+    let mut settings = settings::read(&args)?;
+    let level = settings.log_level.as_deref().unwrap_or("info");
+    let format = settings.log_format.unwrap_or(LogFormat::Text);
+    settings.server.log_lines_dropped = logging::start(level, format, args.color.color)?;
     let server = Server::start(settings.server).await.map_err(|error| failed(&error))?;
     announce(&server);
+    let wake = server.wake();
     let (end, at_once) = (CancellationToken::new(), CancellationToken::new());
     let work = async {
         tokio::select! {
@@ -23,7 +25,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
         }
     };
     // The server with all its ports is a large future; it lives as long as the process.
-    Box::pin(signals.during(work, end.clone(), at_once.clone())).await?;
+    Box::pin(signals.during(work, || wake.wake(), end.clone(), at_once.clone())).await?;
     Ok(Exit::Done)
 }
 

@@ -8,10 +8,10 @@ use reconciler::act::operator::documents::RuleRow;
 use reconciler::decide::status::StatusDocument;
 use tokio::time::{sleep, timeout};
 
-use crate::cli::{Format, Selector, StatusArgs};
+use crate::cli::{Selector, StatusArgs};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
-use crate::output::{print, print_value};
+use crate::output::{Reader, print, print_value, print_value_while_read, print_while_read};
 use crate::render::status;
 use crate::render::words::listed;
 
@@ -51,12 +51,15 @@ async fn watch(client: &Client, args: &StatusArgs) -> Result<Exit, Failure> {
             }
         }
         let document = read(client, args.selector.as_ref()).await?;
-        if args.looks.output == Format::Text {
+        let reader = if let Some(reader) = print_value_while_read(args.looks.output, &document)? {
+            reader
+        } else {
             clear_screen();
             let now = Timestamp::now();
-            print(&(status::text(&document, args.selector.is_some(), now) + &status::watched(now)))?;
-        } else {
-            print_value(args.looks.output, &document)?;
+            print_while_read(&(status::text(&document, args.selector.is_some(), now) + &status::watched(now)))?
+        };
+        if reader == Reader::Gone {
+            return Ok(Exit::Done);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use edge::{Edge, EdgeConfig, Endpoint};
 use reconciler::act::follow::{CheckedTree, read_and_check};
@@ -26,6 +27,7 @@ use crate::signals::Signals;
 const EDGE_STATE: &str = "edge";
 
 pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
+    let signals = Signals::new()?;
     if args.dir.is_some() {
         args.serve.rules = args.dir.take();
     }
@@ -52,8 +54,8 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
     };
     let ruleset = tree.as_ref().and_then(|tree| tree.ruleset.as_ref());
     let global = ruleset.map(|ruleset| ruleset.global.clone()).unwrap_or_default();
-    start_logging(&args, &settings, &global)?;
-    let signals = Signals::new()?;
+    settings.server.log_lines_dropped = start_logging(&args, &settings, &global)?;
+    let log_lines_dropped = settings.server.log_lines_dropped.clone();
     let drain = settings.drain(global.shutdown_drain_secs);
     let edge_state = settings.server.state_dir.join(EDGE_STATE);
     let followed = match (&settings.server.remote, &settings.server.rules) {
@@ -65,7 +67,7 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
     let banner = banner(&server, &followed, tree.as_ref());
     let addresses = [server.control_address(), server.operator_address(), server.metrics_address()];
     let process_listens = addresses.into_iter().flatten().collect();
-    let (fleet, connector) = (server.fleet(), server.in_process());
+    let (fleet, connector, wake) = (server.fleet(), server.in_process(), server.wake());
     let (end_server, end_edge) = (CancellationToken::new(), CancellationToken::new());
     // Joined below, or ended with the process after a second signal.
     let mut server = tokio::spawn(server.run(end_server.clone()));
@@ -89,10 +91,11 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
         disabled_capabilities: schema::capability::Capabilities::new(),
         shutdown_drain: drain,
         names: edge::act::names::Source::default(),
+        log_lines_dropped,
     };
     let edge = Edge::start(config).await.map_err(|error| super::edge::failed(&error))?;
     say(banner);
-    let at_once = edge.end_now();
+    let (at_once, runtime) = (edge.end_now(), edge.runtime().clone());
     let running = async {
         let edge = edge.run(end_edge.clone());
         tokio::pin!(edge);
@@ -113,7 +116,11 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
             }
         }
     };
-    signals.during(running, end_edge.clone(), at_once).await?;
+    let look_again = || {
+        wake.wake();
+        runtime.look_again();
+    };
+    signals.during(running, look_again, end_edge.clone(), at_once).await?;
     Ok(Exit::Done)
 }
 
@@ -126,7 +133,7 @@ fn joined(end: ServerEnd) -> Result<(), Failure> {
     }
 }
 
-fn start_logging(args: &UpArgs, settings: &Settings, global: &Global) -> Result<(), Failure> {
+fn start_logging(args: &UpArgs, settings: &Settings, global: &Global) -> Result<Arc<AtomicU64>, Failure> {
     let level = settings.log_level.as_deref().or(global.log_level.as_deref()).unwrap_or("info");
     let format = settings.log_format.unwrap_or(match global.log_format.as_deref() {
         Some("json") => LogFormat::Json,

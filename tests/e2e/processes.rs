@@ -64,9 +64,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(name: &str, mut command: Command, log: &Path) -> Self {
+    pub(crate) fn start(name: &str, command: Command, log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).unwrap();
-        let child = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        Self::start_with_stderr(name, command, log, file.into())
+    }
+
+    pub(crate) fn start_with_stderr(name: &str, mut command: Command, log: &Path, stderr: Stdio) -> Self {
+        let file = File::options().create(true).append(true).open(log).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(stderr).spawn().unwrap();
         Self { name: name.to_owned(), child: Mutex::new(child), log: log.to_owned() }
     }
 

@@ -209,6 +209,16 @@ impl World {
         self.own(name, command)
     }
 
+    /// The same with another standard error than its log.
+    pub(crate) fn start_with_stderr(&self, name: &str, args: &[&str], stderr: Stdio) -> Handle {
+        let mut command = self.portunus();
+        command.args(args);
+        let log = self.path(&format!("{name}.log"));
+        let process = Arc::new(Process::start_with_stderr(name, command, &log, stderr));
+        self.processes.lock().unwrap().push(process.clone());
+        process
+    }
+
     /// Starts a program that is not ours, such as an upstream.
     pub(crate) fn start_program(&self, program: &str, args: &[&str]) -> Handle {
         let mut command = self.quiet(program);

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use schema::canonical::Digest;
@@ -54,6 +55,8 @@ pub struct EdgeConfig {
     pub shutdown_drain: Duration,
     /// Where it is written how targets' names are resolved.
     pub names: names::Source,
+    /// Log lines that the process has dropped, for its metrics.
+    pub log_lines_dropped: Arc<AtomicU64>,
 }
 
 /// Why an edge does not start, or ends by itself.
@@ -134,7 +137,8 @@ impl Edge {
         let tasks = TaskTracker::new();
         tasks.spawn(agent.run(stop.clone()));
         if let Some(listener) = listener {
-            let source = metrics::Source { runtime: runtime.clone(), session };
+            let source =
+                metrics::Source { runtime: runtime.clone(), session, log_lines_dropped: config.log_lines_dropped };
             tasks.spawn(metrics::serve(listener, source, stop.clone()));
         }
         tasks.close();

@@ -2,6 +2,9 @@
 //!
 //! Keeps: no figure of a rule is served here; the server serves those of all edges, so that nothing counts twice.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -18,6 +21,7 @@ use crate::act::runtime::RuntimeHandle;
 pub(crate) struct Source {
     pub(crate) runtime: RuntimeHandle,
     pub(crate) session: SessionView,
+    pub(crate) log_lines_dropped: Arc<AtomicU64>,
 }
 
 impl Source {
@@ -49,6 +53,10 @@ impl Source {
         let retries = IntCounter::new("portunus_bind_retries_total", "Attempts to heal failed rules.")?;
         retries.inc_by(self.runtime.retries());
         registry.register(Box::new(retries))?;
+        let name = "portunus_log_lines_dropped_total";
+        let dropped = IntCounter::new(name, "Log lines that standard error did not take.")?;
+        dropped.inc_by(self.log_lines_dropped.load(Ordering::Relaxed));
+        registry.register(Box::new(dropped))?;
         let mut text = Vec::new();
         TextEncoder::new().encode(&registry.gather(), &mut text)?;
         Ok(text)

@@ -25,6 +25,7 @@ fn config(server: Endpoint) -> EdgeConfig {
         disabled_capabilities: Capabilities::from([Capability::PortRange]),
         shutdown_drain: Duration::ZERO,
         names: edge::act::names::Source::default(),
+        log_lines_dropped: std::sync::Arc::default(),
     }
 }
 

@@ -315,6 +315,7 @@ pub(crate) fn config_without_server(folder: &std::path::Path) -> EdgeConfig {
         disabled_capabilities: Capabilities::new(),
         shutdown_drain: Duration::from_secs(30),
         names: Source::default(),
+        log_lines_dropped: std::sync::Arc::default(),
     }
 }
 

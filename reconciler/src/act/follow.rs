@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::driver::FleetHandle;
+use super::remote::follower::Wake;
 use super::source;
 use super::watch::{Patience, TreeWatcher};
 use crate::decide::fleet::{Event, TreeRead};
@@ -154,7 +155,7 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 /// Feeds the tree into the fleet for as long as the server runs.
-pub async fn follow(dir: PathBuf, limits: CheckLimits, fleet: FleetHandle, shutdown: CancellationToken) {
+pub async fn follow(dir: PathBuf, limits: CheckLimits, fleet: FleetHandle, wake: Wake, shutdown: CancellationToken) {
     let mut watcher = TreeWatcher::start(dir.clone(), Patience::default()).await;
     let mut ancestries = Ancestries::default();
     let mut memo = Memo::default();
@@ -183,6 +184,7 @@ pub async fn follow(dir: PathBuf, limits: CheckLimits, fleet: FleetHandle, shutd
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = watcher.changed() => {}
+            () = wake.woken() => debug!("the tree is looked at before its time"),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! outlives its rule.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -57,24 +59,27 @@ const CONNECT_CAUSES: [&str; 10] = [
 const UNASKED: [&str; 6] = ["dns", "descriptors", "source_ports", "memory", "firewall", "other"];
 const RULE_AND_STATE: [&str; 4] = ["client", "rule", "owner", "state"];
 
+/// What the figures are read from.
+type Source = (FleetHandle, Arc<AtomicU64>);
+
 /// The routes of the metrics port.
-pub fn router(fleet: FleetHandle) -> Router {
+pub fn router(fleet: FleetHandle, log_lines_dropped: Arc<AtomicU64>) -> Router {
     Router::new()
         .route("/metrics", get(scrape))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state(fleet)
+        .with_state((fleet, log_lines_dropped))
 }
 
 /// Ready once the driver answers: state is restored and edges are served.
-async fn ready(State(fleet): State<FleetHandle>) -> Response {
+async fn ready(State((fleet, _)): State<Source>) -> Response {
     match fleet.read(|_| ()).await {
         Ok(()) => "ready\n".into_response(),
         Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")).into_response(),
     }
 }
 
-async fn scrape(State(fleet): State<FleetHandle>) -> Response {
+async fn scrape(State((fleet, log_lines_dropped)): State<Source>) -> Response {
     // A copy: rendering a large fleet takes a while, and the driver must not wait for that.
     let copy = fleet.read(|view| Scene {
         fleet: view.fleet.clone(),
@@ -82,11 +87,13 @@ async fn scrape(State(fleet): State<FleetHandle>) -> Response {
         probes: view.counters.probes().clone(),
         applies: view.applies.clone(),
         timings: view.timings.clone(),
+        log_lines_dropped: 0,
     });
-    let scene = match copy.await {
+    let mut scene = match copy.await {
         Ok(scene) => scene,
         Err(stopped) => return (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")).into_response(),
     };
+    scene.log_lines_dropped = log_lines_dropped.load(Ordering::Relaxed);
     let rendered = match tokio::task::spawn_blocking(move || render(&scene)).await {
         Ok(rendered) => rendered,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -107,6 +114,7 @@ struct Scene {
     probes: BTreeMap<String, u64>,
     applies: BTreeMap<Outcome, u64>,
     timings: Timings,
+    log_lines_dropped: u64,
 }
 
 struct RuleSeries {
@@ -325,6 +333,9 @@ fn render(view: &Scene) -> prometheus::Result<String> {
     if let Some(remote) = view.fleet.remote() {
         of_remote(&registry, remote)?;
     }
+    let help = "Log lines that standard error did not take.";
+    let dropped = counter(&registry, "portunus_log_lines_dropped_total", help, &[])?;
+    dropped.with_label_values(&[] as &[&str]).inc_by(view.log_lines_dropped as f64);
     let build = gauge(&registry, "portunus_build_info", "1, with the version of the program.", &["version"])?;
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
     let mut families = registry.gather();

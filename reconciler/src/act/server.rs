@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use schema::check::CheckLimits;
@@ -60,6 +61,8 @@ pub struct ServerConfig {
     pub allow_non_descendant: bool,
     /// Limits of the rule language.
     pub limits: CheckLimits,
+    /// Log lines that the process has dropped, for its metrics.
+    pub log_lines_dropped: Arc<AtomicU64>,
 }
 
 /// Why the server cannot start or ended.
@@ -116,6 +119,7 @@ pub struct Server {
     connector: InProcess,
     token: String,
     webhook: Option<Webhook>,
+    wake: Wake,
 }
 
 /// Opens sessions to a server in the same process.
@@ -155,8 +159,9 @@ impl Server {
         }
         let fleet = Fleet::new(lineage, config.mode, config.allow_dirty, restored)
             .allowing_non_descendants(config.allow_non_descendant);
+        let wake = Wake::default();
         let secret_file = config.remote.as_ref().and_then(|remote| remote.webhook_secret_file.as_deref());
-        let webhook = secret_file.map(|path| Webhook::new(path, Wake::default())).transpose()?;
+        let webhook = secret_file.map(|path| Webhook::new(path, wake.clone())).transpose()?;
         let store = Arc::new(store);
         let timings = metrics::Timings::new()?;
         let (driver, handle) = Driver::new(fleet, Arc::clone(&store), timings.clone());
@@ -175,6 +180,7 @@ impl Server {
             connector: InProcess(connector),
             token,
             webhook,
+            wake,
         })
     }
 
@@ -202,6 +208,11 @@ impl Server {
     /// The way in for an edge of the same process.
     pub fn in_process(&self) -> InProcess {
         self.connector.clone()
+    }
+
+    /// Makes the server look at what it follows at once.
+    pub fn wake(&self) -> Wake {
+        self.wake.clone()
     }
 
     /// The fleet, to look at.
@@ -241,13 +252,14 @@ impl Server {
         let operator = self.guards.http(self.operator, self.guards.operator_cap);
         let metrics = self.guards.http(self.metrics, self.guards.metrics_cap);
         let api = operator.serve(api, stop.clone());
-        let metrics = metrics.serve(metrics::router(self.fleet.clone()), stop.clone());
+        let metrics =
+            metrics.serve(metrics::router(self.fleet.clone(), self.config.log_lines_dropped.clone()), stop.clone());
         if let Some(dir) = self.config.rules.clone() {
-            tasks.spawn(follow::follow(dir, self.config.limits, self.fleet.clone(), stop.clone()));
+            let (limits, fleet, wake) = (self.config.limits, self.fleet.clone(), self.wake.clone());
+            tasks.spawn(follow::follow(dir, limits, fleet, wake, stop.clone()));
         }
         if let Some(config) = self.config.remote.clone() {
-            let wake = self.webhook.as_ref().map(|webhook| webhook.wake.clone()).unwrap_or_default();
-            let (limits, fleet) = (self.config.limits, self.fleet.clone());
+            let (limits, fleet, wake) = (self.config.limits, self.fleet.clone(), self.wake.clone());
             tasks.spawn(Follower { config, dir: clone, limits, fleet, wake }.follow(stop.clone()));
         }
         // Owns every part: none outlives this function, so the state directory is free when it returns.

@@ -94,6 +94,8 @@ pub(super) struct Actor {
     orders: Option<mpsc::Receiver<health::Order>>,
     /// Told by every meter whose last connection ended.
     emptied: Arc<Notify>,
+    /// Told when failed rules are to be tried before their time.
+    pub(super) again: Arc<Notify>,
     pub(super) store: Option<Arc<LastGood>>,
     /// What the store holds, where that is known.
     pub(super) stored: Option<Stored>,
@@ -132,7 +134,8 @@ impl Actor {
             view: health.subscribe(),
             health,
             orders: Some(orders),
-            emptied: Arc::new(Notify::new()),
+            emptied: Arc::default(),
+            again: Arc::default(),
             store: store.map(Arc::new),
             stored: None,
             unstored: None,
@@ -146,7 +149,7 @@ impl Actor {
 
     /// Works until the last handle is dropped.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let emptied = self.emptied.clone();
+        let (emptied, again) = (self.emptied.clone(), self.again.clone());
         let mut orders = self.orders.take().expect("the task runs once");
         loop {
             let retry = self.failed.values().map(|failed| failed.due).min().filter(|_| !self.has_stopped);
@@ -187,10 +190,7 @@ impl Actor {
                         _ = done.send(());
                     }
                     Some(Command::Retry(done)) => {
-                        if !self.failed.is_empty() && !self.has_stopped {
-                            self.retries.fetch_add(1, Ordering::Relaxed);
-                            self.reconcile(Trying::All).await;
-                        }
+                        self.retry_all().await;
                         _ = done.send(());
                     }
                     Some(Command::Override(overrides, done)) => {
@@ -236,10 +236,22 @@ impl Actor {
                     }
                     self.forget_drained();
                 }
+                () = again.notified() => {
+                    tracing::info!(failed = self.failed.len(), "failed rules are tried before their time");
+                    self.retry_all().await;
+                }
                 () = emptied.notified() => self.forget_drained(),
                 Ok(()) = self.view.changed() => self.publish(),
                 Some(order) = orders.recv() => self.part(order).await,
             }
+        }
+    }
+
+    /// Tries every failed rule, whatever its backoff says.
+    async fn retry_all(&mut self) {
+        if !self.failed.is_empty() && !self.has_stopped {
+            self.retries.fetch_add(1, Ordering::Relaxed);
+            self.reconcile(Trying::All).await;
         }
     }
 

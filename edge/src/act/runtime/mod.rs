@@ -19,7 +19,7 @@ use schema::capability::Limits;
 use schema::name::RuleName;
 use schema::proto::TargetOverrides;
 use schema::rule::Rule;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::act::health::{self, HealthHandle};
@@ -75,6 +75,7 @@ pub struct RuntimeHandle {
     retries: Arc<AtomicU64>,
     health: HealthHandle,
     names: Names,
+    again: Arc<Notify>,
 }
 
 impl RuntimeHandle {
@@ -128,6 +129,11 @@ impl RuntimeHandle {
         let (done, wait) = oneshot::channel();
         self.commands.send(Command::Retry(done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
+    }
+
+    /// Has failed rules tried at once, without waiting for what comes of it; any number of calls meanwhile are one.
+    pub fn look_again(&self) {
+        self.again.notify_one();
     }
 
     /// Takes the whole list of what operators ordered about targets, and stores it.
@@ -195,8 +201,9 @@ pub async fn start(
         actor.restore(before).await;
     }
     actor.publish();
+    let again = actor.again.clone();
     let task = tokio::spawn(actor.run(receiver));
-    (RuntimeHandle { commands, status, connections, retries, health, names }, task)
+    (RuntimeHandle { commands, status, connections, retries, health, names, again }, task)
 }
 
 /// What an edge knew before its restart.

@@ -41,6 +41,11 @@ impl Wake {
     pub fn wake(&self) {
         self.0.notify_one();
     }
+
+    /// Waits for a call.
+    pub(in crate::act) async fn woken(&self) {
+        self.0.notified().await;
+    }
 }
 
 /// One follower.
@@ -115,7 +120,7 @@ impl Follower {
             let next = pause(self.config.interval, view.failures);
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.wake.0.notified() => debug!("the remote is looked at before its time"),
+                () = self.wake.woken() => debug!("the remote is looked at before its time"),
                 () = sleep(next) => {}
             }
             tokio::select! {

@@ -9,7 +9,8 @@ use super::http::Client;
 use super::session::message;
 use super::{LONG, RULES, Running};
 
-const SERIES: [&str; 20] = [
+const SERIES: [&str; 21] = [
+    "portunus_log_lines_dropped_total counter",
     "portunus_rule_bytes_in_total counter",
     "portunus_rule_bytes_out_total counter",
     "portunus_rule_active_connections gauge",

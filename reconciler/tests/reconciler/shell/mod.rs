@@ -48,6 +48,7 @@ fn config(state_dir: &Path) -> ServerConfig {
         allow_dirty: false,
         allow_non_descendant: false,
         limits: CheckLimits::default(),
+        log_lines_dropped: std::sync::Arc::default(),
     }
 }
 
