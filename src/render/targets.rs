@@ -18,7 +18,7 @@ pub(crate) fn table(targets: &[TargetView], now: Timestamp) -> String {
     for target in targets {
         columns.row(&[
             target.target.clone(),
-            target.state.to_string(),
+            target.state_in_words(),
             target.since.map(|at| ago(at, now)).unwrap_or_default(),
             target.priority.to_string(),
             weight(target),
@@ -46,7 +46,7 @@ fn last(target: &TargetView, now: Timestamp) -> String {
 /// Everything that is known of the targets of a rule.
 pub(crate) fn write_rule(to: &mut String, edge: &EdgeStatus, rule: &RuleStatus, now: Timestamp) -> fmt::Result {
     if let Some(health) = rule.health {
-        writeln!(to, "\n{} {health}", style::strong("Health"))?;
+        writeln!(to, "\n{} {health}{}", style::strong("Health"), failing_ports(&rule.targets))?;
     }
     if !rule.targets.is_empty() {
         write!(to, "\n{}", table(&rule.targets, now))?;
@@ -61,6 +61,18 @@ pub(crate) fn write_rule(to: &mut String, edge: &EdgeStatus, rule: &RuleStatus, 
         }
     }
     Ok(())
+}
+
+/// ` (2 of 100 ports failing: 30005, 30017)`, with the targets where there are several.
+fn failing_ports(targets: &[TargetView]) -> String {
+    let some = targets.iter().filter(|target| !target.failing_ports.is_empty());
+    let words: Vec<String> = some
+        .map(|target| match targets {
+            [_] => target.ports_in_words(),
+            _ => format!("{}: {}", clean(&target.target), target.ports_in_words()),
+        })
+        .collect();
+    if words.is_empty() { String::new() } else { format!(" ({})", words.join("; ")) }
 }
 
 /// `3m ago  up → down  L4CON: refused`
@@ -98,10 +110,33 @@ mod tests {
             last: Some(TargetResult { code: "L4CON".to_owned(), detail: "refused".to_owned(), at: Some(at(58)) }),
             history: Vec::new(),
             attempts: 2,
+            failing_ports: Vec::new(),
+            failing_ports_total: 0,
         };
         let expected = "TARGET       STATE  SINCE    POOL    WEIGHT  LAST RESULT\n\
                         10.0.0.1:80  down   60s ago     0  0 of 100  L4CON: refused, 2s ago (attempt 2)\n";
         assert_eq!(table(&[target], at(60)), expected);
+    }
+
+    #[test]
+    fn a_port_that_fails_alone_is_named_beside_the_state() {
+        let target = |port: u16| TargetView {
+            target: format!("10.0.0.{port}:30000-30099"),
+            state: TargetState::Up,
+            priority: 0,
+            weight: 100,
+            effective_weight: 100,
+            since: None,
+            last: None,
+            history: Vec::new(),
+            attempts: 0,
+            failing_ports: vec![30005, 30017],
+            failing_ports_total: 2,
+        };
+        assert_eq!(failing_ports(&[target(1)]), " (2 of 100 ports failing: 30005, 30017)");
+        let both = failing_ports(&[target(1), target(2)]);
+        assert!(both.contains("10.0.0.2:30000-30099: 2 of 100 ports failing: 30005, 30017"), "{both}");
+        assert!(table(&[target(1)], at(60)).contains("up (2 of 100 ports failing: 30005, 30017)"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod desired;
 pub mod dial;
 pub mod dialling;
 pub mod faults;
+pub mod flows;
 pub mod names;
 pub mod overrides;
 pub mod probing;

@@ -7,6 +7,9 @@ use schema::health::{RuleHealth, TargetState};
 use schema::proto;
 use serde::{Deserialize, Serialize};
 
+/// Failing ports that a line names; JSON has more of them.
+const LISTED_PORTS: usize = 16;
+
 /// One target as its edge sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetView {
@@ -35,6 +38,42 @@ pub struct TargetView {
     /// Attempts so far while a new version of its rule waits for it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
+    /// Ports of a target of several that connections failed, in order; the lowest ones where there are very many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failing_ports: Vec<u16>,
+    /// How many there are in all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failing_ports_total: u32,
+}
+
+impl TargetView {
+    /// `up`, or `up (2 of 100 ports failing: 30005, 30017)` where some of its ports fail alone.
+    pub fn state_in_words(&self) -> String {
+        let ports = self.ports_in_words();
+        if ports.is_empty() { self.state.to_string() } else { format!("{} ({ports})", self.state) }
+    }
+
+    /// `2 of 100 ports failing: 30005, 30017`; empty where none fails alone.
+    pub fn ports_in_words(&self) -> String {
+        if self.failing_ports.is_empty() {
+            return String::new();
+        }
+        let listed: Vec<String> = self.failing_ports.iter().take(LISTED_PORTS).map(u16::to_string).collect();
+        let total = self.failing_ports_total.max(self.failing_ports.len() as u32);
+        let more = total as usize - listed.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{total} of {} ports failing: {}{more}", self.width(), listed.join(", "))
+    }
+
+    /// How many ports it has, by its name.
+    fn width(&self) -> u32 {
+        let ports = self.target.rsplit(':').next().unwrap_or_default();
+        let range = ports.split_once('-').and_then(|(first, last)| {
+            let (first, last) = (first.parse::<u32>().ok()?, last.parse::<u32>().ok()?);
+            Some(last.checked_sub(first)? + 1)
+        });
+        range.unwrap_or(1)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -119,6 +158,8 @@ impl From<proto::TargetReport> for TargetView {
                 })
                 .collect(),
             attempts: report.attempts,
+            failing_ports: report.failing_ports.into_iter().filter_map(|port| port.try_into().ok()).collect(),
+            failing_ports_total: report.failing_ports_total,
         }
     }
 }
@@ -132,4 +173,32 @@ pub fn in_words(target: &TargetView) -> String {
     let has_passed = target.last.as_ref().is_some_and(|last| last.code.ends_with("OK"));
     let until = if has_passed && target.state == TargetState::Down { " until more probes pass" } else { "" };
     format!("{} is {}{until}{last}", target.target, target.state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(failing_ports: Vec<u32>, failing_ports_total: u32) -> TargetView {
+        let (target, state) = ("10.0.0.1:30000-30099".to_owned(), "up".to_owned());
+        proto::TargetReport { target, state, failing_ports, failing_ports_total, ..proto::TargetReport::default() }
+            .into()
+    }
+
+    #[test]
+    fn failing_ports_are_named_and_very_many_are_counted() {
+        assert_eq!(target(Vec::new(), 0).state_in_words(), "up");
+        let two = target(vec![30005, 30017], 2);
+        assert_eq!(two.state_in_words(), "up (2 of 100 ports failing: 30005, 30017)");
+        let many = target((30000..30090).collect(), 90).ports_in_words();
+        assert!(many.starts_with("90 of 100 ports failing: 30000, ") && many.ends_with(" and 74 more"), "{many}");
+    }
+
+    #[test]
+    fn an_edge_that_names_no_failing_ports_adds_no_field() {
+        let json = serde_json::to_value(target(Vec::new(), 0)).expect("JSON");
+        assert!(json.get("failing_ports").is_none());
+        let json = serde_json::to_value(target(vec![30005], 1)).expect("JSON");
+        assert_eq!(json["failing_ports"], serde_json::json!([30005]));
+    }
 }

@@ -146,6 +146,8 @@ impl SimEdge {
                 last: code.map(|code| TargetResult { code, detail: "refused".to_owned(), at: None }),
                 history: Vec::new(),
                 attempts,
+                failing_ports: Vec::new(),
+                failing_ports_total: 0,
             }
         };
         rule.targets.iter().map(view).collect()

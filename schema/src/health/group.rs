@@ -3,13 +3,18 @@
 //! Keeps: a snapshot with all later events applied is the next snapshot; a reload of the same targets and check
 //! changes nothing and says nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::by_port::{Places, Selections};
+use super::history::Change;
 use super::pool::{RuleHealth, Standing};
+use super::ports::{PortVerdicts, port_bit};
 use super::rendezvous::TargetSeed;
+use super::result::Outcome;
 use super::select::Selection;
 use super::snapshot::{RuleEvent, Snapshot, TargetKey, TargetView};
-use super::state::Operation;
+use super::state::{Operation, TargetState};
 use super::target::{Input, TargetHealth};
 use super::terms::Terms;
 use crate::health::HealthCheck;
@@ -22,6 +27,8 @@ struct Member {
     target: Target,
     weight_override: Option<u8>,
     health: TargetHealth,
+    /// Of a target of several ports; one of a single port is judged as a whole.
+    ports: PortVerdicts,
 }
 
 impl Member {
@@ -31,11 +38,27 @@ impl Member {
         if !target.enabled {
             health.apply(Input::Operation(Operation::Disable), now);
         }
-        Self { seed: TargetSeed::new(key.as_str()), key, target: target.clone(), weight_override: None, health }
+        let (seed, ports) = (TargetSeed::new(key.as_str()), PortVerdicts::default());
+        Self { seed, key, target: target.clone(), weight_override: None, health, ports }
     }
 
     fn weight(&self) -> u8 {
         self.weight_override.unwrap_or(self.target.weight)
+    }
+
+    /// Takes in what happened to the target as a whole. What was known of its single ports ends with a verdict that
+    /// begins or ends with the whole target being down, and with the target being out of use.
+    fn apply(&mut self, input: Input, now: Duration) -> Option<Change> {
+        let change = self.health.apply(input, now);
+        let is_down = |change: &Change| change.from == TargetState::Down || change.to == TargetState::Down;
+        if !self.health.hears_ports() || change.as_ref().is_some_and(is_down) {
+            self.ports.clear();
+        }
+        change
+    }
+
+    fn are_all_failing(&self) -> bool {
+        self.ports.count() as u64 == u64::from(self.target.ports.width())
     }
 
     fn view(&self) -> TargetView {
@@ -64,7 +87,10 @@ pub struct TargetGroup {
     balance: Balance,
     last_resort: LastResort,
     members: Vec<Member>,
-    selection: Selection,
+    /// How many ports each target has.
+    width: u32,
+    selections: Selections,
+    rule_health: RuleHealth,
 }
 
 impl TargetGroup {
@@ -72,19 +98,25 @@ impl TargetGroup {
     pub fn new(rule: &Rule, now: Duration) -> Self {
         let terms = Terms::of(rule.health.as_ref());
         let members: Vec<Member> = rule.targets.iter().map(|target| Member::new(target, terms, now)).collect();
-        let selection = selection(&members, rule.balance, rule.last_resort);
-        let (balance, last_resort) = (rule.balance, rule.last_resort);
-        Self { check: rule.health.clone(), balance, last_resort, members, selection }
+        let selections = selections(&members, rule.balance, rule.last_resort);
+        let (balance, last_resort, width) = (rule.balance, rule.last_resort, rule.listen.ports.width());
+        let rule_health = selections.health(width);
+        Self { check: rule.health.clone(), balance, last_resort, members, width, selections, rule_health }
     }
 
-    /// What connections are dialled by until the next event.
+    /// What connections are dialled by until the next event, at ports that no target fails at alone.
     pub fn selection(&self) -> &Selection {
-        &self.selection
+        self.selections.rest()
+    }
+
+    /// What connections are dialled by until the next event, port by port.
+    pub fn selections(&self) -> &Selections {
+        &self.selections
     }
 
     /// How the rule is.
     pub fn health(&self) -> RuleHealth {
-        self.selection.pools().health()
+        self.rule_health
     }
 
     /// The place of a target in the rule, for [`Self::selection`] and back.
@@ -106,8 +138,8 @@ impl TargetGroup {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             targets: self.members.iter().map(Member::view).collect(),
-            active_pool: self.selection.pools().active(),
-            weights: self.selection.weights(),
+            active_pool: self.selection().pools().active(),
+            weights: self.selection().weights(),
             health: self.health(),
         }
     }
@@ -115,9 +147,76 @@ impl TargetGroup {
     /// Takes in what happened to one target; nothing if the rule has no such target.
     pub fn apply(&mut self, key: &TargetKey, input: Input, now: Duration) -> Vec<RuleEvent> {
         let Some(member) = self.members.iter_mut().find(|member| member.key == *key) else { return Vec::new() };
-        let Some(change) = member.health.apply(input, now) else { return Vec::new() };
+        let Some(change) = member.apply(input, now) else { return Vec::new() };
         let event = RuleEvent::Changed { key: key.clone(), change };
         self.settle(vec![event])
+    }
+
+    /// Takes in what a connection met at one port of a target: of a target of several ports it says nothing about the
+    /// others.
+    pub fn met(&mut self, key: &TargetKey, port: u16, outcome: Outcome, now: Duration) -> Vec<RuleEvent> {
+        let Some(member) = self.members.iter_mut().find(|member| member.key == *key) else { return Vec::new() };
+        if member.target.ports.is_single() {
+            return self.apply(key, Input::Passive(outcome), now);
+        }
+        if !member.health.hears_ports() || !member.target.ports.contains(port) {
+            return Vec::new();
+        }
+        let is_known = member.ports.is_failing(port);
+        let change = member.ports.met(port, outcome.is_pass(), now);
+        let mut events = Vec::new();
+        events.extend(change.map(|change| RuleEvent::Port {
+            key: key.clone(),
+            port,
+            change,
+            outcome: outcome.clone(),
+        }));
+        let input = Input::Port { outcome, are_all_failing: member.are_all_failing(), is_known };
+        let whole = member.health.apply(input, now);
+        events.extend(whole.map(|change| RuleEvent::Changed { key: key.clone(), change }));
+        if events.is_empty() { events } else { self.settle(events) }
+    }
+
+    /// Takes in that time has passed, for single ports: trials come due, and what nobody asked for is forgotten. True
+    /// if something is to be published, with the events that follow.
+    pub fn turn(&mut self, now: Duration) -> (bool, Vec<RuleEvent>) {
+        let turn = |member: &mut Member| member.ports.turn(now, member.health.is_down_by_connections());
+        let has_changed = self.members.iter_mut().fold(false, |any, member| turn(member) | any);
+        (has_changed, if has_changed { self.settle(Vec::new()) } else { Vec::new() })
+    }
+
+    /// When to call [`Self::turn`].
+    pub fn next_turn(&self) -> Option<Duration> {
+        self.members.iter().filter_map(|member| member.ports.next()).min()
+    }
+
+    /// Notes that a connection to a port of a target of several has begun as its trial.
+    pub fn port_trial_begun(&mut self, key: &TargetKey, port: u16, now: Duration) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.key == *key) {
+            member.ports.trial_begun(port, now);
+        }
+    }
+
+    /// The target whose trial the next connection at this offset of the range is, if one is due there.
+    pub fn port_trial(&self, offset: u16) -> Option<usize> {
+        let wants = |member: &Member| member.ports.wants_trial(member.target.ports.first() + offset);
+        let places = self.members.iter().enumerate().filter(|(_, member)| wants(member)).map(|(place, _)| place);
+        places.into_iter().find(|place| self.selections.at(offset).allows_trial(*place))
+    }
+
+    /// The ports of a target at which a success would change something, as [`port_bit`]s.
+    pub fn awaited(&self, place: usize) -> u64 {
+        let Some(member) = self.members.get(place) else { return 0 };
+        match (member.target.ports.is_single(), &member.health) {
+            (true, health) if health.awaits_success() => port_bit(member.target.ports.first()),
+            (false, health) if health.awaits_first() => u64::MAX,
+            _ => member.ports.awaited(),
+        }
+    }
+
+    /// The ports at which connections failed a target, and of how many.
+    pub fn failing_ports(&self, place: usize) -> impl Iterator<Item = u16> + '_ {
+        self.members.get(place).into_iter().flat_map(|member| member.ports.failing())
     }
 
     /// Sets or ends the deviation of a target's weight from the rule.
@@ -132,7 +231,7 @@ impl TargetGroup {
 
     /// The failed target whose trial the next connection is, if one is due; it is taken by asking.
     pub fn take_trial(&mut self, now: Duration) -> Option<usize> {
-        let selection = &self.selection;
+        let selection = self.selections.rest();
         let mut members = self.members.iter_mut().enumerate();
         members.find_map(|(index, member)| {
             (selection.allows_trial(index) && member.health.take_trial(now)).then_some(index)
@@ -150,17 +249,24 @@ impl TargetGroup {
         for target in &rule.targets {
             let key = TargetKey::of(target);
             let Some(index) = old.iter().position(|member| member.key == key) else {
-                self.members.push(Member::new(target, terms, now));
+                let mut member = Member::new(target, terms, now);
+                // Another part of the same range: what connections met is kept by place.
+                let former = old.iter().find(|other| other.target.host == target.host && is_same_check);
+                if let Some(former) = former.filter(|_| !target.ports.is_single() && target.enabled) {
+                    member.ports = former.ports.of_ports(|port| target.ports.contains(port));
+                }
+                self.members.push(member);
                 continue;
             };
             let mut member = old.remove(index);
             let mut changes = Vec::new();
             if !is_same_check {
                 changes.extend(member.health.change_terms(terms, now));
+                member.ports.clear();
             }
             if member.target.enabled != target.enabled {
                 let operation = if target.enabled { Operation::Enable } else { Operation::Disable };
-                changes.extend(member.health.apply(Input::Operation(operation), now));
+                changes.extend(member.apply(Input::Operation(operation), now));
             }
             events.extend(changes.into_iter().map(|change| RuleEvent::Changed { key: key.clone(), change }));
             member.target = target.clone();
@@ -176,20 +282,23 @@ impl TargetGroup {
         if !is_same_membership {
             events.push(membership(&self.members));
         }
-        (self.balance, self.last_resort) = (rule.balance, rule.last_resort);
+        (self.balance, self.last_resort, self.width) = (rule.balance, rule.last_resort, rule.listen.ports.width());
         self.check.clone_from(&rule.health);
         self.settle(events)
     }
 
     /// Judges the pools again, and adds what follows from the events.
     fn settle(&mut self, mut events: Vec<RuleEvent>) -> Vec<RuleEvent> {
-        let before = std::mem::replace(&mut self.selection, selection(&self.members, self.balance, self.last_resort));
-        let (weights, active_pool) = (self.selection.weights(), self.selection.pools().active());
+        let after = selections(&self.members, self.balance, self.last_resort);
+        let before = std::mem::replace(&mut self.selections, after);
+        let (before, after) = (before.rest(), self.selections.rest());
+        let (weights, active_pool) = (after.weights(), after.pools().active());
         let is_other_membership = events.iter().any(|event| matches!(event, RuleEvent::Membership { .. }));
         if is_other_membership || weights != before.weights() || active_pool != before.pools().active() {
             events.push(RuleEvent::Weights { active_pool, weights });
         }
-        let (from, to) = (before.pools().health(), self.health());
+        let to = self.selections.health(self.width);
+        let from = std::mem::replace(&mut self.rule_health, to);
         if from != to {
             events.push(RuleEvent::Health { from, to });
         }
@@ -197,9 +306,15 @@ impl TargetGroup {
     }
 }
 
-fn selection(members: &[Member], balance: Balance, last_resort: LastResort) -> Selection {
+fn selections(members: &[Member], balance: Balance, last_resort: LastResort) -> Selections {
     let targets: Vec<_> = members.iter().map(|member| (member.standing(), member.seed)).collect();
-    Selection::new(&targets, balance, last_resort)
+    let mut ports = BTreeMap::<u16, Places>::new();
+    for (place, member) in members.iter().enumerate() {
+        for port in member.ports.failing() {
+            *ports.entry(port - member.target.ports.first()).or_default() |= 1 << place;
+        }
+    }
+    Selections::new(&targets, balance, last_resort, ports.into_iter().collect())
 }
 
 fn membership(members: &[Member]) -> RuleEvent {

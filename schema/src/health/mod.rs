@@ -3,14 +3,17 @@
 //!
 //! From one result to the next connection: [`Outcome`] of a probe or a connection → [`TargetHealth`] with its
 //! [`Counter`], [`PassiveWindow`] and [`History`] → [`TargetGroup`], the targets of a rule → [`Pools`] → [`Selection`] →
-//! [`DialOrder`]. Beside it: [`simulate`](mod@simulate) for people, [`retry`] for a rule that waits for its targets.
+//! [`DialOrder`]. What connections meet at one port of a range goes to [`PortVerdicts`] instead, and by [`Selections`] to
+//! that port alone. Beside it: [`simulate`](mod@simulate) for people, [`retry`] for a rule that waits for its targets.
 
+mod by_port;
 mod check;
 mod counter;
 mod group;
 mod history;
 mod passive;
 mod pool;
+mod ports;
 mod rendezvous;
 mod result;
 pub mod retry;
@@ -22,6 +25,7 @@ mod target;
 mod terms;
 mod turn;
 
+pub use by_port::{Places, Selections};
 pub use check::{
     DEFAULT_FALL, DEFAULT_INTERVAL_SECS, DEFAULT_JITTER_PERCENT, DEFAULT_RISE, DEFAULT_TIMEOUT_MS, HealthCheck,
     HealthKind, StatusRanges,
@@ -31,6 +35,7 @@ pub use group::TargetGroup;
 pub use history::{Cause, Change, HISTORY_LENGTH, History};
 pub use passive::{PASSIVE_FAILURES, PASSIVE_SUCCESSES, PASSIVE_WINDOW, PassiveWindow};
 pub use pool::{Pools, RuleHealth, Standing};
+pub use ports::{PORT_MEMORY, PORTS_REMEMBERED, PortChange, PortVerdicts, port_bit};
 pub use rendezvous::{ClientSeed, Distance, TargetSeed};
 pub use result::{Layer, MAX_DETAIL, Outcome, ResultCode};
 pub use select::{DialOrder, Request, Selection};

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use super::history::Change;
 use super::pool::RuleHealth;
+use super::ports::PortChange;
+use super::result::Outcome;
 use super::state::TargetState;
 use crate::rule::Target;
 
@@ -60,6 +62,18 @@ pub enum RuleEvent {
         /// From what to what, and why.
         change: Change,
     },
+    /// Connections failed one port of a target of several, or recovered it. No part of the snapshot: the other ports
+    /// go on as they were.
+    Port {
+        /// Which target.
+        key: TargetKey,
+        /// Which of its ports.
+        port: u16,
+        /// Which way.
+        change: PortChange,
+        /// What the last connection met.
+        outcome: Outcome,
+    },
     /// Targets joined, left, or have another place, priority or weight: all of them, in file order.
     Membership {
         /// Those that the rule has now.
@@ -102,6 +116,7 @@ impl Snapshot {
                 let seen = self.targets.iter_mut().filter(|target| target.key == *key);
                 seen.for_each(|target| target.state = change.to);
             }
+            RuleEvent::Port { .. } => {}
             RuleEvent::Membership { targets } => self.targets.clone_from(targets),
             RuleEvent::Weights { active_pool, weights } => {
                 self.active_pool = *active_pool;

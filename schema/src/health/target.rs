@@ -24,6 +24,15 @@ pub enum Input {
     Missed,
     /// The dialling of a connection ended.
     Passive(Outcome),
+    /// The dialling of a connection to one port of several ended, and says nothing about the others.
+    Port {
+        /// What it met.
+        outcome: Outcome,
+        /// Every port of the target is failing now.
+        are_all_failing: bool,
+        /// That port was failing before: no probe is hurried for it again.
+        is_known: bool,
+    },
     /// An operator, or the rule's `enabled`.
     Operation(Operation),
     /// Time passed, and nothing else: by itself that changes no verdict.
@@ -125,9 +134,23 @@ impl TargetHealth {
 
     /// True if the success of a connection would change anything: only then it needs to be told.
     pub fn awaits_success(&self) -> bool {
-        let is_undecided = self.verdict == Verdict::Unknown && self.terms.pace.is_none();
-        let is_recoverable = self.down_by == Some(Witness::Connections);
-        self.admin == Admin::Enabled && (is_undecided || is_recoverable || self.passive.has_failures())
+        let is_enabled = self.admin == Admin::Enabled;
+        self.awaits_first() || is_enabled && (self.is_down_by_connections() || self.passive.has_failures())
+    }
+
+    /// True if what connections meet at one of its ports counts: it is in use, and no probe has failed it.
+    pub fn hears_ports(&self) -> bool {
+        self.admin == Admin::Enabled && self.down_by != Some(Witness::Probes)
+    }
+
+    /// True if connections failed it, one port after the other.
+    pub fn is_down_by_connections(&self) -> bool {
+        self.down_by == Some(Witness::Connections)
+    }
+
+    /// True if nothing has given it a verdict, and nobody but connections ever will.
+    pub fn awaits_first(&self) -> bool {
+        self.admin == Admin::Enabled && self.verdict == Verdict::Unknown && self.terms.pace.is_none()
     }
 
     /// Takes the trial, if it is due: for the next 30 s there is no other, unless this one succeeds.
@@ -145,6 +168,9 @@ impl TargetHealth {
         let cause = match input {
             Input::Active(outcome) => self.probed(outcome, now)?,
             Input::Passive(outcome) => self.connected(outcome, now)?,
+            Input::Port { outcome, are_all_failing, is_known } => {
+                self.met(outcome, (are_all_failing, is_known), now)?
+            }
             Input::Operation(operation) => self.operate(operation, now)?,
             Input::Missed => {
                 self.missed(now);
@@ -223,6 +249,29 @@ impl TargetHealth {
             if self.verdict == Verdict::Down && !is_checked {
                 self.next_trial = Some(now + TRIAL_AFTER);
             }
+        }
+        self.last = Some((now, outcome.clone()));
+        Some(Cause::Passive(outcome))
+    }
+
+    /// Of a target of several ports: it is as well as its best one.
+    fn met(&mut self, outcome: Outcome, (are_all_failing, is_known): (bool, bool), now: Duration) -> Option<Cause> {
+        if !self.hears_ports() {
+            return None;
+        }
+        match self.verdict {
+            Verdict::Down if !are_all_failing => self.judge(Verdict::Up, Counter::full(self.terms.thresholds)),
+            Verdict::Unknown if outcome.is_pass() && self.awaits_first() => {
+                self.judge(Verdict::Up, Counter::full(self.terms.thresholds));
+            }
+            Verdict::Unknown | Verdict::Up if are_all_failing => {
+                self.judge(Verdict::Down, Counter::empty(self.terms.thresholds));
+                self.down_by = Some(Witness::Connections);
+            }
+            _ => {}
+        }
+        if !outcome.is_pass() && !is_known {
+            self.next_probe = self.terms.pace.map(|_| now);
         }
         self.last = Some((now, outcome.clone()));
         Some(Cause::Passive(outcome))

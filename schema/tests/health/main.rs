@@ -3,6 +3,7 @@
 mod counter;
 mod group;
 mod pools;
+mod ports;
 mod selection;
 mod simulate;
 mod support;

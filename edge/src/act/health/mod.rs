@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::act::names::Names;
 use crate::act::runtime::Stopped;
-use crate::act::workers::{Choice, TargetKey};
+use crate::act::workers::{Choice, Scope};
 
 pub(crate) use probe::icmp::is_allowed as may_send_echoes;
 pub(crate) use probes::ProbeTally;
@@ -57,6 +57,11 @@ pub(crate) enum Parting {
     Reset,
     /// They have the rule's drain timeout.
     Drain,
+    /// Flows of a target that has failed: they move with their next datagram, and what is left of them after the rule's
+    /// drain timeout is ended.
+    Failing,
+    /// It has recovered before: they stay.
+    Recovered,
     /// Nothing: other targets take the next ones, which is only counted.
     Failover,
 }
@@ -65,7 +70,7 @@ pub(crate) enum Parting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Order {
     pub(crate) rule: RuleName,
-    pub(crate) targets: Vec<TargetKey>,
+    pub(crate) scope: Scope,
     pub(crate) parting: Parting,
 }
 

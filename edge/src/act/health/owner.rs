@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use schema::health::{Input, Outcome, ResultCode, RuleEvent, TargetKey, TargetState};
+use schema::health::{Outcome, PortChange, ResultCode, RuleEvent, TargetKey, TargetState};
 use schema::name::RuleName;
+use schema::net::Protocol;
 use schema::proto;
-use schema::rule::OnTargetDown;
+use schema::rule::{OnTargetDown, Rule};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -19,10 +20,10 @@ use super::clock::{Clock, wall_ms};
 use super::probe::{Probed, Question};
 use super::probes::{Ended, ProbeTally, Probes};
 use super::view::RuleView;
-use super::watched::Watched;
+use super::watched::{Watched, meter_key};
 use super::{Choices, Command, Order, Parting, Serving, View};
 use crate::act::names::Names;
-use crate::act::workers::{self, FEEDBACK, Feedback, Met};
+use crate::act::workers::{FEEDBACK, Feedback, Met, Scope};
 use crate::decide::faults::Cause;
 use crate::decide::overrides::Overrides;
 use crate::decide::probing::{self, ProbeId};
@@ -324,12 +325,12 @@ impl Owner {
 
     fn connected(&mut self, feedback: &Feedback) {
         let now = self.clock.now();
-        let Feedback { group, target, met } = feedback;
+        let Feedback { group, target, port, met } = feedback;
         let Some(member) = self.rules.get_mut(group) else { return };
         let events = match outcome(*met) {
-            Some(outcome) => member.watched.apply(target, Input::Passive(outcome), now),
+            Some(outcome) => member.watched.met(target, *port, outcome, now),
             None if *met == Met::Trial => {
-                member.watched.trial_begun(target, now);
+                member.watched.trial_begun(target, *port, now);
                 Vec::new()
             }
             None => return,
@@ -356,21 +357,29 @@ impl Owner {
             }
         }
         let rule = &watched.rule;
-        let order = |targets, parting| Order { rule: rule.name.clone(), targets, parting };
+        let order = |scope, parting| Order { rule: rule.name.clone(), scope, parting };
         if !left.is_empty() {
-            self.pending.push_back(order(left, Parting::Drain));
+            self.pending.push_back(order(Scope::Targets(left), Parting::Drain));
         }
         for event in events {
             match event {
                 RuleEvent::Changed { key, change } => {
                     let (code, detail) = (change.code().map_or("", ResultCode::as_str), change.detail());
                     tracing::info!(rule = %rule.name, target = %key, from = %change.from, to = %change.to, code, detail, "a target changed");
-                    let is_reset = change.to == TargetState::Disabled
-                        || change.to == TargetState::Down && rule.on_target_down == OnTargetDown::Reset;
+                    let parting = parting(rule, change.to == TargetState::Down, change.from == TargetState::Down);
+                    let parting = if change.to == TargetState::Disabled { Some(Parting::Reset) } else { parting };
                     let target = rule.targets.iter().find(|target| TargetKey::of(target) == *key);
-                    if let Some(target) = target.filter(|_| is_reset) {
-                        let target: workers::TargetKey = (target.host.clone(), target.ports.first());
-                        self.pending.push_back(order(vec![target], Parting::Reset));
+                    if let (Some(target), Some(parting)) = (target, parting) {
+                        self.pending.push_back(order(Scope::Targets(vec![meter_key(target)]), parting));
+                    }
+                }
+                RuleEvent::Port { key, port, change, outcome } => {
+                    let (code, detail) = (outcome.code().as_str(), outcome.detail());
+                    let has_failed = *change == PortChange::Failed;
+                    tracing::info!(rule = %rule.name, target = %key, port, has_failed, code, detail, "a port of a target changed");
+                    let target = rule.targets.iter().find(|target| TargetKey::of(target) == *key);
+                    if let (Some(target), Some(parting)) = (target, parting(rule, has_failed, !has_failed)) {
+                        self.pending.push_back(order(Scope::Place(meter_key(target), *port), parting));
                     }
                 }
                 RuleEvent::Health { from, to } => {
@@ -380,7 +389,7 @@ impl Owner {
             }
         }
         if has_failed_over {
-            self.pending.push_back(order(Vec::new(), Parting::Failover));
+            self.pending.push_back(order(Scope::Targets(Vec::new()), Parting::Failover));
         }
         if !events.is_empty() {
             self.stale.insert(rule.name.clone());
@@ -392,10 +401,13 @@ impl Owner {
         let now = self.clock.now();
         while let Some((at, group)) = self.trials.first().copied().filter(|(at, _)| *at <= now) {
             self.trials.remove(&(at, group));
-            if let Some(member) = self.rules.get_mut(&group) {
-                member.trial = None;
+            let Some(member) = self.rules.get_mut(&group) else { continue };
+            member.trial = None;
+            let (has_changed, events) = member.watched.turn(now);
+            if has_changed {
+                self.stale.insert(member.watched.rule.name.clone());
             }
-            self.settle(group, &[]);
+            self.settle(group, &events);
         }
     }
 
@@ -479,6 +491,16 @@ impl Owner {
         }
         self.view.send_replace(Arc::new(view));
         self.shown = Instant::now();
+    }
+}
+
+/// What becomes of live connections of a target, or of one of its ports, that has failed or has recovered.
+fn parting(rule: &Rule, has_failed: bool, has_recovered: bool) -> Option<Parting> {
+    match (rule.on_target_down, rule.listen.protocol) {
+        (OnTargetDown::Reset, _) if has_failed => Some(Parting::Reset),
+        (OnTargetDown::Drain, Protocol::Udp) if has_failed => Some(Parting::Failing),
+        (OnTargetDown::Drain, Protocol::Udp) if has_recovered => Some(Parting::Recovered),
+        _ => None,
     }
 }
 

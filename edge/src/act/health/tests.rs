@@ -132,7 +132,7 @@ async fn the_targets_of_before_serve_until_a_new_one_is_up_and_each_attempt_is_s
     assert_eq!((view.targets[0].attempts, places(&choice)), (0, vec![new]));
     let order = timeout(LONG, orders.recv()).await.unwrap().unwrap();
     let gone = vec![(Host::Ip(old.ip()), old.port())];
-    assert_eq!((order.parting, order.targets), (Parting::Drain, gone));
+    assert_eq!((order.parting, order.scope), (Parting::Drain, Scope::Targets(gone)));
 }
 
 #[tokio::test]
@@ -196,18 +196,19 @@ async fn connections_that_fail_take_a_target_out_and_reset_what_lives_where_the_
     });
     let choice = serve(&health, &[&rule]).await.into_values().next().unwrap();
     let chosen = choice.chosen();
-    assert!(chosen.places[0].awaits_success.load(std::sync::atomic::Ordering::Relaxed));
+    assert_ne!(chosen.places[0].awaits_success.load(std::sync::atomic::Ordering::Relaxed), 0);
     for own in [Cause::Descriptors, Cause::SourcePorts, Cause::Memory, Cause::Firewall] {
-        (0..3).for_each(|_| choice.tell(&chosen.places[0], Met::Failure(own)));
+        (0..3).for_each(|_| choice.tell(&chosen.places[0], 1, Met::Failure(own)));
     }
     for _ in 0..3 {
-        choice.tell(&chosen.places[0], Met::Failure(Cause::Refused));
+        choice.tell(&chosen.places[0], 1, Met::Failure(Cause::Refused));
     }
     let view = wait_for(&health, "web", |view| view.targets[0].state == "down").await;
     assert_eq!(view.targets[0].history[0].detail, "a connection was refused");
     let order = timeout(LONG, orders.recv()).await.unwrap().unwrap();
-    assert_eq!((order.parting, order.targets.len()), (Parting::Reset, 1));
-    assert_eq!(choice.chosen().selection.weights(), [0, 100]);
+    assert_eq!(order.parting, Parting::Reset);
+    assert!(matches!(order.scope, Scope::Targets(targets) if targets.len() == 1));
+    assert_eq!(choice.chosen().selections.rest().weights(), [0, 100]);
 }
 
 #[tokio::test]
@@ -217,7 +218,7 @@ async fn a_connection_that_fails_makes_a_probe_due_at_once() {
     let choice = serve(&health, &[&rule_to("web", &[address], |_| ())]).await.into_values().next().unwrap();
     accepted(&listener).await;
     wait_for(&health, "web", is_up).await;
-    choice.tell(&choice.chosen().places[0], Met::Failure(Cause::Timeout));
+    choice.tell(&choice.chosen().places[0], address.port(), Met::Failure(Cause::Timeout));
     accepted(&listener).await;
 }
 

@@ -10,6 +10,9 @@ use schema::proto;
 use super::clock::Clock;
 use super::watched::Watched;
 
+/// Failing ports of a target that are named; more of them are counted. What a person still reads.
+const SHOWN_PORTS: usize = 256;
+
 /// The targets of one rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuleView {
@@ -24,8 +27,8 @@ impl RuleView {
     pub(super) fn of(watched: &Watched, clock: &Clock) -> Self {
         let group = &watched.group;
         let snapshot = group.snapshot();
-        let reports = snapshot.targets.iter().zip(&snapshot.weights).zip(group.targets());
-        let targets = reports.map(|((view, weight), (key, health))| proto::TargetReport {
+        let reports = snapshot.targets.iter().zip(&snapshot.weights).zip(group.targets()).enumerate();
+        let targets = reports.map(|(place, ((view, weight), (key, health)))| proto::TargetReport {
             target: key.to_string(),
             state: view.state.as_str().to_owned(),
             priority: view.priority.into(),
@@ -35,6 +38,8 @@ impl RuleView {
             last: health.last_result().map(|(at, outcome)| result(at, outcome, clock)),
             history: health.history().iter().map(|change| changed(change, clock)).collect(),
             attempts: watched.waiting.attempts(key) as u32,
+            failing_ports: group.failing_ports(place).map(u32::from).take(SHOWN_PORTS).collect(),
+            failing_ports_total: group.failing_ports(place).count() as u32,
         });
         Self { health: snapshot.health, targets: targets.collect() }
     }

@@ -8,14 +8,23 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use schema::health::{
-    Admin, Input, Outcome, ResultCode, RuleEvent, RuleHealth, Selection, TargetGroup, TargetKey, TargetState,
+    Admin, Input, Outcome, ResultCode, RuleEvent, RuleHealth, Selection, Selections, TargetGroup, TargetKey,
+    TargetState,
 };
 use schema::rule::{Balance, Rule};
 use tokio::sync::mpsc;
 
-use crate::act::workers::{self, Choice, Chosen, Feedback, Place};
+use crate::act::workers::{self, Choice, Chosen, Feedback, Place, PortTrial};
 use crate::decide::overrides::Overrides;
 use crate::decide::waiting::Waiting;
+
+/// What connections are chosen by.
+#[derive(PartialEq)]
+struct Published {
+    selections: Selections,
+    /// Offsets of ports at which a target's trial is on offer.
+    trials: Vec<(u16, usize)>,
+}
 
 /// One rule.
 pub(super) struct Watched {
@@ -25,7 +34,7 @@ pub(super) struct Watched {
     pub(super) waiting: Waiting,
     places: Vec<Place>,
     /// What was published last, unless the version before serves on.
-    published: Option<Selection>,
+    published: Option<Published>,
     /// The targets of the version before, while they serve on.
     held: Vec<workers::TargetKey>,
     offered: Option<TargetKey>,
@@ -40,9 +49,11 @@ impl Watched {
     pub(super) fn new(id: u64, rule: Arc<Rule>, now: Duration, feedback: mpsc::Sender<Feedback>) -> Self {
         let group = TargetGroup::new(&rule, now);
         let places: Vec<Place> = rule.targets.iter().cloned().map(Place::new).collect();
-        let selection = group.selection().clone();
-        let leader = leader(&selection, rule.balance);
-        let chosen = Chosen { places: places.clone().into(), listen: rule.listen.ports, selection: selection.clone() };
+        let selections = group.selections().clone();
+        let leader = leader(selections.rest(), rule.balance);
+        let published = Published { selections: selections.clone(), trials: Vec::new() };
+        let chosen =
+            Chosen { places: places.clone().into(), listen: rule.listen.ports, selections, trials: Box::default() };
         let waiting = Waiting::of(awaited(&rule, |_| true));
         Self {
             choice: Arc::new(Choice::new(id, chosen, feedback)),
@@ -50,7 +61,7 @@ impl Watched {
             group,
             waiting,
             places,
-            published: Some(selection),
+            published: Some(published),
             held: Vec::new(),
             offered: None,
             leader,
@@ -78,10 +89,10 @@ impl Watched {
         self.places = self.rule.targets.iter().map(|target| place(target, &before)).collect();
         if former.listen != self.rule.listen {
             self.held.clear();
-            let chosen = self.chosen();
-            self.choice = Arc::new(Choice::new(id, chosen, feedback));
-            self.published = Some(self.group.selection().clone());
-            self.offered = None;
+            let next = self.next();
+            let choice = Arc::new(Choice::new(id, self.chosen(&next), feedback));
+            self.choice.replaced_by(choice.clone());
+            (self.choice, self.published, self.offered) = (choice, Some(next), None);
         } else if former.targets != self.rule.targets {
             let are_all_new = self.rule.targets.iter().all(|target| is_new(&TargetKey::of(target)));
             if are_all_new && self.held.is_empty() && !self.is_ready() {
@@ -93,9 +104,14 @@ impl Watched {
         events
     }
 
-    /// Takes in what happened to one target.
-    pub(super) fn apply(&mut self, key: &TargetKey, input: Input, now: Duration) -> Vec<RuleEvent> {
-        self.group.apply(key, input, now)
+    /// Takes in what a connection met at one port of a target.
+    pub(super) fn met(&mut self, key: &TargetKey, port: u16, outcome: Outcome, now: Duration) -> Vec<RuleEvent> {
+        self.group.met(key, port, outcome, now)
+    }
+
+    /// Takes in that time has passed; true if ports are shown otherwise than before.
+    pub(super) fn turn(&mut self, now: Duration) -> (bool, Vec<RuleEvent>) {
+        self.group.turn(now)
     }
 
     /// Takes in a probe's result; true beside the events if it was an attempt at a target that is awaited.
@@ -148,19 +164,23 @@ impl Watched {
     /// Publishes what follows from what happened. Returns the targets of the version before, once they serve no
     /// longer.
     pub(super) fn settle(&mut self, now: Duration) -> Vec<workers::TargetKey> {
-        for (place, (_, health)) in self.places.iter().zip(self.group.targets()) {
-            place.awaits_success.store(health.awaits_success(), Relaxed);
+        for (index, place) in self.places.iter().enumerate() {
+            place.awaits_success.store(self.group.awaited(index), Relaxed);
         }
         if !self.held.is_empty() && !self.is_ready() {
             return Vec::new();
         }
-        if self.published.as_ref() != Some(self.group.selection()) {
+        let next = self.next();
+        if self.published.as_ref() != Some(&next) {
             let leader = leader(self.group.selection(), self.rule.balance);
             // Where nobody leads, who did last is remembered: it may come back as if nothing had been.
             let before = if leader.is_some() { std::mem::replace(&mut self.leader, leader) } else { None };
             self.has_failed_over |= before.is_some_and(|before| leader != Some(before));
-            self.choice.publish(self.chosen());
-            self.published = Some(self.group.selection().clone());
+            let former = self.published.as_ref().map(|published| &published.selections);
+            self.has_failed_over |=
+                former.is_some_and(|former| has_moved_ports(former, &next.selections, self.rule.balance));
+            self.choice.publish(self.chosen(&next));
+            self.published = Some(next);
             self.offer_again();
         }
         if self.offered.is_none()
@@ -174,9 +194,18 @@ impl Watched {
         gone
     }
 
-    fn chosen(&self) -> Chosen {
-        let selection = self.group.selection().clone();
-        Chosen { places: self.places.clone().into(), listen: self.rule.listen.ports, selection }
+    /// What is to be published.
+    fn next(&self) -> Published {
+        let selections = self.group.selections().clone();
+        let offsets = selections.ports().iter().map(|(offset, _)| *offset);
+        let trials = offsets.filter_map(|offset| Some((offset, self.group.port_trial(offset)?))).collect();
+        Published { selections, trials }
+    }
+
+    fn chosen(&self, next: &Published) -> Chosen {
+        let trials = next.trials.iter().map(|(offset, place)| PortTrial::new(*offset, *place)).collect();
+        let (places, selections) = (self.places.clone().into(), next.selections.clone());
+        Chosen { places, listen: self.rule.listen.ports, selections, trials }
     }
 
     /// A trial that was on offer, of a target that still needs one.
@@ -188,8 +217,9 @@ impl Watched {
         }
     }
 
-    /// Notes that a connection has begun a trial.
-    pub(super) fn trial_begun(&mut self, key: &TargetKey, now: Duration) {
+    /// Notes that a connection to this port has begun a trial.
+    pub(super) fn trial_begun(&mut self, key: &TargetKey, port: u16, now: Duration) {
+        self.group.port_trial_begun(key, port, now);
         if self.offered.as_ref() == Some(key) {
             self.offered = None;
         }
@@ -201,12 +231,13 @@ impl Watched {
 
     /// When to settle again though nothing happens: a trial is due.
     pub(super) fn next_trial(&self) -> Option<Duration> {
+        let of_ports = self.group.next_turn();
         if self.offered.is_some() {
-            return None;
+            return of_ports;
         }
         let selection = self.group.selection();
         let targets = self.group.targets().enumerate().filter(|(index, _)| selection.allows_trial(*index));
-        targets.filter_map(|(_, (_, health))| health.next_trial()).min()
+        targets.filter_map(|(_, (_, health))| health.next_trial()).chain(of_ports).min()
     }
 }
 
@@ -227,7 +258,17 @@ fn leader(selection: &Selection, balance: Balance) -> Option<usize> {
     }
 }
 
-fn meter_key(target: &schema::rule::Target) -> workers::TargetKey {
+/// True if another target gets the connections of some port that failed there, or recovered.
+fn has_moved_ports(before: &Selections, after: &Selections, balance: Balance) -> bool {
+    let ports = before.ports().iter().chain(after.ports()).map(|(offset, _)| *offset);
+    let mut changed = ports.filter(|offset| before.failing_at(*offset) != after.failing_at(*offset));
+    changed.any(|offset| {
+        let (before, after) = (leader(before.at(offset), balance), leader(after.at(offset), balance));
+        before.is_some() && after.is_some() && before != after
+    })
+}
+
+pub(super) fn meter_key(target: &schema::rule::Target) -> workers::TargetKey {
     (target.host.clone(), target.ports.first())
 }
 
@@ -251,8 +292,8 @@ mod tests {
         Duration::from_secs(secs)
     }
 
-    fn failed() -> Input {
-        Input::Passive(Outcome::new(ResultCode::L4Con, "refused"))
+    fn failed() -> Outcome {
+        Outcome::new(ResultCode::L4Con, "refused")
     }
 
     #[test]
@@ -264,22 +305,22 @@ mod tests {
         });
         let (feedback, mut told) = mpsc::channel(8);
         let mut watched = Watched::new(1, rule.clone(), secs(0), feedback);
-        let key = TargetKey::of(&rule.targets[0]);
+        let (key, port) = (TargetKey::of(&rule.targets[0]), rule.targets[0].ports.first());
         for _ in 0..3 {
-            watched.apply(&key, failed(), secs(1));
+            watched.met(&key, port, failed(), secs(1));
         }
         watched.settle(secs(1));
         let client = "192.0.2.1".parse().unwrap();
-        let pick = |watched: &Watched| watched.choice.pick(client, &mut Turn::default()).1.first();
+        let pick = |watched: &Watched| watched.choice.pick(client, 80, &mut Turn::default()).1.first();
         assert_eq!((pick(&watched), watched.next_trial()), (Some(1), Some(secs(1) + TRIAL_AFTER)));
         watched.settle(secs(31));
         assert_eq!(watched.next_trial(), None, "one at a time");
         // Another event publishes again; the trial stays on offer.
-        watched.apply(&TargetKey::of(&rule.targets[1]), Input::Passive(Outcome::new(ResultCode::L4Ok, "")), secs(40));
+        watched.met(&TargetKey::of(&rule.targets[1]), 82, Outcome::new(ResultCode::L4Ok, ""), secs(40));
         watched.settle(secs(40));
         assert_eq!(pick(&watched), Some(0));
         assert_eq!(told.try_recv().unwrap().target, key);
-        watched.trial_begun(&key, secs(90));
+        watched.trial_begun(&key, port, secs(90));
         watched.settle(secs(90));
         assert_eq!((pick(&watched), watched.next_trial()), (Some(1), Some(secs(120))));
     }

@@ -23,6 +23,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use super::failing::FailingFlows;
 use super::quiet::QuietWindow;
 use super::reserved::Reserved;
 use super::trial::Trial;
@@ -88,6 +89,8 @@ pub(super) struct Actor {
     /// What operators ordered about targets.
     pub(super) overrides: TargetOverrides,
     pub(super) drains: Drains,
+    /// Flows of targets that have failed.
+    pub(super) failing: FailingFlows,
     pub(super) health: HealthHandle,
     view: watch::Receiver<Arc<View>>,
     /// What health asks for; taken by the task.
@@ -131,6 +134,7 @@ impl Actor {
             fallback: BTreeMap::new(),
             overrides: TargetOverrides::default(),
             drains: Drains::default(),
+            failing: FailingFlows::default(),
             view: health.subscribe(),
             health,
             orders: Some(orders),
@@ -155,6 +159,7 @@ impl Actor {
             let retry = self.failed.values().map(|failed| failed.due).min().filter(|_| !self.has_stopped);
             let store = self.unstored.as_ref().map(|unstored| unstored.due).filter(|_| self.store.is_some());
             let drain = self.drains.next_deadline();
+            let failing = self.failing.next_deadline();
             let lease = self.reserved.next_end();
             let trial = self.trial_ends().filter(|_| !self.has_stopped);
             let quiet = self.next_look();
@@ -240,6 +245,9 @@ impl Actor {
                     tracing::info!(failed = self.failed.len(), "failed rules are tried before their time");
                     self.retry_all().await;
                 }
+                () = until(failing) => for Overdue { meter, scope, before } in self.failing.overdue(Instant::now()) {
+                    self.dataplane.reset(&meter, &scope, before).await;
+                },
                 () = emptied.notified() => self.forget_drained(),
                 Ok(()) = self.view.changed() => self.publish(),
                 Some(order) = orders.recv() => self.part(order).await,

@@ -6,6 +6,7 @@
 
 mod account;
 mod actor;
+mod failing;
 mod parting;
 mod quiet;
 mod reserved;

@@ -7,7 +7,6 @@ use tokio::time::Instant;
 
 use super::actor::Actor;
 use crate::act::health::{Order, Parting};
-use crate::act::workers::Scope;
 
 impl Actor {
     /// Takes the whole list of what operators ordered.
@@ -30,11 +29,13 @@ impl Actor {
     /// Does with live connections what health asks for; those that come later are not meant.
     pub(super) async fn part(&mut self, order: Order) {
         let Some(served) = self.serving.get(&order.rule) else { return };
-        let (meter, scope) = (served.meter.clone(), Scope::Targets(order.targets));
+        let (meter, scope, now) = (served.meter.clone(), order.scope, Instant::now());
         match order.parting {
             Parting::Reset => self.dataplane.reset(&meter, &scope, meter.next_connection()).await,
             Parting::Failover => meter.failed_over(),
-            Parting::Drain => self.drains.part(&served.rule, &meter, scope, Instant::now()),
+            Parting::Drain => self.drains.part(&served.rule, &meter, scope, now),
+            Parting::Failing => self.failing.begin(&served.rule, &meter, scope, now),
+            Parting::Recovered => self.failing.recovered(&meter, &scope),
         }
     }
 }

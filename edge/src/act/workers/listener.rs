@@ -20,10 +20,10 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use schema::net::{Listener, Protocol};
 use socket2::{SockRef, Socket};
 
+use super::admitted::Admitted;
 use super::queue::Handed;
 use super::slab::{Key, Slab};
 use super::tcp::reset;
-use super::ticket::Admitted;
 use super::timers::{Tick, ticks};
 use super::worker::Worker;
 

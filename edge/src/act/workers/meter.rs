@@ -40,6 +40,8 @@ pub(crate) enum Scope {
     Listeners(Vec<Listener>),
     /// Those that go to a target.
     Targets(Vec<TargetKey>),
+    /// Those that go to one port of a target.
+    Place(TargetKey, u16),
 }
 
 impl Scope {
@@ -158,6 +160,12 @@ impl Meter {
     /// Connections so far: those that come later have this number or a higher one.
     pub(crate) fn next_connection(&self) -> u64 {
         self.admitted.load(Relaxed)
+    }
+
+    /// A live connection that nobody serves.
+    #[cfg(test)]
+    pub(crate) fn arrived(&self) {
+        self.active.fetch_add(1, Relaxed);
     }
 
     /// One live connection less.

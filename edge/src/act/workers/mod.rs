@@ -7,6 +7,7 @@
 //! Keeps: routing changes as one value; a socket that stays is never touched; both sockets of a connection belong to one
 //! worker; every worker is joined.
 
+mod admitted;
 mod ages;
 mod attempt;
 mod choice;
@@ -50,7 +51,7 @@ use worker::Worker;
 use crate::act::names::Names;
 
 pub use ages::Ages;
-pub use choice::{Choice, Chosen, FEEDBACK, Feedback, Met, Place};
+pub use choice::{Choice, Chosen, FEEDBACK, Feedback, Met, Place, PortTrial};
 pub use listener::Acceptor;
 pub(crate) use meter::Scope;
 pub use meter::{Figures, Meter, PortFigures, TargetFigures, TargetKey};

@@ -11,10 +11,10 @@ use mio::Waker;
 use schema::net::Listener;
 use tokio::sync::{mpsc, oneshot};
 
+use super::admitted::Admitted;
 use super::listener::Acceptor;
 use super::meter::{Meter, Scope};
 use super::resolve::Resolved;
-use super::ticket::Admitted;
 
 /// Commands that may wait: the runtime sends one at a time and most of them are awaited. Resolvers, the other senders,
 /// wait for a place.

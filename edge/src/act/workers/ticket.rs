@@ -5,122 +5,25 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use schema::health::{DialOrder, Turn};
 use schema::net::{Listener, Protocol};
-use schema::rule::{Balance, Target};
+use schema::rule::Target;
 
-use super::choice::{Chosen, Met, Place};
+use super::admitted::Admitted;
+pub(super) use super::admitted::Refusal;
+use super::choice::{Met, Place};
 use super::meter::{Meter, Scope, index_of, key, tally_of};
 use super::routing::Route;
 use super::tally::Tally;
 use super::timers::Tick;
 use crate::decide::breaks::Break;
 use crate::decide::datagrams::Lost;
-use crate::decide::dial::{self, Cause, Outcome};
+use crate::decide::dial::{Cause, Outcome};
 
 /// Milliseconds since 1970.
 fn wall_clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-/// Why a connection is not taken in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// The rule has as many as it may.
-    Limit,
-    /// The rule has as many flows as it may.
-    Overflow,
-    /// No target takes any.
-    NoServer,
-}
-
-/// A connection that was taken in, wherever it is served.
-pub(super) struct Admitted {
-    pub(super) route: Arc<Route>,
-    listener: Listener,
-    /// The targets as they were when it came.
-    chosen: Arc<Chosen>,
-    /// Which of them it tries.
-    order: DialOrder,
-    /// How many of the order are behind it.
-    step: u8,
-    id: u64,
-}
-
-impl Admitted {
-    /// Takes a connection in, unless the rule has as many as it may or no target takes any. Allocates nothing. To be
-    /// called by the worker that accepted it.
-    pub(super) fn new(route: &Arc<Route>, listener: Listener, client: IpAddr, worker: usize) -> Result<Self, Refusal> {
-        let max = route.rule.max_connections.map_or(u64::MAX, |max| u64::from(max.get()));
-        let flows = match listener.protocol {
-            Protocol::Udp => route.rule.udp_max_flows.into(),
-            Protocol::Tcp => u64::MAX,
-        };
-        let meter = &route.meter;
-        let taken =
-            meter.active.fetch_update(Relaxed, Relaxed, |active| (active < max.min(flows)).then_some(active + 1));
-        taken.map_err(|_| if flows <= max { Refusal::Overflow } else { Refusal::Limit })?;
-        let (chosen, order) = match route.rule.balance {
-            Balance::RoundRobin | Balance::LeastConnections => {
-                meter.shards[worker].with_turn(|turn| route.choice.pick(client, turn))
-            }
-            Balance::Failover | Balance::SourceIp => route.choice.pick(client, &mut Turn::default()),
-        };
-        if order.is_empty() {
-            meter.leave();
-            return Err(Refusal::NoServer);
-        }
-        let id = meter.admitted.fetch_add(1, Relaxed);
-        let admitted = Self { route: route.clone(), listener, chosen, order, step: 0, id };
-        if admitted.counts_live() {
-            admitted.place().live.fetch_add(1, Relaxed);
-        }
-        Ok(admitted)
-    }
-
-    fn place_index(&self) -> usize {
-        self.order.iter().nth(self.step.into()).expect("a step stays inside the order, which is not empty")
-    }
-
-    fn place(&self) -> &Place {
-        &self.chosen.places[self.place_index()]
-    }
-
-    /// Nobody else needs to know how many connections a target has on all workers at once.
-    fn counts_live(&self) -> bool {
-        self.route.rule.balance == Balance::LeastConnections
-    }
-
-    /// Moves on to the next target that still takes connections. False where there is none.
-    fn go_on(&mut self) -> bool {
-        let now = self.route.choice.chosen();
-        let is_newer = !Arc::ptr_eq(&now, &self.chosen);
-        let takes = |place: &usize| !is_newer || now.takes(&self.chosen.places[*place]);
-        let mut rest = self.order.iter().enumerate().skip(usize::from(self.step) + 1);
-        let Some((step, next)) = rest.find(|(_, place)| takes(place)) else { return false };
-        if self.counts_live() {
-            self.place().live.fetch_sub(1, Relaxed);
-            self.chosen.places[next].live.fetch_add(1, Relaxed);
-        }
-        self.step = step as u8;
-        true
-    }
-
-    fn meter(&self) -> &Meter {
-        &self.route.meter
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        if self.counts_live() {
-            self.place().live.fetch_sub(1, Relaxed);
-        }
-        self.meter().leave();
-    }
 }
 
 /// One connection as its worker counts it.
@@ -152,15 +55,29 @@ impl Ticket {
 
     /// Goes on to the next target. False where no target is left.
     pub(super) fn go_on(&mut self) -> bool {
-        if !self.admitted.go_on() {
-            return false;
+        let goes_on = self.admitted.go_on();
+        if goes_on {
+            self.count_target();
         }
+        goes_on
+    }
+
+    /// Leaves a target that has failed, where another one would take it: what a flow does with its next datagram.
+    pub(super) fn reconsider(&mut self, client: IpAddr) -> bool {
+        let moves = self.admitted.reconsider(client, self.worker.into());
+        if moves {
+            self.count_target();
+        }
+        moves
+    }
+
+    /// From now on it belongs to the target that it is at.
+    fn count_target(&mut self) {
         let is_flow = self.is_flow();
         self.target.ends(is_flow);
         let shard = &self.admitted.meter().shards[usize::from(self.worker)];
         self.target = tally_of(&shard.targets, &key(&self.admitted.place().target));
         self.target.begins(is_flow);
-        true
     }
 
     /// The target that it is at has answered, and serves it.
@@ -172,14 +89,15 @@ impl Ticket {
     /// The target that it is at has answered.
     pub(super) fn answered(&self) {
         self.target.last_success_ms.set(wall_clock());
-        self.route().choice.tell(self.place(), Met::Answer);
+        self.route().choice.tell(self.place(), self.target_port(), Met::Answer);
     }
 
     /// The target that it is at serves it.
     pub(super) fn opened(&mut self) {
         self.is_served = true;
         self.target.total.add(1);
-        let carries_weight = self.admitted.chosen.selection.pools().is_eligible(self.admitted.place_index());
+        let carries_weight =
+            self.admitted.chosen.selection(self.listener().port).pools().is_eligible(self.admitted.place_index());
         self.came_to(match self.admitted.step {
             _ if !carries_weight => Outcome::Untracked,
             0 => Outcome::First,
@@ -196,7 +114,7 @@ impl Ticket {
     pub(super) fn failed(&self, met: Option<Met>) {
         if let Some(met) = met {
             self.target.last_failure_ms.set(wall_clock());
-            self.route().choice.tell(self.place(), met);
+            self.route().choice.tell(self.place(), self.target_port(), met);
         }
     }
 
@@ -237,7 +155,7 @@ impl Ticket {
 
     /// The port of its target that matches the one it came in at.
     pub(super) fn target_port(&self) -> u16 {
-        dial::target_port(self.admitted.chosen.listen, self.target().ports, self.listener().port)
+        self.admitted.target_port()
     }
 
     fn place(&self) -> &Place {
@@ -246,7 +164,7 @@ impl Ticket {
 
     /// How many ticks ago it came, if it is one of the rule's.
     pub(super) fn age_in(&self, meter: &Arc<Meter>, now: Tick) -> Option<u32> {
-        Arc::ptr_eq(&self.route().meter, meter).then(|| (now as u32).wrapping_sub(self.born))
+        (Arc::ptr_eq(&self.route().meter, meter) && !self.is_released()).then(|| (now as u32).wrapping_sub(self.born))
     }
 
     /// True if it is one of those that are meant.
@@ -257,7 +175,36 @@ impl Ticket {
                 Scope::Rule => true,
                 Scope::Listeners(listeners) => listeners.contains(&self.admitted.listener),
                 Scope::Targets(targets) => targets.contains(&key(self.target())),
+                Scope::Place(target, port) => *target == key(self.target()) && *port == self.target_port(),
             }
+    }
+
+    /// Counts it as ended, though its flow still passes on what comes. False if it was counted so before.
+    pub(super) fn release(&mut self) -> bool {
+        let was_live = !self.is_released();
+        if was_live {
+            self.end_tallies();
+            self.admitted.leave();
+        }
+        was_live
+    }
+
+    /// Counts it as live again, unless its rule has as many as it may.
+    pub(super) fn come_back(&mut self) -> Result<(), Refusal> {
+        self.admitted.come_back()?;
+        let is_flow = self.is_flow();
+        self.tallies().iter().for_each(|tally| tally.begins(is_flow));
+        Ok(())
+    }
+
+    /// True between [`Self::release`] and [`Self::come_back`].
+    pub(super) fn is_released(&self) -> bool {
+        self.admitted.is_released
+    }
+
+    fn end_tallies(&self) {
+        let is_flow = self.is_flow();
+        self.tallies().iter().for_each(|tally| tally.ends(is_flow));
     }
 
     fn tallies(&self) -> [&Tally; 3] {
@@ -326,7 +273,8 @@ impl Drop for Ticket {
             // Every connection belongs to one target: the one that serves it, or the last one tried.
             self.target.total.add(1);
         }
-        let is_flow = self.is_flow();
-        self.tallies().iter().for_each(|tally| tally.ends(is_flow));
+        if !self.is_released() {
+            self.end_tallies();
+        }
     }
 }

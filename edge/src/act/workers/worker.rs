@@ -276,7 +276,10 @@ impl Worker {
             while let Some(connection) = self.connections.get_mut(key)
                 && connection.ticket.is_in(meter, scope, before)
             {
-                if matches!(scope, Scope::Targets(_)) && connection.dial.is_some() && connection.ticket.go_on() {
+                if matches!(scope, Scope::Targets(_) | Scope::Place(..))
+                    && connection.dial.is_some()
+                    && connection.ticket.go_on()
+                {
                     connection.abandon();
                     self.dial(key);
                 } else {

@@ -158,7 +158,7 @@ impl Udp {
         }
     }
 
-    fn set_addresses(&mut self, key: Key, ips: &[IpAddr]) {
+    pub(super) fn set_addresses(&mut self, key: Key, ips: &[IpAddr]) {
         let Some(flow) = self.flows.get_mut(key) else { return };
         let port = flow.ticket.target_port();
         let ordered = dial::order(ips, flow.ticket.route().rule.prefer_ipv6, self.names);
@@ -169,6 +169,9 @@ impl Udp {
     /// Takes the answer to a question.
     pub(in super::super) fn resolved(&mut self, resolved: &Resolved, around: &mut Around<'_>) {
         let Some(flow) = self.flows.get_mut(resolved.key) else { return };
+        if flow.ticket.step() == resolved.step && matches!(flow.upstream, Upstream::Open(_)) {
+            return self.answered_meanwhile(resolved);
+        }
         // It has given up waiting, and is at another target since.
         if flow.ticket.step() != resolved.step || !matches!(flow.upstream, Upstream::Named(_)) {
             return;
@@ -223,7 +226,7 @@ impl Udp {
         if matches!(flow.upstream, Upstream::Named(_)) {
             return self.unresolved(key, around);
         }
-        let end = flow.active + ticks(flow.ticket.route().rule.udp_flow_idle);
+        let end = flow.active + flow.idle();
         if end <= around.now {
             return self.end(key, around);
         }

@@ -51,6 +51,12 @@ pub(super) struct Flow {
     pub(super) is_busy: bool,
     /// Its target has sent something.
     pub(super) has_answered: bool,
+    /// Since when its client sends without an answer.
+    pub(super) silent_since: Option<Tick>,
+    /// Questions without an answer, as far as they come in pairs.
+    pub(super) owed: i32,
+    /// Since when it has all of its answers, and takes no room.
+    pub(super) released: Option<Tick>,
     /// Its socket tells how datagrams were put together on their way in.
     pub(super) joins_in: bool,
     /// The way to its target takes no pieces.
@@ -72,6 +78,9 @@ impl Flow {
             is_queued: false,
             is_busy: false,
             has_answered: false,
+            silent_since: None,
+            owed: 0,
+            released: None,
             joins_in: false,
             is_plain_in: false,
             is_plain_out: false,

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
+use super::super::admitted::Admitted;
 use super::super::slab::Key;
-use super::super::ticket::{Admitted, Ticket};
+use super::super::ticket::Ticket;
 use super::super::timers::ticks;
 use super::dial::{Verdict, judge, refuses_pieces};
 use super::flow::{Flow, FlowId, Upstream};
@@ -88,6 +89,9 @@ impl Udp {
     /// The flow of a datagram that came through a socket, a new one if need be.
     fn flow_of(&mut self, id: FlowId, via: Key, around: &Around<'_>) -> Option<Key> {
         let Some(key) = self.by_id.get(&id).copied() else { return self.admit(id, via, around) };
+        if !self.take_back(key, around).ok()? {
+            return self.admit(id, via, around);
+        }
         let flow = self.flows.get_mut(key)?;
         if flow.listening != via && self.sockets.get(via).is_some_and(|listening| !listening.is_leaving) {
             let before = std::mem::replace(&mut flow.listening, via);
@@ -151,6 +155,9 @@ impl Udp {
     fn send_in(&mut self, key: Key, slots: &[u8], tools: &mut Tools, around: &mut Around<'_>) -> Sent {
         let Some(flow) = self.flows.get_mut(key) else { return Sent::All };
         flow.active = around.now;
+        self.reconsider(key, around);
+        self.asked(key, slots.iter().map(|slot| count_in(&tools.inbox, *slot)).sum());
+        let Some(flow) = self.flows.get_mut(key) else { return Sent::All };
         if matches!(flow.upstream, Upstream::Failed)
             && let Err(lost) = self.open(key, around)
         {

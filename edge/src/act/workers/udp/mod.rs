@@ -10,6 +10,7 @@ mod dial;
 mod flow;
 mod inward;
 mod listening;
+mod moving;
 mod outward;
 mod sender;
 mod slots;
@@ -72,6 +73,8 @@ pub(super) struct Udp {
     tools: Option<Box<Tools>>,
     /// Bytes that wait for names.
     waiting: usize,
+    /// Flows that have all of their answers, oldest first, each with since when: what is taken back stays listed.
+    answered: VecDeque<(Key, Tick)>,
     /// Names looked up so far, so that their addresses take turns.
     names: usize,
     due: Vec<u32>,
@@ -165,6 +168,8 @@ impl Udp {
         // The socket is closed by now, before the ticket is given back.
         drop(flow.ticket);
         self.sockets.left(flow.listening, around.registry);
-        around.shared.ended(around.index);
+        if flow.released.is_none() {
+            around.shared.ended(around.index);
+        }
     }
 }

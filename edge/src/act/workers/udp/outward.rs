@@ -67,7 +67,8 @@ impl Udp {
             Err(error) => match judge(error) {
                 Verdict::Failed(cause) => {
                     flow.ticket.lost(Lost::Unreachable, 1);
-                    if !self.fail(key, cause) {
+                    // What has its answers needs no other target.
+                    if flow.released.is_some() || !self.fail(key, cause) {
                         self.end(key, around);
                     }
                     return;
@@ -86,6 +87,7 @@ impl Udp {
                 flow.ticket.lost(Lost::Other, 1);
             }
         }
+        let datagrams = slots.received[*used..*used + got.count].iter().map(|received| received.count()).sum();
         *used += got.count;
         if got.count > 0 && !flow.has_answered {
             flow.has_answered = true;
@@ -94,13 +96,14 @@ impl Udp {
         flow.active = around.now;
         if got.is_drained {
             flow.is_busy &= got.count >= super::slots::FEW;
-            return;
+            return self.answered(key, datagrams, around);
         }
         flow.is_busy = true;
         if !flow.joins_in {
             // Where the kernel cannot, it is as it was.
             flow.joins_in = setsockopt(socket, UdpGroSegment, &true).is_ok();
         }
+        self.answered(key, datagrams, around);
         self.enqueue(key);
     }
 

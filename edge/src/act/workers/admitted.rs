@@ -1,0 +1,175 @@
+//! The admission of a connection: which rule takes it, and which targets it tries. Shared memory, no I/O.
+//!
+//! Keeps: what is admitted counts as live until it is dropped or released, on every path.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use schema::health::{DialOrder, Turn};
+use schema::net::{Listener, Protocol};
+use schema::rule::Balance;
+
+use super::choice::{Choice, Chosen, Place};
+use super::meter::Meter;
+use super::routing::Route;
+use crate::decide::dial;
+
+/// Why a connection is not taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The rule has as many as it may.
+    Limit,
+    /// The rule has as many flows as it may.
+    Overflow,
+    /// No target takes any.
+    NoServer,
+}
+
+/// A connection that was taken in, wherever it is served.
+pub(super) struct Admitted {
+    pub(super) route: Arc<Route>,
+    pub(super) listener: Listener,
+    /// The targets as they were when it came.
+    pub(super) chosen: Arc<Chosen>,
+    /// What was published when that was looked at last.
+    version: u32,
+    /// Which of them it tries.
+    pub(super) order: DialOrder,
+    /// How many of the order are behind it.
+    pub(super) step: u8,
+    /// It counts as ended already.
+    pub(super) is_released: bool,
+    pub(super) id: u64,
+}
+
+impl Admitted {
+    /// Takes a connection in, unless the rule has as many as it may or no target takes any. Allocates nothing. To be
+    /// called by the worker that accepted it.
+    pub(super) fn new(route: &Arc<Route>, listener: Listener, client: IpAddr, worker: usize) -> Result<Self, Refusal> {
+        let meter = &route.meter;
+        enter(route, listener.protocol)?;
+        let version = route.choice.version();
+        let (chosen, order) = pick(route, &route.choice, (client, listener.port), worker);
+        if order.is_empty() {
+            meter.leave();
+            return Err(Refusal::NoServer);
+        }
+        let id = meter.admitted.fetch_add(1, Relaxed);
+        let admitted = Self { route: route.clone(), listener, chosen, version, order, step: 0, is_released: false, id };
+        admitted.count_live(true);
+        Ok(admitted)
+    }
+
+    /// Chooses anew where the target that serves has failed and another one would take it. False where it stays. A value
+    /// that was looked at before costs one comparison.
+    pub(super) fn reconsider(&mut self, client: IpAddr, worker: usize) -> bool {
+        let choice = self.route.choice.newest();
+        let version = choice.version();
+        if version == self.version {
+            return false;
+        }
+        self.version = version;
+        let port = self.listener.port;
+        if !choice.chosen().has_better((&self.place().target.host, self.target_port()), port) {
+            return false;
+        }
+        let (chosen, order) = pick(&self.route, choice, (client, port), worker);
+        if order.is_empty() {
+            return false;
+        }
+        self.count_live(false);
+        (self.chosen, self.order, self.step) = (chosen, order, 0);
+        self.count_live(true);
+        true
+    }
+
+    /// Nobody else needs to know how many connections a target has on all workers at once.
+    fn count_live(&self, begins: bool) {
+        if self.route.rule.balance != Balance::LeastConnections {
+            return;
+        }
+        let live = &self.place().live;
+        if begins {
+            live.fetch_add(1, Relaxed)
+        } else {
+            live.fetch_sub(1, Relaxed)
+        };
+    }
+
+    /// The port of its target that matches the one it came in at.
+    pub(super) fn target_port(&self) -> u16 {
+        dial::target_port(self.chosen.listen, self.place().target.ports, self.listener.port)
+    }
+
+    pub(super) fn place_index(&self) -> usize {
+        self.order.iter().nth(self.step.into()).expect("a step stays inside the order, which is not empty")
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.chosen.places[self.place_index()]
+    }
+
+    /// Moves on to the next target that still takes connections. False where there is none.
+    pub(super) fn go_on(&mut self) -> bool {
+        let now = self.route.choice.chosen();
+        let is_newer = !Arc::ptr_eq(&now, &self.chosen);
+        let takes = |place: &usize| !is_newer || now.takes(&self.chosen.places[*place]);
+        let mut rest = self.order.iter().enumerate().skip(usize::from(self.step) + 1);
+        let Some((step, _)) = rest.find(|(_, place)| takes(place)) else { return false };
+        self.count_live(false);
+        self.step = step as u8;
+        self.count_live(true);
+        true
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.route.meter
+    }
+
+    /// From now on it counts as ended.
+    pub(super) fn leave(&mut self) {
+        if !std::mem::replace(&mut self.is_released, true) {
+            self.count_live(false);
+            self.meter().leave();
+        }
+    }
+
+    /// It counts as live again, unless the rule has as many as it may.
+    pub(super) fn come_back(&mut self) -> Result<(), Refusal> {
+        if self.is_released {
+            enter(&self.route, self.listener.protocol)?;
+            self.is_released = false;
+            self.count_live(true);
+        }
+        Ok(())
+    }
+}
+
+/// Counts one more live connection of a rule, unless it has as many as it may.
+fn enter(route: &Route, protocol: Protocol) -> Result<(), Refusal> {
+    let max = route.rule.max_connections.map_or(u64::MAX, |max| u64::from(max.get()));
+    let flows = match protocol {
+        Protocol::Udp => route.rule.udp_max_flows.into(),
+        Protocol::Tcp => u64::MAX,
+    };
+    let active = &route.meter.active;
+    let taken = active.fetch_update(Relaxed, Relaxed, |active| (active < max.min(flows)).then_some(active + 1));
+    taken.map(|_| ()).map_err(|_| if flows <= max { Refusal::Overflow } else { Refusal::Limit })
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// What a client tries of a rule's targets at a listen port.
+fn pick(route: &Route, choice: &Choice, (client, port): (IpAddr, u16), worker: usize) -> (Arc<Chosen>, DialOrder) {
+    match route.rule.balance {
+        Balance::RoundRobin | Balance::LeastConnections => {
+            route.meter.shards[worker].with_turn(|turn| choice.pick(client, port, turn))
+        }
+        Balance::Failover | Balance::SourceIp => choice.pick(client, port, &mut Turn::default()),
+    }
+}
