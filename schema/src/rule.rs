@@ -19,6 +19,8 @@ use crate::net::{ListenRange, PortRange, Protocol};
 pub const MAX_TARGETS: usize = 8;
 /// `connect_timeout_ms` where it is not given.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// `half_closed_timeout_secs` where it is not given.
+pub const DEFAULT_HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(3600);
 /// `drain_timeout_secs` where it is not given.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// `udp_max_flows` where it is not given.
@@ -158,6 +160,10 @@ pub struct RuleParts {
     pub connect_timeout: Duration,
     /// None: no limit.
     pub idle_timeout: Option<Duration>,
+    /// Of a connection of which one side has ended its direction. None: no limit.
+    pub half_closed_timeout: Option<Duration>,
+    /// Of a peer that is alive and takes nothing of what waits for it. None: no limit.
+    pub stalled_timeout: Option<Duration>,
     /// None: no limit.
     pub max_connections: Option<NonZeroU32>,
     /// For connections of a removed rule or target.
@@ -186,6 +192,8 @@ impl RuleParts {
             last_resort: LastResort::default(),
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             idle_timeout: None,
+            half_closed_timeout: Some(DEFAULT_HALF_CLOSED_TIMEOUT),
+            stalled_timeout: None,
             max_connections: None,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             on_target_down: OnTargetDown::default(),

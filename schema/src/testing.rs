@@ -157,6 +157,8 @@ pub mod arbitrary {
             );
             let limits = (1_u64..=10_000, option::of(1_u64..=31_536_000), any::<u32>(), 0_u64..=86_400);
             let udp = (1_u32..=1_048_576, 1_u64..=86_400);
+            let waits = (option::of(1_u64..=31_536_000), option::of(1_u64..=31_536_000));
+            let udp = (udp, waits);
             let targets = targets(listen.ports.width(), listen.protocol);
             (name(), text(), text(), any::<[bool; 3]>(), targets, option::of(health()), words, limits, udp).prop_map(
                 move |(name, description, owner, flags, targets, health, words, limits, udp)| {
@@ -169,11 +171,13 @@ pub mod arbitrary {
                         parts.drain_timeout = Duration::from_secs(limits.3);
                     }
                     if listen.protocol == Protocol::Udp {
-                        parts.udp_max_flows = udp.0;
-                        parts.udp_flow_idle = Duration::from_secs(udp.1);
+                        parts.udp_max_flows = udp.0.0;
+                        parts.udp_flow_idle = Duration::from_secs(udp.0.1);
                     } else if flags[2] {
                         parts.connect_timeout = Duration::from_millis(limits.0);
                         parts.idle_timeout = limits.1.map(Duration::from_secs);
+                        parts.half_closed_timeout = udp.1.0.map(Duration::from_secs);
+                        parts.stalled_timeout = udp.1.1.map(Duration::from_secs);
                     }
                     Rule::new(parts).expect("every part is in its range")
                 },

@@ -10,7 +10,9 @@ use crate::health::{HealthCheck, HealthKind, StatusRanges};
 use crate::name::RuleName;
 use crate::net::{ListenAddress, ListenRange, Listener, PortRange, Protocol};
 use crate::proto;
-use crate::rule::{Balance, Host, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts, Target};
+use crate::rule::{
+    Balance, DEFAULT_HALF_CLOSED_TIMEOUT, Host, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts, Target,
+};
 use crate::state::RuleState;
 
 /// Why a message is no valid rule.
@@ -102,6 +104,10 @@ pub fn rule_to_wire(rule: &Rule) -> proto::RuleSpec {
         .into(),
         connect_timeout_ms: rule.connect_timeout.as_millis() as u64,
         idle_timeout_secs: rule.idle_timeout.map_or(0, |timeout| timeout.as_secs()),
+        // The default is left out, so that a rule that does not state it has the digest that it always had.
+        half_closed_timeout_secs: (rule.half_closed_timeout != Some(DEFAULT_HALF_CLOSED_TIMEOUT))
+            .then(|| rule.half_closed_timeout.map_or(0, |timeout| timeout.as_secs())),
+        stalled_timeout_secs: rule.stalled_timeout.map_or(0, |timeout| timeout.as_secs()),
         max_connections: rule.max_connections.map_or(0, |max| max.get().into()),
         drain_timeout_secs: rule.drain_timeout.as_secs(),
         on_target_down: match rule.on_target_down {
@@ -145,6 +151,11 @@ pub fn rule_from_wire(message: &proto::RuleSpec) -> Result<Rule, InvalidWire> {
         },
         connect_timeout: Duration::from_millis(message.connect_timeout_ms),
         idle_timeout: (message.idle_timeout_secs > 0).then(|| Duration::from_secs(message.idle_timeout_secs)),
+        half_closed_timeout: match message.half_closed_timeout_secs {
+            None => Some(DEFAULT_HALF_CLOSED_TIMEOUT),
+            Some(secs) => (secs > 0).then(|| Duration::from_secs(secs)),
+        },
+        stalled_timeout: (message.stalled_timeout_secs > 0).then(|| Duration::from_secs(message.stalled_timeout_secs)),
         max_connections: NonZeroU32::new(max_connections),
         drain_timeout: Duration::from_secs(message.drain_timeout_secs),
         on_target_down: match proto::OnTargetDown::try_from(message.on_target_down) {

@@ -28,13 +28,11 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// Unanswered questions that make a peer a dead one.
 const RETRIES: u32 = 6;
 
-/// Makes a dead peer noticed within two minutes, whether it should speak or listen. Linux lets the user timeout
-/// decide over keepalive too, so that both say the same. A peer whose window stays closed for so long while data
-/// waits counts as dead.
+/// Makes a dead peer noticed within two minutes while nothing is under way to it. What is under way is watched by the
+/// workers: TCP_USER_TIMEOUT would end a peer that is alive and takes nothing, too.
 pub(crate) fn look_for_dead_peers(socket: &SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(INTERVAL).with_retries(RETRIES);
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(SILENCE + INTERVAL * RETRIES))
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// Why a socket could not be bound.
@@ -176,6 +174,8 @@ fn bind_to(listener: &Listener, address: SocketAddr, is_one_family: bool, sharin
     // Accepted connections inherit these on Linux: no system call per connection.
     socket.set_tcp_nodelay(true)?;
     look_for_dead_peers(&SockRef::from(&socket))?;
+    // Urgent bytes are passed on at their place, as RFC 6093 has it.
+    socket.set_out_of_band_inline(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -237,7 +237,8 @@ mod tests {
         socket.set_nonblocking(false).unwrap();
         let _client = std::net::TcpStream::connect(socket.local_addr().unwrap().as_socket().unwrap()).unwrap();
         let (accepted, _) = socket.accept().unwrap();
-        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_mins(2)));
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), None);
+        assert!(accepted.out_of_band_inline().unwrap());
         assert_eq!(accepted.tcp_keepalive_time().unwrap(), SILENCE);
         assert!(accepted.keepalive().unwrap() && accepted.tcp_nodelay().unwrap());
     }

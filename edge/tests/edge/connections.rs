@@ -17,7 +17,7 @@ use crate::support::{
     to, wait_for, wait_until,
 };
 
-fn reset_on_close(stream: &tokio::net::TcpStream) {
+pub(crate) fn reset_on_close(stream: &tokio::net::TcpStream) {
     socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
@@ -100,7 +100,7 @@ async fn a_reset_is_passed_on_both_ways_and_the_counters_are_exact() {
 }
 
 /// Who broke connections, and how often.
-fn broken(meter: &Meter) -> Vec<(Break, u64)> {
+pub(crate) fn broken(meter: &Meter) -> Vec<(Break, u64)> {
     Break::ALL.into_iter().zip(meter.figures().broken).filter(|(_, count)| *count > 0).collect()
 }
 

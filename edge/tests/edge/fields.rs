@@ -8,17 +8,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use edge::decide::breaks::Break;
 use schema::fields::{Concern, rule, target};
 use schema::health::{HealthCheck, HealthKind, TargetState};
 use schema::net::ListenAddress;
 use schema::rule::{Balance, LastResort, OnTargetDown, ProxyProtocol, RuleParts};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::connections::broken;
 use crate::datagrams::client;
 use crate::dns::Reply;
-use crate::support::{BlackHole, LONG, apply, free_ports, skipped, wait_for};
+use crate::support::{BlackHole, LONG, apply, free_ports, is_reset, let_pass, skipped, wait_for, wait_until};
 use ways::{Bench, PATHS, Path, answer, target_at};
 
 type Checking = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -33,6 +36,8 @@ static FIELDS: &[Field] = &[
     Field(&["balance"], |bench| Box::pin(balance(bench))),
     Field(&["max_connections"], |bench| Box::pin(max_connections(bench))),
     Field(&["idle_timeout_secs"], |bench| Box::pin(idle_timeout(bench))),
+    Field(&["half_closed_timeout_secs"], |bench| Box::pin(half_closed_timeout(bench))),
+    Field(&["stalled_timeout_secs"], |bench| Box::pin(stalled_timeout(bench))),
     Field(&["connect_timeout_ms"], |bench| Box::pin(connect_timeout(bench))),
     Field(&["drain_timeout_secs"], |bench| Box::pin(drain_timeout(bench))),
     Field(&["listen_address"], |bench| Box::pin(listen_address(bench))),
@@ -149,6 +154,59 @@ async fn idle_timeout(bench: Bench) {
     bench.serve(|parts| parts.idle_timeout = Some(Duration::from_secs(1))).await;
     let (_, mut client) = bench.served().await;
     Bench::is_ended(&bench.meter(), &mut client).await;
+}
+
+/// A client and its target, both of which do as the test says.
+async fn pair(bench: &Bench, change: impl FnOnce(&mut RuleParts)) -> (TcpStream, TcpStream) {
+    let first = free_ports(2);
+    let listener =
+        TcpListener::bind(("127.0.0.1", first + u16::from(bench.path == Path::Range))).await.expect("a free port");
+    bench
+        .serve(|parts| {
+            parts.targets = vec![target_at(bench.path, first)];
+            change(parts);
+        })
+        .await;
+    let client = TcpStream::connect(("127.0.0.1", bench.port)).await.expect("the rule serves");
+    let (mut server, _) = timeout(LONG, listener.accept()).await.expect("the target is reached").expect("a connection");
+    if bench.path == Path::Proxied {
+        server.read_exact(&mut [0; 28]).await.expect("a header");
+    }
+    (client, server)
+}
+
+async fn half_closed_timeout(bench: Bench) {
+    let (mut client, mut server) = pair(&bench, |parts| parts.half_closed_timeout = Some(Duration::from_secs(1))).await;
+    let length = if bench.path == Path::Spliced { 1 << 20 } else { 100 };
+    let start = Instant::now();
+    client.shutdown().await.unwrap();
+    assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
+    // What moves the other way keeps it open, for longer than the timeout.
+    for _ in 0..4 {
+        let (sent, mut read) = (vec![7; length], vec![0; length]);
+        let moving = async { tokio::join!(server.write_all(&sent), client.read_exact(&mut read)) };
+        let (sending, reading) = timeout(LONG, moving).await.expect("bytes move");
+        (sending.unwrap(), reading.unwrap());
+        let_pass(Duration::from_millis(500)).await;
+    }
+    assert!(is_reset(&mut client).await && start.elapsed() >= Duration::from_millis(2500));
+    ends_with(&bench, Break::EdgeHalfClosed).await;
+}
+
+async fn stalled_timeout(bench: Bench) {
+    let (client, mut server) = pair(&bench, |parts| parts.stalled_timeout = Some(Duration::from_secs(1))).await;
+    // One that has nothing waiting is not stalled, however long it is idle.
+    let_pass(Duration::from_secs(2)).await;
+    let sending = tokio::spawn(async move { while server.write_all(&[7; 64 << 10]).await.is_ok() {} });
+    ends_with(&bench, Break::EdgeStalled).await;
+    timeout(LONG, sending).await.expect("the sender learns of it").unwrap();
+    drop(client);
+}
+
+async fn ends_with(bench: &Bench, why: Break) {
+    let meter = bench.meter();
+    wait_until(|| meter.active() == 0).await;
+    assert_eq!(broken(&meter), [(why, 1)]);
 }
 
 async fn connect_timeout(bench: Bench) {

@@ -5,6 +5,7 @@
 mod confirming;
 mod connections;
 mod datagrams;
+mod delivery;
 mod dns;
 mod faults;
 mod fields;

@@ -33,7 +33,7 @@ const LB_KINDS: [&str; 4] = ["first", "next", "untracked", "no_server"];
 /// Why a connection to a target did not come about: what edges name, TCP and UDP rules alike.
 /// Who broke a connection, and how; the last two by the edge.
 const RULE_SIDE_CAUSE: [&str; 5] = ["client", "rule", "owner", "side", "cause"];
-const BREAKS: [(&str, &str); 8] = [
+const BREAKS: [(&str, &str); 10] = [
     ("client", "reset"),
     ("client", "timeout"),
     ("client", "other"),
@@ -41,6 +41,8 @@ const BREAKS: [(&str, &str); 8] = [
     ("target", "timeout"),
     ("target", "other"),
     ("edge", "idle"),
+    ("edge", "half_closed"),
+    ("edge", "stalled"),
     ("edge", "cut"),
 ];
 const CONNECT_CAUSES: [&str; 10] = [

@@ -230,6 +230,11 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
             parts.connect_timeout = Duration::from_millis(millis);
         }
         parts.idle_timeout = self.number(rule::IDLE_TIMEOUT_SECS).filter(|secs| *secs > 0).map(Duration::from_secs);
+        if let Some(secs) = self.number(rule::HALF_CLOSED_TIMEOUT_SECS) {
+            parts.half_closed_timeout = (secs > 0).then(|| Duration::from_secs(secs));
+        }
+        parts.stalled_timeout =
+            self.number(rule::STALLED_TIMEOUT_SECS).filter(|secs| *secs > 0).map(Duration::from_secs);
         parts.max_connections = self.number(rule::MAX_CONNECTIONS).and_then(|count| NonZeroU32::new(count as u32));
         if let Some(secs) = self.number(rule::DRAIN_TIMEOUT_SECS) {
             parts.drain_timeout = Duration::from_secs(secs);

@@ -59,6 +59,11 @@ table! {
         .tcp_only();
     IDLE_TIMEOUT_SECS = Field::new("idle_timeout_secs", Kind::Int { min: 0, max: YEAR_SECS }, "0", "3600",
         "Closes a connection on which nothing moved for so long; 0: never.").tcp_only();
+    HALF_CLOSED_TIMEOUT_SECS = Field::new("half_closed_timeout_secs", Kind::Int { min: 0, max: YEAR_SECS }, "3600", "30",
+        "Closes a connection of which one side has ended its direction once nothing moved for so long; 0: never.").tcp_only();
+    STALLED_TIMEOUT_SECS = Field::new("stalled_timeout_secs", Kind::Int { min: 0, max: YEAR_SECS }, "0", "300",
+        "Closes a connection on which a peer takes none of the data that waits for it for so long, though its host is \
+         alive; 0: never.").tcp_only();
     MAX_CONNECTIONS = Field::new("max_connections", Kind::Int { min: 0, max: u32::MAX as i64 }, "0", "5000",
         "Most connections at once, more are refused and counted; 0: no limit.");
     DRAIN_TIMEOUT_SECS = Field::new("drain_timeout_secs", Kind::Int { min: 0, max: DAY_SECS }, "30", "120",

@@ -71,6 +71,12 @@ pub(super) fn of_rule(rule: &Rule) -> Vec<Part> {
     let millis = |duration: Duration| duration.as_millis() as u64;
     to.add(rule::CONNECT_TIMEOUT_MS, millis(rule.connect_timeout), millis(default.connect_timeout));
     to.add(rule::IDLE_TIMEOUT_SECS, rule.idle_timeout.map_or(0, secs), 0);
+    to.add(
+        rule::HALF_CLOSED_TIMEOUT_SECS,
+        rule.half_closed_timeout.map_or(0, secs),
+        default.half_closed_timeout.map_or(0, secs),
+    );
+    to.add(rule::STALLED_TIMEOUT_SECS, rule.stalled_timeout.map_or(0, secs), 0);
     to.add(rule::MAX_CONNECTIONS, rule.max_connections.map_or(0, std::num::NonZeroU32::get), 0);
     to.add(rule::DRAIN_TIMEOUT_SECS, secs(rule.drain_timeout), secs(default.drain_timeout));
     to.add(rule::ON_TARGET_DOWN, rule.on_target_down.as_str(), OnTargetDown::default().as_str());

@@ -15,7 +15,8 @@ use crate::decide::faults::Cause;
 
 /// Lets a worker hear of everything that happens to a socket.
 pub(super) fn register(registry: &Registry, socket: &OwnedFd, key: Key, leg: u8) -> std::io::Result<()> {
-    let interest = Interest::READABLE | Interest::WRITABLE;
+    // Urgent data is an event of its own: it ends what a read returns.
+    let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
     registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(key.pack(leg)), interest)
 }
 

@@ -29,6 +29,8 @@ mod tcp;
 mod ticket;
 mod timers;
 mod udp;
+mod unacknowledged;
+mod watch;
 mod worker;
 
 use std::collections::HashMap;

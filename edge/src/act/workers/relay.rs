@@ -4,7 +4,8 @@
 //! source runs dry: up to some 16 to 32 KiB per read copying costs less than three calls more, above it splicing does.
 //!
 //! Keeps: the end of one direction is passed on and leaves the other alone; every byte is counted when it is written;
-//! what was read is written before anything else is read; nothing is read that could not be written at once.
+//! what was read is written before anything else is read; nothing is read that could not be written at once; a side that
+//! fails is read to the end of what it sent.
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
@@ -13,7 +14,8 @@ use socket2::SockRef;
 use super::splice::Pipes;
 use super::tcp::{Connection, Direction, Held, Leg, Receiver, Rest};
 use super::timers::Tick;
-use crate::decide::breaks::Break;
+use super::unacknowledged::Kernel;
+use crate::decide::relaying::{Happening, Next, Side};
 
 /// Bytes per read where they are copied.
 pub(super) const BUFFER: usize = 32 << 10;
@@ -27,53 +29,6 @@ const BULK: u32 = 1 << 20;
 /// at 50 ms.
 const NEAR_QUEUE: usize = 128 << 10;
 
-/// A connection that did not end by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Broken(pub(super) Break);
-
-/// What failed of a direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failed {
-    /// The side that is read.
-    From(Errno),
-    /// The side that is written.
-    To(Errno),
-}
-
-impl Failed {
-    /// Of the direction from the client to the target.
-    fn inward(self) -> Broken {
-        Broken(match self {
-            Self::From(error) => of_client(error),
-            Self::To(error) => of_target(error),
-        })
-    }
-
-    /// Of the other one.
-    fn outward(self) -> Broken {
-        Broken(match self {
-            Self::From(error) => of_target(error),
-            Self::To(error) => of_client(error),
-        })
-    }
-}
-
-fn of_client(error: Errno) -> Break {
-    match error {
-        Errno::CONNRESET | Errno::PIPE => Break::ClientReset,
-        Errno::TIMEDOUT => Break::ClientTimeout,
-        _ => Break::ClientOther,
-    }
-}
-
-fn of_target(error: Errno) -> Break {
-    match error {
-        Errno::CONNRESET | Errno::PIPE => Break::TargetReset,
-        Errno::TIMEDOUT => Break::TargetTimeout,
-        _ => Break::TargetOther,
-    }
-}
-
 /// What a turn came to.
 pub(super) struct Turn {
     pub(super) moved: usize,
@@ -81,49 +36,57 @@ pub(super) struct Turn {
     pub(super) is_finished: bool,
     /// It moved something, until a receiver far away took no more: worth another try soon.
     pub(super) is_held_up: bool,
+    /// What to do with the connection.
+    pub(super) next: Next,
 }
 
 /// What the connections of a worker share, one at a time.
 pub(super) struct Tools {
     pub(super) buffer: Box<[u8]>,
     pub(super) pipes: Pipes,
+    pub(super) kernel: Kernel,
     pub(super) now: Tick,
 }
 
 /// One turn: at most `quantum` bytes each way, and what one call moves beyond it.
-pub(super) fn pump(connection: &mut Connection, quantum: usize, tools: &mut Tools) -> Result<Turn, Broken> {
+pub(super) fn pump(connection: &mut Connection, quantum: usize, tools: &mut Tools) -> Turn {
+    let failed_before = connection.failures();
     let Connection { client, target, inward, outward, ticket, .. } = connection;
-    let Some(target) = target else { return Ok(Turn { moved: 0, is_finished: true, is_held_up: false }) };
-    let moved_in =
-        inward.pump(client, target, quantum, tools, |bytes| ticket.moved_in(bytes)).map_err(Failed::inward)?;
-    let moved_out =
-        outward.pump(target, client, quantum, tools, |bytes| ticket.moved_out(bytes)).map_err(Failed::outward)?;
-    let is_over = inward.is_at_end() && outward.is_at_end();
-    inward.pass_end_on(client, target, is_over).map_err(Failed::inward)?;
-    outward.pass_end_on(target, client, is_over).map_err(Failed::outward)?;
+    let Some(target) = target else {
+        return Turn { moved: 0, is_finished: true, is_held_up: false, next: Next::GoOn };
+    };
+    let moved_in = inward.pump(client, target, quantum, tools, |bytes| ticket.moved_in(bytes));
+    let moved_out = outward.pump(target, client, quantum, tools, |bytes| ticket.moved_out(bytes));
+    inward.forsake(target, tools);
+    outward.forsake(client, tools);
     let is_held_up = inward.is_held_up(moved_in, target) || outward.is_held_up(moved_out, client);
-    Ok(Turn { moved: moved_in + moved_out, is_finished: moved_in < quantum && moved_out < quantum, is_held_up })
+    let next = connection.next();
+    if next != Next::Whole {
+        connection.pass_ends_on();
+    }
+    let failed = connection.failures();
+    if connection.blamed.is_none() {
+        connection.blamed = match failed {
+            (true, _) => Some(Side::Client),
+            (_, true) => Some(Side::Target),
+            _ => None,
+        };
+    }
+    // A side that failed just now may have left something to read.
+    let is_finished = moved_in < quantum && moved_out < quantum && failed == failed_before;
+    Turn { moved: moved_in + moved_out, is_finished, is_held_up, next }
 }
 
 /// Sends what the target is told first, in one segment with what the client has sent already. Waits for nothing: a
 /// target that speaks first gets it at once.
-pub(super) fn open(connection: &mut Connection, header: &[u8], tools: &mut Tools) -> Result<(), Broken> {
+pub(super) fn open(connection: &mut Connection, header: &[u8], tools: &mut Tools) {
     let Connection { client, target, inward, ticket, .. } = connection;
-    let Some(target) = target else { return Ok(()) };
+    let Some(target) = target else { return };
     let (start, rest) = tools.buffer.split_at_mut(header.len());
     start.copy_from_slice(header);
-    let length = inward.read(client, rest).map_err(Failed::inward)?.unwrap_or(0);
+    let length = inward.read(client, rest);
     let written = inward.write_new(target, &tools.buffer[..header.len() + length], header.len());
-    ticket.moved_in(written.map_err(Failed::inward)?);
-    Ok(())
-}
-
-/// Tells the receiver that no more comes.
-fn end(to: &Leg) -> Result<(), Failed> {
-    match shutdown(&to.socket, Shutdown::Write) {
-        Err(error) if error != Errno::NOTCONN => Err(Failed::To(error)),
-        _ => Ok(()),
-    }
+    ticket.moved_in(written);
 }
 
 /// What one call did.
@@ -133,13 +96,27 @@ enum Step {
     Blocked,
 }
 
-impl Direction {
-    fn is_empty(&self) -> bool {
-        matches!(self.held, Held::Nothing)
+impl Connection {
+    /// Informs each receiver of an end that was reached. Where both are over the close of the sockets does it.
+    pub(super) fn pass_ends_on(&mut self) {
+        let Some(target) = &mut self.target else { return };
+        for (direction, to) in [(&mut self.inward, target), (&mut self.outward, &mut self.client)] {
+            let is_over = direction.passage.has_ended() && direction.is_empty();
+            let after = direction.passage.after(Happening::EndPassedOn);
+            if is_over && direction.passage != after {
+                direction.passage = after;
+                match shutdown(&to.socket, Shutdown::Write) {
+                    Err(error) if error != Errno::NOTCONN => to.fail(error),
+                    _ => {}
+                }
+            }
+        }
     }
+}
 
-    fn is_at_end(&self) -> bool {
-        self.has_read_all && self.is_empty()
+impl Direction {
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.held, Held::Nothing)
     }
 
     fn pump(
@@ -149,17 +126,20 @@ impl Direction {
         quantum: usize,
         tools: &mut Tools,
         count: impl Fn(usize),
-    ) -> Result<usize, Failed> {
+    ) -> usize {
         let mut moved = 0;
         while moved < quantum {
-            if !to.is_writable || (self.is_empty() && (self.has_read_all || !from.is_readable)) {
+            let may_read = self.passage.is_reading() && from.is_readable;
+            if !to.is_writable || to.has_failed || (self.is_empty() && !may_read) {
                 break;
             }
+            // Splicing stops at urgent data, and takes what is behind it for an end where the side has failed.
+            let splices = self.is_splicing && !from.is_urgent && !from.has_failed;
             let step = match self.held {
-                Held::Nothing if self.is_splicing => self.fill_pipe(from, quantum - moved, tools)?,
-                Held::Nothing => self.copy(from, to, &mut tools.buffer)?,
-                Held::Rest(_) => self.write_rest(to)?,
-                Held::Piped(..) => self.drain_pipe(to, tools)?,
+                Held::Nothing if splices => self.fill_pipe(from, quantum - moved, tools),
+                Held::Nothing => self.copy(from, to, &mut tools.buffer),
+                Held::Rest(_) => self.write_rest(to),
+                Held::Piped(..) => self.drain_pipe(to, tools),
             };
             match step {
                 Step::Moved(bytes) => {
@@ -174,22 +154,17 @@ impl Direction {
         if self.moved >= BULK && self.receiver == Receiver::Unknown {
             self.receiver = look_at(to);
         }
-        Ok(moved)
+        moved
     }
 
-    /// Tells the receiver of the end of the data, unless both directions are over: the close of the sockets says so then.
-    fn pass_end_on(&mut self, from: &Leg, to: &Leg, is_over: bool) -> Result<(), Failed> {
-        // Nothing that will be read tells of this failure.
-        if from.has_failed && (self.is_at_end() || !self.is_empty()) {
-            return Err(Failed::From(error_of(from)));
-        }
-        if self.is_at_end() && !self.has_ended {
-            self.has_ended = true;
-            if !is_over {
-                end(to)?;
+    /// Gives up what is for a receiver that failed.
+    fn forsake(&mut self, to: &Leg, tools: &mut Tools) {
+        if to.has_failed {
+            self.passage = self.passage.after(Happening::ReceiverFailed);
+            if let Held::Piped(pipe, _) = std::mem::replace(&mut self.held, Held::Nothing) {
+                tools.pipes.discard(pipe);
             }
         }
-        Ok(())
     }
 
     /// The kernel tells of room only when a third of the queue is free, which over a long way is late: by then less is
@@ -199,84 +174,102 @@ impl Direction {
     }
 
     /// Reads into the buffer and writes from it.
-    fn copy(&mut self, from: &mut Leg, to: &mut Leg, buffer: &mut [u8]) -> Result<Step, Failed> {
-        match self.read(from, buffer)? {
-            None => Ok(Step::Read),
-            Some(0) => Ok(Step::Blocked),
-            Some(length) => Ok(Step::Moved(self.write_new(to, &buffer[..length], 0)?)),
+    fn copy(&mut self, from: &mut Leg, to: &mut Leg, buffer: &mut [u8]) -> Step {
+        match self.read(from, buffer) {
+            0 if self.passage.is_reading() => Step::Read,
+            0 => Step::Blocked,
+            length => Step::Moved(self.write_new(to, &buffer[..length], 0)),
         }
     }
 
-    /// Reads once. 0 is the end of the data, `None` that there is nothing now.
-    fn read(&mut self, from: &mut Leg, buffer: &mut [u8]) -> Result<Option<usize>, Failed> {
+    /// Reads once. 0 is that there is nothing now, or that nothing more comes.
+    fn read(&mut self, from: &mut Leg, buffer: &mut [u8]) -> usize {
+        if from.is_urgent {
+            from.take_urgent_in_line();
+        }
         let length = match recv(&from.socket, &mut *buffer, RecvFlags::empty()) {
             Ok((_, length)) => length,
-            Err(error) => return from.not_readable(error).map(|_| None).map_err(Failed::From),
+            Err(Errno::INTR) => return 0,
+            Err(Errno::AGAIN) if !from.has_failed => {
+                (from.is_readable, from.is_urgent) = (false, false);
+                return 0;
+            }
+            // All that it sent is read: the kernel reports an error only once its queue is empty.
+            Err(error) => {
+                from.fail(error);
+                self.passage = self.passage.after(Happening::SourceFailed);
+                return 0;
+            }
         };
         if length == 0 {
-            self.has_read_all = true;
+            let happening = if from.is_cut() { Happening::SourceFailed } else { Happening::SourceEnded };
+            self.passage = self.passage.after(happening);
         } else if length == buffer.len() {
             self.is_splicing = true;
-        } else if !from.is_closing {
-            // What comes later comes with an event; only the end of the data may have come with this one.
+        } else if !from.is_closing && !from.has_failed && !from.is_urgent {
+            // What comes later comes with an event; only the end of the data may have come with this one, or what is
+            // behind an urgent byte, at which a read stops short.
             from.is_readable = false;
         }
-        Ok(Some(length))
+        length
     }
 
     /// Writes what begins with a header of that many bytes, and keeps what finds no room. Returns how much of it was
     /// payload and is written.
-    fn write_new(&mut self, to: &mut Leg, bytes: &[u8], header: usize) -> Result<usize, Failed> {
-        let written = write(to, bytes)?;
+    fn write_new(&mut self, to: &mut Leg, bytes: &[u8], header: usize) -> usize {
+        let written = write(to, bytes);
         if written < bytes.len() {
             // A header and a buffer at most.
             let header = header.saturating_sub(written) as u32;
             self.held = Held::Rest(Rest { bytes: bytes[written..].into(), start: 0, header });
         }
-        Ok(written.saturating_sub(header))
+        written.saturating_sub(header)
     }
 
-    fn write_rest(&mut self, to: &mut Leg) -> Result<Step, Failed> {
-        let Held::Rest(rest) = &mut self.held else { return Ok(Step::Read) };
-        let written = write(to, &rest.bytes[rest.start as usize..])?;
+    fn write_rest(&mut self, to: &mut Leg) -> Step {
+        let Held::Rest(rest) = &mut self.held else { return Step::Read };
+        let written = write(to, &rest.bytes[rest.start as usize..]);
         let header = written.min(rest.header as usize);
         rest.start += written as u32;
         rest.header -= header as u32;
         if rest.start as usize == rest.bytes.len() {
             self.held = Held::Nothing;
         }
-        Ok(Step::Moved(written - header))
+        Step::Moved(written - header)
     }
 
-    fn fill_pipe(&mut self, from: &mut Leg, limit: usize, tools: &mut Tools) -> Result<Step, Failed> {
+    fn fill_pipe(&mut self, from: &mut Leg, limit: usize, tools: &mut Tools) -> Step {
         let Some(pipe) = tools.pipes.take(tools.now) else {
             self.is_splicing = false;
-            return Ok(Step::Read);
+            return Step::Read;
         };
         let filled = pipe.fill(&from.socket, limit.max(BUFFER));
         if let Ok(bytes) = filled
             && bytes > 0
         {
             self.held = Held::Piped(pipe, bytes);
-            return Ok(Step::Read);
+            return Step::Read;
         }
         tools.pipes.give(pipe, tools.now);
         self.is_splicing = false;
         match filled {
-            Ok(_) => {
-                self.has_read_all = true;
-                Ok(Step::Blocked)
-            }
-            Err(error) => from.not_readable(error).map_err(Failed::From),
+            // Nothing before urgent data looks like the end, too: a read tells.
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => from.is_readable = false,
+            Err(error) => from.fail(error),
         }
+        Step::Read
     }
 
-    fn drain_pipe(&mut self, to: &mut Leg, tools: &mut Tools) -> Result<Step, Failed> {
-        let Held::Piped(pipe, held) = &mut self.held else { return Ok(Step::Read) };
+    fn drain_pipe(&mut self, to: &mut Leg, tools: &mut Tools) -> Step {
+        let Held::Piped(pipe, held) = &mut self.held else { return Step::Read };
         let piece = PIECE.min(*held);
         let written = match pipe.drain(&to.socket, piece) {
             Ok(written) => written,
-            Err(error) => return to.not_writable(error).map_err(Failed::To),
+            Err(error) => {
+                to.not_writable(error);
+                return Step::Read;
+            }
         };
         // The kernel stops before the end only where the socket takes no more, and tells when it does again.
         to.is_writable = written == piece;
@@ -286,41 +279,38 @@ impl Direction {
         {
             tools.pipes.give(pipe, tools.now);
         }
-        Ok(Step::Moved(written))
+        Step::Moved(written)
     }
 }
 
 impl Leg {
-    fn not_readable(&mut self, error: Errno) -> Result<Step, Errno> {
-        if error != Errno::AGAIN && error != Errno::INTR {
-            return Err(error);
+    fn not_writable(&mut self, error: Errno) {
+        match error {
+            Errno::INTR => {}
+            Errno::AGAIN => self.is_writable = false,
+            _ => self.fail(error),
         }
-        self.is_readable &= error == Errno::INTR;
-        Ok(Step::Read)
     }
 
-    fn not_writable(&mut self, error: Errno) -> Result<Step, Errno> {
-        if error != Errno::AGAIN && error != Errno::INTR {
-            return Err(error);
+    /// Without this the urgent byte is left out, and what it marks with it.
+    fn take_urgent_in_line(&self) {
+        if let Err(error) = sockopt::set_socket_oobinline(&self.socket, true) {
+            tracing::debug!(%error, "an urgent byte is left out");
         }
-        self.is_writable &= error == Errno::INTR;
-        Ok(Step::Read)
     }
 }
 
-fn write(to: &mut Leg, bytes: &[u8]) -> Result<usize, Failed> {
+fn write(to: &mut Leg, bytes: &[u8]) -> usize {
     match send(&to.socket, bytes, SendFlags::NOSIGNAL) {
         Ok(written) => {
             to.is_writable = written == bytes.len();
-            Ok(written)
+            written
         }
-        Err(error) => to.not_writable(error).map(|_| 0).map_err(Failed::To),
+        Err(error) => {
+            to.not_writable(error);
+            0
+        }
     }
-}
-
-/// What the kernel says of a socket that has failed.
-fn error_of(leg: &Leg) -> Errno {
-    sockopt::socket_error(&leg.socket).ok().and_then(Result::err).unwrap_or(Errno::IO)
 }
 
 /// Bounds what the kernel queues for a receiver of much that is near.

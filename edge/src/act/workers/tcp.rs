@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use mio::event::Event;
+use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use super::dial::{CLIENT, TARGET};
@@ -15,7 +16,10 @@ use super::ready::Score;
 use super::splice::Pipe;
 use super::ticket::Ticket;
 use super::timers::Tick;
-use crate::decide::dial::Cause;
+use super::watch::Watch;
+use crate::decide::breaks::Break;
+use crate::decide::faults::Cause;
+use crate::decide::relaying::{self, Next, Passage, Side, Standing};
 
 /// One of its two sockets, and what is known about it.
 pub(super) struct Leg {
@@ -26,22 +30,55 @@ pub(super) struct Leg {
     pub(super) is_writable: bool,
     /// The peer has sent its end: a short read does not mean that it was the last one.
     pub(super) is_closing: bool,
-    /// The connection is broken.
+    /// Urgent data came: a read stops short before it, and more may be behind it.
+    pub(super) is_urgent: bool,
+    /// The connection is broken. What it sent before can still be read.
     pub(super) has_failed: bool,
+    /// The first error that a call reported; the kernel forgets an error that it has reported.
+    failure: Option<Errno>,
 }
 
 impl Leg {
     /// A socket of which nothing is known yet.
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket, is_readable: false, is_writable: false, is_closing: false, has_failed: false }
+        Self {
+            socket,
+            is_readable: false,
+            is_writable: false,
+            is_closing: false,
+            is_urgent: false,
+            has_failed: false,
+            failure: None,
+        }
     }
 
     /// Learns from an event.
     pub(super) fn note(&mut self, event: &Event) {
         self.is_closing |= event.is_read_closed();
-        self.is_readable |= event.is_readable() || event.is_read_closed();
+        self.is_urgent |= event.is_priority();
+        self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.is_writable |= event.is_writable();
         self.has_failed |= event.is_error();
+    }
+
+    /// Learns of an error: it takes nothing more, and what it sent before is read to its end.
+    pub(super) fn fail(&mut self, error: Errno) {
+        self.failure.get_or_insert(error);
+        (self.has_failed, self.is_readable) = (true, true);
+    }
+
+    /// True if the end of what can be read is not the end that its peer meant. Linux reports a reset that comes after
+    /// the peer's end as a broken pipe, and any other error otherwise; while it was not reported, reading reports it.
+    pub(super) fn is_cut(&self) -> bool {
+        self.failure.is_some_and(|error| error != Errno::PIPE)
+    }
+
+    /// Why it failed.
+    fn error(&mut self) -> Errno {
+        let socket = &self.socket;
+        *self
+            .failure
+            .get_or_insert_with(|| sockopt::socket_error(socket).ok().and_then(Result::err).unwrap_or(Errno::IO))
     }
 }
 
@@ -78,10 +115,7 @@ pub(super) struct Direction {
     pub(super) held: Held,
     /// What comes in goes through a pipe: the source has more than a buffer full.
     pub(super) is_splicing: bool,
-    /// The source has sent its end.
-    pub(super) has_read_all: bool,
-    /// The end of the data was passed on.
-    pub(super) has_ended: bool,
+    pub(super) passage: Passage,
     pub(super) receiver: Receiver,
     /// Bytes so far, up to the bound at which they do not matter any more.
     pub(super) moved: u32,
@@ -92,8 +126,7 @@ impl Direction {
         Self {
             held: Held::Nothing,
             is_splicing: false,
-            has_read_all: false,
-            has_ended: false,
+            passage: Passage::Reading,
             receiver: Receiver::Unknown,
             moved: 0,
         }
@@ -137,6 +170,12 @@ pub(super) struct Connection {
     pub(super) score: Score,
     /// The target's socket looks for dead peers, as the client's does from the start.
     pub(super) is_settled: bool,
+    /// The side that failed first.
+    pub(super) blamed: Option<Side>,
+    /// When to look next whether its peers take what waits for them; never while nothing was moved since the last look.
+    pub(super) look: Tick,
+    /// What is known of a peer that leaves something waiting.
+    pub(super) watch: Option<Box<Watch>>,
     /// Its last turn ended at a receiver far away that took no more.
     pub(super) is_held_up: bool,
     /// When it was connected or moved something last.
@@ -156,6 +195,9 @@ impl Connection {
             outward: Direction::new(),
             score: Score::default(),
             is_settled: false,
+            blamed: None,
+            look: Tick::MAX,
+            watch: None,
             is_held_up: false,
             active: 0,
             ticket,
@@ -187,9 +229,45 @@ impl Connection {
         }
     }
 
-    /// True once both sides have ended by themselves.
-    pub(super) fn has_ended(&self) -> bool {
-        self.inward.has_ended && self.outward.has_ended
+    /// What to do with it.
+    pub(super) fn next(&self) -> Next {
+        let standing =
+            |direction: &Direction| relaying::Direction { passage: direction.passage, holds: !direction.is_empty() };
+        let (client_failed, target_failed) = self.failures();
+        let (inward, outward) = (standing(&self.inward), standing(&self.outward));
+        relaying::next(Standing { inward, outward, client_failed, target_failed })
+    }
+
+    /// Which of its sides failed: the client, the target.
+    pub(super) fn failures(&self) -> (bool, bool) {
+        (self.client.has_failed, self.target.as_ref().is_some_and(|leg| leg.has_failed))
+    }
+
+    /// True once a side has ended its direction, or failed.
+    pub(super) fn is_half_closed(&self) -> bool {
+        !self.inward.passage.is_reading() || !self.outward.passage.is_reading()
+    }
+
+    /// The socket of a side.
+    pub(super) fn side_mut(&mut self, side: Side) -> Option<&mut Leg> {
+        match side {
+            Side::Client => Some(&mut self.client),
+            Side::Target => self.target.as_mut(),
+        }
+    }
+
+    /// The direction to a side.
+    pub(super) fn direction_to(&self, side: Side) -> &Direction {
+        match side {
+            Side::Client => &self.outward,
+            Side::Target => &self.inward,
+        }
+    }
+
+    /// How it was broken, if a side failed.
+    pub(super) fn break_of(&mut self) -> Option<Break> {
+        let side = self.blamed?;
+        Some(Break::of(side, self.side_mut(side)?.error().kind()))
     }
 
     /// Makes the close of both sockets a reset.

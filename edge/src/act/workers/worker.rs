@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
-use socket2::SockRef;
 
 use super::dial::refuse;
 use super::header;
@@ -20,24 +19,21 @@ use super::meter::{Meter, Scope};
 use super::own::Own;
 use super::queue::{Command, Inside};
 use super::ready::{Ready, TURN};
-use super::relay::{self, BUFFER, Broken, Tools};
+use super::relay::{self, BUFFER, Tools};
 use super::resolve::Kind;
 use super::shared::Shared;
 use super::slab::{Key, Slab};
 use super::splice::Pipes;
 use super::tcp::Connection;
-use super::timers::{self, Tick, Wheel, ticks};
+use super::timers::{self, Wheel};
 use super::udp::{Around, Udp};
-use crate::act::sockets::look_for_dead_peers;
+use super::unacknowledged::Kernel;
 use crate::decide::breaks::Break;
 
 /// The token of the worker's queues.
 pub(super) const WAKE: Token = Token(usize::MAX);
 /// Events per poll: one poll per turn for a thousand busy connections.
 const EVENTS: usize = 1024;
-/// How long a connection lives before its target's socket is told to look for dead peers. It looks after a minute, so
-/// nothing is lost, and short connections are spared four system calls.
-const SETTLE: Duration = Duration::from_secs(10);
 
 /// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +44,18 @@ pub(super) enum Ending {
     Reset,
     /// Somebody broke it: neither may take it for whole.
     Broken(Break),
+    /// The same, where it is not known whether everything has arrived: a reset could lose what is under way.
+    Unproven(Break),
+}
+
+impl Ending {
+    /// The same where a reset could lose something.
+    pub(super) fn without_reset(self) -> Self {
+        match self {
+            Self::Broken(why) => Self::Unproven(why),
+            Self::Whole | Self::Reset | Self::Unproven(_) => self,
+        }
+    }
 }
 
 /// One worker.
@@ -60,7 +68,7 @@ pub(super) struct Worker {
     udp: Udp,
     pub(super) connections: Slab<Connection>,
     pub(super) timers: Wheel,
-    ready: Ready,
+    pub(super) ready: Ready,
     pub(super) tools: Tools,
     start: Instant,
     /// The addresses of this host.
@@ -83,7 +91,7 @@ impl Worker {
             connections: Slab::default(),
             timers: Wheel::default(),
             ready: Ready::default(),
-            tools: Tools { buffer: vec![0; BUFFER].into(), pipes, now: 0 },
+            tools: Tools { buffer: vec![0; BUFFER].into(), pipes, kernel: Kernel::default(), now: 0 },
             start: Instant::now(),
             own: Own::default(),
             names: 0,
@@ -207,64 +215,41 @@ impl Worker {
     fn turn(&mut self, key: Key, quantum: usize) -> usize {
         let Some(connection) = self.connections.get_mut(key) else { return 0 };
         connection.score.is_queued = false;
-        match relay::pump(connection, quantum, &mut self.tools) {
-            Ok(_) if connection.has_ended() => {
-                self.end(key, Ending::Whole);
-                0
-            }
-            Ok(turn) => {
-                self.ready.note(&mut connection.score, turn.moved, self.tools.now);
-                if turn.moved > 0 {
-                    connection.active = self.tools.now;
-                }
-                if !turn.is_finished {
-                    self.ready.push_unfinished(key, &mut connection.score);
-                }
-                // Kept until it is tried: a turn for what the other side said meanwhile takes nothing back.
-                if turn.is_held_up {
-                    connection.is_held_up = true;
-                    self.timers.set(key.slot(), self.tools.now + 1);
-                }
-                turn.moved
-            }
-            Err(Broken(why)) => {
-                self.end(key, Ending::Broken(why));
-                0
-            }
+        let was_half_closed = connection.is_half_closed();
+        let turn = relay::pump(connection, quantum, &mut self.tools);
+        let half_closes = connection.is_half_closed() != was_half_closed;
+        if turn.moved > 0 || half_closes {
+            self.moved(key);
         }
+        if !self.goes_on(key, turn.next) {
+            return turn.moved;
+        }
+        if half_closes {
+            self.set_timer(key);
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return 0 };
+        self.ready.note(&mut connection.score, turn.moved, self.tools.now);
+        if !turn.is_finished {
+            self.ready.push_unfinished(key, &mut connection.score);
+        }
+        // Kept until it is tried: a turn for what the other side said meanwhile takes nothing back.
+        if turn.is_held_up {
+            connection.is_held_up = true;
+            self.timers.set(key.slot(), self.tools.now + 1);
+        }
+        turn.moved
     }
 
     /// A target has answered.
     pub(super) fn connected(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Some(version) = connection.ticket.target().proxy_protocol
-            && let Err(Broken(why)) = header::send(connection, version, &mut self.tools)
+            && let Err(why) = header::send(connection, version, &mut self.tools)
         {
             return self.end(key, Ending::Broken(why));
         }
-        self.timers.set(key.slot(), next_look(connection));
         self.ready.push(key, &mut connection.score);
-    }
-
-    fn overdue(&mut self, slot: u32) {
-        let Some(key) = self.connections.key_of(slot) else { return };
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.dial.is_some() {
-            return self.dial_overdue(key);
-        }
-        let idle = connection.ticket.route().rule.idle_timeout;
-        if idle.is_some_and(|idle| connection.active + ticks(idle) <= self.tools.now) {
-            return self.end(key, Ending::Broken(Break::EdgeIdle));
-        }
-        if std::mem::take(&mut connection.is_held_up) {
-            connection.try_again();
-            self.ready.push(key, &mut connection.score);
-        } else {
-            settle(connection);
-        }
-        if idle.is_some() || !connection.is_settled {
-            self.timers.set(slot, next_look(connection));
-        }
+        self.set_timer(key);
     }
 
     fn reset(&mut self, meter: &Arc<Meter>, scope: &Scope, before: u64) {
@@ -308,10 +293,10 @@ impl Worker {
     pub(super) fn end(&mut self, key: Key, ending: Ending) {
         let Some(mut connection) = self.connections.remove(key) else { return };
         self.timers.clear(key.slot());
-        if ending != Ending::Whole {
+        if matches!(ending, Ending::Reset | Ending::Broken(_)) {
             connection.reset();
         }
-        if let Ending::Broken(why) = ending {
+        if let Ending::Broken(why) | Ending::Unproven(why) = ending {
             connection.ticket.broken(why);
         }
         for pipe in connection.take_pipes() {
@@ -331,22 +316,5 @@ impl Worker {
             refuse(handed);
             self.shared.ended(self.index);
         }
-    }
-}
-
-/// When to look at a connection that is open.
-fn next_look(connection: &Connection) -> Tick {
-    let settle = (!connection.is_settled).then(|| connection.active + ticks(SETTLE));
-    let idle = connection.ticket.route().rule.idle_timeout.map(|idle| connection.active + ticks(idle));
-    settle.into_iter().chain(idle).min().unwrap_or(Tick::MAX)
-}
-
-fn settle(connection: &mut Connection) {
-    let was_settled = std::mem::replace(&mut connection.is_settled, true);
-    if !was_settled
-        && let Some(target) = &connection.target
-        && let Err(error) = look_for_dead_peers(&SockRef::from(&target.socket))
-    {
-        tracing::debug!(%error, "a dead target will be noticed late");
     }
 }
