@@ -20,7 +20,7 @@ pub const MAX_TARGETS: usize = 8;
 /// `connect_timeout_ms` where it is not given.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// `half_closed_timeout_secs` where it is not given.
-pub const DEFAULT_HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(3600);
+pub const DEFAULT_HALF_CLOSED_TIMEOUT: Duration = Duration::from_hours(1);
 /// `drain_timeout_secs` where it is not given.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// `udp_max_flows` where it is not given.

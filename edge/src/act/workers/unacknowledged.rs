@@ -37,7 +37,6 @@ const LAST_ACK: usize = 56;
 const BYTES_ACKED: usize = 120;
 
 /// The kernel, as far as it answers.
-#[derive(Default)]
 pub(super) struct Kernel {
     socket: Option<OwnedFd>,
     is_silent: bool,
@@ -45,6 +44,11 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
+    /// Ready to ask, so that it can be asked without a descriptor to spare.
+    pub(super) fn new() -> Self {
+        Self { socket: open().ok(), is_silent: false, sequence: 0 }
+    }
+
     /// What is known of what was sent on a socket; `None` where the kernel does not answer. Of a socket that is not
     /// connected any more nothing waits.
     pub(super) fn look(&mut self, socket: &OwnedFd) -> Option<Look> {
@@ -57,7 +61,7 @@ impl Kernel {
             Err(Errno::NOENT) => Some(CLOSED),
             Err(error) => {
                 if !std::mem::replace(&mut self.is_silent, true) {
-                    tracing::warn!(%error, "the kernel does not tell what peers have acknowledged: slow peers end after two minutes");
+                    tracing::warn!(%error, "what peers have acknowledged is not known: slow ones end after two minutes");
                 }
                 None
             }
@@ -66,13 +70,7 @@ impl Kernel {
 
     fn ask(&mut self, local: SocketAddr, peer: SocketAddr) -> Result<Look, Errno> {
         self.sequence = self.sequence.wrapping_add(1);
-        let socket = if let Some(socket) = &self.socket {
-            socket
-        } else {
-            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            let opened = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::SOCK_DIAG))?;
-            self.socket.insert(opened)
-        };
+        let socket = if let Some(socket) = &self.socket { socket } else { self.socket.insert(open()?) };
         send(socket, &question(self.sequence, local, peer), SendFlags::empty())?;
         let mut buffer = [0; 1024];
         // The kernel has answered by now; an answer to an earlier question may be left.
@@ -83,6 +81,11 @@ impl Kernel {
             }
         }
     }
+}
+
+fn open() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::SOCK_DIAG))
 }
 
 fn question(sequence: u32, local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
@@ -181,7 +184,7 @@ mod tests {
                     Err(error) => panic!("{error}"),
                 }
             }
-            let (mut kernel, socket) = (Kernel::default(), OwnedFd::from(sender));
+            let (mut kernel, socket) = (Kernel::new(), OwnedFd::from(sender));
             let before = kernel.look(&socket).unwrap();
             assert!(before.waiting > 0 && before.acknowledged > 0 && u64::from(before.waiting) < sent as u64);
             receiver.read_exact(&mut vec![0; sent]).unwrap();

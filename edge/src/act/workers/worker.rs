@@ -91,7 +91,7 @@ impl Worker {
             connections: Slab::default(),
             timers: Wheel::default(),
             ready: Ready::default(),
-            tools: Tools { buffer: vec![0; BUFFER].into(), pipes, kernel: Kernel::default(), now: 0 },
+            tools: Tools { buffer: vec![0; BUFFER].into(), pipes, kernel: Kernel::new(), now: 0 },
             start: Instant::now(),
             own: Own::default(),
             names: 0,
