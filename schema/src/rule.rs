@@ -279,19 +279,10 @@ fn check_targets(parts: &RuleParts, problems: &mut Vec<RuleProblem>) {
                 ),
             ));
         }
-        if target.priority > MAX_PRIORITY {
-            problems.push(problem(
-                TreeCode::OutOfRange,
-                format!("targets[{index}].priority"),
-                format!("priority {} is above {MAX_PRIORITY}", target.priority),
-            ));
-        }
-        if target.weight > DEFAULT_WEIGHT {
-            problems.push(problem(
-                TreeCode::OutOfRange,
-                format!("targets[{index}].weight"),
-                format!("weight {} is above {DEFAULT_WEIGHT}", target.weight),
-            ));
+        let bounded = [("priority", target.priority, MAX_PRIORITY), ("weight", target.weight, DEFAULT_WEIGHT)];
+        for (key, value, most) in bounded.into_iter().filter(|(_, value, most)| value > most) {
+            let message = format!("{key} {value} is above {most}");
+            problems.push(problem(TreeCode::OutOfRange, format!("targets[{index}].{key}"), message));
         }
         let same = |other: &Target| other.host == target.host && other.ports.overlaps(target.ports);
         if parts.targets[..index].iter().any(same) {

@@ -29,7 +29,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const RETRIES: u32 = 6;
 
 /// Makes a dead peer noticed within two minutes while nothing is under way to it. What is under way is watched by the
-/// workers: TCP_USER_TIMEOUT would end a peer that is alive and takes nothing, too.
+/// workers: TCP_USER_TIMEOUT would also end a peer that is alive and takes nothing.
 pub(crate) fn look_for_dead_peers(socket: &SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(INTERVAL).with_retries(RETRIES);
     socket.set_tcp_keepalive(&keepalive)

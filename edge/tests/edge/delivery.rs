@@ -164,7 +164,7 @@ async fn fail(
     }
     if failure == Failure::Flooded {
         // As much as fits anywhere, with more to come.
-        while timeout(Duration::from_millis(200), receiver.write_all(&[7; 64 << 10])).await.is_ok() {}
+        while timeout(Duration::from_millis(200), receiver.write_all(&[7; 16 << 10])).await.is_ok() {}
     }
     sender.write_all(&pattern(length)).await.unwrap();
     if failure == Failure::EndedAndUnread {
@@ -185,7 +185,7 @@ async fn an_answer_during_an_upload_arrives_though_the_upload_fails() {
     for ends in [true, false] {
         for length in [60, 30_000] {
             let (mut client, mut server) = scene.pair().await;
-            let upload = [7; 64 << 10];
+            let upload = vec![7; 64 << 10];
             client.write_all(&upload).await.unwrap();
             server.read_exact(&mut [0; 1000]).await.unwrap();
             server.write_all(&pattern(length)).await.unwrap();
@@ -259,7 +259,7 @@ async fn a_reader_that_pauses_is_waited_for() {
     let pause = std::env::var("PORTUNUS_TEST_PAUSE_SECS").map_or(4, |secs| secs.parse().expect("a number"));
     // A bound that is far away makes the looks more frequent: many within a short pause.
     let scene = Scene::new(|parts| {
-        parts.stalled_timeout = (pause < 60).then(|| Duration::from_secs(60));
+        parts.stalled_timeout = (pause < 60).then(|| Duration::from_mins(1));
         parts.idle_timeout = None;
     })
     .await;

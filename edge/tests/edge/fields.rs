@@ -186,7 +186,8 @@ async fn half_closed_timeout(bench: Bench) {
         let (sent, mut read) = (vec![7; length], vec![0; length]);
         let moving = async { tokio::join!(server.write_all(&sent), client.read_exact(&mut read)) };
         let (sending, reading) = timeout(LONG, moving).await.expect("bytes move");
-        (sending.unwrap(), reading.unwrap());
+        sending.unwrap();
+        reading.unwrap();
         let_pass(Duration::from_millis(500)).await;
     }
     assert!(is_reset(&mut client).await && start.elapsed() >= Duration::from_millis(2500));
@@ -197,7 +198,7 @@ async fn stalled_timeout(bench: Bench) {
     let (client, mut server) = pair(&bench, |parts| parts.stalled_timeout = Some(Duration::from_secs(1))).await;
     // One that has nothing waiting is not stalled, however long it is idle.
     let_pass(Duration::from_secs(2)).await;
-    let sending = tokio::spawn(async move { while server.write_all(&[7; 64 << 10]).await.is_ok() {} });
+    let sending = tokio::spawn(async move { while server.write_all(&[7; 16 << 10]).await.is_ok() {} });
     ends_with(&bench, Break::EdgeStalled).await;
     timeout(LONG, sending).await.expect("the sender learns of it").unwrap();
     drop(client);

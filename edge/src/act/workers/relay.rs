@@ -253,7 +253,7 @@ impl Direction {
         tools.pipes.give(pipe, tools.now);
         self.is_splicing = false;
         match filled {
-            // Nothing before urgent data looks like the end, too: a read tells.
+            // The mark of urgent data looks like the end: a read tells them apart.
             Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => from.is_readable = false,
             Err(error) => from.fail(error),
