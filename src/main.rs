@@ -84,6 +84,7 @@ fn asking(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, 
 
 /// Runs a server or an edge.
 fn serving(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    edge::act::descriptors::check().map_err(|error| Failure::Other(error.to_string()))?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.enable_all().build().map_err(|error| no_runtime(&error))?;
     let result = runtime.block_on(command);

@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     parts.udp_max_flows = 4096;
     let rule = Rule::new(parts).map_err(|problems| format!("{problems:?}"))?;
 
-    let mut dataplane = Dataplane::start(Names::start(Source::default()));
+    let mut dataplane = Dataplane::start(Names::start(Source::default()))?;
     let meter = dataplane.meter(Arc::default());
     let choice = Arc::new(Choice::unwatched(&rule));
     dataplane.publish(Routing::new([Route { rule: Arc::new(rule), meter, choice }], []));

@@ -8,6 +8,7 @@ mod bisect;
 mod blame;
 mod blast;
 mod confirming;
+mod descriptors;
 mod drift;
 mod ending;
 mod events;

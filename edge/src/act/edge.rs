@@ -82,6 +82,9 @@ pub enum EdgeError {
          anything but loopback (localhost, 127.0.0.0/8, [::1])"
     )]
     Remote(String),
+    /// The system has nothing left for the workers.
+    #[error("the workers cannot be started; the limit of open files may be too low (`ulimit -n`, LimitNOFILE=)")]
+    Workers(#[source] io::Error),
     /// A bug ended the part that owns the sockets.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -125,7 +128,8 @@ impl Edge {
             own_listeners: metrics_address.into_iter().chain(config.process_listens).map(own_listener).collect(),
         };
         let restored = stored.and_then(|stored| restore(stored, &offer));
-        let (runtime, actor) = runtime::start(offer.limits, Names::start(config.names), store, restored).await;
+        let started = runtime::try_start(offer.limits, Names::start(config.names), store, restored).await;
+        let (runtime, actor) = started.map_err(EdgeError::Workers)?;
 
         let invalid = match &config.server {
             Endpoint::Url(url) => url.clone(),

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::agent::SessionView;
+use crate::act::descriptors;
 use crate::act::runtime::RuntimeHandle;
 
 /// What the figures are read from.
@@ -38,12 +39,16 @@ impl Source {
         registry.register(Box::new(build))?;
         let status = self.runtime.status();
         let generation = status.accepted.generation;
-        let connections = self.runtime.connections().count();
+        let connections = self.runtime.connections();
+        let (is_full, shortages) = connections.shortage();
         let gauges = [
             ("portunus_session_connected", "1 while there is a session.", u64::from(*self.session.connected.borrow())),
             ("portunus_session_generation", "The desired state that was accepted last.", generation),
             ("portunus_open_listeners", "Listening sockets.", status.listeners as u64),
-            ("portunus_open_connections", "Live connections.", connections as u64),
+            ("portunus_open_connections", "Live connections.", connections.count() as u64),
+            ("portunus_open_descriptors", "Descriptors in use.", descriptors::in_use()),
+            ("portunus_max_descriptors", "The limit of descriptors.", descriptors::limit()),
+            ("portunus_accepting_rests", "1 while no client is accepted for want of descriptors.", is_full.into()),
         ];
         for (name, help, value) in gauges {
             let gauge = IntGauge::new(name, help)?;
@@ -57,6 +62,12 @@ impl Source {
         let dropped = IntCounter::new(name, "Log lines that standard error did not take.")?;
         dropped.inc_by(self.log_lines_dropped.load(Ordering::Relaxed));
         registry.register(Box::new(dropped))?;
+        let rests = IntCounter::new(
+            "portunus_accept_shortages_total",
+            "Times that accepting came to rest 64 below the limit of descriptors.",
+        )?;
+        rests.inc_by(shortages);
+        registry.register(Box::new(rests))?;
         let mut text = Vec::new();
         TextEncoder::new().encode(&registry.gather(), &mut text)?;
         Ok(text)

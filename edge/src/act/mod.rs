@@ -2,6 +2,7 @@
 
 pub mod abilities;
 pub mod agent;
+pub mod descriptors;
 mod drain;
 pub mod edge;
 mod folder;

@@ -12,6 +12,7 @@ mod quiet;
 mod reserved;
 mod trial;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -185,16 +186,29 @@ impl RuntimeHandle {
 }
 
 /// Starts a runtime. With a store, what it kept is served before this returns.
+///
+/// # Panics
+/// Where the system has no descriptor left for it; [`try_start`] says so instead.
 pub async fn start(
     limits: Limits,
     names: Names,
     store: Option<LastGood>,
     restored: Option<Before>,
 ) -> (RuntimeHandle, JoinHandle<()>) {
+    try_start(limits, names, store, restored).await.expect("a process has descriptors left when it starts")
+}
+
+/// The same, where there may be too few descriptors.
+pub async fn try_start(
+    limits: Limits,
+    names: Names,
+    store: Option<LastGood>,
+    restored: Option<Before>,
+) -> io::Result<(RuntimeHandle, JoinHandle<()>)> {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, status) = watch::channel(Arc::default());
     let (health, orders) = health::start(names.clone());
-    let dataplane = Dataplane::start(names.clone());
+    let dataplane = Dataplane::start(names.clone())?;
     let connections = dataplane.connections();
     let retries = Arc::new(AtomicU64::new(0));
     let mut actor = Actor::new(dataplane, (health.clone(), orders), limits, store, sender, retries.clone());
@@ -204,7 +218,7 @@ pub async fn start(
     actor.publish();
     let again = actor.again.clone();
     let task = tokio::spawn(actor.run(receiver));
-    (RuntimeHandle { commands, status, connections, retries, health, names, again }, task)
+    Ok((RuntimeHandle { commands, status, connections, retries, health, names, again }, task))
 }
 
 /// What an edge knew before its restart.

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 
 use super::slab::Key;
+use crate::act::descriptors::for_client;
 use crate::decide::faults::Cause;
 
 /// Lets a worker hear of everything that happens to a socket.
@@ -30,7 +31,7 @@ pub(super) fn start(address: SocketAddr, registry: &Registry, key: Key, leg: u8)
 fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    let socket = for_client(socket_with(family, SocketType::STREAM, flags, None)?)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
     match connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),

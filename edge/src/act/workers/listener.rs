@@ -22,6 +22,7 @@ use socket2::{SockRef, Socket};
 
 use super::admitted::Admitted;
 use super::queue::Handed;
+use super::room::{CONNECTION, Lent};
 use super::slab::{Key, Slab};
 use super::tcp::reset;
 use super::timers::{Tick, ticks};
@@ -184,9 +185,7 @@ impl Worker {
                 Err(error) => {
                     self.listeners.ready.push_front(key);
                     self.listeners.paused_until = self.tools.now + ticks(SHORTAGE_PAUSE);
-                    if !self.shared.tell_shortage() {
-                        tracing::error!(%error, "connections cannot be accepted for want of descriptors or memory");
-                    }
+                    self.shared.room.note_shortage(error);
                     return;
                 }
             }
@@ -196,15 +195,24 @@ impl Worker {
     /// True if nothing waits any more. Fails where the process is short of something that comes back.
     fn accept(&mut self, listener: Listener, acceptor: &Acceptor, most: usize) -> Result<bool, Errno> {
         for _ in 0..most {
+            // A socket that closes behind this is emptied as far as the system lets it.
+            let lent = if most == usize::MAX { Lent::Granted } else { self.shared.room.take(CONNECTION) };
+            match lent {
+                Lent::Granted => {}
+                Lent::NotYet => return Ok(false),
+                Lent::Full => return Err(Errno::MFILE),
+            }
             match acceptfrom_with(&acceptor.0, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok((client, from)) => {
-                    self.shared.end_shortage();
                     let from = from.and_then(|from| SocketAddr::try_from(from).ok());
                     // Always there on an IP socket.
                     let from = from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.ip().to_canonical());
                     self.admit(client, from, listener);
                 }
-                Err(Errno::AGAIN) => return Ok(true),
+                Err(Errno::AGAIN) => {
+                    self.shared.room.give(CONNECTION);
+                    return Ok(true);
+                }
                 Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => return Err(error),
                 // That peer went away while it waited (accept(2) lists the errors); the next one may be there still.
                 Err(_) => {}

@@ -20,6 +20,7 @@ mod queue;
 mod ready;
 mod relay;
 mod resolve;
+mod room;
 mod routing;
 mod shared;
 mod slab;
@@ -34,6 +35,7 @@ mod watch;
 mod worker;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
@@ -74,18 +76,16 @@ pub struct Dataplane {
 }
 
 impl Dataplane {
-    /// Starts one worker per core. Must run inside the runtime.
+    /// Starts one worker per core. Must run inside the runtime. Fails where the system has no descriptor left for them.
     ///
     /// # Panics
-    /// Where the system has no thread or descriptor left for a worker: such a process cannot forward at all.
-    pub fn start(names: Names) -> Self {
+    /// Where the system has no thread left for a worker.
+    pub fn start(names: Names) -> io::Result<Self> {
         let workers = thread::available_parallelism().map_or(1, usize::from);
-        let polls: Vec<Poll> =
-            (0..workers).map(|_| Poll::new().expect("a process has descriptors left when it starts")).collect();
-        let waker = |poll: &Poll| {
-            Waker::new(poll.registry(), worker::WAKE).expect("a process has descriptors left when it starts")
-        };
-        let (outsides, insides): (Vec<_>, Vec<_>) = polls.iter().map(|poll| queue::queue(waker(poll))).unzip();
+        let polls: Vec<Poll> = (0..workers).map(|_| Poll::new()).collect::<io::Result<_>>()?;
+        let waker = |poll: &Poll| Waker::new(poll.registry(), worker::WAKE);
+        let wakers: Vec<Waker> = polls.iter().map(waker).collect::<io::Result<_>>()?;
+        let (outsides, insides): (Vec<_>, Vec<_>) = wakers.into_iter().map(queue::queue).unzip();
         let (ask, questions) = mpsc::channel(resolve::QUESTIONS);
         let shared = Arc::new(Shared::new(outsides, ask, names));
         let resolver = tokio::spawn(resolve::answer(questions, shared.clone())).abort_handle();
@@ -97,7 +97,7 @@ impl Dataplane {
                 .expect("a process has threads left when it starts")
         };
         let threads = polls.into_iter().zip(insides).enumerate().map(start).collect();
-        Self { shared, acceptors: HashMap::new(), lingering: HashMap::new(), threads, resolver }
+        Ok(Self { shared, acceptors: HashMap::new(), lingering: HashMap::new(), threads, resolver })
     }
 
     /// A meter for a rule that is new here; it tells `emptied` whenever its last connection ends.
@@ -232,6 +232,11 @@ impl Connections {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.count()
+    }
+
+    /// True while none is accepted for want of descriptors, and how often that came about.
+    pub fn shortage(&self) -> (bool, u64) {
+        (self.0.room.is_full(), self.0.room.shortages())
     }
 
     /// How old those of one rule are; `None` where it has none. Looks at every connection of the edge.

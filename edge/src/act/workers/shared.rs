@@ -2,13 +2,14 @@
 //!
 //! Keeps: nothing in it is locked, and nothing but loads of it is touched per event.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
 
 use super::queue::Outside;
 use super::resolve::Question;
+use super::room::Room;
 use super::routing::Routing;
 use crate::act::names::Names;
 
@@ -25,8 +26,8 @@ pub(super) struct Shared {
     pub(super) is_stopping: AtomicBool,
     /// Told when a worker's last connection ends.
     pub(super) emptied: Notify,
-    /// One log line per shortage of descriptors, not one per socket and attempt.
-    is_short: AtomicBool,
+    /// For more clients.
+    pub(super) room: Room,
 }
 
 impl Shared {
@@ -39,7 +40,7 @@ impl Shared {
             is_resetting: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             emptied: Notify::new(),
-            is_short: AtomicBool::new(false),
+            room: Room::default(),
         }
     }
 
@@ -58,18 +59,6 @@ impl Shared {
     pub(super) fn ended(&self, worker: usize) {
         if self.workers[worker].ended() {
             self.emptied.notify_waiters();
-        }
-    }
-
-    /// True if the shortage was told of before.
-    pub(super) fn tell_shortage(&self) -> bool {
-        self.is_short.swap(true, Ordering::Relaxed)
-    }
-
-    /// Descriptors are to be had again.
-    pub(super) fn end_shortage(&self) {
-        if self.is_short.load(Ordering::Relaxed) {
-            self.is_short.store(false, Ordering::Relaxed);
         }
     }
 

@@ -11,6 +11,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use rustix::process::{Resource, getrlimit};
 
 use super::timers::{Tick, ticks};
+use crate::act::descriptors::for_client;
 
 /// What a pipe is to hold: the kernel's largest without privileges (`fs.pipe-max-size`).
 const CAPACITY: usize = 1 << 20;
@@ -33,6 +34,7 @@ pub(super) struct Pipe {
 impl Pipe {
     fn new() -> Result<Self, Errno> {
         let (output, input) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
+        let (output, input) = (for_client(output)?, for_client(input)?);
         // What comes back is what it is, also where the user has too many already (see `fs.pipe-user-pages-soft`).
         let capacity = match fcntl_setpipe_size(&input, CAPACITY) {
             Ok(capacity) => capacity,

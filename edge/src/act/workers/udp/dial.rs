@@ -21,6 +21,7 @@ use super::super::slab::Key;
 use super::super::timers::ticks;
 use super::flow::{Upstream, Waiting};
 use super::{Around, MARK, Udp};
+use crate::act::descriptors::for_client;
 use crate::act::interfaces;
 use crate::decide::datagrams::Lost;
 use crate::decide::dial::{self, Cause};
@@ -60,7 +61,8 @@ pub(super) fn refuses_pieces(error: Errno) -> bool {
 
 fn start(address: SocketAddr, registry: &Registry, key: Key) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = socket_with(family, SocketType::DGRAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = for_client(socket_with(family, SocketType::DGRAM, flags, None)?)?;
     connect(&socket, &address)?;
     let token = Token(MARK | key.pack(0));
     registry

@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
-use super::super::admitted::Admitted;
+use super::super::admitted::{Admitted, Refusal};
+use super::super::room::{FLOW, Lent};
 use super::super::slab::Key;
 use super::super::ticket::Ticket;
 use super::super::timers::ticks;
@@ -114,6 +115,11 @@ impl Udp {
         let admitted = Admitted::new(route, listener, id.client.ip(), around.index)
             .inspect_err(|why| route.meter.refused(around.index, listener.port, *why))
             .ok()?;
+        if around.shared.room.take(FLOW) == Lent::Full {
+            around.shared.room.note_shortage(Errno::MFILE);
+            route.meter.refused(around.index, listener.port, Refusal::Overflow);
+            return None;
+        }
         let ticket = Ticket::new(admitted, around.index, around.now);
         around.shared.workers[around.index].began();
         let idle = ticket.route().rule.udp_flow_idle;
