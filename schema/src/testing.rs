@@ -50,7 +50,7 @@ pub mod arbitrary {
     use proptest::sample::select;
 
     use crate::diff::Rules;
-    use crate::health::{HealthCheck, HealthKind, StatusRanges};
+    use crate::health::{HealthCheck, HealthKind, MAX_HISTORY, Retry, StatusRanges};
     use crate::name::RuleName;
     use crate::net::{ListenAddress, ListenRange, PortRange, Protocol};
     use crate::rule::{Balance, Host, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts, Target};
@@ -117,6 +117,10 @@ pub mod arbitrary {
                 }
                 check.address = flags[1].then(|| "10.9.8.7".parse().expect("an address"));
                 (check.is_optimistic, check.is_leaky) = (flags[2], flags[3]);
+                if flags[0] {
+                    check.history = counts.0 % MAX_HISTORY + 1;
+                    check.retry = Retry { max: counts.1, initial_ms: counts.3, max_ms: counts.3 + counts.4 };
+                }
                 check
             })
     }

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::capability::{Capabilities, Capability, Limits};
-use crate::health::{HealthCheck, HealthKind, StatusRanges};
+use crate::health::{DEFAULT_HISTORY, HealthCheck, HealthKind, Retry, StatusRanges};
 use crate::name::RuleName;
 use crate::net::{ListenAddress, ListenRange, Listener, PortRange, Protocol};
 use crate::proto;
@@ -229,6 +229,13 @@ fn health_to_wire(health: &HealthCheck) -> proto::HealthSpec {
         optimistic: health.is_optimistic,
         leaky: health.is_leaky,
         jitter_percent: health.jitter_percent.into(),
+        // What is at its default is left out: the digest of a rule that does not use these keys stays as it was.
+        history: if health.history == DEFAULT_HISTORY { 0 } else { health.history.into() },
+        retry: (health.retry != Retry::default()).then(|| proto::RetrySpec {
+            max: health.retry.max.into(),
+            initial_ms: health.retry.initial_ms,
+            max_ms: health.retry.max_ms,
+        }),
     }
 }
 
@@ -263,6 +270,16 @@ fn health_from_wire(message: &proto::HealthSpec) -> Result<HealthCheck, InvalidW
         is_optimistic: message.optimistic,
         is_leaky: message.leaky,
         jitter_percent: small(message.jitter_percent, "health.jitter_percent")?,
+        history: match small(message.history, "health.history")? {
+            0 => DEFAULT_HISTORY,
+            history => history,
+        },
+        retry: match &message.retry {
+            None => Retry::default(),
+            Some(retry) => {
+                Retry { max: small(retry.max, "health.retry.max")?, initial_ms: retry.initial_ms, max_ms: retry.max_ms }
+            }
+        },
     })
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use schema::health::simulate::{Step, parse_events, simulate};
-use schema::health::{DEFAULT_FALL, DEFAULT_INTERVAL_SECS, DEFAULT_RISE, Initial, Mode, Pace, Terms, Thresholds};
+use schema::health::{
+    DEFAULT_FALL, DEFAULT_HISTORY, DEFAULT_INTERVAL_SECS, DEFAULT_RISE, Initial, Mode, Pace, Terms, Thresholds,
+};
 use serde::{Serialize, Serializer};
 
 use crate::cli::{Format, Looks};
@@ -93,6 +95,7 @@ impl SimulateArgs {
                 InitialArg::Probe => Initial::Probe,
                 InitialArg::Optimistic => Initial::Optimistic,
             },
+            history: DEFAULT_HISTORY,
         }
     }
 }

@@ -93,8 +93,8 @@ impl Schedule {
     }
 
     /// The same, exactly then, however short ago it started.
-    pub fn set_exact(&mut self, id: ProbeId, due: Option<Duration>) {
-        self.place(id, due);
+    pub fn set_exact(&mut self, id: ProbeId, due: Duration) {
+        self.place(id, Some(due));
     }
 
     /// Makes a probe due before all others.

@@ -1,31 +1,54 @@
-//! How long a new version of a rule waits for targets that it did not have before (DESIGN §7, Retry). Pure.
+//! How long a target that is new, resumed or enabled again is waited for (DESIGN §7, Retry). Pure.
 //!
-//! Keeps: a target is awaited until it is up or its retries are used up, and never again.
+//! Keeps: a target is awaited until a try passes or its tries are used up; until then no failure is a verdict.
 
 use std::time::Duration;
 
-use schema::health::TargetKey;
-use schema::health::retry::retry_after;
+use schema::health::{Retry, TargetKey};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Awaited {
     key: TargetKey,
     attempts: usize,
-    /// When to ask again.
+    /// When to ask next; none for one whose first turn comes with those of others.
     due: Option<Duration>,
 }
 
 /// The targets that a rule waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Waiting {
+    retry: Retry,
     targets: Vec<Awaited>,
 }
 
+/// What an attempt at a target was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// The target is not awaited.
+    None,
+    /// It is still awaited.
+    OneOfMore,
+    /// It is not awaited any more.
+    Last,
+}
+
 impl Waiting {
-    /// For targets that nobody has asked yet.
-    pub fn of(targets: impl IntoIterator<Item = TargetKey>) -> Self {
-        let awaited = |key| Awaited { key, attempts: 0, due: None };
-        Self { targets: targets.into_iter().map(awaited).collect() }
+    /// For none, by what a check says.
+    pub fn new(retry: Retry) -> Self {
+        Self { retry, targets: Vec::new() }
+    }
+
+    /// Waits for targets, the first time at `due`. One that is awaited already begins anew.
+    pub fn extend(&mut self, targets: impl IntoIterator<Item = TargetKey>, due: Option<Duration>) {
+        for key in targets {
+            self.targets.retain(|awaited| awaited.key != key);
+            self.targets.push(Awaited { key, attempts: 0, due });
+        }
+    }
+
+    /// Takes what a changed check says; tries that were made still count.
+    pub fn set_retry(&mut self, retry: Retry) {
+        self.retry = retry;
     }
 
     /// True once it waits for none.
@@ -47,33 +70,29 @@ impl Waiting {
         self.find(key)?.due
     }
 
-    /// Notes a probe's end; true if the target was awaited.
-    pub fn attempted(&mut self, key: &TargetKey, is_up: bool, now: Duration) -> bool {
-        let Some(index) = self.targets.iter().position(|awaited| awaited.key == *key) else { return false };
+    /// Notes a probe's end.
+    pub fn attempted(&mut self, key: &TargetKey, is_pass: bool, now: Duration) -> Attempt {
+        let Some(index) = self.targets.iter().position(|awaited| awaited.key == *key) else { return Attempt::None };
         let awaited = &mut self.targets[index];
         awaited.attempts += 1;
-        awaited.due = retry_after(awaited.attempts - 1).filter(|_| !is_up).map(|wait| now + wait);
-        if awaited.due.is_none() {
-            self.targets.swap_remove(index);
+        awaited.due = self.retry.after(awaited.attempts).filter(|_| !is_pass).map(|wait| now + wait);
+        if awaited.due.is_some() {
+            return Attempt::OneOfMore;
         }
-        true
+        self.targets.swap_remove(index);
+        Attempt::Last
     }
 
     /// Notes that an attempt found out nothing: it does not count, and is made again.
     pub fn missed(&mut self, key: &TargetKey, now: Duration) {
         if let Some(awaited) = self.targets.iter_mut().find(|awaited| awaited.key == *key) {
-            awaited.due = retry_after(awaited.attempts).map(|wait| now + wait);
+            awaited.due = self.retry.after(awaited.attempts.max(1)).map(|wait| now + wait);
         }
     }
 
     /// Waits no longer for those that are not to be awaited any more.
     pub fn retain(&mut self, is_awaited: impl Fn(&TargetKey) -> bool) {
         self.targets.retain(|awaited| is_awaited(&awaited.key));
-    }
-
-    /// Waits for more of them.
-    pub fn extend(&mut self, more: Self) {
-        self.targets.extend(more.targets);
     }
 }
 
@@ -82,21 +101,38 @@ mod tests {
     use super::*;
     use schema::testing::rule;
 
+    const NOW: Duration = Duration::from_secs(100);
+
     #[test]
-    fn a_target_has_five_retries_or_until_it_is_up() {
+    fn a_target_has_five_retries_or_until_a_pass() {
         let key = TargetKey::of(&rule("web", 1, 1).targets[0]);
-        let mut waiting = Waiting::of([key.clone()]);
-        let now = Duration::from_secs(100);
+        let mut waiting = Waiting::new(Retry::default());
+        assert_eq!(waiting.attempted(&key, false, NOW), Attempt::None);
+        waiting.extend([key.clone()], Some(NOW));
+        assert_eq!(waiting.due(&key), Some(NOW));
         let mut retries = Vec::new();
-        while waiting.attempted(&key, false, now) {
+        while waiting.attempted(&key, false, NOW) == Attempt::OneOfMore {
             retries.extend(waiting.due(&key));
         }
-        assert_eq!((retries.len(), retries[4]), (5, now + Duration::from_secs(8)));
+        assert_eq!((retries.len(), retries[4]), (5, NOW + Duration::from_secs(8)));
         assert!(waiting.is_over() && waiting.attempts(&key) == 0);
-        let mut waiting = Waiting::of([key.clone()]);
-        waiting.attempted(&key, false, now);
+        waiting.extend([key.clone()], None);
+        waiting.attempted(&key, false, NOW);
         assert_eq!(waiting.attempts(&key), 1);
-        waiting.attempted(&key, true, now);
+        assert_eq!(waiting.attempted(&key, true, NOW), Attempt::Last);
         assert!(waiting.is_over());
+    }
+
+    #[test]
+    fn an_attempt_that_found_out_nothing_does_not_count() {
+        let key = TargetKey::of(&rule("web", 1, 1).targets[0]);
+        let mut waiting = Waiting::new(Retry { max: 1, ..Retry::default() });
+        waiting.extend([key.clone()], None);
+        for _ in 0..9 {
+            waiting.missed(&key, NOW);
+            assert_eq!(waiting.due(&key), Some(NOW + Duration::from_millis(500)));
+        }
+        assert_eq!(waiting.attempted(&key, false, NOW), Attempt::OneOfMore);
+        assert_eq!(waiting.attempted(&key, false, NOW), Attempt::Last);
     }
 }

@@ -3,8 +3,8 @@
 use super::rule::RuleCheck;
 use crate::codes::TreeCode;
 use crate::decode::{Draft, Slot, Value};
-use crate::fields::{health, rule};
-use crate::health::{DEFAULT_INTERVAL_SECS, DEFAULT_TIMEOUT_MS, HealthCheck, HealthKind, StatusRanges};
+use crate::fields::{health, retry, rule};
+use crate::health::{DEFAULT_INTERVAL_SECS, DEFAULT_TIMEOUT_MS, HealthCheck, HealthKind, Retry, StatusRanges};
 
 /// The check that a rule or its `[defaults]` asks for.
 pub(super) fn read(check: &mut RuleCheck<'_, '_>, source: &Draft<'_>) -> Option<HealthCheck> {
@@ -55,7 +55,23 @@ fn full(check: &mut RuleCheck<'_, '_>, draft: &Draft<'_>) -> Option<HealthCheck>
     read.is_optimistic = draft.text(health::INITIAL) == Some("optimistic");
     read.is_leaky = draft.text(health::MODE) == Some("leaky");
     read.jitter_percent = int(health::JITTER_PERCENT).map_or(read.jitter_percent, |percent| percent as u8);
+    read.history = int(health::HISTORY).map_or(read.history, |count| count as u8);
+    if let Some(draft) = draft.table(health::RETRY) {
+        check.whole &= !draft.slots().iter().any(|slot| matches!(slot.value, Value::Refused));
+        read.retry = retry_of(draft);
+    }
     Some(read)
+}
+
+fn retry_of(draft: &Draft<'_>) -> Retry {
+    let int = |field| draft.get(field).and_then(Slot::int).map(|number| number as u32);
+    let default = Retry::default();
+    let initial_ms = int(retry::INITIAL_MS).unwrap_or(default.initial_ms);
+    Retry {
+        max: int(retry::MAX).map_or(default.max, |count| count as u8),
+        initial_ms,
+        max_ms: int(retry::MAX_MS).unwrap_or(default.max_ms.max(initial_ms)),
+    }
 }
 
 /// Reports keys that a check of this kind cannot use.

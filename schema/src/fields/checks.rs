@@ -45,4 +45,20 @@ table! {
         "`snap`: a fresh verdict has full hysteresis; `leaky`: the counter moves by one only.");
     JITTER_PERCENT = Field::new("jitter_percent", Kind::Int { min: 0, max: 100 }, "10", "20",
         "Spread of the intervals.");
+    HISTORY = Field::new("history", Kind::Int { min: 1, max: 50 }, "5", "20",
+        "Changes of a target's state that are kept and shown.");
+    RETRY = Field::new("retry", Kind::Table(&crate::fields::retry::TABLE), "", "{ max = 5, initial_ms = 500, max_ms = 8000 }",
+        "How often a new or resumed target is asked before a failure is a verdict.");
+}
+
+table! {
+    /// `[rule.health] retry`.
+    retry, "rule.health.retry", "[rule.health.retry]",
+    "How a target that is new, resumed, or enabled again is waited for: no verdict before a pass or the last try.";
+    MAX = Field::new("max", Kind::Int { min: 0, max: 255 }, "5", "3",
+        "Tries after the first one; with 0 the first result decides.");
+    INITIAL_MS = Field::new("initial_ms", Kind::Int { min: 1, max: 3_600_000 }, "500", "1000",
+        "From the first try to the second; it doubles with each further one.");
+    MAX_MS = Field::new("max_ms", Kind::Int { min: 1, max: 3_600_000 }, "8000", "4000",
+        "The longest wait between two tries; the default is `initial_ms` where that is longer.");
 }

@@ -8,7 +8,7 @@ mod files;
 mod fleet;
 mod rules;
 
-pub use checks::health;
+pub use checks::{health, retry};
 pub use files::{defaults, edge, global, root, stats};
 pub use fleet::{portunus, rails, rollout, tree, wave};
 pub use rules::{rule, target};
@@ -193,6 +193,7 @@ pub static TABLES: &[&Table] = &[
     &rule::TABLE,
     &target::TABLE,
     &health::TABLE,
+    &retry::TABLE,
     &global::TABLE,
     &stats::TABLE,
     &portunus::TABLE,

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::history::{DEFAULT_HISTORY, MAX_HISTORY};
+use super::retry::Retry;
 use crate::codes::TreeCode;
 use crate::rule::RuleProblem;
 
@@ -137,6 +139,10 @@ pub struct HealthCheck {
     pub is_leaky: bool,
     /// Spread of the intervals, 0..=100.
     pub jitter_percent: u8,
+    /// Changes of a target's state that are kept, 1..=50.
+    pub history: u8,
+    /// How often a target that is waited for is asked before a failure is a verdict.
+    pub retry: Retry,
 }
 
 /// `interval_secs` where it is not given.
@@ -175,7 +181,15 @@ impl HealthCheck {
             is_optimistic: false,
             is_leaky: false,
             jitter_percent: DEFAULT_JITTER_PERCENT,
+            history: DEFAULT_HISTORY,
+            retry: Retry::default(),
         }
+    }
+
+    /// The same check as far as probes and verdicts depend on it: two that differ elsewhere share both.
+    #[must_use]
+    pub fn judging(&self) -> Self {
+        Self { history: DEFAULT_HISTORY, retry: Retry::default(), ..self.clone() }
     }
 
     /// What is wrong between its parts, with keys relative to the rule.
@@ -198,6 +212,17 @@ impl HealthCheck {
         }
         if self.fall == 0 {
             add(TreeCode::OutOfRange, "fall", "0 is outside 1..=255".to_owned());
+        }
+        if !(1..=MAX_HISTORY).contains(&self.history) {
+            add(TreeCode::OutOfRange, "history", format!("{} is outside 1..={MAX_HISTORY}", self.history));
+        }
+        if self.retry.initial_ms == 0 {
+            add(TreeCode::OutOfRange, "retry.initial_ms", "0 is outside 1..=3600000".to_owned());
+        }
+        if self.retry.max_ms < self.retry.initial_ms {
+            let Retry { initial_ms, max_ms, .. } = self.retry;
+            let message = format!("{max_ms} ms is below `initial_ms`, which is {initial_ms} ms");
+            add(TreeCode::OutOfRange, "retry.max_ms", message);
         }
         if let Err(error) = regex_lite::Regex::new(&self.expect_body) {
             add(TreeCode::InvalidValue, "expect_body", format!("not a regular expression: {error}"));

@@ -242,7 +242,8 @@ impl TargetGroup {
     /// the check has changed; the file's `enabled` counts when it changes, so that it undoes no operator's word.
     pub fn reload(&mut self, rule: &Rule, now: Duration) -> Vec<RuleEvent> {
         let terms = Terms::of(rule.health.as_ref());
-        let is_same_check = self.check == rule.health;
+        let judging = |check: &Option<HealthCheck>| check.as_ref().map(HealthCheck::judging);
+        let is_same_check = judging(&self.check) == judging(&rule.health);
         let before: Vec<TargetView> = self.members.iter().map(Member::view).collect();
         let mut old = std::mem::take(&mut self.members);
         let mut events = Vec::new();
@@ -260,7 +261,9 @@ impl TargetGroup {
             };
             let mut member = old.remove(index);
             let mut changes = Vec::new();
-            if !is_same_check {
+            if is_same_check {
+                member.health.keep_history(terms.history);
+            } else {
                 changes.extend(member.health.change_terms(terms, now));
                 member.ports.clear();
             }

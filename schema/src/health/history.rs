@@ -1,5 +1,5 @@
 //! The last changes of a target's state, newest first. Pure.
-//! Keeps: five at most, so that a flapping target costs no memory.
+//! Keeps: as many as the check says at most, so that a flapping target costs no memory.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,12 +7,16 @@ use std::time::Duration;
 use super::result::{Layer, Outcome, ResultCode};
 use super::state::{Operation, TargetState};
 
-/// Changes that are kept per target.
-pub const HISTORY_LENGTH: usize = 5;
+/// Changes that are kept per target where the check says nothing else.
+pub const DEFAULT_HISTORY: u8 = 5;
+/// The most that a check may ask for: a screen, and a few kilobytes.
+pub const MAX_HISTORY: u8 = 50;
 
 /// Why a state changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Cause {
+    /// The target joined the rule.
+    Start,
     /// A probe's result.
     Active(Outcome),
     /// A connection's result.
@@ -40,13 +44,23 @@ impl Change {
     fn outcome(&self) -> Option<&Outcome> {
         match &self.cause {
             Cause::Active(outcome) | Cause::Passive(outcome) => Some(outcome),
-            Cause::Operation(_) | Cause::CheckChanged => None,
+            Cause::Start | Cause::Operation(_) | Cause::CheckChanged => None,
         }
     }
 
     /// The code of the result that did it, if a result did.
     pub fn code(&self) -> Option<ResultCode> {
         self.outcome().map(Outcome::code)
+    }
+
+    /// The code of the result, or the word for what happened else: `start` (it joined, or its check is another one),
+    /// `paused`, `resumed`, `disabled`, `enabled`, `removed`.
+    pub fn word(&self) -> &'static str {
+        match &self.cause {
+            Cause::Active(outcome) | Cause::Passive(outcome) => outcome.code().as_str(),
+            Cause::Operation(operation) => operation.past(),
+            Cause::Start | Cause::CheckChanged => "start",
+        }
     }
 
     /// The layer of that result.
@@ -58,7 +72,7 @@ impl Change {
     pub fn detail(&self) -> &str {
         match &self.cause {
             Cause::Active(outcome) | Cause::Passive(outcome) => outcome.detail(),
-            Cause::Operation(operation) => operation.as_str(),
+            Cause::Start | Cause::Operation(_) => "",
             Cause::CheckChanged => "the check has changed",
         }
     }
@@ -69,10 +83,15 @@ impl Change {
 pub struct History(VecDeque<Change>);
 
 impl History {
-    /// Notes one; the oldest goes when there are too many.
-    pub fn add(&mut self, change: Change) {
-        self.0.truncate(HISTORY_LENGTH - 1);
+    /// Notes one; of more than `keep`, the oldest are dropped.
+    pub fn add(&mut self, change: Change, keep: u8) {
         self.0.push_front(change);
+        self.keep(keep);
+    }
+
+    /// Keeps so many at most.
+    pub fn keep(&mut self, most: u8) {
+        self.0.truncate(most.into());
     }
 
     /// Newest first.

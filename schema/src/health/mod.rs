@@ -4,7 +4,7 @@
 //! From one result to the next connection: [`Outcome`] of a probe or a connection → [`TargetHealth`] with its
 //! [`Counter`], [`PassiveWindow`] and [`History`] → [`TargetGroup`], the targets of a rule → [`Pools`] → [`Selection`] →
 //! [`DialOrder`]. What connections meet at one port of a range goes to [`PortVerdicts`] instead, and by [`Selections`] to
-//! that port alone. Beside it: [`simulate`](mod@simulate) for people, [`retry`] for a rule that waits for its targets.
+//! that port alone. Beside it: [`simulate`](mod@simulate) for people, [`Retry`] for a rule that waits for its targets.
 
 mod by_port;
 mod check;
@@ -16,7 +16,7 @@ mod pool;
 mod ports;
 mod rendezvous;
 mod result;
-pub mod retry;
+mod retry;
 mod select;
 pub mod simulate;
 mod snapshot;
@@ -32,12 +32,13 @@ pub use check::{
 };
 pub use counter::{Counter, Mode, Thresholds};
 pub use group::TargetGroup;
-pub use history::{Cause, Change, HISTORY_LENGTH, History};
+pub use history::{Cause, Change, DEFAULT_HISTORY, History, MAX_HISTORY};
 pub use passive::{PASSIVE_FAILURES, PASSIVE_SUCCESSES, PASSIVE_WINDOW, PassiveWindow};
 pub use pool::{Pools, RuleHealth, Standing};
 pub use ports::{PORT_MEMORY, PORTS_REMEMBERED, PortChange, PortVerdicts, port_bit};
 pub use rendezvous::{ClientSeed, Distance, TargetSeed};
 pub use result::{Layer, MAX_DETAIL, Outcome, ResultCode};
+pub use retry::Retry;
 pub use select::{DialOrder, Request, Selection};
 pub use snapshot::{RuleEvent, Snapshot, TargetKey, TargetView};
 pub use state::{Admin, Operation, TargetState, Verdict};

@@ -75,12 +75,12 @@ impl Pools {
         }
         let mut pools = Self { eligible, active: None, health: RuleHealth::Down };
         pools.active = eligible_of(standings, &eligible).map(|standing| standing.priority).min();
-        let mut carrying = eligible_of(standings, &eligible).filter(|one| Some(one.priority) == pools.active);
         // By verdict alone: a target that nobody probes keeps its weight until connections have told about it.
         let is_up = eligible_of(standings, &eligible).any(|standing| standing.state == TargetState::Up);
-        // Not known yet: a first verdict can still come, or, where nobody probes, the weight is with one not asked yet.
-        let is_unknown = |standing: &Standing| standing.state == TargetState::Unknown;
-        let is_open = if has_verdict { carrying.any(is_unknown) } else { standings.iter().any(is_unknown) };
+        // Not known yet: a first verdict can still come. Beside failed targets only one that takes connections counts:
+        // it serves them until then, as one does that was just taken back into use.
+        let is_unknown = |standing: &&Standing| standing.state == TargetState::Unknown;
+        let is_open = standings.iter().filter(is_unknown).any(|one| !has_verdict || one.takes_connections());
         pools.health = match (is_up, is_open) {
             (true, _) => RuleHealth::Up,
             (false, true) => RuleHealth::Unknown,

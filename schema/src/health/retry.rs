@@ -1,30 +1,49 @@
-//! When a rule that waits for its new targets asks them again. Pure.
+//! When a target that is waited for is asked again: one that is new, or that an operator took back into use. Pure.
 
 use std::time::Duration;
 
-/// The waits before each retry: half a second, doubling to eight.
-pub const ACTIVATION_RETRIES: [Duration; 5] = [
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(8),
-];
+/// `[rule.health] retry`: how often such a target is asked before a failure is a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Retry {
+    /// Tries after the first one.
+    pub max: u8,
+    /// From the first try to the second; doubles with each further one.
+    pub initial_ms: u32,
+    /// The longest wait between two tries, not below the first.
+    pub max_ms: u32,
+}
 
-/// How long to wait after this many failed retries; none: the rule gives up waiting.
-pub fn retry_after(failed_retries: usize) -> Option<Duration> {
-    ACTIVATION_RETRIES.get(failed_retries).copied()
+impl Default for Retry {
+    fn default() -> Self {
+        Self { max: 5, initial_ms: 500, max_ms: 8000 }
+    }
+}
+
+impl Retry {
+    /// How long to wait after so many failed tries, the first one included; none: that was the last one.
+    pub fn after(&self, failed: usize) -> Option<Duration> {
+        if failed == 0 || failed > usize::from(self.max) {
+            return None;
+        }
+        // Beyond 32 doublings every wait is the longest.
+        let doubled = u64::from(self.initial_ms) << (failed - 1).min(32);
+        Some(Duration::from_millis(doubled.min(self.max_ms.into())))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn waits(retry: Retry) -> Vec<u128> {
+        (1..).map_while(|failed| retry.after(failed)).map(|wait| wait.as_millis()).collect()
+    }
+
     #[test]
-    fn five_retries_each_twice_as_late_as_the_one_before() {
-        let waits: Vec<Duration> = (0..).map_while(retry_after).collect();
-        assert_eq!(waits.len(), 5);
-        assert_eq!((waits[0].as_millis(), waits[4].as_millis()), (500, 8000));
-        assert!(waits.windows(2).all(|pair| pair[1] == pair[0] * 2));
+    fn waits_double_from_the_first_to_the_longest() {
+        assert_eq!(waits(Retry::default()), [500, 1000, 2000, 4000, 8000]);
+        assert_eq!(waits(Retry { max: 4, initial_ms: 300, max_ms: 700 }), [300, 600, 700, 700]);
+        assert_eq!(waits(Retry { max: 0, ..Retry::default() }), []);
+        assert_eq!(waits(Retry { max: 255, initial_ms: 3_600_000, max_ms: 3_600_000 }).len(), 255);
     }
 }

@@ -58,6 +58,19 @@ impl Operation {
     }
 }
 
+impl Operation {
+    /// What has happened to the target then, as the history has it.
+    pub const fn past(self) -> &'static str {
+        match self {
+            Self::Pause => "paused",
+            Self::Resume => "resumed",
+            Self::Disable => "disabled",
+            Self::Enable => "enabled",
+            Self::Remove => "removed",
+        }
+    }
+}
+
 impl Admin {
     /// What it is after an operation. Resume ends a pause only and enable a disable only, and a pause does not
     /// soften a disable: what is in force stays until its own counterpart ends it.

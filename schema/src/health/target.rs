@@ -20,6 +20,8 @@ pub const TRIAL_AFTER: Duration = Duration::from_secs(30);
 pub enum Input {
     /// A probe ended.
     Active(Outcome),
+    /// A probe of a target that is waited for failed, and another try follows: that is not a verdict yet.
+    Tried(Outcome),
     /// A probe ended without a result, by no fault of the target.
     Missed,
     /// The dialling of a connection ended.
@@ -66,6 +68,9 @@ impl TargetHealth {
     /// A target that joins a rule. Its first probe is due now; who sends many spreads them.
     pub fn new(terms: Terms, now: Duration) -> Self {
         let (verdict, counter) = terms.start();
+        let to = TargetState::of(Admin::Enabled, verdict);
+        let mut history = History::default();
+        history.add(Change { from: TargetState::Unknown, to, time: now, cause: Cause::Start }, terms.history);
         Self {
             terms,
             admin: Admin::Enabled,
@@ -75,7 +80,7 @@ impl TargetHealth {
             down_by: None,
             since: now,
             last: None,
-            history: History::default(),
+            history,
             next_probe: terms.pace.map(|_| now),
             next_trial: None,
         }
@@ -172,6 +177,13 @@ impl TargetHealth {
                 self.met(outcome, (are_all_failing, is_known), now)?
             }
             Input::Operation(operation) => self.operate(operation, now)?,
+            Input::Tried(outcome) => {
+                if self.admin == Admin::Enabled {
+                    self.last = Some((now, outcome));
+                }
+                self.missed(now);
+                return None;
+            }
             Input::Missed => {
                 self.missed(now);
                 return None;
@@ -179,6 +191,12 @@ impl TargetHealth {
             Input::Tick => return None,
         };
         self.note(from, cause, now)
+    }
+
+    /// Keeps so many changes of its state from now on.
+    pub fn keep_history(&mut self, most: u8) {
+        self.terms.history = most;
+        self.history.keep(most);
     }
 
     /// Takes a changed check: a fresh start, while what an operator said stays in force.
@@ -200,7 +218,7 @@ impl TargetHealth {
         }
         self.since = now;
         let change = Change { from, to, time: now, cause };
-        self.history.add(change.clone());
+        self.history.add(change.clone(), self.terms.history);
         Some(change)
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::check::{DEFAULT_FALL, DEFAULT_RISE, HealthCheck};
 use super::counter::{Counter, Mode, Thresholds};
+use super::history::DEFAULT_HISTORY;
 use super::state::Verdict;
 
 /// The times between probes; jitter is added where they are sent.
@@ -67,6 +68,8 @@ pub struct Terms {
     pub pace: Option<Pace>,
     /// Where a target starts.
     pub initial: Initial,
+    /// Changes of its state that are kept.
+    pub history: u8,
 }
 
 impl Terms {
@@ -74,7 +77,7 @@ impl Terms {
     pub fn of(check: Option<&HealthCheck>) -> Self {
         let Some(check) = check else {
             let thresholds = Thresholds { rise: count(DEFAULT_RISE), fall: count(DEFAULT_FALL), mode: Mode::Snap };
-            return Self { thresholds, pace: None, initial: Initial::Probe };
+            return Self { thresholds, pace: None, initial: Initial::Probe, history: DEFAULT_HISTORY };
         };
         let secs = |secs: u32| Duration::from_secs(u64::from(secs));
         let mode = if check.is_leaky { Mode::Leaky } else { Mode::Snap };
@@ -86,6 +89,7 @@ impl Terms {
                 down: secs(check.down_interval_secs),
             }),
             initial: if check.is_optimistic { Initial::Optimistic } else { Initial::Probe },
+            history: check.history,
         }
     }
 

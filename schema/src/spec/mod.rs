@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::check;
 use crate::decode;
 use crate::diagnostic::SourceFile;
-use crate::fields::rule;
+use crate::fields::{retry, rule};
 use crate::name::EdgeName;
 use crate::rule::Rule;
 use crate::text;
@@ -143,8 +143,14 @@ fn inline_table(parts: Vec<Part>) -> String {
 
 fn toml_value(value: &Value) -> String {
     match value {
-        // A rule holds strings, numbers and flags only; the last two are written alike in both.
+        // A rule holds strings, numbers, flags and a table of them only; numbers and flags are written alike in both.
         Value::String(text) => toml_edit::Value::from(text.as_str()).to_string(),
+        Value::Object(map) => {
+            let keys = retry::TABLE.own_fields().map(|(_, field)| field.key);
+            let pairs = keys.filter_map(|key| Some(format!("{key} = {}", toml_value(map.get(key)?))));
+            let pairs: Vec<String> = pairs.collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
         other => other.to_string(),
     }
 }

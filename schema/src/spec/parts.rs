@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::fields::{Table, health, rule, target};
-use crate::health::{self as checks, HealthCheck};
+use crate::fields::{Table, health, retry, rule, target};
+use crate::health::{self as checks, HealthCheck, Retry};
 use crate::net::{PortRange, Protocol};
 use crate::rule::{Balance, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts, Target};
 
@@ -137,5 +137,14 @@ pub(super) fn of_health(own: &HealthCheck) -> Vec<Part> {
     to.add(health::INITIAL, if own.is_optimistic { "optimistic" } else { "probe" }, "probe");
     to.add(health::MODE, if own.is_leaky { "leaky" } else { "snap" }, "snap");
     to.add(health::JITTER_PERCENT, own.jitter_percent, default.jitter_percent);
+    to.add(health::HISTORY, own.history, default.history);
+    to.add(health::RETRY, of_retry(own.retry), of_retry(default.retry));
     parts.1
+}
+
+fn of_retry(own: Retry) -> Value {
+    let key = |field: usize| retry::TABLE.fields[field].key.to_owned();
+    let pairs: [(usize, u32); 3] =
+        [(retry::MAX, own.max.into()), (retry::INITIAL_MS, own.initial_ms), (retry::MAX_MS, own.max_ms)];
+    Value::Object(pairs.into_iter().map(|(field, value)| (key(field), value.into())).collect())
 }

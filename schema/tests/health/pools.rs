@@ -95,13 +95,22 @@ fn a_rule_whose_targets_have_failed_or_are_taken_out_is_down() {
     for states in [
         [TargetState::Down, TargetState::Down],
         [TargetState::Paused, TargetState::Disabled],
-        [TargetState::Unknown, TargetState::Down],
+        [TargetState::Paused, TargetState::Down],
     ] {
         let standings = states.map(|state| standing(0, state));
         assert_eq!(Pools::new(&standings).health(), RuleHealth::Down, "{states:?}");
     }
     let no_weight = Standing { weight: 0, ..standing(0, TargetState::Up) };
     assert_eq!(Pools::new(&[no_weight]).health(), RuleHealth::Down);
+}
+
+#[test]
+fn a_rule_that_a_target_without_a_verdict_serves_is_not_down() {
+    let standings = [standing(0, TargetState::Down), standing(1, TargetState::Unknown)];
+    assert_eq!((weights(&standings), Pools::new(&standings).health()), (vec![0, 0], RuleHealth::Unknown));
+    // It takes no connections, so it serves none.
+    let standings = [standings[0], Standing { weight: 0, ..standings[1] }];
+    assert_eq!(Pools::new(&standings).health(), RuleHealth::Down);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use schema::health::{
-    Initial, Input, Mode, Operation, Outcome, Pace, ResultCode, Standing, TargetState, Terms, Thresholds,
+    DEFAULT_HISTORY, Initial, Input, Mode, Operation, Outcome, Pace, ResultCode, Standing, TargetState, Terms,
+    Thresholds,
 };
 
 /// A failure is shown with its smallest input, which then becomes a test of its own; no file is left behind.
@@ -27,7 +28,12 @@ pub(crate) fn thresholds(rise: u8, fall: u8, mode: Mode) -> Thresholds {
 /// Every 15 s, 1 s when fast, 30 s when down, so that each is told from the others.
 pub(crate) fn terms(rise: u8, fall: u8, mode: Mode) -> Terms {
     let pace = Pace { interval: secs(15), fast: secs(1), down: secs(30) };
-    Terms { thresholds: thresholds(rise, fall, mode), pace: Some(pace), initial: Initial::Probe }
+    Terms {
+        thresholds: thresholds(rise, fall, mode),
+        pace: Some(pace),
+        initial: Initial::Probe,
+        history: DEFAULT_HISTORY,
+    }
 }
 
 pub(crate) fn unchecked() -> Terms {
@@ -67,7 +73,7 @@ pub(crate) fn any_terms() -> impl Strategy<Value = Terms> {
         down: secs(down),
     });
     (any_thresholds(), proptest::option::weighted(0.8, pace), select(vec![Initial::Probe, Initial::Optimistic]))
-        .prop_map(|(thresholds, pace, initial)| Terms { thresholds, pace, initial })
+        .prop_map(|(thresholds, pace, initial)| Terms { thresholds, pace, initial, history: DEFAULT_HISTORY })
 }
 
 pub(crate) fn any_operation() -> impl Strategy<Value = Input> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::select;
 use schema::health::{
-    Admin, Cause, Change, HISTORY_LENGTH, Input, Layer, Mode, Operation, ResultCode, TargetHealth, TargetState,
+    Admin, Cause, Change, Input, Layer, Mode, Operation, ResultCode, TargetHealth, TargetState, Terms,
 };
 
 use crate::support::{
@@ -97,10 +97,12 @@ proptest! {
     }
 
     #[test]
-    fn history_is_the_last_five_changes_newest_first(terms in any_terms(), life in any_life()) {
+    fn history_is_the_last_changes_newest_first(terms in any_terms(), keep in 1_u8..=50, life in any_life()) {
+        let terms = Terms { history: keep, ..terms };
         let mut target = TargetHealth::new(terms, Duration::ZERO);
         let mut now = Duration::ZERO;
-        let mut all = Vec::new();
+        let mut all: Vec<Change> = target.history().iter().cloned().collect();
+        prop_assert_eq!((all.len(), all[0].word(), all[0].to), (1, "start", target.state()));
         for (wait, input) in life {
             now += Duration::from_millis(wait);
             let before = target.state();
@@ -112,7 +114,7 @@ proptest! {
                 all.insert(0, change);
             }
         }
-        all.truncate(HISTORY_LENGTH);
+        all.truncate(keep.into());
         prop_assert_eq!(target.history().iter().cloned().collect::<Vec<_>>(), all);
     }
 

@@ -274,7 +274,11 @@ impl Owner {
     fn wishes(&self, id: ProbeId) -> (Option<Duration>, Option<Duration>) {
         let targets = self.probes.subscribers(id).iter().filter_map(|(group, key)| {
             let watched = &self.rules.get(group)?.watched;
-            Some((watched.group.target(key)?.next_probe(), watched.waiting.due(key)))
+            // One that is waited for is asked as its retries say.
+            match watched.waiting.due(key) {
+                Some(due) => Some((None, Some(due))),
+                None => Some((watched.group.target(key)?.next_probe(), None)),
+            }
         });
         let earlier = |one: Option<Duration>, other: Option<Duration>| match (one, other) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -364,7 +368,7 @@ impl Owner {
         for event in events {
             match event {
                 RuleEvent::Changed { key, change } => {
-                    let (code, detail) = (change.code().map_or("", ResultCode::as_str), change.detail());
+                    let (code, detail) = (change.word(), change.detail());
                     tracing::info!(rule = %rule.name, target = %key, from = %change.from, to = %change.to, code, detail, "a target changed");
                     let parting = parting(rule, change.to == TargetState::Down, change.from == TargetState::Down);
                     let parting = if change.to == TargetState::Disabled { Some(Parting::Reset) } else { parting };

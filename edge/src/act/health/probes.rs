@@ -159,11 +159,10 @@ impl Probes {
             let percent = probe.question.check.jitter_percent;
             probe.due = wished.map(|at| now + probing::jittered(at.saturating_sub(now), percent, self.chance));
         }
-        let due = match (probe.due, fixed) {
-            (Some(due), Some(fixed)) => Some(due.min(fixed)),
-            (due, fixed) => due.or(fixed),
-        };
-        self.schedule.set(id, due);
+        match fixed {
+            Some(fixed) if probe.due.is_none_or(|due| fixed <= due) => self.schedule.set_exact(id, fixed),
+            _ => self.schedule.set(id, probe.due),
+        }
     }
 
     /// Sets the first turn of a probe for targets that came together with others.

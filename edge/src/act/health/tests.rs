@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use schema::health::{HealthCheck, HealthKind, RuleHealth};
+use schema::health::{HealthCheck, HealthKind, Retry, RuleHealth};
 use schema::net::PortRange;
 use schema::rule::{Host, OnTargetDown, RuleParts, Target};
 use schema::testing::rule_with;
@@ -123,7 +123,7 @@ async fn the_targets_of_before_serve_until_a_new_one_is_up_and_each_attempt_is_s
     let after = serve(&health, &[&rule_to("web", &[new], |_| ())]).await.into_values().next().unwrap();
     assert!(Arc::ptr_eq(&choice, &after));
     let view = wait_for(&health, "web", |view| view.targets[0].attempts == 1).await;
-    assert_eq!((view.targets[0].state.as_str(), places(&choice)), ("down", vec![old]));
+    assert_eq!((view.targets[0].state.as_str(), places(&choice)), ("unknown", vec![old]), "no verdict yet");
     let detail = &view.targets[0].last.as_ref().unwrap().detail;
     assert_eq!(*detail, format!("{new} refused the connection: nothing listens there"));
     wait_for(&health, "web", |view| view.targets[0].attempts == 2).await;
@@ -162,8 +162,71 @@ async fn a_pause_and_a_weight_hold_through_a_reload_and_end_by_themselves() {
     health.set_overrides(list(vec![order("disable", 0, end)])).await.unwrap();
     let view = wait_for(&health, "web", |view| view.targets[0].state == "disabled").await;
     assert_eq!(view.targets[0].weight, 100);
-    wait_for(&health, "web", |view| view.targets[0].state == "unknown").await;
+    wait_for(&health, "web", |view| view.targets[0].state == "up").await;
     assert!(clock::wall_ms() >= end);
+}
+
+#[tokio::test]
+async fn a_target_that_is_taken_back_into_use_is_probed_at_once_and_failed_by_its_last_try_alone() {
+    let (health, _orders) = start();
+    let (listener, address) = upstream().await;
+    let retry = Retry { max: 2, initial_ms: 200, max_ms: 300 };
+    let rule = rule_to("web", &[address], |parts| {
+        parts.health = Some(HealthCheck { retry, history: 7, ..HealthCheck::new(HealthKind::Tcp, 3600) });
+    });
+    serve(&health, &[&rule]).await;
+    wait_for(&health, "web", is_up).await;
+    let order = |operation: &str| {
+        let one = proto::TargetOverride {
+            rule: "web".to_owned(),
+            target: address.to_string(),
+            operation: operation.to_owned(),
+            ..proto::TargetOverride::default()
+        };
+        proto::TargetOverrides { overrides: vec![one] }
+    };
+    for (operation, taken_out) in [("pause", "paused"), ("disable", "disabled")] {
+        health.set_overrides(order(operation)).await.unwrap();
+        wait_for(&health, "web", |view| view.targets[0].state == taken_out).await;
+        // The interval is an hour: nothing but the order can make a probe due.
+        health.set_overrides(proto::TargetOverrides::default()).await.unwrap();
+        wait_for(&health, "web", is_up).await;
+    }
+    drop(listener);
+    health.set_overrides(order("pause")).await.unwrap();
+    wait_for(&health, "web", |view| view.targets[0].state == "paused").await;
+    let begin = Instant::now();
+    health.set_overrides(proto::TargetOverrides::default()).await.unwrap();
+    let view = wait_for(&health, "web", |view| view.targets[0].attempts == 2).await;
+    assert_eq!((view.targets[0].state.as_str(), view.health), ("unknown", RuleHealth::Unknown));
+    let view = wait_for(&health, "web", |view| view.health == RuleHealth::Down).await;
+    assert!(begin.elapsed() >= Duration::from_millis(500), "three tries, 200 ms and 300 ms apart");
+    let words: Vec<&str> = view.targets[0].history.iter().map(|change| change.code.as_str()).collect();
+    assert_eq!(words, ["L4CON", "resumed", "paused", "L4OK", "enabled", "disabled", "L4OK"], "the last seven");
+}
+
+#[tokio::test]
+async fn a_new_target_of_a_changed_check_has_its_tries_and_one_pass_is_enough() {
+    let (health, _orders) = start();
+    let (listener, address) = upstream().await;
+    let check = |timeout_ms, history| {
+        let retry = Retry { max: 40, initial_ms: 50, max_ms: 50 };
+        Some(HealthCheck { timeout_ms, history, rise: 5, retry, ..HealthCheck::new(HealthKind::Tcp, 3600) })
+    };
+    serve(&health, &[&rule_to("web", &[address], |parts| parts.health = check(5000, 5))]).await;
+    let view = wait_for(&health, "web", is_up).await;
+    assert_eq!(view.targets[0].history.len(), 2, "the start and the first pass");
+    // How many changes are kept says nothing about a target.
+    serve(&health, &[&rule_to("web", &[address], |parts| parts.health = check(5000, 1))]).await;
+    let kept = health.newest(None).await.unwrap().into_values().next().unwrap();
+    assert_eq!((kept.health, kept.targets[0].history.len()), (RuleHealth::Up, 1));
+    assert_eq!(counted(&health, "L4OK"), 1, "nothing was asked again");
+    drop(listener);
+    serve(&health, &[&rule_to("web", &[address], |parts| parts.health = check(4000, 5))]).await;
+    let view = wait_for(&health, "web", |view| view.targets[0].attempts == 3).await;
+    assert_eq!(view.targets[0].state, "unknown", "no verdict before the last try");
+    let _listener = TcpListener::bind(address).await.unwrap();
+    wait_for(&health, "web", is_up).await;
 }
 
 #[tokio::test]
@@ -242,7 +305,8 @@ async fn a_target_that_dies_is_found_in_time_beside_hundreds_that_hang() {
     // They take connections and say nothing.
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let check = |kind| HealthCheck { rise: 1, fall: 2, jitter_percent: 0, ..HealthCheck::new(kind, 1) };
+    let retry = Retry { max: 0, ..Retry::default() };
+    let check = |kind| HealthCheck { rise: 1, fall: 2, jitter_percent: 0, retry, ..HealthCheck::new(kind, 1) };
     let silent: Vec<Arc<Rule>> = (0..40)
         .map(|number| {
             let targets: Vec<SocketAddr> = (1..=8).map(|last| ([127, 2, number, last], port).into()).collect();

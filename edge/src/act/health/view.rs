@@ -70,7 +70,7 @@ fn changed(change: &Change, clock: &Clock) -> proto::TargetChange {
         to: change.to.as_str().to_owned(),
         at_ms: clock.shown(change.time),
         layer: change.layer().map_or_else(String::new, |layer| layer.as_str().to_owned()),
-        code: change.code().map_or_else(String::new, |code| code.as_str().to_owned()),
+        code: change.word().to_owned(),
         detail: change.detail().to_owned(),
     }
 }

@@ -8,15 +8,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use schema::health::{
-    Admin, Input, Outcome, ResultCode, RuleEvent, RuleHealth, Selection, Selections, TargetGroup, TargetKey,
-    TargetState,
+    Admin, Cause, Input, Outcome, ResultCode, Retry, RuleEvent, RuleHealth, Selection, Selections, TargetGroup,
+    TargetKey, TargetState,
 };
 use schema::rule::{Balance, Rule};
 use tokio::sync::mpsc;
 
 use crate::act::workers::{self, Choice, Chosen, Feedback, Place, PortTrial};
 use crate::decide::overrides::Overrides;
-use crate::decide::waiting::Waiting;
+use crate::decide::waiting::{Attempt, Waiting};
 
 /// What connections are chosen by.
 #[derive(PartialEq)]
@@ -54,7 +54,8 @@ impl Watched {
         let published = Published { selections: selections.clone(), trials: Vec::new() };
         let chosen =
             Chosen { places: places.clone().into(), listen: rule.listen.ports, selections, trials: Box::default() };
-        let waiting = Waiting::of(awaited(&rule, |_| true));
+        let mut waiting = Waiting::new(retry(&rule));
+        waiting.extend(awaited(&rule, |_| true), None);
         Self {
             choice: Arc::new(Choice::new(id, chosen, feedback)),
             rule,
@@ -84,7 +85,9 @@ impl Watched {
         let rule = self.rule.clone();
         self.waiting
             .retain(|key| rule.health.is_some() && rule.targets.iter().any(|target| TargetKey::of(target) == *key));
-        self.waiting.extend(Waiting::of(awaited(&self.rule, is_new)));
+        self.waiting.set_retry(retry(&self.rule));
+        self.waiting.extend(awaited(&self.rule, is_new), None);
+        self.await_undecided(&events, now);
         let before = std::mem::take(&mut self.places);
         self.places = self.rule.targets.iter().map(|target| place(target, &before)).collect();
         if former.listen != self.rule.listen {
@@ -114,12 +117,29 @@ impl Watched {
         self.group.turn(now)
     }
 
-    /// Takes in a probe's result; true beside the events if it was an attempt at a target that is awaited.
+    /// Takes in a probe's result; true beside the events if it was an attempt at a target that is awaited. While there
+    /// are more tries, one that fails is not a verdict.
     pub(super) fn probed(&mut self, key: &TargetKey, outcome: Outcome, now: Duration) -> (Vec<RuleEvent>, bool) {
-        let events = self.group.apply(key, Input::Active(outcome), now);
-        let is_up = self.group.target(key).is_some_and(|target| target.state() == TargetState::Up);
-        let is_attempt = !self.waiting.is_over() && self.waiting.attempted(key, is_up, now);
-        (events, is_attempt)
+        let attempt = self.waiting.attempted(key, outcome.is_pass(), now);
+        let is_open = self.group.target(key).is_some_and(|target| target.state() == TargetState::Unknown);
+        let input =
+            if attempt == Attempt::OneOfMore && is_open { Input::Tried(outcome) } else { Input::Active(outcome) };
+        (self.group.apply(key, input, now), attempt != Attempt::None)
+    }
+
+    /// Waits for targets that have no verdict any more: an operator took them back into use, which is seen to at once,
+    /// or their check is another one.
+    fn await_undecided(&mut self, events: &[RuleEvent], now: Duration) {
+        if self.rule.health.is_none() {
+            return;
+        }
+        for event in events {
+            let RuleEvent::Changed { key, change } = event else { continue };
+            if change.to == TargetState::Unknown {
+                let due = matches!(change.cause, Cause::Operation(_)).then_some(now);
+                self.waiting.extend([key.clone()], due);
+            }
+        }
     }
 
     /// Notes that a probe has found out nothing about a target: the next one has its usual turn, and nothing else changes.
@@ -146,6 +166,7 @@ impl Watched {
             }
             events.extend(self.group.override_weight(&key, orders.weight));
         }
+        self.await_undecided(&events, now);
         let group = &self.group;
         self.waiting.retain(|key| group.target(key).is_some_and(|target| target.admin() == Admin::Enabled));
         events
@@ -239,6 +260,10 @@ impl Watched {
         let targets = self.group.targets().enumerate().filter(|(index, _)| selection.allows_trial(*index));
         targets.filter_map(|(_, (_, health))| health.next_trial()).chain(of_ports).min()
     }
+}
+
+fn retry(rule: &Rule) -> Retry {
+    rule.health.as_ref().map_or_else(Retry::default, |check| check.retry)
 }
 
 /// New targets of a rule with a check: connections can wait for them.

@@ -52,7 +52,7 @@ impl Question {
             port: if is_icmp { 0 } else { check.port.unwrap_or(target.ports.first()) },
             prefer_ipv6: rule.prefer_ipv6 && matches!(host, Host::Name(_)),
             host,
-            check: check.clone(),
+            check: check.judging(),
         }
     }
 
