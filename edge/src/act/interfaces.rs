@@ -1,9 +1,10 @@
-//! Which addresses are this host's own, and which number an interface has. I/O.
+//! Which addresses and ports are this host's own, and which number an interface has. I/O.
 //!
 //! Keeps: an answer is what the system says at that moment; without one, no address counts as the host's.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
@@ -32,6 +33,24 @@ pub(crate) fn socket_address(scoped: &ScopedIp, port: u16) -> Option<SocketAddr>
     let zone = scoped.zone().as_str();
     let index = if_nametoindex(zone).ok().or_else(|| zone.parse().ok())?;
     Some(SocketAddrV6::new(scoped.ip(), port, 0, index).into())
+}
+
+/// The first and last port that the system gives to sockets that ask for none.
+pub(crate) fn local_ports() -> Option<(u16, u16)> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ports = text.split_whitespace().map(str::parse);
+    match (ports.next(), ports.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => Some((first, last)),
+        _ => None,
+    }
+}
+
+/// False where this host has no address of the family at all, as with IPv6 switched off. The system has one error for
+/// that and for having no port left; a socket of datagrams, whose ports are others, tells them apart without sending.
+pub(crate) fn has_source(address: SocketAddr) -> bool {
+    let any: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+    let connected = UdpSocket::bind(any).and_then(|socket| socket.connect(address));
+    !connected.is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
 }
 
 #[cfg(test)]

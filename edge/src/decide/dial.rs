@@ -1,6 +1,6 @@
 //! Which addresses a connection tries in which order, and what comes of it is called. Pure.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use schema::net::{ListenAddress, PortRange};
 
@@ -35,43 +35,42 @@ impl Outcome {
 }
 
 /// In turn one of the preferred family and one of the other, until one of them has no more (RFC 8305, 4). Inside a
-/// family they begin at the one whose turn it is, so that connections are spread over all of them.
-pub fn order(addresses: &[IpAddr], prefer_ipv6: bool, turn: usize) -> Vec<IpAddr> {
-    let of = |is_ipv6: bool| {
-        let mut family: Vec<IpAddr> = addresses.iter().copied().filter(|ip| ip.is_ipv6() == is_ipv6).collect();
+/// family they begin at the one whose turn it is, so that connections are spread over all of them. Those that are put
+/// off come after all others, in the same order.
+pub fn order(addresses: &[IpAddr], prefer_ipv6: bool, turn: usize, is_put_off: impl Fn(IpAddr) -> bool) -> Vec<IpAddr> {
+    let of = |late: bool, is_ipv6: bool| {
+        let is_meant = |ip: &IpAddr| ip.is_ipv6() == is_ipv6 && is_put_off(*ip) == late;
+        let mut family: Vec<IpAddr> = addresses.iter().copied().filter(is_meant).collect();
         if !family.is_empty() {
             let start = turn % family.len();
             family.rotate_left(start);
         }
         family.into_iter()
     };
-    let (mut preferred, mut other) = (of(prefer_ipv6), of(!prefer_ipv6));
     let mut ordered = Vec::with_capacity(addresses.len());
-    for _ in 0..addresses.len() {
-        ordered.extend(preferred.next());
-        ordered.extend(other.next());
+    for late in [false, true] {
+        let (mut preferred, mut other) = (of(late, prefer_ipv6), of(late, !prefer_ipv6));
+        for _ in 0..addresses.len() {
+            ordered.extend(preferred.next());
+            ordered.extend(other.next());
+        }
     }
     ordered
 }
 
-/// True if a connection to this address would come in at the socket on that address and port itself. `is_own` tells
-/// the addresses of this host from others; it is asked only where it matters.
-pub fn is_loop(listen: (ListenAddress, u16), to: SocketAddr, is_own: impl FnOnce(IpAddr) -> bool) -> bool {
-    let (address, port) = listen;
-    if to.port() != port {
-        return false;
-    }
-    let ip = to.ip().to_canonical();
+/// True if a connection to an address would come in at one of this edge's own sockets: at the address itself, or at all
+/// addresses where it is one of this host. `listens` tells at which addresses there is a socket on the port in question,
+/// `is_own` the addresses of this host from others; that is asked only where it matters.
+pub fn comes_back(to: IpAddr, listens: impl Fn(ListenAddress) -> bool, is_own: impl FnOnce(IpAddr) -> bool) -> bool {
+    let to = to.to_canonical();
+    let (all, loopback): (IpAddr, IpAddr) = match to {
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()),
+    };
     // Connecting to no address in particular is connecting to this host.
-    let is_here = |own: bool| own && (ip.is_unspecified() || ip.is_loopback() || is_own(ip));
-    match address {
-        ListenAddress::Any => is_here(true),
-        ListenAddress::Ip(at) if at.is_unspecified() => is_here(at.is_ipv6() == ip.is_ipv6()),
-        ListenAddress::Ip(at) if ip.is_unspecified() => at.is_loopback() && at.is_ipv6() == ip.is_ipv6(),
-        ListenAddress::Ip(at) => at.to_canonical() == ip,
-        // The same address on another link is another host, and no name leads here.
-        ListenAddress::Scoped(_) => false,
-    }
+    let to = if to.is_unspecified() { loopback } else { to };
+    let is_at_all = || listens(ListenAddress::Any) || listens(ListenAddress::Ip(all));
+    listens(ListenAddress::Ip(to)) || (is_at_all() && (to.is_loopback() || is_own(to)))
 }
 
 /// The target's port for a listen port: first to first, last to last.
@@ -91,29 +90,33 @@ mod tests {
     fn families_take_turns_and_each_begins_with_the_address_whose_turn_it_is() {
         let all = ["10.0.0.1", "::1", "10.0.0.2", "::2", "10.0.0.3"].map(ip);
         let v6 = ["::1", "10.0.0.1", "::2", "10.0.0.2", "10.0.0.3"].map(ip);
-        assert_eq!(order(&all, true, 0), v6);
+        let nobody = |_| false;
+        assert_eq!(order(&all, true, 0, nobody), v6);
         let turned = ["10.0.0.2", "::2", "10.0.0.3", "::1", "10.0.0.1"].map(ip);
-        assert_eq!(order(&all, false, 1), turned);
-        assert!(order(&[], false, 7).is_empty());
+        assert_eq!(order(&all, false, 1, nobody), turned);
+        let put_off = ["10.0.0.3", "::2", "10.0.0.1", "10.0.0.2", "::1"].map(ip);
+        let is_put_off = |address| address == ip("10.0.0.2") || address == ip("::1");
+        assert_eq!(order(&all, false, 1, is_put_off), put_off);
+        assert!(order(&[], false, 7, nobody).is_empty());
     }
 
     #[test]
-    fn a_loop_is_the_same_port_at_an_address_that_the_listener_covers() {
-        let to = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        let at = |text: &str| (ListenAddress::Ip(ip(text)), 80);
-        let any = (ListenAddress::Any, 80);
-        let own = |ip: IpAddr| ip == "192.0.2.1".parse::<IpAddr>().expect("an address");
-        for address in ["127.0.0.1:80", "[::1]:80", "0.0.0.0:80", "192.0.2.1:80", "[::ffff:192.0.2.1]:80"] {
-            assert!(is_loop(any, to(address), own), "{address}");
+    fn a_connection_comes_back_at_an_address_that_a_listener_covers() {
+        let own = |address: IpAddr| address == ip("192.0.2.1");
+        let comes_back = |at: ListenAddress, to: &str| comes_back(ip(to), |address| address == at, own);
+        let at = |text: &str| ListenAddress::Ip(ip(text));
+        for address in ["127.0.0.1", "::1", "0.0.0.0", "::", "192.0.2.1", "::ffff:192.0.2.1"] {
+            assert!(comes_back(ListenAddress::Any, address), "{address}");
         }
-        for address in ["127.0.0.1:81", "192.0.2.2:80", "[2001:db8::1]:80"] {
-            assert!(!is_loop(any, to(address), own), "{address}");
+        for address in ["192.0.2.2", "2001:db8::1"] {
+            assert!(!comes_back(ListenAddress::Any, address), "{address}");
         }
-        assert!(is_loop(at("192.0.2.1"), to("192.0.2.1:80"), own));
-        assert!(!is_loop(at("192.0.2.1"), to("127.0.0.1:80"), own));
-        assert!(is_loop(at("127.0.0.1"), to("0.0.0.0:80"), own));
-        assert!(is_loop(at("::"), to("[::1]:80"), own));
-        assert!(!is_loop(at("::"), to("127.0.0.1:80"), own));
+        assert!(comes_back(at("192.0.2.1"), "192.0.2.1"));
+        assert!(!comes_back(at("192.0.2.1"), "127.0.0.1"));
+        assert!(comes_back(at("127.0.0.1"), "0.0.0.0"));
+        assert!(comes_back(at("::"), "::1"));
+        assert!(!comes_back(at("::"), "127.0.0.1"));
+        assert!(comes_back(at("0.0.0.0"), "127.0.3.4"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::faults::Cause;
 use super::ticks::{Tick, ticks};
-pub use steps::{Do, Failure, Heard, Leg, Steps, Terms};
+pub use steps::{Do, Failure, Heard, Lane, Steps, Terms};
 
 /// A whole dialling, names included (CONTRACT §2, `connect_timeout_ms`).
 pub const DIALLING: Duration = Duration::from_secs(10);
@@ -82,13 +82,13 @@ pub struct Dialling {
 }
 
 impl Dialling {
-    /// At the first target of the order, whose address or name is to be reported next.
+    /// At the first target that is tried, whose address or name is to be reported next.
     pub fn new(terms: Terms, now: Tick) -> Self {
         Self {
             deadline: now + ticks(DIALLING),
             each: u32::try_from(ticks(terms.each)).unwrap_or(u32::MAX),
             targets: terms.targets as u8,
-            step: 0,
+            step: terms.first,
             is_flow: terms.is_flow,
             is_spared: false,
             cause: None,
@@ -133,8 +133,8 @@ impl Dialling {
                 self.unresolved(now, &mut steps)
             }
             (stage, Heard::Gone) => self.gone(stage, now, &mut steps),
-            (stage, Heard::Opened(leg)) => self.opened(stage, leg, &mut steps),
-            (stage, Heard::Failed(leg, cause)) => self.failed(stage, leg, cause, now, &mut steps),
+            (stage, Heard::Opened(lane)) => self.opened(stage, lane, &mut steps),
+            (stage, Heard::Failed(lane, cause)) => self.failed(stage, lane, cause, now, &mut steps),
             (Stage::Paused(several), Heard::Wanted) => self.wanted(several, now, &mut steps),
             (stage, Heard::Tick) => self.tick(stage, now, &mut steps),
             // Late answers, for what is over by now.
@@ -148,7 +148,7 @@ impl Dialling {
     }
 
     fn only(&self, address: SocketAddr, now: Tick, steps: &mut Steps) -> Stage {
-        steps.push(Do::Connect(Leg::First, address));
+        steps.push(Do::Connect(Lane::First, address));
         Stage::Only { until: self.limit(now) }
     }
 
@@ -162,15 +162,15 @@ impl Dialling {
     fn several(&self, mut addresses: Vec<SocketAddr>, now: Tick, steps: &mut Steps) -> Stage {
         addresses.reverse();
         let several = Box::new(Several { attempts: [None; 2], left: addresses, joins: Tick::MAX });
-        self.try_next(several, Leg::First, now, steps)
+        self.try_next(several, Lane::First, now, steps)
     }
 
     /// Tries the next address by a socket that is free.
-    fn try_next(&self, mut several: Box<Several>, leg: Leg, now: Tick, steps: &mut Steps) -> Stage {
+    fn try_next(&self, mut several: Box<Several>, lane: Lane, now: Tick, steps: &mut Steps) -> Stage {
         if let Some(address) = several.left.pop() {
-            several.attempts[leg as usize] = Some(Attempt { address, began: now, until: self.limit(now) });
+            several.attempts[lane as usize] = Some(Attempt { address, began: now, until: self.limit(now) });
             several.joins = if self.is_flow { Tick::MAX } else { now + ticks(HEAD_START) };
-            steps.push(Do::Connect(leg, address));
+            steps.push(Do::Connect(lane, address));
         }
         several.stage()
     }
@@ -180,19 +180,19 @@ impl Dialling {
         self.end_target(Failure::Name, now, steps)
     }
 
-    fn opened(&mut self, stage: Stage, leg: Leg, steps: &mut Steps) -> Stage {
+    fn opened(&mut self, stage: Stage, lane: Lane, steps: &mut Steps) -> Stage {
         let several = match stage {
-            Stage::Only { .. } if leg == Leg::First => None,
-            Stage::First(several) | Stage::Rival(several) | Stage::Rest(several) if several.is_tried(leg) => {
+            Stage::Only { .. } if lane == Lane::First => None,
+            Stage::First(several) | Stage::Rival(several) | Stage::Rest(several) if several.is_tried(lane) => {
                 Some(several)
             }
             stage => return stage,
         };
         if let Some(several) = &several
-            && let Some(winner) = several.of(leg)
+            && let Some(winner) = several.of(lane)
         {
-            if let Some(loser) = several.of(leg.other()) {
-                steps.push(Do::Close(leg.other()));
+            if let Some(loser) = several.of(lane.other()) {
+                steps.push(Do::Close(lane.other()));
                 // One that was overtaken in spite of its head start would delay the next connection as much.
                 if loser.began < winner.began {
                     steps.push(Do::Defer(loser.address));
@@ -202,34 +202,35 @@ impl Dialling {
                 steps.push(Do::Trust(winner.address));
             }
         }
-        steps.push(Do::Serve(leg));
+        steps.push(Do::Serve(lane));
         Stage::Serving(several.filter(|_| self.is_flow))
     }
 
-    fn failed(&mut self, stage: Stage, leg: Leg, cause: Cause, now: Tick, steps: &mut Steps) -> Stage {
+    fn failed(&mut self, stage: Stage, lane: Lane, cause: Cause, now: Tick, steps: &mut Steps) -> Stage {
         let (mut several, is_serving) = match stage {
-            Stage::Only { .. } if leg == Leg::First => (None, false),
-            Stage::First(several) | Stage::Rival(several) | Stage::Rest(several) if several.is_tried(leg) => {
+            Stage::Approaching => (None, false),
+            Stage::Only { .. } if lane == Lane::First => (None, false),
+            Stage::First(several) | Stage::Rival(several) | Stage::Rest(several) if several.is_tried(lane) => {
                 (Some(several), false)
             }
             Stage::Serving(several) if self.is_flow => (several, true),
             stage => return stage,
         };
-        steps.push(Do::Close(leg));
+        steps.push(Do::Close(lane));
         steps.push(Do::Count(Failure::Connect(cause)));
         if cause.is_targets() {
             self.cause = Some(cause);
         } else {
             self.is_spared = true;
         }
-        let attempt = several.as_mut().and_then(|several| several.attempts[leg as usize].take());
+        let attempt = several.as_mut().and_then(|several| several.attempts[lane as usize].take());
         if let Some(attempt) = attempt.filter(|_| cause.is_targets()) {
             steps.push(Do::Defer(attempt.address));
         }
         match several {
             Some(several) if is_serving && !several.left.is_empty() => Stage::Paused(Some(several)),
-            Some(several) if !several.left.is_empty() => self.try_next(several, leg, now, steps),
-            Some(several) if several.is_tried(leg.other()) => several.stage(),
+            Some(several) if !several.left.is_empty() => self.try_next(several, lane, now, steps),
+            Some(several) if several.is_tried(lane.other()) => several.stage(),
             _ if is_serving && self.step + 1 < self.targets => {
                 self.tell(Failure::Connect(cause), steps);
                 Stage::Paused(None)
@@ -242,18 +243,18 @@ impl Dialling {
         let legs = match &stage {
             Stage::Only { .. } => [true, false],
             Stage::First(several) | Stage::Rival(several) | Stage::Rest(several) => {
-                Leg::BOTH.map(|leg| several.is_tried(leg))
+                Lane::BOTH.map(|lane| several.is_tried(lane))
             }
             Stage::Serving(_) if self.is_flow => {
-                steps.push(Do::Close(Leg::First));
+                steps.push(Do::Close(Lane::First));
                 return Stage::Paused(None);
             }
             Stage::Paused(_) => return Stage::Paused(None),
             Stage::Approaching | Stage::Resolving { .. } => [false; 2],
             Stage::Serving(_) | Stage::Over => return stage,
         };
-        for (leg, _) in Leg::BOTH.into_iter().zip(legs).filter(|(_, is_tried)| *is_tried) {
-            steps.push(Do::Close(leg));
+        for (lane, _) in Lane::BOTH.into_iter().zip(legs).filter(|(_, is_tried)| *is_tried) {
+            steps.push(Do::Close(lane));
         }
         self.next_target(now, steps)
     }
@@ -262,7 +263,7 @@ impl Dialling {
     fn wanted(&mut self, several: Option<Box<Several>>, now: Tick, steps: &mut Steps) -> Stage {
         self.deadline = now + ticks(DIALLING);
         match several {
-            Some(several) => self.try_next(several, Leg::First, now, steps),
+            Some(several) => self.try_next(several, Lane::First, now, steps),
             None => self.next_target(now, steps),
         }
     }
@@ -278,13 +279,13 @@ impl Dialling {
                 self.unresolved(now, steps)
             }
             Stage::Only { until } if until <= now => {
-                self.failed(Stage::Only { until }, Leg::First, Cause::Timeout, now, steps)
+                self.failed(Stage::Only { until }, Lane::First, Cause::Timeout, now, steps)
             }
             Stage::First(several) | Stage::Rival(several) | Stage::Rest(several) => {
-                let overdue = Leg::BOTH.into_iter().find(|leg| several.of(*leg).is_some_and(|one| one.until <= now));
-                let free = Leg::BOTH.into_iter().find(|leg| !several.is_tried(*leg));
+                let overdue = Lane::BOTH.into_iter().find(|lane| several.of(*lane).is_some_and(|one| one.until <= now));
+                let free = Lane::BOTH.into_iter().find(|lane| !several.is_tried(*lane));
                 match (overdue, free) {
-                    (Some(leg), _) => self.failed(several.stage(), leg, Cause::Timeout, now, steps),
+                    (Some(lane), _) => self.failed(several.stage(), lane, Cause::Timeout, now, steps),
                     (None, Some(free)) if several.joins <= now => self.try_next(several, free, now, steps),
                     _ => several.stage(),
                 }
@@ -302,8 +303,8 @@ impl Dialling {
             Stage::Approaching | Stage::Resolving { .. } => [None; 2],
             Stage::Serving(_) | Stage::Paused(_) | Stage::Over => return stage,
         };
-        for (leg, (_, address)) in Leg::BOTH.into_iter().zip(tried).filter_map(|(leg, tried)| Some((leg, tried?))) {
-            steps.push(Do::Close(leg));
+        for (lane, (_, address)) in Lane::BOTH.into_iter().zip(tried).filter_map(|(lane, tried)| Some((lane, tried?))) {
+            steps.push(Do::Close(lane));
             steps.push(Do::Count(Failure::Connect(Cause::Timeout)));
             if let Some(address) = address {
                 steps.push(Do::Defer(address));
@@ -348,12 +349,12 @@ impl Dialling {
 }
 
 impl Several {
-    fn of(&self, leg: Leg) -> Option<&Attempt> {
-        self.attempts[leg as usize].as_ref()
+    fn of(&self, lane: Lane) -> Option<&Attempt> {
+        self.attempts[lane as usize].as_ref()
     }
 
-    fn is_tried(&self, leg: Leg) -> bool {
-        self.of(leg).is_some()
+    fn is_tried(&self, lane: Lane) -> bool {
+        self.of(lane).is_some()
     }
 
     fn next(&self) -> Tick {

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod backoff;
 pub mod breaks;
 pub mod datagrams;
+pub mod deferred;
 pub mod desired;
 pub mod dial;
 pub mod dialling;

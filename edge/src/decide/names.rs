@@ -67,6 +67,13 @@ pub enum NameError {
     Stopped,
 }
 
+impl NameError {
+    /// True where the name itself is at fault. Name servers that are away say nothing about a target.
+    pub const fn is_verdict(&self) -> bool {
+        matches!(self, Self::NotFound)
+    }
+}
+
 /// A good answer of the name servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {

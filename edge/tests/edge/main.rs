@@ -6,6 +6,7 @@ mod confirming;
 mod connections;
 mod datagrams;
 mod delivery;
+mod dialling;
 mod dns;
 mod faults;
 mod fields;

@@ -275,7 +275,7 @@ async fn connections_are_spread_over_the_addresses_of_a_name_and_pass_over_those
     // The target may know of a connection before the edge does.
     wait_until(|| count(Outcome::ALL, meter.figures().outcomes, &Outcome::First) == 24).await;
     let refused = count(Cause::ALL, meter.figures().connect_errors, &Cause::Refused);
-    assert!((4..=12).contains(&refused), "{refused}");
+    assert!((1..=2).contains(&refused), "one that refused comes last from then on: {refused}");
 }
 
 #[tokio::test]

@@ -10,13 +10,16 @@ mod resolver;
 mod system;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use schema::rule::Host;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::decide::deferred::Deferred;
 use crate::decide::names::Limits;
 pub use crate::decide::names::NameError;
 pub use system::Source;
@@ -48,7 +51,7 @@ impl Names {
     /// The same with other limits: what a test of minutes needs.
     pub fn with_limits(source: Source, limits: Limits) -> Self {
         let (questions, asked) = mpsc::channel(QUESTIONS);
-        let served = Arc::default();
+        let served = Arc::new(Served::new());
         tokio::spawn(resolver::run(asked, Arc::clone(&served), source, limits));
         Self { served, questions }
     }
@@ -56,6 +59,32 @@ impl Names {
     /// The addresses of a name, if they are fresh, in the order of the answer. Takes no lock and waits for nothing.
     pub fn known(&self, name: &str) -> Option<Arc<[IpAddr]>> {
         self.served.known(name)
+    }
+
+    /// An address of a target failed: it is put off for a while.
+    pub(crate) fn defer(&self, host: &Host, address: SocketAddr) {
+        let Some(slot) = self.served.slot(host) else { return };
+        let now = self.served.start.elapsed();
+        slot.deferred.rcu(|deferred| {
+            let before = deferred.as_deref().cloned().unwrap_or_default();
+            Some(Arc::new(before.with(address, now)))
+        });
+    }
+
+    /// An address of a target answered: it has its turn again.
+    pub(crate) fn trust(&self, host: &Host, address: SocketAddr) {
+        let Some(slot) = self.served.slot(host) else { return };
+        if slot.deferred.load().as_ref().is_some_and(|deferred| deferred.holds(address, Duration::ZERO)) {
+            slot.deferred
+                .rcu(|deferred| deferred.as_ref().and_then(|deferred| deferred.without(address)).map(Arc::new));
+        }
+    }
+
+    /// Tells which addresses of a target are put off.
+    pub(crate) fn deferred(&self, host: &Host) -> impl Fn(SocketAddr) -> bool + use<> {
+        let deferred = self.served.slot(host).and_then(|slot| slot.deferred.load_full());
+        let deferred = deferred.map(|deferred| (deferred, self.served.start.elapsed()));
+        move |address| deferred.as_ref().is_some_and(|(deferred, now)| deferred.holds(address, *now))
     }
 
     /// The addresses of a name: the fresh ones, or what a lookup brings, within the 10 s of a connection's dialling.
@@ -70,9 +99,12 @@ impl Names {
     }
 }
 
-/// What is served without a question. Only the resolver writes.
-#[derive(Default)]
-struct Served(ArcSwap<HashMap<Arc<str>, Arc<Slot>>>);
+/// What is served without a question. Only the resolver writes the addresses.
+struct Served {
+    slots: ArcSwap<HashMap<Arc<str>, Arc<Slot>>>,
+    /// Times of deferred addresses count from here.
+    start: Instant,
+}
 
 /// The place of one name.
 #[derive(Default)]
@@ -80,11 +112,23 @@ struct Slot {
     addresses: ArcSwapOption<Arc<[IpAddr]>>,
     /// Used since the resolver looked: only such answers are fetched again.
     is_used: AtomicBool,
+    /// Those that failed not long ago.
+    deferred: ArcSwapOption<Deferred>,
 }
 
 impl Served {
+    fn new() -> Self {
+        Self { slots: ArcSwap::default(), start: Instant::now() }
+    }
+
+    /// The place of a target's name.
+    fn slot(&self, host: &Host) -> Option<Arc<Slot>> {
+        let Host::Name(name) = host else { return None };
+        self.slots.load().get(name).cloned()
+    }
+
     fn known(&self, name: &str) -> Option<Arc<[IpAddr]>> {
-        let names = self.0.load();
+        let names = self.slots.load();
         let slot = names.get(name)?;
         // A store only where it changes something: the line stays shared between the workers.
         if !slot.is_used.load(Ordering::Relaxed) {
@@ -94,28 +138,28 @@ impl Served {
     }
 
     fn take_use(&self, name: &str) -> bool {
-        self.0.load().get(name).is_some_and(|slot| slot.is_used.swap(false, Ordering::Relaxed))
+        self.slots.load().get(name).is_some_and(|slot| slot.is_used.swap(false, Ordering::Relaxed))
     }
 
     /// Serves these addresses, or none. The map itself is exchanged only where a name comes or goes.
     fn serve(&self, name: &Arc<str>, addresses: Option<Arc<[IpAddr]>>) {
         let addresses = addresses.map(Arc::new);
-        if let Some(slot) = self.0.load().get(name) {
+        if let Some(slot) = self.slots.load().get(name) {
             slot.addresses.store(addresses);
         } else if addresses.is_some() {
-            let mut names = HashMap::clone(&self.0.load());
-            let slot = Slot { addresses: addresses.into(), is_used: AtomicBool::new(false) };
+            let mut names = HashMap::clone(&self.slots.load());
+            let slot = Slot { addresses: addresses.into(), ..Slot::default() };
             names.insert(name.clone(), Arc::new(slot));
-            self.0.store(Arc::new(names));
+            self.slots.store(Arc::new(names));
         }
     }
 
     fn forget(&self, name: &str) {
-        let names = self.0.load();
+        let names = self.slots.load();
         if names.contains_key(name) {
             let mut names = HashMap::clone(&names);
             names.remove(name);
-            self.0.store(Arc::new(names));
+            self.slots.store(Arc::new(names));
         }
     }
 }

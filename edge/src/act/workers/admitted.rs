@@ -110,15 +110,15 @@ impl Admitted {
         &self.chosen.places[self.place_index()]
     }
 
-    /// Moves on to the next target that still takes connections. False where there is none.
-    pub(super) fn go_on(&mut self) -> bool {
+    /// Moves on to a later target of the order. False where that takes no connections any more.
+    pub(super) fn approach(&mut self, step: u8) -> bool {
         let now = self.route.choice.chosen();
-        let is_newer = !Arc::ptr_eq(&now, &self.chosen);
-        let takes = |place: &usize| !is_newer || now.takes(&self.chosen.places[*place]);
-        let mut rest = self.order.iter().enumerate().skip(usize::from(self.step) + 1);
-        let Some((step, _)) = rest.find(|(_, place)| takes(place)) else { return false };
+        let Some(next) = self.order.iter().nth(step.into()) else { return false };
+        if !Arc::ptr_eq(&now, &self.chosen) && !now.takes(&self.chosen.places[next]) {
+            return false;
+        }
         self.count_live(false);
-        self.step = step as u8;
+        self.step = step;
         self.count_live(true);
         true
     }

@@ -8,10 +8,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getpeername, getsockname, socket_with, sockopt};
 
 use super::slab::Key;
 use crate::act::descriptors::for_client;
+use crate::act::interfaces;
 use crate::decide::faults::Cause;
 
 /// Lets a worker hear of everything that happens to a socket.
@@ -23,9 +24,17 @@ pub(super) fn register(registry: &Registry, socket: &OwnedFd, key: Key, leg: u8)
 
 /// Starts to connect.
 pub(super) fn start(address: SocketAddr, registry: &Registry, key: Key, leg: u8) -> Result<OwnedFd, Cause> {
-    let socket = open(address).map_err(|error| Cause::of(&error.into()))?;
+    let socket = open(address).map_err(|error| cause_of(error, address))?;
     register(registry, &socket, key, leg).map_err(|error| Cause::of(&error))?;
     Ok(socket)
+}
+
+/// Whose fault it is that a socket is not connected to an address.
+pub(super) fn cause_of(error: Errno, address: SocketAddr) -> Cause {
+    match Cause::of(&error.into()) {
+        Cause::SourcePorts if error == Errno::ADDRNOTAVAIL && !interfaces::has_source(address) => Cause::Unreachable,
+        cause => cause,
+    }
 }
 
 fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
@@ -33,10 +42,19 @@ fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = for_client(socket_with(family, SocketType::STREAM, flags, None)?)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
+    // The port that the system picks may be one that a rule is to listen on, now or within the minute that the closed
+    // connection lingers: both have to agree to share it.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
     match connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error),
     }
+}
+
+/// True for a connection that came in at its own socket, as happens at a port of this host where nobody listens and
+/// that the system gives to the socket itself.
+pub(super) fn meets_itself(socket: &OwnedFd) -> bool {
+    matches!((getsockname(socket), getpeername(socket)), (Ok(local), Ok(peer)) if Some(&local) == peer.as_ref())
 }
 
 /// Why an attempt failed that had an event saying so; `None` where it did not.
@@ -44,5 +62,22 @@ pub(super) fn failure(socket: &OwnedFd) -> Option<Cause> {
     match sockopt::socket_error(socket) {
         Err(error) | Ok(Err(error)) => Some(Cause::of(&error.into())),
         Ok(Ok(())) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_came_in_at_its_own_socket_is_known_from_others() {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        socket.bind(&any.into()).unwrap();
+        socket.connect(&socket.local_addr().unwrap()).unwrap();
+        assert!(meets_itself(&socket.into()));
+        let listener = std::net::TcpListener::bind(any).unwrap();
+        let other = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(!meets_itself(&other.into()));
     }
 }

@@ -7,6 +7,7 @@
 //! Keeps: routing changes as one value; a socket that stays is never touched; both sockets of a connection belong to one
 //! worker; every worker is joined.
 
+mod addresses;
 mod admitted;
 mod ages;
 mod attempt;
@@ -23,6 +24,7 @@ mod resolve;
 mod room;
 mod routing;
 mod shared;
+mod shortages;
 mod slab;
 mod splice;
 mod tally;

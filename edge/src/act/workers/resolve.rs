@@ -42,12 +42,12 @@ pub(super) struct Asker {
     pub(super) step: u8,
 }
 
-/// The answer for one connection: no addresses where the name does not resolve.
+/// The answer for one connection.
 pub(super) struct Resolved {
     pub(super) key: Key,
     pub(super) kind: Kind,
     pub(super) step: u8,
-    pub(super) addresses: Arc<[IpAddr]>,
+    pub(super) found: Result<Arc<[IpAddr]>, NameError>,
 }
 
 type Answer = (Arc<str>, Result<Arc<[IpAddr]>, NameError>);
@@ -99,15 +99,11 @@ impl Desk {
         }
     }
 
-    fn settle(&mut self, (name, addresses): Answer) -> Vec<(usize, Resolved)> {
-        // The resolver has said why there are none.
-        let addresses = addresses.unwrap_or_else(|_| Arc::from([]));
+    fn settle(&mut self, (name, found): Answer) -> Vec<(usize, Resolved)> {
         let askers = self.waiting.remove(&name).unwrap_or_default();
         askers
             .into_iter()
-            .map(|Asker { worker, key, kind, step }| {
-                (worker, Resolved { key, kind, step, addresses: addresses.clone() })
-            })
+            .map(|Asker { worker, key, kind, step }| (worker, Resolved { key, kind, step, found: found.clone() }))
             .collect()
     }
 }
@@ -130,8 +126,9 @@ mod tests {
         let answer = desk.lookups.join_next().await.unwrap().unwrap();
         let resolved = desk.settle(answer);
         assert_eq!(resolved.iter().map(|(worker, _)| *worker).collect::<Vec<_>>(), [0, 1, 2]);
-        assert!(resolved.iter().all(|(_, one)| !one.addresses.is_empty()));
-        assert!(resolved[0].1.addresses.iter().all(IpAddr::is_loopback));
+        for (_, one) in resolved {
+            assert!(one.found.unwrap().iter().all(IpAddr::is_loopback));
+        }
         assert!(desk.waiting.is_empty());
     }
 }

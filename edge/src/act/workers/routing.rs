@@ -3,6 +3,7 @@
 //! Its size goes with the number of rules, not of ports.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use schema::net::{ListenAddress, ListenRange, Listener, PortRange, Protocol};
@@ -10,6 +11,7 @@ use schema::rule::Rule;
 
 use super::choice::Choice;
 use super::meter::Meter;
+use crate::decide::dial;
 
 /// The way of one rule's connections.
 #[derive(Clone)]
@@ -30,12 +32,27 @@ pub struct Routing {
     serving: Table,
     /// For what waits in the queues of sockets that are being released.
     leaving: Table,
+    /// Every port that is served, by protocol: few dials need more than a look here.
+    ports: [Vec<PortRange>; 2],
 }
 
 impl Routing {
     /// Routing to the rules that serve, and behind them to those that served on sockets being released.
     pub fn new(serving: impl IntoIterator<Item = Route>, leaving: impl IntoIterator<Item = Route>) -> Self {
-        Self { serving: table(serving), leaving: table(leaving) }
+        let serving = table(serving);
+        let ports = [Protocol::Tcp, Protocol::Udp].map(|protocol| ports(&serving, protocol));
+        Self { serving, leaving: table(leaving), ports }
+    }
+
+    /// True if a connection to this address would come in at one of the sockets that serve here. `is_own` tells the
+    /// addresses of this host from others.
+    pub(super) fn listens(&self, protocol: Protocol, to: SocketAddr, is_own: impl FnOnce(IpAddr) -> bool) -> bool {
+        let port = to.port();
+        let ports = &self.ports[usize::from(protocol == Protocol::Udp)];
+        let after = ports.partition_point(|range| range.first() <= port);
+        let is_served = after.checked_sub(1).is_some_and(|last| ports[last].contains(port));
+        let listens = |address| find(&self.serving, &Listener { protocol, address, port }).is_some();
+        is_served && dial::comes_back(to.ip(), listens, is_own)
     }
 
     /// The route of a connection accepted from this socket.
@@ -54,6 +71,22 @@ fn table(routes: impl IntoIterator<Item = Route>) -> Table {
         entries.sort_unstable_by_key(|(ports, _)| *ports);
     }
     table
+}
+
+/// The ports of all listen addresses, in order and apart.
+fn ports(table: &Table, protocol: Protocol) -> Vec<PortRange> {
+    let of_protocol = table.iter().filter(|((other, _), _)| *other == protocol);
+    let mut ranges: Vec<PortRange> =
+        of_protocol.flat_map(|(_, entries)| entries.iter().map(|(ports, _)| *ports)).collect();
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, range| {
+        let overlaps = next.first() <= range.last();
+        if overlaps && let Some(both) = PortRange::new(range.first(), range.last().max(next.last())) {
+            *range = both;
+        }
+        overlaps
+    });
+    ranges
 }
 
 fn find<'a>(table: &'a Table, listener: &Listener) -> Option<&'a Arc<Route>> {
@@ -83,6 +116,22 @@ mod tests {
         let routing = Routing::new([route("b", 200, 299), route("a", 100, 110)], []);
         assert_eq!([name(&routing, 99), name(&routing, 100), name(&routing, 110)], [None, Some("a"), Some("a")]);
         assert_eq!([name(&routing, 111), name(&routing, 299), name(&routing, 300)], [None, Some("b"), None]);
+    }
+
+    #[test]
+    fn every_socket_that_serves_is_known_by_port_and_address_whichever_rule_owns_it() {
+        let routing = Routing::new([route("b", 200, 299), route("a", 100, 110)], [route("old", 300, 310)]);
+        let listens = |to: &str| {
+            let own = "192.0.2.1".parse::<IpAddr>().expect("an address");
+            routing.listens(Protocol::Tcp, to.parse().expect("an address"), |ip| ip == own)
+        };
+        for to in ["127.0.0.1:100", "192.0.2.1:250", "[::1]:299", "0.0.0.0:110"] {
+            assert!(listens(to), "{to}");
+        }
+        for to in ["127.0.0.1:111", "192.0.2.2:250", "127.0.0.1:305", "127.0.0.1:99"] {
+            assert!(!listens(to), "{to}");
+        }
+        assert!(!routing.listens(Protocol::Udp, "127.0.0.1:100".parse().expect("an address"), |_| true));
     }
 
     #[test]

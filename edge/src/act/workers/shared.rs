@@ -11,6 +11,7 @@ use super::queue::Outside;
 use super::resolve::Question;
 use super::room::Room;
 use super::routing::Routing;
+use super::shortages::Shortages;
 use crate::act::names::Names;
 
 /// What workers, resolver and control share.
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     pub(super) emptied: Notify,
     /// For more clients.
     pub(super) room: Room,
+    pub(super) shortages: Shortages,
 }
 
 impl Shared {
@@ -41,6 +43,7 @@ impl Shared {
             is_stopping: AtomicBool::new(false),
             emptied: Notify::new(),
             room: Room::default(),
+            shortages: Shortages::default(),
         }
     }
 

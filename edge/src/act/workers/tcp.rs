@@ -3,7 +3,6 @@
 //! Keeps: it owns no buffer and no pipe while nothing waits to be written; its sockets close before it stops counting
 //! as active.
 
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use super::ticket::Ticket;
 use super::timers::Tick;
 use super::watch::Watch;
 use crate::decide::breaks::Break;
-use crate::decide::faults::Cause;
+use crate::decide::dialling::{Dialling, Lane};
 use crate::decide::relaying::{self, Next, Passage, Side, Standing};
 
 /// One of its two sockets, and what is known about it.
@@ -135,25 +134,11 @@ impl Direction {
 
 /// What is needed until a target has answered.
 pub(super) struct Dial {
-    /// When to give up altogether.
-    pub(super) deadline: Tick,
-    /// When to give up the attempt of the target's leg, or else the lookup.
-    pub(super) limit: Tick,
-    /// Only while the target is a name that was looked up.
-    pub(super) named: Option<Box<Named>>,
-}
-
-/// The addresses of a name, two of which may be tried at once.
-pub(super) struct Named {
-    /// Left to try, next one last.
-    pub(super) addresses: Vec<SocketAddr>,
-    /// The attempt beside the one of the target's leg.
-    pub(super) rival: Option<Leg>,
-    pub(super) rival_limit: Tick,
-    /// When to try the next one beside the one that is under way.
-    pub(super) race: Tick,
-    /// Why the last one failed.
-    pub(super) cause: Cause,
+    pub(super) dialling: Dialling,
+    /// The socket beside the target's.
+    pub(super) second: Option<Leg>,
+    /// Which of the two could be connected to itself.
+    pub(super) may_meet_itself: [bool; 2],
 }
 
 /// One connection.
@@ -211,7 +196,7 @@ impl Connection {
         } else if leg == self.target_leg {
             self.target.as_mut()
         } else {
-            self.dial.as_mut()?.named.as_mut()?.rival.as_mut()
+            self.dial.as_mut()?.second.as_mut()
         }
     }
 
@@ -221,11 +206,12 @@ impl Connection {
         self.target.iter_mut().for_each(|leg| leg.is_writable = true);
     }
 
-    /// Closes what is being connected.
-    pub(super) fn abandon(&mut self) {
-        self.target = None;
-        if let Some(dial) = &mut self.dial {
-            dial.named = None;
+    /// Closes a socket that is being connected.
+    pub(super) fn close(&mut self, lane: Lane) {
+        match (lane, &mut self.dial) {
+            (Lane::First, _) => self.target = None,
+            (Lane::Second, Some(dial)) => dial.second = None,
+            (Lane::Second, None) => {}
         }
     }
 

@@ -3,23 +3,27 @@
 //! Keeps: a connection is counted as active from its admission until its ticket is dropped, on every path; at every
 //! moment it belongs to one target: the one that it is dialling or that serves it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use schema::net::{Listener, Protocol};
-use schema::rule::Target;
+use schema::rule::{Host, Target};
 
 use super::admitted::Admitted;
 pub(super) use super::admitted::Refusal;
 use super::choice::{Met, Place};
 use super::meter::{Meter, Scope, index_of, key, tally_of};
 use super::routing::Route;
+use super::shortages::Shortages;
 use super::tally::Tally;
 use super::timers::Tick;
+use crate::act::interfaces;
 use crate::decide::breaks::Break;
 use crate::decide::datagrams::Lost;
-use crate::decide::dial::{Cause, Outcome};
+use crate::decide::dial::Outcome;
+use crate::decide::dialling::{Dialling, Failure, Heard, Lane, Terms};
+use crate::decide::faults::Cause;
 
 /// Milliseconds since 1970.
 fn wall_clock() -> u64 {
@@ -53,9 +57,9 @@ impl Ticket {
         Self { admitted, born: now as u32, worker: worker as u16, is_served: false, port, target }
     }
 
-    /// Goes on to the next target. False where no target is left.
-    pub(super) fn go_on(&mut self) -> bool {
-        let goes_on = self.admitted.go_on();
+    /// Goes on to a later target of the order. False where that takes no connections any more.
+    pub(super) fn approach(&mut self, step: u8) -> bool {
+        let goes_on = self.admitted.approach(step);
         if goes_on {
             self.count_target();
         }
@@ -110,12 +114,14 @@ impl Ticket {
         self.came_to(Outcome::NoServer);
     }
 
-    /// Tells what it met at the target that it is at; nothing where the target is not to blame.
-    pub(super) fn failed(&self, met: Option<Met>) {
-        if let Some(met) = met {
-            self.target.last_failure_ms.set(wall_clock());
-            self.route().choice.tell(self.place(), self.target_port(), met);
-        }
+    /// Tells health that the target that it is at has failed.
+    pub(super) fn failed(&self, failure: Failure) {
+        self.target.last_failure_ms.set(wall_clock());
+        let met = match failure {
+            Failure::Connect(cause) => Met::Failure(cause),
+            Failure::Name => Met::NoAddress,
+        };
+        self.route().choice.tell(self.place(), self.target_port(), met);
     }
 
     fn came_to(&self, outcome: Outcome) {
@@ -123,19 +129,27 @@ impl Ticket {
         self.tallies().iter().for_each(|tally| tally.outcomes[index].add(1));
     }
 
-    /// True if another target is tried where this one fails.
-    pub(super) fn has_more(&self) -> bool {
-        usize::from(self.admitted.step) + 1 < self.admitted.order.len()
+    /// A dialling of its targets from the one that it is at.
+    pub(super) fn dialling(&self, now: Tick) -> Dialling {
+        let terms = Terms {
+            targets: self.admitted.order.len(),
+            first: self.admitted.step,
+            each: self.route().rule.connect_timeout,
+            is_flow: self.is_flow(),
+        };
+        Dialling::new(terms, now)
     }
 
-    /// True if it was sent on before.
-    pub(super) fn has_moved(&self) -> bool {
-        self.admitted.step > 0
-    }
-
-    /// Which target of the order it is at.
-    pub(super) fn step(&self) -> u8 {
-        self.admitted.step
+    /// Where the target that it is at is found.
+    pub(super) fn whereabouts(&self) -> Heard {
+        match &self.target().host {
+            Host::Scoped(scoped) => match interfaces::socket_address(scoped, self.target_port()) {
+                Some(address) => Heard::Address(address),
+                None => Heard::Failed(Lane::First, Cause::Unreachable),
+            },
+            Host::Ip(ip) => Heard::Address(SocketAddr::new(*ip, self.target_port())),
+            Host::Name(_) => Heard::Name,
+        }
     }
 
     /// Where it came in.
@@ -249,21 +263,22 @@ impl Ticket {
         self.listener().protocol == Protocol::Udp
     }
 
-    /// Counts a name that did not resolve.
-    pub(super) fn dns_failed(&self) {
-        self.tallies().iter().for_each(|tally| tally.dns_failures.add(1));
-    }
-
     /// Counts that it is broken, and by whom.
     pub(super) fn broken(&self, why: Break) {
         let index = index_of(&Break::ALL, why);
         self.tallies().iter().for_each(|tally| tally.broken[index].add(1));
     }
 
-    /// Counts an address that could not be connected to.
-    pub(super) fn connect_failed(&self, cause: Cause) {
-        let index = index_of(&Cause::ALL, cause);
-        self.tallies().iter().for_each(|tally| tally.connect_errors[index].add(1));
+    /// Counts a name that did not resolve, or an address that could not be connected to.
+    pub(super) fn count(&self, failure: Failure, shortages: &Shortages) {
+        match failure {
+            Failure::Name => self.tallies().iter().for_each(|tally| tally.dns_failures.add(1)),
+            Failure::Connect(cause) => {
+                shortages.note(cause);
+                let index = index_of(&Cause::ALL, cause);
+                self.tallies().iter().for_each(|tally| tally.connect_errors[index].add(1));
+            }
+        }
     }
 }
 

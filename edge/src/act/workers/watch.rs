@@ -16,6 +16,7 @@ use super::timers::{Tick, lasting, ticks};
 use super::worker::{Ending, Worker};
 use crate::act::sockets::look_for_dead_peers;
 use crate::decide::breaks::Break;
+use crate::decide::dialling::Heard;
 use crate::decide::patience::{self, Patience, Wait};
 use crate::decide::relaying::{Next, Side};
 
@@ -54,7 +55,7 @@ impl Worker {
         let now = self.tools.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.dial.is_some() {
-            return self.dial_overdue(key);
+            return self.dial(key, Heard::Tick);
         }
         if connection.look <= now && !self.look(key) {
             return;

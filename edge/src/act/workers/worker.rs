@@ -29,6 +29,7 @@ use super::timers::{self, Wheel};
 use super::udp::{Around, Udp};
 use super::unacknowledged::Kernel;
 use crate::decide::breaks::Break;
+use crate::decide::dialling::Heard;
 
 /// The token of the worker's queues.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -261,12 +262,8 @@ impl Worker {
             while let Some(connection) = self.connections.get_mut(key)
                 && connection.ticket.is_in(meter, scope, before)
             {
-                if matches!(scope, Scope::Targets(_) | Scope::Place(..))
-                    && connection.dial.is_some()
-                    && connection.ticket.go_on()
-                {
-                    connection.abandon();
-                    self.dial(key);
+                if matches!(scope, Scope::Targets(_) | Scope::Place(..)) && connection.dial.is_some() {
+                    self.dial(key, Heard::Gone);
                 } else {
                     self.end(key, Ending::Broken(Break::EdgeCut));
                 }

@@ -9,14 +9,14 @@ use crate::decide::faults::Cause;
 
 /// One of the two sockets of a dialling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leg {
+pub enum Lane {
     /// The only one, where a target has one address.
     First,
     /// The one beside it.
     Second,
 }
 
-impl Leg {
+impl Lane {
     pub(super) const BOTH: [Self; 2] = [Self::First, Self::Second];
 
     pub(super) const fn other(self) -> Self {
@@ -53,9 +53,9 @@ pub enum Heard {
     /// The target was taken out of use.
     Gone,
     /// A socket is connected.
-    Opened(Leg),
-    /// A socket is not.
-    Failed(Leg, Cause),
+    Opened(Lane),
+    /// A socket is not, or could not be made.
+    Failed(Lane, Cause),
     /// A flow that lost its way has something to send again.
     Wanted,
     /// Time has passed.
@@ -70,9 +70,9 @@ pub enum Do {
     /// Look up the name of the target.
     LookUp,
     /// Connect a socket.
-    Connect(Leg, SocketAddr),
+    Connect(Lane, SocketAddr),
     /// Close a socket, if it is open.
-    Close(Leg),
+    Close(Lane),
     /// Count a failure.
     Count(Failure),
     /// Tell health that the target failed.
@@ -82,7 +82,7 @@ pub enum Do {
     /// Try this address in its turn again.
     Trust(SocketAddr),
     /// The target serves, over this socket.
-    Serve(Leg),
+    Serve(Lane),
     /// No target does.
     GiveUp,
 }
@@ -121,6 +121,8 @@ impl IntoIterator for Steps {
 pub struct Terms {
     /// How many targets the order has.
     pub targets: usize,
+    /// The place of the first that is tried.
+    pub first: u8,
     /// How long one address is tried.
     pub each: Duration,
     /// Nothing answers to a connect: addresses do not race, and what was opened may still fail.

@@ -91,14 +91,14 @@ proptest! {
     #[test]
     fn a_rival_that_loses_is_closed_and_an_overtaken_address_is_deferred(world in world()) {
         let log = run(&world);
-        let mut connected: Vec<(Leg, SocketAddr)> = Vec::new();
+        let mut connected: Vec<(Lane, SocketAddr)> = Vec::new();
         for (at, (_, _, answer)) in log.steps.iter().enumerate() {
             match *answer {
-                Do::Connect(leg, address) => connected.push((leg, address)),
-                Do::Close(leg) => {
-                    if let Some(index) = connected.iter().position(|(other, _)| *other == leg) {
+                Do::Connect(lane, address) => connected.push((lane, address)),
+                Do::Close(lane) => {
+                    if let Some(index) = connected.iter().position(|(other, _)| *other == lane) {
                         let (_, address) = connected.remove(index);
-                        let is_won = matches!(log.steps.last(), Some((_, _, Do::Serve(winner))) if *winner != leg)
+                        let is_won = matches!(log.steps.last(), Some((_, _, Do::Serve(winner))) if *winner != lane)
                             && log.steps[at..].iter().all(|(_, _, answer)| !matches!(answer, Do::Connect(..) | Do::Count(_)));
                         let is_first = connected.first().is_some_and(|(_, other)| address < *other);
                         if is_won && is_first {
@@ -106,7 +106,7 @@ proptest! {
                         }
                     }
                 }
-                Do::Serve(leg) => prop_assert!(connected.iter().all(|(other, _)| *other == leg)),
+                Do::Serve(lane) => prop_assert!(connected.iter().all(|(other, _)| *other == lane)),
                 _ => {}
             }
         }
@@ -146,7 +146,7 @@ fn addresses_of_one_name_join_after_their_head_start_whatever_their_family() {
     let log = run(&world);
     let second = world.start + ticks(HEAD_START);
     assert_eq!(connects(&log), [(world.start, 0), (second, 1)]);
-    assert_eq!((log.end, log.served), (second + 1, Some(Leg::Second)));
+    assert_eq!((log.end, log.served), (second + 1, Some(Lane::Second)));
     assert!(steps(&log).any(|step| step == Do::Defer(address(0, 0))));
     assert!(steps(&log).any(|step| step == Do::Trust(address(0, 1))));
     assert!(!steps(&log).any(|step| matches!(step, Do::Count(_) | Do::Tell(_))), "the overtaken one did not fail");
@@ -171,32 +171,32 @@ fn a_shortage_of_this_host_is_counted_and_the_next_target_is_tried() {
         is_flow: false,
     };
     let log = run(&world);
-    assert_eq!(log.served, Some(Leg::First));
+    assert_eq!(log.served, Some(Lane::First));
     assert!(steps(&log).any(|step| step == Do::Count(Failure::Connect(Cause::Descriptors))));
     assert!(!steps(&log).any(|step| matches!(step, Do::Tell(_))));
 }
 
 #[test]
 fn a_flow_goes_on_with_its_next_datagram_and_ends_once_nothing_is_left() {
-    let terms = Terms { targets: 2, each: Duration::from_secs(3), is_flow: true };
+    let terms = Terms { targets: 2, first: 0, each: Duration::from_secs(3), is_flow: true };
     let mut flow = Dialling::new(terms, 0);
     let mut hear = |heard, now| flow.hear(heard, now).into_iter().collect::<Vec<_>>();
     hear(Heard::Name, 0);
     let (one, two, three) = (address(0, 0), address(0, 1), address(1, 0));
     let refused = Failure::Connect(Cause::Refused);
-    let failed = || Heard::Failed(Leg::First, Cause::Refused);
-    assert_eq!(hear(Heard::Addresses(vec![one, two]), 0), [Do::Connect(Leg::First, one)]);
-    assert_eq!(hear(Heard::Opened(Leg::First), 0), [Do::Serve(Leg::First)]);
+    let failed = || Heard::Failed(Lane::First, Cause::Refused);
+    assert_eq!(hear(Heard::Addresses(vec![one, two]), 0), [Do::Connect(Lane::First, one)]);
+    assert_eq!(hear(Heard::Opened(Lane::First), 0), [Do::Serve(Lane::First)]);
     // Long after the time of a dialling.
-    assert_eq!(hear(failed(), 9999), [Do::Close(Leg::First), Do::Count(refused), Do::Defer(one)]);
-    assert_eq!(hear(Heard::Wanted, 9999), [Do::Connect(Leg::First, two)]);
-    assert_eq!(hear(Heard::Opened(Leg::First), 9999), [Do::Serve(Leg::First)]);
-    let last = [Do::Close(Leg::First), Do::Count(refused), Do::Defer(two), Do::Tell(refused)];
+    assert_eq!(hear(failed(), 9999), [Do::Close(Lane::First), Do::Count(refused), Do::Defer(one)]);
+    assert_eq!(hear(Heard::Wanted, 9999), [Do::Connect(Lane::First, two)]);
+    assert_eq!(hear(Heard::Opened(Lane::First), 9999), [Do::Serve(Lane::First)]);
+    let last = [Do::Close(Lane::First), Do::Count(refused), Do::Defer(two), Do::Tell(refused)];
     assert_eq!(hear(failed(), 9999), last);
     assert_eq!(hear(Heard::Wanted, 10_000), [Do::Approach(1)]);
-    assert_eq!(hear(Heard::Address(three), 10_000), [Do::Connect(Leg::First, three)]);
-    assert_eq!(hear(Heard::Opened(Leg::First), 10_000), [Do::Serve(Leg::First)]);
-    let end = [Do::Close(Leg::First), Do::Count(refused), Do::Tell(refused), Do::GiveUp];
+    assert_eq!(hear(Heard::Address(three), 10_000), [Do::Connect(Lane::First, three)]);
+    assert_eq!(hear(Heard::Opened(Lane::First), 10_000), [Do::Serve(Lane::First)]);
+    let end = [Do::Close(Lane::First), Do::Count(refused), Do::Tell(refused), Do::GiveUp];
     assert_eq!(hear(failed(), 20_000), end);
 }
 

@@ -4,7 +4,7 @@
 //! in the kernel.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 
 use schema::health::{Outcome, ResultCode};
 use schema::rule::Host;
@@ -34,7 +34,7 @@ pub(super) async fn resolve(question: &Question, names: &Names, deadline: Instan
     };
     match Box::pin(timeout_at(deadline, names.resolve(name.clone()))).await {
         Ok(Ok(found)) => {
-            let ordered = dial::order(&found, question.prefer_ipv6, 0).into_iter().take(ADDRESSES);
+            let ordered = dial::order(&found, question.prefer_ipv6, 0, |_| false).into_iter().take(ADDRESSES);
             Ok(ordered.map(|ip| SocketAddr::new(ip, question.port)).collect())
         }
         Ok(Err(error @ NameError::NotFound)) => {
@@ -102,7 +102,7 @@ pub(super) fn failure(address: SocketAddr, error: &io::Error) -> Failed {
         _ => format!("{address} cannot be connected to: {}", wording::system(error)),
     };
     match Cause::of(error) {
-        Cause::SourcePorts if !has_source(address) => {
+        Cause::SourcePorts if !interfaces::has_source(address) => {
             let detail = format!("{address} cannot be connected to: this host has no address to connect from");
             Failed::Target(Outcome::new(ResultCode::L4Con, &detail))
         }
@@ -110,14 +110,6 @@ pub(super) fn failure(address: SocketAddr, error: &io::Error) -> Failed {
         cause if cause.is_targets() => Failed::Target(Outcome::new(ResultCode::L4Con, &detail)),
         cause => Failed::Missed(Missed::Host { cause, detail }),
     }
-}
-
-/// False where this host has no address of the family at all, as with IPv6 switched off. The system has one error for
-/// that and for having no port left; a socket of datagrams, whose ports are others, tells them apart without sending.
-fn has_source(address: SocketAddr) -> bool {
-    let any: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
-    let connected = UdpSocket::bind(any).and_then(|socket| socket.connect(address));
-    !connected.is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
 }
 
 #[cfg(test)]

@@ -1,63 +1,30 @@
-//! From a flow to a connected socket: targets, their names and addresses, and what is left when one fails. I/O.
+//! From a flow to a connected socket: does what [`Dialling`](crate::decide::dialling) decides. I/O.
 //!
 //! Nothing answers to a connect here. A target has failed where the system says that nobody listens there, or that there
 //! is no way to it; the flow goes on to the next address and then to the next target with the client's next datagram.
 //!
-//! Keeps: every failure is counted by its cause, and health hears of a target when all of its addresses failed.
+//! Keeps: what waits for a name is sent or counted, in order.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, socket_with};
-use schema::rule::Host;
+use schema::net::Protocol;
 
-use super::super::choice::Met;
-use super::super::resolve::{Asker, Kind, Question, Resolved};
+use super::super::addresses::{heard, look_up};
+use super::super::attempt::{cause_of, meets_itself};
+use super::super::resolve::{Asker, Kind, Resolved};
 use super::super::slab::Key;
-use super::super::timers::ticks;
-use super::flow::{Upstream, Waiting};
+use super::errors::{Verdict, judge};
+use super::flow::Upstream;
 use super::{Around, MARK, Udp};
 use crate::act::descriptors::for_client;
-use crate::act::interfaces;
 use crate::decide::datagrams::Lost;
-use crate::decide::dial::{self, Cause};
-
-/// How long a flow waits for the name of its last target: as long as a connection is dialled in all.
-const NAME_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What an error on the way to a target means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// These datagrams did not leave, and the next ones may.
-    Lost(Lost),
-    /// A queue is full.
-    Full,
-    /// The target is not there.
-    Failed(Cause),
-}
-
-pub(super) fn judge(error: Errno) -> Verdict {
-    match error {
-        Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM => Verdict::Full,
-        Errno::MSGSIZE => Verdict::Lost(Lost::TooLarge),
-        Errno::CONNREFUSED => Verdict::Failed(Cause::Refused),
-        Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN => {
-            Verdict::Failed(Cause::Unreachable)
-        }
-        // A firewall of this host.
-        Errno::PERM | Errno::ACCESS => Verdict::Lost(Lost::Unreachable),
-        _ => Verdict::Lost(Lost::Other),
-    }
-}
-
-/// True where the way takes no pieces, and may take their datagrams one by one.
-pub(super) fn refuses_pieces(error: Errno) -> bool {
-    matches!(error, Errno::INVAL | Errno::IO | Errno::MSGSIZE | Errno::OPNOTSUPP | Errno::NOPROTOOPT)
-}
+use crate::decide::dialling::{Do, Failure, Heard, Lane};
+use crate::decide::faults::Cause;
 
 fn start(address: SocketAddr, registry: &Registry, key: Key) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
@@ -71,148 +38,80 @@ fn start(address: SocketAddr, registry: &Registry, key: Key) -> Result<OwnedFd, 
     Ok(socket)
 }
 
+/// How the datagrams of a flow are lost whose last target failed so.
+fn lost_by(failure: Failure) -> Lost {
+    match failure {
+        Failure::Name => Lost::Unresolved,
+        Failure::Connect(Cause::Descriptors | Cause::SourcePorts | Cause::Memory) => Lost::NoRoom,
+        Failure::Connect(_) => Lost::Unreachable,
+    }
+}
+
 impl Udp {
-    /// Opens the way to the target that the flow is at, or to one behind it; while a name is looked up, the flow waits.
-    /// Fails where nothing is left: the flow is to be ended.
+    /// Opens a way to a target for a flow that has none; while a name is looked up, the flow waits. Fails where nothing
+    /// is left: the flow is to be ended.
     pub(super) fn open(&mut self, key: Key, around: &mut Around<'_>) -> Result<(), Lost> {
-        loop {
-            self.look_up(key, around);
-            let Some(flow) = self.flows.get_mut(key) else { return Err(Lost::Other) };
-            let address = match (flow.addresses.pop(), &flow.ticket.target().host) {
-                (Some(address), _) => address,
-                (None, Host::Ip(ip)) => SocketAddr::new(*ip, flow.ticket.target_port()),
-                (None, Host::Scoped(scoped)) => match interfaces::socket_address(scoped, flow.ticket.target_port()) {
-                    Some(address) => address,
-                    None if !self.fail(key, Cause::Unreachable) => return Err(Lost::Unreachable),
-                    None => continue,
-                },
-                (None, Host::Name(_)) => match self.ask(key, around) {
-                    Ok(()) => return Ok(()),
-                    Err(lost) if !self.go_on(key, None) => return Err(lost),
-                    Err(_) => continue,
-                },
-            };
-            let listener = flow.ticket.listener();
-            let is_loop =
-                dial::is_loop((listener.address, listener.port), address, |ip| around.own.contains(ip, around.now));
-            let opened = if is_loop {
-                Err(Cause::Loop)
-            } else {
-                start(address, around.registry, key).map_err(|error| Cause::of(&error.into()))
-            };
-            match opened {
-                Ok(socket) => {
-                    flow.upstream = Upstream::Open(socket);
-                    (flow.is_busy, flow.joins_in) = (false, false);
-                    flow.ticket.opened();
-                    return Ok(());
-                }
-                Err(cause) if !self.fail(key, cause) => {
-                    let is_short = !cause.is_targets() && cause != Cause::Firewall;
-                    return Err(if is_short { Lost::NoRoom } else { Lost::Unreachable });
-                }
-                Err(_) => {}
-            }
-        }
+        let Some(flow) = self.flows.get_mut(key) else { return Err(Lost::Other) };
+        let heard = if flow.dialling.is_over() { Heard::Wanted } else { flow.ticket.whereabouts() };
+        self.dial(key, heard, around)
     }
 
     /// Gives up the address that the flow is at. False where nothing is left to try.
-    pub(super) fn fail(&mut self, key: Key, cause: Cause) -> bool {
-        let Some(flow) = self.flows.get_mut(key) else { return false };
-        flow.upstream = Upstream::Failed;
-        flow.ticket.connect_failed(cause);
-        !flow.addresses.is_empty() || self.go_on(key, cause.is_targets().then_some(Met::Failure(cause)))
+    pub(super) fn fail(&mut self, key: Key, cause: Cause, around: &mut Around<'_>) -> bool {
+        self.dial(key, Heard::Failed(Lane::First, cause), around).is_ok()
     }
 
-    fn go_on(&mut self, key: Key, met: Option<Met>) -> bool {
-        let Some(flow) = self.flows.get_mut(key) else { return false };
-        flow.ticket.failed(met);
-        let goes_on = flow.ticket.go_on();
-        if !goes_on {
-            flow.ticket.unserved();
+    /// Reports to the dialling of a flow, and does what it says.
+    fn dial(&mut self, key: Key, heard: Heard, around: &mut Around<'_>) -> Result<(), Lost> {
+        let (mut next, mut lost) = (Some(heard), Lost::Other);
+        while let Some(heard) = next.take() {
+            let Some(flow) = self.flows.get_mut(key) else { return Err(lost) };
+            for step in flow.dialling.hear(heard, around.now) {
+                match step {
+                    Do::Count(failure) => lost = lost_by(failure),
+                    Do::GiveUp => {
+                        flow.ticket.unserved();
+                        return Err(lost);
+                    }
+                    _ => {}
+                }
+                next = flow.carry_out(step, key, around, &mut self.names);
+            }
         }
-        goes_on
-    }
-
-    fn ask(&mut self, key: Key, around: &Around<'_>) -> Result<(), Lost> {
-        let Some(flow) = self.flows.get_mut(key) else { return Err(Lost::Other) };
-        let Host::Name(name) = &flow.ticket.target().host else { return Err(Lost::Other) };
-        let asker = Asker { worker: around.index, key, step: flow.ticket.step(), kind: Kind::Flow };
-        if around.shared.questions.try_send(Question { name: name.clone(), asker }).is_err() {
-            tracing::warn!("too many names wait to be looked up");
-            flow.ticket.dns_failed();
-            return Err(Lost::Unresolved);
+        let Some(flow) = self.flows.get_mut(key) else { return Err(lost) };
+        if let Some(due) = flow.dialling.due() {
+            self.timers.set(key.slot(), due);
         }
-        // Where other targets are left, one whose name does not resolve may not take all of the time.
-        let limit = if flow.ticket.has_more() { flow.ticket.route().rule.connect_timeout } else { NAME_TIMEOUT };
-        flow.upstream = Upstream::Named(Waiting::default());
-        self.timers.set(key.slot(), around.now + ticks(limit));
         Ok(())
-    }
-
-    /// Finds the addresses of a name that is known already.
-    fn look_up(&mut self, key: Key, around: &Around<'_>) {
-        let Some(flow) = self.flows.get_mut(key).filter(|flow| flow.addresses.is_empty()) else { return };
-        if let Host::Name(name) = &flow.ticket.target().host
-            && let Some(ips) = around.shared.names.known(name)
-        {
-            self.set_addresses(key, &ips);
-        }
-    }
-
-    pub(super) fn set_addresses(&mut self, key: Key, ips: &[IpAddr]) {
-        let Some(flow) = self.flows.get_mut(key) else { return };
-        let port = flow.ticket.target_port();
-        let ordered = dial::order(ips, flow.ticket.route().rule.prefer_ipv6, self.names);
-        self.names = self.names.wrapping_add(1);
-        flow.addresses = ordered.into_iter().rev().map(|ip| SocketAddr::new(ip, port)).collect();
     }
 
     /// Takes the answer to a question.
     pub(in super::super) fn resolved(&mut self, resolved: &Resolved, around: &mut Around<'_>) {
-        let Some(flow) = self.flows.get_mut(resolved.key) else { return };
-        if flow.ticket.step() == resolved.step && matches!(flow.upstream, Upstream::Open(_)) {
-            return self.answered_meanwhile(resolved);
+        let key = resolved.key;
+        // It may have given up waiting, and be at another target since.
+        let Some(flow) = self.flows.get_mut(key).filter(|flow| flow.dialling.step() == resolved.step) else { return };
+        match flow.upstream {
+            Upstream::Named => {
+                let heard = heard(&flow.ticket, &resolved.found, around.shared, &mut self.names);
+                self.dial_waiting(key, heard, around);
+            }
+            Upstream::Open(_) => self.answered_meanwhile(resolved, around.now),
+            Upstream::Failed => {}
         }
-        // It has given up waiting, and is at another target since.
-        if flow.ticket.step() != resolved.step || !matches!(flow.upstream, Upstream::Named(_)) {
-            return;
-        }
-        if resolved.addresses.is_empty() {
-            return self.unresolved(resolved.key, around);
-        }
-        self.set_addresses(resolved.key, &resolved.addresses);
-        self.end_waiting(resolved.key, Lost::Unreachable, true, around);
     }
 
-    /// The name of the target did not resolve, or not in time.
-    pub(super) fn unresolved(&mut self, key: Key, around: &mut Around<'_>) {
-        if let Some(flow) = self.flows.get_mut(key) {
-            flow.ticket.dns_failed();
-        }
-        let goes_on = self.go_on(key, Some(Met::NoAddress));
-        self.end_waiting(key, Lost::Unresolved, goes_on, around);
-    }
-
-    /// Sends what waited for a name, or lets it wait for the next one.
-    fn end_waiting(&mut self, key: Key, lost: Lost, goes_on: bool, around: &mut Around<'_>) {
+    /// Goes on with a flow that waits for a name, and sends what waits with it once there is a way.
+    fn dial_waiting(&mut self, key: Key, heard: Heard, around: &mut Around<'_>) {
+        let dialled = self.dial(key, heard, around);
         let Some(flow) = self.flows.get_mut(key) else { return };
-        let former = std::mem::replace(&mut flow.upstream, Upstream::Failed);
-        let Upstream::Named(waiting) = former else { return };
-        let opened = if goes_on { self.open(key, around) } else { Err(lost) };
-        let Some(flow) = self.flows.get_mut(key) else { return };
-        if let (Upstream::Named(next), Ok(())) = (&mut flow.upstream, opened) {
-            *next = waiting;
-            return;
-        }
-        let datagrams = waiting.take(&mut self.waiting);
-        if let Err(lost) = opened {
-            flow.ticket.lost(lost, datagrams.len() as u64);
+        if let Err(lost) = dialled {
+            let waiting = std::mem::take(&mut flow.waiting).take(&mut self.waiting);
+            flow.ticket.lost(lost, waiting.len() as u64);
             return self.end(key, around);
         }
-        self.timers.set(key.slot(), around.now + ticks(flow.ticket.route().rule.udp_flow_idle));
         let Upstream::Open(socket) = &flow.upstream else { return };
-        for datagram in datagrams {
+        self.timers.set(key.slot(), around.now + flow.idle());
+        for datagram in std::mem::take(&mut flow.waiting).take(&mut self.waiting) {
             match send(socket, &datagram, SendFlags::NOSIGNAL).map_err(judge) {
                 Ok(_) => flow.ticket.passed_in(1, datagram.len()),
                 Err(Verdict::Lost(lost)) => flow.ticket.lost(lost, 1),
@@ -225,13 +124,58 @@ impl Udp {
     /// Looks at a flow whose time may have come.
     pub(super) fn overdue(&mut self, key: Key, around: &mut Around<'_>) {
         let Some(flow) = self.flows.get_mut(key) else { return };
-        if matches!(flow.upstream, Upstream::Named(_)) {
-            return self.unresolved(key, around);
+        if matches!(flow.upstream, Upstream::Named) {
+            return self.dial_waiting(key, Heard::Tick, around);
         }
         let end = flow.active + flow.idle();
         if end <= around.now {
             return self.end(key, around);
         }
         self.timers.set(key.slot(), end);
+    }
+}
+
+impl super::flow::Flow {
+    /// Returns what comes of it at once.
+    fn carry_out(&mut self, step: Do, key: Key, around: &mut Around<'_>, turn: &mut usize) -> Option<Heard> {
+        match step {
+            Do::Approach(step) if self.ticket.approach(step) => return Some(self.ticket.whereabouts()),
+            Do::Approach(_) => return Some(Heard::Gone),
+            Do::LookUp => {
+                self.upstream = Upstream::Named;
+                let asker = Asker { worker: around.index, key, step: self.dialling.step(), kind: Kind::Flow };
+                return look_up(&self.ticket, around.shared, asker, turn);
+            }
+            Do::Connect(lane, address) => {
+                return Some(match self.connect(address, key, around) {
+                    Ok(()) => Heard::Opened(lane),
+                    Err(cause) => Heard::Failed(lane, cause),
+                });
+            }
+            Do::Close(_) => self.upstream = Upstream::Failed,
+            Do::Count(failure) => self.ticket.count(failure, &around.shared.shortages),
+            Do::Tell(failure) => self.ticket.failed(failure),
+            Do::Defer(address) => around.shared.names.defer(&self.ticket.target().host, address),
+            Do::Trust(address) => around.shared.names.trust(&self.ticket.target().host, address),
+            Do::Serve(_) => {
+                (self.is_busy, self.joins_in) = (false, false);
+                self.ticket.opened();
+            }
+            Do::GiveUp => {}
+        }
+        None
+    }
+
+    fn connect(&mut self, address: SocketAddr, key: Key, around: &mut Around<'_>) -> Result<(), Cause> {
+        let routing = around.shared.routing.load();
+        if routing.listens(Protocol::Udp, address, |ip| around.own.contains(ip, around.now)) {
+            return Err(Cause::Loop);
+        }
+        let socket = start(address, around.registry, key).map_err(|error| cause_of(error, address))?;
+        if around.own.may_meet_itself(address, around.now) && meets_itself(&socket) {
+            return Err(Cause::Refused);
+        }
+        self.upstream = Upstream::Open(socket);
+        Ok(())
     }
 }

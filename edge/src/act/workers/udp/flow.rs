@@ -10,6 +10,7 @@ use super::super::slab::Key;
 use super::super::ticket::Ticket;
 use super::super::timers::Tick;
 use crate::decide::datagrams::Received;
+use crate::decide::dialling::Dialling;
 
 /// Datagrams of one flow that may wait for a name: a burst of a client that does not wait for answers.
 const WAITING: usize = 16;
@@ -28,7 +29,7 @@ pub(super) struct FlowId {
 /// The way to the target.
 pub(super) enum Upstream {
     /// The target's name is looked up.
-    Named(Waiting),
+    Named,
     /// A connected socket.
     Open(OwnedFd),
     /// The target did not listen. The next datagram goes on to the next address or target.
@@ -41,8 +42,9 @@ pub(super) struct Flow {
     /// The listening socket that its replies leave from.
     pub(super) listening: Key,
     pub(super) upstream: Upstream,
-    /// Addresses of the target that are left to try, the next one last.
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) dialling: Dialling,
+    /// What came while a name is looked up.
+    pub(super) waiting: Waiting,
     /// When something moved last; while a name is looked up, when to give up.
     pub(super) active: Tick,
     /// It waits for its turn to be read from.
@@ -73,7 +75,8 @@ impl Flow {
             id,
             listening,
             upstream: Upstream::Failed,
-            addresses: Vec::new(),
+            dialling: ticket.dialling(now),
+            waiting: Waiting::default(),
             active: now,
             is_queued: false,
             is_busy: false,

@@ -13,13 +13,13 @@ use super::super::room::{FLOW, Lent};
 use super::super::slab::Key;
 use super::super::ticket::Ticket;
 use super::super::timers::ticks;
-use super::dial::{Verdict, judge, refuses_pieces};
+use super::errors::{Verdict, judge, refuses_pieces};
 use super::flow::{Flow, FlowId, Upstream};
 use super::sender::{Parcel, send_alone};
 use super::slots::{BATCH, CUT, Slots};
 use super::{Around, Tools, Udp};
 use crate::decide::datagrams::{Lost, Received, next_piece};
-use crate::decide::dial::Cause;
+use crate::decide::faults::Cause;
 
 /// What became of the datagrams of one flow.
 enum Sent {
@@ -140,7 +140,7 @@ impl Udp {
             // The datagram that the target refused; the one in hand has not left yet.
             flow.ticket.lost(Lost::Unreachable, 1);
             let (id, via) = (flow.id, flow.listening);
-            let is_over = !self.fail(key, cause);
+            let is_over = !self.fail(key, cause, around);
             if is_last {
                 let rest: usize = slots[dealt_with..].iter().map(|slot| count_in(&tools.inbox, *slot)).sum();
                 if let Some(flow) = self.flows.get_mut(key) {
@@ -175,9 +175,9 @@ impl Udp {
             return Sent::All;
         }
         let Some(flow) = self.flows.get_mut(key) else { return Sent::All };
-        if let Upstream::Named(waiting) = &mut flow.upstream {
+        if matches!(flow.upstream, Upstream::Named) {
             for slot in slots.iter().copied().map(usize::from) {
-                let kept = waiting.keep(tools.inbox.received[slot], tools.inbox.bytes(slot), &mut self.waiting);
+                let kept = flow.waiting.keep(tools.inbox.received[slot], tools.inbox.bytes(slot), &mut self.waiting);
                 flow.ticket.lost(Lost::NoRoom, kept);
             }
             return Sent::All;

@@ -7,6 +7,7 @@
 //! released socket stays open for exactly as long as it has flows.
 
 mod dial;
+mod errors;
 mod flow;
 mod inward;
 mod listening;
@@ -26,7 +27,7 @@ use super::shared::Shared;
 use super::slab::{Key, Slab};
 use super::timers::{Tick, Wheel};
 use crate::decide::datagrams::Lost;
-use flow::{Flow, FlowId, Upstream};
+use flow::{Flow, FlowId};
 use listening::Sockets;
 use outward::Outbox;
 use sender::Sender;
@@ -159,16 +160,17 @@ impl Udp {
 
     /// Ends a flow, and gives back what it had.
     fn end(&mut self, key: Key, around: &Around<'_>) {
-        let Some(flow) = self.flows.remove(key) else { return };
+        let Some(Flow { id, listening, upstream, waiting, ticket, released, .. }) = self.flows.remove(key) else {
+            return;
+        };
         self.timers.clear(key.slot());
-        self.by_id.remove(&flow.id);
-        if let Upstream::Named(waiting) = flow.upstream {
-            flow.ticket.lost(Lost::Other, waiting.take(&mut self.waiting).len() as u64);
-        }
-        // The socket is closed by now, before the ticket is given back.
-        drop(flow.ticket);
-        self.sockets.left(flow.listening, around.registry);
-        if flow.released.is_none() {
+        self.by_id.remove(&id);
+        ticket.lost(Lost::Other, waiting.take(&mut self.waiting).len() as u64);
+        // The socket closes before the ticket is given back.
+        drop(upstream);
+        drop(ticket);
+        self.sockets.left(listening, around.registry);
+        if released.is_none() {
             around.shared.ended(around.index);
         }
     }

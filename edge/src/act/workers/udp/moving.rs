@@ -14,7 +14,7 @@ use schema::rule::Host;
 use super::super::admitted::Refusal;
 use super::super::resolve::{Asker, Kind, Question, Resolved};
 use super::super::slab::Key;
-use super::super::timers::ticks;
+use super::super::timers::{Tick, ticks};
 use super::flow::{Flow, Upstream};
 use super::{Around, Udp};
 use crate::decide::flows::{self, ANSWERED, SILENCE};
@@ -38,15 +38,15 @@ impl Flow {
     }
 
     /// Closes the way to the address that it is at.
-    fn leave(&mut self) {
+    fn leave(&mut self, now: Tick) {
         self.upstream = Upstream::Failed;
-        self.addresses.clear();
+        self.dialling = self.ticket.dialling(now);
         self.has_answered = false;
         self.silent_since = None;
     }
 
     /// How long it lives without a datagram.
-    pub(super) fn idle(&self) -> super::super::timers::Tick {
+    pub(super) fn idle(&self) -> Tick {
         if self.released.is_some() { ticks(ANSWERED) } else { ticks(self.ticket.route().rule.udp_flow_idle) }
     }
 }
@@ -59,7 +59,7 @@ impl Udp {
             return;
         }
         if flow.ticket.reconsider(flow.id.client.ip()) {
-            flow.leave();
+            flow.leave(around.now);
             return;
         }
         let since = *flow.silent_since.get_or_insert(around.now);
@@ -69,26 +69,27 @@ impl Udp {
         flow.silent_since = Some(around.now);
         let Some(name) = flow.name() else { return };
         if let Some(ips) = around.shared.names.known(name) {
-            self.follow_name(key, &ips);
+            self.follow_name(key, &ips, around.now);
         } else {
-            let asker = Asker { worker: around.index, key, step: flow.ticket.step(), kind: Kind::Flow };
+            let asker = Asker { worker: around.index, key, step: flow.dialling.step(), kind: Kind::Flow };
             // Where there are too many questions, it asks again after as long a silence.
             _ = around.shared.questions.try_send(Question { name: name.clone(), asker });
         }
     }
 
     /// Takes the answer to the question of a flow that goes on meanwhile.
-    pub(super) fn answered_meanwhile(&mut self, resolved: &Resolved) {
-        self.follow_name(resolved.key, &resolved.addresses);
+    pub(super) fn answered_meanwhile(&mut self, resolved: &Resolved, now: Tick) {
+        if let Ok(ips) = &resolved.found {
+            self.follow_name(resolved.key, ips, now);
+        }
     }
 
     /// Leaves an address that the name of the target does not lead to any more.
-    fn follow_name(&mut self, key: Key, ips: &[IpAddr]) {
+    fn follow_name(&mut self, key: Key, ips: &[IpAddr], now: Tick) {
         let Some(flow) = self.flows.get_mut(key) else { return };
         let is_left = flow.peer().is_some_and(|peer| !ips.iter().any(|ip| ip.to_canonical() == peer));
         if is_left && !ips.is_empty() {
-            flow.leave();
-            self.set_addresses(key, ips);
+            flow.leave(now);
         }
     }
 

@@ -8,7 +8,7 @@ use nix::sys::socket::sockopt::UdpGroSegment;
 use rustix::io::Errno;
 
 use super::super::slab::Key;
-use super::dial::{Verdict, judge, refuses_pieces};
+use super::errors::{Verdict, judge, refuses_pieces};
 use super::flow::Upstream;
 use super::sender::{From, Parcel, as_family, send_alone};
 use super::slots::{BATCH, CUT, Slots};
@@ -68,7 +68,7 @@ impl Udp {
                 Verdict::Failed(cause) => {
                     flow.ticket.lost(Lost::Unreachable, 1);
                     // What has its answers needs no other target.
-                    if flow.released.is_some() || !self.fail(key, cause) {
+                    if flow.released.is_some() || !self.fail(key, cause, around) {
                         self.end(key, around);
                     }
                     return;

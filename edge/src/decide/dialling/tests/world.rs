@@ -46,8 +46,8 @@ enum Event {
     /// An answer, and the target that it is for.
     Addresses(u8),
     Unresolved(u8, bool),
-    Opened(Leg, usize),
-    Failed(Leg, usize, Cause),
+    Opened(Lane, usize),
+    Failed(Lane, usize, Cause),
     Gone(usize),
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Log {
     pub(super) caused: Vec<Cause>,
     pub(super) most_open: usize,
     pub(super) left_open: usize,
-    pub(super) served: Option<Leg>,
+    pub(super) served: Option<Lane>,
     pub(super) end: Tick,
 }
 
@@ -72,7 +72,7 @@ struct Run<'w> {
     now: Tick,
     dialling: Dialling,
     events: BTreeMap<(Tick, usize), Event>,
-    /// Attempts by leg, numbered.
+    /// Attempts by lane, numbered.
     open: [Option<usize>; 2],
     attempts: usize,
     log: Log,
@@ -80,7 +80,7 @@ struct Run<'w> {
 
 impl<'w> Run<'w> {
     fn new(world: &'w World) -> Self {
-        let terms = Terms { targets: world.targets.len(), each: world.each, is_flow: world.is_flow };
+        let terms = Terms { targets: world.targets.len(), first: 0, each: world.each, is_flow: world.is_flow };
         Self {
             world,
             now: world.start,
@@ -142,54 +142,54 @@ impl<'w> Run<'w> {
                 }
                 Lookup::Never => {}
             },
-            Do::Connect(leg, to) => {
-                assert!(self.open[leg as usize].is_none(), "a socket is closed before it is used again");
+            Do::Connect(lane, to) => {
+                assert!(self.open[lane as usize].is_none(), "a socket is closed before it is used again");
                 let std::net::IpAddr::V4(ip) = to.ip() else { panic!("an IPv4 address") };
                 self.attempts += 1;
                 let number = self.attempts;
                 match self.target().fates[usize::from(ip.octets()[3])] {
                     Fate::Fails(0, cause) => {
                         self.log.caused.push(cause);
-                        return Some(Heard::Failed(leg, cause));
+                        return Some(Heard::Failed(lane, cause));
                     }
                     Fate::Opens(0) => {
-                        self.occupy(leg, number);
-                        return Some(Heard::Opened(leg));
+                        self.occupy(lane, number);
+                        return Some(Heard::Opened(lane));
                     }
-                    Fate::Opens(after) => self.plan(after, Event::Opened(leg, number)),
-                    Fate::Fails(after, cause) => self.plan(after, Event::Failed(leg, number, cause)),
+                    Fate::Opens(after) => self.plan(after, Event::Opened(lane, number)),
+                    Fate::Fails(after, cause) => self.plan(after, Event::Failed(lane, number, cause)),
                     Fate::Silent => {}
                 }
-                self.occupy(leg, number);
+                self.occupy(lane, number);
             }
-            Do::Close(leg) => {
-                let was_open = self.open[leg as usize].take().is_some();
+            Do::Close(lane) => {
+                let was_open = self.open[lane as usize].take().is_some();
                 if is_tick && was_open {
                     self.log.caused.push(Cause::Timeout);
                 }
             }
-            Do::Serve(leg) => self.log.served = Some(leg),
+            Do::Serve(lane) => self.log.served = Some(lane),
             Do::Count(_) | Do::Tell(_) | Do::Defer(_) | Do::Trust(_) | Do::GiveUp => {}
         }
         None
     }
 
-    fn occupy(&mut self, leg: Leg, number: usize) {
-        self.open[leg as usize] = Some(number);
+    fn occupy(&mut self, lane: Lane, number: usize) {
+        self.open[lane as usize] = Some(number);
         self.log.most_open = self.log.most_open.max(self.open.iter().flatten().count());
     }
 
     fn happen(&mut self, event: Event) {
-        let is_open = |leg: Leg, number| self.open[leg as usize] == Some(number);
+        let is_open = |lane: Lane, number| self.open[lane as usize] == Some(number);
         match event {
             Event::Addresses(step) if step == self.dialling.step() => self.hear(self.addresses()),
             Event::Unresolved(step, is_verdict) if step == self.dialling.step() => {
                 self.hear(Heard::Unresolved { is_verdict });
             }
-            Event::Opened(leg, number) if is_open(leg, number) => self.hear(Heard::Opened(leg)),
-            Event::Failed(leg, number, cause) if is_open(leg, number) => {
+            Event::Opened(lane, number) if is_open(lane, number) => self.hear(Heard::Opened(lane)),
+            Event::Failed(lane, number, cause) if is_open(lane, number) => {
                 self.log.caused.push(cause);
-                self.hear(Heard::Failed(leg, cause));
+                self.hear(Heard::Failed(lane, cause));
             }
             Event::Gone(target) if usize::from(self.dialling.step()) == target => self.hear(Heard::Gone),
             _ => {}

@@ -1,0 +1,38 @@
+//! What errors on the way of a datagram mean. Pure.
+//!
+//! Keeps: what this host lacks or forbids costs datagrams, and is never taken for a target that is not there.
+
+use rustix::io::Errno;
+
+use crate::decide::datagrams::Lost;
+use crate::decide::faults::Cause;
+
+/// What an error on the way to a target means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// These datagrams did not leave, and the next ones may.
+    Lost(Lost),
+    /// A queue is full.
+    Full,
+    /// The target is not there.
+    Failed(Cause),
+}
+
+pub(super) fn judge(error: Errno) -> Verdict {
+    match error {
+        Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM => Verdict::Full,
+        Errno::MSGSIZE => Verdict::Lost(Lost::TooLarge),
+        Errno::CONNREFUSED => Verdict::Failed(Cause::Refused),
+        Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN => {
+            Verdict::Failed(Cause::Unreachable)
+        }
+        // A firewall of this host.
+        Errno::PERM | Errno::ACCESS => Verdict::Lost(Lost::Unreachable),
+        _ => Verdict::Lost(Lost::Other),
+    }
+}
+
+/// True where the way takes no pieces, and may take their datagrams one by one.
+pub(super) fn refuses_pieces(error: Errno) -> bool {
+    matches!(error, Errno::INVAL | Errno::IO | Errno::MSGSIZE | Errno::OPNOTSUPP | Errno::NOPROTOOPT)
+}
