@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use edge::act::names::Names;
+use edge::act::workers::Figures;
 use schema::rule::{Host, ProxyProtocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -78,16 +79,28 @@ impl Part {
         Ok(())
     }
 
-    /// Reads to the end, slowly at times, and returns how much came. Whatever comes must be right.
-    async fn receive(self, stream: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<usize> {
+    /// What a side sends that resets when it has sent it: as much as its host hands over at once, for a reset takes back
+    /// what is still on the side of its sender.
+    fn before_a_reset(key: u64) -> Self {
+        let part = Self::of(key);
+        Self { length: part.length % 30_000, ..part }
+    }
+
+    /// Reads to the end, slowly at times, and returns how much came and whether a reset was the end. Whatever comes must
+    /// be right.
+    async fn receive(self, stream: &mut (impl AsyncReadExt + Unpin)) -> (usize, bool) {
         let mut pause = Random(self.key ^ 2);
         let mut buffer = vec![0; 64 << 10];
         let mut count = 0;
         loop {
-            let length = stream.read(&mut buffer).await?;
-            if length == 0 {
-                return Ok(count);
-            }
+            let length = match stream.read(&mut buffer).await {
+                Ok(0) => return (count, false),
+                Ok(length) => length,
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+                    return (count, true);
+                }
+            };
             assert!(buffer[..length] == pattern(self.key, count, length), "wrong bytes after {count} of {self:?}");
             count += length;
             for _ in 0..pause.below(20) {
@@ -107,7 +120,7 @@ async fn side(mut stream: TcpStream, sends: Part, receives: Part) {
     };
     let receiving = async {
         if receives.ends_first {
-            assert_eq!(receives.receive(&mut reader).await.unwrap(), receives.length);
+            assert_eq!(receives.receive(&mut reader).await, (receives.length, false));
         } else {
             let mut all = vec![0; receives.length];
             reader.read_exact(&mut all).await.unwrap();
@@ -148,34 +161,83 @@ impl Peers {
     }
 }
 
-async fn play(mut stream: TcpStream, header: usize) {
-    // A client that resets at once may leave nothing of what it has sent.
-    let mut skipped = vec![0; header];
-    if stream.read_exact(&mut skipped).await.is_err() {
-        return;
-    }
-    assert!(header == 0 || skipped.starts_with(b"\r\n\r\n\0\r\nQUIT\n"));
-    let Ok(number) = stream.read_u64().await else { return };
-    if number % 8 == 7 {
-        // That client resets at some point: what came until then is right.
-        let length = Part::of(number * 2).receive(&mut stream).await;
-        assert!(length.is_err(), "a reset came as an end");
-    } else {
-        side(stream, Part::of(number * 2 + 1), Part::of(number * 2)).await;
+/// Who ends a connection, and how.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    /// Both, each in its time.
+    Whole,
+    /// The client resets when it has sent everything.
+    ClientResets,
+    /// The target resets when it has sent everything.
+    TargetResets,
+    /// The target closes with something unread, which Linux makes a reset.
+    TargetCloses,
+}
+
+impl End {
+    fn of(number: u64) -> Self {
+        match number % 16 {
+            7 | 15 => Self::ClientResets,
+            3 => Self::TargetResets,
+            11 => Self::TargetCloses,
+            _ => Self::Whole,
+        }
     }
 }
 
-async fn client(port: u16, number: u64) -> usize {
-    let mut stream = connect(port).await;
-    stream.write_u64(number).await.unwrap();
-    let part = Part::of(number * 2);
-    if number % 8 == 7 {
-        part.send(&mut stream).await.unwrap();
-        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-        return 0;
+/// What a client sends that is not read where the target closes.
+const UNREAD: &[u8] = b"unread";
+
+async fn play(mut stream: TcpStream, header: usize) {
+    let mut skipped = vec![0; header];
+    stream.read_exact(&mut skipped).await.unwrap();
+    assert!(header == 0 || skipped.starts_with(b"\r\n\r\n\0\r\nQUIT\n"));
+    let number = stream.read_u64().await.unwrap();
+    match End::of(number) {
+        End::Whole => side(stream, Part::of(number * 2 + 1), Part::of(number * 2)).await,
+        End::ClientResets => {
+            // One that resets before its target was reached has sent nothing to anybody.
+            stream.write_u8(1).await.unwrap();
+            let part = Part::before_a_reset(number * 2);
+            assert_eq!(part.receive(&mut stream).await, (part.length, true), "{part:?}");
+        }
+        end => {
+            stream.set_nodelay(true).unwrap();
+            Part::before_a_reset(number * 2 + 1).send(&mut stream).await.unwrap();
+            if end == End::TargetResets {
+                stream.read_exact(&mut [0; UNREAD.len()]).await.unwrap();
+                socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+        }
     }
-    side(stream, part, Part::of(number * 2 + 1)).await;
-    8 + part.length
+}
+
+/// Returns what was sent each way.
+async fn client(port: u16, number: u64) -> [usize; 2] {
+    let mut stream = connect(port).await;
+    let (sends, receives) = (Part::of(number * 2), Part::of(number * 2 + 1));
+    match End::of(number) {
+        End::Whole => {
+            stream.write_u64(number).await.unwrap();
+            side(stream, sends, receives).await;
+            [8 + sends.length, receives.length]
+        }
+        End::ClientResets => {
+            stream.write_u64(number).await.unwrap();
+            stream.read_u8().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let sends = Part::before_a_reset(number * 2);
+            sends.send(&mut stream).await.unwrap();
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            [8 + sends.length, 1]
+        }
+        End::TargetResets | End::TargetCloses => {
+            stream.write_all(&[&number.to_be_bytes(), UNREAD].concat()).await.unwrap();
+            let receives = Part::before_a_reset(number * 2 + 1);
+            assert_eq!(receives.receive(&mut stream).await, (receives.length, true), "{receives:?}");
+            [8 + UNREAD.len(), receives.length]
+        }
+    }
 }
 
 /// The long form is asked for by the number of connections in the environment.
@@ -207,15 +269,16 @@ async fn every_byte_arrives_on_every_path_under_half_closes_resets_and_pauses() 
         listener.set_nonblocking(true).unwrap();
         peers.push(Peers::start(TcpListener::from_std(listener).unwrap(), 0));
     }
-    let (mut clients, mut whole) = (JoinSet::new(), 0);
+    let (mut clients, mut sent) = (JoinSet::new(), [0; 2]);
+    let mut add = |[inward, outward]: [usize; 2]| sent = [sent[0] + inward as u64, sent[1] + outward as u64];
     for number in 0..connections() {
         clients.spawn(timeout(PATIENCE, client(port + (number % 5) as u16, number)));
         if clients.len() == 64 {
-            whole += clients.join_next().await.unwrap().unwrap().expect("no connection hangs");
+            add(clients.join_next().await.unwrap().unwrap().expect("no connection hangs"));
         }
     }
     while let Some(ended) = clients.join_next().await {
-        whole += ended.unwrap().expect("no connection hangs");
+        add(ended.unwrap().expect("no connection hangs"));
     }
     wait_until(|| edge.connections().count() == 0).await;
     for peers in peers {
@@ -224,7 +287,8 @@ async fn every_byte_arrives_on_every_path_under_half_closes_resets_and_pauses() 
     let figures: Vec<_> =
         rules.iter().map(|rule| status.rule(rule.name.as_str()).unwrap().meter.as_ref().unwrap().figures()).collect();
     assert_eq!(figures.iter().map(|figures| figures.connections_total).sum::<u64>(), connections());
-    assert!(figures.iter().map(|figures| figures.bytes_in).sum::<u64>() >= whole as u64);
+    let moved = [|figures: &Figures| figures.bytes_in, |figures: &Figures| figures.bytes_out];
+    assert_eq!(moved.map(|of| figures.iter().map(of).sum::<u64>()), sent);
 }
 
 /// Counts what its process uses, so it has one for itself.
@@ -264,7 +328,7 @@ fn stalled_readers_cost_no_processor_lose_nothing_and_leave_no_descriptor() {
         drop(processor);
         for (key, mut reader) in (0..).zip(readers) {
             let part = Part { key, length: LENGTH, piece: 0, ends_first: true };
-            assert_eq!(timeout(LONG, part.receive(&mut reader)).await.unwrap().unwrap(), LENGTH);
+            assert_eq!(timeout(LONG, part.receive(&mut reader)).await.unwrap(), (LENGTH, false));
         }
         senders.join_all().await;
         wait_until(|| meter.active() == 0 && open() == before).await;
