@@ -79,11 +79,11 @@ impl Part {
         Ok(())
     }
 
-    /// What a side sends that resets when it has sent it: as much as its host hands over at once, for a reset takes back
-    /// what is still on the side of its sender.
+    /// What a side sends that resets when it has sent it: one segment, for a reset takes back what is still on the side of
+    /// its sender.
     fn before_a_reset(key: u64) -> Self {
         let part = Self::of(key);
-        Self { length: part.length % 30_000, ..part }
+        Self { length: part.length % 30_000, piece: 30_000, ..part }
     }
 
     /// Reads to the end, slowly at times, and returns how much came and whether a reset was the end. Whatever comes must

@@ -158,15 +158,15 @@ impl Worker {
         connection.look = Tick::MAX;
         let (mut waits, mut has_moved, mut is_stalled) = (false, false, false);
         for side in [Side::Client, Side::Target] {
+            let stalled_timeout = connection.ticket.route().rule.stalled_timeout;
             let Some(leg) = connection.side_mut(side).filter(|leg| !leg.has_failed) else { continue };
             let Some(look) = self.tools.kernel.look(&leg.socket) else {
-                bound(leg, WITHOUT_LOOKS);
+                bound(leg, stalled_timeout.map_or(WITHOUT_LOOKS, |timeout| timeout.min(WITHOUT_LOOKS)));
                 continue;
             };
             if look.waiting == 0 && connection.watch.is_none() {
                 continue;
             }
-            let stalled_timeout = connection.ticket.route().rule.stalled_timeout;
             let watch = connection.watch.get_or_insert_default();
             let found = patience::judge(&mut watch.waits[side as usize], look, lasting(now), stalled_timeout);
             waits |= found != Patience::Idle;
