@@ -117,6 +117,7 @@ fn view(rules: &EdgeRules) -> EdgeView {
         connections: 12,
         health: None,
         targets: Vec::new(),
+        flow_limit: None,
     };
     EdgeView {
         connected: true,

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 
 use reconciler::decide::drift::Drift;
 use reconciler::decide::plan::{
-    Action, BaseEdge, ImpactKind, PlanDocument, PlannedChange, PlannedWave, ProofStatus, Source, Summary,
+    Action, BaseEdge, Hint, ImpactKind, PlanDocument, PlannedChange, PlannedWave, ProofStatus, Source, Summary,
 };
 use schema::name::EdgeName;
 use schema::ruleset::{Origin, RuleSet};
@@ -64,6 +64,7 @@ fn write_plan(to: &mut String, plan: &PlanDocument, ruleset: Option<&RuleSet>) -
         }
     }
     write_drift(to, &plan.drift)?;
+    write_hints(to, &plan.hints)?;
     if let Some(source) = source(&plan.source) {
         writeln!(to, "\n{}", style::faint(source))?;
     }
@@ -355,6 +356,18 @@ pub(crate) fn write_drift(to: &mut String, drift: &[Drift]) -> fmt::Result {
                 write_field(to, field)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// What running rules say that the plan does nothing about.
+fn write_hints(to: &mut String, hints: &[Hint]) -> fmt::Result {
+    if hints.is_empty() {
+        return Ok(());
+    }
+    writeln!(to)?;
+    for hint in hints {
+        writeln!(to, "{} {}/{}: {}", style::help("hint:"), hint.edge, hint.rule, clean(&hint.message))?;
     }
     Ok(())
 }

@@ -62,6 +62,7 @@ pub(crate) fn text(plan: &PlanDocument, ruleset: Option<&RuleSet>) -> String {
         write!(text, "\n{} unchanged.\n", count(plan.summary.unchanged, "rule")).expect("a string grows as needed");
     }
     push_drift(&mut text, plan);
+    push_hints(&mut text, plan);
     if let Some(source) = source(&plan.source) {
         let line = format!("\n<sub>{}</sub>\n", escape(&source));
         if text.len() + line.len() <= LIMIT {
@@ -224,6 +225,18 @@ fn cell(value: &Value) -> String {
     match value {
         Value::String(text) => text.lines().map(code).collect::<Vec<_>>().join("<br>"),
         value => code(&super::difference::shown(value)),
+    }
+}
+
+fn push_hints(text: &mut String, plan: &PlanDocument) {
+    for (index, hint) in plan.hints.iter().enumerate() {
+        let place = code(&format!("{}/{}", hint.edge, hint.rule));
+        let line = format!("\n> Hint: {place} {}\n", escape(&hint.message));
+        if text.len() + line.len() + TAIL / 4 > LIMIT {
+            write!(text, "\n> and {} more hints\n", plan.hints.len() - index).expect("a string grows as needed");
+            break;
+        }
+        text.push_str(&line);
     }
 }
 

@@ -7,6 +7,9 @@ use reconciler::decide::deviations::TargetOverride;
 use reconciler::decide::status::{EdgeStatus, RuleStatus};
 use reconciler::decide::target::{TargetChange, TargetView};
 
+use reconciler::decide::view::FlowLimit;
+use schema::rule::DEFAULT_UDP_MAX_FLOWS;
+
 use super::style;
 use super::table::Columns;
 use super::words::{ago, joined};
@@ -51,6 +54,9 @@ pub(crate) fn write_rule(to: &mut String, edge: &EdgeStatus, rule: &RuleStatus, 
     if !rule.targets.is_empty() {
         write!(to, "\n{}", table(&rule.targets, now))?;
     }
+    if let Some(limit) = &rule.flow_limit {
+        writeln!(to, "{}: {}", style::warning("flow limit"), flow_limit(limit, rule, now))?;
+    }
     for each in edge.target_overrides.iter().filter(|each| each.rule == rule.rule) {
         writeln!(to, "{}: {}", style::warning("override"), clean(&each.in_words()))?;
     }
@@ -61,6 +67,15 @@ pub(crate) fn write_rule(to: &mut String, edge: &EdgeStatus, rule: &RuleStatus, 
         }
     }
     Ok(())
+}
+
+/// `1203 new UDP flows were refused, the last one 12s ago: udp_max_flows = 1024 was reached`
+fn flow_limit(limit: &FlowLimit, rule: &RuleStatus, now: Timestamp) -> String {
+    let max = rule.spec.get("udp_max_flows").and_then(serde_json::Value::as_u64);
+    let max = max.unwrap_or_else(|| DEFAULT_UDP_MAX_FLOWS.into());
+    let flows = if limit.refused == 1 { "flow was" } else { "flows were" };
+    let last = limit.last_at.map(|at| format!(", the last one {}", ago(at, now))).unwrap_or_default();
+    format!("{} new UDP {flows} refused{last}: udp_max_flows = {max} was reached", limit.refused)
 }
 
 /// ` (2 of 100 ports failing: 30005, 30017)`, with the targets where there are several.

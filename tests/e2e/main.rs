@@ -40,6 +40,7 @@ mod restarts;
 mod rollout;
 mod saving;
 mod secrets;
+mod shown_limits;
 mod signals;
 mod standalone;
 mod steering;

@@ -152,7 +152,7 @@ impl Agent {
                 },
                 Some(Ok(confirmed)) = confirmations.join_next() => session.receive(confirmed).await?,
                 messages = session.next() => (messages?, Flow::Continue),
-                _ = stats.tick() => (session.moved_counters().into_iter().collect(), Flow::Continue),
+                _ = stats.tick() => (session.moved(), Flow::Continue),
             };
             for message in messages {
                 outgoing.send(message).await.map_err(|_| SessionError::Ended)?;

@@ -14,6 +14,7 @@ use schema::proto::{self, edge_message, server_message};
 use schema::wire;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::act::runtime::{RuntimeHandle, Stopped, Terms};
 use crate::act::status::{RuleStatus, Status};
@@ -41,6 +42,9 @@ const ROUNDS: usize = 64;
 /// What this edge understands of the protocol beyond its first version.
 const FEATURES: [&str; 2] = ["confirm", "prove"];
 
+/// Between two reports that are made only because flows found no room: each names every rule of the edge.
+const FLOWS_GAP: Duration = Duration::from_secs(10);
+
 /// Plans that are proven at once: a person waits for each.
 const PROOFS: usize = 8;
 
@@ -64,6 +68,10 @@ pub struct Session {
     counted: BTreeMap<String, proto::Counters>,
     /// Probes as last sent.
     probes: Vec<proto::CauseCount>,
+    /// Flows found no room since the last report.
+    has_refused_flows: bool,
+    /// When the last one was made only for that.
+    told_of_flows: Option<Instant>,
     /// Rounds of probes that the server waits for.
     rounds: JoinSet<Result<proto::TargetsChecked, Stopped>>,
     /// Plans that are proven for it.
@@ -81,7 +89,8 @@ impl Session {
         let shown = changes.borrow_and_update().clone();
         let (counted, probes) = (BTreeMap::new(), Vec::new());
         let (rounds, proofs) = (JoinSet::new(), JoinSet::new());
-        Self { offer, runtime, changes, shown, counted, probes, rounds, proofs }
+        let (has_refused_flows, told_of_flows) = (false, None);
+        Self { offer, runtime, changes, shown, counted, probes, has_refused_flows, told_of_flows, rounds, proofs }
     }
 
     /// The first message.
@@ -233,6 +242,7 @@ impl Session {
     /// A report of the edge's own accord.
     pub fn report(&mut self) -> Vec<proto::EdgeMessage> {
         let mut messages = self.look();
+        self.has_refused_flows = false;
         messages.push(message(edge_message::Body::Report(self.shown.report(0, None))));
         messages
     }
@@ -246,6 +256,17 @@ impl Session {
         final_counters.into_iter().collect()
     }
 
+    /// What has moved since it was last sent: counters, and with them a report where flows found no room.
+    pub fn moved(&mut self) -> Vec<proto::EdgeMessage> {
+        let mut messages: Vec<_> = self.moved_counters().into_iter().collect();
+        let is_due = self.told_of_flows.is_none_or(|at| at.elapsed() >= FLOWS_GAP);
+        if self.has_refused_flows && is_due {
+            self.told_of_flows = Some(Instant::now());
+            messages.extend(self.report());
+        }
+        messages
+    }
+
     /// The counters that moved since they were last sent, if any.
     pub fn moved_counters(&mut self) -> Option<proto::EdgeMessage> {
         let mut moved = Vec::new();
@@ -254,6 +275,8 @@ impl Session {
             let counters = stats.total.clone().unwrap_or_default();
             let last = self.counted.get(&rule.name);
             if last != Some(&counters) && (last.is_some() || counters != proto::Counters::default()) {
+                let refused = last.map_or(0, |last| last.flows_dropped_overflow);
+                self.has_refused_flows |= counters.flows_dropped_overflow > refused;
                 self.counted.insert(rule.name.clone(), counters);
                 moved.push(stats);
             }

@@ -117,6 +117,8 @@ impl Status {
 
 impl RuleStatus {
     fn report(&self) -> proto::RuleReport {
+        let (flows_refused, flows_refused_at_ms) =
+            self.meter.as_ref().map(|meter| meter.flows_refused()).unwrap_or_default();
         proto::RuleReport {
             rule: self.name.clone(),
             state: wire::state_to_wire(self.state).into(),
@@ -127,6 +129,8 @@ impl RuleStatus {
             connections: self.meter.as_ref().map_or(0, |meter| meter.active()),
             health: self.health.as_ref().map_or_else(String::new, |view| view.health.as_str().to_owned()),
             targets: self.health.as_ref().map_or_else(Vec::new, |view| view.targets.clone()),
+            flows_refused,
+            flows_refused_at_ms,
         }
     }
 

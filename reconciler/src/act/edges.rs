@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 use super::driver::{FleetHandle, SessionChannel};
 use crate::decide::fleet::{Event, SessionId};
 use crate::decide::target;
-use crate::decide::view::{Confirmation, Hello, Report, RuleView};
+use crate::decide::view::{Confirmation, FlowLimit, Hello, Report, RuleView};
 
 /// The largest desired set or report (CONTRACT §8).
 pub const MAX_MESSAGE: usize = 64 << 20;
@@ -202,6 +202,10 @@ fn rule_from_wire(message: proto::RuleReport) -> Result<(RuleName, RuleView), St
         connections: message.connections,
         health: target::health_from_wire(&message.health),
         targets: message.targets.into_iter().map(Into::into).collect(),
+        flow_limit: (message.flows_refused > 0).then(|| FlowLimit {
+            refused: message.flows_refused,
+            last_at: target::time_from_wire(message.flows_refused_at_ms),
+        }),
     };
     Ok((name, view))
 }

@@ -28,7 +28,7 @@ use super::overrides::{Override, Overrides};
 use super::plan::{FORMAT_VERSION, Source, Summary};
 use super::remote::RemoteView;
 use super::target::TargetView;
-use super::view::{Confirmation, Desired, EdgeView, Edges, Hello, Report, RuleView};
+use super::view::{Confirmation, Desired, EdgeView, Edges, FlowLimit, Hello, Report, RuleView};
 
 /// Of a rule that is wanted no more, was sent once and never reported.
 const UNCONFIRMED: &str = "it may serve: the edge has not confirmed that it is gone";
@@ -196,6 +196,9 @@ pub struct RuleStatus {
     /// Its targets as the edge sees them, in file order; left out where the rule does not serve.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<TargetView>,
+    /// Set where new UDP flows found no room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_limit: Option<FlowLimit>,
     /// Set for a break-glass rule.
     #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
     pub over: Option<OverrideStatus>,
@@ -379,6 +382,7 @@ pub fn rule_status(edge: &EdgeView, name: &RuleName) -> Option<RuleStatus> {
         over: edge.overrides.get(name).map(OverrideStatus::from),
         health: view.and_then(|view| view.health),
         targets: view.map(|view| view.targets.clone()).unwrap_or_default(),
+        flow_limit: view.and_then(|view| view.flow_limit),
     })
 }
 
@@ -422,6 +426,7 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
             connections: rule.connections,
             health: rule.health,
             targets: rule.targets.clone(),
+            flow_limit: rule.flow_limit,
         };
         report.rules.insert(rule.rule.clone(), view);
     }

@@ -23,6 +23,16 @@ use super::deviations::TargetOverride;
 use super::overrides::Overrides;
 use super::target::TargetView;
 
+/// New UDP flows that a rule had no room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowLimit {
+    /// How many so far.
+    pub refused: u64,
+    /// When the last one was refused.
+    #[serde(default)]
+    pub last_at: Option<Timestamp>,
+}
+
 /// One rule as its edge reported it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleView {
@@ -42,6 +52,8 @@ pub struct RuleView {
     pub health: Option<RuleHealth>,
     /// In file order; empty where it does not serve.
     pub targets: Vec<TargetView>,
+    /// Set where new flows found no room.
+    pub flow_limit: Option<FlowLimit>,
 }
 
 impl RuleView {
@@ -57,6 +69,7 @@ impl RuleView {
             connections: 0,
             health: None,
             targets: Vec::new(),
+            flow_limit: None,
         }
     }
 

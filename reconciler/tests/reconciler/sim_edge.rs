@@ -236,6 +236,7 @@ impl SimEdge {
                 running,
                 wanted,
                 connections: 0,
+                flow_limit: None,
             }
         };
         Report {

@@ -69,11 +69,14 @@ table! {
     DRAIN_TIMEOUT_SECS = Field::new("drain_timeout_secs", Kind::Int { min: 0, max: DAY_SECS }, "30", "120",
         "How long connections of a removed rule or target may go on.");
     ON_TARGET_DOWN = Field::new("on_target_down", Kind::Word(OnTargetDown::WORDS), "\"drain\"", "\"reset\"",
-        "What happens to live connections of a target that fails.");
+        "What happens to live connections of a target that fails: they go on as long as they can, or are reset. UDP flows \
+         move to an eligible target with their next datagram (`drain`), or end at once.");
     UDP_MAX_FLOWS = Field::new("udp_max_flows", Kind::Int { min: 1, max: 1_048_576 }, "1024", "4096",
-        "Most flows of the rule at once. In `[defaults]` it concerns UDP rules only.").udp_only();
+        "Most flows of the rule at once; `status EDGE/RULE` and `plan` report when new ones found no room. In `[defaults]` it \
+         concerns UDP rules only.").udp_only();
     UDP_FLOW_IDLE_SECS = Field::new("udp_flow_idle_secs", Kind::Int { min: 1, max: DAY_SECS }, "60", "120",
-        "Ends a flow without a datagram for so long. In `[defaults]` it concerns UDP rules only.").udp_only();
+        "Ends a flow without a datagram for so long. At the default, flows to a target's port 53, 123, 1812 or 1813 stop \
+         counting once every datagram has its answer, and end 3 s later. In `[defaults]` it concerns UDP rules only.").udp_only();
     RATE_LIMIT = Field::new("rate_limit", Kind::Open, "", "{}", "Not designed yet.");
     SNI = Field::new("sni", Kind::Open, "", "{}", "Not designed yet.");
 }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 pub use super::tally::Figures;
 use super::tally::Tally;
-use super::ticket::Refusal;
+use super::ticket::{Refusal, wall_clock};
 use crate::decide::dial::Outcome;
 
 /// A target as the counters know it: its host and its first port.
@@ -79,6 +79,8 @@ pub(super) struct Shard {
     pub(super) targets: Tallies<TargetKey>,
     /// Whose turn it is among the rule's targets; written by this worker alone.
     turn: [AtomicI32; MAX_TARGETS],
+    /// When a flow found no room last, in milliseconds since 1970.
+    overflow_ms: AtomicU64,
 }
 
 impl Shard {
@@ -157,6 +159,12 @@ impl Meter {
         sums.into_iter().collect()
     }
 
+    /// New flows that found no room so far, and when the last one did not, in milliseconds since 1970.
+    pub fn flows_refused(&self) -> (u64, u64) {
+        let (count, last) = (self.figures().flows_dropped_overflow, |shard: &Shard| shard.overflow_ms.load(Relaxed));
+        (count, self.shards.iter().map(last).max().unwrap_or_default())
+    }
+
     /// Connections so far: those that come later have this number or a higher one.
     pub(crate) fn next_connection(&self) -> u64 {
         self.admitted.load(Relaxed)
@@ -178,6 +186,9 @@ impl Meter {
     /// Counts a connection that was not taken in.
     pub(super) fn refused(&self, worker: usize, port: u16, why: Refusal) {
         let shard = &self.shards[worker];
+        if why == Refusal::Overflow {
+            shard.overflow_ms.store(wall_clock(), Relaxed);
+        }
         for tally in [&shard.total, &*tally_of(&shard.ports, &port)] {
             if why == Refusal::Overflow {
                 tally.overflow.add(1);

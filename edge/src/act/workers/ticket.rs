@@ -26,7 +26,7 @@ use crate::decide::dialling::{Dialling, Failure, Heard, Lane, Terms};
 use crate::decide::faults::Cause;
 
 /// Milliseconds since 1970.
-fn wall_clock() -> u64 {
+pub(super) fn wall_clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 

@@ -10,8 +10,8 @@ use schema::ruleset::Origin;
 use schema::spec::FieldChange;
 use serde::{Deserialize, Serialize};
 
-use super::PlannedWave;
 use super::proof::{Lease, Proof};
+use super::{Hint, PlannedWave};
 use crate::decide::drift::Drift;
 use crate::decide::fleet::Freeze;
 
@@ -300,6 +300,9 @@ pub struct PlanDocument {
     pub waves: Vec<PlannedWave>,
     /// What differs now from what was applied.
     pub drift: Vec<Drift>,
+    /// What running rules say that the plan does nothing about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<Hint>,
     /// All rails.
     pub rails: Vec<RailVerdict>,
     /// Findings of the tree, warnings only.
@@ -334,6 +337,7 @@ impl PlanDocument {
         bare.leases.clear();
         // Drift is what is, not what is planned; it holds last-seen times and comes and goes with sessions.
         bare.drift.clear();
+        bare.hints.clear();
         for edge in bare.base.edges.values_mut() {
             edge.connected = false;
             edge.observed_at = None;

@@ -5,6 +5,7 @@
 
 mod document;
 mod file;
+mod hints;
 mod proof;
 mod rails;
 mod waves;
@@ -33,6 +34,7 @@ pub use document::{
     Source, Summary,
 };
 pub use file::{FileDocument, PlanFile, PlanFileError};
+pub use hints::Hint;
 pub use proof::{EdgeProof, Lease, Proof, ProofStatus, RuleProof};
 pub use rails::Allowances;
 pub use waves::PlannedWave;
@@ -68,6 +70,7 @@ pub struct PlanInput<'a> {
 pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
     let (mut document, _) = plan_without_drift(input);
     document.drift = drift(input.edges);
+    document.hints = hints::hints(input.ruleset, input.edges, input.now);
     document
 }
 
@@ -138,6 +141,7 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (PlanDocument, BTreeS
         changes,
         waves,
         drift: Vec::new(),
+        hints: Vec::new(),
         rails,
         diagnostics: input.diagnostics.to_vec(),
         dirty_allowed: input.source.dirty && input.allowances.dirty,

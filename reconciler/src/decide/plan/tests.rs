@@ -34,6 +34,7 @@ fn running(rules: &[Arc<Rule>]) -> Edges {
         connections: 3,
         health: None,
         targets: Vec::new(),
+        flow_limit: None,
     };
     let report =
         Report { rules: rules.iter().map(|rule| (rule.name.clone(), view(rule))).collect(), ..Report::default() };

@@ -74,6 +74,7 @@ impl Edge {
             connections: 0,
             health: None,
             targets: Vec::new(),
+            flow_limit: None,
         };
         Report {
             lineage: self.lineage.clone(),
