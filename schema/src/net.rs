@@ -48,6 +48,12 @@ impl PortRange {
         Self::new(port, port)
     }
 
+    /// Parses what [`fmt::Display`] writes: `80` or `30000-30050`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        Self::new(first.parse().ok()?, last.parse().ok()?)
+    }
+
     /// The lowest port.
     pub const fn first(self) -> u16 {
         self.first

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::capability::{Capabilities, Capability, Limits};
 use crate::health::{DEFAULT_HISTORY, HealthCheck, HealthKind, Retry, StatusRanges};
 use crate::name::RuleName;
-use crate::net::{ListenAddress, ListenRange, Listener, PortRange, Protocol};
+use crate::net::{ListenAddress, ListenRange, Listener, PortRange, PortSet, Protocol};
 use crate::proto;
 use crate::rule::{
     Balance, DEFAULT_HALF_CLOSED_TIMEOUT, Host, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts, Target,
@@ -73,6 +73,21 @@ pub fn listener_from_wire(message: &proto::Listener) -> Result<Listener, Invalid
         address: address_from_wire(&message.address)?,
         port: ports_from_wire(message.port, message.port, "port")?.first(),
     })
+}
+
+/// Most ranges of ports that a message tells of: a host that reserves more is told of the first ones.
+const MAX_RANGES: usize = 1024;
+
+/// The message of a set of ports.
+pub fn port_set_to_wire(ports: &PortSet) -> Vec<proto::Ports> {
+    let range = |range: &PortRange| proto::Ports { first: range.first().into(), last: range.last().into() };
+    ports.ranges().iter().take(MAX_RANGES).map(range).collect()
+}
+
+/// The set of ports of a message; what is no range is left out, since nothing depends on it.
+pub fn port_set_from_wire(message: &[proto::Ports]) -> PortSet {
+    let range = |range: &proto::Ports| ports_from_wire(range.first, range.last, "ports").ok();
+    PortSet::from_ranges(message.iter().take(MAX_RANGES).filter_map(range))
 }
 
 /// The message of a rule; the canonical form is its encoding.

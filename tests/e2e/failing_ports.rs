@@ -1,5 +1,6 @@
 //! A port that somebody else has: the rule fails as a whole and by name, nothing else does, and it heals.
 
+use std::fs;
 use std::net::{TcpListener, UdpSocket};
 
 use serde_json::json;
@@ -26,7 +27,10 @@ fn a_taken_port_fails_its_rule_alone_keeps_the_old_version_and_heals() {
     let status = world.status();
     let web = rule_of(&status, "edge-01", "web").unwrap();
     assert_eq!((&web["state"], &web["code"]), (&json!("failed"), &json!("port_in_use")));
-    assert_eq!(web["message"], format!("port {taken} already bound"));
+    // The one that holds it is this very process.
+    let message = web["message"].as_str().unwrap();
+    assert!(message.starts_with(&format!("port {taken} already bound by ")), "{message}");
+    assert!(message.ends_with(&format!("(pid {})", std::process::id())), "{message}");
     assert_eq!(web["spec"]["listen_port"], old, "the version that serves: {web}");
     assert_eq!(answers(old), Some(target), "the previous version goes on");
     for port in (listen..listen + 10).filter(|port| *port != taken) {
@@ -159,4 +163,26 @@ fn an_apply_after_the_port_was_freed_does_not_wait_for_the_next_retry() {
     }
     assert_eq!(answers(port), Some(echo.port));
     assert_eq!(world.generations("edge-01"), (1, 1), "a retry is no new generation");
+}
+
+#[test]
+fn a_plan_says_where_the_host_may_give_a_port_to_somebody_else() {
+    let setting = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+    let range = setting("ip_local_port_range");
+    let bounds: Vec<u16> = range.split_whitespace().filter_map(|bound| bound.parse().ok()).collect();
+    let [first, last] = bounds[..] else { return skip("this host does not say which ports it gives away") };
+    if !setting("ip_local_reserved_ports").trim().is_empty() || first < 1025 {
+        return skip("this host reserves ports or gives all of them away");
+    }
+    let world = World::with_edges(&["edge-01"]);
+    let inside = rule("edge-01", "inside", last, 9, "");
+    let across = range_rule("edge-01", "across", first - 1, 100, 3, "");
+    world.edit("a.toml", inside + &across + &rule("edge-01", "outside", first - 2, 9, ""));
+    let plan = world.plan();
+    let hints: Vec<_> = plan["hints"].as_array().unwrap().iter().map(|hint| (&hint["key"], &hint["rule"])).collect();
+    let (one, range) = (json!("listen_port"), json!("listen_ports"));
+    assert_eq!(hints, [(&range, &json!("across")), (&one, &json!("inside"))]);
+    let text = world.cli(&["plan", &world.tree_arg()]).out;
+    assert!(text.contains(&format!("hint: edge-01/across: ports {first}-{} may be held", first + 1)), "{text}");
+    assert!(text.contains("net.ipv4.ip_local_reserved_ports"), "{text}");
 }

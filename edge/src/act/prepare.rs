@@ -10,6 +10,7 @@ use schema::name::RuleName;
 use schema::net::Listener;
 use socket2::Socket;
 
+use crate::act::holders::Holders;
 use crate::act::sockets::{self, BindError};
 use crate::act::workers::Acceptor;
 use crate::decide::transition::{self, Failure, Settled, Transition};
@@ -44,8 +45,9 @@ pub(crate) fn prepare(
 ) -> Prepared {
     let mut failures = BTreeMap::new();
     let mut bound: HashMap<Listener, Socket> = HashMap::new();
+    let mut holders = Holders::default();
     for (name, orders) in orders {
-        match bind_all(orders, &mut held, budget) {
+        match bind_all(orders, &mut held, budget, &mut holders) {
             Ok(sockets) => {
                 budget -= sockets.len() as u64;
                 bound.extend(sockets);
@@ -59,7 +61,7 @@ pub(crate) fn prepare(
         let count = failures.len();
         for (name, orders) in orders.iter().filter(|(name, _)| !settled.failed.contains_key(*name)) {
             if let Err(error) = open_all(orders, &mut bound, &mut ready) {
-                failures.insert(name.clone(), failure(error));
+                failures.insert(name.clone(), error.told(&mut holders));
             }
         }
         if failures.len() == count {
@@ -91,16 +93,13 @@ pub(crate) fn share(acceptor: &Acceptor, is_shared: bool) {
     }
 }
 
-fn failure(error: BindError) -> Failure {
-    Failure { code: error.code, message: error.message, blocked_by: None }
-}
-
 /// All sockets of one rule. Those that replace another one do not listen yet: they would draw its connections
 /// while the rule may still fail.
 fn bind_all(
     orders: &[Order],
     held: &mut HashMap<Listener, Socket>,
     budget: u64,
+    holders: &mut Holders,
 ) -> Result<Vec<(Listener, Socket)>, Failure> {
     if orders.len() as u64 > budget {
         let message = format!("{} more listeners are needed, the edge has descriptors for {budget}", orders.len());
@@ -113,10 +112,10 @@ fn bind_all(
         order.replaces.iter().for_each(|old| share(old, true));
         let socket = match held.remove(&listener) {
             Some(socket) => socket,
-            None => sockets::bind(&listener, is_shared).map_err(failure)?,
+            None => sockets::bind(&listener, is_shared).map_err(|error| error.told(holders))?,
         };
         if !is_shared {
-            sockets::listen(&listener, &socket).map_err(failure)?;
+            sockets::listen(&listener, &socket).map_err(|error| error.told(holders))?;
         }
         bound.push((listener, socket));
     }

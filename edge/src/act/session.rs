@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::act::runtime::{RuntimeHandle, Stopped, Terms};
 use crate::act::status::{RuleStatus, Status};
 use crate::act::workers::Ages;
-use crate::act::{interfaces, proving};
+use crate::act::{interfaces, port_range, proving};
 use crate::decide::admission::{self, Accepted, Admission, Base};
 use crate::decide::desired::Desired;
 
@@ -103,6 +103,7 @@ impl Session {
             own_listeners: self.offer.own_listeners.iter().map(wire::listener_to_wire).collect(),
             report: Some(self.shown.report(0, None)),
             features: FEATURES.map(str::to_owned).to_vec(),
+            ephemeral_ports: wire::port_set_to_wire(&port_range::ephemeral_ports()),
         }))
     }
 

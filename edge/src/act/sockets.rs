@@ -13,7 +13,9 @@ use schema::codes::RuleCode;
 use schema::net::{ListenAddress, Listener, Protocol};
 use socket2::{Domain, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::act::holders::Holders;
 use crate::act::interfaces;
+use crate::decide::transition::Failure;
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
@@ -43,6 +45,7 @@ pub struct BindError {
     pub code: RuleCode,
     /// One sentence.
     pub message: String,
+    listener: Listener,
     #[source]
     source: io::Error,
 }
@@ -63,7 +66,17 @@ impl BindError {
             }
             _ => (RuleCode::BindFailed, format!("binding port {port} failed: {source}")),
         };
-        Self { code, message, source }
+        Self { code, message, listener: *listener, source }
+    }
+
+    /// What the rule is told, with who holds the port where that can be found out.
+    pub(crate) fn told(self, holders: &mut Holders) -> Failure {
+        let holder = if self.code == RuleCode::PortInUse { holders.of(&self.listener) } else { None };
+        let message = match holder {
+            Some(holder) => format!("{} by {holder}", self.message),
+            None => self.message,
+        };
+        Failure { code: self.code, message, blocked_by: None }
     }
 }
 

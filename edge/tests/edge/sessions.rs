@@ -66,7 +66,7 @@ async fn a_desired_state_is_answered_with_what_runs() {
     assert_ne!(report.running_digest, state.digest);
     let taken = report.rules.iter().find(|rule| rule.rule == "taken").unwrap();
     assert_eq!((taken.state(), taken.code.as_str()), (proto::RuleState::Failed, "port_in_use"));
-    assert_eq!(taken.message, format!("port {} already bound", port + 1));
+    assert!(taken.message.starts_with(&format!("port {} already bound by ", port + 1)), "{}", taken.message);
     assert!(taken.running.is_none() && taken.wanted.is_some());
 
     drop(stranger);

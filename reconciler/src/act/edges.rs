@@ -159,6 +159,7 @@ fn hello_from_wire(message: proto::Hello) -> Result<(EdgeName, Hello, Report), S
         limits: message.limits.as_ref().map(wire::limits_from_wire).unwrap_or_default(),
         own_listeners,
         features: message.features.into_iter().collect(),
+        ephemeral_ports: wire::port_set_from_wire(&message.ephemeral_ports),
     };
     Ok((edge, hello, report_from_wire(message.report.unwrap_or_default())?))
 }

@@ -12,7 +12,7 @@ use schema::diagnostic::{DiagnosticJson, Severity};
 use schema::diff::Rules;
 use schema::health::RuleHealth;
 use schema::name::{EdgeName, RuleName};
-use schema::net::Listener;
+use schema::net::{Listener, PortRange, PortSet};
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Origin, Placed, Rails};
 use schema::spec;
@@ -157,6 +157,9 @@ pub struct EdgeStatus {
     /// Listeners of the edge's own process, as `ADDRESS:PORT`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub own_listeners: Vec<String>,
+    /// Ports that its host gives to outgoing connections, and that a rule may find taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ephemeral_ports: Vec<String>,
     /// Deviations of its targets that operators ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub target_overrides: Vec<TargetOverride>,
@@ -314,6 +317,9 @@ pub fn edge_status(name: &EdgeName, edge: &EdgeView) -> EdgeStatus {
         own_listeners: hello
             .map(|hello| hello.own_listeners.iter().map(ToString::to_string).collect())
             .unwrap_or_default(),
+        ephemeral_ports: hello
+            .map(|hello| hello.ephemeral_ports.ranges().iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
         target_overrides: edge.deviations.clone(),
         rules: edge.rule_names().into_iter().filter_map(|rule| rule_status(edge, rule)).collect(),
     }
@@ -453,8 +459,9 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
     if edge.generation == desired_generation {
         report.desired_digest = digest;
     }
-    let is_described =
-        edge.capabilities.is_some() || edge.limits != Limits::default() || !edge.own_listeners.is_empty();
+    let is_described = edge.capabilities.is_some()
+        || edge.limits != Limits::default()
+        || !(edge.own_listeners.is_empty() && edge.ephemeral_ports.is_empty());
     let hello = is_described.then(|| Hello {
         version: edge.version.clone(),
         capabilities: match &edge.capabilities {
@@ -463,6 +470,7 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
         },
         limits: edge.limits,
         own_listeners: edge.own_listeners.iter().filter_map(|text| Listener::parse(text)).collect(),
+        ephemeral_ports: PortSet::from_ranges(edge.ephemeral_ports.iter().filter_map(|text| PortRange::parse(text))),
         ..Hello::default()
     });
     let was_heard = edge.connected || edge.generation > 0 || !edge.rules.is_empty();

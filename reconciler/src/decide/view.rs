@@ -13,7 +13,7 @@ use schema::capability::{Capabilities, Limits, Rejection};
 use schema::diff::Rules;
 use schema::health::RuleHealth;
 use schema::name::RuleName;
-use schema::net::Listener;
+use schema::net::{Listener, PortSet};
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Placed};
 use schema::state::RuleState;
@@ -92,6 +92,8 @@ pub struct Hello {
     pub own_listeners: Vec<Listener>,
     /// What it understands beyond the first version of the protocol.
     pub features: BTreeSet<String>,
+    /// Ports that its host gives to outgoing connections.
+    pub ephemeral_ports: PortSet,
 }
 
 /// Whether what an edge runs waits for a confirmation.

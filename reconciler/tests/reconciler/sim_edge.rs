@@ -67,6 +67,7 @@ impl SimEdge {
             limits: Limits::default(),
             own_listeners: Vec::new(),
             features: [CONFIRM_FEATURE.to_owned()].into(),
+            ephemeral_ports: schema::net::PortSet::default(),
         };
         Self {
             hello,

@@ -14,7 +14,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::actor::Actor;
-use crate::act::sockets::{self, BindError, Reservation};
+use crate::act::holders::Holders;
+use crate::act::sockets::{self, Reservation};
 use crate::decide::desired::Desired;
 use crate::decide::transition::{self, Bind, Failure, Wanted};
 
@@ -203,10 +204,11 @@ struct Tried {
 }
 
 fn try_all(attempts: Vec<Attempt>, mut room: u64) -> BTreeMap<RuleName, Result<Tried, Failure>> {
+    let mut holders = Holders::default();
     attempts
         .into_iter()
         .map(|attempt| {
-            let tried = try_one(&attempt, room);
+            let tried = try_one(&attempt, room, &mut holders);
             room -= tried.as_ref().map_or(0, |tried| tried.sockets.len() as u64);
             (attempt.name, tried)
         })
@@ -214,7 +216,7 @@ fn try_all(attempts: Vec<Attempt>, mut room: u64) -> BTreeMap<RuleName, Result<T
 }
 
 /// All sockets of a rule or none.
-fn try_one(attempt: &Attempt, room: u64) -> Result<Tried, Failure> {
+fn try_one(attempt: &Attempt, room: u64, holders: &mut Holders) -> Result<Tried, Failure> {
     if attempt.binds.len() as u64 > room {
         let message = format!("{} more listeners are needed, the edge has descriptors for {room}", attempt.binds.len());
         return Err(Failure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None });
@@ -225,8 +227,7 @@ fn try_one(attempt: &Attempt, room: u64) -> Result<Tried, Failure> {
         doubt: attempt.doubt.clone(),
     };
     for listener in &attempt.binds {
-        let failed = |error: BindError| Failure { code: error.code, message: error.message, blocked_by: None };
-        match sockets::reserve(listener).map_err(failed)? {
+        match sockets::reserve(listener).map_err(|error| error.told(holders))? {
             Reservation::Held(socket) => _ = tried.sockets.insert(*listener, socket),
             Reservation::Possible => {
                 let words = format!("port {} is free, and former connections keep it from being held", listener.port);

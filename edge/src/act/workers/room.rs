@@ -91,7 +91,7 @@ impl Room {
 /// What may be taken before the next count.
 fn share((in_use, left): (u64, u64)) -> i64 {
     let some = if left > COUNTED_OFTEN { left / 2 } else { left };
-    some.min(LENT_AT_ONCE + in_use / 4) as i64
+    i64::try_from(some.min(LENT_AT_ONCE + in_use / 4)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

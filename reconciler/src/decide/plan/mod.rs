@@ -4,6 +4,7 @@
 //! the assignments that an apply puts in force, both from one call of [`assign`] and one of `schema::diff`.
 
 mod document;
+mod ephemeral;
 mod file;
 mod hints;
 mod proof;
@@ -71,6 +72,7 @@ pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
     let (mut document, _) = plan_without_drift(input);
     document.drift = drift(input.edges);
     document.hints = hints::hints(input.ruleset, input.edges, input.now);
+    document.hints.extend(ephemeral::hints(input.ruleset, input.edges, &document.changes));
     document
 }
 

@@ -62,6 +62,22 @@ fn planned(ruleset: &RuleSet, edges: &Edges) -> PlanDocument {
     })
 }
 
+#[test]
+fn ports_that_the_host_gives_away_are_told_where_they_are_bound_and_change_no_identity() {
+    let ruleset = ruleset(&[rule("kept", 40_000, 40_000), rule("new", 40_001, 40_001), rule("outside", 2000, 2000)]);
+    let edges = running(&[rule("kept", 40_000, 40_000)]);
+    let without = planned(&ruleset, &edges);
+    assert_eq!(without.hints, []);
+    let range = schema::net::PortRange::new(32_768, 60_999).expect("a range");
+    let mut edge = edges.get(&name("a")).expect("it runs").clone();
+    edge.hello.as_mut().expect("it was heard").ephemeral_ports = schema::net::PortSet::from_ranges([range]);
+    let edges = Edges::from([(name("a"), edge)]);
+    let plan = planned(&ruleset, &edges);
+    let told: Vec<_> = plan.hints.iter().map(|hint| (hint.key.as_str(), hint.rule.as_str())).collect();
+    assert_eq!(told, [("listen_port", "new")]);
+    assert_eq!(plan.plan_id, without.plan_id);
+}
+
 /// The plan of these new rules, each on a port of its own.
 pub(super) fn planned_activations(rules: &[(&str, &str)]) -> PlanDocument {
     let mut ruleset = RuleSet::default();

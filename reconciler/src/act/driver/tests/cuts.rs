@@ -220,6 +220,7 @@ impl Scene {
                 limits: Limits::default(),
                 own_listeners: Vec::new(),
                 features: [].into(),
+                ephemeral_ports: schema::net::PortSet::default(),
             };
             let event = Event::Hello { session: self.sessions, edge: name.clone(), hello, report: edge.report(0) };
             self.step(event).await;
