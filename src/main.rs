@@ -55,6 +55,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Apply(args) => asking(cmd::apply::run(&args)),
         Command::Status(args) => asking(cmd::status::run(&args)),
         Command::Rules(args) => asking(cmd::rules::run(&args)),
+        Command::Edges(args) => asking(cmd::edges::run(&args)),
         Command::Stats(args) => asking(cmd::stats::run(&args)),
         Command::Events(args) => asking(cmd::events::run(&args)),
         Command::History(args) => asking(cmd::history::run(&args)),

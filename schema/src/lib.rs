@@ -5,6 +5,7 @@
 //! [`format`](mod@format) for people's files, [`spec`] for rules as data, [`reference`](mod@reference) for what a key
 //! or a code means.
 
+pub mod bounds;
 pub mod canonical;
 pub mod capability;
 pub mod check;
@@ -16,6 +17,7 @@ pub mod fields;
 pub mod format;
 pub mod health;
 pub mod host;
+pub mod masked;
 pub mod name;
 pub mod net;
 pub mod reference;

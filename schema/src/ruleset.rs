@@ -1,6 +1,6 @@
 //! What a tree says, once it is valid: its inventory, its rules and what each edge should run. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,16 @@ pub struct RuleSet {
 }
 
 impl RuleSet {
+    /// True for an edge of the inventory, or one that a rule is for.
+    pub fn names(&self, edge: &EdgeName) -> bool {
+        self.inventory.contains_key(edge) || self.edges.contains_key(edge) || self.disabled.contains_key(edge)
+    }
+
+    /// All of these.
+    pub fn names_of_edges(&self) -> BTreeSet<EdgeName> {
+        self.inventory.keys().chain(self.edges.keys()).chain(self.disabled.keys()).cloned().collect()
+    }
+
     /// How many rules on all edges together.
     pub fn rule_count(&self) -> usize {
         self.edges.values().map(BTreeMap::len).sum()

@@ -75,7 +75,7 @@ pub(crate) struct ColorArg {
 #[command(next_help_heading = "Common options")]
 pub(crate) struct ServerArgs {
     /// The operator API
-    #[arg(long, value_name = "URL", default_value = DEFAULT_SERVER, env = "PORTUNUS_SERVER")]
+    #[arg(long, value_name = "URL", default_value = DEFAULT_SERVER, env = "PORTUNUS_SERVER", hide_env_values = true)]
     pub(crate) server: ServerUrl,
     /// The operator's token; without it, and for loopback only, the file `operator.token` of the state directory
     #[arg(long, value_name = "TOKEN", env = "PORTUNUS_OPERATOR_TOKEN", hide_env_values = true)]

@@ -4,16 +4,21 @@
 //! a usage error is never taken for a plan with changes, so clap's exit code 2 becomes 64.
 
 mod common;
+mod edges;
 mod ledger;
 mod operator;
 mod overrides;
 mod serving;
 mod targets;
 
+use std::borrow::Cow;
+
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use schema::masked;
 
 pub(crate) use common::{AllowArgs, Color, Format, LogFormat, Looks, PlanFormat, ServerArgs};
+pub(crate) use edges::{EdgesArgs, EdgesCommand};
 pub(crate) use ledger::{
     BisectArgs, BlameArgs, FreezeArgs, HistoryArgs, ResumeArgs, RollbackArgs, UnfreezeArgs, WaitArgs,
 };
@@ -55,6 +60,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// List the rules of all edges
     Rules(RulesArgs),
+    /// List the edges; forget one that is gone for good
+    Edges(EdgesArgs),
     /// Show the counters of a rule
     Stats(StatsArgs),
     /// Show what happens: a snapshot, then live
@@ -125,6 +132,7 @@ impl Command {
             Self::Apply(args) => Some(&args.looks),
             Self::Status(args) => Some(&args.looks),
             Self::Rules(args) => Some(&args.looks),
+            Self::Edges(args) => Some(args.looks()),
             Self::Stats(args) => Some(&args.looks),
             Self::Events(args) => Some(&args.looks),
             Self::History(args) => Some(&args.looks),
@@ -154,15 +162,30 @@ pub(crate) fn read() -> Result<Cli, Exit> {
         }
         _ => match asked_format() {
             Format::Text => {
-                say(error.render().ansi());
+                say(without_passwords(error.render().ansi().to_string()));
                 Exit::Usage
             }
             // A program that asked for a document gets one, also for a mistake in what it asked.
             format => {
-                let text = error.render().to_string();
+                let text = without_passwords(error.render().to_string());
                 Failure::Usage(text.trim_start_matches("error: ").trim_end().to_owned()).report(format)
             }
         },
+    })
+}
+
+/// A message about arguments quotes them: URLs that hold a password are shown without it.
+fn without_passwords(message: String) -> String {
+    let arguments = std::env::args().flat_map(|argument| match argument.split_once('=') {
+        // `--server=URL`: what is quoted may be the whole argument or its value.
+        Some((_, value)) => vec![value.to_owned(), argument],
+        None => vec![argument],
+    });
+    let variables = ["PORTUNUS_SERVER", "PORTUNUS_EDGE_SERVER", "PORTUNUS_GIT"];
+    let variables = variables.iter().filter_map(|name| std::env::var(name).ok());
+    arguments.chain(variables).fold(message, |message, given| match masked::url(&given) {
+        Cow::Owned(masked) => message.replace(&given, &masked),
+        Cow::Borrowed(_) => message,
     })
 }
 

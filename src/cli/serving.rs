@@ -111,7 +111,7 @@ pub(crate) struct UpArgs {
 #[derive(Debug, Args)]
 pub(crate) struct EdgeArgs {
     /// The server's control port
-    #[arg(long, value_name = "URL", default_value = DEFAULT_CONTROL, env = "PORTUNUS_EDGE_SERVER")]
+    #[arg(long, value_name = "URL", default_value = DEFAULT_CONTROL, env = "PORTUNUS_EDGE_SERVER", hide_env_values = true)]
     pub(crate) server: ControlUrl,
     /// The name of this edge
     #[arg(long, value_name = "NAME", env = "PORTUNUS_EDGE_NAME", value_parser = edge_name)]

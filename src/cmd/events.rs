@@ -74,6 +74,9 @@ fn notice(notice: &Notice) -> String {
             let state = if *connected { "connected" } else { "offline" };
             format!("edge      {edge} {state}, generation {generation} of {desired_generation}")
         }
+        Notice::Unsettled { edge, code, message } => {
+            format!("edge      {edge} does not settle: {}", joined(&[code, message]))
+        }
         Notice::Rule { edge, rule, state, code, message } => {
             let state = state.map_or("gone", schema::state::RuleState::as_str);
             format!("rule      {edge}/{rule} {}", joined(&[state, code, message]))

@@ -5,6 +5,7 @@ pub(crate) mod bisect;
 pub(crate) mod blame;
 pub(crate) mod completions;
 pub(crate) mod edge;
+pub(crate) mod edges;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod fmt;

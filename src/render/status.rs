@@ -290,7 +290,14 @@ fn advice(drift: &Drift) -> String {
         DriftKind::Missing | DriftKind::Changed | DriftKind::StaleGeneration => {
             "the server sends it again by itself unless its mode is off; `portunus apply` does it now".to_owned()
         }
-        DriftKind::Extra => "`portunus apply` removes it; to keep it, add it to the tree".to_owned(),
+        DriftKind::Unsettled => format!(
+            "see to it that one server and one process speak for the edge; `portunus status {}` shows it, `portunus history` \
+             since when",
+            drift.edge
+        ),
+        DriftKind::Extra => {
+            "`portunus apply` removes it if a tree names its edge; to keep it, add it to the tree".to_owned()
+        }
         DriftKind::Failed => match schema::codes::explain(&drift.code) {
             Some(code) => {
                 format!("{}; `portunus status {}` shows it", remedy(&code), drift_place(drift))

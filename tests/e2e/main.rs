@@ -16,6 +16,7 @@ mod exit_codes;
 mod failing_ports;
 mod faults;
 mod firewalled;
+mod floods;
 mod forwarding;
 mod git_over_https;
 mod git_source;

@@ -78,3 +78,27 @@ fn a_taken_port_of_the_server_is_named() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     world.cli(&args).exits(1).says(&world.control.to_string());
 }
+
+#[test]
+fn a_password_in_the_url_of_a_server_is_in_no_message() {
+    let world = World::new();
+    let good = format!("http://me:PASSWORD@127.0.0.1:{}", world.operator);
+    let odd = "ftp://me:PASS@WORD@host/x";
+    for url in [&*good, odd, "http://me:PASSWORD@[::1", "http://PASSWORD@127.0.0.1"] {
+        let joined = format!("--server={url}");
+        for args in [
+            vec!["status", "--server", url],
+            vec!["status", &joined, "-o", "json"],
+            vec!["edge", "--name", "a", "--server", url],
+            vec!["edge", "--name", "a", &joined],
+            vec!["status", "--server", url, "--nonsense"],
+        ] {
+            let said = world.cli(&args).exits(64);
+            assert!(!said.out.contains("WORD") && !said.err.contains("WORD"), "{args:?}: {said:?}");
+        }
+        let help = world.cli_with(&["status", "--help"], &[("PORTUNUS_SERVER", url)]).exits(0);
+        assert!(!help.out.contains("WORD"), "{help:?}");
+        let said = world.cli_with(&["status"], &[("PORTUNUS_SERVER", url)]).exits(64);
+        assert!(!said.err.contains("WORD"), "{said:?}");
+    }
+}

@@ -188,6 +188,12 @@ impl World {
         }
     }
 
+    /// The same, with processes that may have 1,024 descriptors each.
+    pub(crate) fn with_few_descriptors(mut self) -> Self {
+        self.wrapper = vec!["prlimit", "--nofile=1024:1024"];
+        self
+    }
+
     /// From now on its processes are bound by the modes of files, whoever runs the tests; `None` where this user
     /// cannot arrange that.
     pub(crate) fn bound_by_modes(mut self) -> Option<Self> {

@@ -1,4 +1,4 @@
-//! Who may depend on whom: portunus → reconciler, edge → schema. I/O: asks cargo.
+//! Who may depend on whom: portunus → reconciler, edge → schema, guard. I/O: asks cargo.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,12 +20,13 @@ fn dependencies() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
 }
 
 #[test]
-fn the_direction_is_tool_then_reconciler_and_edge_then_schema() {
+fn the_direction_is_tool_then_reconciler_and_edge_then_schema_and_guard() {
     let of = |names: &[&'static str]| names.iter().copied().collect::<BTreeSet<_>>();
     let expected = BTreeMap::from([
         ("portunus", of(&["portunus-edge", "portunus-reconciler", "portunus-schema"])),
-        ("portunus-edge", of(&["portunus-schema"])),
-        ("portunus-reconciler", of(&["portunus-schema"])),
+        ("portunus-edge", of(&["portunus-guard", "portunus-schema"])),
+        ("portunus-guard", of(&[])),
+        ("portunus-reconciler", of(&["portunus-guard", "portunus-schema"])),
         ("portunus-schema", of(&[])),
     ]);
     assert_eq!(dependencies(), expected);

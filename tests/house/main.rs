@@ -7,6 +7,7 @@ mod dependencies;
 mod direction;
 mod documents;
 mod files;
+mod limits;
 mod purity;
 mod source;
 mod workspace;

@@ -89,7 +89,7 @@ fn deciding_does_not_know_acting() {
 #[test]
 fn only_the_tool_prints() {
     let mut findings = Vec::new();
-    for (file, code) in sources(&["schema/src/", "reconciler/src/", "edge/src/"]) {
+    for (file, code) in sources(&["schema/src/", "reconciler/src/", "reconciler/guard/src/", "edge/src/"]) {
         for name in PRINTING {
             let call = format!("{name}!");
             let is_called = |(at, _): (usize, &str)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');

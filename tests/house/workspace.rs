@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 /// The crates of the workspace.
-pub(crate) const MEMBERS: [&str; 4] = ["portunus", "portunus-edge", "portunus-reconciler", "portunus-schema"];
+pub(crate) const MEMBERS: [&str; 5] =
+    ["portunus", "portunus-edge", "portunus-guard", "portunus-reconciler", "portunus-schema"];
 
 /// One file of the work tree.
 pub(crate) struct WorkFile {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use schema::canonical::Digest;
 use schema::capability::{self, Capabilities};
+use schema::masked;
 use schema::name::{EdgeName, RuleName};
 use schema::net::{ListenAddress, Listener, Protocol};
 use schema::rule::Rule;
@@ -74,12 +75,13 @@ pub enum EdgeError {
         source: io::Error,
     },
     /// The server's address cannot be understood.
-    #[error("`{0}` is no address of a server: expected http://HOST:PORT")]
+    #[error("`{}` is no address of a server: expected http://HOST:PORT", masked::url(.0))]
     Server(String),
     /// The server is on another host.
     #[error(
-        "`{0}` is not on this host: there is no TLS to servers yet, and rules never travel over plain HTTP to \
-         anything but loopback (localhost, 127.0.0.0/8, [::1])"
+        "`{}` is not on this host: there is no TLS to servers yet, and rules never travel over plain HTTP to \
+         anything but loopback (localhost, 127.0.0.0/8, [::1])",
+        masked::url(.0)
     )]
     Remote(String),
     /// The system has nothing left for the workers.
@@ -273,12 +275,18 @@ mod tests {
         for url in ["http://127.0.0.1:7443", "http://127.9.9.9:1", "http://LocalHost:7443/", "http://[::1]:7443"] {
             check_server(url).unwrap();
         }
-        for url in
-            ["http://10.1.1.1:7443", "http://[2001:db8::1]:7443", "http://server.test", "http://127.0.0.1@a.test"]
-        {
+        for url in ["http://10.1.1.1:7443", "http://[2001:db8::1]:7443", "http://server.test"] {
             let error = check_server(url).unwrap_err();
             assert!(matches!(error, EdgeError::Remote(_)), "{error}");
             assert!(error.to_string().starts_with(&format!("`{url}` is not on this host")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_the_address_of_a_server_is_in_no_message() {
+        for url in ["http://127.0.0.1@a.test", "http://me:PASSWORD@a.test", "ftp://me:PASSWORD@127.0.0.1"] {
+            let text = format!("{}", check_server(url).unwrap_err());
+            assert!(text.contains("***@") && !text.contains("PASSWORD"), "{text}");
         }
     }
 }

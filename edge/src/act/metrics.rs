@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use guard::{GuardedListener, Limits};
 use prometheus::{Encoder, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::act::agent::SessionView;
 use crate::act::descriptors;
 use crate::act::runtime::RuntimeHandle;
+
+/// What the peers of this port may take: scrapers are few, and whatever else connects must not take what connections
+/// that are forwarded need.
+const LIMITS: Limits =
+    Limits { cap: 32, opening: Duration::from_secs(10), idle: Duration::from_mins(1), head: Duration::from_secs(30) };
 
 /// What the figures are read from.
 #[derive(Clone)]
@@ -81,10 +88,7 @@ pub(crate) async fn serve(listener: TcpListener, source: Source, stop: Cancellat
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(source);
-    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
-    if let Err(error) = served.await {
-        tracing::error!(%error, "metrics are not served any more");
-    }
+    GuardedListener::http(listener, LIMITS).serve(router, stop).await;
 }
 
 async fn metrics(State(source): State<Source>) -> impl IntoResponse {

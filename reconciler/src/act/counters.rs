@@ -8,11 +8,13 @@ use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
 use schema::proto;
 
+use super::codec;
 use super::operator::documents::{
     AgesDocument, CountersDocument, PortStatsDocument, RatesDocument, StatsDocument, TargetStatsDocument,
 };
 use super::questions::NoAnswer;
 use crate::decide::target::time_from_wire;
+use crate::decide::words;
 
 /// How long an asker waits for an edge.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,7 +80,10 @@ impl Counters {
     pub(super) fn take(&mut self, edge: &EdgeName, report: &proto::StatsReport, now: Timestamp) {
         let known = self.rules.entry(edge.clone()).or_default();
         for stats in &report.rules {
-            if let (Ok(rule), Some(total)) = (RuleName::new(&stats.rule), &stats.total) {
+            if let (Ok(rule), Some(total)) = (RuleName::new(&stats.rule), &stats.total)
+                // Rules come and go with reports; names that no report has are counted up to a bound.
+                && (known.len() < codec::most_rules() || known.contains_key(&rule))
+            {
                 known.insert(rule, counters(total));
             }
         }
@@ -128,11 +133,19 @@ impl Counters {
     /// Adds what an edge has probed since its last report; an edge that began anew counts from nothing.
     fn count_probes(&mut self, edge: &EdgeName, probes: &[proto::CauseCount]) {
         let known = self.probes_of.entry(edge.clone()).or_default();
-        for proto::CauseCount { cause, count } in probes {
-            let before = known.insert(cause.clone(), *count).unwrap_or_default();
-            let more = if *count >= before { *count - before } else { *count };
-            *self.probes.entry(cause.clone()).or_default() += more;
+        for (cause, count) in words::probes(probes) {
+            let before = known.insert(cause.to_owned(), count).unwrap_or_default();
+            let more = if count >= before { count - before } else { count };
+            let sum = self.probes.entry(cause.to_owned()).or_default();
+            *sum = sum.saturating_add(more);
         }
+    }
+
+    /// Forgets edges that the server knows no more.
+    pub(super) fn retain_edges(&mut self, is_known: impl Fn(&EdgeName) -> bool) {
+        self.rules.retain(|edge, _| is_known(edge));
+        self.samples.retain(|edge, _| is_known(edge));
+        self.probes_of.retain(|edge, _| is_known(edge));
     }
 
     /// Forgets rules that are gone, so that a later one of the same name begins at nothing.
@@ -203,20 +216,16 @@ fn counters(message: &proto::Counters) -> CountersDocument {
         connections_total: message.connections_total,
         connections_refused: message.connections_refused,
         dns_failures: message.dns_failures,
-        connect_errors: by_cause(&message.connect_errors),
-        broken: by_cause(&message.broken),
+        connect_errors: words::counted(&message.connect_errors, words::CONNECT),
+        broken: words::counted(&message.broken, words::BREAK),
         target_failovers: message.target_failovers,
-        lb: by_cause(&message.lb),
+        lb: words::counted(&message.lb, words::CHOICE),
         udp_datagrams_in: message.udp_datagrams_in,
         udp_datagrams_out: message.udp_datagrams_out,
         active_flows: message.active_flows,
         flows_dropped_overflow: message.flows_dropped_overflow,
-        datagrams_dropped: by_cause(&message.datagrams_dropped),
+        datagrams_dropped: words::counted(&message.datagrams_dropped, words::DATAGRAM),
     }
-}
-
-fn by_cause(counts: &[proto::CauseCount]) -> BTreeMap<String, u64> {
-    counts.iter().map(|each| (each.cause.clone(), each.count)).collect()
 }
 
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {

@@ -9,6 +9,7 @@
 mod asking;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tracing::{debug, error, info, warn};
 
 use self::asking::Asked;
 use super::backlog::Backlog;
+use super::codec;
 use super::counters::{Counters, Reading};
 use super::follow::with_causes;
 use super::metrics::Timings;
@@ -35,6 +37,7 @@ use crate::decide::fleet::{
     Answer, ApplyRequest, ApplyResult, Control, Effect, Event, Fleet, Notice, Outcome, Refusal, Request,
     RequestRefusal, SessionId,
 };
+use crate::decide::kept::Kept;
 use crate::decide::record::Record;
 
 /// Commands that wait for the driver: one per edge of a large fleet that reconnects at once, more wait at their sender.
@@ -49,12 +52,17 @@ const IDLE_TICK: Duration = Duration::from_secs(5);
 /// A notice with its number in the stream.
 pub type Numbered = (u64, Arc<Notice>);
 
+/// Where edges speak from, or spoke from last.
+pub type Addresses = BTreeMap<EdgeName, Option<SocketAddr>>;
+
 type Read = Box<dyn FnOnce(&View<'_>) + Send>;
 
 /// What a reader of the fleet may look at.
 pub struct View<'a> {
     /// The fleet.
     pub fleet: &'a Fleet,
+    /// Where edges speak from.
+    pub addresses: &'a Addresses,
     /// The newest counters that edges reported of their own accord.
     pub counters: &'a Counters,
     /// Number of the newest notice.
@@ -67,6 +75,8 @@ pub struct View<'a> {
     pub timings: &'a Timings,
     /// True if all that was decided is on disk.
     pub is_saved: bool,
+    /// Where it is.
+    pub(super) store: &'a Store,
 }
 
 pub(super) enum Command {
@@ -99,12 +109,20 @@ pub struct SessionChannel {
     outgoing: mpsc::Sender<proto::ServerMessage>,
     /// Ends the session's own task when it is dropped with this channel.
     ends: DropGuard,
+    /// Where the edge speaks from; none in the same process.
+    address: Option<SocketAddr>,
 }
 
 impl SessionChannel {
     /// A channel whose end cancels a token.
     pub fn new(outgoing: mpsc::Sender<proto::ServerMessage>, ends: DropGuard) -> Self {
-        Self { outgoing, ends }
+        Self { outgoing, ends, address: None }
+    }
+
+    /// The same of an edge that speaks from there.
+    #[must_use]
+    pub fn from_address(self, address: Option<SocketAddr>) -> Self {
+        Self { address, ..self }
     }
 
     /// Ends the session.
@@ -212,11 +230,13 @@ impl FleetHandle {
 pub struct Driver {
     pub(super) fleet: Fleet,
     store: Arc<Store>,
+    kept: Kept,
     commands: mpsc::Receiver<Command>,
     notices: broadcast::Sender<Numbered>,
     last_notice: u64,
     recent: Recent,
     sessions: HashMap<SessionId, SessionChannel>,
+    addresses: Addresses,
     counters: Counters,
     asked: Asked,
     applies: BTreeMap<Outcome, u64>,
@@ -232,17 +252,21 @@ impl Driver {
     /// A driver and the handle to it.
     pub fn new(fleet: Fleet, store: Arc<Store>, timings: Timings) -> (Self, FleetHandle) {
         let (commands_tx, commands) = mpsc::channel(COMMANDS);
+        let decided = fleet.edges().values().filter_map(|view| view.desired.as_ref());
+        decided.for_each(|desired| codec::allow_rules(desired.rules.len()));
         let (notices, _) = broadcast::channel(NOTICES);
         let handle = FleetHandle { commands: commands_tx, notices: notices.clone() };
         let driver = Self {
             fleet,
             store,
+            kept: Kept::default(),
             commands,
             notices,
             // Numbers go on over a restart, so that no listener takes the notice of another life for its own.
             last_notice: Timestamp::now().as_microsecond().unsigned_abs(),
             recent: Recent::default(),
             sessions: HashMap::new(),
+            addresses: Addresses::new(),
             counters: Counters::default(),
             asked: Asked::default(),
             applies: BTreeMap::new(),
@@ -253,6 +277,12 @@ impl Driver {
             next_ticket: 0,
         };
         (driver, handle)
+    }
+
+    /// The same with what the store keeps of earlier applies.
+    #[must_use]
+    pub fn keeping(self, kept: Kept) -> Self {
+        Self { kept, ..self }
     }
 
     /// Runs until it is cancelled.
@@ -295,8 +325,13 @@ impl Driver {
                 debug!(session, "no session is taken while the disk takes nothing");
             }
             Command::Connect { session, channel, hello } => {
+                let address = channel.address;
                 self.sessions.insert(session, channel);
+                let edge = hello.edge().cloned();
                 self.step(*hello).await;
+                if let Some(edge) = edge.filter(|edge| self.fleet.session(edge) == Some(session)) {
+                    self.addresses.insert(edge, address);
+                }
             }
             Command::Apply { request, reply } => {
                 let ticket = self.ticket(Waiting::Apply(reply));
@@ -313,12 +348,14 @@ impl Driver {
             Command::Read(look) => {
                 look(&View {
                     fleet: &self.fleet,
+                    addresses: &self.addresses,
                     counters: &self.counters,
                     last_notice: self.last_notice,
                     recent: &self.recent,
                     applies: &self.applies,
                     timings: &self.timings,
                     is_saved: self.backlog.is_empty(),
+                    store: &self.store,
                 });
             }
             Command::Counters { edge, session, .. } if self.fleet.session(&edge) != Some(session) => {
@@ -359,6 +396,12 @@ impl Driver {
 
     async fn step(&mut self, event: Event) {
         self.catch_up().await;
+        let tree = match &event {
+            Event::Tree(tree) => tree.ruleset.as_ref(),
+            Event::Apply { request, .. } => request.tree.ruleset.as_ref(),
+            _ => None,
+        };
+        tree.iter().flat_map(|tree| tree.edges.values()).for_each(|rules| codec::allow_rules(rules.len()));
         let ticket = match &event {
             Event::Apply { ticket, .. } | Event::Request { ticket, .. } | Event::Control { ticket, .. } => {
                 Some(*ticket)
@@ -376,7 +419,13 @@ impl Driver {
         // A tree can be taken back as a whole: it was not sent yet, and it is read or asked for again.
         let can_be_undone = ticket.is_some() || matches!(event, Event::Tree(_));
         let undo = (!is_behind && can_be_undone).then(|| self.fleet.clone());
+        let may_forget = matches!(event, Event::Gone { .. } | Event::Request { .. });
         let effects = self.fleet.step(event, Timestamp::now());
+        if may_forget {
+            let edges = self.fleet.edges();
+            self.counters.retain_edges(|edge| edges.contains_key(edge));
+            self.addresses.retain(|edge, _| edges.contains_key(edge));
+        }
         self.backlog.extend(effects);
         if is_behind {
             if self.backlog.is_full() {
@@ -429,15 +478,23 @@ impl Driver {
     }
 
     /// Makes records durable, in one transaction.
-    async fn write(&self, records: Vec<Record>) -> Result<(), StoreError> {
+    async fn write(&mut self, records: Vec<Record>) -> Result<(), StoreError> {
         // Steps that wait side by side may name a key again: what was decided last is what holds.
         let last: BTreeMap<String, Vec<u8>> = records.into_iter().map(|record| (record.key, record.value)).collect();
-        let batch = last.into_iter().fold(Batch::new(), |batch, (key, value)| batch.put(key, value));
+        let mut kept = self.kept.clone();
+        let old: Vec<String> = last.keys().filter_map(|key| kept.wrote(key)).collect();
+        let batch = old.into_iter().filter(|key| !last.contains_key(key)).fold(Batch::new(), Batch::delete);
+        let batch = last.into_iter().fold(batch, |batch, (key, value)| match value.as_slice() {
+            [] => batch.delete(key),
+            _ => batch.put(key, value),
+        });
         let store = Arc::clone(&self.store);
         match tokio::task::spawn_blocking(move || store.commit(&batch)).await {
-            Ok(result) => result.map(drop),
+            Ok(result) => result?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
+        };
+        self.kept = kept;
+        Ok(())
     }
 
     /// Tells who waits that nothing was done. An operator who went away needs no answer.

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::Stream;
+use guard::connection::Peer;
+use guard::{NoPlace, Seat};
 use schema::canonical::Digest;
 use schema::name::{EdgeName, RuleName};
 use schema::proto;
@@ -20,8 +22,10 @@ use tracing::{debug, warn};
 
 use super::driver::{FleetHandle, SessionChannel};
 use crate::decide::fleet::{Event, SessionId};
+use crate::decide::generation;
 use crate::decide::target;
 use crate::decide::view::{Confirmation, FlowLimit, Hello, Report, RuleView};
+use crate::decide::words;
 
 /// The largest desired set or report (CONTRACT §8).
 pub const MAX_MESSAGE: usize = 64 << 20;
@@ -68,6 +72,9 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
         &self,
         request: Request<Streaming<proto::EdgeMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let address = peer.as_ref().and_then(|peer| peer.addresses.remote_addr());
+        let seat = peer.map(|peer| peer.seat);
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.message())
             .await
@@ -76,11 +83,12 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
             return Err(Status::invalid_argument("the first message of a session is a hello"));
         };
         let (edge, hello, report) = hello_from_wire(message).map_err(Status::invalid_argument)?;
+        let place = self.place(seat, &edge).await?;
         let session = self.next_session.fetch_add(1, Ordering::Relaxed);
         let (outgoing_tx, outgoing) = mpsc::channel(OUTGOING);
         let event = Event::Hello { session, edge: edge.clone(), hello, report };
         let ended = self.shutdown.child_token();
-        let channel = SessionChannel::new(outgoing_tx, ended.clone().drop_guard());
+        let channel = SessionChannel::new(outgoing_tx, ended.clone().drop_guard()).from_address(address);
         self.fleet
             .connect(session, channel, event)
             .await
@@ -94,6 +102,7 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
             if fleet.event(Event::Gone { session, edge }).await.is_err() {
                 debug!(session, "session ended with the server");
             }
+            drop(place);
         });
         let stream = futures_util::StreamExt::map(ReceiverStream::new(outgoing), Ok);
         Ok(Response::new(Box::pin(stream)))
@@ -103,6 +112,35 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
         let lineage = self.fleet.read(|view| view.fleet.lineage().to_owned()).await;
         let lineage = lineage.map_err(|stopped| Status::unavailable(stopped.to_string()))?;
         Ok(Response::new(proto::Reached { lineage }))
+    }
+}
+
+impl EdgeControl {
+    /// The place that the session has from now on; none where it comes from the same process.
+    async fn place(&self, seat: Option<Seat>, edge: &EdgeName) -> Result<Option<Place>, Status> {
+        let Some(seat) = seat else { return Ok(None) };
+        let name = edge.clone();
+        let is_named = self.fleet.read(move |view| view.fleet.is_named(&name)).await;
+        let is_named = is_named.map_err(|stopped| Status::unavailable(stopped.to_string()))?;
+        seat.begin(is_named).map_err(|reason| match reason {
+            NoPlace::Within => Status::already_exists("the connection has a session already"),
+            NoPlace::GuestsOnly => {
+                warn!(edge = %edge, "no place is left for an edge that no tree names");
+                Status::resource_exhausted(
+                    "all places for edges that no tree names are taken; name this edge in the tree, or end others",
+                )
+            }
+        })?;
+        Ok(Some(Place(seat)))
+    }
+}
+
+/// A session's place among the connections of the control port.
+struct Place(Seat);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.idle();
     }
 }
 
@@ -169,6 +207,8 @@ fn report_from_wire(message: proto::Report) -> Result<Report, String> {
         [] => Ok(Digest::default()),
         bytes => Digest::from_bytes(bytes).ok_or_else(|| "a digest has 32 bytes".to_owned()),
     };
+    generation::check(message.generation)?;
+    generation::check(message.answers)?;
     let confirmation = match message.confirmation() {
         proto::Confirmation::None => Confirmation::None,
         proto::Confirmation::Awaited => Confirmation::Awaited,
@@ -181,7 +221,7 @@ fn report_from_wire(message: proto::Report) -> Result<Report, String> {
         desired_digest: digest(&message.desired_digest)?,
         running_digest: digest(&message.running_digest)?,
         rules,
-        refused: message.refused.map(|refusal| (refusal.code, refusal.message)),
+        refused: message.refused.map(|refusal| (words::code(&refusal.code), refusal.message)),
         answers: message.answers,
         confirmation,
     })
@@ -196,7 +236,7 @@ fn rule_from_wire(message: proto::RuleReport) -> Result<(RuleName, RuleView), St
     };
     let view = RuleView {
         state: wire::state_from_wire(message.state),
-        code: message.code,
+        code: words::code(&message.code),
         message: message.message,
         running: spec(message.running)?,
         wanted: spec(message.wanted)?,

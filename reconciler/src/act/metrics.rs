@@ -24,41 +24,13 @@ use super::operator::documents::CountersDocument;
 use crate::decide::drift::DriftKind;
 use crate::decide::fleet::{Fleet, Outcome};
 use crate::decide::remote::RemoteView;
+use crate::decide::words;
 
 const RULE: [&str; 3] = ["client", "rule", "owner"];
 const RULE_AND_CAUSE: [&str; 4] = ["client", "rule", "owner", "cause"];
 const RULE_AND_KIND: [&str; 4] = ["client", "rule", "owner", "kind"];
-/// How targets are chosen (CONTRACT §8).
-const LB_KINDS: [&str; 4] = ["first", "next", "untracked", "no_server"];
-/// Why a connection to a target did not come about: what edges name, TCP and UDP rules alike.
-/// Who broke a connection, and how; the last two by the edge.
+/// Who broke a connection, and how; the last ones by the edge.
 const RULE_SIDE_CAUSE: [&str; 5] = ["client", "rule", "owner", "side", "cause"];
-const BREAKS: [(&str, &str); 10] = [
-    ("client", "reset"),
-    ("client", "timeout"),
-    ("client", "other"),
-    ("target", "reset"),
-    ("target", "timeout"),
-    ("target", "other"),
-    ("edge", "idle"),
-    ("edge", "half_closed"),
-    ("edge", "stalled"),
-    ("edge", "cut"),
-];
-const CONNECT_CAUSES: [&str; 10] = [
-    "refused",
-    "timeout",
-    "unreachable",
-    "reset",
-    "descriptors",
-    "source_ports",
-    "memory",
-    "firewall",
-    "loop",
-    "other",
-];
-/// Why a probe asked no target: the name, or what the edge's host lacks or forbids.
-const UNASKED: [&str; 6] = ["dns", "descriptors", "source_ports", "memory", "firewall", "other"];
 const RULE_AND_STATE: [&str; 4] = ["client", "rule", "owner", "state"];
 
 /// What the figures are read from.
@@ -90,6 +62,7 @@ async fn scrape(State((fleet, log_lines_dropped)): State<Source>) -> Response {
         applies: view.applies.clone(),
         timings: view.timings.clone(),
         log_lines_dropped: 0,
+        store_bytes: view.store.bytes(),
     });
     let mut scene = match copy.await {
         Ok(scene) => scene,
@@ -117,6 +90,7 @@ struct Scene {
     applies: BTreeMap<Outcome, u64>,
     timings: Timings,
     log_lines_dropped: u64,
+    store_bytes: u64,
 }
 
 struct RuleSeries {
@@ -229,14 +203,14 @@ impl RuleSeries {
         self.refused.with_label_values(labels).inc_by(counters.connections_refused as f64);
         self.dns_failures.with_label_values(labels).inc_by(counters.dns_failures as f64);
         self.failovers.with_label_values(labels).inc_by(counters.target_failovers as f64);
-        for kind in LB_KINDS {
+        for kind in words::CHOICE.iter().copied() {
             let [client, rule, owner] = *labels;
             let count = counters.lb.get(kind).copied().unwrap_or_default();
             self.lb.with_label_values(&[client, rule, owner, kind]).inc_by(count as f64);
         }
         let [client, rule, owner] = *labels;
         // An alert on an increase misses the first error of a row that begins with it.
-        for cause in CONNECT_CAUSES {
+        for cause in words::CONNECT {
             self.connect_errors.with_label_values(&[client, rule, owner, cause]);
         }
         // Not those alone: an edge of a later version may name more.
@@ -248,7 +222,7 @@ impl RuleSeries {
     /// Of TCP rules only.
     fn set_broken(&self, labels: &[&str; 3], counters: &CountersDocument) {
         let [client, rule, owner] = *labels;
-        for (side, cause) in BREAKS {
+        for (side, cause) in words::BREAK.iter().filter_map(|word| word.split_once('_')) {
             self.broken.with_label_values(&[client, rule, owner, side, cause]);
         }
         for (what, count) in &counters.broken {
@@ -318,7 +292,7 @@ fn render(view: &Scene) -> prometheus::Result<String> {
     }
     let probes = counter(&registry, "portunus_probe_total", "Probes of all edges, by result code.", &["result"])?;
     // Where a name did not resolve, or the edge's host was at fault, no target was asked.
-    for result in ResultCode::ALL.iter().map(|code| code.as_str()).chain(UNASKED) {
+    for result in ResultCode::ALL.iter().map(|code| code.as_str()).chain(words::UNASKED.iter().copied()) {
         let count = view.probes.get(result).copied().unwrap_or_default();
         probes.with_label_values(&[result]).inc_by(count as f64);
     }
@@ -329,6 +303,8 @@ fn render(view: &Scene) -> prometheus::Result<String> {
     }
     let frozen = gauge(&registry, "portunus_frozen", "1 while a freeze stops applying.", &[])?;
     frozen.with_label_values(&[] as &[&str]).set(if view.fleet.frozen().is_some() { 1.0 } else { 0.0 });
+    let store = gauge(&registry, "portunus_store_bytes", "Size of the server's state on disk.", &[])?;
+    store.with_label_values(&[] as &[&str]).set(view.store_bytes as f64);
     let held = gauge(&registry, "portunus_held", "1 while an old revision is held in force.", &[])?;
     let is_held = crate::decide::held::held(&view.fleet).0;
     held.with_label_values(&[] as &[&str]).set(if is_held { 1.0 } else { 0.0 });

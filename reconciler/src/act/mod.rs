@@ -2,11 +2,13 @@
 
 mod backlog;
 pub mod checks;
+pub mod codec;
 pub mod counters;
 pub mod driver;
 pub mod edges;
 pub mod follow;
 pub mod guarded;
+mod inflow;
 pub mod metrics;
 mod notice_log;
 pub mod operator;
@@ -20,4 +22,5 @@ pub mod server;
 pub mod source;
 pub mod state;
 pub mod store;
+mod upkeep;
 pub mod watch;

@@ -10,6 +10,7 @@ pub(super) fn write(notice: &Notice) {
         Notice::Edge { edge, connected, generation, desired_generation } => {
             info!(edge = %edge, connected, generation, desired_generation, "edge changed");
         }
+        Notice::Unsettled { edge, code, message } => error!(edge = %edge, code, message, "edge does not settle"),
         Notice::Rule { edge, rule, state, code, message } => {
             let state = state.map_or("gone", schema::state::RuleState::as_str);
             if code.is_empty() {

@@ -20,17 +20,16 @@ use tracing::{debug, error, info};
 use super::driver::{Driver, FleetHandle};
 use super::edges::EdgeControl;
 use super::guarded::{self, Guards};
+use super::inflow::Inflow;
 use super::operator::{Webhook, WebhookError};
 use super::remote::follower::{Follower, Wake};
 use super::remote::{self, RemoteConfig};
 pub use super::state::TOKEN_FILE;
 use super::state::{self, State, StateError};
 use super::store::Store;
-use super::{follow, metrics, operator};
+use super::{follow, metrics, operator, upkeep};
 use crate::decide::fleet::{Fleet, Mode};
 
-/// How long an edge may take to answer a ping: with one every 10 s, a silent end is noticed after 15 s.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// In-process sessions that wait to be served: there is one edge, and it has one attempt at a time.
 const IN_PROCESS: usize = 4;
 /// How long requests and sessions may take to end with the server: what they still have to say takes milliseconds.
@@ -150,7 +149,7 @@ impl Server {
         let metrics = listen("metrics", config.metrics_listen).await?;
         let state_dir = config.state_dir.clone();
         let opened = tokio::task::spawn_blocking(move || state::open(&state_dir)).await;
-        let State { store, lineage, restored, token } = match opened {
+        let State { store, lineage, restored, kept, token } = match opened {
             Ok(opened) => opened?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
@@ -165,6 +164,7 @@ impl Server {
         let store = Arc::new(store);
         let timings = metrics::Timings::new()?;
         let (driver, handle) = Driver::new(fleet, Arc::clone(&store), timings.clone());
+        let driver = driver.keeping(kept);
         let (connector, in_process) = mpsc::channel(IN_PROCESS);
         Ok(Self {
             config,
@@ -227,20 +227,17 @@ impl Server {
         let stop = shutdown.child_token();
         let stopped = || stop.clone().cancelled_owned();
         let service = || EdgeControl::new(self.fleet.clone(), tasks.clone(), stop.clone()).into_server();
-        let router = || {
-            tonic::transport::Server::builder()
-                .http2_keepalive_interval(Some(self.guards.ping))
-                .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        };
         let clone = self.config.state_dir.join(remote::CLONE_DIR);
         let streams = futures_util::StreamExt::map(ReceiverStream::new(self.in_process), Ok::<_, io::Error>);
-        let control = router()
-            .add_service(service())
+        let control = self
+            .guards
+            .http2()
+            .add_service(Inflow::new(service()))
             .serve_with_incoming_shutdown(self.guards.control(self.control).incoming(), stopped());
-        let in_process = router().add_service(service()).serve_with_incoming_shutdown(streams, stopped());
+        let in_process = self.guards.alive().add_service(service()).serve_with_incoming_shutdown(streams, stopped());
         let api = operator::router(operator::Context {
             fleet: self.fleet.clone(),
-            store: self.store,
+            store: Arc::clone(&self.store),
             timings: self.timings,
             token: self.token.into(),
             limits: self.config.limits,
@@ -262,6 +259,7 @@ impl Server {
             let (limits, fleet, wake) = (self.config.limits, self.fleet.clone(), self.wake.clone());
             tasks.spawn(Follower { config, dir: clone, limits, fleet, wake }.follow(stop.clone()));
         }
+        tasks.spawn(upkeep::keep_small(self.store.clone(), self.fleet.clone(), stop.clone()));
         // Owns every part: none outlives this function, so the state directory is free when it returns.
         let mut parts: JoinSet<Result<(), ServerError>> = JoinSet::new();
         parts.spawn(async { control.await.map_err(|error| ServerError::Serve("control", error.to_string())) });

@@ -1,24 +1,20 @@
 //! Opens what a server must not forget: its records, its line of generations and the operator's token. I/O.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::private_file::{self, PrivateFileError};
-use super::store::{self, Batch, Store, StoreError};
+use super::store::{self, Batch, Moment, Store, StoreError};
 use crate::decide::fleet::Restored;
-use crate::decide::record::{self, InvalidRecord, LEDGER_PREFIX, LINEAGE_KEY, PLAN_PREFIX, REVISION_PREFIX};
+use crate::decide::kept::Kept;
+use crate::decide::record::{
+    self, InvalidRecord, LEDGER_PREFIX, LINEAGE_KEY, PLAN_PREFIX, REVISION_PREFIX, USED_PLAN_PREFIX,
+};
 
 /// The name of the file with the operator's token, inside the state directory.
 pub const TOKEN_FILE: &str = "operator.token";
 /// Hex digits of a lineage: enough that no two servers ever choose the same.
 const LINEAGE_LENGTH: usize = 16;
-/// Trees that are kept with their files, newest first: a rollback further back begins in git. The ledger keeps all.
-const KEPT_REVISIONS: usize = 200;
-
-/// Plans that are kept, newest first: a revision that is applied again and again has many.
-const KEPT_PLANS: usize = 1000;
-
 /// Fewest characters of a token: 128 bits as hexadecimal digits.
 const SHORTEST_TOKEN: usize = 32;
 
@@ -71,6 +67,7 @@ pub(super) struct State {
     pub(super) store: Store,
     pub(super) lineage: String,
     pub(super) restored: Restored,
+    pub(super) kept: Kept,
     pub(super) token: String,
 }
 
@@ -85,11 +82,12 @@ pub(super) fn open(dir: &Path) -> Result<State, StateError> {
         store.commit(&Batch::new().put(LINEAGE_KEY, lineage.as_bytes()))?;
         lineage
     };
-    prune(&store)?;
+    let kept = prune(&store)?;
+    store.compact(Moment::Start)?;
     let records = store.list("")?;
     let restored = record::restore(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))?;
     let token = operator_token(&dir.join(TOKEN_FILE))?;
-    Ok(State { store, lineage, restored, token })
+    Ok(State { store, lineage, restored, kept, token })
 }
 
 /// The store is made before the token, so that an empty store beside a token is damage and no interrupted first start.
@@ -100,29 +98,32 @@ fn refuse_emptied(dir: &Path) -> Result<(), StateError> {
     if is_empty && has_token() { Err(StateError::EmptiedStore { path }) } else { Ok(()) }
 }
 
-/// Forgets the files of trees that were applied long ago.
-fn prune(store: &Store) -> Result<(), StateError> {
+/// Forgets the files of trees that were applied long ago, with their plans; what is kept.
+fn prune(store: &Store) -> Result<Kept, StateError> {
     let lines = store.list(LEDGER_PREFIX)?;
     let entries = record::ledger(lines.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))?;
-    let mut kept = BTreeSet::new();
-    let mut plans = BTreeSet::new();
-    for entry in entries.iter().rev().filter(|entry| entry.is_start()) {
-        if kept.len() == KEPT_REVISIONS {
-            break;
-        }
-        kept.insert(format!("{REVISION_PREFIX}{}", entry.digest));
-        if plans.len() < KEPT_PLANS {
-            plans.insert(format!("{PLAN_PREFIX}{}", entry.apply_id));
-        }
+    let mut kept = Kept::default();
+    for entry in entries.iter().filter(|entry| entry.is_start()) {
+        kept.wrote(&format!("{REVISION_PREFIX}{}", entry.digest));
+        kept.wrote(&format!("{PLAN_PREFIX}{}", entry.apply_id));
     }
-    kept.append(&mut plans);
-    let keys = store.list(REVISION_PREFIX)?.into_iter().chain(store.list(PLAN_PREFIX)?).map(|(key, _)| key);
-    let old = keys.filter(|key| !kept.contains(key));
+    let mut seals = Vec::new();
+    for (key, value) in store.list(USED_PLAN_PREFIX)? {
+        seals.push((record::used_at(&key, &value.value)?, key));
+    }
+    seals.sort_unstable();
+    for (_, key) in seals {
+        kept.wrote(&key);
+    }
+    let mut keys = store.keys(REVISION_PREFIX)?;
+    keys.extend(store.keys(PLAN_PREFIX)?);
+    keys.extend(store.keys(USED_PLAN_PREFIX)?);
+    let old = keys.into_iter().filter(|key| !kept.has(key));
     let batch = old.fold(Batch::new(), Batch::delete);
     if !batch.is_empty() {
         store.commit(&batch)?;
     }
-    Ok(())
+    Ok(kept)
 }
 
 /// The token of the state directory; the first start makes it.
@@ -151,6 +152,7 @@ mod tests {
     use schema::canonical::Digest;
 
     use super::*;
+    use crate::decide::kept;
     use crate::decide::ledger::{Entry, Head};
     use crate::decide::plan::Source;
     use crate::decide::record::Record;
@@ -173,7 +175,7 @@ mod tests {
         let store = Store::open(&dir).expect("opens");
         let mut head = Head::default();
         let mut batch = Batch::new();
-        for number in 0..=KEPT_REVISIONS {
+        for number in 0..=kept::REVISIONS {
             let digest = Digest::of(&number.to_be_bytes());
             for record in
                 [Record::revision(&Source::unversioned(digest), &[]), Record::ledger(&started(digest, &mut head))]
@@ -185,9 +187,9 @@ mod tests {
         drop(store);
         let state = open(&dir).expect("opens again");
         let revisions = state.store.list(REVISION_PREFIX).expect("readable");
-        assert_eq!(revisions.len(), KEPT_REVISIONS);
+        assert_eq!(revisions.len(), kept::REVISIONS);
         assert!(revisions.iter().all(|(key, _)| !key.ends_with(&Digest::of(&0_usize.to_be_bytes()).to_string())));
-        assert_eq!(state.restored.head.id, KEPT_REVISIONS as u64 + 1);
+        assert_eq!(state.restored.head.id, kept::REVISIONS as u64 + 1);
     }
 
     #[test]

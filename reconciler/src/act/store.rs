@@ -6,12 +6,15 @@
 //! unchanged. Only what etcd does as well: get, list by prefix, compare and put. After a failure the database takes
 //! nothing more, so it is opened anew, and what the disk then holds says whether the failed commit happened.
 
+mod space;
+
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{PoisonError, RwLock};
 
 use redb::backends::FileBackend;
@@ -19,6 +22,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefin
 use thiserror::Error;
 
 use super::private_file::{self, PrivateFileError};
+pub(super) use space::Moment;
 
 /// The file inside the state directory.
 pub(super) const FILE: &str = "server.redb";
@@ -155,6 +159,8 @@ pub struct Store {
     /// Shared by whoever reads or commits, alone for opening it anew; `None` after that failed.
     database: RwLock<Option<Database>>,
     path: PathBuf,
+    /// Bytes of the file when it was compacted last.
+    compacted: AtomicU64,
 }
 
 impl Store {
@@ -166,7 +172,7 @@ impl Store {
             Ok(()) | Err(PrivateFileError::Exists { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let store = Self { database: RwLock::new(None), path };
+        let store = Self { database: RwLock::new(None), path, compacted: AtomicU64::new(0) };
         store.reopen().map_err(|error| match error {
             StoreError::Database(error) if matches!(*error, redb::Error::DatabaseAlreadyOpen) => {
                 StoreError::InUse { path: dir.to_owned() }
@@ -227,6 +233,21 @@ impl Store {
                 entries.push((key.value().to_owned(), versioned(value.value())));
             }
             Ok(entries)
+        })
+    }
+
+    /// The keys that start with the prefix, in key order, without reading what they hold.
+    pub fn keys(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.read(|table| {
+            let mut keys = Vec::new();
+            for entry in table.range::<&str>((Bound::Included(prefix), Bound::Unbounded))? {
+                let (key, _) = entry?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                keys.push(key.value().to_owned());
+            }
+            Ok(keys)
         })
     }
 

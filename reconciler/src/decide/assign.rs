@@ -15,6 +15,7 @@ use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Placed, rules_only};
 use schema::state::RuleState;
 
+use super::generation;
 use super::overrides;
 use super::view::{Desired, EdgeView, Hello, RuleView};
 
@@ -196,7 +197,7 @@ pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -
         edge.desired_generation()
     } else {
         // Above everything that any server ever sent this edge, so that a new lineage is never stale.
-        edge.desired_generation().max(edge.observed_generation()).max(edge.given_up) + 1
+        generation::above(edge.desired_generation().max(edge.observed_generation()).max(edge.given_up))
     };
     let kept = current.filter(|_| is_same_set);
     let next = Desired {

@@ -29,6 +29,8 @@ pub enum DriftKind {
     EdgeOffline,
     /// The edge is connected and has not taken the newest generation.
     StaleGeneration,
+    /// The edge answers every state with a reason for another.
+    Unsettled,
     /// A deliberate, expiring deviation.
     Override,
 }
@@ -44,6 +46,7 @@ impl DriftKind {
         Self::Degraded,
         Self::EdgeOffline,
         Self::StaleGeneration,
+        Self::Unsettled,
         Self::Override,
     ];
 
@@ -58,6 +61,7 @@ impl DriftKind {
             Self::Degraded => "degraded",
             Self::EdgeOffline => "edge_offline",
             Self::StaleGeneration => "stale_generation",
+            Self::Unsettled => "unsettled",
             Self::Override => "override",
         }
     }

@@ -58,6 +58,11 @@ impl Edges {
         self.0.insert(name, view.into());
     }
 
+    /// Takes an edge out.
+    pub fn remove(&mut self, name: &EdgeName) {
+        self.0.remove(name);
+    }
+
     /// True if there is an edge of that name.
     pub fn contains_key<Q: Ord + ?Sized>(&self, name: &Q) -> bool
     where

@@ -26,6 +26,8 @@ pub enum Action {
     Return,
     /// A target was paused, disabled or weighed at runtime, or a break-glass rule was added; or either ended.
     Override,
+    /// An edge as a whole did not settle, or was forgotten.
+    Edge,
 }
 
 impl Action {
@@ -39,6 +41,7 @@ impl Action {
             Self::Unfreeze => "unfreeze",
             Self::Return => "return",
             Self::Override => "override",
+            Self::Edge => "edge",
         }
     }
 
@@ -84,7 +87,7 @@ pub struct Entry {
     pub dirty: bool,
     /// `started`, `applied`, `partial`, `superseded`, `returned` or `interrupted`; `frozen`, `unfrozen` or `released`; of
     /// an override of a target `override`, `override_ended`, `override_expired` or `override_dropped`, of a break-glass
-    /// rule `rule_added`, `rule_removed`, `rule_expired` or `rule_taken_over`.
+    /// rule `rule_added`, `rule_removed`, `rule_expired` or `rule_taken_over`; of an edge `unsettled` or `forgotten`.
     pub outcome: String,
     /// The generation that each touched edge was given.
     pub generations: BTreeMap<EdgeName, u64>,

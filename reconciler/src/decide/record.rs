@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 
 use super::deviations::TargetOverride;
 use super::fleet::{Applied, Freeze, Hold, Restored};
+use super::generation;
 use super::ledger::{self, Entry, Head};
 use super::overrides::{Override, Overrides};
 use super::plan::{FileDocument, PlannedChange, Source, Summary};
@@ -35,9 +36,12 @@ pub const REVISION_PREFIX: &str = "revision/";
 const DEVIATIONS_PREFIX: &str = "target-overrides/";
 /// Prefix of what each apply was to change.
 pub const PLAN_PREFIX: &str = "plan/";
-const USED_PLAN_PREFIX: &str = "used-plan/";
+/// Prefix of the seals of plan files that were used.
+pub const USED_PLAN_PREFIX: &str = "used-plan/";
 /// Prefix of the break-glass rules of each edge.
 const OVERRIDES_PREFIX: &str = "overrides/";
+/// Prefix of the edges that an operator had the server forget, and that a tree still names.
+const FORGOTTEN_PREFIX: &str = "forgotten/";
 const APPLIED_KEY: &str = "meta/applied";
 const FREEZE_KEY: &str = "meta/freeze";
 const HOLD_KEY: &str = "meta/hold";
@@ -47,7 +51,7 @@ const HOLD_KEY: &str = "meta/hold";
 pub struct Record {
     /// Where.
     pub key: String,
-    /// What, as JSON.
+    /// What, as JSON; nothing where the key is deleted.
     pub value: Vec<u8>,
 }
 
@@ -137,6 +141,22 @@ impl Record {
         Self { key, value: serde_json::to_vec(value).expect("records hold only maps with text keys") }
     }
 
+    /// The end of a record.
+    fn end(key: String) -> Self {
+        Self { key, value: Vec::new() }
+    }
+
+    /// The end of all that is known of an edge.
+    pub fn of_edge(edge: &EdgeName) -> [Self; 3] {
+        [EDGE_PREFIX, OVERRIDES_PREFIX, DEVIATIONS_PREFIX].map(|prefix| Self::end(format!("{prefix}{edge}")))
+    }
+
+    /// That an edge is forgotten, or is no more.
+    pub fn forgotten(edge: &EdgeName, is_forgotten: bool) -> Self {
+        let key = format!("{FORGOTTEN_PREFIX}{edge}");
+        if is_forgotten { Self::json(key, &true) } else { Self::end(key) }
+    }
+
     /// What was decided for an edge.
     pub fn edge(edge: &EdgeName, desired: &Desired) -> Self {
         let stored = StoredEdge {
@@ -157,7 +177,7 @@ impl Record {
         Self::json(format!("{EDGE_PREFIX}{edge}"), &stored)
     }
 
-    /// All break-glass rules of an edge; none is a list too, for nothing is ever deleted.
+    /// All break-glass rules of an edge; none is a list too, so that a restart ends it as well.
     pub fn overrides(edge: &EdgeName, overrides: &Overrides) -> Self {
         let stored: Vec<StoredOverride> = overrides
             .values()
@@ -237,6 +257,11 @@ fn read<T: for<'de> Deserialize<'de>>(key: &str, value: &[u8]) -> Result<T, Inva
     serde_json::from_slice(value).map_err(|error| InvalidRecord { key: key.to_owned(), reason: error.to_string() })
 }
 
+/// When a plan file was used, from its record.
+pub fn used_at(key: &str, value: &[u8]) -> Result<Timestamp, InvalidRecord> {
+    read(key, value)
+}
+
 /// The lines of a ledger from its records, in their order.
 pub fn ledger<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Vec<Entry>, InvalidRecord> {
     records.into_iter().map(|(key, value)| read(key, value)).collect()
@@ -247,7 +272,14 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
     let mut restored = Restored { used_plans: BTreeSet::new(), ..Restored::default() };
     let mut lines = Vec::new();
     for (key, value) in records {
-        if let Some(name) = key.strip_prefix(EDGE_PREFIX) {
+        if value.is_empty() {
+            continue;
+        }
+        if let Some(name) = key.strip_prefix(FORGOTTEN_PREFIX) {
+            let name = EdgeName::new(name)
+                .map_err(|error| InvalidRecord { key: key.to_owned(), reason: error.to_string() })?;
+            restored.edges.get_or_new(&name).forgotten = true;
+        } else if let Some(name) = key.strip_prefix(EDGE_PREFIX) {
             let name = EdgeName::new(name)
                 .map_err(|error| InvalidRecord { key: key.to_owned(), reason: error.to_string() })?;
             let desired = restore_edge(key, read(key, value)?)?;
@@ -309,6 +341,7 @@ fn restore_overrides(key: &str, stored: Vec<StoredOverride>) -> Result<Overrides
 }
 
 fn restore_edge(key: &str, stored: StoredEdge) -> Result<Desired, InvalidRecord> {
+    generation::check(stored.generation).map_err(|reason| InvalidRecord { key: key.to_owned(), reason })?;
     let rules = restore_rules(key, stored.rules)?;
     let wanted = match stored.wanted {
         Some(wanted) => restore_rules(key, wanted)?,

@@ -136,9 +136,15 @@ pub struct EdgeStatus {
     /// The generation that is wanted there.
     #[serde(default)]
     pub desired_generation: u64,
+    /// Since when it has a session, or has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// When it was heard last.
     #[serde(default)]
     pub last_seen: Option<Timestamp>,
+    /// Where it spoke from last, as `IP:PORT`, in the list of edges; empty for one in the server's process.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
     /// Version of its program.
     #[serde(default)]
     pub version: String,
@@ -307,7 +313,9 @@ pub fn edge_status(name: &EdgeName, edge: &EdgeView) -> EdgeStatus {
         connected: edge.connected,
         generation: edge.observed_generation(),
         desired_generation: edge.desired_generation(),
+        since: edge.since,
         last_seen: edge.last_seen,
+        address: String::new(),
         version: hello.map(|hello| hello.version.clone()).unwrap_or_default(),
         capabilities: hello
             .map(|hello| hello.capabilities.iter().map(|capability| capability.as_str().to_owned()).collect()),
@@ -494,10 +502,13 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
         given_up: 0,
         sent: 0,
         connected: edge.connected,
+        since: edge.since,
         last_seen: edge.last_seen,
         hello,
         report: was_heard.then_some(report),
         overrides,
         deviations: edge.target_overrides.clone(),
+        is_stranger: false,
+        forgotten: false,
     })
 }

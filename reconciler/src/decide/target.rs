@@ -7,6 +7,8 @@ use schema::health::{RuleHealth, TargetState};
 use schema::proto;
 use serde::{Deserialize, Serialize};
 
+use super::words;
+
 /// Failing ports that a line names; JSON has more of them.
 const LISTED_PORTS: usize = 16;
 
@@ -141,7 +143,7 @@ impl From<proto::TargetReport> for TargetView {
             effective_weight: report.effective_weight,
             since: time_from_wire(report.since_ms),
             last: report.last.filter(|last| !last.code.is_empty()).map(|last| TargetResult {
-                code: last.code,
+                code: words::result(&last.code),
                 detail: last.detail,
                 at: time_from_wire(last.at_ms),
             }),
@@ -152,8 +154,8 @@ impl From<proto::TargetReport> for TargetView {
                     from: state_from_wire(&change.from),
                     to: state_from_wire(&change.to),
                     at: time_from_wire(change.at_ms),
-                    layer: change.layer,
-                    code: change.code,
+                    layer: words::layer(&change.layer),
+                    code: words::result(&change.code),
                     detail: change.detail,
                 })
                 .collect(),

@@ -196,6 +196,8 @@ pub struct EdgeView {
     pub sent: u64,
     /// True while it has a session.
     pub connected: bool,
+    /// Since when it has a session, or has none.
+    pub since: Option<Timestamp>,
     /// When it was heard last.
     pub last_seen: Option<Timestamp>,
     /// `None` while it was never heard since the server lost or began its state.
@@ -206,6 +208,10 @@ pub struct EdgeView {
     pub overrides: Overrides,
     /// Deviations of its targets that operators ordered, by rule and target.
     pub deviations: Vec<TargetOverride>,
+    /// It came after a tree was applied, and none names it.
+    pub is_stranger: bool,
+    /// An operator said that it is gone for good, and it was not heard since: nothing is known to run there.
+    pub forgotten: bool,
 }
 
 impl EdgeView {

@@ -55,6 +55,7 @@ fn effect(effect: &Effect, names: &TreeNames) -> String {
                 let changed = if answer.changed { "changed" } else { "unchanged" };
                 format!("answer {} {changed}: {}", answer.operation, answer.message)
             }
+            Ok(Answer::Forgotten) => "answer forgotten".to_owned(),
             Err(why) => format!("refused: {why}"),
         },
         Effect::Controlled { outcome, .. } => match &**outcome {
@@ -117,6 +118,7 @@ fn notice(notice: &Notice, names: &TreeNames) -> String {
             let state = if *connected { "here" } else { "gone" };
             format!("notice {edge} {state}, generation {generation} of {desired_generation}")
         }
+        Notice::Unsettled { edge, code, .. } => format!("notice {edge} {code}"),
         Notice::Rule { edge, rule, state, code, .. } => {
             let state = state.map_or("gone", |state| state.as_str());
             format!("notice {edge}/{rule} {state} {code}").trim_end().to_owned()

@@ -31,14 +31,19 @@ fn as_problem(response: Response) -> Response {
 
 fn check(state: &State, request: &Request<Body>) -> Result<(), Failure> {
     let headers = request.headers();
-    let host =
-        request.uri().authority().map(axum::http::uri::Authority::as_str).or_else(|| text(headers, HOST.as_str()));
+    // What is there twice, or is no text, names no host and no page of ours.
+    let named = only(headers, HOST.as_str());
+    let host = match request.uri().authority() {
+        Some(authority) => Some(authority.as_str()).filter(|_| named != Some(None)),
+        None => named.flatten(),
+    };
     if !host.is_some_and(is_loopback_host) {
         // A page that made a browser resolve its own name to 127.0.0.1 still sends that name here.
         return Err(Failure::new(403, "foreign_host", "Foreign host", "the Host header names another machine"));
     }
-    if let Some(origin) = text(headers, ORIGIN.as_str()) {
-        let is_own = origin.strip_prefix("http://").zip(host).is_some_and(|(origin, host)| origin == host);
+    if let Some(origin) = only(headers, ORIGIN.as_str()) {
+        let own = origin.and_then(|origin| origin.strip_prefix("http://"));
+        let is_own = own.zip(host).is_some_and(|(origin, host)| origin == host);
         if !is_own {
             return Err(Failure::new(403, "foreign_origin", "Foreign origin", "the request comes from a web page"));
         }
@@ -72,6 +77,13 @@ pub(super) fn too_large(most: usize) -> Failure {
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// The value of a header that is there: `None` within where it is there more than once, or is not ASCII text.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<Option<&'a str>> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    Some(first.to_str().ok().filter(|_| values.next().is_none()))
 }
 
 /// True for names and addresses that only ever mean this machine; any port.

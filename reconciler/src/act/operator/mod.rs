@@ -6,6 +6,7 @@
 mod blame;
 mod blast;
 pub mod documents;
+pub mod edges;
 mod guard;
 mod ledger;
 mod overrides;
@@ -85,6 +86,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/status", get(read::status))
         .route("/v1/revision", get(read::revision))
         .route("/v1/edges", get(read::edges))
+        .route("/v1/edges/{edge}", delete(edges::forget))
         .route("/v1/rules", get(read::rules))
         .route("/v1/rules/{edge}/{rule}", get(read::rule))
         .route("/v1/rules/{edge}/{rule}/stats", get(read::stats))

@@ -170,7 +170,7 @@ fn refused(refusal: RequestRefusal) -> Failure {
         RequestRefusal::StateNotWritable(_) => {
             (507, "state_not_writable".to_owned(), "The server cannot write its state")
         }
-        RequestRefusal::Target(_) => unreachable!("an override was asked for"),
+        RequestRefusal::Target(_) | RequestRefusal::Forget(_) => unreachable!("an override was asked for"),
         RequestRefusal::Override(OverrideRefusal::Unknown { .. }) => (404, "not_found".to_owned(), "Not found"),
         RequestRefusal::Override(OverrideRefusal::Undecided(_)) => {
             (409, "extra".to_owned(), "The edge runs what nobody applied")

@@ -34,7 +34,17 @@ pub(super) async fn revision(Extract(state): Extract<State>) -> Result<Json<Revi
 }
 
 pub(super) async fn edges(Extract(state): Extract<State>) -> Result<Json<Vec<EdgeStatus>>, Failure> {
-    written(&state, |fleet| fleet.edges().iter().map(|(name, edge)| edge_status(name, edge)).collect()).await
+    let (fleet, addresses) = state.context.fleet.read(|view| (view.fleet.clone(), view.addresses.clone())).await?;
+    heavy(move || {
+        let rows = fleet.edges().iter().map(|(name, edge)| {
+            let address = addresses.get(name).copied().flatten();
+            let address = address.map(|address| address.to_string()).unwrap_or_default();
+            EdgeStatus { address, ..edge_status(name, edge) }
+        });
+        rows.collect()
+    })
+    .await
+    .map(Json)
 }
 
 pub(super) async fn rules(Extract(state): Extract<State>) -> Result<Json<Vec<RuleRow>>, Failure> {

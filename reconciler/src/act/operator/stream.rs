@@ -60,7 +60,7 @@ impl EventsQuery {
     fn wants(self, notice: &Notice) -> bool {
         let is_filtered = self.edges || self.rules || self.targets;
         match notice {
-            Notice::Edge { .. } => self.edges || !is_filtered,
+            Notice::Edge { .. } | Notice::Unsettled { .. } => self.edges || !is_filtered,
             Notice::Rule { .. } | Notice::Health { .. } | Notice::Override { .. } => self.rules || !is_filtered,
             Notice::Target { .. } | Notice::Weights { .. } | Notice::TargetOverride { .. } => {
                 self.targets || !is_filtered
@@ -164,6 +164,7 @@ impl Listener {
 fn kind(notice: &Notice) -> &'static str {
     match notice {
         Notice::Edge { .. } => "edge",
+        Notice::Unsettled { .. } => "unsettled",
         Notice::Rule { .. } => "rule",
         Notice::Health { .. } => "health",
         Notice::Target { .. } => "target",

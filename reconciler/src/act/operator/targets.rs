@@ -102,7 +102,9 @@ async fn carry_out(
             let detail = format!("nothing was ordered, the server cannot write its state: {reason}");
             Err(Failure::new(507, "state_not_writable", "The server cannot write its state", detail))
         }
-        Ok(Answer::Override(_)) | Err(RequestRefusal::Override(_)) => unreachable!("an order for a target was given"),
+        Ok(Answer::Override(_) | Answer::Forgotten) | Err(RequestRefusal::Override(_) | RequestRefusal::Forget(_)) => {
+            unreachable!("an order for a target was given")
+        }
     }
 }
 

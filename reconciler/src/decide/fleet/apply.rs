@@ -4,6 +4,7 @@
 //! twice sends nothing and bumps nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -207,6 +208,8 @@ impl Fleet {
             }
             effects.push(Effect::Persist(Record::edge(name, &next)));
             self.edges.get_or_new(name).desired = Some(next);
+            // A state that somebody asks for is no answer to what the edge says.
+            self.unsettled.remove(name);
             self.hand_overrides_over(name, now, effects);
         }
         self.drop_deviations(&start.plan.changes, now, effects);
@@ -341,6 +344,7 @@ impl Fleet {
                 .and(self.applied.clone())
                 .map(|applied| Applied { before: None, ..applied }.into()),
             unreached,
+            named: Arc::new(ruleset.names_of_edges()),
             earlier_commit: match start.tree.source.commit {
                 Some(_) => None,
                 None => self.applied.as_ref().and_then(Applied::last_commit).map(str::to_owned),

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::standing::{Control, Freeze, Hold};
 use super::{
-    ApplyResult, OverrideRefusal, OverrideRequest, OverrideStep, TargetAnswer, TargetOrder, TargetRefusal, Verdict,
+    ApplyResult, ForgetRefusal, OverrideRefusal, OverrideRequest, OverrideStep, TargetAnswer, TargetOrder,
+    TargetRefusal, Verdict,
 };
 use crate::decide::deviations::{TargetOverride, Turn};
 use crate::decide::overrides::Override;
@@ -168,7 +169,7 @@ pub enum Event {
 
 impl Event {
     /// The edge that was heard, where it is the word of one.
-    pub(super) fn edge(&self) -> Option<&EdgeName> {
+    pub fn edge(&self) -> Option<&EdgeName> {
         match self {
             Self::Hello { edge, .. }
             | Self::Report { edge, .. }
@@ -192,6 +193,13 @@ pub enum Request {
     Override(OverrideRequest),
     /// An order for a target.
     Target(TargetOrder),
+    /// To forget an edge that is gone for good.
+    Forget {
+        /// The edge.
+        edge: EdgeName,
+        /// Who asks.
+        actor: String,
+    },
 }
 
 /// What an operator is answered.
@@ -201,6 +209,8 @@ pub enum Answer {
     Override(Override),
     /// What came of an order for a target.
     Target(TargetAnswer),
+    /// The edge is forgotten.
+    Forgotten,
 }
 
 /// Why nothing was done of what an operator asked for.
@@ -212,6 +222,9 @@ pub enum RequestRefusal {
     /// A target.
     #[error(transparent)]
     Target(#[from] TargetRefusal),
+    /// An edge.
+    #[error(transparent)]
+    Forget(#[from] ForgetRefusal),
     /// What was decided could not be written down; everything is as it was before.
     #[error("nothing was done, the server cannot write its state: {0}")]
     StateNotWritable(String),
@@ -380,6 +393,15 @@ pub enum Notice {
         generation: u64,
         /// The generation that is wanted there.
         desired_generation: u64,
+    },
+    /// An edge does not come to rest.
+    Unsettled {
+        /// The edge.
+        edge: EdgeName,
+        /// `unsettled` or `two_servers`.
+        code: String,
+        /// In words.
+        message: String,
     },
     /// A rule has another state.
     Rule {

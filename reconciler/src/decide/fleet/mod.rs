@@ -10,6 +10,7 @@ mod confirming;
 mod decided;
 mod event;
 mod follow;
+mod forgetting;
 mod moves;
 mod overrides;
 mod result;
@@ -18,6 +19,7 @@ mod session;
 mod stale;
 mod standing;
 mod targets;
+mod unsettled;
 mod waves;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,6 +44,7 @@ pub use event::{
     TreeRead,
 };
 pub use follow::{Attempt, Verdict};
+pub use forgetting::ForgetRefusal;
 pub use overrides::{OverrideRefusal, OverrideRequest, OverrideStep};
 pub use result::{ApplyResult, EdgeOutcome, EdgeResult, Outcome, RuleResult};
 pub use run::Lock;
@@ -81,6 +84,10 @@ impl Mode {
     }
 }
 
+fn is_empty(names: &Arc<BTreeSet<EdgeName>>) -> bool {
+    names.is_empty()
+}
+
 /// The tree that is in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
@@ -101,6 +108,9 @@ pub struct Applied {
     /// Edges that its rollout has not reached.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unreached: BTreeSet<EdgeName>,
+    /// The edges that it names, with rules or without.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub named: Arc<BTreeSet<EdgeName>>,
     /// The commit that was applied last before it, where it has none itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier_commit: Option<String>,
@@ -158,6 +168,8 @@ pub struct Fleet {
     hold: Option<Hold>,
     /// How long changes may wait for a quiet moment, on the edges of the apply that runs.
     quiet: BTreeMap<EdgeName, Duration>,
+    /// Edges that were sent another state for a reason of their own, until they have been at rest for a while.
+    unsettled: BTreeMap<EdgeName, unsettled::Unsettled>,
     /// Edges whose acknowledgement is not written down yet.
     unsaved: BTreeSet<EdgeName>,
     /// Whether any target is overridden.
@@ -251,6 +263,9 @@ impl Fleet {
                     Request::Target(order) => {
                         self.order(order, now, &mut effects).map(Answer::Target).map_err(Into::into)
                     }
+                    Request::Forget { edge, actor } => {
+                        self.forget(edge, actor, now, &mut effects).map(|()| Answer::Forgotten).map_err(Into::into)
+                    }
                 };
                 effects.push(Effect::Answered { ticket, answer: Box::new(answer) });
             }
@@ -262,6 +277,7 @@ impl Fleet {
             Event::Tick => {
                 self.save_acknowledgements(&mut effects);
                 self.follow_after_lapse(now, &mut effects);
+                self.look_at_unsettled(now, &mut effects);
             }
         }
         if !effects.is_empty() {
@@ -361,7 +377,7 @@ impl Fleet {
         let run = self.run.as_ref().filter(is_awaited).map(|run| run.deadline);
         let word = self.run.as_ref().and_then(run::Run::next_word);
         let freeze = self.frozen.as_ref().and_then(|freeze| freeze.until);
-        let ends = self.next_override_end.into_iter().chain(self.next_expiry);
+        let ends = self.next_override_end.into_iter().chain(self.next_expiry).chain(self.next_look_at_unsettled());
         run.into_iter().chain(word).chain(soak).chain(freeze).chain(ends).min()
     }
 }

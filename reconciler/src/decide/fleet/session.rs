@@ -9,8 +9,9 @@ use schema::name::{EdgeName, RuleName};
 
 use super::{Effect, Fleet, Mode, Notice, Session, SessionId, moves, stale};
 use crate::decide::assign::next_desired;
+use crate::decide::generation;
 use crate::decide::record::Record;
-use crate::decide::view::{Basis, Confirmation, Desired, Hello, Report};
+use crate::decide::view::{Basis, Confirmation, Desired, EdgeView, Hello, Report};
 
 impl Fleet {
     pub(super) fn hello(
@@ -37,9 +38,15 @@ impl Fleet {
         self.send_deviations(edge, effects);
         let is_foreign = report.generation > 0 && report.lineage != self.lineage;
         let has_rules = !report.rules.is_empty();
+        let is_stranger = self.applied.is_some() && !self.is_named(edge);
         let view = self.edges.get_or_new(edge);
+        view.is_stranger = is_stranger;
         let was_blind = view.report.is_none();
         view.connected = true;
+        view.since = Some(now);
+        if std::mem::take(&mut view.forgotten) {
+            effects.push(Effect::Persist(Record::forgotten(edge, false)));
+        }
         view.hello = Some(hello);
         let will_follow =
             self.mode == Mode::Apply && self.followed.is_some() && self.frozen.is_none() && self.hold.is_none();
@@ -51,11 +58,13 @@ impl Fleet {
         self.observe(edge, report, now, effects);
         effects.push(Effect::Emit(self.edge_notice(edge)));
         self.look_for_return(edge, now, effects);
-        self.reconsider(edge, effects);
+        let may_send = self.reconsider(edge, now, effects);
         if self.edges.get(edge).is_some_and(|view| view.desired.is_none()) {
             self.follow(now, effects);
         }
-        self.send_if_needed(edge, effects);
+        if may_send {
+            self.send_if_needed(edge, effects);
+        }
     }
 
     pub(super) fn report(
@@ -89,8 +98,9 @@ impl Fleet {
             effects.push(Effect::Emit(self.edge_notice(edge)));
         }
         self.look_for_return(edge, now, effects);
-        self.reconsider(edge, effects);
-        self.send_if_needed(edge, effects);
+        if self.reconsider(edge, now, effects) {
+            self.send_if_needed(edge, effects);
+        }
     }
 
     pub(super) fn gone(&mut self, session: SessionId, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -100,9 +110,11 @@ impl Fleet {
         self.sessions.remove(edge);
         if let Some(view) = self.edges.get_mut(edge) {
             view.connected = false;
+            view.since = Some(now);
             view.last_seen = Some(now);
         }
         effects.push(Effect::Emit(self.edge_notice(edge)));
+        self.drop_unnamed(edge);
     }
 
     /// Takes a report in; true if the edge's generation changed.
@@ -171,15 +183,29 @@ impl Fleet {
         }
     }
 
-    /// Decides the edge's set again where its capabilities or its own numbers ask for it.
-    fn reconsider(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
-        if self.mode == Mode::Off {
-            return;
+    /// Decides the edge's set again where its capabilities or its own numbers ask for it; false where that has to wait, for
+    /// the edge does not settle.
+    pub(super) fn reconsider(&mut self, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
+        self.note_rest(edge);
+        let Some(next) = self.reconsidered(edge).filter(|_| self.mode != Mode::Off) else { return true };
+        let is_new_set =
+            |view: &EdgeView| view.desired.as_ref().is_none_or(|desired| desired.generation != next.generation);
+        if self.edges.get(edge).is_some_and(is_new_set) {
+            if !self.may_decide_again(edge, now, effects) {
+                return false;
+            }
+            self.decided_again(edge, now);
         }
-        let Some(view) = self.edges.get_mut(edge) else { return };
-        let Some(desired) = &view.desired else { return };
-        let (wanted, disabled) = (desired.wanted.clone(), desired.disabled.clone());
-        let mut next = next_desired(view, &wanted, &disabled).unwrap_or_else(|| desired.clone());
+        effects.push(Effect::Persist(Record::edge(edge, &next)));
+        self.edges.get_or_new(edge).desired = Some(next);
+        true
+    }
+
+    /// What would be decided for an edge now, if that is something else than what was.
+    fn reconsidered(&self, edge: &EdgeName) -> Option<Desired> {
+        let view = self.edges.get(edge)?;
+        let desired = view.desired.as_ref()?;
+        let mut next = next_desired(view, &desired.wanted, &desired.disabled).unwrap_or_else(|| desired.clone());
         let report = view.report.as_ref();
         let observed = view.observed_generation();
         let is_behind = observed > next.generation;
@@ -188,15 +214,12 @@ impl Fleet {
         let is_refused = report.is_some_and(|report| report.refused.is_some());
         let is_foreign = report.is_some_and(|report| report.generation > 0 && report.lineage != self.lineage);
         if is_behind || is_two_contents || ((is_refused || is_foreign) && observed >= next.generation) {
-            next.generation = observed.max(next.generation) + 1;
+            next.generation = generation::above(observed.max(next.generation));
             // What was accepted of it has another number.
             next.acknowledged = false;
             next.before = view.running();
         }
-        if view.desired.as_ref() != Some(&next) {
-            view.desired = Some(next.clone());
-            effects.push(Effect::Persist(Record::edge(edge, &next)));
-        }
+        (*desired != next).then_some(next)
     }
 
     /// Sends the newest desired state, unless it runs there already or something is in flight.

@@ -20,15 +20,15 @@ use super::*;
 use crate::decide::plan::Allowances;
 use crate::decide::view::{Hello, Report, RuleView};
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + second).expect("in range")
 }
 
-fn edge_name(name: &str) -> EdgeName {
+pub(super) fn edge_name(name: &str) -> EdgeName {
     EdgeName::new(name).expect("a name")
 }
 
-fn tree(label: &str, rules: &[(&str, Arc<Rule>)]) -> TreeRead {
+pub(super) fn tree(label: &str, rules: &[(&str, Arc<Rule>)]) -> TreeRead {
     let digest = Digest::of(label.as_bytes());
     let mut ruleset = RuleSet { digest, ..RuleSet::default() };
     for (edge, rule) in rules {
@@ -54,7 +54,7 @@ fn hello() -> Hello {
 }
 
 /// What an edge that runs these rules reports.
-fn runs(lineage: &str, generation: u64, rules: &[Arc<Rule>]) -> Report {
+pub(super) fn runs(lineage: &str, generation: u64, rules: &[Arc<Rule>]) -> Report {
     let digest = rules_digest(rules.iter().map(|rule| &**rule));
     Report {
         lineage: lineage.to_owned(),
@@ -68,11 +68,11 @@ fn runs(lineage: &str, generation: u64, rules: &[Arc<Rule>]) -> Report {
     }
 }
 
-fn fleet(mode: Mode) -> Fleet {
+pub(super) fn fleet(mode: Mode) -> Fleet {
     Fleet::new("here".to_owned(), mode, false, Restored::default())
 }
 
-fn sent(effects: &[Effect]) -> Vec<(String, u64, Vec<String>)> {
+pub(super) fn sent(effects: &[Effect]) -> Vec<(String, u64, Vec<String>)> {
     effects
         .iter()
         .filter_map(|effect| match effect {
@@ -84,15 +84,15 @@ fn sent(effects: &[Effect]) -> Vec<(String, u64, Vec<String>)> {
         .collect()
 }
 
-fn say_hello(fleet: &mut Fleet, session: SessionId, edge: &str, report: Report) -> Vec<Effect> {
+pub(super) fn say_hello(fleet: &mut Fleet, session: SessionId, edge: &str, report: Report) -> Vec<Effect> {
     fleet.step(Event::Hello { session, edge: edge_name(edge), hello: hello(), report }, at(0))
 }
 
-fn say(fleet: &mut Fleet, session: SessionId, edge: &str, report: Report, second: i64) -> Vec<Effect> {
+pub(super) fn say(fleet: &mut Fleet, session: SessionId, edge: &str, report: Report, second: i64) -> Vec<Effect> {
     fleet.step(Event::Report { session, edge: edge_name(edge), report }, at(second))
 }
 
-fn request(tree: TreeRead) -> ApplyRequest {
+pub(super) fn request(tree: TreeRead) -> ApplyRequest {
     ApplyRequest {
         purpose: Purpose::Apply,
         tree,

@@ -324,6 +324,9 @@ impl Fleet {
     /// All drift: that of the edges, and edges that the rollout has not reached.
     pub fn drift(&self) -> Vec<Drift> {
         let mut all = drift::drift(&self.edges);
+        all.extend(self.unsettled_drift());
+        // Stable: what is of one edge stays in its order.
+        all.sort_by(|one, other| one.edge.cmp(&other.edge));
         let Some(applied) = self.applied.as_ref().filter(|applied| !applied.unreached.is_empty()) else { return all };
         let why = match (&applied.stopped, &self.run) {
             (Some(stopped), _) => format!("the rollout stopped before it: {}", stopped.reason),

@@ -92,6 +92,11 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (PlanDocument, BTreeS
     };
     let mut complete = true;
     for (name, edge, wanted) in input.edges.beside(&input.ruleset.edges) {
+        // What it runs is drift, and nobody's to change before a tree names it: it may say so of any number of rules.
+        let is_stranger = edge.is_some_and(|edge| edge.is_stranger && edge.desired.is_none());
+        if is_stranger && !input.ruleset.names(name) {
+            continue;
+        }
         let (edge, wanted) = (edge.unwrap_or(&unknown), wanted.unwrap_or(&empty_rules));
         let before = changes.len();
         if is_at_rest(edge, wanted) {
@@ -119,10 +124,11 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (PlanDocument, BTreeS
         count(change, &mut summary);
     }
     for change in &changes {
-        summary.connections_affected += match change.impact.kind {
+        let connections = match change.impact.kind {
             ImpactKind::Drain | ImpactKind::Gap => change.impact.connections,
             ImpactKind::None | ImpactKind::NewConnections => 0,
         };
+        summary.connections_affected = summary.connections_affected.saturating_add(connections);
     }
     let rails = rails::evaluate(input, &moved, summary.connections_affected);
     let is_railed = rails.iter().any(|rail| rail.tripped);

@@ -206,6 +206,10 @@ fn figures(input: &PlanInput<'_>, moved: &BTreeSet<EdgeName>) -> Figures {
 }
 
 fn of_edge(name: &EdgeName, edge: &EdgeView, wanted: &EdgeRules, figures: &mut Figures) {
+    // Of an edge that is gone for good nothing can be lost.
+    if edge.forgotten {
+        return;
+    }
     if edge.desired.as_ref().is_some_and(|desired| desired.wanted == *wanted) {
         return;
     }

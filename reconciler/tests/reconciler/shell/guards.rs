@@ -121,24 +121,73 @@ async fn a_session_with_nothing_to_say_outlives_the_limits_by_its_pings() {
 }
 
 #[tokio::test]
-async fn a_port_at_its_cap_takes_the_next_connection_when_one_ends() {
-    let server = start(Guards { operator_cap: 2, metrics_cap: 2, control_cap: 2, ..wide() }).await;
-    let client = Client::new(server.metrics, None);
-    let first = say(server.metrics, b"").await;
-    let _second = say(server.metrics, b"").await;
-    let third = tokio::spawn(async move { client.get("/healthz").await.status });
-    let mut third = std::pin::pin!(third);
-    assert!(timeout(SHORT, third.as_mut()).await.is_err(), "the third waits");
-    assert_eq!(server.api().get("/v1/status").await.status, 200, "each port has a cap of its own");
-    drop(first);
-    assert_eq!(timeout(LONG, third).await.expect("room").unwrap(), 200);
-    let first = say(server.control, b"").await;
-    let _second = say(server.control, b"").await;
-    let (address, edge) = (server.control, "a");
-    let session = tokio::spawn(async move { super::Session::open(address, edge).await });
-    let mut session = std::pin::pin!(session);
-    assert!(timeout(SHORT, session.as_mut()).await.is_err(), "the session waits");
-    drop(first);
-    timeout(LONG, session).await.expect("room").unwrap();
+async fn a_port_at_its_cap_serves_the_next_where_the_oldest_has_asked_for_nothing() {
+    let server = start(Guards { operator_cap: 2, metrics_cap: 2, control_cap: 4, strangers_cap: 2, ..wide() }).await;
+    for (port, said) in [(server.operator, "GET / HTTP/1.1\r\nhost: lo"), (server.metrics, "")] {
+        let oldest = say(port, said.as_bytes()).await;
+        let _newer = say(port, said.as_bytes()).await;
+        let client = Client { address: port, ..server.api() };
+        assert_eq!(client.get("/healthz").await.status, if port == server.metrics { 200 } else { 404 });
+        is_closed(oldest).await;
+    }
+    let oldest = say(server.control, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    let _newer = say(server.control, b"").await;
+    server.session("a").await;
+    is_closed(oldest).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn silence_holds_no_place_while_others_ask() {
+    let server = start(Guards { operator_cap: 8, metrics_cap: 8, strangers_cap: 8, ..wide() }).await;
+    let mut session = server.session("a").await;
+    let mut held = Vec::new();
+    for _ in 0..25 {
+        for port in [server.control, server.operator, server.metrics] {
+            for _ in 0..8 {
+                held.push(say(port, b"").await);
+            }
+        }
+        assert_eq!(server.api().get("/v1/status").await.status, 200);
+        assert_eq!(Client::new(server.metrics, None).get("/healthz").await.status, 200);
+        server.session("b").await;
+    }
+    let tree = json!({ "files": [{ "path": "a.toml", "text": "[defaults]\nedges = [\"a\"]\n".to_owned() + RULES }] });
+    assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
+    assert_eq!(session.desired().await.rules.len(), 1, "a session that lived before lives on");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_within_a_request_keeps_its_place_and_the_next_waits_for_its_end() {
+    let server = start(Guards { operator_cap: 1, ..wide() }).await;
+    let events = server.api().events("/v1/events").await;
+    let client = server.api();
+    let next = tokio::spawn(async move { client.get("/v1/status").await.status });
+    let mut next = std::pin::pin!(next);
+    assert!(timeout(SHORT, next.as_mut()).await.is_err(), "the second waits");
+    drop(events);
+    assert_eq!(timeout(LONG, next).await.expect("room").unwrap(), 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn edges_that_a_tree_names_have_places_that_no_other_edge_takes() {
+    let server = start(Guards { control_cap: 4, strangers_cap: 2, ..wide() }).await;
+    let tree =
+        json!({ "files": [{ "path": "a.toml", "text": "[defaults]\nedges = [\"named\"]\n".to_owned() + RULES }] });
+    assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
+    let mut guests = Vec::new();
+    for name in ["x1", "x2"] {
+        guests.push(server.session(name).await);
+    }
+    let refused = super::Session::begin(server.control, super::session::hello("x3")).await.expect_err("no place");
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused:?}");
+    let mut named = server.session("named").await;
+    assert_eq!(named.desired().await.rules.len(), 1);
+    drop(guests.pop());
+    while super::Session::begin(server.control, super::session::hello("x3")).await.is_err() {
+        tokio::task::yield_now().await;
+    }
     server.stop().await;
 }

@@ -9,7 +9,7 @@ use super::http::Client;
 use super::session::message;
 use super::{LONG, RULES, Running};
 
-const SERIES: [&str; 21] = [
+const SERIES: [&str; 22] = [
     "portunus_log_lines_dropped_total counter",
     "portunus_rule_bytes_in_total counter",
     "portunus_rule_bytes_out_total counter",
@@ -31,6 +31,7 @@ const SERIES: [&str; 21] = [
     "portunus_rule_target_failovers_total counter",
     "portunus_rule_lb_total counter",
     "portunus_probe_total counter",
+    "portunus_store_bytes gauge",
 ];
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The server over real sockets on loopback: its three ports, its start and its end.
 
 mod asking;
+mod bounds;
 mod control_port;
 mod event_streams;
 mod guards;

@@ -36,6 +36,34 @@ async fn without_the_token_nothing_is_answered() {
 }
 
 #[tokio::test]
+async fn a_host_or_origin_that_is_not_ascii_or_comes_twice_is_foreign() {
+    let server = Running::start().await;
+    let own = server.operator;
+    let request = |lines: &[u8]| {
+        let mut request = format!("GET /v1/status HTTP/1.1\r\nauthorization: Bearer {}\r\n", server.token).into_bytes();
+        request.extend_from_slice(lines);
+        request.extend_from_slice(b"connection: close\r\n\r\n");
+        request
+    };
+    let host = format!("host: {own}\r\n");
+    let with = |more: &[u8]| request(&[host.as_bytes(), more].concat());
+    for (lines, code) in [
+        (request(b"host: 127.0.0.1\xe4\r\n"), "foreign_host"),
+        (request(b"host: \xff\r\n"), "foreign_host"),
+        (with(format!("host: {own}\r\n").as_bytes()), "foreign_host"),
+        (with(b"host: example.org\r\n"), "foreign_host"),
+        (with(b"origin: http://\xc3\xa4.example.org\r\n"), "foreign_origin"),
+        (with(b"origin: \xff\r\n"), "foreign_origin"),
+        (with(format!("origin: http://{own}\r\norigin: http://{own}\r\n").as_bytes()), "foreign_origin"),
+        (with(format!("origin: http://{own}\r\norigin: http://example.org\r\n").as_bytes()), "foreign_origin"),
+    ] {
+        server.api().raw(lines).await.is_problem(403, code);
+    }
+    assert_eq!(server.api().raw(with(format!("origin: http://{own}\r\n").as_bytes())).await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_foreign_host_or_origin_is_refused_even_with_the_token() {
     let server = Running::start().await;
     let port = server.operator.port();

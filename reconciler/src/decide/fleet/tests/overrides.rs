@@ -21,7 +21,7 @@ fn ask(fleet: &mut Fleet, request: Request, second: i64) -> (Result<(), Override
     };
     let answer = answer.map(drop).map_err(|refusal| match refusal {
         RequestRefusal::Override(refusal) => refusal,
-        other @ (RequestRefusal::StateNotWritable(_) | RequestRefusal::Target(_)) => panic!("{other}"),
+        other => panic!("{other}"),
     });
     (answer, effects)
 }

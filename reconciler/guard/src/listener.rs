@@ -1,0 +1,236 @@
+//! Accepts while there is a place, and serves HTTP/1 with bounded heads. I/O.
+//!
+//! Keeps: a port has at most its cap of connections open, and each of them has spoken in time and goes on doing so.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::http::Request;
+use futures_util::Stream;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tracing::{debug, error, info, warn};
+
+use crate::connection::{Guarded, Patience};
+use crate::places::{Caps, Places, Seat};
+
+/// What an HTTP/2 peer says before anything else: the 24 bytes of RFC 9113, section 3.4.
+const PREFACE: usize = 24;
+/// How long accepting rests where the system has no descriptor or memory for another connection.
+const REST: Duration = Duration::from_millis(100);
+/// Bytes of the head of an HTTP/1 request, its path and query included: browsers and proxies send at most 8 KiB.
+const HEAD: usize = 32 << 10;
+/// Header lines of an HTTP/1 request.
+const HEADERS: usize = 64;
+
+/// What the peers of one port may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time.
+    pub cap: usize,
+    /// How soon a peer must begin: with its first byte, or with the whole HTTP/2 preface.
+    pub opening: Duration,
+    /// How long a connection may pass no byte in either direction.
+    pub idle: Duration,
+    /// How long the head of an HTTP/1 request may take as a whole, and the wait for it on a kept connection.
+    pub head: Duration,
+}
+
+/// Accepts while there is a place.
+#[derive(Debug)]
+pub struct GuardedListener {
+    listener: TcpListener,
+    places: Arc<Places>,
+    /// Bytes that a peer must have sent within `opening`.
+    greeting: usize,
+    limits: Limits,
+    /// Accepted, and without a place so far.
+    accepted: Option<TcpStream>,
+    failing: bool,
+}
+
+impl GuardedListener {
+    /// A port that speaks HTTP/1.
+    pub fn http(listener: TcpListener, limits: Limits) -> Self {
+        let cap = limits.cap;
+        let caps = Caps { open: cap, waiting: cap, guests: cap };
+        Self { listener, places: Places::new(caps), greeting: 1, limits, accepted: None, failing: false }
+    }
+
+    /// A port that speaks HTTP/2, with `strangers` places for connections that have not said who they are. Half of all
+    /// places are for sessions of peers that something names.
+    pub fn http2(listener: TcpListener, limits: Limits, strangers: usize) -> Self {
+        let cap = limits.cap;
+        let caps = Caps { open: cap, waiting: strangers.min(cap), guests: (cap / 2).max(1) };
+        Self { listener, places: Places::new(caps), greeting: PREFACE, limits, accepted: None, failing: false }
+    }
+
+    /// The next connection. May be dropped at any time without losing one.
+    async fn accept(&mut self) -> Guarded {
+        loop {
+            if self.accepted.is_none() {
+                self.accepted = Some(self.next().await);
+            }
+            let seat = self.places.take().await;
+            // Between the two awaits nobody else takes it.
+            let Some(stream) = self.accepted.take() else { continue };
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!(%error, "TCP_NODELAY cannot be set");
+            }
+            let Limits { opening, idle, .. } = self.limits;
+            return Guarded::new(stream, Patience::new(self.greeting, opening, idle), seat);
+        }
+    }
+
+    async fn next(&mut self) -> TcpStream {
+        let stream = loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => break stream,
+                Err(error) if is_of_the_peer(&error) => debug!(%error, "peer left before it was accepted"),
+                Err(error) => {
+                    if !self.failing {
+                        warn!(%error, port = self.port(), "connections cannot be accepted");
+                    }
+                    self.failing = true;
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        };
+        if self.failing {
+            info!(port = self.port(), "connections are accepted again");
+        }
+        self.failing = false;
+        stream
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.listener.local_addr().as_ref().map(SocketAddr::port).ok()
+    }
+
+    /// All connections, as tonic takes them.
+    pub fn incoming(self) -> impl Stream<Item = io::Result<Guarded>> + Send {
+        futures_util::stream::unfold(self, |mut listener| async { Some((Ok(listener.accept().await), listener)) })
+    }
+
+    /// Serves HTTP/1 until `stop`, then lets the requests that run come to their end. Dropped, it cuts them.
+    pub async fn serve(mut self, router: Router, stop: CancellationToken) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                connection = self.accept() => {
+                    connections.spawn(converse(connection, router.clone(), self.limits.head, stop.clone()));
+                }
+                Some(ended) = connections.join_next() => log_panic(ended),
+                () = stop.cancelled() => break,
+            }
+        }
+        drop(self);
+        while let Some(ended) = connections.join_next().await {
+            log_panic(ended);
+        }
+    }
+}
+
+/// A handler that panics ends its connection and no other.
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        error!(%error, "connection ended in a panic");
+    }
+}
+
+/// Whether accepting failed because of one peer, and may go on with the next at once.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// One HTTP/1 connection from its first request to its last.
+async fn converse(connection: Guarded, router: Router, head: Duration, stop: CancellationToken) {
+    let seat = connection.seat().clone();
+    let served = router.map_request(move |request: Request<hyper::body::Incoming>| {
+        // Requests of one connection come one after the other, and each has its place.
+        _ = seat.begin(true);
+        request.map(Body::new)
+    });
+    let seat = connection.seat().clone();
+    let served = served.map_response(move |response: axum::response::Response| {
+        let request = WithinRequest(seat.clone());
+        response.map(|body| Answer { body, _request: request })
+    });
+    // The idle rule would let a byte a minute through; this bounds a head as a whole.
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(HEAD).max_headers(HEADERS);
+    let mut served =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(served)));
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "connection ended early");
+    }
+}
+
+/// Ends with the answer to a request: the connection may give way again.
+struct WithinRequest(Seat);
+
+impl Drop for WithinRequest {
+    fn drop(&mut self) {
+        self.0.idle();
+    }
+}
+
+/// The body of an answer, which tells when it was given in full.
+struct Answer {
+    body: Body,
+    _request: WithinRequest,
+}
+
+impl HttpBody for Answer {
+    type Data = <Body as HttpBody>::Data;
+    type Error = <Body as HttpBody>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_lack_of_descriptors_or_memory_makes_accepting_rest() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert!(!is_of_the_peer(&errno.into()), "{errno}");
+        }
+        assert!(is_of_the_peer(&Errno::CONNABORTED.into()));
+    }
+}

@@ -1,0 +1,46 @@
+//! `/v1/edges/{edge}`: edges that are gone for good. I/O.
+
+use axum::Json;
+use axum::extract::{Path, State as Extract};
+use schema::name::EdgeName;
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, State};
+use crate::decide::fleet::{ForgetRefusal, Request, RequestRefusal};
+
+/// Who forgets, until operators have names.
+const ACTOR: &str = "operator";
+
+/// The edge that was forgotten.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ForgottenEdge {
+    /// Its name.
+    pub name: EdgeName,
+    /// True if the tree in force or the followed one names it still.
+    pub named: bool,
+}
+
+pub(super) async fn forget(
+    Extract(state): Extract<State>,
+    Path(edge): Path<String>,
+) -> Result<Json<ForgottenEdge>, Failure> {
+    let unknown = |detail: String| Failure::new(404, "unknown_edge", "Not found", detail);
+    let name = EdgeName::new(&edge).map_err(|_| unknown(format!("there is no edge {edge}")))?;
+    let request = Request::Forget { edge: name.clone(), actor: ACTOR.to_owned() };
+    state.context.fleet.request(request).await?.map_err(|refusal| {
+        let detail = refusal.to_string();
+        match refusal {
+            RequestRefusal::Forget(ForgetRefusal::Unknown(_)) => unknown(detail),
+            RequestRefusal::Forget(ForgetRefusal::Connected(_)) => {
+                Failure::new(409, "edge_connected", "The edge is connected", detail)
+            }
+            RequestRefusal::StateNotWritable(_) => {
+                Failure::new(507, "state_not_writable", "The server cannot write its state", detail)
+            }
+            RequestRefusal::Override(_) | RequestRefusal::Target(_) => unreachable!("an edge was to be forgotten"),
+        }
+    })?;
+    let asked = name.clone();
+    let named = state.context.fleet.read(move |view| view.fleet.is_named(&asked)).await?;
+    Ok(Json(ForgottenEdge { name, named }))
+}

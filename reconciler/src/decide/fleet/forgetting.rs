@@ -1,0 +1,79 @@
+//! Edges that are gone for good. Pure.
+//!
+//! Keeps: names are known of edges that a tree, an operator or a live session names, and of no others; what an operator
+//! has the server forget is written down, and trips no rail of the edges that are there.
+
+use jiff::Timestamp;
+use schema::name::EdgeName;
+
+use super::{Effect, Fleet};
+use crate::decide::ledger::{Action, Entry};
+use crate::decide::record::Record;
+
+/// Why an edge is not forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForgetRefusal {
+    /// There is no such edge.
+    #[error("there is no edge {0}")]
+    Unknown(EdgeName),
+    /// It is there.
+    #[error("edge {0} is connected; stop it first, for it would be known again at once")]
+    Connected(EdgeName),
+}
+
+impl Fleet {
+    /// True for an edge that a tree names, that something was decided for, or that operators put something on.
+    pub fn is_named(&self, edge: &EdgeName) -> bool {
+        let followed = self.followed.as_ref().and_then(|tree| tree.ruleset.as_ref());
+        let in_force = self.applied.as_ref().is_some_and(|applied| applied.named.contains(edge));
+        let has_any = self
+            .edges
+            .get(edge)
+            .is_some_and(|view| view.desired.is_some() || !view.overrides.is_empty() || !view.deviations.is_empty());
+        in_force || has_any || followed.is_some_and(|tree| tree.names(edge))
+    }
+
+    /// Forgets an edge without a session that nothing names.
+    pub(super) fn drop_unnamed(&mut self, edge: &EdgeName) {
+        if !self.sessions.contains_key(edge) && !self.is_named(edge) {
+            self.edges.remove(edge);
+            self.unsettled.remove(edge);
+        }
+    }
+
+    /// Forgets an edge that an operator knows to be gone for good, with all that was decided for it.
+    pub(super) fn forget(
+        &mut self,
+        edge: &EdgeName,
+        actor: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ForgetRefusal> {
+        let known = self.edges.get(edge).ok_or_else(|| ForgetRefusal::Unknown(edge.clone()))?;
+        if self.sessions.contains_key(edge) {
+            return Err(ForgetRefusal::Connected(edge.clone()));
+        }
+        let rules = known.running().len();
+        self.edges.remove(edge);
+        self.unsettled.remove(edge);
+        self.unsaved.remove(edge);
+        self.quiet.remove(edge);
+        effects.extend(Record::of_edge(edge).map(Effect::Persist));
+        let note = format!("{edge}: {rules} rules were known to run there");
+        let line = Entry { note, ..self.line(Action::Edge, actor, String::new(), "forgotten", now) };
+        effects.push(Effect::Persist(Record::ledger(&line.chained(&mut self.head))));
+        effects.push(Effect::Emit(self.edge_notice(edge)));
+        if let Some(applied) = &mut self.applied
+            && applied.unreached.remove(edge)
+        {
+            effects.push(Effect::Persist(Record::applied(applied)));
+        }
+        if self.is_named(edge) {
+            // A tree still wants rules there: they wait for it, and until it is heard they are nobody's loss.
+            self.edges.get_or_new(edge).forgotten = true;
+            effects.push(Effect::Persist(Record::forgotten(edge, true)));
+            self.follow(now, effects);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! The closed sets of words that edges use: causes, kinds and codes. Pure.
+//!
+//! A new word of an edge gets its place here; the metrics have a row for each from the start.
+//!
+//! Keeps: a word of a newer edge, or of one that makes words up, counts as `other`, so that no peer decides how many
+//! series, rows and strings this server holds.
+
+use std::collections::BTreeMap;
+
+use schema::codes::RuleCode;
+use schema::health::{Layer, ResultCode};
+use schema::proto::CauseCount;
+
+/// Stands for every word outside of a set.
+pub const OTHER: &str = "other";
+
+/// Why a connection to a target was not established, of TCP and UDP rules alike.
+pub const CONNECT: &[&str] =
+    &["refused", "timeout", "unreachable", "reset", "descriptors", "source_ports", "memory", "firewall", "loop", OTHER];
+/// Why a probe asked no target: the name, or what the edge's host lacks or forbids.
+pub const UNASKED: &[&str] = &["dns", "descriptors", "source_ports", "memory", "firewall", OTHER];
+/// Why a datagram was not passed on.
+pub const DATAGRAM: &[&str] = &["unresolved", "unreachable", "too_large", "no_room", OTHER];
+/// How targets are chosen (CONTRACT §8).
+pub const CHOICE: &[&str] = &["first", "next", "untracked", "no_server"];
+/// Who broke a connection, and how.
+pub const BREAK: &[&str] = &[
+    "client_reset",
+    "client_timeout",
+    "client_other",
+    "target_reset",
+    "target_timeout",
+    "target_other",
+    "edge_idle",
+    "edge_half_closed",
+    "edge_stalled",
+    "edge_cut",
+    OTHER,
+];
+
+/// Counts by the words of a set; those of other words are added up under `other`.
+pub fn counted(counts: &[CauseCount], known: &'static [&'static str]) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::<String, u64>::new();
+    for CauseCount { cause, count } in counts {
+        let word = known.iter().find(|word| *word == cause).copied().unwrap_or(OTHER);
+        let sum = sums.entry(word.to_owned()).or_default();
+        *sum = sum.saturating_add(*count);
+    }
+    sums
+}
+
+/// Probes by result, or by why no target was asked.
+pub fn probes(counts: &[CauseCount]) -> BTreeMap<&'static str, u64> {
+    let mut sums = BTreeMap::<_, u64>::new();
+    for CauseCount { cause, count } in counts {
+        let sum = sums.entry(probe(cause)).or_default();
+        *sum = sum.saturating_add(*count);
+    }
+    sums
+}
+
+fn probe(cause: &str) -> &'static str {
+    let codes = ResultCode::ALL.iter().map(|code| code.as_str());
+    codes.chain(UNASKED.iter().copied()).find(|word| *word == cause).unwrap_or(OTHER)
+}
+
+/// The code of a rule or of a refusal; none stays none.
+pub fn code(text: &str) -> String {
+    match RuleCode::parse(text) {
+        Some(code) => code.as_str().to_owned(),
+        None if text.is_empty() => String::new(),
+        None => OTHER.to_owned(),
+    }
+}
+
+/// The code of a result, of which an operator's change has none.
+pub fn result(text: &str) -> String {
+    let codes = ResultCode::ALL.iter().map(|code| code.as_str());
+    // What moved a target without a result.
+    let causes = ["start", "disabled", "enabled", "paused", "resumed", "removed", ""];
+    codes.chain(causes).find(|word| *word == text).unwrap_or(OTHER).to_owned()
+}
+
+/// The layer of a result.
+pub fn layer(text: &str) -> String {
+    let layers = [Layer::L4, Layer::L6, Layer::L7].map(Layer::as_str);
+    layers.into_iter().find(|layer| *layer == text).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_words_are_added_up_and_nothing_overflows() {
+        let count = |cause: &str, count| CauseCount { cause: cause.to_owned(), count };
+        let counts = [count("refused", 2), count("made_up", 3), count("made_up_too", u64::MAX), count("other", 1)];
+        let sums = counted(&counts, CONNECT);
+        assert_eq!(sums, BTreeMap::from([("refused".to_owned(), 2), ("other".to_owned(), u64::MAX)]));
+    }
+
+    #[test]
+    fn every_code_that_edges_use_is_known() {
+        for known in RuleCode::ALL {
+            assert_eq!(code(known.as_str()), known.as_str());
+        }
+        for known in ResultCode::ALL {
+            assert_eq!((result(known.as_str()).as_str(), probe(known.as_str())), (known.as_str(), known.as_str()));
+        }
+        assert_eq!(
+            (code(""), code("made_up"), result(""), probe("x")),
+            (String::new(), OTHER.to_owned(), String::new(), OTHER)
+        );
+    }
+}

@@ -1,0 +1,370 @@
+//! How much an edge may say in one message: the length of every text and of every list of the protocol. Pure.
+//!
+//! Keeps: a message is measured as it stands on the wire, before anything of it is decoded, for a list of a million
+//! empty entries takes two bytes each there and hundreds in memory.
+
+/// Rules that a report may hold unless the server sent more.
+pub const RULES: usize = 10_000;
+/// Entries of all lists in one message, per rule that it may hold: eight targets with five changes each take 76, the
+/// counters of a port 26, and a rule has up to 65,535 of them.
+const ENTRIES_PER_RULE: usize = 200;
+/// A name of a rule, an edge or a lineage: names have at most 63 characters, digests 64.
+const NAME: usize = 64;
+/// A code, a cause, a state, a capability.
+const WORD: usize = 64;
+/// What an edge says in words.
+const SENTENCE: usize = 4096;
+/// An IP address, or a host name of at most 253 characters with a port range.
+const HOST: usize = 320;
+/// A text of a rule: what the server sent is bounded by its file.
+const RULE_TEXT: usize = 8 << 20;
+/// A field that this version does not know.
+const UNKNOWN: usize = 64 << 10;
+/// Capabilities, features, causes, the edge's own listeners.
+const WORDS: usize = 64;
+/// Targets of one rule: eight, and those that only drain.
+const TARGETS: usize = 64;
+/// Changes of one target: as many as a check may keep.
+const HISTORY: usize = 50;
+/// A packed list of ports: 256 of them, each in at most three bytes.
+const PORTS: usize = 3 * 256;
+/// Rows by port or by target of one rule.
+const ROWS: usize = 1 << 19;
+
+/// Why a message is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OverBound {
+    /// A text is too long.
+    #[error("{message}.{field} has {length} bytes; at most {most} are taken")]
+    Text {
+        /// The message that holds it.
+        message: &'static str,
+        /// The field.
+        field: &'static str,
+        /// Its length.
+        length: usize,
+        /// The bound.
+        most: usize,
+    },
+    /// A list is too long.
+    #[error("{message}.{field} has more than {most} entries")]
+    List {
+        /// The message that holds it.
+        message: &'static str,
+        /// The field.
+        field: &'static str,
+        /// The bound.
+        most: usize,
+    },
+    /// All lists together are too long.
+    #[error("the message has more than {0} entries in all of its lists")]
+    Entries(usize),
+    /// It is not a message.
+    #[error("the message cannot be read")]
+    Malformed,
+}
+
+/// What a field holds.
+#[derive(Clone, Copy)]
+enum Holds {
+    /// A number, or a truth value.
+    Number,
+    /// One text, digest or packed list of numbers.
+    Text(usize),
+    /// A list of texts, by their length and number.
+    Texts(usize, usize),
+    /// One message.
+    One(&'static Shape),
+    /// A list of messages.
+    List(&'static Shape, usize),
+    /// A list with an entry for each rule.
+    Rules(&'static Shape),
+}
+
+use Holds::{List, Number, One, Rules, Text, Texts};
+
+/// A message of the protocol; its fields stand in the order of their numbers, from 1 and without gaps.
+struct Shape {
+    name: &'static str,
+    fields: &'static [(&'static str, Holds)],
+}
+
+macro_rules! shapes {
+    ($($id:ident = $name:literal { $($field:ident: $holds:expr),* $(,)? })*) => {
+        $(static $id: Shape = Shape { name: $name, fields: &[$((stringify!($field), $holds)),*] };)*
+
+        #[cfg(test)]
+        static ALL: &[&Shape] = &[$(&$id),*];
+    };
+}
+
+shapes! {
+    EDGE_MESSAGE = "EdgeMessage" {
+        hello: One(&HELLO), report: One(&REPORT), stats: One(&STATS), checked: One(&CHECKED), proven: One(&PROVEN),
+    }
+    HELLO = "Hello" {
+        edge: Text(NAME), version: Text(WORD), capabilities: Texts(WORD, WORDS), limits: One(&LIMITS),
+        own_listeners: List(&LISTENER, WORDS), report: One(&REPORT), features: Texts(WORD, WORDS),
+    }
+    LIMITS = "Limits" { ports_per_range: Number, file_descriptors: Number, rules: Number }
+    LISTENER = "Listener" { protocol: Number, address: Text(HOST), port: Number }
+    REFUSAL = "Refusal" { code: Text(WORD), message: Text(SENTENCE) }
+    REPORT = "Report" {
+        lineage: Text(NAME), generation: Number, desired_digest: Text(NAME), running_digest: Text(NAME),
+        rules: Rules(&RULE_REPORT), refused: One(&REFUSAL), answers: Number, confirmation: Number,
+    }
+    RULE_REPORT = "RuleReport" {
+        rule: Text(NAME), state: Number, code: Text(WORD), message: Text(SENTENCE), running: One(&RULE_SPEC),
+        wanted: One(&RULE_SPEC), connections: Number, health: Text(WORD), targets: List(&TARGET_REPORT, TARGETS),
+        flows_refused: Number, flows_refused_at_ms: Number,
+    }
+    TARGET_REPORT = "TargetReport" {
+        target: Text(HOST), state: Text(WORD), priority: Number, weight: Number, effective_weight: Number,
+        since_ms: Number, last: One(&TARGET_RESULT), history: List(&TARGET_CHANGE, HISTORY), attempts: Number,
+        failing_ports: Text(PORTS), failing_ports_total: Number,
+    }
+    TARGET_RESULT = "TargetResult" { code: Text(WORD), detail: Text(SENTENCE), at_ms: Number }
+    TARGET_CHANGE = "TargetChange" {
+        from: Text(WORD), to: Text(WORD), at_ms: Number, layer: Text(WORD), code: Text(WORD), detail: Text(SENTENCE),
+    }
+    CHECKED = "TargetsChecked" { request_id: Number, refused: One(&REFUSAL), targets: List(&TARGET_REPORT, TARGETS) }
+    PROVEN = "Proven" {
+        request_id: Number, refused: One(&REFUSAL), lease: Number, lease_ms: Number, rules: Rules(&RULE_PROOF),
+    }
+    RULE_PROOF = "RuleProof" { rule: Text(NAME), proven: Number, code: Text(WORD), message: Text(SENTENCE) }
+    STATS = "StatsReport" { request_id: Number, rules: Rules(&RULE_STATS), probes: List(&CAUSE_COUNT, WORDS) }
+    RULE_STATS = "RuleStats" {
+        rule: Text(NAME), total: One(&COUNTERS), ports: List(&PORT_STATS, ROWS), targets: List(&TARGET_STATS, ROWS),
+        ages: One(&AGES),
+    }
+    AGES = "Ages" { oldest_ms: Number, median_ms: Number }
+    PORT_STATS = "PortStats" { port: Number, counters: One(&COUNTERS) }
+    TARGET_STATS = "TargetStats" {
+        host: Text(HOST), port: Number, state: Text(WORD), counters: One(&COUNTERS), report: One(&TARGET_REPORT),
+        last_success_ms: Number, last_failure_ms: Number,
+    }
+    COUNTERS = "Counters" {
+        bytes_in: Number, bytes_out: Number, active_connections: Number, connections_total: Number,
+        connections_refused: Number, dns_failures: Number, connect_errors: List(&CAUSE_COUNT, WORDS),
+        udp_datagrams_in: Number, udp_datagrams_out: Number, active_flows: Number, flows_dropped_overflow: Number,
+        datagrams_dropped: List(&CAUSE_COUNT, WORDS), target_failovers: Number, lb: List(&CAUSE_COUNT, WORDS),
+        broken: List(&CAUSE_COUNT, WORDS),
+    }
+    CAUSE_COUNT = "CauseCount" { cause: Text(WORD), count: Number }
+    RULE_SPEC = "RuleSpec" {
+        name: Text(NAME), description: Text(RULE_TEXT), owner: Text(RULE_TEXT), protected: Number, protocol: Number,
+        listen_address: Text(HOST), first_port: Number, last_port: Number, targets: List(&TARGET_SPEC, TARGETS),
+        prefer_ipv6: Number, balance: Number, health: One(&HEALTH_SPEC), last_resort: Number,
+        connect_timeout_ms: Number, idle_timeout_secs: Number, max_connections: Number, drain_timeout_secs: Number,
+        on_target_down: Number, udp_max_flows: Number, udp_flow_idle_secs: Number,
+        half_closed_timeout_secs: Number, stalled_timeout_secs: Number,
+    }
+    TARGET_SPEC = "TargetSpec" {
+        host: Text(HOST), first_port: Number, last_port: Number, priority: Number, weight: Number, enabled: Number,
+        proxy_protocol: Number,
+    }
+    RETRY_SPEC = "RetrySpec" { max: Number, initial_ms: Number, max_ms: Number }
+    HEALTH_SPEC = "HealthSpec" {
+        kind: Text(WORD), interval_secs: Number, timeout_ms: Number, fast_interval_secs: Number,
+        down_interval_secs: Number, rise: Number, fall: Number, port: Number, address: Text(HOST),
+        path: Text(RULE_TEXT), host: Text(RULE_TEXT), method: Text(RULE_TEXT), expect_status: Text(RULE_TEXT),
+        expect_body: Text(RULE_TEXT), server_name: Text(RULE_TEXT), verify: Number, send: Text(RULE_TEXT),
+        expect: Text(RULE_TEXT), optimistic: Number, leaky: Number, jitter_percent: Number, history: Number,
+        retry: One(&RETRY_SPEC),
+    }
+}
+
+/// Checks an encoded message of an edge. `rules` is the most that it may list: [`RULES`], or as many as it was sent.
+pub fn check(message: &[u8], rules: usize) -> Result<(), OverBound> {
+    let most = rules.max(1).saturating_mul(ENTRIES_PER_RULE);
+    let mut walk = Walk { rules, entries: 0, most };
+    walk.message(message, &EDGE_MESSAGE)
+}
+
+struct Walk {
+    rules: usize,
+    entries: usize,
+    most: usize,
+}
+
+impl Walk {
+    fn message(&mut self, mut rest: &[u8], shape: &'static Shape) -> Result<(), OverBound> {
+        // No message of the protocol has more fields.
+        let mut counts = [0_usize; 64];
+        while !rest.is_empty() {
+            let key = varint(&mut rest)?;
+            let number = usize::try_from(key >> 3).map_err(|_| OverBound::Malformed)?;
+            let value = match key & 7 {
+                0 => {
+                    varint(&mut rest)?;
+                    continue;
+                }
+                1 => {
+                    take(&mut rest, 8)?;
+                    continue;
+                }
+                5 => {
+                    take(&mut rest, 4)?;
+                    continue;
+                }
+                2 => {
+                    let length = usize::try_from(varint(&mut rest)?).map_err(|_| OverBound::Malformed)?;
+                    take(&mut rest, length)?
+                }
+                _ => return Err(OverBound::Malformed),
+            };
+            let field = number.checked_sub(1).and_then(|place| shape.fields.get(place));
+            let (name, holds) = field.copied().unwrap_or(("a field of another version", Texts(UNKNOWN, usize::MAX)));
+            let count = counts.get_mut(number).map_or(1, |count| {
+                *count += 1;
+                *count
+            });
+            self.field(shape.name, name, holds, value, count)?;
+        }
+        Ok(())
+    }
+
+    fn field(
+        &mut self,
+        message: &'static str,
+        field: &'static str,
+        holds: Holds,
+        value: &[u8],
+        count: usize,
+    ) -> Result<(), OverBound> {
+        // A text alone costs what it is long; everything else is something of its own in memory.
+        self.entries += usize::from(!matches!(holds, Text(_)));
+        if self.entries > self.most {
+            return Err(OverBound::Entries(self.most));
+        }
+        let (length, number, shape) = match holds {
+            Number => return Err(OverBound::Malformed),
+            Text(length) => (length, usize::MAX, None),
+            Texts(length, number) => (length, number, None),
+            // Said twice, it would be joined, and its lists with it.
+            One(shape) => (usize::MAX, 1, Some(shape)),
+            List(shape, number) => (usize::MAX, number, Some(shape)),
+            Rules(shape) => (usize::MAX, self.rules, Some(shape)),
+        };
+        if count > number {
+            return Err(OverBound::List { message, field, most: number });
+        }
+        match shape {
+            Some(shape) => self.message(value, shape),
+            None if value.len() > length => Err(OverBound::Text { message, field, length: value.len(), most: length }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn take<'b>(rest: &mut &'b [u8], length: usize) -> Result<&'b [u8], OverBound> {
+    let (taken, after) = rest.split_at_checked(length).ok_or(OverBound::Malformed)?;
+    *rest = after;
+    Ok(taken)
+}
+
+fn varint(rest: &mut &[u8]) -> Result<u64, OverBound> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let [byte] = take(rest, 1)? else { return Err(OverBound::Malformed) };
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(OverBound::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::proto::{self, edge_message::Body};
+    use crate::testing::rule;
+    use crate::wire::rule_to_wire;
+
+    fn encoded(body: Body) -> Vec<u8> {
+        proto::EdgeMessage { body: Some(body) }.encode_to_vec()
+    }
+
+    fn report(rules: usize, each: &proto::RuleReport) -> Vec<u8> {
+        encoded(Body::Report(proto::Report { rules: vec![each.clone(); rules], ..proto::Report::default() }))
+    }
+
+    #[test]
+    fn what_an_edge_really_says_is_within_the_bounds() {
+        let target = proto::TargetReport { history: vec![proto::TargetChange::default(); 5], ..Default::default() };
+        let each = proto::RuleReport {
+            rule: "web".to_owned(),
+            running: Some(rule_to_wire(&rule("web", 80, 80))),
+            wanted: Some(rule_to_wire(&rule("web", 80, 81))),
+            targets: vec![target; 8],
+            ..proto::RuleReport::default()
+        };
+        assert_eq!(check(&report(100, &each), 100), Ok(()));
+        assert_eq!(check(&[], RULES), Ok(()));
+    }
+
+    #[test]
+    fn a_list_of_empty_entries_is_refused_before_it_is_decoded() {
+        let each = proto::RuleReport::default();
+        let list = |most| OverBound::List { message: "Report", field: "rules", most };
+        assert_eq!(check(&report(RULES, &each), RULES), Ok(()));
+        assert_eq!(check(&report(RULES + 1, &each), RULES), Err(list(RULES)));
+        assert_eq!(check(&report(RULES + 1, &each), RULES + 1), Ok(()), "the server sent so many");
+        let target = proto::TargetReport { history: vec![proto::TargetChange::default(); 50], ..Default::default() };
+        let each = proto::RuleReport { targets: vec![target; 64], ..each };
+        assert!(matches!(check(&report(10, &each), 10), Err(OverBound::Entries(_))));
+        // Two reports in one hello would become one with the rules of both.
+        let half = report(RULES, &proto::RuleReport::default());
+        assert!(check(&[half.clone(), half].concat(), RULES).is_err());
+    }
+
+    #[test]
+    fn every_text_has_a_length() {
+        let long = |field: &'static str, body| match check(&encoded(body), RULES) {
+            Err(OverBound::Text { field: found, .. }) => assert_eq!(found, field),
+            other => panic!("{field}: {other:?}"),
+        };
+        let text = |length: usize| "x".repeat(length);
+        long("edge", Body::Hello(proto::Hello { edge: text(65), ..Default::default() }));
+        long("version", Body::Hello(proto::Hello { version: text(65), ..Default::default() }));
+        long("capabilities", Body::Hello(proto::Hello { capabilities: vec![text(65)], ..Default::default() }));
+        long("lineage", Body::Report(proto::Report { lineage: text(65), ..Default::default() }));
+        let rule = proto::RuleReport { message: text(SENTENCE + 1), ..Default::default() };
+        long("message", Body::Report(proto::Report { rules: vec![rule], ..Default::default() }));
+    }
+
+    #[test]
+    fn garbage_and_fields_of_other_versions_never_panic() {
+        for bytes in [&[0xff][..], &[0x0a, 0xff], &[0x0b], &[0x08; 1], &[0xff; 20], &[0x0a, 0x05, 1, 2]] {
+            assert_eq!(check(bytes, RULES), Err(OverBound::Malformed), "{bytes:?}");
+        }
+        assert_eq!(check(&[0xfa, 0x3f, 0x02, 1, 2, 0x80, 0x40, 7], RULES), Ok(()), "fields 1023 and 1024");
+    }
+
+    /// The fields of each message of the protocol, from its source.
+    fn declared(name: &str) -> Vec<String> {
+        let source = include_str!("../proto/portunus/v1/edge.proto");
+        let (_, after) = source.split_once(&format!("\nmessage {name} {{\n")).expect("the protocol has it");
+        let body = after.split("\n}\n").next().expect("it ends");
+        let lines = body.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let fields = lines.filter_map(|line| {
+            let (before, number) = line.trim().trim_end_matches(';').split_once(" = ")?;
+            Some((number.parse::<usize>().expect("a number"), before.rsplit(' ').next()?.to_owned()))
+        });
+        let mut fields: Vec<_> = fields.collect();
+        fields.sort();
+        assert!(fields.iter().zip(1..).all(|((number, _), place)| *number == place), "{name} has a gap");
+        fields.into_iter().map(|(_, name)| name).collect()
+    }
+
+    #[test]
+    fn every_field_of_the_protocol_has_a_bound() {
+        for shape in ALL {
+            let bounded: Vec<&str> = shape.fields.iter().map(|(name, _)| *name).collect();
+            assert_eq!(bounded, declared(shape.name), "{}: add the field to schema/src/bounds.rs", shape.name);
+        }
+    }
+}

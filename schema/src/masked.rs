@@ -1,0 +1,45 @@
+//! URLs as people may see them: without the password. Pure.
+//!
+//! Keeps: what stands before the host is masked even where the text is not a valid URL.
+
+use std::borrow::Cow;
+
+/// Stands for a password.
+const MASK: &str = "***";
+
+/// A URL without its password; any other text as it is. What could be a user's name stays, unless it stands alone: many
+/// services take a token there.
+pub fn url(text: &str) -> Cow<'_, str> {
+    let Some(start) = text.find("://").map(|at| at + "://".len()) else { return text.into() };
+    // A password may hold any character, an `@` too: the last one ends it.
+    let Some(end) = text[start..].rfind('@').map(|at| start + at) else { return text.into() };
+    let user = text[start..end].split_once(':').map_or("", |(user, _)| user);
+    let colon = if user.is_empty() { "" } else { ":" };
+    format!("{}{user}{colon}{MASK}{}", &text[..start], &text[end..]).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for (text, masked) in [
+            ("http://user:secret@127.0.0.1:7080", "http://user:***@127.0.0.1:7080"),
+            ("http://user:se@cr/et@host/path", "http://user:***@host/path"),
+            ("https://token@host", "https://***@host"),
+            ("http://:secret@host", "http://***@host"),
+            ("http://user:secret@", "http://user:***@"),
+            ("x://user:a:b@c", "x://user:***@c"),
+        ] {
+            assert_eq!(url(text), masked);
+        }
+    }
+
+    #[test]
+    fn what_holds_none_stays_as_it_is() {
+        for text in ["http://127.0.0.1:7080", "http://[::1]", "", "user:secret@host", "http://"] {
+            assert_eq!(url(text), text);
+        }
+    }
+}

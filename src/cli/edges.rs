@@ -1,0 +1,51 @@
+//! The arguments of `edges`. Pure.
+
+use clap::{Args, Subcommand};
+use schema::name::EdgeName;
+
+use super::common::{Looks, ServerArgs};
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct EdgesArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<EdgesCommand>,
+    #[command(flatten)]
+    pub(crate) list: EdgesListArgs,
+}
+
+/// The commands below `edges`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EdgesCommand {
+    /// Forget an edge that is gone for good, with all that was decided for it
+    Forget(EdgesForgetArgs),
+}
+
+impl EdgesArgs {
+    /// How its result is printed.
+    pub(crate) fn looks(&self) -> &Looks {
+        match &self.command {
+            Some(EdgesCommand::Forget(args)) => &args.looks,
+            None => &self.list.looks,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EdgesListArgs {
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EdgesForgetArgs {
+    /// The edge
+    #[arg(value_name = "EDGE", value_parser = |text: &str| EdgeName::new(text))]
+    pub(crate) edge: EdgeName,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
