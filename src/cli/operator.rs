@@ -112,7 +112,8 @@ pub(crate) struct ApplyArgs {
     /// How long to wait for the edges
     #[arg(long, value_name = "DURATION", default_value = "60s", env = "PORTUNUS_TIMEOUT", value_parser = duration::parse)]
     pub(crate) timeout: Duration,
-    /// Also wait, within the timeout, until every rule with a health check that is activated or updated is up
+    /// Also wait, within the timeout, until every rule of the tree that has a health check is up, also where nothing is
+    /// sent
     #[arg(long, env = "PORTUNUS_WAIT_HEALTHY", value_parser = BoolishValueParser::new())]
     pub(crate) wait_healthy: bool,
     /// Let each change that costs live connections wait for a moment without them, on top of the timeout; when the

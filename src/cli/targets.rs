@@ -22,7 +22,7 @@ pub(crate) enum TargetCommand {
     Enable(TargetArgs),
     /// Give a target another weight; the one of the tree ends it
     Weight(TargetWeightArgs),
-    /// Probe the targets of a rule now, or one of them, and show what came of it
+    /// Probe the targets of a rule now, or one of them, or those of all rules, and show the results
     Check(TargetCheckArgs),
 }
 
@@ -75,9 +75,9 @@ pub(crate) struct TargetWeightArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TargetCheckArgs {
-    /// The rule, as EDGE/RULE
+    /// The rule, as EDGE/RULE; without it, every rule that has a health check
     #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
-    pub(crate) rule: RuleAddress,
+    pub(crate) rule: Option<RuleAddress>,
     /// The target; all of the rule without it
     #[arg(value_name = "HOST:PORT")]
     pub(crate) target: Option<String>,

@@ -17,8 +17,9 @@ use schema::check::check_tree;
 use schema::diagnostic::SourceFile;
 use schema::ruleset::{RuleSet, TreeFiles};
 use serde::Serialize;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::healthy::{self, Unhealthy};
 use super::plan::{allowances, ask, with_places};
 use crate::cli::{ApplyArgs, Format, Rollback};
 use crate::client::Client;
@@ -47,6 +48,9 @@ struct Answer<'a> {
     #[serde(flatten)]
     result: &'a ApplyResult,
     plan: &'a PlanDocument,
+    /// Rules that the apply left alone and that were not up in time.
+    #[serde(skip_serializing_if = "<[Unhealthy]>::is_empty")]
+    unhealthy: &'a [Unhealthy],
 }
 
 /// A plan with all that is needed to apply it.
@@ -104,6 +108,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         confirm_within_secs: args.confirm_within.map(|within| within.as_secs()),
         quiet_window_secs: args.quiet_window.map(|window| window.as_secs()),
     };
+    let started = Instant::now();
     let begun: ApplyResult = client.post("/v1/apply", &body).await.map_err(|failure| match failure {
         Failure::Interrupted(_) => {
             Failure::Interrupted("whether the server applies it is not known; `portunus status` shows it".to_owned())
@@ -114,8 +119,19 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     let goes_on = || format!("the apply {id} goes on on the server; `portunus status` shows how it ends");
     let timeout = args.timeout + args.confirm_within.unwrap_or_default() + args.quiet_window.unwrap_or_default();
     let wait = longest(&begun, timeout, prepared.ruleset.as_deref());
-    let result = unless_interrupted(follow(&client, begun, wait), goes_on).await?;
-    report(args.looks.output, "apply", &result, plan)
+    let mut result = unless_interrupted(follow(&client, begun, wait), goes_on).await?;
+    let mut unhealthy = Vec::new();
+    if args.wait_healthy
+        && result.outcome == Outcome::Applied
+        && let Some(ruleset) = &prepared.ruleset
+    {
+        let waited = healthy::wait(&client, ruleset, started + args.timeout, args.allow_offline);
+        unhealthy = unless_interrupted(waited, goes_on).await?;
+        if !unhealthy.is_empty() {
+            result.outcome = Outcome::Partial;
+        }
+    }
+    report_with(args.looks.output, "apply", &result, plan, &unhealthy)
 }
 
 /// Prints how an apply ended; its exit code.
@@ -125,10 +141,23 @@ pub(crate) fn report(
     result: &ApplyResult,
     plan: &PlanDocument,
 ) -> Result<Exit, Failure> {
-    if format == Format::Text {
+    report_with(format, kind, result, plan, &[])
+}
+
+fn report_with(
+    format: Format,
+    kind: &'static str,
+    result: &ApplyResult,
+    plan: &PlanDocument,
+    unhealthy: &[Unhealthy],
+) -> Result<Exit, Failure> {
+    if format != Format::Text {
+        print_value(format, &Answer { format_version: FORMAT_VERSION, kind, result, plan, unhealthy })?;
+    } else if unhealthy.is_empty() {
         print(&render::apply::text(result, plan))?;
     } else {
-        print_value(format, &Answer { format_version: FORMAT_VERSION, kind, result, plan })?;
+        let lines: Vec<String> = unhealthy.iter().map(|one| format!("{}\n", one.line())).collect();
+        print(&format!("\n{}{}", lines.concat(), render::apply::not_healthy(unhealthy.len())))?;
     }
     Ok(exit_of(result))
 }

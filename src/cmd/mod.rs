@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod bisect;
 pub(crate) mod blame;
+mod check_all;
 pub(crate) mod completions;
 pub(crate) mod edge;
 pub(crate) mod edges;
@@ -11,6 +12,7 @@ pub(crate) mod explain;
 pub(crate) mod fmt;
 pub(crate) mod freeze;
 pub(crate) mod health;
+mod healthy;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod override_rule;

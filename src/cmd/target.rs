@@ -8,6 +8,7 @@ use reconciler::decide::fleet::TargetAnswer;
 use schema::health::TargetState;
 use schema::name::RuleAddress;
 
+use super::check_all;
 use crate::cli::{ServerArgs, TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
@@ -49,7 +50,8 @@ fn sentence(answer: &TargetAnswer) -> String {
 }
 
 async fn check(args: &TargetCheckArgs) -> Result<Exit, Failure> {
-    let answer: CheckDocument = ask(&args.server, &args.rule, args.target.as_deref(), &body("check")).await?;
+    let Some(rule) = &args.rule else { return check_all::run(&args.server, &args.looks).await };
+    let answer: CheckDocument = ask(&args.server, rule, args.target.as_deref(), &body("check")).await?;
     if !print_value(args.looks.output, &answer)? {
         print(&targets::table(&answer.targets, Timestamp::now()))?;
     }

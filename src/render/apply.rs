@@ -17,6 +17,12 @@ pub(crate) fn text(result: &ApplyResult, plan: &PlanDocument) -> String {
     text
 }
 
+/// The verdict on an apply that went well, where rules that it left alone were not up in time.
+pub(crate) fn not_healthy(rules: usize) -> String {
+    let rules = count(rules as u64, "rule");
+    format!("{} {rules} not healthy in time; the tree is in force.\n", style::error("Partial."))
+}
+
 /// The result of an apply whose plan was not shown.
 pub(crate) fn ended(result: &ApplyResult) -> String {
     let mut text = String::new();

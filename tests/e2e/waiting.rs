@@ -40,3 +40,22 @@ fn a_rule_that_is_not_up_in_time_is_named_and_stays_applied() {
     let status = world.status();
     assert_eq!(rule_of(&status, "edge-01", "a").unwrap()["state"], "active", "{status}");
 }
+
+#[test]
+fn an_apply_that_sends_nothing_waits_for_the_rules_of_its_tree_and_one_check_asks_all_of_them() {
+    let world = World::with_edges(&["edge-01"]);
+    let (port, gate, echo) = (ports(1), ports(1), Echo::start());
+    world.edit("a.toml", rule("edge-01", "a", port, gate, CHECK));
+    world.edit("b.toml", rule("edge-01", "b", ports(1), echo.port, CHECK));
+    world.apply();
+    let said = world.apply_with(&["--wait-healthy", "--timeout", "2s"]).exits(5);
+    said.says("edge-01/a").says("1 rule not healthy in time");
+    let tree = world.tree_arg();
+    let apply = world.start_cli("apply", &["apply", &tree, "--yes", "--wait-healthy", "--timeout", "60s"]);
+    wait_until("the apply to wait", || apply.log().contains("Waiting until edge-01/a is up"));
+    world.cli(&["target", "check"]).says("edge-01/a").says("edge-01/b");
+    serve(TcpListener::bind(("127.0.0.1", gate)).unwrap(), |_| ());
+    assert_eq!(apply.ended(), 0, "{}", apply.log());
+    world.cli(&["target", "check"]).exits(0);
+    world.apply_with(&["--wait-healthy"]).exits(0);
+}

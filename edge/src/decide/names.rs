@@ -2,7 +2,8 @@
 //! counted from the start of the resolver.
 //!
 //! Keeps: one lookup per name at a time and a bounded number of them; an answer that is in use is fetched again before
-//! it expires; one that cannot be fetched again is used for a while longer; a name that nobody uses is forgotten.
+//! it expires; one that the name servers take back is used for a while longer, and one that they cannot be asked for is
+//! used until they can; a name that nobody uses is forgotten.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -18,8 +19,10 @@ pub struct Limits {
     pub ttl_min: Duration,
     /// The longest life of an answer: a target that moves is followed within it, whatever its zone says.
     pub ttl_max: Duration,
-    /// How much longer the last good answer is used while its name cannot be looked up.
+    /// How much longer the last good answer is used after the name servers say that there is none.
     pub stale: Duration,
+    /// How long an answer that nobody uses is remembered, for the case that the name servers are away when somebody does.
+    pub keep: Duration,
     /// The pause after the first failure of a name; doubles with each further one up to `ttl_min`.
     pub retry: Duration,
     /// Lookups at once. Each is two queries with a socket each; a server that does not answer keeps them for seconds.
@@ -34,6 +37,7 @@ impl Default for Limits {
             ttl_min: Duration::from_secs(5),
             ttl_max: Duration::from_mins(5),
             stale: Duration::from_secs(30),
+            keep: Duration::from_hours(24),
             retry: Duration::from_secs(1),
             lookups: 64,
             names: 16_384,
@@ -68,7 +72,8 @@ pub enum NameError {
 }
 
 impl NameError {
-    /// True where the name itself is at fault. Name servers that are away say nothing about a target.
+    /// True where the name itself is at fault. Name servers that are away say nothing about a target, and the last known
+    /// address is as good as ever.
     pub const fn is_verdict(&self) -> bool {
         matches!(self, Self::NotFound)
     }
@@ -140,17 +145,26 @@ pub struct Cache {
     due: BTreeSet<(Duration, Arc<str>)>,
     queue: VecDeque<Arc<str>>,
     running: usize,
+    /// Forgotten to make room, and not told yet.
+    evicted: Vec<Arc<str>>,
 }
 
 impl Cache {
     /// Knows no name.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, names: HashMap::new(), due: BTreeSet::new(), queue: VecDeque::new(), running: 0 }
+        Self {
+            limits,
+            names: HashMap::new(),
+            due: BTreeSet::new(),
+            queue: VecDeque::new(),
+            running: 0,
+            evicted: Vec::new(),
+        }
     }
 
     /// Somebody needs the addresses of a name.
     pub fn ask(&mut self, name: &Arc<str>, now: Duration) -> Asked {
-        if !self.names.contains_key(name) && self.names.len() >= self.limits.names {
+        if !self.names.contains_key(name) && self.names.len() >= self.limits.names && !self.make_room() {
             return Asked::Failed(NameError::TooMany);
         }
         let known = self.names.entry(name.clone()).or_insert_with(Name::unknown);
@@ -165,6 +179,24 @@ impl Cache {
                 Asked::Wait
             }
         }
+    }
+
+    /// Forgets a name that nobody uses; false if all are in use.
+    fn make_room(&mut self) -> bool {
+        let is_spare = |known: &Name| known.stage == Stage::Idle && !known.is_served && !known.is_asked;
+        let Some(name) = self.names.iter().find(|(_, known)| is_spare(known)).map(|(name, _)| name.clone()) else {
+            return false;
+        };
+        if let Some(due) = self.names.remove(&name).and_then(|known| known.due) {
+            self.due.remove(&(due, name.clone()));
+        }
+        self.evicted.push(name);
+        true
+    }
+
+    /// Names that were forgotten to make room since the last call.
+    pub fn take_evicted(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.evicted)
     }
 
     /// The next name to look up, while there is a place for it. The shell answers each by [`Cache::settle`].
@@ -203,10 +235,12 @@ impl Cache {
                 // Four doublings are more than any cap allows; further ones would only overflow.
                 let pause = self.limits.retry * (1 << (known.failures - 1).min(4));
                 let retry = now + pause.min(self.limits.ttl_min);
+                let is_away = !failure.is_verdict();
                 known.failure = Some((failure.clone(), retry));
-                match known.answer.take_if(|answer| now >= answer.until + self.limits.stale) {
+                match known.answer.take_if(|answer| !is_away && now >= answer.until + self.limits.stale) {
                     Some(_) => (Err(failure), now + self.limits.stale),
                     None => match &known.answer {
+                        Some(answer) if is_away => (Ok(answer.addresses.clone()), retry),
                         Some(answer) => (Ok(answer.addresses.clone()), retry.min(answer.until + self.limits.stale)),
                         None => (Err(failure), now + self.limits.stale),
                     },
@@ -238,7 +272,7 @@ impl Cache {
             let Some(known) = self.names.get_mut(&name) else { continue };
             known.due = None;
             let is_used = take_use(&name) | std::mem::take(&mut known.is_asked);
-            let (turn, due) = known.turn(now, is_used, self.limits.stale);
+            let (turn, due) = known.turn(now, is_used, &self.limits);
             if turn == Some(Turn::Forgotten) {
                 self.names.remove(&name);
             } else {
@@ -308,7 +342,8 @@ impl Name {
     }
 
     /// Its `due` has come.
-    fn turn(&mut self, now: Duration, is_used: bool, stale: Duration) -> (Option<Turn>, Next) {
+    fn turn(&mut self, now: Duration, is_used: bool, limits: &Limits) -> (Option<Turn>, Next) {
+        let stale = limits.stale;
         let is_idle = self.stage == Stage::Idle;
         let Some(until) = self.answer.as_ref().map(|answer| answer.until) else {
             return match (is_idle, is_used) {
@@ -317,6 +352,16 @@ impl Name {
                 (true, false) => (Some(Turn::Forgotten), Next::Settled),
             };
         };
+        let is_away = self.failure.as_ref().is_some_and(|(failure, _)| !failure.is_verdict());
+        if is_away && self.is_served && now >= until {
+            // Served until somebody can be asked again, and asked for as long as it is used.
+            let next = now + limits.ttl_min;
+            return (None, if is_idle && is_used { Next::Lookup(next) } else { Next::At(next) });
+        }
+        if now >= until + stale && is_idle && !is_used && now < until + limits.keep {
+            let was_served = std::mem::take(&mut self.is_served);
+            return (was_served.then_some(Turn::Expired), Next::At(until + limits.keep));
+        }
         if now >= until + stale {
             self.answer = None;
             let was_served = std::mem::take(&mut self.is_served);

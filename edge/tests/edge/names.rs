@@ -87,8 +87,25 @@ async fn an_answer_in_use_is_fetched_in_the_background_and_never_missing() {
 }
 
 #[tokio::test]
-async fn the_last_good_answer_is_used_while_servers_fail_and_not_for_longer() {
-    for failure in [Reply::Error(ResponseCode::ServFail), Reply::Error(ResponseCode::NXDomain)] {
+async fn the_last_known_address_serves_while_the_name_servers_are_away() {
+    let dns = Dns::start().await;
+    dns.say(NAME, Reply::Addresses(ips(&["10.0.0.1"]), 0));
+    let names = Names::with_limits(dns.source(), short());
+    resolve(&names, NAME).await.unwrap();
+    dns.say(NAME, Reply::Error(ResponseCode::ServFail));
+    let asked = dns.asked(NAME, RecordType::A);
+    // Its life and what comes after it are over many times.
+    let_pass(Duration::from_millis(2500)).await;
+    assert_eq!(resolve(&names, NAME).await, Ok(ips(&["10.0.0.1"])));
+    wait_until(|| names.known(NAME).is_some() && dns.asked(NAME, RecordType::A) > asked + 1).await;
+    dns.say(NAME, Reply::Addresses(ips(&["10.0.0.2"]), 60));
+    wait_until(|| names.known(NAME) == Some(ips(&["10.0.0.2"]).into())).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_taken_back_is_used_for_a_while_and_not_for_longer() {
+    {
+        let failure = Reply::Error(ResponseCode::NXDomain);
         let dns = Dns::start().await;
         dns.say(NAME, Reply::Addresses(ips(&["10.0.0.1"]), 0));
         let names = Names::with_limits(dns.source(), short());

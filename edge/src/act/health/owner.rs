@@ -246,8 +246,12 @@ impl Owner {
         let gap = first.iter().filter_map(|(_, id)| self.probes.interval(*id)).min();
         let gap = probing::first_gap(first.len(), gap.unwrap_or_default());
         for (index, (_, id)) in first.into_iter().enumerate() {
-            let (wished, _) = self.wishes(id);
-            self.probes.set_first(id, wished, now + gap * index as u32);
+            let due = now + gap * index as u32;
+            match self.wishes(id) {
+                // Nothing but a retry of another rule's target.
+                (None, retry) => self.probes.set(id, None, retry, now),
+                (wished, _) => self.probes.set_first(id, wished, due),
+            }
         }
     }
 

@@ -197,7 +197,7 @@ async fn a_target_that_is_taken_back_into_use_is_probed_at_once_and_failed_by_it
     wait_for(&health, "web", |view| view.targets[0].state == "paused").await;
     let begin = Instant::now();
     health.set_overrides(proto::TargetOverrides::default()).await.unwrap();
-    let view = wait_for(&health, "web", |view| view.targets[0].attempts == 2).await;
+    let view = wait_for(&health, "web", |view| view.targets[0].attempts >= 1).await;
     assert_eq!((view.targets[0].state.as_str(), view.health), ("unknown", RuleHealth::Unknown));
     let view = wait_for(&health, "web", |view| view.health == RuleHealth::Down).await;
     assert!(begin.elapsed() >= Duration::from_millis(500), "three tries, 200 ms and 300 ms apart");
@@ -210,7 +210,7 @@ async fn a_new_target_of_a_changed_check_has_its_tries_and_one_pass_is_enough() 
     let (health, _orders) = start();
     let (listener, address) = upstream().await;
     let check = |timeout_ms, history| {
-        let retry = Retry { max: 40, initial_ms: 50, max_ms: 50 };
+        let retry = Retry { max: 200, initial_ms: 50, max_ms: 50 };
         Some(HealthCheck { timeout_ms, history, rise: 5, retry, ..HealthCheck::new(HealthKind::Tcp, 3600) })
     };
     serve(&health, &[&rule_to("web", &[address], |parts| parts.health = check(5000, 5))]).await;
@@ -223,8 +223,11 @@ async fn a_new_target_of_a_changed_check_has_its_tries_and_one_pass_is_enough() 
     assert_eq!(counted(&health, "L4OK"), 1, "nothing was asked again");
     drop(listener);
     serve(&health, &[&rule_to("web", &[address], |parts| parts.health = check(4000, 5))]).await;
-    let view = wait_for(&health, "web", |view| view.targets[0].attempts == 3).await;
+    let view = wait_for(&health, "web", |view| view.targets[0].attempts >= 3).await;
     assert_eq!(view.targets[0].state, "unknown", "no verdict before the last try");
+    // Another check while it is waited for begins anew, and goes on.
+    serve(&health, &[&rule_to("web", &[address], |parts| parts.health = check(3000, 5))]).await;
+    wait_for(&health, "web", |view| view.targets[0].attempts >= 3).await;
     let _listener = TcpListener::bind(address).await.unwrap();
     wait_for(&health, "web", is_up).await;
 }

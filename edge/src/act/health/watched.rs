@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use schema::health::{
-    Admin, Cause, Input, Outcome, ResultCode, Retry, RuleEvent, RuleHealth, Selection, Selections, TargetGroup,
-    TargetKey, TargetState,
+    Admin, Cause, HealthCheck, Input, Outcome, ResultCode, Retry, RuleEvent, RuleHealth, Selection, Selections,
+    TargetGroup, TargetKey, TargetState,
 };
 use schema::rule::{Balance, Rule};
 use tokio::sync::mpsc;
@@ -86,8 +86,10 @@ impl Watched {
         self.waiting
             .retain(|key| rule.health.is_some() && rule.targets.iter().any(|target| TargetKey::of(target) == *key));
         self.waiting.set_retry(retry(&self.rule));
-        self.waiting.extend(awaited(&self.rule, is_new), None);
-        self.await_undecided(&events, now);
+        let judging = |rule: &Rule| rule.health.as_ref().map(HealthCheck::judging);
+        let is_other_check = judging(&former) != judging(&self.rule);
+        self.waiting.extend(awaited(&self.rule, |key| is_other_check || is_new(key)), None);
+        self.await_resumed(&events, now);
         let before = std::mem::take(&mut self.places);
         self.places = self.rule.targets.iter().map(|target| place(target, &before)).collect();
         if former.listen != self.rule.listen {
@@ -127,17 +129,15 @@ impl Watched {
         (self.group.apply(key, input, now), attempt != Attempt::None)
     }
 
-    /// Waits for targets that have no verdict any more: an operator took them back into use, which is seen to at once,
-    /// or their check is another one.
-    fn await_undecided(&mut self, events: &[RuleEvent], now: Duration) {
+    /// Waits for targets that were taken back into use: they are asked at once.
+    fn await_resumed(&mut self, events: &[RuleEvent], now: Duration) {
         if self.rule.health.is_none() {
             return;
         }
         for event in events {
             let RuleEvent::Changed { key, change } = event else { continue };
-            if change.to == TargetState::Unknown {
-                let due = matches!(change.cause, Cause::Operation(_)).then_some(now);
-                self.waiting.extend([key.clone()], due);
+            if change.to == TargetState::Unknown && matches!(change.cause, Cause::Operation(_)) {
+                self.waiting.extend([key.clone()], Some(now));
             }
         }
     }
@@ -166,7 +166,7 @@ impl Watched {
             }
             events.extend(self.group.override_weight(&key, orders.weight));
         }
-        self.await_undecided(&events, now);
+        self.await_resumed(&events, now);
         let group = &self.group;
         self.waiting.retain(|key| group.target(key).is_some_and(|target| target.admin() == Admin::Enabled));
         events

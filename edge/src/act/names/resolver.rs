@@ -78,6 +78,9 @@ impl Resolver {
             Asked::Failed(error) => answer(asker, Err(error)),
             Asked::Wait => self.waiting.entry(name).or_default().push(asker),
         }
+        for name in self.cache.take_evicted() {
+            self.served.forget(&name);
+        }
     }
 
     fn settle(&mut self, ended: Result<(Id, Result<Found, NameError>), JoinError>) {

@@ -65,8 +65,9 @@ fn an_answer_that_nobody_used_expires_and_is_forgotten() {
     assert_eq!(advance(&mut cache, 99, false), []);
     assert_eq!(advance(&mut cache, 100, false), [Turn::Expired]);
     assert_eq!(cache.begin(), None);
-    assert_eq!(advance(&mut cache, 129, false), []);
-    assert_eq!(advance(&mut cache, 130, false), [Turn::Forgotten]);
+    let kept = 100 + Limits::default().keep.as_secs();
+    assert_eq!(advance(&mut cache, kept - 1, false), []);
+    assert_eq!(advance(&mut cache, kept, false), [Turn::Forgotten]);
     assert!(cache.is_empty());
     assert_eq!(cache.next(), None);
 }
@@ -98,6 +99,54 @@ fn the_last_good_answer_is_kept_for_30_seconds_of_errors() {
     }
     assert_eq!(turns, [(130, Turn::Expired)]);
     assert!(matches!(cache.ask(&name(), secs(130)), Asked::Failed(_) | Asked::Wait));
+}
+
+#[test]
+fn the_last_known_address_serves_for_as_long_as_the_name_servers_are_away() {
+    for is_used in [true, false] {
+        let mut cache = with_answer(100);
+        advance(&mut cache, 81, true);
+        for now in 81..=7200 {
+            while cache.begin().is_some() {
+                assert_eq!(cache.settle(&name(), Err(NameError::Timeout), secs(now)), Ok(addresses(1)), "{now}");
+            }
+            assert_eq!(advance(&mut cache, now, is_used), [], "{now}");
+        }
+        assert_eq!(cache.ask(&name(), secs(7200)), Asked::Known(addresses(1)));
+        // Somebody uses it, and they are back.
+        advance(&mut cache, 7210, true);
+        assert_eq!(cache.begin(), Some(name()));
+        assert_eq!(cache.settle(&name(), Ok(found(2, 100)), secs(7211)), Ok(addresses(2)));
+        assert_eq!(cache.ask(&name(), secs(7211)), Asked::Known(addresses(2)));
+    }
+}
+
+#[test]
+fn an_address_that_nobody_used_for_hours_serves_where_the_name_servers_are_away_by_then() {
+    let mut cache = with_answer(100);
+    assert_eq!(advance(&mut cache, 7200, false), [Turn::Expired]);
+    assert_eq!(cache.ask(&name(), secs(7200)), Asked::Wait, "they are asked first");
+    assert_eq!(cache.begin(), Some(name()));
+    assert_eq!(cache.settle(&name(), Err(NameError::Timeout), secs(7208)), Ok(addresses(1)));
+    // What they take back is not served by its age.
+    let mut cache = with_answer(100);
+    advance(&mut cache, 7200, false);
+    cache.ask(&name(), secs(7200));
+    cache.begin();
+    assert_eq!(cache.settle(&name(), Err(NameError::NotFound), secs(7201)), Err(NameError::NotFound));
+}
+
+#[test]
+fn a_name_that_nobody_uses_makes_room_for_another() {
+    let mut cache = Cache::new(Limits { names: 1, ..Limits::default() });
+    cache.ask(&name(), secs(0));
+    cache.begin();
+    assert_eq!(cache.settle(&name(), Ok(found(1, 100)), secs(0)), Ok(addresses(1)));
+    let other: Arc<str> = "other.test".into();
+    assert_eq!(cache.ask(&other, secs(1)), Asked::Failed(NameError::TooMany), "it is served");
+    advance(&mut cache, 200, false);
+    assert_eq!((cache.ask(&other, secs(200)), cache.take_evicted()), (Asked::Wait, vec![name()]));
+    assert_eq!(cache.len(), 1);
 }
 
 #[test]
