@@ -35,10 +35,12 @@ fn dead_ports_of_a_range_are_named_and_the_rule_is_up() {
         let is_shown = said.matches(&words).count() == 2 && said.contains(&format!("Health {words}"));
         if is_shown { Ok(()) } else { Err(said) }
     });
-    let status = world.status();
-    let web = rule_of(&status, "edge-01", "web").unwrap();
-    assert_eq!((&web["health"], &web["targets"][0]["state"]), (&"up".into(), &"up".into()));
-    assert_eq!(web["targets"][0]["failing_ports"], serde_json::json!([target + 1, target + 3]));
+    let failing = serde_json::json!([target + 1, target + 3]);
+    world.wait_status("the failing ports in JSON", |status| {
+        rule_of(status, "edge-01", "web").is_some_and(|web| {
+            web["health"] == "up" && web["targets"][0]["state"] == "up" && web["targets"][0]["failing_ports"] == failing
+        })
+    });
     assert!((0..5).step_by(2).all(|offset| connects(listen + offset)), "the others are as they were");
 }
 
