@@ -46,7 +46,7 @@ fn http2(port: u16) -> Option<TcpStream> {
     stream.write_all(&frame(0x4, 0, 0, &[])).ok()?;
     let mut answers = stream.try_clone().ok()?;
     // Somebody has to read what it says, or it would stop listening.
-    thread::spawn(move || while answers.read(&mut [0; 1 << 16]).is_ok_and(|read| read > 0) {});
+    thread::spawn(move || while answers.read(&mut [0; 8 << 10]).is_ok_and(|read| read > 0) {});
     Some(stream)
 }
 
@@ -65,7 +65,9 @@ fn during(attack: impl Fn() -> u64 + Send + Sync + 'static, meanwhile: impl FnOn
         .collect();
     meanwhile(&tried);
     stop.store(true, Ordering::Relaxed);
-    attackers.into_iter().for_each(|attacker| attacker.join().unwrap());
+    for attacker in attackers {
+        attacker.join().unwrap();
+    }
     tried.load(Ordering::Relaxed)
 }
 

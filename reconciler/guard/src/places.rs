@@ -235,7 +235,9 @@ mod tests {
     fn where_all_are_within_a_request_nobody_gives_way() {
         let places = places(2, 2, 2);
         let seats: Vec<Seat> = (0..2).map(|_| places.try_take().expect("a place")).collect();
-        seats.iter().for_each(|seat| seat.begin(true).expect("its place"));
+        for seat in &seats {
+            seat.begin(true).expect("its place");
+        }
         assert!(places.try_take().is_none());
         seats[0].leave();
         assert!(places.try_take().is_some());

@@ -253,7 +253,9 @@ impl Driver {
     pub fn new(fleet: Fleet, store: Arc<Store>, timings: Timings) -> (Self, FleetHandle) {
         let (commands_tx, commands) = mpsc::channel(COMMANDS);
         let decided = fleet.edges().values().filter_map(|view| view.desired.as_ref());
-        decided.for_each(|desired| codec::allow_rules(desired.rules.len()));
+        for desired in decided {
+            codec::allow_rules(desired.rules.len());
+        }
         let (notices, _) = broadcast::channel(NOTICES);
         let handle = FleetHandle { commands: commands_tx, notices: notices.clone() };
         let driver = Self {
@@ -401,7 +403,9 @@ impl Driver {
             Event::Apply { request, .. } => request.tree.ruleset.as_ref(),
             _ => None,
         };
-        tree.iter().flat_map(|tree| tree.edges.values()).for_each(|rules| codec::allow_rules(rules.len()));
+        for rules in tree.iter().flat_map(|tree| tree.edges.values()) {
+            codec::allow_rules(rules.len());
+        }
         let ticket = match &event {
             Event::Apply { ticket, .. } | Event::Request { ticket, .. } | Event::Control { ticket, .. } => {
                 Some(*ticket)

@@ -164,7 +164,7 @@ impl HttpBody for Measured {
                     }
                     return Poll::Pending;
                 }
-                other => return other,
+                other @ Poll::Ready(_) => return other,
             };
             let seen = frame.data_ref().map(|data| self.lengths.pass(data)).unwrap_or_default();
             let Some(length) = seen.large else {

@@ -33,16 +33,18 @@ fn check(state: &State, request: &Request<Body>) -> Result<(), Failure> {
     let headers = request.headers();
     // What is there twice, or is no text, names no host and no page of ours.
     let named = only(headers, HOST.as_str());
-    let host = match request.uri().authority() {
-        Some(authority) => Some(authority.as_str()).filter(|_| named != Some(None)),
-        None => named.flatten(),
+    let host = match (request.uri().authority(), named) {
+        (_, Err(Unclear)) => None,
+        (Some(authority), Ok(_)) => Some(authority.as_str()),
+        (None, Ok(named)) => named,
     };
     if !host.is_some_and(is_loopback_host) {
         // A page that made a browser resolve its own name to 127.0.0.1 still sends that name here.
         return Err(Failure::new(403, "foreign_host", "Foreign host", "the Host header names another machine"));
     }
-    if let Some(origin) = only(headers, ORIGIN.as_str()) {
-        let own = origin.and_then(|origin| origin.strip_prefix("http://"));
+    let origin = only(headers, ORIGIN.as_str());
+    if origin != Ok(None) {
+        let own = origin.ok().flatten().and_then(|origin| origin.strip_prefix("http://"));
         let is_own = own.zip(host).is_some_and(|(origin, host)| origin == host);
         if !is_own {
             return Err(Failure::new(403, "foreign_origin", "Foreign origin", "the request comes from a web page"));
@@ -79,11 +81,16 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The value of a header that is there: `None` within where it is there more than once, or is not ASCII text.
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<Option<&'a str>> {
+/// A header that is there more than once, or is not ASCII text.
+#[derive(Debug, PartialEq, Eq)]
+struct Unclear;
+
+/// The value of a header, if it is there.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Unclear> {
     let mut values = headers.get_all(name).iter();
-    let first = values.next()?;
-    Some(first.to_str().ok().filter(|_| values.next().is_none()))
+    let Some(first) = values.next() else { return Ok(None) };
+    let text = first.to_str().map_err(|_| Unclear)?;
+    if values.next().is_some() { Err(Unclear) } else { Ok(Some(text)) }
 }
 
 /// True for names and addresses that only ever mean this machine; any port.
