@@ -40,6 +40,7 @@ mod recipes;
 mod restarts;
 mod rollout;
 mod saving;
+mod scopes;
 mod secrets;
 mod shown_limits;
 mod signals;

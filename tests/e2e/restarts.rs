@@ -2,7 +2,7 @@
 //! generation goes down.
 
 use crate::peers::{Client, Echo, Steady, answers};
-use crate::support::{World, ports, rule, wait_until};
+use crate::support::{World, ports, rule, skip, wait_until};
 
 #[test]
 fn a_server_killed_during_an_apply_ends_in_the_new_state_after_its_restart() {
@@ -185,4 +185,25 @@ fn a_rule_removed_while_its_edge_is_away_is_shown_until_the_edge_has_confirmed()
     });
     assert_eq!(crate::support::edge_of(&status, "edge-01").unwrap()["rules"].as_array().unwrap().len(), 1);
     assert_eq!((answers(port), answers(port + 1)), (Some(echo.port), None));
+}
+
+#[test]
+fn a_read_only_state_directory_still_serves_the_last_good_state() {
+    let world = World::with_edges(&[]);
+    let edge = world.edge("edge-01");
+    let (port, target) = (ports(1), Echo::start().port);
+    world.edit_and_apply("a.toml", &rule("edge-01", "a", port, target, ""));
+    edge.stop();
+    let state = world.arg("edge-01-state");
+    let mounting = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
+    let can = std::process::Command::new("unshare").args(["--mount", "sh", "-c", mounting, &state, "true"]).output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        return skip("no directory can be made read-only here");
+    }
+    // No server: what is served is what the directory holds.
+    let program = [env!("CARGO_BIN_EXE_portunus"), "edge", "--name", "edge-01", "--server", "http://127.0.0.1:1"];
+    let args = [&["--mount", "sh", "-c", mounting, &state][..], &program[..], &["--state-dir", &state][..]].concat();
+    let edge = world.start_program("unshare", &args);
+    wait_until("the last good state to serve", || answers(port) == Some(target));
+    assert!(edge.log().contains("the state directory is read-only"), "{}", edge.log());
 }
