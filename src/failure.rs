@@ -228,7 +228,8 @@ impl Failure {
                      PORTUNUS_STATE_DIR"
                 }
                 "stale" => "plan again",
-                "dirty" => "commit the changes, or say --allow-dirty",
+                "dirty" => "commit the changes, or use --allow-dirty",
+                "no_commit" => "commit the tree to a git repository, or use --allow-dirty",
                 "not_followed" => {
                     "change the tree that the server follows, or run the server with `--mode plan` or `--mode heal`"
                 }
@@ -246,7 +247,7 @@ impl Failure {
 fn exit_of(problem: &Problem) -> Exit {
     match problem.code.as_str() {
         "stale" => Exit::Stale,
-        "rails" | "dirty" | "not_followed" => Exit::Refused,
+        "rails" | "dirty" | "no_commit" | "not_followed" => Exit::Refused,
         "locked" | "frozen" => Exit::Locked,
         "stopping" => Exit::Unreachable,
         code if problem.status == 422 && RuleCode::parse(code).is_some() => Exit::Partial,
@@ -266,6 +267,7 @@ mod tests {
             (409, "not_followed", 3),
             (409, "rails", 3),
             (409, "dirty", 3),
+            (409, "no_commit", 3),
             (423, "locked", 6),
             (423, "frozen", 6),
             (404, "unknown_revision", 1),

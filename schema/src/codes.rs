@@ -113,6 +113,9 @@ codes! {
             "Check permissions and links; links are followed inside the tree only.";
         NotUtf8 = "not_utf8", "The file is not UTF-8 text.",
             "Save it as UTF-8.";
+        EmptyFile = "empty_file", "The file has zero bytes.",
+            "Delete the file, or write a line into it, such as a comment: a file that was emptied by mistake removes no \
+             rule.";
         FileTooLarge = "file_too_large", "The file is larger than 8 MiB, or the whole upload larger than 256 MiB.",
             "Split the file.";
         SelfLockout = "self_lockout", "The rule takes a port of the edge itself, or forwards to a listener of its own edge.",

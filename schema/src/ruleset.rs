@@ -84,6 +84,8 @@ pub struct RuleSet {
     pub rollout: Rollout,
     /// Settings of the process, for `up`.
     pub global: Global,
+    /// Rule files that have zero bytes, in path order.
+    pub empty_files: Vec<Arc<str>>,
 }
 
 impl RuleSet {

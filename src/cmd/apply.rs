@@ -73,7 +73,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     let prepared = if is_plan_file { from_file(&args.path)? } else { from_tree(args, &client).await? };
     let plan = &prepared.plan;
     let is_text = args.looks.output == Format::Text;
-    let is_dirty_allowed = plan.dirty_allowed || (plan.source.dirty && args.allow.allow_dirty);
+    let is_dirty_allowed = plan.dirty_allowed || (plan.source.uncommitted().is_some() && args.allow.allow_dirty);
     // A plan file was made before this command, and knows nothing of its flags.
     let as_allowed = PlanDocument { dirty_allowed: is_dirty_allowed, ..plan.clone() };
     let shown = render::plan::text(&as_allowed, prepared.ruleset.as_deref());
@@ -210,13 +210,15 @@ pub(crate) fn refuse_early(plan: &PlanDocument) -> Result<(), Failure> {
         Problem::new(409, "not_followed", "The server follows another tree", detail)
     } else if plan.is_railed() {
         let rails: Vec<_> = plan.rails.iter().filter(|rail| rail.tripped).cloned().collect();
-        let is_dirty = plan.source.dirty && !plan.dirty_allowed;
-        let problem = Problem::railed(rails, is_dirty.then_some(&*plan.source.dirty_paths));
+        let uncommitted = plan.source.uncommitted().filter(|_| !plan.dirty_allowed);
+        let problem = Problem::railed(rails, uncommitted.as_ref());
+        Problem { detail: format!("nothing was sent: {}", problem.detail), ..problem }
+    } else if let Some(why) = plan.source.uncommitted() {
+        let problem = Problem::uncommitted(&why);
         Problem { detail: format!("nothing was sent: {}", problem.detail), ..problem }
     } else {
-        let paths = plan.source.dirty_paths.join(", ");
-        let detail = format!("nothing was sent: the tree differs from its commit: {paths}");
-        Problem::new(409, "dirty", "The tree differs from its commit", detail)
+        // The server's word counts, whatever its reason is.
+        return Ok(());
     };
     Err(Failure::Problem(Box::new(problem)))
 }

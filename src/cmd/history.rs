@@ -98,7 +98,7 @@ fn revision(entry: &Entry) -> String {
     let dirty = if entry.dirty { " (dirty)" } else { "" };
     match &entry.commit {
         Some(commit) => format!("commit {}{dirty}", short_hash(commit)),
-        None => entry.digest.short(),
+        None => format!("{}, no commit", entry.digest.short()),
     }
 }
 
@@ -122,7 +122,7 @@ fn text(detail: &HistoryDetail) -> String {
     line("ended", &found.finished_at.map(time).unwrap_or_default());
     line("held", if found.held { "yes" } else { "" });
     line("actor", &entry.actor);
-    line("commit", entry.commit.as_deref().unwrap_or_default());
+    line("commit", entry.commit.as_deref().unwrap_or("no commit"));
     line("author", entry.author.as_deref().unwrap_or_default());
     line("dirty", if entry.dirty { "yes" } else { "" });
     line("digest", &entry.digest.to_string());

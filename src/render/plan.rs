@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 use reconciler::decide::drift::Drift;
 use reconciler::decide::plan::{
     Action, BaseEdge, Hint, ImpactKind, PlanDocument, PlannedChange, PlannedWave, ProofStatus, Source, Summary,
+    Uncommitted, filter_note,
 };
 use schema::name::EdgeName;
 use schema::ruleset::{Origin, RuleSet};
@@ -65,7 +66,8 @@ fn write_plan(to: &mut String, plan: &PlanDocument, ruleset: Option<&RuleSet>) -
     }
     write_drift(to, &plan.drift)?;
     write_hints(to, &plan.hints)?;
-    if let Some(source) = source(&plan.source) {
+    if plan.source.commit.is_some() {
+        let source = source(&plan.source);
         writeln!(to, "\n{}", style::faint(source))?;
     }
     Ok(())
@@ -142,7 +144,7 @@ pub(crate) fn blockers(plan: &PlanDocument) -> Vec<String> {
     tripped.chain(rejected).collect()
 }
 
-/// What does not stop a plan but an apply: a dirty tree; and which rails a flag has lifted.
+/// What does not stop a plan but an apply: a tree that is not committed; and which rails a flag has lifted.
 pub(crate) fn remarks(plan: &PlanDocument) -> Vec<String> {
     let mut remarks = Vec::new();
     if let Some(freeze) = &plan.frozen {
@@ -150,10 +152,15 @@ pub(crate) fn remarks(plan: &PlanDocument) -> Vec<String> {
         let (by, why) = (clean(&freeze.by), clean(&freeze.why));
         remarks.push(format!("{by} froze the fleet at {:.0}, {until}: {why}; nothing can be applied", freeze.since));
     }
-    if plan.source.dirty {
-        let paths: Vec<_> = plan.source.dirty_paths.iter().map(|path| clean(path)).collect();
-        let advice = if plan.dirty_allowed { "" } else { "; apply needs --allow-dirty" };
-        remarks.push(format!("the tree differs from its commit ({}){advice}", listed(&paths, 5)));
+    let advice = if plan.dirty_allowed { "" } else { "; apply needs --allow-dirty" };
+    match plan.source.uncommitted() {
+        Some(Uncommitted::Dirty { paths, filtered }) => {
+            let paths: Vec<_> = paths.iter().map(|path| clean(path)).collect();
+            let note = clean(&filter_note(&filtered)).into_owned();
+            remarks.push(format!("the tree differs from its commit ({}){advice}{note}", listed(&paths, 5)));
+        }
+        Some(why @ Uncommitted::NoCommit { .. }) => remarks.push(format!("{}{advice}", why.message())),
+        None => {}
     }
     let lifted = plan.rails.iter().filter(|rail| rail.allow.is_some() && !rail.tripped);
     remarks.extend(lifted.map(|rail| format!("allowed: {}", rails::line(rail))));
@@ -385,9 +392,9 @@ pub(crate) fn drift_words(drift: &Drift) -> String {
     joined(&[&drift.code, &drift.message])
 }
 
-/// Where the tree comes from, if git knows.
-pub(crate) fn source(source: &Source) -> Option<String> {
-    let commit = source.commit.as_deref()?;
+/// Where the tree comes from: its commit, or that it has none.
+pub(crate) fn source(source: &Source) -> String {
+    let Some(commit) = source.commit.as_deref() else { return "no commit".to_owned() };
     let mut text = format!("commit {}", clean(short_hash(commit)));
     if let Some(reference) = &source.reference {
         write!(text, " on {}", clean(reference)).expect("a string grows as needed");
@@ -398,7 +405,7 @@ pub(crate) fn source(source: &Source) -> Option<String> {
     if source.dirty {
         text.push_str(", with changes that are not committed");
     }
-    Some(text)
+    text
 }
 
 #[cfg(test)]

@@ -63,7 +63,8 @@ pub(crate) fn text(plan: &PlanDocument, ruleset: Option<&RuleSet>) -> String {
     }
     push_drift(&mut text, plan);
     push_hints(&mut text, plan);
-    if let Some(source) = source(&plan.source) {
+    if plan.source.commit.is_some() {
+        let source = source(&plan.source);
         let line = format!("\n<sub>{}</sub>\n", escape(&source));
         if text.len() + line.len() <= LIMIT {
             text.push_str(&line);

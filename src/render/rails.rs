@@ -9,7 +9,7 @@ pub(crate) fn line(rail: &RailVerdict) -> String {
     let unit = if rail.name.ends_with("_percent") { " %" } else { "" };
     let mut text = match rail.name.as_str() {
         // Their messages say it all; a limit of 0 would only puzzle.
-        "last_rule" | "protected" => format!("{}: {}", rail.name, clean(&rail.message)),
+        "last_rule" | "protected" | "empty_file" => format!("{}: {}", rail.name, clean(&rail.message)),
         name => format!(
             "{}: {}{unit} where {}{unit} are allowed, {}",
             clean(name),

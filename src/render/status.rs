@@ -53,7 +53,7 @@ fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> f
     match (&revision.digest, revision.applied_at) {
         (Some(digest), at) => {
             write!(to, "{} {}", style::strong("Revision"), digest.short())?;
-            if let Some(source) = revision.applied.as_ref().and_then(source) {
+            if let Some(source) = revision.applied.as_ref().map(source) {
                 write!(to, ", {source}")?;
             }
             if let Some(at) = at {
@@ -124,7 +124,7 @@ fn write_held(to: &mut String, revision: &RevisionStatus, now: Timestamp) -> fmt
         writeln!(to, "{}: {}; `portunus apply` releases it", style::warning("Waiting"), clean(&revision.reason))?;
     }
     let attempted = revision.attempted.as_ref().filter(|attempted| revision.digest != Some(attempted.digest));
-    if let (Some(source), Some(at)) = (attempted.and_then(source), revision.attempted_at) {
+    if let (Some(source), Some(at)) = (attempted.map(source), revision.attempted_at) {
         writeln!(to, "Last attempted {source}, {}", ago(at, now))?;
     }
     if let Some(attempted) = revision.attempted.as_ref().filter(|_| revision.held) {

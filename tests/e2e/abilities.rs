@@ -29,7 +29,8 @@ fn several_targets_checks_and_source_ip_are_refused_by_name_where_an_edge_lacks_
         assert_eq!((&change["action"], &change["code"]), (&json!("reject"), &json!(code)), "{plan}");
         assert!(change["message"].as_str().is_some_and(|message| !message.is_empty()), "{plan}");
 
-        let body = json!({ "files": [{ "path": "a.toml", "text": text }] }).to_string();
+        let files = json!([{ "path": "a.toml", "text": text }]);
+        let body = json!({ "files": files, "allowances": { "dirty": true } }).to_string();
         let (status, answer) = world.api("POST", "/v1/apply", &body).unwrap();
         let problem: Value = serde_json::from_str(&answer).unwrap();
         assert_eq!((status, &problem["code"], &problem["status"]), (422, &json!(code), &json!(422)), "{answer}");

@@ -7,6 +7,7 @@ mod bad_input;
 mod bisect;
 mod blame;
 mod blast;
+mod committed;
 mod confirming;
 mod descriptors;
 mod drift;

@@ -93,7 +93,7 @@ fn mode_plan_records_and_waits_for_an_apply() {
     assert_eq!(answers(scene.port), Some(scene.one.port));
     std::fs::create_dir(world.path("other")).unwrap();
     std::fs::write(world.path("other/a.toml"), rule("edge-01", "a", scene.port + 1, scene.one.port, "")).unwrap();
-    world.cli(&["apply", &world.arg("other"), "--yes"]).exits(0);
+    world.cli(&["apply", &world.arg("other"), "--yes", "--allow-dirty"]).exits(0);
     assert_eq!(answers(scene.port + 1), Some(scene.one.port));
     world.edit("b.toml", "# touched\n");
     scene.is_read();

@@ -57,7 +57,7 @@ fn an_overflow_of_16_places_by_5000_writes_ends_in_what_is_on_the_disk() {
         Err(reason) => return skip(&reason),
     };
     let begun = Instant::now();
-    let server = world.follow("apply");
+    let server = world.follow_uncommitted();
     wait_until("the server to watch its tree", || has_watcher(server.id()));
     drop(short);
     world.edge("edge-01");

@@ -93,7 +93,7 @@ fn a_copy_without_git_does_not_make_an_older_commit_welcome() {
     let text = rule("edge-01", "a", port, 11, "");
     fs::create_dir(world.path("copy")).unwrap();
     fs::write(world.path("copy/a.toml"), text).unwrap();
-    world.cli(&["apply", &world.arg("copy"), "--yes"]).exits(0);
+    world.cli(&["apply", &world.arg("copy"), "--yes", "--allow-dirty"]).exits(0);
     assert_eq!(world.status()["revision"]["commit"], json!(null));
     world.git(&["checkout", "-q", &older]);
     world.cli(&["plan", &world.tree_arg()]).exits(3).says("--allow-non-descendant");

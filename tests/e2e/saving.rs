@@ -19,7 +19,7 @@ fn an_editor_that_saves_by_rename_is_followed() {
     let (one, two) = (Echo::start(), Echo::start());
     let port = ports(1);
     let world = unversioned("web.toml", &rule("edge-01", "web", port, one.port, ""));
-    world.follow("apply");
+    world.follow_uncommitted();
     world.edge("edge-01");
     world.wait_rule("edge-01", "web", "active");
     let probe = Steady::probe(port, vec![one.port, two.port]);
@@ -56,7 +56,7 @@ fn a_tree_swapped_as_kubernetes_does_it_is_followed() {
     };
     publish("..2026_01", one.port);
     symlink("..data/web.toml", volume.join("web.toml")).unwrap();
-    world.follow("apply");
+    world.follow_uncommitted();
     world.edge("edge-01");
     world.wait_rule("edge-01", "web", "active");
     assert_eq!(answers(port), Some(one.port));
@@ -139,7 +139,7 @@ fn a_directory_that_comes_after_its_server_is_followed() {
     let port = ports(1);
     let world = World::new();
     fs::remove_dir_all(world.tree()).unwrap();
-    world.follow("apply");
+    world.follow_uncommitted();
     world.edge("edge-01");
     world.wait_status("the missing tree to be named", |status| {
         status["revision"]["errors"].as_array().is_some_and(|errors| !errors.is_empty())

@@ -295,6 +295,11 @@ impl World {
         self.serve(&["--mode", mode, "--rules", &self.tree_arg()])
     }
 
+    /// The same for a tree outside of git, or one that is saved without a commit.
+    pub(crate) fn follow_uncommitted(&self) -> Handle {
+        self.serve(&["--mode", "apply", "--allow-dirty", "--rules", &self.tree_arg()])
+    }
+
     /// Starts `up` and waits until its server is ready.
     pub(crate) fn up(&self, args: &[&str]) -> Handle {
         self.start_server("up", args, &[])

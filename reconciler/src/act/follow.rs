@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use schema::check::{CheckLimits, Memo, check_tree, check_tree_again};
 use schema::codes::TreeCode;
-use schema::diagnostic::{Diagnostic, DiagnosticJson, SourceFile};
+use schema::diagnostic::{self, Diagnostic, DiagnosticJson, SourceFile};
 use schema::ruleset::{self, RuleSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -87,33 +87,37 @@ pub(super) fn check(
     limits: CheckLimits,
     memo: Option<&mut Memo>,
 ) -> CheckedTree {
-    if let Some(warning) = &provenance.warning {
-        warn!(warning, "provenance of the rule tree is not known");
-    }
     let files = tree.sources();
-    let files_to_check = tree.to_checkable();
+    let mut files_to_check = tree.to_checkable();
+    files_to_check.problems.extend(provenance.submodules.iter().map(|label| source::submodule(label)));
+    diagnostic::sort(&mut files_to_check.problems);
     let checked = match memo {
         Some(memo) => check_tree_again(&files_to_check, &limits, memo),
         None => check_tree(&files_to_check, &limits),
     };
     let vcs = provenance.vcs().to_owned();
-    let dirty = provenance.dirty.len();
-    let mut dirty_paths: Vec<String> = provenance.dirty.into_iter().take(SHOWN_DIRTY).collect();
-    if dirty > SHOWN_DIRTY {
-        dirty_paths.push(format!("and {} more", dirty - SHOWN_DIRTY));
-    }
     let source = Source {
         vcs,
         commit: provenance.commit,
         reference: provenance.reference,
         author: provenance.author,
         committed_at: provenance.committed_at,
-        dirty: dirty > 0,
-        dirty_paths,
+        dirty: !provenance.dirty.is_empty(),
+        dirty_paths: shown(provenance.dirty),
+        filtered_paths: shown(provenance.filtered),
+        shallow: provenance.shallow,
         digest: ruleset::tree_digest(&files),
     };
     let (ruleset, diagnostics) = (checked.ruleset.map(Arc::new), checked.diagnostics);
     CheckedTree { source, ruleset, diagnostics, files, moved: tree.moved }
+}
+
+/// As many paths as people read, and how many more there are.
+fn shown(mut paths: Vec<String>) -> Vec<String> {
+    let more = paths.len().saturating_sub(SHOWN_DIRTY);
+    paths.truncate(SHOWN_DIRTY);
+    paths.extend((more > 0).then(|| format!("and {more} more")));
+    paths
 }
 
 /// How commits stand to the one in force; asked again only when one of them is another.

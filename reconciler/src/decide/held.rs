@@ -1,6 +1,7 @@
 //! Whether an old revision is held in force, and why, in words. Pure.
 
 use super::fleet::{Fleet, Verdict};
+use super::plan::Uncommitted;
 
 /// Whether the tree in force is held although another one is followed, and why.
 pub fn held(fleet: &Fleet) -> (bool, String) {
@@ -21,6 +22,10 @@ fn held_back(verdict: &Verdict, is_anything_in_force: bool) -> (bool, String) {
             (true, "the followed tree has errors; nothing is in force".to_owned())
         }
         Verdict::Invalid => (true, "the followed tree has errors; the last good revision stays in force".to_owned()),
+        Verdict::NoCommit { in_git } => {
+            let why = Uncommitted::NoCommit { in_git: *in_git }.message();
+            (true, format!("{why}; commit it, or start the server with --allow-dirty"))
+        }
         Verdict::Dirty => (true, "the followed tree differs from its commit; commit it".to_owned()),
         Verdict::Railed { rails } => {
             let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();

@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use reconciler::decide::assign::assign;
 use reconciler::decide::fleet::{ApplyRequest, Effect, Event, Mode, Purpose, Refusal, TreeRead};
-use reconciler::decide::plan::{Allowances, RailVerdict, Source};
+use reconciler::decide::plan::{Allowances, RailVerdict};
 use schema::canonical::Digest;
 use schema::capability::Capability;
 use schema::name::EdgeName;
@@ -372,7 +372,8 @@ proptest! {
         };
         let before = serving(&run);
         run.take(&Step::BrokenTree);
-        let empty = TreeRead { source: Source::unversioned(Digest::of(b"empty")), ..tree([0, 0, 0]) };
+        let mut empty = tree([0, 0, 0]);
+        empty.source.digest = Digest::of(b"empty");
         if before.iter().all(|(_, rules)| !rules.is_empty()) {
             run.world.step(Event::Tree(empty));
         }

@@ -73,7 +73,11 @@ fn ports(text: &str) -> PortRange {
 /// A tree without files, as it is read when it is valid.
 pub(crate) fn read(ruleset: RuleSet) -> TreeRead {
     TreeRead {
-        source: Source::unversioned(ruleset.digest),
+        source: Source {
+            vcs: "git".to_owned(),
+            commit: Some("c0ffee".to_owned()),
+            ..Source::unversioned(ruleset.digest)
+        },
         ruleset: Some(Arc::new(ruleset)),
         diagnostics: Vec::new(),
         files: Arc::new([]),
@@ -167,9 +171,12 @@ impl Script {
             Some(known) => known,
             None => Arc::new(ruleset(digest, &content.join(" "))),
         };
-        let mut source = Source::unversioned(digest);
-        source.dirty = flags.contains_key("--dirty");
-        source.commit = flags.get("--commit").cloned();
+        let source = Source {
+            vcs: "git".to_owned(),
+            dirty: flags.contains_key("--dirty"),
+            commit: flags.get("--commit").cloned().or(Some("c0ffee".to_owned())),
+            ..Source::unversioned(digest)
+        };
         let error = DiagnosticJson {
             severity: Severity::Error,
             code: "syntax".to_owned(),

@@ -160,6 +160,7 @@ fn verdict(verdict: &Verdict) -> String {
         Verdict::Invalid => "invalid".to_owned(),
         Verdict::Applied => "applied".to_owned(),
         Verdict::Dirty => "dirty".to_owned(),
+        Verdict::NoCommit { .. } => "no commit".to_owned(),
         Verdict::Waiting => "waiting".to_owned(),
         Verdict::Stopped { .. } => "stopped".to_owned(),
         Verdict::Held => "held back".to_owned(),
@@ -203,7 +204,7 @@ fn refusal(refusal: &Refusal, names: &TreeNames) -> String {
             };
             rails.iter().map(each).collect::<Vec<_>>().join(", ")
         }
-        Refusal::Dirty { .. } => "the tree is dirty".to_owned(),
+        Refusal::Uncommitted { why } => why.message(),
         Refusal::NotFollowed { followed } => match followed {
             Some(digest) => format!("the followed tree is {}", tree(names, *digest)),
             None => "no tree was read yet".to_owned(),

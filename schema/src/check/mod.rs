@@ -114,6 +114,10 @@ fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>) -> 
             memo.keep_rules(file.file, entries[from..].iter().map(|entry| entry.own.clone()).collect());
         }
     }
+    diagnostics.extend(empty_files(tree).map(|file| {
+        let message = "the file has zero bytes; if it is meant to hold no rule, delete it or write a comment into it";
+        Diagnostic::without_place(TreeCode::EmptyFile, &*file.path, message).as_warning()
+    }));
     if entries.is_empty() && !diagnostics.iter().any(hides_rules) {
         let empty = Diagnostic::without_place(TreeCode::EmptyTree, "", "the tree holds no rule");
         diagnostics.push(if limits.allow_empty { empty.as_warning() } else { empty });
@@ -135,9 +139,15 @@ fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>) -> 
         let (edges, disabled) = placed(&entries, &by_edge, &fleet);
         let (digest, inventory) = (tree_digest(&tree.files), fleet.inventory());
         let rollout = rollout.map(|placed| placed.rollout).unwrap_or_default();
-        RuleSet { digest, inventory, edges, disabled, rails, rollout, global }
+        let empty_files = empty_files(tree).map(|file| file.path.clone()).collect();
+        RuleSet { digest, inventory, edges, disabled, rails, rollout, global, empty_files }
     });
     Checked { ruleset, diagnostics }
+}
+
+/// Rule files without a byte: what a full disk or an interrupted editor leaves behind.
+fn empty_files(tree: &TreeFiles) -> impl Iterator<Item = &SourceFile> {
+    tree.files.iter().filter(|file| file.text.is_empty() && &*file.path != FLEET_FILE)
 }
 
 /// True for findings that may be the reason why no rule was seen.

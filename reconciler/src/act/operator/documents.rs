@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use super::overrides::{OverrideBody, OverrideRow};
 use crate::decide::fleet::{ApplyResult, Freeze, Hold};
 use crate::decide::ledger::HistoryEntry;
-use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
+use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source, Uncommitted};
 use crate::decide::record::RecordedPlan;
 use crate::decide::status::RuleStatus;
 use crate::decide::succession::Ancestry;
@@ -426,12 +426,16 @@ impl Problem {
         }
     }
 
-    /// A plan that trips these rails; and what else the person has to say, where its tree differs from its commit.
-    pub fn railed(rails: Vec<RailVerdict>, dirty: Option<&[String]>) -> Self {
+    /// A tree that does not count as committed.
+    pub fn uncommitted(why: &Uncommitted) -> Self {
+        Self::new(409, why.code(), why.title(), why.message())
+    }
+
+    /// A plan that trips these rails; and which flag it needs besides, where its tree is not committed.
+    pub fn railed(rails: Vec<RailVerdict>, uncommitted: Option<&Uncommitted>) -> Self {
         let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
-        let also = dirty.map_or_else(String::new, |paths| {
-            format!("; the tree differs from its commit too, which `--allow-dirty` allows: {}", paths.join(", "))
-        });
+        let also = uncommitted
+            .map_or_else(String::new, |why| format!("; it also needs `--allow-dirty`, because {}", why.message()));
         let detail = format!("the plan trips {}{also}", names.join(", "));
         Self { rails, ..Self::new(409, "rails", "Rails are tripped", detail) }
     }

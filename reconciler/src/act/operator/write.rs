@@ -260,13 +260,8 @@ pub(super) fn wait(secs: Option<u64>) -> Duration {
 
 pub(super) fn refused(refusal: Refusal) -> Failure {
     match refusal {
-        Refusal::Rails { rails, dirty } => Failure(Box::new(Problem::railed(rails, dirty.as_deref()))),
-        Refusal::Dirty { paths } => Failure::new(
-            409,
-            "dirty",
-            "The tree differs from its commit",
-            format!("not committed: {}", paths.join(", ")),
-        ),
+        Refusal::Rails { rails, uncommitted } => Failure(Box::new(Problem::railed(rails, uncommitted.as_ref()))),
+        Refusal::Uncommitted { why } => Failure(Box::new(Problem::uncommitted(&why))),
         Refusal::NotFollowed { followed } => {
             Failure::new(409, "not_followed", "The server follows another tree", not_followed(followed))
         }

@@ -126,7 +126,7 @@ impl FromStr for RefName {
     type Err = RefNameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(RefNameError::Commit);
         }
         let name = Self(text.to_owned());

@@ -11,11 +11,11 @@ use schema::codes::TreeCode;
 use schema::diagnostic::{self, Diagnostic, SourceFile};
 
 use super::directory::{not_utf8, unreadable};
-use super::git::Provenance;
+use super::git::{Provenance, author, committed_at};
 use super::look::{MAX_DEPTH, MAX_ENTRIES};
 use super::select::is_ignored_name;
 use super::upload::{too_large, without_bom};
-use super::{MAX_FILE_BYTES, MAX_TREE_BYTES, SETTINGS, Selection, TreeFile, TreeFiles};
+use super::{MAX_FILE_BYTES, MAX_TREE_BYTES, SETTINGS, Selection, TreeFile, TreeFiles, submodule};
 
 /// Links followed on the way to one file; the kernel's own limit.
 const MAX_LINKS: usize = 40;
@@ -27,15 +27,14 @@ pub(in crate::act) fn read_commit(
     folder: &str,
 ) -> Result<(Provenance, TreeFiles), gix::Error> {
     let commit = repository.find_commit(id)?;
-    let author = commit.author()?.trim();
     let provenance = Provenance {
         in_git: true,
         commit: Some(id.to_string()),
-        author: Some(format!("{} <{}>", author.name, author.email)),
-        committed_at: jiff::Timestamp::from_second(commit.time()?.seconds).ok().map(|at| at.to_string()),
+        author: author(&commit),
+        committed_at: committed_at(&commit),
         ..Provenance::default()
     };
-    let mut tree = TreeFiles {
+    let tree = TreeFiles {
         root: None,
         files: Vec::new(),
         diagnostics: Vec::new(),
@@ -43,17 +42,15 @@ pub(in crate::act) fn read_commit(
         moved: false,
     };
     let top = commit.tree()?;
-    let root = if folder.is_empty() {
-        Some(top.id)
-    } else {
-        let entry = top.lookup_entry_by_path(folder)?;
-        entry.filter(|entry| entry.mode().is_tree()).map(|entry| entry.object_id())
+    let mut walk = Walk { repository, root: top.id, tree, bytes: 0, entries: 0, trail: Vec::new() };
+    let root = match walk.lead(Vec::new(), folder.as_bytes())? {
+        Led::Inside(_, EntryKind::Tree, id) => id,
+        Led::Inside(..) | Led::Nowhere(_) => {
+            walk.tree.diagnostics.push(unreadable("", format!("the commit has no folder `{folder}`")));
+            return Ok((provenance, walk.tree));
+        }
     };
-    let Some(root) = root else {
-        tree.diagnostics.push(unreadable("", format!("the commit has no folder `{folder}`")));
-        return Ok((provenance, tree));
-    };
-    let mut walk = Walk { repository, root, tree, bytes: 0, entries: 0, trail: Vec::new() };
+    walk.root = root;
     walk.tree.selection = walk.selection()?;
     walk.folder(root, &[], &[])?;
     let mut tree = walk.tree;
@@ -167,8 +164,7 @@ impl Walk<'_> {
             EntryKind::Blob | EntryKind::BlobExecutable if takes => self.file(id, &label),
             EntryKind::Link => self.link(folder, id, &label, takes, enters),
             EntryKind::Commit if enters => {
-                // In a work tree its rules would be there; without them they must not look removed.
-                self.problem(&label, "a submodule: its files are in another repository, which is not followed");
+                self.tree.diagnostics.push(submodule(&String::from_utf8_lossy(&label)));
                 Ok(())
             }
             _ => Ok(()),
@@ -201,10 +197,21 @@ impl Walk<'_> {
 
     /// Follows a link that stands in a folder, and all links on its way.
     fn follow(&self, folder: &[Vec<u8>], id: ObjectId) -> Result<Led, gix::Error> {
-        let mut at = folder.to_vec();
-        let mut ahead = Vec::new();
-        let mut links = 0;
-        let mut found = (EntryKind::Link, id);
+        let blob = self.repository.find_blob(id)?;
+        if blob.data.starts_with(b"/") {
+            return Ok(Led::Nowhere("a symbolic link that leads out of the tree"));
+        }
+        self.lead(folder.to_vec(), &blob.data)
+    }
+
+    /// Follows a path from a folder, and all links on its way.
+    fn lead(&self, mut at: Parts, path: &[u8]) -> Result<Led, gix::Error> {
+        let mut ahead: Parts = path.rsplit(|byte| *byte == b'/').map(<[u8]>::to_vec).collect();
+        let mut links = 1;
+        let Some(start) = self.at(&at)? else {
+            return Ok(Led::Nowhere("a symbolic link whose target does not exist"));
+        };
+        let mut found = (EntryKind::Tree, start);
         loop {
             match found {
                 (EntryKind::Link, id) => {

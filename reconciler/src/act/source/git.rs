@@ -4,27 +4,23 @@
 //! configuration is honoured, and contents are compared by their object ids over the bytes that were read, so that no filter,
 //! hook, monitor or helper named in the repository's own configuration ever runs.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ffi::{OsStr, OsString};
-use std::fs;
+mod clean;
+mod committed;
+mod discover;
+
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use gix::discover::upwards;
-use gix::objs::tree::EntryKind;
-use gix::sec::Trust;
-use gix::{ObjectId, Repository};
+use gix::ObjectId;
+use gix::bstr::ByteSlice;
 use thiserror::Error;
 
-use super::{BOM, Selection, TreeFile, TreeFiles};
+use self::committed::Committed;
+use self::discover::{UserConfig, discover};
+use super::TreeFiles;
 use crate::decide::succession::Ancestry;
-
-/// Links followed on the way to one file; the kernel's own limit.
-const MAX_LINKS: usize = 40;
-
-/// Folders in folders of a commit; more than a working copy of ours could have.
-const MAX_DEPTH: usize = 128;
 
 /// Commits looked at to find an ancestor. A history of a million commits takes a few seconds.
 const MAX_COMMITS: usize = 1_000_000;
@@ -57,13 +53,42 @@ pub enum GitError {
         source: io::Error,
     },
     /// There is no repository where one is needed.
-    #[error("{} is in no git repository that we may read", dir.display())]
+    #[error("{} is not in a git repository", dir.display())]
     NoRepository {
         /// The tree.
         dir: PathBuf,
     },
+    /// It belongs to another user.
+    #[error(
+        "the git repository in {0} belongs to another user and is not read; if you trust it, run `git config --global \
+         --add safe.directory {0}` as the user that runs portunus",
+        top.display()
+    )]
+    Foreign {
+        /// The top of its work tree.
+        top: PathBuf,
+    },
+    /// There is something that git calls a repository, and it is not one.
+    #[error(
+        "{} does not lead to a git repository, so nothing tells what is committed; repair the checkout, or remove it",
+        place.display()
+    )]
+    Nowhere {
+        /// The `.git` folder or file.
+        place: PathBuf,
+    },
+    /// References are stored in a way that is not read.
+    #[error(
+        "the git repository {} stores its references as reftable, which is not read; run `git refs migrate \
+         --ref-format=files` in it",
+        place.display()
+    )]
+    Reftable {
+        /// The `.git` folder or file.
+        place: PathBuf,
+    },
     /// Not a full hash.
-    #[error("{hash:?} is no full commit hash")]
+    #[error("{hash:?} is not a full commit hash")]
     Hash {
         /// As it came.
         hash: String,
@@ -88,8 +113,12 @@ pub struct Provenance {
     pub committed_at: Option<String>,
     /// The files that are not what the commit says, in path order: changed, not in it, or gone.
     pub dirty: Vec<String>,
-    /// Why a repository that is there was not looked at.
-    pub warning: Option<String>,
+    /// Of those, the ones that pass through a filter of git, which is never run.
+    pub filtered: Vec<String>,
+    /// Folders of the tree that are submodules, whose files belong to another repository.
+    pub submodules: Vec<String>,
+    /// How many commits a shallow clone has; `None` in a whole one.
+    pub shallow: Option<u32>,
 }
 
 impl Provenance {
@@ -101,37 +130,64 @@ impl Provenance {
 
 /// Says where the files come from that were read below `dir`.
 pub fn provenance(dir: &Path, files: &TreeFiles) -> Result<Provenance, GitError> {
+    provenance_for(dir, files, &UserConfig::read())
+}
+
+fn provenance_for(dir: &Path, files: &TreeFiles, user: &UserConfig) -> Result<Provenance, GitError> {
     let root = match &files.root {
         Some(root) => root.clone(),
         None => canonical(dir)?,
     };
-    let repository = match discover(&root)? {
-        Discovered::Open(repository) => repository,
-        Discovered::Nothing => return Ok(Provenance::default()),
-        Discovered::Untrusted(warning) => {
-            return Ok(Provenance { warning: Some(warning), ..Provenance::default() });
-        }
-    };
+    let Some(repository) = discover(&root, user)? else { return Ok(Provenance::default()) };
     let Some(workdir) = repository.workdir() else { return Ok(Provenance::default()) };
     let workdir = canonical(workdir)?;
     let Ok(prefix) = root.strip_prefix(&workdir) else { return Ok(Provenance::default()) };
     let read_error = |source: gix::Error| GitError::Read { dir: dir.to_owned(), source: Box::new(source) };
 
     let mut found = Provenance { in_git: true, ..Provenance::default() };
-    let mut committed = Committed { repository: &repository, workdir: workdir.clone(), entries: BTreeMap::new() };
+    let mut committed = Committed::new(&repository, workdir.clone(), user);
     let mut head = repository.head().map_err(read_error)?;
     found.reference = head.referent_name().map(|name| name.shorten().to_string());
     if !head.is_unborn() {
         let commit = head.peel_to_commit().map_err(read_error)?;
         found.commit = Some(commit.id.to_string());
-        let author = commit.author().map_err(read_error)?.trim();
-        found.author = Some(format!("{} <{}>", author.name, author.email));
-        let seconds = commit.time().map_err(read_error)?.seconds;
-        found.committed_at = jiff::Timestamp::from_second(seconds).ok().map(|at| at.to_string());
+        found.author = author(&commit);
+        found.committed_at = committed_at(&commit);
+        found.shallow = shallow(&repository, commit.id).map_err(read_error)?;
         committed.load(&commit.tree().map_err(read_error)?, prefix).map_err(read_error)?;
     }
-    found.dirty = committed.differences(prefix, files).map_err(read_error)?;
+    let differences = committed.differences(prefix, files).map_err(read_error)?;
+    found.dirty = differences.dirty.into_iter().collect();
+    found.filtered = differences.filtered.into_iter().collect();
+    found.submodules = differences.submodules.into_iter().collect();
     Ok(found)
+}
+
+/// `Name <mail>`; of a line that is broken, as much as can be shown.
+pub(super) fn author(commit: &gix::Commit<'_>) -> Option<String> {
+    if let Ok(author) = commit.author() {
+        let author = author.trim();
+        return Some(format!("{} <{}>", author.name, author.email));
+    }
+    let line =
+        commit.data.lines().take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix(b"author "))?;
+    let end = line.find_byte(b'>').map_or(line.len(), |at| at + 1);
+    let text: String = line[..end].to_str_lossy().chars().filter(|letter| !letter.is_control()).take(200).collect();
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// RFC 3339, UTC; `None` where the commit has no time that can be read.
+pub(super) fn committed_at(commit: &gix::Commit<'_>) -> Option<String> {
+    jiff::Timestamp::from_second(commit.time().ok()?.seconds).ok().map(|at| at.to_string())
+}
+
+/// How many commits lead to this one in a shallow clone.
+fn shallow(repository: &gix::Repository, commit: ObjectId) -> Result<Option<u32>, gix::Error> {
+    if !repository.is_shallow()? {
+        return Ok(None);
+    }
+    let walk = repository.rev_walk([commit]).all()?;
+    Ok(Some(walk.filter_map(Result::ok).take(MAX_COMMITS).count() as u32))
 }
 
 /// True if `commit` is `ancestor` or descends from it. False also if `ancestor` is not there at all, as after a
@@ -141,7 +197,7 @@ pub fn is_descendant(dir: &Path, ancestor: &str, commit: &str) -> Result<bool, G
         ObjectId::from_hex(hash.as_bytes()).map_err(|_| GitError::Hash { hash: hash.chars().take(80).collect() })
     };
     let (ancestor, commit) = (parse(ancestor)?, parse(commit)?);
-    let Discovered::Open(repository) = discover(&canonical(dir)?)? else {
+    let Some(repository) = discover(&canonical(dir)?, &UserConfig::read())? else {
         return Err(GitError::NoRepository { dir: dir.to_owned() });
     };
     let read_error = |source: gix::Error| GitError::Read { dir: dir.to_owned(), source: Box::new(source) };
@@ -170,7 +226,7 @@ pub fn ancestry(dir: &Path, ancestor: &str, commit: &str) -> Result<Option<Ances
     if ancestor == commit {
         return Ok(answer(true));
     }
-    let Discovered::Open(repository) = discover(&canonical(dir)?)? else { return Ok(None) };
+    let Some(repository) = discover(&canonical(dir)?, &UserConfig::read())? else { return Ok(None) };
     let has_commit = ObjectId::from_hex(commit.as_bytes()).is_ok_and(|id| repository.has_object(id));
     if !has_commit {
         return Ok(None);
@@ -184,7 +240,7 @@ pub fn ancestry(dir: &Path, ancestor: &str, commit: &str) -> Result<Option<Ances
 /// The files whose change means that `HEAD` may name another commit, `None` outside of a repository. A file need
 /// not exist: what counts is that its name appears, changes or goes.
 pub fn git_paths(dir: &Path) -> Option<Vec<PathBuf>> {
-    let Ok(Discovered::Open(repository)) = discover(&dir.canonicalize().ok()?) else { return None };
+    let repository = discover(&dir.canonicalize().ok()?, &UserConfig::read()).ok().flatten()?;
     let git_dir = repository.git_dir().canonicalize().ok()?;
     let common = repository.common_dir().canonicalize().ok()?;
     let mut paths = vec![git_dir.join("HEAD"), common.join("packed-refs")];
@@ -195,165 +251,8 @@ pub fn git_paths(dir: &Path) -> Option<Vec<PathBuf>> {
     Some(paths)
 }
 
-enum Discovered {
-    Open(Box<Repository>),
-    Nothing,
-    Untrusted(String),
-}
-
-fn discover(root: &Path) -> Result<Discovered, GitError> {
-    let isolated = gix::open::Options::isolated;
-    let trust = gix::sec::trust::Mapping { full: isolated(), reduced: isolated() };
-    let search = upwards::Options { trust: upwards::TrustPolicy::Required(Trust::Full), ..Default::default() };
-    let untrusted = |place: &Path| {
-        let place = place.display();
-        Discovered::Untrusted(format!("the git repository {place} belongs to another user and is not read"))
-    };
-    match gix::ThreadSafeRepository::discover_opts(root, search, trust) {
-        Ok(repository) => {
-            let repository = repository.to_thread_local();
-            if repository.git_dir_trust() == Trust::Full {
-                Ok(Discovered::Open(Box::new(repository)))
-            } else {
-                Ok(untrusted(repository.git_dir()))
-            }
-        }
-        Err(error) => match error.downcast_any_ref::<upwards::Error>() {
-            Some(upwards::Error::NoTrustedGitRepository { candidate, .. }) => Ok(untrusted(candidate)),
-            Some(_) => Ok(Discovered::Nothing),
-            None => Err(GitError::Open { dir: root.to_owned(), source: Box::new(error) }),
-        },
-    }
-}
-
 fn canonical(dir: &Path) -> Result<PathBuf, GitError> {
     dir.canonicalize().map_err(|source| GitError::Folder { dir: dir.to_owned(), source })
-}
-
-/// What the commit holds below the tree, by path from the top of the work tree.
-struct Committed<'r> {
-    repository: &'r Repository,
-    workdir: PathBuf,
-    entries: BTreeMap<PathBuf, (EntryKind, ObjectId)>,
-}
-
-impl Committed<'_> {
-    fn load(&mut self, top: &gix::Tree<'_>, prefix: &Path) -> Result<(), gix::Error> {
-        if prefix.as_os_str().is_empty() {
-            return self.load_tree(top.id, prefix, 0);
-        }
-        match top.lookup_entry_by_path(prefix)? {
-            Some(entry) if entry.mode().is_tree() => self.load_tree(entry.object_id(), prefix, 0),
-            _ => Ok(()),
-        }
-    }
-
-    fn load_tree(&mut self, id: ObjectId, at: &Path, depth: usize) -> Result<(), gix::Error> {
-        for entry in self.repository.find_tree(id)?.iter() {
-            let entry = entry?;
-            let path = at.join(OsStr::from_bytes(entry.inner.filename));
-            let (kind, id) = (entry.inner.mode.kind(), entry.inner.oid.to_owned());
-            if kind == EntryKind::Tree && depth < MAX_DEPTH {
-                self.load_tree(id, &path, depth + 1)?;
-            }
-            self.entries.insert(path, (kind, id));
-        }
-        Ok(())
-    }
-
-    fn differences(&self, prefix: &Path, files: &TreeFiles) -> Result<Vec<String>, gix::Error> {
-        let mut dirty = BTreeSet::new();
-        let mut present = BTreeSet::new();
-        for file in &files.files {
-            let label = &*file.source.path;
-            present.insert(label);
-            if !self.is_unchanged(&prefix.join(label), file)? {
-                dirty.insert(label.to_owned());
-            }
-        }
-        for (path, (kind, id)) in &self.entries {
-            let Some(label) = path.strip_prefix(prefix).ok().and_then(Path::to_str) else { continue };
-            let missed = match kind {
-                EntryKind::Blob | EntryKind::BlobExecutable => files.selection.takes(label) && !present.contains(label),
-                EntryKind::Link if files.selection.takes(label) => !present.contains(label),
-                EntryKind::Link => self.is_changed_folder_link(path, *id, label, &files.selection)?,
-                EntryKind::Tree | EntryKind::Commit => false,
-            };
-            if missed {
-                dirty.insert(label.to_owned());
-            }
-        }
-        Ok(dirty.into_iter().collect())
-    }
-
-    /// Follows the path on disk as the reading did: every link on the way must be the commit's link, and the file
-    /// at the end must have the commit's content.
-    fn is_unchanged(&self, path: &Path, file: &TreeFile) -> Result<bool, gix::Error> {
-        let mut ahead: VecDeque<OsString> = path.iter().map(OsStr::to_owned).collect();
-        let (mut at, mut links) = (PathBuf::new(), 0);
-        while let Some(part) = ahead.pop_front() {
-            match Path::new(&part).components().next() {
-                Some(Component::Normal(name)) => at.push(name),
-                Some(Component::ParentDir) if at.pop() => continue,
-                Some(Component::CurDir) => continue,
-                _ => return Ok(false),
-            }
-            let Ok(target) = fs::read_link(self.workdir.join(&at)) else { continue };
-            links += 1;
-            if links > MAX_LINKS || !self.holds(&at, &[EntryKind::Link], target.as_os_str().as_bytes())? {
-                return Ok(false);
-            }
-            at.pop();
-            let rest = if target.is_absolute() {
-                let Ok(inside) = target.strip_prefix(&self.workdir) else { return Ok(false) };
-                at.clear();
-                inside
-            } else {
-                &target
-            };
-            for part in rest.iter().rev() {
-                ahead.push_front(part.to_owned());
-            }
-        }
-        let text = file.source.text.as_bytes();
-        let kinds = [EntryKind::Blob, EntryKind::BlobExecutable];
-        if file.bom { self.holds(&at, &kinds, &[BOM.as_bytes(), text].concat()) } else { self.holds(&at, &kinds, text) }
-    }
-
-    fn holds(&self, path: &Path, kinds: &[EntryKind], content: &[u8]) -> Result<bool, gix::Error> {
-        let Some((kind, id)) = self.entries.get(path) else { return Ok(false) };
-        let hash = gix::objs::compute_hash(self.repository.object_hash(), gix::objs::Kind::Blob, content)?;
-        Ok(kinds.contains(kind) && *id == hash)
-    }
-
-    /// A link without the ending of a rule file matters if it led to a folder: rules may have been read through it.
-    fn is_changed_folder_link(
-        &self,
-        path: &Path,
-        id: ObjectId,
-        label: &str,
-        selection: &Selection,
-    ) -> Result<bool, gix::Error> {
-        let ends = label.match_indices('/').map(|(at, _)| at).chain([label.len()]);
-        if !ends.map(|end| &label[..end]).all(|folder| selection.enters(folder)) {
-            return Ok(false);
-        }
-        if let Ok(now) = fs::read_link(self.workdir.join(path))
-            && self.holds(path, &[EntryKind::Link], now.as_os_str().as_bytes())?
-        {
-            return Ok(false);
-        }
-        let blob = self.repository.find_blob(id)?;
-        let mut target = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-        for part in Path::new(OsStr::from_bytes(&blob.data)).components() {
-            match part {
-                Component::Normal(name) => target.push(name),
-                Component::ParentDir => drop(target.pop()),
-                Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
-            }
-        }
-        Ok(self.entries.get(&target).is_some_and(|(kind, _)| *kind == EntryKind::Tree))
-    }
 }
 
 #[cfg(test)]

@@ -93,14 +93,15 @@ impl Fleet {
         if let Some(seen) = &request.plan {
             still_holds(seen, &fresh).map_err(|reason| Refusal::Stale { reason })?;
         }
-        let is_dirty = request.tree.source.dirty && !request.allowances.dirty;
-        let dirty = is_dirty.then(|| request.tree.source.dirty_paths.clone());
+        let uncommitted = request.tree.source.uncommitted();
+        let is_uncommitted = uncommitted.is_some();
+        let uncommitted = uncommitted.filter(|_| !request.allowances.dirty);
         if fresh.is_railed() {
             let rails = fresh.rails.into_iter().filter(|rail| rail.tripped).collect();
-            return Err(Refusal::Rails { rails, dirty });
+            return Err(Refusal::Rails { rails, uncommitted });
         }
-        if let Some(paths) = dirty {
-            return Err(Refusal::Dirty { paths });
+        if let Some(why) = uncommitted {
+            return Err(Refusal::Uncommitted { why });
         }
         let is_reject = |change: &PlannedChange| change.action == Action::Reject;
         if let Some(first) = fresh.changes.first().filter(|_| fresh.changes.iter().all(is_reject)) {
@@ -121,7 +122,7 @@ impl Fleet {
         if request.purpose == Purpose::Apply {
             // What was applied once needs no word the next time.
             let is_empty = ruleset.rule_count() == 0 && ruleset.disabled.is_empty();
-            overridden.extend(request.tree.source.dirty.then(|| "--allow-dirty".to_owned()));
+            overridden.extend(is_uncommitted.then(|| "--allow-dirty".to_owned()));
             overridden.extend((is_empty && request.allowances.empty).then(|| "--allow-empty".to_owned()));
         }
         let start = Start {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::decide::deviations::{TargetOverride, Turn};
 use crate::decide::overrides::Override;
-use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
+use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source, Uncommitted};
 use crate::decide::record::Record;
 use crate::decide::remote::RemoteView;
 use crate::decide::succession::Ancestry;
@@ -319,14 +319,14 @@ pub enum Refusal {
     Rails {
         /// All of them.
         rails: Vec<RailVerdict>,
-        /// Which files differ from the commit, where that would be the next refusal.
+        /// Why the tree does not count as committed, where that would be the next refusal.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        dirty: Option<Vec<String>>,
+        uncommitted: Option<Uncommitted>,
     },
-    /// The tree differs from its commit.
-    Dirty {
-        /// Which files.
-        paths: Vec<String>,
+    /// The tree is not committed.
+    Uncommitted {
+        /// In which way.
+        why: Uncommitted,
     },
     /// The server follows another tree.
     NotFollowed {

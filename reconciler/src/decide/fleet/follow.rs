@@ -1,6 +1,6 @@
 //! Following the tree: what a new revision leads to in each mode. Pure.
 //!
-//! Keeps: bad input never removes anything. A tree with errors, over a rail or dirty is recorded as an attempt, and
+//! Keeps: bad input never removes anything. A tree with errors, over a rail or not committed is recorded as an attempt, and
 //! what was applied last stays in force.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::apply::Start;
 use super::{Applied, Effect, Fleet, Mode, Notice, Purpose, TreeRead};
 use crate::decide::drift::drift;
-use crate::decide::plan::{Allowances, PlanDocument, PlanInput, RailVerdict, Source, plan_without_drift};
+use crate::decide::plan::{Allowances, PlanDocument, PlanInput, RailVerdict, Source, Uncommitted, plan_without_drift};
 use crate::decide::remote::RemoteView;
 use crate::decide::succession::{Ancestry, Succession};
 use crate::decide::view::EdgeView;
@@ -32,6 +32,11 @@ pub enum Verdict {
     Applied,
     /// It differs from its commit, and nothing allows that.
     Dirty,
+    /// It has no commit, and nothing allows that.
+    NoCommit {
+        /// True in a repository that has no commit yet.
+        in_git: bool,
+    },
     /// Rails hold it back.
     Railed {
         /// The tripped ones.
@@ -48,6 +53,15 @@ pub enum Verdict {
     Held,
     /// Applying is frozen.
     Frozen,
+}
+
+impl Verdict {
+    fn of_uncommitted(why: &Uncommitted) -> Self {
+        match why {
+            Uncommitted::Dirty { .. } => Self::Dirty,
+            Uncommitted::NoCommit { in_git } => Self::NoCommit { in_git: *in_git },
+        }
+    }
 }
 
 /// The followed tree as it was read last.
@@ -158,8 +172,9 @@ impl Fleet {
             Verdict::Frozen
         } else if self.mode == Mode::Apply && !is_operators_turn {
             let tripped: Vec<RailVerdict> = document.rails.iter().filter(|rail| rail.tripped).cloned().collect();
-            if tree.source.dirty && !self.allow_dirty {
-                Verdict::Dirty
+            let uncommitted = tree.source.uncommitted().filter(|_| !self.allow_dirty);
+            if let Some(why) = uncommitted {
+                Verdict::of_uncommitted(&why)
             } else if !tripped.is_empty() {
                 Verdict::Railed { rails: tripped }
             } else {

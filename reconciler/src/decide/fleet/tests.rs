@@ -36,7 +36,7 @@ pub(super) fn tree(label: &str, rules: &[(&str, Arc<Rule>)]) -> TreeRead {
         ruleset.edges.entry(edge_name(edge)).or_default().insert(rule.name.clone(), placed);
     }
     TreeRead {
-        source: Source::unversioned(digest),
+        source: Source { vcs: "git".to_owned(), commit: Some("c0ffee".to_owned()), ..Source::unversioned(digest) },
         ruleset: Some(Arc::new(ruleset)),
         diagnostics: Vec::new(),
         files: Arc::new([]),

@@ -11,6 +11,7 @@ use schema::spec::FieldChange;
 use serde::{Deserialize, Serialize};
 
 use super::proof::{Lease, Proof};
+use super::source::Source;
 use super::{Hint, PlannedWave};
 use crate::decide::drift::Drift;
 use crate::decide::fleet::Freeze;
@@ -18,43 +19,13 @@ use crate::decide::fleet::Freeze;
 /// Version of the JSON documents of this crate; additions keep it.
 pub const FORMAT_VERSION: &str = "1.0";
 
-/// Where a tree comes from.
+/// A fact for people, with the code that programs go by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// `git` or `none`.
-    pub vcs: String,
-    /// Full hash.
-    pub commit: Option<String>,
-    /// Branch or other ref.
-    #[serde(rename = "ref")]
-    pub reference: Option<String>,
-    /// `Name <mail>`.
-    pub author: Option<String>,
-    /// RFC 3339.
-    pub committed_at: Option<String>,
-    /// True if a rule file differs from the commit.
-    pub dirty: bool,
-    /// The files that differ, at most a screenful.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub dirty_paths: Vec<String>,
-    /// Digest of the tree's files.
-    pub digest: Digest,
-}
-
-impl Source {
-    /// A tree outside version control.
-    pub fn unversioned(digest: Digest) -> Self {
-        Self {
-            vcs: "none".to_owned(),
-            commit: None,
-            reference: None,
-            author: None,
-            committed_at: None,
-            dirty: false,
-            dirty_paths: Vec::new(),
-            digest,
-        }
-    }
+pub struct Remark {
+    /// A code of CONTRACT.md.
+    pub code: String,
+    /// The sentence.
+    pub message: String,
 }
 
 /// The state that a plan starts from.
@@ -307,9 +278,12 @@ pub struct PlanDocument {
     pub rails: Vec<RailVerdict>,
     /// Findings of the tree, warnings only.
     pub diagnostics: Vec<DiagnosticJson>,
-    /// True if the tree differs from its commit, and the person allows that.
+    /// True if the tree is not committed, and the person allows that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dirty_allowed: bool,
+    /// Why the tree does not count as committed, whether that is allowed or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncommitted: Option<Remark>,
     /// Why the server would refuse the tree whatever else holds: in mode `apply` it follows another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_followed: Option<String>,

@@ -9,6 +9,7 @@ mod file;
 mod hints;
 mod proof;
 mod rails;
+mod source;
 mod waves;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,12 +33,13 @@ use super::view::{Basis, EdgeView, Edges};
 
 pub use document::{
     Action, Base, BaseEdge, FORMAT_VERSION, Impact, ImpactKind, PlanDocument, PlannedChange, Ports, RailVerdict,
-    Source, Summary,
+    Remark, Summary,
 };
 pub use file::{FileDocument, PlanFile, PlanFileError};
 pub use hints::Hint;
 pub use proof::{EdgeProof, Lease, Proof, ProofStatus, RuleProof};
 pub use rails::Allowances;
+pub use source::{Source, Uncommitted, filter_note};
 pub use waves::PlannedWave;
 pub(crate) use waves::grouped;
 
@@ -132,7 +134,8 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (PlanDocument, BTreeS
     }
     let rails = rails::evaluate(input, &moved, summary.connections_affected);
     let is_railed = rails.iter().any(|rail| rail.tripped);
-    let is_dirty = input.source.dirty && !input.allowances.dirty;
+    let uncommitted = input.source.uncommitted();
+    let is_uncommitted = uncommitted.is_some();
     let touched: BTreeSet<&EdgeName> = changes.iter().map(|change| &change.edge).collect();
     let waves = waves::shown(input.ruleset, touched.into_iter().cloned());
     let mut document = PlanDocument {
@@ -144,7 +147,7 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (PlanDocument, BTreeS
         source: input.source.clone(),
         base,
         complete,
-        applyable: !is_railed && !is_dirty,
+        applyable: !is_railed && (input.allowances.dirty || !is_uncommitted),
         summary,
         changes,
         waves,
@@ -152,7 +155,8 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (PlanDocument, BTreeS
         hints: Vec::new(),
         rails,
         diagnostics: input.diagnostics.to_vec(),
-        dirty_allowed: input.source.dirty && input.allowances.dirty,
+        dirty_allowed: is_uncommitted && input.allowances.dirty,
+        uncommitted: uncommitted.map(|why| Remark { code: why.code().to_owned(), message: why.message() }),
         not_followed: None,
         frozen: None,
         leases: BTreeMap::new(),

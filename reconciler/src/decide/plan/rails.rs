@@ -3,7 +3,7 @@
 //! The limits come from the last applied tree, so that no commit lifts its own guard. The figures compare the tree
 //! with what was applied last, or with what is observed until something was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schema::diff::{self, ChangeKind};
 use schema::name::EdgeName;
@@ -170,8 +170,43 @@ pub(super) fn evaluate(input: &PlanInput<'_>, moved: &BTreeSet<EdgeName>, connec
             String::new()
         },
     });
+    verdicts.push(emptied_files(input));
     verdicts.push(succession(input));
     verdicts
+}
+
+/// A file that held rules and has zero bytes now removes none of them: nobody writes that on purpose.
+fn emptied_files(input: &PlanInput<'_>) -> RailVerdict {
+    let mut lost: BTreeMap<&str, u64> = input.ruleset.empty_files.iter().map(|file| (&**file, 0)).collect();
+    if !lost.is_empty() {
+        for (name, edge, wanted) in input.edges.beside(&input.ruleset.edges) {
+            let disabled = input.ruleset.disabled.get(name);
+            let stays = |rule| [wanted, disabled].into_iter().flatten().any(|rules| rules.contains_key(rule));
+            let was = edge.and_then(|edge| edge.desired.as_ref()).into_iter().flat_map(|desired| &desired.wanted);
+            for (_, placed) in was.filter(|(rule, _)| !stays(*rule)) {
+                if let Some(count) = placed.origin.as_ref().and_then(|origin| lost.get_mut(&*origin.file)) {
+                    *count += 1;
+                }
+            }
+        }
+        lost.retain(|_, count| *count > 0);
+    }
+    let revision = match input.succession.applied {
+        Some(commit) => format!("commit {}", commit.chars().take(12).collect::<String>()),
+        None => "the revision in force".to_owned(),
+    };
+    let files = listed(lost.keys().map(|file| (*file).to_owned()), FEW);
+    let is_emptied = !lost.is_empty();
+    let message =
+        format!("{files} held rules in {revision} and has zero bytes now: delete it or write a comment into it");
+    RailVerdict {
+        name: "empty_file".to_owned(),
+        limit: 0,
+        actual: lost.len() as u64,
+        tripped: is_emptied && !input.allowances.empty,
+        allow: is_emptied.then(|| "--allow-empty".to_owned()),
+        message: if is_emptied { message } else { String::new() },
+    }
 }
 
 /// A tree must not go back behind the commit in force, nor leave its history.
@@ -183,7 +218,13 @@ fn succession(input: &PlanInput<'_>) -> RailVerdict {
     let message = match input.succession.answer() {
         _ if !is_left => String::new(),
         Some(_) => format!("commit {commit} does not descend from {applied}, which was applied last"),
-        None => format!("nothing here tells whether commit {commit} descends from {applied}, which was applied last"),
+        None => {
+            let clone = input.source.shallow.map_or_else(String::new, |count| {
+                let commits = if count == 1 { "commit" } else { "commits" };
+                format!("; this clone has only {count} {commits}: fetch the whole history (`fetch-depth: 0`)")
+            });
+            format!("nothing here tells whether commit {commit} descends from {applied}, which was applied last{clone}")
+        }
     };
     RailVerdict {
         name: "non_descendant".to_owned(),

@@ -64,7 +64,10 @@ fn broken() -> Event {
 
 /// A tree without rules, as a mount that went away leaves it.
 fn empty() -> Event {
-    Event::Tree(TreeRead { source: Source::unversioned(Digest::of(b"empty")), ..tree("") })
+    Event::Tree({
+        let read = tree("");
+        TreeRead { source: Source { digest: Digest::of(b"empty"), ..read.source.clone() }, ..read }
+    })
 }
 
 fn request(purpose: Purpose, tree: TreeRead, rollback: bool) -> Event {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{RULES, Running};
 
 fn one_rule() -> serde_json::Value {
-    json!({ "files": [{ "path": "a.toml", "text": RULES }] })
+    json!({ "files": [{ "path": "a.toml", "text": RULES }], "allowances": { "dirty": true } })
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ async fn a_session_with_nothing_to_say_outlives_the_limits_by_its_pings() {
     let mut session = server.session("local").await;
     timeout(LONG, notices.recv()).await.expect("the edge is noticed").unwrap();
     assert!(timeout(6 * SHORT, notices.recv()).await.is_err(), "the session goes on");
-    let tree = json!({ "files": [{ "path": "a.toml", "text": RULES }] });
+    let tree = json!({ "files": [{ "path": "a.toml", "text": RULES }], "allowances": { "dirty": true } });
     assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
     assert_eq!(session.desired().await.rules.len(), 1);
     server.stop().await;

@@ -38,7 +38,7 @@ const SERIES: [&str; 22] = [
 async fn every_series_is_there_with_its_help_and_type() {
     let server = Running::start().await;
     let mut session = server.session("local").await;
-    let tree = json!({ "files": [{ "path": "a.toml", "text": RULES }] });
+    let tree = json!({ "files": [{ "path": "a.toml", "text": RULES }], "allowances": { "dirty": true } });
     assert_eq!(server.api().post("/v1/plan", &tree).await.status, 200);
     assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
     let desired = session.desired().await;

@@ -202,6 +202,8 @@ async fn a_tree_is_validated_planned_applied_and_shown() {
     assert_eq!(plan["changes"][0]["action"], json!("activate"));
     let mut body = tree(RULES);
     body["plan"] = plan.clone();
+    api.post("/v1/apply", &body).await.is_problem(409, "no_commit");
+    body["allowances"] = json!({ "dirty": true });
     let begun = api.post("/v1/apply", &body).await;
     assert_eq!(begun.status, 202, "{begun:?}");
     let id = begun.json::<Value>()["id"].as_str().expect("an id").to_owned();

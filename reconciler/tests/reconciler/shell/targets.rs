@@ -29,7 +29,7 @@ fn target(state: &str, weight: u32) -> proto::TargetReport {
 async fn serving(health: &str, report: proto::TargetReport) -> (Running, Session, proto::DesiredState) {
     let server = Running::start().await;
     let mut session = server.session("local").await;
-    let tree = json!({ "files": [{ "path": "a.toml", "text": RULES }] });
+    let tree = json!({ "files": [{ "path": "a.toml", "text": RULES }], "allowances": { "dirty": true } });
     assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
     let desired = session.desired().await;
     let mut events = server.api().events("/v1/events").await;

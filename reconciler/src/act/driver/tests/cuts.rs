@@ -132,7 +132,7 @@ fn tree(version: u16, is_in_waves: bool, has_glass: bool) -> TreeRead {
         ruleset.rollout = Rollout { waves: EDGES.map(wave).into() };
     }
     TreeRead {
-        source: Source::unversioned(digest),
+        source: Source { vcs: "git".to_owned(), commit: Some("c0ffee".to_owned()), ..Source::unversioned(digest) },
         ruleset: Some(Arc::new(ruleset)),
         diagnostics: Vec::new(),
         files: Arc::new([]),

@@ -97,6 +97,16 @@ fn a_folder_of_the_repository_is_a_tree_with_settings_of_its_own() {
 }
 
 #[test]
+fn the_folder_may_be_named_through_a_committed_link() {
+    let repo = Repo::new();
+    repo.write("v1/rules/a.toml", "a = 1\n").link("v1", "current").link("v1/rules", "live").link("/etc", "out");
+    assert_eq!(repo.labels("current/rules").0, ["a.toml"]);
+    assert_eq!(repo.write("more.txt", "").labels("live").0, ["a.toml"]);
+    let (_, tree) = repo.write("again.txt", "").read("out");
+    assert_eq!(&*tree.diagnostics[0].message, "the commit has no folder `out`");
+}
+
+#[test]
 fn links_are_followed_inside_the_tree_and_nowhere_else() {
     let repo = Repo::new();
     repo.write("out.toml", "out = 1\n").write("t/real/a.toml", "a = 1\n").write("t/real/deep/b.toml", "b = 1\n");

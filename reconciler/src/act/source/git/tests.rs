@@ -1,6 +1,9 @@
 //! Repositories made by the `git` command, so that what counts is what git does.
 
-use std::os::unix::fs::{chown, symlink};
+mod clean;
+
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -71,7 +74,12 @@ impl Repo {
 }
 
 fn of(dir: &Path) -> Provenance {
-    provenance(dir, &read_stable(dir).expect("a tree")).expect("readable")
+    tried(dir, &UserConfig::default()).expect("readable")
+}
+
+/// For a user with a configuration of their own.
+fn tried(dir: &Path, user: &UserConfig) -> Result<Provenance, GitError> {
+    provenance_for(dir, &read_stable(dir).expect("a tree"), user)
 }
 
 fn dirty(dir: &Path) -> Vec<String> {
@@ -88,8 +96,7 @@ fn a_clean_tree_has_commit_branch_author_and_time() {
         reference: Some("main".into()),
         author: Some("Ann Author <ann@example.org>".into()),
         committed_at: Some("2026-01-02T08:00:00Z".into()),
-        dirty: Vec::new(),
-        warning: None,
+        ..Provenance::default()
     };
     assert_eq!(of(repo.path()), expected);
     assert_eq!(of(&repo.path().join("rules")), expected);
@@ -277,23 +284,6 @@ fn nothing_that_the_repository_configures_is_run() {
     repo.write("a.toml", "2");
     assert_eq!(dirty(repo.path()), ["a.toml"]);
     assert!(!mark.exists());
-}
-
-#[test]
-fn somebody_elses_repository_is_not_read_and_says_so() {
-    if !rustix::process::geteuid().is_root() {
-        #[expect(clippy::print_stderr, reason = "the one way to say why a test did not look")]
-        {
-            eprintln!("skipped: only root can give a repository away");
-        }
-        return;
-    }
-    let repo = Repo::committed(&[("a.toml", "1")]);
-    chown(repo.path().join(".git"), Some(65534), None).expect("given away");
-    let found = of(repo.path());
-    assert_eq!((found.vcs(), found.commit), ("none", None));
-    assert!(found.warning.is_some_and(|text| text.contains("another user")));
-    assert!(git_paths(repo.path()).is_none());
 }
 
 #[test]

@@ -37,8 +37,10 @@ struct Follower {
 }
 
 impl Follower {
+    /// In git, only what is committed is applied; elsewhere, everything is.
     fn of(dir: &Path) -> Self {
-        let fleet = Fleet::new("here".to_owned(), Mode::Apply, false, Restored::default());
+        let is_in_git = git::git_paths(dir).is_some();
+        let fleet = Fleet::new("here".to_owned(), Mode::Apply, !is_in_git, Restored::default());
         let mut follower = Self { dir: dir.to_owned(), fleet, applied: Vec::new() };
         follower.look();
         follower

@@ -1,0 +1,148 @@
+//! Where a tree comes from, and whether that counts as committed. Pure.
+//!
+//! Keeps: planner, fleet, server and tool ask [`Source::uncommitted`], so a tree that one of them takes for committed
+//! is committed for all of them.
+
+use schema::canonical::Digest;
+use serde::{Deserialize, Serialize};
+
+/// Where a tree comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// `git` or `none`.
+    pub vcs: String,
+    /// Full hash.
+    pub commit: Option<String>,
+    /// Branch or other ref.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// `Name <mail>`.
+    pub author: Option<String>,
+    /// RFC 3339.
+    pub committed_at: Option<String>,
+    /// True if a rule file differs from the commit.
+    pub dirty: bool,
+    /// The files that differ, at most a screenful.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dirty_paths: Vec<String>,
+    /// Of those, the ones that pass through a filter of git, which is never run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filtered_paths: Vec<String>,
+    /// How many commits a shallow clone has; absent in a whole one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shallow: Option<u32>,
+    /// Digest of the tree's files.
+    pub digest: Digest,
+}
+
+impl Source {
+    /// A tree outside version control.
+    pub fn unversioned(digest: Digest) -> Self {
+        Self {
+            vcs: "none".to_owned(),
+            commit: None,
+            reference: None,
+            author: None,
+            committed_at: None,
+            dirty: false,
+            dirty_paths: Vec::new(),
+            filtered_paths: Vec::new(),
+            shallow: None,
+            digest,
+        }
+    }
+
+    /// Why the tree does not count as committed (CONTRACT §7); `None` where it does.
+    pub fn uncommitted(&self) -> Option<Uncommitted> {
+        if self.commit.is_none() {
+            let in_git = self.vcs == "git";
+            Some(Uncommitted::NoCommit { in_git })
+        } else if self.dirty {
+            Some(Uncommitted::Dirty { paths: self.dirty_paths.clone(), filtered: self.filtered_paths.clone() })
+        } else {
+            None
+        }
+    }
+}
+
+/// Why a tree does not count as committed. Such a tree can be planned; applying it takes `--allow-dirty`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Uncommitted {
+    /// It names no commit.
+    NoCommit {
+        /// True in a repository that has no commit yet.
+        in_git: bool,
+    },
+    /// It differs from its commit.
+    Dirty {
+        /// Which files.
+        paths: Vec<String>,
+        /// Of those, the ones that pass through a filter of git.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        filtered: Vec<String>,
+    },
+}
+
+impl Uncommitted {
+    /// The code of a problem document.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoCommit { .. } => "no_commit",
+            Self::Dirty { .. } => "dirty",
+        }
+    }
+
+    /// The title of a problem document.
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::NoCommit { .. } => "The tree has no commit",
+            Self::Dirty { .. } => "The tree differs from its commit",
+        }
+    }
+
+    /// What is wrong, in a sentence without its full stop.
+    pub fn message(&self) -> String {
+        match self {
+            Self::NoCommit { in_git: true } => "the tree has no commit: its git repository is still empty".to_owned(),
+            Self::NoCommit { in_git: false } => "the tree has no commit: it is not in a git repository".to_owned(),
+            Self::Dirty { paths, .. } if paths.is_empty() => "the tree differs from its commit".to_owned(),
+            Self::Dirty { paths, filtered } => {
+                let paths = paths.join(", ");
+                format!("the tree differs from its commit: {paths}{}", filter_note(filtered))
+            }
+        }
+    }
+}
+
+/// What to know about files that a filter of git stands before.
+pub fn filter_note(filtered: &[String]) -> String {
+    match filtered {
+        [] => String::new(),
+        paths => format!(
+            "; {} passes through a git filter, which is never run here: `serve --git` reads what is committed",
+            paths.join(", ")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clean_tree_with_a_commit_counts_as_committed() {
+        let none = Source::unversioned(Digest::default());
+        let empty = Source { vcs: "git".to_owned(), ..none.clone() };
+        let clean = Source { commit: Some("c0ffee".to_owned()), ..empty.clone() };
+        let dirty = Source { dirty: true, dirty_paths: vec!["a.toml".to_owned()], ..clean.clone() };
+        let code = |source: &Source| source.uncommitted().map(|why| why.code());
+        assert_eq!(
+            [&none, &empty, &clean, &dirty].map(code),
+            [Some("no_commit"), Some("no_commit"), None, Some("dirty")]
+        );
+        let words = |source: &Source| source.uncommitted().expect("not committed").message();
+        assert!(words(&none).ends_with("not in a git repository") && words(&empty).ends_with("still empty"));
+        assert!(words(&dirty).ends_with(": a.toml"));
+    }
+}
