@@ -31,7 +31,7 @@ pub enum Cause {
     Memory,
     /// A firewall, a policy or a route of this host forbids it.
     Firewall,
-    /// The address is the rule's own listener: connecting would never end.
+    /// The address is one of the edge's own listeners: connecting might never end.
     Loop,
     /// Anything else.
     Other,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use edge::act::names::Names;
 use edge::act::runtime::RuntimeHandle;
+use edge::act::status::RuleStatus;
 use edge::act::workers::Figures;
 use edge::decide::faults::Cause;
 use schema::rule::{Host, RuleParts};
@@ -26,6 +27,11 @@ fn figures(edge: &RuntimeHandle, rule: &str) -> Figures {
 fn failed(edge: &RuntimeHandle, rule: &str, cause: Cause) -> u64 {
     let place = Cause::ALL.iter().position(|other| *other == cause).unwrap();
     figures(edge, rule).connect_errors[place]
+}
+
+fn figures_of_target(edge: &RuntimeHandle, rule: &str) -> Figures {
+    let targets = edge.status().rule(rule).unwrap().meter.as_ref().unwrap().per_target();
+    targets[0].1
 }
 
 async fn with_names(dns: &Dns) -> RuntimeHandle {
@@ -83,38 +89,56 @@ async fn a_datagram_does_not_go_round_between_two_rules() {
     assert_eq!(figures(&edge, "back").connections_total, 0);
 }
 
+/// Another process may use the same port towards another peer, and that one may not share it: any of a few will do.
 #[tokio::test]
 async fn a_port_that_an_outgoing_connection_holds_can_be_listened_on_while_it_lives_and_while_it_lingers() {
+    const EACH: u16 = 6;
     let edge = runtime().await;
     let ((listener, address), port) = (target().await, free_ports(1));
-    let web = to("web", port, address, |_| ());
-    apply(&edge, 1, std::slice::from_ref(&web)).await;
-    let mut outgoing = Vec::new();
-    for is_ended in [false, true] {
-        let mut client = connect(port).await;
-        client.write_all(b"x").await.unwrap();
-        let (mut server, from) = timeout(LONG, listener.accept()).await.unwrap().unwrap();
-        if is_ended {
-            // The edge ends its side first, and its socket lingers.
-            client.shutdown().await.unwrap();
-            timeout(LONG, server.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
-            drop(server);
-            timeout(LONG, client.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
-            wait_until(|| figures(&edge, "web").active_connections == 1).await;
-            outgoing.push((from.port(), None));
-        } else {
-            outgoing.push((from.port(), Some((client, server))));
-        }
-    }
+    let mut rules = vec![to("web", port, address, |_| ())];
+    apply(&edge, 1, &rules).await;
     let there = echo("b").await;
-    let (live, lingers) = (outgoing[0].0, outgoing[1].0);
-    let rules = [web, to("live", live, there, |_| ()), to("lingers", lingers, there, |_| ())];
-    let status = apply(&edge, 2, &rules).await;
-    for (rule, port) in [("live", live), ("lingers", lingers)] {
-        let rule = status.rule(rule).unwrap();
-        assert_eq!(rule.state, RuleState::Active, "{}: {}", rule.name, rule.message);
+    let mut held = Vec::new();
+    for number in 0..EACH * 2 {
         let mut client = connect(port).await;
+        let (mut server, from) = timeout(LONG, listener.accept()).await.unwrap().unwrap();
+        let name = format!("{}-{number}", if number < EACH { "live" } else { "lingers" });
+        rules.push(to(&name, from.port(), there, |_| ()));
+        if number < EACH {
+            held.push((client, server));
+            continue;
+        }
+        // The edge ends its side first, and its socket lingers.
+        client.shutdown().await.unwrap();
+        timeout(LONG, server.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+        drop(server);
+        timeout(LONG, client.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+    }
+    wait_until(|| figures(&edge, "web").active_connections == u64::from(EACH)).await;
+    let status = apply(&edge, 2, &rules).await;
+    for kind in ["live", "lingers"] {
+        let is_one = |rule: &&RuleStatus| rule.name.starts_with(kind) && rule.state == RuleState::Active;
+        let rule = status.rules.iter().find(is_one).unwrap_or_else(|| panic!("no {kind} one serves"));
+        let mut client = connect(rule.running.as_ref().unwrap().listen.ports.first()).await;
         client.read_u8().await.unwrap();
         ping(&mut client, b"hello").await;
     }
+}
+
+/// The system refuses a broadcast address to a socket that did not ask for it, as it would for a firewall.
+#[tokio::test]
+async fn what_this_host_forbids_is_counted_by_its_cause_and_is_no_verdict() {
+    let dns = Dns::start().await;
+    dns.say("all.test", Reply::Addresses(vec!["255.255.255.255".parse().unwrap()], 300));
+    let edge = with_names(&dns).await;
+    let port = free_ports(1);
+    let named = |parts: &mut RuleParts| parts.targets[0].host = Host::parse("all.test").unwrap();
+    apply(&edge, 1, &[udp("dns", port, ([127, 0, 0, 1], 9).into(), named)]).await;
+    for count in 1..=5 {
+        client().await.send_to(b"x", ("127.0.0.1", port)).await.unwrap();
+        wait_until(|| failed(&edge, "dns", Cause::Firewall) == count).await;
+    }
+    assert_eq!(figures(&edge, "dns").connect_errors.iter().sum::<u64>(), 5);
+    let targets = figures_of_target(&edge, "dns");
+    assert_eq!(targets.last_failure_ms, 0, "health hears nothing of it");
 }

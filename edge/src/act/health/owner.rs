@@ -523,7 +523,7 @@ fn outcome(met: Met) -> Option<Outcome> {
         Met::Failure(Cause::Refused) => failed(ResultCode::L4Con, "a connection was refused"),
         Met::Failure(Cause::Unreachable) => failed(ResultCode::L4Con, "no way to the target for a connection"),
         Met::Failure(Cause::Reset) => failed(ResultCode::L4Con, "a connection was reset"),
-        Met::Failure(Cause::Loop) => failed(ResultCode::L4Con, "the target is the rule's own listener"),
+        Met::Failure(Cause::Loop) => failed(ResultCode::L4Con, "the target is a listener of this edge"),
         Met::Failure(Cause::Other) => failed(ResultCode::L4Con, "a connection failed"),
     }
 }
