@@ -1,5 +1,7 @@
 //! Break-glass rules: in place without git, shown everywhere, gone by themselves, taken over by a commit.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::peers::{Echo, Steady, answers, refuses};
@@ -107,7 +109,7 @@ fn an_override_takes_nothing_from_the_tree_and_needs_a_reason() {
 }
 
 #[test]
-fn an_override_that_ends_while_the_server_is_down_ends_with_its_next_start_and_nothing_else_changes() {
+fn an_override_that_ends_while_the_server_is_down_ends_on_its_edge_and_nothing_else_changes() {
     let scene = Scene { world: World::new(), echo: Echo::start(), port: ports(4) };
     let world = &scene.world;
     let server = world.serve(&["--mode", "heal"]);
@@ -118,7 +120,7 @@ fn an_override_that_ends_while_the_server_is_down_ends_with_its_next_start_and_n
     world.edit_and_apply("a.toml", &tree);
     scene.add("stays", scene.port + 3, "1h").exits(0);
     scene.add("glass", scene.port + 1, "2s").exits(0);
-    let ends = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    let ends = Instant::now() + Duration::from_secs(2);
     world.wait_rule("edge-01", "stays", "active");
     world.wait_rule("edge-01", "glass", "active");
     let (one, other) = (world.generations("edge-01"), world.generations("edge-02"));
@@ -130,11 +132,11 @@ fn an_override_that_ends_while_the_server_is_down_ends_with_its_next_start_and_n
     let steady = Steady::transfer(scene.port, 3);
     let probes = [0, 2, 3].map(|number| Steady::probe(scene.port + number, vec![scene.echo.port]));
     server.kill();
-    wait_until("its time to be over", || std::time::Instant::now() > ends);
-    assert_eq!(answers(scene.port + 1), Some(scene.echo.port), "an edge without its server forwards");
+    wait_until("its time to be over", || Instant::now() > ends);
+    wait_until("the override to end without the server", || refuses(scene.port + 1));
+    assert_eq!(answers(scene.port), Some(scene.echo.port), "an edge without its server forwards");
 
     let server = world.serve(&["--mode", "heal"]);
-    wait_until("the override to end", || refuses(scene.port + 1));
     let is_over = |world: &World| {
         let is_settled = |status: &Value| {
             let is_here = |edge: &Value| edge["connected"] == true && edge["generation"] == edge["desired_generation"];
@@ -193,4 +195,72 @@ fn an_edge_that_is_away_gets_it_when_it_is_back_and_nobody_says_that_it_has_it()
     scene.world.edge("edge-01");
     scene.world.wait_rule("edge-01", "glass", "active");
     assert_eq!(answers(scene.port + 1), Some(scene.echo.port));
+}
+
+#[test]
+fn an_override_that_ends_while_both_are_down_never_serves_again() {
+    let world = World::new();
+    let server = world.serve(&["--mode", "heal"]);
+    let edge = world.edge("edge-01");
+    let scene = Scene { echo: Echo::start(), port: ports(2), world };
+    let world = &scene.world;
+    world.edit_and_apply("a.toml", &rule("edge-01", "web", scene.port, scene.echo.port, ""));
+    scene.add("glass", scene.port + 1, "4s").exits(0);
+    let ends = Instant::now() + Duration::from_secs(4);
+    world.wait_rule("edge-01", "glass", "active");
+    server.kill();
+    edge.kill();
+    // It is back before the end, and gone again over it.
+    let again = world.start_edge("edge-01", &[]);
+    if Instant::now() + Duration::from_secs(1) < ends {
+        wait_until("the last good state", || answers(scene.port + 1) == Some(scene.echo.port));
+    }
+    again.kill();
+    wait_until("its time to be over", || Instant::now() > ends);
+    world.start_edge("edge-01", &[]);
+    wait_until("the rule of the tree", || answers(scene.port) == Some(scene.echo.port));
+    assert!(refuses(scene.port + 1), "its time is over");
+    world.serve(&["--mode", "heal"]);
+    world.wait_status("both to agree", |status| {
+        let edge = &status["edges"][0];
+        edge["connected"] == true
+            && edge["generation"] == edge["desired_generation"]
+            && rule_of(status, "edge-01", "glass").is_none()
+            && status["drift"] == serde_json::json!([])
+    });
+    assert!(refuses(scene.port + 1));
+}
+
+#[test]
+fn an_override_that_was_renewed_or_taken_over_outlives_its_first_end_without_the_server() {
+    let world = World::new();
+    let server = world.serve(&["--mode", "heal"]);
+    world.edge("edge-01");
+    let scene = Scene { echo: Echo::start(), port: ports(4), world };
+    let world = &scene.world;
+    world.edit_and_apply("a.toml", &rule("edge-01", "web", scene.port, scene.echo.port, ""));
+    for (name, offset) in [("ends", 1), ("renewed", 2), ("taken", 3)] {
+        scene.add(name, scene.port + offset, "6s").exits(0);
+    }
+    let ends = Instant::now() + Duration::from_secs(6);
+    scene.add("renewed", scene.port + 2, "1h").exits(0);
+    let before = world.generations("edge-01");
+    let toml = world.cli(&["override", "export", "edge-01/taken"]).exits(0).out.clone();
+    world.edit_and_apply("taken.toml", &toml);
+    assert_eq!(world.generations("edge-01"), before, "nothing that runs has changed");
+    let probes = [0, 2, 3].map(|offset| Steady::probe(scene.port + offset, vec![scene.echo.port]));
+    server.kill();
+    wait_until("the first end", || Instant::now() > ends);
+    wait_until("the one that was not renewed to end", || refuses(scene.port + 1));
+    for offset in [0, 2, 3] {
+        assert_eq!(answers(scene.port + offset), Some(scene.echo.port), "{offset}");
+    }
+    world.serve(&["--mode", "heal"]);
+    world.wait_status("both to agree", |status| {
+        let edge = &status["edges"][0];
+        edge["connected"] == true && edge["generation"] == edge["desired_generation"]
+    });
+    for probe in probes {
+        probe.finish();
+    }
 }

@@ -231,7 +231,7 @@ fn own_listener(address: SocketAddr) -> Listener {
 }
 
 fn restore(stored: Stored, offer: &Offer) -> Option<Before> {
-    let overrides = stored.overrides.unwrap_or_default();
+    let (overrides, clock) = (stored.overrides.unwrap_or_default(), stored.clock);
     let desired = stored.desired?;
     let accepted = Accepted {
         lineage: desired.lineage,
@@ -248,7 +248,8 @@ fn restore(stored: Stored, offer: &Offer) -> Option<Before> {
     let restored =
         |exception: &Exception| Some((RuleName::new(exception.name()).ok()?, exception.running().filter(may_serve)));
     let exceptions = stored.exceptions.iter().filter_map(restored).collect();
-    let desired = Desired::read(accepted, desired.rules, &offer.capabilities, &offer.limits);
+    let desired =
+        Desired::read(accepted, desired.rules, &offer.capabilities, &offer.limits).ending_as_kept(desired.ends);
     let desired = desired.on_host(&addresses);
     let trial = match stored.trial {
         Some(trial) if trial.is_missed => Some(Restarted::Missed),
@@ -257,13 +258,14 @@ fn restore(stored: Stored, offer: &Offer) -> Option<Before> {
             if pending.is_over() {
                 tracing::warn!("no confirmation came in time, the state before is served");
                 let desired = pending.instead_of(desired);
-                return Some(Before { desired, exceptions: Vec::new(), overrides, trial: Some(Restarted::Missed) });
+                let trial = Some(Restarted::Missed);
+                return Some(Before { desired, exceptions: Vec::new(), overrides, trial, clock });
             }
             Some(Restarted::Awaiting(pending))
         }
         None => None,
     };
-    Some(Before { desired, exceptions, overrides, trial })
+    Some(Before { desired, exceptions, overrides, trial, clock })
 }
 
 #[cfg(test)]

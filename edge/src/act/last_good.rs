@@ -18,6 +18,8 @@ use schema::rule::Rule;
 use schema::wire;
 use tokio::time::{Instant, sleep};
 
+use super::steady::Steady;
+
 use super::folder::Folder;
 
 /// First bytes of the file; the last two digits are the version of what follows.
@@ -140,6 +142,9 @@ pub(crate) struct Stored {
     pub(crate) overrides: Option<TargetOverrides>,
     #[prost(message, optional, tag = "5")]
     pub(crate) trial: Option<StoredTrial>,
+    /// The clock that the ends in it are of.
+    #[prost(message, optional, tag = "6")]
+    pub(crate) clock: Option<Steady>,
 }
 
 impl Stored {

@@ -19,6 +19,7 @@ pub mod runtime;
 pub mod session;
 pub mod sockets;
 pub mod status;
+pub(crate) mod steady;
 pub mod way;
 mod wording;
 pub mod workers;

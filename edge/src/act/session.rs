@@ -141,7 +141,13 @@ impl Session {
         desired: proto::DesiredState,
     ) -> Result<(Vec<proto::EdgeMessage>, Flow), Stopped> {
         let generation = desired.generation;
-        let (refused, flow) = match admission::admit(&self.runtime.status().accepted, &desired) {
+        let status = self.runtime.status();
+        let admission = match admission::admit(&status.accepted, &desired) {
+            // The same rules, that end at another time: an override was renewed, or the tree took it over.
+            Admission::Repeat if !status.ends_alike(&desired.ends) => Admission::Apply(status.accepted.clone()),
+            admission => admission,
+        };
+        let (refused, flow) = match admission {
             Admission::Apply(accepted) => {
                 let Offer { capabilities, limits, .. } = &*self.offer;
                 tracing::info!(generation, rules = desired.rules.len(), "a desired state arrived");
@@ -151,7 +157,9 @@ impl Session {
                     confirm_within: Some(within).filter(|within| !within.is_zero()),
                     quiet_window: Duration::from_millis(desired.quiet_window_ms),
                 };
-                let desired = Desired::read(accepted, desired.rules, capabilities, limits);
+                let now_ms = self.runtime.health().steady().now_ms();
+                let ends = desired.ends;
+                let desired = Desired::read(accepted, desired.rules, capabilities, limits).ending_from(ends, now_ms);
                 let desired = desired.on_host(&interfaces::addresses());
                 let refused = self.runtime.apply_on(desired, terms).await?;
                 if let Some(refused) = &refused {

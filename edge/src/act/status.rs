@@ -1,5 +1,6 @@
 //! What an edge says about itself: the state of every rule, as published by the runtime. Values, no I/O.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use schema::canonical::Digest;
@@ -85,9 +86,20 @@ pub struct Status {
     pub listeners: usize,
     /// Whether the accepted state waits for a confirmation.
     pub confirmation: Confirmation,
+    /// The ends of its rules.
+    pub ends: Vec<proto::RuleEnd>,
+    /// Those of them that are over.
+    pub ended: Vec<proto::RuleEnd>,
 }
 
 impl Status {
+    /// True if the rules of the accepted state end as this message says.
+    pub fn ends_alike(&self, ends: &[proto::RuleEnd]) -> bool {
+        let named =
+            |ends: &[proto::RuleEnd]| ends.iter().map(|end| (end.rule.clone(), end.until_ms)).collect::<BTreeSet<_>>();
+        named(&self.ends) == named(ends)
+    }
+
     /// The rule of that name.
     pub fn rule(&self, name: &str) -> Option<&RuleStatus> {
         self.rules.iter().find(|rule| rule.name == name)
@@ -111,6 +123,7 @@ impl Status {
             }),
             answers,
             confirmation: self.confirmation.to_wire().into(),
+            ended: self.ended.clone(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use schema::capability::{self, Capabilities, Limits, Rejection};
 use schema::codes::RuleCode;
 use schema::name::RuleName;
-use schema::proto::{DesiredState, RuleSpec};
+use schema::proto::{DesiredState, RuleEnd, RuleSpec};
 use schema::rule::Rule;
 use schema::wire;
 
@@ -35,6 +35,17 @@ pub struct Desired {
     pub rules: BTreeMap<RuleName, DesiredRule>,
     /// Rules without a possible or with a repeated name: they can only be reported.
     pub nameless: Vec<(RuleSpec, Rejection)>,
+    /// When rules end without a newer state. A rule that is not among `rules` any more has ended so.
+    pub ends: BTreeMap<RuleName, End>,
+}
+
+/// When a rule ends without a newer state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// By the edge's own clock, in milliseconds.
+    pub at_ms: u64,
+    /// As the server counts it: the name of this end.
+    pub until_ms: u64,
 }
 
 impl Desired {
@@ -77,6 +88,56 @@ impl Desired {
         self
     }
 
+    /// Lets rules end at these times.
+    #[must_use]
+    pub fn ending(mut self, ends: impl IntoIterator<Item = (String, End)>) -> Self {
+        let ends = ends.into_iter().filter_map(|(rule, end)| Some((RuleName::new(&rule).ok()?, end)));
+        self.ends = ends.collect();
+        self
+    }
+
+    /// Lets rules end as the message says that arrived now.
+    #[must_use]
+    pub fn ending_from(self, ends: Vec<RuleEnd>, now_ms: u64) -> Self {
+        let end = |end: RuleEnd| (end.rule, End { at_ms: now_ms.saturating_add(end.rest_ms), until_ms: end.until_ms });
+        self.ending(ends.into_iter().map(end))
+    }
+
+    /// The same as it was kept.
+    #[must_use]
+    pub fn ending_as_kept(self, ends: Vec<RuleEnd>) -> Self {
+        self.ending(ends.into_iter().map(|end| (end.rule, End { at_ms: end.at_ms, until_ms: end.until_ms })))
+    }
+
+    /// Takes out the rules whose time is over, and names them.
+    pub fn end_overdue(&mut self, now_ms: u64) -> Vec<RuleName> {
+        let overdue = self.ends.iter().filter(|(name, end)| end.at_ms <= now_ms && self.rules.contains_key(*name));
+        let overdue: Vec<RuleName> = overdue.map(|(name, _)| name.clone()).collect();
+        self.rules.retain(|name, _| !overdue.contains(name));
+        overdue
+    }
+
+    /// When the next one ends.
+    pub fn next_end(&self) -> Option<u64> {
+        self.ends.iter().filter(|(name, _)| self.rules.contains_key(*name)).map(|(_, end)| end.at_ms).min()
+    }
+
+    /// The rules that have ended.
+    pub fn ended(&self) -> impl Iterator<Item = &RuleName> {
+        self.ends.keys().filter(|name| !self.rules.contains_key(*name))
+    }
+
+    /// The ends as a message names them.
+    pub fn ends_to_wire(&self) -> Vec<RuleEnd> {
+        let to_wire = |(rule, end): (&RuleName, &End)| RuleEnd {
+            rule: rule.to_string(),
+            rest_ms: 0,
+            until_ms: end.until_ms,
+            at_ms: end.at_ms,
+        };
+        self.ends.iter().map(to_wire).collect()
+    }
+
     /// The message that this was read from, to be kept.
     pub fn to_wire(&self) -> DesiredState {
         let mut rules: Vec<RuleSpec> = self.rules.values().map(|desired| desired.spec.clone()).collect();
@@ -86,6 +147,7 @@ impl Desired {
             generation: self.accepted.generation,
             digest: self.accepted.digest.as_bytes().to_vec(),
             rules,
+            ends: self.ends_to_wire(),
             ..DesiredState::default()
         }
     }
@@ -98,6 +160,22 @@ mod tests {
     use schema::rule::Host;
     use schema::testing::{rule, rule_with};
     use schema::wire::rule_to_wire;
+
+    #[test]
+    fn a_rule_ends_once_its_time_is_over_and_stays_ended_over_a_restart() {
+        let specs = vec![rule_to_wire(&rule("ends", 8000, 8000)), rule_to_wire(&rule("stays", 8001, 8001))];
+        let capabilities = Capabilities::from([Capability::Tcp]);
+        let read = |specs| Desired::read(Accepted::default(), specs, &capabilities, &Limits::default());
+        let mut desired = read(specs).ending([("ends".to_owned(), End { at_ms: 50, until_ms: 7 })]);
+        assert_eq!((desired.end_overdue(49), desired.next_end()), (Vec::new(), Some(50)));
+        assert_eq!(desired.end_overdue(50), [RuleName::new("ends").expect("a name")]);
+        let kept = desired.to_wire();
+        for mut desired in [desired, read(kept.rules).ending_as_kept(kept.ends)] {
+            assert_eq!(desired.rules.keys().map(RuleName::as_str).collect::<Vec<_>>(), ["stays"]);
+            assert_eq!(desired.ended().map(RuleName::as_str).collect::<Vec<_>>(), ["ends"]);
+            assert_eq!((desired.end_overdue(60), desired.next_end()), (Vec::new(), None));
+        }
+    }
 
     #[test]
     fn what_the_edge_cannot_read_or_do_is_rejected_and_the_rest_is_taken() {

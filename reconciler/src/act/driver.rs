@@ -527,11 +527,12 @@ impl Driver {
                 self.send(session, Body::Refusal(refusal));
                 self.sessions.remove(&session);
             }
-            Effect::Send { session, edge, generation, digest, rules, basis, confirm_within, quiet_window } => {
+            Effect::Send { session, edge, generation, digest, rules, basis, confirm_within, quiet_window, ends } => {
                 info!(edge = %edge, generation, rules = rules.len(), "desired state sent");
                 let lineage = self.fleet.lineage().to_owned();
                 let terms = (confirm_within, quiet_window);
                 let desired = outgoing::desired(lineage, generation, digest, &rules, basis, terms);
+                let desired = outgoing::ending(desired, &ends, Timestamp::now());
                 self.send(session, Body::Desired(desired));
             }
             Effect::Confirm { session, edge, generation } => {
@@ -541,7 +542,12 @@ impl Driver {
             }
             Effect::SendOverrides { session, edge, overrides } => {
                 debug!(edge = %edge, overrides = overrides.len(), "overrides sent");
-                let overrides = overrides.iter().map(TargetOverride::to_wire).collect();
+                let now = Timestamp::now();
+                let to_wire = |order: &TargetOverride| proto::TargetOverride {
+                    rest_ms: order.until.map_or(0, |until| outgoing::rest(until, now)),
+                    ..order.to_wire()
+                };
+                let overrides = overrides.iter().map(to_wire).collect();
                 self.send(session, Body::Overrides(proto::TargetOverrides { overrides }));
             }
             Effect::Emit(notice) => self.emit(notice),

@@ -224,6 +224,12 @@ fn report_from_wire(message: proto::Report) -> Result<Report, String> {
         refused: message.refused.map(|refusal| (words::code(&refusal.code), refusal.message)),
         answers: message.answers,
         confirmation,
+        // What is no name was never sent.
+        ended: message
+            .ended
+            .into_iter()
+            .filter_map(|end| Some((RuleName::new(&end.rule).ok()?, target::time_from_wire(end.until_ms)?)))
+            .collect(),
     })
 }
 

@@ -1,14 +1,37 @@
 //! What the fleet decided, as messages to edges. Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use schema::canonical::Digest;
+use schema::name::RuleName;
 use schema::proto;
 use schema::rule::Rule;
 use schema::wire;
 
 use crate::decide::view::Basis;
+
+/// How long until then, in milliseconds; never 0, which would be no end.
+pub(super) fn rest(until: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(until.duration_since(now).as_millis()).unwrap_or_default().max(1)
+}
+
+/// Lets rules of a desired state end by themselves.
+pub(super) fn ending(
+    desired: proto::DesiredState,
+    ends: &BTreeMap<RuleName, Timestamp>,
+    now: Timestamp,
+) -> proto::DesiredState {
+    let end = |(rule, until): (&RuleName, &Timestamp)| proto::RuleEnd {
+        rule: rule.to_string(),
+        rest_ms: rest(*until, now),
+        until_ms: u64::try_from(until.as_millisecond()).unwrap_or_default(),
+        at_ms: 0,
+    };
+    proto::DesiredState { ends: ends.iter().map(end).collect(), ..desired }
+}
 
 /// A desired state, how long it waits to be confirmed, and for how long its changes may wait for a quiet moment.
 pub(super) fn desired(
@@ -31,5 +54,6 @@ pub(super) fn desired(
         }),
         confirm_within_ms: confirm_within.map_or(0, millis),
         quiet_window_ms: millis(quiet_window),
+        ends: Vec::new(),
     }
 }

@@ -192,6 +192,7 @@ pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -
         return None;
     }
     let assignment = assign(edge, wanted);
+    let ends = overrides::ends(&edge.overrides, wanted);
     let is_same_set = current.is_some_and(|desired| desired.digest == assignment.digest && desired.generation > 0);
     let generation = if is_same_set {
         edge.desired_generation()
@@ -211,6 +212,7 @@ pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -
         rejected: assignment.rejected,
         disabled: disabled.clone(),
         confirm_within: kept.and_then(|desired| desired.confirm_within),
+        ends,
     };
     (current != Some(&next)).then_some(next)
 }

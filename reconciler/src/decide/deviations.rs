@@ -85,7 +85,7 @@ impl TargetOverride {
         format!("{} {} by {}{until}{why}", self.target, self.deviation.in_words(), self.actor)
     }
 
-    /// The message of it.
+    /// The message of it, without what is left of its time.
     pub fn to_wire(&self) -> proto::TargetOverride {
         proto::TargetOverride {
             rule: self.rule.to_string(),
@@ -98,6 +98,7 @@ impl TargetOverride {
             actor: self.actor.clone(),
             why: self.why.clone(),
             until_ms: self.until.and_then(|until| u64::try_from(until.as_millisecond()).ok()).unwrap_or(0),
+            rest_ms: 0,
         }
     }
 

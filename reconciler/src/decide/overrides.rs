@@ -141,6 +141,12 @@ pub(super) fn join(overrides: &Overrides, rules: &EdgeRules, rejected: &mut BTre
     }
 }
 
+/// When the rules of the overrides that are not taken over end.
+pub(super) fn ends(overrides: &Overrides, wanted: &EdgeRules) -> BTreeMap<RuleName, Timestamp> {
+    let held = overrides.iter().filter(|(_, held)| !is_taken_over(held, wanted));
+    held.map(|(name, held)| (name.clone(), held.until)).collect()
+}
+
 /// The rules of the overrides that are not taken over, as they are sent.
 pub(super) fn placed<'a>(
     overrides: &'a Overrides,

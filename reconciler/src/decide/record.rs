@@ -106,6 +106,8 @@ struct StoredEdge {
     leaving: Vec<StoredRule>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     confirm_within_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    ends: BTreeMap<RuleName, Timestamp>,
 }
 
 /// A tree that was applied, with its files.
@@ -173,6 +175,7 @@ impl Record {
             before: desired.before.values().map(|rule| store_rule(rule, None)).collect(),
             leaving: desired.leaving.values().map(|rule| store_rule(rule, None)).collect(),
             confirm_within_ms: desired.confirm_within.and_then(|within| u64::try_from(within.as_millis()).ok()),
+            ends: desired.ends.clone(),
         };
         Self::json(format!("{EDGE_PREFIX}{edge}"), &stored)
     }
@@ -362,5 +365,6 @@ fn restore_edge(key: &str, stored: StoredEdge) -> Result<Desired, InvalidRecord>
         before: rules_only(&restore_rules(key, stored.before)?),
         leaving: rules_only(&restore_rules(key, stored.leaving)?),
         confirm_within: stored.confirm_within_ms.map(Duration::from_millis),
+        ends: stored.ends,
     })
 }

@@ -498,6 +498,7 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
             before: Rules::new(),
             leaving: Rules::new(),
             confirm_within: None,
+            ends: BTreeMap::new(),
         }),
         given_up: 0,
         sent: 0,

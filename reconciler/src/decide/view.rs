@@ -135,6 +135,8 @@ pub struct Report {
     pub answers: u64,
     /// Whether the accepted state waits for a confirmation.
     pub confirmation: Confirmation,
+    /// Rules of the accepted state whose time was over, so that the edge ended them by itself, and the end it was sent.
+    pub ended: BTreeMap<RuleName, Timestamp>,
 }
 
 impl Report {
@@ -183,6 +185,8 @@ pub struct Desired {
     pub leaving: Rules,
     /// How long the edge waits to be told that it is kept; `None` where it is kept anyway, and once it was told.
     pub confirm_within: Option<Duration>,
+    /// When rules of it end by themselves: those of overrides.
+    pub ends: BTreeMap<RuleName, Timestamp>,
 }
 
 /// Everything the server knows of one edge.

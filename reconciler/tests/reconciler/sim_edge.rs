@@ -253,6 +253,7 @@ impl SimEdge {
                 (None, true) => Confirmation::Missed,
                 (None, false) => Confirmation::None,
             },
+            ended: BTreeMap::new(),
         }
     }
 

@@ -21,11 +21,6 @@ fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Now, in milliseconds since 1970.
-pub(super) fn wall_ms() -> u64 {
-    wall().as_millis() as u64
-}
-
 impl Clock {
     /// Starts at 0.
     pub(super) fn new() -> Self {

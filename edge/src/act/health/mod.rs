@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::act::names::Names;
 use crate::act::runtime::Stopped;
+use crate::act::steady::Steady;
 use crate::act::workers::{Choice, Scope};
 
 pub(crate) use probe::icmp::is_allowed as may_send_echoes;
@@ -88,9 +89,15 @@ pub(crate) struct HealthHandle {
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<Arc<View>>,
     tally: Arc<ProbeTally>,
+    steady: Steady,
 }
 
 impl HealthHandle {
+    /// The clock by which overrides end.
+    pub(crate) fn steady(&self) -> &Steady {
+        &self.steady
+    }
+
     /// Watches these rules and no others from now on. Returns what their connections are to be chosen by.
     pub(crate) async fn serve(&self, rules: Vec<Serving>) -> Result<Choices, Stopped> {
         self.ask(|reply| Command::Serve(rules, reply)).await
@@ -134,13 +141,13 @@ impl HealthHandle {
 }
 
 /// Starts health for an edge that serves nothing yet.
-pub(crate) fn start(names: Names) -> (HealthHandle, mpsc::Receiver<Order>) {
+pub(crate) fn start(names: Names, steady: Steady) -> (HealthHandle, mpsc::Receiver<Order>) {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, orders) = mpsc::channel(ORDERS);
     let (publisher, view) = watch::channel(Arc::default());
-    let owner = owner::Owner::new(publisher, sender, names);
+    let owner = owner::Owner::new(publisher, sender, names, steady.clone());
     let tally = owner.tally();
     // It is owned by its handles: it ends with the last of them, and its probes with it.
     tokio::spawn(owner.run(receiver));
-    (HealthHandle { commands, view, tally }, orders)
+    (HealthHandle { commands, view, tally, steady }, orders)
 }

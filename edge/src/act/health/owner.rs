@@ -16,13 +16,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::check::{self, Round};
-use super::clock::{Clock, wall_ms};
+use super::clock::Clock;
 use super::probe::{Probed, Question};
 use super::probes::{Ended, ProbeTally, Probes};
 use super::view::RuleView;
 use super::watched::{Watched, meter_key};
 use super::{Choices, Command, Order, Parting, Serving, View};
 use crate::act::names::Names;
+use crate::act::steady::Steady;
 use crate::act::workers::{FEEDBACK, Feedback, Met, Scope};
 use crate::decide::faults::Cause;
 use crate::decide::overrides::Overrides;
@@ -32,8 +33,8 @@ use crate::decide::probing::{self, ProbeId};
 const VIEW_GAP: Duration = Duration::from_millis(50);
 /// More for each rule, for every view and its report name them all: 10,000 rules are shown once a second at most.
 const VIEW_GAP_PER_RULE: Duration = Duration::from_micros(100);
-/// The wall clock may be set while an override waits for its end.
-const LOOK_AT_WALL: Duration = Duration::from_mins(1);
+/// Timers stand still while the host is suspended; the clock of ends does not.
+const LOOK_FOR_ENDS: Duration = Duration::from_mins(1);
 
 /// A rule with what the owner knows about it besides.
 struct Member {
@@ -46,6 +47,8 @@ struct Member {
 
 pub(super) struct Owner {
     clock: Clock,
+    /// By which overrides end.
+    steady: Steady,
     rules: HashMap<u64, Member>,
     names: BTreeMap<RuleName, u64>,
     next_group: u64,
@@ -69,9 +72,15 @@ pub(super) struct Owner {
 
 impl Owner {
     /// One that watches nothing yet.
-    pub(super) fn new(view: watch::Sender<Arc<View>>, orders: mpsc::Sender<Order>, names: Names) -> Self {
+    pub(super) fn new(
+        view: watch::Sender<Arc<View>>,
+        orders: mpsc::Sender<Order>,
+        names: Names,
+        steady: Steady,
+    ) -> Self {
         Self {
             clock: Clock::new(),
+            steady,
             rules: HashMap::new(),
             names: BTreeMap::new(),
             next_group: 0,
@@ -109,10 +118,7 @@ impl Owner {
             let probe = wakes.map(|at| self.clock.instant(at.max(self.next_batch)));
             let trial = self.trials.first().map(|(at, _)| self.clock.instant(*at));
             let show = (!self.stale.is_empty()).then(|| self.next_view());
-            let ends = self
-                .overrides
-                .ends()
-                .map(|ends| Instant::now() + Duration::from_millis(ends.saturating_sub(wall_ms())).min(LOOK_AT_WALL));
+            let ends = self.overrides.ends().map(|ends| Instant::now() + self.steady.rest(ends).min(LOOK_FOR_ENDS));
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(command) => self.obey(command),
@@ -421,7 +427,7 @@ impl Owner {
 
     fn reread_overrides(&mut self) {
         let now = self.clock.now();
-        self.overrides = Overrides::read(&self.ordered, wall_ms());
+        self.overrides = Overrides::read(&self.ordered, self.steady.now_ms());
         let groups: Vec<u64> = self.names.values().copied().collect();
         for group in groups {
             let Some(member) = self.rules.get_mut(&group) else { continue };

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::act::names::Source;
+use crate::act::steady::Steady;
 use crate::act::workers::Met;
 use crate::decide::faults::Cause;
 
@@ -19,7 +20,7 @@ use crate::decide::faults::Cause;
 const LONG: Duration = Duration::from_secs(20);
 
 fn start() -> (HealthHandle, mpsc::Receiver<Order>) {
-    super::start(Names::start(Source::default()))
+    super::start(Names::start(Source::default()), Steady::start(None))
 }
 
 fn target(address: SocketAddr) -> Target {
@@ -158,12 +159,12 @@ async fn a_pause_and_a_weight_hold_through_a_reload_and_end_by_themselves() {
     });
     serve(&health, &[&reloaded]).await;
     assert_eq!(health.view()[&rule.name].targets[0].state, "paused");
-    let end = clock::wall_ms() + 100;
+    let end = health.steady().now_ms() + 100;
     health.set_overrides(list(vec![order("disable", 0, end)])).await.unwrap();
     let view = wait_for(&health, "web", |view| view.targets[0].state == "disabled").await;
     assert_eq!(view.targets[0].weight, 100);
     wait_for(&health, "web", |view| view.targets[0].state == "up").await;
-    assert!(clock::wall_ms() >= end);
+    assert!(health.steady().now_ms() >= end);
 }
 
 #[tokio::test]

@@ -59,12 +59,15 @@ impl Actor {
             health: None,
         }));
         rules.sort_by(|a, b| a.name.cmp(&b.name));
+        let ends = self.desired.ends_to_wire();
         let status = Status {
             accepted: self.desired.accepted.clone(),
             running_digest: self.running_digest(),
             rules,
             listeners: self.dataplane.listeners(),
             confirmation: self.confirmation(),
+            ended: ends.iter().filter(|end| !self.desired.rules.contains_key(end.rule.as_str())).cloned().collect(),
+            ends,
         };
         self.status.send_if_modified(|current| {
             let is_new = **current != status;
@@ -121,6 +124,7 @@ impl Actor {
             edge: store.name().to_string(),
             overrides: Some(self.overrides.clone()).filter(|list| !list.overrides.is_empty()),
             trial: self.stored_trial(),
+            clock: Some(self.health.steady().clone()),
         };
         if self.stored.as_ref() == Some(&stored) {
             return;

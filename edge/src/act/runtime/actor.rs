@@ -67,6 +67,9 @@ pub(super) struct Unstored {
     pub(super) due: Instant,
 }
 
+/// Timers stand still while the host is suspended; the clock of ends does not.
+const LOOK_FOR_ENDS: Duration = Duration::from_mins(1);
+
 /// Which of the failed rules to try.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trying {
@@ -163,6 +166,7 @@ impl Actor {
             let lease = self.reserved.next_end();
             let trial = self.trial_ends().filter(|_| !self.has_stopped);
             let quiet = self.next_look();
+            let end = self.next_end().filter(|_| !self.has_stopped);
             tokio::select! {
                 command = commands.recv() => match command {
                     None => return,
@@ -230,6 +234,9 @@ impl Actor {
                     self.publish();
                 }
                 () = until(lease) => self.reserved.expire(Instant::now()),
+                () = until(end) => if self.end_overdue() {
+                    self.reconcile(Trying::Due).await;
+                },
                 () = until(trial) => self.return_to_previous().await,
                 () = until(drain) => {
                     let serving = &self.serving;
@@ -279,6 +286,7 @@ impl Actor {
     pub(super) async fn change_to(&mut self, desired: Desired) {
         // A changed rule starts its backoff anew; an unchanged one goes on where it was.
         let former = std::mem::replace(&mut self.desired, desired);
+        self.end_overdue();
         let rules = &self.desired.rules;
         self.failed.retain(|name, _| rules.get(name) == former.rules.get(name));
         self.reconcile(Trying::All).await;
@@ -286,8 +294,10 @@ impl Actor {
 
     /// Serves what served before the restart, then goes for what is desired: the same transition as ever.
     pub(super) async fn restore(&mut self, before: Before) {
-        let Before { desired, exceptions, overrides, trial } = before;
+        let Before { desired, mut exceptions, overrides, trial, .. } = before;
         self.desired = desired;
+        self.end_overdue();
+        exceptions.retain(|(name, _)| self.desired.rules.contains_key(name));
         match trial {
             Some(Restarted::Awaiting(pending)) => self.resume_trial(pending),
             Some(Restarted::Missed) => self.trial = Trial::Missed,
@@ -351,6 +361,21 @@ impl Actor {
         self.fallback.retain(|name, _| rules.contains_key(name) && !serving.contains_key(name));
         self.store().await;
         self.publish();
+    }
+
+    /// When to look for rules whose time is over.
+    fn next_end(&self) -> Option<Instant> {
+        let rest = self.health.steady().rest(self.desired.next_end()?);
+        Some(Instant::now() + rest.min(LOOK_FOR_ENDS))
+    }
+
+    /// Takes out the rules whose time is over; true if there were any.
+    fn end_overdue(&mut self) -> bool {
+        let ended = self.desired.end_overdue(self.health.steady().now_ms());
+        for rule in &ended {
+            tracing::info!(rule = %rule, "the time of an override is over, it ends");
+        }
+        !ended.is_empty()
     }
 
     fn note_failure(&mut self, name: &RuleName, failure: Failure, now: Instant) {

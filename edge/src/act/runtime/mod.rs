@@ -29,6 +29,7 @@ use crate::act::last_good::LastGood;
 use crate::act::names::Names;
 use crate::act::runtime::actor::Actor;
 use crate::act::status::Status;
+use crate::act::steady::Steady;
 use crate::act::workers::{Connections, Dataplane};
 use crate::decide::admission::{Base, Refused};
 use crate::decide::desired::Desired;
@@ -207,7 +208,8 @@ pub async fn try_start(
 ) -> io::Result<(RuntimeHandle, JoinHandle<()>)> {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, status) = watch::channel(Arc::default());
-    let (health, orders) = health::start(names.clone());
+    let steady = Steady::start(restored.as_ref().and_then(|before| before.clock.clone()));
+    let (health, orders) = health::start(names.clone(), steady);
     let dataplane = Dataplane::start(names.clone())?;
     let connections = dataplane.connections();
     let retries = Arc::new(AtomicU64::new(0));
@@ -231,6 +233,8 @@ pub struct Before {
     pub overrides: TargetOverrides,
     /// Whether that waited for a confirmation.
     pub trial: Option<Restarted>,
+    /// The clock that their ends are of.
+    pub(crate) clock: Option<Steady>,
 }
 
 /// How a restart finds a state that was to be confirmed.

@@ -10,7 +10,11 @@ use crate::act::health::{Order, Parting};
 
 impl Actor {
     /// Takes the whole list of what operators ordered.
-    pub(super) async fn set_overrides(&mut self, overrides: TargetOverrides) {
+    pub(super) async fn set_overrides(&mut self, mut overrides: TargetOverrides) {
+        let now_ms = self.health.steady().now_ms();
+        for order in overrides.overrides.iter_mut().filter(|order| order.rest_ms > 0) {
+            order.until_ms = now_ms.saturating_add(std::mem::take(&mut order.rest_ms));
+        }
         if self.overrides != overrides {
             self.overrides.clone_from(&overrides);
             self.tell_overrides(overrides).await;

@@ -55,7 +55,8 @@ impl Pending {
         // A clock that was set back must not make it wait for longer than it was told to.
         let rest = Duration::from_millis(stored.until_ms.saturating_sub(now_ms())).min(within);
         let accepted = Accepted { lineage: previous.lineage, generation: previous.generation, ..Accepted::default() };
-        let previous = Desired::read(accepted, previous.rules, capabilities, limits).on_host(&interfaces::addresses());
+        let read = Desired::read(accepted, previous.rules, capabilities, limits).ending_as_kept(previous.ends);
+        let previous = read.on_host(&interfaces::addresses());
         Self { previous, rest, until_ms: stored.until_ms, within }
     }
 

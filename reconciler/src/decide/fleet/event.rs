@@ -2,6 +2,7 @@
 //!
 //! Long because events, effects, refusals and notices are one protocol, and each item says what it means.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -267,6 +268,8 @@ pub enum Effect {
         confirm_within: Option<Duration>,
         /// How long changes that cost live connections may wait there.
         quiet_window: Duration,
+        /// When rules of it end without a newer state.
+        ends: BTreeMap<RuleName, Timestamp>,
     },
     /// Tell an edge that what it runs is kept.
     Confirm {

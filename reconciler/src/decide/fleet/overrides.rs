@@ -141,11 +141,29 @@ impl Fleet {
             .filter(|(_, rules)| !rules.is_empty())
             .collect();
         for (edge, rules) in expired {
-            let ended = self.drop_overrides(&edge, &rules);
-            self.overrides_changed(&edge, effects);
-            for held in &ended {
-                self.tell(&edge, held, OverrideStep::Expired, now, effects);
-            }
+            self.expire(&edge, &rules, now, effects);
+        }
+    }
+
+    /// Ends the overrides that an edge has ended by itself, which it does without its server. One that was renewed
+    /// since has another end.
+    pub(super) fn end_as_reported(&mut self, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(view) = self.edges.get(edge) else { return };
+        let Some(report) = view.report.as_ref().filter(|report| !report.ended.is_empty()) else { return };
+        let is_over = |(rule, until): &(&RuleName, &Timestamp)| {
+            view.overrides.get(*rule).is_some_and(|held| held.until.as_millisecond() == until.as_millisecond())
+        };
+        let ended: Vec<RuleName> = report.ended.iter().filter(is_over).map(|(rule, _)| rule.clone()).collect();
+        if !ended.is_empty() {
+            self.expire(edge, &ended, now, effects);
+        }
+    }
+
+    fn expire(&mut self, edge: &EdgeName, rules: &[RuleName], now: Timestamp, effects: &mut Vec<Effect>) {
+        let ended = self.drop_overrides(edge, rules);
+        self.overrides_changed(edge, effects);
+        for held in &ended {
+            self.tell(edge, held, OverrideStep::Expired, now, effects);
         }
     }
 
@@ -159,6 +177,8 @@ impl Fleet {
         }
         let ended = self.drop_overrides(edge, &rules);
         effects.push(Effect::Persist(Record::overrides(edge, &self.edges[edge].overrides)));
+        // The set is the same, but from now on it has no end.
+        self.send(edge, effects);
         for held in &ended {
             self.tell(edge, held, OverrideStep::TakenOver, now, effects);
         }

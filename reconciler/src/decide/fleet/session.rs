@@ -56,6 +56,7 @@ impl Fleet {
             view.desired = None;
         }
         self.observe(edge, report, now, effects);
+        self.end_as_reported(edge, now, effects);
         effects.push(Effect::Emit(self.edge_notice(edge)));
         self.look_for_return(edge, now, effects);
         let may_send = self.reconsider(edge, now, effects);
@@ -91,6 +92,7 @@ impl Fleet {
             current.refused = (is_refused && !is_stale).then_some(generation);
         }
         let changed = self.observe(edge, report, now, effects);
+        self.end_as_reported(edge, now, effects);
         if is_stale {
             self.base_was_stale(edge, effects);
         }
@@ -257,6 +259,7 @@ impl Fleet {
             basis: planned.or_else(|| view.basis()),
             confirm_within: desired.confirm_within,
             quiet_window: self.quiet.get(edge).copied().unwrap_or_default(),
+            ends: desired.ends.clone(),
         });
     }
 

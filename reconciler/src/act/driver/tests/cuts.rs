@@ -85,6 +85,7 @@ impl Edge {
             refused: None,
             answers,
             confirmation: Confirmation::None,
+            ended: BTreeMap::new(),
         }
     }
 }

@@ -120,8 +120,10 @@ fn the_tree_takes_an_override_over_under_its_own_name_and_waits_under_another() 
         apply(&mut fleet, request(tree("three", &[("a", web.clone()), ("a", rule("glass", 9000, 9000))])), 13);
     answer.expect("applied");
     assert_eq!(steps(&effects), [OverrideStep::TakenOver]);
-    // Nothing that runs has changed, so nothing is sent, and time ends nothing any more.
-    assert_eq!(sent(&effects), []);
+    // Nothing that runs has changed: the same set is sent without its end, and time ends nothing any more.
+    assert_eq!(sent(&effects), [("a".to_owned(), 2, vec!["glass".to_owned(), "web".to_owned()])]);
+    let is_without_end = |effect: &Effect| matches!(effect, Effect::Send { ends, .. } if ends.is_empty());
+    assert!(effects.iter().any(is_without_end));
     assert_eq!(steps(&fleet.step(Event::Tick, at(5000))), []);
     assert_eq!(fleet.edges()[&edge_name("a")].running().len(), 2);
 }
