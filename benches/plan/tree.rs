@@ -102,7 +102,11 @@ fn write_rule(text: &mut String, edge: usize, rule: usize, is_changed: bool) {
 
 /// Every rule of the tree runs as it says.
 fn status(ruleset: &RuleSet) -> StatusDocument {
-    let edges = ruleset.edges.iter().map(|(name, rules)| edge_status(name, &view(rules))).collect();
+    let edges = ruleset
+        .edges
+        .iter()
+        .map(|(name, rules)| edge_status(name, &view(rules), jiff::Timestamp::UNIX_EPOCH))
+        .collect();
     StatusDocument { lineage: "bench".to_owned(), edges, ..StatusDocument::default() }
 }
 
@@ -115,6 +119,7 @@ fn view(rules: &EdgeRules) -> EdgeView {
         running: Some(placed.rule.clone()),
         wanted: None,
         connections: 12,
+        live: None,
         health: None,
         targets: Vec::new(),
         flow_limit: None,

@@ -2,6 +2,7 @@
 //!
 //! One rule's way through this crate: bytes → [`text`] (spanned tree, all syntax errors) → [`decode`] by the table in
 //! [`fields`] (drafts, all field errors) → [`check`] (clashes) → [`ruleset::RuleSet`] → [`diff`] → [`wire`]. Beside it:
+//! [`ending`] for what a difference costs live connections,
 //! [`format`](mod@format) for people's files, [`spec`] for rules as data, [`reference`](mod@reference) for what a key
 //! or a code means.
 
@@ -13,6 +14,7 @@ pub mod codes;
 pub mod decode;
 pub mod diagnostic;
 pub mod diff;
+pub mod ending;
 pub mod fields;
 pub mod format;
 pub mod health;

@@ -84,6 +84,13 @@ impl PortRange {
         self.first <= other.last && other.first <= self.last
     }
 
+    /// The ports of both, if there are any.
+    pub const fn intersection(self, other: Self) -> Option<Self> {
+        let first = if self.first > other.first { self.first } else { other.first };
+        let last = if self.last < other.last { self.last } else { other.last };
+        Self::new(first, last)
+    }
+
     /// Every port, ascending.
     pub fn ports(self) -> impl DoubleEndedIterator<Item = u16> + ExactSizeIterator {
         // An exclusive range cannot hold 65535 as its end in u16, an inclusive one has no exact size.
@@ -230,6 +237,16 @@ impl ListenRange {
     /// Its sockets, in port order.
     pub fn listeners(self) -> impl DoubleEndedIterator<Item = Listener> + ExactSizeIterator {
         self.ports.ports().map(move |port| Listener { protocol: self.protocol, address: self.address, port })
+    }
+
+    /// The socket of this protocol and address on any port.
+    pub const fn at(self, port: u16) -> Listener {
+        Listener { protocol: self.protocol, address: self.address, port }
+    }
+
+    /// True if the socket is one of them.
+    pub fn contains(&self, listener: Listener) -> bool {
+        self.protocol == listener.protocol && self.address == listener.address && self.ports.contains(listener.port)
     }
 
     /// True if a socket of one conflicts with a socket of the other.

@@ -1,9 +1,10 @@
 //! Builders for tests of every crate: short names for valid rules.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::name::RuleName;
-use crate::net::{ListenAddress, ListenRange, PortRange, Protocol};
+use crate::net::{ListenAddress, ListenRange, Listener, PortRange, Protocol};
 use crate::rule::{Host, Rule, RuleParts, Target};
 use crate::ruleset::Rails;
 
@@ -35,6 +36,20 @@ pub const fn wide_rails() -> Rails {
         max_rebound_percent: 100,
         max_connections_dropped: 0,
     }
+}
+
+/// Every listener of these rules with the enabled places that it leads to, port by port: what [`crate::ending`] is
+/// measured by.
+pub fn places(rules: &crate::diff::Rules) -> BTreeMap<Listener, BTreeSet<(Host, u16)>> {
+    let mut places: BTreeMap<Listener, BTreeSet<(Host, u16)>> = BTreeMap::new();
+    for rule in rules.values() {
+        for (offset, listener) in rule.listen.listeners().enumerate() {
+            let enabled = rule.targets.iter().filter(|target| target.enabled);
+            let ports = enabled.filter_map(|target| Some((target.host.clone(), target.ports.ports().nth(offset)?)));
+            places.entry(listener).or_default().extend(ports);
+        }
+    }
+    places
 }
 
 /// Strategies for property tests: arbitrary valid rules and sets of them.
@@ -192,6 +207,43 @@ pub mod arbitrary {
     /// The rules of one edge: names and sockets are each claimed once.
     pub fn rules() -> impl Strategy<Value = Rules> {
         vec(rule(), 0..8).prop_map(|drawn| {
+            let mut rules: Rules = BTreeMap::new();
+            for rule in drawn {
+                if !rules.values().any(|other| other.listen.conflicts_with(&rule.listen)) {
+                    rules.entry(rule.name.clone()).or_insert_with(|| Arc::new(rule));
+                }
+            }
+            rules
+        })
+    }
+
+    /// A rule of a small world, in which rules meet each other's listeners and places all the time.
+    fn crowded_rule() -> impl Strategy<Value = Rule> {
+        let target = (select(vec!["10.0.0.1", "10.0.0.2", "web.example"]), select(vec![1000_u16, 1001, 2000]));
+        let targets = vec((target, prop::bool::weighted(0.8), select(vec![0_u8, 50, 100])), 1..4);
+        let listen = (20_001_u16..20_010, 0_u16..6, prop::bool::weighted(0.3), prop::bool::weighted(0.2));
+        ("[a-e]", listen, targets, 0_u64..4).prop_map(|(name, (first, more, is_udp, is_one), targets, drain)| {
+            let ports = PortRange::new(first, first + more).expect("ascending and above 0");
+            let protocol = if is_udp { Protocol::Udp } else { Protocol::Tcp };
+            let one = ListenAddress::Ip("10.0.0.9".parse().expect("an address"));
+            let listen = ListenRange { protocol, address: if is_one { one } else { ListenAddress::Any }, ports };
+            let mut parts = RuleParts::new(RuleName::new(&name).expect("a name"), listen, Vec::new());
+            for ((host, delta), enabled, weight) in targets {
+                let ports = PortRange::new(first + delta, first + more + delta).expect("ascending and above 0");
+                let target = Target { weight, enabled, ..Target::new(Host::parse(host).expect("a host"), ports) };
+                let clash = |other: &Target| other.host == target.host && other.ports.overlaps(ports);
+                if !parts.targets.iter().any(clash) {
+                    parts.targets.push(target);
+                }
+            }
+            parts.drain_timeout = Duration::from_secs(drain);
+            Rule::new(parts).expect("every part is in its range")
+        })
+    }
+
+    /// The rules of one edge in a small world.
+    pub fn crowded_rules() -> impl Strategy<Value = Rules> {
+        vec(crowded_rule(), 0..6).prop_map(|drawn| {
             let mut rules: Rules = BTreeMap::new();
             for rule in drawn {
                 if !rules.values().any(|other| other.listen.conflicts_with(&rule.listen)) {

@@ -1,6 +1,7 @@
 //! The laws of this crate over arbitrary input.
 
 mod codes;
+mod ending;
 
 use std::collections::BTreeSet;
 

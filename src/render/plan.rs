@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 
 use reconciler::decide::drift::Drift;
 use reconciler::decide::plan::{
-    Action, BaseEdge, Hint, ImpactKind, PlanDocument, PlannedChange, PlannedWave, ProofStatus, Source, Summary,
+    Action, BaseEdge, Hint, Impact, ImpactKind, PlanDocument, PlannedChange, PlannedWave, ProofStatus, Source, Summary,
     Uncommitted, filter_note,
 };
 use schema::name::EdgeName;
@@ -299,10 +299,10 @@ fn write_field(to: &mut String, field: &FieldChange) -> fmt::Result {
 /// What a change means for live connections, if anything.
 pub(crate) fn impact(change: &PlannedChange) -> Option<String> {
     let impact = &change.impact;
-    let live = |words: &str| {
+    let live = || {
         let mut parts = Vec::new();
         if impact.connections > 0 {
-            parts.push(format!("{} {words}", count(impact.connections, "live connection")));
+            parts.push(format!("{} at most", count(impact.connections, "live connection")));
         }
         if let (Some(oldest), Some(median)) = (impact.oldest_secs, impact.median_secs) {
             parts.push(format!("oldest {}, median {}", lasting(oldest), lasting(median)));
@@ -310,18 +310,27 @@ pub(crate) fn impact(change: &PlannedChange) -> Option<String> {
         if let Some(rate) = impact.connections_per_sec.filter(|rate| *rate > 0.0) {
             parts.push(format!("{rate} new a second"));
         }
+        parts.extend(draining(impact));
         if parts.is_empty() { String::new() } else { format!(" ({})", parts.join("; ")) }
     };
     match impact.kind {
-        ImpactKind::None => None,
-        ImpactKind::NewConnections => Some(format!("new connections only{}", live("unharmed"))),
+        ImpactKind::None => draining(impact),
+        ImpactKind::NewConnections => Some(format!("new connections only{}", live())),
         ImpactKind::Drain => {
             let is_closing = change.action == Action::Remove || !change.ports.release.is_empty();
             let whose = if is_closing { "released listeners" } else { "targets that go" };
-            Some(format!("connections of {whose} drain, then are reset{}", live("at most")))
+            Some(format!("connections of {whose} drain, then are reset{}", live()))
         }
-        ImpactKind::Gap => Some(format!("closed for a moment{}", live("at most"))),
+        ImpactKind::Gap => Some(format!("closed for a moment{}", live())),
     }
+}
+
+/// Connections of the rule that an earlier change ends.
+fn draining(impact: &Impact) -> Option<String> {
+    let secs = impact.draining_secs.unwrap_or_default();
+    let verb = if impact.draining == 1 { "drains" } else { "drain" };
+    let connections = count(impact.draining, "connection");
+    (impact.draining > 0).then(|| format!("{connections} {verb} already, reset in {secs} s at the latest"))
 }
 
 /// How sure a change is, where its edge was asked and has not refused it: that is said above.

@@ -223,13 +223,33 @@ pub(crate) fn rules<'a>(rows: impl Iterator<Item = (&'a str, &'a RuleStatus)>) -
             rule.origin.as_ref().map(super::plan::place).unwrap_or_default(),
             reason(rule),
         ]);
+        // Of a rule that is gone its own row says it.
+        for drain in rule.draining.iter().filter(|_| rule.state != RuleState::Draining) {
+            columns.row(&[
+                format!("{edge}/{}", rule.rule),
+                drain.state.to_string(),
+                String::new(),
+                drain.ports.join(", "),
+                String::new(),
+                drain.connections.to_string(),
+                String::new(),
+                time_left(drain.secs_left),
+            ]);
+        }
     }
     columns.text("")
 }
 
+/// How long connections may drain.
+fn time_left(secs: u64) -> String {
+    format!("reset in {secs} s at the latest")
+}
+
 /// Why it is as it is: the code of its edge, or who put it there without a commit.
 fn reason(rule: &RuleStatus) -> String {
-    let told = joined(&[&rule.code, &rule.message]);
+    let left = rule.draining.iter().map(|drain| drain.secs_left).max().filter(|_| rule.state == RuleState::Draining);
+    let left = left.map(time_left).unwrap_or_default();
+    let told = joined(&[&rule.code, &rule.message, &left]);
     match &rule.over {
         Some(held) => {
             let over = format!("override of {} until {}: {}", clean(&held.actor), time(held.until), clean(&held.why));

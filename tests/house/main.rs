@@ -10,4 +10,5 @@ mod files;
 mod limits;
 mod purity;
 mod source;
+mod targets;
 mod workspace;

@@ -20,7 +20,7 @@ use crate::act::runtime::{RuntimeHandle, Stopped, Terms};
 use crate::act::status::{RuleStatus, Status};
 use crate::act::workers::Ages;
 use crate::act::{interfaces, port_range, proving};
-use crate::decide::admission::{self, Accepted, Admission, Base};
+use crate::decide::admission::{self, Accepted, Admission, Base, Refused};
 use crate::decide::desired::Desired;
 
 /// What an edge says about itself when it connects.
@@ -64,8 +64,8 @@ pub struct Session {
     changes: watch::Receiver<Arc<Status>>,
     /// As last reported.
     shown: Arc<Status>,
-    /// Counters as last sent. Empty at first: the server is told all of them once.
-    counted: BTreeMap<String, proto::Counters>,
+    /// Counters as last sent, and where connections were. Empty at first: the server is told all of them once.
+    counted: BTreeMap<String, (proto::Counters, proto::Live)>,
     /// Probes as last sent.
     probes: Vec<proto::CauseCount>,
     /// Flows found no room since the last report.
@@ -182,8 +182,7 @@ impl Session {
             }
         };
         let mut messages = self.look();
-        let report = self.shown.report(generation, refused.as_ref());
-        messages.push(message(edge_message::Body::Report(report)));
+        messages.push(self.report_of(generation, refused.as_ref()));
         Ok((messages, flow))
     }
 
@@ -252,8 +251,18 @@ impl Session {
     pub fn report(&mut self) -> Vec<proto::EdgeMessage> {
         let mut messages = self.look();
         self.has_refused_flows = false;
-        messages.push(message(edge_message::Body::Report(self.shown.report(0, None))));
+        messages.push(self.report_of(0, None));
         messages
+    }
+
+    fn report_of(&mut self, answers: u64, refused: Option<&Refused>) -> proto::EdgeMessage {
+        let report = self.shown.report(answers, refused);
+        for rule in &report.rules {
+            if let (Some((_, told)), Some(live)) = (self.counted.get_mut(&rule.rule), &rule.live) {
+                told.clone_from(live);
+            }
+        }
+        message(edge_message::Body::Report(report))
     }
 
     /// Takes over the newest status; before that, the last counters of rules that are not in it any more.
@@ -283,11 +292,18 @@ impl Session {
             let stats = rule.stats(false, false);
             let counters = stats.total.clone().unwrap_or_default();
             let last = self.counted.get(&rule.name);
-            if last != Some(&counters) && (last.is_some() || counters != proto::Counters::default()) {
-                let refused = last.map_or(0, |last| last.flows_dropped_overflow);
+            let has_moved = last.map_or(counters != proto::Counters::default(), |(last, _)| *last != counters);
+            // What drains goes on without moving a counter, and comes back so.
+            if !has_moved && last.is_none_or(|(_, live)| live.drains.is_empty()) && rule.drains.is_empty() {
+                continue;
+            }
+            let live = rule.live();
+            let is_elsewhere = last.is_none_or(|(_, last)| *last != live);
+            if has_moved || is_elsewhere {
+                let refused = last.map_or(0, |(last, _)| last.flows_dropped_overflow);
                 self.has_refused_flows |= counters.flows_dropped_overflow > refused;
-                self.counted.insert(rule.name.clone(), counters);
-                moved.push(stats);
+                self.counted.insert(rule.name.clone(), (counters, live.clone()));
+                moved.push(proto::RuleStats { live: is_elsewhere.then_some(live), ..stats });
             }
         }
         let probes = self.runtime.health().probes();

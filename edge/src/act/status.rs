@@ -11,11 +11,15 @@ use schema::state::RuleState;
 use schema::wire;
 
 pub use crate::act::health::RuleView;
-use crate::act::workers::{Figures, Meter};
+use crate::act::workers::{Drain, Figures, Meter, PlaceFigures};
 use crate::decide::admission::{Accepted, Refused};
 use crate::decide::breaks::Break;
 use crate::decide::datagrams::Lost;
 use crate::decide::dial::{Cause, Outcome};
+
+/// Places of one rule that a report names: more than the ports of a wide range. A plan takes the connections of the others
+/// for ones that end.
+const PLACES: usize = 4096;
 
 /// One rule on the edge.
 #[derive(Clone)]
@@ -36,6 +40,8 @@ pub struct RuleStatus {
     pub meter: Option<Arc<Meter>>,
     /// Its targets, where it serves.
     pub health: Option<Arc<RuleView>>,
+    /// What drains of its connections.
+    pub drains: Vec<Arc<Drain>>,
 }
 
 impl PartialEq for RuleStatus {
@@ -48,6 +54,8 @@ impl PartialEq for RuleStatus {
             && self.running == other.running
             && self.wanted == other.wanted
             && self.health == other.health
+            && self.drains.len() == other.drains.len()
+            && self.drains.iter().zip(&other.drains).all(|(own, other)| Arc::ptr_eq(own, other))
     }
 }
 
@@ -144,6 +152,29 @@ impl RuleStatus {
             targets: self.health.as_ref().map_or_else(Vec::new, |view| view.targets.clone()),
             flows_refused,
             flows_refused_at_ms,
+            live: Some(self.live()),
+        }
+    }
+
+    /// Where its live connections are.
+    pub fn live(&self) -> proto::Live {
+        let places = self.meter.as_ref().map(|meter| meter.per_place()).unwrap_or_default();
+        let place = |((listen_port, host, port), connections): PlaceFigures| proto::PlaceCount {
+            listen_port: listen_port.into(),
+            host: host.to_string(),
+            port: port.into(),
+            connections,
+        };
+        let drain = |drain: &Arc<Drain>| proto::DrainCount {
+            listen: drain.listen.iter().map(ToString::to_string).collect(),
+            connections: drain.live(),
+            ends_at_ms: drain.ends_at_ms,
+        };
+        let left_out = places.iter().skip(PLACES).map(|(_, connections)| connections).sum();
+        proto::Live {
+            left_out,
+            places: places.into_iter().take(PLACES).map(place).collect(),
+            drains: self.drains.iter().filter(|drain| drain.live() > 0).map(drain).collect(),
         }
     }
 
@@ -163,6 +194,7 @@ impl RuleStatus {
             ports: ports.unwrap_or_default(),
             targets: if per_target { self.target_stats() } else { Vec::new() },
             ages: None,
+            live: None,
         }
     }
 

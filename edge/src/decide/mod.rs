@@ -12,6 +12,7 @@ pub mod faults;
 pub mod flows;
 pub mod names;
 pub mod overrides;
+pub mod parting;
 pub mod patience;
 pub mod probing;
 pub mod proxy;

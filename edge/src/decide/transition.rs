@@ -17,7 +17,7 @@ use schema::name::RuleName;
 use schema::net::{ListenAddress, Listener, Protocol};
 use schema::rule::Rule;
 
-pub use quiet::{Loss, Waiting, hold_busy};
+pub use quiet::{Waiting, hold_busy};
 
 /// What is wanted of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod datagrams;
 mod delivery;
 mod dialling;
 mod dns;
+mod endings;
 mod faults;
 mod fields;
 mod flows;

@@ -365,7 +365,8 @@ impl Driver {
             }
             Command::Counters { edge, session, report } => {
                 let live = |rule: &proto::RuleStats| {
-                    Some((RuleName::new(&rule.rule).ok()?, rule.total.as_ref()?.active_connections))
+                    let active = rule.total.as_ref()?.active_connections;
+                    Some((RuleName::new(&rule.rule).ok()?, active, rule.live.clone().map(Into::into)))
                 };
                 let connections = report.rules.iter().filter_map(live).collect();
                 let now = Timestamp::now();

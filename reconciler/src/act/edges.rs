@@ -247,6 +247,7 @@ fn rule_from_wire(message: proto::RuleReport) -> Result<(RuleName, RuleView), St
         running: spec(message.running)?,
         wanted: spec(message.wanted)?,
         connections: message.connections,
+        live: message.live.map(Into::into),
         health: target::health_from_wire(&message.health),
         targets: message.targets.into_iter().map(Into::into).collect(),
         flow_limit: (message.flows_refused > 0).then(|| FlowLimit {

@@ -12,6 +12,7 @@ pub mod generation;
 pub mod held;
 pub mod kept;
 pub mod ledger;
+pub mod live;
 pub mod overrides;
 pub mod plan;
 pub mod record;

@@ -24,6 +24,7 @@ use super::deviations::TargetOverride;
 use super::drift::Drift;
 use super::fleet::{ApplyResult, Fleet, Freeze, Hold, Lock, Mode, Verdict};
 use super::held::held;
+use super::live::{DrainStatus, Live, PlaceCount};
 use super::overrides::{Override, Overrides};
 use super::plan::{FORMAT_VERSION, Source, Summary};
 use super::remote::RemoteView;
@@ -196,9 +197,15 @@ pub struct RuleStatus {
     /// The version that should serve, where another one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Map<String, Value>>,
-    /// Live connections.
+    /// Live connections that go on; of a rule in state `draining`, those that drain.
     #[serde(default)]
     pub connections: u64,
+    /// The same by place, as far as its edge says it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<PlaceCount>,
+    /// Live connections that a change has left without their listener or their target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub draining: Vec<DrainStatus>,
     /// `up`, `unknown` or `down`; left out where the rule does not serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<RuleHealth>,
@@ -256,7 +263,7 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> StatusDocument {
         lineage: fleet.lineage().to_owned(),
         mode: Some(fleet.mode()),
         revision: revision(fleet),
-        edges: fleet.edges().iter().map(|(name, edge)| edge_status(name, edge)).collect(),
+        edges: fleet.edges().iter().map(|(name, edge)| edge_status(name, edge, now)).collect(),
         drift: fleet.drift(),
         apply: fleet.latest_apply().cloned(),
         lock: fleet.lock(now),
@@ -306,7 +313,7 @@ impl RevisionStatus {
 }
 
 /// One edge of the status.
-pub fn edge_status(name: &EdgeName, edge: &EdgeView) -> EdgeStatus {
+pub fn edge_status(name: &EdgeName, edge: &EdgeView, now: Timestamp) -> EdgeStatus {
     let hello = edge.hello.as_ref();
     EdgeStatus {
         name: name.clone(),
@@ -329,7 +336,7 @@ pub fn edge_status(name: &EdgeName, edge: &EdgeView) -> EdgeStatus {
             .map(|hello| hello.ephemeral_ports.ranges().iter().map(ToString::to_string).collect())
             .unwrap_or_default(),
         target_overrides: edge.deviations.clone(),
-        rules: edge.rule_names().into_iter().filter_map(|rule| rule_status(edge, rule)).collect(),
+        rules: edge.rule_names().into_iter().filter_map(|rule| rule_status(edge, rule, now)).collect(),
     }
 }
 
@@ -372,7 +379,7 @@ pub fn rule_state<'a>(edge: &'a EdgeView, name: &RuleName) -> Option<RuleStateVi
 }
 
 /// One rule of the status; `None` for a name that the edge knows nothing of.
-pub fn rule_status(edge: &EdgeView, name: &RuleName) -> Option<RuleStatus> {
+pub fn rule_status(edge: &EdgeView, name: &RuleName, now: Timestamp) -> Option<RuleStatus> {
     let RuleStateView { state, code, message, .. } = rule_state(edge, name)?;
     let (code, message) = (code.to_owned(), message.to_owned());
     let view = edge.rule(name);
@@ -384,6 +391,7 @@ pub fn rule_status(edge: &EdgeView, name: &RuleName) -> Option<RuleStatus> {
         None => view.and_then(|view| view.wanted.as_ref()).or_else(|| placed.map(|placed| &placed.rule)),
     };
     let shown = running.or(wanted).or_else(|| edge.unconfirmed(name))?;
+    let live = view.and_then(|view| view.live.as_ref());
     Some(RuleStatus {
         rule: name.clone(),
         state,
@@ -392,7 +400,11 @@ pub fn rule_status(edge: &EdgeView, name: &RuleName) -> Option<RuleStatus> {
         origin: placed.and_then(|placed| placed.origin.clone()),
         spec: spec::to_json(shown),
         wanted: wanted.filter(|wanted| *wanted != shown).map(|wanted| spec::to_json(wanted)),
-        connections: view.map_or(0, |view| view.connections),
+        connections: view.map_or(0, RuleView::going_on),
+        places: live.map(|live| live.places.clone()).unwrap_or_default(),
+        draining: live
+            .map(|live| live.drains.iter().map(|drain| DrainStatus::of(drain, now)).collect())
+            .unwrap_or_default(),
         over: edge.overrides.get(name).map(OverrideStatus::from),
         health: view.and_then(|view| view.health),
         targets: view.map(|view| view.targets.clone()).unwrap_or_default(),
@@ -403,6 +415,16 @@ pub fn rule_status(edge: &EdgeView, name: &RuleName) -> Option<RuleStatus> {
 /// The fleet of a saved status. What a file leaves out is taken as connected, able and idle.
 pub fn edges_of(document: &StatusDocument) -> Result<Edges, InvalidStatus> {
     document.edges.iter().map(|edge| Ok((edge.name.clone(), edge_of(edge)?))).collect()
+}
+
+/// Where the connections of a saved rule are. Those that a file written by hand says nothing more about may be anywhere.
+fn live_of(rule: &RuleStatus) -> Live {
+    let known: u64 = rule.places.iter().map(|place| place.connections).sum();
+    Live {
+        places: rule.places.clone(),
+        left_out: rule.connections.saturating_sub(known),
+        drains: rule.draining.iter().cloned().map(Into::into).collect(),
+    }
 }
 
 fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
@@ -437,7 +459,11 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
             message: rule.message.clone(),
             wanted: if is_serving { other } else { Some(shown.clone()) },
             running: is_serving.then_some(shown),
-            connections: rule.connections,
+            connections: match rule.state {
+                RuleState::Draining => rule.connections,
+                _ => rule.connections + rule.draining.iter().map(|drain| drain.connections).sum::<u64>(),
+            },
+            live: Some(live_of(rule)),
             health: rule.health,
             targets: rule.targets.clone(),
             flow_limit: rule.flow_limit,

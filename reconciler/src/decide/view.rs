@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::capability::{Capabilities, Limits, Rejection};
 use schema::diff::Rules;
+use schema::ending::Part;
 use schema::health::RuleHealth;
 use schema::name::RuleName;
 use schema::net::{Listener, PortSet};
@@ -20,6 +21,7 @@ use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
 use super::deviations::TargetOverride;
+use super::live::Live;
 use super::overrides::Overrides;
 use super::target::TargetView;
 
@@ -46,8 +48,10 @@ pub struct RuleView {
     pub running: Option<Arc<Rule>>,
     /// The version that should serve, where it is not the running one.
     pub wanted: Option<Arc<Rule>>,
-    /// Live connections.
+    /// Live connections, draining ones too.
     pub connections: u64,
+    /// Where they are; `None` where the edge does not say it.
+    pub live: Option<Live>,
     /// How it is; `None` where it does not serve.
     pub health: Option<RuleHealth>,
     /// In file order; empty where it does not serve.
@@ -67,9 +71,25 @@ impl RuleView {
             running: Some(rule.clone()),
             wanted: None,
             connections: 0,
+            live: None,
             health: None,
             targets: Vec::new(),
             flow_limit: None,
+        }
+    }
+
+    /// Live connections that go on. Of a rule that is gone all drain, and all of them are counted.
+    pub fn going_on(&self) -> u64 {
+        let draining = self.live.as_ref().filter(|_| self.state != RuleState::Draining).map_or(0, Live::draining);
+        self.connections.saturating_sub(draining)
+    }
+
+    /// Live connections that these parts of the rule's endings end; all of them where their places are not known.
+    pub fn ended_by(&self, parts: &[&Part]) -> u64 {
+        match &self.live {
+            Some(live) => live.ended_by(parts),
+            None if parts.is_empty() => 0,
+            None => self.connections,
         }
     }
 
@@ -316,7 +336,7 @@ impl EdgeView {
         self.report.as_ref()?.rules.get(name)
     }
 
-    /// Live connections of a rule, 0 where unknown.
+    /// Live connections of a rule, draining ones too; 0 where unknown.
     pub fn connections(&self, name: &RuleName) -> u64 {
         self.rule(name).map_or(0, |view| view.connections)
     }

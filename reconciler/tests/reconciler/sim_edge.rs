@@ -238,6 +238,7 @@ impl SimEdge {
                 wanted,
                 connections: 0,
                 flow_limit: None,
+                live: None,
             }
         };
         Report {

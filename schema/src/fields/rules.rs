@@ -67,7 +67,7 @@ table! {
     MAX_CONNECTIONS = Field::new("max_connections", Kind::Int { min: 0, max: u32::MAX as i64 }, "0", "5000",
         "Most connections at once, more are refused and counted; 0: no limit.");
     DRAIN_TIMEOUT_SECS = Field::new("drain_timeout_secs", Kind::Int { min: 0, max: DAY_SECS }, "30", "120",
-        "How long connections of a removed rule or target may go on.");
+        "How long connections may go on whose listener or target a change has taken away.");
     ON_TARGET_DOWN = Field::new("on_target_down", Kind::Word(OnTargetDown::WORDS), "\"drain\"", "\"reset\"",
         "What happens to live connections of a target that fails: they go on as long as they can, or are reset. UDP flows \
          move to an eligible target with their next datagram (`drain`), or end at once.");

@@ -27,6 +27,15 @@ impl DialOrder {
         }
     }
 
+    /// Leaves out those behind the first `done` that are not wanted any more.
+    pub fn retain_behind(&mut self, done: usize, is_wanted: impl Fn(usize) -> bool) {
+        let before = *self;
+        self.length = before.length.min(done);
+        for index in before.iter().skip(done).filter(|index| is_wanted(*index)) {
+            self.push(index);
+        }
+    }
+
     /// True if the target at this place is dialled.
     pub fn contains(&self, index: usize) -> bool {
         self.iter().any(|other| other == index)

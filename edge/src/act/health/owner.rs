@@ -381,8 +381,13 @@ impl Owner {
                     let (code, detail) = (change.word(), change.detail());
                     tracing::info!(rule = %rule.name, target = %key, from = %change.from, to = %change.to, code, detail, "a target changed");
                     let parting = parting(rule, change.to == TargetState::Down, change.from == TargetState::Down);
-                    let parting = if change.to == TargetState::Disabled { Some(Parting::Reset) } else { parting };
                     let target = rule.targets.iter().find(|target| TargetKey::of(target) == *key);
+                    // What the tree disables drains, as what it removes; an operator's word is obeyed at once.
+                    let is_ordered = target.is_some_and(|target| target.enabled);
+                    let parting = match change.to {
+                        TargetState::Disabled => is_ordered.then_some(Parting::Reset),
+                        _ => parting,
+                    };
                     if let (Some(target), Some(parting)) = (target, parting) {
                         self.pending.push_back(order(Scope::Targets(vec![meter_key(target)]), parting));
                     }

@@ -34,6 +34,7 @@ impl Actor {
             wanted: Some(spec.clone()),
             meter: None,
             health: None,
+            drains: Vec::new(),
         }));
         let held = self.held_though_removed().filter_map(|name| Some((name, self.serving.get(name)?)));
         rules.extend(held.map(|(name, served)| RuleStatus {
@@ -45,6 +46,7 @@ impl Actor {
             wanted: None,
             meter: Some(served.meter.clone()),
             health: view.get(name).cloned(),
+            drains: self.drains.of(&served.meter),
         }));
         let is_told = |name: &RuleName| self.desired.rules.contains_key(name) || self.waiting.contains_key(name);
         let draining = self.drains.rules().filter(|(name, _)| !is_told(name));
@@ -57,6 +59,7 @@ impl Actor {
             wanted: None,
             meter: Some(meter.clone()),
             health: None,
+            drains: self.drains.of(meter),
         }));
         rules.sort_by(|a, b| a.name.cmp(&b.name));
         let ends = self.desired.ends_to_wire();
@@ -105,6 +108,7 @@ impl Actor {
             wanted: (!is_as_desired).then(|| desired.spec.clone()),
             meter: served.map(|served| served.meter.clone()),
             health: served.and_then(|_| view.get(name)).cloned(),
+            drains: served.map(|served| self.drains.of(&served.meter)).unwrap_or_default(),
         }
     }
 

@@ -8,7 +8,7 @@
 //!
 //! Long because the commands and timers of one task, and the one road that all of them take, are read together.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,11 +24,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use super::failing::FailingFlows;
+use super::parting::Meters;
 use super::quiet::QuietWindow;
 use super::reserved::Reserved;
 use super::trial::Trial;
 use super::{Before, Command, Restarted};
-use crate::act::drain::{Drains, Overdue};
+use crate::act::drain::Drains;
 use crate::act::health::{self, Choices, HealthHandle, Serving, View};
 use crate::act::last_good::{LastGood, Stored};
 use crate::act::prepare::{self, Order, Orders, Prepared};
@@ -239,21 +240,21 @@ impl Actor {
                 },
                 () = until(trial) => self.return_to_previous().await,
                 () = until(drain) => {
-                    let serving = &self.serving;
-                    let overdue = self.drains.overdue(Instant::now(), |meter| {
-                        serving.values().find(|served| Arc::ptr_eq(&served.meter, meter)).map(|served| &*served.rule)
-                    });
-                    for Overdue { meter, scope, before } in overdue {
-                        self.dataplane.reset(&meter, &scope, before).await;
+                    for drain in self.drains.overdue(Instant::now()) {
+                        let listen: Vec<String> = drain.listen.iter().map(ToString::to_string).collect();
+                        let (listen, connections) = (listen.join(", "), drain.live());
+                        tracing::info!(listen, connections, "drain timeout, connections are reset");
+                        self.dataplane.cut(&drain).await;
                     }
-                    self.forget_drained();
+                    self.drains.forget_ended();
+                    self.publish();
                 }
                 () = again.notified() => {
                     tracing::info!(failed = self.failed.len(), "failed rules are tried before their time");
                     self.retry_all().await;
                 }
-                () = until(failing) => for Overdue { meter, scope, before } in self.failing.overdue(Instant::now()) {
-                    self.dataplane.reset(&meter, &scope, before).await;
+                () = until(failing) => for overdue in self.failing.overdue(Instant::now()) {
+                    self.dataplane.reset(overdue).await;
                 },
                 () = emptied.notified() => self.forget_drained(),
                 Ok(()) = self.view.changed() => self.publish(),
@@ -444,19 +445,19 @@ impl Actor {
             serving.map(|next| Serving { previous: next.previous.clone(), rule: next.rule.clone() }).collect();
         // A task that has ended by a bug leaves the targets as the tree has them.
         let choices = self.health.serve(serving).await.unwrap_or_default();
-        let before = self.hand_over(&settled, choices);
+        let meters: Meters = self.serving.iter().map(|(name, served)| (name.clone(), served.meter.clone())).collect();
+        self.hand_over(&settled, choices);
         self.dataplane.adopt(acceptors).await;
         self.dataplane.release(&settled.release).await;
         for acceptor in &shared {
             prepare::share(acceptor, false);
         }
-        self.start_drains(&settled, before);
+        self.end_what_goes(&current, &meters).await;
         settled.failed
     }
 
-    /// The switch itself: meters go with their rules, and the routing is published. Returns what served before,
-    /// by its name from now on, or by its old one where it serves no longer.
-    fn hand_over(&mut self, settled: &Settled, mut choices: Choices) -> BTreeMap<RuleName, Served> {
+    /// The switch itself: meters go with their rules, and the routing is published.
+    fn hand_over(&mut self, settled: &Settled, mut choices: Choices) {
         let mut before = std::mem::take(&mut self.serving);
         let mut carried = BTreeMap::new();
         for (name, next) in &settled.serving {
@@ -475,21 +476,7 @@ impl Actor {
         let leaving = carried.iter().filter(changed).chain(&before).map(|(_, former)| former.route());
         self.dataplane.publish(Routing::new(self.serving.values().map(Served::route), leaving));
         // What is gone and what is carried on may bear the same name (an old name taken by a renamed rule).
-        self.drains.removed(before.into_iter().map(|(name, gone)| (name, gone.rule, gone.meter)), Instant::now());
-        carried
-    }
-
-    /// Connections of released sockets and of removed targets have until the rule's drain timeout.
-    fn start_drains(&mut self, settled: &Settled, before: BTreeMap<RuleName, Served>) {
-        let now = Instant::now();
-        let released: HashSet<_> = settled.release.iter().copied().collect();
-        for (name, former) in before {
-            if let Some(served) = self.serving.get(&name).filter(|served| served.rule != former.rule) {
-                self.drains.changed(&former.rule, &served.rule, &served.meter, &released, now);
-            }
-        }
-        // Published with the rest, once it is known which rules failed.
-        self.drains.forget_ended();
+        self.drains.removed(before.into_iter().map(|(name, gone)| (name, gone.meter)));
     }
 
     fn forget_drained(&mut self) {

@@ -10,14 +10,11 @@ use std::sync::Arc;
 use schema::rule::Rule;
 use tokio::time::Instant;
 
-use crate::act::drain::Overdue;
-use crate::act::workers::{Meter, Scope};
+use crate::act::workers::{Meter, Overdue, Scope};
 
 struct Failed {
-    meter: Arc<Meter>,
-    scope: Scope,
     /// Later flows came when it was known already: nothing was better for them.
-    before: u64,
+    flows: Overdue,
     deadline: Instant,
 }
 
@@ -31,13 +28,14 @@ impl FailingFlows {
         self.recovered(meter, &scope);
         if meter.active() > 0 {
             let (meter, before) = (meter.clone(), meter.next_connection());
-            self.0.push(Failed { meter, scope, before, deadline: now + rule.drain_timeout });
+            let flows = Overdue { meter, listen: rule.listen, scope, before };
+            self.0.push(Failed { flows, deadline: now + rule.drain_timeout });
         }
     }
 
     /// It has recovered.
     pub(super) fn recovered(&mut self, meter: &Arc<Meter>, scope: &Scope) {
-        self.0.retain(|failed| !Arc::ptr_eq(&failed.meter, meter) || failed.scope != *scope);
+        self.0.retain(|failed| !Arc::ptr_eq(&failed.flows.meter, meter) || failed.flows.scope != *scope);
     }
 
     /// When to call [`Self::overdue`].
@@ -48,7 +46,7 @@ impl FailingFlows {
     /// What has had its time.
     pub(super) fn overdue(&mut self, now: Instant) -> Vec<Overdue> {
         let over = self.0.extract_if(.., |failed| failed.deadline <= now);
-        over.map(|Failed { meter, scope, before, .. }| Overdue { meter, scope, before }).collect()
+        over.map(|failed| failed.flows).collect()
     }
 }
 

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schema::diff::Rules;
+use schema::ending::Part;
 use schema::name::RuleName;
 use tokio::time::Instant;
 
 use super::actor::Actor;
 use crate::act::workers::Meter;
-use crate::decide::transition::{self, Loss, Waiting, Wanted};
+use crate::decide::transition::{self, Waiting, Wanted};
 
 /// How often counters are looked at while something waits: a pause between two connections of a client that comes back
 /// at once is to be met, and reading a few counters costs microseconds.
@@ -45,7 +46,7 @@ impl Actor {
     }
 
     /// True if connections would be lost.
-    fn is_busy(&self, name: &RuleName, loss: &Loss) -> bool {
+    fn is_busy(&self, name: &RuleName, loss: &[Part]) -> bool {
         self.serving.get(name).is_some_and(|served| has_connections(&served.meter, loss))
     }
 
@@ -57,7 +58,7 @@ impl Actor {
 
     /// True if a rule waits no longer.
     pub(super) fn is_quieter(&self) -> bool {
-        let is_quiet = |(name, loss): &(RuleName, Loss)| !self.is_busy(name, loss);
+        let is_quiet = |(name, loss): &(RuleName, Vec<Part>)| !self.is_busy(name, loss);
         self.quiet.is_none_or(|quiet| Instant::now() >= quiet.until) || self.waiting.values().flatten().any(is_quiet)
     }
 
@@ -73,20 +74,10 @@ impl Actor {
     }
 }
 
-fn has_connections(meter: &Meter, loss: &Loss) -> bool {
-    if meter.active() == 0 {
-        return false;
-    }
-    match loss {
-        Loss::Rule => true,
-        Loss::Parts { ports, targets } => {
-            let is_live = |active: u64| active > 0;
-            let of_ports = meter.per_port();
-            let of_targets = meter.per_target();
-            of_ports.iter().any(|(port, figures)| ports.contains(port) && is_live(figures.active_connections))
-                || of_targets
-                    .iter()
-                    .any(|(target, figures)| targets.contains(target) && is_live(figures.active_connections))
-        }
-    }
+/// True if one of a rule's connections would end. Those that drain already do so whatever happens.
+fn has_connections(meter: &Meter, loss: &[Part]) -> bool {
+    meter.active() > 0
+        && meter.per_place().iter().any(|((listen_port, host, port), _)| {
+            loss.iter().any(|part| part.ends(part.listen.at(*listen_port), host, *port))
+        })
 }

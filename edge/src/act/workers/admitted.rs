@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use schema::ending::leads_to;
 use schema::health::{DialOrder, Turn};
 use schema::net::{Listener, Protocol};
-use schema::rule::Balance;
+use schema::rule::{Balance, Rule, Target};
 
 use super::choice::{Choice, Chosen, Place};
 use super::meter::Meter;
@@ -99,7 +100,11 @@ impl Admitted {
 
     /// The port of its target that matches the one it came in at.
     pub(super) fn target_port(&self) -> u16 {
-        dial::target_port(self.chosen.listen, self.place().target.ports, self.listener.port)
+        self.port_of(&self.place().target)
+    }
+
+    fn port_of(&self, target: &Target) -> u16 {
+        dial::target_port(self.chosen.listen, target.ports, self.listener.port)
     }
 
     pub(super) fn place_index(&self) -> usize {
@@ -114,13 +119,39 @@ impl Admitted {
     pub(super) fn approach(&mut self, step: u8) -> bool {
         let now = self.route.choice.chosen();
         let Some(next) = self.order.iter().nth(step.into()) else { return false };
-        if !Arc::ptr_eq(&now, &self.chosen) && !now.takes(&self.chosen.places[next]) {
+        let target = &self.chosen.places[next].target;
+        if !Arc::ptr_eq(&now, &self.chosen) && !now.takes(self.listener.port, &target.host, self.port_of(target)) {
             return false;
         }
         self.count_live(false);
         self.step = step;
         self.count_live(true);
         true
+    }
+
+    /// Leaves out of the rest of the order what its listener does not lead to any more.
+    pub(super) fn keep_led_to(&mut self, owner: Option<&Rule>) {
+        let (listener, chosen) = (self.listener, &self.chosen);
+        let port = |target: &Target| dial::target_port(chosen.listen, target.ports, listener.port);
+        self.order.retain_behind(usize::from(self.step) + 1, |place| {
+            let target = &chosen.places[place].target;
+            owner.is_some_and(|owner| leads_to(owner, listener, &target.host, port(target)))
+        });
+    }
+
+    /// Belongs to another rule from now on, or chooses by another value of its own.
+    pub(super) fn adopt(&mut self, route: Arc<Route>) {
+        if !Arc::ptr_eq(&self.route.meter, &route.meter) {
+            if !self.is_released {
+                route.meter.join();
+                self.meter().leave();
+            }
+            // It came before everything that its new rule counts from now on.
+            self.id = 0;
+        }
+        // What is published there was never looked at.
+        self.version = route.choice.version().wrapping_sub(1);
+        self.route = route;
     }
 
     pub(super) fn meter(&self) -> &Meter {

@@ -115,9 +115,9 @@ impl Chosen {
         state == Some(TargetState::Down) && selection.pools().active().is_some()
     }
 
-    /// True if a target of an earlier value still takes connections.
-    pub(super) fn takes(&self, earlier: &Place) -> bool {
-        let here = self.places.iter().position(|place| place.key == earlier.key);
+    /// True if a place that a listen port led to before is one of its targets still, and takes connections.
+    pub(super) fn takes(&self, listen_port: u16, host: &Host, port: u16) -> bool {
+        let here = self.place_of((host, port), listen_port);
         here.and_then(|index| self.selections.rest().standings().get(index)).is_some_and(Standing::takes_connections)
     }
 }

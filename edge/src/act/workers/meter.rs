@@ -1,6 +1,7 @@
 //! The counters of one rule. Shared memory, no I/O.
 //!
-//! A meter belongs to the rule and not to one of its versions: updates, moves and rebinds carry it on.
+//! A meter belongs to the rule and not to one of its versions: updates, moves and rebinds carry it on. A connection that
+//! lives on under another rule is counted by that one from then on; what it moved before stays where it was counted.
 //! Keeps: only what limits and drains need at once (how many live, how many came) is shared between workers.
 
 use std::collections::BTreeMap;
@@ -9,12 +10,12 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use schema::health::Turn;
-use schema::net::Listener;
+use schema::net::{ListenRange, Listener};
 use schema::rule::{Host, MAX_TARGETS, Target};
 use tokio::sync::Notify;
 
 pub use super::tally::Figures;
-use super::tally::Tally;
+use super::tally::{Counter, Tally};
 use super::ticket::{Refusal, wall_clock};
 use crate::decide::dial::Outcome;
 
@@ -34,35 +35,88 @@ pub type TargetFigures = (TargetKey, Figures);
 /// Which of a rule's connections are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// All.
-    Rule,
-    /// Those that came in through a socket.
-    Listeners(Vec<Listener>),
     /// Those that go to a target.
     Targets(Vec<TargetKey>),
     /// Those that go to one port of a target.
     Place(TargetKey, u16),
 }
 
-impl Scope {
-    /// The connections of targets that a newer version does not have.
-    pub(crate) fn of_removed_targets(before: &[Target], after: &[Target]) -> Option<Self> {
-        let stays = |target: &&Target| after.iter().any(|other| key(other) == key(target));
-        let gone: Vec<TargetKey> = before.iter().filter(|target| !stays(target)).map(key).collect();
-        (!gone.is_empty()).then_some(Self::Targets(gone))
+/// Connections of a rule that are to be reset.
+pub(crate) struct Overdue {
+    pub(crate) meter: Arc<Meter>,
+    /// The listeners that the ports of targets match, first to first.
+    pub(crate) listen: ListenRange,
+    pub(crate) scope: Scope,
+    /// Later connections are not meant.
+    pub(crate) before: u64,
+}
+
+impl Overdue {
+    /// True if a connection from this listener to a port of this target is meant.
+    pub(super) fn contains(&self, listener: Listener, target: &Target, port: u16) -> bool {
+        match &self.scope {
+            Scope::Place((host, _), own) => target.host == *host && port == *own,
+            Scope::Targets(targets) => targets.iter().any(|(host, first)| {
+                // By the version that it came in under, or by the one that serves now.
+                let offset = listener.port.wrapping_sub(self.listen.ports.first());
+                let leads = self.listen.contains(listener) && first.checked_add(offset) == Some(port);
+                target.host == *host && (leads || target.ports.first() == *first)
+            }),
+        }
     }
 }
 
+/// What is counted of one listen port.
+#[derive(Default)]
+pub(super) struct PortTally {
+    pub(super) tally: Tally,
+    /// The places that its connections go to. Only one worker adds to them.
+    places: ArcSwap<Vec<Arc<PlaceTally>>>,
+}
+
+/// What is counted of the connections of one listen port to one place.
+pub(super) struct PlaceTally {
+    host: Host,
+    port: u16,
+    /// The first port of the row of targets that it is in.
+    row: u16,
+    /// Live connections that do not drain.
+    pub(super) live: Counter,
+    /// The counters of that row.
+    pub(super) target: Arc<Tally>,
+}
+
+impl PortTally {
+    /// Finds the counters of a place in a row of targets, or starts them.
+    pub(super) fn place(&self, port: u16, row: &TargetKey, target: impl FnOnce() -> Arc<Tally>) -> Arc<PlaceTally> {
+        let known = self.places.load();
+        let is_it = |place: &&Arc<PlaceTally>| place.port == port && place.row == row.1 && place.host == row.0;
+        if let Some(place) = known.iter().find(is_it) {
+            return place.clone();
+        }
+        let (host, live) = (row.0.clone(), Counter::default());
+        let place = Arc::new(PlaceTally { host, port, row: row.1, live, target: target() });
+        // Places that nobody goes to any more are forgotten, so that there are never more than connections.
+        let mut more: Vec<_> = known.iter().filter(|place| Arc::strong_count(place) > 1).cloned().collect();
+        more.push(place.clone());
+        self.places.store(Arc::new(more));
+        place
+    }
+}
+
+/// Live connections that do not drain, by listen port and by the host and port that they go to.
+pub type PlaceFigures = ((u16, Host, u16), u64);
+
 /// Tallies by key. Only one worker adds keys, so that a new map can replace the old one without a lock.
-pub(super) type Tallies<K> = ArcSwap<BTreeMap<K, Arc<Tally>>>;
+pub(super) type Tallies<K, T = Tally> = ArcSwap<BTreeMap<K, Arc<T>>>;
 
 /// Finds the tally of a key, or starts one at the first traffic.
-pub(super) fn tally_of<K: Ord + Clone>(tallies: &Tallies<K>, key: &K) -> Arc<Tally> {
+pub(super) fn tally_of<K: Ord + Clone, T: Default>(tallies: &Tallies<K, T>, key: &K) -> Arc<T> {
     let known = tallies.load();
     if let Some(tally) = known.get(key) {
         return tally.clone();
     }
-    let tally = Arc::<Tally>::default();
+    let tally = Arc::<T>::default();
     let mut more = BTreeMap::clone(&known);
     more.insert(key.clone(), tally.clone());
     tallies.store(Arc::new(more));
@@ -74,7 +128,7 @@ pub(super) fn tally_of<K: Ord + Clone>(tallies: &Tallies<K>, key: &K) -> Arc<Tal
 pub(super) struct Shard {
     pub(super) total: Tally,
     /// Only ports that had traffic.
-    pub(super) ports: Tallies<u16>,
+    pub(super) ports: Tallies<u16, PortTally>,
     /// Only targets that had traffic.
     pub(super) targets: Tallies<TargetKey>,
     /// Whose turn it is among the rule's targets; written by this worker alone.
@@ -123,7 +177,7 @@ impl Meter {
         self.shards.iter().for_each(|shard| shard.total.add_to(&mut figures));
         Figures {
             active_connections: self.active(),
-            connections_total: self.next_connection(),
+            connections_total: self.admitted.load(Relaxed),
             target_failovers: self.failovers.load(Relaxed),
             ..figures
         }
@@ -141,19 +195,36 @@ impl Meter {
 
     /// Figures of every port that had traffic.
     pub fn per_port(&self) -> Vec<PortFigures> {
-        self.sums(|shard| &shard.ports)
+        self.sums(|shard| &shard.ports, |port| &port.tally)
     }
 
     /// Figures of every target that had traffic.
     pub fn per_target(&self) -> Vec<TargetFigures> {
-        self.sums(|shard| &shard.targets)
+        self.sums(|shard| &shard.targets, |target| target)
     }
 
-    fn sums<K: Ord + Clone>(&self, of: impl Fn(&Shard) -> &Tallies<K>) -> Vec<(K, Figures)> {
+    /// Live connections that do not drain, by place; places without any are left out.
+    pub fn per_place(&self) -> Vec<PlaceFigures> {
+        let mut sums = BTreeMap::<(u16, Host, u16), u64>::new();
+        for shard in &self.shards {
+            for (port, counted) in shard.ports.load().iter() {
+                for place in counted.places.load().iter().filter(|place| place.live.read() > 0) {
+                    *sums.entry((*port, place.host.clone(), place.port)).or_default() += place.live.read();
+                }
+            }
+        }
+        sums.into_iter().collect()
+    }
+
+    fn sums<K: Ord + Clone, T>(
+        &self,
+        of: impl Fn(&Shard) -> &Tallies<K, T>,
+        tally: impl Fn(&T) -> &Tally,
+    ) -> Vec<(K, Figures)> {
         let mut sums = BTreeMap::<K, Figures>::new();
         for shard in &self.shards {
-            for (key, tally) in of(shard).load().iter() {
-                tally.add_to(sums.entry(key.clone()).or_default());
+            for (key, counted) in of(shard).load().iter() {
+                tally(counted).add_to(sums.entry(key.clone()).or_default());
             }
         }
         sums.into_iter().collect()
@@ -168,6 +239,11 @@ impl Meter {
     /// Connections so far: those that come later have this number or a higher one.
     pub(crate) fn next_connection(&self) -> u64 {
         self.admitted.load(Relaxed)
+    }
+
+    /// One live connection more, whatever the rule allows.
+    pub(super) fn join(&self) {
+        self.active.fetch_add(1, Relaxed);
     }
 
     /// A live connection that nobody serves.
@@ -189,7 +265,7 @@ impl Meter {
         if why == Refusal::Overflow {
             shard.overflow_ms.store(wall_clock(), Relaxed);
         }
-        for tally in [&shard.total, &*tally_of(&shard.ports, &port)] {
+        for tally in [&shard.total, &tally_of(&shard.ports, &port).tally] {
             if why == Refusal::Overflow {
                 tally.overflow.add(1);
                 continue;

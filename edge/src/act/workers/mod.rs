@@ -13,6 +13,7 @@ mod ages;
 mod attempt;
 mod choice;
 mod dial;
+mod draining;
 mod header;
 mod listener;
 mod meter;
@@ -44,12 +45,14 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mio::{Poll, Waker};
+use schema::ending::Endings;
 use schema::net::{Listener, Protocol};
 use socket2::Socket;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
+use draining::Switch;
 use queue::Command;
 use shared::Shared;
 use worker::Worker;
@@ -58,9 +61,10 @@ use crate::act::names::Names;
 
 pub use ages::Ages;
 pub use choice::{Choice, Chosen, FEEDBACK, Feedback, Met, Place, PortTrial};
+pub use draining::Drain;
 pub use listener::Acceptor;
-pub(crate) use meter::Scope;
-pub use meter::{Figures, Meter, PortFigures, TargetFigures, TargetKey};
+pub use meter::{Figures, Meter, PlaceFigures, PortFigures, TargetFigures, TargetKey};
+pub(crate) use meter::{Overdue, Scope};
 pub use routing::{Route, Routing};
 
 /// How long a socket that was exchanged for another one on its port goes on accepting the handshakes that were under
@@ -188,10 +192,43 @@ impl Dataplane {
         }
     }
 
-    /// Resets connections of the scope that are older than `before`.
-    pub(crate) async fn reset(&self, meter: &Arc<Meter>, scope: &Scope, before: u64) {
+    /// Waits until everything that an earlier routing took in is counted, and on its way to its worker.
+    pub async fn settle(&self) {
+        self.ask(Command::Fence).await;
+    }
+
+    /// Lets every connection learn what a switch means for it: `endings` with the drain of each part. Nothing that an
+    /// earlier routing took in may be under way (see [`Self::settle`]).
+    pub(crate) async fn note_switch(&self, endings: Endings, drains: Vec<Arc<Drain>>) {
+        let switch = Arc::new(Switch { endings, drains, routing: self.shared.routing.load_full() });
+        self.ask(|done| Command::Note(switch.clone(), done)).await;
+    }
+
+    async fn ask(&self, command: impl Fn(oneshot::Sender<()>) -> Command) {
+        let mut answers = Vec::with_capacity(self.shared.workers.len());
         for worker in 0..self.shared.workers.len() {
-            self.command(worker, Command::Reset(meter.clone(), scope.clone(), before)).await;
+            let (done, wait) = oneshot::channel();
+            self.command(worker, command(done)).await;
+            answers.push(wait);
+        }
+        for answer in answers {
+            // A worker that is gone has no connections.
+            _ = answer.await;
+        }
+    }
+
+    /// Resets what is left of a drain.
+    pub(crate) async fn cut(&self, drain: &Arc<Drain>) {
+        for worker in 0..self.shared.workers.len() {
+            self.command(worker, Command::Cut(drain.clone())).await;
+        }
+    }
+
+    /// Resets the connections that are meant.
+    pub(crate) async fn reset(&self, meant: Overdue) {
+        let meant = Arc::new(meant);
+        for worker in 0..self.shared.workers.len() {
+            self.command(worker, Command::Reset(meant.clone())).await;
         }
     }
 

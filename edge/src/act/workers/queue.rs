@@ -12,8 +12,9 @@ use schema::net::Listener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::admitted::Admitted;
+use super::draining::{Drain, Switch};
 use super::listener::Acceptor;
-use super::meter::{Meter, Scope};
+use super::meter::{Meter, Overdue};
 use super::resolve::Resolved;
 
 /// Commands that may wait: the runtime sends one at a time and most of them are awaited. Resolvers, the other senders,
@@ -28,8 +29,14 @@ pub(super) enum Command {
     Adopt(Vec<(Listener, Acceptor)>),
     /// Stop accepting, start what waits, close. The sender has let go of the sockets.
     Release(Vec<(Listener, Acceptor)>, oneshot::Sender<()>),
-    /// Reset connections of a rule that are older than that.
-    Reset(Arc<Meter>, Scope, u64),
+    /// Say when everything that was accepted by an earlier routing is on its way to its worker.
+    Fence(oneshot::Sender<()>),
+    /// Other rules serve: every connection learns what that means for it.
+    Note(Arc<Switch>, oneshot::Sender<()>),
+    /// Reset what is left of a drain.
+    Cut(Arc<Drain>),
+    /// Reset the connections that are meant.
+    Reset(Arc<Overdue>),
     /// Say how many ticks ago each connection of a rule came.
     Ages(Arc<Meter>, oneshot::Sender<Vec<u32>>),
     /// A name was looked up for a connection.

@@ -57,7 +57,12 @@ impl Routing {
 
     /// The route of a connection accepted from this socket.
     pub fn find(&self, listener: &Listener) -> Option<&Arc<Route>> {
-        find(&self.serving, listener).or_else(|| find(&self.leaving, listener))
+        self.serving(listener).or_else(|| find(&self.leaving, listener))
+    }
+
+    /// The route of the rule that serves on this socket.
+    pub fn serving(&self, listener: &Listener) -> Option<&Arc<Route>> {
+        find(&self.serving, listener)
     }
 }
 

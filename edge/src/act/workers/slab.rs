@@ -86,6 +86,11 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    /// Every value that is kept.
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().filter_map(|entry| entry.value.as_mut())
+    }
+
     /// Everything that is kept.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.entries.iter().enumerate().filter_map(|(slot, entry)| {

@@ -65,7 +65,7 @@ impl Counter {
         self.0.store(to, Relaxed);
     }
 
-    fn read(&self) -> u64 {
+    pub(super) fn read(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }

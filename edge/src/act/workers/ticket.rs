@@ -1,7 +1,8 @@
 //! The admission of a connection, and its place in the counters. Shared memory, no I/O.
 //!
 //! Keeps: a connection is counted as active from its admission until its ticket is dropped, on every path; at every
-//! moment it belongs to one target: the one that it is dialling or that serves it.
+//! moment it belongs to one target: the one that it is dialling or that serves it, and to the rule that owns its listener
+//! for as long as that leads to its place.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use schema::rule::{Host, Target};
 use super::admitted::Admitted;
 pub(super) use super::admitted::Refusal;
 use super::choice::{Met, Place};
-use super::meter::{Meter, Scope, index_of, key, tally_of};
+use super::draining::Drain;
+use super::meter::{Meter, Overdue, PlaceTally, PortTally, Shard, TargetKey, index_of, key, tally_of};
 use super::routing::Route;
 use super::shortages::Shortages;
 use super::tally::Tally;
@@ -32,29 +34,66 @@ pub(super) fn wall_clock() -> u64 {
 
 /// One connection as its worker counts it.
 pub(super) struct Ticket {
-    admitted: Admitted,
+    pub(super) admitted: Admitted,
     /// When it came, in ticks of its worker; enough for two years.
     born: u32,
-    worker: u16,
+    pub(super) worker: u16,
     /// The target that it is at serves it.
     is_served: bool,
-    port: Arc<Tally>,
-    target: Arc<Tally>,
+    pub(super) port: Arc<PortTally>,
+    pub(super) place: Arc<PlaceTally>,
+    /// Its listener does not lead to its place any more.
+    pub(super) drain: Option<Arc<Drain>>,
 }
 
 impl Ticket {
     /// Starts to count a connection that this worker serves.
     pub(super) fn new(admitted: Admitted, worker: usize, now: Tick) -> Self {
-        let shard = &admitted.meter().shards[worker];
-        let port = tally_of(&shard.ports, &admitted.listener.port);
-        let target = tally_of(&shard.targets, &key(&admitted.place().target));
-        let is_flow = admitted.listener.protocol == Protocol::Udp;
-        for tally in [&shard.total, &*port] {
-            tally.begins(is_flow);
+        let (port, place) = counters(&admitted, worker, &key(&admitted.place().target));
+        let (born, worker) = (now as u32, worker as u16);
+        let ticket = Self { admitted, born, worker, is_served: false, port, place, drain: None };
+        ticket.begins();
+        for tally in [&ticket.shard().total, &ticket.port.tally] {
             tally.total.add(1);
         }
-        target.begins(is_flow);
-        Self { admitted, born: now as u32, worker: worker as u16, is_served: false, port, target }
+        ticket
+    }
+
+    fn shard(&self) -> &Shard {
+        &self.admitted.meter().shards[usize::from(self.worker)]
+    }
+
+    /// Counts it as live, unless it was released.
+    pub(super) fn begins(&self) {
+        if self.is_released() {
+            return;
+        }
+        let is_flow = self.is_flow();
+        self.tallies().iter().for_each(|tally| tally.begins(is_flow));
+        match &self.drain {
+            Some(drain) => drain.join(),
+            None => self.place.live.add(1),
+        }
+    }
+
+    /// Counts it as live no more.
+    pub(super) fn ends(&self) {
+        if self.is_released() {
+            return;
+        }
+        let is_flow = self.is_flow();
+        self.tallies().iter().for_each(|tally| tally.ends(is_flow));
+        match &self.drain {
+            Some(drain) => drain.leave(),
+            None => self.place.live.sub(1),
+        }
+    }
+
+    /// It drains no more, or from now on.
+    pub(super) fn set_drain(&mut self, drain: Option<Arc<Drain>>) {
+        self.ends();
+        self.drain = drain;
+        self.begins();
     }
 
     /// Goes on to a later target of the order. False where that takes no connections any more.
@@ -66,22 +105,22 @@ impl Ticket {
         goes_on
     }
 
-    /// Leaves a target that has failed, where another one would take it: what a flow does with its next datagram.
+    /// Leaves a target that has failed, where another one would take it: what a flow does with its next datagram. One
+    /// that drains has no other: its listener is no longer led by who chose for it.
     pub(super) fn reconsider(&mut self, client: IpAddr) -> bool {
-        let moves = self.admitted.reconsider(client, self.worker.into());
+        let moves = self.drain.is_none() && self.admitted.reconsider(client, self.worker.into());
         if moves {
             self.count_target();
         }
         moves
     }
 
-    /// From now on it belongs to the target that it is at.
+    /// From now on it belongs to the target that it is at, which is one that its listener leads to.
     fn count_target(&mut self) {
-        let is_flow = self.is_flow();
-        self.target.ends(is_flow);
-        let shard = &self.admitted.meter().shards[usize::from(self.worker)];
-        self.target = tally_of(&shard.targets, &key(&self.admitted.place().target));
-        self.target.begins(is_flow);
+        self.ends();
+        (self.port, self.place) = counters(&self.admitted, self.worker.into(), &key(&self.admitted.place().target));
+        self.drain = None;
+        self.begins();
     }
 
     /// The target that it is at has answered, and serves it.
@@ -92,14 +131,14 @@ impl Ticket {
 
     /// The target that it is at has answered.
     pub(super) fn answered(&self) {
-        self.target.last_success_ms.set(wall_clock());
+        self.place.target.last_success_ms.set(wall_clock());
         self.route().choice.tell(self.place(), self.target_port(), Met::Answer);
     }
 
     /// The target that it is at serves it.
     pub(super) fn opened(&mut self) {
         self.is_served = true;
-        self.target.total.add(1);
+        self.place.target.total.add(1);
         let carries_weight =
             self.admitted.chosen.selection(self.listener().port).pools().is_eligible(self.admitted.place_index());
         self.came_to(match self.admitted.step {
@@ -116,7 +155,7 @@ impl Ticket {
 
     /// Tells health that the target that it is at has failed.
     pub(super) fn failed(&self, failure: Failure) {
-        self.target.last_failure_ms.set(wall_clock());
+        self.place.target.last_failure_ms.set(wall_clock());
         let met = match failure {
             Failure::Connect(cause) => Met::Failure(cause),
             Failure::Name => Met::NoAddress,
@@ -182,22 +221,17 @@ impl Ticket {
     }
 
     /// True if it is one of those that are meant.
-    pub(super) fn is_in(&self, meter: &Arc<Meter>, scope: &Scope, before: u64) -> bool {
-        Arc::ptr_eq(&self.route().meter, meter)
-            && self.admitted.id < before
-            && match scope {
-                Scope::Rule => true,
-                Scope::Listeners(listeners) => listeners.contains(&self.admitted.listener),
-                Scope::Targets(targets) => targets.contains(&key(self.target())),
-                Scope::Place(target, port) => *target == key(self.target()) && *port == self.target_port(),
-            }
+    pub(super) fn is_in(&self, meant: &Overdue) -> bool {
+        Arc::ptr_eq(&self.route().meter, &meant.meter)
+            && self.admitted.id < meant.before
+            && meant.contains(self.listener(), self.target(), self.target_port())
     }
 
     /// Counts it as ended, though its flow still passes on what comes. False if it was counted so before.
     pub(super) fn release(&mut self) -> bool {
         let was_live = !self.is_released();
         if was_live {
-            self.end_tallies();
+            self.ends();
             self.admitted.leave();
         }
         was_live
@@ -205,9 +239,10 @@ impl Ticket {
 
     /// Counts it as live again, unless its rule has as many as it may.
     pub(super) fn come_back(&mut self) -> Result<(), Refusal> {
-        self.admitted.come_back()?;
-        let is_flow = self.is_flow();
-        self.tallies().iter().for_each(|tally| tally.begins(is_flow));
+        if self.is_released() {
+            self.admitted.come_back()?;
+            self.begins();
+        }
         Ok(())
     }
 
@@ -216,13 +251,8 @@ impl Ticket {
         self.admitted.is_released
     }
 
-    fn end_tallies(&self) {
-        let is_flow = self.is_flow();
-        self.tallies().iter().for_each(|tally| tally.ends(is_flow));
-    }
-
     fn tallies(&self) -> [&Tally; 3] {
-        [&self.admitted.meter().shards[usize::from(self.worker)].total, &self.port, &self.target]
+        [&self.shard().total, &self.port.tally, &self.place.target]
     }
 
     /// Counts bytes from the client to the target.
@@ -286,10 +316,16 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.is_served {
             // Every connection belongs to one target: the one that serves it, or the last one tried.
-            self.target.total.add(1);
+            self.place.target.total.add(1);
         }
-        if !self.is_released() {
-            self.end_tallies();
-        }
+        self.ends();
     }
+}
+
+/// The counters of a connection of this worker: of its port, and of the place that it is at in a row of targets.
+pub(super) fn counters(admitted: &Admitted, worker: usize, row: &TargetKey) -> (Arc<PortTally>, Arc<PlaceTally>) {
+    let shard = &admitted.meter().shards[worker];
+    let port = tally_of(&shard.ports, &admitted.listener.port);
+    let place = port.place(admitted.target_port(), row, || tally_of(&shard.targets, row));
+    (port, place)
 }

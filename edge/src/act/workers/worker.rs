@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 
 use super::dial::refuse;
+use super::draining::{Adoptions, Switch};
 use super::header;
 use super::listener::Listeners;
-use super::meter::{Meter, Scope};
+use super::meter::Meter;
 use super::own::Own;
 use super::queue::{Command, Inside};
 use super::ready::{Ready, TURN};
@@ -25,6 +26,7 @@ use super::shared::Shared;
 use super::slab::{Key, Slab};
 use super::splice::Pipes;
 use super::tcp::Connection;
+use super::ticket::Ticket;
 use super::timers::{self, Wheel};
 use super::udp::{Around, Udp};
 use super::unacknowledged::Kernel;
@@ -182,7 +184,15 @@ impl Worker {
                     // Who gave the command may have gone; the sockets are closed all the same.
                     _ = done.send(());
                 }
-                Command::Reset(meter, scope, before) => self.reset(&meter, &scope, before),
+                Command::Fence(done) => _ = done.send(()),
+                Command::Note(switch, done) => {
+                    // Accepted before the switch, as the fence promises; what comes after them knows it already.
+                    self.take_handed();
+                    self.note_switch(&switch);
+                    _ = done.send(());
+                }
+                Command::Cut(drain) => self.reset(|ticket| ticket.drains_with(&drain)),
+                Command::Reset(meant) => self.reset(|ticket| ticket.is_in(&meant)),
                 Command::Ages(meter, reply) => {
                     // Who asked may have gone.
                     _ = reply.send(self.ages(&meter));
@@ -193,6 +203,10 @@ impl Worker {
                 },
             }
         }
+        self.take_handed();
+    }
+
+    fn take_handed(&mut self) {
         while let Ok(handed) = self.inside.handed.try_recv() {
             self.begin(handed);
         }
@@ -253,16 +267,22 @@ impl Worker {
         self.set_timer(key);
     }
 
-    fn reset(&mut self, meter: &Arc<Meter>, scope: &Scope, before: u64) {
-        self.with_udp(|udp, around| udp.reset(meter, scope, before, around));
-        let meant = |(_, connection): &(Key, &Connection)| connection.ticket.is_in(meter, scope, before);
+    fn note_switch(&mut self, switch: &Switch) {
+        let mut adoptions = Adoptions::default();
+        self.connections.values_mut().for_each(|connection| connection.ticket.note(switch, &mut adoptions));
+        self.with_udp(|udp, _| udp.note_switch(switch, &mut adoptions));
+    }
+
+    fn reset(&mut self, is_meant: impl Fn(&Ticket) -> bool) {
+        self.with_udp(|udp, around| udp.reset(&is_meant, around));
+        let meant = |(_, connection): &(Key, &Connection)| is_meant(&connection.ticket);
         let keys: Vec<Key> = self.connections.iter().filter(meant).map(|(key, _)| key).collect();
         for key in keys {
             // One that no target has answered yet is not lost: it has others to go to.
             while let Some(connection) = self.connections.get_mut(key)
-                && connection.ticket.is_in(meter, scope, before)
+                && is_meant(&connection.ticket)
             {
-                if matches!(scope, Scope::Targets(_) | Scope::Place(..)) && connection.dial.is_some() {
+                if connection.dial.is_some() {
                     self.dial(key, Heard::Gone);
                 } else {
                     self.end(key, Ending::Broken(Break::EdgeCut));

@@ -3,48 +3,38 @@
 //! Keeps: a rule that waits leaves everything as it is, and so does a rule that needs one of its sockets; all others
 //! change at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
-use schema::diff::Rules;
+use schema::diff::{self, Rules};
+use schema::ending::{Part, ends};
 use schema::name::RuleName;
-use schema::net::{Listener, Protocol};
-use schema::rule::{Host, Rule};
 
 use super::{Wanted, settle, transition};
 
-/// What a rule gives up, and with it the connections that hang on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Loss {
-    /// Everything: nobody wants the rule any more.
-    Rule,
-    /// Some of it.
-    Parts {
-        /// Ports that nobody listens on afterwards.
-        ports: Vec<u16>,
-        /// Targets that go, by host and first port.
-        targets: Vec<(Host, u16)>,
-    },
-}
-
 /// Why a rule waits: what the rule that serves under this name would lose; `None` where it needs a socket of another
 /// one that waits.
-pub type Waiting = BTreeMap<RuleName, Option<(RuleName, Loss)>>;
+pub type Waiting = BTreeMap<RuleName, Option<(RuleName, Vec<Part>)>>;
 
 /// Holds what would cost connections that live now, as `is_busy` says of a rule that serves and its loss. Returns the
 /// rules that wait.
 pub fn hold_busy(
     current: &Rules,
     wanted: &mut BTreeMap<RuleName, Wanted>,
-    is_busy: impl Fn(&RuleName, &Loss) -> bool,
+    is_busy: impl Fn(&RuleName, &[Part]) -> bool,
 ) -> Waiting {
     let mut waiting = Waiting::new();
     loop {
         let plan = transition(current, wanted);
         let settled = settle(&plan, &BTreeMap::new());
-        let released: HashSet<Listener> = settled.release.iter().copied().collect();
+        let next: Rules = settled.serving.iter().map(|(name, serving)| (name.clone(), serving.rule.clone())).collect();
+        let endings = ends(&diff::diff(current, &next));
+        let loss = |name: &RuleName| -> Option<(RuleName, Vec<Part>)> {
+            let parts: Vec<Part> = endings.of_rule(name).cloned().collect();
+            (!parts.is_empty() && is_busy(name, &parts)).then(|| (name.clone(), parts))
+        };
         let mut more = Vec::new();
-        for name in plan.removed.keys().filter(|name| is_busy(name, &Loss::Rule)) {
-            more.push((name.clone(), Wanted::Hold(None), Some((name.clone(), Loss::Rule))));
+        for (name, loss) in plan.removed.keys().filter_map(|name| Some((name, loss(name)?))) {
+            more.push((name.clone(), Wanted::Hold(None), Some(loss)));
         }
         for (name, step) in &plan.steps {
             let Some(next) = &step.next else { continue };
@@ -55,10 +45,9 @@ pub fn hold_busy(
                 }
                 continue;
             }
-            let Some(previous) = step.previous.as_ref().filter(|previous| previous.rule != *next) else { continue };
-            let loss = loss(&previous.rule, next, &released).filter(|loss| is_busy(&previous.name, loss));
-            if let Some(loss) = loss {
-                more.push((name.clone(), held(), Some((previous.name.clone(), loss))));
+            let previous = step.previous.as_ref();
+            if let Some(loss) = previous.and_then(|previous| loss(&previous.name)) {
+                more.push((name.clone(), held(), Some(loss)));
             }
         }
         if more.is_empty() {
@@ -72,29 +61,13 @@ pub fn hold_busy(
     }
 }
 
-fn loss(before: &Rule, after: &Rule, released: &HashSet<Listener>) -> Option<Loss> {
-    let owns = |listener: &Listener| after.listen.listeners().any(|other| other == *listener);
-    // A connection stays with its rule where another one takes its port over; a flow does not end by itself.
-    let is_lost =
-        |listener: &Listener| released.contains(listener) || (listener.protocol == Protocol::Udp && !owns(listener));
-    let ports: Vec<u16> = if before.listen == after.listen {
-        Vec::new()
-    } else {
-        before.listen.listeners().filter(is_lost).map(|listener| listener.port).collect()
-    };
-    let enabled = |rule: &Rule| -> Vec<(Host, u16)> {
-        let targets = rule.targets.iter().filter(|target| target.enabled);
-        targets.map(|target| (target.host.clone(), target.ports.first())).collect()
-    };
-    let stays = enabled(after);
-    let targets: Vec<(Host, u16)> = enabled(before).into_iter().filter(|target| !stays.contains(target)).collect();
-    (!ports.is_empty() || !targets.is_empty()).then_some(Loss::Parts { ports, targets })
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use schema::ending::End;
+    use schema::net::PortRange;
+    use schema::rule::{Host, Rule};
     use schema::testing::{rule, rule_with};
 
     use super::*;
@@ -126,7 +99,10 @@ mod tests {
     #[test]
     fn what_needs_a_socket_of_a_waiting_rule_waits_with_it_and_so_on() {
         let before = [rule("a", 80, 80), rule("b", 90, 90), rule("c", 100, 100)];
-        let after = [rule("b", 80, 80), rule("c", 90, 90), rule("d", 100, 100), rule("e", 110, 110)];
+        let to_others = |name: &str, port: u16| {
+            rule_with(name, port, port, |parts| parts.targets[0].ports = PortRange::single(9).expect("a port"))
+        };
+        let after = [to_others("b", 80), to_others("c", 90), to_others("d", 100), to_others("e", 110)];
         // `a` goes, and everybody else moves up by one.
         assert_eq!(waits(&before, &after, &["a"]), ["a", "b", "c", "d"]);
     }
@@ -138,14 +114,27 @@ mod tests {
             let waiting = hold_busy(&rules(std::slice::from_ref(before)), &mut wanted, |_, _| true);
             waiting.into_values().next().flatten().map(|(_, loss)| loss)
         };
-        let Some(Loss::Parts { ports, .. }) = seen(&rule("a", 80, 89), &rule("a", 85, 94)) else { panic!("a loss") };
-        assert_eq!(ports, [80, 81, 82, 83, 84]);
+        let slid = rule_with("a", 85, 94, |parts| parts.targets[0].ports = PortRange::new(95, 104).expect("a range"));
+        let loss = seen(&rule("a", 80, 89), &slid).expect("a loss");
+        assert_eq!(loss.len(), 1, "{loss:?}");
+        assert_eq!((loss[0].listen.ports, &loss[0].end), (PortRange::new(80, 84).expect("a range"), &End::Released));
         let to =
             |host: &str| rule_with("a", 80, 80, |parts| parts.targets[0].host = Host::parse(host).expect("an address"));
         let loss = seen(&to("10.0.0.1"), &to("10.0.0.2")).expect("a loss");
-        let Loss::Parts { ports, targets } = loss else { panic!("of a target") };
-        assert_eq!((ports.len(), targets.len()), (0, 1));
+        assert!(matches!(loss.as_slice(), [Part { end: End::Places { .. }, .. }]), "{loss:?}");
         let described = rule_with("a", 80, 80, |parts| "other".clone_into(&mut parts.description));
         assert_eq!(seen(&rule("a", 80, 80), &described), None);
+    }
+
+    #[test]
+    fn what_another_rule_takes_over_with_its_place_waits_for_nothing() {
+        let same = |name: &str| {
+            rule_with(name, 80, 80, |parts| parts.targets[0].ports = PortRange::single(9).expect("a port"))
+        };
+        let other = rule("b", 90, 90);
+        assert_eq!(waits(&[same("a"), other.clone()], &[same("b")], &["a"]), [""; 0]);
+        assert_eq!(waits(&[same("a"), other.clone()], &[same("b")], &["b"]), ["b"]);
+        // As long as `b` waits, nobody would take over from `a`.
+        assert_eq!(waits(&[same("a"), other], &[same("b")], &["a", "b"]), ["a", "b"]);
     }
 }

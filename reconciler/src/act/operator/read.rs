@@ -34,12 +34,13 @@ pub(super) async fn revision(Extract(state): Extract<State>) -> Result<Json<Revi
 }
 
 pub(super) async fn edges(Extract(state): Extract<State>) -> Result<Json<Vec<EdgeStatus>>, Failure> {
+    let now = Timestamp::now();
     let (fleet, addresses) = state.context.fleet.read(|view| (view.fleet.clone(), view.addresses.clone())).await?;
     heavy(move || {
         let rows = fleet.edges().iter().map(|(name, edge)| {
             let address = addresses.get(name).copied().flatten();
             let address = address.map(|address| address.to_string()).unwrap_or_default();
-            EdgeStatus { address, ..edge_status(name, edge) }
+            EdgeStatus { address, ..edge_status(name, edge, now) }
         });
         rows.collect()
     })
@@ -48,11 +49,12 @@ pub(super) async fn edges(Extract(state): Extract<State>) -> Result<Json<Vec<Edg
 }
 
 pub(super) async fn rules(Extract(state): Extract<State>) -> Result<Json<Vec<RuleRow>>, Failure> {
-    let all = |fleet: &Fleet| {
+    let now = Timestamp::now();
+    let all = move |fleet: &Fleet| {
         let rows = fleet.edges().iter().flat_map(|(name, edge)| {
             edge.rule_names()
                 .into_iter()
-                .filter_map(|rule| Some(RuleRow { edge: name.clone(), status: rule_status(edge, rule)? }))
+                .filter_map(|rule| Some(RuleRow { edge: name.clone(), status: rule_status(edge, rule, now)? }))
         });
         rows.collect()
     };
@@ -72,7 +74,7 @@ pub(super) async fn known_rule(state: &State, edge: &str, rule: &str) -> Result<
         .fleet
         .read(move |view| {
             let edge = view.fleet.edges().get(&wanted.edge)?;
-            let status = rule_status(edge, &wanted.rule)?;
+            let status = rule_status(edge, &wanted.rule, Timestamp::now())?;
             Some(RuleRow { edge: wanted.edge, status })
         })
         .await?;

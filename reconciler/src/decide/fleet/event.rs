@@ -22,6 +22,7 @@ use super::{
     TargetRefusal, Verdict,
 };
 use crate::decide::deviations::{TargetOverride, Turn};
+use crate::decide::live::Live;
 use crate::decide::overrides::Override;
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source, Uncommitted};
 use crate::decide::record::Record;
@@ -126,8 +127,8 @@ pub enum Event {
         session: SessionId,
         /// Its edge.
         edge: EdgeName,
-        /// Live connections by rule.
-        connections: Vec<(RuleName, u64)>,
+        /// Live connections by rule, and where they are where that has changed.
+        connections: Vec<(RuleName, u64, Option<Live>)>,
     },
     /// A session ended.
     Gone {

@@ -33,6 +33,7 @@ use schema::ruleset::Rails;
 use serde::{Deserialize, Serialize};
 
 use super::ledger::{Entry, Head};
+use super::live::Live;
 use super::plan::Source;
 use super::record::Record;
 use super::remote::RemoteView;
@@ -249,7 +250,7 @@ impl Fleet {
                 self.hello(session, &edge, hello, report, now, &mut effects);
             }
             Event::Report { session, edge, report } => self.report(session, &edge, report, now, &mut effects),
-            Event::Counted { session, edge, connections } => self.counted(session, &edge, &connections),
+            Event::Counted { session, edge, connections } => self.counted(session, &edge, connections),
             Event::Gone { session, edge } => self.gone(session, &edge, now, &mut effects),
             Event::Apply { ticket, request } => {
                 let answer = Box::new(self.apply(&request, now, &mut effects));
@@ -290,14 +291,15 @@ impl Fleet {
     }
 
     /// Keeps the figures of plans and rails as new as the counters are; nothing follows from them by itself.
-    fn counted(&mut self, session: SessionId, edge: &EdgeName, connections: &[(RuleName, u64)]) {
+    fn counted(&mut self, session: SessionId, edge: &EdgeName, connections: Vec<(RuleName, u64, Option<Live>)>) {
         if self.session(edge) != Some(session) {
             return;
         }
         let Some(report) = self.edges.get_mut(edge).and_then(|view| view.report.as_mut()) else { return };
-        for (rule, live) in connections {
-            if let Some(view) = report.rules.get_mut(rule) {
-                view.connections = *live;
+        for (rule, connections, live) in connections {
+            if let Some(view) = report.rules.get_mut(&rule) {
+                view.connections = connections;
+                view.live = live.or(view.live.take());
             }
         }
     }

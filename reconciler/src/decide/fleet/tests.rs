@@ -481,11 +481,11 @@ fn counts_between_reports_keep_the_live_connections_new() {
     fleet.step(Event::Hello { session: 1, edge: name.clone(), hello: hello(), report }, at(0));
     let mut count = |session, connections| {
         let counted =
-            Event::Counted { session, edge: name.clone(), connections: vec![(web.name.clone(), connections)] };
+            Event::Counted { session, edge: name.clone(), connections: vec![(web.name.clone(), connections, None)] };
         assert!(fleet.step(counted, at(1)).is_empty(), "a count is nothing to act upon");
-        fleet.edges()[&name].connections(&web.name)
+        fleet.edges()[&name].rule(&web.name).map(|view| view.connections)
     };
-    assert_eq!(count(1, 7), 7);
-    assert_eq!(count(2, 9), 7, "only the session that the edge has may say so");
-    assert_eq!(count(1, 0), 0);
+    assert_eq!(count(1, 7), Some(7));
+    assert_eq!(count(2, 9), Some(7), "only the session that the edge has may say so");
+    assert_eq!(count(1, 0), Some(0));
 }

@@ -123,7 +123,8 @@ pub enum ImpactKind {
     None,
     /// New connections see the change, live ones go on.
     NewConnections,
-    /// Connections of closed listeners and of removed targets drain, then are reset; those of disabled targets at once.
+    /// Connections of closed listeners and of places that are no longer targets, or no longer enabled, drain, then are
+    /// reset.
     Drain,
     /// A port is closed for a moment.
     Gap,
@@ -137,8 +138,14 @@ pub enum ImpactKind {
 pub struct Impact {
     /// What happens to them.
     pub kind: ImpactKind,
-    /// Live connections of the rule that it concerns; for `drain` the most that can be cut.
+    /// Live connections that it ends, after their drain timeout; 0 where it ends none.
     pub connections: u64,
+    /// Live connections of the rule that drain already: an earlier change ends them, not this one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub draining: u64,
+    /// How long the last of those have left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining_secs: Option<u64>,
     /// How old the oldest of them is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_secs: Option<u64>,
@@ -150,10 +157,23 @@ pub struct Impact {
     pub connections_per_sec: Option<f64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Impact {
     /// What is known without asking the edge.
     pub const fn new(kind: ImpactKind, connections: u64) -> Self {
-        Self { kind, connections, oldest_secs: None, median_secs: None, connections_per_sec: None }
+        Self {
+            kind,
+            connections,
+            draining: 0,
+            draining_secs: None,
+            oldest_secs: None,
+            median_secs: None,
+            connections_per_sec: None,
+        }
     }
 }
 

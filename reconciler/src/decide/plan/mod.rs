@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::diagnostic::DiagnosticJson;
 use schema::diff::{self, Change, ChangeKind};
+use schema::ending::{self, Endings, Part};
 use schema::name::{EdgeName, RuleName};
 use schema::net::ListenRange;
 use schema::rule::Rule;
@@ -105,7 +106,7 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (PlanDocument, BTreeS
             summary.unchanged += wanted.len() as u32;
         } else {
             moved.insert(name.clone());
-            summary.unchanged += plan_edge(name, edge, wanted, input.ruleset, &mut changes);
+            summary.unchanged += plan_edge(name, edge, wanted, (input.ruleset, input.now), &mut changes);
         }
         let is_concerned = changes.len() > before || !wanted.is_empty();
         if changes.len() > before {
@@ -170,13 +171,14 @@ fn plan_edge(
     name: &EdgeName,
     edge: &EdgeView,
     wanted: &EdgeRules,
-    ruleset: &RuleSet,
+    (ruleset, now): (&RuleSet, Timestamp),
     changes: &mut Vec<PlannedChange>,
 ) -> u32 {
     let running = edge.running();
     let assignment = assign(edge, wanted);
     let target = rules_only(&assignment.rules);
     let set = diff::diff(&running, &target);
+    let endings = ending::ends(&set);
     let mut unchanged = set.unchanged;
     let origin_of = |rule: &RuleName| -> Option<Origin> {
         let disabled = ruleset.disabled.get(name);
@@ -192,7 +194,8 @@ fn plan_edge(
         .map(|change| {
             let retry = change.after.as_ref().and_then(|after| retried(edge, after));
             let is_rejected = assignment.rejected.contains_key(&change.rule);
-            let mut planned = planned(name, edge, change, origin_of(&change.rule));
+            let impact = impact(edge, change, &endings, now);
+            let mut planned = planned(name, change, impact, origin_of(&change.rule));
             if let Some((code, message)) = retry.filter(|_| !is_rejected) {
                 planned.action = Action::Retry;
                 planned.code = Some(code);
@@ -228,7 +231,7 @@ fn plan_edge(
                 ..Ports::default()
             },
             fields,
-            impact: Impact::new(ImpactKind::None, edge.connections(rule)),
+            impact: Impact::new(ImpactKind::None, 0),
             origin: origin_of(rule),
             proof: None,
         });
@@ -283,13 +286,8 @@ fn retried(edge: &EdgeView, after: &Rule) -> Option<(String, String)> {
     (view.state == RuleState::Failed && is_this_version).then(|| (view.code.clone(), view.message.clone()))
 }
 
-fn planned(name: &EdgeName, edge: &EdgeView, change: &Change, origin: Option<Origin>) -> PlannedChange {
+fn planned(name: &EdgeName, change: &Change, impact: Impact, origin: Option<Origin>) -> PlannedChange {
     let texts = |ranges: &[ListenRange]| ranges.iter().map(ToString::to_string).collect();
-    let fields: Vec<FieldChange> = match (&change.before, &change.after) {
-        (Some(before), Some(after)) => field_changes(before, after),
-        _ => Vec::new(),
-    };
-    let connections = edge.connections(change.previous_rule.as_ref().unwrap_or(&change.rule));
     PlannedChange {
         edge: name.clone(),
         rule: change.rule.clone(),
@@ -304,32 +302,39 @@ fn planned(name: &EdgeName, edge: &EdgeView, change: &Change, origin: Option<Ori
         code: None,
         message: None,
         ports: Ports { bind: texts(&change.bind), keep: texts(&change.keep), release: texts(&change.release) },
-        impact: Impact::new(impact(change, &fields), connections),
-        fields,
+        impact,
+        fields: fields(change),
         origin,
         proof: None,
     }
 }
 
-fn impact(change: &Change, fields: &[FieldChange]) -> ImpactKind {
-    // Listeners that go are drained; those of a removed rule that another rule takes over are too, for the
-    // connections belong to the rule that goes.
-    if change.after.is_none() || !change.release.is_empty() || loses_targets(change) {
-        return ImpactKind::Drain;
+fn fields(change: &Change) -> Vec<FieldChange> {
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) => field_changes(before, after),
+        _ => Vec::new(),
     }
-    let is_label = |path: &str| matches!(path, "name" | "description" | "owner" | "protected" | "drain_timeout_secs");
-    if fields.iter().all(|field| is_label(&field.path)) { ImpactKind::None } else { ImpactKind::NewConnections }
 }
 
-/// True where connections that go to a target have to end: it is no longer there, or no longer enabled.
-fn loses_targets(change: &Change) -> bool {
-    let (Some(before), Some(after)) = (&change.before, &change.after) else { return false };
-    let enabled = |rule: &Rule| -> Vec<(String, u16)> {
-        let targets = rule.targets.iter().filter(|target| target.enabled);
-        targets.map(|target| (target.host.to_string(), target.ports.first())).collect()
+/// What a change means for live connections. What drains already is ended by an earlier one.
+fn impact(edge: &EdgeView, change: &Change, endings: &Endings, now: Timestamp) -> Impact {
+    let Some(before) = &change.before else { return Impact::new(ImpactKind::None, 0) };
+    let parts: Vec<&Part> = endings.of_rule(&before.name).collect();
+    let view = edge.rule(&before.name);
+    let is_label = |path: &str| matches!(path, "name" | "description" | "owner" | "protected" | "drain_timeout_secs");
+    let kind = if !parts.is_empty() {
+        ImpactKind::Drain
+    } else if fields(change).iter().all(|field| is_label(&field.path)) {
+        ImpactKind::None
+    } else {
+        ImpactKind::NewConnections
     };
-    let after = enabled(after);
-    enabled(before).iter().any(|target| !after.contains(target))
+    let drains = view.and_then(|view| view.live.as_ref()).map(|live| live.drains.as_slice()).unwrap_or_default();
+    Impact {
+        draining: drains.iter().map(|drain| drain.connections).sum(),
+        draining_secs: drains.iter().map(|drain| drain.secs_left(now)).max(),
+        ..Impact::new(kind, view.map_or(0, |view| view.ended_by(&parts)))
+    }
 }
 
 fn count(change: &PlannedChange, summary: &mut Summary) {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
-use super::{Action, ImpactKind, PlanDocument, PlannedChange, Ports, Summary, count};
+use super::{Action, Impact, ImpactKind, PlanDocument, PlannedChange, Ports, Summary, count};
 
 /// How sure a change is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,7 +118,7 @@ fn prove(change: &mut PlannedChange, answer: &EdgeProof) {
                 change.message = Some(message.clone());
                 let Ports { keep, release, .. } = std::mem::take(&mut change.ports);
                 change.ports.keep = keep.into_iter().chain(release).collect();
-                change.impact.kind = ImpactKind::None;
+                change.impact = Impact { kind: ImpactKind::None, connections: 0, ..change.impact };
             }
             proof(ProofStatus::Refused, message)
         }

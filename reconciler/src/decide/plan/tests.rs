@@ -1,5 +1,7 @@
 //! The planner by example; the laws over any two states are in the schema crate's property tests.
 
+mod ending;
+
 use std::sync::Arc;
 
 use schema::capability::{Capability, Limits};
@@ -32,6 +34,7 @@ fn running(rules: &[Arc<Rule>]) -> Edges {
         running: Some(rule.clone()),
         wanted: None,
         connections: 3,
+        live: None,
         health: None,
         targets: Vec::new(),
         flow_limit: None,

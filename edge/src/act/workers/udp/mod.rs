@@ -21,10 +21,12 @@ use std::sync::Arc;
 
 use mio::{Registry, Token};
 
-use super::meter::{Meter, Scope};
+use super::draining::{Adoptions, Switch};
+use super::meter::Meter;
 use super::own::Own;
 use super::shared::Shared;
 use super::slab::{Key, Slab};
+use super::ticket::Ticket;
 use super::timers::{Tick, Wheel};
 use crate::decide::datagrams::Lost;
 use flow::{Flow, FlowId};
@@ -141,9 +143,14 @@ impl Udp {
         self.flows.iter().filter_map(move |(_, flow)| flow.ticket.age_in(meter, now))
     }
 
-    /// Ends flows of the scope that are older than `before`.
-    pub(super) fn reset(&mut self, meter: &Arc<Meter>, scope: &Scope, before: u64, around: &Around<'_>) {
-        let meant = |(_, flow): &(Key, &Flow)| flow.ticket.is_in(meter, scope, before);
+    /// Lets every flow learn that other rules serve from now on.
+    pub(super) fn note_switch(&mut self, switch: &Switch, adoptions: &mut Adoptions) {
+        self.flows.values_mut().for_each(|flow| flow.ticket.note(switch, adoptions));
+    }
+
+    /// Ends the flows that are meant.
+    pub(super) fn reset(&mut self, is_meant: impl Fn(&Ticket) -> bool, around: &Around<'_>) {
+        let meant = |(_, flow): &(Key, &Flow)| is_meant(&flow.ticket);
         let keys: Vec<Key> = self.flows.iter().filter(meant).map(|(key, _)| key).collect();
         for key in keys {
             self.end(key, around);

@@ -72,6 +72,7 @@ impl Edge {
             running: Some(Arc::clone(rule)),
             wanted: None,
             connections: 0,
+            live: None,
             health: None,
             targets: Vec::new(),
             flow_limit: None,

@@ -1,0 +1,257 @@
+//! What a change ends: the one judge of the connections that a change costs. Pure.
+//!
+//! A connection is known by the listener that it came in through and by the place that it goes to: a host and one port.
+//! Rules do not matter: whichever rule owns a listener afterwards, a connection lives where the listener is open still
+//! and leads to its place. A row of targets leads from listener LO+i to port LO'+i, so places are compared listener by
+//! listener, in runs of listeners on which the same rule was and the same rule is.
+//!
+//! Keeps: the planner, rails, the quiet window and the edge's drain ask this module and decide nothing by themselves.
+//! Laws, each a property test: what is in both versions is not ended; what is ended was served before and is not served
+//! afterwards, and each such connection is ended by exactly one part.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use crate::diff::ChangeSet;
+use crate::name::RuleName;
+use crate::net::{ListenAddress, ListenRange, Listener, PortRange, Protocol};
+use crate::rule::{Host, Rule, Target};
+
+/// Places of a run of listeners: the first one leads to `first`, the next one to the port after it, and so on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The host of all of them.
+    pub host: Host,
+    /// The port of the first listener's place.
+    pub first: u16,
+}
+
+impl Row {
+    /// True if the listener that is so many ports behind the first one leads to this place.
+    pub fn leads_to(&self, offset: u16, host: &Host, port: u16) -> bool {
+        self.host == *host && self.first.checked_add(offset) == Some(port)
+    }
+}
+
+/// What connections of a run of listeners lose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The listeners: no rule owns them afterwards.
+    Released,
+    /// Some of the places, and with them all that are not kept.
+    Places {
+        /// No longer targets of these listeners, or no longer enabled.
+        lost: Vec<Row>,
+        /// Targets of these listeners afterwards.
+        kept: Vec<Row>,
+    },
+}
+
+/// The connections of one run of listeners that a change ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The rule that owns the listeners before the change, by its name before.
+    pub rule: RuleName,
+    /// The listeners.
+    pub listen: ListenRange,
+    /// How long the connections may go on: what the rule's version before the change says.
+    pub drain_timeout: Duration,
+    /// What they lose.
+    pub end: End,
+}
+
+impl Part {
+    /// Everything that comes in through a rule's listeners and goes to no target of the rule, such as connections to
+    /// targets of an earlier version that served on for a while.
+    pub fn of_strays(rule: &Rule, drain_timeout: Duration) -> Self {
+        let kept = rows(rule, rule.listen.ports.first());
+        let end = End::Places { lost: Vec::new(), kept };
+        Self { rule: rule.name.clone(), listen: rule.listen, drain_timeout, end }
+    }
+
+    /// True if it ends connections from this listener to this place.
+    pub fn ends(&self, listener: Listener, host: &Host, port: u16) -> bool {
+        if !self.listen.contains(listener) {
+            return false;
+        }
+        match &self.end {
+            End::Released => true,
+            End::Places { kept, .. } => {
+                let offset = listener.port - self.listen.ports.first();
+                !kept.iter().any(|row| row.leads_to(offset, host, port))
+            }
+        }
+    }
+}
+
+/// Everything that a change ends. A connection is in one part at most.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Endings {
+    /// By listener.
+    parts: Vec<Part>,
+    /// The places of a rule's parts among them.
+    by_rule: BTreeMap<RuleName, Vec<usize>>,
+}
+
+impl Endings {
+    /// True if every connection lives.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The parts, in the order of their listeners.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The parts of a rule, by its name before the change.
+    pub fn of_rule(&self, rule: &RuleName) -> impl Iterator<Item = &Part> {
+        self.by_rule.get(rule).into_iter().flatten().map(|index| &self.parts[*index])
+    }
+
+    /// The rules that have parts, by their names before the change.
+    pub fn rules(&self) -> impl Iterator<Item = &RuleName> {
+        self.by_rule.keys()
+    }
+
+    /// The place, among the parts, of the one that ends connections from this listener to this place.
+    pub fn find(&self, listener: Listener, host: &Host, port: u16) -> Option<usize> {
+        let key = (listener.protocol, listener.address, listener.port);
+        let after = self.parts.partition_point(|part| place(part) <= key);
+        let index = after.checked_sub(1)?;
+        self.parts[index].ends(listener, host, port).then_some(index)
+    }
+}
+
+impl From<Vec<Part>> for Endings {
+    fn from(mut parts: Vec<Part>) -> Self {
+        parts.sort_unstable_by_key(place);
+        let mut by_rule: BTreeMap<RuleName, Vec<usize>> = BTreeMap::new();
+        for (index, part) in parts.iter().enumerate() {
+            by_rule.entry(part.rule.clone()).or_default().push(index);
+        }
+        Self { parts, by_rule }
+    }
+}
+
+fn place(part: &Part) -> (Protocol, ListenAddress, u16) {
+    (part.listen.protocol, part.listen.address, part.listen.ports.first())
+}
+
+/// True if a rule takes connections in through this listener and has this place as an enabled target of it.
+pub fn leads_to(rule: &Rule, listener: Listener, host: &Host, port: u16) -> bool {
+    rule.listen.contains(listener)
+        && rule.targets.iter().any(|target| {
+            target.enabled && target.host == *host && port_at(target, rule.listen.ports, listener.port) == port
+        })
+}
+
+/// The port of a target that belongs to a listen port: first to first, last to last.
+fn port_at(target: &Target, listen: PortRange, port: u16) -> u16 {
+    target.ports.first() + (port - listen.first())
+}
+
+/// The enabled targets of a rule, for listeners from this port on.
+fn rows(rule: &Rule, from: u16) -> Vec<Row> {
+    let enabled = rule.targets.iter().filter(|target| target.enabled);
+    enabled.map(|target| Row { host: target.host.clone(), first: port_at(target, rule.listen.ports, from) }).collect()
+}
+
+/// What these changes end.
+pub fn ends(changes: &ChangeSet) -> Endings {
+    // A listener has one owner at a time, so who takes over a changed rule's listener is a changed rule itself.
+    let mut owners: HashMap<(Protocol, ListenAddress), Vec<&Rule>> = HashMap::new();
+    for after in changes.changes.iter().filter_map(|change| change.after.as_deref()) {
+        owners.entry((after.listen.protocol, after.listen.address)).or_default().push(after);
+    }
+    for rules in owners.values_mut() {
+        rules.sort_unstable_by_key(|rule| rule.listen.ports);
+    }
+    let mut parts = Vec::new();
+    for before in changes.changes.iter().filter_map(|change| change.before.as_deref()) {
+        let owners = owners.get(&(before.listen.protocol, before.listen.address)).map_or(&[][..], Vec::as_slice);
+        ends_of(before, owners, &mut parts);
+    }
+    Endings::from(parts)
+}
+
+/// Goes through a rule's listeners, run by run. `owners` own listeners on its address afterwards, in the order of ports.
+fn ends_of(before: &Rule, owners: &[&Rule], parts: &mut Vec<Part>) {
+    let mut part = |ports: PortRange, end: End| {
+        let listen = ListenRange { ports, ..before.listen };
+        parts.push(Part { rule: before.name.clone(), listen, drain_timeout: before.drain_timeout, end });
+    };
+    let own = before.listen.ports;
+    let mut next = own.first();
+    let from = owners.partition_point(|owner| owner.listen.ports.last() < own.first());
+    for owner in &owners[from..] {
+        let Some(shared) = own.intersection(owner.listen.ports) else { break };
+        if let Some(gap) = PortRange::new(next, shared.first() - 1) {
+            part(gap, End::Released);
+        }
+        let (had, kept) = (rows(before, shared.first()), rows(owner, shared.first()));
+        let lost: Vec<Row> = had.into_iter().filter(|row| !kept.contains(row)).collect();
+        if !lost.is_empty() {
+            part(shared, End::Places { lost, kept });
+        }
+        let Some(after) = shared.last().checked_add(1) else { return };
+        next = after;
+    }
+    if let Some(rest) = PortRange::new(next, own.last()) {
+        part(rest, End::Released);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diff::{Rules, diff};
+    use crate::testing::rule_with;
+
+    fn to(name: &str, (first, last): (u16, u16), target: u16) -> (RuleName, std::sync::Arc<Rule>) {
+        let rule = rule_with(name, 1, 1, |parts| {
+            parts.listen.ports = PortRange::new(first, last).expect("a range");
+            parts.targets[0].ports = PortRange::new(target, target + (last - first)).expect("a range");
+            parts.drain_timeout = Duration::from_secs(u64::from(first % 7));
+        });
+        (rule.name.clone(), rule)
+    }
+
+    /// The runs of ports that end, and what they lose.
+    fn ended(before: &[(&str, (u16, u16), u16)], after: &[(&str, (u16, u16), u16)]) -> Vec<(u16, u16, bool)> {
+        let rules = |all: &[(&str, (u16, u16), u16)]| -> Rules {
+            all.iter().map(|(name, ports, target)| to(name, *ports, *target)).collect()
+        };
+        let endings = ends(&diff(&rules(before), &rules(after)));
+        let run = |part: &Part| (part.listen.ports.first(), part.listen.ports.last(), part.end == End::Released);
+        endings.parts().iter().map(run).collect()
+    }
+
+    #[test]
+    fn a_range_that_slides_with_its_targets_ends_only_what_it_releases() {
+        assert_eq!(ended(&[("a", (10, 19), 110)], &[("a", (15, 24), 115)]), [(10, 14, true)]);
+        assert_eq!(ended(&[("a", (10, 19), 110)], &[("a", (15, 24), 110)]), [(10, 14, true), (15, 19, false)]);
+    }
+
+    #[test]
+    fn a_listener_that_another_rule_takes_over_keeps_the_places_that_both_have() {
+        let one = [("a", (10, 19), 110)];
+        assert_eq!(ended(&one, &[("b", (10, 14), 110), ("c", (15, 19), 115)]), []);
+        assert_eq!(ended(&[("b", (10, 14), 110), ("c", (15, 19), 115)], &one), []);
+        assert_eq!(
+            ended(&one, &[("b", (12, 13), 112), ("c", (15, 19), 116)]),
+            [(10, 11, true), (14, 14, true), (15, 19, false)]
+        );
+        assert_eq!(ended(&[("a", (1, 1), 81), ("b", (2, 2), 82)], &[("a", (2, 2), 82), ("b", (1, 1), 81)]), []);
+        let swapped = ended(&[("a", (1, 1), 81), ("b", (2, 2), 82)], &[("a", (2, 2), 81), ("b", (1, 1), 82)]);
+        assert_eq!(swapped, [(1, 1, false), (2, 2, false)]);
+    }
+
+    #[test]
+    fn the_highest_port_and_a_whole_range_are_compared_like_others() {
+        let whole = [("a", (1, 65_535), 1)];
+        assert_eq!(ended(&whole, &[("b", (1, 65_535), 1)]), []);
+        assert_eq!(ended(&whole, &[("b", (2, 65_534), 2)]), [(1, 1, true), (65_535, 65_535, true)]);
+        assert_eq!(ended(&whole, &[]), [(1, 65_535, true)]);
+    }
+}
