@@ -3,10 +3,13 @@
 //!
 //! Keeps: what is given out is a valid tree; nothing is left out without a finding that says where and why.
 
+mod agree;
 mod drafts;
 mod place;
 mod read;
 mod rule;
+mod target;
+mod valid;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -30,7 +33,7 @@ pub(crate) enum Kind {
     Dropped,
     /// It is there in another form.
     Changed,
-    /// It is no configuration, so that no tree could hold it.
+    /// It says nothing about what is forwarded: a reading, a count, the version of a document.
     Ignored,
 }
 
@@ -108,8 +111,8 @@ impl Gathered {
     }
 }
 
-/// Reads the files, whose rules belong to `edge` where they name none. Errors are those of files that are no JSON and
-/// no TOML.
+/// Reads the files, whose rules belong to `edge` where they name none. Errors are those of files that are not JSON,
+/// TOML or YAML.
 pub(crate) fn import(inputs: &[SourceFile], edge: &EdgeName, limits: CheckLimits) -> Result<Imported, Vec<Diagnostic>> {
     let mut gathered = Gathered::default();
     let mut errors = Vec::new();
@@ -156,5 +159,7 @@ fn file(edge: &EdgeName, drafts: &[Draft], global: &Map<String, Value>) -> File 
     File { path, text }
 }
 
+#[cfg(test)]
+mod same;
 #[cfg(test)]
 mod tests;

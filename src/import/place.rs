@@ -10,17 +10,24 @@ pub(super) struct Place<'f> {
     file: &'f str,
     lines: &'f LineIndex<'f>,
     span: Span,
+    /// Known without a span.
+    known: Option<Position>,
 }
 
 impl<'f> Place<'f> {
     /// The beginning of a file.
     pub(super) fn of_file(file: &'f str, lines: &'f LineIndex<'f>) -> Self {
-        Self { file, lines, span: Span::default() }
+        Self { file, lines, span: Span::default(), known: None }
     }
 
     /// Another place in the same file.
     pub(super) fn at(self, span: Span) -> Self {
-        Self { span, ..self }
+        Self { span, known: None, ..self }
+    }
+
+    /// Another place in the same file, of which line and column are known.
+    pub(super) fn at_position(self, line: u32, column: u32) -> Self {
+        Self { known: Some(Position { line, column }), ..self }
     }
 
     pub(super) fn file(self) -> &'f str {
@@ -28,7 +35,7 @@ impl<'f> Place<'f> {
     }
 
     pub(super) fn position(self) -> Position {
-        self.lines.position(self.span.start)
+        self.known.unwrap_or_else(|| self.lines.position(self.span.start))
     }
 }
 

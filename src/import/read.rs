@@ -1,20 +1,42 @@
 //! Finds the rules in a file of upstream: a list, a list under a key, lists per client, a standalone file. Pure.
+//!
+//! Keeps: only what is known to say nothing about forwarding is ignored; every other key that is not carried over is
+//! dropped, and listed.
 
 use schema::check::{CheckLimits, check_tree};
 use schema::diagnostic::{Diagnostic, LineIndex, Severity, SourceFile};
 use schema::fields;
 use schema::name::EdgeName;
 use schema::ruleset::TreeFiles;
-use schema::text::{self, Entry, Node, Value as Parsed};
+use schema::text::{self, Entry, Node, Syntax, Value as Parsed};
 
 use super::place::{Place, json};
 use super::rule::{self, Context};
-use super::{Gathered, Kind};
+use super::{Gathered, Kind, valid};
 
 /// Keys under which a list of rules may stand.
 const LISTS: [&str; 4] = ["rules", "rule", "items", "data"];
 /// Keys that say that a list goes on elsewhere.
 const MORE: [&str; 4] = ["next", "next_page", "next_cursor", "has_more"];
+/// Keys that describe the document or the client, and nothing that is forwarded.
+const ABOUT: [&str; 16] = [
+    "$schema",
+    "version",
+    "format_version",
+    "schema_version",
+    "kind",
+    "generated_at",
+    "exported_at",
+    "total",
+    "count",
+    "page",
+    "per_page",
+    "limit",
+    "offset",
+    "prev",
+    "previous",
+    "description",
+];
 
 /// Reads one file into what is gathered.
 pub(super) fn read(
@@ -36,7 +58,11 @@ pub(super) fn read(
     let Some(root) = root.filter(|_| errors.len() == before) else { return };
     let lines = LineIndex::new(input);
     let at = Place::of_file(&input.path, &lines);
-    let context = Context { edge: edge.clone(), limits };
+    if let Some(ruleset) = valid::ruleset(&named, limits) {
+        valid::take(&ruleset, &root, edge, at, gathered);
+        return;
+    }
+    let context = Context { edge: edge.clone(), limits, defaults: defaults(&root) };
     if !lists(&root, &context, at, gathered) {
         let reason = "no rules in it: expected a list of rules, a table with `rules`, or a standalone file";
         gathered.find(Kind::Dropped, at, "", "", reason);
@@ -45,13 +71,29 @@ pub(super) fn read(
 
 /// The same file under a name that says what it is: a dump of a command has any name.
 fn named_by_content(input: &SourceFile) -> SourceFile {
-    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&input.text).is_ok()
-        || (input.path.ends_with(".json") && !input.path.ends_with(".toml"));
-    SourceFile::new(if is_json { "input.json" } else { "input.toml" }, input.text.clone())
+    let syntax = Syntax::of_path(&input.path);
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&input.text).is_ok();
+    let name = match syntax {
+        Some(Syntax::Yaml) if !is_json => "input.yaml",
+        Some(Syntax::Json) => "input.json",
+        _ if is_json => "input.json",
+        _ => "input.toml",
+    };
+    SourceFile::new(name, input.text.clone())
+}
+
+/// `[defaults]` of a standalone file of which something is not valid.
+fn defaults<'n, 'a>(root: &'n Node<'a>) -> &'n [Entry<'a>] {
+    let Parsed::Table(entries) = &root.value else { return &[] };
+    let defaults = entries.iter().find(|entry| entry.key == "defaults").map(|entry| &entry.node.value);
+    match defaults {
+        Some(Parsed::Table(defaults)) => defaults,
+        _ => &[],
+    }
 }
 
 /// False if there is nothing that could hold rules.
-fn lists(root: &Node<'_>, context: &Context, at: Place<'_>, gathered: &mut Gathered) -> bool {
+fn lists(root: &Node<'_>, context: &Context<'_, '_>, at: Place<'_>, gathered: &mut Gathered) -> bool {
     match &root.value {
         Parsed::Array(rules) => {
             for entry in rules {
@@ -70,7 +112,7 @@ fn lists(root: &Node<'_>, context: &Context, at: Place<'_>, gathered: &mut Gathe
     }
 }
 
-fn entry_of_root(entry: &Entry<'_>, context: &Context, at: Place<'_>, gathered: &mut Gathered) -> bool {
+fn entry_of_root(entry: &Entry<'_>, context: &Context<'_, '_>, at: Place<'_>, gathered: &mut Gathered) -> bool {
     let here = at.at(entry.key_span);
     match (entry.key.as_ref(), &entry.node.value) {
         (key, Parsed::Array(rules)) if LISTS.contains(&key) => {
@@ -91,28 +133,29 @@ fn entry_of_root(entry: &Entry<'_>, context: &Context, at: Place<'_>, gathered: 
             }
             return true;
         }
-        ("global", Parsed::Table(settings)) => global(settings, context, at, gathered),
-        ("stats", _) => {
-            gathered.find(
-                Kind::Ignored,
-                here,
-                "",
-                "stats",
-                "the statistics socket has no counterpart: see `portunus stats`",
-            );
-        }
+        ("global", Parsed::Table(settings)) => global(settings, &context.edge, at, gathered),
+        ("stats", _) => statistics(here, gathered),
+        // Each rule takes the defaults.
+        ("defaults", Parsed::Table(_)) | (_, Parsed::Null) => {}
         (key, value) if MORE.contains(&key) => {
             if !matches!(value, Parsed::Null | Parsed::Bool(false)) {
                 gathered.find(Kind::Dropped, here, "", key, "the list goes on elsewhere: import all of its pages");
             }
         }
-        (key, _) => gathered.find(Kind::Ignored, here, "", key, "no part of a rule"),
+        (key, _) if ABOUT.contains(&key) => gathered.find(Kind::Ignored, here, "", key, "no part of a rule"),
+        (key, _) => gathered.find(Kind::Dropped, here, "", key, "there is no such key here"),
     }
     false
 }
 
+/// The statistics socket says nothing about forwarding.
+pub(super) fn statistics(at: Place<'_>, gathered: &mut Gathered) {
+    let reason = "the statistics socket has no counterpart: see `portunus stats`";
+    gathered.find(Kind::Ignored, at, "", "stats", reason);
+}
+
 /// The rules under the name of their client.
-fn of_client(name: &str, rules: &Node<'_>, context: &Context, at: Place<'_>, gathered: &mut Gathered) {
+fn of_client(name: &str, rules: &Node<'_>, context: &Context<'_, '_>, at: Place<'_>, gathered: &mut Gathered) {
     let here = at.at(rules.span);
     let Some(edge) = rule::edge_name(name, here, gathered) else {
         gathered.find(Kind::Dropped, here, name, "", "the name of the client is empty");
@@ -132,7 +175,7 @@ fn of_client(name: &str, rules: &Node<'_>, context: &Context, at: Place<'_>, gat
 }
 
 /// A client with its name and its rules.
-fn client_entry(client: &Node<'_>, context: &Context, at: Place<'_>, gathered: &mut Gathered) {
+fn client_entry(client: &Node<'_>, context: &Context<'_, '_>, at: Place<'_>, gathered: &mut Gathered) {
     let here = at.at(client.span);
     let Parsed::Table(entries) = &client.value else {
         gathered.find(Kind::Dropped, here, "", "", format!("expected a client, this is {}", client.value.kind()));
@@ -141,19 +184,36 @@ fn client_entry(client: &Node<'_>, context: &Context, at: Place<'_>, gathered: &
     let named =
         |keys: &[&str]| entries.iter().find(|entry| keys.contains(&entry.key.as_ref())).map(|entry| &entry.node);
     let name = named(&["name", "client_name", "client"]).and_then(|node| json(node).as_str().map(str::to_owned));
+    let label = name.clone().unwrap_or_default();
     match (name, named(&["rules"])) {
         (Some(name), Some(rules)) => of_client(&name, rules, context, at, gathered),
         (None, Some(_)) => gathered.find(Kind::Dropped, here, "", "", "a client without a name"),
         (_, None) => gathered.find(Kind::Ignored, here, "", "", "a client without rules"),
     }
+    for entry in entries {
+        let (key, at) = (entry.key.as_ref(), at.at(entry.key_span));
+        match &entry.node.value {
+            value if *value == Parsed::Null || ["name", "client_name", "client", "rules"].contains(&key) => {}
+            _ if ABOUT.contains(&key) || rule::is_state(key, &entry.node) => {
+                gathered.find(
+                    Kind::Ignored,
+                    at,
+                    &label,
+                    key,
+                    "what the client is at the moment, not what it should be",
+                );
+            }
+            _ => gathered.find(Kind::Dropped, at, &label, key, "there is no such key here"),
+        }
+    }
 }
 
 /// Settings of the process: of use to `portunus up` alone, whose edge is `local`.
-fn global(settings: &[Entry<'_>], context: &Context, at: Place<'_>, gathered: &mut Gathered) {
+pub(super) fn global(settings: &[Entry<'_>], edge: &EdgeName, at: Place<'_>, gathered: &mut Gathered) {
     for entry in settings {
         let (key, here) = (entry.key.as_ref(), at.at(entry.key_span));
         let value = json(&entry.node);
-        if context.edge != EdgeName::local() {
+        if *edge != EdgeName::local() {
             let reason = "a setting of the process: `portunus edge` takes its own as flags";
             gathered.find(Kind::Dropped, here, "", &format!("global.{key}"), reason);
         } else if gathered.global.get(key).is_some_and(|known| *known != value) {

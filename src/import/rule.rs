@@ -6,28 +6,32 @@
 use std::collections::BTreeMap;
 
 use schema::check::CheckLimits;
-use schema::fields::{rule as keys, target as target_keys};
+use schema::fields::{Concern, health as health_keys, rule as keys};
 use schema::name::{EdgeName, MAX_NAME};
 use schema::spec;
 use schema::text::{Entry, Node, Value as Parsed};
 use serde_json::{Map, Value};
 
+use super::agree::{contradiction, holds};
 use super::drafts::Draft;
 use super::place::{Place, json};
+use super::target::{plain_host, ports, proxy_protocol, rest_of_target, target_core, text_target};
 use super::{Gathered, Kind};
 
 /// What holds for all rules of a list.
 #[derive(Debug, Clone)]
-pub(super) struct Context {
+pub(super) struct Context<'n, 'a> {
     /// The edge of rules that name none.
     pub(super) edge: EdgeName,
     pub(super) limits: CheckLimits,
+    /// What holds for rules that do not say otherwise.
+    pub(super) defaults: &'n [Entry<'a>],
 }
 
 /// Names under which a rule or a target comes inside another table.
 const WRAPPERS: [&str; 3] = ["rule", "spec", "config"];
 const CLIENTS: [&str; 4] = ["client", "client_name", "edge", "edge_name"];
-const IDS: [&str; 2] = ["id", "rule_id"];
+pub(super) const IDS: [&str; 2] = ["id", "rule_id"];
 const NAMES: [&str; 2] = ["name", "rule_name"];
 /// What a rule is at the moment, and what has become of it: not what it should be.
 const STATE: [&str; 22] = [
@@ -68,24 +72,56 @@ const LISTEN: [&str; 8] = [
 const TARGET: [&str; 6] = ["target", "targets", "target_host", "target_port", "target_port_end", "target_ports"];
 
 /// Keys by name, wrappers opened.
-type Keys<'n, 'a> = BTreeMap<&'n str, &'n Entry<'a>>;
+pub(super) type Keys<'n, 'a> = BTreeMap<&'n str, &'n Entry<'a>>;
 
-fn open<'n, 'a>(entries: &'n [Entry<'a>], keys: &mut Keys<'n, 'a>) {
+/// Adds the keys; an error if one stands inside and outside of a wrapper with two values.
+pub(super) fn open<'n, 'a>(entries: &'n [Entry<'a>], keys: &mut Keys<'n, 'a>) -> Result<(), String> {
     for entry in entries {
         match &entry.node.value {
-            Parsed::Table(inner) if WRAPPERS.contains(&entry.key.as_ref()) => open(inner, keys),
+            Parsed::Table(inner) if WRAPPERS.contains(&entry.key.as_ref()) => open(inner, keys)?,
             Parsed::Null => {}
-            _ => _ = keys.entry(entry.key.as_ref()).or_insert(entry),
+            _ => {
+                let known = keys.entry(entry.key.as_ref()).or_insert(entry);
+                if !IDS.contains(&entry.key.as_ref()) && json(&known.node) != json(&entry.node) {
+                    return Err(format!("`{}` stands there twice, with two values", entry.key));
+                }
+            }
         }
+    }
+    Ok(())
+}
+
+/// Adds what `[defaults]` says of keys that the rule does not set, as far as it can concern the rule.
+fn inherit<'n, 'a>(defaults: &'n [Entry<'a>], keys: &mut Keys<'n, 'a>) {
+    let own: Vec<&str> = keys.keys().copied().collect();
+    let is_set = |key: &str| {
+        let replaced = match key {
+            "health" | "health_check_interval_secs" => ["health", "health_check_interval_secs"],
+            "balance" | "src_ip_sticky" => ["balance", "src_ip_sticky"],
+            key => [key, key],
+        };
+        replaced.iter().any(|key| own.contains(key))
+    };
+    let protocol = keys.get("protocol").copied().or_else(|| defaults.iter().find(|entry| entry.key == "protocol"));
+    let is_udp =
+        protocol.is_some_and(|entry| json(&entry.node).as_str().is_some_and(|word| word.eq_ignore_ascii_case("udp")));
+    for entry in defaults.iter().filter(|entry| !is_set(&entry.key) && entry.node.value != Parsed::Null) {
+        let field = keys::TABLE.find(&entry.key, 0);
+        let concern = field.map_or(Concern::All, |field| keys::TABLE.fields[field].concern);
+        let is_of_tcp = concern == Concern::Tcp || field == Some(keys::PROXY_PROTOCOL);
+        if (is_udp && is_of_tcp) || (!is_udp && concern == Concern::Udp) {
+            continue;
+        }
+        keys.insert(entry.key.as_ref(), entry);
     }
 }
 
-fn value(keys: &Keys<'_, '_>, names: &[&str]) -> Option<Value> {
+pub(super) fn value(keys: &Keys<'_, '_>, names: &[&str]) -> Option<Value> {
     names.iter().find_map(|name| keys.get(name)).map(|entry| json(&entry.node))
 }
 
 /// A number or a text as text.
-fn words(value: &Value) -> Option<String> {
+pub(super) fn words(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -116,14 +152,15 @@ pub(super) fn edge_name(text: &str, at: Place<'_>, gathered: &mut Gathered) -> O
 }
 
 /// Takes one rule of a list.
-pub(super) fn take(entry: &Node<'_>, context: &Context, file: Place<'_>, gathered: &mut Gathered) {
+pub(super) fn take(entry: &Node<'_>, context: &Context<'_, '_>, file: Place<'_>, gathered: &mut Gathered) {
     let at = file.at(entry.span);
     let Parsed::Table(entries) = &entry.value else {
         gathered.find(Kind::Dropped, at, "", "", format!("expected a rule, this is {}", entry.value.kind()));
         return;
     };
     let mut keys = Keys::new();
-    open(entries, &mut keys);
+    let opened = open(entries, &mut keys);
+    inherit(context.defaults, &mut keys);
     let edge = match value(&keys, &CLIENTS) {
         None => Some(context.edge.clone()),
         Some(name) => words(&name).and_then(|name| edge_name(&name, at, gathered)),
@@ -145,7 +182,7 @@ pub(super) fn take(entry: &Node<'_>, context: &Context, file: Place<'_>, gathere
             return;
         }
     };
-    let mut core = match core(&keys) {
+    let mut core = match opened.and_then(|()| core(&keys)) {
         Ok(core) => core,
         Err(reason) => {
             gathered.find(Kind::Dropped, at, &label, "", reason);
@@ -187,6 +224,12 @@ pub(super) fn take(entry: &Node<'_>, context: &Context, file: Place<'_>, gathere
 
 /// Listeners and targets by our keys; an error where they say nothing that could be kept.
 fn core(keys: &Keys<'_, '_>) -> Result<Map<String, Value>, String> {
+    if let Some(reason) = contradiction(keys) {
+        return Err(reason);
+    }
+    if let Some(key) = ["edges", "edge_labels"].into_iter().find(|key| keys.contains_key(key)) {
+        return Err(format!("`{key}` is read in rule files that are valid as they stand: see `portunus validate`"));
+    }
     let mut core = Map::new();
     if let Some(protocol) = value(keys, &["protocol"]) {
         let protocol = protocol.as_str().map(str::to_ascii_lowercase).map_or(protocol, Value::from);
@@ -210,97 +253,20 @@ fn core(keys: &Keys<'_, '_>) -> Result<Map<String, Value>, String> {
     if let Some(host) = value(keys, &["target_host"]) {
         let ports = self::ports(keys, "target_port", "target_port_end", &["target_ports"])?;
         let (key, ports) = ports.ok_or("a target host without a port")?.under("port", "ports");
-        let target = Value::Object(Map::from_iter([("host".to_owned(), host), (key, ports)]));
+        let target = Value::Object(Map::from_iter([("host".to_owned(), plain_host(host)), (key, ports)]));
         core.insert("targets".to_owned(), vec![target].into());
     }
     if let Some(targets) = keys.get("targets") {
         let Parsed::Array(targets) = &targets.node.value else { return Err("`targets` is no list".to_owned()) };
-        // The same list and the first of it, once more, is how lists of one version are shown to clients of another.
-        core.remove("target");
+        let beside = core.remove("target").map(|text| text_target(&text)).transpose()?;
+        let beside = beside.or_else(|| core.remove("targets").and_then(|mut one| one.get_mut(0).map(Value::take)));
         let targets: Vec<Value> = targets.iter().map(target_core).collect::<Result<_, _>>()?;
+        if beside.is_some_and(|beside| !holds(&targets, &beside)) {
+            return Err("`targets` does not hold the target that stands beside it".to_owned());
+        }
         core.insert("targets".to_owned(), targets.into());
     }
     Ok(core)
-}
-
-/// One port or several.
-struct Ports(String);
-
-impl Ports {
-    /// The key and the value that they have.
-    fn under(self, one: &str, several: &str) -> (String, Value) {
-        match self.0.parse::<u64>() {
-            Ok(port) => (one.to_owned(), port.into()),
-            Err(_) => (several.to_owned(), self.0.into()),
-        }
-    }
-}
-
-fn ports(keys: &Keys<'_, '_>, first: &str, last: &str, ranges: &[&str]) -> Result<Option<Ports>, String> {
-    if let Some(range) = value(keys, ranges) {
-        return ports_of(&range).map(Some).ok_or_else(|| format!("`{}` is no range of ports", ranges[0]));
-    }
-    let Some(one) = value(keys, &[first]) else { return Ok(None) };
-    let one = ports_of(&one).ok_or_else(|| format!("`{first}` is no port"))?.0;
-    let Some(end) = value(keys, &[last]) else { return Ok(Some(Ports(one))) };
-    let end = ports_of(&end).ok_or_else(|| format!("`{last}` is no port"))?.0;
-    Ok(Some(Ports(if one == end { one } else { format!("{one}-{end}") })))
-}
-
-/// `80`, `"80"`, `"80-90"`, `[80, 90]`, `{ start: 80, end: 90 }`.
-fn ports_of(value: &Value) -> Option<Ports> {
-    let pair = |first: &Value, last: &Value| {
-        let (first, last) = (words(first)?, words(last)?);
-        Some(Ports(if first == last { first } else { format!("{first}-{last}") }))
-    };
-    match value {
-        Value::Array(both) => match both.as_slice() {
-            [first, last] => pair(first, last),
-            _ => None,
-        },
-        Value::Object(map) => {
-            let get = |names: &[&str]| names.iter().find_map(|name| map.get(*name));
-            pair(get(&["start", "first", "lo", "from"])?, get(&["end", "last", "hi", "to"])?)
-        }
-        other => words(other).map(|text| Ports(text.trim().to_owned())),
-    }
-}
-
-/// Host and ports of an entry of `targets`.
-fn target_core(target: &Node<'_>) -> Result<Value, String> {
-    let Parsed::Table(entries) = &target.value else {
-        let text = words(&json(target)).ok_or("a target is neither a table nor `HOST:PORT`")?;
-        let (host, ports) = text.rsplit_once(':').ok_or_else(|| format!("the target {text} has no port"))?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let (key, ports) = Ports(ports.to_owned()).under("port", "ports");
-        return Ok(Value::Object(Map::from_iter([("host".to_owned(), host.into()), (key, ports)])));
-    };
-    let mut keys = Keys::new();
-    open(entries, &mut keys);
-    let host = value(&keys, &["host", "address", "addr"]).ok_or("a target has no host")?;
-    let ports = ports(&keys, "port", "port_end", &["ports"])?.ok_or("a target has no port")?;
-    let mut core = Map::from_iter([("host".to_owned(), host), ports.under("port", "ports")]);
-    // What decides where connections go is not left out for being wrong.
-    for key in ["priority", "weight", "enabled"] {
-        core.extend(value(&keys, &[key]).map(|value| (key.to_owned(), value)));
-    }
-    if let Some(proxy) = value(&keys, &["proxy_protocol"]).and_then(|value| proxy_protocol(&value)) {
-        core.insert("proxy_protocol".to_owned(), proxy);
-    }
-    Ok(Value::Object(core))
-}
-
-/// Our word for a version of the PROXY header; `None` for none.
-fn proxy_protocol(value: &Value) -> Option<Value> {
-    match value {
-        Value::Bool(false) | Value::Null => None,
-        Value::Number(number) => Some(format!("v{number}").into()),
-        Value::String(text) => match text.to_ascii_lowercase().as_str() {
-            "" | "none" | "off" => None,
-            lower => Some(lower.into()),
-        },
-        other => Some(other.clone()),
-    }
 }
 
 /// All other keys, one by one: each is kept if the rule is valid with it.
@@ -311,8 +277,7 @@ fn rest(keys: &Keys<'_, '_>, core: &mut Map<String, Value>, label: &str, file: P
     };
     for (key, entry) in keys.iter().filter(|(key, _)| !is_core(key)) {
         let at = file.at(entry.key_span);
-        let is_reading = *key == "health" && !is_check(&entry.node);
-        if STATE.contains(key) || is_reading {
+        if is_state(key, &entry.node) {
             gathered.find(Kind::Ignored, at, label, key, "what the rule is at the moment, not what it should be");
             continue;
         }
@@ -342,26 +307,17 @@ fn rest(keys: &Keys<'_, '_>, core: &mut Map<String, Value>, label: &str, file: P
     }
 }
 
-fn is_check(node: &Node<'_>) -> bool {
-    matches!(&node.value, Parsed::Table(entries) if entries.iter().any(|entry| entry.key == "kind"))
-}
-
-/// Says which keys of a target are not carried over.
-fn rest_of_target(index: usize, target: &Node<'_>, label: &str, file: Place<'_>, gathered: &mut Gathered) {
-    let Parsed::Table(entries) = &target.value else { return };
-    let known = |key: &str| {
-        target_keys::TABLE.find(key, 0).is_some()
-            || ["address", "addr", "port_end"].contains(&key)
-            || IDS.contains(&key)
-    };
-    let unknown = entries.iter().filter(|entry| !known(&entry.key) && entry.node.value != Parsed::Null);
-    for entry in unknown {
-        let key = format!("targets[{index}].{}", entry.key);
-        let at = file.at(entry.key_span);
-        if STATE.contains(&entry.key.as_ref()) || entry.key == "health" {
-            gathered.find(Kind::Ignored, at, label, &key, "what the target is at the moment, not what it should be");
-        } else {
-            gathered.find(Kind::Dropped, at, label, &key, "there is no such key here");
+/// True for a key that says what a rule or a target is at the moment. A state that somebody has to have asked for, such
+/// as `status: disabled`, is none.
+pub(super) fn is_state(key: &str, node: &Node<'_>) -> bool {
+    const ASKED: [&str; 6] = ["disabled", "paused", "stopped", "suspended", "off", "draining"];
+    match &node.value {
+        Parsed::Table(entries) if key == "health" => {
+            !entries.iter().any(|entry| entry.key != "history" && health_keys::TABLE.find(&entry.key, 0).is_some())
         }
+        _ if key == "health" => true,
+        Parsed::String(word) => STATE.contains(&key) && !ASKED.contains(&word.to_ascii_lowercase().as_str()),
+        Parsed::Bool(false) if key == "active" => false,
+        _ => STATE.contains(&key),
     }
 }

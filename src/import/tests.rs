@@ -129,6 +129,68 @@ fn ranges_and_headers_come_in_many_forms() {
 }
 
 #[test]
+fn keys_that_contradict_each_other_drop_the_rule_and_those_that_agree_do_not() {
+    for (keys, is_kept) in [
+        (r#""listen_port":80,"listen_ports":"80-89","target":"a:80-89""#, true),
+        (r#""listen_port":81,"listen_ports":"80-89","target":"a:80-89""#, false),
+        (r#""listen":"10.0.0.1:80","listen_port":80,"target":"a:1""#, true),
+        (r#""listen":"10.0.0.1:80","listen_port":81,"target":"a:1""#, false),
+        (r#""listen_addr":"10.0.0.1","listen_address":"10.0.0.2","listen_port":80,"target":"a:1""#, false),
+        (r#""listen_port":80,"target":"a:1","targets":[{"host":"a","port":1},{"host":"b","port":1}]"#, true),
+        (r#""listen_port":80,"target":"c:1","targets":[{"host":"a","port":1},{"host":"b","port":1}]"#, false),
+        (r#""listen_port":80,"target_host":"c","target_port":1,"targets":[{"host":"a","port":1}]"#, false),
+        (r#""listen_port":80,"target_port":2,"target":"a:1""#, false),
+        (r#""listen_port":80,"target":"a:1","rule":{"listen_port":81}"#, false),
+        (r#""listen_port":80,"targets":[{"host":"a","address":"b","port":1}]"#, false),
+    ] {
+        let imported = read(&format!(r#"[{{"name":"r",{keys}}}]"#));
+        assert_eq!(
+            (imported.rules == 1, imported.is_complete()),
+            (is_kept, is_kept),
+            "{keys}: {:?}",
+            imported.findings
+        );
+    }
+}
+
+#[test]
+fn only_what_cannot_matter_is_ignored() {
+    for (text, kind) in [
+        (r#"{"version":3,"rules":[RULE]}"#, Kind::Ignored),
+        (r#"{"overrides":{"enabled":false},"rules":[RULE]}"#, Kind::Dropped),
+        (r#"{"clients":[{"name":"e","connected":true,"rules":[RULE]}]}"#, Kind::Ignored),
+        (r#"{"clients":[{"name":"e","enabled":false,"rules":[RULE]}]}"#, Kind::Dropped),
+        (r#"[{"status":"active",KEYS}]"#, Kind::Ignored),
+        (r#"[{"status":"disabled",KEYS}]"#, Kind::Dropped),
+        (r#"[{"active":false,KEYS}]"#, Kind::Dropped),
+        (r#"[{"health":{"up":true},KEYS}]"#, Kind::Ignored),
+    ] {
+        let keys = r#""name":"r","listen_port":80,"target":"a:1""#;
+        let text = text.replace("RULE", &format!("{{{keys}}}")).replace("KEYS", keys);
+        let imported = read(&text);
+        let kinds: Vec<Kind> = imported.findings.iter().map(|found| found.kind).collect();
+        assert_eq!((kinds, imported.rules), (vec![kind], 1), "{text}: {:?}", imported.findings);
+    }
+    let checked = read(r#"[{"health":{"interval_secs":7},"name":"r","listen_port":80,"target":"a:1"}]"#);
+    assert!(checked.is_complete() && checked.files[0].text.contains("interval_secs = 7"), "{checked:?}");
+}
+
+#[test]
+fn an_ipv6_host_may_have_its_brackets() {
+    let rule = r#""name":"r","listen_port":80"#;
+    for target in [
+        r#""target_host":"[2001:db8::2]","target_port":81"#,
+        r#""targets":[{"host":"[2001:db8::2]","port":81}]"#,
+        r#""targets":["[2001:db8::2]:81"]"#,
+        r#""target":"[2001:db8::2]:81""#,
+    ] {
+        let imported = read(&format!("[{{{rule},{target}}}]"));
+        assert!(imported.is_complete(), "{target}: {:?}", imported.findings);
+        assert!(imported.files[0].text.contains("target = \"[2001:db8::2]:81\""), "{}", imported.files[0].text);
+    }
+}
+
+#[test]
 fn what_holds_no_rules_says_so_and_what_is_cut_is_an_error() {
     for text in ["{}", "[]", "\"text\"", "3", "{\"rule\":3}"] {
         assert_eq!(read(text).rules, 0, "{text}");
