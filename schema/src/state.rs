@@ -18,10 +18,12 @@ pub enum RuleState {
     Draining,
     /// Declared with `enabled = false`.
     Disabled,
+    /// Its edge is away: what it does now is not known.
+    Unknown,
 }
 
 impl RuleState {
-    /// Every state.
+    /// Every state that a rule can have on an edge that is there.
     pub const ALL: &'static [Self] =
         &[Self::Pending, Self::Active, Self::Failed, Self::Rejected, Self::Draining, Self::Disabled];
 
@@ -34,6 +36,7 @@ impl RuleState {
             Self::Rejected => "rejected",
             Self::Draining => "draining",
             Self::Disabled => "disabled",
+            Self::Unknown => "unknown",
         }
     }
 }

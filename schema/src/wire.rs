@@ -301,7 +301,8 @@ fn health_from_wire(message: &proto::HealthSpec) -> Result<HealthCheck, InvalidW
 /// The message of a state.
 pub fn state_to_wire(state: RuleState) -> proto::RuleState {
     match state {
-        RuleState::Pending => proto::RuleState::Pending,
+        // An edge that speaks is there, and never says it.
+        RuleState::Pending | RuleState::Unknown => proto::RuleState::Pending,
         RuleState::Active => proto::RuleState::Active,
         RuleState::Failed => proto::RuleState::Failed,
         RuleState::Rejected => proto::RuleState::Rejected,

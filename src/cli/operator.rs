@@ -164,9 +164,12 @@ pub(crate) struct StatusArgs {
     /// Show it again whenever something happens
     #[arg(long, env = "PORTUNUS_WATCH", value_parser = BoolishValueParser::new())]
     pub(crate) watch: bool,
-    /// Exit 2 if there is drift
+    /// Exit 2 if there is drift; a target that is down is none
     #[arg(long, env = "PORTUNUS_DETAILED_EXITCODE", value_parser = BoolishValueParser::new(), conflicts_with = "watch")]
     pub(crate) detailed_exitcode: bool,
+    /// With --detailed-exitcode: exit 2 also if a rule is down
+    #[arg(long, env = "PORTUNUS_HEALTHY", value_parser = BoolishValueParser::new(), requires = "detailed_exitcode")]
+    pub(crate) healthy: bool,
     #[command(flatten)]
     pub(crate) looks: Looks,
     #[command(flatten)]

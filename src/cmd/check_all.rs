@@ -67,7 +67,8 @@ pub(crate) async fn run(server: &ServerArgs, looks: &Looks) -> Result<Exit, Fail
 fn places(status: &StatusDocument, unanswered: &mut Vec<Unanswered>) -> Vec<Place> {
     let mut places = Vec::new();
     for edge in &status.edges {
-        for rule in edge.rules.iter().filter(|rule| rule.state == RuleState::Active && rule.spec.contains_key("health"))
+        for rule in
+            edge.rules.iter().filter(|rule| rule.last_known() == RuleState::Active && rule.spec.contains_key("health"))
         {
             let (edge_name, rule) = (edge.name.clone(), rule.rule.clone());
             if edge.connected {

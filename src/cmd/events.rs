@@ -13,7 +13,7 @@ use crate::client::{Client, Events};
 use crate::failure::{Exit, Failure};
 use crate::output::{Out, clean};
 use crate::render::words::{joined, time};
-use crate::render::{status, targets};
+use crate::render::{rules, status, targets};
 use crate::sse::Message;
 
 pub(crate) async fn run(args: &EventsArgs) -> Result<Exit, Failure> {
@@ -78,8 +78,12 @@ fn notice(notice: &Notice) -> String {
             format!("edge      {edge} does not settle: {}", joined(&[code, message]))
         }
         Notice::Rule { edge, rule, state, code, message } => {
-            let state = state.map_or("gone", schema::state::RuleState::as_str);
-            format!("rule      {edge}/{rule} {}", joined(&[state, code, message]))
+            let (state, why) = match state {
+                Some(state) => (state.as_str(), rules::cause(*state, code, message)),
+                None => ("gone", joined(&[code, message])),
+            };
+            let colon = if why.is_empty() { "" } else { ": " };
+            format!("rule      {edge}/{rule} {state}{colon}{why}")
         }
         Notice::Tree { digest, commit, verdict } => {
             let commit = commit.as_deref().map(|commit| format!(", commit {}", clean(commit))).unwrap_or_default();

@@ -1,12 +1,13 @@
 //! `rules`: every rule of every edge. I/O.
 
+use jiff::Timestamp;
 use reconciler::act::operator::documents::RuleRow;
 
 use crate::cli::RulesArgs;
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{print, print_value, say};
-use crate::render::status;
+use crate::render::rules;
 
 pub(crate) async fn run(args: &RulesArgs) -> Result<Exit, Failure> {
     let rows: Vec<RuleRow> = Client::new(&args.server)?.get("/v1/rules").await?;
@@ -16,7 +17,7 @@ pub(crate) async fn run(args: &RulesArgs) -> Result<Exit, Failure> {
     if rows.is_empty() {
         say("No edge has a rule.");
     } else {
-        print(&status::rules(rows.iter().map(|row| (row.edge.as_str(), &row.status))))?;
+        print(&rules::table(rows.iter().map(|row| (row.edge.as_str(), &row.status)), Timestamp::now()))?;
     }
     Ok(Exit::Done)
 }

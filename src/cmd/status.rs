@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reconciler::act::operator::documents::RuleRow;
-use reconciler::decide::status::StatusDocument;
+use reconciler::decide::status::{EdgeStatus, StatusDocument};
+use reconciler::decide::target_rows::{TargetTotals, all_rows};
+use schema::health::RuleHealth;
 use tokio::time::{sleep, timeout};
 
 use crate::cli::{Selector, StatusArgs};
@@ -33,7 +35,9 @@ pub(crate) async fn run(args: &StatusArgs) -> Result<Exit, Failure> {
         print(&status::text(&document, args.selector.is_some(), Timestamp::now()))?;
     }
     // A tree that is held back is a difference between what runs and what was committed, too.
-    let differs = !document.drift.is_empty() || document.revision.held;
+    let is_down = |edge: &EdgeStatus| edge.rules.iter().any(|rule| rule.health == Some(RuleHealth::Down));
+    let differs =
+        !document.drift.is_empty() || document.revision.held || args.healthy && document.edges.iter().any(is_down);
     Ok(if args.detailed_exitcode && differs { Exit::Changes } else { Exit::Done })
 }
 
@@ -99,6 +103,7 @@ async fn read(client: &Client, selector: Option<&Selector>) -> Result<StatusDocu
             shown.targets = row.map_or_else(|_| std::mem::take(&mut shown.targets), |row| row.status.targets);
         }
     }
+    document.targets = TargetTotals::of(&all_rows(&document.edges));
     Ok(document)
 }
 

@@ -7,16 +7,15 @@ use jiff::Timestamp;
 use reconciler::decide::drift::{Drift, DriftKind};
 use reconciler::decide::fleet::{Outcome, Verdict};
 use reconciler::decide::remote::RemoteView;
-use reconciler::decide::status::{EdgeStatus, RevisionStatus, RuleStatus, StatusDocument};
+use reconciler::decide::status::{EdgeStatus, RevisionStatus, StatusDocument};
 use reconciler::decide::view::Confirmation;
 use schema::state::RuleState;
-use serde_json::{Map, Value};
 
 use super::plan::{drift_place, source, write_drift};
-use super::style;
 use super::table::Columns;
 use super::targets;
-use super::words::{ago, count, joined, short_hash, time};
+use super::words::{ago, count, short_hash, time};
+use super::{rules, style, summary};
 use crate::output::clean;
 
 /// More errors are counted; `validate` shows all, with carets.
@@ -30,10 +29,14 @@ pub(crate) fn text(status: &StatusDocument, is_selected: bool, now: Timestamp) -
 }
 
 fn write_status(to: &mut String, status: &StatusDocument, is_selected: bool, now: Timestamp) -> fmt::Result {
+    writeln!(to, "{}", summary::verdict(status))?;
+    if let Some(provenance) = summary::provenance(status, now) {
+        writeln!(to, "{provenance}")?;
+    }
     if !is_selected {
         write_revision(to, status, now)?;
-        writeln!(to)?;
     }
+    writeln!(to)?;
     if status.edges.is_empty() {
         writeln!(to, "No edge is known yet.")?;
     } else {
@@ -49,20 +52,6 @@ fn write_status(to: &mut String, status: &StatusDocument, is_selected: bool, now
 }
 
 fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> fmt::Result {
-    let revision = &status.revision;
-    match (&revision.digest, revision.applied_at) {
-        (Some(digest), at) => {
-            write!(to, "{} {}", style::strong("Revision"), digest.short())?;
-            if let Some(source) = revision.applied.as_ref().map(source) {
-                write!(to, ", {source}")?;
-            }
-            if let Some(at) = at {
-                write!(to, ", applied {}", ago(at, now))?;
-            }
-            writeln!(to)?;
-        }
-        (None, _) => writeln!(to, "{}", style::strong("Nothing was applied yet."))?,
-    }
     if let Some(mode) = status.mode {
         writeln!(to, "Mode {}", mode.as_str())?;
     }
@@ -90,10 +79,10 @@ fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> f
             clean(&cut_off.id)
         )?;
     }
-    if let Some(remote) = &revision.remote {
+    if let Some(remote) = &status.revision.remote {
         write_remote(to, remote, now)?;
     }
-    write_held(to, revision, now)
+    write_held(to, &status.revision, now)
 }
 
 /// The followed remote: what it names, and when it was asked and answered last.
@@ -199,92 +188,13 @@ fn write_edge(to: &mut String, edge: &EdgeStatus, now: Timestamp) -> fmt::Result
     }
     if !edge.rules.is_empty() {
         let rows = edge.rules.iter().map(|rule| (edge.name.as_str(), rule));
-        write!(to, "\n{}", rules(rows))?;
+        write!(to, "\n{}", rules::table(rows, now))?;
     }
     // More than one rule's targets is a list that nobody reads: `status EDGE/RULE` shows those of one.
     if let [rule] = edge.rules.as_slice() {
         targets::write_rule(to, edge, rule, now)?;
     }
     Ok(())
-}
-
-/// A table of rules.
-pub(crate) fn rules<'a>(rows: impl Iterator<Item = (&'a str, &'a RuleStatus)>) -> String {
-    let mut columns =
-        Columns::new(&["RULE", "STATE", "HEALTH", "LISTENS", "TARGET", "#CONNECTIONS", "WHERE", "REASON"]);
-    for (edge, rule) in rows {
-        columns.row(&[
-            format!("{edge}/{}", rule.rule),
-            rule.state.to_string(),
-            rule.health.map(|health| health.to_string()).unwrap_or_default(),
-            listens(&rule.spec),
-            upstreams(&rule.spec),
-            rule.connections.to_string(),
-            rule.origin.as_ref().map(super::plan::place).unwrap_or_default(),
-            reason(rule),
-        ]);
-        // Of a rule that is gone its own row says it.
-        for drain in rule.draining.iter().filter(|_| rule.state != RuleState::Draining) {
-            columns.row(&[
-                format!("{edge}/{}", rule.rule),
-                drain.state.to_string(),
-                String::new(),
-                drain.ports.join(", "),
-                String::new(),
-                drain.connections.to_string(),
-                String::new(),
-                time_left(drain.secs_left),
-            ]);
-        }
-    }
-    columns.text("")
-}
-
-/// How long connections may drain.
-fn time_left(secs: u64) -> String {
-    format!("reset in {secs} s at the latest")
-}
-
-/// Why it is as it is: the code of its edge, or who put it there without a commit.
-fn reason(rule: &RuleStatus) -> String {
-    let left = rule.draining.iter().map(|drain| drain.secs_left).max().filter(|_| rule.state == RuleState::Draining);
-    let left = left.map(time_left).unwrap_or_default();
-    let told = joined(&[&rule.code, &rule.message, &left]);
-    match &rule.over {
-        Some(held) => {
-            let over = format!("override of {} until {}: {}", clean(&held.actor), time(held.until), clean(&held.why));
-            if told.is_empty() { over } else { format!("{told}; {over}") }
-        }
-        None => told,
-    }
-}
-
-/// `*:8443`, from a spec as documents carry it.
-pub(crate) fn listens(spec: &Map<String, Value>) -> String {
-    let text = |key: &str| spec.get(key).and_then(Value::as_str);
-    let address = match text("listen_address") {
-        None => "*".to_owned(),
-        Some(address) if address.contains(':') => format!("[{address}]"),
-        Some(address) => address.to_owned(),
-    };
-    let ports = text("listen_ports").map(str::to_owned).or_else(|| spec.get("listen_port").map(Value::to_string));
-    let suffix = if text("protocol") == Some("udp") { "/udp" } else { "" };
-    format!("{address}:{}{suffix}", ports.unwrap_or_default())
-}
-
-fn upstreams(spec: &Map<String, Value>) -> String {
-    if let Some(target) = spec.get("target").and_then(Value::as_str) {
-        return target.to_owned();
-    }
-    let one = |target: &Value| {
-        let host = target.get("host").and_then(Value::as_str).unwrap_or_default();
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        let ports = target.get("ports").and_then(Value::as_str).map(str::to_owned);
-        let ports = ports.or_else(|| target.get("port").map(Value::to_string)).unwrap_or_default();
-        format!("{host}:{ports}")
-    };
-    let all = spec.get("targets").and_then(Value::as_array);
-    all.map(|targets| targets.iter().map(one).collect::<Vec<_>>().join(", ")).unwrap_or_default()
 }
 
 fn write_advice(to: &mut String, drift: &[Drift]) -> fmt::Result {
@@ -328,9 +238,6 @@ fn advice(drift: &Drift) -> String {
             Some(code) => format!("{}; `portunus explain {}` says more", remedy(&code), clean(&drift.code)),
             None => format!("change the rule, or place it on an edge that can do it; `portunus status {}`", drift.edge),
         },
-        DriftKind::Degraded => {
-            format!("`portunus status {}` shows its targets and their last results", drift_place(drift))
-        }
         DriftKind::EdgeOffline => {
             let place = &drift.edge;
             format!("start the edge or mend its way to the server; `portunus status {place}` shows when it is back")
@@ -361,7 +268,6 @@ pub(crate) fn extent(status: &StatusDocument) -> String {
 #[cfg(test)]
 mod tests {
     use schema::name::{EdgeName, RuleName};
-    use serde_json::json;
 
     use super::*;
 
@@ -378,15 +284,5 @@ mod tests {
             };
             assert!(advice(&drift).contains("`portunus "), "{}: {}", kind.as_str(), advice(&drift));
         }
-    }
-
-    #[test]
-    fn listeners_and_targets_are_written_as_in_a_plan() {
-        let spec = |value: Value| value.as_object().cloned().unwrap_or_default();
-        assert_eq!(listens(&spec(json!({"listen_port": 80}))), "*:80");
-        let udp = json!({"listen_address": "::", "listen_ports": "1-9", "protocol": "udp"});
-        assert_eq!(listens(&spec(udp)), "[::]:1-9/udp");
-        let several = json!({"targets": [{"host": "::1", "port": 9}, {"host": "a", "ports": "1-2"}]});
-        assert_eq!(upstreams(&spec(several)), "[::1]:9, a:1-2");
     }
 }

@@ -1,7 +1,7 @@
 //! The metrics port: every series of CONTRACT §8 that has a meaning by now, `/healthz` and `/readyz`. I/O.
 //!
 //! The series are made anew for each scrape from what the fleet knows, so one row exists for each live rule and none
-//! outlives its rule.
+//! outlives its rule. Long because each series is registered, and given its value, in one place.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, Opts, Registry, TextEncoder};
-use schema::health::ResultCode;
+use schema::health::{ResultCode, RuleHealth};
 use schema::net::Protocol;
 use schema::state::RuleState;
 use tracing::warn;
@@ -24,6 +24,8 @@ use super::operator::documents::CountersDocument;
 use crate::decide::drift::DriftKind;
 use crate::decide::fleet::{Fleet, Outcome};
 use crate::decide::remote::RemoteView;
+use crate::decide::target_rows::TargetTotals;
+use crate::decide::view::RuleView;
 use crate::decide::words;
 
 const RULE: [&str; 3] = ["client", "rule", "owner"];
@@ -110,6 +112,8 @@ struct RuleSeries {
     flows_overflow: CounterVec,
     flows: GaugeVec,
     state: GaugeVec,
+    health: GaugeVec,
+    targets: GaugeVec,
 }
 
 fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<CounterVec> {
@@ -193,6 +197,13 @@ impl RuleSeries {
                 "1 for the state that the rule has, 0 for the others.",
                 &RULE_AND_STATE,
             )?,
+            health: gauge(
+                registry,
+                "portunus_rule_health",
+                "1 for the health that the rule has, 0 for the others.",
+                &RULE_AND_STATE,
+            )?,
+            targets: gauge(registry, "portunus_rule_targets", "Targets of the rule, by state.", &RULE_AND_STATE)?,
         })
     }
 
@@ -250,6 +261,20 @@ impl RuleSeries {
             self.state.with_label_values(&[client, rule, owner, each.as_str()]).set(value);
         }
     }
+
+    /// Of rules that serve.
+    fn set_health(&self, labels: &[&str; 3], view: &RuleView) {
+        let [client, rule, owner] = *labels;
+        let health = view.health.unwrap_or(RuleHealth::Unknown);
+        for each in [RuleHealth::Up, RuleHealth::Down, RuleHealth::Unknown] {
+            let value = if each == health { 1.0 } else { 0.0 };
+            self.health.with_label_values(&[client, rule, owner, each.as_str()]).set(value);
+        }
+        for (state, _) in TargetTotals::default().by_state() {
+            let count = view.targets.iter().filter(|target| target.state == state).count();
+            self.targets.with_label_values(&[client, rule, owner, state.as_str()]).set(count as f64);
+        }
+    }
 }
 
 fn render(view: &Scene) -> prometheus::Result<String> {
@@ -275,6 +300,9 @@ fn render(view: &Scene) -> prometheus::Result<String> {
                 rules.active.with_label_values(&labels).set(edge.connections(rule) as f64);
                 let counters = view.counters.get(name).and_then(|rows| rows.get(rule)).unwrap_or(&none);
                 rules.set_counters(&labels, counters);
+                if let Some(view) = edge.rule(rule) {
+                    rules.set_health(&labels, view);
+                }
                 match status.rule.map(|rule| rule.protocol()) {
                     Some(Protocol::Udp) => rules.set_flows(&labels, counters),
                     Some(Protocol::Tcp) => rules.set_broken(&labels, counters),

@@ -1,13 +1,13 @@
 //! How what runs differs from what was applied: drift, kept apart from planned changes. Pure.
 
-use schema::health::{RuleHealth, TargetState};
 use schema::name::{EdgeName, RuleName};
 use schema::spec::{FieldChange, field_changes};
 use schema::state::RuleState;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
-use super::target::{self, TargetView};
-use super::view::{EdgeView, Edges, RuleView};
+use super::view::{EdgeView, Edges};
 
 /// The kinds of drift (CONTRACT §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,8 +23,6 @@ pub enum DriftKind {
     Failed,
     /// Its edge cannot do it.
     Rejected,
-    /// It serves with fewer healthy targets than it has.
-    Degraded,
     /// The edge has no session: the verdict is unknown, never in sync.
     EdgeOffline,
     /// The edge is connected and has not taken the newest generation.
@@ -43,7 +41,6 @@ impl DriftKind {
         Self::Changed,
         Self::Failed,
         Self::Rejected,
-        Self::Degraded,
         Self::EdgeOffline,
         Self::StaleGeneration,
         Self::Unsettled,
@@ -58,7 +55,6 @@ impl DriftKind {
             Self::Changed => "changed",
             Self::Failed => "failed",
             Self::Rejected => "rejected",
-            Self::Degraded => "degraded",
             Self::EdgeOffline => "edge_offline",
             Self::StaleGeneration => "stale_generation",
             Self::Unsettled => "unsettled",
@@ -147,10 +143,6 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
             }
             _ => {}
         }
-        // What an edge without a session sees now is not known.
-        if let Some(message) = degradation(view).filter(|_| edge.connected) {
-            all.push(entry(Some(rule), DriftKind::Degraded, "", message));
-        }
     }
     let applied = edge.desired.as_ref().map(|desired| &desired.rules);
     for (rule, wanted) in applied.into_iter().flatten() {
@@ -179,25 +171,11 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
     }
 }
 
-/// Why a rule that serves is not as well as it should be: it runs as desired, and its targets do not.
-fn degradation(view: &RuleView) -> Option<String> {
-    if view.state == RuleState::Draining {
-        return None;
-    }
-    let failed: Vec<&TargetView> = view.targets.iter().filter(|target| target.state == TargetState::Down).collect();
-    let is_down = view.health == Some(RuleHealth::Down);
-    if failed.is_empty() && !is_down {
-        return None;
-    }
-    let mut parts = Vec::new();
-    if is_down {
-        parts.push("no target is healthy".to_owned());
-    }
-    if !failed.is_empty() {
-        parts.push(format!("{} of {} targets failed", failed.len(), view.targets.len()));
-        parts.extend(failed.into_iter().map(target::in_words));
-    }
-    Some(parts.join("; "))
+/// Reads drift that a server of an earlier version wrote: to it, a target that is down was drift of the kind `degraded`.
+pub(super) fn of_any_version<'de, D: Deserializer<'de>>(reader: D) -> Result<Vec<Drift>, D::Error> {
+    let all = Vec::<Value>::deserialize(reader)?;
+    let is_drift = |one: &Value| one.get("kind").and_then(Value::as_str) != Some("degraded");
+    all.into_iter().filter(is_drift).map(|one| Drift::deserialize(one).map_err(D::Error::custom)).collect()
 }
 
 #[cfg(test)]

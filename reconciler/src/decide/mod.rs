@@ -20,5 +20,6 @@ pub mod remote;
 pub mod status;
 pub mod succession;
 pub mod target;
+pub mod target_rows;
 pub mod view;
 pub mod words;

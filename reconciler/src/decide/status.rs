@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::deviations::TargetOverride;
-use super::drift::Drift;
+use super::drift::{self, Drift};
 use super::fleet::{ApplyResult, Fleet, Freeze, Hold, Lock, Mode, Verdict};
 use super::held::held;
 use super::live::{DrainStatus, Live, PlaceCount};
@@ -29,6 +29,7 @@ use super::overrides::{Override, Overrides};
 use super::plan::{FORMAT_VERSION, Source, Summary};
 use super::remote::RemoteView;
 use super::target::TargetView;
+use super::target_rows::{TargetTotals, all_rows};
 use super::view::{Confirmation, Desired, EdgeView, Edges, FlowLimit, Hello, Report, RuleView};
 
 /// Of a rule that is wanted no more, was sent once and never reported.
@@ -51,7 +52,10 @@ pub struct StatusDocument {
     /// By name.
     pub edges: Vec<EdgeStatus>,
     /// By edge and rule.
+    #[serde(deserialize_with = "drift::of_any_version")]
     pub drift: Vec<Drift>,
+    /// How many targets of all rules are in which state.
+    pub targets: TargetTotals,
     /// The apply that runs, or the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apply: Option<ApplyResult>,
@@ -98,6 +102,9 @@ pub struct RevisionStatus {
     pub applied: Option<Source>,
     /// When it was put in force.
     pub applied_at: Option<Timestamp>,
+    /// Who put it in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied_by: Option<String>,
     /// Provenance of the followed tree as it was read last.
     pub attempted: Option<Source>,
     /// When that was.
@@ -183,6 +190,12 @@ pub struct RuleStatus {
     /// Its state; a file written by hand may leave it out.
     #[serde(default = "active")]
     pub state: RuleState,
+    /// The last known state, where `state` is `unknown` because the edge is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_state: Option<RuleState>,
+    /// When the edge was heard last, beside `last_state`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_state_at: Option<Timestamp>,
     /// Why it is not active.
     #[serde(default)]
     pub code: String,
@@ -233,6 +246,16 @@ pub struct OverrideStatus {
     pub until: Timestamp,
 }
 
+impl RuleStatus {
+    /// Its state, or where its edge is away, the last known one.
+    pub fn last_known(&self) -> RuleState {
+        match self.state {
+            RuleState::Unknown => self.last_state.unwrap_or_else(active),
+            state => state,
+        }
+    }
+}
+
 impl From<&Override> for OverrideStatus {
     fn from(held: &Override) -> Self {
         Self { actor: held.actor.clone(), why: held.why.clone(), since: held.since, until: held.until }
@@ -257,13 +280,15 @@ pub struct InvalidStatus {
 
 /// The status of the fleet at a time.
 pub fn status(fleet: &Fleet, now: Timestamp) -> StatusDocument {
+    let edges: Vec<EdgeStatus> = fleet.edges().iter().map(|(name, edge)| edge_status(name, edge, now)).collect();
     StatusDocument {
         format_version: FORMAT_VERSION.to_owned(),
         kind: "status".to_owned(),
         lineage: fleet.lineage().to_owned(),
         mode: Some(fleet.mode()),
         revision: revision(fleet),
-        edges: fleet.edges().iter().map(|(name, edge)| edge_status(name, edge, now)).collect(),
+        targets: TargetTotals::of(&all_rows(&edges)),
+        edges,
         drift: fleet.drift(),
         apply: fleet.latest_apply().cloned(),
         lock: fleet.lock(now),
@@ -297,6 +322,7 @@ pub fn revision(fleet: &Fleet) -> RevisionStatus {
         }),
         applied: applied.map(|applied| applied.source.clone()),
         applied_at: applied.map(|applied| applied.at),
+        applied_by: applied.map(|applied| applied.actor.clone()).filter(|actor| !actor.is_empty()),
         attempted: attempt.map(|attempt| attempt.source.clone()),
         attempted_at: attempt.map(|attempt| attempt.at),
         verdict: attempt.map(|attempt| attempt.verdict.clone()),
@@ -392,9 +418,15 @@ pub fn rule_status(edge: &EdgeView, name: &RuleName, now: Timestamp) -> Option<R
     };
     let shown = running.or(wanted).or_else(|| edge.unconfirmed(name))?;
     let live = view.and_then(|view| view.live.as_ref());
+    // What an edge that is away does is not known. What the tree and the planner decided is known without it.
+    let is_decided = rejection.is_some() || state == RuleState::Disabled;
+    let last_state = (!edge.connected && !is_decided).then_some(state);
+    let health = view.and_then(|view| view.health);
     Some(RuleStatus {
         rule: name.clone(),
-        state,
+        state: if last_state.is_some() { RuleState::Unknown } else { state },
+        last_state,
+        last_state_at: edge.last_seen.filter(|_| last_state.is_some()),
         code,
         message,
         origin: placed.and_then(|placed| placed.origin.clone()),
@@ -406,7 +438,7 @@ pub fn rule_status(edge: &EdgeView, name: &RuleName, now: Timestamp) -> Option<R
             .map(|live| live.drains.iter().map(|drain| DrainStatus::of(drain, now)).collect())
             .unwrap_or_default(),
         over: edge.overrides.get(name).map(OverrideStatus::from),
-        health: view.and_then(|view| view.health),
+        health: if edge.connected { health } else { health.map(|_| RuleHealth::Unknown) },
         targets: view.map(|view| view.targets.clone()).unwrap_or_default(),
         flow_limit: view.and_then(|view| view.flow_limit),
     })
@@ -448,18 +480,19 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
             let held = Override { rule: other.clone().unwrap_or_else(|| shown.clone()), actor, why, since, until };
             overrides.insert(rule.rule.clone(), held);
         }
-        if rule.state == RuleState::Disabled {
+        let state = rule.last_known();
+        if state == RuleState::Disabled {
             disabled.insert(rule.rule.clone(), Placed { rule: shown, origin: rule.origin.clone() });
             continue;
         }
-        let is_serving = matches!(rule.state, RuleState::Active | RuleState::Draining) || other.is_some();
+        let is_serving = matches!(state, RuleState::Active | RuleState::Draining) || other.is_some();
         let view = RuleView {
-            state: rule.state,
+            state,
             code: rule.code.clone(),
             message: rule.message.clone(),
             wanted: if is_serving { other } else { Some(shown.clone()) },
             running: is_serving.then_some(shown),
-            connections: match rule.state {
+            connections: match state {
                 RuleState::Draining => rule.connections,
                 _ => rule.connections + rule.draining.iter().map(|drain| drain.connections).sum::<u64>(),
             },

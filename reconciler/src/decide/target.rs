@@ -49,6 +49,11 @@ pub struct TargetView {
 }
 
 impl TargetView {
+    /// A target that no edge has reported.
+    pub(super) fn unreported(target: String) -> Self {
+        Self { target, ..proto::TargetReport::default().into() }
+    }
+
     /// `up`, or `up (2 of 100 ports failing: 30005, 30017)` where some of its ports fail alone.
     pub fn state_in_words(&self) -> String {
         let ports = self.ports_in_words();

@@ -381,6 +381,11 @@ impl EdgeView {
         desired.chain(reported).collect()
     }
 
+    /// True if no rule is known there, wanted or running, and operators put nothing on it.
+    pub fn is_bare(&self) -> bool {
+        self.overrides.is_empty() && self.deviations.is_empty() && self.rule_names().is_empty()
+    }
+
     /// Where the tree has the rule, as far as the server knows.
     pub fn placed(&self, name: &RuleName) -> Option<&Placed> {
         let desired = self.desired.as_ref()?;

@@ -6,13 +6,15 @@ use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::capability::Rejection;
 use schema::codes::RuleCode;
+use schema::health::RuleHealth;
 use schema::rule::Rule;
 use schema::ruleset::Placed;
 use schema::testing::rule;
 
 use super::*;
 use crate::decide::overrides::Override;
-use crate::decide::view::{Desired, Report};
+use crate::decide::status::StatusDocument;
+use crate::decide::view::{Desired, Report, RuleView};
 
 /// A connected edge that was told the first rules, and says that it runs the second.
 fn edge(told: &[Arc<Rule>], runs: &[Arc<Rule>]) -> EdgeView {
@@ -99,12 +101,19 @@ fn an_edge_says_what_failed_and_what_it_rejects_and_the_planner_rejects_too() {
 }
 
 #[test]
-fn a_rule_without_a_healthy_target_is_degraded_while_its_edge_is_there_to_say_so() {
+fn a_rule_without_a_healthy_target_is_in_sync() {
     let told = [rule("a", 80, 80)];
-    let mut sick = with(edge(&told, &told), |view| view.health = Some(RuleHealth::Down));
-    assert_eq!(found(sick.clone()), ["degraded a"]);
-    sick.connected = false;
-    assert_eq!(found(sick), ["edge_offline"], "what it sees now is not known");
+    let sick = with(edge(&told, &told), |view| view.health = Some(RuleHealth::Down));
+    assert_eq!(found(sick), [""; 0], "health is another axis than sync");
+}
+
+#[test]
+fn what_an_earlier_version_called_degraded_is_read_as_no_drift() {
+    let text = r#"{"drift": [{"edge": "e", "rule": "a", "kind": "degraded"}, {"edge": "e", "kind": "edge_offline"}]}"#;
+    let status: StatusDocument = serde_json::from_str(text).expect("a status");
+    assert_eq!(status.drift.iter().map(|one| one.kind).collect::<Vec<_>>(), [DriftKind::EdgeOffline]);
+    let unknown = r#"{"drift": [{"edge": "e", "kind": "sideways"}]}"#;
+    assert!(serde_json::from_str::<StatusDocument>(unknown).is_err());
 }
 
 #[test]

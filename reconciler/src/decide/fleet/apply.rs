@@ -339,6 +339,7 @@ impl Fleet {
             rails: ruleset.rails,
             at: now,
             apply_id: result.id.clone(),
+            actor: start.actor.to_owned(),
             stopped: None,
             before: start
                 .confirm_within

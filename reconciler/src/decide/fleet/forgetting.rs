@@ -9,6 +9,7 @@ use schema::name::EdgeName;
 use super::{Effect, Fleet};
 use crate::decide::ledger::{Action, Entry};
 use crate::decide::record::Record;
+use crate::decide::view::EdgeView;
 
 /// Why an edge is not forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +32,13 @@ impl Fleet {
             .get(edge)
             .is_some_and(|view| view.desired.is_some() || !view.overrides.is_empty() || !view.deviations.is_empty());
         in_force || has_any || followed.is_some_and(|tree| tree.names(edge))
+    }
+
+    /// True for an edge without rules that no tree names and operators put nothing on: that it is away concerns nobody.
+    pub(super) fn is_of_no_concern(&self, edge: &EdgeName) -> bool {
+        let in_trees = self.applied.as_ref().is_some_and(|applied| applied.named.contains(edge))
+            || self.followed.as_ref().and_then(|tree| tree.ruleset.as_ref()).is_some_and(|tree| tree.names(edge));
+        !in_trees && self.edges.get(edge).is_none_or(EdgeView::is_bare)
     }
 
     /// Forgets an edge without a session that nothing names.

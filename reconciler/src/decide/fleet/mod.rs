@@ -100,6 +100,9 @@ pub struct Applied {
     pub at: Timestamp,
     /// By which apply.
     pub apply_id: String,
+    /// By whom; empty where an earlier version wrote it down.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub actor: String,
     /// Set where a rollout was stopped: it is not begun again by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,

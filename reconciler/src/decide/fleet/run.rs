@@ -282,7 +282,7 @@ fn went_well(edge: &EdgeResult, allow_offline: bool) -> bool {
     let rule_is_well = |rule: &RuleResult| match rule.state {
         None | Some(RuleState::Active | RuleState::Draining) => true,
         Some(RuleState::Pending) => edge.outcome == EdgeOutcome::Offline && allow_offline,
-        Some(RuleState::Failed | RuleState::Rejected | RuleState::Disabled) => false,
+        Some(RuleState::Failed | RuleState::Rejected | RuleState::Disabled | RuleState::Unknown) => false,
     };
     let edge_is_well = match edge.outcome {
         EdgeOutcome::Done => true,

@@ -16,7 +16,7 @@ use schema::state::RuleState;
 use super::run::Run;
 use super::{Applied, EdgeOutcome, EdgeResult, Effect, Fleet, Stopped, confirming};
 use crate::decide::assign::next_desired;
-use crate::decide::drift::{self, Drift};
+use crate::decide::drift::{self, Drift, DriftKind};
 use crate::decide::plan::{Action, PlannedWave, grouped};
 use crate::decide::record::Record;
 use crate::decide::view::EdgeView;
@@ -324,6 +324,7 @@ impl Fleet {
     /// All drift: that of the edges, and edges that the rollout has not reached.
     pub fn drift(&self) -> Vec<Drift> {
         let mut all = drift::drift(&self.edges);
+        all.retain(|one| one.kind != DriftKind::EdgeOffline || !self.is_of_no_concern(&one.edge));
         all.extend(self.unsettled_drift());
         // Stable: what is of one edge stays in its order.
         all.sort_by(|one, other| one.edge.cmp(&other.edge));

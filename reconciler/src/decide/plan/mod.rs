@@ -28,7 +28,7 @@ use schema::spec::{FieldChange, field_changes};
 use schema::state::RuleState;
 
 use super::assign::{assign, is_at_rest};
-use super::drift::drift;
+use super::drift::{Drift, DriftKind, drift};
 use super::succession::Succession;
 use super::view::{Basis, EdgeView, Edges};
 
@@ -74,6 +74,10 @@ pub struct PlanInput<'a> {
 pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
     let (mut document, _) = plan_without_drift(input);
     document.drift = drift(input.edges);
+    let is_bare = |edge: &EdgeName| input.edges.get(edge).is_some_and(EdgeView::is_bare);
+    let is_concern =
+        |one: &Drift| one.kind != DriftKind::EdgeOffline || input.ruleset.names(&one.edge) || !is_bare(&one.edge);
+    document.drift.retain(is_concern);
     document.hints = hints::hints(input.ruleset, input.edges, input.now);
     document.hints.extend(ephemeral::hints(input.ruleset, input.edges, &document.changes));
     document
