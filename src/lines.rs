@@ -106,16 +106,14 @@ fn write_all(mut out: impl Write, lines: &Receiver<Vec<u8>>, counts: &Counts) {
     for line in lines {
         let result = write_line(&mut out, &line);
         let waiting = counts.waiting.fetch_sub(line.len() + OVERHEAD, Ordering::Relaxed) - line.len() - OVERHEAD;
-        match result {
-            Err(_) => _ = counts.dropped.fetch_add(1, Ordering::Relaxed),
-            Ok(()) => {
-                let dropped = counts.dropped.load(Ordering::Relaxed);
-                // Once there is room again, so that this line itself is not dropped and counted.
-                if dropped > told && waiting == 0 {
-                    warn!(lines = dropped - told, "log lines were dropped, standard error did not take them");
-                    told = dropped;
-                }
-            }
+        if result.is_err() {
+            counts.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        let dropped = counts.dropped.load(Ordering::Relaxed);
+        // Once there is room again, so that this line itself is not dropped and counted.
+        if result.is_ok() && dropped > told && waiting == 0 {
+            warn!(lines = dropped - told, "log lines were dropped, standard error did not take them");
+            told = dropped;
         }
         counts.done.fetch_add(1, Ordering::Release);
     }

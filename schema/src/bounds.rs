@@ -28,6 +28,8 @@ const TARGETS: usize = 64;
 const HISTORY: usize = 50;
 /// A packed list of ports: 256 of them, each in at most three bytes.
 const PORTS: usize = 3 * 256;
+/// Ranges of ports that a host gives to outgoing connections: reserved ports cut holes into one range.
+const PORT_RANGES: usize = 1024;
 /// Rows by port or by target of one rule.
 const ROWS: usize = 1 << 19;
 
@@ -105,19 +107,26 @@ shapes! {
     HELLO = "Hello" {
         edge: Text(NAME), version: Text(WORD), capabilities: Texts(WORD, WORDS), limits: One(&LIMITS),
         own_listeners: List(&LISTENER, WORDS), report: One(&REPORT), features: Texts(WORD, WORDS),
+        ephemeral_ports: List(&PORT_RANGE, PORT_RANGES),
     }
+    PORT_RANGE = "Ports" { first: Number, last: Number }
     LIMITS = "Limits" { ports_per_range: Number, file_descriptors: Number, rules: Number }
     LISTENER = "Listener" { protocol: Number, address: Text(HOST), port: Number }
     REFUSAL = "Refusal" { code: Text(WORD), message: Text(SENTENCE) }
     REPORT = "Report" {
         lineage: Text(NAME), generation: Number, desired_digest: Text(NAME), running_digest: Text(NAME),
         rules: Rules(&RULE_REPORT), refused: One(&REFUSAL), answers: Number, confirmation: Number,
+        ended: List(&RULE_END, ROWS),
     }
+    RULE_END = "RuleEnd" { rule: Text(NAME), rest_ms: Number, until_ms: Number, at_ms: Number }
     RULE_REPORT = "RuleReport" {
         rule: Text(NAME), state: Number, code: Text(WORD), message: Text(SENTENCE), running: One(&RULE_SPEC),
         wanted: One(&RULE_SPEC), connections: Number, health: Text(WORD), targets: List(&TARGET_REPORT, TARGETS),
-        flows_refused: Number, flows_refused_at_ms: Number,
+        flows_refused: Number, flows_refused_at_ms: Number, live: One(&LIVE),
     }
+    LIVE = "Live" { places: List(&PLACE_COUNT, ROWS), drains: List(&DRAIN_COUNT, ROWS), left_out: Number }
+    PLACE_COUNT = "PlaceCount" { listen_port: Number, host: Text(HOST), port: Number, connections: Number }
+    DRAIN_COUNT = "DrainCount" { listen: Texts(HOST, ROWS), connections: Number, ends_at_ms: Number }
     TARGET_REPORT = "TargetReport" {
         target: Text(HOST), state: Text(WORD), priority: Number, weight: Number, effective_weight: Number,
         since_ms: Number, last: One(&TARGET_RESULT), history: List(&TARGET_CHANGE, HISTORY), attempts: Number,
@@ -135,7 +144,7 @@ shapes! {
     STATS = "StatsReport" { request_id: Number, rules: Rules(&RULE_STATS), probes: List(&CAUSE_COUNT, WORDS) }
     RULE_STATS = "RuleStats" {
         rule: Text(NAME), total: One(&COUNTERS), ports: List(&PORT_STATS, ROWS), targets: List(&TARGET_STATS, ROWS),
-        ages: One(&AGES),
+        ages: One(&AGES), live: One(&LIVE),
     }
     AGES = "Ages" { oldest_ms: Number, median_ms: Number }
     PORT_STATS = "PortStats" { port: Number, counters: One(&COUNTERS) }

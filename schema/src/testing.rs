@@ -93,12 +93,13 @@ pub mod arbitrary {
         ]
     }
 
-    /// A host.
+    /// A host that can be a target and is never the edge itself.
     pub fn host() -> impl Strategy<Value = Host> {
         prop_oneof![
             "[a-z][a-z0-9-]{0,10}[a-z0-9](\\.[a-z]{2,8}){0,2}",
-            any::<std::net::Ipv4Addr>().prop_map(|ip| ip.to_string()),
-            any::<std::net::Ipv6Addr>().prop_map(|ip| ip.to_string()),
+            (0_u32..1 << 20).prop_map(|low| std::net::Ipv4Addr::from_bits(0xac10_0000 | low).to_string()),
+            any::<u64>()
+                .prop_map(|low| std::net::Ipv6Addr::from_bits((0xfd_u128 << 120) | u128::from(low)).to_string()),
         ]
         .prop_map(|text| Host::parse(&text).expect("each of them is a host"))
     }

@@ -19,7 +19,7 @@ async fn serving() -> (Running, Session) {
         hello.features = vec!["prove".to_owned()];
     }
     let mut session = Session::begin(server.control, first).await.unwrap();
-    let tree = json!({ "files": [{ "path": "a.toml", "text": RULES }] });
+    let tree = json!({ "files": [{ "path": "a.toml", "text": RULES }], "allowances": { "dirty": true } });
     assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
     let desired = session.desired().await;
     let mut events = server.api().events("/v1/events").await;

@@ -68,7 +68,7 @@ async fn a_generation_that_no_server_counts_to_is_unreadable_and_wraps_nothing()
     }
     let report = proto::Report { generation: 1 << 62, lineage: "there".to_owned(), ..proto::Report::default() };
     let session = Session::begin(server.control, with(|hello| hello.report = Some(report))).await.unwrap();
-    let tree = json!({ "files": [{ "path": "a.toml", "text": format!("[defaults]\nedges = [\"a\"]\n{RULES}") }] });
+    let tree = json!({ "files": [{ "path": "a.toml", "text": format!("[defaults]\nedges = [\"a\"]\n{RULES}") }], "allowances": { "dirty": true } });
     assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
     let mut session = session;
     assert_eq!(session.desired().await.generation, (1 << 62) + 1);
@@ -79,7 +79,7 @@ async fn a_generation_that_no_server_counts_to_is_unreadable_and_wraps_nothing()
 async fn words_outside_of_a_closed_set_count_as_other() {
     let server = Running::start().await;
     let mut session = server.session("local").await;
-    let tree = json!({ "files": [{ "path": "a.toml", "text": RULES }] });
+    let tree = json!({ "files": [{ "path": "a.toml", "text": RULES }], "allowances": { "dirty": true } });
     assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
     let desired = session.desired().await;
     session.accept(&desired).await;
@@ -131,7 +131,7 @@ async fn words_outside_of_a_closed_set_count_as_other() {
 #[tokio::test]
 async fn names_are_kept_of_edges_that_a_tree_or_a_session_names_and_of_no_others() {
     let server = Running::start().await;
-    let tree = json!({ "files": [{ "path": "a.toml", "text": format!("[defaults]\nedges = [\"named\"]\n{RULES}") }] });
+    let tree = json!({ "files": [{ "path": "a.toml", "text": format!("[defaults]\nedges = [\"named\"]\n{RULES}") }], "allowances": { "dirty": true } });
     assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
     for number in 0..20 {
         drop(server.session(&format!("liar-{number}")).await);
@@ -155,7 +155,7 @@ async fn an_edge_that_no_tree_names_trips_no_rail_and_is_left_alone() {
     let server = Running::start().await;
     let tree = |more: &str| {
         let text = format!("[defaults]\nedges = [\"named\"]\n{RULES}{more}");
-        json!({ "files": [{ "path": "a.toml", "text": text }] })
+        json!({ "files": [{ "path": "a.toml", "text": text }], "allowances": { "dirty": true } })
     };
     let mut named = server.session("named").await;
     assert_eq!(server.api().post("/v1/apply", &tree("")).await.status, 202);
@@ -194,7 +194,7 @@ async fn an_edge_that_no_tree_names_trips_no_rail_and_is_left_alone() {
 #[tokio::test]
 async fn an_edge_that_is_gone_for_good_is_forgotten_over_a_restart() {
     let server = Running::start().await;
-    let tree = json!({ "files": [{ "path": "a.toml", "text": format!("[defaults]\nedges = [\"gone\"]\n{RULES}") }] });
+    let tree = json!({ "files": [{ "path": "a.toml", "text": format!("[defaults]\nedges = [\"gone\"]\n{RULES}") }], "allowances": { "dirty": true } });
     let mut gone = server.session("gone").await;
     assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
     let desired = gone.desired().await;
@@ -218,7 +218,7 @@ async fn an_edge_that_is_gone_for_good_is_forgotten_over_a_restart() {
     let history = server.api().get("/v1/history").await.body;
     assert!(history.contains("\"forgotten\""), "{history}");
     let other = "[[rule]]\nname = \"web\"\nedges = [\"other\"]\nlisten_port = 1\ntarget = \"a:1\"\n";
-    let other = json!({ "files": [{ "path": "a.toml", "text": other }] });
+    let other = json!({ "files": [{ "path": "a.toml", "text": other }], "allowances": { "dirty": true } });
     // Its only rule goes with the next tree, and no rail asks for it.
     assert_eq!(server.api().post("/v1/apply", &other).await.status, 202);
     let server = Running::start_in(server.stop().await).await;

@@ -152,7 +152,7 @@ async fn silence_holds_no_place_while_others_ask() {
         assert_eq!(Client::new(server.metrics, None).get("/healthz").await.status, 200);
         server.session("b").await;
     }
-    let tree = json!({ "files": [{ "path": "a.toml", "text": "[defaults]\nedges = [\"a\"]\n".to_owned() + RULES }] });
+    let tree = json!({ "files": [{ "path": "a.toml", "text": "[defaults]\nedges = [\"a\"]\n".to_owned() + RULES }], "allowances": { "dirty": true } });
     assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
     assert_eq!(session.desired().await.rules.len(), 1, "a session that lived before lives on");
     server.stop().await;
@@ -174,8 +174,7 @@ async fn a_connection_within_a_request_keeps_its_place_and_the_next_waits_for_it
 #[tokio::test]
 async fn edges_that_a_tree_names_have_places_that_no_other_edge_takes() {
     let server = start(Guards { control_cap: 4, strangers_cap: 2, ..wide() }).await;
-    let tree =
-        json!({ "files": [{ "path": "a.toml", "text": "[defaults]\nedges = [\"named\"]\n".to_owned() + RULES }] });
+    let tree = json!({ "files": [{ "path": "a.toml", "text": "[defaults]\nedges = [\"named\"]\n".to_owned() + RULES }], "allowances": { "dirty": true } });
     assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
     let mut guests = Vec::new();
     for name in ["x1", "x2"] {
