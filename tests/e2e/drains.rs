@@ -228,10 +228,11 @@ impl Scene {
         self.held.iter().filter(|held| !self.lives(held)).count() as u64
     }
 
-    /// What a plan says that the change ends.
+    /// What a plan says that the change ends. A rule has a name of one letter: prefixes may begin alike.
     fn planned(&self, plan: &Value) -> u64 {
         let changes = plan["changes"].as_array().unwrap().iter();
-        let own = changes.filter(|change| change["rule"].as_str().unwrap().starts_with(&self.prefix()));
+        let name = |change: &Value| Some(change["rule"].as_str()?.strip_prefix(&self.prefix())?.to_owned());
+        let own = changes.filter(|change| name(change).is_some_and(|name| name.len() == 1));
         own.map(|change| change["impact"]["connections"].as_u64().unwrap()).sum()
     }
 }

@@ -303,6 +303,38 @@ async fn wildcard_and_address_exchange_a_port_under_live_flows() {
 }
 
 #[tokio::test]
+async fn flows_whose_address_nobody_serves_any_more_drain_beside_the_next_socket_on_their_port() {
+    let edge = runtime().await;
+    let port = free_ports(1);
+    let target = mirror(b"").await;
+    let only_v4 = |parts: &mut RuleParts| {
+        draining(parts);
+        parts.listen.address = ListenAddress::Ip("0.0.0.0".parse().unwrap());
+    };
+    apply(&edge, 1, &[udp("dns", port, target, draining)]).await;
+    let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+    let (old, stranger) = (UdpSocket::bind("[::1]:0").await.unwrap(), UdpSocket::bind("[::1]:0").await.unwrap());
+    ask(&old, v6, b"1").await;
+    apply(&edge, 2, &[]).await;
+    let status = apply(&edge, 3, &[udp("dns", port, target, only_v4)]).await;
+    assert_eq!((status.rules[0].state, status.rules[0].drains.len()), (RuleState::Active, 1));
+    let meter = meter(&edge, "dns");
+    assert_eq!(meter.active(), 1);
+    assert_eq!(ask(&old, v6, b"2").await, b"2");
+    ask(&client().await, local(port), b"new").await;
+    stranger.send_to(b"nobody", v6).await.unwrap();
+    wait_until(|| meter.active() == 1).await;
+    assert_eq!(meter.figures().connections_total, 2, "nobody new comes in at an address that is not served");
+    // The old socket is closed with its last flow.
+    let is_closed = || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::DGRAM, None).unwrap();
+        socket.set_only_v6(true).unwrap();
+        socket.bind(&SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)).into()).is_ok()
+    };
+    wait_until(is_closed).await;
+}
+
+#[tokio::test]
 async fn the_end_of_accepting_leaves_flows_alone_and_the_reset_of_all_ends_them() {
     let edge = runtime().await;
     let port = free_ports(1);

@@ -171,8 +171,8 @@ impl Sockets {
 }
 
 impl Udp {
-    /// Receives from this socket from now on. One that was released and still has flows is taken back; one that gives
-    /// way to it is closed.
+    /// Receives from this socket from now on. One that was released and still has flows is taken back; flows of others
+    /// leave through this one where it covers their address.
     pub(in super::super) fn adopt(&mut self, listener: Listener, acceptor: Acceptor, around: &mut Around<'_>) {
         self.tools.get_or_insert_with(|| Box::new(Tools::new()));
         if let Some(key) = self.sockets.find(|one| one.is_leaving && one.listener == listener, listener.port) {
@@ -185,15 +185,13 @@ impl Udp {
             tracing::error!(%listener, %error, "datagrams cannot be noticed");
             return;
         }
-        let gives_way = |one: &Listening| one.is_leaving && one.listener.conflicts_with(&listener);
-        while let Some(old) = self.sockets.find(gives_way, listener.port) {
-            self.hand_over(old, around);
-            let rest: Vec<Key> =
-                self.flows.iter().filter(|(_, flow)| flow.listening == old).map(|(key, _)| key).collect();
-            for key in rest {
-                self.end(key, around);
+        // Those of its flows whose address the new one does not cover go on through the old one until they end.
+        let leaving: Vec<Key> = self.sockets.by_port.get(&listener.port).cloned().unwrap_or_default();
+        for old in leaving {
+            if self.sockets.get(old).is_some_and(|one| one.is_leaving && one.listener.conflicts_with(&listener)) {
+                self.hand_over(old, around);
+                self.sockets.close_if_done(old, around.registry);
             }
-            self.sockets.close_if_done(old, around.registry);
         }
     }
 
