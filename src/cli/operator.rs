@@ -71,7 +71,7 @@ pub(crate) struct PlanArgs {
     /// Plan against a saved `status -o json` instead of a server; `{}` is an empty fleet, `-` reads standard input
     #[arg(long, value_name = "FILE", env = "PORTUNUS_LIVE")]
     pub(crate) live: Option<PathBuf>,
-    /// Exit 2 if there are changes or drift
+    /// Exit 2 if there are changes, or drift that applying would act on
     #[arg(long, env = "PORTUNUS_DETAILED_EXITCODE", value_parser = BoolishValueParser::new())]
     pub(crate) detailed_exitcode: bool,
     #[command(flatten)]

@@ -76,7 +76,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     let is_dirty_allowed = plan.dirty_allowed || (plan.source.uncommitted().is_some() && args.allow.allow_dirty);
     // A plan file was made before this command, and knows nothing of its flags.
     let as_allowed = PlanDocument { dirty_allowed: is_dirty_allowed, ..plan.clone() };
-    let shown = render::plan::text(&as_allowed, prepared.ruleset.as_deref());
+    let shown = render::plan::text(&as_allowed);
     if is_text {
         print(&shown)?;
     }

@@ -14,7 +14,6 @@ use reconciler::decide::plan::{Action, Allowances, FileDocument, PlanDocument, P
 use reconciler::decide::status::{RevisionStatus, StatusDocument, edges_of};
 use reconciler::decide::succession::{Ancestry, Succession};
 use schema::diagnostic::{SourceFile, all_to_json};
-use schema::ruleset::RuleSet;
 
 use crate::cli::{AllowArgs, PlanArgs, PlanFormat};
 use crate::client::Client;
@@ -38,7 +37,7 @@ pub(crate) async fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     if let Some(out) = &args.out {
         write_plan_file(out, &document, &tree)?;
     }
-    print_plan(args.output, &document, tree.ruleset.as_deref())?;
+    print_plan(args.output, &document)?;
     if args.output.plain() == crate::cli::Format::Text
         && let Some(warnings) = diagnostic::warnings(&tree.diagnostics)
     {
@@ -99,19 +98,24 @@ pub(crate) fn allowances(args: &AllowArgs) -> Allowances {
 }
 
 /// Prints a plan as it was asked for.
-fn print_plan(format: PlanFormat, document: &PlanDocument, ruleset: Option<&RuleSet>) -> Result<(), Failure> {
+fn print_plan(format: PlanFormat, document: &PlanDocument) -> Result<(), Failure> {
     match format {
-        PlanFormat::Text => print(&render::plan::text(document, ruleset)),
-        PlanFormat::Markdown => print(&render::plan_markdown::text(document, ruleset)),
+        PlanFormat::Text => print(&render::plan::text(document)),
+        PlanFormat::Markdown => print(&render::plan_markdown::text(document)),
         PlanFormat::Json | PlanFormat::Yaml => print_value(format.plain(), document).map(drop),
     }
 }
 
+/// What stops the apply counts before what it would leave out, and that before what it would do. A tree that is not
+/// committed and a freeze are shown, and have no exit code of their own.
 fn exit_of(document: &PlanDocument, is_detailed: bool) -> Exit {
     let is_rejected = document.changes.iter().any(|change| change.action == Action::Reject);
-    if document.is_railed() || is_rejected {
+    let differs = !document.changes.is_empty() || document.drift.iter().any(|drift| drift.kind.is_acted_on());
+    if document.is_railed() {
         Exit::Refused
-    } else if is_detailed && !(document.changes.is_empty() && document.drift.is_empty()) {
+    } else if is_rejected {
+        Exit::Partial
+    } else if is_detailed && differs {
         Exit::Changes
     } else {
         Exit::Done

@@ -31,7 +31,7 @@ pub(crate) async fn run(args: &RollbackArgs) -> Result<Exit, Failure> {
         ..RollbackBody::default()
     };
     let plan: PlanDocument = client.post(PATH, &RollbackBody { dry_run: true, ..body.clone() }).await?;
-    let shown = render::plan::text(&plan, None);
+    let shown = render::plan::text(&plan);
     let is_text = args.looks.output == Format::Text;
     if is_text {
         print(&shown)?;

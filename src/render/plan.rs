@@ -12,12 +12,12 @@ use reconciler::decide::plan::{
     Uncommitted, filter_note,
 };
 use schema::name::EdgeName;
-use schema::ruleset::{Origin, RuleSet};
+use schema::ruleset::Origin;
 use schema::spec::FieldChange;
 
 use super::difference::{Difference, difference};
 use super::words::{count, joined, lasting, listed, short_hash, time};
-use super::{rails, style};
+use super::{new_rule, rails, style};
 use crate::output::clean;
 
 /// More listeners of one kind are counted.
@@ -26,14 +26,14 @@ const SHOWN_RANGES: usize = 8;
 /// More edges of one wave are counted.
 const SHOWN_EDGES: usize = 12;
 
-/// The whole plan. The tree, where it is at hand, says where new rules forward to.
-pub(crate) fn text(plan: &PlanDocument, ruleset: Option<&RuleSet>) -> String {
+/// The whole plan.
+pub(crate) fn text(plan: &PlanDocument) -> String {
     let mut text = String::with_capacity(256 + plan.changes.len() * 256);
-    write_plan(&mut text, plan, ruleset).expect("a string grows as needed");
+    write_plan(&mut text, plan).expect("a string grows as needed");
     text
 }
 
-fn write_plan(to: &mut String, plan: &PlanDocument, ruleset: Option<&RuleSet>) -> fmt::Result {
+fn write_plan(to: &mut String, plan: &PlanDocument) -> fmt::Result {
     writeln!(to, "{}", style::strong(verdict(plan)))?;
     if let Some(gap) = incomplete(plan) {
         writeln!(to, "{}", style::warning(gap))?;
@@ -45,7 +45,7 @@ fn write_plan(to: &mut String, plan: &PlanDocument, ruleset: Option<&RuleSet>) -
             edge = Some(&change.edge);
             write_edge(to, &change.edge, plan.base.edges.get(&change.edge))?;
         }
-        write_change(to, change, ruleset)?;
+        write_change(to, change)?;
     }
     if !plan.changes.is_empty() && plan.summary.unchanged > 0 {
         writeln!(to, "\n{} unchanged.", count(plan.summary.unchanged, "rule"))?;
@@ -134,14 +134,25 @@ fn figures(summary: &Summary) -> Vec<String> {
     all.into_iter().filter(|(number, _)| *number > 0).map(|(number, words)| format!("{number} {words}")).collect()
 }
 
-/// Why an apply would be refused, or would end as partial: one line each.
+/// Why an apply would be refused: one line each.
 pub(crate) fn blockers(plan: &PlanDocument) -> Vec<String> {
-    let tripped = plan.rails.iter().filter(|rail| rail.tripped).map(rails::line);
-    let rejected = plan.changes.iter().filter(|change| change.action == Action::Reject).map(|change| {
+    plan.rails.iter().filter(|rail| rail.tripped).map(rails::line).collect()
+}
+
+/// The rules that an apply would leave out: one line each.
+pub(crate) fn rejections(plan: &PlanDocument) -> Vec<String> {
+    let rejected = plan.changes.iter().filter(|change| change.action == Action::Reject);
+    let line = |change: &PlannedChange| {
         let code = change.code.as_deref().unwrap_or_default();
         format!("{}/{}: {}: {}", change.edge, change.rule, clean(code), clean(change.message.as_deref().unwrap_or("")))
-    });
-    tripped.chain(rejected).collect()
+    };
+    rejected.map(line).collect()
+}
+
+/// The heading of the rejections: what comes of the other changes.
+pub(crate) fn rejected_heading(plan: &PlanDocument) -> &'static str {
+    let has_rest = plan.summary.changes() > plan.summary.reject;
+    if has_rest && !plan.is_railed() { "Rejected, the rest would be applied" } else { "Rejected" }
 }
 
 /// What does not stop a plan but an apply: a tree that is not committed; and which rails a flag has lifted.
@@ -168,10 +179,10 @@ pub(crate) fn remarks(plan: &PlanDocument) -> Vec<String> {
 }
 
 fn write_blockers(to: &mut String, plan: &PlanDocument) -> fmt::Result {
-    let blockers = blockers(plan);
-    if !blockers.is_empty() {
-        writeln!(to, "\n{}", style::error("Blocked:"))?;
-        for line in &blockers {
+    let lists = [("Blocked", blockers(plan)), (rejected_heading(plan), rejections(plan))];
+    for (heading, lines) in lists.iter().filter(|(_, lines)| !lines.is_empty()) {
+        writeln!(to, "\n{}", style::error(format!("{heading}:")))?;
+        for line in lines {
             writeln!(to, "  {} {line}", style::error("!"))?;
         }
     }
@@ -208,11 +219,11 @@ fn write_edge(to: &mut String, name: &EdgeName, base: Option<&BaseEdge>) -> fmt:
 /// One change with its ports, fields and place.
 pub(crate) fn change(change: &PlannedChange) -> String {
     let mut text = String::new();
-    write_change(&mut text, change, None).expect("a string grows as needed");
+    write_change(&mut text, change).expect("a string grows as needed");
     text
 }
 
-fn write_change(to: &mut String, change: &PlannedChange, ruleset: Option<&RuleSet>) -> fmt::Result {
+fn write_change(to: &mut String, change: &PlannedChange) -> fmt::Result {
     let sign = change.action.sign();
     let line = match &change.previous_rule {
         Some(previous) => format!("{sign} {} (was {previous})", change.rule),
@@ -235,13 +246,15 @@ fn write_change(to: &mut String, change: &PlannedChange, ruleset: Option<&RuleSe
     write_ports(to, "bind", &change.ports.bind)?;
     write_ports(to, "keep", &change.ports.keep)?;
     write_ports(to, "release", &change.ports.release)?;
-    if change.action == Action::Activate
-        && let Some(targets) = targets(change, ruleset)
-    {
-        writeln!(to, "      {:<8} {targets}", "to")?;
+    if let Some(listener) = new_rule::listener(change) {
+        writeln!(to, "      {:<8} {}", "listen", clean(&listener))?;
     }
-    for field in &change.fields {
-        write_field(to, field)?;
+    if let Some(targets) = new_rule::targets(change) {
+        writeln!(to, "      {:<8} {}", "to", clean(&targets))?;
+    }
+    let is_new = new_rule::is_new(change);
+    for field in new_rule::shown_fields(change) {
+        write_field(to, field, is_new)?;
     }
     if let Some(impact) = impact(change) {
         writeln!(to, "      {:<8} {impact}", "impact")?;
@@ -258,13 +271,6 @@ pub(crate) fn reason(change: &PlannedChange) -> Option<String> {
     Some(format!("{}: {}", clean(code), clean(change.message.as_deref().unwrap_or_default())))
 }
 
-/// Where the rule of the tree forwards to.
-pub(crate) fn targets(change: &PlannedChange, ruleset: Option<&RuleSet>) -> Option<String> {
-    let placed = ruleset?.edges.get(&change.edge)?.get(&change.rule)?;
-    let targets: Vec<String> = placed.rule.targets.iter().map(ToString::to_string).collect();
-    Some(targets.join(", "))
-}
-
 /// `file:line`
 pub(crate) fn place(origin: &Origin) -> String {
     format!("{}:{}", clean(&origin.file), origin.line)
@@ -278,9 +284,10 @@ fn write_ports(to: &mut String, verb: &str, ranges: &[String]) -> fmt::Result {
     writeln!(to, "      {verb:<8} {}", listed(&ranges, SHOWN_RANGES))
 }
 
-fn write_field(to: &mut String, field: &FieldChange) -> fmt::Result {
+fn write_field(to: &mut String, field: &FieldChange, is_new: bool) -> fmt::Result {
     let path = clean(&field.path);
     match difference(&field.before, &field.after) {
+        Difference::Line(_, after) if is_new => writeln!(to, "      {path}: {after}"),
         Difference::Line(before, after) => writeln!(to, "      {path}: {before} → {after}"),
         Difference::Lines(lines) => {
             writeln!(to, "      {path}:")?;
@@ -369,7 +376,7 @@ pub(crate) fn write_drift(to: &mut String, drift: &[Drift]) -> fmt::Result {
             let colon = if words.is_empty() { "" } else { ": " };
             writeln!(to, "{colon}{words}")?;
             for field in &one.fields {
-                write_field(to, field)?;
+                write_field(to, field, false)?;
             }
         }
     }

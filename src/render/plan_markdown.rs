@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use reconciler::decide::plan::{Action, PlanDocument, PlannedChange};
-use schema::ruleset::RuleSet;
+use schema::spec::FieldChange;
 use serde_json::Value;
 
 use super::difference::{Difference, difference};
+use super::new_rule;
 use super::plan::{
-    blockers, drift_place, drift_words, edge_mark, impact, incomplete, place, reason, remarks, rollout_heading, source,
-    targets, verdict, wave_words,
+    blockers, drift_place, drift_words, edge_mark, impact, incomplete, place, reason, rejected_heading, rejections,
+    remarks, rollout_heading, source, verdict, wave_words,
 };
 use super::words::{count, listed};
 
@@ -30,15 +31,16 @@ const SHOWN_WAVES: usize = 16;
 const MARKER: &str = "<!-- portunus-plan -->";
 
 /// The whole comment.
-pub(crate) fn text(plan: &PlanDocument, ruleset: Option<&RuleSet>) -> String {
+pub(crate) fn text(plan: &PlanDocument) -> String {
     let mut text = format!("{MARKER}\n### {}\n", escape(&verdict(plan)));
     if let Some(gap) = incomplete(plan) {
         writeln!(text, "\n{}", escape(&gap)).expect("a string grows as needed");
     }
     push_list(&mut text, "**Blocked**", &blockers(plan));
+    push_list(&mut text, &format!("**{}**", rejected_heading(plan)), &rejections(plan));
     push_list(&mut text, "**To note**", &remarks(plan));
     push_waves(&mut text, plan);
-    let blocks: Vec<String> = plan.changes.iter().map(|change| one(change, ruleset)).collect();
+    let blocks: Vec<String> = plan.changes.iter().map(one).collect();
     let heading = |change: &PlannedChange| {
         let mark = edge_mark(plan.base.edges.get(&change.edge));
         let mark = mark.map(|mark| format!(" ({})", escape(&mark))).unwrap_or_default();
@@ -166,7 +168,7 @@ fn push_list(text: &mut String, title: &str, lines: &[String]) {
 }
 
 /// One change: a line, and its fields folded away.
-fn one(change: &PlannedChange, ruleset: Option<&RuleSet>) -> String {
+fn one(change: &PlannedChange) -> String {
     let mut text =
         format!("- {} {} {}", code(change.action.sign()), change.action.as_str(), code(change.rule.as_str()));
     let mut add = |words: String| text.push_str(&words);
@@ -180,7 +182,10 @@ fn one(change: &PlannedChange, ruleset: Option<&RuleSet>) -> String {
             add(format!(", {verb} {}", code(&listed(ranges, 8))));
         }
     }
-    if let Some(targets) = targets(change, ruleset) {
+    if let Some(listener) = new_rule::listener(change) {
+        add(format!(", listen {}", code(&listener)));
+    }
+    if let Some(targets) = new_rule::targets(change) {
         add(format!(", to {}", code(&targets)));
     }
     if let Some(origin) = &change.origin {
@@ -193,16 +198,17 @@ fn one(change: &PlannedChange, ruleset: Option<&RuleSet>) -> String {
         add(format!("<br>{}", escape(&impact)));
     }
     text.push('\n');
-    if !change.fields.is_empty() {
-        text.push_str(&fields(change));
+    let shown: Vec<&FieldChange> = new_rule::shown_fields(change).collect();
+    if !shown.is_empty() {
+        text.push_str(&fields(&shown));
     }
     text
 }
 
-fn fields(change: &PlannedChange) -> String {
-    let mut text = format!("  <details><summary>{}</summary>\n\n", count(change.fields.len() as u64, "field"));
+fn fields(fields: &[&FieldChange]) -> String {
+    let mut text = format!("  <details><summary>{}</summary>\n\n", count(fields.len() as u64, "field"));
     text.push_str("  | field | before | after |\n  |---|---|---|\n");
-    for (index, field) in change.fields.iter().enumerate() {
+    for (index, field) in fields.iter().enumerate() {
         let row = match difference(&field.before, &field.after) {
             Difference::Line(before, after) => {
                 format!("  | {} | {} | {} |\n", code(&field.path), code(&before), code(&after))
@@ -212,7 +218,7 @@ fn fields(change: &PlannedChange) -> String {
             }
         };
         if text.len() + row.len() > LARGEST_CHANGE {
-            let rest = count((change.fields.len() - index) as u64, "field");
+            let rest = count((fields.len() - index) as u64, "field");
             writeln!(text, "  | {rest} left out | | |").expect("a string grows as needed");
             break;
         }

@@ -24,7 +24,7 @@ fn several_targets_checks_and_source_ip_are_refused_by_name_where_an_edge_lacks_
         let port = ports(2);
         let text = rule_with(port, targets, more);
         world.edit("a.toml", &text);
-        let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(3).json();
+        let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(5).json();
         let change = &plan["changes"][0];
         assert_eq!((&change["action"], &change["code"]), (&json!("reject"), &json!(code)), "{plan}");
         assert!(change["message"].as_str().is_some_and(|message| !message.is_empty()), "{plan}");
@@ -42,4 +42,35 @@ fn several_targets_checks_and_source_ip_are_refused_by_name_where_an_edge_lacks_
         world.apply_with(&[]).exits(5).says(code);
         assert_eq!((answers(port), answers(port + 1)), (None, Some(echo.port)), "{capability}");
     }
+}
+
+#[test]
+fn a_rail_comes_before_a_rejection_and_that_before_changes_and_a_freeze_has_no_exit_code_of_its_own() {
+    let world = World::with_edges(&[]);
+    world.edge_with("edge-01", &["--disable-capability", "source_ip"]);
+    let echo = Echo::start();
+    let port = ports(6);
+    let tree = |count: u16| -> String {
+        (0..count).map(|index| rule("edge-01", &format!("r{index}"), port + index, echo.port, "")).collect()
+    };
+    let rejected = rule("edge-01", "z", port + 5, echo.port, "balance = \"source-ip\"");
+    world.edit_and_apply("a.toml", &tree(4));
+    let plan = |args: &[&str]| world.cli(&[&["plan", &world.tree_arg()], args].concat());
+
+    world.edit("a.toml", tree(5) + &rejected);
+    let said = plan(&["--detailed-exitcode"]).exits(5).says("Rejected, the rest would be applied:");
+    assert!(!said.out.contains("Blocked"), "{said}");
+    let said = plan(&["-o", "markdown"]).exits(5);
+    assert!(said.out.contains("**Rejected, the rest would be applied**"), "{said}");
+    // Both: what stops the apply counts.
+    world.edit("a.toml", tree(1) + &rejected);
+    let said = plan(&["--detailed-exitcode"]).exits(3);
+    assert!(said.out.contains("Blocked:") && said.out.contains("Rejected:"), "{said}");
+    world.apply_with(&[]).exits(3);
+
+    // A change that is not committed, in a fleet that is frozen.
+    world.write("a.toml", tree(5));
+    world.cli(&["freeze", "--why", "release night"]).exits(0);
+    plan(&[]).exits(0).says("release night");
+    plan(&["--detailed-exitcode"]).exits(2).says("--allow-dirty");
 }

@@ -99,7 +99,7 @@ fn a_port_of_the_edge_itself_is_refused_before_it_is_tried() {
     let own = ports(2);
     world.edge_with("edge-01", &["--metrics-listen", &format!("127.0.0.1:{own}")]);
     world.edit("a.toml", rule("edge-01", "web", own, 9, "") + &rule("edge-01", "good", own + 1, 9, ""));
-    let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(3).json();
+    let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(5).json();
     let codes: Vec<_> = plan["changes"].as_array().unwrap().iter().map(|change| change["code"].clone()).collect();
     assert!(codes.contains(&json!("self_lockout")), "{codes:?}");
     world.apply_with(&[]).exits(5);
@@ -115,7 +115,7 @@ fn a_port_of_the_server_in_the_same_process_is_refused_before_it_is_tried() {
     world.edit("a.toml", own.map(|(name, port)| rule("local", name, port, 9, "")).concat());
     world.up(&[&world.tree_arg()]);
     world.wait_connected("local", true);
-    let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(3).json();
+    let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(5).json();
     for (name, port) in own {
         let changes = plan["changes"].as_array().unwrap();
         let change = changes.iter().find(|change| change["rule"] == name).unwrap();
@@ -141,7 +141,7 @@ fn a_rule_that_forwards_to_its_own_port_on_an_address_of_the_host_is_refused_by_
     assert_eq!(web["message"], format!("the rule forwards to its own listener ({ip}:{port})"));
     assert!(refuses(port));
     // The edge's word counts for plans from now on.
-    let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(3).json();
+    let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(5).json();
     assert_eq!(plan["changes"][0]["code"], "self_lockout");
 }
 

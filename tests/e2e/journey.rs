@@ -171,7 +171,7 @@ fn what_an_edge_may_not_do_is_planned_as_reject_and_removes_nothing() {
     let width = 2;
     let wide = crate::support::range_rule("edge-01", "a", port, echo.port, width, "");
     world.edit("a.toml", wide + &rule("edge-01", "b", port + 2, echo.port, ""));
-    let said = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(3);
+    let said = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(5);
     let plan = said.json();
     let reject = plan["changes"].as_array().unwrap().iter().find(|change| change["action"] == "reject").unwrap();
     assert_eq!((&reject["rule"], &reject["code"]), (&json!("a"), &json!("port_range_unsupported_by_client")));

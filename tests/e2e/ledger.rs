@@ -118,6 +118,7 @@ fn revisions_that_nobody_applied_are_1_and_rails_of_a_rollback_are_3() {
     world.edit_and_apply("a.toml", &tree(1));
     let small = world.status()["revision"]["digest"].as_str().unwrap().to_owned();
     world.edit_and_apply("a.toml", &tree(6));
+    let large = world.status()["revision"]["digest"].as_str().unwrap().to_owned();
     for unknown in ["ffffffffffff", "no-hash", "abc", "sha256:0000"] {
         world.cli(&["rollback", unknown, "--yes"]).exits(1);
     }
@@ -132,6 +133,10 @@ fn revisions_that_nobody_applied_are_1_and_rails_of_a_rollback_are_3() {
     world.apply();
     assert_eq!(world.status()["revision"]["held"], false);
     assert_eq!(answers(port + 5), Some(echo.port));
+    // The tree is not here, and the plan shows all the same where new rules forward to.
+    world.edit_and_apply("a.toml", &tree(5));
+    let said = world.cli(&["rollback", &large, "--yes"]).exits(0);
+    assert!(said.out.contains(&format!("to       127.0.0.1:{}\n", echo.port)), "{said}");
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn an_override_takes_nothing_from_the_tree_and_needs_a_reason() {
     scene.add("glass", scene.port + 1, "1h").exits(0);
     world.wait_rule("edge-01", "glass", "active");
     world.edit("b.toml", rule("edge-01", "b", scene.port + 1, scene.echo.port, ""));
-    let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(3).json();
+    let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(5).json();
     assert_eq!((&plan["changes"][0]["action"], &plan["changes"][0]["code"]), (&"reject".into(), &"port_in_use".into()));
     world.cli(&["override", "remove", "edge-01/glass"]).exits(0);
     world.apply();

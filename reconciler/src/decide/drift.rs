@@ -47,6 +47,21 @@ impl DriftKind {
         Self::Override,
     ];
 
+    /// True if applying the tree would act on it. An edge that is away, a target that is down and a deliberate deviation
+    /// are shown only.
+    pub const fn is_acted_on(self) -> bool {
+        match self {
+            Self::Missing
+            | Self::Extra
+            | Self::Changed
+            | Self::Failed
+            | Self::Rejected
+            | Self::StaleGeneration
+            | Self::Unsettled => true,
+            Self::Degraded | Self::EdgeOffline | Self::Override => false,
+        }
+    }
+
     /// As in JSON and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

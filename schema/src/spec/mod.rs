@@ -103,6 +103,23 @@ pub fn field_changes(before: &Rule, after: &Rule) -> Vec<FieldChange> {
         .collect()
 }
 
+/// Every field of a new rule that is not at its default, in the order of the paths; nothing is before it.
+pub fn new_fields(rule: &Rule) -> Vec<FieldChange> {
+    let mut fields = BTreeMap::new();
+    let mut add = |prefix: &str, parts: Vec<Part>| {
+        let given = parts.into_iter().filter(|part| !part.is_default);
+        fields.extend(given.map(|part| (format!("{prefix}{}", part.key), part.value)));
+    };
+    add("", parts::of_rule(rule));
+    for (index, target) in rule.targets.iter().enumerate() {
+        add(&format!("targets[{index}]."), parts::of_target(target));
+    }
+    if let Some(health) = &rule.health {
+        add("health.", parts::of_health(health));
+    }
+    fields.into_iter().map(|(path, after)| FieldChange { path, before: Value::Null, after }).collect()
+}
+
 /// The rule as one `[[rule]]` in canonical form, placed on an edge where one is given.
 pub fn to_toml(rule: &Rule, edge: Option<&EdgeName>) -> String {
     let mut text = "[[rule]]\n".to_owned();

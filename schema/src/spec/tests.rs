@@ -60,6 +60,31 @@ fn changes_name_each_field_with_both_values() {
 }
 
 #[test]
+fn a_new_rule_is_every_field_that_is_not_at_its_default() {
+    let new = rule(&json!({ "name": "a", "listen_port": 1, "owner": "team", "balance": "round-robin",
+        "drain_timeout_secs": 30, "protocol": "tcp",
+        "targets": [{ "host": "x", "port": 1, "weight": 100 }, { "host": "y", "port": 2, "proxy_protocol": "v2" }],
+        "health": { "kind": "tcp", "interval_secs": 15, "rise": 4 } }));
+    let fields = new_fields(&new);
+    assert!(fields.iter().all(|field| field.before.is_null()));
+    let fields: Vec<_> = fields.into_iter().map(|field| (field.path, field.after)).collect();
+    let expected = [
+        ("balance", json!("round-robin")),
+        ("health.kind", json!("tcp")),
+        ("health.rise", json!(4)),
+        ("listen_port", json!(1)),
+        ("name", json!("a")),
+        ("owner", json!("team")),
+        ("targets[0].host", json!("x")),
+        ("targets[0].port", json!(1)),
+        ("targets[1].host", json!("y")),
+        ("targets[1].port", json!(2)),
+        ("targets[1].proxy_protocol", json!("v2")),
+    ];
+    assert_eq!(fields, expected.map(|(path, after)| (path.to_owned(), after)));
+}
+
+#[test]
 fn toml_is_one_rule_in_the_order_of_the_field_table() {
     let rule = rule(&json!({ "name": "web", "owner": "a \"b\"", "listen_port": 1,
         "targets": [{ "host": "x", "port": 1, "weight": 5 }], "health": { "kind": "tls" } }));

@@ -24,7 +24,7 @@ use schema::name::{EdgeName, RuleName};
 use schema::net::ListenRange;
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Origin, Rails, RuleSet, rules_only};
-use schema::spec::{FieldChange, field_changes};
+use schema::spec::{FieldChange, field_changes, new_fields};
 use schema::state::RuleState;
 
 use super::assign::{assign, is_at_rest};
@@ -219,7 +219,7 @@ fn plan_edge(
     of_edge.extend(gone);
     for (rule, rejection) in &assignment.rejected {
         let after = &wanted[rule].rule;
-        let fields = running.get(rule).map_or_else(Vec::new, |before| field_changes(before, after));
+        let fields = running.get(rule).map_or_else(|| new_fields(after), |before| field_changes(before, after));
         if running.contains_key(rule) && target.get(rule) == running.get(rule) {
             unchanged = unchanged.saturating_sub(1);
         }
@@ -316,7 +316,8 @@ fn planned(name: &EdgeName, change: &Change, impact: Impact, origin: Option<Orig
 fn fields(change: &Change) -> Vec<FieldChange> {
     match (&change.before, &change.after) {
         (Some(before), Some(after)) => field_changes(before, after),
-        _ => Vec::new(),
+        (None, Some(after)) => new_fields(after),
+        (_, None) => Vec::new(),
     }
 }
 
