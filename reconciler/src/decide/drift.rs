@@ -47,8 +47,7 @@ impl DriftKind {
         Self::Override,
     ];
 
-    /// True if applying the tree would act on it. An edge that is away, a target that is down and a deliberate deviation
-    /// are shown only.
+    /// True if applying the tree would act on it. An edge that is away and a deliberate deviation are shown only.
     pub const fn is_acted_on(self) -> bool {
         match self {
             Self::Missing
@@ -58,7 +57,7 @@ impl DriftKind {
             | Self::Rejected
             | Self::StaleGeneration
             | Self::Unsettled => true,
-            Self::Degraded | Self::EdgeOffline | Self::Override => false,
+            Self::EdgeOffline | Self::Override => false,
         }
     }
 
