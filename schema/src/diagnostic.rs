@@ -162,6 +162,8 @@ pub struct Diagnostic {
     pub related: Vec<Label>,
     /// What to do about it.
     pub help: Option<String>,
+    /// How many findings it stands for that are not listed; 0 for a finding of its own.
+    pub more: usize,
 }
 
 impl Diagnostic {
@@ -175,6 +177,7 @@ impl Diagnostic {
             primary: Some(Label { file: file.clone(), span, text: String::new() }),
             related: Vec::new(),
             help: None,
+            more: 0,
         }
     }
 
@@ -188,6 +191,7 @@ impl Diagnostic {
             primary: None,
             related: Vec::new(),
             help: None,
+            more: 0,
         }
     }
 
@@ -258,18 +262,25 @@ impl Diagnostic {
     }
 }
 
-/// Every finding as JSON; each file is read once for its lines, however many findings it has.
+/// Every finding as JSON; each file is read once for all of its positions, one file after the other.
 pub fn all_to_json(diagnostics: &[Diagnostic]) -> Vec<DiagnosticJson> {
-    let mut indices: HashMap<&str, LineIndex<'_>> = HashMap::new();
-    let labels = diagnostics.iter().flat_map(|found| found.primary.iter().chain(&found.related));
-    for label in labels {
-        indices.entry(&*label.file.path).or_insert_with(|| LineIndex::new(&label.file));
+    let mut labels: Vec<&Label> =
+        diagnostics.iter().flat_map(|found| found.primary.iter().chain(&found.related)).collect();
+    labels.sort_by_key(|label| (&*label.file.path, label.file.text.as_ptr()));
+    let mut positions: HashMap<(*const u8, usize), Position> = HashMap::new();
+    // An empty text has no address of its own, and all of its positions are the same.
+    for of_file in labels.chunk_by(|a, b| a.file.path == b.file.path && Arc::ptr_eq(&a.file.text, &b.file.text)) {
+        let index = LineIndex::new(&of_file[0].file);
+        let place = |label: &&Label| (key_of(label), index.position(label.span.start));
+        positions.extend(of_file.iter().map(place));
     }
-    let mut position_of = |label: &Label| match indices.get(&*label.file.path) {
-        Some(index) => index.position(label.span.start),
-        None => label.file.position(label.span.start),
-    };
+    let mut position_of = |label: &Label| positions[&key_of(label)];
     diagnostics.iter().map(|found| found.json_with(&mut position_of)).collect()
+}
+
+/// A place, by the text that it is in.
+fn key_of(label: &Label) -> (*const u8, usize) {
+    (label.file.text.as_ptr(), label.span.start)
 }
 
 /// Sorts findings by file and place, so that the same tree gives the same text.

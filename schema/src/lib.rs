@@ -16,6 +16,7 @@ pub mod diagnostic;
 pub mod diff;
 pub mod ending;
 pub mod fields;
+pub mod findings;
 pub mod format;
 pub mod health;
 pub mod host;

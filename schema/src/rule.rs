@@ -264,6 +264,8 @@ fn check_targets(parts: &RuleParts, problems: &mut Vec<RuleProblem>) {
             "targets",
             format!("{} targets, at most {MAX_TARGETS} are possible", parts.targets.len()),
         ));
+        // Comparing each with each stops at the bound.
+        return;
     }
     for (index, target) in parts.targets.iter().enumerate() {
         if target.ports.width() != parts.listen.ports.width() {

@@ -16,6 +16,7 @@ use std::fmt::Write as _;
 
 use schema::check::{CheckLimits, Checked, check_tree};
 use schema::diagnostic::{Diagnostic, Severity, SourceFile};
+use schema::findings::Findings;
 use schema::name::EdgeName;
 use schema::ruleset::TreeFiles;
 use schema::{format, spec};
@@ -115,12 +116,12 @@ impl Gathered {
 /// TOML or YAML.
 pub(crate) fn import(inputs: &[SourceFile], edge: &EdgeName, limits: CheckLimits) -> Result<Imported, Vec<Diagnostic>> {
     let mut gathered = Gathered::default();
-    let mut errors = Vec::new();
+    let mut errors = Findings::new();
     for input in inputs {
         read::read(input, edge, limits, &mut gathered, &mut errors);
     }
-    if !errors.is_empty() {
-        return Err(errors);
+    if errors.has_errors() {
+        return Err(errors.into_found());
     }
     let Gathered { edges, global, findings, .. } = gathered;
     let rules = edges.values().map(|drafts| drafts.rules().len()).sum();

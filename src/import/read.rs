@@ -4,8 +4,9 @@
 //! dropped, and listed.
 
 use schema::check::{CheckLimits, check_tree};
-use schema::diagnostic::{Diagnostic, LineIndex, Severity, SourceFile};
+use schema::diagnostic::{LineIndex, Severity, SourceFile};
 use schema::fields;
+use schema::findings::Findings;
 use schema::name::EdgeName;
 use schema::ruleset::TreeFiles;
 use schema::text::{self, Entry, Node, Syntax, Value as Parsed};
@@ -44,18 +45,22 @@ pub(super) fn read(
     edge: &EdgeName,
     limits: CheckLimits,
     gathered: &mut Gathered,
-    errors: &mut Vec<Diagnostic>,
+    errors: &mut Findings,
 ) {
     let named = named_by_content(input);
-    let before = errors.len();
-    let root = text::parse(&named, errors);
-    for error in &mut errors[before..] {
-        error.path = input.path.clone();
+    let mut found = Findings::new();
+    let root = text::parse(&named, &mut found);
+    let is_read = !found.has_errors();
+    errors.extend(found.into_sorted().into_iter().map(|mut error| {
+        if error.more == 0 {
+            error.path = input.path.clone();
+        }
         if let Some(label) = &mut error.primary {
             label.file = input.clone();
         }
-    }
-    let Some(root) = root.filter(|_| errors.len() == before) else { return };
+        error
+    }));
+    let Some(root) = root.filter(|_| is_read) else { return };
     let lines = LineIndex::new(input);
     let at = Place::of_file(&input.path, &lines);
     if let Some(ruleset) = valid::ruleset(&named, limits) {

@@ -58,6 +58,7 @@ pub(crate) fn all_from_json(diagnostics: &[DiagnosticJson], files: &[SourceFile]
                 .filter_map(|place| label(&place.file, place.line, place.column, &place.message))
                 .collect(),
             help: found.hint.clone(),
+            more: 0,
         })
         .collect();
     all(&found)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use schema::check::{CheckLimits, Memo, check_tree, check_tree_again};
 use schema::codes::TreeCode;
-use schema::diagnostic::{self, Diagnostic, DiagnosticJson, SourceFile};
+use schema::diagnostic::{self, Diagnostic, SourceFile};
 use schema::ruleset::{self, RuleSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -42,7 +42,7 @@ impl CheckedTree {
         TreeRead {
             source: self.source,
             ruleset: self.ruleset,
-            diagnostics: self.diagnostics.iter().map(Diagnostic::to_json).collect::<Vec<DiagnosticJson>>(),
+            diagnostics: diagnostic::all_to_json(&self.diagnostics),
             files: self.files.iter().map(FileDocument::from).collect(),
             ancestry: None,
         }

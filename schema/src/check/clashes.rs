@@ -8,6 +8,7 @@ use super::Entry;
 use super::edges::Fleet;
 use crate::codes::TreeCode;
 use crate::diagnostic::Diagnostic;
+use crate::findings::Findings;
 use crate::net::{ListenAddress, ListenRange, Protocol};
 
 /// Two entries, the earlier first, with one edge that has both and how many have.
@@ -35,12 +36,7 @@ pub(super) fn on_edges(fleet: &Fleet<'_>, (edge, count): (u32, u32)) -> String {
 }
 
 /// Reports rules of one name on one edge, disabled ones too.
-pub(super) fn duplicates(
-    entries: &[Entry<'_>],
-    by_edge: &[Vec<u32>],
-    fleet: &Fleet<'_>,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+pub(super) fn duplicates(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, diagnostics: &mut Findings) {
     let mut pairs = Pairs::new();
     for (edge, members) in by_edge.iter().enumerate() {
         let mut named: Vec<(&str, u32)> = members
@@ -66,7 +62,7 @@ pub(super) fn duplicates(
 }
 
 /// Reports rules of one edge that claim the same socket; disabled rules claim none.
-pub(super) fn ports(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, diagnostics: &mut Vec<Diagnostic>) {
+pub(super) fn ports(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, diagnostics: &mut Findings) {
     let mut pairs = Pairs::new();
     let mut listening: Vec<(u16, u32, ListenRange)> = Vec::new();
     for (edge, members) in by_edge.iter().enumerate() {

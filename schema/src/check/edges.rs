@@ -13,7 +13,11 @@ use crate::codes::TreeCode;
 use crate::decode::{Draft, Slot, Value, shortened};
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::fields::{closest, edge, rule};
+use crate::findings::Findings;
 use crate::name::{EdgeName, Labels};
+
+/// Unknown names that are compared with every edge of the inventory, to say what may be meant.
+const MAX_HINTS: usize = 100;
 
 const LOCAL: &str = "local";
 
@@ -27,13 +31,17 @@ pub(super) struct Fleet<'t> {
     globs: HashMap<String, Vec<u32>>,
     /// The edge of the inventory that an unknown name looks like.
     hints: HashMap<String, Option<String>>,
+    /// The edges of the inventory with a label, once a rule asks.
+    by_label: Option<HashMap<(String, String), Vec<u32>>>,
+    /// The edges of the inventory by their names, once a rule asks.
+    sorted: Option<Vec<u32>>,
     /// The selection of the last `[defaults]`, which all rules of a file share.
     shared: Option<(&'t SourceFile, Arc<[u32]>)>,
 }
 
 impl<'t> Fleet<'t> {
     /// Reads the inventory of all files.
-    pub(super) fn gather(files: &[RuleFile<'t>], diagnostics: &mut Vec<Diagnostic>) -> Self {
+    pub(super) fn gather(files: &[RuleFile<'t>], diagnostics: &mut Findings) -> Self {
         let mut fleet = Self {
             names: Vec::new(),
             numbers: HashMap::new(),
@@ -41,6 +49,8 @@ impl<'t> Fleet<'t> {
             local: None,
             globs: HashMap::new(),
             hints: HashMap::new(),
+            by_label: None,
+            sorted: None,
             shared: None,
         };
         let mut places: Vec<(&SourceFile, Span)> = Vec::new();
@@ -99,7 +109,7 @@ impl<'t> Fleet<'t> {
         file: &'t SourceFile,
         own: &Draft<'_>,
         defaults: Option<&Draft<'_>>,
-        diagnostics: &mut Vec<Diagnostic>,
+        diagnostics: &mut Findings,
     ) -> Arc<[u32]> {
         if let Some(slot) = own.get(rule::EDGES).or_else(|| own.get(rule::EDGE_LABELS)) {
             return self.resolve(file, slot, diagnostics).into();
@@ -126,7 +136,7 @@ impl<'t> Fleet<'t> {
     }
 
     /// The edges that a slot names, ascending; what it cannot name is reported.
-    fn resolve(&mut self, file: &SourceFile, slot: &Slot<'_>, diagnostics: &mut Vec<Diagnostic>) -> Vec<u32> {
+    fn resolve(&mut self, file: &SourceFile, slot: &Slot<'_>, diagnostics: &mut Findings) -> Vec<u32> {
         let error = |code, span, message: String| Diagnostic::error(code, file, span, message);
         let mut edges = Vec::new();
         match &slot.value {
@@ -149,11 +159,8 @@ impl<'t> Fleet<'t> {
                 diagnostics.push(error(TreeCode::InvalidValue, slot.span, "`edge_labels` names no label".to_owned()));
             }
             Value::Map(wanted) => {
-                let fits = |labels: &Labels| {
-                    wanted.iter().all(|(key, value)| labels.get(&**key).is_some_and(|own| *own == **value))
-                };
-                let found = self.labels.iter().enumerate().filter(|(_, labels)| fits(labels));
-                edges.extend(found.map(|(number, _)| number as u32));
+                let wanted: Vec<_> = wanted.iter().map(|(key, value)| (&**key, &**value)).collect();
+                edges = self.labelled(&wanted);
                 if edges.is_empty() {
                     let message = "no edge of the inventory has these labels".to_owned();
                     let help = self.inventory_help();
@@ -181,16 +188,62 @@ impl<'t> Fleet<'t> {
             edges.push(self.number(name));
             return Ok(());
         }
-        let inventory = &self.names[..self.labels.len()];
-        let hint = self
-            .hints
-            .entry(text.to_owned())
-            .or_insert_with(|| closest(text, inventory.iter().map(EdgeName::as_str)).map(str::to_owned));
-        let help = match hint {
+        let help = match self.hint(text) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => "add an `[[edge]]` entry with this name".to_owned(),
         };
         Err((TreeCode::UnknownEdge, format!("the inventory has no edge `{text}`"), Some(help)))
+    }
+
+    /// The edge of the inventory that a name looks like. Only the first unknown names are compared with all.
+    fn hint(&mut self, text: &str) -> Option<String> {
+        if !self.hints.contains_key(text) {
+            if self.hints.len() >= MAX_HINTS {
+                return None;
+            }
+            let names = self.names[..self.labels.len()].iter().map(EdgeName::as_str);
+            self.hints.insert(text.to_owned(), closest(text, names).map(str::to_owned));
+        }
+        self.hints[text].clone()
+    }
+
+    /// The edges of the inventory with all of these labels, ascending.
+    pub(super) fn labelled(&mut self, wanted: &[(&str, &str)]) -> Vec<u32> {
+        let labels = &self.labels;
+        let by_label = self.by_label.get_or_insert_with(|| {
+            let mut by_label = HashMap::<(String, String), Vec<u32>>::new();
+            for (number, own) in (0..).zip(labels) {
+                for (key, value) in own {
+                    by_label.entry((key.clone(), value.clone())).or_default().push(number);
+                }
+            }
+            by_label
+        });
+        let having = wanted.iter().map(|(key, value)| by_label.get(&((*key).to_owned(), (*value).to_owned())));
+        // Those with the rarest of the labels, and of them those with the others.
+        let Some(rarest) = having.map(|found| found.map_or(&[][..], Vec::as_slice)).min_by_key(|found| found.len())
+        else {
+            return Vec::new();
+        };
+        let has = |number: &&u32| {
+            let own = &labels[**number as usize];
+            wanted.iter().all(|(key, value)| own.get(*key).is_some_and(|own| own == value))
+        };
+        rarest.iter().filter(has).copied().collect()
+    }
+
+    /// The edges whose names begin like this, in the order of their names.
+    fn beginning_with(&mut self, prefix: &str) -> &[u32] {
+        let names = &self.names[..self.labels.len()];
+        let sorted = self.sorted.get_or_insert_with(|| {
+            let mut sorted: Vec<u32> = (0..names.len() as u32).collect();
+            sorted.sort_unstable_by_key(|number| &names[*number as usize]);
+            sorted
+        });
+        let name = |number: &u32| names[*number as usize].as_str();
+        let from = sorted.partition_point(|number| name(number) < prefix);
+        let length = sorted[from..].partition_point(|number| name(number).starts_with(prefix));
+        &sorted[from..from + length]
     }
 
     fn glob(&mut self, text: &str, edges: &mut Vec<u32>) -> Result<(), (TreeCode, String, Option<String>)> {
@@ -199,9 +252,10 @@ impl<'t> Fleet<'t> {
                 (TreeCode::InvalidValue, format!("`{}` is no glob: {}", shortened(text), error.kind()), None)
             })?;
             let matcher = glob.compile_matcher();
-            let inventory = self.names[..self.labels.len()].iter().enumerate();
-            let found = inventory.filter(|(_, name)| matcher.is_match(name.as_str())).map(|(number, _)| number as u32);
-            self.globs.insert(text.to_owned(), found.collect());
+            let literal = &text[..text.find(['*', '?', '[', '{', '\\']).unwrap_or(text.len())];
+            let mut found = self.beginning_with(literal).to_vec();
+            found.retain(|number| matcher.is_match(self.names[*number as usize].as_str()));
+            self.globs.insert(text.to_owned(), found);
         }
         let found = &self.globs[text];
         if found.is_empty() {

@@ -15,6 +15,7 @@ use super::clashes::on_edges;
 use super::edges::Fleet;
 use crate::codes::TreeCode;
 use crate::diagnostic::Diagnostic;
+use crate::findings::Findings;
 use crate::net::{ListenAddress, PortRange, Protocol};
 use crate::rule::{Host, Rule, Target};
 
@@ -120,12 +121,7 @@ fn find<'r>(rules: impl Iterator<Item = (u32, &'r Rule)> + Clone) -> Vec<Lockout
 }
 
 /// Reports targets that are listeners of their edge; disabled rules do not listen.
-pub(super) fn lockouts(
-    entries: &[Entry<'_>],
-    by_edge: &[Vec<u32>],
-    fleet: &Fleet<'_>,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+pub(super) fn lockouts(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, diagnostics: &mut Findings) {
     let rule =
         |number: u32| entries[number as usize].own.rule.as_deref().filter(|_| entries[number as usize].own.enabled);
     let listened: HashSet<IpAddr> = entries.iter().filter_map(|entry| entry.own.listen?.address.ip()).collect();

@@ -14,13 +14,14 @@ mod rule;
 mod settings;
 mod targets;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::codes::TreeCode;
 use crate::decode::{self, Draft};
-use crate::diagnostic::{self, Diagnostic, LineIndex, SourceFile, Span};
+use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::fields::{edge, portunus, root};
+use crate::findings::{Cancel, Findings};
 use crate::name::RuleName;
 use crate::net::ListenRange;
 use crate::rule::Rule;
@@ -93,21 +94,35 @@ struct Entry<'t> {
 
 /// Checks a tree as a whole.
 pub fn check_tree(tree: &TreeFiles, limits: &CheckLimits) -> Checked {
-    check(tree, *limits, None)
+    check(tree, *limits, None, &Cancel::default()).expect("nobody cancels it")
 }
 
 /// The same for a tree that is checked again and again: only the files that changed since are parsed.
 pub fn check_tree_again(tree: &TreeFiles, limits: &CheckLimits, memo: &mut Memo) -> Checked {
-    check(tree, *limits, Some(memo))
+    check(tree, *limits, Some(memo), &Cancel::default()).expect("nobody cancels it")
 }
 
-fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>) -> Checked {
-    let mut diagnostics = tree.problems.clone();
+/// The same for a tree that may be out of date before it is checked: `None` once it is.
+pub fn check_tree_until(
+    tree: &TreeFiles,
+    limits: &CheckLimits,
+    memo: Option<&mut Memo>,
+    cancel: &Cancel,
+) -> Option<Checked> {
+    check(tree, *limits, memo, cancel)
+}
+
+fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>, cancel: &Cancel) -> Option<Checked> {
+    let mut diagnostics = Findings::until(cancel);
+    diagnostics.extend(tree.problems.iter().cloned());
     let (files, FleetFile { rails, rollout }) = read_files(tree, limits, memo.as_deref_mut(), &mut diagnostics);
     let mut fleet = Fleet::gather(&files, &mut diagnostics);
     let global = settings::global(&files, &mut diagnostics);
     let mut entries = Vec::new();
     for file in &files {
+        if cancel.is_cancelled() {
+            return None;
+        }
         let from = entries.len();
         let is_clean = rule::entries_of(file, limits, &mut fleet, &mut entries, &mut diagnostics);
         if let Some(memo) = memo.as_deref_mut().filter(|_| is_clean && file.said.is_none()) {
@@ -118,31 +133,30 @@ fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>) -> 
         let message = "the file has zero bytes; if it is meant to hold no rule, delete it or write a comment into it";
         Diagnostic::without_place(TreeCode::EmptyFile, &*file.path, message).as_warning()
     }));
-    if entries.is_empty() && !diagnostics.iter().any(hides_rules) {
+    if entries.is_empty() && !diagnostics.any(hides_rules) {
         let empty = Diagnostic::without_place(TreeCode::EmptyTree, "", "the tree holds no rule");
         diagnostics.push(if limits.allow_empty { empty.as_warning() } else { empty });
     }
     let by_edge = fleet.by_edge(&entries);
     if let Some(placed) = &rollout {
-        let with_rules = by_edge.iter().enumerate().filter(|(_, entries)| !entries.is_empty());
-        let edges = with_rules.map(|(number, _)| fleet.name(number as u32));
-        settings::check_rollout(placed, edges, &fleet.inventory(), &mut diagnostics);
+        let with_rules = (0..).zip(&by_edge).filter(|(_, entries)| !entries.is_empty());
+        let edges: Vec<u32> = with_rules.map(|(number, _)| number).collect();
+        settings::check_rollout(placed, &edges, &mut fleet, &mut diagnostics);
     }
     clashes::duplicates(&entries, &by_edge, &fleet, &mut diagnostics);
     clashes::ports(&entries, &by_edge, &fleet, &mut diagnostics);
     loops::lockouts(&entries, &by_edge, &fleet, &mut diagnostics);
-    drop_consequences(tree, &mut diagnostics);
-    diagnostic::sort(&mut diagnostics);
-    // A mistake in `[defaults]` is found by every rule that inherits it.
-    diagnostics.dedup_by(|later, first| same_finding(later, first));
-    let ruleset = (!diagnostic::has_errors(&diagnostics)).then(|| {
+    if cancel.is_cancelled() {
+        return None;
+    }
+    let ruleset = (!diagnostics.has_errors()).then(|| {
         let (edges, disabled) = placed(&entries, &by_edge, &fleet);
         let (digest, inventory) = (tree_digest(&tree.files), fleet.inventory());
         let rollout = rollout.map(|placed| placed.rollout).unwrap_or_default();
         let empty_files = empty_files(tree).map(|file| file.path.clone()).collect();
         RuleSet { digest, inventory, edges, disabled, rails, rollout, global, empty_files }
     });
-    Checked { ruleset, diagnostics }
+    Some(Checked { ruleset, diagnostics: diagnostics.into_sorted() })
 }
 
 /// Rule files without a byte: what a full disk or an interrupted editor leaves behind.
@@ -158,33 +172,6 @@ fn hides_rules(found: &Diagnostic) -> bool {
     )
 }
 
-/// Drops what only follows from a syntax error: findings on its line, and keys that seem to be missing in its file.
-fn drop_consequences(tree: &TreeFiles, diagnostics: &mut Vec<Diagnostic>) {
-    let broken: HashSet<Arc<str>> =
-        diagnostics.iter().filter(|found| found.code == TreeCode::Syntax).map(|found| found.path.clone()).collect();
-    let files = tree.files.iter().filter(|file| broken.contains(&file.path));
-    let indices: HashMap<&str, LineIndex<'_>> = files.map(|file| (&*file.path, LineIndex::new(file))).collect();
-    if indices.is_empty() {
-        return;
-    }
-    let line = |found: &Diagnostic| {
-        let index = indices.get(&*found.path)?;
-        found.primary.as_ref().map(|label| (found.path.clone(), index.position(label.span.start).line))
-    };
-    let lines: HashSet<(Arc<str>, u32)> =
-        diagnostics.iter().filter(|found| found.code == TreeCode::Syntax).filter_map(line).collect();
-    diagnostics.retain(|found| {
-        found.code == TreeCode::Syntax
-            || !broken.contains(&found.path)
-            || (found.code != TreeCode::MissingKey && line(found).is_none_or(|line| !lines.contains(&line)))
-    });
-}
-
-fn same_finding(a: &Diagnostic, b: &Diagnostic) -> bool {
-    let span = |found: &Diagnostic| found.primary.as_ref().map(|label| label.span);
-    a.primary.is_some() && a.path == b.path && span(a) == span(b) && a.code == b.code && a.message == b.message
-}
-
 /// What `portunus.toml` says.
 #[derive(Default)]
 struct FleetFile<'t> {
@@ -196,18 +183,22 @@ fn read_files<'t>(
     tree: &'t TreeFiles,
     limits: CheckLimits,
     mut memo: Option<&mut Memo>,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut Findings,
 ) -> (Vec<RuleFile<'t>>, FleetFile<'t>) {
     let mut files = Vec::with_capacity(tree.files.len());
     let mut fleet = FleetFile::default();
     let (mut kept, mut parsed) = (Vec::new(), 0);
     for file in &tree.files {
+        if diagnostics.is_cancelled() {
+            // What was remembered stays remembered.
+            return (files, fleet);
+        }
         if let Some(known) = memo.as_deref_mut().and_then(|memo| memo.recall(file, limits)) {
             files.push(RuleFile { file, root: known.draft.clone(), said: known.said.clone() });
             kept.push((file, known));
             continue;
         }
-        let found_before = diagnostics.len();
+        let found_before = diagnostics.made();
         parsed += 1;
         let Some(node) = text::parse(file, diagnostics) else { continue };
         let is_fleet = &*file.path == FLEET_FILE;
@@ -217,7 +208,7 @@ fn read_files<'t>(
             reserved::refuse(file, &root, diagnostics);
             settings::check_ignore(file, &root, diagnostics);
             fleet = FleetFile { rails: settings::rails(&root), rollout: settings::rollout(file, &root) };
-        } else if memo.is_some() && diagnostics.len() == found_before {
+        } else if memo.is_some() && diagnostics.made() == found_before {
             let known = memo::Known::new(file, root.into_owned());
             files.push(RuleFile { file, root: known.draft.clone(), said: None });
             kept.push((file, known));

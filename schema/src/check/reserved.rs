@@ -6,6 +6,7 @@ use crate::codes::TreeCode;
 use crate::decode::Draft;
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::fields::{Table, rule};
+use crate::findings::Findings;
 
 /// One reserved key of a table, and why it is.
 struct Reserved(&'static str, usize, &'static str);
@@ -28,7 +29,7 @@ pub(crate) fn note(table: &Table, key: &str) -> Option<&'static str> {
 }
 
 /// Refuses the reserved keys of a draft, whatever their values are.
-pub(super) fn refuse(file: &SourceFile, draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
+pub(super) fn refuse(file: &SourceFile, draft: &Draft<'_>, diagnostics: &mut Findings) {
     for slot in draft.slots() {
         let Some(Reserved(_, _, why)) = entry(draft.table, slot.field) else { continue };
         let key = draft.table.fields[slot.field].key;

@@ -14,6 +14,7 @@ use crate::codes::TreeCode;
 use crate::decode::{Draft, Slot, Value};
 use crate::diagnostic::{Diagnostic, LineIndex, SourceFile, Span};
 use crate::fields::{Concern, root, rule};
+use crate::findings::Findings;
 use crate::health::HealthCheck;
 use crate::name::RuleName;
 use crate::net::{ListenAddress, ListenRange, PortRange, Protocol};
@@ -30,7 +31,7 @@ pub(super) fn entries_of<'t>(
     limits: CheckLimits,
     fleet: &mut Fleet<'t>,
     entries: &mut Vec<Entry<'t>>,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut Findings,
 ) -> bool {
     let defaults = file.root.table(root::DEFAULTS);
     let drafts = file.root.tables(root::RULE);
@@ -41,18 +42,18 @@ pub(super) fn entries_of<'t>(
         }
         return true;
     }
-    let before = diagnostics.len();
+    let before = diagnostics.made();
     if let Some(defaults) = defaults {
         reserved::refuse(file.file, defaults, diagnostics);
         check_defaults(file.file, defaults, diagnostics);
     }
-    let mut is_clean = diagnostics.len() == before;
+    let mut is_clean = diagnostics.made() == before;
     let lines = LineIndex::new(file.file);
     for draft in drafts {
-        let before = diagnostics.len();
+        let before = diagnostics.made();
         reserved::refuse(file.file, draft, diagnostics);
         let own = said_of(file.file, &lines, draft, defaults, limits, diagnostics);
-        is_clean &= diagnostics.len() == before;
+        is_clean &= diagnostics.made() == before;
         let edges = fleet.select(file.file, draft, defaults, diagnostics);
         entries.push(Entry { file: file.file, own, edges });
     }
@@ -65,7 +66,7 @@ fn said_of(
     draft: &Draft<'_>,
     defaults: Option<&Draft<'_>>,
     limits: CheckLimits,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut Findings,
 ) -> Said {
     let mut check = RuleCheck::new(file, draft, defaults, &limits, diagnostics);
     let (parts, whole) = check.parts();
@@ -87,7 +88,7 @@ fn said_of(
 }
 
 /// A rule that stands alone, such as a spec from a program: reserved keys are allowed.
-pub(crate) fn whole_rule(file: &SourceFile, own: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) -> Option<Rule> {
+pub(crate) fn whole_rule(file: &SourceFile, own: &Draft<'_>, diagnostics: &mut Findings) -> Option<Rule> {
     let limits = CheckLimits { range_rule_max_ports: u32::MAX, ..CheckLimits::default() };
     let mut check = RuleCheck::new(file, own, None, &limits, diagnostics);
     let (parts, whole) = check.parts();
@@ -95,7 +96,7 @@ pub(crate) fn whole_rule(file: &SourceFile, own: &Draft<'_>, diagnostics: &mut V
 }
 
 /// What can be said of `[defaults]` without a rule.
-fn check_defaults(file: &SourceFile, defaults: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
+fn check_defaults(file: &SourceFile, defaults: &Draft<'_>, diagnostics: &mut Findings) {
     let limits = CheckLimits::default();
     let mut check = RuleCheck::new(file, defaults, None, &limits, diagnostics);
     check.exclusive_keys();
@@ -114,7 +115,7 @@ pub(super) struct RuleCheck<'c, 'a> {
     pub(super) own: &'c Draft<'a>,
     pub(super) defaults: Option<&'c Draft<'a>>,
     limits: &'c CheckLimits,
-    pub(super) diagnostics: &'c mut Vec<Diagnostic>,
+    pub(super) diagnostics: &'c mut Findings,
     /// `None` where the file names none that exists.
     pub(super) protocol: Option<Protocol>,
     /// False once a value is missing or was refused: the rule then only takes part in further checks.
@@ -127,7 +128,7 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
         own: &'c Draft<'a>,
         defaults: Option<&'c Draft<'a>>,
         limits: &'c CheckLimits,
-        diagnostics: &'c mut Vec<Diagnostic>,
+        diagnostics: &'c mut Findings,
     ) -> Self {
         let protocol = own.get(rule::PROTOCOL).or_else(|| defaults.and_then(|draft| draft.get(rule::PROTOCOL)));
         let protocol = match protocol.map(Slot::text) {
@@ -139,8 +140,7 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
     }
 
     pub(super) fn error(&mut self, code: TreeCode, span: Span, message: impl Into<String>) -> &mut Diagnostic {
-        self.diagnostics.push(Diagnostic::error(code, self.file, span, message));
-        self.diagnostics.last_mut().expect("pushed above")
+        self.diagnostics.add(Diagnostic::error(code, self.file, span, message))
     }
 
     /// Where a message about the rule as a whole points.

@@ -1,23 +1,25 @@
 //! `[global]` of rule files and the tables of `portunus.toml`. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use globset::Glob;
 
+use super::edges::Fleet;
 use super::{FLEET_FILE, RuleFile};
 use crate::codes::TreeCode;
 use crate::decode::{self, Draft, Slot, Value, shortened};
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::fields::{global, portunus, rails, rollout, root, tree, wave};
-use crate::name::{EdgeName, Labels};
+use crate::findings::Findings;
+use crate::name::Labels;
 use crate::rollout::{Rollout, Wave};
 use crate::ruleset::{Global, Rails};
 use crate::text;
 
 /// The settings of the process. Two files may set the same key only to the same value.
-pub(super) fn global(files: &[RuleFile<'_>], diagnostics: &mut Vec<Diagnostic>) -> Global {
+pub(super) fn global(files: &[RuleFile<'_>], diagnostics: &mut Findings) -> Global {
     let mut first: Vec<Option<(&SourceFile, Span, String)>> = vec![None; global::TABLE.fields.len()];
     for RuleFile { file, root, .. } in files {
         if let Some(slot) = root.get(root::STATS) {
@@ -100,21 +102,42 @@ fn read_wave(draft: &Draft<'_>) -> Wave {
     }
 }
 
-/// Edges that a rollout would never reach, and waves that reach none.
-pub(super) fn check_rollout<'e>(
+/// Edges in no wave that a message names at most.
+const SHOWN_EDGES: usize = 20;
+
+/// Edges that a rollout would never reach, and waves that reach none. The edges are those that have rules.
+pub(super) fn check_rollout(
     placed: &PlacedRollout<'_>,
-    edges: impl Iterator<Item = &'e EdgeName>,
-    inventory: &BTreeMap<EdgeName, Labels>,
-    diagnostics: &mut Vec<Diagnostic>,
+    edges: &[u32],
+    fleet: &mut Fleet<'_>,
+    diagnostics: &mut Findings,
 ) {
     let PlacedRollout { rollout, file, span } = placed;
     if rollout.waves.is_empty() {
         return;
     }
-    let missed: Vec<&str> =
-        edges.filter(|edge| rollout.wave_of(edge, inventory).is_none()).map(EdgeName::as_str).collect();
+    let mut reached = HashSet::new();
+    let mut has_rest = false;
+    let mut idle = Vec::new();
+    for (number, wave) in rollout.waves.iter().enumerate() {
+        let wanted: Vec<_> = wave.edge_labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        if wanted.is_empty() {
+            has_rest = true;
+            continue;
+        }
+        let found = fleet.labelled(&wanted);
+        if found.is_empty() {
+            idle.push(number + 1);
+        }
+        reached.extend(found);
+    }
+    let is_missed = |edge: &&u32| !has_rest && !reached.contains(*edge);
+    let mut missed: Vec<&str> = edges.iter().filter(is_missed).map(|edge| fleet.name(*edge).as_str()).collect();
+    // Names beyond those that are shown are only counted.
+    let count = missed.len();
+    missed.truncate(SHOWN_EDGES);
     if let Some(first) = missed.first() {
-        let message = match missed.len() {
+        let message = match count {
             1 => format!("edge `{first}` has rules and is in no wave"),
             count => format!("{count} edges have rules and are in no wave: {}", shortened(&missed.join(", "))),
         };
@@ -122,11 +145,9 @@ pub(super) fn check_rollout<'e>(
             "give the edge labels that a wave selects, or end with a wave of `edge_labels = {}`, which has the rest";
         diagnostics.push(Diagnostic::error(TreeCode::InvalidValue, file, *span, message).help(help));
     }
-    for (number, wave) in rollout.waves.iter().enumerate() {
-        if !inventory.values().any(|labels| wave.matches(labels)) && !wave.edge_labels.is_empty() {
-            let message = format!("no edge of the inventory has the labels of wave {}", number + 1);
-            diagnostics.push(Diagnostic::error(TreeCode::NoEdgeMatches, file, *span, message));
-        }
+    for number in idle {
+        let message = format!("no edge of the inventory has the labels of wave {number}");
+        diagnostics.push(Diagnostic::error(TreeCode::NoEdgeMatches, file, *span, message));
     }
 }
 
@@ -135,7 +156,7 @@ fn ignore_slot<'d, 'a>(draft: &'d Draft<'a>) -> Option<&'d Slot<'a>> {
 }
 
 /// Reports globs of `[tree] ignore` that are none.
-pub(super) fn check_ignore(file: &SourceFile, draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
+pub(super) fn check_ignore(file: &SourceFile, draft: &Draft<'_>, diagnostics: &mut Findings) {
     let Some(Value::Texts(globs)) = ignore_slot(draft).map(|slot| &slot.value) else { return };
     for (span, glob) in globs {
         if let Err(error) = Glob::new(glob) {
@@ -149,7 +170,7 @@ pub(super) fn check_ignore(file: &SourceFile, draft: &Draft<'_>, diagnostics: &m
 /// is left to [`super::check_tree`]: globs that are none are left out here.
 pub fn tree_ignore(portunus_toml: &str) -> Vec<String> {
     let file = SourceFile::new(FLEET_FILE, portunus_toml);
-    let mut ignored = Vec::new();
+    let mut ignored = Findings::new();
     let draft =
         text::parse(&file, &mut ignored).and_then(|node| decode::decode(&file, node, &portunus::TABLE, &mut ignored));
     match draft.as_ref().and_then(ignore_slot).map(|slot| &slot.value) {

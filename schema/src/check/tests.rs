@@ -17,7 +17,7 @@ fn check(files: &[(&str, &str)]) -> Checked {
 /// Code, file, line and column of everything found.
 fn found(files: &[(&str, &str)]) -> Vec<String> {
     let checked = check(files);
-    assert_eq!(checked.ruleset.is_none(), diagnostic::has_errors(&checked.diagnostics));
+    assert_eq!(checked.ruleset.is_none(), crate::diagnostic::has_errors(&checked.diagnostics));
     checked
         .diagnostics
         .iter()
@@ -243,7 +243,8 @@ fn a_standalone_file_of_upstream_is_read_as_it_stands() {
 fn many_rules_on_one_port_are_one_finding_each() {
     let text: String = (0..3000).map(|number| WEB.replace("web", &format!("r{number}"))).collect();
     let found = check(&[("a.toml", &text)]).diagnostics;
-    assert_eq!(found.len(), 2999);
+    // The last stands for those that are not listed.
+    assert_eq!((found.len(), found.last().map(|one| one.more)), (1001, Some(1999)));
     assert!(found.iter().all(|one| one.code == TreeCode::PortClash));
 }
 

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use crate::codes::TreeCode;
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::fields::{self, MAX_FIELDS, Table};
+use crate::findings::Findings;
 use crate::net::{ListenAddress, PortRange};
 use crate::rule::Host;
 use crate::text::{self, Node};
@@ -219,20 +220,19 @@ pub fn decode<'a>(
     file: &SourceFile,
     node: Node<'a>,
     table: &'static Table,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut Findings,
 ) -> Option<Draft<'a>> {
     Decoder { file, diagnostics }.table(node, table, table.header)
 }
 
 pub(crate) struct Decoder<'d> {
     pub(crate) file: &'d SourceFile,
-    pub(crate) diagnostics: &'d mut Vec<Diagnostic>,
+    pub(crate) diagnostics: &'d mut Findings,
 }
 
 impl Decoder<'_> {
     fn error(&mut self, code: TreeCode, span: Span, message: String) -> &mut Diagnostic {
-        self.diagnostics.push(Diagnostic::error(code, self.file, span, message));
-        self.diagnostics.last_mut().expect("pushed above")
+        self.diagnostics.add(Diagnostic::error(code, self.file, span, message))
     }
 
     /// The table of a node; `None` and an error if it is something else. `what` names it in that error.
@@ -270,6 +270,10 @@ impl Decoder<'_> {
     }
 
     fn unknown_key(&mut self, key: &str, span: Span, table: &'static Table) {
+        if self.diagnostics.is_full() {
+            self.diagnostics.count_error(TreeCode::UnknownKey);
+            return;
+        }
         let is_excluded = table.fields.iter().any(|field| field.key == key);
         if is_excluded {
             let message = format!("{} cannot hold `{key}`", table.header);

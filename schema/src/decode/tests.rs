@@ -5,10 +5,10 @@ use crate::fields::{Kind, rule, target};
 
 fn decoded<R>(path: &str, text: &str, read: impl FnOnce(Option<Draft<'_>>, Vec<Diagnostic>) -> R) -> R {
     let file = SourceFile::new(path, text);
-    let mut diagnostics = Vec::new();
+    let mut diagnostics = crate::findings::Findings::new();
     let node = text::parse(&file, &mut diagnostics).expect("the syntax is valid");
     let draft = decode(&file, node, &rule::TABLE, &mut diagnostics);
-    read(draft, diagnostics)
+    read(draft, diagnostics.into_sorted())
 }
 
 fn codes(text: &str) -> Vec<(TreeCode, u32, u32)> {
@@ -100,9 +100,10 @@ fn every_example_and_every_default_of_the_field_table_decodes() {
             let values = [field.example, field.default];
             for value in values.into_iter().filter(|value| !value.is_empty()) {
                 let file = SourceFile::new("a.toml", format!("{} = {value}\n", field.key));
-                let mut diagnostics = Vec::new();
+                let mut diagnostics = crate::findings::Findings::new();
                 let node = text::parse(&file, &mut diagnostics).expect("TOML recovers");
                 decode(&file, node, table, &mut diagnostics);
+                let mut diagnostics = diagnostics.into_sorted();
                 diagnostics.retain(|found| found.code != TreeCode::MissingKey);
                 assert!(diagnostics.is_empty(), "{}.{}: {diagnostics:?}", table.name, field.key);
             }

@@ -178,6 +178,11 @@ impl Table {
 pub fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Below 0.8 Jaro-Winkler pairs words that share little more than letters.
     const ALIKE: f64 = 0.8;
+    /// Longer than any name: comparing megabytes with every key would take minutes.
+    const LONGEST: usize = 256;
+    if word.len() > LONGEST {
+        return None;
+    }
     candidates
         .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
         .filter(|(likeness, _)| *likeness >= ALIKE)

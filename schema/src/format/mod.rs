@@ -12,18 +12,19 @@ use toml_edit::{DocumentMut, Item, Table as TomlTable};
 
 use crate::check::FLEET_FILE;
 use crate::codes::TreeCode;
-use crate::diagnostic::{self, Diagnostic, SourceFile, Span};
+use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::fields::{Kind, Table, portunus, root};
+use crate::findings::Findings;
 use crate::text::{self, Node, Value};
 
 use layout::Blank;
 
 /// The canonical text of a TOML file, or its syntax errors. Other errors do not matter here.
 pub fn format(file: &SourceFile) -> Result<String, Vec<Diagnostic>> {
-    let mut diagnostics = Vec::new();
+    let mut diagnostics = Findings::new();
     let before = text::parse(file, &mut diagnostics);
-    if diagnostic::has_errors(&diagnostics) {
-        return Err(diagnostics);
+    if diagnostics.has_errors() {
+        return Err(diagnostics.into_sorted());
     }
     let source = file.text.replace("\r\n", "\n");
     let document = source.parse::<DocumentMut>().map_err(|error| {
@@ -42,9 +43,9 @@ pub fn format(file: &SourceFile) -> Result<String, Vec<Diagnostic>> {
 /// True if the text says the same as the file that it was made from, and holds the same comments.
 fn keeps_all(file: &SourceFile, before: &Node<'_>, formatted: &str) -> bool {
     let formatted = SourceFile::new(file.path.clone(), formatted);
-    let mut diagnostics = Vec::new();
+    let mut diagnostics = Findings::new();
     let after = text::parse(&formatted, &mut diagnostics);
-    diagnostics.is_empty()
+    diagnostics.made() == 0
         && after.is_some_and(|after| same(before, &after))
         && sorted(&file.text) == sorted(&formatted.text)
 }

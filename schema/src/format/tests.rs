@@ -76,9 +76,9 @@ proptest::proptest! {
         let full = include_str!("../../tests/full.toml");
         let (start, end) = (at.min(full.len()), (at + length).min(full.len()));
         let file = SourceFile::new("a.toml", format!("{}{junk}{}", &full[..start], &full[end..]));
-        let mut diagnostics = Vec::new();
+        let mut diagnostics = Findings::new();
         let before = text::parse(&file, &mut diagnostics).expect("TOML recovers");
-        if let (true, Ok(document)) = (diagnostics.is_empty(), file.text.parse::<DocumentMut>()) {
+        if let (true, Ok(document)) = (diagnostics.made() == 0, file.text.parse::<DocumentMut>()) {
             let formatted = canonical(document, &root::TABLE);
             proptest::prop_assert!(keeps_all(&file, &before, &formatted), "{formatted}");
         }

@@ -14,6 +14,7 @@ use crate::check;
 use crate::decode;
 use crate::diagnostic::SourceFile;
 use crate::fields::{retry, rule};
+use crate::findings::Findings;
 use crate::name::EdgeName;
 use crate::rule::Rule;
 use crate::text;
@@ -53,10 +54,10 @@ fn given(parts: Vec<Part>) -> Map<String, Value> {
 /// key that is wrong and why.
 pub fn from_json(value: &Value) -> Result<Rule, String> {
     let file = SourceFile::new("", "");
-    let mut found = Vec::new();
+    let mut found = Findings::new();
     let draft = decode::decode(&file, text::from_json(value), &rule::TABLE, &mut found);
     let rule = draft.as_ref().and_then(|draft| check::whole_rule(&file, draft, &mut found));
-    let mut reasons: Vec<String> = found.into_iter().map(|one| one.message).collect();
+    let mut reasons: Vec<String> = found.into_found().into_iter().map(|one| one.message).collect();
     let placing = [rule::EDGES, rule::EDGE_LABELS, rule::ENABLED];
     for slot in placing.into_iter().filter_map(|field| draft.as_ref()?.get(field)) {
         if slot.bool() != Some(true) {

@@ -11,8 +11,12 @@ use std::borrow::Cow;
 
 use crate::codes::TreeCode;
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
+use crate::findings::Findings;
 
 pub use json::from_json;
+
+/// Deeper than any rule file needs, and shallow enough for the recursive decoder.
+const MAX_DEPTH: usize = 32;
 
 /// A value with its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,7 +101,7 @@ impl Syntax {
 
 /// Parses a file into its top-level table. Syntax errors go to `diagnostics`; what could be read is still
 /// returned where the syntax recovers (TOML), so that later errors show in the same run.
-pub fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Option<Node<'a>> {
+pub fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Option<Node<'a>> {
     match Syntax::of_path(&file.path) {
         Some(Syntax::Yaml | Syntax::Json) => yaml::parse(file, diagnostics),
         Some(Syntax::Toml) | None => Some(toml::parse(file, diagnostics)),

@@ -1,71 +1,98 @@
-//! TOML into the spanned tree, with every syntax error of the file. Pure.
+//! TOML into the spanned tree, with the syntax errors of the whole file. Pure.
+//!
+//! Keeps: memory is bounded by the source and by what is kept of its errors, for a file is parsed piece by piece, and
+//! a piece ends at a line that no bracket spans. Nesting and the parts of a key are bounded, as in YAML.
 
-use toml::de::{DeTable, DeValue};
+mod build;
+mod tables;
 
-use super::{Entry, Node, Value, syntax_error};
-use crate::diagnostic::{Diagnostic, SourceFile, Span};
+use toml_parser::lexer::{Token, TokenKind};
+use toml_parser::parser::{RecursionGuard, ValidateWhitespace, parse_document};
+use toml_parser::{ErrorSink, Expected, ParseError, Source};
 
-pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Node<'a> {
-    let (table, errors) = DeTable::parse_recoverable(&file.text);
-    for error in errors {
-        let span = error.span().map_or_else(|| Span::new(0, 0), Span::from);
-        diagnostics.push(syntax_error(file, span, error.message().to_owned()));
-    }
-    let span = table.span().into();
-    Node { span, value: from_table(table.into_inner()) }
-}
+use super::{MAX_DEPTH, Node, syntax_error};
+use crate::diagnostic::{SourceFile, Span};
+use crate::findings::Findings;
 
-fn from_table(table: DeTable<'_>) -> Value<'_> {
-    let mut entries: Vec<Entry<'_>> = table
-        .into_iter()
-        .map(|(key, value)| {
-            let key_span = key.span().into();
-            let span = value.span().into();
-            Entry { key: key.into_inner(), key_span, node: Node { span, value: from_value(value.into_inner()) } }
-        })
-        .collect();
-    // The parser's map is ordered by key; people read files from the top.
-    entries.sort_by_key(|entry| entry.key_span.start);
-    Value::Table(entries)
-}
+use build::Builder;
 
-fn from_value(value: DeValue<'_>) -> Value<'_> {
-    match value {
-        DeValue::String(text) => Value::String(text),
-        DeValue::Boolean(value) => Value::Bool(value),
-        DeValue::Datetime(_) => Value::Datetime,
-        DeValue::Integer(number) => {
-            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Float(f64::MAX), Value::Integer)
+/// Tokens of a piece, unless brackets go on.
+const PIECE: usize = 4096;
+
+pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Node<'a> {
+    let source = Source::new(&file.text);
+    let mut builder = Builder::new(source);
+    let mut piece: Vec<Token> = Vec::with_capacity(PIECE);
+    let mut open = 0_usize;
+    for token in source.lex() {
+        match token.kind() {
+            TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket => open += 1,
+            TokenKind::RightSquareBracket | TokenKind::RightCurlyBracket => open = open.saturating_sub(1),
+            _ => {}
         }
-        DeValue::Float(number) => number.as_str().parse().map_or(Value::Float(f64::NAN), Value::Float),
-        DeValue::Array(items) => Value::Array(
-            items
-                .into_iter()
-                .map(|item| Node { span: item.span().into(), value: from_value(item.into_inner()) })
-                .collect(),
-        ),
-        DeValue::Table(table) => from_table(table),
+        piece.push(token);
+        if piece.len() >= PIECE && open == 0 && token.kind() == TokenKind::Newline {
+            if diagnostics.is_cancelled() {
+                return Node { span: Span::default(), value: super::Value::Table(Vec::new()) };
+            }
+            take(&piece, source, &mut builder, file, diagnostics);
+            piece.clear();
+        }
+    }
+    take(&piece, source, &mut builder, file, diagnostics);
+    builder.finish(&mut Sink { file, diagnostics })
+}
+
+fn take<'a>(
+    piece: &[Token],
+    source: Source<'a>,
+    builder: &mut Builder<'a>,
+    file: &SourceFile,
+    diagnostics: &mut Findings,
+) {
+    let mut whitespace = ValidateWhitespace::new(builder, source);
+    let mut guard = RecursionGuard::new(&mut whitespace, MAX_DEPTH as u32);
+    parse_document(piece, &mut guard, &mut Sink { file, diagnostics });
+}
+
+struct Sink<'f> {
+    file: &'f SourceFile,
+    diagnostics: &'f mut Findings,
+}
+
+impl ErrorSink for Sink<'_> {
+    fn report_error(&mut self, error: ParseError) {
+        if self.diagnostics.is_full() {
+            self.diagnostics.count_error(crate::codes::TreeCode::Syntax);
+            return;
+        }
+        let span = error.unexpected().map_or(Span::default(), |span| Span::new(span.start(), span.end()));
+        self.diagnostics.push(syntax_error(self.file, span, message(&error)));
+    }
+}
+
+/// The sentence of an error, with what was expected instead.
+fn message(error: &ParseError) -> String {
+    let words: Option<Vec<String>> = error.expected().map(|all| all.iter().map(expected).collect());
+    match words {
+        None => error.description().to_owned(),
+        Some(words) if words.is_empty() => format!("{}, expected nothing", error.description()),
+        Some(words) => format!("{}, expected {}", error.description(), words.join(", ")),
+    }
+}
+
+fn expected(what: &Expected) -> String {
+    match what {
+        Expected::Literal("\n") => "newline".to_owned(),
+        Expected::Literal("`") => "'`'".to_owned(),
+        Expected::Literal(text) if text.chars().all(|letter| letter.is_ascii_control()) => {
+            format!("`{}`", text.escape_debug())
+        }
+        Expected::Literal(text) => format!("`{text}`"),
+        Expected::Description(words) => (*words).to_owned(),
+        _ => "etc".to_owned(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_syntax_error_of_a_file_is_found_in_one_run() {
-        let file = SourceFile::new("a.toml", "a = \nb = 1\nc = [1,\nd = \"x\ne = 2\n");
-        let mut diagnostics = Vec::new();
-        parse(&file, &mut diagnostics);
-        assert!(diagnostics.len() >= 2, "{diagnostics:?}");
-    }
-
-    #[test]
-    fn a_number_too_large_for_64_bits_is_no_panic() {
-        let file = SourceFile::new("a.toml", "a = 99999999999999999999\nb = 0xff\n");
-        let mut diagnostics = Vec::new();
-        let Value::Table(entries) = parse(&file, &mut diagnostics).value else { panic!("a table") };
-        assert_eq!(entries[0].node.value, Value::Float(f64::MAX));
-        assert_eq!(entries[1].node.value, Value::Integer(255));
-    }
-}
+mod tests;

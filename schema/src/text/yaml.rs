@@ -4,16 +4,18 @@
 //! tree, and nesting is bounded. Untagged plain scalars follow the YAML 1.2 core schema.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
-use super::{Entry, Node, Syntax, Value, syntax_error};
+use super::{Entry, MAX_DEPTH, Node, Syntax, Value, syntax_error};
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
+use crate::findings::Findings;
 
-/// Deeper than any rule file needs, and shallow enough for the recursive decoder.
-const MAX_DEPTH: usize = 32;
+/// Events between two looks whether the file is still of interest.
+const BETWEEN_LOOKS: usize = 1024;
 
-pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Option<Node<'a>> {
+pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Option<Node<'a>> {
     if Syntax::of_path(&file.path) == Some(Syntax::Json)
         && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&file.text)
     {
@@ -22,7 +24,10 @@ pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Vec<Diagnostic>)
     }
     let places = Places::of(&file.text);
     let mut builder = Builder { file, places: &places, open: Vec::new(), root: None, documents: 0 };
-    for event in Parser::new_from_str(&file.text) {
+    for (number, event) in Parser::new_from_str(&file.text).enumerate() {
+        if number % BETWEEN_LOOKS == 0 && diagnostics.is_cancelled() {
+            return None;
+        }
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
             Err(error) => Err(places.scan_error(file, &error)),
@@ -81,7 +86,7 @@ impl Places {
 
 enum Open<'a> {
     Array(Span, Vec<Node<'a>>),
-    Table(Span, Vec<Entry<'a>>, Option<(Cow<'a, str>, Span)>),
+    Table(Span, Vec<Entry<'a>>, Option<(Cow<'a, str>, Span)>, HashSet<Cow<'a, str>>),
 }
 
 struct Builder<'a, 'p> {
@@ -112,13 +117,13 @@ impl<'a> Builder<'a, '_> {
                 self.push(Node { span, value })
             }
             Event::SequenceStart(..) => self.enter(Open::Array(span, Vec::new()), span),
-            Event::MappingStart(..) => self.enter(Open::Table(span, Vec::new(), None), span),
+            Event::MappingStart(..) => self.enter(Open::Table(span, Vec::new(), None, HashSet::new()), span),
             Event::SequenceEnd | Event::MappingEnd => {
                 let node = match self.open.pop() {
                     Some(Open::Array(start, items)) => {
                         Node { span: Span::new(start.start, span.end.max(start.end)), value: Value::Array(items) }
                     }
-                    Some(Open::Table(start, entries, _)) => {
+                    Some(Open::Table(start, entries, ..)) => {
                         Node { span: Span::new(start.start, span.end.max(start.end)), value: Value::Table(entries) }
                     }
                     None => return Ok(()),
@@ -145,19 +150,19 @@ impl<'a> Builder<'a, '_> {
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open::Array(_, items)) => items.push(node),
-            Some(Open::Table(_, entries, key @ None)) => {
+            Some(Open::Table(_, _, key @ None, names)) => {
                 let name = match node.value {
                     Value::String(text) => text,
                     Value::Integer(number) => Cow::Owned(number.to_string()),
                     Value::Bool(flag) => Cow::Owned(flag.to_string()),
                     _ => return Err(self.error(node.span, "a key must be a string")),
                 };
-                if entries.iter().any(|entry| entry.key == name) {
+                if !names.insert(name.clone()) {
                     return Err(self.error(node.span, format!("duplicate key `{name}`")));
                 }
                 *key = Some((name, node.span));
             }
-            Some(Open::Table(_, entries, key)) => {
+            Some(Open::Table(_, entries, key, _)) => {
                 let (name, key_span) = key.take().expect("the arm above took the case without a key");
                 entries.push(Entry { key: name, key_span, node });
             }
@@ -203,15 +208,15 @@ mod tests {
 
     fn parsed(text: &str) -> (Option<String>, Vec<Diagnostic>) {
         let file = SourceFile::new("a.yaml", text);
-        let mut diagnostics = Vec::new();
+        let mut diagnostics = Findings::new();
         let node = parse(&file, &mut diagnostics).map(|node| format!("{:?}", node.value));
-        (node, diagnostics)
+        (node, diagnostics.into_sorted())
     }
 
     #[test]
     fn addresses_and_ranges_stay_text_and_numbers_become_numbers() {
         let file = SourceFile::new("a.yaml", "a: 10.0.0.1\nb: 30000-30050\nc: 8443\nd: \"8443\"\ne: yes\n");
-        let node = parse(&file, &mut Vec::new()).expect("valid");
+        let node = parse(&file, &mut Findings::new()).expect("valid");
         let Value::Table(entries) = node.value else { panic!("a table") };
         let values: Vec<_> = entries.into_iter().map(|entry| entry.node.value).collect();
         assert_eq!(values[0], Value::String("10.0.0.1".into()));
@@ -225,12 +230,13 @@ mod tests {
     fn a_json_file_has_to_be_json() {
         for (bad, line) in [("{\"rule\": [],}", 1), ("# no\n{}", 1), ("", 1), ("{\n  \"a\": True\n}", 2)] {
             let file = SourceFile::new("a.json", bad);
-            let mut diagnostics = Vec::new();
+            let mut diagnostics = Findings::new();
             assert!(parse(&file, &mut diagnostics).is_none(), "{bad}");
-            assert_eq!(diagnostics[0].position().map(|at| at.line), Some(line), "{bad}");
+            let found = diagnostics.into_sorted();
+            assert_eq!(found[0].position().map(|at| at.line), Some(line), "{bad}");
         }
         let file = SourceFile::new("a.json", "{\"rule\": []}");
-        assert!(parse(&file, &mut Vec::new()).is_some());
+        assert!(parse(&file, &mut Findings::new()).is_some());
     }
 
     #[test]
@@ -249,7 +255,7 @@ mod tests {
     #[test]
     fn spans_are_bytes_also_after_a_wide_character() {
         let file = SourceFile::new("a.yaml", "# ö\nname: web\n");
-        let node = parse(&file, &mut Vec::new()).expect("valid");
+        let node = parse(&file, &mut Findings::new()).expect("valid");
         let Value::Table(entries) = node.value else { panic!("a table") };
         let span = entries[0].node.span;
         assert_eq!(&file.text[span.start..span.end], "web");

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::check::{Checked, check_tree};
-use schema::diagnostic::Diagnostic;
+use schema::diagnostic::{Diagnostic, all_to_json};
 use schema::ruleset::{self, RuleSet, TreeFiles};
 use serde::de::DeserializeOwned;
 
@@ -71,7 +71,7 @@ impl Uploaded {
         Ok(TreeRead {
             source: self.source,
             ruleset: self.ruleset,
-            diagnostics: self.diagnostics.iter().map(Diagnostic::to_json).collect(),
+            diagnostics: all_to_json(&self.diagnostics),
             files: self.files,
             ancestry: None,
         })
@@ -105,7 +105,7 @@ pub(super) async fn check(
 fn invalid_tree(diagnostics: &[Diagnostic]) -> Failure {
     let mut problem =
         Problem::new(422, "invalid_tree", "The tree has errors", "nothing was planned: the tree has errors");
-    problem.diagnostics = diagnostics.iter().map(Diagnostic::to_json).collect();
+    problem.diagnostics = all_to_json(diagnostics);
     Failure(Box::new(problem))
 }
 
@@ -126,7 +126,7 @@ pub(super) async fn validate(Extract(state): Extract<State>, request: Body) -> R
         digest: Some(tree.source.digest),
         rules: tree.ruleset.as_ref().map_or(0, |ruleset| ruleset.rule_count()),
         edges: tree.ruleset.as_ref().map_or(0, |ruleset| ruleset.edges.len()),
-        diagnostics: tree.diagnostics.iter().map(Diagnostic::to_json).collect(),
+        diagnostics: all_to_json(&tree.diagnostics),
     }))
 }
 

@@ -8,7 +8,8 @@ use std::str;
 use gix::objs::tree::EntryKind;
 use gix::{ObjectId, Repository};
 use schema::codes::TreeCode;
-use schema::diagnostic::{self, Diagnostic, SourceFile};
+use schema::diagnostic::{Diagnostic, SourceFile};
+use schema::findings::Findings;
 
 use super::directory::{not_utf8, unreadable};
 use super::git::{Provenance, author, committed_at};
@@ -42,7 +43,8 @@ pub(in crate::act) fn read_commit(
         moved: false,
     };
     let top = commit.tree()?;
-    let mut walk = Walk { repository, root: top.id, tree, bytes: 0, entries: 0, trail: Vec::new() };
+    let mut walk =
+        Walk { repository, root: top.id, tree, bytes: 0, entries: 0, trail: Vec::new(), found: Findings::new() };
     let root = match walk.lead(Vec::new(), folder.as_bytes())? {
         Led::Inside(_, EntryKind::Tree, id) => id,
         Led::Inside(..) | Led::Nowhere(_) => {
@@ -55,7 +57,7 @@ pub(in crate::act) fn read_commit(
     walk.folder(root, &[], &[])?;
     let mut tree = walk.tree;
     tree.files.sort_by(|a, b| a.source.path.cmp(&b.source.path));
-    diagnostic::sort(&mut tree.diagnostics);
+    tree.diagnostics = walk.found.into_sorted();
     Ok((provenance, tree))
 }
 
@@ -78,11 +80,12 @@ struct Walk<'r> {
     entries: usize,
     /// The folders from the root to the present one, by their own paths.
     trail: Vec<Parts>,
+    found: Findings,
 }
 
 impl Walk<'_> {
     fn problem(&mut self, label: &[u8], message: impl Into<String>) {
-        self.tree.diagnostics.push(unreadable(&String::from_utf8_lossy(label), message));
+        self.found.push(unreadable(&String::from_utf8_lossy(label), message));
     }
 
     /// What the tree's own settings ignore.
@@ -164,7 +167,7 @@ impl Walk<'_> {
             EntryKind::Blob | EntryKind::BlobExecutable if takes => self.file(id, &label),
             EntryKind::Link => self.link(folder, id, &label, takes, enters),
             EntryKind::Commit if enters => {
-                self.tree.diagnostics.push(submodule(&String::from_utf8_lossy(&label)));
+                self.found.push(submodule(&String::from_utf8_lossy(&label)));
                 Ok(())
             }
             _ => Ok(()),
@@ -285,12 +288,12 @@ impl Walk<'_> {
         if self.bytes > MAX_TREE_BYTES {
             if before <= MAX_TREE_BYTES {
                 let message = format!("the tree holds more than {MAX_TREE_BYTES} bytes (256 MiB) up to here");
-                self.tree.diagnostics.push(Diagnostic::without_place(TreeCode::FileTooLarge, name, message));
+                self.found.push(Diagnostic::without_place(TreeCode::FileTooLarge, name, message));
             }
             return Ok(());
         }
         if size > MAX_FILE_BYTES {
-            self.tree.diagnostics.push(too_large(name, size));
+            self.found.push(too_large(name, size));
             return Ok(());
         }
         let bytes = self.repository.find_blob(id)?.take_data();
@@ -300,7 +303,7 @@ impl Walk<'_> {
                 let file = TreeFile { bom: plain.len() < text.len(), source: SourceFile::new(name, plain) };
                 self.tree.files.push(file);
             }
-            Err(error) => self.tree.diagnostics.push(not_utf8(name, &error)),
+            Err(error) => self.found.push(not_utf8(name, &error)),
         }
         Ok(())
     }

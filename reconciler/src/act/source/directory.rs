@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use schema::codes::TreeCode;
-use schema::diagnostic::{self, Diagnostic, SourceFile, Span};
+use schema::diagnostic::{Diagnostic, SourceFile, Span};
+use schema::findings::Findings;
 use thiserror::Error;
 
 use super::look::{Found, Look, Stamp, look_at, look_at_name, os_words};
@@ -94,10 +95,11 @@ fn read_once(dir: &Path) -> Result<(TreeFiles, Look), SourceError> {
     let look = look_at(&root, &selection);
     let mut tree = TreeFiles { root: Some(root), files: Vec::new(), diagnostics: Vec::new(), selection, moved: false };
     let mut total = 0;
-    for (label, found) in &look.found {
-        let (real, stamp) = match found {
+    let mut found = Findings::new();
+    for (label, is) in &look.found {
+        let (real, stamp) = match is {
             Found::Problem(message) => {
-                tree.diagnostics.push(unreadable(label, message.clone()));
+                found.push(unreadable(label, message.clone()));
                 continue;
             }
             Found::File { real, stamp } => (real, stamp),
@@ -105,19 +107,19 @@ fn read_once(dir: &Path) -> Result<(TreeFiles, Look), SourceError> {
         total += stamp.size.min(MAX_FILE_BYTES);
         if total > MAX_TREE_BYTES {
             let message = format!("the tree holds more than {MAX_TREE_BYTES} bytes (256 MiB) up to here");
-            tree.diagnostics.push(Diagnostic::without_place(TreeCode::FileTooLarge, label.as_str(), message));
+            found.push(Diagnostic::without_place(TreeCode::FileTooLarge, label.as_str(), message));
             break;
         }
         match read_file(label, real, stamp) {
             Ok(file) => tree.files.push(file),
             Err(Unread::Moved) => {
                 tree.moved = true;
-                tree.diagnostics.push(unreadable(label, "the file changed while it was read"));
+                found.push(unreadable(label, "the file changed while it was read"));
             }
-            Err(Unread::Refused(diagnostic)) => tree.diagnostics.push(*diagnostic),
+            Err(Unread::Refused(diagnostic)) => found.push(*diagnostic),
         }
     }
-    diagnostic::sort(&mut tree.diagnostics);
+    tree.diagnostics = found.into_sorted();
     Ok((tree, look))
 }
 
@@ -180,13 +182,17 @@ pub(super) fn unreadable(label: &str, message: impl Into<String>) -> Diagnostic 
     Diagnostic::without_place(TreeCode::UnreadableFile, label, message)
 }
 
+/// Bytes after the first that is no UTF-8 which a finding shows.
+const AFTER_FAULT: usize = 200;
+
 pub(super) fn not_utf8(label: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
     let at = error.utf8_error().valid_up_to();
     let bytes = error.as_bytes();
     let line = bytes[..at].split(|byte| *byte == b'\n').count();
     let message = format!("not UTF-8: the byte 0x{:02x} at offset {at} in line {line}", bytes[at]);
-    // Up to the fault both texts are the same bytes, so the place is right; the fault shows as U+FFFD.
-    let shown = SourceFile::new(label, String::from_utf8_lossy(bytes));
+    // Up to the fault both texts are the same bytes, so the place is right; the fault shows as U+FFFD. What follows
+    // could be three times as long as the file, and is not looked at.
+    let shown = SourceFile::new(label, String::from_utf8_lossy(&bytes[..bytes.len().min(at + AFTER_FAULT)]));
     let end = at + char::REPLACEMENT_CHARACTER.len_utf8();
     let diagnostic = Diagnostic::error(TreeCode::NotUtf8, &shown, Span::new(at, end), message);
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {

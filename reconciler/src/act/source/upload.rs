@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use schema::codes::TreeCode;
 use schema::diagnostic::{Diagnostic, SourceFile};
+use schema::findings::Findings;
 use thiserror::Error;
 
 use super::{BOM, MAX_FILE_BYTES, SETTINGS, Selection, TreeFile, TreeFiles};
@@ -54,17 +55,19 @@ pub fn from_upload(files: Vec<(String, String)>) -> Result<TreeFiles, UploadErro
             .unwrap_or_default(),
         moved: false,
     };
+    let mut found = Findings::new();
     for (label, text) in by_label {
         if !tree.selection.takes(&label) {
             continue;
         }
         if text.len() as u64 > MAX_FILE_BYTES {
-            tree.diagnostics.push(too_large(&label, text.len() as u64));
+            found.push(too_large(&label, text.len() as u64));
             continue;
         }
         let plain = without_bom(&text);
         tree.files.push(TreeFile { bom: plain.len() < text.len(), source: SourceFile::new(label, plain) });
     }
+    tree.diagnostics = found.into_sorted();
     Ok(tree)
 }
 
