@@ -10,6 +10,7 @@ use edge::act::abilities;
 use edge::act::names::{Names, Source};
 use edge::act::sockets;
 use edge::act::workers::{Acceptor, Choice, Dataplane, Route, Routing};
+use guard::Supervisor;
 use schema::name::RuleName;
 use schema::net::{ListenAddress, ListenRange, PortRange, Protocol};
 use schema::rule::{Host, Rule, RuleParts, Target};
@@ -37,7 +38,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     parts.udp_max_flows = 4096;
     let rule = Rule::new(parts).map_err(|problems| format!("{problems:?}"))?;
 
-    let mut dataplane = Dataplane::start(Names::start(Source::default()))?;
+    let mut dataplane = Dataplane::start(Names::start(Source::default()), &Supervisor::new())?;
     let meter = dataplane.meter(Arc::default());
     let choice = Arc::new(Choice::unwatched(&rule));
     dataplane.publish(Routing::new([Route { rule: Arc::new(rule), meter, choice }], []));

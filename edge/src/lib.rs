@@ -14,4 +14,7 @@ pub mod decide;
 
 pub use act::edge::{Edge, EdgeConfig, EdgeError};
 pub use act::last_good::StateError;
+#[cfg(feature = "testing")]
+pub use act::parts::Killer;
+pub use act::parts::Part;
 pub use act::way::{Endpoint, InProcessConnector};

@@ -1,7 +1,8 @@
 //! `up`: server and one edge named `local` in one process, until a signal. I/O.
 //!
 //! Keeps: a tree that is invalid at the very first start is an error and nothing runs; later the last good revision
-//! serves while the tree is mended.
+//! serves until the tree is valid again. Where the server or the edge fails, the process ends, so that whoever supervises
+//! it starts both again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,22 +98,17 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
     say(banner);
     let (at_once, runtime) = (edge.end_now(), edge.runtime().clone());
     let running = async {
-        let edge = edge.run(end_edge.clone());
-        tokio::pin!(edge);
         tokio::select! {
-            result = &mut edge => {
-                end_server.cancel();
-                let ended = joined(server.await);
+            result = edge.run(end_edge.clone()) => {
+                // An edge that failed waits for nothing: whoever supervises the process starts it again.
                 result.map_err(|error| super::edge::failed(&error))?;
-                ended
+                end_server.cancel();
+                joined(server.await)
             }
             result = &mut server => {
                 let by_itself = || Failure::Other("the server ended by itself".to_owned());
-                let failure = joined(result).err().unwrap_or_else(by_itself);
-                // Connections matter more than what nobody can change for now; the exit code says it in the end.
-                tracing::error!(error = %failure, "the server has ended; forwarding goes on until a signal");
-                edge.await.map_err(|error| super::edge::failed(&error))?;
-                Err(failure)
+                // The restart serves the last good state; an edge alone could follow nothing.
+                Err(joined(result).err().unwrap_or_else(by_itself))
             }
         }
     };

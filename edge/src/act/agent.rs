@@ -150,7 +150,13 @@ impl Agent {
                     }
                     received => session.receive(received).await?,
                 },
-                Some(Ok(confirmed)) = confirmations.join_next() => session.receive(confirmed).await?,
+                Some(confirmed) = confirmations.join_next() => match confirmed {
+                    Ok(confirmed) => session.receive(confirmed).await?,
+                    Err(error) => {
+                        tracing::error!(%error, "a confirmation failed by a bug");
+                        continue;
+                    }
+                },
                 messages = session.next() => (messages?, Flow::Continue),
                 _ = stats.tick() => (session.moved(), Flow::Continue),
             };

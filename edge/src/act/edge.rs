@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use guard::{Failed, Supervisor};
 use schema::canonical::Digest;
 use schema::capability::{self, Capabilities};
 use schema::masked;
@@ -25,12 +26,16 @@ use tonic::transport::Uri;
 use crate::act::agent::Agent;
 use crate::act::last_good::{Exception, LastGood, StateError, Stored};
 use crate::act::names::{self, Names};
+#[cfg(feature = "testing")]
+use crate::act::parts::Killer;
+use crate::act::parts::Part;
 use crate::act::runtime::{self, Before, Pending, Restarted, RuntimeHandle, Stopped};
 use crate::act::session::Offer;
 use crate::act::way::Endpoint;
 use crate::act::{abilities, interfaces, metrics};
 use crate::decide::admission::Accepted;
 use crate::decide::desired::Desired;
+use crate::decide::names::Limits;
 
 /// How long tasks may take to notice that they were reset.
 const LAST_BREATH: Duration = Duration::from_secs(1);
@@ -87,13 +92,17 @@ pub enum EdgeError {
     /// The system has nothing left for the workers.
     #[error("the workers cannot be started; the limit of open files may be too low (`ulimit -n`, LimitNOFILE=)")]
     Workers(#[source] io::Error),
-    /// A bug ended the part that owns the sockets.
+    /// A bug ended a part that the rest relies on.
+    #[error(transparent)]
+    Part(#[from] Failed),
+    /// The part that owns the sockets is gone.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
 
 /// A running edge. Dropping it ends it at once.
 pub struct Edge {
+    supervisor: Supervisor,
     runtime: RuntimeHandle,
     actor: JoinHandle<()>,
     tasks: TaskTracker,
@@ -130,8 +139,12 @@ impl Edge {
             own_listeners: metrics_address.into_iter().chain(config.process_listens).map(own_listener).collect(),
         };
         let restored = stored.and_then(|stored| restore(stored, &offer));
-        let started = runtime::try_start(offer.limits, Names::start(config.names), store, restored).await;
-        let (runtime, actor) = started.map_err(EdgeError::Workers)?;
+        let supervisor = Supervisor::new();
+        let names = Names::supervised(config.names, Limits::default(), &supervisor);
+        let (runtime, actor) = tokio::select! {
+            started = runtime::try_start(offer.limits, names, store, restored, &supervisor) => started.map_err(EdgeError::Workers)?,
+            failed = supervisor.failed() => return Err(failed.into()),
+        };
 
         let invalid = match &config.server {
             Endpoint::Url(url) => url.clone(),
@@ -141,14 +154,15 @@ impl Edge {
         let (agent, session) = agent.map_err(|_| EdgeError::Server(invalid))?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        tasks.spawn(agent.run(stop.clone()));
+        tasks.spawn(supervisor.lasting(Part::Session, agent.run(stop.clone())));
         if let Some(listener) = listener {
             let source =
                 metrics::Source { runtime: runtime.clone(), session, log_lines_dropped: config.log_lines_dropped };
-            tasks.spawn(metrics::serve(listener, source, stop.clone()));
+            tasks.spawn(supervisor.lasting(Part::Metrics, metrics::serve(listener, source, stop.clone())));
         }
         tasks.close();
         Ok(Self {
+            supervisor,
             runtime,
             actor,
             tasks,
@@ -174,14 +188,37 @@ impl Edge {
         self.now.clone()
     }
 
-    /// Runs until `shutdown` is cancelled; then accepting stops at once, and connections drain.
+    /// What makes its parts panic.
+    #[cfg(feature = "testing")]
+    pub fn killer(&self) -> Killer {
+        Killer { supervisor: self.supervisor.clone(), connections: self.runtime.connections().clone() }
+    }
+
+    /// Runs until `shutdown` is cancelled; then accepting stops at once, and connections drain. Fails at once where a
+    /// part ends by a bug: what is left of the edge is not to be relied on, and a restart serves the last good state.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), EdgeError> {
-        let Self { runtime, mut actor, tasks, stop, now, shutdown_drain, .. } = self;
+        let supervisor = self.supervisor.clone();
+        let failed = tokio::select! {
+            failed = supervisor.failed() => failed,
+            ended = self.until(shutdown) => match ended {
+                // Whoever is not answered has noticed a panic before it is caught.
+                Err(EdgeError::Stopped(stopped)) => {
+                    timeout(LAST_BREATH, supervisor.failed()).await.map_err(|_| stopped)?
+                }
+                ended => return ended,
+            },
+        };
+        tracing::error!(error = %failed, "the edge ends");
+        Err(failed.into())
+    }
+
+    async fn until(self, shutdown: CancellationToken) -> Result<(), EdgeError> {
+        let Self { supervisor, runtime, actor, tasks, stop, now, shutdown_drain, .. } = self;
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = now.cancelled() => {}
-            _ = &mut actor => return Err(Stopped.into()),
         }
+        supervisor.ending();
         runtime.stop_accepting().await?;
         drop(stop);
         // Whoever takes over needs the name at the server and the metrics port too.

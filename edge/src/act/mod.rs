@@ -12,6 +12,7 @@ mod interfaces;
 pub mod last_good;
 pub mod metrics;
 pub mod names;
+pub mod parts;
 mod port_range;
 pub mod prepare;
 mod proving;

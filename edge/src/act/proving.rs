@@ -95,7 +95,14 @@ async fn unresolved(names: &Names, rules: BTreeMap<RuleName, Arc<Rule>>) -> BTre
     }
     let mut unresolved = BTreeMap::new();
     while let Some(looked) = lookups.join_next().await {
-        let Ok((name, Some(words))) = looked else { continue };
+        let (name, words) = match looked {
+            Ok((name, Some(words))) => (name, words),
+            Ok((_, None)) => continue,
+            Err(error) => {
+                tracing::error!(%error, "a name could not be looked up by a bug");
+                continue;
+            }
+        };
         for rule in asked.remove(&name).into_iter().flatten() {
             unresolved.insert(rule, format!("target {name} does not resolve: {words}"));
         }

@@ -14,6 +14,7 @@ mod fields;
 mod flows;
 mod moving;
 mod names;
+mod parts;
 mod ports;
 mod proving;
 mod proxied;

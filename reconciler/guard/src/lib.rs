@@ -1,15 +1,23 @@
-//! Listening ports whose peers cannot hold on to what they do not use: the server's three and the edge's one. I/O.
+//! What keeps a process that serves in order, whether it is a server or an edge. I/O.
+//!
+//! Listening ports whose peers cannot hold on to what they do not use, the server's three and the edge's one:
 //!
 //! - [`places`]: pure bookkeeping. How many connections a port has, and which of them gives way to a newcomer.
 //! - [`connection`]: one accepted connection, which ends when its peer is silent or when its place is needed.
 //! - [`listener`]: accepts while there is a place, and serves HTTP/1 with bounded heads.
+//!
+//! Tasks and threads that do not end unnoticed:
+//!
+//! - [`supervisor`]: catches the panic of a part, and says which part it was.
 //!
 //! Server and edge share this and never see each other: it knows neither of them, only sockets and requests.
 
 pub mod connection;
 pub mod listener;
 pub mod places;
+pub mod supervisor;
 
 pub use connection::Guarded;
 pub use listener::{GuardedListener, Limits};
 pub use places::{NoPlace, Seat};
+pub use supervisor::{Failed, Supervisor};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use guard::connection::Peer;
+use guard::supervisor::contained;
 use guard::{NoPlace, Seat};
 use schema::canonical::Digest;
 use schema::name::{EdgeName, RuleName};
@@ -18,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::driver::{FleetHandle, SessionChannel};
 use crate::decide::fleet::{Event, SessionId};
@@ -95,9 +96,13 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
             .map_err(|stopped| Status::unavailable(stopped.to_string()))?;
         let fleet = self.fleet.clone();
         self.tasks.spawn(async move {
+            // One edge must not end the sessions of all others: it is said, and the session is over.
+            let received = contained(receive(&fleet, session, &edge, incoming));
             tokio::select! {
                 () = ended.cancelled() => {}
-                () = receive(&fleet, session, &edge, incoming) => {}
+                received = received => if let Err(panic) = received {
+                    error!(edge = %edge, session, panic, "session ended by a bug");
+                }
             }
             if fleet.event(Event::Gone { session, edge }).await.is_err() {
                 debug!(session, "session ended with the server");

@@ -13,6 +13,7 @@ pub mod metrics;
 mod notice_log;
 pub mod operator;
 mod outgoing;
+pub mod parts;
 pub mod private_file;
 pub mod proofs;
 pub mod questions;

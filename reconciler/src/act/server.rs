@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use guard::{Failed, Supervisor};
 use schema::check::CheckLimits;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +23,7 @@ use super::edges::EdgeControl;
 use super::guarded::{self, Guards};
 use super::inflow::Inflow;
 use super::operator::{Webhook, WebhookError};
+use super::parts::Part;
 use super::remote::follower::{Follower, Wake};
 use super::remote::{self, RemoteConfig};
 pub use super::state::TOKEN_FILE;
@@ -97,14 +99,15 @@ pub enum ServerError {
     /// The metrics could not be set up.
     #[error("metrics cannot be set up")]
     Metrics(#[from] prometheus::Error),
-    /// A listener failed for good.
-    #[error("the {0} port failed: {1}")]
-    Serve(&'static str, String),
+    /// A part that the rest relies on failed for good, or ended by a bug.
+    #[error(transparent)]
+    Part(#[from] Failed),
 }
 
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
+    supervisor: Supervisor,
     config: ServerConfig,
     driver: Driver,
     store: Arc<Store>,
@@ -167,6 +170,7 @@ impl Server {
         let driver = driver.keeping(kept);
         let (connector, in_process) = mpsc::channel(IN_PROCESS);
         Ok(Self {
+            supervisor: Supervisor::new(),
             config,
             driver,
             store,
@@ -220,11 +224,19 @@ impl Server {
         self.fleet.clone()
     }
 
-    /// Serves until `shutdown` or a failure that cannot be lived with.
+    /// What makes its parts panic: each by its name.
+    #[cfg(feature = "testing")]
+    pub fn supervisor(&self) -> Supervisor {
+        self.supervisor.clone()
+    }
+
+    /// Serves until `shutdown` or a failure that cannot be lived with: a part that ends by a bug is one.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServerError> {
         let tasks = TaskTracker::new();
         // Ends everything else as soon as one part ends, whichever way.
-        let stop = shutdown.child_token();
+        let stop = CancellationToken::new();
+        let _end = stop.clone().drop_guard();
+        let supervisor = &self.supervisor;
         let stopped = || stop.clone().cancelled_owned();
         let service = || EdgeControl::new(self.fleet.clone(), tasks.clone(), stop.clone()).into_server();
         let clone = self.config.state_dir.join(remote::CLONE_DIR);
@@ -253,61 +265,41 @@ impl Server {
             metrics.serve(metrics::router(self.fleet.clone(), self.config.log_lines_dropped.clone()), stop.clone());
         if let Some(dir) = self.config.rules.clone() {
             let (limits, fleet, wake) = (self.config.limits, self.fleet.clone(), self.wake.clone());
-            tasks.spawn(follow::follow(dir, limits, fleet, wake, stop.clone()));
+            let follower = follow::follow(dir, limits, fleet, wake, stop.clone());
+            tasks.spawn(supervisor.lasting(Part::Follower, follower));
         }
         if let Some(config) = self.config.remote.clone() {
             let (limits, fleet, wake) = (self.config.limits, self.fleet.clone(), self.wake.clone());
-            tasks.spawn(Follower { config, dir: clone, limits, fleet, wake }.follow(stop.clone()));
+            let follower = Follower { config, dir: clone, limits, fleet, wake }.follow(stop.clone());
+            tasks.spawn(supervisor.lasting(Part::RemoteFollower, follower));
         }
-        tasks.spawn(upkeep::keep_small(self.store.clone(), self.fleet.clone(), stop.clone()));
+        let upkeep = upkeep::keep_small(self.store.clone(), self.fleet.clone(), stop.clone());
+        tasks.spawn(supervisor.lasting(Part::Upkeep, upkeep));
         // Owns every part: none outlives this function, so the state directory is free when it returns.
-        let mut parts: JoinSet<Result<(), ServerError>> = JoinSet::new();
-        parts.spawn(async { control.await.map_err(|error| ServerError::Serve("control", error.to_string())) });
-        parts.spawn(async { in_process.await.map_err(|error| ServerError::Serve("in-process", error.to_string())) });
-        for http in [api, metrics] {
-            parts.spawn(async {
-                http.await;
-                Ok(())
-            });
-        }
-        let driver = self.driver.run(stop.clone());
-        parts.spawn(async {
-            driver.await;
-            Ok(())
-        });
+        let mut parts = JoinSet::new();
+        parts.spawn(supervisor.serving(Part::Control.to_string(), control));
+        parts.spawn(supervisor.serving(Part::InProcess.to_string(), in_process));
+        parts.spawn(supervisor.lasting(Part::Operator, api));
+        parts.spawn(supervisor.lasting(Part::Metrics, metrics));
+        parts.spawn(supervisor.lasting(Part::Driver, self.driver.run(stop.clone())));
         info!(mode = self.config.mode.as_str(), "server runs");
-        let mut result = tokio::select! {
-            () = shutdown.cancelled() => Ok(()),
-            Some(ended) = parts.join_next() => outcome(ended),
+        let failed = tokio::select! {
+            () = shutdown.cancelled() => None,
+            failed = supervisor.failed() => Some(failed),
         };
-        if let Err(error) = &result {
+        if let Some(error) = &failed {
             error!(%error, "server ends");
         }
+        supervisor.ending();
         stop.cancel();
-        let rest = async {
-            while let Some(ended) = parts.join_next().await {
-                let ended = outcome(ended);
-                if result.is_ok() {
-                    result = ended;
-                }
-            }
-        };
+        let rest = async { while parts.join_next().await.is_some() {} };
         if tokio::time::timeout(GRACE, rest).await.is_err() {
             debug!("connections are cut that did not end in time");
             parts.shutdown().await;
         }
         tasks.close();
         tasks.wait().await;
-        result
-    }
-}
-
-/// How a part ended; its panic goes on here.
-fn outcome(joined: Result<Result<(), ServerError>, JoinError>) -> Result<(), ServerError> {
-    match joined {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Ok(()),
+        failed.or_else(|| supervisor.has_failed()).map_or(Ok(()), |failed| Err(failed.into()))
     }
 }
 

@@ -19,12 +19,14 @@ mod watched;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use guard::Supervisor;
 use schema::name::RuleName;
 use schema::proto;
 use schema::rule::Rule;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::act::names::Names;
+use crate::act::parts::Part;
 use crate::act::runtime::Stopped;
 use crate::act::steady::Steady;
 use crate::act::workers::{Choice, Scope};
@@ -141,13 +143,13 @@ impl HealthHandle {
 }
 
 /// Starts health for an edge that serves nothing yet.
-pub(crate) fn start(names: Names, steady: Steady) -> (HealthHandle, mpsc::Receiver<Order>) {
+pub(crate) fn start(names: Names, steady: Steady, supervisor: &Supervisor) -> (HealthHandle, mpsc::Receiver<Order>) {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, orders) = mpsc::channel(ORDERS);
     let (publisher, view) = watch::channel(Arc::default());
     let owner = owner::Owner::new(publisher, sender, names, steady.clone());
     let tally = owner.tally();
     // It is owned by its handles: it ends with the last of them, and its probes with it.
-    tokio::spawn(owner.run(receiver));
+    tokio::spawn(supervisor.lasting(Part::Health, owner.run(receiver)));
     (HealthHandle { commands, view, tally, steady }, orders)
 }

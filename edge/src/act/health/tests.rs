@@ -20,7 +20,7 @@ use crate::decide::faults::Cause;
 const LONG: Duration = Duration::from_secs(20);
 
 fn start() -> (HealthHandle, mpsc::Receiver<Order>) {
-    super::start(Names::start(Source::default()), Steady::start(None))
+    super::start(Names::start(Source::default()), Steady::start(None), &Supervisor::new())
 }
 
 fn target(address: SocketAddr) -> Target {

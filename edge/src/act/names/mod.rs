@@ -16,9 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use guard::Supervisor;
 use schema::rule::Host;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::act::parts::Part;
 use crate::decide::deferred::Deferred;
 use crate::decide::names::Limits;
 pub use crate::decide::names::NameError;
@@ -50,9 +52,15 @@ impl Names {
 
     /// The same with other limits: what a test of minutes needs.
     pub fn with_limits(source: Source, limits: Limits) -> Self {
+        Self::supervised(source, limits, &Supervisor::new())
+    }
+
+    /// The same, where somebody wants to know that the resolver has ended.
+    pub(crate) fn supervised(source: Source, limits: Limits, supervisor: &Supervisor) -> Self {
         let (questions, asked) = mpsc::channel(QUESTIONS);
         let served = Arc::new(Served::new());
-        tokio::spawn(resolver::run(asked, Arc::clone(&served), source, limits));
+        let resolver = resolver::run(asked, Arc::clone(&served), source, limits);
+        tokio::spawn(supervisor.lasting(Part::Names, resolver));
         Self { served, questions }
     }
 

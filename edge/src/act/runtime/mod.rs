@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use guard::Supervisor;
 use schema::capability::Limits;
 use schema::name::RuleName;
 use schema::proto::TargetOverrides;
@@ -27,6 +28,7 @@ use tokio::task::JoinHandle;
 use crate::act::health::{self, HealthHandle};
 use crate::act::last_good::LastGood;
 use crate::act::names::Names;
+use crate::act::parts::Part;
 use crate::act::runtime::actor::Actor;
 use crate::act::status::Status;
 use crate::act::steady::Steady;
@@ -196,7 +198,8 @@ pub async fn start(
     store: Option<LastGood>,
     restored: Option<Before>,
 ) -> (RuntimeHandle, JoinHandle<()>) {
-    try_start(limits, names, store, restored).await.expect("a process has descriptors left when it starts")
+    let supervisor = Supervisor::new();
+    try_start(limits, names, store, restored, &supervisor).await.expect("a process has descriptors left when it starts")
 }
 
 /// The same, where there may be too few descriptors.
@@ -205,12 +208,13 @@ pub async fn try_start(
     names: Names,
     store: Option<LastGood>,
     restored: Option<Before>,
+    supervisor: &Supervisor,
 ) -> io::Result<(RuntimeHandle, JoinHandle<()>)> {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, status) = watch::channel(Arc::default());
     let steady = Steady::start(restored.as_ref().and_then(|before| before.clock.clone()));
-    let (health, orders) = health::start(names.clone(), steady);
-    let dataplane = Dataplane::start(names.clone())?;
+    let (health, orders) = health::start(names.clone(), steady, supervisor);
+    let dataplane = Dataplane::start(names.clone(), supervisor)?;
     let connections = dataplane.connections();
     let retries = Arc::new(AtomicU64::new(0));
     let mut actor = Actor::new(dataplane, (health.clone(), orders), limits, store, sender, retries.clone());
@@ -219,7 +223,7 @@ pub async fn try_start(
     }
     actor.publish();
     let again = actor.again.clone();
-    let task = tokio::spawn(actor.run(receiver));
+    let task = tokio::spawn(supervisor.lasting(Part::Runtime, actor.run(receiver)));
     Ok((RuntimeHandle { commands, status, connections, retries, health, names, again }, task))
 }
 

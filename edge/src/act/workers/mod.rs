@@ -41,9 +41,10 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+use std::thread::{JoinHandle, available_parallelism};
 use std::time::Duration;
 
+use guard::Supervisor;
 use mio::{Poll, Waker};
 use schema::ending::Endings;
 use schema::net::{Listener, Protocol};
@@ -58,6 +59,7 @@ use shared::Shared;
 use worker::Worker;
 
 use crate::act::names::Names;
+use crate::act::parts::Part;
 
 pub use ages::Ages;
 pub use choice::{Choice, Chosen, FEEDBACK, Feedback, Met, Place, PortTrial};
@@ -86,21 +88,21 @@ impl Dataplane {
     ///
     /// # Panics
     /// Where the system has no thread left for a worker.
-    pub fn start(names: Names) -> io::Result<Self> {
-        let workers = thread::available_parallelism().map_or(1, usize::from);
+    pub fn start(names: Names, supervisor: &Supervisor) -> io::Result<Self> {
+        let workers = available_parallelism().map_or(1, usize::from);
         let polls: Vec<Poll> = (0..workers).map(|_| Poll::new()).collect::<io::Result<_>>()?;
         let waker = |poll: &Poll| Waker::new(poll.registry(), worker::WAKE);
         let wakers: Vec<Waker> = polls.iter().map(waker).collect::<io::Result<_>>()?;
         let (outsides, insides): (Vec<_>, Vec<_>) = wakers.into_iter().map(queue::queue).unzip();
         let (ask, questions) = mpsc::channel(resolve::QUESTIONS);
         let shared = Arc::new(Shared::new(outsides, ask, names));
-        let resolver = tokio::spawn(resolve::answer(questions, shared.clone())).abort_handle();
+        let resolver = supervisor.lasting(Part::Lookups, resolve::answer(questions, shared.clone()));
+        let resolver = tokio::spawn(resolver).abort_handle();
         let start = |(index, (poll, inside))| {
             let shared = shared.clone();
-            let thread = thread::Builder::new().name(format!("worker-{index}"));
-            thread
-                .spawn(move || Worker::new(index, shared, poll, inside).run())
-                .expect("a process has threads left when it starts")
+            let work = move || Worker::new(index, shared, poll, inside).run();
+            let thread = supervisor.thread(Part::Worker(index), format!("worker-{index}"), work);
+            thread.expect("a process has threads left when it starts")
         };
         let threads = polls.into_iter().zip(insides).enumerate().map(start).collect();
         Ok(Self { shared, acceptors: HashMap::new(), lingering: HashMap::new(), threads, resolver })
@@ -271,6 +273,18 @@ impl Connections {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.count()
+    }
+
+    /// How many workers serve them.
+    #[cfg(feature = "testing")]
+    pub(crate) fn workers(&self) -> usize {
+        self.0.workers.len()
+    }
+
+    /// Makes a worker panic.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn kill(&self, worker: usize) {
+        self.0.workers[worker].send(Command::Panic).await;
     }
 
     /// True while none is accepted for want of descriptors, and how often that came about.

@@ -41,6 +41,9 @@ pub(super) enum Command {
     Ages(Arc<Meter>, oneshot::Sender<Vec<u32>>),
     /// A name was looked up for a connection.
     Resolved(Resolved),
+    /// Panic, as by a bug.
+    #[cfg(feature = "testing")]
+    Panic,
 }
 
 /// A connection on its way to its worker.

@@ -197,6 +197,8 @@ impl Worker {
                     // Who asked may have gone.
                     _ = reply.send(self.ages(&meter));
                 }
+                #[cfg(feature = "testing")]
+                Command::Panic => panic!("killed by a test"),
                 Command::Resolved(resolved) => match resolved.kind {
                     Kind::Connection => self.resolved(resolved),
                     Kind::Flow => self.with_udp(|udp, around| udp.resolved(&resolved, around)),

@@ -8,6 +8,7 @@ mod guards;
 mod http;
 mod metrics_port;
 mod operator_api;
+mod parts;
 mod session;
 mod starting;
 mod targets;

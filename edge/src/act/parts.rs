@@ -1,0 +1,65 @@
+//! The tasks and threads that an edge relies on, by name. Values.
+
+use std::fmt;
+
+#[cfg(feature = "testing")]
+use guard::Supervisor;
+
+#[cfg(feature = "testing")]
+use crate::act::workers::Connections;
+
+/// What an edge cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A thread of the data plane, by its number.
+    Worker(usize),
+    /// The task that looks up names for the data plane.
+    Lookups,
+    /// The task that owns rules and sockets.
+    Runtime,
+    /// The task that owns the verdicts about targets.
+    Health,
+    /// The task that resolves names.
+    Names,
+    /// The task that keeps a session with the server.
+    Session,
+    /// The port for metrics.
+    Metrics,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Worker(index) => return write!(f, "worker {index} of the data plane"),
+            Self::Lookups => "the data plane's lookup of names",
+            Self::Runtime => "the owner of rules and sockets",
+            Self::Health => "the owner of the targets' health",
+            Self::Names => "the resolver of names",
+            Self::Session => "the session with the server",
+            Self::Metrics => "the metrics port",
+        })
+    }
+}
+
+/// Makes parts of an edge panic.
+#[cfg(feature = "testing")]
+pub struct Killer {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) connections: Connections,
+}
+
+#[cfg(feature = "testing")]
+impl Killer {
+    /// How many threads the data plane has.
+    pub fn workers(&self) -> usize {
+        self.connections.workers()
+    }
+
+    /// Makes a part panic as soon as it has its turn.
+    pub async fn kill(&self, part: Part) {
+        match part {
+            Part::Worker(index) => self.connections.kill(index).await,
+            part => self.supervisor.kill(part),
+        }
+    }
+}
