@@ -110,6 +110,12 @@ fn is_loopback(url: &Url) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// Names and values as the query of a URL.
+pub(crate) fn query(pairs: impl Iterator<Item = (&'static str, String)>) -> String {
+    let url = Url::parse_with_params("http://localhost/", pairs).ok();
+    url.and_then(|url| url.query().map(str::to_owned)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -89,6 +89,12 @@ pub struct RuleSet {
 }
 
 impl RuleSet {
+    /// The labels of the edges that have any.
+    pub fn labels(&self) -> BTreeMap<EdgeName, Labels> {
+        let labelled = self.inventory.iter().filter(|(_, labels)| !labels.is_empty());
+        labelled.map(|(name, labels)| (name.clone(), labels.clone())).collect()
+    }
+
     /// True for an edge of the inventory, or one that a rule is for.
     pub fn names(&self, edge: &EdgeName) -> bool {
         self.inventory.contains_key(edge) || self.edges.contains_key(edge) || self.disabled.contains_key(edge)

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::address::ServerUrl;
+use crate::address::{self, ServerUrl};
 
 /// Where the operator API is found when nobody says otherwise.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:7080";
@@ -40,7 +40,9 @@ impl PlanFormat {
 pub(crate) enum Color {
     #[default]
     Auto,
+    #[value(alias = "true")]
     Always,
+    #[value(alias = "false")]
     Never,
 }
 
@@ -80,6 +82,69 @@ pub(crate) struct ServerArgs {
     /// The operator's token; without it, and for loopback only, the file `operator.token` of the state directory
     #[arg(long, value_name = "TOKEN", env = "PORTUNUS_OPERATOR_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+}
+
+/// Which rows of a list are shown.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selectors, all of which must match")]
+pub(crate) struct SelectArgs {
+    /// Edges whose names match
+    #[arg(long, value_name = "GLOB", env = "PORTUNUS_SELECT_EDGE")]
+    edge: Option<String>,
+    /// Edges with this label of the inventory; repeat it for several
+    #[arg(long, value_name = "KEY=VALUE", env = "PORTUNUS_SELECT_LABEL", value_delimiter = ',')]
+    label: Vec<String>,
+    /// Rules whose names match
+    #[arg(long, value_name = "GLOB", env = "PORTUNUS_SELECT_RULE")]
+    rule: Option<String>,
+    /// Rules of this owner
+    #[arg(long, value_name = "NAME", env = "PORTUNUS_SELECT_OWNER")]
+    owner: Option<String>,
+    /// Rules in this state, such as `failed`; in the list of targets, targets in this state, such as `down`
+    #[arg(long, value_name = "STATE", env = "PORTUNUS_SELECT_STATE")]
+    state: Option<String>,
+    /// Rules of this health
+    #[arg(long, value_name = "HEALTH", env = "PORTUNUS_SELECT_HEALTH", value_parser = ["up", "down", "unknown"])]
+    health: Option<String>,
+    /// Rules that listen on this port
+    #[arg(long, value_name = "N", env = "PORTUNUS_SELECT_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// The order; of all but `name`, what needs attention comes first
+    #[arg(long, value_name = "BY", env = "PORTUNUS_SORT", value_parser = ["name", "state", "health", "connections"])]
+    sort: Option<String>,
+    /// At most so many rows
+    #[arg(long, value_name = "N", env = "PORTUNUS_LIMIT", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+}
+
+impl SelectArgs {
+    /// True if everything is shown.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pairs().next().is_none()
+    }
+
+    /// The path with the selection as its query.
+    pub(crate) fn query(&self, path: &str) -> String {
+        let query = address::query(self.pairs());
+        if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let labels = Some(self.label.join(",")).filter(|labels| !labels.is_empty());
+        let number = |number: Option<u32>| number.map(|number| number.to_string());
+        let all = [
+            ("edge", self.edge.clone()),
+            ("label", labels),
+            ("rule", self.rule.clone()),
+            ("owner", self.owner.clone()),
+            ("state", self.state.clone()),
+            ("health", self.health.clone()),
+            ("port", number(self.port.map(u32::from))),
+            ("sort", self.sort.clone()),
+            ("limit", number(self.limit)),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
 }
 
 #[derive(Debug, Args)]

@@ -28,7 +28,7 @@ pub(crate) use operator::{
 };
 pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
-pub(crate) use targets::{TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs};
+pub(crate) use targets::{TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetsArgs};
 
 use crate::cmd::health::HealthCommand;
 use crate::failure::{Exit, Failure};
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Show which commit put a port on an edge, with its rule and its apply
     Blame(BlameArgs),
+    /// List the targets of all rules, with totals
+    Targets(TargetsArgs),
     /// Pause, disable, weigh or check a target at runtime
     #[command(subcommand)]
     Target(TargetCommand),
@@ -137,6 +139,7 @@ impl Command {
             Self::Events(args) => Some(&args.looks),
             Self::History(args) => Some(&args.looks),
             Self::Blame(args) => Some(&args.looks),
+            Self::Targets(args) => Some(&args.looks),
             Self::Target(command) => Some(command.looks()),
             Self::Override(command) => Some(command.looks()),
             Self::Rollback(args) => Some(&args.looks),

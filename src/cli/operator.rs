@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use schema::name::{EdgeName, RuleAddress};
 
-use super::common::{AllowArgs, ColorArg, Looks, PlanFormat, RangeArg, ServerArgs};
+use super::common::{AllowArgs, ColorArg, Looks, PlanFormat, RangeArg, SelectArgs, ServerArgs};
 use crate::duration;
 
 #[derive(Debug, Args)]
@@ -171,6 +171,8 @@ pub(crate) struct StatusArgs {
     #[arg(long, env = "PORTUNUS_HEALTHY", value_parser = BoolishValueParser::new(), requires = "detailed_exitcode")]
     pub(crate) healthy: bool,
     #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
     pub(crate) looks: Looks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -178,6 +180,8 @@ pub(crate) struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RulesArgs {
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) looks: Looks,
     #[command(flatten)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use schema::name::RuleAddress;
 
-use super::common::{Looks, ServerArgs};
+use super::common::{Looks, SelectArgs, ServerArgs};
 use super::operator::rule_address;
 use crate::duration;
 
@@ -36,6 +36,16 @@ impl TargetCommand {
             Self::Check(args) => &args.looks,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TargetsArgs {
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 #[derive(Debug, Args)]

@@ -25,5 +25,6 @@ pub(crate) mod serve;
 pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod target;
+pub(crate) mod targets;
 pub(crate) mod up;
 pub(crate) mod validate;

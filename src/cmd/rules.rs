@@ -10,7 +10,7 @@ use crate::output::{print, print_value, say};
 use crate::render::rules;
 
 pub(crate) async fn run(args: &RulesArgs) -> Result<Exit, Failure> {
-    let rows: Vec<RuleRow> = Client::new(&args.server)?.get("/v1/rules").await?;
+    let rows: Vec<RuleRow> = Client::new(&args.server)?.get(&args.select.query("/v1/rules")).await?;
     if print_value(args.looks.output, &rows)? {
         return Ok(Exit::Done);
     }

@@ -30,9 +30,9 @@ pub(crate) async fn run(args: &StatusArgs) -> Result<Exit, Failure> {
             _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
         };
     }
-    let document = read(&client, args.selector.as_ref()).await?;
+    let document = read(&client, args).await?;
     if !print_value(args.looks.output, &document)? {
-        print(&status::text(&document, args.selector.is_some(), Timestamp::now()))?;
+        print(&status::text(&document, is_selected(args), Timestamp::now()))?;
     }
     // A tree that is held back is a difference between what runs and what was committed, too.
     let is_down = |edge: &EdgeStatus| edge.rules.iter().any(|rule| rule.health == Some(RuleHealth::Down));
@@ -54,13 +54,13 @@ async fn watch(client: &Client, args: &StatusArgs) -> Result<Exit, Failure> {
                 return Err(events.ended());
             }
         }
-        let document = read(client, args.selector.as_ref()).await?;
+        let document = read(client, args).await?;
         let reader = if let Some(reader) = print_value_while_read(args.looks.output, &document)? {
             reader
         } else {
             clear_screen();
             let now = Timestamp::now();
-            print_while_read(&(status::text(&document, args.selector.is_some(), now) + &status::watched(now)))?
+            print_while_read(&(status::text(&document, is_selected(args), now) + &status::watched(now)))?
         };
         if reader == Reader::Gone {
             return Ok(Exit::Done);
@@ -76,9 +76,15 @@ fn clear_screen() {
     }
 }
 
+/// True if a part of the fleet is asked for, whose rules are listed then.
+fn is_selected(args: &StatusArgs) -> bool {
+    args.selector.is_some() || !args.select.is_empty()
+}
+
 /// The status, or what the selector leaves of it.
-async fn read(client: &Client, selector: Option<&Selector>) -> Result<StatusDocument, Failure> {
-    let mut document: StatusDocument = client.get("/v1/status").await?;
+async fn read(client: &Client, args: &StatusArgs) -> Result<StatusDocument, Failure> {
+    let mut document: StatusDocument = client.get(&args.select.query("/v1/status")).await?;
+    let selector = args.selector.as_ref();
     let edge = match selector {
         None => return Ok(document),
         Some(Selector::Edge(edge)) => edge,

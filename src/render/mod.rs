@@ -12,5 +12,6 @@ pub(crate) mod status;
 pub(crate) mod style;
 pub(crate) mod summary;
 pub(crate) mod table;
+pub(crate) mod target_list;
 pub(crate) mod targets;
 pub(crate) mod words;

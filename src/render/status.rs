@@ -8,6 +8,7 @@ use reconciler::decide::drift::{Drift, DriftKind};
 use reconciler::decide::fleet::{Outcome, Verdict};
 use reconciler::decide::remote::RemoteView;
 use reconciler::decide::status::{EdgeStatus, RevisionStatus, StatusDocument};
+use reconciler::decide::target_rows::all_rows;
 use reconciler::decide::view::Confirmation;
 use schema::state::RuleState;
 
@@ -15,7 +16,7 @@ use super::plan::{drift_place, source, write_drift};
 use super::table::Columns;
 use super::targets;
 use super::words::{ago, count, short_hash, time};
-use super::{rules, style, summary};
+use super::{rules, style, summary, target_list};
 use crate::output::clean;
 
 /// More errors are counted; `validate` shows all, with carets.
@@ -46,6 +47,10 @@ fn write_status(to: &mut String, status: &StatusDocument, is_selected: bool, now
         for edge in &status.edges {
             write_edge(to, edge, now)?;
         }
+    }
+    // Of one rule its targets are shown above.
+    if status.edges.iter().map(|edge| edge.rules.len()).sum::<usize>() > 1 {
+        to.push_str(&target_list::down(&all_rows(&status.edges)));
     }
     write_drift(to, &status.drift)?;
     write_advice(to, &status.drift)

@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    fn status(changes: Value) -> StatusDocument {
+    fn status(changes: &Value) -> StatusDocument {
         let rule = json!({"rule": "web", "spec": {"listen_port": 80, "target": "a:1"}, "health": "up",
             "targets": [{"target": "a:1", "state": "up", "last": {"code": "L4OK"}}]});
         let digest = format!("sha256:{}", "0".repeat(64));
@@ -168,14 +168,14 @@ mod tests {
 
     #[test]
     fn the_first_line_says_whether_all_is_well() {
-        assert_eq!(plain(&status(json!({}))), "In sync · 1 edge · 1 rule · 1 of 1 target up");
-        let none = status(json!({"revision": {}, "edges": [], "targets": {}}));
+        assert_eq!(plain(&status(&json!({}))), "In sync · 1 edge · 1 rule · 1 of 1 target up");
+        let none = status(&json!({"revision": {}, "edges": [], "targets": {}}));
         assert_eq!(plain(&none), "Nothing was applied yet · 0 edges · 0 rules");
     }
 
     #[test]
     fn a_target_that_is_down_is_named_and_is_not_out_of_sync() {
-        let down = status(json!({"targets": {"all": 5, "up": 1, "down": 1, "unknown": 3, "unchecked": 3}}));
+        let down = status(&json!({"targets": {"all": 5, "up": 1, "down": 1, "unknown": 3, "unchecked": 3}}));
         let expected = "In sync · 1 edge · 1 rule · 1 of 2 targets up, 1 down · 3 targets not checked";
         assert_eq!(plain(&down), expected);
     }
@@ -184,7 +184,7 @@ mod tests {
     fn what_is_not_in_sync_is_counted_by_kind() {
         let drift = json!([{"edge": "edge-01", "kind": "edge_offline"}, {"edge": "e", "rule": "a", "kind": "failed"},
             {"edge": "e", "rule": "b", "kind": "failed"}]);
-        let text = plain(&status(json!({"drift": drift})));
+        let text = plain(&status(&json!({"drift": drift})));
         assert!(text.starts_with("Out of sync · 2 rules failed · 1 edge offline · 1 edge"), "{text}");
     }
 
@@ -197,9 +197,9 @@ mod tests {
             "stopped": "wave 1 failed on edge-01",
             "edges": [edge("edge-01", "done"), edge("edge-02", "skipped")]});
         let drift = json!([{"edge": "edge-02", "kind": "stale_generation"}]);
-        let text = plain(&status(json!({"drift": drift, "apply": apply})));
+        let text = plain(&status(&json!({"drift": drift, "apply": apply})));
         assert!(text.contains("applied in part: 1 of 2 edges, rollout stopped at wave 1"), "{text}");
-        let healed = plain(&status(json!({"apply": apply})));
+        let healed = plain(&status(&json!({"apply": apply})));
         assert!(healed.starts_with("In sync · 1 edge"), "{healed}");
     }
 }

@@ -86,6 +86,20 @@ fn a_target_that_is_down_turns_no_job_red_unless_health_is_asked_for() {
     assert!(said.contains("In sync · 1 edge · 2 rules · 1 rule down · 1 of 2 targets up, 1 down"), "{said}");
     world.cli(&["status", "--detailed-exitcode", "--healthy"]).exits(2);
     world.cli(&["status", "edge-01/well", "--detailed-exitcode", "--healthy"]).exits(0).says("up 1/1");
+    let said = world.cli(&["targets", "--state", "down"]).exits(0).to_string();
+    assert!(said.contains("is down in edge-01/sick: L4CON") && !said.contains("edge-01/well"), "{said}");
+    let json = world.cli(&["targets", "-o", "json"]).exits(0).json();
+    let totals = &json["totals"];
+    assert_eq!((&totals["all"], &totals["up"], &totals["down"]), (&json!(2), &json!(1), &json!(1)), "{totals}");
+    assert_eq!(json["targets"].as_array().unwrap().len(), 2);
+    let said = world.cli(&["rules", "--health", "down"]).exits(0).to_string();
+    assert!(said.contains("down 0/1") && !said.contains("edge-01/well"), "{said}");
+    let one = world.cli(&["status", "--port", &port.to_string(), "-o", "json"]).exits(0).json();
+    assert_eq!(one["edges"][0]["rules"].as_array().unwrap().len(), 1);
+    for nothing in [["status", "--edge", "ams-*"], ["rules", "--state", "failed"], ["targets", "--owner", "nobody"]] {
+        world.cli(&nothing).exits(1).says("nothing matches");
+    }
+    world.cli(&["rules", "--state", "upside"]).exits(1).says("expected one of");
     let scraped = World::scrape(world.metrics);
     for row in [
         "portunus_rule_health{client=\"edge-01\",owner=\"\",rule=\"sick\",state=\"down\"} 1",

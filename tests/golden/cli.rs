@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{assert_golden, many_rules, portunus, run, tree};
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "validate",
     "fmt",
     "import",
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 23] = [
     "events",
     "history",
     "blame",
+    "targets",
     "target",
     "rollback",
     "bisect",

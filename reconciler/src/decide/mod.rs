@@ -17,6 +17,7 @@ pub mod overrides;
 pub mod plan;
 pub mod record;
 pub mod remote;
+pub mod selection;
 pub mod status;
 pub mod succession;
 pub mod target;

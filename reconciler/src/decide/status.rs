@@ -11,7 +11,7 @@ use schema::capability::{Capability, Limits};
 use schema::diagnostic::{DiagnosticJson, Severity};
 use schema::diff::Rules;
 use schema::health::RuleHealth;
-use schema::name::{EdgeName, RuleName};
+use schema::name::{EdgeName, Labels, RuleName};
 use schema::net::{Listener, PortRange, PortSet};
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Origin, Placed, Rails};
@@ -144,6 +144,9 @@ pub struct EdgeStatus {
     /// The generation that is wanted there.
     #[serde(default)]
     pub desired_generation: u64,
+    /// Its labels, from the inventory of the tree.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// Since when it has a session, or has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
@@ -280,7 +283,7 @@ pub struct InvalidStatus {
 
 /// The status of the fleet at a time.
 pub fn status(fleet: &Fleet, now: Timestamp) -> StatusDocument {
-    let edges: Vec<EdgeStatus> = fleet.edges().iter().map(|(name, edge)| edge_status(name, edge, now)).collect();
+    let edges = edges(fleet, now);
     StatusDocument {
         format_version: FORMAT_VERSION.to_owned(),
         kind: "status".to_owned(),
@@ -295,6 +298,12 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> StatusDocument {
         frozen: fleet.frozen().cloned(),
         ledger_broken: fleet.ledger_break(),
     }
+}
+
+/// Every edge with its labels, by name.
+pub fn edges(fleet: &Fleet, now: Timestamp) -> Vec<EdgeStatus> {
+    let edges = fleet.edges().iter();
+    edges.map(|(name, edge)| EdgeStatus { labels: fleet.labels(name), ..edge_status(name, edge, now) }).collect()
 }
 
 /// The tree in force and the followed one.
@@ -346,6 +355,7 @@ pub fn edge_status(name: &EdgeName, edge: &EdgeView, now: Timestamp) -> EdgeStat
         connected: edge.connected,
         generation: edge.observed_generation(),
         desired_generation: edge.desired_generation(),
+        labels: Labels::new(),
         since: edge.since,
         last_seen: edge.last_seen,
         address: String::new(),

@@ -18,6 +18,7 @@ use crate::decide::record::RecordedPlan;
 use crate::decide::status::RuleStatus;
 use crate::decide::succession::Ancestry;
 use crate::decide::target::TargetView;
+use crate::decide::target_rows::{TargetRow, TargetTotals};
 
 /// Body of `POST /v1/validate`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -197,6 +198,19 @@ pub struct HistoryDetail {
     pub entry: HistoryEntry,
     /// What it was to change; `None` for an entry that is no apply, and where it is kept no longer.
     pub plan: Option<RecordedPlan>,
+}
+
+/// Answer to `GET /v1/targets`, and what `targets -o json` prints.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TargetsDocument {
+    /// See `decide::plan::FORMAT_VERSION`.
+    pub format_version: String,
+    /// `targets`
+    pub kind: String,
+    /// Of all selected targets, those that a limit left out too.
+    pub totals: TargetTotals,
+    /// By edge, rule and file order.
+    pub targets: Vec<TargetRow>,
 }
 
 /// One rule with its edge, as `/v1/rules` lists it.

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use schema::canonical::Digest;
 
 use super::{Failure, State};
+use crate::decide::selection::PARAMETERS;
 
 /// Runs before every handler.
 pub(super) async fn guard(Extract(state): Extract<State>, request: Request<Body>, next: Next) -> Response {
@@ -59,6 +60,7 @@ fn check(state: &State, request: &Request<Body>) -> Result<(), Failure> {
     if !is_ours {
         return Err(Failure::new(401, "unauthorized", "Unauthorized", "a valid bearer token is required"));
     }
+    known_parameters(request.uri().path(), request.uri().query().unwrap_or_default())?;
     if matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE) {
         let kind = text(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
         let essence = kind.split(';').next().unwrap_or_default().trim();
@@ -71,6 +73,30 @@ fn check(state: &State, request: &Request<Body>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// A parameter that a path does not have would be without effect: it is refused, and the known ones are named.
+fn known_parameters(path: &str, query: &str) -> Result<(), Failure> {
+    let known = parameters(path);
+    let mut names = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(pair));
+    let Some(unknown) = names.find(|name| !known.contains(name)) else { return Ok(()) };
+    let known = if known.is_empty() { "it takes none".to_owned() } else { format!("known are {}", known.join(", ")) };
+    let detail = format!("{path} has no query parameter `{unknown}`; {known}");
+    Err(Failure::new(400, "bad_request", "Bad Request", detail))
+}
+
+/// What the query of a path may hold.
+fn parameters(path: &str) -> &'static [&'static str] {
+    match path.strip_prefix("/v1/").unwrap_or_default() {
+        "status" | "rules" | "targets" => PARAMETERS,
+        "events" => &["edges", "rules", "targets"],
+        "history/verification" => &["contains"],
+        rest if rest.starts_with("blame/") => &["protocol"],
+        rest if rest.starts_with("rules/") && (rest.ends_with("/stats") || rest.ends_with("/stats/stream")) => {
+            &["per_port", "per_target"]
+        }
+        _ => &[],
+    }
 }
 
 pub(super) fn too_large(most: usize) -> Failure {
@@ -105,7 +131,24 @@ fn is_loopback_host(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_loopback_host;
+    use super::{is_loopback_host, known_parameters};
+
+    #[test]
+    fn a_parameter_that_a_path_does_not_have_is_refused_on_every_path() {
+        for (path, query) in [
+            ("/v1/status", "edge=a&state=active"),
+            ("/v1/targets", "state=down&limit=5"),
+            ("/v1/rules/e/r/stats", "per_port=true&per_target=false"),
+            ("/v1/events", "edges=true"),
+            ("/v1/blame/e/80", "protocol=udp"),
+            ("/v1/history", ""),
+        ] {
+            assert!(known_parameters(path, query).is_ok(), "{path}?{query}");
+        }
+        for path in ["/v1/status", "/v1/rules", "/v1/rules/e/r", "/v1/edges", "/v1/history", "/v1/plan", "/v1/freeze"] {
+            assert!(known_parameters(path, "egde=a").is_err(), "{path}");
+        }
+    }
 
     #[test]
     fn only_names_of_this_machine_are_hosts_of_the_api() {

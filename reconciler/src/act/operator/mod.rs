@@ -91,6 +91,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/rules/{edge}/{rule}", get(read::rule))
         .route("/v1/rules/{edge}/{rule}/stats", get(read::stats))
         .route("/v1/rules/{edge}/{rule}/stats/stream", get(stream::stats))
+        .route("/v1/targets", get(read::targets))
         .route("/v1/targets/{edge}/{rule}", post(targets::post))
         .route("/v1/targets/{edge}/{rule}/{target}", post(targets::post).delete(targets::delete))
         .route("/v1/events", get(stream::events))

@@ -6,13 +6,16 @@ use jiff::Timestamp;
 use schema::name::{EdgeName, RuleAddress, RuleName};
 use serde::Deserialize;
 
-use super::documents::{RuleRow, StatsDocument};
+use super::documents::{RuleRow, StatsDocument, TargetsDocument};
 use super::ledger::past_apply;
 use super::write::heavy;
 use super::{Failure, State};
 use crate::act::counters::CountersError;
 use crate::decide::fleet::{ApplyResult, Fleet};
+use crate::decide::plan::FORMAT_VERSION;
+use crate::decide::selection::{Selection, Unselected};
 use crate::decide::status::{self, EdgeStatus, RevisionStatus, StatusDocument, edge_status, rule_status};
+use crate::decide::target_rows::{TargetTotals, all_rows};
 
 /// Works on a copy of the fleet off the async threads: a large fleet takes a while to write down, and the driver must
 /// not wait for that.
@@ -24,8 +27,25 @@ async fn written<T: Send + 'static>(
     heavy(move || write(&fleet)).await.map(Json)
 }
 
-pub(super) async fn status(Extract(state): Extract<State>) -> Result<Json<StatusDocument>, Failure> {
-    written(&state, |fleet| status::status(fleet, Timestamp::now())).await
+pub(super) async fn status(
+    Extract(state): Extract<State>,
+    Query(selection): Query<Selection>,
+) -> Result<Json<StatusDocument>, Failure> {
+    let select = move |fleet: &Fleet| {
+        let mut document = status::status(fleet, Timestamp::now());
+        selection.status(&mut document.edges, &mut document.drift)?;
+        document.targets = TargetTotals::of(&all_rows(&document.edges));
+        Ok(document)
+    };
+    selected(written(&state, select).await?)
+}
+
+/// A selection that selects nothing is an answer of its own.
+fn selected<T>(Json(found): Json<Result<T, Unselected>>) -> Result<Json<T>, Failure> {
+    found.map(Json).map_err(|error| match error {
+        Unselected::Invalid(why) => Failure::new(400, "bad_request", "Bad Request", why),
+        Unselected::Nothing(_) => Failure::not_found(error.to_string()),
+    })
 }
 
 /// What is in force and what is followed, without the edges.
@@ -48,17 +68,32 @@ pub(super) async fn edges(Extract(state): Extract<State>) -> Result<Json<Vec<Edg
     .map(Json)
 }
 
-pub(super) async fn rules(Extract(state): Extract<State>) -> Result<Json<Vec<RuleRow>>, Failure> {
-    let now = Timestamp::now();
-    let all = move |fleet: &Fleet| {
-        let rows = fleet.edges().iter().flat_map(|(name, edge)| {
-            edge.rule_names()
-                .into_iter()
-                .filter_map(|rule| Some(RuleRow { edge: name.clone(), status: rule_status(edge, rule, now)? }))
-        });
-        rows.collect()
+pub(super) async fn rules(
+    Extract(state): Extract<State>,
+    Query(selection): Query<Selection>,
+) -> Result<Json<Vec<RuleRow>>, Failure> {
+    let select = move |fleet: &Fleet| {
+        let mut edges = status::edges(fleet, Timestamp::now());
+        selection.rules(&mut edges)?;
+        let rows = edges
+            .into_iter()
+            .flat_map(|edge| edge.rules.into_iter().map(move |status| RuleRow { edge: edge.name.clone(), status }));
+        Ok(rows.collect())
     };
-    written(&state, all).await
+    selected(written(&state, select).await?)
+}
+
+/// The targets of all rules that are selected.
+pub(super) async fn targets(
+    Extract(state): Extract<State>,
+    Query(selection): Query<Selection>,
+) -> Result<Json<TargetsDocument>, Failure> {
+    let select = move |fleet: &Fleet| {
+        let (targets, all) = selection.targets(status::edges(fleet, Timestamp::now()))?;
+        let (format_version, kind) = (FORMAT_VERSION.to_owned(), "targets".to_owned());
+        Ok(TargetsDocument { format_version, kind, totals: TargetTotals::of(&all), targets })
+    };
+    selected(written(&state, select).await?)
 }
 
 /// The address in the path, if such a rule is known.

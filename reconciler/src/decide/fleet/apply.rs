@@ -347,6 +347,7 @@ impl Fleet {
                 .map(|applied| Applied { before: None, ..applied }.into()),
             unreached,
             named: Arc::new(ruleset.names_of_edges()),
+            labels: Arc::new(ruleset.labels()),
             earlier_commit: match start.tree.source.commit {
                 Some(_) => None,
                 None => self.applied.as_ref().and_then(Applied::last_commit).map(str::to_owned),

@@ -4,7 +4,7 @@
 //! has the server forget is written down, and trips no rail of the edges that are there.
 
 use jiff::Timestamp;
-use schema::name::EdgeName;
+use schema::name::{EdgeName, Labels};
 
 use super::{Effect, Fleet};
 use crate::decide::ledger::{Action, Entry};
@@ -32,6 +32,13 @@ impl Fleet {
             .get(edge)
             .is_some_and(|view| view.desired.is_some() || !view.overrides.is_empty() || !view.deviations.is_empty());
         in_force || has_any || followed.is_some_and(|tree| tree.names(edge))
+    }
+
+    /// Labels of an edge by the tree in force, else by the followed one.
+    pub fn labels(&self, edge: &EdgeName) -> Labels {
+        let followed = self.followed.as_ref().and_then(|tree| tree.ruleset.as_ref());
+        let in_force = self.applied.as_ref().and_then(|applied| applied.labels.get(edge));
+        in_force.or_else(|| followed.and_then(|tree| tree.inventory.get(edge))).cloned().unwrap_or_default()
     }
 
     /// True for an edge without rules that no tree names and operators put nothing on: that it is away concerns nobody.

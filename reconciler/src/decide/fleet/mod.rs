@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
-use schema::name::{EdgeName, RuleName};
+use schema::name::{EdgeName, Labels, RuleName};
 use schema::ruleset::Rails;
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +115,9 @@ pub struct Applied {
     /// The edges that it names, with rules or without.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub named: Arc<BTreeSet<EdgeName>>,
+    /// Labels of edges, from its inventory.
+    #[serde(default)]
+    pub labels: Arc<BTreeMap<EdgeName, Labels>>,
     /// The commit that was applied last before it, where it has none itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier_commit: Option<String>,

@@ -52,6 +52,16 @@ async fn status_shows_targets_and_one_that_is_down_is_no_drift() {
     assert_eq!(status["drift"], json!([]), "sync and health are two axes");
     let totals = &status["targets"];
     assert_eq!((&totals["all"], &totals["up"], &totals["down"]), (&json!(1), &json!(0), &json!(1)), "{totals}");
+    let targets: Value = server.api().get("/v1/targets?state=down").await.json();
+    assert_eq!((&targets["totals"]["down"], &targets["targets"][0]["rule"]), (&json!(1), &json!("web")), "{targets}");
+    server.api().get("/v1/targets?state=up").await.is_problem(404, "not_found");
+    server.api().get("/v1/status?rule=nothing*").await.is_problem(404, "not_found");
+    server.api().get("/v1/rules?state=upside").await.is_problem(400, "bad_request");
+    for path in ["/v1/status?egde=a", "/v1/rules?since=1", "/v1/edges?all=true", "/v1/rules/local/web?x=1"] {
+        server.api().get(path).await.is_problem(400, "bad_request");
+    }
+    let chosen: Value = server.api().get("/v1/status?health=down&edge=lo*").await.json();
+    assert_eq!(chosen["edges"][0]["rules"].as_array().map(Vec::len), Some(1), "{chosen}");
     let row: Value = server.api().get("/v1/rules/local/web").await.json();
     assert_eq!(row["health"], json!("down"));
     server.stop().await;
