@@ -175,7 +175,12 @@ impl Selection {
         if self.limit == Some(0) {
             return Err(Unselected::Invalid("limit: expected at least 1".to_owned()));
         }
-        Ok(Matcher { wanted: self, edge: glob("edge", &self.edge)?, rule: glob("rule", &self.rule)?, labels })
+        Ok(Matcher {
+            wanted: self,
+            edge: glob("edge", self.edge.as_deref())?,
+            rule: glob("rule", self.rule.as_deref())?,
+            labels,
+        })
     }
 }
 
@@ -198,7 +203,7 @@ fn has_label(labels: &Labels, key: &str, value: &str) -> bool {
     labels.get(key).is_some_and(|own| own == value)
 }
 
-fn glob(name: &str, pattern: &Option<String>) -> Result<Option<GlobMatcher>, Unselected> {
+fn glob(name: &str, pattern: Option<&str>) -> Result<Option<GlobMatcher>, Unselected> {
     let Some(pattern) = pattern else { return Ok(None) };
     let read = GlobBuilder::new(pattern).build().map(|glob| Some(glob.compile_matcher()));
     read.map_err(|error| Unselected::Invalid(format!("{name} `{pattern}`: {}", error.kind())))
