@@ -324,8 +324,8 @@ pub(crate) fn impact(change: &PlannedChange) -> Option<String> {
         ImpactKind::None => draining(impact),
         ImpactKind::NewConnections => Some(format!("new connections only{}", live())),
         ImpactKind::Drain => {
-            let is_closing = change.action == Action::Remove || !change.ports.release.is_empty();
-            let whose = if is_closing { "released listeners" } else { "targets that go" };
+            // A rule may go without a listener that does: another rule has it then, and leads elsewhere.
+            let whose = if !change.ports.release.is_empty() { "released listeners" } else { "targets that go" };
             Some(format!("connections of {whose} drain, then are reset{}", live()))
         }
         ImpactKind::Gap => Some(format!("closed for a moment{}", live())),
@@ -433,7 +433,7 @@ mod tests {
 
     #[test]
     fn what_a_change_hits_is_counted_with_its_age_and_its_rate() {
-        let words = |action, impact| {
+        let words = |action, release: &[&str], impact| {
             super::impact(&PlannedChange {
                 edge: EdgeName::new("edge-01").expect("a name"),
                 rule: RuleName::new("web").expect("a name"),
@@ -441,7 +441,7 @@ mod tests {
                 action,
                 code: None,
                 message: None,
-                ports: Ports::default(),
+                ports: Ports { release: release.iter().map(ToString::to_string).collect(), ..Ports::default() },
                 fields: Vec::new(),
                 impact,
                 origin: None,
@@ -455,15 +455,19 @@ mod tests {
             ..Impact::new(ImpactKind::Drain, 3)
         };
         assert_eq!(
-            words(Action::Remove, busy).expect("an impact"),
+            words(Action::Remove, &["*:8443"], busy).expect("an impact"),
             "connections of released listeners drain, then are reset (3 live connections at most; oldest 2h, median 40s; \
              12.5 new a second)"
         );
         assert_eq!(
-            words(Action::Update, Impact::new(ImpactKind::Drain, 1)).expect("an impact"),
+            words(Action::Update, &[], Impact::new(ImpactKind::Drain, 1)).expect("an impact"),
             "connections of targets that go drain, then are reset (1 live connection at most)"
         );
+        assert_eq!(
+            words(Action::Remove, &[], Impact::new(ImpactKind::Drain, 0)).expect("an impact"),
+            "connections of targets that go drain, then are reset"
+        );
         let unhurried = Impact { connections_per_sec: Some(0.0), ..Impact::new(ImpactKind::NewConnections, 0) };
-        assert_eq!(words(Action::Update, unhurried).expect("an impact"), "new connections only");
+        assert_eq!(words(Action::Update, &[], unhurried).expect("an impact"), "new connections only");
     }
 }
