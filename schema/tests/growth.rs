@@ -201,3 +201,13 @@ fn junk_is_counted_and_not_kept_and_gives_the_same_findings_each_time() {
         assert_eq!(all_to_json(&checked.diagnostics), all_to_json(&again.diagnostics));
     }
 }
+
+#[test]
+fn a_check_that_is_cancelled_ends_without_a_result() {
+    let tree = TreeFiles { files: file("a.toml", rule_of(1)), problems: Vec::new() };
+    let cancel = schema::findings::Cancel::default();
+    let limits = CheckLimits::default();
+    assert!(schema::check::check_tree_until(&tree, &limits, None, &cancel).is_some());
+    cancel.cancel();
+    assert!(schema::check::check_tree_until(&tree, &limits, None, &cancel).is_none());
+}

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use schema::check::{CheckLimits, Memo, check_tree, check_tree_again};
+use schema::check::{CheckLimits, Memo, check_tree_until};
 use schema::codes::TreeCode;
 use schema::diagnostic::{self, Diagnostic, SourceFile};
+use schema::findings::Cancel;
 use schema::ruleset::{self, RuleSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -20,6 +21,9 @@ use crate::decide::succession::Ancestry;
 
 /// Paths of dirty files that are shown; more are only counted.
 const SHOWN_DIRTY: usize = 20;
+
+/// Readings in a row that a newer tree may cancel.
+const MOST_CANCELLED: usize = 3;
 
 /// A tree as it was read and checked, with its diagnostics still spanned.
 #[derive(Debug)]
@@ -51,17 +55,17 @@ impl CheckedTree {
 
 /// Reads and checks a directory. Never fails: what is wrong is in the diagnostics. Blocks.
 pub fn read_and_check(dir: &Path, limits: &CheckLimits) -> CheckedTree {
-    read_with(dir, *limits, None)
+    read_with(dir, *limits, None, &Cancel::default())
 }
 
 /// The same; with a memo, files that did not change since the last time are not parsed again.
-fn read_with(dir: &Path, limits: CheckLimits, memo: Option<&mut Memo>) -> CheckedTree {
+fn read_with(dir: &Path, limits: CheckLimits, memo: Option<&mut Memo>, cancel: &Cancel) -> CheckedTree {
     let tree = match source::directory::read_stable(dir) {
         Ok(tree) => tree,
         Err(error) => return unusable(&[], error.to_diagnostic(), false),
     };
     match source::git::provenance(dir, &tree) {
-        Ok(provenance) => check(provenance, &tree, limits, memo),
+        Ok(provenance) => check(provenance, &tree, limits, memo, cancel),
         // A repository that cannot be read could hide that the tree is dirty or old: nothing follows from it.
         Err(error) => {
             let unreadable = Diagnostic::without_place(TreeCode::UnreadableFile, "", with_causes(&error));
@@ -80,20 +84,21 @@ fn unusable(files: &[SourceFile], why: Diagnostic, moved: bool) -> CheckedTree {
     }
 }
 
-/// Checks a tree that was read.
+/// Checks a tree that was read; one that is cancelled counts as moved.
 pub(super) fn check(
     provenance: source::git::Provenance,
     tree: &source::TreeFiles,
     limits: CheckLimits,
     memo: Option<&mut Memo>,
+    cancel: &Cancel,
 ) -> CheckedTree {
     let files = tree.sources();
     let mut files_to_check = tree.to_checkable();
     files_to_check.problems.extend(provenance.submodules.iter().map(|label| source::submodule(label)));
     diagnostic::sort(&mut files_to_check.problems);
-    let checked = match memo {
-        Some(memo) => check_tree_again(&files_to_check, &limits, memo),
-        None => check_tree(&files_to_check, &limits),
+    let Some(checked) = check_tree_until(&files_to_check, &limits, memo, cancel) else {
+        let message = "a newer tree is there; this one was not checked to its end";
+        return unusable(&files, Diagnostic::without_place(TreeCode::UnreadableFile, "", message), true);
     };
     let vcs = provenance.vcs().to_owned();
     let source = Source {
@@ -163,19 +168,37 @@ pub async fn follow(dir: PathBuf, limits: CheckLimits, fleet: FleetHandle, wake:
     let mut watcher = TreeWatcher::start(dir.clone(), Patience::default()).await;
     let mut ancestries = Ancestries::default();
     let mut memo = Memo::default();
+    let mut cancelled = 0;
     loop {
-        let path = dir.clone();
+        let (path, cancel) = (dir.clone(), Cancel::default());
+        let flag = cancel.clone();
         let look = move || {
-            let tree = read_with(&path, limits, Some(&mut memo));
+            let tree = read_with(&path, limits, Some(&mut memo), &flag);
             (tree, memo)
         };
-        let tree = match tokio::task::spawn_blocking(look).await {
+        let mut job = tokio::task::spawn_blocking(look);
+        let mut is_newer = false;
+        let done = tokio::select! {
+            done = &mut job => done,
+            () = shutdown.cancelled() => {
+                cancel.cancel();
+                return;
+            }
+            // A tree that always changes is still read to its end now and then.
+            () = watcher.changed(), if cancelled < MOST_CANCELLED => {
+                cancel.cancel();
+                is_newer = true;
+                job.await
+            }
+        };
+        let tree = match done {
             Ok((tree, kept)) => {
                 memo = kept;
                 tree
             }
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
+        cancelled = if is_newer { cancelled + 1 } else { 0 };
         if tree.moved {
             debug!("the tree changed while it was read; it is read again");
         } else {
@@ -184,6 +207,9 @@ pub async fn follow(dir: PathBuf, limits: CheckLimits, fleet: FleetHandle, wake:
             if fleet.event(Event::Tree(tree)).await.is_err() {
                 return;
             }
+        }
+        if is_newer {
+            continue;
         }
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State as Extract;
 use axum::http::StatusCode;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Buf;
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::check::{Checked, check_tree};
@@ -34,17 +36,19 @@ const LONGEST_LEASE: Duration = Duration::from_mins(10);
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// Reads a body of at most so many bytes.
-pub(super) async fn body<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, Failure> {
-    let bytes = to_bytes(body, most).await.map_err(|error| {
-        let is_limit = std::error::Error::source(&error)
-            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-        if is_limit {
+///
+/// It is read from the pieces in which it came, each of which is freed once it was read: a body is in memory once, and
+/// what it says a second time.
+pub(super) async fn body<T: DeserializeOwned + Send + 'static>(body: Body, most: usize) -> Result<T, Failure> {
+    let pieces = Limited::new(body, most).collect().await.map_err(|error| {
+        if error.is::<http_body_util::LengthLimitError>() {
             too_large(most)
         } else {
             Failure::new(400, "bad_request", "Body not readable", error.to_string())
         }
     })?;
-    serde_json::from_slice(&bytes)
+    heavy(move || serde_json::from_reader(pieces.aggregate().reader()))
+        .await?
         .map_err(|error| Failure::new(400, "bad_request", "Not the JSON that the path takes", error.to_string()))
 }
 
@@ -109,7 +113,7 @@ fn invalid_tree(diagnostics: &[Diagnostic]) -> Failure {
     Failure(Box::new(problem))
 }
 
-pub(super) async fn upload<T: DeserializeOwned>(state: &State, request: Body) -> Result<T, Failure> {
+pub(super) async fn upload<T: DeserializeOwned + Send + 'static>(state: &State, request: Body) -> Result<T, Failure> {
     let _permit = state.uploads.acquire().await.expect("the semaphore is never closed");
     let late =
         |_| Failure::new(408, "timeout", "Body too slow", format!("a body takes {} s at most", UPLOAD.as_secs()));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use gix::{ObjectId, Repository};
 use jiff::Timestamp;
 use schema::check::{CheckLimits, Memo};
+use schema::findings::Cancel;
 use tokio::sync::Notify;
 use tokio::task::{self, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -211,7 +212,7 @@ fn read(
     provenance.reference = Some(config.reference.short().to_owned());
     // One look at a time holds it; one that panicked left at most an empty one.
     let mut memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(check(provenance, &tree, limits, Some(&mut memo)).into_read())
+    Ok(check(provenance, &tree, limits, Some(&mut memo), &Cancel::default()).into_read())
 }
 
 fn note_success(view: &mut RemoteView, commit: ObjectId) {
