@@ -43,8 +43,6 @@ impl Client {
     /// Finds the token; nothing is sent yet.
     pub(crate) fn new(args: &ServerArgs) -> Result<Self, Failure> {
         let token = match &args.token {
-            // A variable that is there and empty is how many tools say that it is not there.
-            Some(token) if token.is_empty() && is_empty_in_environment() => token_of_state()?,
             Some(token) => Some(token.trim().to_owned()),
             None => token_of_state()?,
         };
@@ -173,10 +171,6 @@ impl Events<'_> {
     pub(crate) fn ended(&self) -> Failure {
         Failure::Unreachable { server: self.client.server.clone(), reason: "the server ended the stream".to_owned() }
     }
-}
-
-fn is_empty_in_environment() -> bool {
-    std::env::var_os("PORTUNUS_OPERATOR_TOKEN").is_some_and(|token| token.is_empty())
 }
 
 /// The token that a server of this user wrote; `None` where there is none, for the server will say what it thinks of that.

@@ -38,7 +38,7 @@ pub(crate) fn start(level: &str, format: LogFormat, color: Color) -> Result<Arc<
     let has_color = match color {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        Color::Auto => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     };
     let lines = lines::start().map_err(|error| Failure::Other(format!("logging cannot be started: {error}")))?;
     let writer = move || LineWriter(lines);

@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod cmd;
 mod duration;
+mod environment;
 mod failure;
 mod import;
 mod lines;
@@ -16,6 +17,7 @@ mod output;
 mod progress;
 mod render;
 mod replace;
+mod server_schema;
 mod settings;
 mod signals;
 mod sse;
@@ -28,6 +30,7 @@ use cli::Command;
 use failure::{Exit, Failure};
 
 fn main() -> ExitCode {
+    environment::without_empty();
     let cli = match cli::read() {
         Ok(cli) => cli,
         Err(exit) => return exit.into(),

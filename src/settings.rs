@@ -32,7 +32,7 @@ const SHUTDOWN_DRAIN: Duration = Duration::from_secs(30);
 /// The keys of `server.toml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct ServerFile {
+pub(crate) struct ServerFile {
     rules: Option<PathBuf>,
     git: Option<Text<Address>>,
     #[serde(rename = "ref")]
@@ -170,30 +170,41 @@ fn remote(args: &ServeArgs, file: &mut ServerFile) -> Result<Option<RemoteConfig
         interval: interval.unwrap_or(INTERVAL),
         timeout: timeout.unwrap_or(GIT_TIMEOUT),
         token_file,
-        ssh_command: env::var_os("GIT_SSH_COMMAND").filter(|command| !command.is_empty()),
+        ssh_command: env::var_os("GIT_SSH_COMMAND"),
         webhook_secret_file,
     }))
 }
 
 fn read_file(path: &Path) -> Result<ServerFile, Failure> {
     let text = fs::read_to_string(path).map_err(Failure::reading(path))?;
-    let invalid = |reason: String| Failure::Other(format!("{}: {}", path.display(), reason));
-    let mut file: ServerFile = toml::from_str(&text).map_err(|error| {
-        let at = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
-        let line = at.map(|line| format!("line {line}: ")).unwrap_or_default();
-        invalid(format!("{line}{}", clean(error.message())))
-    })?;
-    if file.range_rule_max_ports.is_some_and(|ports| !(1..=65535).contains(&ports)) {
-        return Err(invalid("`range_rule_max_ports` is not within 1..=65535".to_owned()));
-    }
+    let mut file =
+        parse_file(&text).map_err(|reason| Failure::Other(format!("{}: {}", path.display(), clean(&reason))))?;
     // Relative paths belong to the file that says them.
     let folder = path.parent().unwrap_or(Path::new(""));
-    if file.rules.is_some() && file.git.is_some() {
-        return Err(invalid("`rules` and `git` are two trees; one is followed".to_owned()));
-    }
     let named = [&mut file.rules, &mut file.state_dir, &mut file.git_token_file, &mut file.webhook_secret_file];
     for named in named.into_iter().flatten() {
         *named = folder.join(&*named);
+    }
+    Ok(file)
+}
+
+/// Most ports of one rule that a server can be told to take.
+pub(crate) const MAX_PORTS: u32 = 65535;
+/// The words of `mode`.
+pub(crate) const MODES: [&str; 3] = [Mode::Plan.as_str(), Mode::Heal.as_str(), Mode::Apply.as_str()];
+
+/// Reads the text of a `server.toml`; the error says what is wrong and in which line.
+pub(crate) fn parse_file(text: &str) -> Result<ServerFile, String> {
+    let file: ServerFile = toml::from_str(text).map_err(|error| {
+        let at = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
+        let line = at.map(|line| format!("line {line}: ")).unwrap_or_default();
+        format!("{line}{}", error.message())
+    })?;
+    if file.range_rule_max_ports.is_some_and(|ports| !(1..=MAX_PORTS).contains(&ports)) {
+        return Err(format!("`range_rule_max_ports` is not within 1..={MAX_PORTS}"));
+    }
+    if file.rules.is_some() && file.git.is_some() {
+        return Err("`rules` and `git` are two trees; one is followed".to_owned());
     }
     Ok(file)
 }

@@ -25,5 +25,5 @@ pub(crate) fn of_edge(name: &EdgeName) -> Option<PathBuf> {
 
 /// Where commands look for the token: the directory that is named, else the user's own.
 pub(crate) fn for_token() -> Option<PathBuf> {
-    env::var_os("PORTUNUS_STATE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from).or_else(of_server)
+    env::var_os("PORTUNUS_STATE_DIR").map(PathBuf::from).or_else(of_server)
 }

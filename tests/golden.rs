@@ -6,6 +6,8 @@
 mod cli;
 #[path = "golden/diagnostics.rs"]
 mod diagnostics;
+#[path = "golden/environment.rs"]
+mod environment;
 #[path = "golden/import.rs"]
 mod import;
 #[path = "golden/plan.rs"]

@@ -24,7 +24,7 @@ pub(crate) use ledger::{
 };
 pub(crate) use operator::{
     ApplyArgs, CompletionsArgs, EventsArgs, ExplainArgs, FmtArgs, ImportArgs, PlanArgs, Rollback, RulesArgs,
-    SchemaArgs, Selector, StatsArgs, StatusArgs, ValidateArgs,
+    SchemaArgs, SchemaOf, Selector, StatsArgs, StatusArgs, ValidateArgs,
 };
 pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
@@ -99,7 +99,7 @@ pub(crate) enum Command {
     Health(HealthCommand),
     /// Explain a key of the rule language or an error code
     Explain(ExplainArgs),
-    /// Print the JSON Schema of a rule file
+    /// Print the JSON Schema of rule files, portunus.toml or server.toml, for editors
     Schema(SchemaArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),

@@ -233,8 +233,25 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SchemaArgs {
+    /// The file to describe
+    #[arg(value_enum, value_name = "FILE", default_value = "rules")]
+    pub(crate) of: SchemaOf,
+
     #[command(flatten)]
     pub(crate) looks: Looks,
+}
+
+/// Files that have a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SchemaOf {
+    /// A rule file.
+    Rules,
+    /// Rails, rollout and what the tree ignores.
+    #[value(name = "portunus.toml")]
+    Fleet,
+    /// The settings of the server.
+    #[value(name = "server.toml")]
+    Server,
 }
 
 #[derive(Debug, Args)]

@@ -103,9 +103,12 @@ fn of_file(path: &Path, diagnostics: &mut Vec<Diagnostic>) -> Result<Option<Work
         diagnostics.push(Diagnostic::without_place(TreeCode::FileTooLarge, label, message));
         return Ok(None);
     }
-    let Ok(text) = String::from_utf8(fs::read(path).map_err(Failure::reading(path))?) else {
-        diagnostics.push(Diagnostic::without_place(TreeCode::NotUtf8, label, "the file is not UTF-8"));
-        return Ok(None);
+    let text = match String::from_utf8(fs::read(path).map_err(Failure::reading(path))?) {
+        Ok(text) => text,
+        Err(error) => {
+            diagnostics.push(source::directory::not_utf8(&label, &error));
+            return Ok(None);
+        }
     };
     let plain = text.strip_prefix(BOM).unwrap_or(&text);
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use reconciler::act::source::foreign;
 use reconciler::decide::plan::FORMAT_VERSION;
 use schema::diagnostic::SourceFile;
 use serde::Serialize;
@@ -58,13 +59,16 @@ pub(crate) fn run(args: &ImportArgs) -> Result<Exit, Failure> {
 }
 
 fn read(path: &Path) -> Result<SourceFile, Failure> {
-    if path == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().lock().read_to_string(&mut text).map_err(Failure::reading(Path::new("standard input")))?;
-        return Ok(SourceFile::new("standard input", text));
-    }
-    let text = fs::read_to_string(path).map_err(Failure::reading(path))?;
-    Ok(SourceFile::new(path.display().to_string(), text))
+    let (label, bytes) = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let label = "standard input";
+        io::stdin().lock().read_to_end(&mut bytes).map_err(Failure::reading(Path::new(label)))?;
+        (label.to_owned(), bytes)
+    } else {
+        (path.display().to_string(), fs::read(path).map_err(Failure::reading(path))?)
+    };
+    let text = foreign::text(&label, bytes).map_err(|found| Failure::InvalidTree(vec![*found]))?;
+    Ok(SourceFile::new(label, text))
 }
 
 /// Writes all files, or none where one would be replaced.

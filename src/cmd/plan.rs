@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reconciler::act::follow::CheckedTree;
 use reconciler::act::operator::documents::PlanRequest;
-use reconciler::act::source::git;
+use reconciler::act::source::{foreign, git};
 use reconciler::decide::drift::{Drift, DriftKind};
 use reconciler::decide::plan::{Action, Allowances, FileDocument, PlanDocument, PlanFile, PlanInput, plan};
 use reconciler::decide::status::{RevisionStatus, StatusDocument, edges_of};
@@ -175,11 +175,13 @@ fn read_status(path: &Path) -> Result<StatusDocument, Failure> {
         (fs::read(path), path)
     };
     let bytes = bytes.map_err(Failure::reading(path))?;
+    let text = foreign::text(&path.display().to_string(), bytes)
+        .map_err(|found| Failure::Other(format!("{}: {}", path.display(), found.message)))?;
     // A list would be read as the fields of a status in their order.
-    if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+    if text.trim_ascii_start().bytes().next().is_some_and(|first| first != b'{') {
         return Err(Failure::Other(format!("{} is no saved `status -o json`: expected an object", path.display())));
     }
-    let status: StatusDocument = serde_json::from_slice(&bytes)
+    let status: StatusDocument = serde_json::from_str(&text)
         .map_err(|error| Failure::Other(format!("{} is no saved `status -o json`: {error}", path.display())))?;
     if !matches!(status.kind.as_str(), "" | "status") {
         return Err(Failure::Other(format!(

@@ -1,14 +1,20 @@
-//! `schema`: the JSON Schema of a rule file, made from the field table.
+//! `schema`: the JSON Schemas of the files that people write.
 
 use schema::reference;
 
-use crate::cli::{Format, SchemaArgs};
+use crate::cli::{Format, SchemaArgs, SchemaOf};
 use crate::failure::{Exit, Failure};
 use crate::output::print_value;
+use crate::server_schema::server_schema;
 
 pub(crate) fn run(args: &SchemaArgs) -> Result<Exit, Failure> {
     // A schema has no other text than its JSON.
     let format = if args.looks.output == Format::Yaml { Format::Yaml } else { Format::Json };
-    print_value(format, &reference::json_schema())?;
+    let schema = match args.of {
+        SchemaOf::Rules => reference::json_schema(),
+        SchemaOf::Fleet => reference::fleet_json_schema(),
+        SchemaOf::Server => server_schema(),
+    };
+    print_value(format, &schema)?;
     Ok(Exit::Done)
 }

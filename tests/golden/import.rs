@@ -79,3 +79,17 @@ fn several_files_make_one_tree_and_standard_input_is_one_of_them() {
     assert_eq!(run(dir.path(), &["import"]).code, 64);
     assert_eq!(run(dir.path(), &["import", "--portunus", "nowhere.json"]).code, 1);
 }
+
+#[test]
+fn a_file_in_another_encoding_is_read_or_says_where_it_fails() {
+    let dir = tree(&[]);
+    let utf16: Vec<u8> = "\u{feff}".encode_utf16().chain(RULES.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    fs::write(dir.path().join("windows.json"), utf16).expect("written");
+    let ran = run(dir.path(), &["import", "--portunus", "windows.json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("name = \"web\""), "{}", ran.stdout);
+    fs::write(dir.path().join("latin.toml"), b"[[rule]]\nname = \"\xe4\"\n").expect("written");
+    let ran = run(dir.path(), &["import", "--portunus", "latin.toml"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("latin.toml:2:9") && ran.stderr.contains("0xe4"), "{}", ran.stderr);
+}

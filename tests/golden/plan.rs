@@ -248,3 +248,17 @@ fn a_plan_of_blockers_and_drift_alone_is_cut_as_well() {
     )));
     assert!(text.contains("<summary>Drift: "), "drift is counted");
 }
+
+#[test]
+fn a_saved_status_may_come_from_powershell() {
+    let dir = copy(&folder().join("plan/update"));
+    let live = fs::read_to_string(dir.path().join("live.json")).expect("a status");
+    let expected = run(dir.path(), &["plan", "tree", "--live", "live.json"]);
+    let marked = format!("\u{feff}{live}");
+    let utf16 = |bytes: fn(u16) -> [u8; 2]| marked.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+    for bytes in [marked.clone().into_bytes(), utf16(u16::to_le_bytes), utf16(u16::to_be_bytes)] {
+        fs::write(dir.path().join("live.json"), bytes).expect("written");
+        let ran = run(dir.path(), &["plan", "tree", "--live", "live.json"]);
+        assert_eq!((ran.code, &ran.stdout), (expected.code, &expected.stdout), "{}", ran.stderr);
+    }
+}

@@ -32,7 +32,7 @@ use edges::Fleet;
 
 pub use memo::Memo;
 pub(crate) use reserved::note as reserved_note;
-pub(crate) use rule::whole_rule;
+pub(crate) use rule::{EXCLUSIVE, whole_rule};
 pub use settings::tree_ignore;
 
 /// The file at the root of a tree that holds rails and rollout instead of rules.

@@ -22,7 +22,8 @@ use crate::rule::{Balance, LastResort, OnTargetDown, ProxyProtocol, Rule, RulePa
 use crate::ruleset::Origin;
 
 /// Keys of which a table may set one.
-const EXCLUSIVE: [(usize, usize); 2] =
+/// Keys of a rule or of `[defaults]` that exclude each other.
+pub(crate) const EXCLUSIVE: [(usize, usize); 2] =
     [(rule::EDGES, rule::EDGE_LABELS), (rule::HEALTH, rule::HEALTH_CHECK_INTERVAL_SECS)];
 
 /// Adds the rules of a file. True if the file by itself gave no reason for a finding.

@@ -14,7 +14,7 @@ use crate::fields::{self, MAX_FIELDS, Table};
 use crate::findings::Findings;
 use crate::net::{ListenAddress, PortRange};
 use crate::rule::Host;
-use crate::text::{self, Node};
+use crate::text::{self, NOT_A_RULE_FILE, Node};
 
 pub(crate) use value::takes;
 
@@ -242,15 +242,22 @@ impl Decoder<'_> {
             other => {
                 let span = first_line(self.file, node.span);
                 let message = format!("{what} is a table, not {}", other.kind());
-                self.error(TreeCode::WrongType, span, message);
+                let is_root = is_root(table);
+                let error = self.error(TreeCode::WrongType, span, message);
+                error.help = is_root.then(|| NOT_A_RULE_FILE.to_owned());
                 return None;
             }
         };
+        let mut is_foreign = is_root(table) && !entries.iter().any(|entry| table.find(&entry.key, 0).is_some());
         let mut draft = Draft::new(table, first_line(self.file, node.span), entries.len().min(MAX_FIELDS));
         let mut next = 0;
         for entry in entries {
+            if is_schema_reference(table, &entry) {
+                continue;
+            }
             let Some(index) = table.find(&entry.key, next) else {
-                self.unknown_key(&entry.key, entry.key_span, table);
+                self.unknown_key(&entry.key, entry.key_span, table, is_foreign);
+                is_foreign = false;
                 continue;
             };
             next = index + 1;
@@ -269,7 +276,8 @@ impl Decoder<'_> {
         Some(draft)
     }
 
-    fn unknown_key(&mut self, key: &str, span: Span, table: &'static Table) {
+    /// `is_foreign`: nothing in the file is of a rule file.
+    fn unknown_key(&mut self, key: &str, span: Span, table: &'static Table, is_foreign: bool) {
         if self.diagnostics.is_full() {
             self.diagnostics.count_error(TreeCode::UnknownKey);
             return;
@@ -281,12 +289,27 @@ impl Decoder<'_> {
             return;
         }
         let help = table.suggest(key).map(|known| format!("did you mean `{known}`?")).or_else(|| {
+            if is_foreign {
+                return Some(NOT_A_RULE_FILE.to_owned());
+            }
             let elsewhere = fields::TABLES.iter().find(|other| other.find(key, 0).is_some())?;
             Some(format!("`{key}` belongs to {}", elsewhere.header))
         });
         let message = format!("{} has no key `{}`", table.header, shortened(key));
         self.error(TreeCode::UnknownKey, span, message).help = help;
     }
+}
+
+/// True for the top level of a rule file.
+fn is_root(table: &Table) -> bool {
+    table.name == fields::root::TABLE.name
+}
+
+/// `"$schema": "…"` at the top of a file: what editors find their schema by.
+fn is_schema_reference(table: &Table, entry: &text::Entry<'_>) -> bool {
+    (is_root(table) || table.name == fields::portunus::TABLE.name)
+        && entry.key == "$schema"
+        && matches!(entry.node.value, text::Value::String(_))
 }
 
 /// The part of a span on its first line: a caret under a table must not underline all of it.

@@ -119,3 +119,67 @@ fn a_null_is_no_value() {
     });
     assert!(matches!(rule::TABLE.fields[rule::OWNER].kind, Kind::Text { .. }));
 }
+
+#[test]
+fn a_unix_socket_as_a_target_is_named_as_one() {
+    for text in ["unix:/run/x.sock", "unix:///run/x.sock", "unix@/run/x", "/run/x.sock", "unix:x.sock", "abns@x"] {
+        for file in [format!("target = \"{text}\"\n"), format!("targets = [{{ host = \"{text}\", port = 1 }}]\n")] {
+            decoded("a.toml", &format!("name = \"a\"\nlisten_port = 1\n{file}"), |_, found| {
+                let messages: Vec<&str> = found.iter().map(|found| found.message.as_str()).collect();
+                assert!(
+                    matches!(messages[..], [one] if one.contains("Unix sockets are not supported")),
+                    "{messages:?}"
+                );
+            });
+        }
+    }
+    for text in ["unix:80", "unix-1.example:80", "unixhost:1-9"] {
+        decoded("a.toml", &format!("name = \"a\"\ntarget = \"{text}\"\n"), |_, found| {
+            assert!(found.is_empty(), "{found:?}");
+        });
+    }
+}
+
+#[test]
+fn a_file_of_another_program_gets_the_hint_at_what_the_tree_ignores() {
+    let found = |path: &str, text: &str| {
+        let file = SourceFile::new(path, text);
+        let mut found = crate::findings::Findings::new();
+        if let Some(node) = text::parse(&file, &mut found) {
+            decode(&file, node, &crate::fields::root::TABLE, &mut found);
+        }
+        found.into_sorted().first().and_then(|first| first.help.clone()).unwrap_or_default()
+    };
+    for (path, text) in [
+        ("docker-compose.yml", "services:\n  web:\n    image: nginx\n    ports: [\"80:80\"]\n"),
+        ("docker-compose.yml", "version: \"3\"\nservices: {}\n"),
+        ("k8s.yaml", "apiVersion: v1\nkind: Service\n"),
+        ("playbook.yml", "- hosts: all\n"),
+        ("many.yaml", "a: 1\n---\nb: 2\n"),
+        ("anchors.yml", "x-base: &base\n  image: a\nservices:\n  web: *base\n"),
+        ("template.yaml", "Resources: !Ref x\n"),
+        ("Cargo.toml", "[package]\nname = \"x\"\n"),
+        ("package.json", "{\"name\": \"x\", \"version\": \"1\"}"),
+    ] {
+        assert!(found(path, text).contains("`[tree] ignore`"), "{path}: {}", found(path, text));
+    }
+    assert!(!found("rules.toml", "[[rul]]\n").contains("ignore"));
+    assert!(!found("rules.toml", "[[rule]]\nname = \"a\"\n[servces]\n").contains("ignore"));
+}
+
+#[test]
+fn editors_may_be_told_of_the_schema_at_the_top_only() {
+    for (path, text, count) in [
+        ("a.json", "{\"$schema\": \"https://example.invalid/s.json\", \"rule\": []}", 0),
+        ("a.yaml", "$schema: x\nrule: []\n", 0),
+        ("a.toml", "#:schema ./rules.schema.json\n\"$schema\" = \"x\"\n", 0),
+        ("a.json", "{\"$schema\": 3, \"rule\": []}", 1),
+        ("a.json", "{\"defaults\": {\"$schema\": \"x\"}}", 1),
+    ] {
+        let file = SourceFile::new(path, text);
+        let mut found = crate::findings::Findings::new();
+        let node = text::parse(&file, &mut found).expect("the syntax is valid");
+        decode(&file, node, &crate::fields::root::TABLE, &mut found);
+        assert_eq!(found.made(), count, "{path}: {found:?}");
+    }
+}

@@ -314,7 +314,28 @@ fn listen_address(text: &str) -> Result<ListenAddress, Refusal> {
         .help("IPv4 as 10.0.0.1, IPv6 as 2001:db8::1 without brackets, link-local as fe80::1%eth0"))
 }
 
+/// A path or one of the ways in which other programs write a Unix socket.
+fn not_a_socket(text: &str) -> Result<(), Refusal> {
+    let lower = text.trim_start().to_ascii_lowercase();
+    if ["unix:", "unix@", "unix-", "abns@", "/", "./", "@"].iter().any(|start| lower.starts_with(start))
+        && !is_name(&lower)
+    {
+        let message = format!("`{}` is a Unix socket, and Unix sockets are not supported as targets", shortened(text));
+        return Err(Refusal::new(TreeCode::InvalidHost, message)
+            .help("let the program listen on a loopback address as well, and write \"127.0.0.1:PORT\""));
+    }
+    Ok(())
+}
+
+/// `unix:80` and `unix-1:80` may be hosts of that name.
+fn is_name(text: &str) -> bool {
+    let (name, port) = text.rsplit_once(':').unwrap_or((text, "1"));
+    let is_port = port.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
+    is_port && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+}
+
 fn host(text: &str) -> Result<Host, Refusal> {
+    not_a_socket(text)?;
     Host::parse(text).map_err(|error| {
         let refusal = Refusal::new(TreeCode::InvalidHost, error.to_string());
         if text.starts_with('[') {
@@ -328,6 +349,7 @@ fn host(text: &str) -> Result<Host, Refusal> {
 }
 
 fn endpoint(text: &str) -> Result<(Host, PortRange), Refusal> {
+    not_a_socket(text)?;
     let no_port = || {
         Refusal::new(TreeCode::InvalidValue, format!("`{}` names no port", shortened(text)))
             .help("a target is written as \"HOST:PORT\", \"HOST:LO-HI\" or \"[v6]:PORT\"")

@@ -53,7 +53,7 @@ impl HealthKind {
     }
 }
 
-/// Inclusive ranges of HTTP status codes, ascending as written.
+/// Inclusive ranges of HTTP status codes, ascending and apart: however they were written, one set is one value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StatusRanges(Vec<(u16, u16)>);
 
@@ -73,7 +73,16 @@ impl StatusRanges {
                 (first <= last).then_some((first, last))
             })
             .collect();
-        ranges.map(Self)
+        let mut ranges = ranges?;
+        ranges.sort_unstable();
+        ranges.dedup_by(|next, last| {
+            let is_joined = next.0 <= last.1 + 1;
+            if is_joined {
+                last.1 = last.1.max(next.1);
+            }
+            is_joined
+        });
+        Some(Self(ranges))
     }
 
     /// True if the status is in one of the ranges.
@@ -240,6 +249,16 @@ impl HealthCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_set_of_statuses_is_one_value_however_it_is_written() {
+        let read = |text: &str| StatusRanges::parse(text).map(|ranges| ranges.to_string());
+        for text in ["200-204,404", "404, 200-204", "404,200-202,203-204", "200-203,201-204,404,404"] {
+            assert_eq!(read(text).as_deref(), Some("200-204,404"), "{text}");
+        }
+        assert_eq!(read("200-299,300-399"), read("200-399"));
+        assert_eq!(read("204-200"), None);
+    }
 
     #[test]
     fn status_ranges_take_lists_and_refuse_words_and_reversed_ranges() {

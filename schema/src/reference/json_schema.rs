@@ -1,18 +1,84 @@
-//! The JSON Schema (2020-12) of a rule file. Pure.
+//! The JSON Schemas (2020-12) of rule files and of `portunus.toml`. Pure.
+//!
+//! Keeps: a schema refuses nothing that `validate` takes; what it can say of one file, it refuses as `validate` does.
 
 use serde_json::{Map, Value, json};
 
-use crate::check::reserved_note;
-use crate::fields::{Field, Kind, Table, root, rule, target};
+use crate::check::{EXCLUSIVE, reserved_note};
+use crate::fields::{Concern, Field, Kind, Table, portunus, root, rule, target};
 use crate::name::MAX_NAME;
-use crate::rule::MAX_TARGETS;
+use crate::rule::{Balance, MAX_TARGETS};
 
-/// The schema that editors check rule files with. What spans several keys or files is left to `validate`.
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// The schema that editors check rule files with. What spans several rules or files is left to `validate`.
 pub fn json_schema() -> Value {
-    let mut schema = object(&root::TABLE);
-    schema.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
-    schema.insert("title".to_owned(), "A portunus rule file".into());
+    let mut schema = top(&root::TABLE, "rules", "A portunus rule file");
+    // A rule without a protocol has that of `[defaults]`, which is TCP where nothing is said.
+    let of_rules = |keys: Value| json!({ "properties": { "rule": { "items": { "if": { "not": { "required": ["protocol"] } }, "then": keys } } } });
+    let is_udp = json!({
+        "required": ["defaults"],
+        "properties": { "defaults": { "required": ["protocol"], "properties": { "protocol": { "const": "udp" } } } },
+    });
+    let by_default =
+        json!({ "if": is_udp, "then": of_rules(foreign_keys("udp")), "else": of_rules(foreign_keys("tcp")) });
+    schema.insert("allOf".to_owned(), vec![by_default].into());
     Value::Object(schema)
+}
+
+/// The schema of `portunus.toml`.
+pub fn fleet_json_schema() -> Value {
+    Value::Object(top(&portunus::TABLE, "portunus.toml", "The portunus.toml of a rule tree"))
+}
+
+fn top(table: &'static Table, name: &str, title: &str) -> Map<String, Value> {
+    let mut schema = object(table);
+    schema.insert("$schema".to_owned(), DIALECT.into());
+    schema.insert("$id".to_owned(), format!("urn:portunus:schema:{name}").into());
+    schema.insert("title".to_owned(), title.into());
+    let about = json!({ "type": "string", "description": "The schema of this file, for editors." });
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.insert("$schema".to_owned(), about);
+    }
+    schema
+}
+
+/// Refuses the keys that cannot concern a rule of this protocol.
+fn foreign_keys(protocol: &str) -> Value {
+    let is_foreign = |index: usize, field: &Field| match (field.concern, protocol) {
+        (Concern::Tcp, "udp") | (Concern::Udp, "tcp") => true,
+        _ => protocol == "udp" && index == rule::PROXY_PROTOCOL,
+    };
+    let foreign = rule::TABLE.own_fields().filter(|(index, field)| is_foreign(*index, field));
+    let mut properties: Map<String, Value> = foreign.map(|(_, field)| (field.key.to_owned(), false.into())).collect();
+    if protocol == "udp" {
+        let header = target::TABLE.fields[target::PROXY_PROTOCOL].key;
+        properties.insert("targets".to_owned(), json!({ "items": { "properties": { header: false } } }));
+    }
+    json!({ "properties": properties })
+}
+
+/// What holds between the keys of a rule, or of `[defaults]`.
+fn between_keys(is_rule: bool) -> Vec<Value> {
+    let key = |index: usize| rule::TABLE.fields[index].key;
+    let one_of =
+        |one: usize, other: usize| json!({ "oneOf": [{ "required": [key(one)] }, { "required": [key(other)] }] });
+    let not_both = |(one, other): (usize, usize)| json!({ "not": { "required": [key(one), key(other)] } });
+    let mut all: Vec<Value> = EXCLUSIVE.into_iter().map(not_both).collect();
+    let others: Vec<&str> = Balance::WORDS.iter().copied().filter(|word| *word != "source-ip").collect();
+    all.push(json!({ "not": {
+        "required": [key(rule::BALANCE), key(rule::SRC_IP_STICKY)],
+        "properties": { "balance": { "enum": others }, "src_ip_sticky": { "const": true } },
+    } }));
+    if is_rule {
+        all.push(one_of(rule::LISTEN_PORT, rule::LISTEN_PORTS));
+        all.push(one_of(rule::TARGET, rule::TARGETS));
+        for protocol in ["tcp", "udp"] {
+            let is_it = json!({ "required": ["protocol"], "properties": { "protocol": { "const": protocol } } });
+            all.push(json!({ "if": is_it, "then": foreign_keys(protocol) }));
+        }
+    }
+    all
 }
 
 fn object(table: &'static Table) -> Map<String, Value> {
@@ -28,19 +94,18 @@ fn object(table: &'static Table) -> Map<String, Value> {
     if !required.is_empty() {
         schema.insert("required".to_owned(), required.into());
     }
-    let one_of = |fields: [usize; 2]| {
-        let key = |index: usize| table.fields[index].key;
-        json!({ "oneOf": [{ "required": [key(fields[0])] }, { "required": [key(fields[1])] }] })
-    };
-    match table.name {
-        "rule" => {
-            let pairs = [one_of([rule::LISTEN_PORT, rule::LISTEN_PORTS]), one_of([rule::TARGET, rule::TARGETS])];
-            schema.insert("allOf".to_owned(), pairs.into_iter().collect());
-        }
+    let all = match table.name {
+        "rule" => between_keys(true),
+        "defaults" => between_keys(false),
         "rule.targets" => {
-            schema.insert("allOf".to_owned(), vec![one_of([target::PORT, target::PORTS])].into());
+            let key = |index: usize| target::TABLE.fields[index].key;
+            let (one, other) = (key(target::PORT), key(target::PORTS));
+            vec![json!({ "oneOf": [{ "required": [one] }, { "required": [other] }] })]
         }
-        _ => {}
+        _ => Vec::new(),
+    };
+    if !all.is_empty() {
+        schema.insert("allOf".to_owned(), all.into());
     }
     schema
 }
@@ -50,6 +115,8 @@ fn property(table: &'static Table, field: &'static Field) -> Value {
     let mut description = field.doc.to_owned();
     if let Some(why) = reserved_note(table, field.key) {
         description = format!("{description} Reserved: {why}.");
+        // Whatever its value is.
+        schema.insert("not".to_owned(), json!({}));
     }
     schema.insert("description".to_owned(), description.into());
     if let Some(default) = default(field) {

@@ -11,7 +11,7 @@ use crate::codes::{self, CodeDoc, RuleCode, TreeCode};
 use crate::decode::takes;
 use crate::fields::{Concern, Field, Kind, TABLES, Table};
 
-pub use json_schema::json_schema;
+pub use json_schema::{fleet_json_schema, json_schema};
 pub use page::markdown;
 
 /// What `explain TOPIC` shows: for a key (`listen_port`, `targets[].weight`, `health.rise`), a table (`rule`,
@@ -137,5 +137,7 @@ fn type_of(kind: Kind) -> String {
     }
 }
 
+#[cfg(test)]
+mod schema_tests;
 #[cfg(test)]
 mod tests;

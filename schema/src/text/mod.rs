@@ -4,6 +4,7 @@
 //! where the syntax allows it: a large tree is decoded without copying it.
 
 mod json;
+mod tags;
 mod toml;
 mod yaml;
 
@@ -17,6 +18,10 @@ pub use json::from_json;
 
 /// Deeper than any rule file needs, and shallow enough for the recursive decoder.
 const MAX_DEPTH: usize = 32;
+
+/// What helps where a file was probably never meant to hold rules.
+pub(crate) const NOT_A_RULE_FILE: &str =
+    "if this is not a rule file, name it in `[tree] ignore` of portunus.toml, for example `ignore = [\"docs/**\"]`";
 
 /// A value with its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,13 +92,14 @@ pub enum Syntax {
 }
 
 impl Syntax {
-    /// The syntax that a file name stands for, `None` for files that are no rule files.
+    /// The syntax that a file name stands for, in any case; `None` for files that are no rule files.
     pub fn of_path(path: &str) -> Option<Self> {
         let (_, extension) = path.rsplit_once('.')?;
+        let is = |name: &str| extension.eq_ignore_ascii_case(name);
         match extension {
-            "toml" => Some(Self::Toml),
-            "yaml" | "yml" => Some(Self::Yaml),
-            "json" => Some(Self::Json),
+            _ if is("toml") => Some(Self::Toml),
+            _ if is("yaml") || is("yml") => Some(Self::Yaml),
+            _ if is("json") => Some(Self::Json),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
-use super::{Entry, MAX_DEPTH, Node, Syntax, Value, syntax_error};
+use super::{Entry, MAX_DEPTH, NOT_A_RULE_FILE, Node, Syntax, Value, syntax_error, tags};
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::findings::Findings;
 
@@ -104,20 +104,32 @@ impl<'a> Builder<'a, '_> {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(self.error(span, "a rule file holds one document"));
+                    let error = self.error(span, "a rule file holds one document");
+                    return Err(Box::new(error.help(NOT_A_RULE_FILE)));
                 }
                 Ok(())
             }
             Event::Alias(_) => {
                 let error = syntax_error(self.file, span, "aliases are not supported in rule files");
-                Err(Box::new(error.help("write the value out, or use [defaults] for what several rules share")))
+                Err(Box::new(error.help(format!(
+                    "write the value out, or use [defaults] for what several rules share; {NOT_A_RULE_FILE}"
+                ))))
             }
             Event::Scalar(text, style, _, tag) => {
-                let value = scalar(text, style, tag.as_deref());
+                let value = match tag.as_deref() {
+                    None => scalar(text, style),
+                    Some(tag) => tags::scalar(text, tag).map_err(|refusal| refusal.at(self.file, span))?,
+                };
                 self.push(Node { span, value })
             }
-            Event::SequenceStart(..) => self.enter(Open::Array(span, Vec::new()), span),
-            Event::MappingStart(..) => self.enter(Open::Table(span, Vec::new(), None, HashSet::new()), span),
+            Event::SequenceStart(_, tag) => {
+                tags::collection(tag.as_deref(), "seq").map_err(|refusal| refusal.at(self.file, span))?;
+                self.enter(Open::Array(span, Vec::new()), span)
+            }
+            Event::MappingStart(_, tag) => {
+                tags::collection(tag.as_deref(), "map").map_err(|refusal| refusal.at(self.file, span))?;
+                self.enter(Open::Table(span, Vec::new(), None, HashSet::new()), span)
+            }
             Event::SequenceEnd | Event::MappingEnd => {
                 let node = match self.open.pop() {
                     Some(Open::Array(start, items)) => {
@@ -172,10 +184,11 @@ impl<'a> Builder<'a, '_> {
 }
 
 /// The core schema's reading of a scalar: only plain ones can be anything but text.
-fn scalar<'a>(text: Cow<'a, str>, style: ScalarStyle, tag: Option<&saphyr_parser::Tag>) -> Value<'a> {
-    if style != ScalarStyle::Plain || tag.is_some_and(|tag| tag.suffix == "str") {
-        return Value::String(text);
-    }
+fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> Value<'_> {
+    if style == ScalarStyle::Plain { plain(text) } else { Value::String(text) }
+}
+
+pub(super) fn plain(text: Cow<'_, str>) -> Value<'_> {
     match &*text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "true" | "True" | "TRUE" => Value::Bool(true),

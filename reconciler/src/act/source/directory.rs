@@ -185,7 +185,8 @@ pub(super) fn unreadable(label: &str, message: impl Into<String>) -> Diagnostic 
 /// Bytes after the first that is no UTF-8 which a finding shows.
 const AFTER_FAULT: usize = 200;
 
-pub(super) fn not_utf8(label: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
+/// The finding about a file that is not UTF-8: which byte, and where it is.
+pub fn not_utf8(label: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
     let at = error.utf8_error().valid_up_to();
     let bytes = error.as_bytes();
     let line = bytes[..at].split(|byte| *byte == b'\n').count();

@@ -5,6 +5,7 @@
 
 pub(in crate::act) mod commit;
 pub mod directory;
+pub mod foreign;
 pub mod git;
 mod look;
 mod select;

@@ -93,10 +93,22 @@ mod tests {
         {
             assert!(!selection.takes(label), "{label}");
         }
-        for label in ["a.toml", "b/c.yaml", "b/c.yml", "d.json", "portunus.toml", "b/portunus.toml", "a#.toml"] {
+        for label in [
+            "a.toml",
+            "b/c.yaml",
+            "b/c.yml",
+            "d.json",
+            "portunus.toml",
+            "b/portunus.toml",
+            "a#.toml",
+            "a.TOML",
+            "b.Yml",
+            "c.YAML",
+            "d.Json",
+        ] {
             assert!(selection.takes(label), "{label}");
         }
-        for label in ["a.md", "toml", "a.TOML", "a.toml.orig"] {
+        for label in ["a.md", "toml", "a.toml.orig"] {
             assert!(!selection.takes(label), "{label}");
         }
     }

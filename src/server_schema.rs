@@ -1,0 +1,96 @@
+//! The JSON Schema of `server.toml`. Pure.
+//!
+//! Keeps: it has the keys that the server reads, no more and no fewer; a test asks the reader for them.
+
+use serde_json::{Map, Value, json};
+
+use crate::settings::{MAX_PORTS, MODES};
+
+/// The schema of the settings of `portunus serve --config`.
+pub(crate) fn server_schema() -> Value {
+    let text = |about: &str| json!({ "type": "string", "minLength": 1, "description": about });
+    let listen = |about: &str, port: u16| {
+        json!({ "type": "string", "pattern": "^.+:[0-9]+$", "description": about,
+        "default": format!("127.0.0.1:{port}") })
+    };
+    let flag = |about: &str| json!({ "type": "boolean", "default": false, "description": about });
+    let secs = |least: u64, default: u64, about: &str| {
+        json!({ "type": "integer", "minimum": least, "default": default,
+        "description": about })
+    };
+    let properties: Map<String, Value> = [
+        ("rules", text("The directory to follow, relative to this file. Excludes `git`.")),
+        ("git", text("The repository to follow: an https, ssh or file URL. Excludes `rules`.")),
+        ("ref", text("The branch or tag of the repository.")),
+        ("path", text("The directory of the rule tree in the repository.")),
+        ("interval_secs", secs(1, 30, "How often the repository is looked at.")),
+        ("git_timeout_secs", secs(1, 120, "How long one look may take.")),
+        ("git_token_file", text("A file that holds the token for an https URL.")),
+        ("webhook_secret_file", text("A file that holds the secret of the webhook.")),
+        ("state_dir", text("Where the server keeps its state.")),
+        ("control_listen", listen("Where edges connect.", 7443)),
+        ("operator_listen", listen("Where operators connect.", 7080)),
+        ("metrics_listen", listen("Where metrics are read.", 7081)),
+        ("mode", json!({ "enum": MODES, "description": "What the server does by itself." })),
+        ("allow_dirty", flag("Applies what is not committed.")),
+        ("allow_non_descendant", flag("Applies commits that do not descend from the one in force.")),
+        (
+            "range_rule_max_ports",
+            json!({ "type": "integer", "minimum": 1, "maximum": MAX_PORTS, "default": 1024,
+                "description": "The widest range of one rule." }),
+        ),
+        ("shutdown_drain_timeout_secs", secs(0, 30, "How long connections may go on when the process ends.")),
+        ("log_level", text("`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `portunus=debug,info`.")),
+        ("log_format", json!({ "enum": ["text", "json"], "default": "text", "description": "The form of log lines." })),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:portunus:schema:server.toml",
+        "title": "The server.toml of portunus",
+        "description": "The settings of `portunus serve --config FILE`; flags and variables win over them.",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+        "not": { "required": ["rules", "git"] },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::settings::parse_file;
+
+    #[test]
+    fn the_schema_has_the_keys_that_the_server_reads() {
+        let error = parse_file("nothing_of_the_kind = 1\n").expect_err("an unknown key");
+        let (_, listed) = error.split_once("expected one of").expect("serde lists the keys");
+        let read: BTreeSet<&str> = listed.split('`').skip(1).step_by(2).collect();
+        let schema = server_schema();
+        let said: BTreeSet<&str> = schema["properties"].as_object().expect("keys").keys().map(String::as_str).collect();
+        assert_eq!(read, said);
+    }
+
+    #[test]
+    fn what_the_schema_lists_is_read() {
+        let schema = server_schema();
+        for (key, schema) in schema["properties"].as_object().expect("keys") {
+            let words = schema["enum"].as_array().cloned().unwrap_or_default();
+            for value in words.iter().chain(schema.get("default")) {
+                assert!(parse_file(&format!("{key} = {value}\n")).is_ok(), "{key} = {value}");
+            }
+        }
+        for bad in [
+            "mode = \"x\"\n",
+            "log_format = \"pretty\"\n",
+            "range_rule_max_ports = 0\n",
+            "rules = \"a\"\ngit = \"file:///a\"\n",
+        ] {
+            assert!(parse_file(bad).is_err(), "{bad}");
+        }
+    }
+}
