@@ -168,10 +168,12 @@ impl PortVerdicts {
         if self.ports.len() < PORTS_REMEMBERED {
             return true;
         }
-        let oldest = self.ports.iter().filter(|(_, one)| !one.is_failing).min_by_key(|(_, one)| one.heard);
-        let Some(port) = oldest.map(|(port, _)| *port) else { return false };
-        self.take(port);
-        true
+        if self.failing == self.ports.len() {
+            return false;
+        }
+        // Of ports without a verdict, the one that is due first was heard of first.
+        let oldest = self.agenda.iter().map(|(_, port)| *port).find(|port| !self.is_failing(*port));
+        oldest.is_some_and(|port| self.take(port).is_some())
     }
 
     fn take(&mut self, port: u16) -> Option<PortHealth> {
