@@ -84,10 +84,9 @@ impl fmt::Display for ControlUrl {
 }
 
 fn plain(text: &str, port: u16) -> Result<Url, InvalidUrl> {
-    if !text.contains("://") {
-        return Err(InvalidUrl::Form { port });
-    }
-    let url = Url::parse(text).map_err(|_| InvalidUrl::Form { port })?;
+    // HOST:PORT is how most tools name a server.
+    let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let url = Url::parse(&text).map_err(|_| InvalidUrl::Form { port })?;
     if url.scheme() != "http" {
         return Err(InvalidUrl::Scheme(url.scheme().to_owned()));
     }
@@ -134,7 +133,8 @@ mod tests {
     #[test]
     fn what_is_no_plain_address_is_refused_by_its_reason() {
         let refused = |text: &str| text.parse::<ServerUrl>().expect_err(text);
-        assert_eq!(refused("127.0.0.1:7080"), InvalidUrl::Form { port: 7080 });
+        assert_eq!("127.0.0.1:7080".parse::<ServerUrl>(), "http://127.0.0.1:7080".parse());
+        assert_eq!(refused("me:secret@127.0.0.1:7080"), InvalidUrl::Credentials);
         assert_eq!(refused(""), InvalidUrl::Form { port: 7080 });
         assert_eq!(refused("https://127.0.0.1"), InvalidUrl::Scheme("https".to_owned()));
         assert_eq!(refused("http://127.0.0.1/v1"), InvalidUrl::Rest);

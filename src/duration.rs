@@ -1,4 +1,4 @@
-//! Durations of the command line: `8`, `8s`, `10m`, `1h`; bare numbers are seconds. Pure.
+//! Durations of the command line: `8`, `8s`, `10m`, `1h`, `1d`; bare numbers are seconds. Pure.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const LONGEST_SECS: u64 = 365 * 24 * 3600;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidDuration {
     /// Not a number with one of the units.
-    #[error("expected a whole number with an optional unit s, m or h, for example 90, 90s or 10m")]
+    #[error("expected a whole number with an optional unit s, m, h or d, for example 90, 90s, 10m or 1d")]
     Form,
     /// More than a year.
     #[error("longer than a year")]
@@ -22,6 +22,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, InvalidDuration> {
         Some(b's') => (&text[..text.len() - 1], 1),
         Some(b'm') => (&text[..text.len() - 1], 60),
         Some(b'h') => (&text[..text.len() - 1], 3600),
+        Some(b'd') => (&text[..text.len() - 1], 24 * 3600),
         _ => (text, 1),
     };
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -37,14 +38,14 @@ mod tests {
 
     #[test]
     fn a_bare_number_is_seconds_and_units_are_taken() {
-        for (text, secs) in [("8", 8), ("8s", 8), ("10m", 600), ("1h", 3600), ("0", 0)] {
+        for (text, secs) in [("8", 8), ("8s", 8), ("10m", 600), ("1h", 3600), ("1d", 86400), ("0", 0)] {
             assert_eq!(parse(text), Ok(Duration::from_secs(secs)), "{text}");
         }
     }
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "s", "1d", "1.5s", "-1", "+1", " 1", "1 s", "1ms", "ä", "8S"] {
+        for text in ["", "s", "d", "1w", "1.5s", "-1", "+1", " 1", "1 s", "1ms", "ä", "8S"] {
             assert_eq!(parse(text), Err(InvalidDuration::Form), "{text}");
         }
         for text in ["99999999999999999999", "9000h", "18446744073709551615m"] {

@@ -14,7 +14,7 @@ use schema::diagnostic::{Diagnostic, DiagnosticJson, SourceFile, all_to_json};
 use serde::Serialize;
 
 use crate::address::ServerUrl;
-use crate::cli::Format;
+use crate::cli::{Format, without_passwords};
 use crate::output::{clean, print_value, say};
 use crate::render::{diagnostic, rails, style};
 
@@ -188,7 +188,7 @@ impl Failure {
             Self::InvalidTree(diagnostics) => say(diagnostic::all(diagnostics)),
             Self::InvalidTreeThere(diagnostics, files) => say(diagnostic::all_from_json(diagnostics, files)),
             other => {
-                say(format!("{}: {}", style::error("error"), clean(&other.to_string())));
+                say(format!("{}: {}", style::error("error"), clean(&without_passwords(&other.to_string()))));
                 if let Self::Problem(problem) = self {
                     problem.rails.iter().filter(|rail| rail.tripped).for_each(|rail| say(rails::line(rail)));
                 }
@@ -211,7 +211,7 @@ impl Failure {
             format_version: reconciler::decide::plan::FORMAT_VERSION,
             kind: "error",
             code: self.code().to_owned(),
-            message: self.to_string(),
+            message: without_passwords(&self.to_string()),
             diagnostics,
             rails,
         }

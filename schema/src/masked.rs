@@ -18,9 +18,31 @@ pub fn url(text: &str) -> Cow<'_, str> {
     format!("{}{user}{colon}{MASK}{}", &text[..start], &text[end..]).into()
 }
 
+/// A message in which every URL is without its password.
+pub fn text(message: &str) -> Cow<'_, str> {
+    if !message.contains("://") {
+        return message.into();
+    }
+    let is_end = |letter: char| letter.is_whitespace() || matches!(letter, '\'' | '"' | '`');
+    let words = message.split_inclusive(is_end).map(|word| {
+        let place = word.find("://").map_or(0, |at| word[..at].rfind('=').map_or(0, |equals| equals + 1));
+        [&word[..place], &*url(&word[place..])].concat()
+    });
+    words.collect::<String>().into()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::url;
+    use super::{text, url};
+
+    #[test]
+    fn every_url_of_a_message_is_shown_without_its_password() {
+        assert_eq!(
+            text("invalid value 'https://me:secret@host/x' for '--git <URL>': see --git=https://token@host"),
+            "invalid value 'https://me:***@host/x' for '--git <URL>': see --git=https://***@host"
+        );
+        assert_eq!(text("write to ada@example.org"), "write to ada@example.org");
+    }
 
     #[test]
     fn a_password_is_never_shown() {

@@ -101,7 +101,8 @@ pub(crate) struct RollbackArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "COMMAND is run for each revision that is tried, once it is in force: exit 0 means good, 125 that \
-    it cannot be told, any other up to 127 bad; more, or a signal, ends the search. It finds the revision in \
+    it cannot be told, any other below 126 bad; 126, 127, more, or a signal ends the search. The good revision is checked \
+    first. It finds the revision in \
     PORTUNUS_BISECT_DIGEST and PORTUNUS_BISECT_COMMIT, and what it prints goes to standard error.\n\nEach step is a \
     rollback, within the same rails and waves; one that they refuse is passed over. Live traffic runs on what is tried. In \
     the end, also after Ctrl-C and errors, the revision that was in force at the beginning is put back.\n\nExit codes: 0 \

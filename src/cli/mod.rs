@@ -165,31 +165,44 @@ pub(crate) fn read() -> Result<Cli, Exit> {
         }
         _ => match asked_format() {
             Format::Text => {
-                say(without_passwords(error.render().ansi().to_string()));
+                say(without_passwords(&error.render().ansi().to_string()));
                 Exit::Usage
             }
             // A program that asked for a document gets one, also for a mistake in what it asked.
             format => {
-                let text = without_passwords(error.render().to_string());
+                let text = without_passwords(&error.render().to_string());
                 Failure::Usage(text.trim_start_matches("error: ").trim_end().to_owned()).report(format)
             }
         },
     })
 }
 
-/// A message about arguments quotes them: URLs that hold a password are shown without it.
-fn without_passwords(message: String) -> String {
+/// A message may quote arguments, variables and files: what stands before the `@` of a URL is shown without its secret,
+/// also where the text is not a valid URL.
+pub(crate) fn without_passwords(message: &str) -> String {
     let arguments = std::env::args().flat_map(|argument| match argument.split_once('=') {
         // `--server=URL`: what is quoted may be the whole argument or its value.
         Some((_, value)) => vec![value.to_owned(), argument],
         None => vec![argument],
     });
-    let variables = ["PORTUNUS_SERVER", "PORTUNUS_EDGE_SERVER", "PORTUNUS_GIT"];
-    let variables = variables.iter().filter_map(|name| std::env::var(name).ok());
-    arguments.chain(variables).fold(message, |message, given| match masked::url(&given) {
+    let variables = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PORTUNUS_"));
+    let variables = variables.filter_map(|(_, value)| value.into_string().ok());
+    let message = arguments.chain(variables).fold(message.to_owned(), |message, given| match masked_value(&given) {
         Cow::Owned(masked) => message.replace(&given, &masked),
         Cow::Borrowed(_) => message,
-    })
+    });
+    masked::text(&message).into_owned()
+}
+
+/// Of a text without a scheme, `USER:PASSWORD@HOST` holds a secret as well.
+fn masked_value(given: &str) -> Cow<'_, str> {
+    if given.contains("://") {
+        return masked::url(given);
+    }
+    match given.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
+        Some((user, host)) => format!("{user}:***@{host}").into(),
+        None => given.into(),
+    }
 }
 
 /// The output that a command line asks for that could not be read as a whole.

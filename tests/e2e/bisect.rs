@@ -252,3 +252,15 @@ fn a_revision_that_the_rails_refuse_is_passed_over_and_they_do_not_bar_the_way_b
     let status = world.status();
     assert_eq!((&status["revision"]["digest"], &status["revision"]["held"]), (&json!(digest(3)), &json!(true)));
 }
+
+#[test]
+fn a_command_that_cannot_be_run_or_calls_the_good_revision_bad_ends_the_search() {
+    let scene = Scene::applied();
+    for code in ["126", "127"] {
+        scene.bisect(&[], &format!("exit {code}")).exits(1).says(code);
+        scene.is_back();
+    }
+    let said = scene.bisect(&[], "exit 1").exits(1).says("is said to be good");
+    assert!(!said.err.contains("Step 1"), "{said}");
+    scene.is_back();
+}

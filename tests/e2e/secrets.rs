@@ -102,3 +102,25 @@ fn a_password_in_the_url_of_a_server_is_in_no_message() {
         assert!(!said.err.contains("WORD"), "{said:?}");
     }
 }
+
+#[test]
+fn a_repository_whose_url_does_not_parse_is_shown_without_its_password() {
+    let world = World::new();
+    let urls = [
+        "https://me:PASSWORD@ho st/x",
+        "gopher://me:PASSWORD@host/x",
+        "http://me:PASSWORD@example.org/x",
+        "https://PASSWORD@[::1",
+        "https://me:PASS@WORD@-host/x",
+    ];
+    for url in urls {
+        let joined = format!("--git={url}");
+        for args in [vec!["serve", "--git", url], vec!["up", &joined], vec!["serve", &joined, "--nonsense"]] {
+            let said = world.cli(&args);
+            assert_ne!(said.code, 0, "{args:?}: {said:?}");
+            assert!(!said.out.contains("WORD") && !said.err.contains("WORD"), "{args:?}: {said:?}");
+        }
+        let said = world.cli_with(&["serve"], &[("PORTUNUS_GIT", url)]);
+        assert!(said.code != 0 && !said.err.contains("WORD"), "{said:?}");
+    }
+}

@@ -94,7 +94,7 @@ fn help_and_version_are_0_and_usage_errors_are_64() {
         &["edge", "--name", "e", "--disable-capability", "flying"],
         &["serve", "--mode", "auto"],
         &["status", "--server", "http://192.0.2.1:7080", "--token", "t"],
-        &["status", "--server", "127.0.0.1:7080"],
+        &["status", "--server", "127.0.0.1:7080/x"],
         &["apply", "tree"],
         &["fmt", "rules.yaml"],
         &["completions", "cmd.exe"],

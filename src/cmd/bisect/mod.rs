@@ -35,8 +35,6 @@ use search::{Search, Verdict};
 
 /// What git and its friends take for `cannot be told`.
 const SKIP: i32 = 125;
-/// The last code that speaks of the revision; what is above is a signal or a broken command.
-const LAST: i32 = 127;
 
 /// Between two looks at whether the command has ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -168,6 +166,7 @@ async fn walk(
     road: &mut Road<'_>,
     steps: &mut Vec<(Step, bool)>,
 ) -> Result<(), Failure> {
+    check_good(args, search.good(), road).await?;
     while let Some(entry) = search.next().cloned() {
         let number = steps.len() + 1;
         say(format!("{} {}", style::strong(format!("Step {number}:")), revision(&entry)));
@@ -195,6 +194,29 @@ async fn walk(
         let detail = exit.map_or_else(|| reason.clone(), |code| format!("the command exited with {code}"));
         say(format!("  {}: {}", style::strong(verdict), clean(&detail)));
         steps.push((Step { digest: entry.digest, commit: entry.commit, verdict, exit, reason }, is_rail));
+    }
+    Ok(())
+}
+
+/// A command that calls the good revision bad tells nothing of the others.
+async fn check_good(args: &BisectArgs, good: &Entry, road: &mut Road<'_>) -> Result<(), Failure> {
+    say(format!("{} {}", style::strong("Check:"), revision(good)));
+    let why = format!("bisect: whether {} is good", args.good);
+    match road.to(good.digest, why).await? {
+        Arrival::Not { reason, .. } => say(format!("  {}: {}", style::strong("skipped"), clean(&reason))),
+        Arrival::There => {
+            stays(road, good.digest).await?;
+            let code = ask(args, good).await?;
+            stays(road, good.digest).await?;
+            match code {
+                0 => say(format!("  {}", style::strong("good"))),
+                SKIP => say(format!("  {}: the command exited with {SKIP}", style::strong("skipped"))),
+                code => {
+                    let reason = format!("the command exited with {code} for {}, which is said to be good", args.good);
+                    return Err(Failure::Other(reason));
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -227,7 +249,8 @@ async fn ask(args: &BisectArgs, entry: &Entry) -> Result<i32, Failure> {
         }
     };
     match ended.code() {
-        Some(code) if code <= LAST => Ok(code),
+        // Above are 126 and 127, of a command that cannot be run or is not there, and signals.
+        Some(code) if code <= SKIP => Ok(code),
         _ => Err(Failure::Other(format!("the command {name} tells nothing: it ended with {ended}"))),
     }
 }

@@ -72,6 +72,11 @@ impl Search {
         self.bad - self.good
     }
 
+    /// The last revision that is known to be good.
+    pub(super) fn good(&self) -> &Entry {
+        &self.revisions[self.good]
+    }
+
     /// The revision to try next: of those that may still tell something, the one nearest to the middle.
     pub(super) fn next(&self) -> Option<&Entry> {
         let middle = usize::midpoint(self.good, self.bad);
