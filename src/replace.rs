@@ -1,56 +1,75 @@
 //! Writing a file so that a reader sees the old or the new content and nothing between. I/O.
+//!
+//! Keeps: a rewritten file keeps its mode, its owner and its group. One with several names keeps them: it is written in
+//! place, for a new file under one of its names would leave the others with the old content.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::Path;
 
-/// Names tried for the file beside the target, should others of this process id be left over.
-const ATTEMPTS: u32 = 100;
+use tempfile::{Builder, NamedTempFile};
 
 /// Writes the file with exactly this mode, over whatever has its name. A link is replaced, not followed.
 pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let (temporary, mut file) = create_beside(path)?;
-    let written = file
-        .write_all(bytes)
-        .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&temporary, path));
-    written.inspect_err(|_| {
-        // The first error says more than one about the left-over would.
-        fs::remove_file(&temporary).ok();
-    })
+    let mut file = beside(path)?;
+    file.write_all(bytes)?;
+    finish(file, path, mode)
 }
 
-/// Rewrites an existing file, which keeps its mode; of a link, the file behind it.
+/// Rewrites an existing file, which keeps its mode, owner and names; of a link, the file behind it.
 pub(crate) fn rewrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let real = fs::canonicalize(path)?;
-    let mode = fs::metadata(&real)?.permissions().mode() & 0o7777;
-    replace(&real, bytes, mode)
+    let known = fs::metadata(&real)?;
+    if known.nlink() > 1 {
+        return write_in_place(&real, bytes);
+    }
+    let mut file = beside(&real)?;
+    file.write_all(bytes)?;
+    let own = file.as_file().metadata()?;
+    let is_same = (own.uid(), own.gid()) == (known.uid(), known.gid());
+    if !is_same && fchown(file.as_file(), Some(known.uid()), Some(known.gid())).is_err() {
+        // Who may write a file may not always give one away; writing in place changes no owner.
+        return write_in_place(&real, bytes);
+    }
+    finish(file, &real, known.mode() & 0o7777)
 }
 
-/// A new file in the same folder, open to nobody else. Its name is one that trees ignore.
-fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+/// A new file in the same folder, open to nobody else and gone if it is dropped. Its name is one that trees ignore.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
-    for attempt in 0..ATTEMPTS {
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}-{attempt}", process::id()));
-        let temporary = path.with_file_name(hidden);
-        match File::options().write(true).create_new(true).mode(0o600).open(&temporary) {
-            Ok(file) => return Ok((temporary, file)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
-            Err(error) => return Err(error),
-        }
-    }
-    Err(last)
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".");
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Builder::new().prefix(&hidden).tempfile_in(folder)
+}
+
+fn finish(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
+    // After the owner: a change of it takes the bits away that give a program its owner's rights.
+    file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    file.persist(path).map(|_: File| ()).map_err(|error| error.error)
+}
+
+/// A failure on the way leaves the old content: what was there is written back.
+fn write_in_place(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let before = fs::read(path)?;
+    let write = |bytes: &[u8]| {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_all()
+    };
+    write(bytes).inspect_err(|_| {
+        // The first error says more than one about the way back would.
+        write(&before).ok();
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{chown, symlink};
 
     use super::*;
 
@@ -82,5 +101,35 @@ mod tests {
         assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
         assert_eq!(fs::read_to_string(&target).expect("read"), "new");
         assert_eq!(mode_of(&target), 0o640);
+        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 2);
+    }
+
+    #[test]
+    fn a_rewritten_file_keeps_its_other_names() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+        for (before, after) in [("long before", "short"), ("short", "long afterwards")] {
+            fs::remove_file(&other).ok();
+            fs::write(&one, before).expect("written");
+            fs::hard_link(&one, &other).expect("a second name");
+            rewrite(&one, after.as_bytes()).expect("rewritten");
+            assert_eq!(fs::read_to_string(&other).expect("read"), after);
+            assert_eq!(fs::metadata(&one).expect("there").nlink(), 2);
+        }
+    }
+
+    #[test]
+    fn a_rewritten_file_keeps_its_owner() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("rules.toml");
+        fs::write(&file, "old").expect("written");
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).expect("mode");
+        // Only root may give a file away; for others the file keeps the owner that it has.
+        chown(&file, Some(12345), Some(23456)).ok();
+        let before = fs::metadata(&file).expect("there");
+        rewrite(&file, b"new").expect("rewritten");
+        let after = fs::metadata(&file).expect("there");
+        assert_eq!((after.uid(), after.gid(), after.mode()), (before.uid(), before.gid(), before.mode()));
+        assert_eq!(fs::read_to_string(&file).expect("read"), "new");
     }
 }

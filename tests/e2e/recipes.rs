@@ -166,8 +166,15 @@ impl Scene {
 
     /// The exit code of the job `plan` for a branch.
     fn plan(&self, branch: &str) -> i32 {
-        let at = self.checkout(branch);
-        if self.is_github() { self.github("plan", "pull_request", &at) } else { self.gitlab("plan", &at) }
+        if !self.is_github() {
+            return self.gitlab("plan", &self.checkout(branch));
+        }
+        // What GitHub keeps at `refs/pull/N/merge`, and what its checkout takes where no other `ref` is said.
+        let at = self.checkout("main");
+        let (place, branch) = (at.to_str().unwrap(), format!("origin/{branch}"));
+        self.world.git(&["-C", place, "checkout", "-q", "--detach"]);
+        self.world.git(&["-C", place, "merge", "-q", "--no-ff", "--no-edit", &branch]);
+        self.github("plan", "pull_request", &at)
     }
 
     /// The exit code of the job `apply` for a branch.
@@ -187,6 +194,11 @@ impl Scene {
         for step in job["steps"].as_sequence().unwrap() {
             let Some(lines) = step["run"].as_str() else {
                 assert_eq!(step["uses"].as_str(), Some("actions/checkout@v4"));
+                assert!(
+                    step["with"].get("ref").is_none(),
+                    "the commit of the event: a merge, or the branch that was pushed"
+                );
+                assert_eq!(step["with"]["fetch-depth"].as_u64(), Some(0));
                 continue;
             };
             assert!(!lines.contains("${{"), "what an event says is no code: {lines}");
@@ -226,6 +238,7 @@ impl Scene {
             ("CI_API_V4_URL", "https://gitlab.example.org/api/v4"),
             ("CI_PROJECT_ID", "42"),
             ("CI_MERGE_REQUEST_IID", "7"),
+            ("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main"),
             ("CI_PIPELINE_SOURCE", "merge_request_event"),
             ("PORTUNUS_GITLAB_TOKEN", self.token),
         ]
@@ -291,6 +304,31 @@ fn a_change_is_planned_shown_once_merged_and_applied(recipe: &str) {
     let status = scene.world.status();
     assert_eq!(status["revision"]["commit"], scene.world.git(&["rev-parse", "main"]).as_str());
     assert_eq!(scene.apply("main"), 0, "run once more, it has nothing to do");
+}
+
+/// What came to the target branch since is no removal of the branch.
+fn a_branch_that_is_behind_is_planned_as_its_merge(recipe: &str) {
+    let Some(scene) = Scene::new(recipe) else { return };
+    scene.branch("behind", &scene.rules(7));
+    scene.world.git(&["checkout", "-q", "main"]);
+    scene.world.edit("rules.d/other.toml", &rule("edge-01", "other", scene.port + 7, scene.echo.port, ""));
+    assert_eq!(scene.apply("main"), 0);
+    assert_eq!(scene.plan("behind"), 0);
+    let comment = scene.comment();
+    assert!(comment.contains("1 to activate") && !comment.contains("to remove"), "{comment}");
+    scene.merge("behind");
+    assert_eq!(scene.apply("main"), 0);
+    assert_eq!(answers(scene.port + 6), Some(scene.echo.port));
+}
+
+#[test]
+fn on_github_a_branch_that_is_behind_is_planned_as_its_merge() {
+    a_branch_that_is_behind_is_planned_as_its_merge("github.yml");
+}
+
+#[test]
+fn on_gitlab_a_branch_that_is_behind_is_planned_as_its_merge() {
+    a_branch_that_is_behind_is_planned_as_its_merge("gitlab.yml");
 }
 
 /// What a pipeline can trust.
