@@ -156,8 +156,8 @@ mod tests {
 
     #[test]
     fn a_reader_that_does_not_read_holds_nobody_up_and_gets_the_rest_once_it_does() {
-        let (mut reader, writer) = io::pipe().unwrap();
-        let lines = Lines::to(writer).unwrap();
+        let (mut reader, writer) = io::pipe().expect("it works in a test");
+        let lines = Lines::to(writer).expect("it works in a test");
         let text = [b"x".repeat(999), b"\n".to_vec()].concat();
         for _ in 0..2 * ROOM / text.len() {
             lines.push(text.clone());
@@ -168,12 +168,12 @@ mod tests {
         let expected = (2 * ROOM / text.len()) as u64 - dropped;
         let read = thread::spawn(move || {
             let mut text = Vec::new();
-            reader.read_to_end(&mut text).unwrap();
+            reader.read_to_end(&mut text).expect("it works in a test");
             text
         });
         lines.flush(LONG);
         drop(lines);
-        assert_eq!(read.join().unwrap().len() as u64, expected * 1000);
+        assert_eq!(read.join().expect("it works in a test").len() as u64, expected * 1000);
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
                 Ok(())
             }
         }
-        let lines = Lines::to(Failing(0)).unwrap();
+        let lines = Lines::to(Failing(0)).expect("it works in a test");
         lines.push(b"first\n".to_vec());
         lines.push(b"second\n".to_vec());
         lines.flush(LONG);

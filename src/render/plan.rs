@@ -325,7 +325,7 @@ pub(crate) fn impact(change: &PlannedChange) -> Option<String> {
         ImpactKind::NewConnections => Some(format!("new connections only{}", live())),
         ImpactKind::Drain => {
             // A rule may go without a listener that does: another rule has it then, and leads elsewhere.
-            let whose = if !change.ports.release.is_empty() { "released listeners" } else { "targets that go" };
+            let whose = if change.ports.release.is_empty() { "targets that go" } else { "released listeners" };
             Some(format!("connections of {whose} drain, then are reset{}", live()))
         }
         ImpactKind::Gap => Some(format!("closed for a moment{}", live())),

@@ -1,5 +1,6 @@
 //! The recipes of `examples/ci` as they stand: their steps are taken out of the YAML and run by a shell, against a real
-//! server, a real edge and real clones. Only the platform is a stand-in: `gh` and `curl` keep comments in a file.
+//! server, a real edge and real clones. Only the platform is a stand-in: `gh` and `curl` keep comments in a file. Long
+//! because each recipe is told from its first request to its last apply.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -311,7 +312,7 @@ fn a_branch_that_is_behind_is_planned_as_its_merge(recipe: &str) {
     let Some(scene) = Scene::new(recipe) else { return };
     scene.branch("behind", &scene.rules(7));
     scene.world.git(&["checkout", "-q", "main"]);
-    scene.world.edit("rules.d/other.toml", &rule("edge-01", "other", scene.port + 7, scene.echo.port, ""));
+    scene.world.edit("rules.d/other.toml", rule("edge-01", "other", scene.port + 7, scene.echo.port, ""));
     assert_eq!(scene.apply("main"), 0);
     assert_eq!(scene.plan("behind"), 0);
     let comment = scene.comment();

@@ -79,7 +79,7 @@ fn a_directory_that_is_a_link_may_be_swapped() {
         fs::write(world.path(name).join("web.toml"), rule("edge-01", "web", port, target, "")).unwrap();
     }
     symlink("blue", world.path("current")).unwrap();
-    world.serve(&["--mode", "apply", "--rules", &world.arg("current")]);
+    world.serve(&["--mode", "apply", "--allow-dirty", "--rules", &world.arg("current")]);
     world.edge("edge-01");
     world.wait_rule("edge-01", "web", "active");
     symlink("green", world.path("next")).unwrap();

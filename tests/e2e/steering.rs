@@ -123,10 +123,10 @@ fn two(protocol: &str, listen: u16, target: u16, width: u16, check: u16, more: &
     )
 }
 
-/// The preferred upstream answers all of them.
-fn all_wait(live: &[Caller]) {
+/// An upstream answers all of them.
+fn all_wait(live: &[Caller], upstream: u8) {
     for caller in live {
-        caller.wait(2);
+        caller.wait(upstream);
     }
 }
 
@@ -143,7 +143,7 @@ fn flows_and_ranges_fail_over_and_return_by_the_verdicts_of_a_check_on_another_p
         target_is(&world, &second, "up");
         target_is(&world, &third, "up");
         let live: Vec<Caller> = (0..width).map(|offset| Caller::new(protocol, listen + offset)).collect();
-        all_wait(&live);
+        all_wait(&live, 2);
 
         preferred.sicken();
         target_is(&world, &second, "down");
@@ -151,8 +151,8 @@ fn flows_and_ranges_fail_over_and_return_by_the_verdicts_of_a_check_on_another_p
             Caller::new(protocol, listen + offset).wait(3);
         }
         if protocol == "udp" {
-            // Nobody asked for a reset: a flow that lives goes on where it is.
-            all_wait(&live);
+            // A flow that lives moves to the target that is left with its next datagram.
+            all_wait(&live, 3);
         }
         preferred.recover();
         target_is(&world, &second, "up");
@@ -169,13 +169,15 @@ fn flows_and_ranges_fail_over_and_return_by_the_verdicts_of_a_check_on_another_p
             }
             world.cli(&all).exits(0);
         };
+        let live: Vec<Caller> = (0..width).map(|offset| Caller::new(protocol, listen + offset)).collect();
+        all_wait(&live, 2);
         order("pause");
         target_is(&world, &second, "paused");
         for offset in 0..width {
             assert_eq!(Caller::new(protocol, listen + offset).ask(), Some(3), "{protocol}");
         }
         if protocol == "udp" {
-            all_wait(&live);
+            all_wait(&live, 2);
         }
         order("resume");
         target_is(&world, &second, "up");

@@ -7,6 +7,7 @@
 //! Long because the handle, its commands and the task that serves them are one protocol.
 
 mod asking;
+mod writing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -19,26 +20,24 @@ use schema::proto;
 use schema::proto::server_message::Body;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use self::asking::Asked;
 use super::backlog::Backlog;
 use super::codec;
 use super::counters::{Counters, Reading};
-use super::follow::with_causes;
 use super::metrics::Timings;
 use super::notice_log;
 use super::outgoing;
 use super::questions::Reply;
 use super::recent::Recent;
-use super::store::{Batch, Store, StoreError};
+use super::store::Store;
 use crate::decide::deviations::TargetOverride;
 use crate::decide::fleet::{
     Answer, ApplyRequest, ApplyResult, Control, Effect, Event, Fleet, Notice, Outcome, Refusal, Request,
     RequestRefusal, SessionId,
 };
 use crate::decide::kept::Kept;
-use crate::decide::record::Record;
 
 /// Commands that wait for the driver: one per edge of a large fleet that reconnects at once, more wait at their sender.
 const COMMANDS: usize = 4096;
@@ -445,71 +444,6 @@ impl Driver {
             if let Some(ticket) = ticket {
                 self.not_written(ticket);
             }
-        }
-    }
-
-    /// Carries out what waits, in its order, as far as the disk takes it; true if anything was written or done.
-    async fn catch_up(&mut self) -> bool {
-        let mut has_begun = false;
-        while self.carry_on().await {
-            has_begun = true;
-        }
-        has_begun
-    }
-
-    /// Writes the records in front, or carries out the effect in front: what a server that dies has done or has not.
-    /// True if that was done.
-    async fn carry_on(&mut self) -> bool {
-        let records = self.backlog.records();
-        if records.is_empty() {
-            let Some(effect) = self.backlog.next() else { return false };
-            self.carry_out(effect);
-            return true;
-        }
-        let count = records.len();
-        if let Err(error) = self.write(records).await {
-            let reason = with_causes(&error);
-            if self.disk_error.is_none() {
-                error!(error = reason, "the state cannot be written; nothing new is sent until it can");
-            }
-            self.disk_error = Some(reason);
-            return false;
-        }
-        self.backlog.written(count);
-        if self.disk_error.take().is_some() {
-            info!("the state is written again");
-        }
-        true
-    }
-
-    /// Makes records durable, in one transaction.
-    async fn write(&mut self, records: Vec<Record>) -> Result<(), StoreError> {
-        // Steps that wait side by side may name a key again: what was decided last is what holds.
-        let last: BTreeMap<String, Vec<u8>> = records.into_iter().map(|record| (record.key, record.value)).collect();
-        let mut kept = self.kept.clone();
-        let old: Vec<String> = last.keys().filter_map(|key| kept.wrote(key)).collect();
-        let batch = old.into_iter().filter(|key| !last.contains_key(key)).fold(Batch::new(), Batch::delete);
-        let batch = last.into_iter().fold(batch, |batch, (key, value)| match value.as_slice() {
-            [] => batch.delete(key),
-            _ => batch.put(key, value),
-        });
-        let store = Arc::clone(&self.store);
-        match tokio::task::spawn_blocking(move || store.commit(&batch)).await {
-            Ok(result) => result?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
-        self.kept = kept;
-        Ok(())
-    }
-
-    /// Tells who waits that nothing was done. An operator who went away needs no answer.
-    fn not_written(&mut self, ticket: u64) {
-        let reason = self.disk_error.clone().unwrap_or_default();
-        match self.waiting.remove(&ticket) {
-            Some(Waiting::Apply(reply)) => drop(reply.send(Err(Refusal::StateNotWritable { reason }))),
-            Some(Waiting::Request(reply)) => drop(reply.send(Err(RequestRefusal::StateNotWritable(reason)))),
-            Some(Waiting::Control(reply)) => drop(reply.send(Err(Refusal::StateNotWritable { reason }))),
-            None => {}
         }
     }
 
