@@ -30,8 +30,8 @@ fn rule(priorities: &[u8], balance: Balance, check: Option<HealthCheck>) -> Arc<
     })
 }
 
-fn check() -> Option<HealthCheck> {
-    Some(HealthCheck { rise: 1, fall: 1, ..HealthCheck::new(HealthKind::Tcp, 15) })
+fn check() -> HealthCheck {
+    HealthCheck { rise: 1, fall: 1, ..HealthCheck::new(HealthKind::Tcp, 15) }
 }
 
 fn result(is_pass: bool) -> Outcome {
@@ -73,7 +73,7 @@ fn any_life(ports: u16) -> impl Strategy<Value = Vec<(u64, Happening)>> {
 
 fn any_rule() -> impl Strategy<Value = Arc<Rule>> {
     let balance = proptest::sample::select(vec![Balance::Failover, Balance::SourceIp, Balance::RoundRobin]);
-    let check = prop_oneof![Just(None), Just(check())];
+    let check = prop_oneof![Just(None), Just(Some(check()))];
     (vec(0_u8..3, 1..=3), balance, check).prop_map(|(priorities, balance, check)| rule(&priorities, balance, check))
 }
 
@@ -173,7 +173,7 @@ proptest! {
 
 #[test]
 fn a_port_fails_over_alone_and_comes_back_by_its_trial() {
-    for check in [None, check()] {
+    for check in [None, Some(check())] {
         let rule = rule(&[0, 1], Balance::Failover, check);
         let mut group = TargetGroup::new(&rule, secs(0));
         let (preferred, spare) = (key(&rule, 0), key(&rule, 1));
@@ -222,7 +222,7 @@ fn a_target_all_of_whose_ports_fail_is_down_and_comes_back_with_the_first_of_the
 
 #[test]
 fn a_check_that_takes_the_whole_target_down_and_up_again_begins_anew() {
-    let rule = rule(&[0, 1], Balance::Failover, check());
+    let rule = rule(&[0, 1], Balance::Failover, Some(check()));
     let mut group = TargetGroup::new(&rule, secs(0));
     let preferred = key(&rule, 0);
     group.apply(&preferred, active(true), secs(1));

@@ -3,6 +3,7 @@
 mod cuts;
 
 use super::*;
+use crate::decide::record::Record;
 
 /// Two steps that both end up at the front of the backlog and write the same key.
 #[tokio::test]
