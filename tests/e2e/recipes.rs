@@ -1,6 +1,7 @@
 //! The recipes of `examples/ci` as they stand: their steps are taken out of the YAML and run by a shell, against a real
-//! server, a real edge and real clones. Only the platform is a stand-in: `gh` and `curl` keep comments in a file. Long
-//! because each recipe is told from its first request to its last apply.
+//! server, a real edge and real clones. Only the platform is a stand-in: `gh` and `curl` keep comments in a file.
+//!
+//! Long because each recipe is told from its first request to its last apply.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

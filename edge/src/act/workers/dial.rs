@@ -128,17 +128,17 @@ impl Worker {
     /// Looks at an attempt that had an event.
     pub(super) fn attempted(&mut self, key: Key, leg: u8) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.client.has_failed {
+        if connection.client.has_failed() {
             return self.end(key, Ending::Broken(Break::ClientReset));
         }
         let lane = if leg == RIVAL { Lane::Second } else { Lane::First };
         let may_meet_itself = connection.dial.as_ref().is_some_and(|dial| dial.may_meet_itself[lane as usize]);
         let Some(tried) =
-            connection.leg_mut(leg).filter(|tried| leg != CLIENT && (tried.has_failed || tried.is_writable))
+            connection.leg_mut(leg).filter(|tried| leg != CLIENT && (tried.has_failed() || tried.is_writable))
         else {
             return;
         };
-        let failure = if tried.has_failed { attempt::failure(&tried.socket) } else { None };
+        let failure = if tried.has_failed() { attempt::failure(&tried.socket) } else { None };
         let heard = match failure {
             Some(cause) => Heard::Failed(lane, cause),
             None if may_meet_itself && attempt::meets_itself(&tried.socket) => Heard::Failed(lane, Cause::Refused),

@@ -130,11 +130,11 @@ impl Direction {
         let mut moved = 0;
         while moved < quantum {
             let may_read = self.passage.is_reading() && from.is_readable;
-            if !to.is_writable || to.has_failed || (self.is_empty() && !may_read) {
+            if !to.is_writable || to.has_failed() || (self.is_empty() && !may_read) {
                 break;
             }
             // Splicing stops at urgent data, and takes what is behind it for an end where the side has failed.
-            let splices = self.is_splicing && !from.is_urgent && !from.has_failed;
+            let splices = self.is_splicing && !from.is_urgent && !from.has_failed();
             let step = match self.held {
                 Held::Nothing if splices => self.fill_pipe(from, quantum - moved, tools),
                 Held::Nothing => self.copy(from, to, &mut tools.buffer),
@@ -159,7 +159,7 @@ impl Direction {
 
     /// Gives up what is for a receiver that failed.
     fn forsake(&mut self, to: &Leg, tools: &mut Tools) {
-        if to.has_failed {
+        if to.has_failed() {
             self.passage = self.passage.after(Happening::ReceiverFailed);
             if let Held::Piped(pipe, _) = std::mem::replace(&mut self.held, Held::Nothing) {
                 tools.pipes.discard(pipe);
@@ -190,7 +190,7 @@ impl Direction {
         let length = match recv(&from.socket, &mut *buffer, RecvFlags::empty()) {
             Ok((_, length)) => length,
             Err(Errno::INTR) => return 0,
-            Err(Errno::AGAIN) if !from.has_failed => {
+            Err(Errno::AGAIN) if !from.has_failed() => {
                 (from.is_readable, from.is_urgent) = (false, false);
                 return 0;
             }
@@ -206,7 +206,7 @@ impl Direction {
             self.passage = self.passage.after(happening);
         } else if length == buffer.len() {
             self.is_splicing = true;
-        } else if !from.is_closing && !from.has_failed && !from.is_urgent {
+        } else if !from.is_closing && !from.has_failed() && !from.is_urgent {
             // What comes later comes with an event; only the end of the data may have come with this one, or what is
             // behind an urgent byte, at which a read stops short.
             from.is_readable = false;

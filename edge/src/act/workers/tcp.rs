@@ -31,10 +31,17 @@ pub(super) struct Leg {
     pub(super) is_closing: bool,
     /// Urgent data came: a read stops short before it, and more may be behind it.
     pub(super) is_urgent: bool,
-    /// The connection is broken. What it sent before can still be read.
-    pub(super) has_failed: bool,
+    failure: Failure,
+}
+
+/// Whether a connection is broken. What it sent before can still be read.
+#[derive(Clone, Copy)]
+enum Failure {
+    None,
+    /// An event said so; which error it is has yet to be asked.
+    Noticed,
     /// The first error that a call reported; the kernel forgets an error that it has reported.
-    failure: Option<Errno>,
+    Reported(Errno),
 }
 
 impl Leg {
@@ -46,8 +53,7 @@ impl Leg {
             is_writable: false,
             is_closing: false,
             is_urgent: false,
-            has_failed: false,
-            failure: None,
+            failure: Failure::None,
         }
     }
 
@@ -57,27 +63,38 @@ impl Leg {
         self.is_urgent |= event.is_priority();
         self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.is_writable |= event.is_writable();
-        self.has_failed |= event.is_error();
+        if event.is_error() && matches!(self.failure, Failure::None) {
+            self.failure = Failure::Noticed;
+        }
+    }
+
+    /// True if the connection is broken.
+    pub(super) fn has_failed(&self) -> bool {
+        !matches!(self.failure, Failure::None)
     }
 
     /// Learns of an error: it takes nothing more, and what it sent before is read to its end.
     pub(super) fn fail(&mut self, error: Errno) {
-        self.failure.get_or_insert(error);
-        (self.has_failed, self.is_readable) = (true, true);
+        if !matches!(self.failure, Failure::Reported(_)) {
+            self.failure = Failure::Reported(error);
+        }
+        self.is_readable = true;
     }
 
     /// True if the end of what can be read is not the end that its peer meant. Linux reports a reset that comes after
     /// the peer's end as a broken pipe, and any other error otherwise; while it was not reported, reading reports it.
     pub(super) fn is_cut(&self) -> bool {
-        self.failure.is_some_and(|error| error != Errno::PIPE)
+        matches!(self.failure, Failure::Reported(error) if error != Errno::PIPE)
     }
 
     /// Why it failed.
     fn error(&mut self) -> Errno {
-        let socket = &self.socket;
-        *self
-            .failure
-            .get_or_insert_with(|| sockopt::socket_error(socket).ok().and_then(Result::err).unwrap_or(Errno::IO))
+        if let Failure::Reported(error) = self.failure {
+            return error;
+        }
+        let error = sockopt::socket_error(&self.socket).ok().and_then(Result::err).unwrap_or(Errno::IO);
+        self.failure = Failure::Reported(error);
+        error
     }
 }
 
@@ -226,7 +243,7 @@ impl Connection {
 
     /// Which of its sides failed: the client, the target.
     pub(super) fn failures(&self) -> (bool, bool) {
-        (self.client.has_failed, self.target.as_ref().is_some_and(|leg| leg.has_failed))
+        (self.client.has_failed(), self.target.as_ref().is_some_and(|leg| leg.has_failed()))
     }
 
     /// True once a side has ended its direction, or failed.

@@ -131,7 +131,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let ending = connection.break_of().map_or(ending, Ending::Broken);
         let legs = [Some(&connection.client), connection.target.as_ref()].into_iter().flatten();
-        let mut looks = legs.filter(|leg| !leg.has_failed).map(|leg| self.tools.kernel.look(&leg.socket));
+        let mut looks = legs.filter(|leg| !leg.has_failed()).map(|leg| self.tools.kernel.look(&leg.socket));
         // Something waits, nothing does, or it is not known.
         let waits = looks.try_fold(false, |waits, look| Some(waits || look?.waiting > 0));
         drop(looks);
@@ -159,7 +159,7 @@ impl Worker {
         let (mut waits, mut has_moved, mut is_stalled) = (false, false, false);
         for side in [Side::Client, Side::Target] {
             let stalled_timeout = connection.ticket.route().rule.stalled_timeout;
-            let Some(leg) = connection.side_mut(side).filter(|leg| !leg.has_failed) else { continue };
+            let Some(leg) = connection.side_mut(side).filter(|leg| !leg.has_failed()) else { continue };
             let Some(look) = self.tools.kernel.look(&leg.socket) else {
                 bound(leg, stalled_timeout.map_or(WITHOUT_LOOKS, |timeout| timeout.min(WITHOUT_LOOKS)));
                 continue;
