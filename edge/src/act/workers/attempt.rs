@@ -42,6 +42,8 @@ fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = for_client(socket_with(family, SocketType::STREAM, flags, None)?)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
+    // Before the first byte: an urgent byte that is at the head of the queue when this is set is lost.
+    sockopt::set_socket_oobinline(&socket, true)?;
     // The port that the system picks may be one that a rule is to listen on, now or within the minute that the closed
     // connection lingers: both have to agree to share it.
     sockopt::set_socket_reuseaddr(&socket, true)?;

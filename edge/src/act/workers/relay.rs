@@ -184,9 +184,6 @@ impl Direction {
 
     /// Reads once. 0 is that there is nothing now, or that nothing more comes.
     fn read(&mut self, from: &mut Leg, buffer: &mut [u8]) -> usize {
-        if from.is_urgent {
-            from.take_urgent_in_line();
-        }
         let length = match recv(&from.socket, &mut *buffer, RecvFlags::empty()) {
             Ok((_, length)) => length,
             Err(Errno::INTR) => return 0,
@@ -289,13 +286,6 @@ impl Leg {
             Errno::INTR => {}
             Errno::AGAIN => self.is_writable = false,
             _ => self.fail(error),
-        }
-    }
-
-    /// Without this the urgent byte is left out, and what it marks with it.
-    fn take_urgent_in_line(&self) {
-        if let Err(error) = sockopt::set_socket_oobinline(&self.socket, true) {
-            tracing::debug!(%error, "an urgent byte is left out");
         }
     }
 }

@@ -243,7 +243,7 @@ impl Connection {
 
     /// Which of its sides failed: the client, the target.
     pub(super) fn failures(&self) -> (bool, bool) {
-        (self.client.has_failed(), self.target.as_ref().is_some_and(|leg| leg.has_failed()))
+        (self.client.has_failed(), self.target.as_ref().is_some_and(Leg::has_failed))
     }
 
     /// True once a side has ended its direction, or failed.
