@@ -3,6 +3,6 @@
 [ -x "$PORTUNUS_BIN" ] || exit 77
 mkdir -p "$BENCH_TMP/rules"
 "$(dirname "$0")/rule.sh" edge-01 >"$BENCH_TMP/rules/bench.toml"
-exec "$PORTUNUS_BIN" serve --rules "$BENCH_TMP/rules" --state-dir "$BENCH_TMP/server" --log-level warn \
+exec "$PORTUNUS_BIN" serve --allow-dirty --rules "$BENCH_TMP/rules" --state-dir "$BENCH_TMP/server" --log-level warn \
   --control-listen "127.0.0.1:$CONTROL" --operator-listen "127.0.0.1:$((CONTROL + 1))" \
   --metrics-listen "127.0.0.1:$((CONTROL + 2))"

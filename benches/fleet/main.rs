@@ -47,7 +47,7 @@ impl Server {
     fn start(dir: &Path) -> (Self, Places) {
         let program = std::env::var("PORTUNUS_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_portunus").to_owned());
         let mut process = Command::new(program)
-            .args(["serve", "--log-format", "json", "--rules"])
+            .args(["serve", "--allow-dirty", "--log-format", "json", "--rules"])
             .arg(dir.join("rules.d"))
             .arg("--state-dir")
             .arg(dir.join("state"))
