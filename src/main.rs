@@ -3,6 +3,7 @@
 //! Only this package prints, reads arguments and sets exit codes; everything else is in `reconciler`, `edge` and
 //! `schema`.
 
+mod actor;
 mod address;
 mod cli;
 mod client;

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::actor;
 use crate::address::{self, ServerUrl};
 
 /// Where the operator API is found when nobody says otherwise.
@@ -82,6 +83,22 @@ pub(crate) struct ServerArgs {
     /// The operator's token; without it, and for loopback only, the file `operator.token` of the state directory
     #[arg(long, value_name = "TOKEN", env = "PORTUNUS_OPERATOR_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+}
+
+/// Whom a command acts for.
+#[derive(Debug, Args)]
+pub(crate) struct ActorArg {
+    /// Who applies, for the history, which shows it beside the authenticated operator. Without it: the actor and the run
+    /// of a GitHub, GitLab, Forgejo or Gitea job, else the user and host of this command. The server cannot verify it
+    #[arg(long, value_name = "NAME", env = "PORTUNUS_ACTOR", value_parser = actor::parse)]
+    actor: Option<String>,
+}
+
+impl ActorArg {
+    /// The label to send.
+    pub(crate) fn label(&self) -> Option<String> {
+        actor::of(self.actor.as_deref())
+    }
 }
 
 /// Which rows of a list are shown.

@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 use schema::canonical::Digest;
 use schema::name::EdgeName;
 
-use super::common::{AllowArgs, Looks, ServerArgs};
+use super::common::{ActorArg, AllowArgs, Looks, ServerArgs};
 use crate::duration;
 
 #[derive(Debug, Args)]
@@ -79,7 +79,9 @@ pub(crate) struct WaitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArgs {
-    /// A revision of `portunus history`: a digest or a commit, or the first letters of one
+    /// A revision that was applied: the number of an entry of `portunus history`, the id of an apply, a digest or a commit,
+    /// or the first characters of one; `previous`, what was in force before; `HEAD~1`, the commit before the last
+    /// applied one, in the order in which commits were first applied
     #[arg(value_name = "REVISION")]
     pub(crate) revision: String,
     /// Why; status and history show it
@@ -90,6 +92,8 @@ pub(crate) struct RollbackArgs {
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) actor: ActorArg,
     #[command(flatten)]
     pub(crate) allow: AllowArgs,
     #[command(flatten)]
@@ -109,7 +113,7 @@ pub(crate) struct RollbackArgs {
     the first bad revision is known; 1 it is one of several; 3 the same, and a rail kept one of them from being tried."
 )]
 pub(crate) struct BisectArgs {
-    /// A revision that is known to be good: a digest or a commit, or the first letters of one
+    /// A revision that is known to be good, named as for `rollback`
     #[arg(value_name = "GOOD")]
     pub(crate) good: String,
     /// A later one that is known to be bad; the one in force without it
@@ -123,6 +127,8 @@ pub(crate) struct BisectArgs {
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) actor: ActorArg,
     #[command(flatten)]
     pub(crate) allow: AllowArgs,
     #[command(flatten)]
@@ -138,6 +144,8 @@ pub(crate) struct ResumeArgs {
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) actor: ActorArg,
     #[command(flatten)]
     pub(crate) allow: AllowArgs,
     #[command(flatten)]

@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use schema::name::{EdgeName, RuleAddress};
 
-use super::common::{AllowArgs, ColorArg, Looks, PlanFormat, RangeArg, SelectArgs, ServerArgs};
+use super::common::{ActorArg, AllowArgs, ColorArg, Looks, PlanFormat, RangeArg, SelectArgs, ServerArgs};
 use crate::duration;
 
 #[derive(Debug, Args)]
@@ -132,6 +132,8 @@ pub(crate) struct ApplyArgs {
     /// Edges that are offline are no reason for exit 5
     #[arg(long, help_heading = "Allowances, to be said each time")]
     pub(crate) allow_offline: bool,
+    #[command(flatten)]
+    pub(crate) actor: ActorArg,
     #[command(flatten)]
     pub(crate) looks: Looks,
     #[command(flatten)]

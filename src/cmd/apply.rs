@@ -103,6 +103,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         ancestry: None,
         timeout_secs: Some(args.timeout.as_secs()),
         allow_offline: args.allow_offline,
+        applied_by: args.actor.label(),
         rollback: args.rollback.map(|Rollback::Fleet| RollbackScope::Fleet),
         wait_healthy: args.wait_healthy,
         confirm_within_secs: args.confirm_within.map(|within| within.as_secs()),

@@ -1,17 +1,15 @@
 //! `history`: the ledger. I/O.
 
-use std::fmt::Write;
-
+use jiff::Timestamp;
 use reconciler::act::operator::documents::HistoryDetail;
-use reconciler::decide::ledger::{Entry, HistoryEntry, Verification};
+use reconciler::decide::ledger::{HistoryEntry, Verification};
 
 use crate::cli::HistoryArgs;
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value, say};
-use crate::render::table::Columns;
-use crate::render::words::{count, joined, short_hash, time};
-use crate::render::{self, style};
+use crate::render::words::count;
+use crate::render::{history, style};
 
 pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
     let client = Client::new(&args.server)?;
@@ -21,14 +19,14 @@ pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
     if let Some(id) = &args.id {
         let is_plain = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if !is_plain {
-            return Err(Failure::Other(format!("there is no entry {}", clean(id))));
+            return Err(Failure::Other(format!("there is no entry {} in the history", clean(id))));
         }
         let found: HistoryDetail = client.get(&format!("/v1/history/{id}")).await?;
         if !found.entry.intact {
             say(broken(&found.entry));
         }
         if !print_value(args.looks.output, &found)? {
-            print(&text(&found))?;
+            print(&history::one(&found, Timestamp::now()))?;
         }
         return Ok(Exit::Done);
     }
@@ -42,7 +40,7 @@ pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
     if entries.is_empty() {
         say("Nothing was applied yet.");
     } else {
-        print(&all(&entries))?;
+        print(&history::all(&entries))?;
     }
     Ok(Exit::Done)
 }
@@ -73,76 +71,4 @@ fn broken(entry: &HistoryEntry) -> String {
         "{}: the ledger was changed afterwards: entry {id} does not fit its chain, or one before it",
         style::warning("warning")
     )
-}
-
-/// One row per apply.
-fn all(entries: &[HistoryEntry]) -> String {
-    let mut columns = Columns::new(&["ID", "ACTION", "APPLY", "AT", "OUTCOME", "REVISION", "ACTOR", "EDGES", "WHY"]);
-    for HistoryEntry { entry, held, .. } in entries {
-        columns.row(&[
-            entry.id.to_string(),
-            entry.action.as_str().to_owned(),
-            entry.apply_id.clone(),
-            time(entry.at),
-            if *held { format!("{}, held", entry.outcome) } else { entry.outcome.clone() },
-            revision(entry),
-            entry.actor.clone(),
-            count(entry.generations.len() as u64, "edge"),
-            joined(&[&entry.note, &entry.why]),
-        ]);
-    }
-    columns.text("")
-}
-
-fn revision(entry: &Entry) -> String {
-    let dirty = if entry.dirty { " (dirty)" } else { "" };
-    match &entry.commit {
-        Some(commit) => format!("commit {}{dirty}", short_hash(commit)),
-        None => format!("{}, no commit", entry.digest.short()),
-    }
-}
-
-fn text(detail: &HistoryDetail) -> String {
-    let found = &detail.entry;
-    let entry = &found.entry;
-    let mut text = String::new();
-    let mut line = |key: &str, value: &str| {
-        if !value.is_empty() {
-            writeln!(text, "{key:<10} {}", clean(value)).expect("a string grows as needed");
-        }
-    };
-    line("entry", &entry.id.to_string());
-    line("action", entry.action.as_str());
-    line("apply", &entry.apply_id);
-    line("at", &time(entry.at));
-    line("outcome", &entry.outcome);
-    line("why", &entry.why);
-    line("what", &entry.note);
-    line("until", &entry.until.map(time).unwrap_or_default());
-    line("ended", &found.finished_at.map(time).unwrap_or_default());
-    line("held", if found.held { "yes" } else { "" });
-    line("actor", &entry.actor);
-    line("commit", entry.commit.as_deref().unwrap_or("no commit"));
-    line("author", entry.author.as_deref().unwrap_or_default());
-    line("dirty", if entry.dirty { "yes" } else { "" });
-    line("digest", &entry.digest.to_string());
-    line("plan", &entry.plan_id.to_string());
-    line("overridden", &entry.overridden.join(", "));
-    for (edge, generation) in &entry.generations {
-        let back = if entry.brought_back.contains(edge) { ", then brought back" } else { "" };
-        line("edge", &format!("{edge} generation {generation}{back}"));
-    }
-    line("hash", &entry.hash.to_string());
-    line("previous", &entry.previous_hash.to_string());
-    match &detail.plan {
-        None => {}
-        Some(plan) if plan.changes.is_empty() => text.push_str("\nNothing was to change.\n"),
-        Some(plan) => {
-            for change in &plan.changes {
-                write!(text, "\n{}\n{}", style::strong(&change.edge), render::plan::change(change))
-                    .expect("a string grows as needed");
-            }
-        }
-    }
-    text
 }

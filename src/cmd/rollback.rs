@@ -25,6 +25,7 @@ pub(crate) async fn run(args: &RollbackArgs) -> Result<Exit, Failure> {
     let body = RollbackBody {
         revision: args.revision.clone(),
         why: args.why.clone(),
+        applied_by: args.actor.label(),
         allowances: allowances(&args.allow),
         timeout_secs: Some(args.wait.timeout.as_secs()),
         allow_offline: args.wait.allow_offline,
@@ -46,9 +47,8 @@ pub(crate) async fn run(args: &RollbackArgs) -> Result<Exit, Failure> {
             return Ok(Exit::Error);
         }
     }
-    // The digest, so that a prefix that became ambiguous in the meantime cannot mean another revision.
-    let revision = plan.source.commit.clone().unwrap_or_else(|| plan.source.digest.to_string());
-    let body = RollbackBody { revision, plan: Some(plan.clone()), ..body };
+    // The server refuses a name that means another revision by now than the planned one.
+    let body = RollbackBody { plan: Some(plan.clone()), ..body };
     let begun: ApplyResult = client.post(PATH, &body).await?;
     let id = begun.id.clone();
     let wait = patience(&begun, args.wait.timeout);

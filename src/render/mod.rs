@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod diagnostic;
 pub(crate) mod difference;
+pub(crate) mod history;
 pub(crate) mod new_rule;
 pub(crate) mod plan;
 pub(crate) mod plan_markdown;

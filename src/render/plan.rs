@@ -415,6 +415,9 @@ pub(crate) fn source(source: &Source) -> String {
     if let Some(reference) = &source.reference {
         write!(text, " on {}", clean(reference)).expect("a string grows as needed");
     }
+    if let Some(subject) = &source.subject {
+        write!(text, " \"{}\"", clean(subject)).expect("a string grows as needed");
+    }
     if let Some(author) = &source.author {
         write!(text, " by {}", clean(author)).expect("a string grows as needed");
     }

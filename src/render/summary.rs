@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use reconciler::decide::drift::DriftKind;
 use reconciler::decide::fleet::{ApplyResult, EdgeOutcome, Outcome, Verdict};
-use reconciler::decide::status::StatusDocument;
+use reconciler::decide::status::{RevisionStatus, StatusDocument};
 use reconciler::decide::target_rows::TargetTotals;
 use schema::health::RuleHealth;
 
@@ -132,13 +132,22 @@ pub(crate) fn provenance(status: &StatusDocument, now: Timestamp) -> Option<Stri
         text.extend([", ", &source]);
     }
     if let Some(at) = revision.applied_at {
-        let by = revision.applied_by.as_deref().map(|by| format!(" by {}", clean(by))).unwrap_or_default();
+        let by = by(revision).map(|by| format!(" by {by}")).unwrap_or_default();
         text.extend([", applied", &by, " ", &ago(at, now)]);
     }
     if revision.verdict == Some(Verdict::Waiting) && revision.attempted.as_ref().map(|one| one.digest) != Some(digest) {
         text.push_str("; a newer tree waits for an apply");
     }
     Some(text)
+}
+
+/// `operator as ann@laptop`: the operator whom the server authenticated, and whom the client says it acted for.
+fn by(revision: &RevisionStatus) -> Option<String> {
+    let (actor, claimed) = (revision.actor.as_deref(), revision.applied_by.as_deref());
+    match (actor, claimed) {
+        (Some(actor), Some(claimed)) if actor != claimed => Some(format!("{} as {}", clean(actor), clean(claimed))),
+        (actor, claimed) => actor.or(claimed).map(|name| clean(name).into_owned()),
+    }
 }
 
 #[cfg(test)]

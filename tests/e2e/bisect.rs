@@ -102,7 +102,7 @@ fn the_commit_that_made_it_bad_is_found_and_the_last_one_is_in_force_again() {
     assert_eq!((&found["kind"], &found["found"], &found["returned"]), (&json!("bisect"), &json!(true), &json!(true)));
     let suspect = &found["suspects"][0];
     assert_eq!(suspect["commit"], scene.commits[3].as_str(), "{said}");
-    assert_eq!((&suspect["author"], &suspect["apply_id"]), (&json!("Ada <ada@example.org>"), &json!("a7")));
+    assert_eq!((&suspect["author"], &suspect["apply_id"]), (&json!("Ada <ada@example.org>"), &json!("a4")));
     assert_eq!(suspect["changes"][0]["action"], "update");
     let steps = found["steps"].as_array().unwrap();
     assert!((2..=3).contains(&steps.len()), "{said}");

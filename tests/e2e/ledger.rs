@@ -235,3 +235,99 @@ fn the_api_tells_of_an_apply_from_before_a_restart() {
     let unknown = world.api("GET", "/v1/applies/a999/events", "").unwrap();
     assert_eq!(unknown.0, 404, "{}", unknown.1);
 }
+
+#[test]
+fn the_history_says_who_applied_what_for_whom_and_counts_from_one() {
+    let world = World::with_edges(&["edge-01"]);
+    let port = ports(3);
+    let tree = |numbers: &[u16], limit: u16| -> String {
+        let one = |number: &u16| {
+            let more = format!("max_connections = {limit}");
+            rule("edge-01", &format!("r{number}"), port + number, 9, &more)
+        };
+        numbers.iter().map(one).collect()
+    };
+    let commits: Vec<String> = [(&[0][..], 5), (&[0, 1], 6), (&[1, 2], 6)]
+        .into_iter()
+        .zip(["--actor=ann", "", "--actor=carol"])
+        .map(|((numbers, limit), actor)| {
+            world.write("a.toml", tree(numbers, limit));
+            world.git(&["add", "-A"]);
+            world.git(&["commit", "-qm", &format!("Rules {numbers:?}\n\nWith a reason.")]);
+            let tree = world.tree_arg();
+            let args: Vec<&str> = ["apply", &tree, "--yes", actor].into_iter().filter(|arg| !arg.is_empty()).collect();
+            let github = [
+                ("GITHUB_ACTOR", "octocat"),
+                ("GITHUB_SERVER_URL", "https://git.example.org"),
+                ("GITHUB_REPOSITORY", "team/rules"),
+                ("GITHUB_RUN_ID", "4711"),
+            ];
+            world.cli_with(&args, if actor.is_empty() { &github[..] } else { &[] }).exits(0);
+            world.git(&["rev-parse", "HEAD"])
+        })
+        .collect();
+    let all = history(&world);
+    let field = |name: &str| all.iter().map(|entry| entry[name].clone()).collect::<Vec<_>>();
+    assert_eq!(field("id"), [1, 2, 3]);
+    assert_eq!(field("apply_id"), ["a1", "a2", "a3"]);
+    assert_eq!(field("subject"), ["Rules [0]", "Rules [0, 1]", "Rules [1, 2]"]);
+    assert_eq!(field("actor"), ["operator"; 3]);
+    let run = "octocat (https://git.example.org/team/rules/actions/runs/4711)";
+    assert_eq!(field("applied_by"), ["ann", run, "carol"]);
+    let counts = |entry: &Value| ["activate", "update", "remove"].map(|kind| entry["summary"][kind].clone());
+    assert_eq!(
+        all.iter().map(counts).collect::<Vec<_>>(),
+        [[1, 0, 0], [1, 1, 0], [1, 0, 1]].map(|all| all.map(Value::from))
+    );
+    assert!(all.iter().all(|entry| entry["author"].as_str().is_some_and(|author| author.contains("ada@example.org"))));
+
+    let text = world.cli(&["history"]).exits(0).out;
+    for part in ["+1 ~1 -0", "+1 ~0 -1", "Rules [0, 1]", "operator as ann", "operator as octocat"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let one = world.cli(&["history", "3"]).exits(0).out;
+    assert!(one.starts_with("Entry 3 · apply, applied · +1 ~0 -1 · 1 edge: 1 done"), "{one}");
+    assert!(one.contains("applied by carol (as its client reports)"), "{one}");
+    let status = world.cli(&["status"]).exits(0).out;
+    let second = status.lines().nth(1).unwrap_or_default();
+    for part in [&commits[2][..12], "Rules [1, 2]", "ada@example.org", "operator as carol"] {
+        assert!(second.contains(part), "{part}: {status}");
+    }
+    world.cli(&["history", "--verify"]).exits(0);
+    world.cli(&["apply", &world.tree_arg(), "--yes", "--actor", "a\nb"]).exits(64);
+    world.cli_with(&["apply", &world.tree_arg(), "--yes"], &[("PORTUNUS_ACTOR", "dave")]).exits(0);
+    let body = json!({"revision": "1", "dry_run": true, "applied_by": "x".repeat(201)}).to_string();
+    assert_eq!(world.api("POST", "/v1/rollback", &body).unwrap().0, 400);
+}
+
+#[test]
+fn a_rollback_takes_an_entry_an_apply_previous_and_a_commit_before_the_last_one() {
+    let world = World::with_edges(&["edge-01"]);
+    let port = ports(1);
+    let commits: Vec<String> = (1..=3)
+        .map(|limit| {
+            let text = rule("edge-01", "web", port, 9, &format!("max_connections = {limit}"));
+            let commit = world.edit("a.toml", text);
+            world.apply();
+            commit
+        })
+        .collect();
+    let in_force = || world.status()["revision"]["commit"].as_str().unwrap_or_default().to_owned();
+    for (name, expected) in [("HEAD~1", 1), ("previous", 2), ("1", 0), ("a3", 2), ("HEAD~2", 0), (&commits[1][..9], 1)]
+    {
+        world.cli(&["rollback", name, "--yes"]).exits(0);
+        assert_eq!(in_force(), commits[expected], "{name}");
+    }
+    for (name, words) in [
+        ("HEAD~9", "goes back further than what was applied"),
+        ("99", "no revision 99 was applied; the newest ones are"),
+        ("HEAD-1", "does not name a revision"),
+    ] {
+        world.cli(&["rollback", name, "--yes"]).exits(1).says(words);
+    }
+    world.cli(&["freeze", "--why", "a test"]).exits(0);
+    world.cli(&["unfreeze"]).exits(0);
+    let freeze = history(&world).iter().find(|entry| entry["action"] == "freeze").unwrap()["id"].to_string();
+    world.cli(&["rollback", &freeze, "--yes"]).exits(1).says("has no revision");
+    world.cli(&["history", "--verify"]).exits(0);
+}

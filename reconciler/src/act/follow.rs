@@ -106,6 +106,7 @@ pub(super) fn check(
         commit: provenance.commit,
         reference: provenance.reference,
         author: provenance.author,
+        subject: provenance.subject,
         committed_at: provenance.committed_at,
         dirty: !provenance.dirty.is_empty(),
         dirty_paths: shown(provenance.dirty),

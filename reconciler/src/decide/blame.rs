@@ -250,7 +250,7 @@ impl Blame {
             digest: entry.digest,
             dirty: entry.dirty,
             apply_id: entry.apply_id.clone(),
-            entry: entry.id,
+            entry: entries.iter().filter(|line| line.of.is_none() && line.id <= entry.id).count() as u64,
             action: entry.action,
             plan_id: entry.plan_id,
             at: entry.at,

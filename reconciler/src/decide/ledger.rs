@@ -1,11 +1,22 @@
 //! The ledger: one append-only, hash-chained line per step of an apply and per freeze or hold that ends. Pure.
+//!
+//! Keeps: a key that a later version adds is absent from lines that do not use it, so that the hashes of old lines hold.
+
+mod history;
+mod revisions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
-use schema::name::EdgeName;
+use schema::name::{EdgeName, RuleName};
+use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
+
+use super::fleet::EdgeOutcome;
+use super::plan::Summary;
+pub use history::HistoryEntry;
+pub use revisions::{NoRevision, resolve};
 
 /// What a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -81,8 +92,14 @@ pub struct Entry {
     pub commit: Option<String>,
     /// Who wrote the commit.
     pub author: Option<String>,
+    /// The first line of the commit's message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// Who applied it.
     pub actor: String,
+    /// Who or which CI run the client says it acted for. Nothing proves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_by: Option<String>,
     /// True if the tree differed from its commit.
     pub dirty: bool,
     /// `started`, `applied`, `partial`, `superseded`, `returned` or `interrupted`; `frozen`, `unfrozen` or `released`; of
@@ -91,6 +108,12 @@ pub struct Entry {
     pub outcome: String,
     /// The generation that each touched edge was given.
     pub generations: BTreeMap<EdgeName, u64>,
+    /// The figures of its plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+    /// Of the end of an apply, how it went on each edge.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub edges: BTreeMap<EdgeName, RecordedEdge>,
     /// Edges that the apply has changed and then brought back to what they ran before.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub brought_back: BTreeSet<EdgeName>,
@@ -105,6 +128,38 @@ pub struct Entry {
     pub hash: Digest,
 }
 
+/// How an apply ended on one edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedEdge {
+    /// How.
+    pub outcome: EdgeOutcome,
+    /// A code where it did not go well.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub code: String,
+    /// In words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The rules that are not as planned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RecordedRule>,
+}
+
+/// A rule that an apply did not leave as it was planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedRule {
+    /// The rule.
+    pub rule: RuleName,
+    /// The state that its edge reported last; none for a rule that is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<RuleState>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub code: String,
+    /// In words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
 /// The end of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Head {
@@ -112,6 +167,30 @@ pub struct Head {
     pub id: u64,
     /// Its hash.
     pub hash: Digest,
+    /// How many entries the lines make: lines that complete another one are not counted.
+    pub entries: u64,
+    /// The highest number in the id of an apply.
+    pub last_apply: u64,
+}
+
+impl Head {
+    /// Takes in the line that follows.
+    pub fn advance(&mut self, line: &Entry) {
+        self.id = line.id;
+        self.hash = line.hash;
+        if line.of.is_none() {
+            self.entries += 1;
+        }
+        let number = line.apply_id.strip_prefix('a').and_then(|number| number.parse().ok());
+        self.last_apply = self.last_apply.max(number.unwrap_or_default());
+    }
+
+    /// The id of the apply that begins next: `a` and the number of its entry. A ledger whose applies were named after
+    /// their lines goes on with those numbers, so that no id is used twice.
+    pub fn next_apply(&self) -> String {
+        let number = self.entries + 1;
+        format!("a{}", if number > self.last_apply { number } else { self.id + 1 })
+    }
 }
 
 impl Entry {
@@ -132,7 +211,7 @@ impl Entry {
         self.id = head.id + 1;
         self.previous_hash = head.hash;
         self.hash = self.compute_hash();
-        *head = Head { id: self.id, hash: self.hash };
+        head.advance(&self);
         self
     }
 
@@ -140,53 +219,6 @@ impl Entry {
     pub fn compute_hash(&self) -> Digest {
         let bare = Self { hash: Digest::default(), ..self.clone() };
         Digest::of(&serde_json::to_vec(&bare).expect("the line holds only maps with text keys"))
-    }
-}
-
-/// One apply as people read it: its first line, with how it ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HistoryEntry {
-    /// The line of its start; `outcome` is the one of its end, `started` while it runs.
-    #[serde(flatten)]
-    pub entry: Entry,
-    /// When it ended.
-    #[serde(default)]
-    pub finished_at: Option<Timestamp>,
-    /// True for the newest one while it is held in force although another tree is followed.
-    #[serde(default)]
-    pub held: bool,
-    /// False from the first line on that does not fit the chain: the ledger was changed afterwards.
-    pub intact: bool,
-}
-
-impl HistoryEntry {
-    /// Joins the lines of a ledger.
-    pub fn of_ledger(lines: Vec<Entry>, held: bool) -> Vec<Self> {
-        let broken = first_break(&lines).unwrap_or(u64::MAX);
-        let mut entries: Vec<Self> = Vec::new();
-        for line in lines {
-            match line.of {
-                None => {
-                    let intact = line.id < broken;
-                    entries.push(Self { entry: line, finished_at: None, held: false, intact });
-                }
-                Some(of) => {
-                    if let Some(started) = entries.iter_mut().rev().find(|entry| entry.entry.id == of) {
-                        started.finished_at = Some(line.at);
-                        started.intact &= line.id < broken;
-                        // Waves give generations as they go.
-                        started.entry.generations = line.generations;
-                        started.entry.brought_back = line.brought_back;
-                        started.entry.note = line.note;
-                        started.entry.outcome = line.outcome;
-                    }
-                }
-            }
-        }
-        if let Some(newest) = entries.iter_mut().rev().find(|found| found.entry.is_start()) {
-            newest.held = held;
-        }
-        entries
     }
 }
 
@@ -209,10 +241,11 @@ pub struct Verification {
 impl Verification {
     /// Looks through all lines, oldest first. `expected` is the end that the chain should have, where that is known.
     pub fn of(lines: &[Entry], expected: Option<Head>) -> Self {
-        let last = lines.last().map_or(Head::default(), |line| Head { id: line.id, hash: line.hash });
-        let cut = expected.filter(|expected| *expected != last).map(|expected| expected.id.min(last.id + 1));
+        let (last, hash) = lines.last().map_or((0, Digest::default()), |line| (line.id, line.hash));
+        let is_other = |expected: &Head| (expected.id, expected.hash) != (last, hash);
+        let cut = expected.filter(is_other).map(|expected| expected.id.min(last + 1));
         let broken = first_break(lines).or(cut);
-        Self { lines: lines.len() as u64, last: last.id, head: last.hash, broken, contained: None }
+        Self { lines: lines.len() as u64, last, head: hash, broken, contained: None }
     }
 }
 
@@ -224,61 +257,7 @@ pub fn first_break(entries: &[Entry]) -> Option<u64> {
         if !fits {
             return Some(entry.id);
         }
-        head = Head { id: entry.id, hash: entry.hash };
+        head.advance(entry);
     }
     None
-}
-
-/// Shorter prefixes of hashes are taken for a slip, as git does.
-const SHORTEST_PREFIX: usize = 4;
-
-/// Why a text names no revision.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoRevision {
-    /// It is no prefix of a hash.
-    #[error("`{0}` names no revision: it takes a digest or a commit, or at least {SHORTEST_PREFIX} letters of one")]
-    Form(String),
-    /// Nothing of that name was applied.
-    #[error("no revision {0} was applied; `portunus history` lists those that were")]
-    Unknown(String),
-    /// Several were.
-    #[error("{name} stands for several revisions: {}", digests.join(", "))]
-    Ambiguous {
-        /// What was asked for.
-        name: String,
-        /// The revisions.
-        digests: Vec<String>,
-    },
-}
-
-/// The newest line of the revision that a person names by digest, commit, or a prefix of either.
-pub fn resolve<'a>(entries: impl IntoIterator<Item = &'a Entry>, text: &str) -> Result<&'a Entry, NoRevision> {
-    let lower = text.to_ascii_lowercase();
-    let (hash, is_digest) = match lower.strip_prefix("sha256:") {
-        Some(rest) => (rest, true),
-        None => (lower.as_str(), false),
-    };
-    if hash.len() < SHORTEST_PREFIX || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(NoRevision::Form(text.to_owned()));
-    }
-    let of_digest = |entry: &Entry| entry.digest.to_string().trim_start_matches("sha256:").starts_with(hash);
-    let of_commit = |entry: &Entry| entry.commit.as_deref().is_some_and(|commit| commit.starts_with(hash));
-    let mut found: Vec<&Entry> = entries
-        .into_iter()
-        .filter(|entry| entry.is_start() && (of_digest(entry) || (!is_digest && of_commit(entry))))
-        .collect();
-    let count = |found: &[&Entry]| found.iter().map(|entry| entry.digest).collect::<BTreeSet<_>>().len();
-    let is_one_commit = found.iter().map(|entry| &entry.commit).collect::<BTreeSet<_>>().len() == 1;
-    if count(&found) > 1 && is_one_commit && found.iter().any(|entry| !entry.dirty) {
-        // What a commit means is what it holds, not what somebody had on disk beside it.
-        found.retain(|entry| !entry.dirty);
-    }
-    match count(&found) {
-        0 => Err(NoRevision::Unknown(text.to_owned())),
-        1 => Ok(found.pop().expect("one revision has a line")),
-        _ => {
-            let names: BTreeSet<String> = found.iter().map(|entry| entry.digest.to_string()).collect();
-            Err(NoRevision::Ambiguous { name: text.to_owned(), digests: names.into_iter().collect() })
-        }
-    }
 }

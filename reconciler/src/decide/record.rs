@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use super::deviations::TargetOverride;
 use super::fleet::{Applied, Freeze, Hold, Restored};
 use super::generation;
-use super::ledger::{self, Entry, Head};
+use super::ledger::{self, Entry};
 use super::overrides::{Override, Overrides};
 use super::plan::{FileDocument, PlannedChange, Source, Summary};
 use super::view::Desired;
@@ -314,7 +314,7 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
         } else if key.starts_with(LEDGER_PREFIX) {
             let entry: Entry = read(key, value)?;
             if entry.id > restored.head.id {
-                restored.head = Head { id: entry.id, hash: entry.hash };
+                restored.head.advance(&entry);
             }
             match entry.of {
                 None if entry.is_start() => restored.cut_off = Some(entry.clone()),
@@ -326,9 +326,9 @@ pub fn restore<'a>(records: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Re
             lines.push(entry);
         }
     }
-    // An apply is named after the line of its start: one that is in force has that line.
+    // The apply that is in force has its line, and later ones have higher numbers.
     let applied = restored.applied.as_ref().and_then(|applied| applied.apply_id.strip_prefix('a')?.parse::<u64>().ok());
-    let cut = applied.filter(|applied| *applied > restored.head.id).map(|_| restored.head.id + 1);
+    let cut = applied.filter(|applied| *applied > restored.head.last_apply).map(|_| restored.head.id + 1);
     restored.ledger_break = ledger::first_break(&lines).or(cut);
     Ok(restored)
 }

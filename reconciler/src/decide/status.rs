@@ -102,9 +102,15 @@ pub struct RevisionStatus {
     pub applied: Option<Source>,
     /// When it was put in force.
     pub applied_at: Option<Timestamp>,
-    /// Who put it in force.
+    /// Which operator put it in force, or `watch` where the server follows the tree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// Who or which CI run its client says it acted for; where it does not say, the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_by: Option<String>,
+    /// By which apply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apply_id: Option<String>,
     /// Provenance of the followed tree as it was read last.
     pub attempted: Option<Source>,
     /// When that was.
@@ -331,7 +337,11 @@ pub fn revision(fleet: &Fleet) -> RevisionStatus {
         }),
         applied: applied.map(|applied| applied.source.clone()),
         applied_at: applied.map(|applied| applied.at),
-        applied_by: applied.map(|applied| applied.actor.clone()).filter(|actor| !actor.is_empty()),
+        actor: applied.map(|applied| applied.actor.clone()).filter(|actor| !actor.is_empty()),
+        applied_by: applied
+            .map(|applied| applied.applied_by.clone().unwrap_or_else(|| applied.actor.clone()))
+            .filter(|name| !name.is_empty()),
+        apply_id: applied.map(|applied| applied.apply_id.clone()),
         attempted: attempt.map(|attempt| attempt.source.clone()),
         attempted_at: attempt.map(|attempt| attempt.at),
         verdict: attempt.map(|attempt| attempt.verdict.clone()),

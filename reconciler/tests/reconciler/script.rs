@@ -240,6 +240,7 @@ impl Script {
                 ..Allowances::default()
             },
             actor: "operator".to_owned(),
+            applied_by: None,
             timeout: flags.get("--timeout").map_or(Duration::from_mins(1), |text| seconds(text)),
             allow_offline: flags.contains_key("--allow-offline"),
             rollback: flags.contains_key("--rollback"),

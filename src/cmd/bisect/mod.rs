@@ -122,6 +122,7 @@ pub(crate) async fn run(args: &BisectArgs) -> Result<Exit, Failure> {
     let mut road = Road {
         client: &client,
         wait: &args.wait,
+        applied_by: args.actor.label(),
         allowances: allowances(&args.allow),
         origin,
         held: status.revision.hold.map(|hold| hold.why),

@@ -54,6 +54,8 @@ pub(super) enum Return {
 pub(super) struct Road<'a> {
     pub(super) client: &'a Client,
     pub(super) wait: &'a WaitArgs,
+    /// Whom the search is for.
+    pub(super) applied_by: Option<String>,
     pub(super) allowances: Allowances,
     /// What was in force at the beginning.
     pub(super) origin: Digest,
@@ -70,6 +72,7 @@ impl Road<'_> {
         RollbackBody {
             revision: digest.to_string(),
             why,
+            applied_by: self.applied_by.clone(),
             allowances,
             timeout_secs: Some(self.wait.timeout.as_secs()),
             allow_offline: self.wait.allow_offline,

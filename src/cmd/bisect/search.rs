@@ -49,9 +49,9 @@ impl Search {
     ) -> Result<Self, NoSearch> {
         let lines = || history.iter().map(|found| &found.entry);
         let named = good;
-        let good = resolve(lines(), good)?.digest;
+        let good = resolve(history, in_force, good)?.entry.digest;
         let (bad, named_bad) = match bad {
-            Some(bad) => (resolve(lines(), bad)?.digest, bad.to_owned()),
+            Some(bad) => (resolve(history, in_force, bad)?.entry.digest, bad.to_owned()),
             None => (in_force.ok_or(NoSearch::Nothing)?, "the revision in force".to_owned()),
         };
         // A rollback brings nothing that was not there before.
@@ -125,8 +125,8 @@ mod tests {
             digest: digest(letter.to_ascii_lowercase()),
             ..Entry::default()
         };
-        let whole = |entry| HistoryEntry { entry, finished_at: None, held: false, intact: true };
-        letters.chars().enumerate().map(entry).map(whole).collect()
+        let whole = |(index, line)| HistoryEntry::of_line(line, index as u64 + 1, true);
+        letters.chars().enumerate().map(entry).enumerate().map(whole).collect()
     }
 
     fn search(letters: &str, good: char, bad: char) -> Result<Search, NoSearch> {
@@ -182,7 +182,7 @@ mod tests {
     fn the_good_one_comes_before_the_bad_one() {
         assert!(matches!(search("abc", 'c', 'a'), Err(NoSearch::Order { .. })));
         assert!(matches!(search("abc", 'a', 'a'), Err(NoSearch::Order { .. })));
-        assert!(matches!(search("abc", 'a', 'x'), Err(NoSearch::NoRevision(NoRevision::Unknown(_)))));
+        assert!(matches!(search("abc", 'a', 'x'), Err(NoSearch::NoRevision(NoRevision::Unknown { .. }))));
         let nothing = Search::new(&history("a"), &digest('a').to_string(), None, None);
         assert!(matches!(nothing, Err(NoSearch::Nothing)));
     }

@@ -106,6 +106,9 @@ pub struct ApplyBody {
     /// not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_window_secs: Option<u64>,
+    /// Who or which CI run the client acts for, at most 200 characters; the ledger shows it as what the client says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_by: Option<String>,
     /// What a failed edge brings back to what it ran before; none where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackScope>,
@@ -151,10 +154,14 @@ pub struct FreezeAnswer {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RollbackBody {
-    /// A digest, a commit, or a prefix of either.
+    /// A digest or a commit, or a prefix of either; the number of an entry of the history, the id of an apply, `previous`
+    /// or `HEAD~N`.
     pub revision: String,
     /// Why.
     pub why: String,
+    /// Who or which CI run the client acts for, at most 200 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied_by: Option<String>,
     /// Only answer with the plan, which is no apply then.
     pub dry_run: bool,
     /// Do not hold the revision: for going back to one that was not held.
@@ -173,6 +180,9 @@ pub struct RollbackBody {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResumeBody {
+    /// Who or which CI run the client acts for, at most 200 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied_by: Option<String>,
     /// What the person allows.
     pub allowances: Allowances,
     /// How long to wait for edges; default 60.

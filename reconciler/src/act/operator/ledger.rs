@@ -33,18 +33,17 @@ pub(super) fn revision(store: &Store, digest: Digest) -> Result<Option<Revision>
     record::revision(&key, &stored.value).map(Some).map_err(|error| unreadable(&error))
 }
 
-/// The revision that a person names, with its files. Blocks.
-pub(super) fn named(store: &Store, name: &str) -> Result<Revision, Failure> {
-    let lines = lines(store)?;
-    let entry = resolve(&lines, name).map_err(|error| {
+/// The revision that a person names, with its files; `in_force` is the one that is. Blocks.
+pub(super) fn named(store: &Store, in_force: Option<Digest>, name: &str) -> Result<Revision, Failure> {
+    let history = HistoryEntry::of_ledger(lines(store)?, false);
+    let named = resolve(&history, in_force, name).map_err(|error| {
         let detail = error.to_string();
         match error {
-            NoRevision::Form(_) | NoRevision::Unknown(_) => {
-                Failure::new(404, "unknown_revision", "No such revision", detail)
-            }
             NoRevision::Ambiguous { .. } => Failure::new(409, "ambiguous_revision", "Several such revisions", detail),
+            _ => Failure::new(404, "unknown_revision", "No such revision", detail),
         }
     })?;
+    let entry = &named.entry;
     let mut found = revision(store, entry.digest)?.ok_or_else(|| gone(entry))?;
     if found.source.commit != entry.commit {
         // The same files came with several commits; the one that was named is meant.
@@ -53,6 +52,7 @@ pub(super) fn named(store: &Store, name: &str) -> Result<Revision, Failure> {
             vcs: if entry.commit.is_some() { "git".to_owned() } else { source.vcs },
             commit: entry.commit.clone(),
             author: entry.author.clone(),
+            subject: named.subject.clone(),
             dirty: entry.dirty,
             ..source
         };
@@ -85,10 +85,12 @@ pub(super) async fn entry(
     let number = id.parse::<u64>().ok();
     let is_it = |found: &HistoryEntry| number == Some(found.entry.id) || found.entry.apply_id == id;
     let found = entries(&state).await?.into_iter().find(|found| !id.is_empty() && is_it(found));
-    let entry = found.ok_or_else(|| Failure::not_found(format!("there is no entry {id}")))?;
+    let mut entry = found.ok_or_else(|| Failure::not_found(format!("there is no entry {id} in the history")))?;
     let apply_id = entry.entry.apply_id.clone();
     let store = state.context.store.clone();
     let plan = heavy(move || recorded_plan(&store, &apply_id)).await??;
+    // An earlier version kept the figures with the plan only.
+    entry.summary = entry.summary.or(plan.as_ref().map(|plan| plan.summary));
     Ok(Json(HistoryDetail { entry, plan }))
 }
 

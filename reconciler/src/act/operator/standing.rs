@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::documents::{FreezeAnswer, FreezeBody, ResumeAnswer, ResumeBody, RollbackBody, UnfreezeBody};
 use super::ledger::{named, revision};
-use super::write::{check, heavy, plan_of, refused, upload, wait, with_ancestry};
+use super::write::{check, claim, heavy, plan_of, refused, upload, wait, with_ancestry};
 use super::{Failure, State};
 use crate::decide::fleet::{ApplyRequest, Control, Event, Freeze, Lock, Mode, Purpose, TreeRead};
 use crate::decide::plan::Allowances;
@@ -36,20 +36,28 @@ pub(super) async fn rollback(Extract(state): Extract<State>, request: Body) -> R
     let request: RollbackBody = upload(&state, request).await?;
     let store = state.context.store.clone();
     let name = request.revision.clone();
-    let tree = recorded(&state, heavy(move || named(&store, &name)).await??).await?;
+    let applied_by = claim(request.applied_by)?;
+    let in_force = state.context.fleet.read(|view| view.fleet.applied().map(|applied| applied.source.digest)).await?;
+    let tree = recorded(&state, heavy(move || named(&store, in_force, &name)).await??).await?;
+    if request.plan.as_ref().is_some_and(|plan| plan.source.digest != tree.source.digest) {
+        let detail = format!("{} is another revision by now than the one that was planned", request.revision);
+        return Err(Failure::new(409, "stale", "The plan is stale", detail));
+    }
     let allowances = of_recorded(request.allowances);
     let purpose = Purpose::Rollback { why: request.why, hold: !request.no_hold };
     if request.dry_run {
         return Ok(Json(plan_of(&state, tree, allowances, &purpose).await?).into_response());
     }
     let (timeout, allow_offline) = (wait(request.timeout_secs), request.allow_offline);
-    let request = ApplyRequest { plan: request.plan, ..at_once(purpose, tree, allowances, timeout, allow_offline) };
+    let begun = at_once(purpose, tree, allowances, timeout, allow_offline);
+    let request = ApplyRequest { plan: request.plan, applied_by, ..begun };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(result)).into_response())
 }
 
 pub(super) async fn resume(Extract(state): Extract<State>, request: Body) -> Result<Json<ResumeAnswer>, Failure> {
     let request: ResumeBody = upload(&state, request).await?;
+    let applied_by = claim(request.applied_by)?;
     let (mode, hold, followed, applied) = state
         .context
         .fleet
@@ -71,7 +79,7 @@ pub(super) async fn resume(Extract(state): Extract<State>, request: Body) -> Res
         return Ok(Json(ResumeAnswer { released: hold, apply: None }));
     };
     let (timeout, allow_offline) = (wait(request.timeout_secs), request.allow_offline);
-    let request = at_once(Purpose::Resume, tree, allowances, timeout, allow_offline);
+    let request = ApplyRequest { applied_by, ..at_once(Purpose::Resume, tree, allowances, timeout, allow_offline) };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok(Json(ResumeAnswer { released: hold, apply: Some(result) }))
 }
@@ -91,6 +99,7 @@ fn at_once(
         seal: None,
         allowances,
         actor: ACTOR.to_owned(),
+        applied_by: None,
         timeout,
         allow_offline,
         rollback: false,

@@ -21,7 +21,9 @@ use super::guard::too_large;
 use super::{Failure, State, blast};
 use crate::act::source;
 use crate::decide::fleet::{ApplyRequest, ApplyResult, Freeze, Purpose, Refusal, TreeRead};
-use crate::decide::plan::{self, Allowances, FORMAT_VERSION, FileDocument, PlanDocument, PlanInput, Source};
+use crate::decide::plan::{
+    self, Allowances, FORMAT_VERSION, FileDocument, LONGEST_LABEL, PlanDocument, PlanInput, Source,
+};
 use crate::decide::succession::{Ancestry, Succession};
 
 /// How long an apply waits for its edges where the request does not say.
@@ -100,7 +102,8 @@ pub(super) async fn check(
         let tree = TreeFiles { files, problems: tree.diagnostics };
         let limits = schema::check::CheckLimits { allow_empty: is_empty_allowed, ..limits };
         let Checked { ruleset, diagnostics } = check_tree(&tree, &limits);
-        let source = Source { digest, ..source.unwrap_or_else(|| Source::unversioned(digest)) };
+        let source = source.unwrap_or_else(|| Source::unversioned(digest)).bounded();
+        let source = Source { digest, ..source };
         Ok(Uploaded { source, ruleset: ruleset.map(Arc::new), diagnostics, files: documents })
     };
     heavy(work).await?
@@ -222,6 +225,7 @@ pub(super) async fn apply(
     request: Body,
 ) -> Result<(StatusCode, Json<ApplyResult>), Failure> {
     let request: ApplyBody = upload(&state, request).await?;
+    let applied_by = claim(request.applied_by)?;
     let allowances: Allowances = request.allowances;
     let tree = check(&state, request.files, request.source, allowances.empty).await?.into_read()?;
     let tree = with_ancestry(&state, tree, request.ancestry).await?;
@@ -236,6 +240,7 @@ pub(super) async fn apply(
         seal: request.seal,
         allowances,
         actor: "operator".to_owned(),
+        applied_by,
         timeout: wait(request.timeout_secs),
         allow_offline: request.allow_offline,
         rollback: request.rollback.is_some(),
@@ -245,6 +250,21 @@ pub(super) async fn apply(
     };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(result)))
+}
+
+/// Whom a client says it acts for: a label that nothing proves, so it is only bounded.
+pub(super) fn claim(applied_by: Option<String>) -> Result<Option<String>, Failure> {
+    let Some(text) = applied_by.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let bad = |detail: String| Failure::new(400, "bad_request", "Not a name of who applies", detail);
+    if text.chars().count() > LONGEST_LABEL {
+        return Err(bad(format!("`applied_by` has at most {LONGEST_LABEL} characters")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(bad("`applied_by` must not have control characters".to_owned()));
+    }
+    Ok(Some(text))
 }
 
 /// How long edges wait for a confirmation.

@@ -12,7 +12,7 @@ use schema::diagnostic::{Diagnostic, SourceFile};
 use schema::findings::Findings;
 
 use super::directory::{not_utf8, unreadable};
-use super::git::{Provenance, author, committed_at};
+use super::git::{Provenance, author, committed_at, subject};
 use super::look::{MAX_DEPTH, MAX_ENTRIES};
 use super::select::is_ignored_name;
 use super::upload::{too_large, without_bom};
@@ -32,6 +32,7 @@ pub(in crate::act) fn read_commit(
         in_git: true,
         commit: Some(id.to_string()),
         author: author(&commit),
+        subject: subject(&commit),
         committed_at: committed_at(&commit),
         ..Provenance::default()
     };

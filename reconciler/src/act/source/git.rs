@@ -20,6 +20,7 @@ use thiserror::Error;
 use self::committed::Committed;
 use self::discover::{UserConfig, discover};
 use super::TreeFiles;
+use crate::decide::plan::LONGEST_LABEL;
 use crate::decide::succession::Ancestry;
 
 /// Commits looked at to find an ancestor. A history of a million commits takes a few seconds.
@@ -109,6 +110,8 @@ pub struct Provenance {
     pub reference: Option<String>,
     /// `Name <mail>`
     pub author: Option<String>,
+    /// The first line of the commit's message.
+    pub subject: Option<String>,
     /// RFC 3339, UTC.
     pub committed_at: Option<String>,
     /// The files that are not what the commit says, in path order: changed, not in it, or gone.
@@ -152,6 +155,7 @@ fn provenance_for(dir: &Path, files: &TreeFiles, user: &UserConfig) -> Result<Pr
         let commit = head.peel_to_commit().map_err(read_error)?;
         found.commit = Some(commit.id.to_string());
         found.author = author(&commit);
+        found.subject = subject(&commit);
         found.committed_at = committed_at(&commit);
         found.shallow = shallow(&repository, commit.id).map_err(read_error)?;
         committed.load(&commit.tree().map_err(read_error)?, prefix).map_err(read_error)?;
@@ -173,6 +177,14 @@ pub(super) fn author(commit: &gix::Commit<'_>) -> Option<String> {
         commit.data.lines().take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix(b"author "))?;
     let end = line.find_byte(b'>').map_or(line.len(), |at| at + 1);
     let text: String = line[..end].to_str_lossy().chars().filter(|letter| !letter.is_control()).take(200).collect();
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// The first line of the message; of a commit whose message cannot be read, nothing.
+pub(super) fn subject(commit: &gix::Commit<'_>) -> Option<String> {
+    let message = commit.message_raw().ok()?;
+    let line = message.lines().map(|line| line.trim()).find(|line| !line.is_empty())?;
+    let text: String = line.to_str_lossy().chars().filter(|letter| !letter.is_control()).take(LONGEST_LABEL).collect();
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 

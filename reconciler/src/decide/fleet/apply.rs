@@ -4,7 +4,6 @@
 //! twice sends nothing and bumps nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,15 +13,13 @@ use schema::ruleset::rules_only;
 
 use super::confirming::{self, Confirming};
 use super::decided::still_holds;
-use super::run::{Run, rule_result};
+use super::run::Run;
 use super::waves::{OnFailure, Waves};
 use super::{
-    Applied, ApplyRequest, ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, Lock, Notice, Outcome, Purpose,
-    Refusal, TreeRead,
+    Applied, ApplyRequest, ApplyResult, EdgeOutcome, Effect, Fleet, Lock, Notice, Outcome, Purpose, Refusal, TreeRead,
 };
-use crate::decide::ledger::{self, Entry};
 use crate::decide::plan::{Action, PlanDocument, PlanInput, PlannedChange, plan_without_drift};
-use crate::decide::record::{Record, RecordedPlan};
+use crate::decide::record::Record;
 use crate::decide::succession::{Ancestry, Succession};
 use crate::decide::view::EdgeView;
 
@@ -34,6 +31,8 @@ pub(super) struct Start<'a> {
     pub(super) moved: &'a BTreeSet<EdgeName>,
     pub(super) purpose: &'a Purpose,
     pub(super) actor: &'a str,
+    /// Who the client says it acts for.
+    pub(super) applied_by: Option<&'a str>,
     pub(super) is_automatic: bool,
     pub(super) allow_offline: bool,
     pub(super) wait_healthy: bool,
@@ -131,6 +130,7 @@ impl Fleet {
             moved: &moved,
             purpose: &request.purpose,
             actor: &request.actor,
+            applied_by: request.applied_by.as_deref(),
             is_automatic: false,
             allow_offline: request.allow_offline,
             wait_healthy: request.wait_healthy,
@@ -215,7 +215,10 @@ impl Fleet {
         }
         self.drop_deviations(&start.plan.changes, now, effects);
         let is_news = !self.is_in_force(tree.source.digest)
-            || self.applied.as_ref().is_some_and(|applied| applied.source != tree.source || applied.stopped.is_some())
+            || self
+                .applied
+                .as_ref()
+                .is_some_and(|applied| !applied.source.is_same(&tree.source) || applied.stopped.is_some())
             || self.hold.is_some()
             || matches!(start.purpose, Purpose::Rollback { .. });
         let mut result = self.begin(start, &generations, now);
@@ -283,110 +286,5 @@ impl Fleet {
         if self.edges.get(edge).is_some_and(|view| !view.is_settled()) {
             self.send(edge, effects);
         }
-    }
-
-    fn begin(&self, start: &Start<'_>, generations: &BTreeMap<EdgeName, u64>, now: Timestamp) -> ApplyResult {
-        let mut edges: BTreeMap<EdgeName, Vec<&PlannedChange>> = BTreeMap::new();
-        for change in &start.plan.changes {
-            edges.entry(change.edge.clone()).or_default().push(change);
-        }
-        for edge in generations.keys() {
-            edges.entry(edge.clone()).or_default();
-        }
-        let nothing = EdgeView::default();
-        let edges = edges
-            .into_iter()
-            .map(|(name, changes)| {
-                let view = self.edges.get(&name).unwrap_or(&nothing);
-                EdgeResult {
-                    outcome: if view.connected { EdgeOutcome::Waiting } else { EdgeOutcome::Offline },
-                    generation: view.desired_generation(),
-                    code: String::new(),
-                    message: String::new(),
-                    rules: changes.into_iter().map(|change| rule_result(view, change)).collect(),
-                    edge: name,
-                }
-            })
-            .collect();
-        ApplyResult {
-            id: format!("a{}", self.head.id + 1),
-            plan_id: start.plan.plan_id,
-            digest: start.tree.source.digest,
-            commit: start.tree.source.commit.clone(),
-            actor: start.actor.to_owned(),
-            outcome: Outcome::Running,
-            started_at: now,
-            finished_at: None,
-            stopped: None,
-            paused: None,
-            repeated: false,
-            edges,
-        }
-    }
-
-    fn record_start(
-        &mut self,
-        start: &Start<'_>,
-        result: &ApplyResult,
-        generations: BTreeMap<EdgeName, u64>,
-        unreached: BTreeSet<EdgeName>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> Entry {
-        let ruleset = start.tree.ruleset.as_ref().expect("only valid trees are put in force");
-        let applied = Applied {
-            source: start.tree.source.clone(),
-            rails: ruleset.rails,
-            at: now,
-            apply_id: result.id.clone(),
-            actor: start.actor.to_owned(),
-            stopped: None,
-            before: start
-                .confirm_within
-                .and(self.applied.clone())
-                .map(|applied| Applied { before: None, ..applied }.into()),
-            unreached,
-            named: Arc::new(ruleset.names_of_edges()),
-            labels: Arc::new(ruleset.labels()),
-            earlier_commit: match start.tree.source.commit {
-                Some(_) => None,
-                None => self.applied.as_ref().and_then(Applied::last_commit).map(str::to_owned),
-            },
-        };
-        effects.push(Effect::Persist(Record::revision(&start.tree.source, &start.tree.files)));
-        effects.push(Effect::Persist(Record::applied(&applied)));
-        self.applied = Some(applied);
-        let (action, why) = match start.purpose {
-            Purpose::Apply => (ledger::Action::Apply, ""),
-            Purpose::Rollback { why, .. } => (ledger::Action::Rollback, why.as_str()),
-            Purpose::Resume => (ledger::Action::Resume, ""),
-        };
-        let is_held = matches!(start.purpose, Purpose::Rollback { hold: true, .. });
-        let hold = is_held.then(|| self.hold_on(start.tree, start.actor, why, &result.id, now)).flatten();
-        if hold != self.hold {
-            effects.push(Effect::Persist(Record::hold(hold.as_ref())));
-            self.hold = hold;
-        }
-        let recorded = RecordedPlan { summary: start.plan.summary, changes: start.plan.changes.clone() };
-        effects.push(Effect::Persist(Record::plan(&result.id, &recorded)));
-        let entry = Entry {
-            at: now,
-            apply_id: result.id.clone(),
-            action,
-            why: why.to_owned(),
-            plan_id: result.plan_id,
-            digest: result.digest,
-            commit: result.commit.clone(),
-            author: start.tree.source.author.clone(),
-            actor: start.actor.to_owned(),
-            dirty: start.tree.source.dirty,
-            outcome: "started".to_owned(),
-            generations,
-            overridden: start.overridden.clone(),
-            ..Entry::default()
-        }
-        .chained(&mut self.head);
-        effects.push(Effect::Persist(Record::ledger(&entry)));
-        entry
     }
 }

@@ -80,6 +80,8 @@ pub struct ApplyRequest {
     pub allowances: Allowances,
     /// Who asks.
     pub actor: String,
+    /// Who or which CI run the client says it acts for.
+    pub applied_by: Option<String>,
     /// How long to wait for edges.
     pub timeout: Duration,
     /// Offline edges are no reason for a partial outcome.

@@ -82,7 +82,7 @@ pub struct Attempt {
 impl Fleet {
     pub(super) fn tree_read(&mut self, tree: TreeRead, now: Timestamp, effects: &mut Vec<Effect>) {
         let is_known = self.attempt.as_ref().is_some_and(|attempt| {
-            attempt.source == tree.source
+            attempt.source.is_same(&tree.source)
                 && attempt.diagnostics == tree.diagnostics
                 && matches!(attempt.verdict, Verdict::Applied | Verdict::Invalid)
         });
@@ -184,6 +184,7 @@ impl Fleet {
                     moved: &moved,
                     purpose: &Purpose::Apply,
                     actor: "watch",
+                    applied_by: None,
                     is_automatic: true,
                     allow_offline: true,
                     wait_healthy: false,
@@ -226,7 +227,7 @@ impl Fleet {
         let all = || self.edges.beside(&ruleset.edges).map(|(_, view, wanted)| (view, wanted));
         let is_cut_off =
             self.mode == Mode::Apply && self.run.is_none() && all().any(|(view, wanted)| is_behind(view, wanted));
-        let is_other_source = self.applied.as_ref().is_some_and(|applied| applied.source != tree.source);
+        let is_other_source = self.applied.as_ref().is_some_and(|applied| !applied.source.is_same(&tree.source));
         is_cut_off
             || (self.mode == Mode::Apply && (is_other_source || self.hold.is_some()))
             || all().any(|(view, wanted)| is_undecided(view, wanted))

@@ -4,9 +4,12 @@
 //! flight per edge and the newest coalesces; what is sent was recorded before, and all records of a step come before
 //! anything else of it, so that a server dies with all of a decision written down or none. Level-triggered: an event
 //! is a reason to look, the full current state decides, so lost, repeated and reordered events change nothing in the end.
+//! Long because what the fleet holds and what is recorded of it are read side by side.
 
 mod apply;
+mod beginning;
 mod confirming;
+mod cut_off;
 mod decided;
 mod event;
 mod follow;
@@ -40,6 +43,7 @@ use super::remote::RemoteView;
 use super::view::Edges;
 
 pub use confirming::FEATURE as CONFIRM_FEATURE;
+pub use cut_off::RolloutTerms;
 pub use event::{
     Answer, ApplyRequest, Effect, Event, Notice, Purpose, Refusal, Request, RequestRefusal, SessionId, TargetWeight,
     TreeRead,
@@ -103,6 +107,9 @@ pub struct Applied {
     /// By whom; empty where an earlier version wrote it down.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub actor: String,
+    /// Who or which CI run the client says it acted for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_by: Option<String>,
     /// Set where a rollout was stopped: it is not begun again by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
@@ -112,6 +119,9 @@ pub struct Applied {
     /// Edges that its rollout has not reached.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unreached: BTreeSet<EdgeName>,
+    /// The terms of a rollout that does not reach all of its edges at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Arc<RolloutTerms>>,
     /// The edges that it names, with rules or without.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub named: Arc<BTreeSet<EdgeName>>,
@@ -242,7 +252,8 @@ impl Fleet {
         let mut effects = Vec::new();
         if let Some(started) = self.cut_off.take() {
             // Its desired state is recorded and goes on healing; only the outcome was never written down.
-            let entry = started.with_outcome("interrupted", now).chained(&mut self.head);
+            let entry = Entry { edges: self.cut_off_edges(&started), ..started.with_outcome("interrupted", now) };
+            let entry = entry.chained(&mut self.head);
             effects.push(Effect::Persist(Record::ledger(&entry)));
         }
         self.end_overrides(now, &mut effects);

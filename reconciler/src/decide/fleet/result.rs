@@ -7,7 +7,7 @@ use schema::name::{EdgeName, RuleName};
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
-use crate::decide::ledger::{Entry, HistoryEntry};
+use crate::decide::ledger::{Entry, HistoryEntry, RecordedEdge, RecordedRule};
 use crate::decide::plan::Action;
 use crate::decide::target::TargetView;
 
@@ -73,6 +73,43 @@ pub enum EdgeOutcome {
     Skipped,
 }
 
+impl EdgeOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Waiting,
+        Self::Done,
+        Self::Offline,
+        Self::Timeout,
+        Self::Refused,
+        Self::Returned,
+        Self::Skipped,
+    ];
+
+    /// As in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Waiting => "waiting",
+            Self::Done => "done",
+            Self::Offline => "offline",
+            Self::Timeout => "timeout",
+            Self::Refused => "refused",
+            Self::Returned => "returned",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    /// As people read it behind the number or the name of edges.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Timeout => "without an answer",
+            Self::Skipped => "not reached",
+            other => other.as_str(),
+        }
+    }
+}
+
 /// How it went with one changed rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleResult {
@@ -95,6 +132,11 @@ pub struct RuleResult {
 }
 
 impl RuleResult {
+    /// True if the rule is gone, or serves, and nothing is to be said of it.
+    pub fn is_as_planned(&self) -> bool {
+        matches!(self.state, None | Some(RuleState::Active | RuleState::Draining)) && !self.is_unhealthy()
+    }
+
     /// True if the rule serves and its targets were not up in time.
     pub fn is_unhealthy(&self) -> bool {
         self.state == Some(RuleState::Active) && self.health.is_some_and(|health| health != RuleHealth::Up)
@@ -118,6 +160,26 @@ pub struct EdgeResult {
     pub rules: Vec<RuleResult>,
 }
 
+impl EdgeResult {
+    /// What the ledger keeps of it. Of an edge that has not answered, its rules say nothing more.
+    pub(super) fn recorded(&self) -> RecordedEdge {
+        let has_answered = matches!(self.outcome, EdgeOutcome::Done | EdgeOutcome::Refused | EdgeOutcome::Returned);
+        let rules = self.rules.iter().filter(|rule| has_answered && !rule.is_as_planned());
+        let rules = rules.map(|rule| RecordedRule {
+            rule: rule.rule.clone(),
+            state: rule.state,
+            code: rule.code.clone(),
+            message: rule.message.clone(),
+        });
+        RecordedEdge {
+            outcome: self.outcome,
+            code: self.code.clone(),
+            message: self.message.clone(),
+            rules: rules.collect(),
+        }
+    }
+}
+
 /// The state of an apply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplyResult {
@@ -131,6 +193,9 @@ pub struct ApplyResult {
     pub commit: Option<String>,
     /// Who.
     pub actor: String,
+    /// Who or which CI run the client says it acted for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_by: Option<String>,
     /// How it stands.
     pub outcome: Outcome,
     /// When it began.
@@ -182,6 +247,7 @@ impl ApplyResult {
             digest: started.digest,
             commit: started.commit.clone(),
             actor: started.actor.clone(),
+            applied_by: started.applied_by.clone(),
             outcome: Outcome::Interrupted,
             started_at: started.at,
             finished_at: None,
@@ -192,13 +258,14 @@ impl ApplyResult {
         }
     }
 
-    /// What the ledger knows of an apply that nobody has in memory any more: how it ended as a whole, and the
-    /// generation of each edge. Rules are not in it. `None` for lines about something else.
+    /// What the ledger knows of an apply that nobody has in memory any more. Of its rules, those that were not as
+    /// planned. `None` for lines about something else.
     pub fn recorded(found: &HistoryEntry) -> Option<Self> {
         let entry = Some(&found.entry).filter(|entry| entry.is_start())?;
         // Nothing runs that is not in memory: without an end it was cut off.
         let outcome = Outcome::parse(&entry.outcome).unwrap_or(Outcome::Interrupted);
         let mut result = Self::cut_off(entry);
+        result.applied_by.clone_from(&found.applied_by);
         for edge in &mut result.edges {
             let (how, message) = match outcome {
                 Outcome::Applied => (EdgeOutcome::Done, ""),
@@ -211,7 +278,30 @@ impl ApplyResult {
             edge.outcome = how;
             message.clone_into(&mut edge.message);
         }
+        if !entry.edges.is_empty() {
+            result.edges = entry.edges.iter().map(|(edge, ended)| recorded_edge(entry, edge, ended)).collect();
+        }
         let stopped = Some(entry.note.clone()).filter(|note| !note.is_empty());
         Some(Self { outcome, finished_at: found.finished_at, stopped, ..result })
+    }
+}
+
+fn recorded_edge(entry: &Entry, edge: &EdgeName, ended: &RecordedEdge) -> EdgeResult {
+    let rules = ended.rules.iter().map(|rule| RuleResult {
+        rule: rule.rule.clone(),
+        action: Action::Update,
+        state: rule.state,
+        code: rule.code.clone(),
+        message: rule.message.clone(),
+        health: None,
+        targets: Vec::new(),
+    });
+    EdgeResult {
+        edge: edge.clone(),
+        outcome: ended.outcome,
+        generation: entry.generations.get(edge).copied().unwrap_or_default(),
+        code: ended.code.clone(),
+        message: ended.message.clone(),
+        rules: rules.collect(),
     }
 }

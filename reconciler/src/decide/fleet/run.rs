@@ -178,7 +178,8 @@ impl Fleet {
         run.result.paused = None;
         let result = run.result;
         let note = result.stopped.clone().unwrap_or_default();
-        let entry = Entry { note, ..run.entry.with_outcome(outcome.as_str(), now) }.chained(&mut self.head);
+        let edges = result.edges.iter().map(|edge| (edge.edge.clone(), edge.recorded())).collect();
+        let entry = Entry { note, edges, ..run.entry.with_outcome(outcome.as_str(), now) }.chained(&mut self.head);
         effects.push(Effect::Persist(Record::ledger(&entry)));
         effects.push(Effect::Emit(Notice::Apply { result: Box::new(result.clone()) }));
         self.keep(result);

@@ -40,7 +40,7 @@ pub use file::{FileDocument, PlanFile, PlanFileError};
 pub use hints::Hint;
 pub use proof::{EdgeProof, Lease, Proof, ProofStatus, RuleProof};
 pub use rails::Allowances;
-pub use source::{Source, Uncommitted, filter_note};
+pub use source::{LONGEST_LABEL, Source, Uncommitted, filter_note};
 pub use waves::PlannedWave;
 pub(crate) use waves::grouped;
 

@@ -6,6 +6,9 @@
 use schema::canonical::Digest;
 use serde::{Deserialize, Serialize};
 
+/// Characters of an author, a subject and a branch: longer ones are no longer read as a whole.
+pub const LONGEST_LABEL: usize = 200;
+
 /// Where a tree comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
@@ -18,6 +21,9 @@ pub struct Source {
     pub reference: Option<String>,
     /// `Name <mail>`.
     pub author: Option<String>,
+    /// The first line of the commit's message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// RFC 3339.
     pub committed_at: Option<String>,
     /// True if a rule file differs from the commit.
@@ -43,6 +49,7 @@ impl Source {
             commit: None,
             reference: None,
             author: None,
+            subject: None,
             committed_at: None,
             dirty: false,
             dirty_paths: Vec::new(),
@@ -50,6 +57,23 @@ impl Source {
             shallow: None,
             digest,
         }
+    }
+
+    /// True if both name the same files of the same commit. A subject tells nothing apart: it follows from the commit,
+    /// and a record of an earlier version has none.
+    pub fn is_same(&self, other: &Self) -> bool {
+        *self == Self { subject: self.subject.clone(), ..other.clone() }
+    }
+
+    /// Cuts what a client says of its commit to lengths that a list can show.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        for text in [&mut self.reference, &mut self.author, &mut self.subject, &mut self.committed_at] {
+            if let Some(long) = text.as_ref().filter(|text| text.chars().count() > LONGEST_LABEL) {
+                *text = Some(long.chars().take(LONGEST_LABEL).collect());
+            }
+        }
+        self
     }
 
     /// Why the tree does not count as committed (CONTRACT §7); `None` where it does.

@@ -78,6 +78,7 @@ fn request(purpose: Purpose, tree: TreeRead, rollback: bool) -> Event {
         seal: None,
         allowances: Allowances::default(),
         actor: "operator".to_owned(),
+        applied_by: None,
         timeout: Duration::from_secs(10),
         allow_offline: false,
         rollback,

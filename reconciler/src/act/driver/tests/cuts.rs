@@ -269,6 +269,7 @@ impl Scene {
             seal: None,
             allowances: Allowances::default(),
             actor: "ada".to_owned(),
+            applied_by: None,
             timeout: Duration::from_secs(10),
             allow_offline: false,
             rollback: false,

@@ -95,6 +95,7 @@ fn a_clean_tree_has_commit_branch_author_and_time() {
         commit: Some(commit),
         reference: Some("main".into()),
         author: Some("Ann Author <ann@example.org>".into()),
+        subject: Some("x".into()),
         committed_at: Some("2026-01-02T08:00:00Z".into()),
         ..Provenance::default()
     };

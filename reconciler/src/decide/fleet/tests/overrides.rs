@@ -184,6 +184,7 @@ fn every_override_that_comes_or_goes_is_a_line_of_the_ledger() {
     assert_eq!((lines[0].why.as_str(), lines[0].until), ("the pager rang", Some(at(70))));
     assert_eq!(lines[0].generations, [(edge_name("a"), 2)].into());
     assert_eq!(lines[0].digest, Digest::of(b"one"), "the tree that was in force");
-    let mut head = crate::decide::ledger::Head { id: lines[0].id - 1, hash: lines[0].previous_hash };
+    let mut head =
+        crate::decide::ledger::Head { id: lines[0].id - 1, hash: lines[0].previous_hash, ..Default::default() };
     assert!(lines.iter().all(|line| line.clone().chained(&mut head) == *line), "the chain holds");
 }

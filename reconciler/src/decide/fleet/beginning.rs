@@ -1,0 +1,135 @@
+//! What an apply begins with: its result, in which every edge is still to answer, and all of its records. Pure.
+//!
+//! Keeps: the line of the ledger, the tree, the plan and what is in force are recorded in one step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use schema::name::EdgeName;
+
+use super::apply::Start;
+use super::run::rule_result;
+use super::{Applied, ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, Outcome, Purpose, RolloutTerms};
+use crate::decide::ledger::{self, Entry};
+use crate::decide::plan::PlannedChange;
+use crate::decide::record::{Record, RecordedPlan};
+use crate::decide::view::EdgeView;
+
+impl Fleet {
+    pub(super) fn begin(
+        &self,
+        start: &Start<'_>,
+        generations: &BTreeMap<EdgeName, u64>,
+        now: Timestamp,
+    ) -> ApplyResult {
+        let mut edges: BTreeMap<EdgeName, Vec<&PlannedChange>> = BTreeMap::new();
+        for change in &start.plan.changes {
+            edges.entry(change.edge.clone()).or_default().push(change);
+        }
+        for edge in generations.keys() {
+            edges.entry(edge.clone()).or_default();
+        }
+        let nothing = EdgeView::default();
+        let edges = edges
+            .into_iter()
+            .map(|(name, changes)| {
+                let view = self.edges.get(&name).unwrap_or(&nothing);
+                EdgeResult {
+                    outcome: if view.connected { EdgeOutcome::Waiting } else { EdgeOutcome::Offline },
+                    generation: view.desired_generation(),
+                    code: String::new(),
+                    message: String::new(),
+                    rules: changes.into_iter().map(|change| rule_result(view, change)).collect(),
+                    edge: name,
+                }
+            })
+            .collect();
+        ApplyResult {
+            id: self.head.next_apply(),
+            plan_id: start.plan.plan_id,
+            digest: start.tree.source.digest,
+            commit: start.tree.source.commit.clone(),
+            actor: start.actor.to_owned(),
+            applied_by: start.applied_by.map(str::to_owned),
+            outcome: Outcome::Running,
+            started_at: now,
+            finished_at: None,
+            stopped: None,
+            paused: None,
+            repeated: false,
+            edges,
+        }
+    }
+
+    pub(super) fn record_start(
+        &mut self,
+        start: &Start<'_>,
+        result: &ApplyResult,
+        generations: BTreeMap<EdgeName, u64>,
+        unreached: BTreeSet<EdgeName>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Entry {
+        let ruleset = start.tree.ruleset.as_ref().expect("only valid trees are put in force");
+        let applied = Applied {
+            source: start.tree.source.clone(),
+            rails: ruleset.rails,
+            at: now,
+            apply_id: result.id.clone(),
+            actor: start.actor.to_owned(),
+            applied_by: start.applied_by.map(str::to_owned),
+            stopped: None,
+            before: start
+                .confirm_within
+                .and(self.applied.clone())
+                .map(|applied| Applied { before: None, ..applied }.into()),
+            rollout: (!unreached.is_empty()).then(|| RolloutTerms::of(start, result).into()),
+            unreached,
+            named: Arc::new(ruleset.names_of_edges()),
+            labels: Arc::new(ruleset.labels()),
+            earlier_commit: match start.tree.source.commit {
+                Some(_) => None,
+                None => self.applied.as_ref().and_then(Applied::last_commit).map(str::to_owned),
+            },
+        };
+        effects.push(Effect::Persist(Record::revision(&start.tree.source, &start.tree.files)));
+        effects.push(Effect::Persist(Record::applied(&applied)));
+        self.applied = Some(applied);
+        let (action, why) = match start.purpose {
+            Purpose::Apply => (ledger::Action::Apply, ""),
+            Purpose::Rollback { why, .. } => (ledger::Action::Rollback, why.as_str()),
+            Purpose::Resume => (ledger::Action::Resume, ""),
+        };
+        let is_held = matches!(start.purpose, Purpose::Rollback { hold: true, .. });
+        let hold = is_held.then(|| self.hold_on(start.tree, start.actor, why, &result.id, now)).flatten();
+        if hold != self.hold {
+            effects.push(Effect::Persist(Record::hold(hold.as_ref())));
+            self.hold = hold;
+        }
+        let recorded = RecordedPlan { summary: start.plan.summary, changes: start.plan.changes.clone() };
+        effects.push(Effect::Persist(Record::plan(&result.id, &recorded)));
+        let entry = Entry {
+            at: now,
+            apply_id: result.id.clone(),
+            action,
+            why: why.to_owned(),
+            plan_id: result.plan_id,
+            digest: result.digest,
+            commit: result.commit.clone(),
+            author: start.tree.source.author.clone(),
+            subject: start.tree.source.subject.clone(),
+            actor: start.actor.to_owned(),
+            applied_by: start.applied_by.map(str::to_owned),
+            summary: Some(start.plan.summary),
+            dirty: start.tree.source.dirty,
+            outcome: "started".to_owned(),
+            generations,
+            overridden: start.overridden.clone(),
+            ..Entry::default()
+        }
+        .chained(&mut self.head);
+        effects.push(Effect::Persist(Record::ledger(&entry)));
+        entry
+    }
+}
