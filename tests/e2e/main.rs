@@ -46,6 +46,7 @@ mod rollout;
 mod saving;
 mod scopes;
 mod secrets;
+mod shortages;
 mod shown_limits;
 mod signals;
 mod standalone;

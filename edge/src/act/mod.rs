@@ -10,6 +10,7 @@ pub(crate) mod health;
 mod holders;
 mod interfaces;
 pub mod last_good;
+pub mod liveness;
 pub mod metrics;
 pub mod names;
 pub mod parts;

@@ -4,17 +4,17 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use rustix::io::Errno;
 use schema::codes::RuleCode;
 use schema::net::{ListenAddress, Listener, Protocol};
-use socket2::{Domain, SockFilter, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 
 use crate::act::holders::Holders;
 use crate::act::interfaces;
+use crate::act::liveness::look_for_dead_peers;
 use crate::decide::transition::Failure;
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn` (4096 by default).
@@ -22,20 +22,6 @@ const BACKLOG: i32 = 4096;
 /// Bytes of datagrams that may wait on a listening socket, for all of its clients share it; the kernel caps it at
 /// `net.core.rmem_max` and `wmem_max`, and takes the memory only while they wait.
 const UDP_QUEUE: usize = 4 << 20;
-
-/// Silence of a peer before it is asked whether it is there.
-const SILENCE: Duration = Duration::from_mins(1);
-/// Between two such questions.
-const INTERVAL: Duration = Duration::from_secs(10);
-/// Unanswered questions that make a peer a dead one.
-const RETRIES: u32 = 6;
-
-/// Makes a dead peer noticed within two minutes while nothing is under way to it. What is under way is watched by the
-/// workers: TCP_USER_TIMEOUT would also end a peer that is alive and takes nothing.
-pub(crate) fn look_for_dead_peers(socket: &SockRef<'_>) -> io::Result<()> {
-    let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(INTERVAL).with_retries(RETRIES);
-    socket.set_tcp_keepalive(&keepalive)
-}
 
 /// Why a socket could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -252,7 +238,7 @@ mod tests {
         let (accepted, _) = socket.accept().unwrap();
         assert_eq!(accepted.tcp_user_timeout().unwrap(), None);
         assert!(accepted.out_of_band_inline().unwrap());
-        assert_eq!(accepted.tcp_keepalive_time().unwrap(), SILENCE);
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_time().unwrap());
         assert!(accepted.keepalive().unwrap() && accepted.tcp_nodelay().unwrap());
     }
 

@@ -7,7 +7,8 @@
 //!
 //! Keeps: every address is tried at most once and in order, by two sockets at most; a dialling is over within 10 s; each
 //! failure is counted once; health hears of a target once, and of no fault of this host; a withdrawn target is passed
-//! over without a word; the socket that loses is closed.
+//! over without a word; the socket that loses is closed; a target that has sent something serves, and a client that has
+//! gets its target, whatever became of their sockets since.
 
 mod steps;
 
@@ -133,8 +134,13 @@ impl Dialling {
                 self.unresolved(now, &mut steps)
             }
             (stage, Heard::Gone) => self.gone(stage, now, &mut steps),
-            (stage, Heard::Opened(lane)) => self.opened(stage, lane, &mut steps),
-            (stage, Heard::Failed(lane, cause)) => self.failed(stage, lane, cause, now, &mut steps),
+            (stage, Heard::Opened(lane) | Heard::Broken { lane, has_sent: true, .. }) => {
+                self.opened(stage, lane, &mut steps)
+            }
+            (stage, Heard::Failed(lane, cause) | Heard::Broken { lane, cause, .. }) => {
+                self.failed(stage, lane, cause, now, &mut steps)
+            }
+            (stage, Heard::ClientGone { has_sent: false }) => Self::abandoned(stage, &mut steps),
             (Stage::Paused(several), Heard::Wanted) => self.wanted(several, now, &mut steps),
             (stage, Heard::Tick) => self.tick(stage, now, &mut steps),
             // Late answers, for what is over by now.
@@ -240,23 +246,25 @@ impl Dialling {
     }
 
     fn gone(&mut self, stage: Stage, now: Tick, steps: &mut Steps) -> Stage {
-        let legs = match &stage {
-            Stage::Only { .. } => [true, false],
-            Stage::First(several) | Stage::Rival(several) | Stage::Rest(several) => {
-                Lane::BOTH.map(|lane| several.is_tried(lane))
-            }
+        match &stage {
             Stage::Serving(_) if self.is_flow => {
                 steps.push(Do::Close(Lane::First));
                 return Stage::Paused(None);
             }
             Stage::Paused(_) => return Stage::Paused(None),
-            Stage::Approaching | Stage::Resolving { .. } => [false; 2],
             Stage::Serving(_) | Stage::Over => return stage,
-        };
-        for (lane, _) in Lane::BOTH.into_iter().zip(legs).filter(|(_, is_tried)| *is_tried) {
-            steps.push(Do::Close(lane));
+            tried => tried.close(steps),
         }
         self.next_target(now, steps)
+    }
+
+    fn abandoned(stage: Stage, steps: &mut Steps) -> Stage {
+        if matches!(stage, Stage::Serving(_) | Stage::Paused(_) | Stage::Over) {
+            return stage;
+        }
+        stage.close(steps);
+        steps.push(Do::Abandon);
+        Stage::Over
     }
 
     /// Goes on where a flow left off.
@@ -345,6 +353,22 @@ impl Dialling {
         self.step += 1;
         steps.push(Do::Approach(self.step));
         Stage::Approaching
+    }
+}
+
+impl Stage {
+    /// Closes the sockets that are being connected.
+    fn close(&self, steps: &mut Steps) {
+        let tried = match self {
+            Self::Only { .. } => [true, false],
+            Self::First(several) | Self::Rival(several) | Self::Rest(several) => {
+                Lane::BOTH.map(|lane| several.is_tried(lane))
+            }
+            Self::Approaching | Self::Resolving { .. } | Self::Serving(_) | Self::Paused(_) | Self::Over => [false; 2],
+        };
+        for (lane, _) in Lane::BOTH.into_iter().zip(tried).filter(|(_, is_tried)| *is_tried) {
+            steps.push(Do::Close(lane));
+        }
     }
 }
 

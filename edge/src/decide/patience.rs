@@ -5,18 +5,29 @@
 
 use std::time::Duration;
 
-/// Between two looks at a connection that moved something or has something waiting.
-const PERIOD: Duration = Duration::from_secs(15);
-/// The shortest such time, where a rule's timeouts are short.
+/// The shortest time between two looks, where a rule's timeouts are short.
 const LEAST_PERIOD: Duration = Duration::from_millis(250);
 /// Looks within the shortest timeout of a rule.
 const LOOKS: u32 = 4;
-/// Silence of a peer for which something waits that makes it a gone one. Keepalive, which asks after a minute, runs only
-/// while nothing waits; a closed window is asked about at least every [`PROBE`] and [`PERIOD`]. With the last look after
-/// it the three minutes of CONTRACT §2 hold.
-const GONE: Duration = Duration::from_secs(150);
-/// How soon the kernel asks again at a closed window. Left alone it asks every two minutes in the end.
-const PROBE: Duration = Duration::from_secs(45);
+
+/// Until when a peer that takes nothing is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Between two looks at a connection that moved something or has something waiting.
+    pub period: Duration,
+    /// Silence of a peer for which something waits that makes it a gone one.
+    pub gone: Duration,
+    /// How soon the kernel asks again at a closed window. Left alone it asks every two minutes in the end.
+    pub probe: Duration,
+}
+
+impl Bounds {
+    /// Those of the product. Keepalive, which asks after a minute, runs only while nothing waits; a closed window is
+    /// asked about at least every `probe` and `period`. With the last look after it the three minutes of CONTRACT §2
+    /// hold.
+    pub const REAL: Self =
+        Self { period: Duration::from_secs(15), gone: Duration::from_secs(150), probe: Duration::from_secs(45) };
+}
 
 /// What the kernel says about what was sent to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,13 +70,19 @@ pub enum Patience {
 }
 
 /// The time between two looks, where the rule has these timeouts.
-pub fn period(timeouts: impl IntoIterator<Item = Option<Duration>>) -> Duration {
-    let shortest = timeouts.into_iter().flatten().min().map_or(PERIOD, |timeout| timeout / LOOKS);
-    shortest.clamp(LEAST_PERIOD, PERIOD)
+pub fn period(bounds: Bounds, timeouts: impl IntoIterator<Item = Option<Duration>>) -> Duration {
+    let shortest = timeouts.into_iter().flatten().min().map_or(bounds.period, |timeout| timeout / LOOKS);
+    shortest.max(LEAST_PERIOD).min(bounds.period)
 }
 
 /// Judges a peer by a look at `now`, and remembers it in `wait`.
-pub fn judge(wait: &mut Option<Wait>, look: Look, now: Duration, stalled_timeout: Option<Duration>) -> Patience {
+pub fn judge(
+    wait: &mut Option<Wait>,
+    look: Look,
+    now: Duration,
+    stalled_timeout: Option<Duration>,
+    bounds: Bounds,
+) -> Patience {
     if look.waiting == 0 {
         *wait = None;
         return Patience::Idle;
@@ -77,19 +94,27 @@ pub fn judge(wait: &mut Option<Wait>, look: Look, now: Duration, stalled_timeout
     }
     *wait = Some(known);
     let waited = now.saturating_sub(known.since);
-    if look.silent_for >= GONE && waited >= PERIOD {
+    if look.silent_for >= bounds.gone && waited >= bounds.period {
         Patience::Gone
     } else if stalled_timeout.is_some_and(|timeout| timeout <= waited) {
         Patience::Stalled
     } else {
         // The kernel counts from the first time that it asked, which may be one period before it was seen here.
-        Patience::Waits { user_timeout: waited + PERIOD + PROBE }
+        Patience::Waits { user_timeout: waited + bounds.period + bounds.probe }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn judge(wait: &mut Option<Wait>, look: Look, now: Duration, stalled_timeout: Option<Duration>) -> Patience {
+        super::judge(wait, look, now, stalled_timeout, Bounds::REAL)
+    }
+
+    fn period(timeouts: [Option<Duration>; 2]) -> Duration {
+        super::period(Bounds::REAL, timeouts)
+    }
 
     fn secs(secs: u64) -> Duration {
         Duration::from_secs(secs)
@@ -138,8 +163,8 @@ mod tests {
 
     #[test]
     fn looks_are_as_close_as_the_shortest_timeout_needs() {
-        assert_eq!(period([None, None]), PERIOD);
-        assert_eq!(period([Some(secs(3600)), None]), PERIOD);
+        assert_eq!(period([None, None]), Bounds::REAL.period);
+        assert_eq!(period([Some(secs(3600)), None]), Bounds::REAL.period);
         assert_eq!(period([Some(secs(3600)), Some(secs(4))]), secs(1));
         assert_eq!(period([Some(secs(1)), None]), LEAST_PERIOD);
     }

@@ -54,12 +54,12 @@ impl Scene {
 }
 
 /// Bytes that show where they belong.
-fn pattern(length: usize) -> Vec<u8> {
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|index| (index * 31 + index / 251) as u8).collect()
 }
 
 /// Waits until the peer's host has acknowledged everything that was sent.
-async fn acknowledged(stream: &TcpStream) {
+pub(crate) async fn acknowledged(stream: &TcpStream) {
     let hex = |address: SocketAddr| match address {
         SocketAddr::V4(address) => {
             format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
@@ -82,7 +82,7 @@ async fn acknowledged(stream: &TcpStream) {
 }
 
 /// Reads until the connection ends, and how it ended.
-async fn read_all(stream: &mut TcpStream, pause: Duration) -> (Vec<u8>, bool) {
+pub(crate) async fn read_all(stream: &mut TcpStream, pause: Duration) -> (Vec<u8>, bool) {
     let (mut all, mut buffer) = (Vec::new(), vec![0; 16 << 10]);
     let reading = async {
         loop {

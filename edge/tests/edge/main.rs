@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod beside;
 mod confirming;
 mod connections;
+mod daemons;
 mod datagrams;
 mod delivery;
+mod departing;
 mod dialling;
 mod dns;
 mod endings;
@@ -26,4 +29,5 @@ mod sessions;
 mod support;
 mod switching;
 mod targets;
+mod vanishing;
 mod verdicts;

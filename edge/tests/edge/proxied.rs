@@ -8,21 +8,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::daemons::Daemon;
 use crate::support::{BlackHole, LONG, apply, connect, free_ports, runtime, skipped, target, to, to_all, wait_until};
 
-fn with(version: ProxyProtocol) -> impl Fn(&mut RuleParts) {
+pub(crate) fn with(version: ProxyProtocol) -> impl Fn(&mut RuleParts) {
     move |parts| parts.targets.iter_mut().for_each(|target| target.proxy_protocol = Some(version))
 }
 
 /// The header of version 1 that this client's connection is told by.
-fn text_of(client: &TcpStream) -> Vec<u8> {
+pub(crate) fn text_of(client: &TcpStream) -> Vec<u8> {
     let (from, to) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
     let family = if from.is_ipv4() { 4 } else { 6 };
     format!("PROXY TCP{family} {} {} {} {}\r\n", from.ip(), to.ip(), from.port(), to.port()).into_bytes()
 }
 
 /// The same in version 2.
-fn binary_of(client: &TcpStream) -> Vec<u8> {
+pub(crate) fn binary_of(client: &TcpStream) -> Vec<u8> {
     let ends = [client.local_addr().unwrap(), client.peer_addr().unwrap()];
     let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec();
     header.extend(if ends[0].is_ipv4() { [0x11, 0, 12] } else { [0x21, 0, 36] });
@@ -122,46 +123,6 @@ async fn bulk_follows_the_header_whole() {
     let meter = status.rule("web").unwrap().meter.clone().unwrap();
     wait_until(|| meter.active() == 0).await;
     assert_eq!(meter.figures().bytes_in, LENGTH as u64);
-}
-
-/// A daemon with a file of its own; both end with the test.
-struct Daemon {
-    process: std::process::Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-impl Daemon {
-    /// Starts a program on a configuration in which `@` stands for its folder. `None` where it is not installed.
-    async fn start(program: &str, config: &str, arguments: &[&str], port: u16) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let here = folder.path().to_str().unwrap().to_owned();
-        std::fs::write(folder.path().join("config"), config.replace('@', &here)).unwrap();
-        let process = std::process::Command::new(program)
-            .args(arguments)
-            .arg(folder.path().join("config"))
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn();
-        let Ok(process) = process else {
-            skipped(&format!("{program} is not installed"));
-            return None;
-        };
-        let daemon = Self { process, _folder: folder };
-        let listens = async {
-            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(LONG, listens).await.expect("the daemon listens");
-        Some(daemon)
-    }
 }
 
 /// Who the daemon says has connected, by both versions and both families.

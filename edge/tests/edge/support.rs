@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,18 +29,46 @@ use tokio_util::sync::CancellationToken;
 /// Far above anything that a test waits for; reached only where it fails.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
+/// Set where a test runs in the process that it has for itself.
+const ALONE: &str = "PORTUNUS_TEST_ALONE";
+
 /// Runs a test in a process of its own: this binary again, with only that test.
 pub(crate) fn alone(name: &str, test: impl Future<Output = ()>) {
-    const ALONE: &str = "PORTUNUS_TEST_ALONE";
     if std::env::var_os(ALONE).is_none() {
-        let this = std::env::current_exe().unwrap();
-        let output = std::process::Command::new(this).args(["--exact", name]).env(ALONE, "1").output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && text.contains("1 passed"), "{text}");
-        return;
+        return again(Command::new(std::env::current_exe().unwrap()), name);
     }
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     tokio.block_on(test);
+}
+
+/// The same in a network of its own: loopback, and a link at whose other end nobody answers (`10.9.8.0/24`).
+pub(crate) fn alone_in_network(name: &str, test: impl Future<Output = ()>) {
+    const NETWORK: &str = "ip link set lo up && ip link add out0 type veth peer name out1 && ip link set out0 up && \
+                           ip link set out1 up && ip addr add 10.9.8.254/24 dev out0";
+    if std::env::var_os(ALONE).is_some() {
+        return alone(name, test);
+    }
+    let private = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
+        command
+    };
+    if !private(NETWORK).output().is_ok_and(|output| output.status.success()) {
+        return skipped("no network namespaces here (root, unshare and iproute2 make them)");
+    }
+    again(private(&format!("{NETWORK} && exec \"$0\" \"$@\"")), name);
+}
+
+fn again(mut this: Command, name: &str) {
+    let output = this.args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    text.lines().filter_map(|line| line.strip_prefix(SKIPPED)).for_each(skipped);
+}
+
+/// Runs an `ip` command in this network.
+pub(crate) fn ip(args: &[&str]) {
+    assert!(Command::new("ip").args(args).status().unwrap().success(), "ip {args:?}");
 }
 
 pub(crate) fn limits() -> Limits {
@@ -220,10 +249,12 @@ pub(crate) fn closed() -> SocketAddr {
     ([127, 0, 0, 1], free_ports(1)).into()
 }
 
+const SKIPPED: &str = "skipped: ";
+
 /// Says why a test, or a part of it, does not run on this host.
 #[expect(clippy::print_stdout, reason = "it is for whoever reads the output of the tests")]
 pub(crate) fn skipped(why: &str) {
-    println!("skipped: {why}");
+    println!("{SKIPPED}{why}");
 }
 
 /// A target whose connections the test holds itself.

@@ -98,6 +98,11 @@ impl Admitted {
         };
     }
 
+    /// True if one of the targets that it may try is to learn who connects.
+    pub(super) fn may_tell_client(&self) -> bool {
+        self.chosen.places.iter().any(|place| place.target.proxy_protocol.is_some())
+    }
+
     /// The port of its target that matches the one it came in at.
     pub(super) fn target_port(&self) -> u16 {
         self.port_of(&self.place().target)

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getpeername, getsockname, socket_with, sockopt};
 
 use super::slab::Key;
@@ -59,12 +59,17 @@ pub(super) fn meets_itself(socket: &OwnedFd) -> bool {
     matches!((getsockname(socket), getpeername(socket)), (Ok(local), Ok(peer)) if Some(&local) == peer.as_ref())
 }
 
-/// Why an attempt failed that had an event saying so; `None` where it did not.
-pub(super) fn failure(socket: &OwnedFd) -> Option<Cause> {
+/// Why a socket is broken that had an event saying so; `None` where it is not. The kernel tells it once.
+pub(super) fn failure(socket: &OwnedFd) -> Option<Errno> {
     match sockopt::socket_error(socket) {
-        Err(error) | Ok(Err(error)) => Some(Cause::of(&error.into())),
+        Err(error) | Ok(Err(error)) => Some(error),
         Ok(Ok(())) => None,
     }
+}
+
+/// True if the peer has sent something that was not read yet; of a broken socket that is all that it will ever send.
+pub(super) fn has_sent(socket: &OwnedFd) -> bool {
+    ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0)
 }
 
 #[cfg(test)]

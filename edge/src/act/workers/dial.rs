@@ -1,10 +1,12 @@
 //! From an accepted connection to a connected one: does what [`Dialling`](crate::decide::dialling) decides. I/O.
 //!
-//! Keeps: it waits for nothing; what happens to a socket or a name is reported once; a client that goes ends it all.
+//! Keeps: it waits for nothing; what happens to a socket or a name is reported once; a client that goes ends it, unless
+//! it has sent something before.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
+use rustix::io::Errno;
 use schema::net::Protocol;
 
 use super::addresses::look_up;
@@ -38,10 +40,11 @@ impl Worker {
             refuse(handed);
             return self.shared.ended(self.index);
         }
-        let Handed { client, admitted } = handed;
+        let Handed { client, from, admitted } = handed;
         let ticket = Ticket::new(admitted, self.index, self.tools.now);
         let target = ticket.whereabouts();
-        let dial = Dial { dialling: ticket.dialling(self.tools.now), second: None, may_meet_itself: [false; 2] };
+        let dialling = ticket.dialling(self.tools.now);
+        let dial = Dial { dialling, second: None, may_meet_itself: [false; 2], from };
         let key = self.connections.insert_with(|_| Connection::new(client, ticket, dial));
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Err(error) = register(self.poll.registry(), &connection.client.socket, key, CLIENT) {
@@ -94,6 +97,7 @@ impl Worker {
                 ticket.unserved();
                 self.end(key, Ending::Reset);
             }
+            Do::Abandon => self.end(key, Ending::Broken(Break::ClientReset)),
         }
         None
     }
@@ -128,36 +132,45 @@ impl Worker {
     /// Looks at an attempt that had an event.
     pub(super) fn attempted(&mut self, key: Key, leg: u8) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.client.has_failed() {
-            return self.end(key, Ending::Broken(Break::ClientReset));
+        let heard = if leg == CLIENT { gone(&connection.client) } else { attempted(connection, leg) };
+        if let Some(heard) = heard {
+            self.dial(key, heard);
         }
-        let lane = if leg == RIVAL { Lane::Second } else { Lane::First };
-        let may_meet_itself = connection.dial.as_ref().is_some_and(|dial| dial.may_meet_itself[lane as usize]);
-        let Some(tried) =
-            connection.leg_mut(leg).filter(|tried| leg != CLIENT && (tried.has_failed() || tried.is_writable))
-        else {
-            return;
-        };
-        let failure = if tried.has_failed() { attempt::failure(&tried.socket) } else { None };
-        let heard = match failure {
-            Some(cause) => Heard::Failed(lane, cause),
-            None if may_meet_itself && attempt::meets_itself(&tried.socket) => Heard::Failed(lane, Cause::Refused),
-            None => Heard::Opened(lane),
-        };
-        self.dial(key, heard);
     }
 
     fn serve(&mut self, key: Key, lane: Lane) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let dial = connection.dial.take();
+        let Some(dial) = connection.dial.take() else { return };
         if lane == Lane::Second {
-            connection.target = dial.and_then(|dial| dial.second);
+            connection.target = dial.second;
             connection.target_leg = RIVAL;
         }
         connection.ticket.served();
         connection.active = self.tools.now;
-        self.connected(key);
+        self.connected(key, dial.from.as_deref());
     }
+}
+
+/// What is to be reported of a client, if it is gone.
+fn gone(client: &Leg) -> Option<Heard> {
+    client.has_failed().then(|| Heard::ClientGone { has_sent: attempt::has_sent(&client.socket) })
+}
+
+/// What is to be reported of a socket that is being connected, if anything.
+fn attempted(connection: &mut Connection, leg: u8) -> Option<Heard> {
+    let lane = if leg == RIVAL { Lane::Second } else { Lane::First };
+    let may_meet_itself = connection.dial.as_ref()?.may_meet_itself[lane as usize];
+    let tried = connection.leg_mut(leg).filter(|tried| tried.has_failed() || tried.is_writable)?;
+    if tried.has_failed()
+        && let Some(error) = attempt::failure(&tried.socket)
+    {
+        // The kernel has forgotten it by now.
+        tried.fail(error);
+        let has_sent = error == Errno::PIPE || attempt::has_sent(&tried.socket);
+        return Some(Heard::Broken { lane, cause: Cause::of(&error.into()), has_sent });
+    }
+    let meets_itself = may_meet_itself && attempt::meets_itself(&tried.socket);
+    Some(if meets_itself { Heard::Failed(lane, Cause::Refused) } else { Heard::Opened(lane) })
 }
 
 /// Makes the close of a connection that never began a reset.

@@ -7,7 +7,7 @@
 //! spins nowhere.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Weak};
@@ -204,9 +204,9 @@ impl Worker {
             }
             match acceptfrom_with(&acceptor.0, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok((client, from)) => {
-                    let from = from.and_then(|from| SocketAddr::try_from(from).ok());
                     // Always there on an IP socket.
-                    let from = from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.ip().to_canonical());
+                    let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+                    let from = from.and_then(|from| SocketAddr::try_from(from).ok()).unwrap_or(nowhere);
                     self.admit(client, from, listener);
                 }
                 Err(Errno::AGAIN) => {
@@ -222,12 +222,12 @@ impl Worker {
     }
 
     /// Refuses a connection or gives it to a worker. Limits are looked at before anything is allocated for it.
-    fn admit(&mut self, client: OwnedFd, from: IpAddr, listener: Listener) {
+    fn admit(&mut self, client: OwnedFd, from: SocketAddr, listener: Listener) {
         let routing = self.shared.routing.load();
         let Some(route) = routing.find(&listener) else {
             return reset(&client);
         };
-        let admitted = match Admitted::new(route, listener, from, self.index) {
+        let admitted = match Admitted::new(route, listener, from.ip().to_canonical(), self.index) {
             Ok(admitted) => admitted,
             Err(why) => {
                 route.meter.refused(self.index, listener.port, why);
@@ -237,7 +237,8 @@ impl Worker {
         drop(routing);
         let worker = self.shared.least_loaded(self.index);
         self.shared.workers[worker].began();
-        let mut handed = Handed { client, admitted };
+        let from = admitted.may_tell_client().then(|| Box::new(from));
+        let mut handed = Handed { client, from, admitted };
         if worker != self.index {
             match self.shared.workers[worker].hand(handed) {
                 Ok(()) => return,

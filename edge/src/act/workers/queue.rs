@@ -3,6 +3,7 @@
 //! Keeps: nobody waits for a worker while holding something that it needs; a message is looked at after its wake-up,
 //! and a wake-up costs a system call only where none is under way.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -49,6 +50,8 @@ pub(super) enum Command {
 /// A connection on its way to its worker.
 pub(super) struct Handed {
     pub(super) client: OwnedFd,
+    /// Where it is, if a target of its rule is to learn of it.
+    pub(super) from: Option<Box<SocketAddr>>,
     pub(super) admitted: Admitted,
 }
 

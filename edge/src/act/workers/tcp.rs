@@ -3,6 +3,7 @@
 //! Keeps: it owns no buffer and no pipe while nothing waits to be written; its sockets close before it stops counting
 //! as active.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -156,6 +157,8 @@ pub(super) struct Dial {
     pub(super) second: Option<Leg>,
     /// Which of the two could be connected to itself.
     pub(super) may_meet_itself: [bool; 2],
+    /// Where the client is, if a target is to learn of it: of one that has gone the system does not tell any more.
+    pub(super) from: Option<Box<SocketAddr>>,
 }
 
 /// One connection.

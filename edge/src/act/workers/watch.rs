@@ -14,15 +14,12 @@ use super::slab::Key;
 use super::tcp::{Connection, Leg};
 use super::timers::{Tick, lasting, ticks};
 use super::worker::{Ending, Worker};
-use crate::act::sockets::look_for_dead_peers;
+use crate::act::liveness::{self, look_for_dead_peers};
 use crate::decide::breaks::Break;
 use crate::decide::dialling::Heard;
 use crate::decide::patience::{self, Patience, Wait};
 use crate::decide::relaying::{Next, Side};
 
-/// How long a connection lives before its target's socket is told to look for dead peers. It looks after a minute, so
-/// nothing is lost, and short connections are spared four system calls.
-const SETTLE: Duration = Duration::from_secs(10);
 /// Bytes of a direction up to which it is taken for granted that a receiver has room for them.
 const LITTLE: u32 = 16 << 10;
 /// Longest time between two looks at a connection that ends, in ticks: 4 s.
@@ -99,14 +96,14 @@ impl Worker {
         }
     }
 
-    /// Does what a turn came to. False if nothing is left to do in a turn.
-    pub(super) fn goes_on(&mut self, key: Key, next: Next) -> bool {
-        let Some(connection) = self.connections.get_mut(key) else { return false };
+    /// Does what a turn came to, which may be the end.
+    pub(super) fn conclude(&mut self, key: Key, next: Next) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let is_little = |side| connection.direction_to(side).moved < LITTLE;
         match next {
-            Next::GoOn => return true,
+            Next::GoOn => {}
             Next::Whole if is_little(Side::Client) && is_little(Side::Target) => self.end(key, Ending::Whole),
-            _ if connection.awaiting().is_some() && next != Next::Broken => {}
+            _ if connection.awaiting().is_some() && next != Next::Broken => self.await_sooner(key),
             Next::Whole => self.await_delivery(key, Ending::Whole),
             Next::Await(side) => {
                 let why = connection.break_of().unwrap_or(Break::EdgeCut);
@@ -122,7 +119,18 @@ impl Worker {
                 self.end(key, Ending::Broken(why));
             }
         }
-        false
+    }
+
+    /// Something happened on a connection that awaits acknowledgements: they may have come with it.
+    fn await_sooner(&mut self, key: Key) {
+        let next = self.tools.now + 1;
+        let watch = self.connections.get_mut(key).and_then(|connection| connection.watch.as_mut());
+        if let Some(awaiting) = watch.and_then(|watch| watch.awaiting.as_mut())
+            && next < awaiting.next
+        {
+            (awaiting.next, awaiting.pause) = (next, 1);
+            self.set_timer(key);
+        }
     }
 
     /// Ends a connection if its peers have acknowledged everything that was sent to them, and looks again soon otherwise.
@@ -168,7 +176,13 @@ impl Worker {
                 continue;
             }
             let watch = connection.watch.get_or_insert_default();
-            let found = patience::judge(&mut watch.waits[side as usize], look, lasting(now), stalled_timeout);
+            let found = patience::judge(
+                &mut watch.waits[side as usize],
+                look,
+                lasting(now),
+                stalled_timeout,
+                liveness::bounds(),
+            );
             waits |= found != Patience::Idle;
             has_moved |= found == Patience::Moved;
             is_stalled |= found == Patience::Stalled;
@@ -241,14 +255,14 @@ fn timed_out(connection: &Connection, now: Tick) -> Option<Break> {
 
 fn period(connection: &Connection) -> Tick {
     let rule = &connection.ticket.route().rule;
-    ticks(patience::period([rule.idle_timeout, rule.half_closed_timeout, rule.stalled_timeout]))
+    ticks(patience::period(liveness::bounds(), [rule.idle_timeout, rule.half_closed_timeout, rule.stalled_timeout]))
 }
 
 /// When to look at a connection that is open.
 pub(super) fn next_look(connection: &Connection) -> Tick {
     let rule = &connection.ticket.route().rule;
     let after = |timeout: Duration| connection.active + ticks(timeout);
-    let settle = (!connection.is_settled).then(|| after(SETTLE));
+    let settle = (!connection.is_settled).then(|| after(liveness::settle()));
     let idle = rule.idle_timeout.map(after);
     let half_closed = rule.half_closed_timeout.filter(|_| connection.is_half_closed()).map(after);
     let awaiting = connection.awaiting().map(|awaiting| awaiting.next);

@@ -6,6 +6,7 @@
 //! Keeps: a connection ends in one place, which gives back all that it had.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -235,17 +236,17 @@ impl Worker {
         let was_half_closed = connection.is_half_closed();
         let turn = relay::pump(connection, quantum, &mut self.tools);
         let half_closes = connection.is_half_closed() != was_half_closed;
+        let bytes = turn.moved + turn.discarded;
         if turn.moved > 0 || half_closes {
             self.moved(key);
         }
-        if !self.goes_on(key, turn.next) {
-            return turn.moved;
-        }
+        self.conclude(key, turn.next);
         if half_closes {
             self.set_timer(key);
         }
-        let Some(connection) = self.connections.get_mut(key) else { return 0 };
-        self.ready.note(&mut connection.score, turn.moved, self.tools.now);
+        // It may have ended.
+        let Some(connection) = self.connections.get_mut(key) else { return bytes };
+        self.ready.note(&mut connection.score, bytes, self.tools.now);
         if !turn.is_finished {
             self.ready.push_unfinished(key, &mut connection.score);
         }
@@ -254,16 +255,16 @@ impl Worker {
             connection.is_held_up = true;
             self.timers.set(key.slot(), self.tools.now + 1);
         }
-        turn.moved
+        bytes
     }
 
-    /// A target has answered.
-    pub(super) fn connected(&mut self, key: Key) {
+    /// A target has answered the client from there, which is known where the rule has targets that are to learn of it.
+    pub(super) fn connected(&mut self, key: Key, from: Option<&SocketAddr>) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Some(version) = connection.ticket.target().proxy_protocol
-            && let Err(why) = header::send(connection, version, &mut self.tools)
+            && !from.is_some_and(|from| header::send(connection, *from, version, &mut self.tools))
         {
-            return self.end(key, Ending::Broken(why));
+            return self.end(key, Ending::Broken(Break::ClientOther));
         }
         self.ready.push(key, &mut connection.score);
         self.set_timer(key);

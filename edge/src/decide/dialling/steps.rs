@@ -56,6 +56,20 @@ pub enum Heard {
     Opened(Lane),
     /// A socket is not, or could not be made.
     Failed(Lane, Cause),
+    /// A socket is broken. It was connected before that where its target has sent something, or an end of its own.
+    Broken {
+        /// Which one.
+        lane: Lane,
+        /// Why.
+        cause: Cause,
+        /// The target has.
+        has_sent: bool,
+    },
+    /// The client is gone. What it sent before that is for a target even so.
+    ClientGone {
+        /// It sent something.
+        has_sent: bool,
+    },
     /// A flow that lost its way has something to send again.
     Wanted,
     /// Time has passed.
@@ -85,6 +99,8 @@ pub enum Do {
     Serve(Lane),
     /// No target does.
     GiveUp,
+    /// Nobody wants a target any more.
+    Abandon,
 }
 
 /// The most steps of one answer: both sockets time out as the last ones of all.

@@ -35,9 +35,9 @@ proptest! {
     fn a_dialling_is_over_within_ten_seconds_and_ends_in_one_way(world in world()) {
         let log = run(&world);
         prop_assert!(log.end <= world.start + ticks(DIALLING));
-        let ends = steps(&log).filter(|step| matches!(step, Do::Serve(_) | Do::GiveUp)).count();
+        let ends = steps(&log).filter(|step| matches!(step, Do::Serve(_) | Do::GiveUp | Do::Abandon)).count();
         prop_assert_eq!(ends, 1);
-        prop_assert!(matches!(log.steps.last(), Some((_, _, Do::Serve(_) | Do::GiveUp))));
+        prop_assert!(matches!(log.steps.last(), Some((_, _, Do::Serve(_) | Do::GiveUp | Do::Abandon))));
     }
 
     #[test]
@@ -113,12 +113,44 @@ proptest! {
     }
 
     #[test]
+    fn a_target_that_has_sent_something_serves_whatever_became_of_its_socket(world in world()) {
+        let log = run(&world);
+        if let Some(lane) = log.sent {
+            prop_assert_eq!(log.served, Some(lane));
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_gone_gets_its_target_where_it_has_sent_something_and_ends_it_at_once_otherwise(
+        mut world in world(), at in 0_u64..700,
+    ) {
+        world.client_gone = None;
+        let stayed = run(&world);
+        world.client_gone = Some((at, true));
+        let sent = run(&world);
+        prop_assert_eq!(&stayed.steps, &sent.steps);
+        world.client_gone = Some((at, false));
+        let silent = run(&world);
+        let at = world.start + at;
+        if stayed.end < at {
+            prop_assert_eq!(&stayed.steps, &silent.steps);
+        } else if let Some((now, _, Do::Abandon)) = silent.steps.last() {
+            prop_assert_eq!((*now, silent.left_open), (at, 0));
+            // What happened before is as it was, and nobody is blamed for the end.
+            let before = stayed.steps.iter().zip(&silent.steps).take_while(|(one, other)| one == other).count();
+            prop_assert!(silent.steps[before..].iter().all(|(_, _, step)| matches!(step, Do::Close(_) | Do::Abandon)));
+        } else {
+            prop_assert_eq!(stayed.end, at, "only what ended at the same time comes first");
+        }
+    }
+
+    #[test]
     fn a_flow_opens_one_address_after_the_other(mut world in world()) {
-        world.is_flow = true;
+        (world.is_flow, world.client_gone) = (true, None);
         for fate in world.targets.iter_mut().flat_map(|target| &mut target.fates) {
             // A connect of a flow ends at once.
             *fate = match *fate {
-                Fate::Fails(_, cause) => Fate::Fails(0, cause),
+                Fate::Fails(_, cause) | Fate::Breaks(_, cause, _) => Fate::Fails(0, cause),
                 Fate::Opens(_) | Fate::Silent => Fate::Opens(0),
             };
         }
@@ -128,7 +160,7 @@ proptest! {
 
 fn silent_name(count: usize) -> World {
     let named = Model { name: Some(Lookup::Known), fates: vec![Fate::Silent; count], gone: None };
-    World { targets: vec![named], each: Duration::from_secs(3), start: 7, is_flow: false }
+    World { targets: vec![named], each: Duration::from_secs(3), start: 7, is_flow: false, client_gone: None }
 }
 
 fn connects(log: &Log) -> Vec<(Tick, u8)> {
@@ -169,6 +201,7 @@ fn a_shortage_of_this_host_is_counted_and_the_next_target_is_tried() {
         each: Duration::from_secs(3),
         start: 0,
         is_flow: false,
+        client_gone: None,
     };
     let log = run(&world);
     assert_eq!(log.served, Some(Lane::First));

@@ -161,7 +161,7 @@ impl super::flow::Flow {
                 (self.is_busy, self.joins_in) = (false, false);
                 self.ticket.opened();
             }
-            Do::GiveUp => {}
+            Do::GiveUp | Do::Abandon => {}
         }
         None
     }

@@ -13,6 +13,8 @@ use crate::decide::ticks::Tick;
 pub(super) enum Fate {
     Opens(Tick),
     Fails(Tick, Cause),
+    /// It opens and breaks at once: nobody looks in between. True where it has sent something.
+    Breaks(Tick, Cause, bool),
     Silent,
 }
 
@@ -39,6 +41,8 @@ pub(super) struct World {
     pub(super) each: Duration,
     pub(super) start: Tick,
     pub(super) is_flow: bool,
+    /// When the client is gone, and whether it has sent something before.
+    pub(super) client_gone: Option<(Tick, bool)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +52,9 @@ enum Event {
     Unresolved(u8, bool),
     Opened(Lane, usize),
     Failed(Lane, usize, Cause),
+    Broken(Lane, usize, Cause, bool),
     Gone(usize),
+    ClientGone(bool),
 }
 
 /// Everything that was done.
@@ -60,6 +66,8 @@ pub(super) struct Log {
     pub(super) most_open: usize,
     pub(super) left_open: usize,
     pub(super) served: Option<Lane>,
+    /// The socket whose target sent something before it broke.
+    pub(super) sent: Option<Lane>,
     pub(super) end: Tick,
 }
 
@@ -158,6 +166,9 @@ impl<'w> Run<'w> {
                     }
                     Fate::Opens(after) => self.plan(after, Event::Opened(lane, number)),
                     Fate::Fails(after, cause) => self.plan(after, Event::Failed(lane, number, cause)),
+                    Fate::Breaks(after, cause, has_sent) => {
+                        self.plan(after, Event::Broken(lane, number, cause, has_sent));
+                    }
                     Fate::Silent => {}
                 }
                 self.occupy(lane, number);
@@ -169,7 +180,7 @@ impl<'w> Run<'w> {
                 }
             }
             Do::Serve(lane) => self.log.served = Some(lane),
-            Do::Count(_) | Do::Tell(_) | Do::Defer(_) | Do::Trust(_) | Do::GiveUp => {}
+            Do::Count(_) | Do::Tell(_) | Do::Defer(_) | Do::Trust(_) | Do::GiveUp | Do::Abandon => {}
         }
         None
     }
@@ -191,6 +202,15 @@ impl<'w> Run<'w> {
                 self.log.caused.push(cause);
                 self.hear(Heard::Failed(lane, cause));
             }
+            Event::Broken(lane, number, cause, has_sent) if is_open(lane, number) => {
+                if has_sent {
+                    self.log.sent = Some(lane);
+                } else {
+                    self.log.caused.push(cause);
+                }
+                self.hear(Heard::Broken { lane, cause, has_sent });
+            }
+            Event::ClientGone(has_sent) => self.hear(Heard::ClientGone { has_sent }),
             Event::Gone(target) if usize::from(self.dialling.step()) == target => self.hear(Heard::Gone),
             _ => {}
         }
@@ -201,6 +221,10 @@ impl<'w> Run<'w> {
             self.world.targets.iter().enumerate().filter_map(|(index, model)| Some((index, model.gone?)))
         {
             self.events.insert((self.world.start + gone, usize::MAX - index), Event::Gone(index));
+        }
+        if let Some((gone, has_sent)) = self.world.client_gone {
+            // Targets that go at the same time are withdrawn afterwards.
+            self.events.insert((self.world.start + gone, usize::MAX / 2), Event::ClientGone(has_sent));
         }
         self.hear(self.approach());
         while !self.dialling.is_over() {
@@ -232,6 +256,7 @@ fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         (0_u64..300).prop_map(Fate::Opens),
         (0_u64..300, cause()).prop_map(|(after, cause)| Fate::Fails(after, cause)),
+        (0_u64..300, any::<bool>()).prop_map(|(after, has_sent)| Fate::Breaks(after, Cause::Reset, has_sent)),
         Just(Fate::Fails(0, Cause::Refused)),
         Just(Fate::Silent),
     ]
@@ -255,10 +280,7 @@ fn model() -> impl Strategy<Value = Model> {
 
 pub(super) fn world() -> impl Strategy<Value = World> {
     let each = (100_u64..9000).prop_map(Duration::from_millis);
-    (prop::collection::vec(model(), 1..5), each, 0_u64..1000).prop_map(|(targets, each, start)| World {
-        targets,
-        each,
-        start,
-        is_flow: false,
-    })
+    let client_gone = prop::option::weighted(0.3, (0_u64..700, any::<bool>()));
+    (prop::collection::vec(model(), 1..5), each, 0_u64..1000, client_gone)
+        .prop_map(|(targets, each, start, client_gone)| World { targets, each, start, is_flow: false, client_gone })
 }
