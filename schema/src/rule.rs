@@ -96,6 +96,14 @@ macro_rules! words {
     };
 }
 words!(Balance { Failover = "failover", SourceIp = "source-ip", RoundRobin = "round-robin", LeastConnections = "least-connections" });
+
+impl Balance {
+    /// True if a client keeps its target for as long as that is eligible.
+    pub const fn is_sticky(self) -> bool {
+        matches!(self, Self::SourceIp)
+    }
+}
+
 words!(LastResort { Top = "top", None = "none", All = "all" });
 words!(OnTargetDown { Drain = "drain", Reset = "reset" });
 words!(ProxyProtocol { V1 = "v1", V2 = "v2" });

@@ -109,9 +109,14 @@ fn one(found: &Diagnostic, files: &Files<'_>) -> String {
         }
     }
     if let Some(help) = &found.help {
-        group = group.element(Level::HELP.message(clean(help)));
+        group = group.element(Level::HELP.message(clean_lines(help)));
     }
     Renderer::styled().term_width(WIDTH).render(&[group])
+}
+
+/// A hint may be text of several lines to paste.
+fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
 }
 
 fn origin<'a>(label: &'a Label, files: &Files<'_>) -> Origin<'a> {

@@ -38,6 +38,10 @@ pub use settings::tree_ignore;
 /// The file at the root of a tree that holds rails and rollout instead of rules.
 pub const FLEET_FILE: &str = "portunus.toml";
 
+/// What helps where there is no rule yet.
+const FIRST_RULE: &str = "paste a first rule into a file of the tree, for example web.toml:\n[[rule]]\nname = \"web\"\n\
+                          listen_port = 8080\ntarget = \"127.0.0.1:80\"";
+
 /// Limits that the server's configuration sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckLimits {
@@ -133,8 +137,9 @@ fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>, can
         let message = "the file has zero bytes; if it is meant to hold no rule, delete it or write a comment into it";
         Diagnostic::without_place(TreeCode::EmptyFile, &*file.path, message).as_warning()
     }));
-    if entries.is_empty() && !diagnostics.any(hides_rules) {
-        let empty = Diagnostic::without_place(TreeCode::EmptyTree, "", "the tree holds no rule");
+    let is_misspelt = files.iter().any(|file| file.root.is_meant(root::RULE));
+    if entries.is_empty() && !is_misspelt && !diagnostics.any(hides_rules) {
+        let empty = Diagnostic::without_place(TreeCode::EmptyTree, "", "the tree holds no rule").help(FIRST_RULE);
         diagnostics.push(if limits.allow_empty { empty.as_warning() } else { empty });
     }
     let by_edge = fleet.by_edge(&entries);

@@ -21,7 +21,6 @@ use crate::net::{ListenAddress, ListenRange, PortRange, Protocol};
 use crate::rule::{Balance, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts};
 use crate::ruleset::Origin;
 
-/// Keys of which a table may set one.
 /// Keys of a rule or of `[defaults]` that exclude each other.
 pub(crate) const EXCLUSIVE: [(usize, usize); 2] =
     [(rule::EDGES, rule::EDGE_LABELS), (rule::HEALTH, rule::HEALTH_CHECK_INTERVAL_SECS)];
@@ -312,11 +311,14 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
         self.whole = false;
     }
 
-    /// Reports that one of two keys is needed.
-    pub(super) fn one_of(&mut self, span: Span, what: &str, keys: [&str; 2]) {
-        let message = format!("{what} needs `{}` or `{}`", keys[0], keys[1]);
-        self.error(TreeCode::MissingKey, span, message);
+    /// Reports that one of two keys of a table is needed, unless a misspelt key was meant as one of them.
+    pub(super) fn one_of(&mut self, draft: &Draft<'_>, span: Span, what: &str, fields: [usize; 2]) {
         self.whole = false;
+        if fields.iter().any(|field| draft.is_meant(*field)) {
+            return;
+        }
+        let [one, other] = fields.map(|field| draft.table.fields[field].key);
+        self.error(TreeCode::MissingKey, span, format!("{what} needs `{one}` or `{other}`"));
     }
 
     fn listen_slot(&self) -> Option<&'c Slot<'a>> {
@@ -327,7 +329,7 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
         self.not_both(self.own, rule::LISTEN_PORT, rule::LISTEN_PORTS);
         if self.listen_slot().is_none() {
             let what = self.called();
-            self.one_of(self.anchor(), &what, ["listen_port", "listen_ports"]);
+            self.one_of(self.own, self.anchor(), &what, [rule::LISTEN_PORT, rule::LISTEN_PORTS]);
         }
         let ports = self.listen_slot().and_then(slot_ports);
         self.whole &= ports.is_some();

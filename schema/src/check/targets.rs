@@ -18,13 +18,14 @@ pub(super) fn read(check: &mut RuleCheck<'_, '_>) -> Option<Vec<Target>> {
                 Some(name) => format!("rule `{name}`"),
                 None => "the rule".to_owned(),
             };
-            check.one_of(check.anchor(), &what, ["target", "targets"]);
+            check.one_of(own, check.anchor(), &what, [rule::TARGET, rule::TARGETS]);
             return None;
         }
         (Some(slot), _) => match &slot.value {
             Value::Endpoint(host, ports) => vec![Target::new(host.clone(), *ports)],
             _ => return None,
         },
+        (None, Some(Slot { value: Value::Refused, .. })) => return None,
         (None, Some(_)) => {
             // Each is read, also after one that failed: all errors show in one run.
             let drafts = own.tables(rule::TARGETS);
@@ -46,7 +47,7 @@ fn one(check: &mut RuleCheck<'_, '_>, draft: &Draft<'_>, rule_has_proxy: bool) -
     let slot = draft.get(target::PORT).or_else(|| draft.get(target::PORTS));
     if slot.is_none() {
         let span = draft.get(target::HOST).map_or(draft.span, |slot| slot.span);
-        check.one_of(span, "a target", ["port", "ports"]);
+        check.one_of(draft, span, "a target", [target::PORT, target::PORTS]);
     }
     let proxy_protocol = draft.get(target::PROXY_PROTOCOL).and_then(|slot| slot.text().and_then(ProxyProtocol::parse));
     contradiction(check, draft, proxy_protocol, rule_has_proxy);

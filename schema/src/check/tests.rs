@@ -316,3 +316,58 @@ fn a_rule_of_a_file_that_did_not_change_is_the_same_in_memory_and_its_edges_are_
     assert_eq!(third.diagnostics.len(), check_tree(&tree(&["x", "y"], 3), &narrow).diagnostics.len());
     assert!(third.ruleset.is_none());
 }
+
+#[test]
+fn a_misspelt_key_is_the_only_error_it_causes() {
+    for (right, wrong) in [
+        ("listen_port", "listen_prot"),
+        ("listen_port", "listenPort"),
+        ("listen_port", "port"),
+        ("target", "tagret"),
+        ("target", "backend"),
+        ("name", "nmae"),
+        ("[[rule]]", "[[rules]]"),
+    ] {
+        let text = WEB.replacen(right, wrong, 1);
+        let checked = check(&[("a.toml", &text)]);
+        let [only] = &*checked.diagnostics else { panic!("{wrong}: {:?}", checked.diagnostics) };
+        let meant = format!("did you mean `{}`?", right.trim_matches(['[', ']']));
+        assert_eq!((only.code, only.help.as_deref()), (TreeCode::UnknownKey, Some(&*meant)), "{wrong}");
+    }
+}
+
+#[test]
+fn an_empty_tree_gets_a_rule_to_paste_that_is_valid() {
+    let checked = check(&[]);
+    let help = checked.diagnostics[0].help.clone().expect("a hint");
+    let (_, rule) = help.split_once('\n').expect("text to paste");
+    assert_eq!(valid(&[("web.toml", rule)]).edges[&EdgeName::local()].len(), 1);
+}
+
+#[test]
+fn a_missing_quote_is_one_error_that_says_what_to_write() {
+    for (line, hint) in [
+        ("name = \"web", "a quote is missing: `name = \"web\"`"),
+        ("name = web\"", "a quote is missing: `name = \"web\"`"),
+        ("name = 'web", "a quote is missing: `name = \"web\"`"),
+        ("name = web", "text is written in quotes: `name = \"web\"`"),
+        ("target = 10.0.0.1:80", "text is written in quotes: `target = \"10.0.0.1:80\"`"),
+        ("target = h:443 # here", "text is written in quotes: `target = \"h:443\"`"),
+        ("listen_port = 8080 - 8090", "a range of ports is written as `listen_ports = \"8080-8090\"`"),
+        ("targets = [{ host = \"h, port = 80 }]", "a quote seems to be missing in this line"),
+        ("description = \"it's \" here", ""),
+        ("listen_port =", ""),
+    ] {
+        let checked = check(&[("a.toml", &format!("[[rule]]\n{line}\n"))]);
+        let syntax: Vec<_> = checked.diagnostics.iter().filter(|found| found.code == TreeCode::Syntax).collect();
+        let [only] = &*syntax else { panic!("{line}: {:?}", checked.diagnostics) };
+        assert_eq!(only.help.as_deref().unwrap_or_default(), hint, "{line}");
+    }
+    for (path, text) in [
+        ("a.yaml", "rule:\n  - name: \"web\n    listen_port: 80\n"),
+        ("a.json", "{\"rule\": [{\"name\": \"web, \"x\": 1}]}"),
+    ] {
+        let help = check(&[(path, text)]).diagnostics[0].help.clone();
+        assert_eq!(help.as_deref(), Some("a quote seems to be missing in this line"), "{path}");
+    }
+}

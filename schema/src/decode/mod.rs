@@ -3,6 +3,7 @@
 //! Keeps: decoding goes on after every error, so that all errors show in one run. A draft holds well-formed values
 //! only; a key whose value was refused is present and [`Value::Refused`], so that nobody reports it as missing.
 
+mod hints;
 mod value;
 
 use std::borrow::Cow;
@@ -65,6 +66,7 @@ pub struct Slot<'a> {
 }
 
 const ABSENT: u8 = u8::MAX;
+const _: () = assert!(MAX_FIELDS <= u64::BITS as usize, "a draft has a bit for each field");
 
 /// One table of a file: the keys that it sets, by the indices of the field table.
 #[derive(Debug)]
@@ -75,11 +77,13 @@ pub struct Draft<'a> {
     pub span: Span,
     places: [u8; MAX_FIELDS],
     slots: Vec<Slot<'a>>,
+    /// The fields that its misspelt keys were probably meant as, a bit for each.
+    meant: u64,
 }
 
 impl<'a> Draft<'a> {
     fn new(table: &'static Table, span: Span, keys: usize) -> Self {
-        Self { table, span, places: [ABSENT; MAX_FIELDS], slots: Vec::with_capacity(keys) }
+        Self { table, span, places: [ABSENT; MAX_FIELDS], slots: Vec::with_capacity(keys), meant: 0 }
     }
 
     /// The slot of a field, if the file sets it.
@@ -90,6 +94,11 @@ impl<'a> Draft<'a> {
     /// True if the file sets the field.
     pub fn has(&self, field: usize) -> bool {
         self.places[field] != ABSENT
+    }
+
+    /// True if a misspelt key of the file was probably meant as this field, which is then not missing.
+    pub fn is_meant(&self, field: usize) -> bool {
+        self.meant & (1 << field) != 0
     }
 
     /// What the file sets, in its order.
@@ -117,8 +126,8 @@ impl<'a> Draft<'a> {
 
     /// The same without the text of its file.
     pub fn into_owned(self) -> Draft<'static> {
-        let Self { table, span, places, slots } = self;
-        Draft { table, span, places, slots: slots.into_iter().map(Slot::into_owned).collect() }
+        let Self { table, span, places, slots, meant } = self;
+        Draft { table, span, places, slots: slots.into_iter().map(Slot::into_owned).collect(), meant }
     }
 
     fn insert(&mut self, slot: Slot<'a>) {
@@ -243,8 +252,8 @@ impl Decoder<'_> {
                 let span = first_line(self.file, node.span);
                 let message = format!("{what} is a table, not {}", other.kind());
                 let is_root = is_root(table);
-                let error = self.error(TreeCode::WrongType, span, message);
-                error.help = is_root.then(|| NOT_A_RULE_FILE.to_owned());
+                let help = if is_root { Some(NOT_A_RULE_FILE.to_owned()) } else { hints::of_entry(&other) };
+                self.error(TreeCode::WrongType, span, message).help = help;
                 return None;
             }
         };
@@ -256,7 +265,8 @@ impl Decoder<'_> {
                 continue;
             }
             let Some(index) = table.find(&entry.key, next) else {
-                self.unknown_key(&entry.key, entry.key_span, table, is_foreign);
+                let meant = self.unknown_key(&entry.key, entry.key_span, table, is_foreign);
+                draft.meant |= meant.map_or(0, |field| 1 << field);
                 is_foreign = false;
                 continue;
             };
@@ -266,7 +276,7 @@ impl Decoder<'_> {
             draft.insert(Slot { field: index, key_span: entry.key_span, span, value });
         }
         for (index, field) in table.own_fields() {
-            if field.required && !draft.has(index) {
+            if field.required && !draft.has(index) && !draft.is_meant(index) {
                 let message = format!("{} needs `{}`", table.header, field.key);
                 let example = format!("for example `{} = {}`", field.key, field.example);
                 let span = draft.span;
@@ -276,19 +286,21 @@ impl Decoder<'_> {
         Some(draft)
     }
 
-    /// `is_foreign`: nothing in the file is of a rule file.
-    fn unknown_key(&mut self, key: &str, span: Span, table: &'static Table, is_foreign: bool) {
+    /// Reports a key that the table does not have; the field that was probably meant. `is_foreign`: nothing in the file is
+    /// of a rule file.
+    fn unknown_key(&mut self, key: &str, span: Span, table: &'static Table, is_foreign: bool) -> Option<usize> {
         if self.diagnostics.is_full() {
             self.diagnostics.count_error(TreeCode::UnknownKey);
-            return;
+            return None;
         }
         let is_excluded = table.fields.iter().any(|field| field.key == key);
         if is_excluded {
             let message = format!("{} cannot hold `{key}`", table.header);
             self.error(TreeCode::UnknownKey, span, message).help = Some("every rule has its own".to_owned());
-            return;
+            return None;
         }
-        let help = table.suggest(key).map(|known| format!("did you mean `{known}`?")).or_else(|| {
+        let meant = table.suggest(key);
+        let help = meant.map(|known| format!("did you mean `{known}`?")).or_else(|| {
             if is_foreign {
                 return Some(NOT_A_RULE_FILE.to_owned());
             }
@@ -297,6 +309,7 @@ impl Decoder<'_> {
         });
         let message = format!("{} has no key `{}`", table.header, shortened(key));
         self.error(TreeCode::UnknownKey, span, message).help = help;
+        table.find(meant?, 0)
     }
 }
 

@@ -183,3 +183,91 @@ fn editors_may_be_told_of_the_schema_at_the_top_only() {
         assert_eq!(found.made(), count, "{path}: {found:?}");
     }
 }
+
+/// The hints of the first error.
+fn first_hint(text: &str) -> String {
+    decoded("a.toml", &format!("name = \"a\"\n{text}\n"), |_, diagnostics| {
+        diagnostics.first().and_then(|found| found.help.clone()).unwrap_or_default()
+    })
+}
+
+#[test]
+fn a_target_with_a_scheme_is_a_url_and_the_hint_is_what_to_write() {
+    for (target, hint) in [
+        ("https://h:443", "write \"h:443\""),
+        ("http://h", "write \"h:80\""),
+        ("https://h/a?b=c:d", "write \"h:443\""),
+        ("tcp://[2001:db8::1]:25", "write \"[2001:db8::1]:25\""),
+        ("tcp://10.0.0.1:8000-8010", "write \"10.0.0.1:8000-8010\""),
+        ("http://me:secret@h:8080/", "write \"h:8080\""),
+        ("udp://h:53", "write \"h:53\", and `protocol = \"udp\"` in the rule"),
+        ("tcp://h", "a target is written as \"HOST:PORT\", without a scheme"),
+    ] {
+        assert_eq!(first_hint(&format!("target = \"{target}\"")), hint, "{target}");
+    }
+    let hint = first_hint("targets = [{ host = \"https://h\", port = 443 }]");
+    assert_eq!(hint, "write \"h\", and the port in its own key");
+    assert_eq!(first_hint("targets = [{ host = \"h:443\", port = 443 }]"), "write `host = \"h\", port = 443`");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_gets_the_form_that_was_probably_meant() {
+    for (value, hint) in [
+        ("listen_port = \"8080-8090\"", "a range of ports is written as `listen_ports = \"8080-8090\"`"),
+        ("listen_port = 8080-8090", "a range of ports is written as `listen_ports = \"8080-8090\"`"),
+        ("listen_port = 30000-30050", "a range of ports is written as `listen_ports = \"30000-30050\"`"),
+        ("listen_ports = 8080-8090", "a range of ports is written as `listen_ports = \"8080-8090\"`"),
+        ("listen_port = [8080, 8081]", "a range of ports is written as `listen_ports = \"8080-8081\"`"),
+        ("listen_port = [80, 443]", "a rule listens on one port or on one range: write a rule for each"),
+        ("listen_port = [80]", "write `listen_port = 80`"),
+        (
+            "targets = \"10.0.0.1:80\"",
+            "write `target = \"10.0.0.1:80\"` for one target, or `targets = [{ host = \"10.0.0.1\", port = 80 }]`",
+        ),
+        ("targets = [\"10.0.0.1:80\"]", "an entry is written as `{ host = \"10.0.0.1\", port = 80 }`"),
+        ("targets = [\"h:8000-8010\"]", "an entry is written as `{ host = \"h\", ports = \"8000-8010\" }`"),
+        ("target = [\"10.0.0.1:80\"]", "write `target = \"10.0.0.1:80\"`"),
+        (
+            "target = [\"h:1\", \"[::1]:2\"]",
+            "write `targets = [{ host = \"h\", port = 1 }, { host = \"::1\", port = 2 }]`",
+        ),
+        ("target = { host = \"h\", port = 1 }", "write `targets = [{ host = \"h\", port = 1 }]`"),
+        ("target = 8081", "a target has a host: `target = \"127.0.0.1:8081\"` is a port of the edge itself"),
+        (
+            "listen_address = \"0.0.0.0:80\"",
+            "the port has its own key: `listen_address = \"0.0.0.0\"` and `listen_port = 80`",
+        ),
+        ("listen_address = \"*\"", "leave the key out to listen on all addresses"),
+    ] {
+        assert_eq!(first_hint(value), hint, "{value}");
+    }
+}
+
+#[test]
+fn what_a_hint_says_to_write_is_valid() {
+    for text in [
+        "listen_port = 8080-8090\ntarget = \"h:8080-8090\"",
+        "listen_port = 1\ntargets = [\"h:1\", \"[::1]:2\"]",
+        "listen_port = 1\ntarget = [\"h:1\", \"[::1]:2\"]",
+        "listen_port = 1\ntarget = { host = \"h\", port = 1 }",
+    ] {
+        let hint = first_hint(text);
+        let written = hint.split('`').nth(1).expect("something to write").to_owned();
+        let written = if written.starts_with('{') { format!("targets = [{written}]") } else { written };
+        assert_eq!(codes(&format!("name = \"a\"\n{written}\n")), [], "{written}");
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_not_missing_under_its_right_name() {
+    let only = |text: &str| {
+        let found = codes(text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found[0].0
+    };
+    assert_eq!(only("nmae = \"a\"\n"), TreeCode::UnknownKey);
+    assert_eq!(only("name = \"a\"\ntargets = [{ hots = \"h\", port = 1 }]\n"), TreeCode::UnknownKey);
+    assert_eq!(only("name = \"a\"\ntargets = [{ address = \"h\", port = 1 }]\n"), TreeCode::UnknownKey);
+    assert_eq!(only("xyz = \"a\"\nname = \"a\"\n"), TreeCode::UnknownKey);
+    assert_eq!(codes("xyz = 1\n").len(), 2, "a key that looks like none is missing nothing");
+}

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::{Decoder, Value, first_line, shortened};
+use super::{Decoder, Value, first_line, hints, shortened};
 use crate::codes::TreeCode;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::fields::{Field, Kind, closest};
@@ -49,9 +49,10 @@ impl Decoder<'_> {
             }
             (Kind::Tables(table), text::Value::Array(items)) => {
                 let what = format!("an entry of `{}`", field.key);
-                return Some(Value::Tables(
-                    items.into_iter().filter_map(|item| self.table(item, table, &what)).collect(),
-                ));
+                let has_entries = !items.is_empty();
+                let drafts: Vec<_> = items.into_iter().filter_map(|item| self.table(item, table, &what)).collect();
+                // A list of which no entry is a table was refused as a whole: nobody asks for more entries.
+                return (!has_entries || !drafts.is_empty()).then_some(Value::Tables(drafts));
             }
             (Kind::Tables(table), text::Value::Table(_)) => Err(wrong_type(field, "a table")
                 .help(format!("write {}: every entry of a list of tables has its own header", table.header))),
@@ -82,24 +83,11 @@ impl Decoder<'_> {
     }
 
     fn mismatch(&self, value: &text::Value<'_>, span: Span, field: &'static Field) -> Refusal {
-        let refusal = wrong_type(field, value.kind());
         let source = self.file.text.get(span.start..span.end).unwrap_or_default();
-        match (field.kind, value) {
-            (Kind::Int { .. }, text::Value::String(text)) if text.parse::<i64>().is_ok() => {
-                refusal.help(format!("write it without quotes: `{} = {text}`", field.key))
-            }
-            (Kind::Bool, text::Value::String(text)) if matches!(&**text, "true" | "false") => {
-                refusal.help(format!("write it without quotes: `{} = {text}`", field.key))
-            }
-            (Kind::Ports, text::Value::Integer(port)) => refusal.help(format!(
-                "write `{} = {port}` for a single port",
-                field.key.strip_suffix('s').unwrap_or(field.key)
-            )),
-            (Kind::Texts { .. }, text::Value::String(_)) if !source.is_empty() => {
-                refusal.help(format!("write a list: `{} = [{}]`", field.key, shortened(source)))
-            }
-            _ => refusal.help(format!("for example `{} = {}`", field.key, field.example)),
-        }
+        let found = if hints::is_range(value, source) { "a range" } else { value.kind() };
+        let hint = hints::of_mismatch(field, value, source);
+        wrong_type(field, found)
+            .help(hint.unwrap_or_else(|| format!("for example `{} = {}`", field.key, field.example)))
     }
 
     fn texts<'a>(&mut self, items: Vec<Node<'a>>, max: usize, field: &'static Field) -> Option<Value<'a>> {
@@ -310,8 +298,15 @@ fn listen_address(text: &str) -> Result<ListenAddress, Refusal> {
         let scoped = ScopedIp::parse(text);
         return scoped.map(ListenAddress::Scoped).map_err(|error| invalid(format!("`{}`: {error}", shortened(text))));
     }
-    Err(invalid(format!("`{}` is no IP address", shortened(text)))
-        .help("IPv4 as 10.0.0.1, IPv6 as 2001:db8::1 without brackets, link-local as fe80::1%eth0"))
+    let form = || "IPv4 as 10.0.0.1, IPv6 as 2001:db8::1 without brackets, link-local as fe80::1%eth0".to_owned();
+    Err(invalid(format!("`{}` is not an IP address", shortened(text)))
+        .help(hints::of_listen_address(text).unwrap_or_else(form)))
+}
+
+/// A URL names a scheme and perhaps a path; what is forwarded are connections, so a target has neither.
+fn not_a_url(text: &str, code: TreeCode, has_port: bool) -> Result<(), Refusal> {
+    let Some(hint) = hints::of_url(text, has_port) else { return Ok(()) };
+    Err(Refusal::new(code, format!("`{}` is a URL, and a target has no scheme or path", shortened(text))).help(hint))
 }
 
 /// A path or one of the ways in which other programs write a Unix socket.
@@ -336,6 +331,7 @@ fn is_name(text: &str) -> bool {
 
 fn host(text: &str) -> Result<Host, Refusal> {
     not_a_socket(text)?;
+    not_a_url(text, TreeCode::InvalidHost, false)?;
     Host::parse(text).map_err(|error| {
         let refusal = Refusal::new(TreeCode::InvalidHost, error.to_string());
         if text.starts_with('[') {
@@ -343,13 +339,17 @@ fn host(text: &str) -> Result<Host, Refusal> {
         }
         match error.meant() {
             Some(meant) => refusal.help(format!("other programs read it as {meant}: write that, or a DNS name")),
-            None => refusal,
+            None => match hints::of_host(text) {
+                Some(hint) => refusal.help(hint),
+                None => refusal,
+            },
         }
     })
 }
 
-fn endpoint(text: &str) -> Result<(Host, PortRange), Refusal> {
+pub(super) fn endpoint(text: &str) -> Result<(Host, PortRange), Refusal> {
     not_a_socket(text)?;
+    not_a_url(text, TreeCode::InvalidValue, true)?;
     let no_port = || {
         Refusal::new(TreeCode::InvalidValue, format!("`{}` names no port", shortened(text)))
             .help("a target is written as \"HOST:PORT\", \"HOST:LO-HI\" or \"[v6]:PORT\"")

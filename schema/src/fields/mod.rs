@@ -168,19 +168,49 @@ impl Table {
         (!self.without.contains(&found)).then_some(found)
     }
 
-    /// The key that was probably meant.
+    /// The key that was probably meant: a word of another system, or a key that looks like it.
     pub fn suggest(&self, key: &str) -> Option<&'static str> {
-        closest(key, self.own_fields().map(|(_, field)| field.key))
+        let lower = if key.len() <= LONGEST_WORD { key.to_ascii_lowercase() } else { return None };
+        let own = || self.own_fields().map(|(_, field)| field.key);
+        let word = OTHER_WORDS.iter().find(|(table, word, _)| *table == self.name && *word == lower);
+        let word = word.map(|(_, _, meant)| *meant).filter(|meant| own().any(|own| own == *meant));
+        word.or_else(|| closest(key, own())).or_else(|| closest(&lower, own()))
     }
 }
+
+/// Words of other systems for keys that do not look like them, by table.
+const OTHER_WORDS: &[(&str, &str, &str)] = &[
+    ("rule", "port", "listen_port"),
+    ("rule", "ports", "listen_ports"),
+    ("rule", "bind", "listen_address"),
+    ("rule", "to", "target"),
+    ("rule", "backend", "target"),
+    ("rule", "upstream", "target"),
+    ("rule", "forward_to", "target"),
+    ("rule", "destination", "target"),
+    ("rule", "remote", "target"),
+    ("rule", "backends", "targets"),
+    ("rule", "upstreams", "targets"),
+    ("rule", "servers", "targets"),
+    ("rule", "algorithm", "balance"),
+    ("rule", "lb_method", "balance"),
+    ("rule", "check", "health"),
+    ("rule.targets", "address", "host"),
+    ("rule.targets", "ip", "host"),
+    ("rule.targets", "server", "host"),
+    ("rule.health", "interval", "interval_secs"),
+    ("rule.health", "timeout", "timeout_ms"),
+    ("rule.health", "type", "kind"),
+];
+
+/// Longer than any name: comparing megabytes with every key would take minutes.
+const LONGEST_WORD: usize = 256;
 
 /// The candidate that looks most like the word, if any does.
 pub fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Below 0.8 Jaro-Winkler pairs words that share little more than letters.
     const ALIKE: f64 = 0.8;
-    /// Longer than any name: comparing megabytes with every key would take minutes.
-    const LONGEST: usize = 256;
-    if word.len() > LONGEST {
+    if word.len() > LONGEST_WORD {
         return None;
     }
     candidates

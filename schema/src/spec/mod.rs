@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::check;
 use crate::decode;
-use crate::diagnostic::SourceFile;
+use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::fields::{retry, rule};
 use crate::findings::Findings;
 use crate::name::EdgeName;
@@ -57,7 +57,11 @@ pub fn from_json(value: &Value) -> Result<Rule, String> {
     let mut found = Findings::new();
     let draft = decode::decode(&file, text::from_json(value), &rule::TABLE, &mut found);
     let rule = draft.as_ref().and_then(|draft| check::whole_rule(&file, draft, &mut found));
-    let mut reasons: Vec<String> = found.into_found().into_iter().map(|one| one.message).collect();
+    let reason = |one: Diagnostic| match one.help {
+        Some(help) => format!("{} ({help})", one.message),
+        None => one.message,
+    };
+    let mut reasons: Vec<String> = found.into_found().into_iter().map(reason).collect();
     let placing = [rule::EDGES, rule::EDGE_LABELS, rule::ENABLED];
     for slot in placing.into_iter().filter_map(|field| draft.as_ref()?.get(field)) {
         if slot.bool() != Some(true) {

@@ -3,6 +3,7 @@
 //! The decoder sees only [`Node`], so a key means the same in every syntax. Strings borrow from the source
 //! where the syntax allows it: a large tree is decoded without copying it.
 
+mod hints;
 mod json;
 mod tags;
 mod toml;
@@ -116,6 +117,14 @@ pub fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Option<Nod
 
 fn syntax_error(file: &SourceFile, span: Span, message: impl Into<String>) -> Diagnostic {
     Diagnostic::error(TreeCode::Syntax, file, whole_characters(&file.text, span), message)
+}
+
+/// What a parser says is wrong, with what is probably meant.
+fn unreadable(file: &SourceFile, span: Span, message: &str) -> Diagnostic {
+    let span = whole_characters(&file.text, span);
+    let mut found = Diagnostic::error(TreeCode::Syntax, file, span, message);
+    found.help = hints::of_line(file, span.start, message);
+    found
 }
 
 /// Parsers point at bytes, also into the middle of a character or behind the end: whoever draws a caret slices there.

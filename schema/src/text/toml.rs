@@ -10,7 +10,7 @@ use toml_parser::lexer::{Token, TokenKind};
 use toml_parser::parser::{RecursionGuard, ValidateWhitespace, parse_document};
 use toml_parser::{ErrorSink, Expected, ParseError, Source};
 
-use super::{MAX_DEPTH, Node, syntax_error};
+use super::{MAX_DEPTH, Node, unreadable};
 use crate::diagnostic::{SourceFile, Span};
 use crate::findings::Findings;
 
@@ -35,29 +35,26 @@ pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Nod
             if diagnostics.is_cancelled() {
                 return Node { span: Span::default(), value: super::Value::Table(Vec::new()) };
             }
-            take(&piece, source, &mut builder, file, diagnostics);
+            take(&piece, source, &mut builder, &mut Sink { file, diagnostics, last: None });
             piece.clear();
         }
     }
-    take(&piece, source, &mut builder, file, diagnostics);
-    builder.finish(&mut Sink { file, diagnostics })
+    let mut sink = Sink { file, diagnostics, last: None };
+    take(&piece, source, &mut builder, &mut sink);
+    builder.finish(&mut sink)
 }
 
-fn take<'a>(
-    piece: &[Token],
-    source: Source<'a>,
-    builder: &mut Builder<'a>,
-    file: &SourceFile,
-    diagnostics: &mut Findings,
-) {
+fn take<'a>(piece: &[Token], source: Source<'a>, builder: &mut Builder<'a>, sink: &mut Sink<'_>) {
     let mut whitespace = ValidateWhitespace::new(builder, source);
     let mut guard = RecursionGuard::new(&mut whitespace, MAX_DEPTH as u32);
-    parse_document(piece, &mut guard, &mut Sink { file, diagnostics });
+    parse_document(piece, &mut guard, sink);
 }
 
 struct Sink<'f> {
     file: &'f SourceFile,
     diagnostics: &'f mut Findings,
+    /// Where the last error was.
+    last: Option<usize>,
 }
 
 impl ErrorSink for Sink<'_> {
@@ -67,7 +64,11 @@ impl ErrorSink for Sink<'_> {
             return;
         }
         let span = error.unexpected().map_or(Span::default(), |span| Span::new(span.start(), span.end()));
-        self.diagnostics.push(syntax_error(self.file, span, message(&error)));
+        // A missing quote also leaves the brackets around it open: one place, one error.
+        if self.last.replace(span.start).is_some_and(|last| last == span.start) {
+            return;
+        }
+        self.diagnostics.push(unreadable(self.file, span, &message(&error)));
     }
 }
 

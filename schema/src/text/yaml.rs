@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
-use super::{Entry, MAX_DEPTH, NOT_A_RULE_FILE, Node, Syntax, Value, syntax_error, tags};
+use super::{Entry, MAX_DEPTH, NOT_A_RULE_FILE, Node, Syntax, Value, syntax_error, tags, unreadable};
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::findings::Findings;
 
@@ -54,7 +54,7 @@ fn json_error(file: &SourceFile, error: &serde_json::Error) -> Diagnostic {
     let at = (line_start + error.column().saturating_sub(1)).min(file.text.len());
     let text = error.to_string();
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    syntax_error(file, Span::new(at, (at + 1).min(file.text.len())), message.to_owned())
+    unreadable(file, Span::new(at, (at + 1).min(file.text.len())), message)
 }
 
 /// The parser counts characters; carets and slices need bytes.
@@ -80,7 +80,7 @@ impl Places {
 
     fn scan_error(&self, file: &SourceFile, error: &ScanError) -> Box<Diagnostic> {
         let at = self.byte(error.marker().index());
-        Box::new(syntax_error(file, Span::new(at, (at + 1).min(self.len)), error.info().to_owned()))
+        Box::new(unreadable(file, Span::new(at, (at + 1).min(self.len)), error.info()))
     }
 }
 
