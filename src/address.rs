@@ -40,6 +40,11 @@ pub(crate) enum InvalidUrl {
 pub(crate) struct ServerUrl(Url);
 
 impl ServerUrl {
+    /// `HOST:PORT`
+    pub(crate) fn place(&self) -> String {
+        format!("{}:{}", host(&self.0), self.0.port_or_known_default().unwrap_or(80))
+    }
+
     /// The URL of a path of the API.
     pub(crate) fn join(&self, path: &str) -> Url {
         let mut url = self.0.clone();

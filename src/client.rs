@@ -10,6 +10,7 @@ use std::time::Duration;
 use reconciler::act::operator::documents::Problem;
 use reconciler::act::private_file::{PrivateFileError, read_private};
 use reconciler::act::state::TOKEN_FILE;
+use reconciler::act::{Port, recognised};
 use reqwest::{RequestBuilder, Response, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -103,7 +104,12 @@ impl Client {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        let answer = async { request.send().await.map_err(|error| self.unreachable(&error)) };
+        let answer = async {
+            match request.send().await {
+                Ok(response) => Ok(response),
+                Err(error) => Err(self.not_answered(&error).await),
+            }
+        };
         let response = unless_interrupted(answer, || "the server had not answered".to_owned()).await?;
         if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
     }
@@ -116,6 +122,10 @@ impl Client {
 
     async fn refused(&self, response: Response) -> Failure {
         let status = response.status();
+        let mark = response.headers().get("server").and_then(|mark| Port::of_mark(mark.to_str().ok()?));
+        if let Some(port) = mark.filter(|port| *port != Port::Operator) {
+            return self.mistaken(port);
+        }
         let bytes = match response.bytes().await {
             Ok(bytes) => bytes,
             Err(error) => return self.unreachable(&error),
@@ -125,6 +135,21 @@ impl Client {
         }
         let text: String = String::from_utf8_lossy(&bytes).chars().take(QUOTED).collect();
         self.foreign(format!("{status} {text}"))
+    }
+
+    /// Why there is no answer. Something that listens there and speaks another protocol may be another port of a server.
+    async fn not_answered(&self, error: &reqwest::Error) -> Failure {
+        if error.is_connect() || error.is_timeout() {
+            return self.unreachable(error);
+        }
+        match recognised(&self.server.place()).await {
+            Some(port) if port != Port::Operator => self.mistaken(port),
+            _ => self.unreachable(error),
+        }
+    }
+
+    fn mistaken(&self, port: Port) -> Failure {
+        Failure::WrongPort { server: self.server.clone(), reason: port.instead_of(Port::Operator) }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {

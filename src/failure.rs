@@ -99,6 +99,9 @@ pub(crate) enum Failure {
     /// The server is not there.
     #[error("the server at {server} cannot be reached: {reason}")]
     Unreachable { server: ServerUrl, reason: String },
+    /// Another port of a server answers there.
+    #[error("{server}: {reason}")]
+    WrongPort { server: ServerUrl, reason: String },
     /// Something answers there, and it is no server of ours.
     #[error("{server} does not answer like a portunus server: {reason}")]
     Foreign { server: ServerUrl, reason: String },
@@ -148,7 +151,7 @@ impl Failure {
             Self::Usage(_) => Exit::Usage,
             Self::Stale { .. } => Exit::Stale,
             Self::CutOff(_) => Exit::Partial,
-            Self::Unreachable { .. } => Exit::Unreachable,
+            Self::Unreachable { .. } | Self::WrongPort { .. } => Exit::Unreachable,
             Self::Interrupted(_) => Exit::Interrupted,
             Self::Problem(problem) => exit_of(problem),
             Self::File { .. }
@@ -169,6 +172,7 @@ impl Failure {
             Self::Moving(_) => "moving_tree",
             Self::Problem(problem) => &problem.code,
             Self::Unreachable { .. } => "unreachable",
+            Self::WrongPort { .. } => "wrong_port",
             Self::Foreign { .. } => "foreign_server",
             Self::Stale { .. } => "stale",
             Self::CutOff(_) => "cut_off",

@@ -8,6 +8,7 @@ mod address;
 mod cli;
 mod client;
 mod cmd;
+mod console;
 mod duration;
 mod environment;
 mod failure;

@@ -6,6 +6,7 @@
 mod common;
 mod edges;
 mod ledger;
+mod mistakes;
 mod operator;
 mod overrides;
 mod serving;
@@ -14,7 +15,7 @@ mod targets;
 use std::borrow::Cow;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use schema::masked;
 
 pub(crate) use common::{AllowArgs, Color, Format, LogFormat, Looks, PlanFormat, ServerArgs};
@@ -163,18 +164,26 @@ pub(crate) fn read() -> Result<Cli, Exit> {
             error.print().ok();
             Exit::Done
         }
-        _ => match asked_format() {
-            Format::Text => {
-                say(without_passwords(&error.render().ansi().to_string()));
-                Exit::Usage
-            }
-            // A program that asked for a document gets one, also for a mistake in what it asked.
-            format => {
-                let text = without_passwords(&error.render().to_string());
-                Failure::Usage(text.trim_start_matches("error: ").trim_end().to_owned()).report(format)
-            }
-        },
+        _ => {
+            let arguments: Vec<String> = std::env::args_os().map(|one| one.to_string_lossy().into_owned()).collect();
+            refused(&mistakes::explained(error, Cli::command(), &arguments))
+        }
     })
+}
+
+/// Says why the arguments cannot be read.
+fn refused(error: &clap::Error) -> Exit {
+    match asked_format() {
+        Format::Text => {
+            say(without_passwords(&error.render().ansi().to_string()));
+            Exit::Usage
+        }
+        // A program that asked for a document gets one, also for a mistake in what it asked.
+        format => {
+            let text = without_passwords(&error.render().to_string());
+            Failure::Usage(text.trim_start_matches("error: ").trim_end().to_owned()).report(format)
+        }
+    }
 }
 
 /// A message may quote arguments, variables and files: what stands before the `@` of a URL is shown without its secret,
@@ -216,8 +225,6 @@ fn asked_format() -> Format {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -147,7 +147,7 @@ pub(crate) enum Selector {
     Rule(RuleAddress),
 }
 
-fn selector(text: &str) -> Result<Selector, String> {
+pub(super) fn selector(text: &str) -> Result<Selector, String> {
     if text.contains('/') {
         return rule_address(text).map(Selector::Rule);
     }

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use schema::name::{EdgeName, RuleAddress};
+use schema::name::RuleAddress;
 
 use super::common::{Looks, ServerArgs};
-use super::operator::rule_address;
+use super::operator::{Selector, rule_address, selector};
 use crate::duration;
 
 /// The commands below `override`.
@@ -37,12 +37,12 @@ impl OverrideCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct OverrideAddArgs {
-    /// The edge
-    #[arg(value_name = "EDGE", value_parser = |text: &str| EdgeName::new(text))]
-    pub(crate) edge: EdgeName,
-    /// The name of the rule; none that the tree has on that edge
+    /// The edge, or the edge and the name of the rule
+    #[arg(value_name = "EDGE or EDGE/NAME", value_parser = selector)]
+    pub(crate) place: Selector,
+    /// The name of the rule, which the tree must not have on that edge
     #[arg(long, value_name = "NAME", env = "PORTUNUS_OVERRIDE_NAME")]
-    pub(crate) name: String,
+    pub(crate) name: Option<String>,
     /// tcp or udp
     #[arg(long, value_name = "PROTOCOL", env = "PORTUNUS_OVERRIDE_PROTOCOL")]
     pub(crate) protocol: Option<String>,

@@ -63,14 +63,12 @@ struct Prepared {
 
 pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     let is_plan_file = args.path.is_file();
-    if !args.yes && args.path.is_dir() && !can_ask() {
-        return Err(Failure::Usage(
-            "nothing was sent: there is no terminal to ask on; say --yes, or apply a file that `plan --out` wrote"
-                .to_owned(),
-        ));
-    }
     let client = Client::new(&args.server)?;
-    let prepared = if is_plan_file { from_file(&args.path)? } else { from_tree(args, &client).await? };
+    let must_ask = !is_plan_file && !args.yes;
+    let prepared = match if is_plan_file { from_file(&args.path) } else { from_tree(args, &client).await } {
+        Err(failure) if must_ask && !can_ask() => return Err(not_shown(failure)),
+        prepared => prepared?,
+    };
     let plan = &prepared.plan;
     let is_text = args.looks.output == Format::Text;
     let is_dirty_allowed = plan.dirty_allowed || (plan.source.uncommitted().is_some() && args.allow.allow_dirty);
@@ -80,11 +78,17 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     if is_text {
         print(&shown)?;
     }
+    if must_ask && !can_ask() {
+        if !is_text {
+            say(&shown);
+        }
+        return Err(no_terminal());
+    }
     if !is_plan_file {
         refuse_early(plan)?;
     }
     let is_hopeless = plan.changes.iter().all(|change| change.action == Action::Reject);
-    if !args.yes && !is_plan_file && !is_hopeless {
+    if must_ask && !is_hopeless {
         if !is_text {
             say(&shown);
         }
@@ -133,6 +137,22 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         }
     }
     report_with(args.looks.output, "apply", &result, plan, &unhealthy)
+}
+
+/// Nobody can be asked, and nobody said that it need not be.
+pub(crate) fn no_terminal() -> Failure {
+    let what = "nothing was sent: there is no terminal to confirm the plan on";
+    Failure::Usage(format!("{what}; add --yes, or apply a file that `portunus plan --out FILE` wrote"))
+}
+
+/// Where nobody could be asked anyway, a server that is away is not the first thing to see to.
+pub(crate) fn not_shown(failure: Failure) -> Failure {
+    match failure {
+        Failure::Unreachable { .. } | Failure::WrongPort { .. } => {
+            Failure::Usage(format!("{}; there is no plan to show: {failure}", no_terminal()))
+        }
+        other => other,
+    }
 }
 
 /// Prints how an apply ended; its exit code.

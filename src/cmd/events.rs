@@ -87,9 +87,7 @@ fn notice(notice: &Notice) -> String {
         }
         Notice::Tree { digest, commit, verdict } => {
             let commit = commit.as_deref().map(|commit| format!(", commit {}", clean(commit))).unwrap_or_default();
-            let verdict = serde_json::to_value(verdict).ok();
-            let outcome = verdict.as_ref().and_then(|verdict| verdict.get("outcome")?.as_str()).unwrap_or_default();
-            format!("tree      {}{commit}: {outcome}", digest.short())
+            format!("tree      {}{commit}: {}", digest.short(), verdict.as_str())
         }
         Notice::Remote { url, reference, commit, error } => {
             let state = match (error, commit) {
@@ -102,6 +100,9 @@ fn notice(notice: &Notice) -> String {
         Notice::Health { edge, rule, from, to } => {
             let name = |health: &Option<RuleHealth>| health.map_or("not serving", RuleHealth::as_str);
             format!("health    {edge}/{rule} {}, was {}", name(to), name(from))
+        }
+        Notice::Balance { edge, rule, from, to, sticky } => {
+            format!("balance   {edge}/{rule} {}, was {}", targets::balance(to, *sticky), clean(from))
         }
         Notice::Target { edge, rule, target, from, to, code, detail, .. } => {
             let was = from.map(|from| format!(", was {from}")).unwrap_or_default();

@@ -1,10 +1,11 @@
 //! `override add/list/remove/export`: break-glass rules, beside the tree and for a time. I/O.
 
 use reconciler::act::operator::documents::{OverrideBody, OverrideRow};
+use schema::name::EdgeName;
 use schema::state::RuleState;
 use serde_json::{Map, Value};
 
-use crate::cli::{OverrideAddArgs, OverrideCommand};
+use crate::cli::{OverrideAddArgs, OverrideCommand, Selector};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value, say};
@@ -56,20 +57,36 @@ pub(crate) async fn run(command: &OverrideCommand) -> Result<Exit, Failure> {
     }
 }
 
+/// The edge and the name of the rule, which may stand in either place.
+fn address(args: &OverrideAddArgs) -> Result<(EdgeName, String), Failure> {
+    match (&args.place, &args.name) {
+        (Selector::Rule(address), Some(name)) if name != address.rule.as_str() => Err(Failure::Usage(format!(
+            "the rule has two names: `{}` in {address}, and `{name}` in --name; give one of them",
+            address.rule
+        ))),
+        (Selector::Rule(address), _) => Ok((address.edge.clone(), address.rule.to_string())),
+        (Selector::Edge(edge), Some(name)) => Ok((edge.clone(), name.clone())),
+        (Selector::Edge(edge), None) => Err(Failure::Usage(format!(
+            "the rule has no name: write `portunus override add {edge}/NAME`, or add --name NAME"
+        ))),
+    }
+}
+
 async fn add(args: &OverrideAddArgs) -> Result<Exit, Failure> {
+    let (edge, name) = address(args)?;
     let mut rule = Map::new();
     let mut give = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
             rule.insert(key.to_owned(), value);
         }
     };
-    give("name", Some(args.name.clone().into()));
+    give("name", Some(name.into()));
     give("protocol", args.protocol.clone().map(Value::from));
     give("listen_address", args.listen_address.map(|address| address.to_string().into()));
     give("listen_port", args.listen_port.map(Value::from));
     give("listen_ports", args.listen_ports.clone().map(Value::from));
     give("target", Some(args.target.clone().into()));
-    let request = OverrideBody { edge: args.edge.clone(), rule, why: args.why.clone(), ttl_secs: args.ttl.as_secs() };
+    let request = OverrideBody { edge, rule, why: args.why.clone(), ttl_secs: args.ttl.as_secs() };
     let row: OverrideRow = Client::new(&args.server)?.post("/v1/overrides", &request).await?;
     let is_in_place = row.state == RuleState::Active;
     if !print_value(args.looks.output, &row)? && is_in_place {

@@ -6,7 +6,7 @@ use reconciler::act::operator::documents::RollbackBody;
 use reconciler::decide::fleet::ApplyResult;
 use reconciler::decide::plan::PlanDocument;
 
-use super::apply::{follow, is_confirmed, patience, refuse_early, report};
+use super::apply::{follow, is_confirmed, no_terminal, not_shown, patience, refuse_early, report};
 use super::plan::allowances;
 use crate::cli::{Format, RollbackArgs};
 use crate::client::Client;
@@ -18,9 +18,6 @@ use crate::signals::unless_interrupted;
 const PATH: &str = "/v1/rollback";
 
 pub(crate) async fn run(args: &RollbackArgs) -> Result<Exit, Failure> {
-    if !args.yes && !can_ask() {
-        return Err(Failure::Usage("nothing was sent: there is no terminal to ask on; say --yes".to_owned()));
-    }
     let client = Client::new(&args.server)?;
     let body = RollbackBody {
         revision: args.revision.clone(),
@@ -31,21 +28,26 @@ pub(crate) async fn run(args: &RollbackArgs) -> Result<Exit, Failure> {
         allow_offline: args.wait.allow_offline,
         ..RollbackBody::default()
     };
-    let plan: PlanDocument = client.post(PATH, &RollbackBody { dry_run: true, ..body.clone() }).await?;
+    let plan = client.post::<PlanDocument>(PATH, &RollbackBody { dry_run: true, ..body.clone() }).await;
+    let plan = match plan {
+        Err(failure) if !args.yes && !can_ask() => return Err(not_shown(failure)),
+        plan => plan?,
+    };
     let shown = render::plan::text(&plan);
     let is_text = args.looks.output == Format::Text;
     if is_text {
         print(&shown)?;
     }
+    if !args.yes && !is_text {
+        say(&shown);
+    }
+    if !args.yes && !can_ask() {
+        return Err(no_terminal());
+    }
     refuse_early(&plan)?;
-    if !args.yes {
-        if !is_text {
-            say(&shown);
-        }
-        if !is_confirmed("Roll back to this revision?").await? {
-            say("Nothing was rolled back.");
-            return Ok(Exit::Error);
-        }
+    if !args.yes && !is_confirmed("Roll back to this revision?").await? {
+        say("Nothing was rolled back.");
+        return Ok(Exit::Error);
     }
     // The server refuses a name that means another revision by now than the planned one.
     let body = RollbackBody { plan: Some(plan.clone()), ..body };

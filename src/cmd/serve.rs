@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{LogFormat, ServeArgs};
 use crate::failure::{Exit, Failure};
 use crate::signals::Signals;
-use crate::{logging, settings};
+use crate::{console, logging, settings};
 
 pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
     let signals = Signals::new()?;
@@ -17,10 +17,13 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
     let server = Server::start(settings.server).await.map_err(|error| failed(&error))?;
     announce(&server);
     let wake = server.wake();
+    let console = console::watch(server.fleet(), server.fleet().notices(), format);
     let (end, at_once) = (CancellationToken::new(), CancellationToken::new());
     let work = async {
         tokio::select! {
             result = server.run(end.clone()) => result.map_err(|error| failed(&error)),
+            // Its notices end with the server, which says itself how that came.
+            () = async { console.await; std::future::pending().await } => Ok(()),
             () = at_once.cancelled() => Ok(()),
         }
     };

@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve;
 use crate::cli::{LogFormat, UpArgs};
+use crate::console;
 use crate::failure::{Exit, Failure};
 use crate::logging;
 use crate::output::{clean, say};
-use crate::render::{diagnostic, style};
+use crate::render::style;
 use crate::settings::{self, Settings};
 use crate::signals::Signals;
 
@@ -55,6 +56,7 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
     };
     let ruleset = tree.as_ref().and_then(|tree| tree.ruleset.as_ref());
     let global = ruleset.map(|ruleset| ruleset.global.clone()).unwrap_or_default();
+    let log_format = log_format(&settings, &global);
     settings.server.log_lines_dropped = start_logging(&args, &settings, &global)?;
     let log_lines_dropped = settings.server.log_lines_dropped.clone();
     let drain = settings.drain(global.shutdown_drain_secs);
@@ -69,6 +71,7 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
     let addresses = [server.control_address(), server.operator_address(), server.metrics_address()];
     let process_listens = addresses.into_iter().flatten().collect();
     let (fleet, connector, wake) = (server.fleet(), server.in_process(), server.wake());
+    let console = console::watch(fleet.clone(), fleet.notices(), log_format);
     let (end_server, end_edge) = (CancellationToken::new(), CancellationToken::new());
     // Joined below, or ended with the process after a second signal.
     let mut server = tokio::spawn(server.run(end_server.clone()));
@@ -79,9 +82,6 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
             joined(server.await)?;
             return Err(Failure::InvalidTree(tree.diagnostics.clone()));
         }
-    }
-    if let Some(tree) = tree.as_ref().filter(|tree| !tree.diagnostics.is_empty()) {
-        say(diagnostic::all(&tree.diagnostics));
     }
     let config = EdgeConfig {
         name: EdgeName::local(),
@@ -112,6 +112,13 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
             }
         }
     };
+    let running = async {
+        tokio::select! {
+            result = running => result,
+            // Its notices end with the server, which says itself how that came.
+            () = async { console.await; std::future::pending().await } => Ok(()),
+        }
+    };
     let look_again = || {
         wake.wake();
         runtime.look_again();
@@ -129,13 +136,16 @@ fn joined(end: ServerEnd) -> Result<(), Failure> {
     }
 }
 
-fn start_logging(args: &UpArgs, settings: &Settings, global: &Global) -> Result<Arc<AtomicU64>, Failure> {
-    let level = settings.log_level.as_deref().or(global.log_level.as_deref()).unwrap_or("info");
-    let format = settings.log_format.unwrap_or(match global.log_format.as_deref() {
+fn log_format(settings: &Settings, global: &Global) -> LogFormat {
+    settings.log_format.unwrap_or(match global.log_format.as_deref() {
         Some("json") => LogFormat::Json,
         _ => LogFormat::Text,
-    });
-    logging::start(level, format, args.serve.color.color)
+    })
+}
+
+fn start_logging(args: &UpArgs, settings: &Settings, global: &Global) -> Result<Arc<AtomicU64>, Failure> {
+    let level = settings.log_level.as_deref().or(global.log_level.as_deref()).unwrap_or("info");
+    logging::start(level, log_format(settings, global), args.serve.color.color)
 }
 
 fn banner(server: &Server, followed: &str, tree: Option<&CheckedTree>) -> String {

@@ -51,6 +51,9 @@ pub(crate) fn write_rule(to: &mut String, edge: &EdgeStatus, rule: &RuleStatus, 
     if let Some(health) = rule.health {
         writeln!(to, "\n{} {health}{}", style::strong("Health"), failing_ports(&rule.targets))?;
     }
+    if !rule.balance.is_empty() {
+        writeln!(to, "{} {}", style::strong("Balance"), balance(&rule.balance, rule.sticky))?;
+    }
     if !rule.targets.is_empty() {
         write!(to, "\n{}", table(&rule.targets, now))?;
     }
@@ -67,6 +70,12 @@ pub(crate) fn write_rule(to: &mut String, edge: &EdgeStatus, rule: &RuleStatus, 
         }
     }
     Ok(())
+}
+
+/// `source-ip (sticky: …)`
+pub(crate) fn balance(word: &str, is_sticky: bool) -> String {
+    let sticky = if is_sticky { " (sticky: a client keeps its target while that is eligible)" } else { "" };
+    format!("{}{sticky}", clean(word))
 }
 
 /// `1203 new UDP flows were refused, the last one 12s ago: udp_max_flows = 1024 was reached`

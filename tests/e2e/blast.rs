@@ -38,7 +38,7 @@ fn a_plan_counts_connections_with_their_age_and_rate_and_a_rail_bounds_them() {
     // Ages are counted in ticks of a worker, and one may have begun before.
     let at_most = began.elapsed() + Duration::from_secs(1);
     assert!(age("oldest_secs") <= at_most && age("median_secs") <= age("oldest_secs"), "{impact}");
-    // Somebody comes and goes all the time: the rate of the last second is above nothing.
+    // Somebody comes and goes all the time: the rate of the last seconds is above nothing.
     wait_for("a rate", || {
         let busy: Vec<Client> = (0..5).map(|_| Client::to(port)).collect();
         drop(busy);

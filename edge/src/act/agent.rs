@@ -98,7 +98,7 @@ impl Agent {
             if matches!(error, SessionError::Stopped(_)) {
                 break;
             }
-            let text = sentence(&error);
+            let Some(text) = stop.run_until_cancelled(self.reason(&error)).await else { break };
             if text != last_error {
                 tracing::warn!(error = text, "no session with the server, forwarding goes on");
                 last_error = text;
@@ -111,6 +111,17 @@ impl Agent {
             }
         }
         self.connected.send_replace(false);
+    }
+
+    /// Why there is no session: where no server greeted, it may be the address of another port of one.
+    async fn reason(&self, error: &SessionError) -> String {
+        let mistaken = match error {
+            SessionError::Broken(_) | SessionError::NoGreeting | SessionError::Unreachable(_) => {
+                self.way.mistaken().await
+            }
+            _ => None,
+        };
+        mistaken.unwrap_or_else(|| sentence(error))
     }
 
     /// One session from its hello to its end.

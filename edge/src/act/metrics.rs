@@ -88,6 +88,7 @@ pub(crate) async fn serve(listener: TcpListener, source: Source, stop: Cancellat
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(source);
+    let router = guard::port::marked(router, guard::Port::Metrics);
     GuardedListener::http(listener, LIMITS).serve(router, stop).await;
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use guard::Port;
 use hyper_util::rt::TokioIo;
 use schema::proto::{self, ServerMessage, server_message};
 use tokio::io::DuplexStream;
@@ -31,6 +32,11 @@ pub enum Endpoint {
     Url(String),
     /// In the same process.
     InProcess(InProcessConnector),
+}
+
+/// `HOST:PORT` of an address.
+fn place(uri: &tonic::transport::Uri) -> Option<String> {
+    Some(format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(80)))
 }
 
 /// How connections to the server are made.
@@ -69,6 +75,13 @@ impl Way {
                 self.channel.connect_with_connector(service).await
             }
         }
+    }
+
+    /// What the address of the server is instead of a control port, if it is another port of a server.
+    pub(super) async fn mistaken(&self) -> Option<String> {
+        let Endpoint::Url(url) = &self.server else { return None };
+        let port = guard::port::recognised(&place(self.channel.uri())?).await?;
+        (port != Port::Control).then(|| format!("{url}: {}", port.instead_of(Port::Control)))
     }
 
     /// Gives a confirmation back once a connection made from now on has reached the server that it is from; tries for as

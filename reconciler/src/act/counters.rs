@@ -13,16 +13,12 @@ use super::operator::documents::{
     AgesDocument, CountersDocument, PortStatsDocument, RatesDocument, StatsDocument, TargetStatsDocument,
 };
 use super::questions::NoAnswer;
+use super::rates::{self, Window};
 use crate::decide::target::time_from_wire;
 use crate::decide::words;
 
 /// How long an asker waits for an edge.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How often an edge reports counters that moved, in seconds. Traffic after a silence was in the last such interval.
-const REPORT_SECS: f64 = 1.0;
-/// Counters that were not reported for so long stand still: an interval, and half of one for the way.
-const SILENCE_SECS: f64 = 1.5;
 
 /// Why there are no counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,14 +41,6 @@ pub(super) struct Reading {
     rules: Vec<(proto::RuleStats, RatesDocument)>,
 }
 
-/// What was reported of a rule last, and how fast it grew by then.
-#[derive(Debug)]
-struct Sample {
-    at: Timestamp,
-    counters: CountersDocument,
-    rates: RatesDocument,
-}
-
 /// Probes of one edge: what it counted last, which begins anew with its process.
 type Probes = BTreeMap<String, u64>;
 
@@ -60,7 +48,7 @@ type Probes = BTreeMap<String, u64>;
 #[derive(Debug, Default)]
 pub struct Counters {
     rules: Rows,
-    samples: BTreeMap<EdgeName, BTreeMap<RuleName, Sample>>,
+    windows: BTreeMap<EdgeName, BTreeMap<RuleName, Window>>,
     probes_of: BTreeMap<EdgeName, Probes>,
     probes: Probes,
 }
@@ -104,30 +92,19 @@ impl Counters {
 
     /// Takes a periodic report as one more reading. Rules that it does not name stood still.
     fn sample(&mut self, edge: &EdgeName, now: Timestamp) {
-        let samples = self.samples.entry(edge.clone()).or_default();
+        let windows = self.windows.entry(edge.clone()).or_default();
         for (rule, counters) in self.rules.get(edge).into_iter().flatten() {
-            let before = samples.get(rule).filter(|before| before.counters != *counters);
-            let rates = match before {
-                Some(before) => {
-                    let passed = seconds(before.at, now);
-                    let over = if passed > SILENCE_SECS || passed <= 0.0 { REPORT_SECS } else { passed };
-                    RatesDocument::between(&before.counters, counters, over)
-                }
-                // Where the first reading grew from is not known.
-                None if !samples.contains_key(rule) => RatesDocument::default(),
-                None => continue,
-            };
-            samples.insert(rule.clone(), Sample { at: now, counters: counters.clone(), rates });
+            match windows.get_mut(rule) {
+                Some(window) => window.take(counters, now),
+                None => drop(windows.insert(rule.clone(), Window::new(counters, now))),
+            }
         }
     }
 
     /// How fast a rule's counters grow.
     pub fn rates(&self, edge: &EdgeName, rule: &RuleName, now: Timestamp) -> RatesDocument {
-        let sample = self.samples.get(edge).and_then(|samples| samples.get(rule));
-        match sample.filter(|sample| seconds(sample.at, now) <= SILENCE_SECS) {
-            Some(sample) => sample.rates,
-            None => RatesDocument { over_secs: REPORT_SECS, ..RatesDocument::default() },
-        }
+        let window = self.windows.get(edge).and_then(|windows| windows.get(rule));
+        window.map_or_else(rates::none, |window| window.rates(now))
     }
 
     /// Adds what an edge has probed since its last report; an edge that began anew counts from nothing.
@@ -144,7 +121,7 @@ impl Counters {
     /// Forgets edges that the server knows no more.
     pub(super) fn retain_edges(&mut self, is_known: impl Fn(&EdgeName) -> bool) {
         self.rules.retain(|edge, _| is_known(edge));
-        self.samples.retain(|edge, _| is_known(edge));
+        self.windows.retain(|edge, _| is_known(edge));
         self.probes_of.retain(|edge, _| is_known(edge));
     }
 
@@ -153,8 +130,8 @@ impl Counters {
         if let Some(rules) = self.rules.get_mut(edge) {
             rules.retain(|rule, _| is_there(rule));
         }
-        if let Some(samples) = self.samples.get_mut(edge) {
-            samples.retain(|rule, _| is_there(rule));
+        if let Some(windows) = self.windows.get_mut(edge) {
+            windows.retain(|rule, _| is_there(rule));
         }
     }
 }
@@ -256,39 +233,8 @@ pub(crate) fn rates_since(before: &StatsDocument, after: &mut StatsDocument) {
 mod tests {
     use super::*;
 
-    fn report(bytes: u64, connections: u64) -> proto::StatsReport {
-        let total = proto::Counters { bytes_in: bytes, connections_total: connections, ..Default::default() };
-        let rule = proto::RuleStats { rule: "web".to_owned(), total: Some(total), ..Default::default() };
-        proto::StatsReport { request_id: 0, rules: vec![rule], probes: Vec::new() }
-    }
-
-    fn rates_at(counters: &Counters, millis: i64) -> (f64, f64) {
-        let (edge, rule) = (EdgeName::new("a").expect("a name"), RuleName::new("web").expect("a name"));
-        let rates = counters.rates(&edge, &rule, at(millis));
-        (rates.bytes_in_per_sec, rates.connections_per_sec)
-    }
-
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millisecond(1_000_000 + millis).expect("in range")
-    }
-
-    #[test]
-    fn rates_are_those_of_the_last_second_and_end_with_the_traffic() {
-        let mut counters = Counters::default();
-        let edge = EdgeName::new("a").expect("a name");
-        let mut take = |millis, bytes, connections| {
-            counters.take(&edge, &report(bytes, connections), at(millis));
-            rates_at(&counters, millis)
-        };
-        assert_eq!(take(0, 5000, 5), (0.0, 0.0), "where the first reading grew from is not known");
-        assert_eq!(take(1000, 6000, 7), (1000.0, 2.0));
-        assert_eq!(take(1500, 6500, 7), (1000.0, 0.0));
-        // After a silence the bytes are those of the last interval, not of the whole silence.
-        assert_eq!(take(60_000, 7000, 8), (500.0, 1.0));
-        // The edge's process began anew.
-        assert_eq!(take(61_000, 300, 1), (300.0, 1.0));
-        assert_eq!(rates_at(&counters, 62_400), (300.0, 1.0));
-        assert_eq!(rates_at(&counters, 62_600), (0.0, 0.0));
     }
 
     #[test]

@@ -485,7 +485,11 @@ impl Driver {
                 let overrides = overrides.iter().map(to_wire).collect();
                 self.send(session, Body::Overrides(proto::TargetOverrides { overrides }));
             }
-            Effect::Emit(notice) => self.emit(notice),
+            Effect::Emit(notice) => {
+                notice_log::write(&notice, &self.fleet);
+                self.emit(notice);
+            }
+            Effect::EmitUnlogged(notice) => self.emit(notice),
             // An operator who went away needs no answer; what was begun goes on.
             Effect::Answer { ticket, answer } => {
                 if let Some(Waiting::Apply(reply)) = self.waiting.remove(&ticket) {
@@ -507,7 +511,6 @@ impl Driver {
 
     fn emit(&mut self, notice: Notice) {
         self.last_notice += 1;
-        notice_log::write(&notice);
         if let Notice::Apply { result } = &notice
             && let Some(finished) = result.finished_at.filter(|_| result.outcome != Outcome::Running)
         {

@@ -40,11 +40,12 @@ type Source = (FleetHandle, Arc<AtomicU64>);
 
 /// The routes of the metrics port.
 pub fn router(fleet: FleetHandle, log_lines_dropped: Arc<AtomicU64>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/metrics", get(scrape))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state((fleet, log_lines_dropped))
+        .with_state((fleet, log_lines_dropped));
+    guard::port::marked(routes, guard::Port::Metrics)
 }
 
 /// Ready once the driver answers: state is restored and edges are served.

@@ -17,6 +17,7 @@ pub mod parts;
 pub mod private_file;
 pub mod proofs;
 pub mod questions;
+mod rates;
 pub mod recent;
 pub mod remote;
 pub mod server;
@@ -25,3 +26,5 @@ pub mod state;
 pub mod store;
 mod upkeep;
 pub mod watch;
+
+pub use guard::port::{Port, recognised};

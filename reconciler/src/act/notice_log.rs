@@ -2,13 +2,20 @@
 
 use tracing::{debug, error, info, warn};
 
-use crate::decide::fleet::{Notice, Outcome};
+use schema::canonical::Digest;
+use schema::health::{RuleHealth, TargetState};
+use schema::name::EdgeName;
+use schema::state::RuleState;
 
-/// Writes the line of a notice.
-pub(super) fn write(notice: &Notice) {
+use crate::decide::fleet::{Fleet, Notice, Outcome, Verdict};
+use crate::decide::held::held;
+
+/// Writes the line of a notice; `fleet` is as it was left by what the notice is about.
+pub(super) fn write(notice: &Notice, fleet: &Fleet) {
     match notice {
         Notice::Edge { edge, connected, generation, desired_generation } => {
-            info!(edge = %edge, connected, generation, desired_generation, "edge changed");
+            let Counts { rules, failed, targets_down } = Counts::of(edge, fleet);
+            info!(edge = %edge, connected, generation, desired_generation, rules, failed, targets_down, "edge changed");
         }
         Notice::Unsettled { edge, code, message } => error!(edge = %edge, code, message, "edge does not settle"),
         Notice::Rule { edge, rule, state, code, message } => {
@@ -19,11 +26,26 @@ pub(super) fn write(notice: &Notice) {
                 warn!(edge = %edge, rule = %rule, state, code, message, "rule changed");
             }
         }
-        Notice::Health { edge, rule, to, .. } => {
-            info!(edge = %edge, rule = %rule, health = to.map_or("none", schema::health::RuleHealth::as_str), "health changed");
+        Notice::Health { edge, rule, from, to } => {
+            let health = to.map_or("none", RuleHealth::as_str);
+            if [*from, *to].contains(&Some(RuleHealth::Down)) {
+                info!(edge = %edge, rule = %rule, health, "health changed");
+            } else {
+                // Rules come and go with their health, and get a first verdict.
+                debug!(edge = %edge, rule = %rule, health, "health changed");
+            }
         }
-        Notice::Target { edge, rule, target, to, code, detail, .. } => {
-            info!(edge = %edge, rule = %rule, target, state = to.as_str(), code, detail, "target changed");
+        Notice::Balance { edge, rule, from, to, sticky } => {
+            info!(edge = %edge, rule = %rule, from, to, sticky, "balance changed");
+        }
+        Notice::Target { edge, rule, target, from, to, code, detail, .. } => {
+            let state = to.as_str();
+            let is_first = from.is_none_or(|from| from == TargetState::Unknown);
+            if is_first && matches!(to, TargetState::Unknown | TargetState::Up) {
+                debug!(edge = %edge, rule = %rule, target, state, code, detail, "target changed");
+            } else {
+                info!(edge = %edge, rule = %rule, target, state, code, detail, "target changed");
+            }
         }
         Notice::Weights { edge, rule, eligible, .. } => {
             debug!(edge = %edge, rule = %rule, ?eligible, "weights changed");
@@ -35,9 +57,7 @@ pub(super) fn write(notice: &Notice) {
         Notice::Freeze { frozen: Some(freeze) } => warn!(by = freeze.by, why = freeze.why, "applying is frozen"),
         Notice::Freeze { frozen: None } => info!("applying is no longer frozen"),
         Notice::Hold { hold } => info!(held = hold.is_some(), "hold changed"),
-        Notice::Tree { digest, commit, verdict } => {
-            info!(digest = %digest, commit = commit.as_deref().unwrap_or("-"), ?verdict, "tree read");
-        }
+        Notice::Tree { digest, commit, verdict } => tree(digest, commit.as_deref(), verdict, fleet),
         Notice::Remote { url, reference, error: Some(error), .. } => {
             warn!(url, reference, error, "the git remote could not be asked");
         }
@@ -55,6 +75,36 @@ pub(super) fn write(notice: &Notice) {
         }
         Notice::Apply { result } => {
             info!(apply = %result.id, actor = %result.actor, outcome = result.outcome.as_str(), "apply ended");
+        }
+    }
+}
+
+/// What came of a tree, in words where it is not applied.
+fn tree(digest: &Digest, commit: Option<&str>, verdict: &Verdict, fleet: &Fleet) {
+    let (commit, outcome) = (commit.unwrap_or("-"), verdict.as_str());
+    let (is_held, reason) = held(fleet);
+    if is_held && !reason.is_empty() {
+        warn!(digest = %digest, commit, outcome, reason, "tree not applied");
+    } else {
+        info!(digest = %digest, commit, outcome, "tree read");
+    }
+}
+
+/// How the rules of an edge are.
+struct Counts {
+    rules: usize,
+    failed: usize,
+    targets_down: usize,
+}
+
+impl Counts {
+    fn of(edge: &EdgeName, fleet: &Fleet) -> Self {
+        let report = fleet.edges().get(edge).and_then(|view| view.report.as_ref());
+        let rules = || report.iter().flat_map(|report| report.rules.values());
+        Self {
+            rules: rules().count(),
+            failed: rules().filter(|rule| rule.state == RuleState::Failed).count(),
+            targets_down: rules().flat_map(|rule| &rule.targets).filter(|one| one.state == TargetState::Down).count(),
         }
     }
 }

@@ -216,6 +216,12 @@ pub struct RuleStatus {
     pub origin: Option<Origin>,
     /// The version that serves; where none does, the version that should.
     pub spec: Map<String, Value>,
+    /// How that version shares new connections among its targets.
+    #[serde(default)]
+    pub balance: String,
+    /// True if a client keeps its target for as long as that is eligible.
+    #[serde(default)]
+    pub sticky: bool,
     /// The version that should serve, where another one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Map<String, Value>>,
@@ -451,6 +457,8 @@ pub fn rule_status(edge: &EdgeView, name: &RuleName, now: Timestamp) -> Option<R
         message,
         origin: placed.and_then(|placed| placed.origin.clone()),
         spec: spec::to_json(shown),
+        balance: shown.balance.as_str().to_owned(),
+        sticky: shown.balance.is_sticky(),
         wanted: wanted.filter(|wanted| *wanted != shown).map(|wanted| spec::to_json(wanted)),
         connections: view.map_or(0, RuleView::going_on),
         places: live.map(|live| live.places.clone()).unwrap_or_default(),

@@ -44,7 +44,7 @@ fn effect(effect: &Effect, names: &TreeNames) -> String {
             let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
             format!("send {edge} overrides: {all}")
         }
-        Effect::Emit(told) => notice(told, names),
+        Effect::Emit(told) | Effect::EmitUnlogged(told) => notice(told, names),
         Effect::Answer { answer, .. } => match &**answer {
             Ok(result) => format!("answer {}", apply(result)),
             Err(why) => format!("refused: {}", refusal(why, names)),
@@ -127,6 +127,7 @@ fn notice(notice: &Notice, names: &TreeNames) -> String {
             let name = |health: &Option<RuleHealth>| health.map_or("none", RuleHealth::as_str);
             format!("notice {edge}/{rule} health {} to {}", name(from), name(to))
         }
+        Notice::Balance { edge, rule, from, to, .. } => format!("notice {edge}/{rule} balance {from} to {to}"),
         Notice::Target { edge, rule, target, from, to, code, .. } => {
             let from = from.map_or("new", |from| from.as_str());
             format!("notice {edge}/{rule} {target} {from} to {to} {code}").trim_end().to_owned()

@@ -200,6 +200,7 @@ impl World {
             Effect::Persist(_)
             | Effect::Refuse { .. }
             | Effect::Emit(_)
+            | Effect::EmitUnlogged(_)
             | Effect::Answer { .. }
             | Effect::Answered { .. }
             | Effect::Controlled { .. } => {}

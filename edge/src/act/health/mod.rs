@@ -8,6 +8,7 @@
 
 mod check;
 mod clock;
+mod lines;
 mod owner;
 mod probe;
 mod probes;

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::check::{self, Round};
 use super::clock::Clock;
+use super::lines;
 use super::probe::{Probed, Question};
 use super::probes::{Ended, ProbeTally, Probes};
 use super::view::RuleView;
@@ -378,8 +379,7 @@ impl Owner {
         for event in events {
             match event {
                 RuleEvent::Changed { key, change } => {
-                    let (code, detail) = (change.word(), change.detail());
-                    tracing::info!(rule = %rule.name, target = %key, from = %change.from, to = %change.to, code, detail, "a target changed");
+                    lines::target(&rule.name, key, change);
                     let parting = parting(rule, change.to == TargetState::Down, change.from == TargetState::Down);
                     let target = rule.targets.iter().find(|target| TargetKey::of(target) == *key);
                     // What the tree disables drains, as what it removes; an operator's word is obeyed at once.
@@ -401,9 +401,7 @@ impl Owner {
                         self.pending.push_back(order(Scope::Place(meter_key(target), *port), parting));
                     }
                 }
-                RuleEvent::Health { from, to } => {
-                    tracing::info!(rule = %rule.name, %from, %to, "the health of a rule changed");
-                }
+                RuleEvent::Health { from, to } => lines::health(&rule.name, *from, *to),
                 RuleEvent::Membership { .. } | RuleEvent::Weights { .. } => (),
             }
         }

@@ -467,6 +467,9 @@ impl Actor {
                 .or_else(|| self.drains.revive(name))
                 .unwrap_or_else(|| self.dataplane.meter(self.emptied.clone()));
             carried.extend(former.map(|former| (name.clone(), former)));
+            if let Some(former) = carried.get(name) {
+                log_balance(&former.rule, &next.rule);
+            }
             let choice = choices.remove(name).unwrap_or_else(|| Arc::new(Choice::unwatched(&next.rule)));
             self.serving.insert(name.clone(), Served { rule: next.rule.clone(), meter, choice });
         }
@@ -483,6 +486,14 @@ impl Actor {
         if self.drains.forget_ended() {
             self.publish();
         }
+    }
+}
+
+/// Clients notice it at once when a rule begins or ceases to be sticky.
+fn log_balance(before: &Rule, after: &Rule) {
+    if before.balance != after.balance {
+        let (from, to, sticky) = (before.balance.as_str(), after.balance.as_str(), after.balance.is_sticky());
+        tracing::info!(rule = %after.name, from, to, sticky, "the balance of a rule changed");
     }
 }
 

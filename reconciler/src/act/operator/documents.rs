@@ -292,14 +292,18 @@ pub struct RatesDocument {
 impl RatesDocument {
     /// The growth between two readings that are so many seconds apart. Counters that fell began anew in between.
     pub fn between(before: &CountersDocument, after: &CountersDocument, secs: f64) -> Self {
-        let rate = |before: u64, after: u64| {
-            let grown = if after >= before { after - before } else { after };
-            tenths(grown as f64 / secs)
-        };
+        let grown = |before: u64, after: u64| if after >= before { after - before } else { after };
+        let bytes = [grown(before.bytes_in, after.bytes_in), grown(before.bytes_out, after.bytes_out)];
+        Self::of([bytes[0], bytes[1], grown(before.connections_total, after.connections_total)], secs)
+    }
+
+    /// Of bytes in, bytes out and connections that came within so many seconds.
+    pub(crate) fn of(grown: [u64; 3], secs: f64) -> Self {
+        let rate = |grown: u64| tenths(grown as f64 / secs);
         Self {
-            bytes_in_per_sec: rate(before.bytes_in, after.bytes_in),
-            bytes_out_per_sec: rate(before.bytes_out, after.bytes_out),
-            connections_per_sec: rate(before.connections_total, after.connections_total),
+            bytes_in_per_sec: rate(grown[0]),
+            bytes_out_per_sec: rate(grown[1]),
+            connections_per_sec: rate(grown[2]),
             over_secs: tenths(secs),
         }
     }
@@ -331,7 +335,7 @@ pub struct StatsDocument {
     /// Sums over the rule.
     #[serde(flatten)]
     pub counters: CountersDocument,
-    /// Over the last second.
+    /// Over the last five seconds, or a little more.
     #[serde(default)]
     pub rates: RatesDocument,
     /// Of live connections, if asked for and there are any.

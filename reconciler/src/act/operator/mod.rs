@@ -73,7 +73,7 @@ struct State {
 /// The whole API.
 pub fn router(context: Context) -> Router {
     let state = State { context: Arc::new(context), uploads: Arc::new(Semaphore::new(UPLOADS)) };
-    Router::new()
+    let routes = Router::new()
         .route("/v1/validate", post(write::validate))
         .route("/v1/plan", post(write::plan))
         .route("/v1/apply", post(write::apply))
@@ -108,7 +108,8 @@ pub fn router(context: Context) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), guard::guard))
         // Behind no guard: its callers are machines elsewhere that have no token, and prove themselves otherwise.
         .route(webhook::PATH, post(webhook::called))
-        .with_state(state)
+        .with_state(state);
+    ::guard::port::marked(routes, ::guard::Port::Operator)
 }
 
 /// A problem document as a response.

@@ -61,7 +61,9 @@ impl EventsQuery {
         let is_filtered = self.edges || self.rules || self.targets;
         match notice {
             Notice::Edge { .. } | Notice::Unsettled { .. } => self.edges || !is_filtered,
-            Notice::Rule { .. } | Notice::Health { .. } | Notice::Override { .. } => self.rules || !is_filtered,
+            Notice::Rule { .. } | Notice::Health { .. } | Notice::Balance { .. } | Notice::Override { .. } => {
+                self.rules || !is_filtered
+            }
             Notice::Target { .. } | Notice::Weights { .. } | Notice::TargetOverride { .. } => {
                 self.targets || !is_filtered
             }
@@ -167,6 +169,7 @@ fn kind(notice: &Notice) -> &'static str {
         Notice::Unsettled { .. } => "unsettled",
         Notice::Rule { .. } => "rule",
         Notice::Health { .. } => "health",
+        Notice::Balance { .. } => "balance",
         Notice::Target { .. } => "target",
         Notice::Weights { .. } => "weights",
         Notice::TargetOverride { .. } => "target_override",

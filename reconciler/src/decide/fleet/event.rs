@@ -292,8 +292,10 @@ pub enum Effect {
         /// The whole list.
         overrides: Vec<TargetOverride>,
     },
-    /// Tell those who listen to events.
+    /// Tell those who listen to events, and the log.
     Emit(Notice),
+    /// Tell those who listen to events; the log has another line that says as much.
+    EmitUnlogged(Notice),
     /// Answer an [`Event::Apply`].
     Answer {
         /// Whose.
@@ -432,6 +434,19 @@ pub enum Notice {
         from: Option<RuleHealth>,
         /// Now; `None` where it does not serve any more.
         to: Option<RuleHealth>,
+    },
+    /// A rule shares new connections in another way.
+    Balance {
+        /// The edge.
+        edge: EdgeName,
+        /// The rule.
+        rule: RuleName,
+        /// Before, as in a rule file.
+        from: String,
+        /// Now.
+        to: String,
+        /// True if a client keeps its target now for as long as that is eligible.
+        sticky: bool,
     },
     /// A target has another state.
     Target {

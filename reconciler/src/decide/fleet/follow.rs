@@ -3,6 +3,7 @@
 //! Keeps: bad input never removes anything. A tree with errors, over a rail or not committed is recorded as an attempt, and
 //! what was applied last stays in force.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::apply::Start;
 use super::{Applied, Effect, Fleet, Mode, Notice, Purpose, TreeRead};
 use crate::decide::drift::drift;
-use crate::decide::plan::{Allowances, PlanDocument, PlanInput, RailVerdict, Source, Uncommitted, plan_without_drift};
+use crate::decide::plan::{
+    Allowances, FileDocument, PlanDocument, PlanInput, RailVerdict, Source, Uncommitted, plan_without_drift,
+};
 use crate::decide::remote::RemoteView;
 use crate::decide::succession::{Ancestry, Succession};
 use crate::decide::view::EdgeView;
@@ -56,6 +59,21 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// What came of it, as one word.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Applied => "applied",
+            Self::Dirty => "dirty",
+            Self::NoCommit { .. } => "no_commit",
+            Self::Railed { .. } => "railed",
+            Self::Waiting => "waiting",
+            Self::Stopped { .. } => "stopped",
+            Self::Held => "held",
+            Self::Frozen => "frozen",
+        }
+    }
+
     fn of_uncommitted(why: &Uncommitted) -> Self {
         match why {
             Uncommitted::Dirty { .. } => Self::Dirty,
@@ -77,6 +95,8 @@ pub struct Attempt {
     pub verdict: Verdict,
     /// What applying it would change, where it is valid and not in force.
     pub plan: Option<Box<PlanDocument>>,
+    /// Its files, where something was found in them.
+    pub files: Arc<[FileDocument]>,
 }
 
 impl Fleet {
@@ -99,6 +119,7 @@ impl Fleet {
             diagnostics: tree.diagnostics.clone(),
             verdict: if tree.ruleset.is_some() { Verdict::Waiting } else { Verdict::Invalid },
             plan: None,
+            files: if tree.diagnostics.is_empty() { Arc::default() } else { tree.files.clone() },
         });
         self.followed = tree.ruleset.is_some().then_some(tree);
         self.follow(now, effects);

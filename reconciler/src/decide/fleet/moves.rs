@@ -57,9 +57,36 @@ pub(super) fn notices(
         let (edge, rule) = (edge.clone(), rule.clone());
         effects.push(Effect::Emit(Notice::Weights { edge, rule, eligible, targets: new }));
     }
+    let balance = |view: Option<&RuleView>| view.and_then(|view| view.running.as_ref()).map(|rule| rule.balance);
+    if let (Some(from), Some(to)) = (balance(before), balance(after))
+        && from != to
+    {
+        effects.push(Effect::Emit(Notice::Balance {
+            edge: edge.clone(),
+            rule: rule.clone(),
+            from: from.as_str().to_owned(),
+            to: to.as_str().to_owned(),
+            sticky: to.is_sticky(),
+        }));
+    }
     let (from, to) = (before.and_then(|view| view.health), after.and_then(|view| view.health));
     if from != to {
         effects.push(Effect::Emit(Notice::Health { edge: edge.clone(), rule: rule.clone(), from, to }));
+    }
+}
+
+/// Of an edge that has just connected, one line of the log says how its rules are; what failed has its own.
+pub(super) fn without_log(effects: &mut [Effect]) {
+    for effect in effects {
+        let Effect::Emit(notice) = effect else { continue };
+        let is_of_rule = match notice {
+            Notice::Rule { code, .. } => code.is_empty(),
+            Notice::Health { .. } | Notice::Target { .. } | Notice::Weights { .. } => true,
+            _ => false,
+        };
+        if is_of_rule {
+            *effect = Effect::EmitUnlogged(notice.clone());
+        }
     }
 }
 

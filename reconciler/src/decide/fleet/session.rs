@@ -55,7 +55,9 @@ impl Fleet {
             view.given_up = view.given_up.max(view.desired_generation());
             view.desired = None;
         }
+        let before = effects.len();
         self.observe(edge, report, now, effects);
+        moves::without_log(&mut effects[before..]);
         self.end_as_reported(edge, now, effects);
         effects.push(Effect::Emit(self.edge_notice(edge)));
         self.look_for_return(edge, now, effects);

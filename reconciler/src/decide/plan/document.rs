@@ -152,7 +152,7 @@ pub struct Impact {
     /// Half of them are at most as old.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub median_secs: Option<u64>,
-    /// New connections per second, over the last second; absent where there were none.
+    /// New connections per second, over the last five seconds; absent where there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_per_sec: Option<f64>,
 }
@@ -259,6 +259,23 @@ pub struct RailVerdict {
     /// Which edges or rules, in words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+}
+
+impl RailVerdict {
+    /// What the rail says, the figures behind it, and the flag that allows it.
+    pub fn in_words(&self) -> String {
+        let unit = if self.name.ends_with("_percent") { " %" } else { "" };
+        let mut text = match self.name.as_str() {
+            // Their messages say it all; a limit of 0 would only puzzle.
+            "last_rule" | "protected" | "empty_file" => format!("{}: {}", self.name, self.message),
+            name => format!("{name}: {}{unit} where {}{unit} are allowed, {}", self.actual, self.limit, self.message),
+        };
+        if let Some(allow) = &self.allow {
+            let verb = if self.tripped { "allows it" } else { "was given" };
+            text = format!("{text}; `{allow}` {verb}");
+        }
+        text
+    }
 }
 
 /// A plan.
