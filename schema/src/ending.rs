@@ -69,6 +69,15 @@ impl Part {
         Self { rule: rule.name.clone(), listen: rule.listen, drain_timeout, end }
     }
 
+    /// True if it ends every connection that comes in through its listeners to an enabled target of the rule that owns
+    /// them before the change.
+    fn ends_all_of(&self, before: &Rule) -> bool {
+        match &self.end {
+            End::Released => true,
+            End::Places { lost, .. } => lost.len() == before.targets.iter().filter(|target| target.enabled).count(),
+        }
+    }
+
     /// True if it ends connections from this listener to this place.
     pub fn ends(&self, listener: Listener, host: &Host, port: u16) -> bool {
         if !self.listen.contains(listener) {
@@ -82,6 +91,17 @@ impl Part {
             }
         }
     }
+}
+
+/// What the connections of a rule lose that a change ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// All of them their listeners.
+    Listeners,
+    /// All of them the places that they go to.
+    Places,
+    /// Some of them the ones, some the others.
+    Both,
 }
 
 /// Everything that a change ends. A connection is in one part at most.
@@ -107,6 +127,18 @@ impl Endings {
     /// The parts of a rule, by its name before the change.
     pub fn of_rule(&self, rule: &RuleName) -> impl Iterator<Item = &Part> {
         self.by_rule.get(rule).into_iter().flatten().map(|index| &self.parts[*index])
+    }
+
+    /// What the connections of a rule lose, if it has parts.
+    pub fn loss_of(&self, rule: &RuleName) -> Option<Loss> {
+        let of = |part: &Part| if part.end == End::Released { Loss::Listeners } else { Loss::Places };
+        self.of_rule(rule).map(of).reduce(|one, other| if one == other { one } else { Loss::Both })
+    }
+
+    /// True if no connection of this rule lives on, whichever of its listeners and targets it has.
+    pub fn end_all_of(&self, before: &Rule) -> bool {
+        let whole = self.of_rule(&before.name).filter(|part| part.ends_all_of(before));
+        whole.map(|part| part.listen.ports.width()).sum::<u32>() == before.listen.ports.width()
     }
 
     /// The rules that have parts, by their names before the change.
@@ -245,6 +277,20 @@ mod tests {
         assert_eq!(ended(&[("a", (1, 1), 81), ("b", (2, 2), 82)], &[("a", (2, 2), 82), ("b", (1, 1), 81)]), []);
         let swapped = ended(&[("a", (1, 1), 81), ("b", (2, 2), 82)], &[("a", (2, 2), 81), ("b", (1, 1), 82)]);
         assert_eq!(swapped, [(1, 1, false), (2, 2, false)]);
+    }
+
+    #[test]
+    fn a_rule_ends_as_a_whole_only_where_no_listener_keeps_any_place() {
+        let all = |before: (u16, u16), after: &[(&str, (u16, u16), u16)]| {
+            let (name, before) = to("a", before, 110);
+            let after: Rules = after.iter().map(|(name, ports, target)| to(name, *ports, *target)).collect();
+            ends(&diff(&Rules::from([(name, before.clone())]), &after)).end_all_of(&before)
+        };
+        assert!(all((10, 19), &[]));
+        assert!(all((10, 19), &[("b", (12, 21), 111)]), "released, or led elsewhere");
+        assert!(!all((10, 19), &[("b", (19, 19), 119)]), "one listener keeps its place");
+        assert!(!all((10, 19), &[("a", (10, 19), 110)]), "nothing changes");
+        assert!(all((1, 65_400), &[]));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Reading validates everything again: an edge trusts no server, and [`Rule`] cannot exist otherwise.
 
+pub mod ending;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 

@@ -8,8 +8,8 @@ use std::num::NonZeroU32;
 
 use reconciler::decide::drift::Drift;
 use reconciler::decide::plan::{
-    Action, BaseEdge, Hint, Impact, ImpactKind, PlanDocument, PlannedChange, PlannedWave, ProofStatus, Source, Summary,
-    Uncommitted, filter_note,
+    Action, BaseEdge, Hint, Impact, ImpactKind, Losing, PlanDocument, PlannedChange, PlannedWave, ProofStatus, Source,
+    Summary, Uncommitted, filter_note,
 };
 use schema::name::EdgeName;
 use schema::ruleset::Origin;
@@ -324,8 +324,11 @@ pub(crate) fn impact(change: &PlannedChange) -> Option<String> {
         ImpactKind::None => draining(impact),
         ImpactKind::NewConnections => Some(format!("new connections only{}", live())),
         ImpactKind::Drain => {
-            // A rule may go without a listener that does: another rule has it then, and leads elsewhere.
-            let whose = if change.ports.release.is_empty() { "targets that go" } else { "released listeners" };
+            let whose = match impact.losing {
+                Some(Losing::Listeners) => "released listeners",
+                Some(Losing::Both) => "released listeners and of targets that are removed",
+                Some(Losing::Targets) | None => "targets that are removed",
+            };
             Some(format!("connections of {whose} drain, then are reset{}", live()))
         }
         ImpactKind::Gap => Some(format!("closed for a moment{}", live())),
@@ -451,10 +454,12 @@ mod tests {
                 proof: None,
             })
         };
+        let losing = |losing, count| Impact { losing: Some(losing), ..Impact::new(ImpactKind::Drain, count) };
         let busy = Impact {
             oldest_secs: Some(7200),
             median_secs: Some(40),
             connections_per_sec: Some(12.5),
+            losing: Some(Losing::Listeners),
             ..Impact::new(ImpactKind::Drain, 3)
         };
         assert_eq!(
@@ -463,12 +468,12 @@ mod tests {
              12.5 new a second)"
         );
         assert_eq!(
-            words(Action::Update, &[], Impact::new(ImpactKind::Drain, 1)).expect("an impact"),
-            "connections of targets that go drain, then are reset (1 live connection at most)"
+            words(Action::Update, &[], losing(Losing::Targets, 1)).expect("an impact"),
+            "connections of targets that are removed drain, then are reset (1 live connection at most)"
         );
         assert_eq!(
-            words(Action::Remove, &[], Impact::new(ImpactKind::Drain, 0)).expect("an impact"),
-            "connections of targets that go drain, then are reset"
+            words(Action::Rebind, &["*:8443"], losing(Losing::Both, 0)).expect("an impact"),
+            "connections of released listeners and of targets that are removed drain, then are reset"
         );
         let unhurried = Impact { connections_per_sec: Some(0.0), ..Impact::new(ImpactKind::NewConnections, 0) };
         assert_eq!(words(Action::Update, &[], unhurried).expect("an impact"), "new connections only");

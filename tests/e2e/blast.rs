@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::peers::{Client, Echo, answers, refuses};
-use crate::support::{World, ports, rule, rule_of, wait_for, wait_until};
+use crate::support::{World, ports, range_rule, rule, rule_of, wait_for, wait_until};
 
 #[test]
 fn a_plan_counts_connections_with_their_age_and_rate_and_a_rail_bounds_them() {
@@ -127,4 +127,39 @@ fn when_the_quiet_window_is_over_the_change_is_made_all_the_same() {
     assert!(refuses(scene.port));
     // What was connected drains as ever.
     client.ping(1, 100, 100).unwrap();
+}
+
+#[test]
+fn a_range_that_slides_is_planned_with_the_ages_of_what_ends_and_without_the_rate_of_the_rest() {
+    let world = World::with_edges(&["edge-01"]);
+    let (first, target) = (ports(15), Echo::range(15));
+    world.edit_and_apply("a.toml", &range_rule("edge-01", "range", first, target, 10, "drain_timeout_secs = 1"));
+    let mut stays = Client::to(first + 7);
+    let old = Duration::from_secs(4);
+    let since = Instant::now();
+    wait_until("the one that stays to be older than the other will be", || since.elapsed() > old);
+    let (mut leaves, came) = (Client::to(first + 2), Instant::now());
+    for client in [&mut stays, &mut leaves] {
+        client.ping(1, 0, 100).unwrap();
+    }
+    world.edit("a.toml", range_rule("edge-01", "range", first + 5, target + 5, 10, "drain_timeout_secs = 1"));
+    let rate = || world.stats("edge-01/range")["rates"]["connections_per_sec"].as_f64().unwrap_or_default();
+    // Many come and go on a port that stays, before the plan is made and after it.
+    let impact = wait_for("a plan while connections come", || {
+        let busy: Vec<Client> = (0..5).map(|_| Client::to(first + 7)).collect();
+        drop(busy);
+        let before = rate();
+        let impact = world.plan()["changes"][0]["impact"].clone();
+        let is_seen = before > 0.0 && rate() > 0.0 && impact["connections"] == 1 && impact["oldest_secs"].is_u64();
+        if is_seen { Ok(impact) } else { Err(format!("{before} a second, {impact}")) }
+    });
+    assert_eq!((&impact["kind"], &impact["losing"]), (&"drain".into(), &"listeners".into()), "{impact}");
+    let oldest = impact["oldest_secs"].as_u64().unwrap();
+    // The oldest of the rule is older by as much as was waited for.
+    assert!(Duration::from_secs(oldest) <= came.elapsed() + Duration::from_secs(1), "{impact}");
+    assert!(came.duration_since(since) >= old && impact["median_secs"] == oldest, "{impact}");
+    assert!(impact["connections_per_sec"].is_null(), "{impact}");
+    world.apply();
+    assert!(leaves.is_cut(), "its listener is released");
+    stays.ping(1, 100, 100).unwrap();
 }

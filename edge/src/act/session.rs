@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schema::capability::{Capabilities, Limits};
+use schema::ending::{Endings, Part};
 use schema::name::{EdgeName, RuleName};
 use schema::net::Listener;
 use schema::proto::{self, edge_message, server_message};
 use schema::wire;
+use schema::wire::ending::{AGES_FEATURE, part_from_wire};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -40,7 +42,7 @@ pub struct Offer {
 const ROUNDS: usize = 64;
 
 /// What this edge understands of the protocol beyond its first version.
-const FEATURES: [&str; 2] = ["confirm", "prove"];
+const FEATURES: [&str; 3] = ["confirm", "prove", AGES_FEATURE];
 
 /// Between two reports that are made only because flows found no room: each names every rule of the edge.
 const FLOWS_GAP: Duration = Duration::from_secs(10);
@@ -327,8 +329,8 @@ impl Session {
         };
         let mut rules = Vec::new();
         for rule in asked {
-            let ages = match rule.meter.as_ref().filter(|_| request.ages) {
-                Some(meter) => self.runtime.connections().ages(meter).await,
+            let ages = match rule.meter.clone().filter(|_| request.ages) {
+                Some(meter) => self.runtime.connections().ages(meter, endings(&rule.name, &request.ending)).await,
                 None => None,
             };
             let ages = ages.map(|Ages { oldest, median }| proto::Ages {
@@ -340,4 +342,11 @@ impl Session {
         let (request_id, probes) = (request.request_id, health.probes());
         Ok(message(edge_message::Body::Stats(proto::StatsReport { request_id, rules, probes })))
     }
+}
+
+/// What a rule is asked about; a part that cannot be read ends nothing.
+fn endings(rule: &str, parts: &[proto::EndingPart]) -> Endings {
+    let Ok(rule) = RuleName::new(rule) else { return Endings::default() };
+    let parts: Vec<Part> = parts.iter().filter_map(|part| part_from_wire(&rule, part).ok()).collect();
+    Endings::from(parts)
 }

@@ -191,9 +191,24 @@ async fn only_counters_that_moved_are_sent_and_the_last_ones_before_a_rule_vanis
     assert_eq!(sent.rules[0].total.as_ref().unwrap().bytes_in, 5);
     assert_eq!(session.moved_counters(), None);
 
-    let request =
-        proto::StatsRequest { request_id: 9, rule: "a".to_owned(), per_port: true, per_target: true, ages: true };
-    let (answer, _) = session.receive(server(server_message::Body::StatsRequest(request))).await.unwrap();
+    let released = proto::EndingPart {
+        protocol: proto::Protocol::Tcp.into(),
+        first_port: port.into(),
+        last_port: port.into(),
+        ..proto::EndingPart::default()
+    };
+    let kept = vec![proto::KeptPlaces { host: target.ip().to_string(), first_port: target.port().into() }];
+    let request = |ending: &[proto::EndingPart]| {
+        let ending = ending.to_vec();
+        let rule = "a".to_owned();
+        let asked = proto::StatsRequest { request_id: 9, rule, per_port: true, per_target: true, ages: true, ending };
+        server(server_message::Body::StatsRequest(asked))
+    };
+    for ends_nothing in [vec![], vec![proto::EndingPart { kept, ..released.clone() }]] {
+        let (answer, _) = session.receive(request(&ends_nothing)).await.unwrap();
+        assert_eq!(stats(answer.into_iter().next().unwrap()).rules[0].ages, None, "{ends_nothing:?}");
+    }
+    let (answer, _) = session.receive(request(&[released])).await.unwrap();
     let answer = stats(answer.into_iter().next().unwrap());
     assert_eq!((answer.request_id, answer.rules[0].ports[0].port), (9, u32::from(port)));
     assert_eq!(answer.rules[0].targets[0].port, u32::from(target.port()));

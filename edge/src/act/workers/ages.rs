@@ -1,4 +1,4 @@
-//! How old the live connections of a rule are. Values, and one question to every worker.
+//! How old the live connections of a rule are that a change would end. Values, and one question to every worker.
 //!
 //! Keeps: nobody counts ages while connections come and go; each connection knows when it came, and workers look when
 //! somebody asks.
@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use schema::ending::Endings;
 use tokio::sync::oneshot;
 
 use super::meter::Meter;
@@ -13,7 +14,13 @@ use super::queue::Command;
 use super::shared::Shared;
 use super::timers;
 
-/// How old the live connections of a rule are.
+/// The connections of a rule that a change would end.
+pub(super) struct Concerned {
+    pub(super) meter: Arc<Meter>,
+    pub(super) endings: Endings,
+}
+
+/// How old they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ages {
     /// Of the oldest one.
@@ -33,11 +40,12 @@ impl Ages {
 }
 
 /// Asks all workers.
-pub(super) async fn ask(shared: &Shared, meter: &Arc<Meter>) -> Option<Ages> {
+pub(super) async fn ask(shared: &Shared, concerned: Concerned) -> Option<Ages> {
+    let concerned = Arc::new(concerned);
     let mut answers = Vec::with_capacity(shared.workers.len());
     for worker in &shared.workers {
         let (reply, answer) = oneshot::channel();
-        worker.send(Command::Ages(meter.clone(), reply)).await;
+        worker.send(Command::Ages(concerned.clone(), reply)).await;
         answers.push(answer);
     }
     let mut ages = Vec::new();

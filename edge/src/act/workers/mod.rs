@@ -292,9 +292,10 @@ impl Connections {
         (self.0.room.is_full(), self.0.room.shortages())
     }
 
-    /// How old those of one rule are; `None` where it has none. Looks at every connection of the edge.
-    pub async fn ages(&self, meter: &Arc<Meter>) -> Option<Ages> {
-        ages::ask(&self.0, meter).await
+    /// How old those of one rule are that this would end; `None` where it ends none. Looks at every connection of the
+    /// edge.
+    pub async fn ages(&self, meter: Arc<Meter>, endings: Endings) -> Option<Ages> {
+        ages::ask(&self.0, ages::Concerned { meter, endings }).await
     }
 
     /// Waits until none is left. Nothing may be accepted any more.

@@ -13,9 +13,10 @@ use schema::net::Listener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::admitted::Admitted;
+use super::ages::Concerned;
 use super::draining::{Drain, Switch};
 use super::listener::Acceptor;
-use super::meter::{Meter, Overdue};
+use super::meter::Overdue;
 use super::resolve::Resolved;
 
 /// Commands that may wait: the runtime sends one at a time and most of them are awaited. Resolvers, the other senders,
@@ -38,8 +39,8 @@ pub(super) enum Command {
     Cut(Arc<Drain>),
     /// Reset the connections that are meant.
     Reset(Arc<Overdue>),
-    /// Say how many ticks ago each connection of a rule came.
-    Ages(Arc<Meter>, oneshot::Sender<Vec<u32>>),
+    /// Say how many ticks ago each of these connections came.
+    Ages(Arc<Concerned>, oneshot::Sender<Vec<u32>>),
     /// A name was looked up for a connection.
     Resolved(Resolved),
     /// Panic, as by a bug.

@@ -13,9 +13,10 @@ use schema::rule::{Host, Target};
 
 use super::admitted::Admitted;
 pub(super) use super::admitted::Refusal;
+use super::ages::Concerned;
 use super::choice::{Met, Place};
 use super::draining::Drain;
-use super::meter::{Meter, Overdue, PlaceTally, PortTally, Shard, TargetKey, index_of, key, tally_of};
+use super::meter::{Overdue, PlaceTally, PortTally, Shard, TargetKey, index_of, key, tally_of};
 use super::routing::Route;
 use super::shortages::Shortages;
 use super::tally::Tally;
@@ -215,9 +216,12 @@ impl Ticket {
         self.admitted.place()
     }
 
-    /// How many ticks ago it came, if it is one of the rule's.
-    pub(super) fn age_in(&self, meter: &Arc<Meter>, now: Tick) -> Option<u32> {
-        (Arc::ptr_eq(&self.route().meter, meter) && !self.is_released()).then(|| (now as u32).wrapping_sub(self.born))
+    /// How many ticks ago it came, if it is one of those that are meant. What drains already, another change ends.
+    pub(super) fn age_in(&self, meant: &Concerned, now: Tick) -> Option<u32> {
+        let is_live = Arc::ptr_eq(&self.route().meter, &meant.meter) && !self.is_released() && self.drain.is_none();
+        let is_meant =
+            is_live && meant.endings.find(self.listener(), &self.target().host, self.target_port()).is_some();
+        is_meant.then(|| (now as u32).wrapping_sub(self.born))
     }
 
     /// True if it is one of those that are meant.

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
+use super::ages::Concerned;
 use super::dial::refuse;
 use super::draining::{Adoptions, Switch};
 use super::header;
 use super::listener::Listeners;
-use super::meter::Meter;
 use super::own::Own;
 use super::queue::{Command, Inside};
 use super::ready::{Ready, TURN};
@@ -194,9 +194,9 @@ impl Worker {
                 }
                 Command::Cut(drain) => self.reset(|ticket| ticket.drains_with(&drain)),
                 Command::Reset(meant) => self.reset(|ticket| ticket.is_in(&meant)),
-                Command::Ages(meter, reply) => {
+                Command::Ages(concerned, reply) => {
                     // Who asked may have gone.
-                    _ = reply.send(self.ages(&meter));
+                    _ = reply.send(self.ages(&concerned));
                 }
                 #[cfg(feature = "testing")]
                 Command::Panic => panic!("killed by a test"),
@@ -295,10 +295,11 @@ impl Worker {
     }
 
     /// Looks at every connection: for the sake of a person who asks, not of a clock.
-    fn ages(&self, meter: &Arc<Meter>) -> Vec<u32> {
+    fn ages(&self, concerned: &Concerned) -> Vec<u32> {
         let now = self.tools.now;
-        let connections = self.connections.iter().filter_map(|(_, connection)| connection.ticket.age_in(meter, now));
-        connections.chain(self.udp.ages(meter, now)).collect()
+        let connections =
+            self.connections.iter().filter_map(|(_, connection)| connection.ticket.age_in(concerned, now));
+        connections.chain(self.udp.ages(concerned, now)).collect()
     }
 
     fn reset_all(&mut self) {

@@ -6,8 +6,10 @@
 
 use std::time::Duration;
 
+use schema::ending::Part;
 use schema::name::{EdgeName, RuleName};
 use schema::proto::{self, server_message};
+use schema::wire::ending::part_to_wire;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -80,9 +82,16 @@ impl FleetHandle {
         self.read_counters(edge, request).await
     }
 
-    /// The same with the ages of its live connections, and nothing by port or target.
-    pub async fn load(&self, edge: EdgeName, rule: &RuleName) -> Result<Result<StatsDocument, CountersError>, Stopped> {
-        let request = proto::StatsRequest { rule: rule.to_string(), ages: true, ..proto::StatsRequest::default() };
+    /// The same with the ages of the live connections that these parts of a change end, and nothing by port or target.
+    /// For edges whose hello has [`schema::wire::ending::AGES_FEATURE`].
+    pub async fn ages(
+        &self,
+        edge: EdgeName,
+        rule: &RuleName,
+        parts: &[Part],
+    ) -> Result<Result<StatsDocument, CountersError>, Stopped> {
+        let ending = parts.iter().map(part_to_wire).collect();
+        let request = proto::StatsRequest { rule: rule.to_string(), ages: true, ending, ..Default::default() };
         self.read_counters(edge, request).await
     }
 

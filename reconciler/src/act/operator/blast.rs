@@ -1,18 +1,24 @@
-//! What a plan would hit: how old the live connections of its changes are, and how fast new ones come. I/O.
+//! What a plan would hit: how old the live connections are that its changes end, and how fast new ones come. I/O.
 //!
 //! Keeps: a plan is made from what is known; asking edges only adds figures to it, never changes what it does, and
 //! never holds it up for longer than [`PATIENCE`].
 
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schema::ending::Part;
 use schema::name::{EdgeName, RuleName};
+use schema::ruleset::RuleSet;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::State;
-use crate::decide::plan::{Action, PlanDocument, PlannedChange};
+use super::write::heavy;
+use crate::decide::plan::{self, Action, ImpactKind, PlanDocument, PlannedChange};
+use crate::decide::view::Edges;
 
 /// How long a plan waits for the figures of all edges: an edge answers in milliseconds, and a person waits.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,8 +28,8 @@ const ASKED: usize = 256;
 /// Questions under way at once.
 const AT_ONCE: usize = 32;
 
-/// Adds how fast new connections come, as the server counted last, and how old the live ones are, as their edges say.
-pub(super) async fn measure(state: &State, plan: &mut PlanDocument) {
+/// Adds how fast new connections come, as the server counted last, and how old those are that end, as their edges say.
+pub(super) async fn measure(state: &State, (ruleset, edges): (Arc<RuleSet>, Edges), plan: &mut PlanDocument) {
     let serving = serving(plan);
     let rules: Vec<(EdgeName, RuleName)> = serving.iter().map(|index| before(&plan.changes[*index])).collect();
     let now = Timestamp::now();
@@ -31,23 +37,42 @@ pub(super) async fn measure(state: &State, plan: &mut PlanDocument) {
         rules.iter().map(|(edge, rule)| view.counters.rates(edge, rule, now).connections_per_sec).collect::<Vec<f64>>()
     });
     // A server that is ending has no figures to add.
-    for (index, rate) in serving.iter().zip(rates.await.unwrap_or_default()) {
-        plan.changes[*index].impact.connections_per_sec = Some(rate).filter(|rate| *rate > 0.0);
+    let rates: HashMap<usize, f64> = serving.iter().copied().zip(rates.await.unwrap_or_default()).collect();
+    let is_busy = |index: &usize| rates.get(index).is_some_and(|rate| *rate > 0.0);
+    let asked = busiest(plan, &serving);
+    let mut concerned: BTreeMap<EdgeName, BTreeSet<RuleName>> = BTreeMap::new();
+    for index in serving.iter().filter(|index| is_busy(index) || asked.contains(index)) {
+        let (edge, rule) = before(&plan.changes[*index]);
+        concerned.entry(edge).or_default().insert(rule);
     }
-    ask(state, plan, busiest(plan, serving)).await;
+    let Ok(ended) = heavy(move || plan::ended(&ruleset, &edges, &concerned)).await else { return };
+    let of = |change: &PlannedChange| ended.get(&before(change));
+    for (index, rate) in &rates {
+        let change = &mut plan.changes[*index];
+        let is_known = match change.impact.kind {
+            ImpactKind::None => false,
+            ImpactKind::NewConnections | ImpactKind::Gap => true,
+            ImpactKind::Drain => of(change).is_some_and(|ended| ended.is_whole),
+        };
+        change.impact.connections_per_sec = Some(*rate).filter(|rate| is_known && *rate > 0.0);
+    }
+    let parts = |index: usize| Some((index, of(&plan.changes[index])?.parts.clone()));
+    let questions: Vec<(usize, Vec<Part>)> =
+        asked.into_iter().filter_map(parts).filter(|(_, parts)| !parts.is_empty()).collect();
+    ask(state, plan, questions).await;
 }
 
-async fn ask(state: &State, plan: &mut PlanDocument, asked: Vec<usize>) {
+async fn ask(state: &State, plan: &mut PlanDocument, questions: Vec<(usize, Vec<Part>)>) {
     let until = Instant::now() + PATIENCE;
-    let mut questions = asked.into_iter();
+    let mut questions = questions.into_iter();
     let mut under_way = JoinSet::new();
     loop {
         while under_way.len() < AT_ONCE
-            && let Some(index) = questions.next()
+            && let Some((index, parts)) = questions.next()
         {
             let (edge, rule) = before(&plan.changes[index]);
             let fleet = state.context.fleet.clone();
-            under_way.spawn(async move { (index, fleet.load(edge, &rule).await) });
+            under_way.spawn(async move { (index, fleet.ages(edge, &rule, &parts).await) });
         }
         match timeout_at(until, under_way.join_next()).await {
             Ok(Some(Ok((index, Ok(Ok(stats)))))) => {
@@ -75,7 +100,8 @@ fn serving(plan: &PlanDocument) -> Vec<usize> {
 }
 
 /// Those of them to ask about.
-fn busiest(plan: &PlanDocument, mut of: Vec<usize>) -> Vec<usize> {
+fn busiest(plan: &PlanDocument, of: &[usize]) -> Vec<usize> {
+    let mut of = of.to_vec();
     let connections = |index: &usize| plan.changes[*index].impact.connections;
     of.retain(|index| connections(index) > 0);
     of.sort_by_key(|index| Reverse(connections(index)));

@@ -314,7 +314,7 @@ fn tenths(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }
 
-/// How old the live connections of a rule are, in whole seconds.
+/// How old live connections of a rule are that a change ends, in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgesDocument {
     /// Of the oldest one.
@@ -338,7 +338,7 @@ pub struct StatsDocument {
     /// Over the last five seconds, or a little more.
     #[serde(default)]
     pub rates: RatesDocument,
-    /// Of live connections, if asked for and there are any.
+    /// Of the live connections that were asked about, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ages: Option<AgesDocument>,
     /// Ports with traffic, if asked for.

@@ -196,10 +196,11 @@ pub(super) async fn plan_of(
         })
         .await?;
     let timer = state.context.timings.plan.start_timer();
+    let ruleset = tree.ruleset.clone().expect("only valid trees are planned");
+    let planned = (ruleset.clone(), edges.clone());
     let mut document = heavy(move || {
-        let ruleset = tree.ruleset.as_ref().expect("only valid trees are planned");
         let document = plan::plan(&PlanInput {
-            ruleset,
+            ruleset: &ruleset,
             source: &tree.source,
             edges: &edges,
             lineage: &lineage,
@@ -216,7 +217,7 @@ pub(super) async fn plan_of(
     })
     .await?;
     timer.observe_duration();
-    blast::measure(state, &mut document).await;
+    blast::measure(state, planned, &mut document).await;
     Ok(document)
 }
 

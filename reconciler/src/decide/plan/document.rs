@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::diagnostic::DiagnosticJson;
+use schema::ending::Loss;
 use schema::name::{EdgeName, RuleName};
 use schema::ruleset::Origin;
 use schema::spec::FieldChange;
@@ -130,16 +131,41 @@ pub enum ImpactKind {
     Gap,
 }
 
-/// What a change means for live connections, how many there are, how old, and how fast new ones come.
+/// What the connections lose that a change ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Losing {
+    /// Their listeners are closed.
+    Listeners,
+    /// Their targets are no longer targets, or no longer enabled.
+    Targets,
+    /// Some lose their listener, some their target.
+    Both,
+}
+
+impl From<Loss> for Losing {
+    fn from(loss: Loss) -> Self {
+        match loss {
+            Loss::Listeners => Self::Listeners,
+            Loss::Places => Self::Targets,
+            Loss::Both => Self::Both,
+        }
+    }
+}
+
+/// What a change means for live connections, how many it ends, how old those are, and how fast new ones come.
 ///
 /// Ages and rates are asked of the edges for the plan: they are missing where an edge is not connected or did not
-/// answer at once, and from plans against a saved status.
+/// answer at once, from plans against a saved status, and where only those of the whole rule are known.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Impact {
     /// What happens to them.
     pub kind: ImpactKind,
     /// Live connections that it ends, after their drain timeout; 0 where it ends none.
     pub connections: u64,
+    /// What those lose, where it ends any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub losing: Option<Losing>,
     /// Live connections of the rule that drain already: an earlier change ends them, not this one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub draining: u64,
@@ -152,7 +178,8 @@ pub struct Impact {
     /// Half of them are at most as old.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub median_secs: Option<u64>,
-    /// New connections per second, over the last five seconds; absent where there were none.
+    /// New connections of the rule per second, over the last five seconds; absent where there were none, where they see nothing
+    /// of the change, and where it ends some of the rule's connections and leaves others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_per_sec: Option<f64>,
 }
@@ -168,6 +195,7 @@ impl Impact {
         Self {
             kind,
             connections,
+            losing: None,
             draining: 0,
             draining_secs: None,
             oldest_secs: None,

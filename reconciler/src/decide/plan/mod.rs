@@ -4,6 +4,7 @@
 //! the assignments that an apply puts in force, both from one call of [`assign`] and one of `schema::diff`.
 
 mod document;
+mod ended;
 mod ephemeral;
 mod file;
 mod hints;
@@ -33,9 +34,10 @@ use super::succession::Succession;
 use super::view::{Basis, EdgeView, Edges};
 
 pub use document::{
-    Action, Base, BaseEdge, FORMAT_VERSION, Impact, ImpactKind, PlanDocument, PlannedChange, Ports, RailVerdict,
-    Remark, Summary,
+    Action, Base, BaseEdge, FORMAT_VERSION, Impact, ImpactKind, Losing, PlanDocument, PlannedChange, Ports,
+    RailVerdict, Remark, Summary,
 };
+pub use ended::{Ended, ended};
 pub use file::{FileDocument, PlanFile, PlanFileError};
 pub use hints::Hint;
 pub use proof::{EdgeProof, Lease, Proof, ProofStatus, RuleProof};
@@ -336,6 +338,7 @@ fn impact(edge: &EdgeView, change: &Change, endings: &Endings, now: Timestamp) -
     };
     let drains = view.and_then(|view| view.live.as_ref()).map(|live| live.drains.as_slice()).unwrap_or_default();
     Impact {
+        losing: endings.loss_of(&before.name).map(Losing::from),
         draining: drains.iter().map(|drain| drain.connections).sum(),
         draining_secs: drains.iter().map(|drain| drain.secs_left(now)).max(),
         ..Impact::new(kind, view.map_or(0, |view| view.ended_by(&parts)))

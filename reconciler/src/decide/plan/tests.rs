@@ -107,7 +107,7 @@ fn a_sliding_range_binds_keeps_and_releases() {
     assert_eq!(change.action, Action::Rebind);
     assert_eq!(ports(change), (vec!["*:20100-20149"], vec!["*:20050-20099"], vec!["*:20000-20049"]));
     assert_eq!((document.summary.ports_bound, document.summary.ports_released), (50, 50));
-    assert_eq!(change.impact, Impact::new(ImpactKind::Drain, 3));
+    assert_eq!(change.impact, Impact { losing: Some(Losing::Listeners), ..Impact::new(ImpactKind::Drain, 3) });
 }
 
 #[test]

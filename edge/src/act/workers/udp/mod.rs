@@ -17,12 +17,11 @@ mod sender;
 mod slots;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 use mio::{Registry, Token};
 
+use super::ages::Concerned;
 use super::draining::{Adoptions, Switch};
-use super::meter::Meter;
 use super::own::Own;
 use super::shared::Shared;
 use super::slab::{Key, Slab};
@@ -139,8 +138,8 @@ impl Udp {
     }
 
     /// How many ticks ago each flow of a rule came.
-    pub(super) fn ages(&self, meter: &Arc<Meter>, now: Tick) -> impl Iterator<Item = u32> {
-        self.flows.iter().filter_map(move |(_, flow)| flow.ticket.age_in(meter, now))
+    pub(super) fn ages(&self, meant: &Concerned, now: Tick) -> impl Iterator<Item = u32> {
+        self.flows.iter().filter_map(move |(_, flow)| flow.ticket.age_in(meant, now))
     }
 
     /// Lets every flow learn that other rules serve from now on.

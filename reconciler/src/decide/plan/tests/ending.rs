@@ -73,4 +73,32 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn an_edge_is_asked_about_what_ends_and_only_where_it_answers_for_that_alone(
+        before in arbitrary::crowded_rules(), after in arbitrary::crowded_rules(),
+    ) {
+        let counts = counts(&before, 1);
+        let tree = ruleset(&after.values().cloned().collect::<Vec<_>>());
+        let mut edges = edges(&before, &counts, 0);
+        let names = BTreeMap::from([(EdgeName::new("a").expect("a name"), before.keys().cloned().collect())]);
+        let silent = ended(&tree, &edges, &names);
+        prop_assert!(silent.values().all(|ended| ended.parts.is_empty()), "it would answer for the whole rule");
+        let hello = edges.get_mut("a").and_then(|edge| edge.hello.as_mut()).expect("there");
+        hello.features.insert(schema::wire::ending::AGES_FEATURE.to_owned());
+        let stays = places(&after);
+        let ended = ended(&tree, &edges, &names);
+        for (edge, rule) in ended.keys() {
+            let of = &ended[&(edge.clone(), rule.clone())];
+            let mut lives = Vec::new();
+            for (_, listener, place, _) in counts.iter().filter(|(owner, ..)| owner == rule) {
+                let stays = stays.get(listener).is_some_and(|to| to.contains(place));
+                prop_assert_eq!(of.parts.iter().any(|part| part.ends(*listener, &place.0, place.1)), !stays);
+                lives.push(stays);
+            }
+            if !lives.is_empty() {
+                prop_assert_eq!(of.is_whole, !lives.contains(&true), "{}", rule);
+            }
+        }
+    }
 }
