@@ -264,3 +264,43 @@ fn an_override_that_was_renewed_or_taken_over_outlives_its_first_end_without_the
         probe.finish();
     }
 }
+
+#[test]
+fn an_override_that_would_close_a_loop_is_refused_with_both_places_and_so_is_a_rule_that_meets_one() {
+    let scene = Scene { world: World::with_edges(&["edge-01"]), echo: Echo::start(), port: ports(3) };
+    let (world, port) = (&scene.world, scene.port);
+    for protocol in ["tcp", "udp"] {
+        let more = format!("protocol = \"{protocol}\"");
+        world.edit_and_apply("a.toml", &rule("edge-01", "web", port, port + 1, &more));
+        let add = |listen: u16, target: u16| {
+            let (listen, target) = (listen.to_string(), format!("localhost:{target}"));
+            let args =
+                ["override", "add", "edge-01", "--name", "glass", "--protocol", protocol, "--listen-port", &listen];
+            let rest = ["--target", &target, "--ttl", "1h", "--why", "the pager rang", "-o", "json"];
+            world.cli(&[&args[..], &rest[..]].concat())
+        };
+        let before = world.generations("edge-01");
+        for (listen, target) in [(port + 1, port), (port + 1, 9), (port + 2, port)] {
+            let refused = add(listen, target).exits(5);
+            assert_eq!(refused.json()["code"], "self_lockout", "{refused}");
+            refused.says("the override `glass` (in no file)").says("rule `web` (a.toml:1)");
+        }
+        assert_eq!((world.generations("edge-01"), refuses(port + 1)), (before, true), "nothing was sent");
+
+        // Now the override is first, and the rule of the tree would close the loop.
+        world.edit_and_apply("a.toml", &rule("edge-01", "web", port, scene.echo.port, &more));
+        add(port + 1, 9).exits(0);
+        world.edit("a.toml", rule("edge-01", "web", port, port + 1, &more));
+        let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(5).json();
+        let change = &plan["changes"][0];
+        assert_eq!((&change["action"], &change["code"]), (&"reject".into(), &"self_lockout".into()), "{plan}");
+        let message = change["message"].as_str().unwrap();
+        assert!(message.contains("rule `web` (a.toml:1)") && message.contains("`glass` (in no file;"), "{message}");
+        world.apply_with(&[]).exits(5).says("self_lockout");
+        if protocol == "tcp" {
+            assert_eq!(answers(port), Some(scene.echo.port), "what serves goes on");
+        }
+        world.cli(&["override", "remove", "edge-01/glass"]).exits(0);
+        world.apply();
+    }
+}

@@ -13,6 +13,7 @@ pub mod held;
 pub mod kept;
 pub mod ledger;
 pub mod live;
+mod lockouts;
 pub mod overrides;
 pub mod plan;
 pub mod record;

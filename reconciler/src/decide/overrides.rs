@@ -14,6 +14,7 @@ use schema::name::{EdgeName, RuleName};
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Placed};
 
+use super::lockouts;
 use super::view::EdgeView;
 
 /// The longest life of an override: what is needed for longer belongs into the tree.
@@ -59,6 +60,9 @@ pub enum InvalidOverride {
         /// Whose it is.
         rule: RuleName,
     },
+    /// It and another rule of the edge would forward to each other's listeners, or it to its own.
+    #[error("{0}")]
+    Lockout(String),
     /// The edge cannot do it.
     #[error("the edge cannot do it: {}", .0.message)]
     Rejected(Rejection),
@@ -94,6 +98,11 @@ pub fn check(edge: &EdgeView, rule: &Rule, why: &str, ttl: Duration) -> Result<(
     if let Some((name, _)) = others.into_iter().find(|(_, other)| other.rule.listen.conflicts_with(&rule.listen)) {
         return Err(InvalidOverride::Overridden { listen: listen(), rule: name.clone() });
     }
+    // What the tree wants, and what serves of it in an older version.
+    let tree: Vec<&EdgeRules> = edge.desired.iter().flat_map(|desired| [&desired.wanted, &desired.rules]).collect();
+    if let Some(message) = lockouts::of_new(rule, &tree, &edge.overrides) {
+        return Err(InvalidOverride::Lockout(message));
+    }
     match super::assign::refusal(edge, rule) {
         Some(rejection) => Err(InvalidOverride::Rejected(rejection)),
         None => Ok(()),
@@ -115,8 +124,8 @@ pub fn expired(overrides: &Overrides, now: Timestamp) -> impl Iterator<Item = &R
     overrides.iter().filter(move |(_, held)| held.until <= now).map(|(name, _)| name)
 }
 
-/// Puts the overrides beside the rules of the tree. A rule of the tree that wants the name or the ports of one is
-/// rejected until that is over; a version of it that serves goes on.
+/// Puts the overrides beside the rules of the tree. A rule of the tree that wants the name or the ports of one, or that
+/// would forward to one or be forwarded to by one, is rejected until that is over; a version of it that serves goes on.
 pub(super) fn join(overrides: &Overrides, rules: &EdgeRules, rejected: &mut BTreeMap<RuleName, Rejection>) {
     let held: Vec<&Override> = overrides.values().filter(|held| !is_taken_over(held, rules)).collect();
     for held in &held {
@@ -138,6 +147,9 @@ pub(super) fn join(overrides: &Overrides, rules: &EdgeRules, rejected: &mut BTre
             );
             rejected.entry(name.clone()).or_insert(Rejection { code: RuleCode::PortInUse, message });
         }
+    }
+    for (rule, message) in lockouts::of_tree_rules(rules, held.into_iter()) {
+        rejected.entry(rule.name.clone()).or_insert(Rejection { code: RuleCode::SelfLockout, message });
     }
 }
 

@@ -19,13 +19,15 @@ use crate::findings::Findings;
 use crate::net::{ListenAddress, PortRange, Protocol};
 use crate::rule::{Host, Rule, Target};
 
-/// A target that is a listener. Rules are meant by their places in the list that was looked at.
+/// A target that is a listener of its own edge. Rules are meant by their numbers in the list that was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Lockout {
-    rule: u32,
-    target: u32,
+pub struct Lockout {
+    /// The rule that forwards to it.
+    pub rule: u32,
+    /// Which of its targets.
+    pub target: u32,
     /// Whose listener it is.
-    listening: u32,
+    pub listening: u32,
 }
 
 /// Where a target of a rule may be met: a range of the edge, and the range with the highest port of those up to it.
@@ -104,8 +106,8 @@ fn places(ip: IpAddr) -> impl Iterator<Item = ListenAddress> {
     std::iter::once(ListenAddress::Ip(ip)).chain(all)
 }
 
-/// Every target of the rules of one edge that is a listener of one of them.
-fn find<'r>(rules: impl Iterator<Item = (u32, &'r Rule)> + Clone) -> Vec<Lockout> {
+/// Every target of the rules of one edge that certainly is a listener of one of them.
+pub fn find<'r>(rules: impl Iterator<Item = (u32, &'r Rule)> + Clone) -> Vec<Lockout> {
     let listeners = Listeners::of(rules.clone());
     let of_rule = |(rule, own): (u32, &'r Rule)| {
         let listeners = &listeners;

@@ -30,6 +30,7 @@ use crate::text;
 
 use edges::Fleet;
 
+pub use loops::{Lockout, find as find_lockouts};
 pub use memo::Memo;
 pub(crate) use reserved::note as reserved_note;
 pub(crate) use rule::{EXCLUSIVE, whole_rule};

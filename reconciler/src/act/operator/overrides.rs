@@ -181,6 +181,9 @@ fn refused(refusal: RequestRefusal) -> Failure {
             InvalidOverride::PortTaken { .. } | InvalidOverride::Overridden { .. } => {
                 (409, "port_clash".to_owned(), "The port is taken")
             }
+            InvalidOverride::Lockout(_) => {
+                (422, RuleCode::SelfLockout.as_str().to_owned(), "The edge would forward to itself")
+            }
             InvalidOverride::Rejected(rejection) => (422, rejection.code.as_str().to_owned(), "The edge cannot do it"),
             InvalidOverride::Lifetime => (400, "out_of_range".to_owned(), "Not a lifetime"),
             InvalidOverride::NoReason => (400, "missing_key".to_owned(), "No reason given"),
