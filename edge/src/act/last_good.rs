@@ -117,7 +117,7 @@ pub(crate) struct StoredTrial {
     /// What runs again otherwise.
     #[prost(message, optional, tag = "1")]
     pub(crate) previous: Option<DesiredState>,
-    /// In milliseconds since 1970.
+    /// By the clock that is stored beside it.
     #[prost(uint64, tag = "2")]
     pub(crate) until_ms: u64,
     #[prost(uint64, tag = "3")]

@@ -109,6 +109,16 @@ impl Desired {
         self.ending(ends.into_iter().map(|end| (end.rule, End { at_ms: end.at_ms, until_ms: end.until_ms })))
     }
 
+    /// Puts no end off that is known: the same end comes again with other time left where the server's clock was set, or
+    /// where the message was on its way for long.
+    pub fn keep_ends(&mut self, known: &BTreeMap<RuleName, End>) {
+        for (rule, end) in &mut self.ends {
+            if let Some(known) = known.get(rule).filter(|known| known.until_ms == end.until_ms) {
+                end.at_ms = end.at_ms.min(known.at_ms);
+            }
+        }
+    }
+
     /// Takes out the rules whose time is over, and names them.
     pub fn end_overdue(&mut self, now_ms: u64) -> Vec<RuleName> {
         let overdue = self.ends.iter().filter(|(name, end)| end.at_ms <= now_ms && self.rules.contains_key(*name));
@@ -175,6 +185,36 @@ mod tests {
             assert_eq!(desired.ended().map(RuleName::as_str).collect::<Vec<_>>(), ["ends"]);
             assert_eq!((desired.end_overdue(60), desired.next_end()), (Vec::new(), None));
         }
+    }
+
+    /// The server's wall clock is `wall`, the edge's own clock is `now`; what is sent is the time that is left.
+    #[test]
+    fn a_wall_clock_that_is_set_on_the_server_puts_no_end_off_and_brings_none_back() {
+        let capabilities = Capabilities::from([Capability::Tcp]);
+        let sent = |until_ms: u64, wall: u64, now: u64| {
+            let specs = vec![rule_to_wire(&rule("ends", 8000, 8000))];
+            let end = RuleEnd { rule: "ends".to_owned(), rest_ms: until_ms - wall, until_ms, at_ms: 0 };
+            Desired::read(Accepted::default(), specs, &capabilities, &Limits::default()).ending_from(vec![end], now)
+        };
+        let take = |known: &Desired, mut next: Desired, now: u64| {
+            next.keep_ends(&known.ends);
+            next.end_overdue(now);
+            next
+        };
+        let first = sent(5000, 4000, 100);
+        assert_eq!(first.next_end(), Some(1100));
+        // Set back, and sent again: the end stays where it was.
+        let back = take(&first, sent(5000, 1000, 200), 200);
+        assert_eq!(back.next_end(), Some(1100));
+        let renewed = take(&first, sent(3_605_000, 4000, 200), 200);
+        assert_eq!(renewed.next_end(), Some(3_601_200), "another end is another end");
+        // It was over here, and the server believes that it is not.
+        let mut over = first;
+        over.end_overdue(1100);
+        let over = take(&over, sent(5000, 1000, 1200), 1200);
+        assert_eq!((over.next_end(), over.ended().count(), over.rules.len()), (None, 1, 0));
+        // Set forward: what is left is less, and the end comes sooner.
+        assert_eq!(take(&back, sent(5000, 4900, 300), 300).next_end(), Some(400));
     }
 
     #[test]

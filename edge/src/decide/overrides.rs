@@ -30,13 +30,11 @@ impl Overrides {
     /// this version does not know is left out.
     pub fn read(list: &TargetOverrides, now_ms: u64) -> Self {
         let mut overrides = Self::default();
-        for order in list.overrides.iter().filter(|order| order.until_ms == 0 || order.until_ms > now_ms) {
+        for order in list.overrides.iter().filter(|order| end_of(order).is_none_or(|end| end > now_ms)) {
             let Some(change) = change(order) else { continue };
             let targets = overrides.targets.entry(order.rule.clone()).or_default();
             change(targets.entry(order.target.clone()).or_default(), order);
-            if order.until_ms > 0 {
-                overrides.ends = Some(overrides.ends.map_or(order.until_ms, |ends| ends.min(order.until_ms)));
-            }
+            overrides.ends = [overrides.ends, end_of(order)].into_iter().flatten().min();
         }
         overrides
     }
@@ -49,6 +47,21 @@ impl Overrides {
     /// When the next one ends, in milliseconds since 1970.
     pub fn ends(&self) -> Option<u64> {
         self.ends
+    }
+}
+
+/// When an order ends, by the edge's clock as far as the message allowed to tell.
+fn end_of(order: &TargetOverride) -> Option<u64> {
+    [order.at_ms, order.until_ms].into_iter().find(|end| *end > 0)
+}
+
+/// Turns the time that orders have left into ends by the edge's clock. An end that is known is not put off: it comes
+/// again with other time left where the server's clock was set.
+pub fn set_ends(list: &mut TargetOverrides, known: &TargetOverrides, now_ms: u64) {
+    for order in list.overrides.iter_mut().filter(|order| order.rest_ms > 0) {
+        let at_ms = now_ms.saturating_add(std::mem::take(&mut order.rest_ms));
+        let is_same = |other: &&TargetOverride| **other == TargetOverride { at_ms: other.at_ms, ..order.clone() };
+        order.at_ms = known.overrides.iter().find(is_same).map_or(at_ms, |known| known.at_ms.min(at_ms));
     }
 }
 
@@ -108,6 +121,24 @@ mod tests {
         assert_eq!(after.of("web", "a:2"), Orders::default());
         let heavy = TargetOverrides { overrides: vec![order("weight", 101, 0)] };
         assert_eq!(Overrides::read(&heavy, 0).of("web", "a:1").weight, None);
+    }
+
+    #[test]
+    fn an_order_that_comes_again_is_not_put_off_by_a_clock_that_was_set() {
+        let sent = |until_ms, rest_ms| TargetOverrides {
+            overrides: vec![TargetOverride { rest_ms, ..order("pause", 0, until_ms) }],
+        };
+        let taken = |known: &TargetOverrides, mut list: TargetOverrides, now_ms| {
+            set_ends(&mut list, known, now_ms);
+            list
+        };
+        let first = taken(&TargetOverrides::default(), sent(5000, 1000), 100);
+        assert_eq!(Overrides::read(&first, 1099).ends(), Some(1100));
+        let back = taken(&first, sent(5000, 3_601_000), 200);
+        assert_eq!(back, first, "the server's clock was set back");
+        assert_eq!(Overrides::read(&back, 1100).ends(), None);
+        assert_eq!(Overrides::read(&taken(&first, sent(5000, 100), 200), 200).ends(), Some(300));
+        assert_eq!(Overrides::read(&taken(&first, sent(9000, 5000), 200), 200).ends(), Some(5200), "it was renewed");
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl TargetOverride {
             why: self.why.clone(),
             until_ms: self.until.and_then(|until| u64::try_from(until.as_millisecond()).ok()).unwrap_or(0),
             rest_ms: 0,
+            at_ms: 0,
         }
     }
 

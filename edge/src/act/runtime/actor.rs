@@ -287,6 +287,7 @@ impl Actor {
     pub(super) async fn change_to(&mut self, desired: Desired) {
         // A changed rule starts its backoff anew; an unchanged one goes on where it was.
         let former = std::mem::replace(&mut self.desired, desired);
+        self.desired.keep_ends(&former.ends);
         self.end_overdue();
         let rules = &self.desired.rules;
         self.failed.retain(|name, _| rules.get(name) == former.rules.get(name));

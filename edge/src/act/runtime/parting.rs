@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::actor::Actor;
 use crate::act::health::{Order, Parting};
 use crate::act::workers::{Drain, Meter, Overdue};
+use crate::decide::overrides;
 
 /// The counters of rules, by name.
 pub(super) type Meters = BTreeMap<RuleName, Arc<Meter>>;
@@ -58,10 +59,7 @@ impl Actor {
 
     /// Takes the whole list of what operators ordered.
     pub(super) async fn set_overrides(&mut self, mut overrides: TargetOverrides) {
-        let now_ms = self.health.steady().now_ms();
-        for order in overrides.overrides.iter_mut().filter(|order| order.rest_ms > 0) {
-            order.until_ms = now_ms.saturating_add(std::mem::take(&mut order.rest_ms));
-        }
+        overrides::set_ends(&mut overrides, &self.overrides, self.health.steady().now_ms());
         if self.overrides != overrides {
             self.overrides.clone_from(&overrides);
             self.tell_overrides(overrides).await;

@@ -4,7 +4,7 @@
 //! Keeps: what is returned to is on the disk for as long as a return is possible, so that a restart returns too; a
 //! return lowers no generation, for the one that was not confirmed stays the accepted one.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use schema::capability::{Capabilities, Limits};
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ use super::actor::Actor;
 use crate::act::interfaces;
 use crate::act::last_good::StoredTrial;
 use crate::act::status::Confirmation;
+use crate::act::steady::Steady;
 use crate::decide::admission::Accepted;
 use crate::decide::desired::Desired;
 
@@ -34,7 +35,7 @@ pub(super) struct Awaited {
     previous: Desired,
     /// Until when.
     due: Instant,
-    /// The same for a process that comes after this one, in milliseconds since 1970.
+    /// The same for a process that comes after this one, by the clock that nobody sets.
     until_ms: u64,
     within: Duration,
 }
@@ -49,11 +50,11 @@ pub struct Pending {
 
 impl Pending {
     /// From what was stored.
-    pub(crate) fn restore(stored: StoredTrial, capabilities: &Capabilities, limits: &Limits) -> Self {
+    pub(crate) fn restore(stored: StoredTrial, clock: &Steady, capabilities: &Capabilities, limits: &Limits) -> Self {
         let previous = stored.previous.unwrap_or_default();
         let within = Duration::from_millis(stored.within_ms);
-        // A clock that was set back must not make it wait for longer than it was told to.
-        let rest = Duration::from_millis(stored.until_ms.saturating_sub(now_ms())).min(within);
+        // After a restart of the host the clock begins anew, and must not make it wait for longer than it was told to.
+        let rest = clock.rest(stored.until_ms).min(within);
         let accepted = Accepted { lineage: previous.lineage, generation: previous.generation, ..Accepted::default() };
         let read = Desired::read(accepted, previous.rules, capabilities, limits).ending_as_kept(previous.ends);
         let previous = read.on_host(&interfaces::addresses());
@@ -71,11 +72,6 @@ impl Pending {
     }
 }
 
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 impl Actor {
     /// Begins to wait where the state that came asks for it; whatever was waited for before is over.
     pub(super) fn begin_trial(&mut self, former: Desired, confirm_within: Option<Duration>) {
@@ -86,7 +82,8 @@ impl Actor {
             Trial::Awaited(awaited) => awaited.previous,
             Trial::None | Trial::Missed => former,
         };
-        let until_ms = now_ms().saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+        let now_ms = self.health.steady().now_ms();
+        let until_ms = now_ms.saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
         let due = Instant::now() + within;
         self.trial = Trial::Awaited(Box::new(Awaited { previous, due, until_ms, within }));
     }
