@@ -1,10 +1,10 @@
 //! The arguments of `override`. Pure.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use schema::name::RuleAddress;
+use schema::net::ListenAddress;
 
 use super::common::{Looks, ServerArgs};
 use super::operator::{Selector, rule_address, selector};
@@ -46,9 +46,9 @@ pub(crate) struct OverrideAddArgs {
     /// tcp or udp
     #[arg(long, value_name = "PROTOCOL", env = "PORTUNUS_OVERRIDE_PROTOCOL")]
     pub(crate) protocol: Option<String>,
-    /// The address to listen on; all without it
-    #[arg(long, value_name = "IP", env = "PORTUNUS_OVERRIDE_LISTEN_ADDRESS")]
-    pub(crate) listen_address: Option<IpAddr>,
+    /// The address to listen on, a link-local one with its interface (fe80::1%eth0); all without it
+    #[arg(long, value_name = "IP", env = "PORTUNUS_OVERRIDE_LISTEN_ADDRESS", value_parser = listen_address)]
+    pub(crate) listen_address: Option<ListenAddress>,
     /// The port to listen on
     #[arg(
         long,
@@ -105,4 +105,8 @@ pub(crate) struct OverrideExportArgs {
     pub(crate) looks: Looks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+fn listen_address(text: &str) -> Result<ListenAddress, String> {
+    ListenAddress::parse(text).ok_or_else(|| format!("`{text}` is not an IP address"))
 }

@@ -2,6 +2,7 @@
 
 use reconciler::act::operator::documents::{OverrideBody, OverrideRow};
 use schema::name::EdgeName;
+use schema::net::ListenAddress;
 use schema::state::RuleState;
 use serde_json::{Map, Value};
 
@@ -82,7 +83,7 @@ async fn add(args: &OverrideAddArgs) -> Result<Exit, Failure> {
     };
     give("name", Some(name.into()));
     give("protocol", args.protocol.clone().map(Value::from));
-    give("listen_address", args.listen_address.map(|address| address.to_string().into()));
+    give("listen_address", args.listen_address.and_then(ListenAddress::to_text).map(Value::from));
     give("listen_port", args.listen_port.map(Value::from));
     give("listen_ports", args.listen_ports.clone().map(Value::from));
     give("target", Some(args.target.clone().into()));

@@ -52,6 +52,16 @@ fn forwarded() {
         world.wait_rule("edge-01", name, "active");
     }
 
+    // A break-glass rule takes them, too.
+    let (glass, to) = (ports(1), format!("[fe80::2%lo]:{target}"));
+    let text = glass.to_string();
+    let add =
+        ["override", "add", "edge-01", "--name", "glass", "--listen-address", "fe80::1%lo", "--listen-port", &text];
+    let rest = ["--target", &to, "--ttl", "1h", "--why", "the pager rang"];
+    world.cli(&[&add[..], &rest[..]].concat()).exits(0);
+    Client::connect(link(1, glass)).unwrap().ping(1, 0, 1000).unwrap();
+    world.cli(&["override", "remove", "edge-01/glass"]).exits(0);
+
     Client::connect(link(1, port)).unwrap().ping(1, 0, 100_000).unwrap();
     let client = UdpSocket::bind(link(1, 0)).unwrap();
     client.set_read_timeout(Some(LONG)).unwrap();
