@@ -94,6 +94,8 @@ fn a_state_that_is_not_good_in_time_gives_way_and_is_held_so() {
     });
     assert_eq!(status["drift"].as_array().unwrap().len(), 0, "{status}");
     assert!(scene.ledger_has("returned"));
+    let metrics = World::scrape(scene.world.metrics);
+    assert!(metrics.contains("portunus_apply_total{outcome=\"returned\"} 1"), "{metrics}");
     // Somebody applies it again, once it is good.
     scene.open_gate();
     scene.world.apply_with(&["--wait-healthy", "--confirm-within", "30s"]).exits(0);

@@ -215,6 +215,13 @@ impl World {
         self.own(name, command)
     }
 
+    /// The same with more in its environment.
+    pub(crate) fn start_with_env(&self, name: &str, args: &[&str], env: &[(&str, &str)]) -> Handle {
+        let mut command = self.portunus();
+        command.args(args).envs(env.iter().copied());
+        self.own(name, command)
+    }
+
     /// The same with another standard error than its log.
     pub(crate) fn start_with_stderr(&self, name: &str, args: &[&str], stderr: Stdio) -> Handle {
         let mut command = self.portunus();

@@ -31,6 +31,7 @@ use crate::act::parts::Killer;
 use crate::act::parts::Part;
 use crate::act::runtime::{self, Before, Pending, Restarted, RuntimeHandle, Stopped};
 use crate::act::session::Offer;
+use crate::act::steady::Steady;
 use crate::act::way::Endpoint;
 use crate::act::{abilities, interfaces, metrics};
 use crate::decide::admission::Accepted;
@@ -161,6 +162,11 @@ impl Edge {
             tasks.spawn(supervisor.lasting(Part::Metrics, metrics::serve(listener, source, stop.clone())));
         }
         tasks.close();
+        #[cfg(feature = "testing")]
+        if std::env::var_os(guard::supervisor::KILL_FILE).is_some() {
+            let connections = runtime.connections().clone();
+            tokio::spawn(Killer { supervisor: supervisor.clone(), connections }.obey());
+        }
         Ok(Self {
             supervisor,
             runtime,
@@ -291,7 +297,8 @@ fn restore(stored: Stored, offer: &Offer) -> Option<Before> {
     let trial = match stored.trial {
         Some(trial) if trial.is_missed => Some(Restarted::Missed),
         Some(trial) => {
-            let pending = Pending::restore(trial, &offer.capabilities, &offer.limits);
+            let now = Steady::start(clock.clone());
+            let pending = Pending::restore(trial, &now, &offer.capabilities, &offer.limits);
             if pending.is_over() {
                 tracing::warn!("no confirmation came in time, the state before is served");
                 let desired = pending.instead_of(desired);

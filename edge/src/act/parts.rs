@@ -55,6 +55,15 @@ impl Killer {
         self.connections.workers()
     }
 
+    /// Makes the worker panic that a test of the whole process names.
+    pub(crate) async fn obey(self) {
+        let named = self.supervisor.killing().await;
+        let worker = (0..self.workers()).find(|index| Part::Worker(*index).to_string() == named);
+        if let Some(index) = worker {
+            self.connections.kill(index).await;
+        }
+    }
+
     /// Makes a part panic as soon as it has its turn.
     pub async fn kill(&self, part: Part) {
         match part {

@@ -20,6 +20,11 @@ use tokio::time::timeout;
 /// How long a part that has merely returned waits for the panic that made it return: unwinding takes microseconds.
 const OVERTAKING: Duration = Duration::from_millis(100);
 
+/// Names a file that tests of a whole process write: one line with the name of the part that is to panic. Only binaries
+/// that `cargo test` builds look for it.
+#[cfg(feature = "testing")]
+pub const KILL_FILE: &str = "PORTUNUS_TESTING_KILL_FILE";
+
 /// How a part has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum How {
@@ -75,12 +80,15 @@ impl Default for Supervisor {
 impl Supervisor {
     /// One that watches over nothing yet.
     pub fn new() -> Self {
-        Self(Arc::new(Inner {
+        let new = Self(Arc::new(Inner {
             failed: watch::Sender::new(None),
             is_ending: AtomicBool::new(false),
             #[cfg(feature = "testing")]
             killed: watch::Sender::new(None),
-        }))
+        }));
+        #[cfg(feature = "testing")]
+        new.obey_file();
+        new
     }
 
     /// The end was asked for: parts may return from now on. To be called before any of them is asked to.
@@ -167,6 +175,34 @@ impl Supervisor {
     #[cfg(feature = "testing")]
     pub fn kill(&self, part: impl Display) {
         self.0.killed.send_replace(Some(part.to_string()));
+    }
+
+    /// Waits until a test wants a part to panic, and says which.
+    #[cfg(feature = "testing")]
+    pub async fn killing(&self) -> String {
+        let mut killed = self.0.killed.subscribe();
+        // The sender lives as long as this handle.
+        _ = killed.wait_for(Option::is_some).await;
+        killed.borrow().clone().unwrap_or_default()
+    }
+
+    /// Kills the part that the file of [`KILL_FILE`] names, once it does: for tests of a whole process.
+    #[cfg(feature = "testing")]
+    fn obey_file(&self) {
+        let Some(file) = std::env::var_os(KILL_FILE) else { return };
+        let inner = Arc::downgrade(&self.0);
+        thread::spawn(move || {
+            while let Some(inner) = inner.upgrade() {
+                match std::fs::read_to_string(&file) {
+                    Ok(part) if part.ends_with('\n') => {
+                        inner.killed.send_replace(Some(part.trim().to_owned()));
+                        return;
+                    }
+                    _ => drop(inner),
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
     }
 
     #[cfg(feature = "testing")]
