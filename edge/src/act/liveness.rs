@@ -24,6 +24,10 @@ const LEAST: Duration = Duration::from_secs(1);
 /// nothing is lost, and short connections are spared four system calls.
 const SETTLE: Duration = Duration::from_secs(10);
 
+/// How long a side may go on sending to one that failed, while it takes nothing of what it is owed itself. Such a sender
+/// never learns that nobody gets its data; most that send so much read once they have sent it all, and that soon.
+const DEAF: Duration = Duration::from_secs(10);
+
 /// Makes a dead peer noticed within two minutes while nothing is under way to it.
 pub(crate) fn look_for_dead_peers(socket: &SockRef<'_>) -> io::Result<()> {
     let scaled = |time: Duration| (time / haste()).max(LEAST);
@@ -35,6 +39,11 @@ pub(crate) fn look_for_dead_peers(socket: &SockRef<'_>) -> io::Result<()> {
 /// How old a connection is when its target's socket begins to look.
 pub(crate) fn settle() -> Duration {
     SETTLE / haste()
+}
+
+/// How long a side that takes nothing may send to one that failed.
+pub(crate) fn deaf() -> Duration {
+    DEAF / haste()
 }
 
 /// Until when a peer that takes nothing is waited for.

@@ -145,13 +145,68 @@ fn an_answer_in_the_middle_of_an_upload_arrives_whole() {
                     })
                     .await;
                 });
-                // Whether all of it went is not asked: the target has not taken it.
-                _ = timeout(ENOUGH, client.write_all(&vec![7; upload])).await;
+                // Whether all of it went is not asked, for the target has not taken it; only that nobody waits for ever.
+                let sent = timeout(LONG, client.write_all(&vec![7; upload])).await;
+                assert!(*who != OWN || sent.is_ok(), "client and edge wait for each other");
                 answering.await.unwrap();
                 found.push((*who, read_what_comes(&mut client).await));
             }
             is_delivered(&pattern(answer), &found);
         }
+    });
+}
+
+/// A client that sends for ever, and reads only what there is once that fails. HAProxy and nginx reset it at once; the
+/// edge does so once the client has taken nothing of its answer for ten seconds (two here), for it may be about to.
+#[test]
+fn an_upload_without_an_end_ends_though_its_answer_is_larger_than_the_window() {
+    const NAME: &str = "beside::an_upload_without_an_end_ends_though_its_answer_is_larger_than_the_window";
+    const ANSWER: usize = 200_000;
+    alone_in_network(NAME, async {
+        hurry(5);
+        let beside = Beside::start(|_| (), "").await;
+        let mut found = Vec::new();
+        for (who, port) in &beside.all {
+            let (mut client, mut server) = beside.pair(*port, true).await;
+            let answering = tokio::spawn(async move {
+                server.read_exact(&mut [0; 1000]).await.unwrap();
+                _ = timeout(ENOUGH / 3, server.write_all(&pattern(ANSWER))).await;
+            });
+            let upload = async { while client.write_all(&[7; 16 << 10]).await.is_ok() {} };
+            timeout(LONG, upload).await.expect(who);
+            answering.await.unwrap();
+            found.push((*who, read_what_comes(&mut client).await));
+        }
+        let lengths: Vec<_> = found.iter().map(|(who, got)| (*who, got.len())).collect();
+        assert!(found.iter().all(|(_, got)| pattern(ANSWER).starts_with(got)), "{lengths:?}");
+        assert!(lengths.iter().all(|(_, length)| *length <= lengths[0].1), "{lengths:?}");
+    });
+}
+
+/// A little at a time is not nothing: five seconds long here, of which two in a row would be too many.
+#[test]
+fn a_client_that_reads_slowly_while_it_uploads_gets_its_whole_answer() {
+    const NAME: &str = "beside::a_client_that_reads_slowly_while_it_uploads_gets_its_whole_answer";
+    const ANSWER: usize = 200_000;
+    alone_in_network(NAME, async {
+        hurry(5);
+        let beside = Beside::start(|_| (), "").await;
+        let (client, mut server) = beside.pair(beside.all[0].1, true).await;
+        let answering = tokio::spawn(async move {
+            server.read_exact(&mut [0; 1000]).await.unwrap();
+            server.write_all(&pattern(ANSWER)).await.unwrap();
+            acknowledged(&server).await;
+        });
+        let (mut reader, mut writer) = client.into_split();
+        let upload = tokio::spawn(async move { while writer.write_all(&[7; 16 << 10]).await.is_ok() {} });
+        let (mut got, mut buffer) = (Vec::new(), [0_u8; 4096]);
+        while let Ok(length @ 1..) = timeout(LONG, reader.read(&mut buffer)).await.expect("the connection ends") {
+            got.extend_from_slice(&buffer[..length]);
+            let_pass(Duration::from_millis(100)).await;
+        }
+        assert!(got == pattern(ANSWER), "{} of {ANSWER} bytes", got.len());
+        timeout(LONG, upload).await.expect("the client learns that nobody takes its upload").unwrap();
+        answering.await.unwrap();
     });
 }
 

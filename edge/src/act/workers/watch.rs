@@ -96,11 +96,25 @@ impl Worker {
         }
     }
 
-    /// Does what a turn came to, which may be the end.
-    pub(super) fn conclude(&mut self, key: Key, next: Next) {
+    /// A direction is over: other timeouts hold, and what was far away may be near.
+    pub(super) fn look_sooner(&mut self, key: Key) {
+        let now = self.tools.now;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.look = connection.look.min(now + period(connection));
+        self.set_timer(key);
+    }
+
+    /// Does what a turn came to, which may be the end. `discards`: it read something that is for a side that failed.
+    pub(super) fn conclude(&mut self, key: Key, next: Next, discards: bool) {
+        let now = self.tools.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let is_little = |side| connection.direction_to(side).moved < LITTLE;
         match next {
+            _ if discards && connection.active + ticks(liveness::deaf()) <= now => {
+                let why = connection.break_of().unwrap_or(Break::EdgeCut);
+                // The kernel may still deliver what it has.
+                self.end(key, Ending::Unproven(why));
+            }
             Next::GoOn => {}
             Next::Whole if is_little(Side::Client) && is_little(Side::Target) => self.end(key, Ending::Whole),
             _ if connection.awaiting().is_some() && next != Next::Broken => self.await_sooner(key),
@@ -255,7 +269,9 @@ fn timed_out(connection: &Connection, now: Tick) -> Option<Break> {
 
 fn period(connection: &Connection) -> Tick {
     let rule = &connection.ticket.route().rule;
-    ticks(patience::period(liveness::bounds(), [rule.idle_timeout, rule.half_closed_timeout, rule.stalled_timeout]))
+    let deaf = (connection.failures() != (false, false)).then(liveness::deaf);
+    let timeouts = [rule.idle_timeout, rule.half_closed_timeout, rule.stalled_timeout, deaf];
+    ticks(patience::period(liveness::bounds(), timeouts))
 }
 
 /// When to look at a connection that is open.

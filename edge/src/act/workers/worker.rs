@@ -240,9 +240,9 @@ impl Worker {
         if turn.moved > 0 || half_closes {
             self.moved(key);
         }
-        self.conclude(key, turn.next);
+        self.conclude(key, turn.next, turn.discarded > 0);
         if half_closes {
-            self.set_timer(key);
+            self.look_sooner(key);
         }
         // It may have ended.
         let Some(connection) = self.connections.get_mut(key) else { return bytes };
