@@ -183,6 +183,24 @@ mod tests {
         }
     }
 
+    /// Whatever the state of the direction to the side that failed: nobody gets what is in it.
+    #[test]
+    fn what_is_for_a_side_that_failed_keeps_nobody_from_the_end() {
+        for passage in ALL {
+            for holds in [false, true] {
+                let other = Direction { passage, holds };
+                for owed in ALL.map(|passage| Direction { passage, holds: false }) {
+                    let abandoned = Direction { passage: Passage::Abandoned, holds: false };
+                    let failed = |inward, outward, client_failed| {
+                        next(Standing { inward, outward, client_failed, target_failed: !client_failed })
+                    };
+                    assert_eq!(failed(owed, other, true), failed(owed, abandoned, true), "{owed:?} {other:?}");
+                    assert_eq!(failed(other, owed, false), failed(abandoned, owed, false), "{owed:?} {other:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_connection_is_whole_once_both_sides_ended_and_nothing_is_held() {
         for (inward, outward) in ALL.into_iter().flat_map(|first| ALL.map(|second| (first, second))) {

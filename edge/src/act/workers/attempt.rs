@@ -37,10 +37,14 @@ pub(super) fn cause_of(error: Errno, address: SocketAddr) -> Cause {
     }
 }
 
-fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
+/// A socket towards an address, for a client: it takes nothing of the reserve.
+pub(super) fn socket_to(address: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = for_client(socket_with(family, SocketType::STREAM, flags, None)?)?;
+    for_client(socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?)
+}
+
+fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let socket = socket_to(address, SocketType::STREAM)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
     // Before the first byte: an urgent byte that is at the head of the queue when this is set is lost.
     sockopt::set_socket_oobinline(&socket, true)?;

@@ -33,6 +33,8 @@ pub(super) struct Watch {
     waits: [Option<Wait>; 2],
     /// Their sockets have a user timeout.
     is_bounded: [bool; 2],
+    /// Since when a side sends to one that failed.
+    in_vain_since: Option<Tick>,
     /// Nothing is left to do but to await what was sent.
     awaiting: Option<Awaiting>,
 }
@@ -108,9 +110,10 @@ impl Worker {
     pub(super) fn conclude(&mut self, key: Key, next: Next, discards: bool) {
         let now = self.tools.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
+        let is_deaf = discards && connection.is_deaf(now);
         let is_little = |side| connection.direction_to(side).moved < LITTLE;
         match next {
-            _ if discards && connection.active + ticks(liveness::deaf()) <= now => {
+            _ if is_deaf => {
                 let why = connection.break_of().unwrap_or(Break::EdgeCut);
                 // The kernel may still deliver what it has.
                 self.end(key, Ending::Unproven(why));
@@ -222,6 +225,12 @@ impl Worker {
 }
 
 impl Connection {
+    /// True if a side has sent to one that failed for long, and has taken nothing of its own meanwhile.
+    fn is_deaf(&mut self, now: Tick) -> bool {
+        let since = *self.watch.get_or_insert_default().in_vain_since.get_or_insert(now);
+        since.max(self.active) + ticks(liveness::deaf()) <= now
+    }
+
     fn awaiting(&self) -> Option<Awaiting> {
         self.watch.as_ref()?.awaiting
     }

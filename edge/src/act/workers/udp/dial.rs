@@ -11,25 +11,22 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, socket_with};
+use rustix::net::{SendFlags, SocketType, connect, send};
 use schema::net::Protocol;
 
 use super::super::addresses::{heard, look_up};
-use super::super::attempt::{cause_of, meets_itself};
+use super::super::attempt::{cause_of, meets_itself, socket_to};
 use super::super::resolve::{Asker, Kind, Resolved};
 use super::super::slab::Key;
 use super::errors::{Verdict, judge};
 use super::flow::Upstream;
 use super::{Around, MARK, Udp};
-use crate::act::descriptors::for_client;
 use crate::decide::datagrams::Lost;
 use crate::decide::dialling::{Do, Failure, Heard, Lane};
 use crate::decide::faults::Cause;
 
 fn start(address: SocketAddr, registry: &Registry, key: Key) -> Result<OwnedFd, Errno> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = for_client(socket_with(family, SocketType::DGRAM, flags, None)?)?;
+    let socket = socket_to(address, SocketType::DGRAM)?;
     connect(&socket, &address)?;
     let token = Token(MARK | key.pack(0));
     registry
