@@ -53,10 +53,11 @@ async fn look(fleet: &FleetHandle) -> Option<Seen> {
     });
     let (diagnostics, files, verdict) = attempt.await.ok()??;
     let is_named = |file: &&FileDocument| {
-        let in_related = |found: &DiagnosticJson| found.related.iter().any(|place| place.file == file.path);
-        diagnostics.iter().any(|found| found.file == file.path || in_related(found))
+        let in_related = |found: &DiagnosticJson| found.related.iter().any(|place| *place.file == *file.path);
+        diagnostics.iter().any(|found| *found.file == *file.path || in_related(found))
     };
-    let files = files.iter().filter(is_named).map(|file| SourceFile::new(&*file.path, &*file.text)).collect();
+    let files =
+        files.iter().filter(is_named).map(|file| SourceFile::new(file.path.clone(), file.text.clone())).collect();
     Some(Seen { diagnostics, files, verdict })
 }
 

@@ -13,6 +13,7 @@ mod duration;
 mod environment;
 mod failure;
 mod import;
+mod input;
 mod lines;
 mod logging;
 mod output;

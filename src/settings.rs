@@ -3,7 +3,6 @@
 //! Keeps: a key that this version does not know is an error with its place.
 
 use std::env;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,11 +13,13 @@ use reconciler::act::remote::{Address, RefName, RemoteConfig, TreePath};
 use reconciler::act::server::ServerConfig;
 use reconciler::decide::fleet::Mode;
 use schema::check::CheckLimits;
+use schema::ruleset::Global;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::cli::{LogFormat, ServeArgs};
 use crate::failure::Failure;
+use crate::input;
 use crate::output::clean;
 use crate::state_dir;
 
@@ -76,16 +77,32 @@ enum FileLogFormat {
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
-    /// `None` where nobody said anything, so that a tree may.
+    pub(crate) process: Wishes,
+}
+
+/// What flags and files say about the process; `None` where they say nothing, so that a tree may.
+#[derive(Debug)]
+pub(crate) struct Wishes {
     pub(crate) shutdown_drain: Option<Duration>,
     pub(crate) log_level: Option<String>,
     pub(crate) log_format: Option<LogFormat>,
 }
 
-impl Settings {
+impl Wishes {
     /// How long connections may go on after the end was asked for.
-    pub(crate) fn drain(&self, of_tree: Option<u64>) -> Duration {
-        self.shutdown_drain.or(of_tree.map(Duration::from_secs)).unwrap_or(SHUTDOWN_DRAIN)
+    pub(crate) fn drain(&self, of_tree: &Global) -> Duration {
+        let of_tree = of_tree.shutdown_drain_secs.map(Duration::from_secs);
+        self.shutdown_drain.or(of_tree).unwrap_or(SHUTDOWN_DRAIN)
+    }
+
+    /// Level and format of the log.
+    pub(crate) fn logging<'a>(&'a self, of_tree: &'a Global) -> (&'a str, LogFormat) {
+        let level = self.log_level.as_deref().or(of_tree.log_level.as_deref()).unwrap_or("info");
+        let format = self.log_format.unwrap_or(match of_tree.log_format.as_deref() {
+            Some("json") => LogFormat::Json,
+            _ => LogFormat::Text,
+        });
+        (level, format)
     }
 }
 
@@ -129,9 +146,11 @@ pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
     };
     Ok(Settings {
         server,
-        shutdown_drain: args.shutdown_drain_timeout.or(file.shutdown_drain_timeout_secs.map(Duration::from_secs)),
-        log_level: args.log_level.clone().or(file.log_level),
-        log_format: args.log_format.or(file.log_format.map(of_file)),
+        process: Wishes {
+            shutdown_drain: args.shutdown_drain_timeout.or(file.shutdown_drain_timeout_secs.map(Duration::from_secs)),
+            log_level: args.log_level.clone().or(file.log_level),
+            log_format: args.log_format.or(file.log_format.map(of_file)),
+        },
     })
 }
 
@@ -176,7 +195,7 @@ fn remote(args: &ServeArgs, file: &mut ServerFile) -> Result<Option<RemoteConfig
 }
 
 fn read_file(path: &Path) -> Result<ServerFile, Failure> {
-    let text = fs::read_to_string(path).map_err(Failure::reading(path))?;
+    let text = input::read_text(path, input::SETTINGS)?;
     let mut file =
         parse_file(&text).map_err(|reason| Failure::Other(format!("{}: {}", path.display(), clean(&reason))))?;
     // Relative paths belong to the file that says them.
@@ -211,6 +230,8 @@ pub(crate) fn parse_file(text: &str) -> Result<ServerFile, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser;
 
     use super::*;
@@ -238,7 +259,8 @@ mod tests {
         assert_eq!(read.server.mode, Mode::Plan);
         assert_eq!(read.server.operator_listen.port(), 2);
         assert_eq!(read.server.metrics_listen.port(), METRICS_PORT);
-        assert_eq!(read.drain(Some(9)), Duration::from_secs(5));
+        let of_tree = Global { shutdown_drain_secs: Some(9), ..Global::default() };
+        assert_eq!(read.process.drain(&of_tree), Duration::from_secs(5));
     }
 
     #[test]

@@ -60,6 +60,17 @@ impl Signals {
         }
     }
 
+    /// Does work that comes before serving; `None` where the end was asked for first.
+    pub(crate) async fn unless_ended<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            result = work => Some(result),
+            () = self.end(&|| {}) => {
+                info!("the end was asked for before anything was served");
+                None
+            }
+        }
+    }
+
     /// Does the work; the first signal to end meanwhile cancels `end`, the second `at_once`. SIGHUP calls `look_again`.
     pub(crate) async fn during<T>(
         mut self,

@@ -12,8 +12,8 @@
 pub mod act;
 pub mod decide;
 
-pub use act::edge::{Edge, EdgeConfig, EdgeError};
-pub use act::last_good::StateError;
+pub use act::edge::{Edge, EdgeConfig, EdgeError, ShutdownDrain};
+pub use act::last_good::{StateError, has_last_good};
 #[cfg(feature = "testing")]
 pub use act::parts::Killer;
 pub use act::parts::Part;

@@ -3,7 +3,6 @@
 //! Keeps: nothing is sent that was not shown; without `--yes` and without a terminal nothing is sent at all.
 
 use std::convert::Infallible;
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use super::plan::{allowances, ask, with_places};
 use crate::cli::{ApplyArgs, Format, Rollback};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
+use crate::input;
 use crate::output::{can_ask, print, print_value, say};
 use crate::progress::Progress;
 use crate::render::{self, diagnostic};
@@ -201,7 +201,7 @@ async fn from_tree(args: &ApplyArgs, client: &Client) -> Result<Prepared, Failur
 }
 
 fn from_file(path: &Path) -> Result<Prepared, Failure> {
-    let text = fs::read_to_string(path).map_err(Failure::reading(path))?;
+    let text = input::read_text(path, input::PLAN)?;
     let file = PlanFile::read(&text).map_err(|error| {
         // A plan file that was cut or edited until it is none any more is still one that was edited.
         if text.trim_start().starts_with('{') && text.contains("\"plan_file\"") {
@@ -210,7 +210,8 @@ fn from_file(path: &Path) -> Result<Prepared, Failure> {
             Failure::Other(format!("{} is no plan file and no directory", path.display()))
         }
     })?;
-    let files: Vec<SourceFile> = file.files.iter().map(|file| SourceFile::new(&*file.path, &*file.text)).collect();
+    let files: Vec<SourceFile> =
+        file.files.iter().map(|file| SourceFile::new(file.path.clone(), file.text.clone())).collect();
     let limits = tree::limits(Some(NO_RANGE_LIMIT), true);
     let checked = check_tree(&TreeFiles { files: files.clone(), problems: Vec::new() }, &limits);
     Ok(Prepared { plan: file.plan, files, ruleset: checked.ruleset.map(Arc::new), seal: Some(file.seal) })

@@ -14,6 +14,7 @@ use similar::TextDiff;
 
 use crate::cli::{FmtArgs, Format};
 use crate::failure::{Exit, Failure};
+use crate::input;
 use crate::output::{clean, print, print_value, say};
 use crate::render::words::{self, count};
 use crate::render::{diagnostic, style};
@@ -103,7 +104,7 @@ fn of_file(path: &Path, diagnostics: &mut Vec<Diagnostic>) -> Result<Option<Work
         diagnostics.push(Diagnostic::without_place(TreeCode::FileTooLarge, label, message));
         return Ok(None);
     }
-    let text = match String::from_utf8(fs::read(path).map_err(Failure::reading(path))?) {
+    let text = match String::from_utf8(input::read(path, MAX_FILE_BYTES)?.1) {
         Ok(text) => text,
         Err(error) => {
             diagnostics.push(source::directory::not_utf8(&label, &error));

@@ -4,7 +4,6 @@
 //! something is missing.
 
 use std::fs;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use reconciler::act::source::foreign;
@@ -15,6 +14,7 @@ use serde::Serialize;
 use crate::cli::{Format, ImportArgs};
 use crate::failure::{Exit, Failure};
 use crate::import::{self, Finding, Imported, Kind};
+use crate::input;
 use crate::output::{clean, print, print_value, say};
 use crate::render::style;
 use crate::render::words::count;
@@ -59,14 +59,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<Exit, Failure> {
 }
 
 fn read(path: &Path) -> Result<SourceFile, Failure> {
-    let (label, bytes) = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        let label = "standard input";
-        io::stdin().lock().read_to_end(&mut bytes).map_err(Failure::reading(Path::new(label)))?;
-        (label.to_owned(), bytes)
-    } else {
-        (path.display().to_string(), fs::read(path).map_err(Failure::reading(path))?)
-    };
+    let (label, bytes) = input::read(path, input::IMPORT)?;
     let text = foreign::text(&label, bytes).map_err(|found| Failure::InvalidTree(vec![*found]))?;
     Ok(SourceFile::new(label, text))
 }
@@ -94,7 +87,10 @@ fn report(imported: &Imported, out: Option<&Path>) {
     for finding in &imported.findings {
         say(line(finding));
     }
-    let number = |kind| imported.findings.iter().filter(|finding| finding.kind == kind).count() as u64;
+    if imported.more.sum() > 0 {
+        say(format!("and {} more that are not listed", imported.more.sum()));
+    }
+    let number = |kind| imported.number(kind);
     let rules = count(imported.rules as u64, "rule");
     let edges = count(imported.files.len() as u64, "edge");
     let place = out.filter(|_| imported.rules > 0).map(|out| format!(" in {}", out.display())).unwrap_or_default();

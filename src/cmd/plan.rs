@@ -1,7 +1,6 @@
 //! `plan`: what applying a tree would change, asked from a server or made here against a saved status. I/O.
 
-use std::fs;
-use std::io::{self, Read};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use schema::diagnostic::{SourceFile, all_to_json};
 use crate::cli::{AllowArgs, PlanArgs, PlanFormat};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
+use crate::input;
 use crate::output::{clean, print, print_value, say};
 use crate::render::{self, diagnostic};
 use crate::replace::replace;
@@ -131,8 +131,9 @@ fn write_plan_file(path: &Path, document: &PlanDocument, tree: &CheckedTree) -> 
 
 fn against_file(path: &Path, dir: &Path, tree: &CheckedTree, allow: &AllowArgs) -> Result<PlanDocument, Failure> {
     let status = read_status(path)?;
-    let edges = edges_of(&status)
-        .map_err(|error| Failure::Other(format!("{} is no status to plan against: {error}", path.display())))?;
+    let edges = edges_of(&status).map_err(|error| {
+        Failure::Other(format!("{} is no status to plan against: {}", path.display(), input::shown(&error)))
+    })?;
     let ruleset = tree.ruleset.as_deref().expect("only valid trees get here");
     let mut document = plan(&PlanInput {
         ruleset,
@@ -155,12 +156,11 @@ fn against_file(path: &Path, dir: &Path, tree: &CheckedTree, allow: &AllowArgs) 
 /// Adds what only the server that saved the status could know: a saved status holds no second opinion of what
 /// should run.
 fn pass_on(saved: &[Drift], drift: &mut Vec<Drift>) {
-    let is_known = |drift: &[Drift], one: &Drift| {
-        drift.iter().any(|other| (&other.edge, &other.rule, other.kind) == (&one.edge, &one.rule, one.kind))
-    };
+    let key = |one: &Drift| (one.edge.clone(), one.rule.clone(), one.kind);
+    let mut known: BTreeSet<_> = drift.iter().map(key).collect();
     for one in saved {
         let is_of_server = matches!(one.kind, DriftKind::Missing | DriftKind::Extra | DriftKind::Changed);
-        if is_of_server && !is_known(drift, one) {
+        if is_of_server && known.insert(key(one)) {
             drift.push(one.clone());
         }
     }
@@ -168,26 +168,18 @@ fn pass_on(saved: &[Drift], drift: &mut Vec<Drift>) {
 }
 
 fn read_status(path: &Path) -> Result<StatusDocument, Failure> {
-    let (bytes, path) = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        (io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes), Path::new("standard input"))
-    } else {
-        (fs::read(path), path)
-    };
-    let bytes = bytes.map_err(Failure::reading(path))?;
-    let text = foreign::text(&path.display().to_string(), bytes)
-        .map_err(|found| Failure::Other(format!("{}: {}", path.display(), found.message)))?;
+    let (label, bytes) = input::read(path, input::STATUS)?;
+    let text = foreign::text(&label, bytes).map_err(|found| Failure::Other(format!("{label}: {}", found.message)))?;
     // A list would be read as the fields of a status in their order.
     if text.trim_ascii_start().bytes().next().is_some_and(|first| first != b'{') {
-        return Err(Failure::Other(format!("{} is no saved `status -o json`: expected an object", path.display())));
+        return Err(Failure::Other(format!("{label} is no saved `status -o json`: expected an object")));
     }
     let status: StatusDocument = serde_json::from_str(&text)
-        .map_err(|error| Failure::Other(format!("{} is no saved `status -o json`: {error}", path.display())))?;
+        .map_err(|error| Failure::Other(format!("{label} is no saved `status -o json`: {}", input::shown(&error))))?;
     if !matches!(status.kind.as_str(), "" | "status") {
         return Err(Failure::Other(format!(
-            "{} is a document of the kind `{}`, not a saved `status -o json`",
-            path.display(),
-            status.kind
+            "{label} is a document of the kind `{}`, not a saved `status -o json`",
+            input::shown(&status.kind)
         )));
     }
     Ok(status)

@@ -1,19 +1,21 @@
 //! `serve`: the server, until a signal. I/O.
 
 use reconciler::act::server::{Server, ServerError};
+use schema::ruleset::Global;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{LogFormat, ServeArgs};
+use crate::cli::ServeArgs;
 use crate::failure::{Exit, Failure};
+use crate::logging::Logging;
 use crate::signals::Signals;
-use crate::{console, logging, settings};
+use crate::{console, settings};
 
 pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
     let signals = Signals::new()?;
     let mut settings = settings::read(&args)?;
-    let level = settings.log_level.as_deref().unwrap_or("info");
-    let format = settings.log_format.unwrap_or(LogFormat::Text);
-    settings.server.log_lines_dropped = logging::start(level, format, args.color.color)?;
+    let global = Global::default();
+    let (level, format) = settings.process.logging(&global);
+    settings.server.log_lines_dropped = Logging::start(level, format, args.color.color)?.dropped();
     let server = Server::start(settings.server).await.map_err(|error| failed(&error))?;
     announce(&server);
     let wake = server.wake();

@@ -1,102 +1,63 @@
 //! `up`: server and one edge named `local` in one process, until a signal. I/O.
 //!
-//! Keeps: a tree that is invalid at the very first start is an error and nothing runs; later the last good revision
-//! serves until the tree is valid again. Where the server or the edge fails, the process ends, so that whoever supervises
-//! it starts both again.
+//! Keeps: what served before a restart serves again whatever the tree does, and is not kept waiting by it; a tree that is
+//! invalid at the very first start is an error and nothing runs. Where the server or the edge fails, the process ends, so
+//! that whoever supervises it starts both again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use edge::{Edge, EdgeConfig, Endpoint};
-use reconciler::act::follow::{CheckedTree, read_and_check};
+use reconciler::act::driver::FleetHandle;
+use reconciler::act::follow::CheckedTree;
 use reconciler::act::server::Server;
+use reconciler::decide::fleet::Mode;
 use schema::name::EdgeName;
 use schema::ruleset::Global;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::serve;
 use crate::cli::{LogFormat, UpArgs};
 use crate::console;
 use crate::failure::{Exit, Failure};
-use crate::logging;
+use crate::logging::Logging;
 use crate::output::{clean, say};
 use crate::render::style;
-use crate::settings::{self, Settings};
+use crate::settings::{self, Settings, Wishes};
 use crate::signals::Signals;
+use crate::tree::Reading;
 
 /// The folder of the edge's own state, inside the state directory.
 const EDGE_STATE: &str = "edge";
+/// How long a start waits for its tree, so that logging begins as the tree asks for. Ordinary trees are read in
+/// milliseconds; one that takes longer is read while the last good state serves.
+const TREE_PATIENCE: Duration = Duration::from_millis(250);
+/// How often it is asked whether a tree that took longer has been read.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
-    let signals = Signals::new()?;
-    if args.dir.is_some() {
-        args.serve.rules = args.dir.take();
-    }
-    if args.serve.rules.is_none() && args.serve.git.is_none() && args.serve.config.is_none() {
-        args.serve.rules = Some(PathBuf::from("."));
-    }
-    let mut settings = settings::read(&args.serve)?;
-    if settings.server.remote.is_none() && settings.server.rules.is_none() {
-        settings.server.rules = Some(PathBuf::from("."));
-    }
-    if args.serve.mode.is_none() && settings.server.mode == reconciler::decide::fleet::Mode::Heal {
-        settings.server.mode = reconciler::decide::fleet::Mode::Apply;
-    }
-    // One person, one host: what is in the folder is what is meant.
-    settings.server.allow_dirty = true;
-    let tree = match settings.server.rules.clone() {
-        Some(dir) => {
-            let limits = settings.server.limits;
-            let read = tokio::task::spawn_blocking(move || read_and_check(&dir, &limits)).await;
-            Some(read.map_err(|error| Failure::Other(error.to_string()))?)
-        }
-        // What a remote holds shows once it was fetched.
-        None => None,
-    };
-    let ruleset = tree.as_ref().and_then(|tree| tree.ruleset.as_ref());
-    let global = ruleset.map(|ruleset| ruleset.global.clone()).unwrap_or_default();
-    let log_format = log_format(&settings, &global);
-    settings.server.log_lines_dropped = start_logging(&args, &settings, &global)?;
-    let log_lines_dropped = settings.server.log_lines_dropped.clone();
-    let drain = settings.drain(global.shutdown_drain_secs);
-    let edge_state = settings.server.state_dir.join(EDGE_STATE);
-    let followed = match (&settings.server.remote, &settings.server.rules) {
-        (Some(remote), _) => remote.address.to_string(),
-        (None, dir) => dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default(),
-    };
-
-    let server = Server::start(settings.server).await.map_err(|error| serve::failed(&error))?;
-    let banner = banner(&server, &followed, tree.as_ref());
-    let addresses = [server.control_address(), server.operator_address(), server.metrics_address()];
-    let process_listens = addresses.into_iter().flatten().collect();
-    let (fleet, connector, wake) = (server.fleet(), server.in_process(), server.wake());
-    let console = console::watch(fleet.clone(), fleet.notices(), log_format);
+    let mut signals = Signals::new()?;
+    let settings = settings_of(&mut args)?;
+    let Some(up) = signals.unless_ended(Box::pin(start(&args, settings))).await else { return Ok(Exit::Done) };
+    let Up { server, edge, logging, format, wishes, is_tree_known } = up?;
+    let (fleet, wake) = (server.fleet(), server.wake());
+    let console = console::watch(fleet.clone(), fleet.notices(), format);
     let (end_server, end_edge) = (CancellationToken::new(), CancellationToken::new());
     // Joined below, or ended with the process after a second signal.
     let mut server = tokio::spawn(server.run(end_server.clone()));
-    if let Some(tree) = tree.as_ref().filter(|tree| tree.ruleset.is_none()) {
-        let has_revision = fleet.read(|view| view.fleet.applied().is_some()).await.unwrap_or(false);
-        if !has_revision {
-            end_server.cancel();
-            joined(server.await)?;
-            return Err(Failure::InvalidTree(tree.diagnostics.clone()));
+    let (at_once, runtime, drain) = (edge.end_now(), edge.runtime().clone(), edge.shutdown_drain());
+    let late_tree = async {
+        if !is_tree_known && let Some(global) = first_global(&fleet).await {
+            drain.set(wishes.drain(&global));
+            let (level, format) = wishes.logging(&global);
+            if let Err(error) = logging.change(level, format) {
+                tracing::warn!(%error, "logging stays as it is");
+            }
         }
-    }
-    let config = EdgeConfig {
-        name: EdgeName::local(),
-        server: Endpoint::InProcess(Arc::new(move || connector.connect())),
-        state_dir: Some(edge_state),
-        metrics_listen: None,
-        process_listens,
-        disabled_capabilities: schema::capability::Capabilities::new(),
-        shutdown_drain: drain,
-        names: edge::act::names::Source::default(),
-        log_lines_dropped,
+        std::future::pending().await
     };
-    let edge = Edge::start(config).await.map_err(|error| super::edge::failed(&error))?;
-    say(banner);
-    let (at_once, runtime) = (edge.end_now(), edge.runtime().clone());
     let running = async {
         tokio::select! {
             result = edge.run(end_edge.clone()) => {
@@ -110,11 +71,7 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
                 // The restart serves the last good state; an edge alone could follow nothing.
                 Err(joined(result).err().unwrap_or_else(by_itself))
             }
-        }
-    };
-    let running = async {
-        tokio::select! {
-            result = running => result,
+            never = late_tree => never,
             // Its notices end with the server, which says itself how that came.
             () = async { console.await; std::future::pending().await } => Ok(()),
         }
@@ -127,6 +84,111 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+fn settings_of(args: &mut UpArgs) -> Result<Settings, Failure> {
+    if args.dir.is_some() {
+        args.serve.rules = args.dir.take();
+    }
+    if args.serve.rules.is_none() && args.serve.git.is_none() && args.serve.config.is_none() {
+        args.serve.rules = Some(PathBuf::from("."));
+    }
+    let mut settings = settings::read(&args.serve)?;
+    if settings.server.remote.is_none() && settings.server.rules.is_none() {
+        settings.server.rules = Some(PathBuf::from("."));
+    }
+    if args.serve.mode.is_none() && settings.server.mode == Mode::Heal {
+        settings.server.mode = Mode::Apply;
+    }
+    // One person, one host: what is in the folder is what is meant.
+    settings.server.allow_dirty = true;
+    Ok(settings)
+}
+
+/// Both halves, of which the edge serves its last good state already.
+struct Up {
+    server: Server,
+    edge: Edge,
+    logging: Logging,
+    format: LogFormat,
+    wishes: Wishes,
+    /// True if what the tree says about the process is in force.
+    is_tree_known: bool,
+}
+
+async fn start(args: &UpArgs, mut settings: Settings) -> Result<Up, Failure> {
+    // What a remote holds shows once it was fetched.
+    let dir = settings.server.rules.clone().filter(|_| settings.server.remote.is_none());
+    let mut reading = dir.map(|dir| Reading::start(dir, settings.server.limits));
+    let mut tree = match &mut reading {
+        Some(reading) => reading.within(TREE_PATIENCE).await?,
+        None => None,
+    };
+    let wishes = settings.process;
+    let global = |tree: Option<&CheckedTree>| {
+        let ruleset = tree.and_then(|tree| tree.ruleset.as_ref());
+        ruleset.map(|ruleset| ruleset.global.clone()).unwrap_or_default()
+    };
+    let of_tree = global(tree.as_ref());
+    let (level, mut format) = wishes.logging(&of_tree);
+    let logging = Logging::start(level, format, args.serve.color.color)?;
+    settings.server.log_lines_dropped = logging.dropped();
+    let edge_state = settings.server.state_dir.join(EDGE_STATE);
+    let followed = match (&settings.server.remote, &settings.server.rules) {
+        (Some(remote), _) => remote.address.to_string(),
+        (None, dir) => dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default(),
+    };
+
+    let server = Server::start(settings.server).await.map_err(|error| serve::failed(&error))?;
+    let is_first = !server.has_revision() && !edge::has_last_good(&edge_state);
+    if is_first
+        && tree.is_none()
+        && let Some(reading) = reading.take()
+    {
+        // Nothing waits for it: there is nothing to serve.
+        let read = reading.end().await?;
+        let of_tree = global(Some(&read));
+        let (level, of_tree) = wishes.logging(&of_tree);
+        logging.change(level, of_tree)?;
+        format = of_tree;
+        tree = Some(read);
+    }
+    if let Some(invalid) = tree.as_mut().filter(|tree| is_first && tree.ruleset.is_none()) {
+        return Err(Failure::InvalidTree(std::mem::take(&mut invalid.diagnostics)));
+    }
+    let is_late = tree.is_none() && reading.is_some();
+    // From here on the follower reads it, and nobody reads it twice at a time.
+    drop(reading);
+    let connector = server.in_process();
+    let addresses = [server.control_address(), server.operator_address(), server.metrics_address()];
+    let config = EdgeConfig {
+        name: EdgeName::local(),
+        server: Endpoint::InProcess(Arc::new(move || connector.connect())),
+        state_dir: Some(edge_state),
+        metrics_listen: None,
+        process_listens: addresses.into_iter().flatten().collect(),
+        disabled_capabilities: schema::capability::Capabilities::new(),
+        shutdown_drain: wishes.drain(&global(tree.as_ref())),
+        names: edge::act::names::Source::default(),
+        log_lines_dropped: logging.dropped(),
+    };
+    let edge = Edge::start(config).await.map_err(|error| super::edge::failed(&error))?;
+    say(banner(&server, &followed, tree.as_ref(), is_late));
+    Ok(Up { server, edge, logging, format, wishes, is_tree_known: tree.is_some_and(|tree| tree.ruleset.is_some()) })
+}
+
+/// What the first valid tree says that the server reads.
+async fn first_global(fleet: &FleetHandle) -> Option<Global> {
+    loop {
+        let global = fleet.read(|view| {
+            let ruleset = view.fleet.followed().and_then(|tree| tree.ruleset.as_ref());
+            ruleset.map(|ruleset| ruleset.global.clone())
+        });
+        match global.await {
+            Ok(None) => sleep(ASK_AGAIN).await,
+            known => return known.ok().flatten(),
+        }
+    }
+}
+
 type ServerEnd = Result<Result<(), reconciler::act::server::ServerError>, tokio::task::JoinError>;
 
 fn joined(end: ServerEnd) -> Result<(), Failure> {
@@ -136,21 +198,10 @@ fn joined(end: ServerEnd) -> Result<(), Failure> {
     }
 }
 
-fn log_format(settings: &Settings, global: &Global) -> LogFormat {
-    settings.log_format.unwrap_or(match global.log_format.as_deref() {
-        Some("json") => LogFormat::Json,
-        _ => LogFormat::Text,
-    })
-}
-
-fn start_logging(args: &UpArgs, settings: &Settings, global: &Global) -> Result<Arc<AtomicU64>, Failure> {
-    let level = settings.log_level.as_deref().or(global.log_level.as_deref()).unwrap_or("info");
-    logging::start(level, log_format(settings, global), args.serve.color.color)
-}
-
-fn banner(server: &Server, followed: &str, tree: Option<&CheckedTree>) -> String {
+fn banner(server: &Server, followed: &str, tree: Option<&CheckedTree>, is_late: bool) -> String {
     let address = |found: std::io::Result<std::net::SocketAddr>| found.map(|at| at.to_string()).unwrap_or_default();
     let rules = match tree.map(|tree| &tree.ruleset) {
+        None if is_late => " (still being read, the last good revision serves)".to_owned(),
         None => String::new(),
         Some(None) => " (invalid, the last good revision serves)".to_owned(),
         Some(Some(ruleset)) => {
@@ -158,7 +209,7 @@ fn banner(server: &Server, followed: &str, tree: Option<&CheckedTree>) -> String
             format!(" ({} for this host)", crate::render::words::count(local as u64, "rule"))
         }
     };
-    let change = if tree.is_some() { "Change a file there" } else { "Push a commit there" };
+    let change = if tree.is_some() || is_late { "Change a file there" } else { "Push a commit there" };
     format!(
         "{}\n  rules     {}{rules}\n  operators http://{}\n  metrics   http://{}/metrics\n  edges     http://{}\n\
          {change} and look with `portunus status`; Ctrl-C ends.",

@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 
 use schema::check::{CheckLimits, Checked, check_tree};
 use schema::diagnostic::{Diagnostic, Severity, SourceFile};
-use schema::findings::Findings;
+use schema::findings::{Findings, MAX_FINDINGS};
 use schema::name::EdgeName;
 use schema::ruleset::TreeFiles;
 use schema::{format, spec};
@@ -76,14 +76,56 @@ pub(crate) struct File {
 pub(crate) struct Imported {
     pub(crate) files: Vec<File>,
     pub(crate) rules: usize,
-    /// In the order of the input.
+    /// In the order of the input, the first [`MAX_FINDINGS`] of each kind.
     pub(crate) findings: Vec<Finding>,
+    /// Those that are only counted.
+    #[serde(skip_serializing_if = "More::is_none")]
+    pub(crate) more: More,
 }
 
 impl Imported {
     /// True if everything that is configuration is in the tree.
     pub(crate) fn is_complete(&self) -> bool {
-        self.findings.iter().all(|finding| finding.kind != Kind::Dropped)
+        self.number(Kind::Dropped) == 0
+    }
+
+    /// How many findings of a kind there are.
+    pub(crate) fn number(&self, kind: Kind) -> u64 {
+        self.findings.iter().filter(|finding| finding.kind == kind).count() as u64 + self.more.of(kind)
+    }
+}
+
+/// Findings that are counted and not kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct More {
+    dropped: u64,
+    changed: u64,
+    ignored: u64,
+}
+
+impl More {
+    fn of(self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Dropped => self.dropped,
+            Kind::Changed => self.changed,
+            Kind::Ignored => self.ignored,
+        }
+    }
+
+    fn add(&mut self, kind: Kind) {
+        match kind {
+            Kind::Dropped => self.dropped += 1,
+            Kind::Changed => self.changed += 1,
+            Kind::Ignored => self.ignored += 1,
+        }
+    }
+
+    pub(crate) fn sum(self) -> u64 {
+        self.dropped + self.changed + self.ignored
+    }
+
+    fn is_none(&self) -> bool {
+        self.sum() == 0
     }
 }
 
@@ -95,10 +137,17 @@ pub(super) struct Gathered {
     renamed: HashSet<String>,
     global: Map<String, Value>,
     findings: Vec<Finding>,
+    kept: More,
+    more: More,
 }
 
 impl Gathered {
     fn find(&mut self, kind: Kind, at: Place<'_>, rule: &str, key: &str, reason: impl Into<String>) {
+        if self.kept.of(kind) >= MAX_FINDINGS as u64 {
+            self.more.add(kind);
+            return;
+        }
+        self.kept.add(kind);
         let position = at.position();
         self.findings.push(Finding {
             kind,
@@ -123,7 +172,7 @@ pub(crate) fn import(inputs: &[SourceFile], edge: &EdgeName, limits: CheckLimits
     if errors.has_errors() {
         return Err(errors.into_found());
     }
-    let Gathered { edges, global, findings, .. } = gathered;
+    let Gathered { edges, global, findings, more, .. } = gathered;
     let rules = edges.values().map(|drafts| drafts.rules().len()).sum();
     let mut files: Vec<File> = edges.iter().map(|(edge, drafts)| file(edge, drafts.rules(), &global)).collect();
     files.retain(|file| !file.text.is_empty());
@@ -134,7 +183,7 @@ pub(crate) fn import(inputs: &[SourceFile], edge: &EdgeName, limits: CheckLimits
             return Err(diagnostics.into_iter().filter(|found| found.severity == Severity::Error).collect());
         }
     }
-    Ok(Imported { files, rules, findings })
+    Ok(Imported { files, rules, findings, more })
 }
 
 /// The file of one edge.

@@ -228,3 +228,15 @@ fn twice_the_rules_take_about_twice_the_time() {
     let (short, long) = (shortest(&few), shortest(&many));
     assert!(long < short * 24, "{short:?} for 500 rules, {long:?} for 4000");
 }
+
+#[test]
+fn findings_are_counted_beyond_a_thousand_of_each_kind() {
+    let rules: Vec<String> =
+        (0..3000).map(|number| format!("{{\"name\": \"r{number}\", \"listen_port\": 0}}")).collect();
+    let file = SourceFile::new("a.json", format!("[{}]", rules.join(",")));
+    let imported = import(&[file], &EdgeName::local(), CheckLimits::default()).expect("JSON");
+    assert!(!imported.is_complete());
+    let kept = imported.findings.iter().filter(|found| found.kind == Kind::Dropped).count();
+    assert_eq!(kept, schema::findings::MAX_FINDINGS);
+    assert!(imported.number(Kind::Dropped) >= 3000, "{}", imported.number(Kind::Dropped));
+}

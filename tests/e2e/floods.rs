@@ -1,6 +1,5 @@
 //! Floods: what peers without any token can make a process hold is bounded, and others are served meanwhile.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -8,26 +7,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::peers::Echo;
-use crate::processes::Process;
 use crate::support::{World, http, ports, rule, wait_until};
 
 /// What a flooded process may take beside what it took before, in KiB; unbounded it is gigabytes.
 const MORE: u64 = 300 << 10;
 
-/// The most memory that a process has had, in KiB.
-fn peak(process: &Process) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// The beginning of a call, whose messages are still to come.
-fn headers(stream: u32) -> Vec<u8> {
+pub(crate) fn headers(stream: u32) -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
     for (name, value) in
         [(&[0x04][..], "/portunus.v1.EdgeControl/Session"), (&[0x01], "127.0.0.1"), (&[0x0f, 0x10], "application/grpc")]
@@ -40,7 +31,7 @@ fn headers(stream: u32) -> Vec<u8> {
 }
 
 /// Speaks HTTP/2 by hand, so that it heeds no limit.
-fn http2(port: u16) -> Option<TcpStream> {
+pub(crate) fn http2(port: u16) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").ok()?;
     stream.write_all(&frame(0x4, 0, 0, &[])).ok()?;
@@ -75,7 +66,7 @@ fn during(attack: impl Fn() -> u64 + Send + Sync + 'static, meanwhile: impl FnOn
 fn attacked(name: &str, least: u64, attack: impl Fn(u16) -> u64 + Send + Sync + 'static) {
     let world = World::new();
     let server = world.serve(&["--mode", "heal"]);
-    let (before, control) = (peak(&server), world.control);
+    let (before, control) = (server.peak(), world.control);
     let tried = during(
         move || attack(control),
         |tried| {
@@ -86,7 +77,7 @@ fn attacked(name: &str, least: u64, attack: impl Fn(u16) -> u64 + Send + Sync + 
             world.cli(&["status"]).exits(0);
         },
     );
-    let more = peak(&server) - before;
+    let more = server.peak() - before;
     assert!(more < MORE, "{name} took {more} KiB for {tried} of it");
     world.wait_connected("real", true);
     server.stop();

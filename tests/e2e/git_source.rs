@@ -41,7 +41,7 @@ impl Scene {
         commit
     }
 
-    fn publish(&self, args: &[&str]) {
+    pub(crate) fn publish(&self, args: &[&str]) {
         let remote = self.world.arg("remote.git");
         let mut all = vec!["push", "-q", &remote, "main"];
         all.extend(args);
@@ -53,7 +53,7 @@ impl Scene {
     }
 
     /// A server that looks often, and an edge.
-    fn follow(&self, args: &[&str]) -> Handle {
+    pub(crate) fn follow(&self, args: &[&str]) -> Handle {
         let url = self.url();
         let mut all = vec!["--git", &url, "--path", "rules.d", "--interval", "1s"];
         all.extend(args);

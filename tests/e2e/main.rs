@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod abilities;
+mod attack;
 mod bad_input;
 mod bisect;
 mod blame;
@@ -26,6 +27,7 @@ mod git_over_https;
 mod git_source;
 mod health;
 mod journey;
+mod junk;
 mod ledger;
 mod logs;
 mod meeting_itself;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -113,6 +113,23 @@ impl Process {
     pub(crate) fn stop(&self) {
         self.signal("TERM");
         assert_eq!(self.ended(), 0, "{} ends cleanly:\n{}", self.name, self.log());
+    }
+
+    /// The most memory that it has had, in KiB.
+    pub(crate) fn peak(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// How long it has computed so far; without its children.
+    pub(crate) fn computed(&self) -> Duration {
+        // Ticks in user mode and in the kernel are the twelfth and thirteenth word after the name in brackets.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        let words = stat.rsplit(") ").next().unwrap().split(' ').skip(11).take(2);
+        let ticks: u64 = words.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        // USER_HZ, which has been 100 on every Linux since 2.6.
+        Duration::from_millis(ticks * 10)
     }
 
     /// How many descriptors it has open.

@@ -189,8 +189,13 @@ impl World {
     }
 
     /// The same, with processes that may have 1,024 descriptors each.
-    pub(crate) fn with_few_descriptors(mut self) -> Self {
-        self.wrapper = vec!["prlimit", "--nofile=1024:1024"];
+    pub(crate) fn with_few_descriptors(self) -> Self {
+        self.behind(vec!["prlimit", "--nofile=1024:1024"])
+    }
+
+    /// The same, with processes that other programs start.
+    pub(crate) fn behind(mut self, wrapper: Vec<&'static str>) -> Self {
+        self.wrapper = wrapper;
         self
     }
 

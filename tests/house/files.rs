@@ -52,7 +52,10 @@ fn nothing_is_left_to_be_written() {
         &findings(|file| {
             let code = code(file.text());
             let macros = ["todo!", "unimplemented!", "dbg!"].into_iter().find(|name| code.contains(name));
-            macros.map(str::to_owned).or_else(|| code.contains("#[ignore").then(|| "an ignored test".to_owned()))
+            // One test is for those who have ten minutes; its short form is an ordinary one.
+            let may_ignore = file.path == "tests/e2e/attack/mod.rs";
+            let is_ignored = || (code.contains("#[ignore") && !may_ignore).then(|| "an ignored test".to_owned());
+            macros.map(str::to_owned).or_else(is_ignored)
         }),
     );
 }

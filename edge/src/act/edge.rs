@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use guard::{Failed, Supervisor};
@@ -110,7 +110,28 @@ pub struct Edge {
     stop: DropGuard,
     now: CancellationToken,
     metrics_address: Option<SocketAddr>,
-    shutdown_drain: Duration,
+    shutdown_drain: ShutdownDrain,
+}
+
+/// How long connections may go on after the end was asked for; it can be changed while the edge runs.
+#[derive(Debug, Clone)]
+pub struct ShutdownDrain(Arc<AtomicU64>);
+
+impl ShutdownDrain {
+    fn new(time: Duration) -> Self {
+        let drain = Self(Arc::default());
+        drain.set(time);
+        drain
+    }
+
+    /// Changes it for an end that is still to come.
+    pub fn set(&self, time: Duration) {
+        self.0.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl Edge {
@@ -175,7 +196,7 @@ impl Edge {
             stop: stop.drop_guard(),
             now: CancellationToken::new(),
             metrics_address,
-            shutdown_drain: config.shutdown_drain,
+            shutdown_drain: ShutdownDrain::new(config.shutdown_drain),
         })
     }
 
@@ -192,6 +213,11 @@ impl Edge {
     /// Cancel it to end at once, without or during the drain: what a second signal does.
     pub fn end_now(&self) -> CancellationToken {
         self.now.clone()
+    }
+
+    /// How long its connections may go on after the end was asked for.
+    pub fn shutdown_drain(&self) -> ShutdownDrain {
+        self.shutdown_drain.clone()
     }
 
     /// What makes its parts panic.
@@ -236,7 +262,7 @@ impl Edge {
         tracing::info!(connections = connections.count(), "accepting has stopped, connections drain");
         tokio::select! {
             () = connections.ended() => {}
-            () = sleep(shutdown_drain) => tracing::info!(connections = connections.count(), "drain timeout, connections are reset"),
+            () = sleep(shutdown_drain.get()) => tracing::info!(connections = connections.count(), "drain timeout, connections are reset"),
             () = now.cancelled() => {}
         }
         connections.reset_all();

@@ -18,9 +18,8 @@ use schema::rule::Rule;
 use schema::wire;
 use tokio::time::{Instant, sleep};
 
-use super::steady::Steady;
-
 use super::folder::Folder;
+use super::steady::Steady;
 
 /// First bytes of the file; the last two digits are the version of what follows.
 const MAGIC: &[u8; 8] = b"PTNEDG01";
@@ -162,6 +161,11 @@ impl Stored {
 
 fn width(spec: &RuleSpec) -> u64 {
     (u64::from(spec.last_port) + 1).saturating_sub(spec.first_port.into())
+}
+
+/// True if an edge left a state in this folder that its next start serves.
+pub fn has_last_good(folder: &Path) -> bool {
+    folder.join(FILE).exists()
 }
 
 /// The state folder of one edge, held for itself.

@@ -286,6 +286,11 @@ impl Driver {
         Self { kept, ..self }
     }
 
+    /// True if a tree was applied.
+    pub fn has_revision(&self) -> bool {
+        self.fleet.applied().is_some()
+    }
+
     /// Runs until it is cancelled.
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {

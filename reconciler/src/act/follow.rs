@@ -23,7 +23,7 @@ use crate::decide::succession::Ancestry;
 const SHOWN_DIRTY: usize = 20;
 
 /// Readings in a row that a newer tree may cancel.
-const MOST_CANCELLED: usize = 3;
+pub(super) const MOST_CANCELLED: usize = 3;
 
 /// A tree as it was read and checked, with its diagnostics still spanned.
 #[derive(Debug)]
@@ -55,15 +55,23 @@ impl CheckedTree {
 
 /// Reads and checks a directory. Never fails: what is wrong is in the diagnostics. Blocks.
 pub fn read_and_check(dir: &Path, limits: &CheckLimits) -> CheckedTree {
-    read_with(dir, *limits, None, &Cancel::default())
+    read_and_check_until(dir, limits, &Cancel::default())
+}
+
+/// The same; a tree whose reading was cancelled counts as moved.
+pub fn read_and_check_until(dir: &Path, limits: &CheckLimits, cancel: &Cancel) -> CheckedTree {
+    read_with(dir, *limits, None, cancel)
 }
 
 /// The same; with a memo, files that did not change since the last time are not parsed again.
 fn read_with(dir: &Path, limits: CheckLimits, memo: Option<&mut Memo>, cancel: &Cancel) -> CheckedTree {
-    let tree = match source::directory::read_stable(dir) {
+    let tree = match source::directory::read_stable_until(dir, cancel) {
         Ok(tree) => tree,
         Err(error) => return unusable(&[], error.to_diagnostic(), false),
     };
+    if cancel.is_cancelled() {
+        return overtaken(&tree.sources());
+    }
     match source::git::provenance(dir, &tree) {
         Ok(provenance) => check(provenance, &tree, limits, memo, cancel),
         // A repository that cannot be read could hide that the tree is dirty or old: nothing follows from it.
@@ -84,6 +92,12 @@ fn unusable(files: &[SourceFile], why: Diagnostic, moved: bool) -> CheckedTree {
     }
 }
 
+/// A tree that was not read or checked to its end.
+fn overtaken(files: &[SourceFile]) -> CheckedTree {
+    let message = "a newer tree is there; this one was not checked to its end";
+    unusable(files, Diagnostic::without_place(TreeCode::UnreadableFile, "", message), true)
+}
+
 /// Checks a tree that was read; one that is cancelled counts as moved.
 pub(super) fn check(
     provenance: source::git::Provenance,
@@ -97,8 +111,7 @@ pub(super) fn check(
     files_to_check.problems.extend(provenance.submodules.iter().map(|label| source::submodule(label)));
     diagnostic::sort(&mut files_to_check.problems);
     let Some(checked) = check_tree_until(&files_to_check, &limits, memo, cancel) else {
-        let message = "a newer tree is there; this one was not checked to its end";
-        return unusable(&files, Diagnostic::without_place(TreeCode::UnreadableFile, "", message), true);
+        return overtaken(&files);
     };
     let vcs = provenance.vcs().to_owned();
     let source = Source {

@@ -219,6 +219,11 @@ impl Server {
         self.wake.clone()
     }
 
+    /// True if a tree was applied before this start.
+    pub fn has_revision(&self) -> bool {
+        self.driver.has_revision()
+    }
+
     /// The fleet, to look at.
     pub fn fleet(&self) -> FleetHandle {
         self.fleet.clone()

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{Decoder, Value, first_line, hints, shortened};
 use crate::codes::TreeCode;
 use crate::diagnostic::{Diagnostic, Span};
-use crate::fields::{Field, Kind, closest};
+use crate::fields::{Field, Kind, closest, rule};
 use crate::health::StatusRanges;
 use crate::name::RuleName;
 use crate::net::{ListenAddress, PortRange};
@@ -50,9 +50,17 @@ impl Decoder<'_> {
             (Kind::Tables(table), text::Value::Array(items)) => {
                 let what = format!("an entry of `{}`", field.key);
                 let has_entries = !items.is_empty();
-                let drafts: Vec<_> = items.into_iter().filter_map(|item| self.table(item, table, &what)).collect();
+                let (mut drafts, mut is_any) = (Vec::new(), false);
+                for item in items {
+                    let draft = self.table(item, table, &what);
+                    is_any |= draft.is_some();
+                    // Of a tree with so many errors nothing is applied, and what else is wrong is only counted.
+                    if !(self.diagnostics.is_full() && table.name == rule::TABLE.name) {
+                        drafts.extend(draft);
+                    }
+                }
                 // A list of which no entry is a table was refused as a whole: nobody asks for more entries.
-                return (!has_entries || !drafts.is_empty()).then_some(Value::Tables(drafts));
+                return (!has_entries || is_any).then_some(Value::Tables(drafts));
             }
             (Kind::Tables(table), text::Value::Table(_)) => Err(wrong_type(field, "a table")
                 .help(format!("write {}: every entry of a list of tables has its own header", table.header))),

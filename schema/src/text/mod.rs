@@ -20,6 +20,14 @@ pub use json::from_json;
 /// Deeper than any rule file needs, and shallow enough for the recursive decoder.
 const MAX_DEPTH: usize = 32;
 
+/// Values of one file. A rule has about ten, and a file of 8 MiB some 50,000 rules; lists of single digits could have
+/// millions, each of which takes fifty bytes in memory.
+pub const MAX_VALUES: usize = 1_000_000;
+
+/// Bytes of one part of a key, or of a key of YAML and JSON: the longest key of a rule file has 32, a name 63. Parsers
+/// and whoever looks for a similar word take more time for a longer key than in proportion.
+pub const MAX_KEY: usize = 1024;
+
 /// What helps where a file was probably never meant to hold rules.
 pub(crate) const NOT_A_RULE_FILE: &str =
     "if this is not a rule file, name it in `[tree] ignore` of portunus.toml, for example `ignore = [\"docs/**\"]`";
@@ -113,6 +121,13 @@ pub fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Option<Nod
         Some(Syntax::Yaml | Syntax::Json) => yaml::parse(file, diagnostics),
         Some(Syntax::Toml) | None => Some(toml::parse(file, diagnostics)),
     }
+}
+
+/// The finding about a file with more than [`MAX_VALUES`].
+fn too_many_values(file: &SourceFile, span: Span) -> Diagnostic {
+    let message = format!("the file holds more than {MAX_VALUES} values up to here");
+    Diagnostic::error(TreeCode::FileTooLarge, file, whole_characters(&file.text, span), message)
+        .help("spread its rules over several files")
 }
 
 fn syntax_error(file: &SourceFile, span: Span, message: impl Into<String>) -> Diagnostic {

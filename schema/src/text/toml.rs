@@ -10,7 +10,7 @@ use toml_parser::lexer::{Token, TokenKind};
 use toml_parser::parser::{RecursionGuard, ValidateWhitespace, parse_document};
 use toml_parser::{ErrorSink, Expected, ParseError, Source};
 
-use super::{MAX_DEPTH, Node, unreadable};
+use super::{MAX_DEPTH, MAX_VALUES, Node, too_many_values, unreadable};
 use crate::diagnostic::{SourceFile, Span};
 use crate::findings::Findings;
 
@@ -18,6 +18,8 @@ use build::Builder;
 
 /// Tokens of a piece, unless brackets go on.
 const PIECE: usize = 4096;
+/// Tokens of one value, each of which takes 24 bytes: four for each value of a list in one pair of brackets.
+const LONGEST_PIECE: usize = MAX_VALUES * 4;
 
 pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Node<'a> {
     let source = Source::new(&file.text);
@@ -31,6 +33,11 @@ pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Nod
             _ => {}
         }
         piece.push(token);
+        if piece.len() > LONGEST_PIECE || builder.values() > MAX_VALUES {
+            let place = token.span();
+            diagnostics.push(too_many_values(file, Span::new(place.start(), place.end())));
+            return builder.finish(&mut Sink { file, diagnostics, last: None });
+        }
         if piece.len() >= PIECE && open == 0 && token.kind() == TokenKind::Newline {
             if diagnostics.is_cancelled() {
                 return Node { span: Span::default(), value: super::Value::Table(Vec::new()) };
@@ -41,6 +48,9 @@ pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Nod
     }
     let mut sink = Sink { file, diagnostics, last: None };
     take(&piece, source, &mut builder, &mut sink);
+    if builder.values() > MAX_VALUES {
+        sink.diagnostics.push(too_many_values(file, Span::new(file.text.len(), file.text.len())));
+    }
     builder.finish(&mut sink)
 }
 

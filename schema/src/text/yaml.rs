@@ -8,7 +8,10 @@ use std::collections::HashSet;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
-use super::{Entry, MAX_DEPTH, NOT_A_RULE_FILE, Node, Syntax, Value, syntax_error, tags, unreadable};
+use super::{
+    Entry, MAX_DEPTH, MAX_KEY, MAX_VALUES, NOT_A_RULE_FILE, Node, Syntax, Value, syntax_error, tags, too_many_values,
+    unreadable,
+};
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::findings::Findings;
 
@@ -23,7 +26,7 @@ pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Opt
         return None;
     }
     let places = Places::of(&file.text);
-    let mut builder = Builder { file, places: &places, open: Vec::new(), root: None, documents: 0 };
+    let mut builder = Builder { file, places: &places, open: Vec::new(), root: None, documents: 0, values: 0 };
     for (number, event) in Parser::new_from_str(&file.text).enumerate() {
         if number % BETWEEN_LOOKS == 0 && diagnostics.is_cancelled() {
             return None;
@@ -95,6 +98,7 @@ struct Builder<'a, 'p> {
     open: Vec<Open<'a>>,
     root: Option<Node<'a>>,
     documents: usize,
+    values: usize,
 }
 
 impl<'a> Builder<'a, '_> {
@@ -132,10 +136,13 @@ impl<'a> Builder<'a, '_> {
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let node = match self.open.pop() {
-                    Some(Open::Array(start, items)) => {
+                    // Most are small, and a list that grows takes room for four at once.
+                    Some(Open::Array(start, mut items)) => {
+                        items.shrink_to_fit();
                         Node { span: Span::new(start.start, span.end.max(start.end)), value: Value::Array(items) }
                     }
-                    Some(Open::Table(start, entries, ..)) => {
+                    Some(Open::Table(start, mut entries, ..)) => {
+                        entries.shrink_to_fit();
                         Node { span: Span::new(start.start, span.end.max(start.end)), value: Value::Table(entries) }
                     }
                     None => return Ok(()),
@@ -159,6 +166,11 @@ impl<'a> Builder<'a, '_> {
     }
 
     fn push(&mut self, node: Node<'a>) -> Result<(), Box<Diagnostic>> {
+        let is_key = matches!(self.open.last(), Some(Open::Table(_, _, None, _)));
+        self.values += usize::from(!is_key);
+        if self.values > MAX_VALUES {
+            return Err(Box::new(too_many_values(self.file, node.span)));
+        }
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open::Array(_, items)) => items.push(node),
@@ -169,6 +181,9 @@ impl<'a> Builder<'a, '_> {
                     Value::Bool(flag) => Cow::Owned(flag.to_string()),
                     _ => return Err(self.error(node.span, "a key must be a string")),
                 };
+                if name.len() > MAX_KEY {
+                    return Err(self.error(node.span, format!("a key of more than {MAX_KEY} bytes")));
+                }
                 if !names.insert(name.clone()) {
                     return Err(self.error(node.span, format!("duplicate key `{name}`")));
                 }
@@ -263,6 +278,17 @@ mod tests {
     fn deep_nesting_is_refused() {
         let (_, diagnostics) = parsed(&format!("a: {}", "[".repeat(100_000)));
         assert_eq!(diagnostics.len(), 1);
+    }
+
+    #[test]
+    fn keys_and_values_have_a_bound() {
+        let long = |bytes: usize| format!("{}: 1\n", "k".repeat(bytes));
+        assert!(parsed(&long(MAX_KEY)).1.is_empty());
+        assert_eq!(parsed(&long(MAX_KEY + 1)).1[0].code, crate::codes::TreeCode::Syntax);
+        let values = |count: usize| format!("a: [{}1]\n", "1,".repeat(count));
+        // The list and the table are values.
+        assert!(parsed(&values(MAX_VALUES - 4)).1.is_empty());
+        assert_eq!(parsed(&values(MAX_VALUES)).1[0].code, crate::codes::TreeCode::FileTooLarge);
     }
 
     #[test]

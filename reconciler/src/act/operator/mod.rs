@@ -5,6 +5,7 @@
 
 mod blame;
 mod blast;
+mod body;
 pub mod documents;
 pub mod edges;
 mod guard;
@@ -38,7 +39,7 @@ pub use webhook::{Webhook, WebhookError};
 
 /// The largest body (CONTRACT §8).
 pub const MAX_BODY: usize = 256 << 20;
-/// Trees that are read and planned at once: each may hold a full body in memory.
+/// Trees that are read and planned at once: each keeps a processor busy.
 const UPLOADS: usize = 2;
 
 /// What the handlers work with.
@@ -67,12 +68,16 @@ pub struct Context {
 #[derive(Debug, Clone)]
 struct State {
     context: Arc<Context>,
+    /// Turns of trees that are read and planned.
     uploads: Arc<Semaphore>,
+    /// Room for their bodies, all together.
+    room: Arc<Semaphore>,
 }
 
 /// The whole API.
 pub fn router(context: Context) -> Router {
-    let state = State { context: Arc::new(context), uploads: Arc::new(Semaphore::new(UPLOADS)) };
+    let room = Arc::new(Semaphore::new(body::shares(context.max_body).max(1)));
+    let state = State { context: Arc::new(context), uploads: Arc::new(Semaphore::new(UPLOADS)), room };
     let routes = Router::new()
         .route("/v1/validate", post(write::validate))
         .route("/v1/plan", post(write::plan))

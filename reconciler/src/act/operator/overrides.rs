@@ -16,8 +16,7 @@ use serde_json::{Map, Value};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
-use super::write::body;
-use super::{Failure, State};
+use super::{Failure, State, body};
 use crate::decide::fleet::{Answer, OverrideRefusal, OverrideRequest, Request, RequestRefusal};
 use crate::decide::overrides::{InvalidOverride, Override};
 use crate::decide::status;
@@ -114,7 +113,7 @@ pub(super) async fn add(
     Extract(state): Extract<State>,
     request: Body,
 ) -> Result<(StatusCode, Json<OverrideRow>), Failure> {
-    let request: OverrideBody = body(request, MAX_BODY).await?;
+    let request: OverrideBody = body::read(request, MAX_BODY).await?;
     let invalid = |reason: String| Failure::new(400, "invalid_value", "Not a rule", reason);
     let rule = spec::from_json(&Value::Object(request.rule)).map_err(invalid)?;
     let edge = request.edge.clone();

@@ -5,14 +5,15 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 
 use super::documents::{FreezeAnswer, FreezeBody, ResumeAnswer, ResumeBody, RollbackBody, UnfreezeBody};
 use super::ledger::{named, revision};
-use super::write::{check, claim, heavy, plan_of, refused, upload, wait, with_ancestry};
-use super::{Failure, State};
+use super::targets::MAX_ORDER;
+use super::write::{check, claim, heavy, plan_of, refused, wait, with_ancestry};
+use super::{Failure, State, body};
 use crate::decide::fleet::{ApplyRequest, Control, Event, Freeze, Lock, Mode, Purpose, TreeRead};
 use crate::decide::plan::Allowances;
 use crate::decide::record::Revision;
@@ -32,8 +33,12 @@ fn of_recorded(allowances: Allowances) -> Allowances {
     Allowances { empty: true, dirty: true, non_descendant: true, ..allowances }
 }
 
-pub(super) async fn rollback(Extract(state): Extract<State>, request: Body) -> Result<Response, Failure> {
-    let request: RollbackBody = upload(&state, request).await?;
+pub(super) async fn rollback(
+    Extract(state): Extract<State>,
+    headers: HeaderMap,
+    request: Body,
+) -> Result<Response, Failure> {
+    let (request, _place): (RollbackBody, _) = body::tree(&state, &headers, request).await?;
     let store = state.context.store.clone();
     let name = request.revision.clone();
     let applied_by = claim(request.applied_by)?;
@@ -56,7 +61,7 @@ pub(super) async fn rollback(Extract(state): Extract<State>, request: Body) -> R
 }
 
 pub(super) async fn resume(Extract(state): Extract<State>, request: Body) -> Result<Json<ResumeAnswer>, Failure> {
-    let request: ResumeBody = upload(&state, request).await?;
+    let request: ResumeBody = body::read(request, MAX_ORDER).await?;
     let applied_by = claim(request.applied_by)?;
     let (mode, hold, followed, applied) = state
         .context
@@ -124,7 +129,7 @@ async fn frozen(state: &State) -> Result<Option<Freeze>, Failure> {
 }
 
 pub(super) async fn freeze(Extract(state): Extract<State>, request: Body) -> Result<Json<FreezeAnswer>, Failure> {
-    let request: FreezeBody = upload(&state, request).await?;
+    let request: FreezeBody = body::read(request, MAX_ORDER).await?;
     let bad = |detail: &str| Failure::new(400, "bad_request", "Not a freeze", detail);
     if request.why.trim().is_empty() {
         return Err(bad("a freeze says why"));
@@ -138,7 +143,7 @@ pub(super) async fn freeze(Extract(state): Extract<State>, request: Body) -> Res
 }
 
 pub(super) async fn unfreeze(Extract(state): Extract<State>, request: Body) -> Result<Json<FreezeAnswer>, Failure> {
-    let request: Option<UnfreezeBody> = upload(&state, request).await?;
+    let request: Option<UnfreezeBody> = body::read(request, MAX_ORDER).await?;
     decide(&state, Control::Unfreeze { why: request.unwrap_or_default().why }).await
 }
 

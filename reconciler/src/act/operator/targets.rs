@@ -18,7 +18,7 @@ use crate::decide::deviations::{self, Order};
 use crate::decide::fleet::{Answer, Request, RequestRefusal, TargetOrder, TargetRefusal};
 
 /// An order is a few words.
-const MAX_ORDER: usize = 64 << 10;
+pub(super) const MAX_ORDER: usize = 64 << 10;
 /// The longest override: what is to stay longer belongs into the tree.
 const MAX_TTL: Duration = Duration::from_hours(24 * 365);
 /// The longest reason.

@@ -6,19 +6,15 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State as Extract;
-use axum::http::StatusCode;
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Buf;
+use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::check::{Checked, check_tree};
 use schema::diagnostic::{Diagnostic, all_to_json};
 use schema::ruleset::{self, RuleSet, TreeFiles};
-use serde::de::DeserializeOwned;
 
 use super::documents::{ApplyBody, PlanRequest, Problem, ValidateAnswer, ValidateRequest};
-use super::guard::too_large;
-use super::{Failure, State, blast};
+use super::{Failure, State, blast, body};
 use crate::act::source;
 use crate::decide::fleet::{ApplyRequest, ApplyResult, Freeze, Purpose, Refusal, TreeRead};
 use crate::decide::plan::{
@@ -28,31 +24,12 @@ use crate::decide::succession::{Ancestry, Succession};
 
 /// How long an apply waits for its edges where the request does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long a body may take to arrive: it holds one of the few places for uploads meanwhile.
-const UPLOAD: Duration = Duration::from_mins(2);
 /// The longest time in which a confirmation can be asked for: a state on trial is no place to stay.
 const LONGEST_TRIAL: Duration = Duration::from_hours(1);
 /// Ports that are held for a plan are kept from others: a review takes minutes.
 const LONGEST_LEASE: Duration = Duration::from_mins(10);
 /// The longest wait that can be asked for.
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
-
-/// Reads a body of at most so many bytes.
-///
-/// It is read from the pieces in which it came, each of which is freed once it was read: a body is in memory once, and
-/// what it says a second time.
-pub(super) async fn body<T: DeserializeOwned + Send + 'static>(body: Body, most: usize) -> Result<T, Failure> {
-    let pieces = Limited::new(body, most).collect().await.map_err(|error| {
-        if error.is::<http_body_util::LengthLimitError>() {
-            too_large(most)
-        } else {
-            Failure::new(400, "bad_request", "Body not readable", error.to_string())
-        }
-    })?;
-    heavy(move || serde_json::from_reader(pieces.aggregate().reader()))
-        .await?
-        .map_err(|error| Failure::new(400, "bad_request", "Not the JSON that the path takes", error.to_string()))
-}
 
 /// Runs work that would hold up other requests.
 pub(super) async fn heavy<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
@@ -116,15 +93,12 @@ fn invalid_tree(diagnostics: &[Diagnostic]) -> Failure {
     Failure(Box::new(problem))
 }
 
-pub(super) async fn upload<T: DeserializeOwned + Send + 'static>(state: &State, request: Body) -> Result<T, Failure> {
-    let _permit = state.uploads.acquire().await.expect("the semaphore is never closed");
-    let late =
-        |_| Failure::new(408, "timeout", "Body too slow", format!("a body takes {} s at most", UPLOAD.as_secs()));
-    tokio::time::timeout(UPLOAD, body(request, state.context.max_body)).await.map_err(late)?
-}
-
-pub(super) async fn validate(Extract(state): Extract<State>, request: Body) -> Result<Json<ValidateAnswer>, Failure> {
-    let request: ValidateRequest = upload(&state, request).await?;
+pub(super) async fn validate(
+    Extract(state): Extract<State>,
+    headers: HeaderMap,
+    request: Body,
+) -> Result<Json<ValidateAnswer>, Failure> {
+    let (request, _place): (ValidateRequest, _) = body::tree(&state, &headers, request).await?;
     let tree = check(&state, request.files, None, false).await?;
     Ok(Json(ValidateAnswer {
         format_version: FORMAT_VERSION.to_owned(),
@@ -137,8 +111,12 @@ pub(super) async fn validate(Extract(state): Extract<State>, request: Body) -> R
     }))
 }
 
-pub(super) async fn plan(Extract(state): Extract<State>, request: Body) -> Result<Json<PlanDocument>, Failure> {
-    let request: PlanRequest = upload(&state, request).await?;
+pub(super) async fn plan(
+    Extract(state): Extract<State>,
+    headers: HeaderMap,
+    request: Body,
+) -> Result<Json<PlanDocument>, Failure> {
+    let (request, _place): (PlanRequest, _) = body::tree(&state, &headers, request).await?;
     let tree = check(&state, request.files, request.source, request.allowances.empty).await?.into_read()?;
     let tree = with_ancestry(&state, tree, request.ancestry).await?;
     let Some(secs) = request.prove_secs else {
@@ -223,9 +201,10 @@ pub(super) async fn plan_of(
 
 pub(super) async fn apply(
     Extract(state): Extract<State>,
+    headers: HeaderMap,
     request: Body,
 ) -> Result<(StatusCode, Json<ApplyResult>), Failure> {
-    let request: ApplyBody = upload(&state, request).await?;
+    let (request, _place): (ApplyBody, _) = body::tree(&state, &headers, request).await?;
     let applied_by = claim(request.applied_by)?;
     let allowances: Allowances = request.allowances;
     let tree = check(&state, request.files, request.source, allowances.empty).await?.into_read()?;

@@ -21,8 +21,10 @@ use super::RemoteConfig;
 use super::clone::{self, RemoteError};
 use super::transport::Interrupt;
 use crate::act::driver::{FleetHandle, Stopped};
-use crate::act::follow::{Ancestries, check, with_causes};
+use crate::act::follow::{Ancestries, MOST_CANCELLED, check, with_causes};
+use crate::act::source::TreeFiles;
 use crate::act::source::commit::read_commit;
+use crate::act::source::git::Provenance;
 use crate::decide::fleet::{Event, TreeRead};
 use crate::decide::remote::{RemoteView, pause};
 
@@ -71,6 +73,20 @@ struct Looked {
     tree: Option<TreeRead>,
 }
 
+/// What a fetch brought.
+struct Fetched {
+    commit: ObjectId,
+    /// `None` where the commit is the one that was read before.
+    unchecked: Option<(Provenance, TreeFiles)>,
+}
+
+/// How a check ended.
+enum Checked {
+    Done(TreeRead),
+    /// A newer commit is there.
+    Overtaken(Fetched),
+}
+
 #[derive(Debug, thiserror::Error)]
 enum LookError {
     #[error(transparent)]
@@ -79,6 +95,8 @@ enum LookError {
     Read { commit: ObjectId, source: Box<gix::Error> },
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
+    #[error("the server ends")]
+    Ended,
 }
 
 impl Follower {
@@ -108,10 +126,11 @@ impl Follower {
                     note_success(&mut view, commit);
                     last = tree.map(|tree| (commit, tree)).or(last);
                 }
+                Err(LookError::Ended) => return,
                 Err(error) => {
                     note_failure(&mut view, &error);
                     if last.is_none() {
-                        last = self.cached(&memo).await;
+                        last = self.cached(&memo, &shutdown).await;
                     }
                 }
             }
@@ -137,21 +156,90 @@ impl Follower {
         sleep(ENDING).await;
     }
 
+    /// Fetches, and checks what is new.
     async fn look(
         &self,
         known: Option<ObjectId>,
         memo: &Arc<Mutex<Memo>>,
         shutdown: &CancellationToken,
     ) -> Result<Looked, LookError> {
+        let fetched = self.fetch(known, shutdown).await?;
+        self.check_newest(fetched, memo, shutdown).await
+    }
+
+    /// Checks what was fetched, or a commit that comes meanwhile: nobody waits for the check of one that is overtaken.
+    async fn check_newest(
+        &self,
+        mut fetched: Fetched,
+        memo: &Arc<Mutex<Memo>>,
+        shutdown: &CancellationToken,
+    ) -> Result<Looked, LookError> {
+        let mut cancelled = 0;
+        while let Some(unchecked) = fetched.unchecked.take() {
+            let commit = fetched.commit;
+            // A branch that always moves is still followed.
+            let overtaking = (cancelled < MOST_CANCELLED).then_some(commit);
+            match self.check(unchecked, overtaking, memo, shutdown).await? {
+                Checked::Done(tree) => return Ok(Looked { commit, tree: Some(tree) }),
+                Checked::Overtaken(newer) => {
+                    info!(commit = %newer.commit, "a newer commit is there; the check of the one before is given up");
+                    fetched = newer;
+                    cancelled += 1;
+                }
+            }
+        }
+        Ok(Looked { commit: fetched.commit, tree: None })
+    }
+
+    /// Checks one tree, unless the remote holds another commit than the named one before that is done.
+    async fn check(
+        &self,
+        (provenance, tree): (Provenance, TreeFiles),
+        overtaking: Option<ObjectId>,
+        memo: &Arc<Mutex<Memo>>,
+        shutdown: &CancellationToken,
+    ) -> Result<Checked, LookError> {
+        let (limits, memo, cancel) = (self.limits, memo.clone(), Cancel::default());
+        let flag = cancel.clone();
+        let mut job = task::spawn_blocking(move || {
+            // One check at a time holds it; one that panicked left at most an empty one.
+            let mut memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
+            check(provenance, &tree, limits, Some(&mut memo), &flag).into_read()
+        });
+        loop {
+            tokio::select! {
+                done = &mut job => return Ok(Checked::Done(joined(done))),
+                () = shutdown.cancelled() => {
+                    cancel.cancel();
+                    return Err(LookError::Ended);
+                }
+                () = self.hinted(), if overtaking.is_some() => {}
+            }
+            // A remote that does not answer now overtakes nothing.
+            if let Ok(newer @ Fetched { unchecked: Some(_), .. }) = self.fetch(overtaking, shutdown).await {
+                cancel.cancel();
+                joined(job.await);
+                return Ok(Checked::Overtaken(newer));
+            }
+        }
+    }
+
+    /// Until a webhook or the clock asks for a look.
+    async fn hinted(&self) {
+        tokio::select! {
+            () = self.wake.woken() => {}
+            () = sleep(self.config.interval.max(SHORTEST)) => {}
+        }
+    }
+
+    async fn fetch(&self, known: Option<ObjectId>, shutdown: &CancellationToken) -> Result<Fetched, LookError> {
         let interrupt = Interrupt::default();
-        let (config, dir, limits, inner) = (self.config.clone(), self.dir.clone(), self.limits, interrupt.clone());
-        let memo = memo.clone();
-        let mut job: JoinHandle<Result<Looked, LookError>> = task::spawn_blocking(move || {
+        let (config, dir, inner) = (self.config.clone(), self.dir.clone(), interrupt.clone());
+        let mut job: JoinHandle<Result<Fetched, LookError>> = task::spawn_blocking(move || {
             let (repository, commit) = clone::look(&config, &dir, &inner)?;
-            let read =
-                if known == Some(commit) { None } else { Some(read(&config, &repository, commit, limits, &memo)) };
+            let read = if known == Some(commit) { None } else { Some(read(&config, &repository, commit)) };
             match read.transpose() {
-                Ok(tree) => Ok(Looked { commit, tree }),
+                Ok(unchecked) => Ok(Fetched { commit, unchecked }),
                 Err(source) => {
                     // Fetched, and not readable: the clone is damaged, and the next look makes it anew.
                     clone::discard(&dir)?;
@@ -173,18 +261,16 @@ impl Follower {
     }
 
     /// What the clone holds from an earlier look, while the remote is away.
-    async fn cached(&self, memo: &Arc<Mutex<Memo>>) -> Option<(ObjectId, TreeRead)> {
-        let (config, dir, limits, memo) = (self.config.clone(), self.dir.clone(), self.limits, memo.clone());
+    async fn cached(&self, memo: &Arc<Mutex<Memo>>, shutdown: &CancellationToken) -> Option<(ObjectId, TreeRead)> {
+        let (config, dir) = (self.config.clone(), self.dir.clone());
         let job = task::spawn_blocking(move || {
             let (repository, commit) = clone::cached(&config, &dir)?;
-            let tree = read(&config, &repository, commit, limits, &memo).ok()?;
-            Some((commit, tree))
+            let unchecked = Some(read(&config, &repository, commit).ok()?);
+            Some(Fetched { commit, unchecked })
         });
-        let found = joined(job.await);
-        if let Some((commit, _)) = &found {
-            info!(%commit, "the remote does not answer; what it held before is followed");
-        }
-        found
+        let Looked { commit, tree } = self.check_newest(joined(job.await)?, memo, shutdown).await.ok()?;
+        info!(%commit, "the remote does not answer; what it held before is followed");
+        tree.map(|tree| (commit, tree))
     }
 
     async fn tell(
@@ -205,14 +291,10 @@ fn read(
     config: &RemoteConfig,
     repository: &Repository,
     commit: ObjectId,
-    limits: CheckLimits,
-    memo: &Mutex<Memo>,
-) -> Result<TreeRead, gix::Error> {
+) -> Result<(Provenance, TreeFiles), gix::Error> {
     let (mut provenance, tree) = read_commit(repository, commit, config.path.as_str())?;
     provenance.reference = Some(config.reference.short().to_owned());
-    // One look at a time holds it; one that panicked left at most an empty one.
-    let mut memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(check(provenance, &tree, limits, Some(&mut memo), &Cancel::default()).into_read())
+    Ok((provenance, tree))
 }
 
 fn note_success(view: &mut RemoteView, commit: ObjectId) {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use schema::codes::TreeCode;
 use schema::diagnostic::{Diagnostic, SourceFile, Span};
-use schema::findings::Findings;
+use schema::findings::{Cancel, Findings};
 use thiserror::Error;
 
 use super::look::{Found, Look, Stamp, look_at, look_at_name, os_words};
@@ -60,13 +60,18 @@ pub(in crate::act) fn look(dir: &Path) -> Result<Look, SourceError> {
 
 /// Reads the directory once. `moved` says whether a file changed while it was read.
 pub fn read_tree(dir: &Path) -> Result<TreeFiles, SourceError> {
-    Ok(read_once(dir)?.0)
+    Ok(read_once(dir, &Cancel::default())?.0)
 }
 
 /// Reads the directory again until two consecutive looks agree, a few times at most and without waiting; `moved`
 /// in the result, and a finding about the whole tree, say that they never did.
 pub fn read_stable(dir: &Path) -> Result<TreeFiles, SourceError> {
-    settle(|| read_once(dir), || look(dir))
+    read_stable_until(dir, &Cancel::default())
+}
+
+/// The same; once it is cancelled the result is of no use, and comes soon.
+pub fn read_stable_until(dir: &Path, cancel: &Cancel) -> Result<TreeFiles, SourceError> {
+    settle(|| read_once(dir, cancel), || look(dir))
 }
 
 fn settle(
@@ -89,7 +94,7 @@ fn settle(
     Ok(tree)
 }
 
-fn read_once(dir: &Path) -> Result<(TreeFiles, Look), SourceError> {
+fn read_once(dir: &Path, cancel: &Cancel) -> Result<(TreeFiles, Look), SourceError> {
     let root = resolve(dir)?;
     let selection = selection(&root);
     let look = look_at(&root, &selection);
@@ -97,6 +102,9 @@ fn read_once(dir: &Path) -> Result<(TreeFiles, Look), SourceError> {
     let mut total = 0;
     let mut found = Findings::new();
     for (label, is) in &look.found {
+        if cancel.is_cancelled() {
+            break;
+        }
         let (real, stamp) = match is {
             Found::Problem(message) => {
                 found.push(unreadable(label, message.clone()));

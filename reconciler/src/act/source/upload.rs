@@ -3,6 +3,7 @@
 //! Keeps: a label is a relative path without `.` or `..`, never used to open a file, and names one file only.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schema::codes::TreeCode;
 use schema::diagnostic::{Diagnostic, SourceFile};
@@ -34,14 +35,14 @@ pub enum UploadError {
 }
 
 /// Takes labels and texts as a tree, by the same selection as a directory.
-pub fn from_upload(files: Vec<(String, String)>) -> Result<TreeFiles, UploadError> {
+pub fn from_upload(files: Vec<(Arc<str>, Arc<str>)>) -> Result<TreeFiles, UploadError> {
     let mut by_label = BTreeMap::new();
     for (label, text) in files {
         if let Some(reason) = label_fault(&label) {
-            return Err(UploadError::Label { label, reason });
+            return Err(UploadError::Label { label: label.to_string(), reason });
         }
         if by_label.contains_key(&label) {
-            return Err(UploadError::Duplicate { label });
+            return Err(UploadError::Duplicate { label: label.to_string() });
         }
         by_label.insert(label, text);
     }
@@ -65,7 +66,10 @@ pub fn from_upload(files: Vec<(String, String)>) -> Result<TreeFiles, UploadErro
             continue;
         }
         let plain = without_bom(&text);
-        tree.files.push(TreeFile { bom: plain.len() < text.len(), source: SourceFile::new(label, plain) });
+        let bom = plain.len() < text.len();
+        // What the request brought is shared, and only a text that changes is copied.
+        let text = if bom { plain.into() } else { text };
+        tree.files.push(TreeFile { bom, source: SourceFile::new(label, text) });
     }
     tree.diagnostics = found.into_sorted();
     Ok(tree)
@@ -105,7 +109,7 @@ mod tests {
     use super::*;
 
     fn upload(files: &[(&str, &str)]) -> Result<TreeFiles, UploadError> {
-        from_upload(files.iter().map(|(label, text)| ((*label).to_owned(), (*text).to_owned())).collect())
+        from_upload(files.iter().map(|(label, text)| ((*label).into(), (*text).into())).collect())
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! The seal finds accidents and careless edits; who may apply is the business of the token, and the server makes
 //! every plan again from the files before anything is sent.
 
+use std::sync::Arc;
+
 use schema::canonical::Digest;
 use schema::diagnostic::SourceFile;
 use serde::{Deserialize, Serialize};
@@ -13,14 +15,14 @@ use super::PlanDocument;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileDocument {
     /// Label, relative to the tree.
-    pub path: String,
-    /// Content.
-    pub text: String,
+    pub path: Arc<str>,
+    /// Content, shared with whoever else has read it: a tree may have 256 MiB.
+    pub text: Arc<str>,
 }
 
 impl From<&SourceFile> for FileDocument {
     fn from(file: &SourceFile) -> Self {
-        Self { path: file.path.to_string(), text: file.text.to_string() }
+        Self { path: file.path.clone(), text: file.text.clone() }
     }
 }
 

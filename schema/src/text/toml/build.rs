@@ -8,7 +8,7 @@ use toml_parser::decoder::{Encoding, ScalarKind};
 use toml_parser::parser::EventReceiver;
 use toml_parser::{ErrorSink, ParseError, Source, Span as Place};
 
-use super::super::{MAX_DEPTH, Node, Value};
+use super::super::{MAX_DEPTH, MAX_KEY, Node, Value};
 use super::tables::{Key, Origin, ROOT, Tables, span_of};
 use crate::diagnostic::Span;
 
@@ -33,12 +33,13 @@ pub(super) struct Builder<'a> {
     fits: bool,
     /// What is being read of a value, the innermost last.
     open: Vec<Open<'a>>,
+    values: usize,
 }
 
 impl<'a> Builder<'a> {
     pub(super) fn new(source: Source<'a>) -> Self {
         let tables = Tables::new();
-        Self { source, tables, table: ROOT, header: None, key: Vec::new(), fits: true, open: Vec::new() }
+        Self { source, tables, table: ROOT, header: None, key: Vec::new(), fits: true, open: Vec::new(), values: 0 }
     }
 
     /// The whole file.
@@ -78,8 +79,14 @@ impl<'a> Builder<'a> {
         self.table = self.tables.header(path, is_array, span_of(place), errors);
     }
 
+    /// How many values there are so far.
+    pub(super) fn values(&self) -> usize {
+        self.values
+    }
+
     /// A value is complete.
     fn put(&mut self, node: Node<'a>, errors: &mut dyn ErrorSink) {
+        self.values += 1;
         let table = match self.open.last_mut() {
             Some(Open::Array { items, .. }) => {
                 items.push(node);
@@ -95,7 +102,9 @@ impl<'a> Builder<'a> {
     /// The innermost array or inline table ends here.
     fn close(&mut self, end: usize, errors: &mut dyn ErrorSink) {
         match self.open.pop() {
-            Some(Open::Array { start, items, of }) => {
+            Some(Open::Array { start, mut items, of }) => {
+                // Most are small, and a list that grows takes room for four at once.
+                items.shrink_to_fit();
                 let span = Span::new(start, end.max(start + 1));
                 self.key = of;
                 self.put(Node { span, value: Value::Array(items) }, errors);
@@ -183,6 +192,11 @@ impl EventReceiver for Builder<'_> {
                 let message = format!("a key of more than {MAX_DEPTH} parts");
                 error.report_error(ParseError::new(message).with_unexpected(span));
             }
+            return;
+        }
+        if span.end() - span.start() > MAX_KEY {
+            self.fits = false;
+            error.report_error(ParseError::new(format!("a key of more than {MAX_KEY} bytes")).with_unexpected(span));
             return;
         }
         let mut name = Cow::Borrowed("");

@@ -199,6 +199,7 @@ impl<'a> Tables<'a> {
             .collect();
         // A table stands at its own header, which may come after those of its parts.
         entries.sort_by_key(|entry| entry.key_span.start);
+        entries.shrink_to_fit();
         Node { span, value: Value::Table(entries) }
     }
 

@@ -1,6 +1,6 @@
 //! What TOML means, checked against another parser, and that its errors are bounded.
 
-use super::super::Value;
+use super::super::{MAX_KEY, Value};
 use super::*;
 
 fn parsed(text: &str) -> (String, Vec<crate::diagnostic::Diagnostic>) {
@@ -131,6 +131,25 @@ fn tables_are_made_as_the_language_says() {
         "\u{feff}a = 1\n",
     ] {
         agrees(text).expect("both read it alike");
+    }
+}
+
+#[test]
+fn keys_and_values_have_a_bound() {
+    let codes = |text: String| -> Vec<crate::codes::TreeCode> {
+        let mut found = Findings::new();
+        parse(&SourceFile::new("a.toml", text), &mut found);
+        found.into_sorted().iter().map(|one| one.code).collect()
+    };
+    for quote in ["", "\""] {
+        let long = |bytes: usize| format!("{quote}{}{quote} = 1\n", "k".repeat(bytes - 2 * quote.len()));
+        assert!(codes(long(MAX_KEY)).is_empty());
+        assert_eq!(codes(long(MAX_KEY + 1)), [crate::codes::TreeCode::Syntax]);
+    }
+    let values = |count: usize| format!("a = [{}1]\n", "1,".repeat(count));
+    assert!(codes(values(MAX_VALUES - 4)).is_empty());
+    for count in [MAX_VALUES, 2 * MAX_VALUES] {
+        assert_eq!(codes(values(count)), [crate::codes::TreeCode::FileTooLarge]);
     }
 }
 

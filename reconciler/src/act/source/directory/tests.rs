@@ -158,7 +158,7 @@ fn a_tree_that_moves_while_it_is_read_is_read_again() {
     let dir = tree(&[("a.toml", "1")]);
     let mut moves = 1..=2;
     let read = settle(
-        || read_once(dir.path()),
+        || read_once(dir.path(), &Cancel::default()),
         || {
             if let Some(round) = moves.next() {
                 save(dir.path(), "a.toml", &format!("moved {round}"));
@@ -176,7 +176,7 @@ fn a_tree_that_never_settles_is_an_error_about_the_whole_tree() {
     let dir = tree(&[("a.toml", "1")]);
     let mut looks = 0;
     let read = settle(
-        || read_once(dir.path()),
+        || read_once(dir.path(), &Cancel::default()),
         || {
             looks += 1;
             save(dir.path(), "a.toml", "moved");

@@ -1,0 +1,103 @@
+//! How the time for a list grows with the list: every list of the language, every list of mistakes, and every list of the
+//! API is doubled from 1,000 to 128,000 entries, and the exponent is printed. 1.0 is in proportion, 2.0 is quadratic.
+//!
+//! `cargo bench --bench growth` measures, `-- NAME` only what has that in its name; without `--bench` each list is made
+//! once, small. What is above 1.2 is printed with an arrow; it fails nothing, for time is no test.
+
+#[path = "../../schema/tests/growth/shapes.rs"]
+mod shapes;
+#[path = "../plan/tree.rs"]
+#[expect(dead_code, reason = "`plan` also writes its fleet to a folder")]
+mod tree;
+
+mod api;
+
+use std::time::{Duration, Instant};
+
+use divan::black_box;
+use schema::check::{CheckLimits, check_tree};
+use schema::diagnostic::all_to_json;
+use schema::ruleset::TreeFiles;
+
+const FROM: usize = 1000;
+const TO: usize = 128_000;
+/// What is above this is worth a look.
+const STEEP: f64 = 1.2;
+/// Shorter times are those of caches and clocks.
+const MEASURABLE: Duration = Duration::from_millis(2);
+/// A list that takes longer is not doubled again.
+const ENOUGH: Duration = Duration::from_secs(20);
+
+/// A list of so many entries that was made, and what is measured of it.
+type Work = Box<dyn FnMut()>;
+
+fn lists() -> Vec<(String, Box<dyn Fn(usize) -> Work>)> {
+    let mut lists: Vec<(String, Box<dyn Fn(usize) -> Work>)> = Vec::new();
+    for (name, shape) in shapes::VALID.iter().chain(shapes::BROKEN) {
+        let work = move |count| -> Work {
+            let tree = TreeFiles { files: shape(count), problems: Vec::new() };
+            Box::new(move || {
+                let checked = check_tree(black_box(&tree), &CheckLimits::default());
+                black_box(all_to_json(&checked.diagnostics));
+            })
+        };
+        lists.push(((*name).to_owned(), Box::new(work)));
+    }
+    for (name, work) in api::LISTS {
+        lists.push((format!("API: {name}"), Box::new(work)));
+    }
+    lists
+}
+
+/// The shortest of three times: whatever else the machine does only adds to it.
+fn time_of(work: &mut Work) -> Duration {
+    let mut once = || {
+        let started = Instant::now();
+        work();
+        started.elapsed()
+    };
+    let first = once();
+    // What takes seconds is not blurred by the caches.
+    if first > ENOUGH / 10 { first } else { first.min(once()).min(once()) }
+}
+
+/// The slope of the times over the sizes, both as logarithms.
+fn exponent(times: &[(usize, Duration)]) -> Option<f64> {
+    let points: Vec<(f64, f64)> = times
+        .iter()
+        .filter(|(_, time)| *time >= MEASURABLE)
+        .map(|(size, time)| ((*size as f64).ln(), time.as_secs_f64().ln()))
+        .collect();
+    if points.len() < 2 {
+        return None;
+    }
+    let count = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let over = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum::<f64>();
+    Some(over / points.iter().map(|point| (point.0 - x).powi(2)).sum::<f64>())
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are what it is run for")]
+fn main() {
+    let is_measured = std::env::args().any(|arg| arg == "--bench");
+    let to = if is_measured { TO } else { FROM };
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    for (name, make) in lists() {
+        if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
+            continue;
+        }
+        let mut times = Vec::new();
+        for size in std::iter::successors(Some(FROM), |size| Some(size * 2)).take_while(|size| *size <= to) {
+            let time = time_of(&mut make(size));
+            times.push((size, time));
+            if time > ENOUGH {
+                break;
+            }
+        }
+        let (size, last) = times.last().copied().unwrap_or_default();
+        let shown = exponent(&times).map_or_else(|| "   -".to_owned(), |found| format!("{found:.2}"));
+        let mark = if exponent(&times).is_some_and(|found| found > STEEP) { " <--" } else { "" };
+        println!("{name:<44} {shown}   {size:>6} in {last:>10.1?}{mark}");
+    }
+}

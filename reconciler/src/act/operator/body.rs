@@ -1,0 +1,113 @@
+//! Bodies of requests: read within a bound of bytes and of time, and parsed while they arrive. I/O.
+//!
+//! Keeps: of a body only what it says is in memory, never its bytes; the bodies of trees together take no more than one
+//! of the largest. A body is read to its end whatever it says, so that its sender gets the answer.
+
+use std::io::{self, BufReader, Read};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_LENGTH;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::guard::too_large;
+use super::{Failure, State};
+
+/// How long a body may take to arrive: it holds one of the few places for trees meanwhile.
+const ARRIVAL: Duration = Duration::from_mins(2);
+/// Pieces that have arrived and are not parsed: some hundred kilobytes each at most.
+const AHEAD: usize = 4;
+/// What bodies of trees are counted in.
+const SHARE: usize = 1 << 20;
+/// Characters that are shown of what is wrong: an error can quote a string of any length.
+const QUOTED: usize = 300;
+
+/// How many shares there are for bodies of at most so many bytes.
+pub(super) fn shares(most: usize) -> usize {
+    most.div_ceil(SHARE)
+}
+
+/// The place of a tree among those that are read and planned at once; to be kept until that is done.
+#[derive(Debug)]
+pub(super) struct Place {
+    _turn: OwnedSemaphorePermit,
+    _shares: OwnedSemaphorePermit,
+}
+
+/// Waits for a place, and reads a body with a tree.
+pub(super) async fn tree<T: DeserializeOwned + Send + 'static>(
+    state: &State,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(T, Place), Failure> {
+    let most = state.context.max_body;
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    // One that does not say how long it is may be as long as any.
+    let shares = shares(length.unwrap_or(most).min(most)).max(1) as u32;
+    let closed = "the semaphores are never closed";
+    let turn = state.uploads.clone().acquire_owned().await.expect(closed);
+    let share = state.room.clone().acquire_many_owned(shares).await.expect(closed);
+    Ok((read(body, most).await?, Place { _turn: turn, _shares: share }))
+}
+
+/// Reads a body of at most so many bytes.
+pub(super) async fn read<T: DeserializeOwned + Send + 'static>(body: Body, most: usize) -> Result<T, Failure> {
+    let late =
+        |_| Failure::new(408, "timeout", "Body too slow", format!("a body takes {} s at most", ARRIVAL.as_secs()));
+    tokio::time::timeout(ARRIVAL, parsed(body, most)).await.map_err(late)?
+}
+
+async fn parsed<T: DeserializeOwned + Send + 'static>(body: Body, most: usize) -> Result<T, Failure> {
+    let (sender, pieces) = mpsc::channel(AHEAD);
+    // Ends with the last piece, or where the request goes away and its sender with it.
+    let parsing = tokio::task::spawn_blocking(move || {
+        serde_json::from_reader(BufReader::new(Pieces { pieces, piece: Bytes::new() }))
+    });
+    let mut body = Limited::new(body, most);
+    let mut sender = Some(sender);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                too_large(most)
+            } else {
+                Failure::new(400, "bad_request", "Body not readable", error.to_string())
+            }
+        })?;
+        if let (Ok(data), Some(parser)) = (frame.into_data(), &sender)
+            && parser.send(data).await.is_err()
+        {
+            // It knows enough of this one; the rest is read and dropped.
+            sender = None;
+        }
+    }
+    drop(sender);
+    parsing.await.map_err(|error| Failure::new(500, "internal", "Internal error", error.to_string()))?.map_err(
+        |error: serde_json::Error| {
+            let detail: String = error.to_string().chars().take(QUOTED).collect();
+            Failure::new(400, "bad_request", "Not the JSON that the path takes", detail)
+        },
+    )
+}
+
+/// Reads what arrives, on a blocking thread.
+struct Pieces {
+    pieces: mpsc::Receiver<Bytes>,
+    piece: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.pieces.blocking_recv() {
+                Some(piece) => self.piece = piece,
+                None => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.piece.len());
+        buffer[..count].copy_from_slice(&self.piece.split_to(count));
+        Ok(count)
+    }
+}
