@@ -22,7 +22,10 @@ use super::tree::{Fleet, Size};
 /// Rules of an edge where rules are what is doubled: both lists grow.
 const RULES: usize = 50;
 
-pub(crate) const LISTS: &[(&str, fn(usize) -> Work)] = &[
+/// A list, and what makes one of so many entries.
+type List = (&'static str, fn(usize) -> Work);
+
+pub(crate) const LISTS: &[List] = &[
     ("files of an upload", files),
     ("rules of an upload", rules),
     ("rules of a saved status", status),
@@ -139,7 +142,9 @@ fn ledger(count: usize) -> Work {
     let mut head = Head::default();
     let entry = |number: usize| Entry { apply_id: format!("a{number}"), ..Entry::default() };
     let lines: Vec<Entry> = (0..count).map(|number| entry(number).chained(&mut head)).collect();
-    Box::new(move || drop(black_box(Verification::of(&lines, Some(head)))))
+    Box::new(move || {
+        black_box(Verification::of(&lines, Some(head)));
+    })
 }
 
 fn report(count: usize) -> Work {

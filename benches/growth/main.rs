@@ -31,8 +31,11 @@ const ENOUGH: Duration = Duration::from_secs(20);
 /// A list of so many entries that was made, and what is measured of it.
 type Work = Box<dyn FnMut()>;
 
-fn lists() -> Vec<(String, Box<dyn Fn(usize) -> Work>)> {
-    let mut lists: Vec<(String, Box<dyn Fn(usize) -> Work>)> = Vec::new();
+/// Makes one.
+type Make = Box<dyn Fn(usize) -> Work>;
+
+fn lists() -> Vec<(String, Make)> {
+    let mut lists: Vec<(String, Make)> = Vec::new();
     for (name, shape) in shapes::VALID.iter().chain(shapes::BROKEN) {
         let work = move |count| -> Work {
             let tree = TreeFiles { files: shape(count), problems: Vec::new() };
