@@ -10,7 +10,7 @@ use reconciler::decide::plan::LONGEST_LABEL;
 
 /// What `--actor` names, else the run of a CI job, else the user of this process and its host.
 pub(crate) fn of(named: Option<&str>) -> Option<String> {
-    let found = named.map(str::to_owned).or_else(|| ci_run(|name| env::var(name).ok())).or_else(user_at_host)?;
+    let found = named.map(str::to_owned).or_else(|| ci_run(|name| env::var(name).ok())).unwrap_or_else(user_at_host);
     let line: String = found.chars().filter(|letter| !letter.is_control()).take(LONGEST_LABEL).collect();
     Some(line.trim().to_owned()).filter(|line| !line.is_empty())
 }
@@ -33,7 +33,7 @@ fn ci_run(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
 }
 
 /// `ann@laptop`; of somebody who became root by sudo, their own name.
-fn user_at_host() -> Option<String> {
+fn user_at_host() -> String {
     let host = gethostname().ok().and_then(|host| host.into_string().ok()).unwrap_or_default();
     let uid = Uid::current();
     let sudo = env::var("SUDO_USER").ok().filter(|name| uid.is_root() && !name.is_empty() && name != "root");
@@ -41,7 +41,7 @@ fn user_at_host() -> Option<String> {
         Some(name) => (name, " (sudo)"),
         None => (User::from_uid(uid).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name), ""),
     };
-    Some(format!("{name}@{host}{note}"))
+    format!("{name}@{host}{note}")
 }
 
 /// The value of `--actor`.

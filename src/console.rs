@@ -28,7 +28,7 @@ struct Seen {
 pub(crate) async fn watch(fleet: FleetHandle, mut notices: Receiver<Numbered>, format: LogFormat) {
     loop {
         match notices.recv().await {
-            Ok((_, notice)) if matches!(&*notice, Notice::Tree { .. }) => {
+            Ok((.., notice)) if matches!(&*notice, Notice::Tree { .. }) => {
                 let Some(seen) = look(&fleet).await else { continue };
                 match format {
                     LogFormat::Text => {

@@ -261,7 +261,32 @@ fn exit_of(problem: &Problem) -> Exit {
 
 #[cfg(test)]
 mod tests {
+    use reconciler::decide::glossary;
+
     use super::*;
+
+    #[test]
+    fn every_exit_code_is_explained() {
+        let all = [
+            Exit::Done,
+            Exit::Error,
+            Exit::Changes,
+            Exit::Refused,
+            Exit::Stale,
+            Exit::Partial,
+            Exit::Locked,
+            Exit::Unreachable,
+            Exit::Usage,
+            Exit::Interrupted,
+        ];
+        for exit in all {
+            assert!(glossary::explain(&exit.code().to_string()).next().is_some(), "{exit:?}");
+        }
+        let failures = [Failure::Usage(String::new()), Failure::CutOff(String::new()), Failure::Other(String::new())];
+        for failure in failures {
+            assert!(glossary::explain(failure.code()).next().is_some(), "{}", failure.code());
+        }
+    }
 
     #[test]
     fn every_problem_of_the_api_has_the_exit_code_of_the_contract() {

@@ -29,7 +29,7 @@ mod tree;
 
 use std::process::ExitCode;
 
-use cli::Command;
+use cli::{Command, Printing};
 use failure::{Exit, Failure};
 
 fn main() -> ExitCode {
@@ -38,8 +38,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(exit) => return exit.into(),
     };
-    output::set_color(cli.command.color());
-    let format = cli.command.format();
+    let Printing { format, color, is_wide } = cli.command.printing();
+    output::set_color(color);
+    if is_wide {
+        output::set_wide();
+    }
     let exit = match run(cli.command) {
         Ok(exit) => exit,
         Err(failure) => failure.report(format),

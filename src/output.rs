@@ -6,13 +6,38 @@
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstream::ColorChoice;
 use serde::Serialize;
+use terminal_size::{Width, terminal_size_of};
 
 use crate::cli::{Color, Format};
 use crate::failure::Failure;
 use crate::lines;
+
+/// Whether tables are as wide as what they hold.
+static IS_WIDE: AtomicBool = AtomicBool::new(false);
+
+/// Tables are not cut to the terminal's width.
+pub(crate) fn set_wide() {
+    IS_WIDE.store(true, Ordering::Relaxed);
+}
+
+/// True if nothing is cut, folded or grouped for the sake of room.
+pub(crate) fn is_wide() -> bool {
+    IS_WIDE.load(Ordering::Relaxed)
+}
+
+/// How many columns a table may have: those of the terminal, else what `COLUMNS` says; without either there is no bound.
+pub(crate) fn room() -> Option<usize> {
+    if is_wide() {
+        return None;
+    }
+    let of_terminal = || terminal_size_of(io::stdout()).map(|(Width(columns), _)| usize::from(columns));
+    let of_variable = || std::env::var("COLUMNS").ok()?.trim().parse().ok();
+    of_terminal().or_else(of_variable).filter(|columns| *columns > 0)
+}
 
 /// Decides once for both streams.
 pub(crate) fn set_color(color: Color) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use reconciler::decide::fleet::{ApplyResult, EdgeOutcome, Outcome};
@@ -14,12 +15,24 @@ use crate::render::words::listed;
 /// Edges that are named beside the bar.
 const NAMED: usize = 3;
 
+/// Of an apply with more edges, only what is not as planned is a line of its own.
+const SHOWN_EDGES: usize = 10;
+/// How often the others are counted.
+const COUNTED_EVERY: Duration = Duration::from_secs(5);
+
+/// True for steps on the way to an end as planned.
+fn is_as_planned(outcome: EdgeOutcome) -> bool {
+    matches!(outcome, EdgeOutcome::Queued | EdgeOutcome::Waiting | EdgeOutcome::Done | EdgeOutcome::Offline)
+}
+
 /// Shows each state of an apply once.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     shown: BTreeMap<EdgeName, EdgeOutcome>,
     /// What was said last of each target that a rule waits for.
     said: BTreeMap<(EdgeName, RuleName, String), String>,
+    /// When the edges were counted last.
+    counted: Option<Instant>,
     /// Where the apply stands still for the time being.
     paused: Option<ApplyResult>,
 }
@@ -34,7 +47,7 @@ impl Progress {
             }
             bar
         });
-        Self { bar, shown: BTreeMap::new(), said: BTreeMap::new(), paused: None }
+        Self { bar, shown: BTreeMap::new(), said: BTreeMap::new(), counted: None, paused: None }
     }
 
     /// The apply as it was shown last, if it stands still.
@@ -57,8 +70,12 @@ impl Progress {
             }
             return;
         }
+        self.show_count(result);
         for edge in &result.edges {
             if self.shown.insert(edge.edge.clone(), edge.outcome) == Some(edge.outcome) {
+                continue;
+            }
+            if result.edges.len() > SHOWN_EDGES && is_as_planned(edge.outcome) {
                 continue;
             }
             let words = match edge.outcome {
@@ -74,6 +91,19 @@ impl Progress {
             };
             say(format!("{}: {words}", edge.edge));
         }
+    }
+
+    /// How far an apply of many edges is, instead of a line for each of them.
+    fn show_count(&mut self, result: &ApplyResult) {
+        let all = result.edges.len();
+        if all <= SHOWN_EDGES || self.counted.is_some_and(|at| at.elapsed() < COUNTED_EVERY) {
+            return;
+        }
+        let done = result.edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Done).count();
+        if done < all {
+            say(format!("{done} of {all} edges done"));
+        }
+        self.counted = Some(Instant::now());
     }
 
     fn show_pause(&mut self, result: &ApplyResult) {

@@ -12,5 +12,7 @@ mod environment;
 mod import;
 #[path = "golden/plan.rs"]
 mod plan;
+#[path = "golden/scale.rs"]
+mod scale;
 #[path = "golden/support.rs"]
 mod support;

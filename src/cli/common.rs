@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::actor;
-use crate::address::{self, ServerUrl};
+use crate::address::ServerUrl;
 
 /// Where the operator API is found when nobody says otherwise.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:7080";
@@ -16,10 +16,33 @@ pub(crate) enum Format {
     Yaml,
 }
 
+/// How a list is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    Text,
+    /// Tables are as wide as what they hold.
+    Wide,
+    Json,
+    Yaml,
+}
+
+impl ListFormat {
+    /// The format of everything that is no table.
+    pub(crate) fn plain(self) -> Format {
+        match self {
+            Self::Text | Self::Wide => Format::Text,
+            Self::Json => Format::Json,
+            Self::Yaml => Format::Yaml,
+        }
+    }
+}
+
 /// How a plan is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PlanFormat {
     Text,
+    /// Each change in full, however many there are.
+    Wide,
     Json,
     Yaml,
     Markdown,
@@ -29,7 +52,7 @@ impl PlanFormat {
     /// The format of errors in it: a pull request gets them as text.
     pub(crate) fn plain(self) -> Format {
         match self {
-            Self::Text | Self::Markdown => Format::Text,
+            Self::Text | Self::Wide | Self::Markdown => Format::Text,
             Self::Json => Format::Json,
             Self::Yaml => Format::Yaml,
         }
@@ -54,6 +77,15 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// How a command prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Printing {
+    pub(crate) format: Format,
+    pub(crate) color: Color,
+    /// Nothing is cut to the width of the terminal.
+    pub(crate) is_wide: bool,
+}
+
 /// What every command takes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Common options")]
@@ -61,6 +93,34 @@ pub(crate) struct Looks {
     /// How the result is printed
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "text", env = "PORTUNUS_OUTPUT")]
     pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) color: ColorArg,
+}
+
+impl Looks {
+    pub(crate) fn printing(&self) -> Printing {
+        Printing { format: self.output, color: self.color.color, is_wide: false }
+    }
+}
+
+impl ListLooks {
+    /// The format of everything that is no table.
+    pub(crate) fn format(&self) -> Format {
+        self.output.plain()
+    }
+
+    pub(crate) fn printing(&self) -> Printing {
+        Printing { format: self.format(), color: self.color.color, is_wide: self.output == ListFormat::Wide }
+    }
+}
+
+/// What every command takes that prints a list.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Common options")]
+pub(crate) struct ListLooks {
+    /// How the result is printed; wide: tables are not cut to the width of the terminal, or of COLUMNS
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "text", env = "PORTUNUS_OUTPUT")]
+    pub(crate) output: ListFormat,
     #[command(flatten)]
     pub(crate) color: ColorArg,
 }
@@ -98,69 +158,6 @@ impl ActorArg {
     /// The label to send.
     pub(crate) fn label(&self) -> Option<String> {
         actor::of(self.actor.as_deref())
-    }
-}
-
-/// Which rows of a list are shown.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Selectors, all of which must match")]
-pub(crate) struct SelectArgs {
-    /// Edges whose names match
-    #[arg(long, value_name = "GLOB", env = "PORTUNUS_SELECT_EDGE")]
-    edge: Option<String>,
-    /// Edges with this label of the inventory; repeat it for several
-    #[arg(long, value_name = "KEY=VALUE", env = "PORTUNUS_SELECT_LABEL", value_delimiter = ',')]
-    label: Vec<String>,
-    /// Rules whose names match
-    #[arg(long, value_name = "GLOB", env = "PORTUNUS_SELECT_RULE")]
-    rule: Option<String>,
-    /// Rules of this owner
-    #[arg(long, value_name = "NAME", env = "PORTUNUS_SELECT_OWNER")]
-    owner: Option<String>,
-    /// Rules in this state, such as `failed`; in the list of targets, targets in this state, such as `down`
-    #[arg(long, value_name = "STATE", env = "PORTUNUS_SELECT_STATE")]
-    state: Option<String>,
-    /// Rules of this health
-    #[arg(long, value_name = "HEALTH", env = "PORTUNUS_SELECT_HEALTH", value_parser = ["up", "down", "unknown"])]
-    health: Option<String>,
-    /// Rules that listen on this port
-    #[arg(long, value_name = "N", env = "PORTUNUS_SELECT_PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    port: Option<u16>,
-    /// The order; of all but `name`, what needs attention comes first
-    #[arg(long, value_name = "BY", env = "PORTUNUS_SORT", value_parser = ["name", "state", "health", "connections"])]
-    sort: Option<String>,
-    /// At most so many rows
-    #[arg(long, value_name = "N", env = "PORTUNUS_LIMIT", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
-}
-
-impl SelectArgs {
-    /// True if everything is shown.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pairs().next().is_none()
-    }
-
-    /// The path with the selection as its query.
-    pub(crate) fn query(&self, path: &str) -> String {
-        let query = address::query(self.pairs());
-        if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
-    }
-
-    fn pairs(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let labels = Some(self.label.join(",")).filter(|labels| !labels.is_empty());
-        let number = |number: Option<u32>| number.map(|number| number.to_string());
-        let all = [
-            ("edge", self.edge.clone()),
-            ("label", labels),
-            ("rule", self.rule.clone()),
-            ("owner", self.owner.clone()),
-            ("state", self.state.clone()),
-            ("health", self.health.clone()),
-            ("port", number(self.port.map(u32::from))),
-            ("sort", self.sort.clone()),
-            ("limit", number(self.limit)),
-        ];
-        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use schema::name::EdgeName;
 
-use super::common::{Looks, ServerArgs};
+use super::common::{ListLooks, Looks, Printing, ServerArgs};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -23,10 +23,10 @@ pub(crate) enum EdgesCommand {
 
 impl EdgesArgs {
     /// How its result is printed.
-    pub(crate) fn looks(&self) -> &Looks {
+    pub(crate) fn printing(&self) -> Printing {
         match &self.command {
-            Some(EdgesCommand::Forget(args)) => &args.looks,
-            None => &self.list.looks,
+            Some(EdgesCommand::Forget(args)) => args.looks.printing(),
+            None => self.list.looks.printing(),
         }
     }
 }
@@ -34,7 +34,7 @@ impl EdgesArgs {
 #[derive(Debug, Args)]
 pub(crate) struct EdgesListArgs {
     #[command(flatten)]
-    pub(crate) looks: Looks,
+    pub(crate) looks: ListLooks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

@@ -8,7 +8,8 @@ use clap::builder::BoolishValueParser;
 use schema::canonical::Digest;
 use schema::name::EdgeName;
 
-use super::common::{ActorArg, AllowArgs, Looks, ServerArgs};
+use super::common::{ActorArg, AllowArgs, ListLooks, Looks, ServerArgs};
+use super::select::{SelectArgs, SinceArg, TimeSortArg};
 use crate::duration;
 
 #[derive(Debug, Args)]
@@ -23,7 +24,13 @@ pub(crate) struct HistoryArgs {
     #[arg(long, value_name = "HASH", env = "PORTUNUS_CONTAINS", requires = "verify", value_parser = digest)]
     pub(crate) contains: Option<Digest>,
     #[command(flatten)]
-    pub(crate) looks: Looks,
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) sort: TimeSortArg,
+    #[command(flatten)]
+    pub(crate) since: SinceArg,
+    #[command(flatten)]
+    pub(crate) looks: ListLooks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

@@ -9,6 +9,7 @@ mod ledger;
 mod mistakes;
 mod operator;
 mod overrides;
+mod select;
 mod serving;
 mod targets;
 
@@ -18,7 +19,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use schema::masked;
 
-pub(crate) use common::{AllowArgs, Color, Format, LogFormat, Looks, PlanFormat, ServerArgs};
+pub(crate) use common::{AllowArgs, Color, Format, LogFormat, Looks, PlanFormat, Printing, ServerArgs};
 pub(crate) use edges::{EdgesArgs, EdgesCommand};
 pub(crate) use ledger::{
     BisectArgs, BlameArgs, FreezeArgs, HistoryArgs, ResumeArgs, RollbackArgs, UnfreezeArgs, WaitArgs,
@@ -28,6 +29,7 @@ pub(crate) use operator::{
     SchemaArgs, SchemaOf, Selector, StatsArgs, StatusArgs, ValidateArgs,
 };
 pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
+pub(crate) use select::Query;
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
 pub(crate) use targets::{TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetsArgs};
 
@@ -63,7 +65,7 @@ pub(crate) enum Command {
     Rules(RulesArgs),
     /// List the edges; forget one that is gone for good
     Edges(EdgesArgs),
-    /// Show the counters of a rule
+    /// Show the counters of all rules, or of one
     Stats(StatsArgs),
     /// Show what happens: a snapshot, then live
     Events(EventsArgs),
@@ -98,7 +100,7 @@ pub(crate) enum Command {
     /// Tune health checks
     #[command(subcommand)]
     Health(HealthCommand),
-    /// Explain a key of the rule language or an error code
+    /// Explain a key, a code, or any other word of an output
     Explain(ExplainArgs),
     /// Print the JSON Schema of rule files, portunus.toml or server.toml, for editors
     Schema(SchemaArgs),
@@ -107,51 +109,41 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// How errors of this command are printed.
-    pub(crate) fn format(&self) -> Format {
+    /// How this command prints, errors included.
+    pub(crate) fn printing(&self) -> Printing {
+        let text = |color: Color| Printing { format: Format::Text, color, is_wide: false };
         match self {
-            Self::Plan(args) => args.output.plain(),
-            Self::Serve(_) | Self::Edge(_) | Self::Up(_) | Self::Completions(_) => Format::Text,
-            other => other.looks().map_or(Format::Text, |looks| looks.output),
-        }
-    }
-
-    /// When colours are used.
-    pub(crate) fn color(&self) -> Color {
-        match self {
-            Self::Plan(args) => args.color.color,
-            Self::Serve(args) => args.color.color,
-            Self::Up(args) => args.serve.color.color,
-            Self::Edge(args) => args.color,
-            other => other.looks().map_or(Color::Auto, |looks| looks.color.color),
-        }
-    }
-
-    fn looks(&self) -> Option<&Looks> {
-        match self {
-            Self::Validate(args) => Some(&args.looks),
-            Self::Fmt(args) => Some(&args.looks),
-            Self::Import(args) => Some(&args.looks),
-            Self::Apply(args) => Some(&args.looks),
-            Self::Status(args) => Some(&args.looks),
-            Self::Rules(args) => Some(&args.looks),
-            Self::Edges(args) => Some(args.looks()),
-            Self::Stats(args) => Some(&args.looks),
-            Self::Events(args) => Some(&args.looks),
-            Self::History(args) => Some(&args.looks),
-            Self::Blame(args) => Some(&args.looks),
-            Self::Targets(args) => Some(&args.looks),
-            Self::Target(command) => Some(command.looks()),
-            Self::Override(command) => Some(command.looks()),
-            Self::Rollback(args) => Some(&args.looks),
-            Self::Bisect(args) => Some(&args.looks),
-            Self::Resume(args) => Some(&args.looks),
-            Self::Freeze(args) => Some(&args.looks),
-            Self::Unfreeze(args) => Some(&args.looks),
-            Self::Health(HealthCommand::Simulate(args)) => Some(&args.looks),
-            Self::Explain(args) => Some(&args.looks),
-            Self::Schema(args) => Some(&args.looks),
-            Self::Plan(_) | Self::Serve(_) | Self::Edge(_) | Self::Up(_) | Self::Completions(_) => None,
+            Self::Plan(args) => Printing {
+                format: args.output.plain(),
+                color: args.color.color,
+                is_wide: args.output == PlanFormat::Wide,
+            },
+            Self::Serve(args) => text(args.color.color),
+            Self::Up(args) => text(args.serve.color.color),
+            Self::Edge(args) => text(args.color),
+            Self::Completions(_) => text(Color::Auto),
+            Self::Status(args) => args.looks.printing(),
+            Self::Rules(args) => args.looks.printing(),
+            Self::Edges(args) => args.printing(),
+            Self::Stats(args) => args.looks.printing(),
+            Self::History(args) => args.looks.printing(),
+            Self::Targets(args) => args.looks.printing(),
+            Self::Override(command) => command.printing(),
+            Self::Validate(args) => args.looks.printing(),
+            Self::Fmt(args) => args.looks.printing(),
+            Self::Import(args) => args.looks.printing(),
+            Self::Apply(args) => args.looks.printing(),
+            Self::Events(args) => args.looks.printing(),
+            Self::Blame(args) => args.looks.printing(),
+            Self::Target(command) => command.looks().printing(),
+            Self::Rollback(args) => args.looks.printing(),
+            Self::Bisect(args) => args.looks.printing(),
+            Self::Resume(args) => args.looks.printing(),
+            Self::Freeze(args) => args.looks.printing(),
+            Self::Unfreeze(args) => args.looks.printing(),
+            Self::Health(HealthCommand::Simulate(args)) => args.looks.printing(),
+            Self::Explain(args) => args.looks.printing(),
+            Self::Schema(args) => args.looks.printing(),
         }
     }
 }

@@ -7,7 +7,8 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use schema::name::{EdgeName, RuleAddress};
 
-use super::common::{ActorArg, AllowArgs, ColorArg, Looks, PlanFormat, RangeArg, SelectArgs, ServerArgs};
+use super::common::{ActorArg, AllowArgs, ColorArg, ListLooks, Looks, PlanFormat, RangeArg, ServerArgs};
+use super::select::{HealthArg, SelectArgs, SinceArg, SortArg, StatsSortArg};
 use crate::duration;
 
 #[derive(Debug, Args)]
@@ -175,7 +176,11 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
-    pub(crate) looks: Looks,
+    pub(crate) health: HealthArg,
+    #[command(flatten)]
+    pub(crate) sort: SortArg,
+    #[command(flatten)]
+    pub(crate) looks: ListLooks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -185,16 +190,20 @@ pub(crate) struct RulesArgs {
     #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
-    pub(crate) looks: Looks,
+    pub(crate) health: HealthArg,
+    #[command(flatten)]
+    pub(crate) sort: SortArg,
+    #[command(flatten)]
+    pub(crate) looks: ListLooks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct StatsArgs {
-    /// The rule, as EDGE/RULE
-    #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
-    pub(crate) rule: RuleAddress,
+    /// A rule, as EDGE/RULE; an edge with all of its rules; without it, all rules
+    #[arg(value_name = "EDGE or EDGE/RULE", value_parser = selector)]
+    pub(crate) selector: Option<Selector>,
     /// Also the counters of each port with traffic
     #[arg(long, env = "PORTUNUS_PER_PORT", value_parser = BoolishValueParser::new())]
     pub(crate) per_port: bool,
@@ -202,7 +211,13 @@ pub(crate) struct StatsArgs {
     #[arg(long, env = "PORTUNUS_PER_TARGET", value_parser = BoolishValueParser::new())]
     pub(crate) per_target: bool,
     #[command(flatten)]
-    pub(crate) looks: Looks,
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) health: HealthArg,
+    #[command(flatten)]
+    pub(crate) sort: StatsSortArg,
+    #[command(flatten)]
+    pub(crate) looks: ListLooks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -219,6 +234,12 @@ pub(crate) struct EventsArgs {
     #[arg(long, env = "PORTUNUS_ONLY_TARGETS", value_parser = BoolishValueParser::new())]
     pub(crate) targets: bool,
     #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) health: HealthArg,
+    #[command(flatten)]
+    pub(crate) since: SinceArg,
+    #[command(flatten)]
     pub(crate) looks: Looks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -226,7 +247,8 @@ pub(crate) struct EventsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// A key such as `drain_timeout_secs`, `rule` or `rails`, or a code such as `port_clash`
+    /// A key such as `drain_timeout_secs`, `rule` or `rails`, a code such as `port_clash`, or any other word of an output:
+    /// a state, a kind of drift, a rail, a result of a check, an outcome, an exit code
     #[arg(value_name = "KEY or CODE")]
     pub(crate) topic: String,
     #[command(flatten)]

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use schema::name::RuleAddress;
 use schema::net::ListenAddress;
 
-use super::common::{Looks, ServerArgs};
+use super::common::{ListLooks, Looks, Printing, ServerArgs};
 use super::operator::{Selector, rule_address, selector};
 use crate::duration;
 
@@ -25,12 +25,12 @@ pub(crate) enum OverrideCommand {
 
 impl OverrideCommand {
     /// How its result is printed.
-    pub(crate) fn looks(&self) -> &Looks {
+    pub(crate) fn printing(&self) -> Printing {
         match self {
-            Self::Add(args) => &args.looks,
-            Self::List(args) => &args.looks,
-            Self::Remove(args) => &args.looks,
-            Self::Export(args) => &args.looks,
+            Self::Add(args) => args.looks.printing(),
+            Self::List(args) => args.looks.printing(),
+            Self::Remove(args) => args.looks.printing(),
+            Self::Export(args) => args.looks.printing(),
         }
     }
 }
@@ -80,7 +80,7 @@ pub(crate) struct OverrideAddArgs {
 #[derive(Debug, Args)]
 pub(crate) struct OverrideListArgs {
     #[command(flatten)]
-    pub(crate) looks: Looks,
+    pub(crate) looks: ListLooks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

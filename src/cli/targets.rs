@@ -5,8 +5,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use schema::name::RuleAddress;
 
-use super::common::{Looks, SelectArgs, ServerArgs};
+use super::common::{ListLooks, Looks, ServerArgs};
 use super::operator::rule_address;
+use super::select::{HealthArg, SelectArgs, SortArg};
 use crate::duration;
 
 /// The commands below `target`.
@@ -43,7 +44,11 @@ pub(crate) struct TargetsArgs {
     #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
-    pub(crate) looks: Looks,
+    pub(crate) health: HealthArg,
+    #[command(flatten)]
+    pub(crate) sort: SortArg,
+    #[command(flatten)]
+    pub(crate) looks: ListLooks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

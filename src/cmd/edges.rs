@@ -50,7 +50,7 @@ pub(crate) async fn run(args: &EdgesArgs) -> Result<Exit, Failure> {
             version: &edge.version,
         })
         .collect();
-    if print_value(args.list.looks.output, &rows)? {
+    if print_value(args.list.looks.format(), &rows)? {
         return Ok(Exit::Done);
     }
     if rows.is_empty() {

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use reconciler::decide::fleet::{Notice, OverrideStep};
 use reconciler::decide::status::StatusDocument;
 use schema::health::RuleHealth;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::cli::{EventsArgs, Format};
+use crate::cli::{EventsArgs, Format, Query};
 use crate::client::{Client, Events};
 use crate::failure::{Exit, Failure};
 use crate::output::{Out, clean};
@@ -25,8 +26,10 @@ pub(crate) async fn run(args: &EventsArgs) -> Result<Exit, Failure> {
 }
 
 async fn show(client: &Client, args: &EventsArgs) -> Result<Exit, Failure> {
-    let path = format!("/v1/events?edges={}&rules={}&targets={}", args.edges, args.rules, args.targets);
-    let mut events = client.events(&path).await?;
+    let query = Query::of(&args.select, &[&args.health, &args.since]);
+    let query = query.with("edges", &args.edges).with("rules", &args.rules).with("targets", &args.targets);
+    let mut events = client.events(&query.on("/v1/events")).await?;
+    let mut left = args.select.limit;
     let mut out = Out::data();
     while let Some(message) = events.next().await? {
         let text = match args.looks.output {
@@ -34,7 +37,10 @@ async fn show(client: &Client, args: &EventsArgs) -> Result<Exit, Failure> {
             format => document(format, &events, &message)?,
         };
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)?;
-        if out.is_closed() {
+        if message.event != "snapshot" {
+            left = left.map(|left| left.saturating_sub(1));
+        }
+        if out.is_closed() || left == Some(0) {
             return Ok(Exit::Done);
         }
     }
@@ -65,7 +71,14 @@ fn line(events: &Events<'_>, message: &Message) -> Result<String, Failure> {
     } else {
         notice(&events.read(message)?)
     };
-    Ok(format!("{} {words}\n", time(Timestamp::now())))
+    let at = events.read::<Timed>(message)?.time.unwrap_or_else(Timestamp::now);
+    Ok(format!("{} {words}\n", time(at)))
+}
+
+/// When the server noticed it; a snapshot is of now.
+#[derive(Deserialize)]
+struct Timed {
+    time: Option<Timestamp>,
 }
 
 fn notice(notice: &Notice) -> String {
@@ -137,7 +150,8 @@ fn notice(notice: &Notice) -> String {
         },
         Notice::Hold { hold } => format!("hold      {}", if hold.is_some() { "held" } else { "ended" }),
         Notice::Apply { result } => {
-            format!("apply     {} by {}: {}", clean(&result.id), clean(&result.actor), result.outcome.as_str())
+            let on = result.continues.as_ref().map(|on| format!(", goes on with {}", clean(on))).unwrap_or_default();
+            format!("apply     {} by {}{on}: {}", clean(&result.id), clean(&result.actor), result.outcome.as_str())
         }
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use reconciler::act::operator::documents::HistoryDetail;
 use reconciler::decide::ledger::{HistoryEntry, Verification};
 
-use crate::cli::HistoryArgs;
+use crate::cli::{HistoryArgs, Query};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value, say};
@@ -13,6 +13,11 @@ use crate::render::{history, style};
 
 pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
     let client = Client::new(&args.server)?;
+    let query = Query::of(&args.select, &[&args.sort, &args.since]);
+    if (args.verify || args.id.is_some()) && !query.is_empty() {
+        let words = "selectors choose among entries: they do not go with ID or --verify";
+        return Err(Failure::Usage(words.to_owned()));
+    }
     if args.verify {
         return verify(args, &client).await;
     }
@@ -25,22 +30,22 @@ pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
         if !found.entry.intact {
             say(broken(&found.entry));
         }
-        if !print_value(args.looks.output, &found)? {
+        if !print_value(args.looks.format(), &found)? {
             print(&history::one(&found, Timestamp::now()))?;
         }
         return Ok(Exit::Done);
     }
-    let entries: Vec<HistoryEntry> = client.get("/v1/history").await?;
+    let entries: Vec<HistoryEntry> = client.get(&query.on("/v1/history")).await?;
     if let Some(entry) = entries.iter().find(|entry| !entry.intact) {
         say(broken(entry));
     }
-    if print_value(args.looks.output, &entries)? {
+    if print_value(args.looks.format(), &entries)? {
         return Ok(Exit::Done);
     }
     if entries.is_empty() {
         say("Nothing was applied yet.");
     } else {
-        print(&history::all(&entries))?;
+        print(&history::all(&entries, Timestamp::now()))?;
     }
     Ok(Exit::Done)
 }
@@ -49,7 +54,7 @@ async fn verify(args: &HistoryArgs, client: &Client) -> Result<Exit, Failure> {
     let query = args.contains.map(|hash| format!("?contains={hash}")).unwrap_or_default();
     let found: Verification = client.get(&format!("/v1/history/verification{query}")).await?;
     let is_missing = found.contained == Some(false);
-    if !print_value(args.looks.output, &found)? && found.broken.is_none() && !is_missing {
+    if !print_value(args.looks.format(), &found)? && found.broken.is_none() && !is_missing {
         let lines = count(found.lines, "line");
         print(&format!("The ledger is whole: {lines}, the last one {} with hash {}.\n", found.last, found.head))?;
     }

@@ -1,6 +1,6 @@
 //! `override add/list/remove/export`: break-glass rules, beside the tree and for a time. I/O.
 
-use reconciler::act::operator::documents::{OverrideBody, OverrideRow};
+use reconciler::act::operator::documents::{OverrideBody, OverrideKind, OverrideRow};
 use schema::name::EdgeName;
 use schema::net::ListenAddress;
 use schema::state::RuleState;
@@ -10,6 +10,7 @@ use crate::cli::{OverrideAddArgs, OverrideCommand, Selector};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value, say};
+use crate::render::rules;
 use crate::render::table::Columns;
 use crate::render::words::{joined, time};
 
@@ -18,7 +19,7 @@ pub(crate) async fn run(command: &OverrideCommand) -> Result<Exit, Failure> {
         OverrideCommand::Add(args) => add(args).await,
         OverrideCommand::List(args) => {
             let rows: Vec<OverrideRow> = Client::new(&args.server)?.get("/v1/overrides").await?;
-            if print_value(args.looks.output, &rows)? {
+            if print_value(args.looks.format(), &rows)? {
                 return Ok(Exit::Done);
             }
             if rows.is_empty() {
@@ -38,10 +39,12 @@ pub(crate) async fn run(command: &OverrideCommand) -> Result<Exit, Failure> {
         }
         OverrideCommand::Export(args) => {
             let rows: Vec<OverrideRow> = Client::new(&args.server)?.get("/v1/overrides").await?;
+            // An override of a target is nothing that a tree could have.
+            let is_rule = |row: &&OverrideRow| row.kind == OverrideKind::Rule;
             let is_meant = |row: &&OverrideRow| {
                 args.rule.as_ref().is_none_or(|rule| (&rule.edge, &rule.rule) == (&row.edge, &row.rule))
             };
-            let meant: Vec<&OverrideRow> = rows.iter().filter(is_meant).collect();
+            let meant: Vec<&OverrideRow> = rows.iter().filter(is_rule).filter(is_meant).collect();
             if let Some(rule) = args.rule.as_ref().filter(|_| meant.is_empty()) {
                 return Err(Failure::Other(format!("there is no override {rule}")));
             }
@@ -95,7 +98,7 @@ async fn add(args: &OverrideAddArgs) -> Result<Exit, Failure> {
             "{}/{} is in place until {}.\nCommit what `portunus override export {}/{}` prints if it is to stay.\n",
             row.edge,
             row.rule,
-            time(row.until),
+            until(&row),
             row.edge,
             row.rule
         ))?;
@@ -104,23 +107,40 @@ async fn add(args: &OverrideAddArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let (edge, rule, why) = (&row.edge, &row.rule, joined(&[&row.code, &row.message]));
-    say(format!("{edge}/{rule} is kept until {}, but not in place: it is {}: {why}", time(row.until), row.state));
+    say(format!("{edge}/{rule} is kept until {}, but not in place: it is {}: {why}", until(&row), row.state));
     Ok(Exit::Partial)
 }
 
+/// When it ends.
+fn until(row: &OverrideRow) -> String {
+    row.until.map_or_else(|| "ended by hand".to_owned(), time)
+}
+
 fn table(rows: &[OverrideRow]) -> String {
-    let mut columns = Columns::new(&["RULE", "STATE", "UNTIL", "ACTOR", "WHY", "REASON"]);
+    let mut columns = Columns::new(&["RULE", "OVERRIDE", "STATE", "UNTIL", "ACTOR", "WHY", "REASON"]);
     for row in rows {
         columns.row(&[
             format!("{}/{}", row.edge, row.rule),
+            what(row),
             row.state.to_string(),
-            time(row.until),
-            clean(&row.actor).into_owned(),
-            clean(&row.why).into_owned(),
+            until(row),
+            row.actor.clone(),
+            row.why.clone(),
             joined(&[&row.code, &row.message]),
         ]);
     }
     columns.text("")
+}
+
+/// `rule *:8443`, `10.0.0.5:80 paused`, `10.0.0.5:80 weight 20`
+fn what(row: &OverrideRow) -> String {
+    let Some(target) = &row.target else { return format!("rule {}", rules::listens(&row.spec)) };
+    match (row.operation.as_deref(), row.weight) {
+        (Some("pause"), _) => format!("{target} paused"),
+        (Some("disable"), _) => format!("{target} disabled"),
+        (_, Some(weight)) => format!("{target} weight {weight}"),
+        (operation, None) => format!("{target} {}", operation.unwrap_or_default()),
+    }
 }
 
 /// The rule as it is to be committed, with why it came about.

@@ -100,7 +100,7 @@ pub(crate) fn allowances(args: &AllowArgs) -> Allowances {
 /// Prints a plan as it was asked for.
 fn print_plan(format: PlanFormat, document: &PlanDocument) -> Result<(), Failure> {
     match format {
-        PlanFormat::Text => print(&render::plan::text(document)),
+        PlanFormat::Text | PlanFormat::Wide => print(&render::plan::text(document)),
         PlanFormat::Markdown => print(&render::plan_markdown::text(document)),
         PlanFormat::Json | PlanFormat::Yaml => print_value(format.plain(), document).map(drop),
     }

@@ -3,15 +3,16 @@
 use jiff::Timestamp;
 use reconciler::act::operator::documents::RuleRow;
 
-use crate::cli::RulesArgs;
+use crate::cli::{Query, RulesArgs};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{print, print_value, say};
 use crate::render::rules;
 
 pub(crate) async fn run(args: &RulesArgs) -> Result<Exit, Failure> {
-    let rows: Vec<RuleRow> = Client::new(&args.server)?.get(&args.select.query("/v1/rules")).await?;
-    if print_value(args.looks.output, &rows)? {
+    let query = Query::of(&args.select, &[&args.health, &args.sort]);
+    let rows: Vec<RuleRow> = Client::new(&args.server)?.get(&query.on("/v1/rules")).await?;
+    if print_value(args.looks.format(), &rows)? {
         return Ok(Exit::Done);
     }
     if rows.is_empty() {

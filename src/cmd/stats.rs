@@ -1,8 +1,9 @@
-//! `stats`: the counters of a rule, and on demand of its ports and targets. I/O.
+//! `stats`: the counters of all rules or of one, and on demand of their ports and targets. I/O.
 
 use reconciler::act::operator::documents::{CountersDocument, RatesDocument, StatsDocument, TargetStatsDocument};
+use schema::name::RuleAddress;
 
-use crate::cli::StatsArgs;
+use crate::cli::{Query, Selector, StatsArgs};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value, say};
@@ -13,30 +14,57 @@ const HEADINGS: [&str; 10] =
     ["", "#IN", "#OUT", "#IN/S", "#OUT/S", "#ACTIVE", "#TOTAL", "#CONN/S", "#REFUSED", "ERRORS"];
 
 pub(crate) async fn run(args: &StatsArgs) -> Result<Exit, Failure> {
-    let path = format!(
-        "/v1/rules/{}/{}/stats?per_port={}&per_target={}",
-        args.rule.edge, args.rule.rule, args.per_port, args.per_target
-    );
-    let stats: StatsDocument = Client::new(&args.server)?.get(&path).await?;
-    if args.per_target && stats.targets.as_ref().is_none_or(|targets| targets.len() <= 1) {
-        say(format!("note: {} has one target; its counters are those of the rule", args.rule));
+    let client = Client::new(&args.server)?;
+    let query = Query::of(&args.select, &[&args.health, &args.sort]);
+    let query = match &args.selector {
+        Some(Selector::Rule(rule)) if query.is_empty() => return of_rule(args, &client, rule).await,
+        Some(_) if args.select.edge.is_some() => {
+            return Err(Failure::Usage("either EDGE or --edge says which edge is meant, not both".to_owned()));
+        }
+        Some(Selector::Rule(_)) => {
+            return Err(Failure::Usage("selectors choose among rules; EDGE/RULE is one already".to_owned()));
+        }
+        Some(Selector::Edge(edge)) => query.with("edge", edge),
+        None => query,
+    };
+    let query = query.with("per_port", &args.per_port).with("per_target", &args.per_target);
+    let all: Vec<StatsDocument> = client.get(&query.on("/v1/stats")).await?;
+    if print_value(args.looks.format(), &all)? {
+        return Ok(Exit::Done);
     }
-    if !print_value(args.looks.output, &stats)? {
+    if all.is_empty() {
+        say("No edge has a rule.");
+    } else {
+        print(&list(&all))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn of_rule(args: &StatsArgs, client: &Client, rule: &RuleAddress) -> Result<Exit, Failure> {
+    let (per_port, per_target) = (args.per_port, args.per_target);
+    let path = format!("/v1/rules/{}/{}/stats?per_port={per_port}&per_target={per_target}", rule.edge, rule.rule);
+    let stats: StatsDocument = client.get(&path).await?;
+    if per_target && stats.targets.as_ref().is_none_or(|targets| targets.len() <= 1) {
+        say(format!("note: {rule} has one target; its counters are those of the rule"));
+    }
+    if !print_value(args.looks.format(), &stats)? {
         print(&text(&stats))?;
     }
     Ok(Exit::Done)
 }
 
+/// A row for each rule, with its ports and targets where they were asked for.
+fn list(all: &[StatsDocument]) -> String {
+    let mut columns = Columns::new(&HEADINGS);
+    for stats in all {
+        add_rows(&mut columns, stats);
+    }
+    columns.text("")
+}
+
 fn text(stats: &StatsDocument) -> String {
     let mut columns = Columns::new(&HEADINGS);
-    columns.row(&row(format!("{}/{}", stats.edge, stats.rule), &stats.counters, Some(&stats.rates)));
-    for port in stats.ports.iter().flatten() {
-        columns.row(&row(format!("  port {}", port.port), &port.counters, port.rates.as_ref()));
-    }
-    for target in stats.targets.iter().flatten() {
-        let state = if target.state.is_empty() { String::new() } else { format!(" ({})", target.state) };
-        columns.row(&row(format!("  to {}{state}", place(target)), &target.counters, target.rates.as_ref()));
-    }
+    add_rows(&mut columns, stats);
     let mut text = columns.text("");
     if stats.ports.as_ref().is_some_and(Vec::is_empty) {
         text.push_str("No port has had a connection.\n");
@@ -54,6 +82,18 @@ fn text(stats: &StatsDocument) -> String {
         text.extend([&count(failovers, "failover"), ", there and back counted alike.\n"]);
     }
     text
+}
+
+/// A rule, its ports and its targets.
+fn add_rows(columns: &mut Columns, stats: &StatsDocument) {
+    columns.row(&row(format!("{}/{}", stats.edge, stats.rule), &stats.counters, Some(&stats.rates)));
+    for port in stats.ports.iter().flatten() {
+        columns.row(&row(format!("  port {}", port.port), &port.counters, port.rates.as_ref()));
+    }
+    for target in stats.targets.iter().flatten() {
+        let state = if target.state.is_empty() { String::new() } else { format!(" ({})", target.state) };
+        columns.row(&row(format!("  to {}{state}", place(target)), &target.counters, target.rates.as_ref()));
+    }
 }
 
 fn place(target: &TargetStatsDocument) -> String {

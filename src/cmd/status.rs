@@ -10,7 +10,7 @@ use reconciler::decide::target_rows::{TargetTotals, all_rows};
 use schema::health::RuleHealth;
 use tokio::time::{sleep, timeout};
 
-use crate::cli::{Selector, StatusArgs};
+use crate::cli::{Query, Selector, StatusArgs};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{Reader, print, print_value, print_value_while_read, print_while_read};
@@ -31,7 +31,7 @@ pub(crate) async fn run(args: &StatusArgs) -> Result<Exit, Failure> {
         };
     }
     let document = read(&client, args).await?;
-    if !print_value(args.looks.output, &document)? {
+    if !print_value(args.looks.format(), &document)? {
         print(&status::text(&document, is_selected(args), Timestamp::now()))?;
     }
     // A tree that is held back is a difference between what runs and what was committed, too.
@@ -55,7 +55,7 @@ async fn watch(client: &Client, args: &StatusArgs) -> Result<Exit, Failure> {
             }
         }
         let document = read(client, args).await?;
-        let reader = if let Some(reader) = print_value_while_read(args.looks.output, &document)? {
+        let reader = if let Some(reader) = print_value_while_read(args.looks.format(), &document)? {
             reader
         } else {
             clear_screen();
@@ -78,12 +78,16 @@ fn clear_screen() {
 
 /// True if a part of the fleet is asked for, whose rules are listed then.
 fn is_selected(args: &StatusArgs) -> bool {
-    args.selector.is_some() || !args.select.is_empty()
+    args.selector.is_some() || !query(args).is_empty()
+}
+
+fn query(args: &StatusArgs) -> Query {
+    Query::of(&args.select, &[&args.health, &args.sort])
 }
 
 /// The status, or what the selector leaves of it.
 async fn read(client: &Client, args: &StatusArgs) -> Result<StatusDocument, Failure> {
-    let mut document: StatusDocument = client.get(&args.select.query("/v1/status")).await?;
+    let mut document: StatusDocument = client.get(&query(args).on("/v1/status")).await?;
     let selector = args.selector.as_ref();
     let edge = match selector {
         None => return Ok(document),

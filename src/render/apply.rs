@@ -1,14 +1,18 @@
-//! How an apply ended: the verdict, then every rule that did not come about as planned, then the others. Pure.
+//! How an apply ended: what is not as planned, edges that are alike in one line, then the verdict. Pure.
 
 use std::fmt::{self, Write};
 
 use reconciler::decide::fleet::{ApplyResult, EdgeOutcome, EdgeResult, Outcome, RuleResult};
 use reconciler::decide::plan::PlanDocument;
+use schema::name::EdgeName;
 use schema::state::RuleState;
 
 use super::style;
-use super::words::{count, joined};
+use super::words::{count, joined, listed};
 use crate::output::clean;
+
+/// More edges in one line are counted.
+const SHOWN_EDGES: usize = 8;
 
 /// The result of an apply.
 pub(crate) fn text(result: &ApplyResult, plan: &PlanDocument) -> String {
@@ -31,9 +35,7 @@ pub(crate) fn ended(result: &ApplyResult) -> String {
 }
 
 fn write_result(to: &mut String, result: &ApplyResult, had_no_changes: bool) -> fmt::Result {
-    for edge in &result.edges {
-        write_edge(to, edge)?;
-    }
+    write_edges(to, result)?;
     let edges = count(result.edges.len() as u64, "edge");
     match result.outcome {
         Outcome::Applied if result.repeated => {
@@ -42,7 +44,16 @@ fn write_result(to: &mut String, result: &ApplyResult, had_no_changes: bool) -> 
         Outcome::Applied if had_no_changes => {
             writeln!(to, "{} There was nothing to change; the revision is recorded.", style::added("Applied."))
         }
-        Outcome::Applied => writeln!(to, "{} {edges} as planned.", style::added("Applied.")),
+        Outcome::Applied => {
+            let rules: usize = result.edges.iter().map(|edge| edge.rules.len()).sum();
+            let offline = result.edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Offline).count();
+            let waiting = match offline {
+                0 => String::new(),
+                number => format!(", {} when they come back", count(number as u64, "edge")),
+            };
+            let changes = count(rules as u64, "change");
+            writeln!(to, "{} {changes} on {edges} as planned{waiting}.", style::added("Applied."))
+        }
         Outcome::Partial => {
             if let Some(stopped) = &result.stopped {
                 writeln!(to, "{} {}.", style::error("The rollout was stopped:"), clean(stopped))?;
@@ -101,30 +112,64 @@ fn shortfall(result: &ApplyResult) -> String {
     if parts.is_empty() { "Not everything came about".to_owned() } else { parts.join(", ") }
 }
 
-fn write_edge(to: &mut String, edge: &EdgeResult) -> fmt::Result {
-    write!(to, "{}", style::strong(&edge.edge))?;
-    match edge.outcome {
-        EdgeOutcome::Done if edge.message.is_empty() => writeln!(to)?,
-        EdgeOutcome::Done => writeln!(to, " {}", style::warning(clean(&edge.message)))?,
-        EdgeOutcome::Queued => writeln!(to, " {}", style::warning("waits for its wave"))?,
-        EdgeOutcome::Skipped => writeln!(to, " {}", style::warning("was not reached and stays as it was"))?,
-        EdgeOutcome::Waiting => writeln!(to, " {}", style::warning("has not answered"))?,
-        EdgeOutcome::Offline if !edge.message.is_empty() => writeln!(to, " {}", style::warning(clean(&edge.message)))?,
-        EdgeOutcome::Offline => writeln!(to, " {}", style::warning("is offline; it takes the state when it comes"))?,
-        EdgeOutcome::Timeout => writeln!(to, " {}", style::error("did not report in time; what it runs is not known"))?,
-        EdgeOutcome::Returned => writeln!(to, " {}", style::error(clean(&edge.message)))?,
-        EdgeOutcome::Refused => {
-            let reason = format!("refused: {}: {}", clean(&edge.code), clean(&edge.message));
-            writeln!(to, " {}", style::error(reason))?;
+/// What is not as planned: edges with the same end in one line, then the rules of those that answered.
+fn write_edges(to: &mut String, result: &ApplyResult) -> fmt::Result {
+    let mut alike: Vec<(String, Vec<&EdgeName>)> = Vec::new();
+    for edge in &result.edges {
+        let Some(words) = end(edge) else { continue };
+        match alike.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, edges)) => edges.push(&edge.edge),
+            None => alike.push((words, vec![&edge.edge])),
         }
     }
-    for rule in &edge.rules {
-        let words =
-            if edge.outcome == EdgeOutcome::Offline { String::new() } else { joined(&[&rule.code, &rule.message]) };
-        let colon = if words.is_empty() { "" } else { ": " };
-        writeln!(to, "  {} {}  {}{colon}{words}", rule.action.sign(), rule.rule, state(rule))?;
+    for (words, edges) in alike {
+        match edges.as_slice() {
+            [edge] => writeln!(to, "{} {words}", style::strong(edge))?,
+            several => {
+                let number = style::strong(count(several.len() as u64, "edge"));
+                writeln!(to, "{number}, each {words}: {}", listed(several, SHOWN_EDGES))?;
+            }
+        }
+    }
+    for edge in &result.edges {
+        let rules = edge.rules.iter().filter(|rule| !is_as_planned(edge, rule));
+        for rule in rules {
+            let words = joined(&[&rule.code, &rule.message]);
+            let colon = if words.is_empty() { "" } else { ": " };
+            writeln!(to, "  {} {}/{}  {}{colon}{words}", rule.action.sign(), edge.edge, rule.rule, state(rule))?;
+        }
     }
     Ok(())
+}
+
+/// Rules of an edge that has not answered say nothing that the edge does not.
+fn is_as_planned(edge: &EdgeResult, rule: &RuleResult) -> bool {
+    match edge.outcome {
+        EdgeOutcome::Done | EdgeOutcome::Refused | EdgeOutcome::Returned => rule.is_as_planned(),
+        EdgeOutcome::Queued
+        | EdgeOutcome::Waiting
+        | EdgeOutcome::Offline
+        | EdgeOutcome::Timeout
+        | EdgeOutcome::Skipped => rule.state != Some(RuleState::Rejected),
+    }
+}
+
+/// How it ended on an edge, where that is not as planned.
+fn end(edge: &EdgeResult) -> Option<String> {
+    let message = clean(&edge.message);
+    let words = match edge.outcome {
+        EdgeOutcome::Done if message.is_empty() => return None,
+        EdgeOutcome::Done => style::warning(message).to_string(),
+        EdgeOutcome::Queued => style::warning("waits for its wave").to_string(),
+        EdgeOutcome::Skipped => style::warning("was not reached and stays as it was").to_string(),
+        EdgeOutcome::Waiting => style::warning("has not answered").to_string(),
+        EdgeOutcome::Offline if !message.is_empty() => style::warning(message).to_string(),
+        EdgeOutcome::Offline => style::warning("offline; takes the state when it comes back").to_string(),
+        EdgeOutcome::Timeout => style::error("did not report in time; what runs there is not known").to_string(),
+        EdgeOutcome::Returned => style::error(message).to_string(),
+        EdgeOutcome::Refused => style::error(format!("refused: {}: {message}", clean(&edge.code))).to_string(),
+    };
+    Some(words)
 }
 
 fn state(rule: &RuleResult) -> String {
@@ -133,5 +178,46 @@ fn state(rule: &RuleResult) -> String {
         Some(state @ (RuleState::Failed | RuleState::Rejected)) => style::error(state).to_string(),
         Some(state @ RuleState::Active) => style::added(state).to_string(),
         Some(state) => style::changed(state).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn ended_text(edges: &[Value], outcome: &str) -> String {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let result = json!({"id": "a1", "plan_id": digest, "digest": digest, "commit": null, "actor": "operator",
+            "outcome": outcome, "started_at": "2025-01-01T00:00:00Z", "finished_at": null, "edges": edges});
+        let result: ApplyResult = serde_json::from_value(result).expect("a result");
+        anstream::adapter::strip_str(&ended(&result)).to_string()
+    }
+
+    fn edge(number: u32, outcome: &str, rules: &Value) -> Value {
+        json!({"edge": format!("edge-{number:02}"), "outcome": outcome, "generation": 2, "code": "", "message": "",
+            "rules": rules})
+    }
+
+    fn rule(name: &str, state: &str, code: &str) -> Value {
+        json!({"rule": name, "action": "update", "state": state, "code": code, "message": ""})
+    }
+
+    #[test]
+    fn only_what_is_not_as_planned_is_printed_and_edges_that_are_alike_are_one_line() {
+        let well = json!([rule("web", "active", ""), rule("dns", "active", "")]);
+        let edges: Vec<Value> =
+            (1..=50).map(|number| edge(number, if number > 5 { "offline" } else { "done" }, &well)).collect();
+        let text = ended_text(&edges, "applied");
+        let expected = "45 edges, each offline; takes the state when it comes back: edge-06, edge-07, edge-08, edge-09, \
+                        edge-10, edge-11, edge-12, edge-13 and 37 more\nApplied. 100 changes on 50 edges as planned, 45 \
+                        edges when they come back.\n";
+        assert_eq!(text, expected);
+        let failed = json!([rule("web", "failed", "port_in_use"), rule("dns", "active", "")]);
+        let text = ended_text(&[edge(1, "done", &well), edge(2, "done", &failed)], "partial");
+        assert_eq!(text, "  ~ edge-02/web  failed: port_in_use\nPartial. 1 rule failed; the rest is applied.\n");
+        let all = ended_text(&[edge(1, "done", &well)], "applied");
+        assert_eq!(all, "Applied. 2 changes on 1 edge as planned.\n");
     }
 }

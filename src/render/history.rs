@@ -6,46 +6,60 @@ use std::fmt::{self, Write};
 use jiff::Timestamp;
 use reconciler::act::operator::documents::HistoryDetail;
 use reconciler::decide::fleet::EdgeOutcome;
-use reconciler::decide::ledger::{Entry, HistoryEntry, RecordedEdge};
-use reconciler::decide::plan::Summary;
+use reconciler::decide::ledger::{Action, Entry, HistoryEntry, RecordedEdge};
+use reconciler::decide::plan::{PlannedChange, Summary};
 use schema::name::EdgeName;
 
 use super::table::Columns;
 use super::words::{ago, count, joined, lasting, listed, short_hash, time};
-use super::{plan, style};
-use crate::output::clean;
+use super::{plan, plan_lines, style};
+use crate::output::{clean, is_wide};
 
 /// More edges of one kind are counted.
 const SHOWN_EDGES: usize = 8;
+/// More changes are one line each.
+const SHOWN_IN_FULL: usize = 6;
+/// More of these lines are counted.
+const SHOWN_LINES: usize = 20;
 /// More rules that were not as planned are counted.
 const SHOWN_RULES: usize = 20;
 
-/// One row for each entry.
-pub(crate) fn all(entries: &[HistoryEntry]) -> String {
-    let headings = ["ID", "AT", "ACTION", "OUTCOME", "CHANGES", "REVISION", "SUBJECT", "AUTHOR", "BY", "EDGES", "WHY"];
-    let mut columns = Columns::new(&headings);
+/// One row for each entry. What no entry has is no column, and what the other columns say in short is one of wide tables.
+pub(crate) fn all(entries: &[HistoryEntry], now: Timestamp) -> String {
+    let is_explained = entries.iter().any(|found| !found.entry.note.is_empty() || !found.entry.why.is_empty());
+    let mut headings = vec!["ID", "AT", "OUTCOME", "CHANGES", "COMMIT", "SUBJECT", "AUTHOR", "BY"];
+    if is_wide() {
+        headings.extend(["EDGES", "APPLY"]);
+    }
+    headings.extend(is_explained.then_some("WHY"));
+    let mut columns = Columns::new(&headings).yielding(&["WHY", "AUTHOR", "SUBJECT", "COMMIT", "BY"]);
     for found in entries {
         let entry = &found.entry;
-        columns.row(&[
+        let mut cells = vec![
             entry.id.to_string(),
-            time(entry.at),
-            entry.action.as_str().to_owned(),
+            if is_wide() { time(entry.at) } else { ago(entry.at, now) },
             outcome(found),
             found.summary.as_ref().map(changes).unwrap_or_default(),
-            revision(entry),
+            commit(entry),
             found.subject.clone().unwrap_or_default(),
             entry.author.clone().unwrap_or_default(),
             by(found),
-            edges(entry),
-            joined(&[&entry.note, &entry.why]),
-        ]);
+        ];
+        if is_wide() {
+            cells.extend([edges(entry), entry.apply_id.clone()]);
+        }
+        cells.extend(is_explained.then(|| joined(&[&entry.note, &entry.why])));
+        columns.row(&cells);
     }
     columns.text("")
 }
 
+/// `applied`, `rollback applied, held`, `frozen`: an outcome that belongs to one action names that as well.
 fn outcome(found: &HistoryEntry) -> String {
-    let outcome = &found.entry.outcome;
-    if found.held { format!("{outcome}, held") } else { outcome.clone() }
+    let (action, outcome) = (found.entry.action, &found.entry.outcome);
+    let is_clear = action == Action::Apply || !found.entry.is_start();
+    let outcome = if is_clear { outcome.clone() } else { format!("{} {outcome}", action.as_str()) };
+    if found.held { format!("{outcome}, held") } else { outcome }
 }
 
 /// `+1 ~2 -0`, with the signs of a plan; kinds that are not among these three are shown where there are any.
@@ -69,11 +83,11 @@ fn edges(entry: &Entry) -> String {
     count(touched as u64, "edge")
 }
 
-fn revision(entry: &Entry) -> String {
+fn commit(entry: &Entry) -> String {
     let dirty = if entry.dirty { " (dirty)" } else { "" };
     match &entry.commit {
-        Some(commit) => format!("commit {}{dirty}", short_hash(commit)),
-        None => format!("{}, no commit", entry.digest.short()),
+        Some(commit) => format!("{}{dirty}", short_hash(commit)),
+        None => "no commit".to_owned(),
     }
 }
 
@@ -92,23 +106,34 @@ fn write_one(to: &mut String, detail: &HistoryDetail, now: Timestamp) -> fmt::Re
     match &detail.plan {
         None => {}
         Some(plan) if plan.changes.is_empty() => to.push_str("\nNothing was to change.\n"),
-        Some(plan) => {
-            writeln!(to, "\n{}", style::strong("Planned:"))?;
-            for change in &plan.changes {
-                write!(to, "\n{}\n{}", style::strong(&change.edge), plan::change(change))?;
-            }
-        }
+        Some(plan) => write_planned(to, &plan.changes)?,
     }
     write_chain(to, found)
 }
 
-/// `Entry 3 · apply, partial · +1 ~2 -0 · 3 done, 2 offline · 5m ago, took 12s`
+/// What was planned: a few changes in full, more of them one line each.
+fn write_planned(to: &mut String, changes: &[PlannedChange]) -> fmt::Result {
+    writeln!(to, "\n{}", style::strong("Planned:"))?;
+    if changes.len() <= SHOWN_IN_FULL || is_wide() {
+        for change in changes {
+            write!(to, "\n{}\n{}", style::strong(&change.edge), plan::change(change))?;
+        }
+        return Ok(());
+    }
+    let lines = plan_lines::grouped(changes.iter());
+    for line in lines.iter().take(SHOWN_LINES) {
+        writeln!(to, "  {line}")?;
+    }
+    if lines.len() > SHOWN_LINES {
+        writeln!(to, "  and {}; -o wide shows all in full", count((lines.len() - SHOWN_LINES) as u64, "more line"))?;
+    }
+    Ok(())
+}
+
+/// `Entry 3 · partial · +1 ~2 -0 · 3 done, 2 offline · 5m ago, took 12s`
 fn headline(found: &HistoryEntry, now: Timestamp) -> String {
     let entry = &found.entry;
-    let mut parts = vec![
-        style::strong(format!("Entry {}", entry.id)).to_string(),
-        format!("{}, {}", entry.action.as_str(), clean(&outcome(found))),
-    ];
+    let mut parts = vec![style::strong(format!("Entry {}", entry.id)).to_string(), clean(&outcome(found)).into_owned()];
     parts.extend(found.summary.as_ref().map(changes));
     if entry.is_start() {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
@@ -232,7 +257,7 @@ mod tests {
         let detail: HistoryDetail = serde_json::from_value(entry).expect("an entry");
         let now = "2025-01-01T00:05:00Z".parse().expect("a time");
         let text = anstream::adapter::strip_str(&one(&detail, now)).to_string();
-        let first = "Entry 3 · apply, partial · +0 ~30 -0 · 50 edges: 5 done, 45 offline · 5m ago, took 12s\n";
+        let first = "Entry 3 · partial · +0 ~30 -0 · 50 edges: 5 done, 45 offline · 5m ago, took 12s\n";
         assert!(text.starts_with(first), "{text}");
         for part in [
             "subject    Move \\u{1b}web\n",

@@ -3,9 +3,11 @@
 pub(crate) mod apply;
 pub(crate) mod diagnostic;
 pub(crate) mod difference;
+pub(crate) mod drift;
 pub(crate) mod history;
 pub(crate) mod new_rule;
 pub(crate) mod plan;
+pub(crate) mod plan_lines;
 pub(crate) mod plan_markdown;
 pub(crate) mod rails;
 pub(crate) mod rules;

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::num::NonZeroU32;
 
-use reconciler::decide::drift::Drift;
 use reconciler::decide::plan::{
     Action, BaseEdge, Hint, Impact, ImpactKind, Losing, PlanDocument, PlannedChange, PlannedWave, ProofStatus, Source,
     Summary, Uncommitted, filter_note,
@@ -16,9 +15,9 @@ use schema::ruleset::Origin;
 use schema::spec::FieldChange;
 
 use super::difference::{Difference, difference};
-use super::words::{count, joined, lasting, listed, short_hash, time};
-use super::{new_rule, rails, style};
-use crate::output::clean;
+use super::words::{count, lasting, listed, short_hash, time};
+use super::{drift, new_rule, plan_lines, rails, style};
+use crate::output::{clean, is_wide};
 
 /// More listeners of one kind are counted.
 const SHOWN_RANGES: usize = 8;
@@ -39,14 +38,7 @@ fn write_plan(to: &mut String, plan: &PlanDocument) -> fmt::Result {
         writeln!(to, "{}", style::warning(gap))?;
     }
     write_blockers(to, plan)?;
-    let mut edge = None;
-    for change in &plan.changes {
-        if edge != Some(&change.edge) {
-            edge = Some(&change.edge);
-            write_edge(to, &change.edge, plan.base.edges.get(&change.edge))?;
-        }
-        write_change(to, change)?;
-    }
+    write_changes(to, plan)?;
     if !plan.changes.is_empty() && plan.summary.unchanged > 0 {
         writeln!(to, "\n{} unchanged.", count(plan.summary.unchanged, "rule"))?;
     }
@@ -64,11 +56,42 @@ fn write_plan(to: &mut String, plan: &PlanDocument) -> fmt::Result {
             )?;
         }
     }
-    write_drift(to, &plan.drift)?;
+    drift::write(to, &plan.drift)?;
     write_hints(to, &plan.hints)?;
     if plan.source.commit.is_some() {
         let source = source(&plan.source);
         writeln!(to, "\n{}", style::faint(source))?;
+    }
+    Ok(())
+}
+
+/// More changes are one line each.
+const SHOWN_IN_FULL: usize = 10;
+
+fn write_changes(to: &mut String, plan: &PlanDocument) -> fmt::Result {
+    let (waiting, new): (Vec<_>, Vec<_>) =
+        plan.changes.iter().partition(|change| !is_wide() && plan_lines::is_decided(plan, change));
+    if new.len() > SHOWN_IN_FULL && !is_wide() {
+        writeln!(to)?;
+        for line in plan_lines::grouped(new.into_iter()) {
+            writeln!(to, "  {line}")?;
+        }
+    } else {
+        let mut edge = None;
+        for change in new {
+            if edge != Some(&change.edge) {
+                edge = Some(&change.edge);
+                write_edge(to, &change.edge, plan.base.edges.get(&change.edge))?;
+            }
+            write_change(to, change)?;
+        }
+    }
+    if !waiting.is_empty() {
+        writeln!(to)?;
+        for line in plan_lines::waiting(plan) {
+            writeln!(to, "{line}")?;
+        }
+        writeln!(to, "{}: -o wide shows each change in full", style::help("help"))?;
     }
     Ok(())
 }
@@ -100,15 +123,45 @@ pub(crate) fn wave_words(wave: &PlannedWave, edges: &str) -> String {
 
 /// `Plan: 2 to activate, 1 to rebind on 3 edges.`
 pub(crate) fn verdict(plan: &PlanDocument) -> String {
-    let summary = &plan.summary;
-    let parts = figures(summary);
+    let (summary, decided) = without_decided(plan);
+    let parts = figures(&summary);
+    let waiting = match decided {
+        0 => String::new(),
+        decided => format!(" {} wait for edges that are offline.", count(decided, "earlier change")),
+    };
     if parts.is_empty() {
         return match summary.unchanged {
-            0 => "No changes.".to_owned(),
-            unchanged => format!("No changes. {} unchanged.", count(unchanged, "rule")),
+            0 => format!("No changes.{waiting}"),
+            unchanged => format!("No changes. {} unchanged.{waiting}", count(unchanged, "rule")),
         };
     }
-    format!("Plan: {} on {}.", parts.join(", "), count(summary.edges, "edge"))
+    format!("Plan: {} on {}.{waiting}", parts.join(", "), count(summary.edges, "edge"))
+}
+
+/// The figures without what was decided before for edges that are offline, and how many changes that is.
+fn without_decided(plan: &PlanDocument) -> (Summary, u64) {
+    let mut summary = plan.summary;
+    let mut edges: BTreeMap<&EdgeName, bool> = BTreeMap::new();
+    let mut decided = 0;
+    for change in &plan.changes {
+        let is_decided = plan_lines::is_decided(plan, change);
+        *edges.entry(&change.edge).or_insert(true) &= is_decided;
+        if is_decided {
+            decided += 1;
+            let counter = match change.action {
+                Action::Activate => &mut summary.activate,
+                Action::Rebind => &mut summary.rebind,
+                Action::Update => &mut summary.update,
+                Action::Move => &mut summary.moved,
+                Action::Remove => &mut summary.remove,
+                Action::Reject => &mut summary.reject,
+                Action::Retry => &mut summary.retry,
+            };
+            *counter = counter.saturating_sub(1);
+        }
+    }
+    summary.edges = edges.values().filter(|is_decided| !**is_decided).count() as u32;
+    (summary, decided)
 }
 
 /// Which edges could not be asked, if the plan misses any.
@@ -284,7 +337,7 @@ fn write_ports(to: &mut String, verb: &str, ranges: &[String]) -> fmt::Result {
     writeln!(to, "      {verb:<8} {}", listed(&ranges, SHOWN_RANGES))
 }
 
-fn write_field(to: &mut String, field: &FieldChange, is_new: bool) -> fmt::Result {
+pub(crate) fn write_field(to: &mut String, field: &FieldChange, is_new: bool) -> fmt::Result {
     let path = clean(&field.path);
     match difference(&field.before, &field.after) {
         Difference::Line(_, after) if is_new => writeln!(to, "      {path}: {after}"),
@@ -362,30 +415,6 @@ pub(crate) fn proofs(plan: &PlanDocument) -> Option<String> {
     Some(format!("{} proven{rest}{held}.", count(proven as u64, "change")))
 }
 
-/// What differs from what was applied.
-pub(crate) fn write_drift(to: &mut String, drift: &[Drift]) -> fmt::Result {
-    if drift.is_empty() {
-        return Ok(());
-    }
-    writeln!(to, "\n{}", style::warning("Drift, what runs is not what was applied:"))?;
-    let mut by_place: BTreeMap<String, Vec<&Drift>> = BTreeMap::new();
-    for one in drift {
-        by_place.entry(drift_place(one)).or_default().push(one);
-    }
-    for (place, found) in by_place {
-        for one in found {
-            write!(to, "  {} {}", style::changed(one.kind.as_str()), place)?;
-            let words = drift_words(one);
-            let colon = if words.is_empty() { "" } else { ": " };
-            writeln!(to, "{colon}{words}")?;
-            for field in &one.fields {
-                write_field(to, field, false)?;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// What running rules say that the plan does nothing about.
 fn write_hints(to: &mut String, hints: &[Hint]) -> fmt::Result {
     if hints.is_empty() {
@@ -396,19 +425,6 @@ fn write_hints(to: &mut String, hints: &[Hint]) -> fmt::Result {
         writeln!(to, "{} {}/{}: {}", style::help("hint:"), hint.edge, hint.rule, clean(&hint.message))?;
     }
     Ok(())
-}
-
-/// `EDGE/RULE`, or the edge.
-pub(crate) fn drift_place(drift: &Drift) -> String {
-    match &drift.rule {
-        Some(rule) => format!("{}/{rule}", drift.edge),
-        None => drift.edge.to_string(),
-    }
-}
-
-/// Code and message, as far as there are any.
-pub(crate) fn drift_words(drift: &Drift) -> String {
-    joined(&[&drift.code, &drift.message])
 }
 
 /// Where the tree comes from: its commit, or that it has none.

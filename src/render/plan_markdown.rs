@@ -11,12 +11,12 @@ use schema::spec::FieldChange;
 use serde_json::Value;
 
 use super::difference::{Difference, difference};
-use super::new_rule;
 use super::plan::{
-    blockers, drift_place, drift_words, edge_mark, impact, incomplete, place, reason, rejected_heading, rejections,
-    remarks, rollout_heading, source, verdict, wave_words,
+    blockers, edge_mark, impact, incomplete, place, reason, rejected_heading, rejections, remarks, rollout_heading,
+    source, verdict, wave_words,
 };
 use super::words::{count, listed};
+use super::{drift, new_rule};
 
 /// A comment on a pull request may have 65,536 characters; some are left for what a bot adds.
 pub(crate) const LIMIT: usize = 60_000;
@@ -254,8 +254,8 @@ fn push_drift(text: &mut String, plan: &PlanDocument) {
     let title = format!("Drift: {}", count(plan.drift.len() as u64, "deviation"));
     write!(text, "\n<details><summary>{title}</summary>\n\n").expect("a string grows as needed");
     for (index, drift) in plan.drift.iter().enumerate() {
-        let words = drift_words(drift);
-        let line = format!("- {} {} {}\n", code(&drift_place(drift)), drift.kind.as_str(), escape(&words));
+        let words = drift::words(drift);
+        let line = format!("- {} {} {}\n", code(&drift::place(drift)), drift.kind.as_str(), escape(&words));
         if text.len() + line.len() + TAIL / 4 > LIMIT {
             writeln!(text, "- and {} more", plan.drift.len() - index).expect("a string grows as needed");
             break;

@@ -14,7 +14,8 @@ use crate::output::clean;
 /// A row for each rule, and one for each group of connections that drain.
 pub(crate) fn table<'a>(rows: impl Iterator<Item = (&'a str, &'a RuleStatus)>, now: Timestamp) -> String {
     let mut columns =
-        Columns::new(&["RULE", "STATE", "HEALTH", "LISTENS", "TARGET", "#CONNECTIONS", "WHERE", "REASON"]);
+        Columns::new(&["RULE", "STATE", "HEALTH", "LISTENS", "TARGET", "#CONNECTIONS", "WHERE", "REASON"])
+            .yielding(&["WHERE", "TARGET", "REASON"]);
     for (edge, rule) in rows {
         columns.row(&[
             format!("{edge}/{}", rule.rule),

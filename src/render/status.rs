@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use jiff::Timestamp;
-use reconciler::decide::drift::{Drift, DriftKind};
-use reconciler::decide::fleet::{Outcome, Verdict};
+use reconciler::decide::drift::{Drift, DriftKind, ROLLOUT_UNFINISHED, STOPPED_BEFORE};
+use reconciler::decide::fleet::{Mode, Outcome, Verdict};
 use reconciler::decide::remote::RemoteView;
 use reconciler::decide::status::{EdgeStatus, RevisionStatus, StatusDocument};
 use reconciler::decide::target_rows::all_rows;
 use reconciler::decide::view::Confirmation;
 use schema::state::RuleState;
 
-use super::plan::{drift_place, source, write_drift};
+use super::drift::place as drift_place;
+use super::plan::source;
 use super::table::Columns;
 use super::targets;
 use super::words::{ago, count, short_hash, time};
-use super::{rules, style, summary, target_list};
+use super::{drift, rules, style, summary, target_list};
 use crate::output::clean;
 
 /// More errors are counted; `validate` shows all, with carets.
@@ -52,7 +53,7 @@ fn write_status(to: &mut String, status: &StatusDocument, is_selected: bool, now
     if status.edges.iter().map(|edge| edge.rules.len()).sum::<usize>() > 1 {
         to.push_str(&target_list::down(&all_rows(&status.edges)));
     }
-    write_drift(to, &status.drift)?;
+    drift::write(to, &status.drift)?;
     write_advice(to, &status.drift)
 }
 
@@ -75,19 +76,30 @@ fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> f
     if let Some(paused) = status.apply.as_ref().and_then(|apply| apply.paused.as_ref()) {
         writeln!(to, "{}: the rollout stands still: {}", style::warning("Paused"), clean(paused))?;
     }
-    if let Some(cut_off) = status.apply.as_ref().filter(|apply| apply.outcome == Outcome::Interrupted) {
-        writeln!(
-            to,
-            "{}: a restart of the server cut the apply {} off; what it decided is in force, and `portunus resume` \
-             sends what is missing",
-            style::warning("Cut off"),
-            clean(&cut_off.id)
-        )?;
-    }
+    write_cut_off(to, status)?;
     if let Some(remote) = &status.revision.remote {
         write_remote(to, remote, now)?;
     }
     write_held(to, &status.revision, now)
+}
+
+/// An apply that a restart of the server cut off, as long as anything of it is missing, and the one that goes on with it.
+fn write_cut_off(to: &mut String, status: &StatusDocument) -> fmt::Result {
+    let Some(apply) = &status.apply else { return Ok(()) };
+    let id = clean(&apply.id);
+    if let Some(earlier) = apply.continues.as_ref().filter(|_| apply.outcome == Outcome::Running) {
+        let earlier = clean(earlier);
+        return writeln!(to, "{id} goes on with the rollout {earlier}, which a restart of the server cut off");
+    }
+    if apply.outcome != Outcome::Interrupted || status.drift.is_empty() {
+        return Ok(());
+    }
+    let rest = match status.mode {
+        Some(Mode::Off) => "`portunus resume` sends what is missing",
+        _ => "the server goes on with the rest once the edges are back",
+    };
+    let cut_off = style::warning("Cut off");
+    writeln!(to, "{cut_off}: a restart of the server cut the apply {id} off; what it decided is in force, and {rest}")
 }
 
 /// The followed remote: what it names, and when it was asked and answered last.
@@ -203,12 +215,13 @@ fn write_edge(to: &mut String, edge: &EdgeStatus, now: Timestamp) -> fmt::Result
 }
 
 fn write_advice(to: &mut String, drift: &[Drift]) -> fmt::Result {
-    let mut told: Vec<DriftKind> = Vec::new();
+    let mut told: Vec<(DriftKind, bool)> = Vec::new();
     for one in drift {
-        if told.contains(&one.kind) {
+        let topic = (one.kind, one.code == ROLLOUT_UNFINISHED);
+        if told.contains(&topic) {
             continue;
         }
-        told.push(one.kind);
+        told.push(topic);
         writeln!(to, "{}: {}", style::help(one.kind.as_str()), advice(one))?;
     }
     Ok(())
@@ -222,6 +235,15 @@ fn remedy(code: &schema::codes::CodeDoc) -> &'static str {
 /// What to do about one kind of drift.
 fn advice(drift: &Drift) -> String {
     match drift.kind {
+        DriftKind::StaleGeneration if drift.message.starts_with(STOPPED_BEFORE) => {
+            "after a stopped rollout nothing is sent again by itself; `portunus apply` begins it again, and `portunus \
+             rollback previous` returns to what was in force before"
+                .to_owned()
+        }
+        DriftKind::StaleGeneration if drift.code == ROLLOUT_UNFINISHED => {
+            "`portunus status --watch` shows how far the rollout is; `portunus resume` completes one that stands still"
+                .to_owned()
+        }
         DriftKind::Missing | DriftKind::Changed | DriftKind::StaleGeneration => {
             "the server sends it again by itself unless its mode is off; `portunus apply` does it now".to_owned()
         }

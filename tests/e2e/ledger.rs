@@ -286,7 +286,7 @@ fn the_history_says_who_applied_what_for_whom_and_counts_from_one() {
         assert!(text.contains(part), "{part}: {text}");
     }
     let one = world.cli(&["history", "3"]).exits(0).out;
-    assert!(one.starts_with("Entry 3 · apply, applied · +1 ~0 -1 · 1 edge: 1 done"), "{one}");
+    assert!(one.starts_with("Entry 3 · applied · +1 ~0 -1 · 1 edge: 1 done"), "{one}");
     assert!(one.contains("applied by carol (as its client reports)"), "{one}");
     let status = world.cli(&["status"]).exits(0).out;
     let second = status.lines().nth(1).unwrap_or_default();

@@ -29,6 +29,7 @@ mod health;
 mod journey;
 mod junk;
 mod ledger;
+mod lists;
 mod logs;
 mod meeting_itself;
 mod metrics;

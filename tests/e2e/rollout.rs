@@ -104,3 +104,43 @@ fn an_edge_in_no_wave_and_a_wave_without_an_edge_are_errors() {
         assert!(said.contains(code) && said.contains(words), "{said}");
     }
 }
+
+#[test]
+fn a_rollout_that_a_restart_cut_off_goes_on_by_itself_and_the_ledger_knows_each_edge() {
+    let names = ["edge-01", "edge-02", "edge-03"];
+    let world = World::new();
+    let server = world.serve(&["--mode", "heal"]);
+    for name in names {
+        world.edge(name);
+    }
+    let scene = Scene { world, echo: Echo::start(), port: ports(8) };
+    let world = &scene.world;
+    // Long enough to be cut off while the first wave is watched.
+    world.write("portunus.toml", WAVES.replace("\"canary\" } }", "\"canary\" }, soak_secs = 8 }"));
+    world.edit("a.toml", scene.tree(0));
+    let tree = world.tree_arg();
+    let apply = world.start_cli("apply", &["apply", &tree, "--yes", "--actor", "ann"]);
+    world.wait_status("the canary to be done", |status| status["apply"]["edges"][0]["outcome"] == "done");
+    server.kill();
+    apply.kill();
+    world.serve(&["--mode", "heal"]);
+    let status = world.wait_status("the rest of the rollout", |status| {
+        status["apply"]["continues"] == "a1" && status["apply"]["outcome"] == "applied"
+    });
+    assert_eq!(status["drift"], json!([]), "{status}");
+    for number in 0..3 {
+        assert_eq!(answers(scene.port + number), Some(scene.echo.port));
+    }
+    let history = world.cli(&["history", "-o", "json"]).exits(0).json();
+    let outcome = |entry: usize, edge: &str| history[entry]["edges"][edge]["outcome"].clone();
+    assert_eq!(history[0]["outcome"], "interrupted", "{history}");
+    assert_eq!(names.map(|name| outcome(0, name)), ["done", "skipped", "skipped"], "{history}");
+    assert_eq!((&history[1]["action"], &history[1]["actor"]), (&json!("resume"), &json!("server")), "{history}");
+    assert_eq!((&history[1]["applied_by"], &history[1]["outcome"]), (&json!("ann"), &json!("applied")), "{history}");
+    assert_eq!([outcome(1, "edge-02"), outcome(1, "edge-03")], ["done", "done"], "{history}");
+    assert!(history[1]["why"].as_str().is_some_and(|why| why.contains("a1")), "{history}");
+    let (_, body) = world.api("GET", "/v1/applies/a1", "").unwrap();
+    let apply: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&apply["outcome"], &apply["edges"][0]["outcome"]), (&json!("interrupted"), &json!("done")), "{body}");
+    world.cli(&["events", "--since", "1h", "--limit", "1", "-o", "json"]).exits(0);
+}

@@ -79,7 +79,12 @@ fn help_and_version_are_0_and_usage_errors_are_64() {
         &["plan", "--allow-removals", "-1"],
         &["apply", "--timeout", "soon"],
         &["plan", "tree", "--out", "p", "--live", "l"],
-        &["stats", "web"],
+        &["stats", "Not A Name"],
+        &["stats", "local/web", "--owner", "a"],
+        &["history", "--sort", "state"],
+        &["history", "3", "--limit", "1"],
+        &["events", "--since", "yesterday"],
+        &["validate", "-o", "wide"],
         &["blame", "local"],
         &["bisect", "abcd", "--yes"],
         &["bisect", "abcd", "--", "true"],
@@ -262,6 +267,21 @@ fn fmt_rewrites_what_changes_keeps_modes_and_shows_it_with_check() {
     assert_eq!((again.code, again.stdout.as_str()), (0, ""));
     fs::write(&path, before).expect("written");
     assert_eq!(run(dir.path(), &["fmt", "tree/a.toml", "--check"]).code, 2);
+}
+
+#[test]
+fn explain_knows_every_word_of_an_output() {
+    let dir = tree(&[]);
+    let mut words: Vec<&str> = reconciler::decide::glossary::ALL.iter().map(|meaning| meaning.word).collect();
+    words.sort_unstable();
+    words.dedup();
+    for word in words {
+        let ran = run(dir.path(), &["explain", word]);
+        assert_eq!(ran.code, 0, "{word}: {}", ran.stderr);
+        assert!(ran.stdout.contains(word), "{word}: {}", ran.stdout);
+    }
+    let ran = run(dir.path(), &["explain", "disabled"]);
+    assert_eq!(ran.stdout.matches("disabled (").count(), 3, "each of its meanings: {}", ran.stdout);
 }
 
 #[test]

@@ -59,6 +59,11 @@ impl Counters {
         &self.rules
     }
 
+    /// What was reported of a rule last.
+    pub fn of(&self, edge: &EdgeName, rule: &RuleName) -> Option<&CountersDocument> {
+        self.rules.get(edge)?.get(rule)
+    }
+
     /// Probes of all edges by result code, since this server started to count.
     pub fn probes(&self) -> &BTreeMap<String, u64> {
         &self.probes

@@ -30,6 +30,7 @@ use super::metrics::Timings;
 use super::notice_log;
 use super::outgoing;
 use super::questions::Reply;
+pub use super::recent::Numbered;
 use super::recent::Recent;
 use super::store::Store;
 use crate::decide::deviations::TargetOverride;
@@ -47,9 +48,6 @@ const NOTICES: usize = 4096;
 const RETRY: Duration = Duration::from_secs(1);
 /// Longest sleep without a deadline: a cheap second look, for timers can be missed.
 const IDLE_TICK: Duration = Duration::from_secs(5);
-
-/// A notice with its number in the stream.
-pub type Numbered = (u64, Arc<Notice>);
 
 /// Where edges speak from, or spoke from last.
 pub type Addresses = BTreeMap<EdgeName, Option<SocketAddr>>;
@@ -523,10 +521,10 @@ impl Driver {
             *self.applies.entry(result.outcome).or_default() += 1;
             self.timings.apply.observe(seconds);
         }
-        let notice = Arc::new(notice);
-        self.recent.add(self.last_notice, Arc::clone(&notice));
+        let numbered = (self.last_notice, Timestamp::now(), Arc::new(notice));
+        self.recent.add(numbered.clone());
         // Without a listener there is nobody to tell.
-        drop(self.notices.send((self.last_notice, notice)));
+        drop(self.notices.send(numbered));
     }
 
     pub(super) fn send(&mut self, session: SessionId, body: Body) {

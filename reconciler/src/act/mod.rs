@@ -3,6 +3,7 @@
 mod backlog;
 pub mod checks;
 pub mod codec;
+mod continuing;
 pub mod counters;
 pub mod driver;
 pub mod edges;

@@ -21,6 +21,8 @@ pub enum Part {
     RemoteFollower,
     /// The task that gives disk space back.
     Upkeep,
+    /// The task that goes on with a rollout that a restart cut off.
+    Rollout,
 }
 
 impl fmt::Display for Part {
@@ -34,6 +36,7 @@ impl fmt::Display for Part {
             Self::Follower => "the follower of the directory",
             Self::RemoteFollower => "the follower of the remote",
             Self::Upkeep => "the upkeep of the state",
+            Self::Rollout => "the task that goes on with rollouts",
         })
     }
 }

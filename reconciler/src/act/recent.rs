@@ -5,6 +5,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::decide::fleet::Notice;
 
 /// Notices that are kept: several minutes of a large fleet, a few megabytes at most.
@@ -12,10 +14,13 @@ const KEPT: usize = 1024;
 /// Edges in the notices that are kept, for one of an apply holds all that it touches: some 300 bytes each.
 const KEPT_EDGES: usize = 32_768;
 
+/// A notice with its number in the stream and the time at which it came.
+pub type Numbered = (u64, Timestamp, Arc<Notice>);
+
 /// The newest notices with their numbers, which follow on each other.
 #[derive(Debug, Default)]
 pub struct Recent {
-    notices: VecDeque<(u64, Arc<Notice>)>,
+    notices: VecDeque<Numbered>,
     edges: usize,
 }
 
@@ -25,22 +30,27 @@ fn edges_in(notice: &Notice) -> usize {
 
 impl Recent {
     /// Takes in the newest one.
-    pub(super) fn add(&mut self, number: u64, notice: Arc<Notice>) {
+    pub(super) fn add(&mut self, (number, at, notice): Numbered) {
         self.edges += edges_in(&notice);
-        self.notices.push_back((number, notice));
+        self.notices.push_back((number, at, notice));
         while self.notices.len() > KEPT || (self.edges > KEPT_EDGES && self.notices.len() > 1) {
-            let Some((_, oldest)) = self.notices.pop_front() else { break };
+            let Some((_, _, oldest)) = self.notices.pop_front() else { break };
             self.edges -= edges_in(&oldest);
         }
     }
 
     /// All notices after that number; `None` where some of them are not kept any more, or never were of this life of
     /// the server.
-    pub fn after(&self, number: u64) -> Option<Vec<(u64, Arc<Notice>)>> {
+    pub fn after(&self, number: u64) -> Option<Vec<Numbered>> {
         let (first, last) = (self.notices.front()?.0, self.notices.back()?.0);
         // The number before the first one kept has missed nothing either.
         (number.saturating_add(1) >= first && number <= last)
-            .then(|| self.notices.iter().filter(|(each, _)| *each > number).cloned().collect())
+            .then(|| self.notices.iter().filter(|(each, ..)| *each > number).cloned().collect())
+    }
+
+    /// Those that came at that time or later, as far as they are kept.
+    pub fn since(&self, from: Timestamp) -> Vec<Numbered> {
+        self.notices.iter().filter(|(_, at, _)| *at >= from).cloned().collect()
     }
 }
 
@@ -55,13 +65,14 @@ mod tests {
         let notice = Notice::Edge { edge, connected: true, generation: 0, desired_generation: 0 };
         let mut recent = Recent::default();
         for number in 101..=100 + count {
-            recent.add(number, Arc::new(notice.clone()));
+            let at = Timestamp::from_second(number.cast_signed()).expect("a time");
+            recent.add((number, at, Arc::new(notice.clone())));
         }
         recent
     }
 
     fn numbers(recent: &Recent, after: u64) -> Option<Vec<u64>> {
-        Some(recent.after(after)?.into_iter().map(|(number, _)| number).collect())
+        Some(recent.after(after)?.into_iter().map(|(number, ..)| number).collect())
     }
 
     #[test]
@@ -70,6 +81,12 @@ mod tests {
         assert_eq!(numbers(&recent, 101), Some(vec![102, 103]));
         assert_eq!(numbers(&recent, 100), Some(vec![101, 102, 103]));
         assert_eq!(numbers(&recent, 103), Some(Vec::new()));
+    }
+
+    #[test]
+    fn what_came_since_a_time_is_kept_for_a_while() {
+        let found = filled(3).since(Timestamp::from_second(102).expect("a time"));
+        assert_eq!(found.iter().map(|(number, ..)| *number).collect::<Vec<_>>(), [102, 103]);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use super::remote::{self, RemoteConfig};
 pub use super::state::TOKEN_FILE;
 use super::state::{self, State, StateError};
 use super::store::Store;
-use super::{follow, metrics, operator, upkeep};
+use super::{continuing, follow, metrics, operator, upkeep};
 use crate::decide::fleet::{Fleet, Mode};
 
 /// In-process sessions that wait to be served: there is one edge, and it has one attempt at a time.
@@ -280,6 +280,8 @@ impl Server {
         }
         let upkeep = upkeep::keep_small(self.store.clone(), self.fleet.clone(), stop.clone());
         tasks.spawn(supervisor.lasting(Part::Upkeep, upkeep));
+        let rollout = continuing::go_on(self.fleet.clone(), self.store.clone(), self.config.limits, stop.clone());
+        tasks.spawn(supervisor.lasting(Part::Rollout, rollout));
         // Owns every part: none outlives this function, so the state directory is free when it returns.
         let mut parts = JoinSet::new();
         parts.spawn(supervisor.serving(Part::Control.to_string(), control));

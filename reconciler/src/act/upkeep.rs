@@ -24,7 +24,7 @@ pub(super) async fn keep_small(store: Arc<Store>, fleet: FleetHandle, stop: Canc
         let mut notices = fleet.notices();
         loop {
             match notices.recv().await {
-                Ok((_, notice)) if !is_end(&notice) => continue,
+                Ok((.., notice)) if !is_end(&notice) => continue,
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             }

@@ -207,16 +207,24 @@ pub fn targets_of(view: &EdgeView, rule: &RuleName) -> Option<Vec<String>> {
     (!versions.is_empty()).then_some(names)
 }
 
-/// The target that a person means: by its whole name, or by its host and first port where that is clear.
+/// The target that a person means: by its whole name, or by its host and any of its ports, where no other target of the rule
+/// has that port. Of targets that overlap, the first port of one is that one.
 pub fn find<'a>(view: &'a EdgeView, rule: &RuleName, text: &str) -> Option<&'a Target> {
     let (host, ports) = text.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let host = Host::parse(host).ok()?;
     let all = versions(view, rule);
-    let mut of_host = all.iter().flat_map(|version| &version.targets).filter(|target| target.host == host);
-    let is_whole = |target: &&Target| target.ports.to_string() == ports;
-    let mut first_port = of_host.clone().filter(|target| target.ports.first().to_string() == ports);
-    of_host.find(is_whole).or_else(|| first_port.next())
+    let of_host = || all.iter().flat_map(|version| &version.targets).filter(|target| target.host == host);
+    let whole = of_host().find(|target| target.ports.to_string() == ports);
+    let first = || of_host().find(|target| target.ports.first().to_string() == ports);
+    let any = || {
+        let port: u16 = ports.parse().ok()?;
+        let has = |target: &&Target| (target.ports.first()..=target.ports.last()).contains(&port);
+        // Another version of the rule may have the same target once more.
+        let found = of_host().find(has)?;
+        of_host().filter(has).all(|other| other.ports == found.ports).then_some(found)
+    };
+    whole.or_else(first).or_else(any)
 }
 
 /// The weight of a target in the tree.

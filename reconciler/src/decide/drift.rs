@@ -77,6 +77,11 @@ impl DriftKind {
     }
 }
 
+/// The code of an edge that a rollout has not reached.
+pub const ROLLOUT_UNFINISHED: &str = "rollout_unfinished";
+/// How the message begins where it will not reach it: the rollout was stopped, and nothing is sent again by itself.
+pub const STOPPED_BEFORE: &str = "the rollout stopped before it";
+
 /// One deviation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
@@ -109,7 +114,7 @@ pub fn drift(edges: &Edges) -> Vec<Drift> {
 
 /// An edge that the rollout of what was applied last has not reached: it runs, as it was told, what was applied before.
 pub(super) fn unreached(edge: &EdgeName, why: String) -> Drift {
-    let code = "rollout_unfinished".to_owned();
+    let code = ROLLOUT_UNFINISHED.to_owned();
     Drift { edge: edge.clone(), rule: None, kind: DriftKind::StaleGeneration, code, message: why, fields: Vec::new() }
 }
 

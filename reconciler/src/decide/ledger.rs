@@ -42,6 +42,18 @@ pub enum Action {
 }
 
 impl Action {
+    /// Every action.
+    pub const ALL: [Self; 8] = [
+        Self::Apply,
+        Self::Rollback,
+        Self::Resume,
+        Self::Freeze,
+        Self::Unfreeze,
+        Self::Return,
+        Self::Override,
+        Self::Edge,
+    ];
+
     /// As in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -127,6 +139,29 @@ pub struct Entry {
     /// Hash of this line with its `hash` empty.
     pub hash: Digest,
 }
+
+/// Every outcome of an entry: of applies, of what people decided about the fleet, of overrides, and of edges.
+pub const OUTCOMES: &[&str] = &[
+    "started",
+    "applied",
+    "partial",
+    "superseded",
+    "returned",
+    "interrupted",
+    "frozen",
+    "unfrozen",
+    "released",
+    "override",
+    "override_ended",
+    "override_expired",
+    "override_dropped",
+    "rule_added",
+    "rule_removed",
+    "rule_expired",
+    "rule_taken_over",
+    "unsettled",
+    "forgotten",
+];
 
 /// How an apply ended on one edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

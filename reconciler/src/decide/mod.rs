@@ -9,6 +9,7 @@ pub mod drift;
 pub mod edges;
 pub mod fleet;
 pub mod generation;
+pub mod glossary;
 pub mod held;
 pub mod kept;
 pub mod ledger;

@@ -1,12 +1,19 @@
 //! Which rows of a list are meant: the selectors of the command line, and the query of the API. Pure.
 //!
-//! Keeps: one type for both, so that a selector means the same everywhere; what matches nothing is an error.
+//! Keeps: one type for both, so that a selector means the same everywhere; what matches nothing is an error. Long because
+//! a selection and the lists of rules and targets are one subject; events and history have files of their own.
+
+mod events;
+mod history;
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use globset::{GlobBuilder, GlobMatcher};
+use jiff::Timestamp;
 use schema::health::{RuleHealth, TargetState};
-use schema::name::{Labels, RuleName};
+use schema::name::{EdgeName, Labels, RuleName};
 use schema::net::PortRange;
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
@@ -14,14 +21,25 @@ use serde_json::Value;
 
 use super::drift::Drift;
 use super::status::{EdgeStatus, RuleStatus};
-use super::target_rows::{TargetRow, all_rows, owner};
+use super::target_rows::{self, TargetRow, owner};
+pub(crate) use events::check_state;
+pub use events::wants;
+pub use history::entries;
 
-/// The names of the query's parameters, as the flags of the command line are named.
-pub const PARAMETERS: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit"];
+/// The query parameters of the lists of rules and targets, as the flags of the command line are named.
+pub const LIST: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit"];
+/// Those of the counters.
+pub const STATS: &[&str] =
+    &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit", "per_port", "per_target"];
+/// Those of the events: their order is that of time.
+pub const EVENTS: &[&str] =
+    &["edge", "label", "rule", "owner", "state", "health", "port", "limit", "since", "edges", "rules", "targets"];
+/// Those of the history: an entry has no health.
+pub const HISTORY: &[&str] = &["edge", "label", "rule", "owner", "state", "port", "sort", "limit", "since"];
 
 /// What a person or a program asks for. An empty selection means everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Selection {
     /// A glob over names of edges.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +53,7 @@ pub struct Selection {
     /// An owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// A state: of rules, or in a list of targets, of targets.
+    /// A state: of rules; in a list of targets, of targets; in the history, the outcome of an entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// The health of rules.
@@ -50,6 +68,9 @@ pub struct Selection {
     /// At most so many rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Since when, as [`since`] reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// The order of a list. Equal rows stay in the order of their names.
@@ -64,6 +85,36 @@ pub enum Sort {
     Health,
     /// Most live connections of the rule first.
     Connections,
+    /// Most bytes in both directions first; of counters only.
+    Bytes,
+    /// Most bytes a second first; of counters only.
+    Rate,
+    /// The first entry of the history first.
+    Oldest,
+    /// The last one first.
+    Newest,
+}
+
+impl Sort {
+    /// The orders of lists of rules.
+    pub const OF_RULES: &[Self] = &[Self::Name, Self::State, Self::Health, Self::Connections];
+    /// Those of counters.
+    pub const OF_STATS: &[Self] = &[Self::Name, Self::State, Self::Health, Self::Connections, Self::Bytes, Self::Rate];
+    /// Those of the history.
+    pub const OF_HISTORY: &[Self] = &[Self::Oldest, Self::Newest];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::State => "state",
+            Self::Health => "health",
+            Self::Connections => "connections",
+            Self::Bytes => "bytes",
+            Self::Rate => "rate",
+            Self::Oldest => "oldest",
+            Self::Newest => "newest",
+        }
+    }
 }
 
 /// Why a selection selects nothing.
@@ -77,8 +128,47 @@ pub enum Unselected {
     Nothing(String),
 }
 
+/// The longest time that can be looked back.
+const LONGEST_SECS: u64 = 100 * 365 * 24 * 3600;
+
+/// A time of the past: a number with the unit s, m, h or d is so long ago, anything else is a time as RFC 3339 has it.
+pub fn since(text: &str, now: Timestamp) -> Result<Timestamp, Unselected> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    let unit = |letter: char| match letter {
+        's' => Some(1),
+        'm' => Some(60),
+        'h' => Some(3600),
+        'd' => Some(24 * 3600),
+        _ => None,
+    };
+    let (number, factor) = match text.chars().last().and_then(unit) {
+        Some(factor) => (&text[..text.len() - 1], factor),
+        None => (text, 1),
+    };
+    let digits = Some(number).filter(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
+    let secs = digits.and_then(|number| number.parse::<u64>().ok()?.checked_mul(factor));
+    let ago = secs.filter(|secs| *secs <= LONGEST_SECS).map(Duration::from_secs);
+    ago.and_then(|ago| now.checked_sub(ago).ok()).ok_or_else(|| {
+        let expected = "expected how long ago, such as 90s, 10m, 12h or 2d, or a time such as 2026-01-02T08:00:00Z";
+        Unselected::Invalid(format!("since `{text}`: {expected}"))
+    })
+}
+
+/// A rule of an edge.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The edge.
+    pub edge: EdgeName,
+    /// True if it has a session.
+    pub connected: bool,
+    /// The rule.
+    pub status: RuleStatus,
+}
+
 /// A selection with its patterns read.
-struct Matcher<'a> {
+pub(super) struct Matcher<'a> {
     wanted: &'a Selection,
     edge: Option<GlobMatcher>,
     rule: Option<GlobMatcher>,
@@ -102,59 +192,130 @@ impl Selection {
         Ok(())
     }
 
-    /// Leaves the edges and rules that are meant; an edge without such a rule goes where rules are asked for.
+    /// Leaves the edges and rules that are meant, sorted and limited over all edges; an edge without such a rule goes
+    /// where rules are asked for.
     pub fn rules(&self, edges: &mut Vec<EdgeStatus>) -> Result<(), Unselected> {
         if self.is_empty() {
             return Ok(());
         }
-        let matcher = self.matcher()?;
-        let state = self.state.as_deref().map(rule_state).transpose()?;
-        edges.retain(|edge| matcher.is_edge(edge));
-        for edge in edges.iter_mut() {
-            edge.rules.retain(|rule| matcher.is_rule(rule) && state.is_none_or(|state| rule.state == state));
-            sort_rules(&mut edge.rules, self.sort.unwrap_or(Sort::Name));
+        let mut left = self.matching(std::mem::take(edges))?;
+        let rows = self.sorted(left.iter_mut().flat_map(rows_of).collect())?;
+        // An edge comes where its first rule does.
+        let mut order: Vec<EdgeName> = Vec::new();
+        let mut by_edge: BTreeMap<EdgeName, Vec<RuleStatus>> = BTreeMap::new();
+        for row in rows {
+            if !by_edge.contains_key(&row.edge) {
+                order.push(row.edge.clone());
+            }
+            by_edge.entry(row.edge).or_default().push(row.status);
         }
-        let mut left = self.limit.unwrap_or(usize::MAX);
-        for edge in edges.iter_mut() {
-            edge.rules.truncate(left);
-            left -= edge.rules.len();
+        for edge in &mut left {
+            edge.rules = by_edge.remove(&edge.name).unwrap_or_default();
         }
         if self.is_of_rules() || self.limit.is_some() {
-            edges.retain(|edge| !edge.rules.is_empty());
+            left.retain(|edge| !edge.rules.is_empty());
         }
+        if self.sort.is_some_and(|sort| sort != Sort::Name) {
+            left.sort_by_key(|edge| order.iter().position(|name| *name == edge.name).unwrap_or(usize::MAX));
+        }
+        *edges = left;
         self.any(edges)
     }
 
-    /// The targets that are meant, and all that were before the limit.
-    pub fn targets(&self, mut edges: Vec<EdgeStatus>) -> Result<(Vec<TargetRow>, Vec<TargetRow>), Unselected> {
-        let matcher = self.matcher()?;
-        let state = self.state.as_deref().map(target_state).transpose()?;
-        edges.retain(|edge| matcher.is_edge(edge));
-        for edge in &mut edges {
-            edge.rules.retain(|rule| matcher.is_rule(rule));
-            if matches!(self.sort, Some(Sort::Connections | Sort::Health)) {
-                sort_rules(&mut edge.rules, self.sort.unwrap_or(Sort::Name));
-            }
+    /// The rules that are meant, sorted and limited over all edges.
+    pub fn rows(&self, edges: Vec<EdgeStatus>) -> Result<Vec<Row>, Unselected> {
+        let rows = self.unlimited_rows(edges, Sort::OF_RULES)?;
+        self.limited(rows)
+    }
+
+    /// The rules that are meant, in one of these orders or a further one that the caller brings them into.
+    pub fn unlimited_rows(&self, edges: Vec<EdgeStatus>, orders: &[Sort]) -> Result<Vec<Row>, Unselected> {
+        self.check(orders)?;
+        let mut left = self.matching(edges)?;
+        let mut rows: Vec<Row> = left.iter_mut().flat_map(rows_of).collect();
+        sort_rows(&mut rows, self.sort.unwrap_or(Sort::Name));
+        Ok(rows)
+    }
+
+    /// As many rows as are asked for. None at all is an error where something was asked for.
+    pub fn limited<T>(&self, mut rows: Vec<T>) -> Result<Vec<T>, Unselected> {
+        if !self.is_empty() {
+            self.any(&rows)?;
         }
-        let mut rows = all_rows(&edges);
+        rows.truncate(self.limit.unwrap_or(usize::MAX));
+        Ok(rows)
+    }
+
+    /// The targets that are meant, and all that were before the limit.
+    pub fn targets(&self, edges: Vec<EdgeStatus>) -> Result<(Vec<TargetRow>, Vec<TargetRow>), Unselected> {
+        let state = self.state.as_deref().map(target_state).transpose()?;
+        // A state is that of a target here, not that of its rule.
+        let of_rules = Self { state: None, ..self.clone() };
+        let sort = self.sort.filter(|sort| *sort != Sort::State);
+        let found = Self { sort, ..of_rules }.unlimited_rows(edges, Sort::OF_RULES)?;
+        self.check(Sort::OF_RULES)?;
+        let of_row = |row: &Row| target_rows::rows(&row.edge, row.connected, &row.status);
+        let mut rows: Vec<TargetRow> = found.iter().flat_map(of_row).collect();
         rows.retain(|row| state.is_none_or(|state| row.target.state == state));
         if self.sort == Some(Sort::State) {
             rows.sort_by_key(|row| target_rank(row.target.state));
         }
-        if !self.is_empty() {
-            self.any(&rows)?;
-        }
         let all = rows.clone();
+        Ok((self.limited(rows)?, all))
+    }
+
+    /// Edges that are meant, each with its rules that are.
+    fn matching(&self, mut edges: Vec<EdgeStatus>) -> Result<Vec<EdgeStatus>, Unselected> {
+        let matcher = self.matcher()?;
+        let state = self.state.as_deref().map(rule_state).transpose()?;
+        edges.retain(|edge| matcher.is_edge(&edge.name, &edge.labels));
+        for edge in &mut edges {
+            edge.rules.retain(|rule| matcher.is_rule(rule) && state.is_none_or(|state| rule.state == state));
+        }
+        Ok(edges)
+    }
+
+    fn sorted(&self, mut rows: Vec<Row>) -> Result<Vec<Row>, Unselected> {
+        self.check(Sort::OF_RULES)?;
+        sort_rows(&mut rows, self.sort.unwrap_or(Sort::Name));
         rows.truncate(self.limit.unwrap_or(usize::MAX));
-        Ok((rows, all))
+        Ok(rows)
+    }
+
+    /// Refuses an order that the list does not have.
+    pub(super) fn check(&self, orders: &[Sort]) -> Result<(), Unselected> {
+        let Some(sort) = self.sort.filter(|sort| !orders.contains(sort)) else { return Ok(()) };
+        let known: Vec<&str> = orders.iter().map(|order| order.as_str()).collect();
+        Err(Unselected::Invalid(format!("sort `{}`: expected one of {}", sort.as_str(), known.join(", "))))
+    }
+
+    /// Since when things are meant.
+    pub fn from(&self, now: Timestamp) -> Result<Option<Timestamp>, Unselected> {
+        self.since.as_deref().map(|text| since(text, now)).transpose()
+    }
+
+    /// True if edges or rules are named.
+    pub fn names_places(&self) -> bool {
+        self.edge.is_some() || self.label.is_some() || self.names_rules()
+    }
+
+    /// True if rules are named.
+    pub fn names_rules(&self) -> bool {
+        self.rule.is_some() || self.owner.is_some() || self.port.is_some()
+    }
+
+    /// The same without what changes with time: which edges and rules can match at all.
+    #[must_use]
+    pub fn places(&self) -> Self {
+        let Self { edge, label, rule, owner, port, .. } = self.clone();
+        Self { edge, label, rule, owner, port, ..Self::default() }
     }
 
     fn is_of_rules(&self) -> bool {
-        let is_named = self.rule.is_some() || self.owner.is_some() || self.state.is_some();
-        is_named || self.health.is_some() || self.port.is_some()
+        self.names_rules() || self.state.is_some() || self.health.is_some()
     }
 
-    fn any<T>(&self, rows: &[T]) -> Result<(), Unselected> {
+    pub(super) fn any<T>(&self, rows: &[T]) -> Result<(), Unselected> {
         if rows.is_empty() { Err(Unselected::Nothing(self.in_words())) } else { Ok(()) }
     }
 
@@ -162,11 +323,13 @@ impl Selection {
     fn in_words(&self) -> String {
         let document = serde_json::to_value(self).unwrap_or_default();
         let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let words = document.as_object().into_iter().flatten().filter(|(name, _)| !matches!(name.as_str(), "sort"));
-        words.map(|(name, value)| format!("--{name} {}", word(value))).collect::<Vec<_>>().join(" ")
+        let all = document.as_object().into_iter().flatten();
+        let words = all.filter(|(name, _)| !matches!(name.as_str(), "sort" | "limit"));
+        let words: Vec<String> = words.map(|(name, value)| format!("--{name} {}", word(value))).collect();
+        if words.is_empty() { "the selection: there is nothing to list".to_owned() } else { words.join(" ") }
     }
 
-    fn matcher(&self) -> Result<Matcher<'_>, Unselected> {
+    pub(super) fn matcher(&self) -> Result<Matcher<'_>, Unselected> {
         let label = |text: &str| {
             let pair = text.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
             pair.ok_or_else(|| Unselected::Invalid(format!("label `{text}`: expected KEY=VALUE")))
@@ -184,17 +347,30 @@ impl Selection {
     }
 }
 
+fn rows_of(edge: &mut EdgeStatus) -> Vec<Row> {
+    let (name, connected) = (edge.name.clone(), edge.connected);
+    std::mem::take(&mut edge.rules).into_iter().map(|status| Row { edge: name.clone(), connected, status }).collect()
+}
+
 impl Matcher<'_> {
-    fn is_edge(&self, edge: &EdgeStatus) -> bool {
-        let has = |(key, value): &(String, String)| has_label(&edge.labels, key, value);
-        self.edge.as_ref().is_none_or(|glob| glob.is_match(edge.name.as_str())) && self.labels.iter().all(has)
+    pub(super) fn is_edge(&self, edge: &EdgeName, labels: &Labels) -> bool {
+        let has = |(key, value): &(String, String)| has_label(labels, key, value);
+        self.edge.as_ref().is_none_or(|glob| glob.is_match(edge.as_str())) && self.labels.iter().all(has)
     }
 
-    fn is_rule(&self, rule: &RuleStatus) -> bool {
+    pub(super) fn is_named(&self, rule: &RuleName) -> bool {
+        self.rule.as_ref().is_none_or(|glob| glob.is_match(rule.as_str()))
+    }
+
+    pub(super) fn is_rule(&self, rule: &RuleStatus) -> bool {
+        self.is_place(rule) && self.wanted.health.is_none_or(|health| rule.health == Some(health))
+    }
+
+    /// True if name, owner and port match, whatever the state of the rule.
+    pub(super) fn is_place(&self, rule: &RuleStatus) -> bool {
         let wanted = self.wanted;
-        self.rule.as_ref().is_none_or(|glob| glob.is_match(rule.rule.as_str()))
+        self.is_named(&rule.rule)
             && wanted.owner.as_ref().is_none_or(|name| owner(rule) == *name)
-            && wanted.health.is_none_or(|health| rule.health == Some(health))
             && wanted.port.is_none_or(|port| listens_on(rule, port))
     }
 }
@@ -231,12 +407,12 @@ fn target_state(text: &str) -> Result<TargetState, Unselected> {
     })
 }
 
-fn sort_rules(rules: &mut [RuleStatus], order: Sort) {
+fn sort_rows(rows: &mut [Row], order: Sort) {
     match order {
-        Sort::Name => {}
-        Sort::State => rules.sort_by_key(|rule| rule_rank(rule.state)),
-        Sort::Health => rules.sort_by_key(|rule| health_rank(rule.health)),
-        Sort::Connections => rules.sort_by_key(|rule| Reverse(rule.connections)),
+        Sort::State => rows.sort_by_key(|row| rule_rank(row.status.state)),
+        Sort::Health => rows.sort_by_key(|row| health_rank(row.status.health)),
+        Sort::Connections => rows.sort_by_key(|row| Reverse(row.status.connections)),
+        Sort::Name | Sort::Bytes | Sort::Rate | Sort::Oldest | Sort::Newest => {}
     }
 }
 
@@ -324,7 +500,35 @@ mod tests {
         {
             assert!(matches!(found(wrong.clone()), Err(Unselected::Invalid(_))), "{wrong}");
         }
-        assert!(serde_json::from_value::<Selection>(json!({"egde": "a"})).is_err());
+    }
+
+    #[test]
+    fn lists_are_sorted_and_limited_over_all_edges() {
+        let rule = |name: &str, connections: u64| json!({"rule": name, "connections": connections, "spec": {}});
+        let edge = |name: &str, rules: Value| json!({"name": name, "connected": true, "rules": rules});
+        let fleet = json!([edge("a", json!([rule("r1", 5), rule("r2", 9)])), edge("b", json!([rule("r1", 7)]))]);
+        let edges: Vec<EdgeStatus> = serde_json::from_value(fleet).expect("edges");
+        let selection: Selection =
+            serde_json::from_value(json!({"sort": "connections", "limit": 2})).expect("a selection");
+        let rows = selection.rows(edges.clone()).expect("rows");
+        let names: Vec<String> = rows.iter().map(|row| format!("{}/{}", row.edge, row.status.rule)).collect();
+        assert_eq!(names, ["a/r2", "b/r1"]);
+        let mut nested = edges;
+        selection.rules(&mut nested).expect("rules");
+        assert_eq!(nested.iter().map(|edge| edge.rules.len()).collect::<Vec<_>>(), [1, 1]);
+    }
+
+    #[test]
+    fn a_time_is_how_long_ago_or_a_moment() {
+        let now: Timestamp = "2026-01-02T08:00:00Z".parse().expect("a time");
+        let at = |text: &str| since(text, now).map(|at| at.to_string());
+        assert_eq!(at("10m").as_deref(), Ok("2026-01-02T07:50:00Z"));
+        assert_eq!(at("90").as_deref(), Ok("2026-01-02T07:58:30Z"));
+        assert_eq!(at("1d").as_deref(), Ok("2026-01-01T08:00:00Z"));
+        assert_eq!(at("2026-01-01T00:00:00Z").as_deref(), Ok("2026-01-01T00:00:00Z"));
+        for wrong in ["", "m", "yesterday", "-1h", "1.5h", "99999999999999d", "ä"] {
+            assert!(matches!(at(wrong), Err(Unselected::Invalid(_))), "{wrong}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod explorer;
+mod glossary;
 mod interleavings;
 mod script;
 mod shell;

@@ -10,7 +10,7 @@ use schema::diagnostic::DiagnosticJson;
 use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
-pub use super::overrides::{OverrideBody, OverrideRow};
+pub use super::overrides::{OverrideBody, OverrideKind, OverrideRow};
 use crate::decide::fleet::{ApplyResult, Freeze, Hold};
 use crate::decide::ledger::HistoryEntry;
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source, Uncommitted};

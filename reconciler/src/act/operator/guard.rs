@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use schema::canonical::Digest;
 
 use super::{Failure, State};
-use crate::decide::selection::PARAMETERS;
+use crate::decide::selection;
 
 /// Runs before every handler.
 pub(super) async fn guard(Extract(state): Extract<State>, request: Request<Body>, next: Next) -> Response {
@@ -88,8 +88,10 @@ fn known_parameters(path: &str, query: &str) -> Result<(), Failure> {
 /// What the query of a path may hold.
 fn parameters(path: &str) -> &'static [&'static str] {
     match path.strip_prefix("/v1/").unwrap_or_default() {
-        "status" | "rules" | "targets" => PARAMETERS,
-        "events" => &["edges", "rules", "targets"],
+        "status" | "rules" | "targets" => selection::LIST,
+        "stats" => selection::STATS,
+        "events" => selection::EVENTS,
+        "history" => selection::HISTORY,
         "history/verification" => &["contains"],
         rest if rest.starts_with("blame/") => &["protocol"],
         rest if rest.starts_with("rules/") && (rest.ends_with("/stats") || rest.ends_with("/stats/stream")) => {
@@ -141,12 +143,17 @@ mod tests {
             ("/v1/rules/e/r/stats", "per_port=true&per_target=false"),
             ("/v1/events", "edges=true"),
             ("/v1/blame/e/80", "protocol=udp"),
-            ("/v1/history", ""),
+            ("/v1/events", "edge=a*&since=10m"),
+            ("/v1/history", "since=2026-01-02T08:00:00Z&limit=5"),
+            ("/v1/stats", "sort=bytes&per_target=true"),
         ] {
             assert!(known_parameters(path, query).is_ok(), "{path}?{query}");
         }
         for path in ["/v1/status", "/v1/rules", "/v1/rules/e/r", "/v1/edges", "/v1/history", "/v1/plan", "/v1/freeze"] {
             assert!(known_parameters(path, "egde=a").is_err(), "{path}");
+        }
+        for (path, query) in [("/v1/history", "health=up"), ("/v1/events", "sort=name"), ("/v1/status", "since=1m")] {
+            assert!(known_parameters(path, query).is_err(), "{path}?{query} would have no effect");
         }
     }
 

@@ -2,10 +2,12 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State as Extract};
+use jiff::Timestamp;
 use schema::canonical::Digest;
 use serde::Deserialize;
 
 use super::documents::HistoryDetail;
+use super::read::unselected;
 use super::write::heavy;
 use super::{Failure, State};
 use crate::act::store::Store;
@@ -14,6 +16,7 @@ use crate::decide::held::held;
 use crate::decide::ledger::{Entry, HistoryEntry, NoRevision, Verification, resolve};
 use crate::decide::plan::{PlannedChange, Source};
 use crate::decide::record::{self, LEDGER_PREFIX, PLAN_PREFIX, REVISION_PREFIX, RecordedPlan, Revision};
+use crate::decide::selection::{self, Selection};
 
 fn unreadable(error: &dyn std::error::Error) -> Failure {
     Failure::new(500, "internal", "The ledger cannot be read", error.to_string())
@@ -74,8 +77,20 @@ async fn entries(state: &State) -> Result<Vec<HistoryEntry>, Failure> {
     Ok(HistoryEntry::of_ledger(lines, held))
 }
 
-pub(super) async fn history(Extract(state): Extract<State>) -> Result<Json<Vec<HistoryEntry>>, Failure> {
-    entries(&state).await.map(Json)
+/// The entries that are selected, oldest first unless the selection says otherwise.
+pub(super) async fn history(
+    Extract(state): Extract<State>,
+    Query(selection): Query<Selection>,
+) -> Result<Json<Vec<HistoryEntry>>, Failure> {
+    let all = entries(&state).await?;
+    if selection.is_empty() {
+        return Ok(Json(all));
+    }
+    let fleet = state.context.fleet.read(|view| view.fleet.clone()).await?;
+    let store = state.context.store.clone();
+    let select =
+        move || selection::entries(&selection, all, &fleet, Timestamp::now(), |apply| recorded_changes(&store, apply));
+    heavy(select).await??.map(Json).map_err(unselected)
 }
 
 pub(super) async fn entry(

@@ -13,6 +13,7 @@ mod ledger;
 mod overrides;
 mod read;
 mod standing;
+mod stats;
 mod stream;
 mod targets;
 mod webhook;
@@ -96,6 +97,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/rules/{edge}/{rule}", get(read::rule))
         .route("/v1/rules/{edge}/{rule}/stats", get(read::stats))
         .route("/v1/rules/{edge}/{rule}/stats/stream", get(stream::stats))
+        .route("/v1/stats", get(stats::list))
         .route("/v1/targets", get(read::targets))
         .route("/v1/targets/{edge}/{rule}", post(targets::post))
         .route("/v1/targets/{edge}/{rule}/{target}", post(targets::post).delete(targets::delete))

@@ -17,6 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 use super::{Failure, State, body};
+use crate::decide::deviations::{Deviation, TargetOverride};
 use crate::decide::fleet::{Answer, OverrideRefusal, OverrideRequest, Request, RequestRefusal};
 use crate::decide::overrides::{InvalidOverride, Override};
 use crate::decide::status;
@@ -41,9 +42,32 @@ pub struct OverrideBody {
     pub ttl_secs: u64,
 }
 
+/// What an override is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OverrideKind {
+    /// A break-glass rule.
+    #[default]
+    Rule,
+    /// A target that was paused, disabled or weighed.
+    Target,
+}
+
 /// One override, as it is listed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OverrideRow {
+    /// What it is of.
+    #[serde(default)]
+    pub kind: OverrideKind,
+    /// The target, of an override of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// `pause`, `disable` or `weight`, of an override of a target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// The weight that a target was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u8>,
     /// The edge.
     pub edge: EdgeName,
     /// The rule.
@@ -54,34 +78,70 @@ pub struct OverrideRow {
     pub why: String,
     /// Since when.
     pub since: Timestamp,
-    /// Until when.
-    pub until: Timestamp,
+    /// Until when; none where somebody has to end it.
+    pub until: Option<Timestamp>,
     /// Its state on the edge; `pending` until the edge has said what came of it.
     pub state: RuleState,
     /// Why it is not active.
     pub code: String,
     /// In words.
     pub message: String,
-    /// What it forwards, with the keys of the rule language.
+    /// What it forwards, with the keys of the rule language; empty for a target.
+    #[serde(default)]
     pub spec: Map<String, Value>,
     /// The same as TOML, to be committed.
+    #[serde(default)]
     pub toml: String,
 }
 
 fn row(edge: &EdgeName, view: &EdgeView, held: &Override) -> OverrideRow {
     let (state, code, message) = standing(view, &held.rule.name);
     OverrideRow {
+        kind: OverrideKind::Rule,
+        target: None,
+        operation: None,
+        weight: None,
         edge: edge.clone(),
         rule: held.rule.name.clone(),
         actor: held.actor.clone(),
         why: held.why.clone(),
         since: held.since,
-        until: held.until,
+        until: Some(held.until),
         state,
         code,
         message,
         spec: spec::to_json(&held.rule),
         toml: spec::to_toml(&held.rule, Some(edge)),
+    }
+}
+
+/// An override of a target. An edge that is away takes it when it comes back.
+fn target_row(edge: &EdgeName, view: &EdgeView, each: &TargetOverride) -> OverrideRow {
+    let (state, code, message) = if view.connected {
+        (RuleState::Active, String::new(), String::new())
+    } else {
+        let code = RuleCode::ClientNotConnected.as_str().to_owned();
+        (RuleState::Pending, code, "the edge gets it once it is connected".to_owned())
+    };
+    OverrideRow {
+        kind: OverrideKind::Target,
+        target: Some(each.target.clone()),
+        operation: Some(each.deviation.as_str().to_owned()),
+        weight: match each.deviation {
+            Deviation::Weight { weight } => Some(weight),
+            Deviation::Pause | Deviation::Disable => None,
+        },
+        edge: edge.clone(),
+        rule: each.rule.clone(),
+        actor: each.actor.clone(),
+        why: each.why.clone(),
+        since: each.since,
+        until: each.until,
+        state,
+        code,
+        message,
+        spec: Map::new(),
+        toml: String::new(),
     }
 }
 
@@ -104,7 +164,11 @@ fn standing(view: &EdgeView, rule: &RuleName) -> (RuleState, String, String) {
 pub(super) async fn list(Extract(state): Extract<State>) -> Result<Json<Vec<OverrideRow>>, Failure> {
     let rows = state.context.fleet.read(|view| {
         let all = view.fleet.edges().iter();
-        all.flat_map(|(edge, view)| view.overrides.values().map(|held| row(edge, view, held))).collect()
+        let rows = all.flat_map(|(edge, view)| {
+            let rules = view.overrides.values().map(|held| row(edge, view, held));
+            rules.chain(view.deviations.iter().map(|each| target_row(edge, view, each))).collect::<Vec<_>>()
+        });
+        rows.collect()
     });
     Ok(Json(rows.await?))
 }

@@ -42,10 +42,14 @@ pub(super) async fn status(
 
 /// A selection that selects nothing is an answer of its own.
 fn selected<T>(Json(found): Json<Result<T, Unselected>>) -> Result<Json<T>, Failure> {
-    found.map(Json).map_err(|error| match error {
+    found.map(Json).map_err(unselected)
+}
+
+pub(super) fn unselected(error: Unselected) -> Failure {
+    match error {
         Unselected::Invalid(why) => Failure::new(400, "bad_request", "Bad Request", why),
         Unselected::Nothing(_) => Failure::not_found(error.to_string()),
-    })
+    }
 }
 
 /// What is in force and what is followed, without the edges.
@@ -73,12 +77,8 @@ pub(super) async fn rules(
     Query(selection): Query<Selection>,
 ) -> Result<Json<Vec<RuleRow>>, Failure> {
     let select = move |fleet: &Fleet| {
-        let mut edges = status::edges(fleet, Timestamp::now());
-        selection.rules(&mut edges)?;
-        let rows = edges
-            .into_iter()
-            .flat_map(|edge| edge.rules.into_iter().map(move |status| RuleRow { edge: edge.name.clone(), status }));
-        Ok(rows.collect())
+        let rows = selection.rows(status::edges(fleet, Timestamp::now()))?;
+        Ok(rows.into_iter().map(|row| RuleRow { edge: row.edge, status: row.status }).collect())
     };
     selected(written(&state, select).await?)
 }
@@ -138,6 +138,13 @@ pub(super) async fn rule(
 pub(super) struct StatsQuery {
     per_port: bool,
     per_target: bool,
+}
+
+impl StatsQuery {
+    /// True if an edge has to be asked.
+    pub(super) fn asks(self) -> bool {
+        self.per_port || self.per_target
+    }
 }
 
 pub(super) async fn stats(

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State as Extract};
@@ -18,12 +19,15 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::past_apply;
-use super::read::{StatsQuery, ask, known_rule};
+use super::read::{StatsQuery, ask, known_rule, unselected};
+use super::write::heavy;
 use super::{Failure, State};
 use crate::act::counters::rates_since;
 use crate::act::driver::{FleetHandle, Numbered, Stopped, View};
-use crate::decide::fleet::{ApplyResult, Notice, Outcome};
-use crate::decide::status;
+use crate::decide::fleet::{ApplyResult, Fleet, Notice, Outcome};
+use crate::decide::selection::{self, Selection};
+use crate::decide::status::{self, StatusDocument};
+use crate::decide::target_rows::{TargetTotals, all_rows};
 
 /// How often counters are sent.
 const STATS_INTERVAL: Duration = Duration::from_secs(5);
@@ -49,7 +53,7 @@ fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Event {
 
 /// The query of the events: kinds that are wanted; all of them where none is named.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub(super) struct EventsQuery {
     edges: bool,
     rules: bool,
@@ -76,18 +80,33 @@ impl EventsQuery {
     }
 }
 
-/// `GET /v1/events`. With `Last-Event-ID` the listener gets what it missed, as long as that is kept; else, and without
-/// one, a snapshot that holds everything.
+/// `GET /v1/events`. With `Last-Event-ID` the listener gets what it missed, as long as that is kept, and with `since` what
+/// happened since then; else a snapshot that holds everything that is selected.
 pub(super) async fn events(
     Extract(state): Extract<State>,
     Query(query): Query<EventsQuery>,
+    Query(selection): Query<Selection>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Next>>, Failure> {
+    let now = Timestamp::now();
+    let from = selection.from(now).map_err(unselected)?;
+    if let Some(text) = &selection.state {
+        selection::check_state(text).map_err(unselected)?;
+    }
+    let places = selection.places();
+    if !places.is_empty() {
+        // What names nothing that there is would wait for ever.
+        let fleet = state.context.fleet.read(|view| view.fleet.clone()).await?;
+        heavy(move || places.rules(&mut status::edges(&fleet, now))).await?.map_err(unselected)?;
+    }
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse::<u64>().ok());
     let listener = Listener {
         fleet: state.context.fleet.clone(),
         notices: state.context.fleet.notices(),
         query,
+        left: selection.limit,
+        selection: (!selection.is_empty()).then(|| Arc::new(selection)),
+        from: from.filter(|_| last.is_none()),
         newest: last.unwrap_or(0),
         replay: VecDeque::new(),
         is_behind: true,
@@ -104,21 +123,38 @@ struct Listener {
     newest: u64,
     /// What it wants.
     query: EventsQuery,
+    /// Of which edges and rules, where it does not want all.
+    selection: Option<Arc<Selection>>,
+    /// It begins with what happened since then, instead of a snapshot.
+    from: Option<Timestamp>,
+    /// How many events it is still sent.
+    left: Option<usize>,
     /// What it missed and is told next.
     replay: VecDeque<Numbered>,
     /// It may have missed something.
     is_behind: bool,
 }
 
+/// A notice with the time at which it came.
+#[derive(Serialize)]
+struct Timed<'a> {
+    time: Timestamp,
+    #[serde(flatten)]
+    notice: &'a Notice,
+}
+
 impl Listener {
     async fn next(&mut self) -> Option<Event> {
+        if self.left == Some(0) {
+            return None;
+        }
         loop {
             if std::mem::take(&mut self.is_behind)
                 && let Some(snapshot) = self.catch_up().await.ok()?
             {
                 return Some(snapshot);
             }
-            let (number, notice) = match self.replay.pop_front() {
+            let (number, time, notice) = match self.replay.pop_front() {
                 Some(missed) => missed,
                 None => match self.notices.recv().await {
                     Ok(heard) => heard,
@@ -134,14 +170,25 @@ impl Listener {
                 continue;
             }
             self.newest = number;
-            if self.query.wants(&notice) {
-                return Some(event(kind(&notice), Some(number), &*notice));
+            if self.query.wants(&notice) && self.is_selected(&notice).await? {
+                self.left = self.left.map(|left| left - 1);
+                return Some(event(kind(&notice), Some(number), &Timed { time, notice: &notice }));
             }
         }
     }
 
+    async fn is_selected(&self, notice: &Arc<Notice>) -> Option<bool> {
+        let Some(selection) = self.selection.clone() else { return Some(true) };
+        let notice = Arc::clone(notice);
+        self.fleet.read(move |view| selection::wants(&selection, view.fleet, &notice)).await.ok()
+    }
+
     /// Finds what the listener missed: the notices themselves, else a snapshot.
     async fn catch_up(&mut self) -> Result<Option<Event>, Stopped> {
+        if let Some(from) = self.from.take() {
+            self.replay = self.fleet.read(move |view| view.recent.since(from)).await?.into();
+            return Ok(None);
+        }
         let newest = self.newest;
         let look = move |view: &View<'_>| {
             let missed = if newest == view.last_notice { Some(Vec::new()) } else { view.recent.after(newest) };
@@ -156,11 +203,26 @@ impl Listener {
                 let (fleet, at) = *now;
                 self.newest = at;
                 self.replay.clear();
-                let snapshot = move || event("snapshot", Some(at), &status::status(&fleet, Timestamp::now()));
+                let places = self.selection.as_ref().map(|selection| selection.places());
+                let snapshot = move || event("snapshot", Some(at), &snapshot(&fleet, places));
                 tokio::task::spawn_blocking(snapshot).await.map(Some).map_err(|_| Stopped)
             }
         }
     }
+}
+
+/// The status of what is selected, which may be nothing by now.
+fn snapshot(fleet: &Fleet, places: Option<Selection>) -> StatusDocument {
+    let mut document = status::status(fleet, Timestamp::now());
+    if let Some(places) = places {
+        let found = places.status(&mut document.edges, &mut document.drift);
+        if found.is_err() {
+            document.edges.clear();
+            document.drift.clear();
+        }
+        document.targets = TargetTotals::of(&all_rows(&document.edges));
+    }
+    document
 }
 
 fn kind(notice: &Notice) -> &'static str {
@@ -230,7 +292,7 @@ impl ApplyWatcher {
     async fn changed(&mut self) -> Option<ApplyResult> {
         loop {
             let result = match self.notices.recv().await {
-                Ok((_, notice)) => match &*notice {
+                Ok((.., notice)) => match &*notice {
                     Notice::Apply { result } if result.id == self.id => (**result).clone(),
                     _ => continue,
                 },

@@ -126,7 +126,7 @@ fn refused(place: &Place, refusal: TargetRefusal) -> Failure {
         }
         TargetRefusal::UnknownTarget { known } => {
             let target = target.as_deref().unwrap_or_default();
-            let detail = format!("{edge}/{rule} has no target {target}; it has {}", known.join(", "));
+            let detail = format!("{target} names no single target of {edge}/{rule}; it has {}", known.join(", "));
             Failure::new(404, "unknown_target", "No such target", detail)
         }
     }

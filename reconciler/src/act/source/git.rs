@@ -183,7 +183,7 @@ pub(super) fn author(commit: &gix::Commit<'_>) -> Option<String> {
 /// The first line of the message; of a commit whose message cannot be read, nothing.
 pub(super) fn subject(commit: &gix::Commit<'_>) -> Option<String> {
     let message = commit.message_raw().ok()?;
-    let line = message.lines().map(|line| line.trim()).find(|line| !line.is_empty())?;
+    let line = message.lines().map(ByteSlice::trim).find(|line| !line.is_empty())?;
     let text: String = line.to_str_lossy().chars().filter(|letter| !letter.is_control()).take(LONGEST_LABEL).collect();
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }

@@ -12,6 +12,7 @@ use schema::name::EdgeName;
 use schema::ruleset::rules_only;
 
 use super::confirming::{self, Confirming};
+use super::cut_off::most_failed;
 use super::decided::still_holds;
 use super::run::Run;
 use super::waves::{OnFailure, Waves};
@@ -70,6 +71,10 @@ impl Fleet {
             return Err(Refusal::NotFollowed { followed });
         }
         let ruleset = request.tree.ruleset.as_ref().expect("the shell checked the tree before it asked");
+        let is_continued = matches!(request.purpose, Purpose::Continue { .. });
+        if is_continued {
+            self.check_reached(most_failed(ruleset), effects)?;
+        }
         let seen = request.plan.as_ref().and_then(|plan| self.ancestry_seen(plan));
         let (fresh, moved) = plan_without_drift(&PlanInput {
             ruleset,
@@ -95,7 +100,8 @@ impl Fleet {
         let uncommitted = request.tree.source.uncommitted();
         let is_uncommitted = uncommitted.is_some();
         let uncommitted = uncommitted.filter(|_| !request.allowances.dirty);
-        if fresh.is_railed() {
+        // The rails were asked about the whole of a rollout when it began.
+        if fresh.is_railed() && !is_continued {
             let rails = fresh.rails.into_iter().filter(|rail| rail.tripped).collect();
             return Err(Refusal::Rails { rails, uncommitted });
         }
@@ -148,7 +154,7 @@ impl Fleet {
     /// A rollback goes back by its nature; every other tree follows the one in force.
     fn succession_of<'a>(&'a self, request: &'a ApplyRequest, seen: Option<&'a Ancestry>) -> Succession<'a> {
         match request.purpose {
-            Purpose::Rollback { .. } => Succession::default(),
+            Purpose::Rollback { .. } | Purpose::Continue { .. } => Succession::default(),
             Purpose::Apply | Purpose::Resume => self.succession(seen.or(request.tree.ancestry.as_ref())),
         }
     }
@@ -220,7 +226,7 @@ impl Fleet {
                 .as_ref()
                 .is_some_and(|applied| !applied.source.is_same(&tree.source) || applied.stopped.is_some())
             || self.hold.is_some()
-            || matches!(start.purpose, Purpose::Rollback { .. });
+            || matches!(start.purpose, Purpose::Rollback { .. } | Purpose::Continue { .. });
         let mut result = self.begin(start, &generations, now);
         for edge in result.edges.iter_mut().filter(|edge| held_back.contains(&edge.edge)) {
             edge.outcome = EdgeOutcome::Queued;

@@ -52,6 +52,10 @@ impl Fleet {
             commit: start.tree.source.commit.clone(),
             actor: start.actor.to_owned(),
             applied_by: start.applied_by.map(str::to_owned),
+            continues: match start.purpose {
+                Purpose::Continue { apply } => Some(apply.clone()),
+                Purpose::Apply | Purpose::Rollback { .. } | Purpose::Resume => None,
+            },
             outcome: Outcome::Running,
             started_at: now,
             finished_at: None,
@@ -85,6 +89,7 @@ impl Fleet {
                 .and(self.applied.clone())
                 .map(|applied| Applied { before: None, ..applied }.into()),
             rollout: (!unreached.is_empty()).then(|| RolloutTerms::of(start, result).into()),
+            cut_off: false,
             unreached,
             named: Arc::new(ruleset.names_of_edges()),
             labels: Arc::new(ruleset.labels()),
@@ -97,12 +102,15 @@ impl Fleet {
         effects.push(Effect::Persist(Record::applied(&applied)));
         self.applied = Some(applied);
         let (action, why) = match start.purpose {
-            Purpose::Apply => (ledger::Action::Apply, ""),
-            Purpose::Rollback { why, .. } => (ledger::Action::Rollback, why.as_str()),
-            Purpose::Resume => (ledger::Action::Resume, ""),
+            Purpose::Apply => (ledger::Action::Apply, String::new()),
+            Purpose::Rollback { why, .. } => (ledger::Action::Rollback, why.clone()),
+            Purpose::Resume => (ledger::Action::Resume, String::new()),
+            Purpose::Continue { apply } => {
+                (ledger::Action::Resume, format!("goes on with {apply}, which a restart of the server cut off"))
+            }
         };
         let is_held = matches!(start.purpose, Purpose::Rollback { hold: true, .. });
-        let hold = is_held.then(|| self.hold_on(start.tree, start.actor, why, &result.id, now)).flatten();
+        let hold = is_held.then(|| self.hold_on(start.tree, start.actor, &why, &result.id, now)).flatten();
         if hold != self.hold {
             effects.push(Effect::Persist(Record::hold(hold.as_ref())));
             self.hold = hold;
@@ -113,7 +121,7 @@ impl Fleet {
             at: now,
             apply_id: result.id.clone(),
             action,
-            why: why.to_owned(),
+            why,
             plan_id: result.plan_id,
             digest: result.digest,
             commit: result.commit.clone(),

@@ -63,6 +63,11 @@ pub enum Purpose {
     },
     /// To end a hold, or to complete what was cut off.
     Resume,
+    /// The server goes on with a rollout that its restart cut off.
+    Continue {
+        /// The apply that began it.
+        apply: String,
+    },
 }
 
 /// What an operator asks for.

@@ -13,6 +13,7 @@ use schema::ruleset::{EdgeRules, RuleSet};
 use serde::{Deserialize, Serialize};
 
 use super::apply::Start;
+use super::cut_off::most_failed;
 use super::{Applied, Effect, Fleet, Mode, Notice, Purpose, TreeRead};
 use crate::decide::drift::drift;
 use crate::decide::plan::{
@@ -182,10 +183,18 @@ impl Fleet {
         });
         let is_operators_turn = self.lock(now).is_some();
         let is_in_force = self.is_in_force(tree.source.digest);
+        // A rollout of this very tree that a restart cut off goes on within what was decided when it began.
+        let continued = self.to_continue().filter(|applied| applied.source.digest == tree.source.digest);
+        let continued = continued.map(|applied| (applied.apply_id.clone(), applied.rollout.clone()));
+        let is_early = continued.is_some() && !self.may_continue(ruleset, now);
+        if continued.is_some() && !is_early {
+            // Where what it reached is not well, it is stopped now, which the verdict below says.
+            self.check_reached(most_failed(ruleset), effects).ok();
+        }
         let stopped = self.applied.as_ref().and_then(|applied| applied.stopped.as_ref());
         let verdict = if let Some(stopped) = stopped.filter(|stopped| stopped.digest == tree.source.digest) {
             Verdict::Stopped { reason: stopped.reason.clone() }
-        } else if is_in_force && !self.has_undecided_edges(ruleset, &tree) {
+        } else if is_in_force && (is_early || !self.has_undecided_edges(ruleset, &tree)) {
             Verdict::Applied
         } else if self.is_held_back(&tree, effects) {
             Verdict::Held
@@ -193,21 +202,28 @@ impl Fleet {
             Verdict::Frozen
         } else if self.mode == Mode::Apply && !is_operators_turn {
             let tripped: Vec<RailVerdict> = document.rails.iter().filter(|rail| rail.tripped).cloned().collect();
-            let uncommitted = tree.source.uncommitted().filter(|_| !self.allow_dirty);
+            let tripped = if continued.is_some() { Vec::new() } else { tripped };
+            let uncommitted = tree.source.uncommitted().filter(|_| !self.allow_dirty && continued.is_none());
             if let Some(why) = uncommitted {
                 Verdict::of_uncommitted(&why)
             } else if !tripped.is_empty() {
                 Verdict::Railed { rails: tripped }
             } else {
+                let (purpose, allow_offline) = match continued {
+                    Some((apply, rollout)) => {
+                        (Purpose::Continue { apply }, rollout.is_none_or(|rollout| rollout.allow_offline))
+                    }
+                    None => (Purpose::Apply, true),
+                };
                 let start = Start {
                     tree: &tree,
                     plan: &document,
                     moved: &moved,
-                    purpose: &Purpose::Apply,
+                    purpose: &purpose,
                     actor: "watch",
                     applied_by: None,
                     is_automatic: true,
-                    allow_offline: true,
+                    allow_offline,
                     wait_healthy: false,
                     confirm_within: None,
                     quiet_window: Duration::ZERO,

@@ -35,6 +35,7 @@ use schema::name::{EdgeName, Labels, RuleName};
 use schema::ruleset::Rails;
 use serde::{Deserialize, Serialize};
 
+use self::result::recorded_edge;
 use super::ledger::{Entry, Head};
 use super::live::Live;
 use super::plan::Source;
@@ -43,7 +44,7 @@ use super::remote::RemoteView;
 use super::view::Edges;
 
 pub use confirming::FEATURE as CONFIRM_FEATURE;
-pub use cut_off::RolloutTerms;
+pub use cut_off::{Continuation, RolloutTerms};
 pub use event::{
     Answer, ApplyRequest, Effect, Event, Notice, Purpose, Refusal, Request, RequestRefusal, SessionId, TargetWeight,
     TreeRead,
@@ -122,6 +123,9 @@ pub struct Applied {
     /// The terms of a rollout that does not reach all of its edges at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Arc<RolloutTerms>>,
+    /// True where a restart of the server cut that rollout off, until it goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut_off: bool,
     /// The edges that it names, with rules or without.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub named: Arc<BTreeSet<EdgeName>>,
@@ -181,6 +185,8 @@ pub struct Fleet {
     ledger_break: Option<u64>,
     used_plans: BTreeSet<Digest>,
     cut_off: Option<Entry>,
+    /// When this process of the server took its first event.
+    started_at: Option<Timestamp>,
     frozen: Option<Freeze>,
     hold: Option<Hold>,
     /// How long changes may wait for a quiet moment, on the edges of the apply that runs.
@@ -250,11 +256,17 @@ impl Fleet {
     /// Takes one event; the effects must be carried out in their order, and the records in front of them together.
     pub fn step(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.started_at.get_or_insert(now);
         if let Some(started) = self.cut_off.take() {
             // Its desired state is recorded and goes on healing; only the outcome was never written down.
             let entry = Entry { edges: self.cut_off_edges(&started), ..started.with_outcome("interrupted", now) };
             let entry = entry.chained(&mut self.head);
             effects.push(Effect::Persist(Record::ledger(&entry)));
+            for result in self.results.iter_mut().filter(|result| result.id == entry.apply_id) {
+                let edges = entry.edges.iter().map(|(edge, ended)| recorded_edge(&entry, edge, ended));
+                Arc::make_mut(result).edges = edges.collect();
+            }
+            self.note_cut_off(&started, &mut effects);
         }
         self.end_overrides(now, &mut effects);
         self.expire_deviations(now, &mut effects);
@@ -298,6 +310,7 @@ impl Fleet {
                 self.look_at_unsettled(now, &mut effects);
             }
         }
+        self.continue_followed(now, &mut effects);
         if !effects.is_empty() {
             self.drop_deviations(&[], now, &mut effects);
         }

@@ -196,6 +196,9 @@ pub struct ApplyResult {
     /// Who or which CI run the client says it acted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_by: Option<String>,
+    /// The apply whose rollout it goes on with, after a restart of the server cut that off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
     /// How it stands.
     pub outcome: Outcome,
     /// When it began.
@@ -248,6 +251,7 @@ impl ApplyResult {
             commit: started.commit.clone(),
             actor: started.actor.clone(),
             applied_by: started.applied_by.clone(),
+            continues: None,
             outcome: Outcome::Interrupted,
             started_at: started.at,
             finished_at: None,
@@ -286,7 +290,7 @@ impl ApplyResult {
     }
 }
 
-fn recorded_edge(entry: &Entry, edge: &EdgeName, ended: &RecordedEdge) -> EdgeResult {
+pub(super) fn recorded_edge(entry: &Entry, edge: &EdgeName, ended: &RecordedEdge) -> EdgeResult {
     let rules = ended.rules.iter().map(|rule| RuleResult {
         rule: rule.rule.clone(),
         action: Action::Update,

@@ -130,6 +130,7 @@ impl Fleet {
         // What one edge says changes nothing of the others; the next ones of a wave begin below.
         let about = about.filter(|_| !is_late);
         let places = run.places_of(about);
+        let mut has_ended = false;
         for edge in run.result.edges[places].iter_mut().filter(|edge| edge.outcome == EdgeOutcome::Waiting) {
             let was = edge.clone();
             // What was sent and not answered may still change what the last report says.
@@ -140,6 +141,11 @@ impl Fleet {
                 advance_edge(edge, view, run.wait_healthy, is_final, is_late);
             }
             run.is_untold |= *edge != was;
+            has_ended |= edge.outcome != EdgeOutcome::Waiting;
+        }
+        if has_ended && run.waves.as_ref().is_some_and(Waves::is_under_way) {
+            // A server that ends in the middle of a rollout knows afterwards what it had reached.
+            self.save_acknowledgements(effects);
         }
         self.confirm_good_edges(&run, about, effects);
         self.advance_waves(&mut run, now, effects);
@@ -179,7 +185,7 @@ impl Fleet {
         let result = run.result;
         let note = result.stopped.clone().unwrap_or_default();
         let edges = result.edges.iter().map(|edge| (edge.edge.clone(), edge.recorded())).collect();
-        let entry = Entry { note, edges, ..run.entry.with_outcome(outcome.as_str(), now) }.chained(&mut self.head);
+        let entry = Entry { edges, note, ..run.entry.with_outcome(outcome.as_str(), now) }.chained(&mut self.head);
         effects.push(Effect::Persist(Record::ledger(&entry)));
         effects.push(Effect::Emit(Notice::Apply { result: Box::new(result.clone()) }));
         self.keep(result);

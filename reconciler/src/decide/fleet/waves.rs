@@ -330,8 +330,11 @@ impl Fleet {
         all.sort_by(|one, other| one.edge.cmp(&other.edge));
         let Some(applied) = self.applied.as_ref().filter(|applied| !applied.unreached.is_empty()) else { return all };
         let why = match (&applied.stopped, &self.run) {
-            (Some(stopped), _) => format!("the rollout stopped before it: {}", stopped.reason),
+            (Some(stopped), _) => format!("{}: {}", drift::STOPPED_BEFORE, stopped.reason),
             (None, Some(_)) => "the rollout has not reached it yet".to_owned(),
+            (None, None) if self.to_continue().is_some() => {
+                "a restart of the server cut the rollout off before it; it goes on once the edges are back".to_owned()
+            }
             (None, None) => "the rollout did not reach it; `portunus apply` or `resume` goes on".to_owned(),
         };
         all.extend(applied.unreached.iter().map(|edge| drift::unreached(edge, why.clone())));

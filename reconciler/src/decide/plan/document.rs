@@ -55,6 +55,9 @@ pub struct BaseEdge {
     pub connected: bool,
     /// When the edge was heard last.
     pub observed_at: Option<Timestamp>,
+    /// True if the edge has no session and what the tree wants there was decided before: it takes effect when it comes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub decided: bool,
 }
 
 /// What a change does.
@@ -78,6 +81,10 @@ pub enum Action {
 }
 
 impl Action {
+    /// Every action.
+    pub const ALL: [Self; 7] =
+        [Self::Activate, Self::Rebind, Self::Update, Self::Move, Self::Remove, Self::Reject, Self::Retry];
+
     /// As in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -380,6 +387,7 @@ impl PlanDocument {
         for edge in bare.base.edges.values_mut() {
             edge.connected = false;
             edge.observed_at = None;
+            edge.decided = false;
         }
         for change in &mut bare.changes {
             change.impact = Impact::new(change.impact.kind, 0);

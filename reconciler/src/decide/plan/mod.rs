@@ -126,6 +126,7 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (PlanDocument, BTreeS
                 digest: edge.running_digest(),
                 connected: edge.connected,
                 observed_at: edge.last_seen,
+                decided: is_concerned && !edge.connected && is_decided(edge, wanted),
             },
         );
     }
@@ -170,6 +171,11 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (PlanDocument, BTreeS
     };
     document.plan_id = document.compute_id();
     (document, moved)
+}
+
+/// True if the edge is to run just that already, whether it knows it or not.
+fn is_decided(edge: &EdgeView, wanted: &EdgeRules) -> bool {
+    edge.desired.as_ref().is_some_and(|desired| rules_only(&desired.wanted) == rules_only(wanted))
 }
 
 /// Appends the changes of one edge, in rule order; returns how many rules stay.

@@ -271,7 +271,8 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, wanted: &EdgeRules, figures: &mut F
     }
     figures.removed_share.take(name, removed, applied.len());
     figures.rebound_share.take(name, rebound, applied.len());
-    if removed > 0 && wanted.is_empty() {
+    // A rule that never ran carried no traffic that could be lost.
+    if removed > 0 && wanted.is_empty() && !edge.running().is_empty() {
         figures.emptied.push(name.clone());
     }
 }

@@ -131,7 +131,7 @@ async fn a_session_that_misses_its_keepalive_makes_room_for_another() {
     let mut notices = server.fleet.notices();
     cut.cancel();
     // Without a word from either end; the server asks after 10 s and waits 5 s for the answer.
-    let (_, notice) = timeout(2 * LONG, notices.recv()).await.expect("the silence is noticed").unwrap();
+    let (.., notice) = timeout(2 * LONG, notices.recv()).await.expect("the silence is noticed").unwrap();
     assert!(matches!(*notice, Notice::Edge { connected: false, .. }), "{notice:?}");
     server.session("a").await;
     drop(silent);

@@ -20,7 +20,8 @@ fn next(part: Part) -> Option<Part> {
         Part::Metrics => Some(Part::Follower),
         Part::Follower => Some(Part::RemoteFollower),
         Part::RemoteFollower => Some(Part::Upkeep),
-        Part::Upkeep => None,
+        Part::Upkeep => Some(Part::Rollout),
+        Part::Rollout => None,
     }
 }
 

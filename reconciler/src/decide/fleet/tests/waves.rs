@@ -281,9 +281,13 @@ fn a_server_that_ends_in_the_middle_goes_on_with_the_rollout() {
     for (edge, port, generation) in [("a", 9000, 2), ("b", 8000, 1), ("c", 8000, 1), ("d", 8000, 1)] {
         say_hello(&mut after, session_of(edge), edge, runs("here", generation, &[rule("web", port, port)]));
     }
-    let effects = after.step(Event::Tree(tree_at(9000, waves())), at(20));
+    // What it was watching is watched for as long again.
+    assert_eq!(sent_to(&after.step(Event::Tree(tree_at(9000, waves())), at(20))), [""; 0]);
+    let effects = after.step(Event::Tick, at(20 + SOAK));
     // The canary has it already; the others are the only ones that are left.
     assert_eq!(sent_to(&effects), ["b", "c", "d"]);
+    let running = after.latest_apply().expect("one runs");
+    assert_eq!(running.continues.as_deref(), before.latest_apply().map(|apply| apply.id.as_str()));
 }
 
 #[test]
