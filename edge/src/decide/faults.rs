@@ -63,7 +63,8 @@ impl Cause {
             ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => return Self::Reset,
             // A socket of datagrams that finds no free port is to try again, says the system.
             ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse | ErrorKind::WouldBlock => return Self::SourcePorts,
-            ErrorKind::OutOfMemory => return Self::Memory,
+            // ENOSPC: this user has as many descriptors in event queues as the system allows.
+            ErrorKind::OutOfMemory | ErrorKind::StorageFull => return Self::Memory,
             // EPERM and EACCES: a filter on the way out, a policy of the kernel, or a route that prohibits.
             ErrorKind::PermissionDenied => return Self::Firewall,
             _ => {}
@@ -152,6 +153,7 @@ mod tests {
             (Errno::AGAIN, Cause::SourcePorts),
             (Errno::NOBUFS, Cause::Memory),
             (Errno::NOMEM, Cause::Memory),
+            (Errno::NOSPC, Cause::Memory),
             (Errno::PERM, Cause::Firewall),
             (Errno::ACCESS, Cause::Firewall),
         ];

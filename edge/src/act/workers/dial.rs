@@ -18,7 +18,7 @@ use super::tcp::{Connection, Dial, Leg, reset};
 use super::ticket::Ticket;
 use super::worker::{Ending, Worker};
 use crate::decide::breaks::Break;
-use crate::decide::dialling::{Do, Heard, Lane};
+use crate::decide::dialling::{Do, Failure, Heard, Lane};
 use crate::decide::faults::Cause;
 
 /// How the sockets of a connection are told apart in tokens.
@@ -48,7 +48,8 @@ impl Worker {
         let key = self.connections.insert_with(|_| Connection::new(client, ticket, dial));
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Err(error) = register(self.poll.registry(), &connection.client.socket, key, CLIENT) {
-            tracing::warn!(%error, "a connection cannot be served");
+            connection.ticket.count(Failure::Connect(Cause::of(&error)), &self.shared.shortages);
+            connection.ticket.unserved();
             return self.end(key, Ending::Reset);
         }
         self.dial(key, target);

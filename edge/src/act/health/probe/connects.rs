@@ -20,6 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 use super::{Failed, Probed, reach};
+use crate::decide::faults::Cause;
 use crate::decide::probing::ProbeId;
 
 /// Answers that are taken in with one call; more of them take another one.
@@ -230,9 +231,10 @@ fn begin(address: SocketAddr, spare: Option<Socket>) -> io::Result<Socket> {
     }
 }
 
-/// What the system holds against a connection; nothing if it was established.
+/// What the system holds against a connection; nothing if it was established. One that was reset had been: the answer
+/// to a handshake that is not wanted is a refusal. What it says does not depend on how soon anybody looks.
 fn error_of(socket: &Socket) -> io::Result<()> {
-    socket.take_error()?.map_or(Ok(()), Err)
+    socket.take_error()?.filter(|error| Cause::of(error) != Cause::Reset).map_or(Ok(()), Err)
 }
 
 /// An established connection, unless it met itself: a port of this host where nothing listens, that the connection was
@@ -291,6 +293,17 @@ mod tests {
         let (mut stream, _) = listener.accept().unwrap();
         let end = std::io::Read::read(&mut stream, &mut [0]).map_err(|error| error.kind());
         assert_eq!(end, Err(io::ErrorKind::ConnectionReset), "it left by a reset");
+    }
+
+    #[tokio::test]
+    async fn a_target_that_has_reset_the_connection_before_anybody_looks_had_taken_it() {
+        let mut connects = Connects::new().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        begin(&mut connects, 1, listener.local_addr().unwrap(), LONG);
+        let stream = Socket::from(listener.accept().unwrap().0);
+        stream.set_linger(Some(Duration::ZERO)).unwrap();
+        drop(stream);
+        assert_eq!(codes(&connects.look(Duration::ZERO)), [(1, ResultCode::L4Ok)]);
     }
 
     #[tokio::test]
