@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reconciler::act::operator::documents::{ApplyBody, Problem, RollbackScope};
-use reconciler::decide::fleet::{ApplyResult, EdgeOutcome, Outcome};
+use reconciler::decide::fleet::{ApplyResult, EdgeOutcome, Outcome, Refusal};
 use reconciler::decide::plan::{Action, FORMAT_VERSION, FileDocument, PlanDocument, PlanFile};
 use schema::canonical::Digest;
 use schema::check::check_tree;
@@ -217,27 +218,26 @@ fn from_file(path: &Path) -> Result<Prepared, Failure> {
     Ok(Prepared { plan: file.plan, files, ruleset: checked.ruleset.map(Arc::new), seal: Some(file.seal) })
 }
 
+/// What a command says where the server was not even asked.
+const NOTHING_SENT: &str = "nothing was sent";
+
 /// What the server would refuse is not asked about.
 pub(crate) fn refuse_early(plan: &PlanDocument) -> Result<(), Failure> {
     if plan.applyable {
         return Ok(());
     }
+    let refused = |refusal| Problem::refused(refusal, NOTHING_SENT, Timestamp::now());
     let problem = if let Some(freeze) = &plan.frozen {
-        let until = freeze.until.map_or_else(|| "until it is lifted".to_owned(), |until| format!("until {until:.0}"));
-        let detail =
-            format!("nothing was sent: {} froze the fleet at {:.0}, {until}: {}", freeze.by, freeze.since, freeze.why);
-        Problem::new(423, "frozen", "Applying is frozen", detail)
+        refused(Refusal::Frozen { freeze: freeze.clone() })
     } else if let Some(reason) = &plan.not_followed {
-        let detail = format!("nothing was sent: {reason}");
-        Problem::new(409, "not_followed", "The server follows another tree", detail)
+        let detail = format!("{NOTHING_SENT}: {reason}");
+        Problem { detail, ..refused(Refusal::NotFollowed { followed: None }) }
     } else if plan.is_railed() {
-        let rails: Vec<_> = plan.rails.iter().filter(|rail| rail.tripped).cloned().collect();
+        let rails = plan.rails.iter().filter(|rail| rail.tripped).cloned().collect();
         let uncommitted = plan.source.uncommitted().filter(|_| !plan.dirty_allowed);
-        let problem = Problem::railed(rails, uncommitted.as_ref());
-        Problem { detail: format!("nothing was sent: {}", problem.detail), ..problem }
+        refused(Refusal::Rails { rails, uncommitted })
     } else if let Some(why) = plan.source.uncommitted() {
-        let problem = Problem::uncommitted(&why);
-        Problem { detail: format!("nothing was sent: {}", problem.detail), ..problem }
+        refused(Refusal::Uncommitted { why })
     } else {
         // The server's word counts, whatever its reason is.
         return Ok(());

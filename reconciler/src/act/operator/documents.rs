@@ -11,9 +11,9 @@ use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
 pub use super::overrides::{OverrideBody, OverrideKind, OverrideRow};
-use crate::decide::fleet::{ApplyResult, Freeze, Hold};
+use crate::decide::fleet::{ApplyResult, Freeze, Hold, Refusal};
 use crate::decide::ledger::HistoryEntry;
-use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source, Uncommitted};
+use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
 use crate::decide::record::RecordedPlan;
 use crate::decide::status::RuleStatus;
 use crate::decide::succession::Ancestry;
@@ -454,17 +454,22 @@ impl Problem {
         }
     }
 
-    /// A tree that does not count as committed.
-    pub fn uncommitted(why: &Uncommitted) -> Self {
-        Self::new(409, why.code(), why.title(), why.message())
-    }
-
-    /// A plan that trips these rails; and which flag it needs besides, where its tree is not committed.
-    pub fn railed(rails: Vec<RailVerdict>, uncommitted: Option<&Uncommitted>) -> Self {
-        let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
-        let also = uncommitted
-            .map_or_else(String::new, |why| format!("; it also needs `--allow-dirty`, because {}", why.message()));
-        let detail = format!("the plan trips {}{also}", names.join(", "));
-        Self { rails, ..Self::new(409, "rails", "Rails are tripped", detail) }
+    /// A change that was refused as a whole. `nothing` says what was not done: applied by the server, sent by a command.
+    pub fn refused(refusal: Refusal, nothing: &str, now: Timestamp) -> Self {
+        let status = match refusal {
+            Refusal::Locked { .. } | Refusal::Frozen { .. } => 423,
+            Refusal::Rejected { .. } => 422,
+            Refusal::StateNotWritable { .. } => 507,
+            Refusal::Rails { .. }
+            | Refusal::Uncommitted { .. }
+            | Refusal::NotFollowed { .. }
+            | Refusal::Stale { .. } => 409,
+        };
+        let detail = format!("{nothing}: {}", refusal.message(now));
+        let problem = Self::new(status, refusal.code(), refusal.title(), detail);
+        match refusal {
+            Refusal::Rails { rails, .. } => Self { rails, ..problem },
+            _ => problem,
+        }
     }
 }

@@ -34,9 +34,7 @@ pub(super) async fn forget(
             RequestRefusal::Forget(ForgetRefusal::Connected(_)) => {
                 Failure::new(409, "edge_connected", "The edge is connected", detail)
             }
-            RequestRefusal::StateNotWritable(_) => {
-                Failure::new(507, "state_not_writable", "The server cannot write its state", detail)
-            }
+            RequestRefusal::StateNotWritable(_) => Failure::state_not_writable(detail),
             RequestRefusal::Override(_) | RequestRefusal::Target(_) => unreachable!("an edge was to be forgotten"),
         }
     })?;

@@ -139,6 +139,11 @@ impl Failure {
         Self::new(status, code, title, format!("{place}: {why}"))
     }
 
+    /// What was decided cannot be written down, so that nothing was done.
+    fn state_not_writable(detail: impl Into<String>) -> Self {
+        Self::new(507, "state_not_writable", "The server cannot write its state", detail)
+    }
+
     fn not_found(detail: impl Into<String>) -> Self {
         Self::new(404, "not_found", "Not found", detail)
     }

@@ -230,9 +230,7 @@ async fn ask(state: &State, edge: &EdgeName, request: OverrideRequest) -> Result
 fn refused(refusal: RequestRefusal) -> Failure {
     let detail = refusal.to_string();
     let (status, code, title) = match refusal {
-        RequestRefusal::StateNotWritable(_) => {
-            (507, "state_not_writable".to_owned(), "The server cannot write its state")
-        }
+        RequestRefusal::StateNotWritable(_) => return Failure::state_not_writable(detail),
         RequestRefusal::Target(_) | RequestRefusal::Forget(_) => unreachable!("an override was asked for"),
         RequestRefusal::Override(OverrideRefusal::Unknown { .. }) => (404, "not_found".to_owned(), "Not found"),
         RequestRefusal::Override(OverrideRefusal::Undecided(_)) => {

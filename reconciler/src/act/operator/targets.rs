@@ -98,10 +98,7 @@ async fn carry_out(
     match state.context.fleet.request(Request::Target(order)).await? {
         Ok(Answer::Target(answer)) => Ok((StatusCode::OK, Json(answer)).into_response()),
         Err(RequestRefusal::Target(refusal)) => Err(refused(&place, refusal)),
-        Err(RequestRefusal::StateNotWritable(reason)) => {
-            let detail = format!("nothing was ordered, the server cannot write its state: {reason}");
-            Err(Failure::new(507, "state_not_writable", "The server cannot write its state", detail))
-        }
+        Err(refusal @ RequestRefusal::StateNotWritable(_)) => Err(Failure::state_not_writable(refusal.to_string())),
         Ok(Answer::Override(_) | Answer::Forgotten) | Err(RequestRefusal::Override(_) | RequestRefusal::Forget(_)) => {
             unreachable!("an order for a target was given")
         }

@@ -8,7 +8,6 @@ use axum::body::Body;
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use schema::canonical::Digest;
 use schema::check::{Checked, check_tree};
 use schema::diagnostic::{Diagnostic, all_to_json};
 use schema::ruleset::{self, RuleSet, TreeFiles};
@@ -16,7 +15,7 @@ use schema::ruleset::{self, RuleSet, TreeFiles};
 use super::documents::{ApplyBody, PlanRequest, Problem, ValidateAnswer, ValidateRequest};
 use super::{Failure, State, blast, body};
 use crate::act::source;
-use crate::decide::fleet::{ApplyRequest, ApplyResult, Freeze, Purpose, Refusal, TreeRead};
+use crate::decide::fleet::{ApplyRequest, ApplyResult, Purpose, Refusal, TreeRead};
 use crate::decide::plan::{
     self, Allowances, FORMAT_VERSION, FileDocument, LONGEST_LABEL, PlanDocument, PlanInput, Source,
 };
@@ -191,7 +190,10 @@ pub(super) async fn plan_of(
             diagnostics: &tree.diagnostics,
             now,
         });
-        PlanDocument { not_followed: other.map(not_followed), ..document.under(frozen) }
+        PlanDocument {
+            not_followed: other.map(|followed| Refusal::NotFollowed { followed }.message(now)),
+            ..document.under(frozen)
+        }
     })
     .await?;
     timer.observe_duration();
@@ -263,47 +265,5 @@ pub(super) fn wait(secs: Option<u64>) -> Duration {
 }
 
 pub(super) fn refused(refusal: Refusal) -> Failure {
-    match refusal {
-        Refusal::Rails { rails, uncommitted } => Failure(Box::new(Problem::railed(rails, uncommitted.as_ref()))),
-        Refusal::Uncommitted { why } => Failure(Box::new(Problem::uncommitted(&why))),
-        Refusal::NotFollowed { followed } => {
-            Failure::new(409, "not_followed", "The server follows another tree", not_followed(followed))
-        }
-        Refusal::Stale { reason } => Failure::new(409, "stale", "The plan is stale", reason),
-        Refusal::Locked { holder, since, until } => Failure::new(
-            423,
-            "locked",
-            "Another apply runs",
-            format!(
-                "{holder} has applied for {} s, since {since:.0}; the lock lapses at {until:.0} unless it is renewed",
-                Timestamp::now().duration_since(since).as_secs().max(0)
-            ),
-        ),
-        Refusal::Frozen { freeze } => frozen(&freeze),
-        Refusal::Rejected { reason, message } => {
-            Failure::new(422, &reason, "The edge cannot do what the plan asks for", message)
-        }
-        Refusal::StateNotWritable { reason } => Failure::new(
-            507,
-            "state_not_writable",
-            "The server cannot write its state",
-            format!("nothing was applied, the server cannot write its state: {reason}"),
-        ),
-    }
-}
-
-/// Why a tree that the server does not follow is refused.
-fn not_followed(followed: Option<Digest>) -> String {
-    match followed {
-        Some(digest) => format!("in mode apply only the followed tree can be applied; its digest is {digest}"),
-        None => "in mode apply only the followed tree can be applied; none has been read yet".to_owned(),
-    }
-}
-
-/// What a freeze says to those who want to apply.
-fn frozen(freeze: &Freeze) -> Failure {
-    let until = freeze.until.map_or_else(|| "until it is lifted".to_owned(), |until| format!("until {until:.0}"));
-    let detail =
-        format!("nothing was applied: {} froze the fleet at {:.0}, {until}: {}", freeze.by, freeze.since, freeze.why);
-    Failure::new(423, "frozen", "Applying is frozen", detail)
+    Failure(Box::new(Problem::refused(refusal, "nothing was applied", Timestamp::now())))
 }

@@ -18,13 +18,13 @@ use serde::{Deserialize, Serialize};
 
 use super::standing::{Control, Freeze, Hold};
 use super::{
-    ApplyResult, ForgetRefusal, OverrideRefusal, OverrideRequest, OverrideStep, TargetAnswer, TargetOrder,
+    ApplyResult, ForgetRefusal, OverrideRefusal, OverrideRequest, OverrideStep, Refusal, TargetAnswer, TargetOrder,
     TargetRefusal, Verdict,
 };
 use crate::decide::deviations::{TargetOverride, Turn};
 use crate::decide::live::Live;
 use crate::decide::overrides::Override;
-use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source, Uncommitted};
+use crate::decide::plan::{Allowances, FileDocument, PlanDocument, Source};
 use crate::decide::record::Record;
 use crate::decide::remote::RemoteView;
 use crate::decide::succession::Ancestry;
@@ -321,61 +321,6 @@ pub enum Effect {
         ticket: u64,
         /// Done, or why not.
         outcome: Box<Result<(), Refusal>>,
-    },
-}
-
-/// Why an apply did not begin; nothing was sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "code", rename_all = "snake_case")]
-pub enum Refusal {
-    /// Rails are tripped.
-    Rails {
-        /// All of them.
-        rails: Vec<RailVerdict>,
-        /// Why the tree does not count as committed, where that would be the next refusal.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        uncommitted: Option<Uncommitted>,
-    },
-    /// The tree is not committed.
-    Uncommitted {
-        /// In which way.
-        why: Uncommitted,
-    },
-    /// The server follows another tree.
-    NotFollowed {
-        /// Digest of the tree that it follows.
-        followed: Option<Digest>,
-    },
-    /// The plan does not fit the present any more.
-    Stale {
-        /// Why.
-        reason: String,
-    },
-    /// Another apply runs.
-    Locked {
-        /// Who holds it.
-        holder: String,
-        /// Since when.
-        since: Timestamp,
-        /// When it lapses unless its holder says in the meantime that they are still there.
-        until: Timestamp,
-    },
-    /// Nothing is applied for the time being.
-    Frozen {
-        /// By whom, and why.
-        freeze: Freeze,
-    },
-    /// Every change of the plan is one that its edge rejects.
-    Rejected {
-        /// The first code.
-        reason: String,
-        /// What the edge cannot do, in words.
-        message: String,
-    },
-    /// What was decided could not be written down; everything is as it was before.
-    StateNotWritable {
-        /// What the disk said.
-        reason: String,
     },
 }
 

@@ -16,6 +16,7 @@ mod follow;
 mod forgetting;
 mod moves;
 mod overrides;
+mod refusal;
 mod result;
 mod run;
 mod session;
@@ -46,12 +47,12 @@ use super::view::Edges;
 pub use confirming::FEATURE as CONFIRM_FEATURE;
 pub use cut_off::{Continuation, RolloutTerms};
 pub use event::{
-    Answer, ApplyRequest, Effect, Event, Notice, Purpose, Refusal, Request, RequestRefusal, SessionId, TargetWeight,
-    TreeRead,
+    Answer, ApplyRequest, Effect, Event, Notice, Purpose, Request, RequestRefusal, SessionId, TargetWeight, TreeRead,
 };
 pub use follow::{Attempt, Verdict};
 pub use forgetting::ForgetRefusal;
 pub use overrides::{OverrideRefusal, OverrideRequest, OverrideStep};
+pub use refusal::Refusal;
 pub use result::{ApplyResult, EdgeOutcome, EdgeResult, Outcome, RuleResult};
 pub use run::Lock;
 pub use standing::{Control, Followed, Freeze, Hold};
