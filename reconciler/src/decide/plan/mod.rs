@@ -8,6 +8,7 @@ mod ended;
 mod ephemeral;
 mod file;
 mod hints;
+mod impact;
 mod proof;
 mod rails;
 mod source;
@@ -34,12 +35,12 @@ use super::succession::Succession;
 use super::view::{Basis, EdgeView, Edges};
 
 pub use document::{
-    Action, Base, BaseEdge, FORMAT_VERSION, Impact, ImpactKind, Losing, PlanDocument, PlannedChange, Ports,
-    RailVerdict, Remark, Summary,
+    Action, Base, BaseEdge, FORMAT_VERSION, PlanDocument, PlannedChange, Ports, RailVerdict, Remark, Summary,
 };
 pub use ended::{Ended, ended};
 pub use file::{FileDocument, PlanFile, PlanFileError};
 pub use hints::Hint;
+pub use impact::{Impact, ImpactKind, Losing};
 pub use proof::{EdgeProof, Lease, Proof, ProofStatus, RuleProof};
 pub use rails::Allowances;
 pub use source::{LONGEST_LABEL, Source, Uncommitted, filter_note};
