@@ -9,6 +9,7 @@
 pub mod bounds;
 pub mod canonical;
 pub mod capability;
+pub mod causes;
 pub mod check;
 pub mod codes;
 pub mod decode;

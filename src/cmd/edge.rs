@@ -1,9 +1,9 @@
 //! `edge`: an edge, until a signal. I/O.
 
 use edge::{Edge, EdgeConfig, EdgeError, Endpoint};
+use schema::causes::with_causes;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::with_causes;
 use crate::cli::EdgeArgs;
 use crate::failure::{Exit, Failure};
 use crate::logging::Logging;

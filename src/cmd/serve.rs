@@ -1,6 +1,7 @@
 //! `serve`: the server, until a signal. I/O.
 
 use reconciler::act::server::{Server, ServerError};
+use schema::causes::with_causes;
 use schema::ruleset::Global;
 use tokio_util::sync::CancellationToken;
 
@@ -47,19 +48,4 @@ fn announce(server: &Server) {
 /// The failure of a server, with what caused it.
 pub(crate) fn failed(error: &ServerError) -> Failure {
     Failure::Other(with_causes(error))
-}
-
-/// An error and its causes, each said once.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        let words = deeper.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = deeper.source();
-    }
-    text
 }

@@ -3,15 +3,12 @@
 use std::fs;
 use std::net::{Ipv6Addr, TcpListener};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use schema::capability::{Capabilities, Capability, FIRST_UNPRIVILEGED_PORT, Limits};
 
-use crate::act::health;
+use crate::act::{descriptors, health};
 
 /// Descriptors kept back from listeners: session, metrics, state, resolver, and connections at two each.
 const RESERVED_DESCRIPTORS: u64 = 256;
-/// Of a small limit no more than one in four is kept back.
-const RESERVED_SHARE: u64 = 4;
 /// Bit of CAP_NET_BIND_SERVICE in a capability set (linux/capability.h).
 const CAP_NET_BIND_SERVICE: u32 = 10;
 /// `http` is the lowest port that a forwarder is asked for; an edge that may bind it counts as privileged.
@@ -45,18 +42,13 @@ pub fn capabilities(disabled: &Capabilities) -> Capabilities {
 /// Raises the limit of descriptors as far as it goes, and says what listeners may take of it: never less than
 /// `serving`, those that served before a restart.
 pub fn limits(serving: u64) -> Limits {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit of descriptors could not be raised");
-    }
-    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    Limits { ports_per_range: 0, file_descriptors: for_listeners(descriptors).max(serving), rules: 0 }
+    let descriptors = for_listeners(guard::descriptors::raise());
+    Limits { ports_per_range: 0, file_descriptors: descriptors.max(serving), rules: 0 }
 }
 
 fn for_listeners(descriptors: u64) -> u64 {
     // 0 would mean that there is no limit.
-    descriptors.saturating_sub(RESERVED_DESCRIPTORS.min(descriptors / RESERVED_SHARE)).max(1)
+    (descriptors - descriptors::kept_back(RESERVED_DESCRIPTORS, descriptors)).max(1)
 }
 
 fn may_bind_privileged_ports() -> bool {

@@ -9,8 +9,8 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use guard::descriptors::{highest, limit};
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 
 /// Kept back from clients: an apply of some listeners, a session, probes and a handful of operators at once.
 const RESERVE: u64 = 64;
@@ -39,13 +39,8 @@ pub struct TooFew {
 /// matter.
 pub fn check() -> Result<(), TooFew> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let (limit, needed) = (getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX), FEWEST + PER_CORE * cores);
+    let (limit, needed) = (highest(), FEWEST + PER_CORE * cores);
     if limit < needed { Err(TooFew { limit, needed }) } else { Ok(()) }
-}
-
-/// The limit as it is now.
-pub(crate) fn limit() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// How many are in use.
@@ -74,7 +69,12 @@ pub(crate) fn for_client<D: AsRawFd>(descriptor: D) -> Result<D, Errno> {
 }
 
 fn reserve(limit: u64) -> u64 {
-    RESERVE.min(limit / RESERVED_SHARE)
+    kept_back(RESERVE, limit)
+}
+
+/// What is kept back of so many: this much, and of a small limit no more than one in four.
+pub(crate) fn kept_back(much: u64, limit: u64) -> u64 {
+    much.min(limit / RESERVED_SHARE)
 }
 
 #[cfg(test)]

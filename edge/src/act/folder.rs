@@ -5,19 +5,16 @@
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use guard::trust;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 use super::last_good::StateError;
 
 const LOCK: &str = "lock";
-/// Bits that let others write.
-const WRITABLE: u32 = 0o022;
-/// Bits of everybody but the owner.
-const OTHERS: u32 = 0o077;
 
 /// A folder that is held for as long as this lives.
 #[derive(Debug)]
@@ -34,7 +31,7 @@ impl Folder {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create it"))?;
         let meta = fs::metadata(path).map_err(failed("read its mode"))?;
         trust(path, &meta)?;
-        if meta.mode() & OTHERS != 0 {
+        if trust::open_to_others(&meta).is_some() {
             match fs::set_permissions(path, Permissions::from_mode(0o700)) {
                 Err(error) if error.kind() != ErrorKind::ReadOnlyFilesystem => {
                     return Err(failed("close it to others")(error));
@@ -54,9 +51,7 @@ impl Folder {
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
         let failed = |source| StateError::Io { path: self.path.clone(), doing: "read the last good state", source };
         let path = self.path.join(name);
-        // Non-blocking: opening a named pipe would wait for somebody to write into it.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let mut file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path) {
+        let mut file = match trust::open(&path, OpenOptions::new().read(true)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
@@ -87,19 +82,16 @@ fn lock_file(folder: &Path) -> io::Result<File> {
 
 /// Refuses what another user owns, or could have written.
 fn trust(path: &Path, meta: &Metadata) -> Result<(), StateError> {
-    let us = rustix::process::geteuid().as_raw();
-    if meta.uid() != us {
-        return Err(StateError::NotOurs { path: path.to_owned(), owner: meta.uid(), us });
+    trust::check_owner(path, meta)?;
+    match trust::writable_by_others(meta) {
+        Some(mode) => Err(StateError::Writable { path: path.to_owned(), mode }),
+        None => Ok(()),
     }
-    if meta.mode() & WRITABLE != 0 {
-        return Err(StateError::Writable { path: path.to_owned(), mode: meta.mode() & 0o7777 });
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::chown;
+    use std::os::unix::fs::{MetadataExt, chown};
 
     use super::*;
 

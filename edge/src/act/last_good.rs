@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use guard::trust::NotOurs;
 use prost::Message;
 use schema::canonical::Digest;
 use schema::name::EdgeName;
@@ -37,18 +38,8 @@ pub enum StateError {
     #[error("state directory {0} is in use by another edge")]
     Locked(PathBuf),
     /// Another user owns the folder or a file in it.
-    #[error(
-        "{path} belongs to user id {owner}, and this edge runs as user id {us}: start it as the owner, or give it to \
-         this user with `chown {us} {path}`", path = path.display()
-    )]
-    NotOurs {
-        /// The folder or file.
-        path: PathBuf,
-        /// Who owns it.
-        owner: u32,
-        /// Who the edge runs as.
-        us: u32,
-    },
+    #[error(transparent)]
+    NotOurs(#[from] NotOurs),
     /// Others may have left something in the folder or file.
     #[error(
         "{path} can be written by other users (mode {mode:04o}), who could have put rules there: make sure of what it \

@@ -54,7 +54,7 @@ impl Source {
             ("portunus_open_listeners", "Listening sockets.", status.listeners as u64),
             ("portunus_open_connections", "Live connections.", connections.count() as u64),
             ("portunus_open_descriptors", "Descriptors in use.", descriptors::in_use()),
-            ("portunus_max_descriptors", "The limit of descriptors.", descriptors::limit()),
+            ("portunus_max_descriptors", "The limit of descriptors.", guard::descriptors::limit()),
             ("portunus_accepting_rests", "1 while no client is accepted for want of descriptors.", is_full.into()),
         ];
         for (name, help, value) in gauges {

@@ -11,13 +11,20 @@
 //!
 //! - [`supervisor`]: catches the panic of a part, and says which part it was.
 //!
+//! What both do with the host that they run on:
+//!
+//! - [`descriptors`]: the limit of open files.
+//! - [`trust`]: which files and folders nobody else can have written.
+//!
 //! Server and edge share this and never see each other: it knows neither of them, only sockets and requests.
 
 pub mod connection;
+pub mod descriptors;
 pub mod listener;
 pub mod places;
 pub mod port;
 pub mod supervisor;
+pub mod trust;
 
 pub use connection::Guarded;
 pub use listener::{GuardedListener, Limits};

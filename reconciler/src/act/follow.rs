@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use schema::causes::with_causes;
 use schema::check::{CheckLimits, Memo, check_tree_until};
 use schema::codes::TreeCode;
 use schema::diagnostic::{self, Diagnostic, SourceFile};
@@ -169,12 +170,6 @@ impl Ancestries {
         self.last = known.clone().map(|known| (commit, known));
         known
     }
-}
-
-/// An error with everything that caused it, in one line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Feeds the tree into the fleet for as long as the server runs.

@@ -1,4 +1,4 @@
-//! What the peers of the server's three ports may take: every figure of them in one place. I/O for the descriptor limit.
+//! What the peers of the server's three ports may take: every figure of them in one place.
 //!
 //! The ports themselves are `guard`'s, which the edge shares. Keeps: what a peer that has not said who it is can make the
 //! server hold is bounded per connection and per port, before anything is decoded or a task exists.
@@ -6,11 +6,9 @@
 use std::time::Duration;
 
 use guard::{GuardedListener, Limits};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tonic::transport::Server;
-use tracing::debug;
 
 /// An HTTP port has answered within milliseconds; more peers than this wait in the backlog of the kernel.
 const HTTP_CAP: usize = 256;
@@ -96,18 +94,6 @@ impl Guards {
     pub(super) fn alive(&self) -> Server {
         Server::builder().http2_keepalive_interval(Some(self.ping)).http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
     }
-}
-
-/// Raises the limit of descriptors as far as it goes without privileges, and says what it is then.
-pub(super) fn raise_descriptor_limit() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
-    {
-        debug!(%error, "limit of descriptors stays");
-    }
-    // No figure means no limit.
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

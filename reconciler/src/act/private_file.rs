@@ -3,11 +3,13 @@
 //! Keeps: a secret is created exclusively with mode 0600 and through no link, and is never read from a file that
 //! somebody else could have read or written.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
+use guard::trust::{self, NotOurs};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use thiserror::Error;
@@ -49,18 +51,8 @@ pub enum PrivateFileError {
         expected: &'static str,
     },
     /// Another user owns it.
-    #[error(
-        "{} belongs to user id {owner}, and this process runs as user id {us}: start it as the owner, or give it to \
-         this user with `chown {us} {}`", path.display(), path.display()
-    )]
-    NotOurs {
-        /// The file.
-        path: PathBuf,
-        /// Who owns it.
-        owner: u32,
-        /// Who this process runs as.
-        us: u32,
-    },
+    #[error(transparent)]
+    NotOurs(#[from] NotOurs),
     /// Others may read or write it.
     #[error(
         "{} is open to other users (mode {mode:04o}): make sure of what is in it, then close it with `chmod go-rwx {}`",
@@ -119,19 +111,16 @@ pub fn read_private(path: &Path) -> Result<Vec<u8>, PrivateFileError> {
 
 /// Opens a file by the given options, if it is a regular file of ours that is closed to everybody else.
 pub(super) fn open_private(path: &Path, options: &mut OpenOptions) -> Result<File, PrivateFileError> {
-    // Non-blocking: opening a named pipe would wait for somebody to write into it.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
-    let file = opened.map_err(io_error(path, "opening"))?;
+    let file = trust::open(path, options).map_err(io_error(path, "opening"))?;
     let meta = file.metadata().map_err(io_error(path, "looking at it"))?;
     if !meta.is_file() {
         return Err(PrivateFileError::WrongKind { path: path.to_owned(), expected: "regular file" });
     }
-    check_ours(path, &meta)?;
-    if meta.mode() & 0o077 != 0 {
-        return Err(PrivateFileError::TooOpen { path: path.to_owned(), mode: meta.mode() & 0o7777 });
+    trust::check_owner(path, &meta)?;
+    match trust::open_to_others(&meta) {
+        Some(mode) => Err(PrivateFileError::TooOpen { path: path.to_owned(), mode }),
+        None => Ok(file),
     }
-    Ok(file)
 }
 
 /// Makes sure that a directory exists which only we may enter. One of ours that others may read is tightened to
@@ -151,9 +140,9 @@ pub fn ensure_private_dir(path: &Path) -> Result<(), PrivateFileError> {
     if !meta.is_dir() {
         return Err(PrivateFileError::WrongKind { path: path.to_owned(), expected: "directory" });
     }
-    check_ours(path, &meta)?;
-    if meta.mode() & 0o022 != 0 {
-        return Err(PrivateFileError::TooOpen { path: path.to_owned(), mode: meta.mode() & 0o7777 });
+    trust::check_owner(path, &meta)?;
+    if let Some(mode) = trust::writable_by_others(&meta) {
+        return Err(PrivateFileError::TooOpen { path: path.to_owned(), mode });
     }
     if meta.mode() & 0o777 != 0o700 {
         fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(io_error(path, "setting mode 0700"))?;
@@ -165,14 +154,7 @@ pub fn ensure_private_dir(path: &Path) -> Result<(), PrivateFileError> {
 pub fn random_token() -> Result<String, getrandom::Error> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes)?;
-    let digit = |half: u8| char::from_digit(u32::from(half), 16).expect("four bits are one hexadecimal digit");
-    Ok(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect())
-}
-
-fn check_ours(path: &Path, meta: &Metadata) -> Result<(), PrivateFileError> {
-    let us = rustix::process::geteuid().as_raw();
-    let owner = meta.uid();
-    if owner == us { Ok(()) } else { Err(PrivateFileError::NotOurs { path: path.to_owned(), owner, us }) }
+    Ok(HEXLOWER.encode(&bytes))
 }
 
 /// A new name is durable only once its folder is on disk as well.
@@ -258,7 +240,7 @@ mod tests {
         create_private(&path, b"x").expect("created");
         chown(&path, Some(65534), None).expect("given away");
         let error = read_private(&path).expect_err("given away");
-        assert!(matches!(error, PrivateFileError::NotOurs { owner: 65534, us: 0, .. }), "{error}");
+        assert!(matches!(error, PrivateFileError::NotOurs(NotOurs { owner: 65534, us: 0, .. })), "{error}");
         assert!(error.to_string().ends_with(&format!("`chown 0 {}`", path.display())), "{error}");
     }
 

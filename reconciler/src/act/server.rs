@@ -20,7 +20,7 @@ use tracing::{debug, error, info};
 
 use super::driver::{Driver, FleetHandle};
 use super::edges::EdgeControl;
-use super::guarded::{self, Guards};
+use super::guarded::Guards;
 use super::inflow::Inflow;
 use super::operator::{Webhook, WebhookError};
 use super::parts::Part;
@@ -146,7 +146,7 @@ impl Server {
                 return Err(ServerError::NotLoopback { port, address });
             }
         }
-        let guards = Guards::within(guarded::raise_descriptor_limit());
+        let guards = Guards::within(guard::descriptors::raise());
         let control = listen("control", config.control_listen).await?;
         let operator = listen("operator", config.operator_listen).await?;
         let metrics = listen("metrics", config.metrics_listen).await?;

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use schema::causes::with_causes;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::driver::FleetHandle;
-use super::follow::with_causes;
 use super::store::{Moment, Store};
 use crate::decide::fleet::{Notice, Outcome};
 

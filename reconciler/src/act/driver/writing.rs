@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schema::causes::with_causes;
 use tracing::{error, info};
 
 use super::{Driver, Waiting};
-use crate::act::follow::with_causes;
 use crate::act::store::{Batch, StoreError};
 use crate::decide::fleet::{Refusal, RequestRefusal};
 use crate::decide::record::Record;

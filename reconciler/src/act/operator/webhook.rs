@@ -12,6 +12,7 @@ use axum::extract::{Request, State as Extract};
 use axum::http::header::ORIGIN;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use http_body_util::BodyExt;
 
 use super::{Failure, State};
@@ -71,7 +72,8 @@ impl Webhook {
     /// True if the call knows the secret: it signed the body with it, or carries it.
     async fn is_genuine(&self, headers: &HeaderMap, body: Body) -> Result<bool, Failure> {
         if let Some(signature) = headers.get(SIGNATURE) {
-            let given = signature.as_bytes().strip_prefix(b"sha256=").and_then(unhex);
+            let given =
+                signature.as_bytes().strip_prefix(b"sha256=").and_then(|hex| HEXLOWER_PERMISSIVE.decode(hex).ok());
             let signed = digest(&self.key, body).await?;
             return Ok(
                 given.is_some_and(|given| constant_time::verify_slices_are_equal(&given, signed.as_ref()).is_ok())
@@ -95,15 +97,6 @@ async fn digest(key: &hmac::Key, mut body: Body) -> Result<hmac::Tag, Failure> {
         context.update(&data);
     }
     Ok(context.sign())
-}
-
-fn unhex(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    let pairs = text.chunks(2).map(|pair| match pair {
-        [high, low] => Some((digit(high)? * 16 + digit(low)?) as u8),
-        _ => None,
-    });
-    pairs.collect()
 }
 
 pub(super) async fn called(Extract(state): Extract<State>, request: Request) -> Response {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use gix::{ObjectId, Repository};
 use jiff::Timestamp;
+use schema::causes::with_causes;
 use schema::check::{CheckLimits, Memo};
 use schema::findings::Cancel;
 use tokio::sync::Notify;
@@ -21,7 +22,7 @@ use super::RemoteConfig;
 use super::clone::{self, RemoteError};
 use super::transport::Interrupt;
 use crate::act::driver::{FleetHandle, Stopped};
-use crate::act::follow::{Ancestries, MOST_CANCELLED, check, with_causes};
+use crate::act::follow::{Ancestries, MOST_CANCELLED, check};
 use crate::act::source::TreeFiles;
 use crate::act::source::commit::read_commit;
 use crate::act::source::git::Provenance;
