@@ -5,8 +5,8 @@
 
 /// Rules that a report may hold unless the server sent more.
 pub const RULES: usize = 10_000;
-/// Entries of all lists in one message, per rule that it may hold: eight targets with five changes each take 76, the
-/// counters of a port 26, and a rule has up to 65,535 of them.
+/// Entries of all lists in one message, per rule that it may hold: eight targets with five changes each take 76,
+/// and a rule has up to 65,535 ports with counters of their own.
 const ENTRIES_PER_RULE: usize = 200;
 /// A name of a rule, an edge or a lineage: names have at most 63 characters, digests 64.
 const NAME: usize = 64;
@@ -28,6 +28,10 @@ const TARGETS: usize = 64;
 const HISTORY: usize = 50;
 /// A packed list of ports: 256 of them, each in at most three bytes.
 const PORTS: usize = 3 * 256;
+/// What may be counted of a rule, a port or a target.
+const COUNTS: usize = 256;
+/// As many numbers of a packed list take as much memory as a small entry of another list.
+const NUMBERS_PER_ENTRY: usize = 8;
 /// Ranges of ports that a host gives to outgoing connections: reserved ports cut holes into one range.
 const PORT_RANGES: usize = 1024;
 /// Rows by port or by target of one rule.
@@ -71,8 +75,10 @@ pub enum OverBound {
 enum Holds {
     /// A number, or a truth value.
     Number,
-    /// One text, digest or packed list of numbers.
+    /// One text, digest or short packed list of numbers.
     Text(usize),
+    /// A packed list of so many numbers.
+    Packed(usize),
     /// A list of texts, by their length and number.
     Texts(usize, usize),
     /// One message.
@@ -83,7 +89,7 @@ enum Holds {
     Rules(&'static Shape),
 }
 
-use Holds::{List, Number, One, Rules, Text, Texts};
+use Holds::{List, Number, One, Packed, Rules, Text, Texts};
 
 /// A message of the protocol; its fields stand in the order of their numbers, from 1 and without gaps.
 struct Shape {
@@ -152,13 +158,7 @@ shapes! {
         host: Text(HOST), port: Number, state: Text(WORD), counters: One(&COUNTERS), report: One(&TARGET_REPORT),
         last_success_ms: Number, last_failure_ms: Number,
     }
-    COUNTERS = "Counters" {
-        bytes_in: Number, bytes_out: Number, active_connections: Number, connections_total: Number,
-        connections_refused: Number, dns_failures: Number, connect_errors: List(&CAUSE_COUNT, WORDS),
-        udp_datagrams_in: Number, udp_datagrams_out: Number, active_flows: Number, flows_dropped_overflow: Number,
-        datagrams_dropped: List(&CAUSE_COUNT, WORDS), target_failovers: Number, lb: List(&CAUSE_COUNT, WORDS),
-        broken: List(&CAUSE_COUNT, WORDS),
-    }
+    COUNTERS = "Counters" { ids: Packed(COUNTS), counts: Packed(COUNTS) }
     CAUSE_COUNT = "CauseCount" { cause: Text(WORD), count: Number }
     RULE_SPEC = "RuleSpec" {
         name: Text(NAME), description: Text(RULE_TEXT), owner: Text(RULE_TEXT), protected: Number, protocol: Number,
@@ -248,6 +248,14 @@ impl Walk {
         }
         let (length, number, shape) = match holds {
             Number => return Err(OverBound::Malformed),
+            Packed(most) => {
+                let numbers = value.iter().filter(|byte| **byte & 0x80 == 0).count();
+                self.entries += numbers / NUMBERS_PER_ENTRY;
+                if numbers > most || count > 1 {
+                    return Err(OverBound::List { message, field, most });
+                }
+                return Ok(());
+            }
             Text(length) => (length, usize::MAX, None),
             Texts(length, number) => (length, number, None),
             // Said twice, it would be joined, and its lists with it.

@@ -12,6 +12,7 @@ pub mod capability;
 pub mod causes;
 pub mod check;
 pub mod codes;
+pub mod counters;
 pub mod decode;
 pub mod diagnostic;
 pub mod diff;

@@ -1,6 +1,7 @@
 //! `stats`: the counters of all rules or of one, and on demand of their ports and targets. I/O.
 
-use reconciler::act::operator::documents::{CountersDocument, RatesDocument, StatsDocument, TargetStatsDocument};
+use reconciler::act::operator::documents::{RatesDocument, StatsDocument, TargetStatsDocument};
+use schema::counters::Figures;
 use schema::name::RuleAddress;
 
 use crate::cli::{Query, Selector, StatsArgs};
@@ -101,7 +102,7 @@ fn place(target: &TargetStatsDocument) -> String {
     format!("{host}:{}", target.port)
 }
 
-fn row(name: String, counters: &CountersDocument, rates: Option<&RatesDocument>) -> [String; 10] {
+fn row(name: String, counters: &Figures, rates: Option<&RatesDocument>) -> [String; 10] {
     let mut errors: Vec<String> =
         counters.connect_errors.iter().map(|(cause, number)| format!("{number} {cause}")).collect();
     errors.extend(counters.broken.iter().map(|(cause, number)| format!("{number} {}", cause.replace('_', " "))));
@@ -111,7 +112,7 @@ fn row(name: String, counters: &CountersDocument, rates: Option<&RatesDocument>)
     if counters.flows_dropped_overflow > 0 {
         errors.push(format!("{} flows too many", counters.flows_dropped_overflow));
     }
-    for (cause, number) in &counters.datagrams_dropped {
+    for (cause, number) in counters.datagrams_dropped.iter() {
         errors.push(format!("{number} dropped {cause}"));
     }
     let per_second = |rate: fn(&RatesDocument) -> f64| rates.map(rate);

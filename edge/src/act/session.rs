@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schema::capability::{Capabilities, Limits};
+use schema::counters::Figures;
 use schema::ending::{Endings, Part};
 use schema::name::{EdgeName, RuleName};
 use schema::net::Listener;
@@ -67,7 +68,7 @@ pub struct Session {
     /// As last reported.
     shown: Arc<Status>,
     /// Counters as last sent, and where connections were. Empty at first: the server is told all of them once.
-    counted: BTreeMap<String, (proto::Counters, proto::Live)>,
+    counted: BTreeMap<String, (Figures, proto::Live)>,
     /// Probes as last sent.
     probes: Vec<proto::CauseCount>,
     /// Flows found no room since the last report.
@@ -291,10 +292,9 @@ impl Session {
     pub fn moved_counters(&mut self) -> Option<proto::EdgeMessage> {
         let mut moved = Vec::new();
         for rule in &self.shown.rules {
-            let stats = rule.stats(false, false);
-            let counters = stats.total.clone().unwrap_or_default();
+            let counters = rule.figures();
             let last = self.counted.get(&rule.name);
-            let has_moved = last.map_or(counters != proto::Counters::default(), |(last, _)| *last != counters);
+            let has_moved = last.map_or(counters != Figures::default(), |(last, _)| *last != counters);
             // What drains goes on without moving a counter, and comes back so.
             if !has_moved && last.is_none_or(|(_, live)| live.drains.is_empty()) && rule.drains.is_empty() {
                 continue;
@@ -305,7 +305,12 @@ impl Session {
                 let refused = last.map_or(0, |(last, _)| last.flows_dropped_overflow);
                 self.has_refused_flows |= counters.flows_dropped_overflow > refused;
                 self.counted.insert(rule.name.clone(), (counters, live.clone()));
-                moved.push(proto::RuleStats { live: is_elsewhere.then_some(live), ..stats });
+                moved.push(proto::RuleStats {
+                    rule: rule.name.clone(),
+                    total: Some(counters.to_wire()),
+                    live: is_elsewhere.then_some(live),
+                    ..proto::RuleStats::default()
+                });
             }
         }
         let probes = self.runtime.health().probes();

@@ -5,17 +5,15 @@ use std::sync::Arc;
 
 use schema::canonical::Digest;
 use schema::codes::RuleCode;
+use schema::counters::Figures;
 use schema::proto;
 use schema::rule::{Rule, Target};
 use schema::state::RuleState;
 use schema::wire;
 
 pub use crate::act::health::RuleView;
-use crate::act::workers::{Drain, Figures, Meter, PlaceFigures};
+use crate::act::workers::{Drain, LastTimes, Meter, PlaceFigures, TargetKey};
 use crate::decide::admission::{Accepted, Refused};
-use crate::decide::breaks::Break;
-use crate::decide::datagrams::Lost;
-use crate::decide::dial::{Cause, Outcome};
 
 /// Places of one rule that a report names: more than the ports of a wide range. A plan takes the connections of the others
 /// for ones that end.
@@ -178,19 +176,24 @@ impl RuleStatus {
         }
     }
 
+    /// Its counters.
+    pub fn figures(&self) -> Figures {
+        self.meter.as_deref().map(Meter::figures).unwrap_or_default()
+    }
+
     /// Its counters as a message.
     pub fn stats(&self, per_port: bool, per_target: bool) -> proto::RuleStats {
         let meter = self.meter.as_deref();
         let ports = meter.filter(|_| per_port).map(|meter| {
             let port = |(port, figures): (u16, Figures)| proto::PortStats {
                 port: port.into(),
-                counters: Some(counters(&figures)),
+                counters: Some(figures.to_wire()),
             };
             meter.per_port().into_iter().map(port).collect()
         });
         proto::RuleStats {
             rule: self.name.clone(),
-            total: Some(counters(&meter.map(Meter::figures).unwrap_or_default())),
+            total: Some(self.figures().to_wire()),
             ports: ports.unwrap_or_default(),
             targets: if per_target { self.target_stats() } else { Vec::new() },
             ages: None,
@@ -201,6 +204,8 @@ impl RuleStatus {
     /// Every target of the version that serves, and those before it that had traffic.
     fn target_stats(&self) -> Vec<proto::TargetStats> {
         let mut counted = self.meter.as_ref().map(|meter| meter.per_target()).unwrap_or_default();
+        let times = self.meter.as_ref().map(|meter| meter.last_times()).unwrap_or_default();
+        let times_of = |key: &TargetKey| times.get(key).copied().unwrap_or_default();
         let targets = self.running.as_ref().map_or(&[][..], |rule| &rule.targets);
         let mut stats: Vec<proto::TargetStats> = targets
             .iter()
@@ -210,16 +215,11 @@ impl RuleStatus {
                 let figures = index.map_or_else(Figures::default, |index| counted.swap_remove(index).1);
                 let report = self.health.as_ref().and_then(|view| view.target(&target.to_string())).cloned();
                 let state = report.as_ref().map_or_else(|| target_state(target), |report| &report.state);
-                proto::TargetStats {
-                    report: report.clone(),
-                    ..target_message(&key.0.to_string(), key.1, state, &figures)
-                }
+                proto::TargetStats { report: report.clone(), ..target_message(&key, state, &figures, times_of(&key)) }
             })
             .collect();
         counted.sort_by(|a, b| a.0.cmp(&b.0));
-        stats.extend(
-            counted.iter().map(|((host, port), figures)| target_message(&host.to_string(), *port, "removed", figures)),
-        );
+        stats.extend(counted.iter().map(|(key, figures)| target_message(key, "removed", figures, times_of(key))));
         stats
     }
 }
@@ -229,40 +229,14 @@ fn target_state(target: &Target) -> &'static str {
     if target.enabled { "unknown" } else { "disabled" }
 }
 
-fn target_message(host: &str, port: u16, state: &str, figures: &Figures) -> proto::TargetStats {
+fn target_message((host, port): &TargetKey, state: &str, figures: &Figures, times: LastTimes) -> proto::TargetStats {
     proto::TargetStats {
-        host: host.to_owned(),
-        port: port.into(),
+        host: host.to_string(),
+        port: (*port).into(),
         state: state.to_owned(),
-        counters: Some(counters(figures)),
-        last_success_ms: figures.last_success_ms,
-        last_failure_ms: figures.last_failure_ms,
+        counters: Some(figures.to_wire()),
+        last_success_ms: times.success_ms,
+        last_failure_ms: times.failure_ms,
         ..proto::TargetStats::default()
-    }
-}
-
-fn counters(figures: &Figures) -> proto::Counters {
-    let named =
-        |(cause, count): (&'static str, u64)| (count > 0).then(|| proto::CauseCount { cause: cause.to_owned(), count });
-    let causes = Cause::ALL.map(Cause::as_str).into_iter().zip(figures.connect_errors);
-    let broken = Break::ALL.map(Break::as_str).into_iter().zip(figures.broken);
-    let outcomes = Outcome::ALL.map(Outcome::as_str).into_iter().zip(figures.outcomes);
-    let dropped = Lost::ALL.map(Lost::as_str).into_iter().zip(figures.datagrams_dropped);
-    proto::Counters {
-        bytes_in: figures.bytes_in,
-        bytes_out: figures.bytes_out,
-        active_connections: figures.active_connections,
-        connections_total: figures.connections_total,
-        connections_refused: figures.connections_refused,
-        dns_failures: figures.dns_failures,
-        connect_errors: causes.filter_map(named).collect(),
-        broken: broken.filter_map(named).collect(),
-        target_failovers: figures.target_failovers,
-        lb: outcomes.filter_map(named).collect(),
-        udp_datagrams_in: figures.udp_datagrams_in,
-        udp_datagrams_out: figures.udp_datagrams_out,
-        active_flows: figures.active_flows,
-        flows_dropped_overflow: figures.flows_dropped_overflow,
-        datagrams_dropped: dropped.filter_map(named).collect(),
     }
 }

@@ -7,37 +7,6 @@ const MAX_SEGMENTS: usize = 64;
 /// Most bytes in one piece: the payload of an IPv4 datagram, for the pieces travel through the stack as one.
 const MAX_BYTES: usize = 65_507;
 
-/// Why a datagram was not passed on; the label of the counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lost {
-    /// The target's name had no address.
-    Unresolved,
-    /// No way to the target, or it answered that nobody listens there.
-    Unreachable,
-    /// No way on takes so much in one datagram.
-    TooLarge,
-    /// A queue was full, or descriptors or memory ran out.
-    NoRoom,
-    /// Anything else.
-    Other,
-}
-
-impl Lost {
-    /// Every cause, in the order of the counters.
-    pub const ALL: [Self; 5] = [Self::Unresolved, Self::Unreachable, Self::TooLarge, Self::NoRoom, Self::Other];
-
-    /// As in the protocol.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unresolved => "unresolved",
-            Self::Unreachable => "unreachable",
-            Self::TooLarge => "too_large",
-            Self::NoRoom => "no_room",
-            Self::Other => "other",
-        }
-    }
-}
-
 /// What was received at once: a datagram, or several of one size and a last one that may be shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Received {

@@ -6,34 +6,6 @@ use schema::net::{ListenAddress, PortRange};
 
 pub use super::faults::Cause;
 
-/// What came of a choice of targets; the label of `portunus_rule_lb_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
-    /// The first of the order took it.
-    First,
-    /// A later one did.
-    Next,
-    /// A target took it that carries no weight: without a verdict, on trial or as a last resort.
-    Untracked,
-    /// Nobody did.
-    NoServer,
-}
-
-impl Outcome {
-    /// Every outcome, in the order of the counters.
-    pub const ALL: [Self; 4] = [Self::First, Self::Next, Self::Untracked, Self::NoServer];
-
-    /// As in the protocol and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::First => "first",
-            Self::Next => "next",
-            Self::Untracked => "untracked",
-            Self::NoServer => "no_server",
-        }
-    }
-}
-
 /// In turn one of the preferred family and one of the other, until one of them has no more (RFC 8305, 4). Inside a
 /// family they begin at the one whose turn it is, so that connections are spread over all of them. Those that are put
 /// off come after all others, in the same order.

@@ -5,6 +5,9 @@
 use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
+pub use schema::counters::ConnectCause as Cause;
+use schema::counters::Label as _;
+
 /// The limit of open files of the whole system: the same number on every Linux.
 const ENFILE: i32 = 23;
 /// The limit of open files of this process.
@@ -12,100 +15,27 @@ const EMFILE: i32 = 24;
 /// No buffer space, as Linux numbers it apart from a few processors that no edge runs on.
 const ENOBUFS: i32 = 105;
 
-/// Why a target was not reached; the label of `portunus_rule_connect_errors_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Cause {
-    /// The target answered with a reset, or the connection met itself.
-    Refused,
-    /// No answer in time.
-    Timeout,
-    /// No way to the target.
-    Unreachable,
-    /// Reset while connecting.
-    Reset,
-    /// This host has no descriptor left.
-    Descriptors,
-    /// This host has no port left to connect from.
-    SourcePorts,
-    /// This host has no memory left for another socket or packet.
-    Memory,
-    /// A firewall, a policy or a route of this host forbids it.
-    Firewall,
-    /// The address is one of the edge's own listeners: connecting might never end.
-    Loop,
-    /// Anything else.
-    Other,
-}
-
-impl Cause {
-    /// Every cause, in the order of the counters.
-    pub const ALL: [Self; 10] = [
-        Self::Refused,
-        Self::Timeout,
-        Self::Unreachable,
-        Self::Reset,
-        Self::Descriptors,
-        Self::SourcePorts,
-        Self::Memory,
-        Self::Firewall,
-        Self::Loop,
-        Self::Other,
-    ];
-
-    /// Whose fault an error of the system is, while connecting or sending.
-    pub fn of(error: &Error) -> Self {
-        match error.kind() {
-            ErrorKind::ConnectionRefused => return Self::Refused,
-            ErrorKind::TimedOut => return Self::Timeout,
-            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
-                return Self::Unreachable;
-            }
-            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => return Self::Reset,
-            // A socket of datagrams that finds no free port is to try again, says the system.
-            ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse | ErrorKind::WouldBlock => return Self::SourcePorts,
-            // ENOSPC: this user has as many descriptors in event queues as the system allows.
-            ErrorKind::OutOfMemory | ErrorKind::StorageFull => return Self::Memory,
-            // EPERM and EACCES: a filter on the way out, a policy of the kernel, or a route that prohibits.
-            ErrorKind::PermissionDenied => return Self::Firewall,
-            _ => {}
+/// Whose fault an error of the system is, while connecting or sending.
+pub fn fault_of(error: &Error) -> Cause {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => return Cause::Refused,
+        ErrorKind::TimedOut => return Cause::Timeout,
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+            return Cause::Unreachable;
         }
-        match error.raw_os_error() {
-            Some(EMFILE | ENFILE) => Self::Descriptors,
-            Some(ENOBUFS) => Self::Memory,
-            _ => Self::Other,
-        }
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => return Cause::Reset,
+        // A socket of datagrams that finds no free port is to try again, says the system.
+        ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse | ErrorKind::WouldBlock => return Cause::SourcePorts,
+        // ENOSPC: this user has as many descriptors in event queues as the system allows.
+        ErrorKind::OutOfMemory | ErrorKind::StorageFull => return Cause::Memory,
+        // EPERM and EACCES: a filter on the way out, a policy of the kernel, or a route that prohibits.
+        ErrorKind::PermissionDenied => return Cause::Firewall,
+        _ => {}
     }
-
-    /// False where this host is at fault, which says nothing about the target.
-    pub const fn is_targets(self) -> bool {
-        !matches!(self, Self::Descriptors | Self::SourcePorts | Self::Memory | Self::Firewall)
-    }
-
-    /// What this host lacks or forbids, for people; of others, what they are called.
-    pub const fn of_host(self) -> &'static str {
-        match self {
-            Self::Descriptors => "this host has no descriptor left",
-            Self::SourcePorts => "this host has no source port left",
-            Self::Memory => "this host has no memory left for it",
-            Self::Firewall => "a firewall or policy of this host forbids it",
-            other => other.as_str(),
-        }
-    }
-
-    /// As in the protocol and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::Unreachable => "unreachable",
-            Self::Reset => "reset",
-            Self::Descriptors => "descriptors",
-            Self::SourcePorts => "source_ports",
-            Self::Memory => "memory",
-            Self::Firewall => "firewall",
-            Self::Loop => "loop",
-            Self::Other => "other",
-        }
+    match error.raw_os_error() {
+        Some(EMFILE | ENFILE) => Cause::Descriptors,
+        Some(ENOBUFS) => Cause::Memory,
+        _ => Cause::Other,
     }
 }
 
@@ -126,8 +56,7 @@ struct Complaint {
 impl Complaints {
     /// Notes that a cause was met; how often since the last line, this time included, if a line is due.
     pub fn note(&mut self, cause: Cause, now: Duration) -> Option<u64> {
-        // The variants are in the order of `Cause::ALL`, which a test compares.
-        let complaint = &mut self.0[cause as usize];
+        let complaint = &mut self.0[cause.index()];
         complaint.count += 1;
         if complaint.logged.is_some_and(|logged| now.saturating_sub(logged) < BETWEEN_LINES) {
             return None;
@@ -168,18 +97,11 @@ mod tests {
             (Errno::INVAL, Cause::Other),
         ];
         for (errno, cause) in of_host {
-            assert_eq!((Cause::of(&errno.into()), cause.is_targets()), (cause, false), "{errno:?}");
+            assert_eq!((fault_of(&errno.into()), cause.is_targets()), (cause, false), "{errno:?}");
         }
         for (errno, cause) in of_target {
-            assert_eq!((Cause::of(&errno.into()), cause.is_targets()), (cause, true), "{errno:?}");
+            assert_eq!((fault_of(&errno.into()), cause.is_targets()), (cause, true), "{errno:?}");
         }
-    }
-
-    #[test]
-    fn every_cause_is_counted_under_a_name_of_its_own() {
-        let names: std::collections::BTreeSet<_> = Cause::ALL.iter().map(|cause| cause.as_str()).collect();
-        assert_eq!(names.len(), Cause::ALL.len());
-        assert!(Cause::ALL.iter().enumerate().all(|(index, cause)| *cause as usize == index));
     }
 
     #[test]

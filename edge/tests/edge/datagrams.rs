@@ -153,7 +153,7 @@ async fn both_families_reach_targets_of_both_families() {
     let figures = meter.figures();
     assert_eq!((figures.udp_datagrams_in, figures.bytes_in, figures.bytes_out), (2, 2, 4));
     assert_eq!((figures.active_flows, figures.active_connections, figures.connections_total), (2, 2, 2));
-    assert_eq!(figures.datagrams_dropped, [0; 5]);
+    assert_eq!(figures.datagrams_dropped.sum(), 0);
 }
 
 #[tokio::test]

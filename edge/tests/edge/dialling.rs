@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use edge::act::names::Names;
 use edge::act::runtime::RuntimeHandle;
 use edge::act::status::RuleStatus;
-use edge::act::workers::Figures;
 use edge::decide::faults::Cause;
+use schema::counters::Figures;
 use schema::rule::{Host, RuleParts};
 use schema::state::RuleState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,13 +25,7 @@ fn figures(edge: &RuntimeHandle, rule: &str) -> Figures {
 }
 
 fn failed(edge: &RuntimeHandle, rule: &str, cause: Cause) -> u64 {
-    let place = Cause::ALL.iter().position(|other| *other == cause).unwrap();
-    figures(edge, rule).connect_errors[place]
-}
-
-fn figures_of_target(edge: &RuntimeHandle, rule: &str) -> Figures {
-    let targets = edge.status().rule(rule).unwrap().meter.as_ref().unwrap().per_target();
-    targets[0].1
+    *figures(edge, rule).connect_errors.of(cause)
 }
 
 async fn with_names(dns: &Dns) -> RuntimeHandle {
@@ -58,7 +52,7 @@ async fn a_silent_address_of_two_delays_a_connection_and_not_every_second_one() 
     }
     assert!((1..=3).contains(&slow), "{slow} of 12 waited");
     wait_until(|| figures(&edge, "web").connections_total == 12).await;
-    assert_eq!(figures(&edge, "web").connect_errors.iter().sum::<u64>(), 0, "the overtaken one did not fail");
+    assert_eq!(figures(&edge, "web").connect_errors.sum(), 0, "the overtaken one did not fail");
 }
 
 #[tokio::test]
@@ -138,7 +132,7 @@ async fn what_this_host_forbids_is_counted_by_its_cause_and_is_no_verdict() {
         client().await.send_to(b"x", ("127.0.0.1", port)).await.unwrap();
         wait_until(|| failed(&edge, "dns", Cause::Firewall) == count).await;
     }
-    assert_eq!(figures(&edge, "dns").connect_errors.iter().sum::<u64>(), 5);
-    let targets = figures_of_target(&edge, "dns");
-    assert_eq!(targets.last_failure_ms, 0, "health hears nothing of it");
+    assert_eq!(figures(&edge, "dns").connect_errors.sum(), 5);
+    let times = edge.status().rule("dns").unwrap().meter.as_ref().unwrap().last_times();
+    assert!(times.values().all(|times| times.failure_ms == 0), "health hears nothing of it");
 }

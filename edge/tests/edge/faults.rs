@@ -92,9 +92,8 @@ async fn often<F: Future<Output = ()> + Send + 'static>(times: usize, act: impl 
 
 /// Connect errors of a rule by their cause.
 fn errors(edge: &RuntimeHandle, rule: &str) -> Vec<(String, u64)> {
-    let total = edge.status().rule(rule).unwrap().stats(false, false).total.unwrap();
-    let counted = total.connect_errors.into_iter().filter(|error| error.count > 0);
-    counted.map(|error| (error.cause, error.count)).collect()
+    let figures = edge.status().rule(rule).unwrap().figures();
+    figures.connect_errors.iter().map(|(cause, count)| (cause.to_owned(), count)).collect()
 }
 
 #[test]

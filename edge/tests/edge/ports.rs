@@ -111,8 +111,7 @@ async fn a_dead_port_of_a_range_fails_over_alone_and_a_scan_moves_nothing_else()
     wait_until(|| failovers(&edge) == 1).await;
     // The check goes on passing and says nothing of that port.
     let_pass(Duration::from_millis(2500)).await;
-    let errors =
-        || edge.status().rule("web").unwrap().meter.clone().unwrap().figures().connect_errors.iter().sum::<u64>();
+    let errors = || edge.status().rule("web").unwrap().meter.clone().unwrap().figures().connect_errors.sum();
     let before = errors();
     assert_eq!(served_by(listen + DEAD).await, b'2');
     assert_eq!((errors(), served_by(listen).await), (before, b'1'), "the dead port is not asked");

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use edge::act::names::Names;
-use edge::act::workers::Figures;
+use schema::counters::Figures;
 use schema::rule::{Host, ProxyProtocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

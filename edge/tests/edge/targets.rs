@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use edge::act::names::Names;
-use edge::decide::dial::{Cause, Outcome};
+use edge::decide::dial::Cause;
+use schema::counters::{ChoiceKind, Figures};
 use schema::net::PortRange;
 use schema::rule::{Balance, Host, RuleParts, Target};
 use schema::testing::rule_with;
@@ -24,10 +25,6 @@ async fn tag(stream: &mut TcpStream) -> char {
     char::from(timeout(LONG, stream.read_u8()).await.expect("an answer").unwrap())
 }
 
-fn count<const N: usize, T: Copy + PartialEq>(all: [T; N], counts: [u64; N], one: &T) -> u64 {
-    counts[all.iter().position(|other| other == one).unwrap()]
-}
-
 #[tokio::test]
 async fn a_target_that_refuses_is_followed_by_the_next_one_at_once() {
     let edge = runtime().await;
@@ -39,16 +36,17 @@ async fn a_target_that_refuses_is_followed_by_the_next_one_at_once() {
     let meter = status.rule("web").unwrap().meter.clone().unwrap();
     let figures = meter.figures();
     assert_eq!((figures.target_failovers, figures.connections_total), (0, 1), "one failure is no verdict");
-    assert_eq!(count(Outcome::ALL, figures.outcomes, &Outcome::Next), 1);
-    assert_eq!(count(Cause::ALL, figures.connect_errors, &Cause::Refused), 1);
+    assert_eq!(*figures.lb.of(ChoiceKind::Next), 1);
+    assert_eq!(*figures.connect_errors.of(Cause::Refused), 1);
     let targets: BTreeMap<_, _> = meter.per_target().into_iter().map(|((_, port), figures)| (port, figures)).collect();
     let (failed, serving) = (targets[&gone.port()], targets[&there.port()]);
     assert_eq!((failed.connections_total, failed.active_connections, failed.bytes_in), (0, 0, 0));
     assert_eq!((serving.connections_total, serving.active_connections, serving.bytes_in), (1, 1, 5));
-    assert!(failed.last_failure_ms > 0 && failed.last_success_ms == 0);
-    assert!(serving.last_failure_ms == 0 && serving.last_success_ms > 0);
+    let times: BTreeMap<_, _> = meter.last_times().into_iter().map(|((_, port), times)| (port, times)).collect();
+    assert!(times[&gone.port()].failure_ms > 0 && times[&gone.port()].success_ms == 0);
+    assert!(times[&there.port()].failure_ms == 0 && times[&there.port()].success_ms > 0);
     let stats = status.rule("web").unwrap().stats(false, true).total.unwrap();
-    assert_eq!((stats.lb[0].cause.as_str(), stats.lb[0].count), ("next", 1));
+    assert_eq!(Figures::from_wire(&stats).unwrap().lb.iter().collect::<Vec<_>>(), [("next", 1)]);
 }
 
 #[tokio::test]
@@ -61,7 +59,7 @@ async fn where_all_targets_fail_the_client_is_reset_and_counted() {
     wait_until(|| meter.active() == 0).await;
     let figures = meter.figures();
     assert_eq!((figures.connections_total, figures.connections_refused), (1, 0));
-    assert_eq!(count(Outcome::ALL, figures.outcomes, &Outcome::NoServer), 1);
+    assert_eq!(*figures.lb.of(ChoiceKind::NoServer), 1);
     let last: u64 = meter.per_target().iter().map(|(_, figures)| figures.connections_total).sum();
     assert_eq!(last, 1, "a connection belongs to one target");
 }
@@ -74,7 +72,7 @@ async fn a_target_that_does_not_answer_has_its_time_and_then_the_next_one_is_tri
     let status = apply(&edge, 1, &[to_all("web", port, &[hole.address, echo("b").await], quick)]).await;
     assert_eq!(tag(&mut connect(port).await).await, 'b');
     let figures = status.rule("web").unwrap().meter.as_ref().unwrap().figures();
-    assert_eq!(count(Cause::ALL, figures.connect_errors, &Cause::Timeout), 1);
+    assert_eq!(*figures.connect_errors.of(Cause::Timeout), 1);
 }
 
 #[tokio::test]
@@ -89,7 +87,7 @@ async fn dialling_takes_ten_seconds_at_most_however_many_targets_there_are() {
     assert!(is_reset(&mut connect(port).await).await);
     assert!(start.elapsed() >= Duration::from_secs(10) && start.elapsed() < Duration::from_secs(15));
     let figures = status.rule("web").unwrap().meter.as_ref().unwrap().figures();
-    assert_eq!(count(Cause::ALL, figures.connect_errors, &Cause::Timeout), 2);
+    assert_eq!(*figures.connect_errors.of(Cause::Timeout), 2);
 }
 
 #[tokio::test]
@@ -171,7 +169,7 @@ async fn a_target_that_is_the_rules_own_listener_is_not_connected_to() {
     assert!(is_turned_away(port + 1).await);
     for name in ["web", "named"] {
         let figures = status.rule(name).unwrap().meter.as_ref().unwrap().figures();
-        assert!(count(Cause::ALL, figures.connect_errors, &Cause::Loop) >= 1, "{name}");
+        assert!(*figures.connect_errors.of(Cause::Loop) >= 1, "{name}");
         assert_eq!(figures.connections_total, 1, "{name}");
     }
 }
@@ -208,7 +206,7 @@ async fn every_target_of_a_range_has_a_port_for_each_of_its_ports() {
         ping(&mut connect(port).await, b"hello").await;
     }
     let meter = status.rule("web").unwrap().meter.clone().unwrap();
-    assert_eq!(count(Outcome::ALL, meter.figures().outcomes, &Outcome::Next), 3);
+    assert_eq!(*meter.figures().lb.of(ChoiceKind::Next), 3);
     assert_eq!(meter.per_port().len(), 3);
     assert_eq!(meter.per_target().len(), 2);
 }
@@ -241,7 +239,7 @@ async fn a_family_that_does_not_answer_delays_nothing() {
     server.read_exact(&mut [0; 6]).await.unwrap();
     // The overtaken one did not fail.
     let figures = status.rule("web").unwrap().meter.as_ref().unwrap().figures();
-    assert_eq!((figures.connect_errors, figures.target_failovers), ([0; Cause::ALL.len()], 0));
+    assert_eq!((figures.connect_errors.sum(), figures.target_failovers), (0, 0));
 }
 
 #[tokio::test]
@@ -273,8 +271,8 @@ async fn connections_are_spread_over_the_addresses_of_a_name_and_pass_over_those
     assert!(counts.iter().all(|count| *count >= 4), "{counts:?}");
     let meter = status.rule("web").unwrap().meter.clone().unwrap();
     // The target may know of a connection before the edge does.
-    wait_until(|| count(Outcome::ALL, meter.figures().outcomes, &Outcome::First) == 24).await;
-    let refused = count(Cause::ALL, meter.figures().connect_errors, &Cause::Refused);
+    wait_until(|| *meter.figures().lb.of(ChoiceKind::First) == 24).await;
+    let refused = *meter.figures().connect_errors.of(Cause::Refused);
     assert!((1..=2).contains(&refused), "one that refused comes last from then on: {refused}");
 }
 
@@ -311,8 +309,8 @@ async fn a_verdict_that_moves_the_weight_counts_as_a_failover() {
     };
     timeout(LONG, until_down).await.expect("what connections meet takes a target out of use");
     assert_eq!(moved(), 1);
-    let before = meter.figures().outcomes;
+    let before = meter.figures().lb;
     assert_eq!(tag(&mut connect(port).await).await, 'b');
-    wait_until(|| meter.figures().outcomes != before).await;
+    wait_until(|| meter.figures().lb != before).await;
     assert_eq!(moved(), 1);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use edge::act::runtime::RuntimeHandle;
 use edge::act::status::Status;
 use edge::act::workers::Meter;
-use edge::decide::dial::{Cause, Outcome};
+use schema::counters::ChoiceKind;
 use schema::health::{HealthCheck, HealthKind};
 use schema::net::{PortRange, Protocol};
 use schema::proto::{TargetOverride, TargetOverrides};
@@ -68,8 +68,8 @@ fn meter(edge: &RuntimeHandle) -> Arc<Meter> {
     edge.status().rule("web").unwrap().meter.clone().unwrap()
 }
 
-fn came_to(edge: &RuntimeHandle, outcome: Outcome) -> u64 {
-    meter(edge).figures().outcomes[Outcome::ALL.iter().position(|other| *other == outcome).unwrap()]
+fn came_to(edge: &RuntimeHandle, kind: ChoiceKind) -> u64 {
+    *meter(edge).figures().lb.of(kind)
 }
 
 /// Makes this the whole list of what operators ordered; it is in force when this returns.
@@ -210,12 +210,12 @@ async fn a_target_that_is_out_of_use_is_not_dialled_even_where_there_is_no_other
             edge.set_overrides(TargetOverrides { overrides }).await.unwrap();
         }
         assert!(is_turned_away(port).await, "{operation}");
-        wait_until(|| came_to(&edge, Outcome::NoServer) == 1).await;
-        assert_eq!(meter(&edge).figures().connect_errors, [0; Cause::ALL.len()]);
+        wait_until(|| came_to(&edge, ChoiceKind::NoServer) == 1).await;
+        assert_eq!(meter(&edge).figures().connect_errors.sum(), 0);
         assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "{operation}");
         client().await.send_to(b"?", at(HOSTS[0], port + 1)).await.unwrap();
         let flows = edge.status().rule("flows").unwrap().meter.clone().unwrap();
-        wait_until(|| flows.figures().outcomes == meter(&edge).figures().outcomes).await;
+        wait_until(|| flows.figures().lb == meter(&edge).figures().lb).await;
         assert_eq!(socket.try_recv(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "{operation}");
         edge.stop_accepting().await.unwrap();
         apply(&edge, 2, &[]).await;
@@ -234,14 +234,14 @@ async fn with_all_targets_down_the_last_resort_says_what_is_tried() {
         apply(&edge, 1, &[rule]).await;
         wait_states(&edge, &["down", "down"]).await;
         assert!(is_turned_away(port).await);
-        wait_until(|| came_to(&edge, Outcome::NoServer) == 1).await;
-        let errors: u64 = meter(&edge).figures().connect_errors.iter().sum();
+        wait_until(|| came_to(&edge, ChoiceKind::NoServer) == 1).await;
+        let errors: u64 = meter(&edge).figures().connect_errors.sum();
         assert_eq!(errors, tried, "{last_resort:?}");
         // It is back, which no check will see soon. The second one is the preferred one.
         echo_at(targets[1], "x").await;
         if tried > 0 {
             assert_eq!(served_by(port).await, b'x');
-            wait_until(|| came_to(&edge, Outcome::Untracked) == 1).await;
+            wait_until(|| came_to(&edge, ChoiceKind::Untracked) == 1).await;
         } else {
             assert!(is_turned_away(port).await);
         }

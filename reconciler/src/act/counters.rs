@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schema::counters::Figures;
 use schema::name::{EdgeName, RuleName};
 use schema::proto;
 
 use super::codec;
-use super::operator::documents::{
-    AgesDocument, CountersDocument, PortStatsDocument, RatesDocument, StatsDocument, TargetStatsDocument,
-};
+use super::operator::documents::{AgesDocument, PortStatsDocument, RatesDocument, StatsDocument, TargetStatsDocument};
 use super::questions::NoAnswer;
 use super::rates::{self, Window};
 use crate::decide::target::time_from_wire;
@@ -32,7 +31,7 @@ pub enum CountersError {
 }
 
 /// The newest counters by edge and rule.
-pub type Rows = BTreeMap<EdgeName, BTreeMap<RuleName, CountersDocument>>;
+pub type Rows = BTreeMap<EdgeName, BTreeMap<RuleName, Figures>>;
 
 /// What an edge answered when it was asked, with what the server knows besides.
 #[derive(Debug)]
@@ -60,7 +59,7 @@ impl Counters {
     }
 
     /// What was reported of a rule last.
-    pub fn of(&self, edge: &EdgeName, rule: &RuleName) -> Option<&CountersDocument> {
+    pub fn of(&self, edge: &EdgeName, rule: &RuleName) -> Option<&Figures> {
         self.rules.get(edge)?.get(rule)
     }
 
@@ -190,24 +189,9 @@ pub(super) fn document(
     })
 }
 
-fn counters(message: &proto::Counters) -> CountersDocument {
-    CountersDocument {
-        bytes_in: message.bytes_in,
-        bytes_out: message.bytes_out,
-        active_connections: message.active_connections,
-        connections_total: message.connections_total,
-        connections_refused: message.connections_refused,
-        dns_failures: message.dns_failures,
-        connect_errors: words::counted(&message.connect_errors, words::CONNECT),
-        broken: words::counted(&message.broken, words::BREAK),
-        target_failovers: message.target_failovers,
-        lb: words::counted(&message.lb, words::CHOICE),
-        udp_datagrams_in: message.udp_datagrams_in,
-        udp_datagrams_out: message.udp_datagrams_out,
-        active_flows: message.active_flows,
-        flows_dropped_overflow: message.flows_dropped_overflow,
-        datagrams_dropped: words::counted(&message.datagrams_dropped, words::DATAGRAM),
-    }
+/// What a message counts; lists that do not fit together count nothing.
+fn counters(message: &proto::Counters) -> Figures {
+    Figures::from_wire(message).unwrap_or_default()
 }
 
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {
@@ -223,13 +207,13 @@ pub(crate) fn rates_since(before: &StatsDocument, after: &mut StatsDocument) {
     for port in after.ports.iter_mut().flatten() {
         let earlier = before.ports.iter().flatten().find(|earlier| earlier.port == port.port);
         // A port without a row had no traffic.
-        let earlier = earlier.map(|earlier| earlier.counters.clone()).unwrap_or_default();
+        let earlier = earlier.map(|earlier| earlier.counters).unwrap_or_default();
         port.rates = Some(RatesDocument::between(&earlier, &port.counters, secs));
     }
     for target in after.targets.iter_mut().flatten() {
         let is_same = |earlier: &&TargetStatsDocument| (&earlier.host, earlier.port) == (&target.host, target.port);
         let earlier = before.targets.iter().flatten().find(is_same);
-        let earlier = earlier.map(|earlier| earlier.counters.clone()).unwrap_or_default();
+        let earlier = earlier.map(|earlier| earlier.counters).unwrap_or_default();
         target.rates = Some(RatesDocument::between(&earlier, &target.counters, secs));
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schema::counters::Figures;
 use schema::name::{EdgeName, RuleName};
 use schema::proto;
 use schema::proto::server_message::Body;
@@ -367,7 +368,7 @@ impl Driver {
             }
             Command::Counters { edge, session, report } => {
                 let live = |rule: &proto::RuleStats| {
-                    let active = rule.total.as_ref()?.active_connections;
+                    let active = Figures::from_wire(rule.total.as_ref()?).ok()?.active_connections;
                     Some((RuleName::new(&rule.rule).ok()?, active, rule.live.clone().map(Into::into)))
                 };
                 let connections = report.rules.iter().filter_map(live).collect();

@@ -13,6 +13,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, Opts, Registry, TextEncoder};
+use schema::counters::{CounterKind, CounterRow, Figures, ROWS};
 use schema::health::{ResultCode, RuleHealth};
 use schema::net::Protocol;
 use schema::state::RuleState;
@@ -20,7 +21,6 @@ use tracing::warn;
 
 use super::counters::Rows;
 use super::driver::FleetHandle;
-use super::operator::documents::CountersDocument;
 use crate::decide::drift::DriftKind;
 use crate::decide::fleet::{Fleet, Outcome};
 use crate::decide::remote::RemoteView;
@@ -29,10 +29,6 @@ use crate::decide::view::RuleView;
 use crate::decide::words;
 
 const RULE: [&str; 3] = ["client", "rule", "owner"];
-const RULE_AND_CAUSE: [&str; 4] = ["client", "rule", "owner", "cause"];
-const RULE_AND_KIND: [&str; 4] = ["client", "rule", "owner", "kind"];
-/// Who broke a connection, and how; the last ones by the edge.
-const RULE_SIDE_CAUSE: [&str; 5] = ["client", "rule", "owner", "side", "cause"];
 const RULE_AND_STATE: [&str; 4] = ["client", "rule", "owner", "state"];
 
 /// What the figures are read from.
@@ -96,22 +92,31 @@ struct Scene {
     store_bytes: u64,
 }
 
+/// The series of one counter of the table.
+enum Series {
+    Counter(CounterVec),
+    Gauge(GaugeVec),
+}
+
+impl Series {
+    fn register(registry: &Registry, row: &CounterRow) -> prometheus::Result<Self> {
+        let labels = [&RULE, row.labels].concat();
+        Ok(match row.kind {
+            CounterKind::Counter => Self::Counter(counter(registry, row.series, row.help, &labels)?),
+            CounterKind::Gauge => Self::Gauge(gauge(registry, row.series, row.help, &labels)?),
+        })
+    }
+
+    fn set(&self, labels: &[&str], count: u64) {
+        match self {
+            Self::Counter(series) => series.with_label_values(labels).inc_by(count as f64),
+            Self::Gauge(series) => series.with_label_values(labels).set(count as f64),
+        }
+    }
+}
+
 struct RuleSeries {
-    bytes_in: CounterVec,
-    bytes_out: CounterVec,
-    connections: CounterVec,
-    refused: CounterVec,
-    dns_failures: CounterVec,
-    connect_errors: CounterVec,
-    broken: CounterVec,
-    failovers: CounterVec,
-    lb: CounterVec,
-    active: GaugeVec,
-    datagrams_in: CounterVec,
-    datagrams_out: CounterVec,
-    datagrams_dropped: CounterVec,
-    flows_overflow: CounterVec,
-    flows: GaugeVec,
+    counters: Vec<Series>,
     state: GaugeVec,
     health: GaugeVec,
     targets: GaugeVec,
@@ -132,66 +137,7 @@ fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> promet
 impl RuleSeries {
     fn register(registry: &Registry) -> prometheus::Result<Self> {
         Ok(Self {
-            bytes_in: counter(registry, "portunus_rule_bytes_in_total", "Bytes from clients to targets.", &RULE)?,
-            bytes_out: counter(registry, "portunus_rule_bytes_out_total", "Bytes from targets to clients.", &RULE)?,
-            connections: counter(registry, "portunus_rule_connections_total", "Connections accepted.", &RULE)?,
-            refused: counter(
-                registry,
-                "portunus_rule_connections_refused_total",
-                "Connections refused because max_connections was reached.",
-                &RULE,
-            )?,
-            dns_failures: counter(
-                registry,
-                "portunus_rule_dns_failures_total",
-                "Target names that did not resolve.",
-                &RULE,
-            )?,
-            connect_errors: counter(
-                registry,
-                "portunus_rule_connect_errors_total",
-                "Dials to targets that failed, by cause.",
-                &RULE_AND_CAUSE,
-            )?,
-            broken: counter(
-                registry,
-                "portunus_rule_connections_broken_total",
-                "TCP connections that neither side ended whole, by who broke them and how.",
-                &RULE_SIDE_CAUSE,
-            )?,
-            failovers: counter(
-                registry,
-                "portunus_rule_target_failovers_total",
-                "Times that verdicts moved new connections to other targets, there and back alike.",
-                &RULE,
-            )?,
-            lb: counter(registry, "portunus_rule_lb_total", "Choices of a target, by kind.", &RULE_AND_KIND)?,
-            active: gauge(registry, "portunus_rule_active_connections", "Connections open now.", &RULE)?,
-            datagrams_in: counter(
-                registry,
-                "portunus_rule_udp_datagrams_in_total",
-                "Datagrams from clients that went to targets.",
-                &RULE,
-            )?,
-            datagrams_out: counter(
-                registry,
-                "portunus_rule_udp_datagrams_out_total",
-                "Datagrams from targets that went to clients.",
-                &RULE,
-            )?,
-            datagrams_dropped: counter(
-                registry,
-                "portunus_rule_udp_datagrams_dropped_total",
-                "Datagrams that were not passed on, by cause.",
-                &RULE_AND_CAUSE,
-            )?,
-            flows_overflow: counter(
-                registry,
-                "portunus_rule_flows_dropped_overflow_total",
-                "New flows that found no room because udp_max_flows was reached.",
-                &RULE,
-            )?,
-            flows: gauge(registry, "portunus_rule_active_flows", "UDP flows open now.", &RULE)?,
+            counters: ROWS.iter().map(|row| Series::register(registry, row)).collect::<prometheus::Result<_>>()?,
             state: gauge(
                 registry,
                 "portunus_rule_state",
@@ -208,50 +154,21 @@ impl RuleSeries {
         })
     }
 
-    fn set_counters(&self, labels: &[&str; 3], counters: &CountersDocument) {
-        self.bytes_in.with_label_values(labels).inc_by(counters.bytes_in as f64);
-        self.bytes_out.with_label_values(labels).inc_by(counters.bytes_out as f64);
-        self.connections.with_label_values(labels).inc_by(counters.connections_total as f64);
-        self.refused.with_label_values(labels).inc_by(counters.connections_refused as f64);
-        self.dns_failures.with_label_values(labels).inc_by(counters.dns_failures as f64);
-        self.failovers.with_label_values(labels).inc_by(counters.target_failovers as f64);
-        for kind in words::CHOICE.iter().copied() {
-            let [client, rule, owner] = *labels;
-            let count = counters.lb.get(kind).copied().unwrap_or_default();
-            self.lb.with_label_values(&[client, rule, owner, kind]).inc_by(count as f64);
-        }
-        let [client, rule, owner] = *labels;
-        // An alert on an increase misses the first error of a row that begins with it.
-        for cause in words::CONNECT {
-            self.connect_errors.with_label_values(&[client, rule, owner, cause]);
-        }
-        // Not those alone: an edge of a later version may name more.
-        for (cause, count) in &counters.connect_errors {
-            self.connect_errors.with_label_values(&[client, rule, owner, cause]).inc_by(*count as f64);
-        }
-    }
-
-    /// Of TCP rules only.
-    fn set_broken(&self, labels: &[&str; 3], counters: &CountersDocument) {
-        let [client, rule, owner] = *labels;
-        for (side, cause) in words::BREAK.iter().filter_map(|word| word.split_once('_')) {
-            self.broken.with_label_values(&[client, rule, owner, side, cause]);
-        }
-        for (what, count) in &counters.broken {
-            let (side, cause) = what.split_once('_').unwrap_or(("other", what));
-            self.broken.with_label_values(&[client, rule, owner, side, cause]).inc_by(*count as f64);
-        }
-    }
-
-    /// Of UDP rules only: a row of another one would say that it might have flows.
-    fn set_flows(&self, labels: &[&str; 3], counters: &CountersDocument) {
-        self.datagrams_in.with_label_values(labels).inc_by(counters.udp_datagrams_in as f64);
-        self.datagrams_out.with_label_values(labels).inc_by(counters.udp_datagrams_out as f64);
-        self.flows_overflow.with_label_values(labels).inc_by(counters.flows_dropped_overflow as f64);
-        self.flows.with_label_values(labels).set(counters.active_flows as f64);
-        for (cause, count) in &counters.datagrams_dropped {
-            let [client, rule, owner] = *labels;
-            self.datagrams_dropped.with_label_values(&[client, rule, owner, cause]).inc_by(*count as f64);
+    /// Of a rule of this protocol: a row of another one would say that it might count there.
+    fn set_counters(&self, labels: &[&str; 3], figures: &Figures, protocol: Option<Protocol>) {
+        for (series, (row, counts)) in self.counters.iter().zip(figures.rows()) {
+            if row.protocol.is_some() && row.protocol != protocol {
+                continue;
+            }
+            if row.words.is_empty() {
+                series.set(labels, counts[0]);
+            }
+            for (place, (word, count)) in row.words.iter().zip(counts).enumerate() {
+                // An alert on an increase misses the first count of a row that begins with it.
+                if place < row.known || *count > 0 {
+                    series.set(&[&labels[..], &row.split(word)].concat(), *count);
+                }
+            }
         }
     }
 
@@ -285,7 +202,6 @@ fn render(view: &Scene) -> prometheus::Result<String> {
     let generation = gauge(&registry, "portunus_edge_generation", "Generation that the edge accepted.", &["client"])?;
     let desired =
         gauge(&registry, "portunus_edge_desired_generation", "Generation that is wanted there.", &["client"])?;
-    let none = CountersDocument::default();
     for (name, edge) in view.fleet.edges() {
         let client = name.as_str();
         connected.with_label_values(&[client]).set(if edge.connected { 1.0 } else { 0.0 });
@@ -298,16 +214,11 @@ fn render(view: &Scene) -> prometheus::Result<String> {
             let labels = [client, rule.as_str(), owner];
             rules.set_state(&labels, status.state);
             if status.is_live {
-                rules.active.with_label_values(&labels).set(edge.connections(rule) as f64);
-                let counters = view.counters.get(name).and_then(|rows| rows.get(rule)).unwrap_or(&none);
-                rules.set_counters(&labels, counters);
+                let counted = view.counters.get(name).and_then(|rows| rows.get(rule)).copied().unwrap_or_default();
+                let figures = Figures { active_connections: edge.connections(rule), ..counted };
+                rules.set_counters(&labels, &figures, status.rule.map(|rule| rule.protocol()));
                 if let Some(view) = edge.rule(rule) {
                     rules.set_health(&labels, view);
-                }
-                match status.rule.map(|rule| rule.protocol()) {
-                    Some(Protocol::Udp) => rules.set_flows(&labels, counters),
-                    Some(Protocol::Tcp) => rules.set_broken(&labels, counters),
-                    None => {}
                 }
             }
         }

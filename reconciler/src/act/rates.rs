@@ -5,8 +5,9 @@
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
+use schema::counters::Figures;
 
-use super::operator::documents::{CountersDocument, RatesDocument};
+use super::operator::documents::RatesDocument;
 
 /// What rates are averages over, at least.
 pub(super) const WINDOW_SECS: f64 = 5.0;
@@ -35,12 +36,12 @@ struct Reading {
 
 impl Window {
     /// Begins with a report. Where its counters grew from is not known.
-    pub(super) fn new(counters: &CountersDocument, at: Timestamp) -> Self {
+    pub(super) fn new(counters: &Figures, at: Timestamp) -> Self {
         Self { counters: sums(counters), readings: VecDeque::from([Reading { at, moved: [0; 3] }]) }
     }
 
     /// Takes one more report in.
-    pub(super) fn take(&mut self, counters: &CountersDocument, now: Timestamp) {
+    pub(super) fn take(&mut self, counters: &Figures, now: Timestamp) {
         let after = sums(counters);
         let before = std::mem::replace(&mut self.counters, after);
         let Some(newest) = self.readings.back().copied().filter(|_| before != after) else { return };
@@ -75,7 +76,7 @@ pub(super) fn none() -> RatesDocument {
     RatesDocument { over_secs: WINDOW_SECS, ..RatesDocument::default() }
 }
 
-fn sums(counters: &CountersDocument) -> Sums {
+fn sums(counters: &Figures) -> Sums {
     [counters.bytes_in, counters.bytes_out, counters.connections_total]
 }
 
@@ -91,8 +92,8 @@ mod tests {
         Timestamp::from_millisecond(1_000_000 + millis).expect("in range")
     }
 
-    fn counters(bytes: u64, connections: u64) -> CountersDocument {
-        CountersDocument { bytes_in: bytes, connections_total: connections, ..CountersDocument::default() }
+    fn counters(bytes: u64, connections: u64) -> Figures {
+        Figures { bytes_in: bytes, connections_total: connections, ..Figures::default() }
     }
 
     /// Reports as milliseconds, bytes and connections; the rates at a time.

@@ -14,41 +14,8 @@ use schema::proto::CauseCount;
 /// Stands for every word outside of a set.
 pub const OTHER: &str = "other";
 
-/// Why a connection to a target was not established, of TCP and UDP rules alike.
-pub const CONNECT: &[&str] =
-    &["refused", "timeout", "unreachable", "reset", "descriptors", "source_ports", "memory", "firewall", "loop", OTHER];
 /// Why a probe asked no target: the name, or what the edge's host lacks or forbids.
 pub const UNASKED: &[&str] = &["dns", "descriptors", "source_ports", "memory", "firewall", OTHER];
-/// Why a datagram was not passed on.
-pub const DATAGRAM: &[&str] = &["unresolved", "unreachable", "too_large", "no_room", OTHER];
-/// How targets are chosen (CONTRACT §8).
-pub const CHOICE: &[&str] = &["first", "next", "untracked", "no_server"];
-/// Who broke a connection, and how.
-pub const BREAK: &[&str] = &[
-    "client_reset",
-    "client_timeout",
-    "client_other",
-    "target_reset",
-    "target_timeout",
-    "target_other",
-    "edge_idle",
-    "edge_half_closed",
-    "edge_stalled",
-    "edge_cut",
-    OTHER,
-];
-
-/// Counts by the words of a set; those of other words are added up under `other`.
-pub fn counted(counts: &[CauseCount], known: &'static [&'static str]) -> BTreeMap<String, u64> {
-    let mut sums = BTreeMap::<String, u64>::new();
-    for CauseCount { cause, count } in counts {
-        let word = known.iter().find(|word| *word == cause).copied().unwrap_or(OTHER);
-        let sum = sums.entry(word.to_owned()).or_default();
-        *sum = sum.saturating_add(*count);
-    }
-    sums
-}
-
 /// Probes by result, or by why no target was asked.
 pub fn probes(counts: &[CauseCount]) -> BTreeMap<&'static str, u64> {
     let mut sums = BTreeMap::<_, u64>::new();
@@ -90,14 +57,6 @@ pub fn layer(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn unknown_words_are_added_up_and_nothing_overflows() {
-        let count = |cause: &str, count| CauseCount { cause: cause.to_owned(), count };
-        let counts = [count("refused", 2), count("made_up", 3), count("made_up_too", u64::MAX), count("other", 1)];
-        let sums = counted(&counts, CONNECT);
-        assert_eq!(sums, BTreeMap::from([("refused".to_owned(), 2), ("other".to_owned(), u64::MAX)]));
-    }
 
     #[test]
     fn every_code_that_edges_use_is_known() {

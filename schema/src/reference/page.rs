@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::type_of;
 use crate::check::reserved_note;
 use crate::codes::{CodeDoc, RuleCode, TreeCode};
+use crate::counters::{CounterKind, ROWS};
 use crate::fields::{Concern, Field, TABLES, Table};
 
 /// The whole page, as committed in docs/reference.md.
@@ -17,7 +18,34 @@ pub fn markdown() -> String {
     }
     codes(&mut page, "What can be wrong with a tree", TreeCode::ALL.iter().map(|code| code.doc()));
     codes(&mut page, "What an edge cannot do, or did not manage", RuleCode::ALL.iter().map(|code| code.doc()));
+    page.push_str(&counters());
     page
+}
+
+/// Every counter, with its key in JSON and its series.
+pub(super) fn counters() -> String {
+    let mut text =
+        "\n## What is counted of a rule\n\n`portunus stats -o json` and the API have the key, `/metrics` the series, \
+                    with the labels `client`, `rule` and `owner`.\n\n\
+                    | key | series | labels | kind | meaning |\n|---|---|---|---|---|\n"
+            .to_owned();
+    for row in ROWS {
+        let labels: Vec<String> = row.labels.iter().map(|label| format!("`{label}`")).collect();
+        let words: Vec<String> =
+            row.words[..row.known].iter().map(|word| format!("`{}`", row.split(word).join(" "))).collect();
+        let labels =
+            if words.is_empty() { String::new() } else { format!("{}: {}", labels.join(", "), words.join(", ")) };
+        let kind = match row.kind {
+            CounterKind::Counter => "counter",
+            CounterKind::Gauge => "gauge",
+        };
+        let only = row
+            .protocol
+            .map_or_else(String::new, |protocol| format!(" {} rules only.", protocol.as_str().to_uppercase()));
+        let line = format!("| `{}` | `{}` | {labels} | {kind} | {}{only} |\n", row.key, row.series, cell(row.help));
+        text.push_str(&line.replace("|  |", "| |"));
+    }
+    text
 }
 
 fn section(page: &mut String, table: &Table) {

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::system::{Files, Servers, Source};
-use crate::decide::faults::Cause;
+use crate::decide::faults::fault_of;
 use crate::decide::names::{Found, NameError};
 
 /// The whole of a lookup. A connection gives itself 10 s for its name and its dialling: the last good answer, where
@@ -105,7 +105,7 @@ async fn family(servers: &Servers, name: &Name, kind: RecordType) -> Result<Foun
     let lookup = servers.resolver.lookup(name.clone(), kind).await.map_err(|error| match error {
         NetError::Dns(DnsError::NoRecordsFound(_)) => NameError::NotFound,
         NetError::Timeout => NameError::Timeout,
-        NetError::Io(error) if !Cause::of(&error).is_targets() => NameError::Host(Cause::of(&error)),
+        NetError::Io(error) if !fault_of(&error).is_targets() => NameError::Host(fault_of(&error)),
         NetError::NoConnections => NameError::Failed("none can be reached".into()),
         error => NameError::Failed(error.to_string().into()),
     })?;

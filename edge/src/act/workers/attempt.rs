@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getpeername, 
 use super::slab::Key;
 use crate::act::descriptors::for_client;
 use crate::act::interfaces;
-use crate::decide::faults::Cause;
+use crate::decide::faults::{Cause, fault_of};
 
 /// Lets a worker hear of everything that happens to a socket.
 pub(super) fn register(registry: &Registry, socket: &OwnedFd, key: Key, leg: u8) -> std::io::Result<()> {
@@ -25,13 +25,13 @@ pub(super) fn register(registry: &Registry, socket: &OwnedFd, key: Key, leg: u8)
 /// Starts to connect.
 pub(super) fn start(address: SocketAddr, registry: &Registry, key: Key, leg: u8) -> Result<OwnedFd, Cause> {
     let socket = open(address).map_err(|error| cause_of(error, address))?;
-    register(registry, &socket, key, leg).map_err(|error| Cause::of(&error))?;
+    register(registry, &socket, key, leg).map_err(|error| fault_of(&error))?;
     Ok(socket)
 }
 
 /// Whose fault it is that a socket is not connected to an address.
 pub(super) fn cause_of(error: Errno, address: SocketAddr) -> Cause {
-    match Cause::of(&error.into()) {
+    match fault_of(&error.into()) {
         Cause::SourcePorts if error == Errno::ADDRNOTAVAIL && !interfaces::has_source(address) => Cause::Unreachable,
         cause => cause,
     }

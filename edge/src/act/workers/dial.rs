@@ -19,7 +19,7 @@ use super::ticket::Ticket;
 use super::worker::{Ending, Worker};
 use crate::decide::breaks::Break;
 use crate::decide::dialling::{Do, Failure, Heard, Lane};
-use crate::decide::faults::Cause;
+use crate::decide::faults::{Cause, fault_of};
 
 /// How the sockets of a connection are told apart in tokens.
 pub(super) const CLIENT: u8 = 0;
@@ -168,7 +168,7 @@ fn attempted(connection: &mut Connection, leg: u8) -> Option<Heard> {
         // The kernel has forgotten it by now.
         tried.fail(error);
         let has_sent = error == Errno::PIPE || attempt::has_sent(&tried.socket);
-        return Some(Heard::Broken { lane, cause: Cause::of(&error.into()), has_sent });
+        return Some(Heard::Broken { lane, cause: fault_of(&error.into()), has_sent });
     }
     let meets_itself = may_meet_itself && attempt::meets_itself(&tried.socket);
     Some(if meets_itself { Heard::Failed(lane, Cause::Refused) } else { Heard::Opened(lane) })

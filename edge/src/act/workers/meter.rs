@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use schema::counters::{ChoiceKind, Figures};
 use schema::health::Turn;
 use schema::net::{ListenRange, Listener};
 use schema::rule::{Host, MAX_TARGETS, Target};
 use tokio::sync::Notify;
 
-pub use super::tally::Figures;
+pub use super::tally::LastTimes;
 use super::tally::{Counter, Tally};
 use super::ticket::{Refusal, wall_clock};
-use crate::decide::dial::Outcome;
 
 /// A target as the counters know it: its host and its first port.
 pub type TargetKey = (Host, u16);
@@ -203,6 +203,18 @@ impl Meter {
         self.sums(|shard| &shard.targets, |target| target)
     }
 
+    /// When connections to each target came about last, and when they did not.
+    pub fn last_times(&self) -> BTreeMap<TargetKey, LastTimes> {
+        let mut times = BTreeMap::<TargetKey, LastTimes>::new();
+        for shard in &self.shards {
+            for (key, tally) in shard.targets.load().iter() {
+                let known = times.entry(key.clone()).or_default();
+                *known = tally.times(*known);
+            }
+        }
+        times
+    }
+
     /// Live connections that do not drain, by place; places without any are left out.
     pub fn per_place(&self) -> Vec<PlaceFigures> {
         let mut sums = BTreeMap::<(u16, Host, u16), u64>::new();
@@ -267,18 +279,13 @@ impl Meter {
         }
         for tally in [&shard.total, &tally_of(&shard.ports, &port).tally] {
             if why == Refusal::Overflow {
-                tally.overflow.add(1);
+                tally.counts.flows_dropped_overflow.add(1);
                 continue;
             }
-            tally.refused.add(1);
+            tally.counts.connections_refused.add(1);
             if why == Refusal::NoServer {
-                tally.outcomes[index_of(&Outcome::ALL, Outcome::NoServer)].add(1);
+                tally.counts.lb.of(ChoiceKind::NoServer).add(1);
             }
         }
     }
-}
-
-/// The place of a label among all of them.
-pub(super) fn index_of<T: Copy + PartialEq>(all: &[T], one: T) -> usize {
-    all.iter().position(|other| *other == one).expect("ALL holds every one")
 }

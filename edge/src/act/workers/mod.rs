@@ -65,7 +65,7 @@ pub use ages::Ages;
 pub use choice::{Choice, Chosen, FEEDBACK, Feedback, Met, Place, PortTrial};
 pub use draining::Drain;
 pub use listener::Acceptor;
-pub use meter::{Figures, Meter, PlaceFigures, PortFigures, TargetFigures, TargetKey};
+pub use meter::{LastTimes, Meter, PlaceFigures, PortFigures, TargetFigures, TargetKey};
 pub(crate) use meter::{Overdue, Scope};
 pub use routing::{Route, Routing};
 

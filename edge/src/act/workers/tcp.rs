@@ -17,7 +17,7 @@ use super::splice::Pipe;
 use super::ticket::Ticket;
 use super::timers::Tick;
 use super::watch::Watch;
-use crate::decide::breaks::Break;
+use crate::decide::breaks::{Break, broken_by};
 use crate::decide::dialling::{Dialling, Lane};
 use crate::decide::relaying::{self, Next, Passage, Side, Standing};
 
@@ -273,7 +273,7 @@ impl Connection {
     /// How it was broken, if a side failed.
     pub(super) fn break_of(&mut self) -> Option<Break> {
         let side = self.blamed?;
-        Some(Break::of(side, self.side_mut(side)?.error().kind()))
+        Some(broken_by(side, self.side_mut(side)?.error().kind()))
     }
 
     /// Makes the close of both sockets a reset.

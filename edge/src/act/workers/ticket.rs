@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use schema::counters::{ChoiceKind, Lost};
 use schema::net::{Listener, Protocol};
 use schema::rule::{Host, Target};
 
@@ -16,15 +17,13 @@ pub(super) use super::admitted::Refusal;
 use super::ages::Concerned;
 use super::choice::{Met, Place};
 use super::draining::Drain;
-use super::meter::{Overdue, PlaceTally, PortTally, Shard, TargetKey, index_of, key, tally_of};
+use super::meter::{Overdue, PlaceTally, PortTally, Shard, TargetKey, key, tally_of};
 use super::routing::Route;
 use super::shortages::Shortages;
 use super::tally::Tally;
 use super::timers::Tick;
 use crate::act::interfaces;
 use crate::decide::breaks::Break;
-use crate::decide::datagrams::Lost;
-use crate::decide::dial::Outcome;
 use crate::decide::dialling::{Dialling, Failure, Heard, Lane, Terms};
 use crate::decide::faults::Cause;
 
@@ -55,7 +54,7 @@ impl Ticket {
         let ticket = Self { admitted, born, worker, is_served: false, port, place, drain: None };
         ticket.begins();
         for tally in [&ticket.shard().total, &ticket.port.tally] {
-            tally.total.add(1);
+            tally.counts.connections_total.add(1);
         }
         ticket
     }
@@ -139,19 +138,19 @@ impl Ticket {
     /// The target that it is at serves it.
     pub(super) fn opened(&mut self) {
         self.is_served = true;
-        self.place.target.total.add(1);
+        self.place.target.counts.connections_total.add(1);
         let carries_weight =
             self.admitted.chosen.selection(self.listener().port).pools().is_eligible(self.admitted.place_index());
         self.came_to(match self.admitted.step {
-            _ if !carries_weight => Outcome::Untracked,
-            0 => Outcome::First,
-            _ => Outcome::Next,
+            _ if !carries_weight => ChoiceKind::Untracked,
+            0 => ChoiceKind::First,
+            _ => ChoiceKind::Next,
         });
     }
 
     /// It ends without a target.
     pub(super) fn unserved(&self) {
-        self.came_to(Outcome::NoServer);
+        self.came_to(ChoiceKind::NoServer);
     }
 
     /// Tells health that the target that it is at has failed.
@@ -164,9 +163,8 @@ impl Ticket {
         self.route().choice.tell(self.place(), self.target_port(), met);
     }
 
-    fn came_to(&self, outcome: Outcome) {
-        let index = index_of(&Outcome::ALL, outcome);
-        self.tallies().iter().for_each(|tally| tally.outcomes[index].add(1));
+    fn came_to(&self, kind: ChoiceKind) {
+        self.tallies().iter().for_each(|tally| tally.counts.lb.of(kind).add(1));
     }
 
     /// A dialling of its targets from the one that it is at.
@@ -261,35 +259,34 @@ impl Ticket {
 
     /// Counts bytes from the client to the target.
     pub(super) fn moved_in(&self, bytes: usize) {
-        self.tallies().iter().for_each(|tally| tally.bytes_in.add(bytes as u64));
+        self.tallies().iter().for_each(|tally| tally.counts.bytes_in.add(bytes as u64));
     }
 
     /// Counts bytes from the target to the client.
     pub(super) fn moved_out(&self, bytes: usize) {
-        self.tallies().iter().for_each(|tally| tally.bytes_out.add(bytes as u64));
+        self.tallies().iter().for_each(|tally| tally.counts.bytes_out.add(bytes as u64));
     }
 
     /// Counts datagrams from the client to the target.
     pub(super) fn passed_in(&self, datagrams: u64, bytes: usize) {
         for tally in self.tallies() {
-            tally.datagrams_in.add(datagrams);
-            tally.bytes_in.add(bytes as u64);
+            tally.counts.udp_datagrams_in.add(datagrams);
+            tally.counts.bytes_in.add(bytes as u64);
         }
     }
 
     /// Counts datagrams from the target to the client.
     pub(super) fn passed_out(&self, datagrams: u64, bytes: usize) {
         for tally in self.tallies() {
-            tally.datagrams_out.add(datagrams);
-            tally.bytes_out.add(bytes as u64);
+            tally.counts.udp_datagrams_out.add(datagrams);
+            tally.counts.bytes_out.add(bytes as u64);
         }
     }
 
     /// Counts datagrams that were not passed on.
     pub(super) fn lost(&self, why: Lost, datagrams: u64) {
         if datagrams > 0 {
-            let index = index_of(&Lost::ALL, why);
-            self.tallies().iter().for_each(|tally| tally.lost[index].add(datagrams));
+            self.tallies().iter().for_each(|tally| tally.counts.datagrams_dropped.of(why).add(datagrams));
         }
     }
 
@@ -299,18 +296,16 @@ impl Ticket {
 
     /// Counts that it is broken, and by whom.
     pub(super) fn broken(&self, why: Break) {
-        let index = index_of(&Break::ALL, why);
-        self.tallies().iter().for_each(|tally| tally.broken[index].add(1));
+        self.tallies().iter().for_each(|tally| tally.counts.broken.of(why).add(1));
     }
 
     /// Counts a name that did not resolve, or an address that could not be connected to.
     pub(super) fn count(&self, failure: Failure, shortages: &Shortages) {
         match failure {
-            Failure::Name => self.tallies().iter().for_each(|tally| tally.dns_failures.add(1)),
+            Failure::Name => self.tallies().iter().for_each(|tally| tally.counts.dns_failures.add(1)),
             Failure::Connect(cause) => {
                 shortages.note(cause);
-                let index = index_of(&Cause::ALL, cause);
-                self.tallies().iter().for_each(|tally| tally.connect_errors[index].add(1));
+                self.tallies().iter().for_each(|tally| tally.counts.connect_errors.of(cause).add(1));
             }
         }
     }
@@ -320,7 +315,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.is_served {
             // Every connection belongs to one target: the one that serves it, or the last one tried.
-            self.place.target.total.add(1);
+            self.place.target.counts.connections_total.add(1);
         }
         self.ends();
     }

@@ -142,7 +142,7 @@ impl Bench {
         let meter = self.meter();
         let lost = || {
             let figures = meter.figures();
-            figures.datagrams_dropped.iter().sum::<u64>() + figures.flows_dropped_overflow + figures.connections_refused
+            figures.datagrams_dropped.sum() + figures.flows_dropped_overflow + figures.connections_refused
         };
         let before = lost();
         let socket = client().await;

@@ -2,10 +2,9 @@
 //!
 //! Long because the bodies of all paths are read side by side, and each field says what it means.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use schema::canonical::Digest;
+use schema::counters::Figures;
 use schema::diagnostic::DiagnosticJson;
 use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
@@ -233,49 +232,6 @@ pub struct RuleRow {
     pub status: RuleStatus,
 }
 
-/// Counters of one rule, or of one port or target of it. Bytes in are from clients, bytes out to them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CountersDocument {
-    /// From clients to targets.
-    pub bytes_in: u64,
-    /// From targets to clients.
-    pub bytes_out: u64,
-    /// Open now.
-    pub active_connections: u64,
-    /// Accepted since the edge started or the rule came.
-    pub connections_total: u64,
-    /// Refused by a limit.
-    pub connections_refused: u64,
-    /// Names that did not resolve.
-    pub dns_failures: u64,
-    /// Dials that failed, by cause.
-    pub connect_errors: BTreeMap<String, u64>,
-    /// Connections that neither side ended whole, by side and cause: `client_reset`, `target_timeout`, `edge_idle`.
-    #[serde(default)]
-    pub broken: BTreeMap<String, u64>,
-    /// Times that verdicts moved new connections to other targets, there and back alike.
-    #[serde(default)]
-    pub target_failovers: u64,
-    /// Choices of a target, by kind: `first`, `next`, `untracked`, `no_server`.
-    #[serde(default)]
-    pub lb: BTreeMap<String, u64>,
-    /// UDP: datagrams from clients that went to targets.
-    #[serde(default)]
-    pub udp_datagrams_in: u64,
-    /// UDP: datagrams from targets that went to clients.
-    #[serde(default)]
-    pub udp_datagrams_out: u64,
-    /// UDP: flows now; they count as connections too.
-    #[serde(default)]
-    pub active_flows: u64,
-    /// UDP: new flows that found no room.
-    #[serde(default)]
-    pub flows_dropped_overflow: u64,
-    /// UDP: datagrams that were not passed on, by cause.
-    #[serde(default)]
-    pub datagrams_dropped: BTreeMap<String, u64>,
-}
-
 /// How fast counters grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct RatesDocument {
@@ -291,7 +247,7 @@ pub struct RatesDocument {
 
 impl RatesDocument {
     /// The growth between two readings that are so many seconds apart. Counters that fell began anew in between.
-    pub fn between(before: &CountersDocument, after: &CountersDocument, secs: f64) -> Self {
+    pub fn between(before: &Figures, after: &Figures, secs: f64) -> Self {
         let grown = |before: u64, after: u64| if after >= before { after - before } else { after };
         let bytes = [grown(before.bytes_in, after.bytes_in), grown(before.bytes_out, after.bytes_out)];
         Self::of([bytes[0], bytes[1], grown(before.connections_total, after.connections_total)], secs)
@@ -334,7 +290,7 @@ pub struct StatsDocument {
     pub at: Timestamp,
     /// Sums over the rule.
     #[serde(flatten)]
-    pub counters: CountersDocument,
+    pub counters: Figures,
     /// Over the last five seconds, or a little more.
     #[serde(default)]
     pub rates: RatesDocument,
@@ -356,7 +312,7 @@ pub struct PortStatsDocument {
     pub port: u16,
     /// Its counters.
     #[serde(flatten)]
-    pub counters: CountersDocument,
+    pub counters: Figures,
     /// Since the event before, in a stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rates: Option<RatesDocument>,
@@ -373,7 +329,7 @@ pub struct TargetStatsDocument {
     pub state: String,
     /// Its counters.
     #[serde(flatten)]
-    pub counters: CountersDocument,
+    pub counters: Figures,
     /// Since the event before, in a stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rates: Option<RatesDocument>,

@@ -85,13 +85,8 @@ async fn words_outside_of_a_closed_set_count_as_other() {
     session.accept(&desired).await;
     let cause = |cause: &str, count| proto::CauseCount { cause: cause.to_owned(), count };
     let made_up = || vec![cause("made_up", 2), cause("\"} evil 1", u64::MAX)];
-    let total = proto::Counters {
-        connect_errors: made_up(),
-        broken: made_up(),
-        lb: made_up(),
-        connections_total: 1,
-        ..proto::Counters::default()
-    };
+    // Words of a label, and a counter, that this version does not know.
+    let total = proto::Counters { ids: vec![15 * 64 + 63, 4 * 64, 9999 * 64], counts: vec![2, 1, 5] };
     let rules = vec![proto::RuleStats { rule: "web".to_owned(), total: Some(total), ..proto::RuleStats::default() }];
     for _ in 0..2 {
         let stats = proto::StatsReport { request_id: 0, rules: rules.clone(), probes: made_up() };

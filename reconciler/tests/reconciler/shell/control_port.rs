@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use reconciler::decide::fleet::{Event, Notice};
+use schema::counters::Figures;
 use schema::name::EdgeName;
 use schema::proto::{self, edge_message, server_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,7 +69,7 @@ async fn a_second_session_is_refused_while_the_first_lives_and_welcome_after_it(
             request_id: 0,
             rules: vec![proto::RuleStats {
                 rule: "web".to_owned(),
-                total: Some(proto::Counters { bytes_in: 7, ..proto::Counters::default() }),
+                total: Some(Figures { bytes_in: 7, ..Figures::default() }.to_wire()),
                 ..proto::RuleStats::default()
             }],
             ..proto::StatsReport::default()

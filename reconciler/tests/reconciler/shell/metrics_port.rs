@@ -1,6 +1,7 @@
 //! The metrics port: every series that has a meaning by now, with its help and type.
 
 use reconciler::decide::fleet::Outcome;
+use schema::counters::{Break, ChoiceKind, ConnectCause, Figures};
 use schema::proto::{self, edge_message};
 use serde_json::json;
 use tokio::time::timeout;
@@ -43,16 +44,12 @@ async fn every_series_is_there_with_its_help_and_type() {
     assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
     let desired = session.desired().await;
     session.accept(&desired).await;
-    let counters = proto::Counters {
-        bytes_in: 7,
-        connections_total: 1,
-        target_failovers: 4,
-        lb: vec![proto::CauseCount { cause: "next".to_owned(), count: 5 }],
-        connect_errors: vec![proto::CauseCount { cause: "refused".to_owned(), count: 2 }],
-        broken: vec![proto::CauseCount { cause: "target_reset".to_owned(), count: 3 }],
-        ..proto::Counters::default()
-    };
-    let stats = proto::RuleStats { rule: "web".to_owned(), total: Some(counters), ..proto::RuleStats::default() };
+    let mut counters = Figures { bytes_in: 7, connections_total: 1, target_failovers: 4, ..Figures::default() };
+    *counters.lb.of_mut(ChoiceKind::Next) = 5;
+    *counters.connect_errors.of_mut(ConnectCause::Refused) = 2;
+    *counters.broken.of_mut(Break::TargetReset) = 3;
+    let total = Some(counters.to_wire());
+    let stats = proto::RuleStats { rule: "web".to_owned(), total, ..proto::RuleStats::default() };
     let probed = |cause: &str, count| proto::CauseCount { cause: cause.to_owned(), count };
     let probes = vec![probed("L7STS", 6), probed("dns", 3)];
     let report = proto::StatsReport { request_id: 0, rules: vec![stats], probes };

@@ -1,5 +1,6 @@
 //! Targets through the server: what an edge says of them, what operators order, and rounds of probes.
 
+use schema::counters::Figures;
 use schema::proto::{self, edge_message, server_message};
 use serde_json::{Value, json};
 
@@ -214,7 +215,7 @@ async fn a_check_is_answered_with_what_the_round_found() {
 async fn stats_carry_rates_and_what_targets_have_seen() {
     let (server, mut session, _) = serving("up", target("up", 100)).await;
     let stats = |request_id, bytes_in| {
-        let counters = proto::Counters { bytes_in, target_failovers: 3, ..Default::default() };
+        let counters = Figures { bytes_in, target_failovers: 3, ..Default::default() }.to_wire();
         let of_target = proto::TargetStats {
             host: "127.0.0.1".to_owned(),
             port: 80,

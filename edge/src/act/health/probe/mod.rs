@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::act::names::Names;
 use crate::act::wording;
-use crate::decide::faults::Cause;
+use crate::decide::faults::{Cause, fault_of};
 use crate::decide::proxy;
 
 /// What is asked, and where. Equal ones are asked once.
@@ -153,7 +153,7 @@ fn failed<T>(code: ResultCode, detail: &str) -> Asked<T> {
 
 /// The same for an error of the system, which may be this host's own fault.
 fn failed_by<T>(code: ResultCode, error: &io::Error, detail: &str) -> Asked<T> {
-    let cause = Cause::of(error);
+    let cause = fault_of(error);
     // What a library says by an error of its own is about the other side.
     if error.raw_os_error().is_some() && !cause.is_targets() {
         return Err(Failed::Missed(Missed::Host { cause, detail: detail.to_owned() }));

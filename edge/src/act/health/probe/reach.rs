@@ -16,7 +16,7 @@ use super::{Asked, Failed, Missed, Probed, Question};
 use crate::act::names::{NameError, Names};
 use crate::act::{interfaces, wording};
 use crate::decide::dial;
-use crate::decide::faults::Cause;
+use crate::decide::faults::{Cause, fault_of};
 
 /// Addresses of a name that are tried: as many as a rule has targets.
 const ADDRESSES: usize = 8;
@@ -101,7 +101,7 @@ pub(super) fn failure(address: SocketAddr, error: &io::Error) -> Failed {
         ErrorKind::ConnectionRefused => format!("{address} refused the connection: nothing listens there"),
         _ => format!("{address} cannot be connected to: {}", wording::system(error)),
     };
-    match Cause::of(error) {
+    match fault_of(error) {
         Cause::SourcePorts if !interfaces::has_source(address) => {
             let detail = format!("{address} cannot be connected to: this host has no address to connect from");
             Failed::Target(Outcome::new(ResultCode::L4Con, &detail))

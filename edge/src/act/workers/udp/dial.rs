@@ -12,6 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, connect, send};
+use schema::counters::Lost;
 use schema::net::Protocol;
 
 use super::super::addresses::{heard, look_up};
@@ -21,7 +22,6 @@ use super::super::slab::Key;
 use super::errors::{Verdict, judge};
 use super::flow::Upstream;
 use super::{Around, MARK, Udp};
-use crate::decide::datagrams::Lost;
 use crate::decide::dialling::{Do, Failure, Heard, Lane};
 use crate::decide::faults::Cause;
 

@@ -3,8 +3,8 @@
 //! Keeps: what this host lacks or forbids costs datagrams, and is never taken for a target that is not there.
 
 use rustix::io::Errno;
+use schema::counters::Lost;
 
-use crate::decide::datagrams::Lost;
 use crate::decide::faults::Cause;
 
 /// What an error on the way to a target means.

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
+use schema::counters::Lost;
 
 use super::super::admitted::{Admitted, Refusal};
 use super::super::room::{FLOW, Lent};
@@ -18,7 +19,7 @@ use super::flow::{Flow, FlowId, Upstream};
 use super::sender::{Parcel, send_alone};
 use super::slots::{BATCH, CUT, Slots};
 use super::{Around, Tools, Udp};
-use crate::decide::datagrams::{Lost, Received, next_piece};
+use crate::decide::datagrams::{Received, next_piece};
 use crate::decide::faults::Cause;
 
 /// What became of the datagrams of one flow.

@@ -19,6 +19,7 @@ mod slots;
 use std::collections::{HashMap, VecDeque};
 
 use mio::{Registry, Token};
+use schema::counters::Lost;
 
 use super::ages::Concerned;
 use super::draining::{Adoptions, Switch};
@@ -27,7 +28,6 @@ use super::shared::Shared;
 use super::slab::{Key, Slab};
 use super::ticket::Ticket;
 use super::timers::{Tick, Wheel};
-use crate::decide::datagrams::Lost;
 use flow::{Flow, FlowId};
 use listening::Sockets;
 use outward::Outbox;

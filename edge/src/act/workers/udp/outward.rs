@@ -6,6 +6,7 @@
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::UdpGroSegment;
 use rustix::io::Errno;
+use schema::counters::Lost;
 
 use super::super::slab::Key;
 use super::errors::{Verdict, judge, refuses_pieces};
@@ -13,7 +14,7 @@ use super::flow::Upstream;
 use super::sender::{From, Parcel, as_family, send_alone};
 use super::slots::{BATCH, CUT, Slots};
 use super::{Around, Tools, Udp};
-use crate::decide::datagrams::{Lost, next_piece};
+use crate::decide::datagrams::next_piece;
 
 /// Slots as they lie.
 const IN_ORDER: [u8; BATCH] = {

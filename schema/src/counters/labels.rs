@@ -1,0 +1,161 @@
+//! The labels of counters: closed sets of words. Pure.
+//!
+//! Keeps: a word of a later version counts as the set's `OTHER`, so that no peer decides how many series a server holds.
+
+use std::fmt::Debug;
+
+/// A closed set of words that a counter is divided by.
+pub trait Label: Copy + Debug + Eq + 'static {
+    /// The names of the labels. Where there are several, a word has a part for each, joined by `_`.
+    const NAMES: &'static [&'static str];
+    /// All words that this version uses.
+    const ALL: &'static [Self];
+    /// The words of [`Self::ALL`], and after them the one of [`Self::OTHER`] where that is not one of them.
+    const WORDS: &'static [&'static str];
+    /// Stands for the words of other versions.
+    const OTHER: Self;
+
+    /// The place among the words.
+    fn index(self) -> usize;
+}
+
+macro_rules! label {
+    (
+        $(#[$doc:meta])+
+        $name:ident [$($label:literal),+] { $($(#[$of:meta])+ $value:ident = $word:literal,)+ }
+        $($(#[$other_doc:meta])+ other $other:ident = $other_word:literal)?
+    ) => {
+        $(#[$doc])+
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$of])+ $value,)+
+            $($(#[$other_doc])+ $other,)?
+        }
+
+        impl $name {
+            /// All words that this version uses.
+            pub const ALL: &'static [Self] = <Self as Label>::ALL;
+
+            /// The word, as in JSON.
+            pub const fn as_str(self) -> &'static str {
+                <Self as Label>::WORDS[self as usize]
+            }
+        }
+
+        impl Label for $name {
+            const NAMES: &'static [&'static str] = &[$($label),+];
+            const ALL: &'static [Self] = &[$(Self::$value),+];
+            const WORDS: &'static [&'static str] = &[$($word,)+ $($other_word)?];
+            const OTHER: Self = Self::Other;
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+label! {
+    /// Why a target was not reached.
+    ConnectCause ["cause"] {
+        /// The target answered with a reset, or the connection met itself.
+        Refused = "refused",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// No way to the target.
+        Unreachable = "unreachable",
+        /// Reset while connecting.
+        Reset = "reset",
+        /// This host has no descriptor left.
+        Descriptors = "descriptors",
+        /// This host has no port left to connect from.
+        SourcePorts = "source_ports",
+        /// This host has no memory left for another socket or packet.
+        Memory = "memory",
+        /// A firewall, a policy or a route of this host forbids it.
+        Firewall = "firewall",
+        /// The address is one of the edge's own listeners: connecting might never end.
+        Loop = "loop",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+impl ConnectCause {
+    /// False where this host is at fault, which says nothing about the target.
+    pub const fn is_targets(self) -> bool {
+        !matches!(self, Self::Descriptors | Self::SourcePorts | Self::Memory | Self::Firewall)
+    }
+
+    /// What this host lacks or forbids, for people; of others, what they are called.
+    pub const fn of_host(self) -> &'static str {
+        match self {
+            Self::Descriptors => "this host has no descriptor left",
+            Self::SourcePorts => "this host has no source port left",
+            Self::Memory => "this host has no memory left for it",
+            Self::Firewall => "a firewall or policy of this host forbids it",
+            other => other.as_str(),
+        }
+    }
+}
+
+label! {
+    /// Who broke a connection, and how. One that a target never took counts as broken only where its client went or the
+    /// edge cut it.
+    Break ["side", "cause"] {
+        /// The client reset it, or took no more.
+        ClientReset = "client_reset",
+        /// The client's host gave no answer for too long.
+        ClientTimeout = "client_timeout",
+        /// Anything else on the client's side.
+        ClientOther = "client_other",
+        /// The target reset it, or took no more.
+        TargetReset = "target_reset",
+        /// The target's host gave no answer for too long.
+        TargetTimeout = "target_timeout",
+        /// Anything else on the target's side.
+        TargetOther = "target_other",
+        /// Nothing moved for the rule's idle timeout.
+        EdgeIdle = "edge_idle",
+        /// One side had ended its direction, and nothing moved for the rule's half-closed timeout.
+        EdgeHalfClosed = "edge_half_closed",
+        /// A peer that is alive took nothing of what waited for it for the rule's stalled timeout.
+        EdgeStalled = "edge_stalled",
+        /// The edge cut it: its drain was over, its target failed or was disabled, or the edge ended.
+        EdgeCut = "edge_cut",
+    }
+    /// A word of an edge of another version.
+    other Other = "other"
+}
+
+label! {
+    /// How a target was chosen.
+    ChoiceKind ["kind"] {
+        /// The first of the order took it.
+        First = "first",
+        /// A later one did.
+        Next = "next",
+        /// A target took it that carries no weight: without a verdict, on trial or as a last resort.
+        Untracked = "untracked",
+        /// Nobody did.
+        NoServer = "no_server",
+    }
+    /// A word of an edge of another version.
+    other Other = "other"
+}
+
+label! {
+    /// Why a datagram was not passed on.
+    Lost ["cause"] {
+        /// The target's name had no address.
+        Unresolved = "unresolved",
+        /// No way to the target, or it answered that nobody listens there.
+        Unreachable = "unreachable",
+        /// No way on takes so much in one datagram.
+        TooLarge = "too_large",
+        /// A queue was full, or descriptors or memory ran out.
+        NoRoom = "no_room",
+        /// Anything else.
+        Other = "other",
+    }
+}
