@@ -48,7 +48,7 @@ impl Worker {
         let key = self.connections.insert_with(|_| Connection::new(client, ticket, dial));
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Err(error) = register(self.poll.registry(), &connection.client.socket, key, CLIENT) {
-            connection.ticket.count(Failure::Connect(Cause::of(&error)), &self.shared.shortages);
+            connection.ticket.count(Failure::Connect(fault_of(&error)), &self.shared.shortages);
             connection.ticket.unserved();
             return self.end(key, Ending::Reset);
         }

@@ -20,7 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 use super::{Failed, Probed, reach};
-use crate::decide::faults::Cause;
+use crate::decide::faults::{Cause, fault_of};
 use crate::decide::probing::ProbeId;
 
 /// Answers that are taken in with one call; more of them take another one.
@@ -234,7 +234,7 @@ fn begin(address: SocketAddr, spare: Option<Socket>) -> io::Result<Socket> {
 /// What the system holds against a connection; nothing if it was established. One that was reset had been: the answer
 /// to a handshake that is not wanted is a refusal. What it says does not depend on how soon anybody looks.
 fn error_of(socket: &Socket) -> io::Result<()> {
-    socket.take_error()?.filter(|error| Cause::of(error) != Cause::Reset).map_or(Ok(()), Err)
+    socket.take_error()?.filter(|error| fault_of(error) != Cause::Reset).map_or(Ok(()), Err)
 }
 
 /// An established connection, unless it met itself: a port of this host where nothing listens, that the connection was
