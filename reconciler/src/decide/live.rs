@@ -86,6 +86,16 @@ impl From<DrainStatus> for DrainCount {
 }
 
 impl Live {
+    /// Those of a rule in a saved status. Those that a file written by hand says nothing more about may be anywhere.
+    pub(super) fn saved(connections: u64, places: &[PlaceCount], draining: &[DrainStatus]) -> Self {
+        let known: u64 = places.iter().map(|place| place.connections).sum();
+        Self {
+            places: places.to_vec(),
+            left_out: connections.saturating_sub(known),
+            drains: draining.iter().cloned().map(Into::into).collect(),
+        }
+    }
+
     /// Connections that drain.
     pub fn draining(&self) -> u64 {
         self.drains.iter().map(|drain| drain.connections).sum()

@@ -477,16 +477,6 @@ pub fn edges_of(document: &StatusDocument) -> Result<Edges, InvalidStatus> {
     document.edges.iter().map(|edge| Ok((edge.name.clone(), edge_of(edge)?))).collect()
 }
 
-/// Where the connections of a saved rule are. Those that a file written by hand says nothing more about may be anywhere.
-fn live_of(rule: &RuleStatus) -> Live {
-    let known: u64 = rule.places.iter().map(|place| place.connections).sum();
-    Live {
-        places: rule.places.clone(),
-        left_out: rule.connections.saturating_sub(known),
-        drains: rule.draining.iter().cloned().map(Into::into).collect(),
-    }
-}
-
 fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
     let mut overrides = Overrides::new();
     let mut report = Report { generation: edge.generation, desired_digest: Digest::default(), ..Report::default() };
@@ -524,7 +514,7 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
                 RuleState::Draining => rule.connections,
                 _ => rule.connections + rule.draining.iter().map(|drain| drain.connections).sum::<u64>(),
             },
-            live: Some(live_of(rule)),
+            live: Some(Live::saved(rule.connections, &rule.places, &rule.draining)),
             health: rule.health,
             targets: rule.targets.clone(),
             flow_limit: rule.flow_limit,

@@ -1,4 +1,6 @@
 //! The plan as JSON carries it (CONTRACT §4), and its identity. Pure.
+//!
+//! Long because all types of one document are read side by side.
 
 use std::collections::BTreeMap;
 
