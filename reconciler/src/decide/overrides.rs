@@ -13,6 +13,7 @@ use schema::codes::RuleCode;
 use schema::name::{EdgeName, RuleName};
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Placed};
+use serde::{Deserialize, Serialize};
 
 use super::lockouts;
 use super::view::EdgeView;
@@ -33,6 +34,25 @@ pub struct Override {
     pub since: Timestamp,
     /// Until when.
     pub until: Timestamp,
+}
+
+/// Who put a break-glass rule there, why and for how long, as a status shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideStatus {
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub why: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl From<&Override> for OverrideStatus {
+    fn from(held: &Override) -> Self {
+        Self { actor: held.actor.clone(), why: held.why.clone(), since: held.since, until: held.until }
+    }
 }
 
 /// The overrides of one edge, by rule.

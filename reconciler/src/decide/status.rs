@@ -25,7 +25,7 @@ use super::drift::{self, Drift};
 use super::fleet::{ApplyResult, Fleet, Freeze, Hold, Lock, Mode, Verdict};
 use super::held::held;
 use super::live::{DrainStatus, Live, PlaceCount};
-use super::overrides::{Override, Overrides};
+use super::overrides::{Override, OverrideStatus, Overrides};
 use super::plan::{FORMAT_VERSION, Source, Summary};
 use super::remote::RemoteView;
 use super::target::TargetView;
@@ -248,19 +248,6 @@ pub struct RuleStatus {
     pub over: Option<OverrideStatus>,
 }
 
-/// Who put a break-glass rule there, why and for how long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OverrideStatus {
-    /// Who.
-    pub actor: String,
-    /// Why.
-    pub why: String,
-    /// Since when.
-    pub since: Timestamp,
-    /// Until when.
-    pub until: Timestamp,
-}
-
 impl RuleStatus {
     /// Its state, or where its edge is away, the last known one.
     pub fn last_known(&self) -> RuleState {
@@ -268,12 +255,6 @@ impl RuleStatus {
             RuleState::Unknown => self.last_state.unwrap_or_else(active),
             state => state,
         }
-    }
-}
-
-impl From<&Override> for OverrideStatus {
-    fn from(held: &Override) -> Self {
-        Self { actor: held.actor.clone(), why: held.why.clone(), since: held.since, until: held.until }
     }
 }
 
