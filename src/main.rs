@@ -17,6 +17,8 @@ mod input;
 mod lines;
 mod logging;
 mod output;
+#[cfg(test)]
+mod pages;
 mod progress;
 mod render;
 mod replace;

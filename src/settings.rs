@@ -210,7 +210,8 @@ fn read_file(path: &Path) -> Result<ServerFile, Failure> {
 /// Most ports of one rule that a server can be told to take.
 pub(crate) const MAX_PORTS: u32 = 65535;
 /// The words of `mode`.
-pub(crate) const MODES: [&str; 3] = [Mode::Plan.as_str(), Mode::Heal.as_str(), Mode::Apply.as_str()];
+pub(crate) const MODES: [&str; 4] =
+    [Mode::Off.as_str(), Mode::Plan.as_str(), Mode::Heal.as_str(), Mode::Apply.as_str()];
 
 /// Reads the text of a `server.toml`; the error says what is wrong and in which line.
 pub(crate) fn parse_file(text: &str) -> Result<ServerFile, String> {

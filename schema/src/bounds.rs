@@ -113,7 +113,7 @@ shapes! {
     HELLO = "Hello" {
         edge: Text(NAME), version: Text(WORD), capabilities: Texts(WORD, WORDS), limits: One(&LIMITS),
         own_listeners: List(&LISTENER, WORDS), report: One(&REPORT), features: Texts(WORD, WORDS),
-        ephemeral_ports: List(&PORT_RANGE, PORT_RANGES),
+        ephemeral_ports: List(&PORT_RANGE, PORT_RANGES), host: Text(HOST),
     }
     PORT_RANGE = "Ports" { first: Number, last: Number }
     LIMITS = "Limits" { ports_per_range: Number, file_descriptors: Number, rules: Number }

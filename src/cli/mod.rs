@@ -181,14 +181,20 @@ fn refused(error: &clap::Error) -> Exit {
 /// A message may quote arguments, variables and files: what stands before the `@` of a URL is shown without its secret,
 /// also where the text is not a valid URL.
 pub(crate) fn without_passwords(message: &str) -> String {
-    let arguments = std::env::args().flat_map(|argument| match argument.split_once('=') {
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    let variables = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PORTUNUS_"));
+    let variables = variables.filter_map(|(_, value)| value.into_string().ok());
+    without_passwords_of(message, arguments.chain(variables))
+}
+
+/// The same for values that were given, as arguments or as variables.
+fn without_passwords_of(message: &str, given: impl Iterator<Item = String>) -> String {
+    let given = given.flat_map(|argument| match argument.split_once('=') {
         // `--server=URL`: what is quoted may be the whole argument or its value.
         Some((_, value)) => vec![value.to_owned(), argument],
         None => vec![argument],
     });
-    let variables = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PORTUNUS_"));
-    let variables = variables.filter_map(|(_, value)| value.into_string().ok());
-    let message = arguments.chain(variables).fold(message.to_owned(), |message, given| match masked_value(&given) {
+    let message = given.fold(message.to_owned(), |message, given| match masked_value(&given) {
         Cow::Owned(masked) => message.replace(&given, &masked),
         Cow::Borrowed(_) => message,
     });
@@ -222,6 +228,33 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_flag_of_any_command_shows_a_password_in_an_error() {
+        let mut tried = 0;
+        let mut try_all = |path: &[&str], command: &clap::Command| {
+            for long in command.get_arguments().filter_map(clap::Arg::get_long) {
+                for secret in ["https://me:PASSWORD@ho st/x", "me:PASSWORD@host:x", "ssh://me:PASS@WORD@host/x"] {
+                    for flag in [vec![format!("--{long}"), secret.to_owned()], vec![format!("--{long}={secret}")]] {
+                        let words = ["portunus"].iter().chain(path).map(|word| (*word).to_owned());
+                        let line: Vec<String> = words.chain(flag).chain(["--nonsense".to_owned()]).collect();
+                        let Err(error) = Cli::try_parse_from(&line) else { continue };
+                        let error = mistakes::explained(error, Cli::command(), &line).render().to_string();
+                        let said = without_passwords_of(&error, line.iter().cloned());
+                        assert!(!said.contains("WORD"), "{line:?}: {said}");
+                        tried += 1;
+                    }
+                }
+            }
+        };
+        for command in Cli::command().get_subcommands() {
+            try_all(&[command.get_name()], command);
+            for below in command.get_subcommands() {
+                try_all(&[command.get_name(), below.get_name()], below);
+            }
+        }
+        assert!(tried > 1000, "{tried}");
     }
 
     #[test]

@@ -37,6 +37,7 @@ mod mistakes;
 mod modes;
 mod moving_on;
 mod namespaces;
+mod neighbours;
 mod overflow;
 mod overrides;
 mod panics;

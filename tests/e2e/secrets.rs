@@ -112,6 +112,8 @@ fn a_repository_whose_url_does_not_parse_is_shown_without_its_password() {
         "http://me:PASSWORD@example.org/x",
         "https://PASSWORD@[::1",
         "https://me:PASS@WORD@-host/x",
+        "me:PASSWORD@127.0.0.1:rules.git",
+        "me:PASS@WORD@127.0.0.1:rules.git",
     ];
     for url in urls {
         let joined = format!("--git={url}");
@@ -120,7 +122,43 @@ fn a_repository_whose_url_does_not_parse_is_shown_without_its_password() {
             assert_ne!(said.code, 0, "{args:?}: {said:?}");
             assert!(!said.out.contains("WORD") && !said.err.contains("WORD"), "{args:?}: {said:?}");
         }
+        fs::write(world.path("server.toml"), format!("git = \"{url}\"\n")).unwrap();
+        let said = world.cli(&["serve", "--config", &world.arg("server.toml")]);
+        assert!(said.code != 0 && !said.err.contains("WORD"), "{said:?}");
         let said = world.cli_with(&["serve"], &[("PORTUNUS_GIT", url)]);
         assert!(said.code != 0 && !said.err.contains("WORD"), "{said:?}");
+    }
+}
+
+#[test]
+fn what_is_followed_is_logged_without_what_could_be_a_password() {
+    let world = World::new();
+    let dead = crate::support::ports(1);
+    for url in [
+        format!("ssh://me:PASSWORD@127.0.0.1:{dead}/rules.git"),
+        format!("http://me:PASSWORD@127.0.0.1:{dead}/rules.git"),
+        "me:PASSWORD@127.0.0.1/rules.git".to_owned(),
+    ] {
+        let server = world.serve(&["--git", &url, "--interval", "1s", "--git-timeout", "1s", "--mode", "plan"]);
+        crate::support::wait_until("the remote to fail", || server.log().contains("cannot be"));
+        let shown = world.cli(&["status"]).exits(0);
+        assert!(!server.log().contains("WORD") && !shown.out.contains("WORD"), "{shown:?}\n{}", server.log());
+        server.stop();
+    }
+}
+
+#[test]
+fn a_token_is_in_no_message() {
+    let world = World::with_edges(&[]);
+    for token in ["PASSWORD", "PASSWORD with a blank", "P\u{e4}SSWORD"] {
+        for said in [
+            world.cli(&["status", "--token", token]),
+            world.cli(&["status", "--token", token, "--nonsense"]),
+            world.cli(&["status", &format!("--token={token}"), "-o", "json"]),
+            world.cli_with(&["status"], &[("PORTUNUS_OPERATOR_TOKEN", token)]),
+            world.cli_with(&["status", "--help"], &[("PORTUNUS_OPERATOR_TOKEN", token)]),
+        ] {
+            assert!(!said.out.contains("WORD") && !said.err.contains("WORD"), "{said:?}");
+        }
     }
 }

@@ -28,6 +28,19 @@ pub(crate) fn addresses() -> BTreeSet<IpAddr> {
     }
 }
 
+/// A name of the network that this process binds ports in: processes with the same name compete for them. Empty where the
+/// system does not say.
+pub(crate) fn host() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    // `net:[4026531840]`: containers of one machine have different ones.
+    let network = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
+    if boot.trim().is_empty() || network.as_os_str().is_empty() {
+        return String::new();
+    }
+    // A digest, so that nothing of the machine is told.
+    schema::canonical::Digest::of(format!("{} {}", boot.trim(), network.display()).as_bytes()).short()
+}
+
 /// A scoped address as sockets take it; `None` while this host has no such interface.
 pub(crate) fn socket_address(scoped: &ScopedIp, port: u16) -> Option<SocketAddr> {
     let zone = scoped.zone().as_str();

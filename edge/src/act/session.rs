@@ -43,7 +43,7 @@ pub struct Offer {
 const ROUNDS: usize = 64;
 
 /// What this edge understands of the protocol beyond its first version.
-const FEATURES: [&str; 3] = ["confirm", "prove", AGES_FEATURE];
+const FEATURES: [&str; 4] = ["confirm", "prove", AGES_FEATURE, "yield"];
 
 /// Between two reports that are made only because flows found no room: each names every rule of the edge.
 const FLOWS_GAP: Duration = Duration::from_secs(10);
@@ -107,6 +107,7 @@ impl Session {
             report: Some(self.shown.report(0, None)),
             features: FEATURES.map(str::to_owned).to_vec(),
             ephemeral_ports: wire::port_set_to_wire(&port_range::ephemeral_ports()),
+            host: interfaces::host(),
         }))
     }
 
@@ -159,6 +160,7 @@ impl Session {
                     base: desired.base.as_ref().and_then(Base::read),
                     confirm_within: Some(within).filter(|within| !within.is_zero()),
                     quiet_window: Duration::from_millis(desired.quiet_window_ms),
+                    yields: desired.yields.iter().filter_map(|name| RuleName::new(name).ok()).collect(),
                 };
                 let now_ms = self.runtime.health().steady().now_ms();
                 let ends = desired.ends;

@@ -466,12 +466,25 @@ impl Driver {
                 self.send(session, Body::Refusal(refusal));
                 self.sessions.remove(&session);
             }
-            Effect::Send { session, edge, generation, digest, rules, basis, confirm_within, quiet_window, ends } => {
+            Effect::Send {
+                session,
+                edge,
+                generation,
+                digest,
+                rules,
+                basis,
+                confirm_within,
+                quiet_window,
+                ends,
+                yields,
+            } => {
                 info!(edge = %edge, generation, rules = rules.len(), "desired state sent");
                 let lineage = self.fleet.lineage().to_owned();
                 let terms = (confirm_within, quiet_window);
                 let desired = outgoing::desired(lineage, generation, digest, &rules, basis, terms);
                 let desired = outgoing::ending(desired, &ends, Timestamp::now());
+                let yields = yields.iter().map(ToString::to_string).collect();
+                let desired = proto::DesiredState { yields, ..desired };
                 self.send(session, Body::Desired(desired));
             }
             Effect::Confirm { session, edge, generation } => {

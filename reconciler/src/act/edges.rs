@@ -203,6 +203,7 @@ fn hello_from_wire(message: proto::Hello) -> Result<(EdgeName, Hello, Report), S
         own_listeners,
         features: message.features.into_iter().collect(),
         ephemeral_ports: wire::port_set_from_wire(&message.ephemeral_ports),
+        host: message.host,
     };
     Ok((edge, hello, report_from_wire(message.report.unwrap_or_default())?))
 }

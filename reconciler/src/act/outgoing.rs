@@ -55,5 +55,6 @@ pub(super) fn desired(
         confirm_within_ms: confirm_within.map_or(0, millis),
         quiet_window_ms: millis(quiet_window),
         ends: Vec::new(),
+        yields: Vec::new(),
     }
 }

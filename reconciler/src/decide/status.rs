@@ -183,6 +183,9 @@ pub struct EdgeStatus {
     /// Ports that its host gives to outgoing connections, and that a rule may find taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ephemeral_ports: Vec<String>,
+    /// Names the network of its host: edges that share it bind the same ports. Empty where that is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
     /// Deviations of its targets that operators ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub target_overrides: Vec<TargetOverride>,
@@ -368,6 +371,7 @@ pub fn edge_status(name: &EdgeName, edge: &EdgeView, now: Timestamp) -> EdgeStat
         ephemeral_ports: hello
             .map(|hello| hello.ephemeral_ports.ranges().iter().map(ToString::to_string).collect())
             .unwrap_or_default(),
+        host: hello.map(|hello| hello.host.clone()).unwrap_or_default(),
         target_overrides: edge.deviations.clone(),
         rules: edge.rule_names().into_iter().filter_map(|rule| rule_status(edge, rule, now)).collect(),
     }
@@ -527,7 +531,7 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
     }
     let is_described = edge.capabilities.is_some()
         || edge.limits != Limits::default()
-        || !(edge.own_listeners.is_empty() && edge.ephemeral_ports.is_empty());
+        || !(edge.own_listeners.is_empty() && edge.ephemeral_ports.is_empty() && edge.host.is_empty());
     let hello = is_described.then(|| Hello {
         version: edge.version.clone(),
         capabilities: match &edge.capabilities {
@@ -537,6 +541,7 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
         limits: edge.limits,
         own_listeners: edge.own_listeners.iter().filter_map(|text| Listener::parse(text)).collect(),
         ephemeral_ports: PortSet::from_ranges(edge.ephemeral_ports.iter().filter_map(|text| PortRange::parse(text))),
+        host: edge.host.clone(),
         ..Hello::default()
     });
     let was_heard = edge.connected || edge.generation > 0 || !edge.rules.is_empty();

@@ -114,6 +114,8 @@ pub struct Hello {
     pub features: BTreeSet<String>,
     /// Ports that its host gives to outgoing connections.
     pub ephemeral_ports: PortSet,
+    /// Names the network of its host; edges with the same name bind the same ports. Empty: not known.
+    pub host: String,
 }
 
 /// Whether what an edge runs waits for a confirmation.

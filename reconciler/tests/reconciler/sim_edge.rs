@@ -68,6 +68,7 @@ impl SimEdge {
             own_listeners: Vec::new(),
             features: [CONFIRM_FEATURE.to_owned()].into(),
             ephemeral_ports: schema::net::PortSet::default(),
+            host: String::new(),
         };
         Self {
             hello,

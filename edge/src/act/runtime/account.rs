@@ -92,6 +92,9 @@ impl Actor {
             (RuleState::Rejected, Some(rejection.code), rejection.message.clone())
         } else if self.waiting.contains_key(name) {
             (RuleState::Pending, None, self.waiting_words())
+        } else if let Some(failed) = self.failed.get(name).filter(|_| self.is_yielding(name)) {
+            let message = format!("{}; waits for another edge of this host to release it", failed.failure.message);
+            (RuleState::Pending, Some(failed.failure.code), message)
         } else if let Some(failed) = self.failed.get(name) {
             (RuleState::Failed, Some(failed.failure.code), failed.failure.message.clone())
         } else {

@@ -8,12 +8,13 @@
 //!
 //! Long because the commands and timers of one task, and the one road that all of them take, are read together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use schema::capability::Limits;
+use schema::codes::RuleCode;
 use schema::diff::Rules;
 use schema::name::RuleName;
 use schema::net::Listener;
@@ -71,6 +72,9 @@ pub(super) struct Unstored {
 /// Timers stand still while the host is suspended; the clock of ends does not.
 const LOOK_FOR_ENDS: Duration = Duration::from_mins(1);
 
+/// Tries of a rule that released its ports before it counts as failed: 16 s, in which the other edge has answered.
+const YIELDED_TRIES: u32 = 6;
+
 /// Which of the failed rules to try.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trying {
@@ -88,6 +92,8 @@ pub(super) struct Actor {
     pub(super) quiet: Option<QuietWindow>,
     /// The rules that wait.
     pub(super) waiting: Waiting,
+    /// Rules that release their ports where their new version finds one in use.
+    yields: BTreeSet<RuleName>,
     /// What served before a restart and may be served again where the newest version fails.
     pub(super) fallback: BTreeMap<RuleName, Arc<Rule>>,
     /// What operators ordered about targets.
@@ -135,6 +141,7 @@ impl Actor {
             failed: BTreeMap::new(),
             quiet: None,
             waiting: Waiting::new(),
+            yields: BTreeSet::new(),
             fallback: BTreeMap::new(),
             overrides: TargetOverrides::default(),
             drains: Drains::default(),
@@ -177,6 +184,7 @@ impl Actor {
                         });
                         if refused.is_none() {
                             self.quiet = QuietWindow::begin(terms.quiet_window);
+                            self.yields = terms.yields;
                             self.apply(*desired, terms.confirm_within).await;
                         }
                         // The one who asked may have gone; what was asked for holds all the same.
@@ -345,6 +353,9 @@ impl Actor {
         let mut wanted = self.wanted(trying);
         self.hold_busy(&mut wanted);
         let mut failures = self.switch(&wanted).await;
+        if let Some(without) = self.without_yielding(&wanted, &failures) {
+            self.switch(&without).await;
+        }
         self.fall_back().await;
         let now = Instant::now();
         for (name, _) in wanted.iter().filter(|(_, wish)| matches!(wish, Wanted::Try(_))) {
@@ -363,6 +374,43 @@ impl Actor {
         self.fallback.retain(|name, _| rules.contains_key(name) && !serving.contains_key(name));
         self.store().await;
         self.publish();
+    }
+
+    /// The same wishes without the old versions of rules whose ports another edge of this host waits for, where the new
+    /// versions wait for ports of that edge: one of the two has to be first.
+    fn without_yielding(
+        &self,
+        wanted: &BTreeMap<RuleName, Wanted>,
+        failures: &BTreeMap<RuleName, Failure>,
+    ) -> Option<BTreeMap<RuleName, Wanted>> {
+        let is_in_use = |name: &RuleName| {
+            failures
+                .get(name)
+                .is_some_and(|failure| failure.code == RuleCode::PortInUse && failure.blocked_by.is_none())
+        };
+        let yielding =
+            |name: &&RuleName| self.yields.contains(*name) && self.serving.contains_key(*name) && is_in_use(name);
+        let names: Vec<&RuleName> = wanted.keys().filter(yielding).collect();
+        if names.is_empty() {
+            return None;
+        }
+        let wishes = wanted.iter().filter(|(name, _)| !names.contains(name)).map(|(name, wish)| {
+            let wish = match wish {
+                Wanted::Try(rule) if failures.contains_key(name) => Wanted::Hold(Some(rule.clone())),
+                wish => wish.clone(),
+            };
+            (name.clone(), wish)
+        });
+        for name in &names {
+            tracing::warn!(rule = %name, "the ports of a rule are released: another edge of this host waits for them");
+        }
+        Some(wishes.collect())
+    }
+
+    /// True for a rule that released its ports and waits for those of the edge that took them.
+    pub(super) fn is_yielding(&self, name: &RuleName) -> bool {
+        let waits = |failed: &Failed| failed.failure.code == RuleCode::PortInUse && failed.times <= YIELDED_TRIES;
+        self.yields.contains(name) && !self.serving.contains_key(name) && self.failed.get(name).is_some_and(waits)
     }
 
     /// When to look for rules whose time is over.

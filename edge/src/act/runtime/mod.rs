@@ -12,6 +12,7 @@ mod quiet;
 mod reserved;
 mod trial;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +59,8 @@ pub struct Terms {
     /// How long each change that would cost live connections waits until there are none; rules that wait are `pending` in
     /// the status.
     pub quiet_window: Duration,
+    /// Rules that release their ports where their new version finds one in use: another edge of the host waits for them.
+    pub yields: BTreeSet<RuleName>,
 }
 
 enum Command {

@@ -86,7 +86,7 @@ fn known_parameters(path: &str, query: &str) -> Result<(), Failure> {
 }
 
 /// What the query of a path may hold.
-fn parameters(path: &str) -> &'static [&'static str] {
+pub fn parameters(path: &str) -> &'static [&'static str] {
     match path.strip_prefix("/v1/").unwrap_or_default() {
         "status" | "rules" | "targets" => selection::LIST,
         "stats" => selection::STATS,

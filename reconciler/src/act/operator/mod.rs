@@ -32,6 +32,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::documents::Problem;
+pub use self::guard::parameters;
 use super::driver::{FleetHandle, Stopped};
 use super::metrics::Timings;
 use super::questions::NoAnswer;

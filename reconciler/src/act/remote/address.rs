@@ -31,6 +31,9 @@ pub enum AddressError {
     /// It would be taken for an option.
     #[error("a host, user or path that begins with `-` could be taken for an option")]
     Option,
+    /// `USER:PASSWORD@HOST:PATH`: ssh would take USER for the host and the rest for the path.
+    #[error("`USER@HOST:PATH` cannot hold a password; use `ssh://USER@HOST/PATH` and a key")]
+    Password,
     /// There is none where one is needed.
     #[error("the URL names no host")]
     Host,
@@ -42,6 +45,9 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.trim().is_empty() || text.chars().any(char::is_control) {
             return Err(AddressError::Syntax);
+        }
+        if has_password(text) {
+            return Err(AddressError::Password);
         }
         let mut url = gix::url::parse(text).map_err(|_| AddressError::Syntax)?;
         let is_option = |part: Option<&str>| part.is_some_and(|part| part.starts_with('-'));
@@ -62,6 +68,12 @@ impl FromStr for Address {
         }
         Ok(Self(url))
     }
+}
+
+/// True for `USER:PASSWORD@HOST:PATH`, without a scheme.
+fn has_password(text: &str) -> bool {
+    let parts = text.rsplit_once('@').filter(|_| !text.contains("://"));
+    parts.is_some_and(|(before, after)| before.contains(':') && after.contains(':'))
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -96,6 +108,9 @@ impl fmt::Display for Address {
         shown.set_password(None);
         if shown.scheme != Scheme::Ssh {
             shown.set_user(None);
+        } else if let Some(at) = shown.path.rfind_byte(b'@') {
+            // `USER:PASSWORD@HOST/PATH` means the host USER; what was meant as its password is not shown.
+            shown.path = [b"***", &shown.path[at..]].concat().into();
         }
         f.write_str(&shown.to_bstring().to_str_lossy())
     }
@@ -196,6 +211,9 @@ mod tests {
         assert_eq!(shown("https://t0ken@git.example.org/r.git").as_deref(), Ok("https://git.example.org/r.git"));
         assert_eq!(shown("ssh://git:s3cret@h:22/r").as_deref(), Ok("ssh://git@h:22/r"));
         assert_eq!(shown("git@git.example.org:fleet/r.git").as_deref(), Ok("git@git.example.org:fleet/r.git"));
+        assert_eq!(shown("ada:s3cret@git.example.org:fleet/r.git"), Err(AddressError::Password));
+        assert_eq!(shown("ada:s3@cret@git.example.org:r.git"), Err(AddressError::Password));
+        assert_eq!(shown("ada:s3cret@git.example.org/r.git").as_deref(), Ok("ada:***@git.example.org/r.git"));
         let address: Address = "https://ada:s3cret@git.example.org/r.git".parse().expect("a URL");
         assert!(!format!("{address:?}").contains("s3cret"));
     }

@@ -278,6 +278,8 @@ pub enum Effect {
         quiet_window: Duration,
         /// When rules of it end without a newer state.
         ends: BTreeMap<RuleName, Timestamp>,
+        /// Rules that release their ports first, for another edge of the same host.
+        yields: Vec<RuleName>,
     },
     /// Tell an edge that what it runs is kept.
     Confirm {

@@ -15,6 +15,7 @@ mod event;
 mod follow;
 mod forgetting;
 mod moves;
+mod neighbours;
 mod overrides;
 mod refusal;
 mod result;
@@ -194,6 +195,10 @@ pub struct Fleet {
     quiet: BTreeMap<EdgeName, Duration>,
     /// Edges that were sent another state for a reason of their own, until they have been at rest for a while.
     unsettled: BTreeMap<EdgeName, unsettled::Unsettled>,
+    /// Connected edges by the host that they share.
+    hosts: BTreeMap<String, BTreeSet<EdgeName>>,
+    /// Edges that are sent their state once a neighbour has answered.
+    held_back: BTreeSet<EdgeName>,
     /// Edges whose acknowledgement is not written down yet.
     unsaved: BTreeSet<EdgeName>,
     /// Whether any target is overridden.
@@ -309,6 +314,7 @@ impl Fleet {
                 self.save_acknowledgements(&mut effects);
                 self.follow_after_lapse(now, &mut effects);
                 self.look_at_unsettled(now, &mut effects);
+                self.send_held_back(&mut effects);
             }
         }
         self.continue_followed(now, &mut effects);

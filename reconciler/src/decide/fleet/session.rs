@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use schema::diff::Rules;
 use schema::name::{EdgeName, RuleName};
 
+use super::neighbours::Turn;
 use super::{Effect, Fleet, Mode, Notice, Session, SessionId, moves, stale};
 use crate::decide::assign::next_desired;
 use crate::decide::generation;
@@ -56,6 +57,7 @@ impl Fleet {
             view.desired = None;
         }
         let before = effects.len();
+        self.joined_host(edge);
         self.observe(edge, report, now, effects);
         moves::without_log(&mut effects[before..]);
         self.end_as_reported(edge, now, effects);
@@ -68,6 +70,7 @@ impl Fleet {
         if may_send {
             self.send_if_needed(edge, effects);
         }
+        self.send_held_back(effects);
     }
 
     pub(super) fn report(
@@ -105,6 +108,7 @@ impl Fleet {
         if self.reconsider(edge, now, effects) {
             self.send_if_needed(edge, effects);
         }
+        self.send_held_back(effects);
     }
 
     pub(super) fn gone(&mut self, session: SessionId, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -118,7 +122,9 @@ impl Fleet {
             view.last_seen = Some(now);
         }
         effects.push(Effect::Emit(self.edge_notice(edge)));
+        self.left_host(edge);
         self.drop_unnamed(edge);
+        self.send_held_back(effects);
     }
 
     /// Takes a report in; true if the edge's generation changed.
@@ -245,11 +251,19 @@ impl Fleet {
 
     /// The same with what it was decided from; without, that is what the edge reported last.
     pub(super) fn send_from(&mut self, edge: &EdgeName, planned: Option<Basis>, effects: &mut Vec<Effect>) {
+        let desired = self.edges.get(edge).and_then(|view| view.desired.as_ref());
+        let Some(generation) = desired.map(|desired| desired.generation) else { return };
+        let is_free = |session: &Session| session.in_flight.is_none() && session.refused != Some(generation);
+        if !self.sessions.get(edge).is_some_and(is_free) {
+            return;
+        }
+        let Turn::Now(yields) = self.turn(edge) else {
+            self.held_back.insert(edge.clone());
+            return;
+        };
         let Some(view) = self.edges.get_mut(edge) else { return };
         let Some(desired) = &view.desired else { return };
-        let is_free =
-            |session: &&mut Session| session.in_flight.is_none() && session.refused != Some(desired.generation);
-        let Some(session) = self.sessions.get_mut(edge).filter(is_free) else { return };
+        let Some(session) = self.sessions.get_mut(edge) else { return };
         session.in_flight = Some((desired.generation, desired.digest));
         view.sent = view.sent.max(desired.generation);
         effects.push(Effect::Send {
@@ -262,6 +276,7 @@ impl Fleet {
             confirm_within: desired.confirm_within,
             quiet_window: self.quiet.get(edge).copied().unwrap_or_default(),
             ends: desired.ends.clone(),
+            yields,
         });
     }
 

@@ -208,23 +208,6 @@ pub struct RailVerdict {
     pub message: String,
 }
 
-impl RailVerdict {
-    /// What the rail says, the figures behind it, and the flag that allows it.
-    pub fn in_words(&self) -> String {
-        let unit = if self.name.ends_with("_percent") { " %" } else { "" };
-        let mut text = match self.name.as_str() {
-            // Their messages say it all; a limit of 0 would only puzzle.
-            "last_rule" | "protected" | "empty_file" => format!("{}: {}", self.name, self.message),
-            name => format!("{name}: {}{unit} where {}{unit} are allowed, {}", self.actual, self.limit, self.message),
-        };
-        if let Some(allow) = &self.allow {
-            let verb = if self.tripped { "allows it" } else { "was given" };
-            text = format!("{text}; `{allow}` {verb}");
-        }
-        text
-    }
-}
-
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanDocument {

@@ -11,6 +11,7 @@ mod hints;
 mod impact;
 mod proof;
 mod rails;
+mod shared_host;
 mod source;
 mod waves;
 
@@ -83,6 +84,7 @@ pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
     document.drift.retain(is_concern);
     document.hints = hints::hints(input.ruleset, input.edges, input.now);
     document.hints.extend(ephemeral::hints(input.ruleset, input.edges, &document.changes));
+    document.hints.extend(shared_host::hints(input.ruleset, input.edges, &document.changes));
     document
 }
 

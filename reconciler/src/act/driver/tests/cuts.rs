@@ -223,6 +223,7 @@ impl Scene {
                 own_listeners: Vec::new(),
                 features: [].into(),
                 ephemeral_ports: schema::net::PortSet::default(),
+                host: String::new(),
             };
             let event = Event::Hello { session: self.sessions, edge: name.clone(), hello, report: edge.report(0) };
             self.step(event).await;

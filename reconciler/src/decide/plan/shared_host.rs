@@ -1,0 +1,138 @@
+//! Ports that edges of one host compete for: what a plan says where one edge is to bind what another one has. Pure.
+//!
+//! A hint and not a rejection: who holds a port is the last word of the edge, and what a plan knows of it may be old.
+
+use std::collections::BTreeMap;
+
+use schema::name::EdgeName;
+use schema::net::ListenRange;
+use schema::ruleset::RuleSet;
+
+use super::super::view::{EdgeView, Edges};
+use super::{Hint, PlannedChange};
+
+/// All hints, in the order of the changes.
+pub(super) fn hints(ruleset: &RuleSet, edges: &Edges, changes: &[PlannedChange]) -> Vec<Hint> {
+    let mut hosts: BTreeMap<&str, Vec<&EdgeName>> = BTreeMap::new();
+    for (name, view) in edges {
+        if let Some(host) = host_of(view) {
+            hosts.entry(host).or_default().push(name);
+        }
+    }
+    let mut hints = Vec::new();
+    for change in changes.iter().filter(|change| !change.ports.bind.is_empty()) {
+        let names = edges.get(&change.edge).and_then(host_of).and_then(|host| hosts.get(host));
+        let mut neighbours = names.into_iter().flatten().filter(|name| ***name != change.edge);
+        let planned = ruleset.edges.get(&change.edge).and_then(|rules| rules.get(&change.rule));
+        let Some(listen) = planned.map(|placed| placed.rule.listen) else { continue };
+        let message = neighbours.find_map(|name| words(&change.edge, listen, name, ruleset, edges));
+        hints.extend(message.map(|message| Hint {
+            edge: change.edge.clone(),
+            rule: change.rule.clone(),
+            key: if listen.ports.width() == 1 { "listen_port" } else { "listen_ports" }.to_owned(),
+            message,
+        }));
+    }
+    hints
+}
+
+fn host_of(view: &EdgeView) -> Option<&str> {
+    view.hello.as_ref().map(|hello| hello.host.as_str()).filter(|host| !host.is_empty())
+}
+
+/// What a neighbour has to do with these listeners, if anything.
+fn words(
+    edge: &EdgeName,
+    listen: ListenRange,
+    neighbour: &EdgeName,
+    ruleset: &RuleSet,
+    edges: &Edges,
+) -> Option<String> {
+    let wanted = |of: &EdgeName, range: ListenRange| {
+        let rules = ruleset.edges.get(of).into_iter().flatten();
+        rules.into_iter().find(|(_, placed)| placed.rule.listen.conflicts_with(&range)).map(|(name, _)| name.clone())
+    };
+    let running = edges.get(neighbour)?.running();
+    let holder = running.values().find(|rule| rule.listen.conflicts_with(&listen));
+    let both = format!("{edge} and {neighbour} run on one host");
+    if let Some(rule) = wanted(neighbour, listen) {
+        let remedy = "give one of them another port or listen_address";
+        return Some(format!(
+            "{both}, and {listen} is a port of {neighbour}/{rule} in this tree: only one of them can bind it; {remedy}"
+        ));
+    }
+    let holder = holder?;
+    let held = format!("{both}, and {listen} is bound by {neighbour}/{} now", holder.name);
+    let own = edges.get(edge).map(EdgeView::running).unwrap_or_default();
+    let is_swap =
+        own.values().any(|rule| wanted(neighbour, rule.listen).is_some() && wanted(edge, rule.listen).is_none());
+    Some(if is_swap {
+        let first = edge.min(neighbour);
+        format!(
+            "{held}: the edges swap ports; {first} releases its port before it has the new one, a gap of about a second"
+        )
+    } else {
+        format!("{held}: it is bound here once {neighbour} has released it; keep both edges in one wave of a rollout")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+    use schema::ruleset::Placed;
+    use schema::testing::rule_with;
+
+    use super::super::super::view::{Hello, Report, RuleView};
+    use super::super::{Allowances, PlanInput, Source, plan};
+    use super::*;
+    use crate::decide::succession::Succession;
+
+    /// The hints of a plan over two edges: what each runs and is to run.
+    fn hinted(hosts: [&str; 2], before: [u16; 2], after: [u16; 2]) -> Vec<String> {
+        let mut ruleset = RuleSet::default();
+        let mut edges = Edges::default();
+        for (index, name) in ["edge-a", "edge-b"].into_iter().enumerate() {
+            let name = EdgeName::new(name).expect("a name");
+            let rule = |port: u16| rule_with("web", port, port, |_| {});
+            let (running, wanted): (Arc<_>, Arc<_>) = (rule(before[index]), rule(after[index]));
+            let report =
+                Report { rules: [(running.name.clone(), RuleView::serving(&running))].into(), ..Report::default() };
+            let hello = Hello { host: hosts[index].to_owned(), ..Hello::default() };
+            let view = EdgeView { connected: true, hello: Some(hello), report: Some(report), ..EdgeView::default() };
+            *edges.get_or_new(&name) = view;
+            let placed = Placed { rule: wanted.clone(), origin: None };
+            ruleset.edges.entry(name).or_default().insert(wanted.name.clone(), placed);
+        }
+        let document = plan(&PlanInput {
+            ruleset: &ruleset,
+            source: &Source::unversioned(schema::canonical::Digest::default()),
+            edges: &edges,
+            lineage: "l",
+            rails: None,
+            succession: Succession::default(),
+            allowances: &Allowances::default(),
+            diagnostics: &[],
+            now: Timestamp::UNIX_EPOCH,
+        });
+        document.hints.into_iter().map(|hint| format!("{}: {}", hint.edge, hint.message)).collect()
+    }
+
+    #[test]
+    fn edges_that_swap_ports_of_one_host_are_named() {
+        let hints = hinted(["h", "h"], [80, 81], [81, 80]);
+        assert_eq!(hints.len(), 2, "{hints:?}");
+        assert!(hints[0].contains("edge-a and edge-b run on one host") && hints[0].contains("swap ports"), "{hints:?}");
+        assert!(hinted(["h", "other"], [80, 81], [81, 80]).is_empty());
+        assert!(hinted(["", ""], [80, 81], [81, 80]).is_empty(), "a host that is not known is nobody's");
+    }
+
+    #[test]
+    fn a_port_that_a_neighbour_releases_or_keeps_is_named() {
+        let passed_on = hinted(["h", "h"], [80, 81], [81, 82]);
+        assert!(passed_on[0].contains("once edge-b has released it"), "{passed_on:?}");
+        let kept = hinted(["h", "h"], [80, 81], [81, 81]);
+        assert!(kept[0].contains("only one of them can bind it"), "{kept:?}");
+    }
+}

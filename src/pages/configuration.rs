@@ -1,0 +1,127 @@
+//! `docs/configuration.md`: server.toml, every flag and every environment variable, from the definitions that the program
+//! itself reads.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, ArgAction, Command, CommandFactory};
+use serde_json::Value;
+
+use super::{assert_page, cell};
+use crate::cli::Cli;
+use crate::server_schema::server_schema;
+
+const HEAD: &str = "# Configuration\n\n\
+    Made from the definitions that the program reads. Of a setting, a flag wins over its environment variable, the variable over \
+    `server.toml`, and that over the default. A variable that is set but empty counts as not set. `--yes` and the `--allow-…` \
+    flags have no variable: they are never read from the environment. Durations are whole numbers with a unit, `90s`, `10m`, `1h` \
+    or `1d`; a bare number is seconds.\n\n\
+    Keys of rule files and of `portunus.toml` are in [reference.md](reference.md).\n";
+
+/// Variables that are no flag's.
+const OTHERS: &[(&str, &str)] = &[
+    ("HOME", "Where the state directories are without `XDG_STATE_HOME`: `~/.local/state`."),
+    ("XDG_STATE_HOME", "The folder of the state directories `portunus` (server) and `portunus-edge/NAME` (edge)."),
+    ("PORTUNUS_STATE_DIR", "For commands that speak to a server: the state directory whose `operator.token` is used."),
+    ("NO_COLOR", "Set to anything: no colours, unless `--color always`."),
+    ("SSL_CERT_FILE", "Root certificates for `https` remotes, instead of those of the system."),
+    ("GIT_SSH_COMMAND", "The program for `ssh` remotes, with its arguments, instead of `ssh`."),
+    ("RUST_BACKTRACE", "Set to 1: an error that is a bug of the program is logged with its call stack."),
+];
+
+#[test]
+fn the_page_of_the_configuration_is_current() {
+    assert_page("configuration.md", &page());
+}
+
+fn page() -> String {
+    let mut page = HEAD.to_owned();
+    server_file(&mut page);
+    page.push_str("\n## Environment variables that are not a flag's\n\n| variable | meaning |\n|---|---|\n");
+    for (name, about) in OTHERS {
+        writeln!(page, "| `{name}` | {} |", cell(about)).expect("a string grows as needed");
+    }
+    page.push_str("\n## Commands\n");
+    let mut root = Cli::command();
+    root.build();
+    for command in root.get_subcommands().filter(|command| command.get_name() != "help") {
+        section(&mut page, &format!("portunus {}", command.get_name()), command);
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+            section(&mut page, &format!("portunus {} {}", command.get_name(), below.get_name()), below);
+        }
+    }
+    page
+}
+
+/// The keys of `server.toml`, from the schema that editors use.
+fn server_file(page: &mut String) {
+    page.push_str(
+        "\n## server.toml\n\nThe settings of `portunus serve --config FILE` and `portunus up --config FILE`. Relative paths are \
+         relative to the file. An unknown key is an error.\n\n| key | value | default | meaning |\n|---|---|---|---|\n",
+    );
+    let schema = server_schema();
+    for (key, value) in schema["properties"].as_object().expect("a schema has properties") {
+        let default = value.get("default").map_or_else(String::new, |default| format!("`{default}`"));
+        let about = value["description"].as_str().unwrap_or_default();
+        let kind = kind(value);
+        writeln!(page, "| `{key}` | {} | {default} | {} |", cell(&kind), cell(about))
+            .expect("a string grows as needed");
+    }
+    page.push_str(
+        "\n```toml\n# server.toml\nrules = \"rules.d\"\nmode = \"apply\"\nstate_dir = \"/var/lib/portunus\"\nlog_format = \"json\"\n```\n",
+    );
+}
+
+fn kind(schema: &Value) -> String {
+    if let Some(words) = schema["enum"].as_array() {
+        let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+        return words.join(", ");
+    }
+    match (schema["type"].as_str(), schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
+        (Some("boolean"), ..) => "true or false".to_owned(),
+        (Some("integer"), Some(least), Some(most)) => format!("{least} to {most}"),
+        (Some("integer"), Some(least), None) => format!("a number from {least} on"),
+        (Some("string"), ..) if schema.get("pattern").is_some() => "`\"ADDRESS:PORT\"`".to_owned(),
+        _ => "a string".to_owned(),
+    }
+}
+
+fn section(page: &mut String, name: &str, command: &Command) {
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    write!(page, "\n### {name}\n\n{}.\n", about.trim_end_matches('.')).expect("a string grows as needed");
+    if command.has_subcommands() {
+        return;
+    }
+    let rows: Vec<String> = command.get_arguments().filter(|arg| arg.get_id() != "help").map(row).collect();
+    if !rows.is_empty() {
+        page.push_str("\n| argument | variable | default | meaning |\n|---|---|---|---|\n");
+        page.push_str(&rows.concat());
+    }
+}
+
+fn row(arg: &Arg) -> String {
+    let takes_value = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+    let value = arg.get_value_names().map(|names| names.join(" ")).filter(|_| takes_value).unwrap_or_default();
+    let name = match (arg.get_short(), arg.get_long()) {
+        (Some(short), Some(long)) => format!("`-{short}`, `--{long}{}`", with_space(&value)),
+        (None, Some(long)) => format!("`--{long}{}`", with_space(&value)),
+        (Some(short), None) => format!("`-{short}`"),
+        (None, None) => format!("`{value}`"),
+    };
+    let variable = arg.get_env().map_or_else(String::new, |name| format!("`{}`", name.to_string_lossy()));
+    let defaults: Vec<String> = arg.get_default_values().iter().map(|one| one.to_string_lossy().into_owned()).collect();
+    let default = if defaults.is_empty() || !takes_value || defaults == [""] {
+        String::new()
+    } else {
+        format!("`{}`", defaults.join(" "))
+    };
+    let mut about = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let words: Vec<String> = arg.get_possible_values().iter().map(|one| format!("`{}`", one.get_name())).collect();
+    if takes_value && !words.is_empty() {
+        write!(about, ": {}", words.join(", ")).expect("a string grows as needed");
+    }
+    format!("| {} | {variable} | {default} | {} |\n", cell(&name), cell(&about))
+}
+
+fn with_space(value: &str) -> String {
+    if value.is_empty() { String::new() } else { format!(" {value}") }
+}

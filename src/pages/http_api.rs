@@ -1,0 +1,414 @@
+//! `docs/http-api.md`: every route of the operator API with its parameters, body, answer and codes.
+//!
+//! Keeps: the routes are those of the router, the parameters those that the guard lets through, and the documents those that
+//! their types define. Long because every route is a row of one table.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
+
+use super::structs::{Document, all};
+use super::{assert_page, cell};
+
+/// The router, as it is written.
+const ROUTER: &str = include_str!("../../reconciler/src/act/operator/mod.rs");
+
+/// Method, path, what it does, body, answer, and the codes that it has beyond those of every path.
+type Route = (&'static str, &'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
+
+const ROUTES: &[Route] = &[
+    ("POST", "/v1/validate", "Checks a tree.", "ValidateRequest", "ValidateAnswer", &["413 file_too_large"]),
+    (
+        "POST",
+        "/v1/plan",
+        "Plans a tree; changes nothing.",
+        "PlanRequest",
+        "PlanDocument",
+        &["403 outside_grant", "413 file_too_large", "422 invalid_tree"],
+    ),
+    (
+        "POST",
+        "/v1/apply",
+        "Applies a tree. The answer comes at once (202); follow the apply by its id.",
+        "ApplyBody",
+        "ApplyResult",
+        &[
+            "409 stale",
+            "409 rails",
+            "409 dirty",
+            "409 no_commit",
+            "409 not_followed",
+            "413 file_too_large",
+            "422 invalid_tree",
+            "422 with the code of a rule, where every change is rejected",
+            "423 locked",
+            "423 frozen",
+            "507 state_not_writable",
+        ],
+    ),
+    ("GET", "/v1/applies/{id}", "How an apply stands, or ended.", "", "ApplyResult", &["404 not_found"]),
+    (
+        "GET",
+        "/v1/applies/{id}/events",
+        "The same as a stream: an event `apply` now and after each step, until it is over.",
+        "",
+        "event stream of ApplyResult",
+        &["404 not_found"],
+    ),
+    (
+        "POST",
+        "/v1/applies/{id}/heartbeat",
+        "Keeps the lock of an apply for 20 more seconds.",
+        "any JSON",
+        "Lock",
+        &["404 not_found"],
+    ),
+    (
+        "POST",
+        "/v1/rollback",
+        "Applies a recorded revision again, or plans that with `dry_run`.",
+        "RollbackBody",
+        "ApplyResult, or PlanDocument with `dry_run`",
+        &[
+            "404 unknown_revision",
+            "409 ambiguous_revision",
+            "409 stale",
+            "409 rails",
+            "410 revision_gone",
+            "423 locked",
+            "423 frozen",
+            "507 state_not_writable",
+        ],
+    ),
+    (
+        "POST",
+        "/v1/resume",
+        "Ends the hold of a rollback, or completes an apply that was cut off.",
+        "ResumeBody",
+        "ResumeAnswer",
+        &["409 rails", "423 locked", "423 frozen", "507 state_not_writable"],
+    ),
+    ("POST", "/v1/freeze", "Stops applying.", "FreezeBody", "FreezeAnswer", &["507 state_not_writable"]),
+    ("DELETE", "/v1/freeze", "Allows applying again.", "UnfreezeBody", "FreezeAnswer", &["507 state_not_writable"]),
+    ("GET", "/v1/status", "Revision, edges, rules, drift and totals.", "", "StatusDocument", &["404 not_found"]),
+    ("GET", "/v1/revision", "What is in force and what is followed, without the edges.", "", "RevisionStatus", &[]),
+    ("GET", "/v1/edges", "All edges, with the addresses that they connect from.", "", "list of EdgeStatus", &[]),
+    (
+        "DELETE",
+        "/v1/edges/{edge}",
+        "Forgets an edge that is gone for good.",
+        "any JSON",
+        "ForgottenEdge",
+        &["404 unknown_edge", "409 edge_connected", "507 state_not_writable"],
+    ),
+    ("GET", "/v1/rules", "The rules of all edges.", "", "list of RuleRow", &["404 not_found"]),
+    (
+        "GET",
+        "/v1/rules/{edge}/{rule}",
+        "One rule with its targets, as its edge sees them now.",
+        "",
+        "RuleRow",
+        &["404 not_found"],
+    ),
+    (
+        "GET",
+        "/v1/rules/{edge}/{rule}/stats",
+        "The counters of a rule, as its edge says them now.",
+        "",
+        "StatsDocument",
+        &["404 not_found", "501 not_supported", "503 client_not_connected", "504 ack_timeout"],
+    ),
+    (
+        "GET",
+        "/v1/rules/{edge}/{rule}/stats/stream",
+        "The same every 5 s: events `stats`, with rates of ports and targets, or `problem`.",
+        "",
+        "event stream of StatsDocument",
+        &["404 not_found", "503 client_not_connected", "504 ack_timeout"],
+    ),
+    ("GET", "/v1/targets", "The targets of all rules, with totals.", "", "TargetsDocument", &["404 not_found"]),
+    (
+        "POST",
+        "/v1/targets/{edge}/{rule}",
+        "Probes all targets of a rule now (`check`).",
+        "TargetBody",
+        "CheckDocument",
+        &["404 unknown_edge", "404 unknown_rule", "503 client_not_connected", "504 ack_timeout"],
+    ),
+    (
+        "POST",
+        "/v1/targets/{edge}/{rule}/{target}",
+        "Pauses, disables or weighs a target, ends that, or probes it now.",
+        "TargetBody",
+        "TargetAnswer; CheckDocument for `check`",
+        &[
+            "404 unknown_edge",
+            "404 unknown_rule",
+            "404 unknown_target",
+            "503 client_not_connected",
+            "504 ack_timeout",
+            "507 state_not_writable",
+        ],
+    ),
+    (
+        "DELETE",
+        "/v1/targets/{edge}/{rule}/{target}",
+        "Ends every override of a target.",
+        "any JSON",
+        "TargetAnswer",
+        &["404 unknown_edge", "404 unknown_rule", "404 unknown_target", "507 state_not_writable"],
+    ),
+    (
+        "GET",
+        "/v1/events",
+        "An event `snapshot`, then what happens. `Last-Event-ID` gets what was missed, as long as it is kept.",
+        "",
+        "event stream of StatusDocument, then Notice",
+        &[],
+    ),
+    ("GET", "/v1/history", "The ledger, one entry for each apply.", "", "list of HistoryEntry", &[]),
+    (
+        "GET",
+        "/v1/history/{id}",
+        "One entry, by its number or the id of its apply, with its plan.",
+        "",
+        "HistoryDetail",
+        &["404 not_found"],
+    ),
+    ("GET", "/v1/history/verification", "Whether the chain of hashes is whole.", "", "Verification", &[]),
+    (
+        "GET",
+        "/v1/blame/{edge}/{port}",
+        "Which commit, rule and apply put a port on an edge.",
+        "",
+        "Blame",
+        &["404 not_found", "409 ambiguous_port", "409 override_rule", "409 before_ledger"],
+    ),
+    ("GET", "/v1/overrides", "The break-glass rules of all edges.", "", "list of OverrideRow", &[]),
+    (
+        "POST",
+        "/v1/overrides",
+        "Puts a rule on an edge, for a time and for a reason.",
+        "OverrideBody",
+        "OverrideRow",
+        &[
+            "400 invalid_value",
+            "404 unknown_edge",
+            "409 with why the rule cannot be there",
+            "422 with the code of a rule",
+            "507 state_not_writable",
+        ],
+    ),
+    (
+        "DELETE",
+        "/v1/overrides/{edge}/{rule}",
+        "Ends a break-glass rule before its time.",
+        "any JSON",
+        "OverrideRow",
+        &["404 unknown_rule", "507 state_not_writable"],
+    ),
+    (
+        "POST",
+        "/v1/webhooks/git",
+        "Makes the server look at the repository that it follows. Needs no token: the call is signed with the \
+        secret of `--webhook-secret-file` (`X-Hub-Signature-256`) or carries it (`X-Gitlab-Token`).",
+        "anything, at most 25 MiB",
+        "nothing (202)",
+        &["401 unauthorized", "408 timeout", "413 file_too_large"],
+    ),
+];
+
+/// Codes of every path.
+const EVERYWHERE: &[(&str, &str)] = &[
+    ("400 bad_request", "The path, the query or the body cannot be read; `detail` says what is wrong."),
+    ("401 unauthorized", "There is no valid bearer token."),
+    ("403 foreign_host", "The `Host` header names another machine."),
+    ("403 foreign_origin", "The request comes from a web page of another origin."),
+    ("404 not_found", "There is no such path, or nothing of that name."),
+    ("405 method_not_allowed", "The path exists for another method."),
+    ("408 timeout", "The body took too long to arrive."),
+    ("415 not_json", "The content type of a body is not `application/json`."),
+    ("500 internal", "The server cannot do its work; its log says why."),
+    ("503 stopping", "The server is stopping."),
+];
+
+const HEAD: &str = "# The HTTP API of the operator port\n\n\
+    Made from the routes, the types and the comments of the program. The port is 7080 by default, on loopback only; every request \
+    carries `Authorization: Bearer TOKEN` with the token from the file `operator.token` of the state directory. Bodies are JSON \
+    (`Content-Type: application/json`) of at most 256 MiB. Errors are problem documents (RFC 9457, `application/problem+json`) whose \
+    field `code` is for programs. A query parameter that a path does not have is refused with 400.\n\n\
+    ```sh\n\
+    curl -H \"Authorization: Bearer $(cat ~/.local/state/portunus/operator.token)\" http://127.0.0.1:7080/v1/status\n\
+    ```\n\n\
+    Event streams are server-sent events (`text/event-stream`); a comment every 15 s shows that the connection lives.\n";
+
+/// The routes of the router: method and path.
+fn routed() -> BTreeSet<(String, String)> {
+    let mut routes = BTreeSet::new();
+    for line in ROUTER.lines().filter(|line| line.trim_start().starts_with(".route(")) {
+        let path = match line.split('"').nth(1) {
+            Some(path) => path.to_owned(),
+            None => "/v1/webhooks/git".to_owned(),
+        };
+        for method in ["get", "post", "delete", "put"] {
+            if line.contains(&format!(" {method}(")) || line.contains(&format!(").{method}(")) {
+                routes.insert((method.to_uppercase(), path.clone()));
+            }
+        }
+    }
+    routes
+}
+
+#[test]
+fn every_route_is_documented_and_no_other() {
+    let documented: BTreeSet<(String, String)> =
+        ROUTES.iter().map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(documented, routed(), "add the route to the table of src/pages/http_api.rs");
+}
+
+#[test]
+fn the_page_of_the_http_api_is_current() {
+    assert_page("http-api.md", &page());
+}
+
+fn page() -> String {
+    let documents = all();
+    let mut page = HEAD.to_owned();
+    let mut write = |text: String| page.push_str(&text);
+    write("\n## Routes\n\n| method | path | |\n|---|---|---|\n".to_owned());
+    for (method, path, about, ..) in ROUTES {
+        write(format!("| `{method}` | [`{path}`](#{}) | {} |\n", anchor(&format!("{method} {path}")), cell(about)));
+    }
+    write("\n## Codes of every path\n\n| code | meaning |\n|---|---|\n".to_owned());
+    for (code, meaning) in EVERYWHERE {
+        write(format!("| `{code}` | {} |\n", cell(meaning)));
+    }
+    let mut named = VecDeque::from(["Problem".to_owned()]);
+    for (method, path, about, body, answer, codes) in ROUTES {
+        write(format!("\n### {method} {path}\n\n{about}\n\n"));
+        let parameters = reconciler::act::operator::parameters(path);
+        if !parameters.is_empty() {
+            let names: Vec<String> = parameters.iter().map(|name| format!("`{name}`")).collect();
+            write(format!("- query: {}\n", names.join(", ")));
+        }
+        for (what, text) in [("body", body), ("answer", answer)] {
+            if !text.is_empty() {
+                write(format!("- {what}: {}\n", linked(text, &documents)));
+                named.extend(names_in(text, &documents));
+            }
+        }
+        if !codes.is_empty() {
+            let codes: Vec<String> = codes.iter().map(|code| format!("`{code}`")).collect();
+            write(format!("- codes: {}\n", codes.join(", ")));
+        }
+    }
+    write("\n## Documents\n\nFields that are not there stand for nothing, `false` or an empty list.\n".to_owned());
+    for (name, document) in reached(named, &documents) {
+        write(section(&name, document, &documents));
+    }
+    page
+}
+
+/// All documents that those named here lead to, by name.
+fn reached(mut named: VecDeque<String>, documents: &BTreeMap<String, Document>) -> BTreeMap<String, &Document> {
+    let mut reached = BTreeMap::new();
+    while let Some(name) = named.pop_front() {
+        let Some(document) = documents.get(&name) else { continue };
+        if reached.insert(name, document).is_none() {
+            named.extend(document.fields.iter().flat_map(|field| names_in(&field.kind, documents)));
+        }
+    }
+    reached
+}
+
+fn section(name: &str, document: &Document, documents: &BTreeMap<String, Document>) -> String {
+    let mut text = format!("\n### {name}\n\n{}\n", document.about.trim());
+    if !document.fields.is_empty() {
+        text.push_str("\n| field | type | meaning |\n|---|---|---|\n");
+    }
+    for field in &document.fields {
+        let kind = linked(&json_kind(&field.kind), documents);
+        let name = if field.is_flat { "its fields".to_owned() } else { format!("`{}`", field.name) };
+        writeln!(text, "| {name} | {} | {} |", cell(&kind), cell(&field.about)).expect("a string grows as needed");
+    }
+    if !document.words.is_empty() {
+        text.push_str("\n| word | meaning |\n|---|---|\n");
+    }
+    for (word, about) in &document.words {
+        writeln!(text, "| `{word}` | {} |", cell(about)).expect("a string grows as needed");
+    }
+    text
+}
+
+/// A type as JSON has it.
+fn json_kind(kind: &str) -> String {
+    let inside = |outer: &str| kind.strip_prefix(outer)?.strip_suffix('>').map(json_kind);
+    for outer in ["Option<", "Box<", "Arc<"] {
+        if let Some(inner) = inside(outer) {
+            return if outer == "Option<" { format!("{inner} or null") } else { inner };
+        }
+    }
+    if let Some(inner) = inside("Vec<").or_else(|| inside("BTreeSet<")) {
+        return format!("list of {inner}");
+    }
+    if let Some(inner) = kind.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+        return format!("list of {}", json_kind(inner));
+    }
+    if kind.starts_with("BTreeMap<") || kind.starts_with("Map<") || kind == "Labels" {
+        let value = kind.rsplit_once(", ").map_or("", |(_, value)| value.trim_end_matches('>'));
+        return if value.is_empty() || value == "Value" {
+            "object".to_owned()
+        } else {
+            format!("object of {}", json_kind(value))
+        };
+    }
+    match kind {
+        "bool" => "true or false",
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i64" | "f64" => "number",
+        "String" | "EdgeName" | "RuleName" | "RuleAddress" | "Arc<str>" | "str" => "string",
+        "Digest" => "string, `sha256:…`",
+        "Timestamp" => "string, a time as RFC 3339 has it",
+        other => other,
+    }
+    .to_owned()
+}
+
+fn is_word(letter: char) -> bool {
+    letter.is_ascii_alphanumeric()
+}
+
+fn names_in(text: &str, documents: &BTreeMap<String, Document>) -> Vec<String> {
+    text.split(|letter| !is_word(letter)).filter(|word| documents.contains_key(*word)).map(str::to_owned).collect()
+}
+
+/// The text with a link for each document that it names.
+fn linked(text: &str, documents: &BTreeMap<String, Document>) -> String {
+    let mut linked = String::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|letter| !is_word(letter)).unwrap_or(rest.len());
+        // A letter that is of no word stands for itself.
+        let length = if end == 0 { rest.chars().next().map_or(1, char::len_utf8) } else { end };
+        let (word, tail) = rest.split_at(length);
+        if documents.contains_key(word) {
+            write!(linked, "[{word}](#{})", word.to_lowercase()).expect("a string grows as needed");
+        } else {
+            linked.push_str(word);
+        }
+        rest = tail;
+    }
+    linked
+}
+
+/// The anchor that forges give a heading.
+fn anchor(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter_map(|letter| match letter {
+            ' ' => Some('-'),
+            '-' | '_' => Some(letter),
+            letter if letter.is_alphanumeric() => Some(letter),
+            _ => None,
+        })
+        .collect()
+}
