@@ -125,6 +125,14 @@ const ROUTES: &[Route] = &[
         "event stream of StatsDocument",
         &["404 not_found", "503 client_not_connected", "504 ack_timeout"],
     ),
+    (
+        "GET",
+        "/v1/stats",
+        "The counters of the selected rules, as edges reported them; ports and targets are asked for, of 100 rules at most.",
+        "",
+        "list of StatsDocument",
+        &["404 not_found", "503 client_not_connected", "504 ack_timeout"],
+    ),
     ("GET", "/v1/targets", "The targets of all rules, with totals.", "", "TargetsDocument", &["404 not_found"]),
     (
         "POST",

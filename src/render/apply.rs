@@ -7,8 +7,8 @@ use reconciler::decide::plan::PlanDocument;
 use schema::name::EdgeName;
 use schema::state::RuleState;
 
-use super::style;
 use super::words::{count, joined, listed};
+use super::{rules, style};
 use crate::output::clean;
 
 /// More edges in one line are counted.
@@ -132,9 +132,11 @@ fn write_edges(to: &mut String, result: &ApplyResult) -> fmt::Result {
         }
     }
     for edge in &result.edges {
-        let rules = edge.rules.iter().filter(|rule| !is_as_planned(edge, rule));
-        for rule in rules {
-            let words = joined(&[&rule.code, &rule.message]);
+        for rule in edge.rules.iter().filter(|rule| !is_as_planned(edge, rule)) {
+            let words = match rule.state {
+                Some(state) => rules::cause(state, &rule.code, &rule.message),
+                None => joined(&[&rule.code, &rule.message]),
+            };
             let colon = if words.is_empty() { "" } else { ": " };
             writeln!(to, "  {} {}/{}  {}{colon}{words}", rule.action.sign(), edge.edge, rule.rule, state(rule))?;
         }
@@ -216,7 +218,7 @@ mod tests {
         assert_eq!(text, expected);
         let failed = json!([rule("web", "failed", "port_in_use"), rule("dns", "active", "")]);
         let text = ended_text(&[edge(1, "done", &well), edge(2, "done", &failed)], "partial");
-        assert_eq!(text, "  ~ edge-02/web  failed: port_in_use\nPartial. 1 rule failed; the rest is applied.\n");
+        assert_eq!(text, "  ~ edge-02/web  failed: activation_failed: port_in_use\nPartial. 1 rule failed; the rest is applied.\n");
         let all = ended_text(&[edge(1, "done", &well)], "applied");
         assert_eq!(all, "Applied. 2 changes on 1 edge as planned.\n");
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use reconciler::decide::drift::{Drift, DriftKind};
+use schema::state::RuleState;
 
 use super::plan::write_field;
-use super::style;
 use super::words::{count, joined, listed};
+use super::{rules, style};
 use crate::output::is_wide;
 
 /// More differences of one kind with the same words are one line together.
@@ -83,7 +84,8 @@ pub(crate) fn place(drift: &Drift) -> String {
 
 /// Code and message, as far as there are any.
 pub(crate) fn words(drift: &Drift) -> String {
-    joined(&[&drift.code, &drift.message])
+    let state = if drift.kind == DriftKind::Failed { RuleState::Failed } else { RuleState::Active };
+    rules::cause(state, &drift.code, &drift.message)
 }
 
 #[cfg(test)]

@@ -49,7 +49,9 @@ fn last(target: &TargetView, now: Timestamp) -> String {
 /// Everything that is known of the targets of a rule.
 pub(crate) fn write_rule(to: &mut String, edge: &EdgeStatus, rule: &RuleStatus, now: Timestamp) -> fmt::Result {
     if let Some(health) = rule.health {
-        writeln!(to, "\n{} {health}{}", style::strong("Health"), failing_ports(&rule.targets))?;
+        // Where nothing checks and nothing was met, there is no health to speak of.
+        let word = Some(super::rules::health(rule)).filter(|word| word == "–").unwrap_or_else(|| health.to_string());
+        writeln!(to, "\n{} {word}{}", style::strong("Health"), failing_ports(&rule.targets))?;
     }
     if !rule.balance.is_empty() {
         writeln!(to, "{} {}", style::strong("Balance"), balance(&rule.balance, rule.sticky))?;
