@@ -218,7 +218,10 @@ mod tests {
         assert_eq!(text, expected);
         let failed = json!([rule("web", "failed", "port_in_use"), rule("dns", "active", "")]);
         let text = ended_text(&[edge(1, "done", &well), edge(2, "done", &failed)], "partial");
-        assert_eq!(text, "  ~ edge-02/web  failed: activation_failed: port_in_use\nPartial. 1 rule failed; the rest is applied.\n");
+        assert_eq!(
+            text,
+            "  ~ edge-02/web  failed: activation_failed: port_in_use\nPartial. 1 rule failed; the rest is applied.\n"
+        );
         let all = ended_text(&[edge(1, "done", &well)], "applied");
         assert_eq!(all, "Applied. 2 changes on 1 edge as planned.\n");
     }
