@@ -45,18 +45,25 @@ impl Patience {
     }
 
     /// Ready when the peer has been waited for long enough; until then the task is woken when it may be so.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+    fn poll_end(&mut self, cx: &mut Context<'_>, seat: &Seat) -> Poll<io::Error> {
         loop {
             ready!(self.timer.as_mut().poll(cx));
             // The timer is not set again at every byte: it rings early and is set to what is left then.
-            let due = self.moved + self.idle;
-            if self.missing > 0 || due <= Instant::now() {
+            let (due, now) = (self.moved + self.idle, Instant::now());
+            if self.missing == 0 && due > now {
+                self.timer.as_mut().reset(due);
+            } else if self.missing == 0 && seat.is_busy() && self.moved + self.idle * WITHIN_REQUEST > now {
+                self.timer.as_mut().reset(now + self.idle);
+            } else {
                 return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the peer is silent"));
             }
-            self.timer.as_mut().reset(due);
         }
     }
 }
+
+/// Within a request a connection may be silent for so many times as long: it is the server that is waited for, and the
+/// plan of a very large tree can take minutes.
+const WITHIN_REQUEST: u32 = 10;
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -87,7 +94,7 @@ impl Guarded {
             let reason = "the port is full, and this connection was without a complete request for longest";
             return Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, reason));
         }
-        self.patience.poll_end(cx)
+        self.patience.poll_end(cx, &self.seat)
     }
 
     fn after_write(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

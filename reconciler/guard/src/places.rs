@@ -187,6 +187,11 @@ impl Seat {
         }
     }
 
+    /// True within a request or session.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self.places.room().open.get(&self.id), Some(Stage::Busy | Stage::Guest))
+    }
+
     /// The connection is closed.
     pub(crate) fn leave(&self) {
         self.places.room().lift(self.id);

@@ -65,7 +65,7 @@ fn name(dice: &mut Dice) -> String {
 }
 
 fn text(dice: &mut Dice) -> String {
-    let length = *dice.pick(&[0, 3, 64, 4096, 1 << 20]);
+    let length = *dice.pick(&[0, 3, 3, 64, 65, 4096, 4097, 1 << 18]);
     let letters = *dice.pick(&["x", "ß", "\u{1b}[31m", "\n"]);
     letters.repeat(length)
 }
@@ -96,7 +96,8 @@ fn hello(dice: &mut Dice) -> proto::Hello {
 }
 
 fn report(dice: &mut Dice) -> proto::Report {
-    let count = *dice.pick(&[0, 1, 100, 10_000, 10_001, 60_000]);
+    // Most are small: making a large one takes the liar longer than the server takes to refuse it.
+    let count = *dice.pick(&[0, 1, 1, 1, 1, 1, 100, 100, 10_001, 60_000]);
     let is_short = count > 100;
     let said = |dice: &mut Dice| if is_short { "a".to_owned() } else { text(dice) };
     let rules = (0..count).map(|number| proto::RuleReport {

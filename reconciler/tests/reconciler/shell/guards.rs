@@ -64,6 +64,29 @@ async fn a_connection_that_falls_silent_is_closed_on_every_port() {
 }
 
 #[tokio::test]
+async fn a_request_may_take_longer_than_a_connection_may_be_silent() {
+    let server = start(Guards { idle: SHORT, ..wide() }).await;
+    let body = json!({ "files": [] }).to_string();
+    let head = format!(
+        "POST /v1/validate HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        server.token,
+        body.len()
+    );
+    let mut stream = say(server.operator, head.as_bytes()).await;
+    // Nothing passes in either direction for several times the limit.
+    let mut byte = [0];
+    assert!(timeout(4 * SHORT, stream.read(&mut byte)).await.is_err(), "the connection lives");
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    timeout(LONG, stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    // Once it has its answer, the limit is the usual one.
+    is_closed(stream).await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_head_that_drips_is_closed_though_it_never_falls_silent() {
     let server = start(Guards { head: SHORT, ..wide() }).await;
     for port in [server.operator, server.metrics] {
