@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use schema::counters::{CounterRow, ROWS};
+
 /// A struct, or an enum whose variants are words.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Document {
@@ -28,7 +30,23 @@ pub(super) fn all() -> BTreeMap<String, Document> {
     for folder in ["reconciler/src/decide", "reconciler/src/act/operator", "schema/src"] {
         walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
     }
+    found.insert("Figures".to_owned(), figures());
     found
+}
+
+/// The counters, which are a table and no struct of their own.
+fn figures() -> Document {
+    let field = |row: &CounterRow| Field {
+        name: row.key.to_owned(),
+        kind: if row.words.is_empty() { "u64" } else { "BTreeMap<String, u64>" }.to_owned(),
+        about: match row.words {
+            [] => row.help.to_owned(),
+            words => format!("{} By cause or kind, those that were counted: `{}`.", row.help, words.join("`, `")),
+        },
+        is_flat: false,
+    };
+    let about = "Counters of one rule, or of one port or target of it. Bytes in are from clients, bytes out to them.";
+    Document { about: about.to_owned(), fields: ROWS.iter().map(field).collect(), words: Vec::new() }
 }
 
 fn walk(folder: &Path, found: &mut BTreeMap<String, Document>) {
