@@ -38,6 +38,21 @@ pub(crate) fn without_empty() {
     if empty.is_empty() {
         return;
     }
+    start_again(|again| {
+        for name in &empty {
+            again.env_remove(name);
+        }
+    });
+}
+
+/// Starts the process again with more variables; returns where that is not possible.
+pub(crate) fn with(variables: &[(&str, &str)]) {
+    start_again(|again| {
+        again.envs(variables.iter().copied());
+    });
+}
+
+fn start_again(change: impl Fn(&mut Command)) {
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_else(|| OsString::from("portunus"));
     let arguments: Vec<OsString> = arguments.collect();
@@ -46,9 +61,7 @@ pub(crate) fn without_empty() {
     for path in paths {
         let mut again = Command::new(path);
         again.arg0(&name).args(&arguments);
-        for name in &empty {
-            again.env_remove(name);
-        }
+        change(&mut again);
         // It returns only if it failed; then the next path, or this process with the environment that it has.
         _ = again.exec();
     }

@@ -5,6 +5,7 @@
 
 mod actor;
 mod address;
+mod allocator;
 mod cli;
 mod client;
 mod cmd;
@@ -44,6 +45,9 @@ fn main() -> ExitCode {
     output::set_color(color);
     if is_wide {
         output::set_wide();
+    }
+    if matches!(cli.command, Command::Serve(_) | Command::Up(_)) {
+        allocator::settle();
     }
     let exit = match run(cli.command) {
         Ok(exit) => exit,

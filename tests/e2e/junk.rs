@@ -176,6 +176,25 @@ fn the_memory_that_junk_takes_is_bounded_in_every_language() {
 }
 
 #[test]
+fn the_memory_of_a_large_upload_is_twice_its_body_at_most_and_comes_back() {
+    const FILES: usize = 6;
+    let world = World::new();
+    let server = world.serve(&["--mode", "heal"]);
+    let line = format!("# {}\n", "x".repeat(77));
+    let text = line.repeat((7 << 20) / line.len());
+    let mut files: Vec<_> =
+        (0..FILES).map(|number| serde_json::json!({ "path": format!("f{number}.toml"), "text": text })).collect();
+    files.push(serde_json::json!({ "path": "a.toml", "text": rule("edge-01", "a", ports(1), 9, "") }));
+    let body = serde_json::json!({ "files": files }).to_string();
+    let (peak, before) = (server.peak(), server.anonymous());
+    let (status, answer) = world.api("POST", "/v1/validate", &body).unwrap();
+    assert_eq!(status, 200, "{answer}");
+    let more = server.peak() - peak;
+    assert!(more < 2 * body.len() as u64 / 1024, "a body of {} KiB took {more}", body.len() / 1024);
+    wait_until("the memory to come back", || server.anonymous() < before + (body.len() as u64 / 1024) / 4);
+}
+
+#[test]
 fn files_that_people_name_are_read_within_their_bounds() {
     let world = World::new();
     world.write("a.toml", rule("edge-01", "a", ports(1), 9, ""));

@@ -122,6 +122,13 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// The memory that is its own, in KiB.
+    pub(crate) fn anonymous(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// How long it has computed so far; without its children.
     pub(crate) fn computed(&self) -> Duration {
         // Ticks in user mode and in the kernel are the twelfth and thirteenth word after the name in brackets.
