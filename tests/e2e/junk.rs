@@ -187,8 +187,11 @@ fn the_memory_of_a_large_upload_is_twice_its_body_at_most_and_comes_back() {
     files.push(serde_json::json!({ "path": "a.toml", "text": rule("edge-01", "a", ports(1), 9, "") }));
     let body = serde_json::json!({ "files": files }).to_string();
     let (peak, before) = (server.peak(), server.anonymous());
-    let (status, answer) = world.api("POST", "/v1/validate", &body).unwrap();
-    assert_eq!(status, 200, "{answer}");
+    // The first teaches an allocator that blocks can be large; what it then does with the second is what counts.
+    for _ in 0..2 {
+        let (status, answer) = world.api("POST", "/v1/validate", &body).unwrap();
+        assert_eq!(status, 200, "{answer}");
+    }
     let more = server.peak() - peak;
     assert!(more < 2 * body.len() as u64 / 1024, "a body of {} KiB took {more}", body.len() / 1024);
     wait_until("the memory to come back", || server.anonymous() < before + (body.len() as u64 / 1024) / 4);
