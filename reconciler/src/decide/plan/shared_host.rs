@@ -81,6 +81,7 @@ mod tests {
     use std::sync::Arc;
 
     use jiff::Timestamp;
+    use schema::capability::Capability;
     use schema::ruleset::Placed;
     use schema::testing::rule_with;
 
@@ -99,7 +100,8 @@ mod tests {
             let (running, wanted): (Arc<_>, Arc<_>) = (rule(before[index]), rule(after[index]));
             let report =
                 Report { rules: [(running.name.clone(), RuleView::serving(&running))].into(), ..Report::default() };
-            let hello = Hello { host: hosts[index].to_owned(), ..Hello::default() };
+            let capabilities = Capability::ALL.iter().copied().collect();
+            let hello = Hello { host: hosts[index].to_owned(), capabilities, ..Hello::default() };
             let view = EdgeView { connected: true, hello: Some(hello), report: Some(report), ..EdgeView::default() };
             *edges.get_or_new(&name) = view;
             let placed = Placed { rule: wanted.clone(), origin: None };
