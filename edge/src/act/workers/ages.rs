@@ -6,19 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use schema::ending::Endings;
 use tokio::sync::oneshot;
 
-use super::meter::Meter;
-use super::queue::Command;
+use super::counting::meant::Concerned;
+use super::mailbox::Command;
 use super::shared::Shared;
 use super::timers;
-
-/// The connections of a rule that a change would end.
-pub(super) struct Concerned {
-    pub(super) meter: Arc<Meter>,
-    pub(super) endings: Endings,
-}
 
 /// How old they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,11 +8,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::io::{Errno, ioctl_fionread};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getpeername, getsockname, socket_with, sockopt};
+use rustix::net::{SocketType, connect, sockopt};
 
 use super::slab::Key;
-use crate::act::descriptors::for_client;
-use crate::act::interfaces;
+use super::targets::outgoing::{cause_of, socket_to};
 use crate::decide::faults::{Cause, fault_of};
 
 /// Lets a worker hear of everything that happens to a socket.
@@ -29,20 +28,6 @@ pub(super) fn start(address: SocketAddr, registry: &Registry, key: Key, leg: u8)
     Ok(socket)
 }
 
-/// Whose fault it is that a socket is not connected to an address.
-pub(super) fn cause_of(error: Errno, address: SocketAddr) -> Cause {
-    match fault_of(&error.into()) {
-        Cause::SourcePorts if error == Errno::ADDRNOTAVAIL && !interfaces::has_source(address) => Cause::Unreachable,
-        cause => cause,
-    }
-}
-
-/// A socket towards an address, for a client: it takes nothing of the reserve.
-pub(super) fn socket_to(address: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    for_client(socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?)
-}
-
 fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let socket = socket_to(address, SocketType::STREAM)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
@@ -57,12 +42,6 @@ fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// True for a connection that came in at its own socket, as happens at a port of this host where nobody listens and
-/// that the system gives to the socket itself.
-pub(super) fn meets_itself(socket: &OwnedFd) -> bool {
-    matches!((getsockname(socket), getpeername(socket)), (Ok(local), Ok(peer)) if Some(&local) == peer.as_ref())
-}
-
 /// Why a socket is broken that had an event saying so; `None` where it is not. The kernel tells it once.
 pub(super) fn failure(socket: &OwnedFd) -> Option<Errno> {
     match sockopt::socket_error(socket) {
@@ -74,21 +53,4 @@ pub(super) fn failure(socket: &OwnedFd) -> Option<Errno> {
 /// True if the peer has sent something that was not read yet; of a broken socket that is all that it will ever send.
 pub(super) fn has_sent(socket: &OwnedFd) -> bool {
     ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_that_came_in_at_its_own_socket_is_known_from_others() {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        socket.bind(&any.into()).unwrap();
-        socket.connect(&socket.local_addr().unwrap()).unwrap();
-        assert!(meets_itself(&socket.into()));
-        let listener = std::net::TcpListener::bind(any).unwrap();
-        let other = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        assert!(!meets_itself(&other.into()));
-    }
 }

@@ -9,13 +9,14 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 use schema::net::Protocol;
 
-use super::addresses::look_up;
 use super::attempt::{self, register};
-use super::queue::Handed;
-use super::resolve::{Asker, Kind, Resolved};
+use super::counting::ticket::Ticket;
+use super::mailbox::Handed;
 use super::slab::Key;
+use super::targets::addresses::{heard, look_up};
+use super::targets::outgoing::meets_itself;
+use super::targets::question::{Asker, Kind, Resolved};
 use super::tcp::{Connection, Dial, Leg, reset};
-use super::ticket::Ticket;
 use super::worker::{Ending, Worker};
 use crate::decide::breaks::Break;
 use crate::decide::dialling::{Do, Failure, Heard, Lane};
@@ -125,7 +126,7 @@ impl Worker {
         if self.dial_of(key).is_some_and(|dial| dial.dialling.step() == step)
             && let Some(connection) = self.connections.get_mut(key)
         {
-            let heard = super::addresses::heard(&connection.ticket, &found, &self.shared, &mut self.names);
+            let heard = heard(&connection.ticket, &found, &self.shared, &mut self.names);
             self.dial(key, heard);
         }
     }
@@ -170,7 +171,7 @@ fn attempted(connection: &mut Connection, leg: u8) -> Option<Heard> {
         let has_sent = error == Errno::PIPE || attempt::has_sent(&tried.socket);
         return Some(Heard::Broken { lane, cause: fault_of(&error.into()), has_sent });
     }
-    let meets_itself = may_meet_itself && attempt::meets_itself(&tried.socket);
+    let meets_itself = may_meet_itself && meets_itself(&tried.socket);
     Some(if meets_itself { Heard::Failed(lane, Cause::Refused) } else { Heard::Opened(lane) })
 }
 

@@ -8,9 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::{Arc, Weak};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -18,10 +16,10 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use schema::net::{Listener, Protocol};
-use socket2::{SockRef, Socket};
 
-use super::admitted::Admitted;
-use super::queue::Handed;
+use super::acceptor::Acceptor;
+use super::counting::admitted::Admitted;
+use super::mailbox::Handed;
 use super::room::{CONNECTION, Lent};
 use super::slab::{Key, Slab};
 use super::tcp::reset;
@@ -34,62 +32,6 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 const BATCH: usize = 64;
 /// Marks the tokens of listening sockets.
 const MARK: usize = 1 << 63;
-/// No interface has this index: Linux numbers them from 1 and refuses only negative ones here.
-const NO_INTERFACE: NonZeroU32 = NonZeroU32::new(i32::MAX as u32).expect("not zero");
-
-/// A listening socket that the workers can accept from.
-#[derive(Clone)]
-pub struct Acceptor(Arc<Socket>);
-
-impl Acceptor {
-    /// Takes a listening, non-blocking socket.
-    pub fn new(socket: Socket) -> Self {
-        Self(Arc::new(socket))
-    }
-
-    /// To be noticed by.
-    pub(super) fn descriptor(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-
-    /// A trace of it that does not keep it open.
-    pub(super) fn trace(&self) -> Weak<Socket> {
-        Arc::downgrade(&self.0)
-    }
-
-    /// The socket of a trace, where it is open still.
-    pub(super) fn of_trace(trace: &Weak<Socket>) -> Option<Self> {
-        trace.upgrade().map(Self)
-    }
-
-    /// The socket, for its options.
-    pub fn socket(&self) -> SockRef<'_> {
-        SockRef::from(&*self.0)
-    }
-}
-
-/// Hides a socket whose port another socket has too: bound to an interface that does not exist, it is found by no
-/// new connection, while handshakes under way end in its queue. True if it shared its port.
-pub(super) fn retire(listener: Listener, acceptor: &Acceptor) -> bool {
-    let socket = acceptor.socket();
-    if !socket.reuse_port().is_ok_and(|is_shared| is_shared) {
-        return false;
-    }
-    // A datagram begins and ends with itself, and flows of this socket may have no other.
-    if listener.protocol == Protocol::Udp {
-        return false;
-    }
-    hide(&socket, listener);
-    true
-}
-
-/// Binds a socket to an interface that does not exist: nothing new finds it.
-pub(super) fn hide(socket: &SockRef<'_>, listener: Listener) {
-    if let Err(error) = socket.bind_device_by_index_v4(Some(NO_INTERFACE)) {
-        tracing::debug!(%listener, %error, "an exchanged socket attracts connections to its end");
-    }
-}
-
 struct Listening {
     listener: Listener,
     acceptor: Acceptor,
@@ -109,7 +51,7 @@ pub(super) struct Listeners {
 
 impl Listeners {
     fn insert(&mut self, listener: Listener, acceptor: Acceptor, registry: &Registry) -> std::io::Result<()> {
-        let descriptor = acceptor.0.as_raw_fd();
+        let descriptor = acceptor.descriptor();
         let key = self.sockets.insert_with(|_| Listening { listener, acceptor, is_ready: false });
         self.by_listener.insert(listener, key);
         registry.register(&mut SourceFd(&descriptor), Token(MARK | key.pack(0)), Interest::READABLE)
@@ -202,7 +144,7 @@ impl Worker {
                 Lent::NotYet => return Ok(false),
                 Lent::Full => return Err(Errno::MFILE),
             }
-            match acceptfrom_with(&acceptor.0, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            match acceptfrom_with(&*acceptor.socket(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok((client, from)) => {
                     // Always there on an IP socket.
                     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));

@@ -7,30 +7,22 @@
 //! Keeps: routing changes as one value; a socket that stays is never touched; both sockets of a connection belong to one
 //! worker; every worker is joined.
 
-mod addresses;
-mod admitted;
+mod acceptor;
 mod ages;
 mod attempt;
-mod choice;
+mod counting;
 mod dial;
-mod draining;
 mod header;
 mod listener;
-mod meter;
-mod own;
-mod queue;
+mod mailbox;
 mod ready;
 mod relay;
-mod resolve;
 mod room;
-mod routing;
 mod shared;
-mod shortages;
 mod slab;
 mod splice;
-mod tally;
+mod targets;
 mod tcp;
-mod ticket;
 mod timers;
 mod udp;
 mod unacknowledged;
@@ -53,21 +45,24 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use draining::Switch;
-use queue::Command;
+use counting::meant::Concerned;
+use counting::switch::Switch;
+use mailbox::Command;
 use shared::Shared;
+use targets::resolver;
 use worker::Worker;
 
 use crate::act::names::Names;
 use crate::act::parts::Part;
 
+pub use acceptor::Acceptor;
 pub use ages::Ages;
-pub use choice::{Choice, Chosen, FEEDBACK, Feedback, Met, Place, PortTrial};
-pub use draining::Drain;
-pub use listener::Acceptor;
-pub use meter::{LastTimes, Meter, PlaceFigures, PortFigures, TargetFigures, TargetKey};
-pub(crate) use meter::{Overdue, Scope};
-pub use routing::{Route, Routing};
+pub use counting::drain::Drain;
+pub(crate) use counting::meant::{Overdue, Scope};
+pub use counting::meter::{Meter, PlaceFigures, PortFigures, TargetFigures, TargetKey};
+pub use counting::tally::LastTimes;
+pub use targets::choice::{Choice, Chosen, FEEDBACK, Feedback, Met, Place, PortTrial};
+pub use targets::routing::{Route, Routing};
 
 /// How long a socket that was exchanged for another one on its port goes on accepting the handshakes that were under
 /// way: a round trip to most of the world. Its successor accepts already.
@@ -93,10 +88,10 @@ impl Dataplane {
         let polls: Vec<Poll> = (0..workers).map(|_| Poll::new()).collect::<io::Result<_>>()?;
         let waker = |poll: &Poll| Waker::new(poll.registry(), worker::WAKE);
         let wakers: Vec<Waker> = polls.iter().map(waker).collect::<io::Result<_>>()?;
-        let (outsides, insides): (Vec<_>, Vec<_>) = wakers.into_iter().map(queue::queue).unzip();
-        let (ask, questions) = mpsc::channel(resolve::QUESTIONS);
+        let (outsides, insides): (Vec<_>, Vec<_>) = wakers.into_iter().map(mailbox::mailbox).unzip();
+        let (ask, questions) = mpsc::channel(resolver::QUESTIONS);
         let shared = Arc::new(Shared::new(outsides, ask, names));
-        let resolver = supervisor.lasting(Part::Lookups, resolve::answer(questions, shared.clone()));
+        let resolver = supervisor.lasting(Part::Lookups, resolver::answer(questions, shared.clone()));
         let resolver = tokio::spawn(resolver).abort_handle();
         let start = |(index, (poll, inside))| {
             let shared = shared.clone();
@@ -161,7 +156,7 @@ impl Dataplane {
         let leaving: Vec<(Listener, Acceptor)> =
             listeners.iter().filter_map(|listener| self.acceptors.remove_entry(listener)).collect();
         self.linger(&leaving);
-        let retired = leaving.iter().filter(|(listener, acceptor)| listener::retire(*listener, acceptor));
+        let retired = leaving.iter().filter(|(listener, acceptor)| acceptor::retire(*listener, acceptor));
         if retired.count() > 0 {
             sleep(HANDSHAKE).await;
         }
@@ -295,7 +290,7 @@ impl Connections {
     /// How old those of one rule are that this would end; `None` where it ends none. Looks at every connection of the
     /// edge.
     pub async fn ages(&self, meter: Arc<Meter>, endings: Endings) -> Option<Ages> {
-        ages::ask(&self.0, ages::Concerned { meter, endings }).await
+        ages::ask(&self.0, Concerned { meter, endings }).await
     }
 
     /// Waits until none is left. Nothing may be accepted any more.

@@ -7,17 +7,17 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
 
-use super::queue::Outside;
-use super::resolve::Question;
+use super::counting::shortages::Shortages;
+use super::mailbox::Mailbox;
 use super::room::Room;
-use super::routing::Routing;
-use super::shortages::Shortages;
+use super::targets::question::Question;
+use super::targets::routing::Routing;
 use crate::act::names::Names;
 
 /// What workers, resolver and control share.
 pub(super) struct Shared {
     pub(super) routing: ArcSwap<Routing>,
-    pub(super) workers: Box<[Outside]>,
+    pub(super) workers: Box<[Mailbox]>,
     pub(super) questions: mpsc::Sender<Question>,
     /// What needs no question.
     pub(super) names: Names,
@@ -33,7 +33,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(workers: Vec<Outside>, questions: mpsc::Sender<Question>, names: Names) -> Self {
+    pub(super) fn new(workers: Vec<Mailbox>, questions: mpsc::Sender<Question>, names: Names) -> Self {
         Self {
             routing: ArcSwap::default(),
             workers: workers.into(),
@@ -49,7 +49,7 @@ impl Shared {
 
     /// Live connections.
     pub(super) fn count(&self) -> usize {
-        self.workers.iter().map(Outside::load).sum()
+        self.workers.iter().map(Mailbox::load).sum()
     }
 
     /// The worker with the fewest connections; `own` among equals, for it need not be woken.
@@ -67,6 +67,6 @@ impl Shared {
 
     /// Makes all workers look at what they share.
     pub(super) fn wake_all(&self) {
-        self.workers.iter().for_each(Outside::wake);
+        self.workers.iter().for_each(Mailbox::wake);
     }
 }

@@ -11,10 +11,10 @@ use mio::event::Event;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
+use super::counting::ticket::Ticket;
 use super::dial::{CLIENT, TARGET};
 use super::ready::Score;
 use super::splice::Pipe;
-use super::ticket::Ticket;
 use super::timers::Tick;
 use super::watch::Watch;
 use crate::decide::breaks::{Break, broken_by};

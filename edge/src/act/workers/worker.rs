@@ -13,21 +13,21 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
-use super::ages::Concerned;
+use super::counting::meant::Concerned;
+use super::counting::switch::{Adoptions, Switch};
+use super::counting::ticket::Ticket;
 use super::dial::refuse;
-use super::draining::{Adoptions, Switch};
 use super::header;
 use super::listener::Listeners;
-use super::own::Own;
-use super::queue::{Command, Inside};
+use super::mailbox::{Command, Incoming};
 use super::ready::{Ready, TURN};
 use super::relay::{self, BUFFER, Tools};
-use super::resolve::Kind;
 use super::shared::Shared;
 use super::slab::{Key, Slab};
 use super::splice::Pipes;
+use super::targets::local_addresses::LocalAddresses;
+use super::targets::question::Kind;
 use super::tcp::Connection;
-use super::ticket::Ticket;
 use super::timers::{self, Wheel};
 use super::udp::{Around, Udp};
 use super::unacknowledged::Kernel;
@@ -67,7 +67,7 @@ pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
     pub(super) poll: Poll,
-    inside: Inside,
+    inside: Incoming,
     pub(super) listeners: Listeners,
     udp: Udp,
     pub(super) connections: Slab<Connection>,
@@ -76,14 +76,14 @@ pub(super) struct Worker {
     pub(super) tools: Tools,
     start: Instant,
     /// The addresses of this host.
-    pub(super) own: Own,
+    pub(super) own: LocalAddresses,
     /// Names looked up so far, so that their addresses take turns.
     pub(super) names: usize,
 }
 
 impl Worker {
     /// A worker that serves nothing yet.
-    pub(super) fn new(index: usize, shared: Arc<Shared>, poll: Poll, inside: Inside) -> Self {
+    pub(super) fn new(index: usize, shared: Arc<Shared>, poll: Poll, inside: Incoming) -> Self {
         let pipes = Pipes::new(shared.workers.len());
         Self {
             index,
@@ -97,7 +97,7 @@ impl Worker {
             ready: Ready::default(),
             tools: Tools { buffer: vec![0; BUFFER].into(), pipes, kernel: Kernel::new(), now: 0 },
             start: Instant::now(),
-            own: Own::default(),
+            own: LocalAddresses::default(),
             names: 0,
         }
     }

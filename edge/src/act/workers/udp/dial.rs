@@ -15,10 +15,10 @@ use rustix::net::{SendFlags, SocketType, connect, send};
 use schema::counters::Lost;
 use schema::net::Protocol;
 
-use super::super::addresses::{heard, look_up};
-use super::super::attempt::{cause_of, meets_itself, socket_to};
-use super::super::resolve::{Asker, Kind, Resolved};
 use super::super::slab::Key;
+use super::super::targets::addresses::{heard, look_up};
+use super::super::targets::outgoing::{cause_of, meets_itself, socket_to};
+use super::super::targets::question::{Asker, Kind, Resolved};
 use super::errors::{Verdict, judge};
 use super::flow::Upstream;
 use super::{Around, MARK, Udp};

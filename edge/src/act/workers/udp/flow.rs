@@ -6,8 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
+use super::super::counting::ticket::Ticket;
 use super::super::slab::Key;
-use super::super::ticket::Ticket;
 use super::super::timers::Tick;
 use crate::decide::datagrams::Received;
 use crate::decide::dialling::Dialling;

@@ -9,10 +9,11 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use schema::counters::Lost;
 
-use super::super::admitted::{Admitted, Refusal};
+use super::super::counting::admitted::Admitted;
+use super::super::counting::meter::Refusal;
+use super::super::counting::ticket::Ticket;
 use super::super::room::{FLOW, Lent};
 use super::super::slab::Key;
-use super::super::ticket::Ticket;
 use super::super::timers::ticks;
 use super::errors::{Verdict, judge, refuses_pieces};
 use super::flow::{Flow, FlowId, Upstream};

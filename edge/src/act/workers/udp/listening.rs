@@ -13,7 +13,7 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::UdpGroSegment;
 use schema::net::{ListenAddress, Listener};
 
-use super::super::listener::{Acceptor, hide};
+use super::super::acceptor::{Acceptor, hide};
 use super::super::slab::{Key, Slab};
 use super::sender::{self, From};
 use super::slots::{Asked, Family};

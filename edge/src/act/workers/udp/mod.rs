@@ -21,12 +21,12 @@ use std::collections::{HashMap, VecDeque};
 use mio::{Registry, Token};
 use schema::counters::Lost;
 
-use super::ages::Concerned;
-use super::draining::{Adoptions, Switch};
-use super::own::Own;
+use super::counting::meant::Concerned;
+use super::counting::switch::{Adoptions, Switch};
+use super::counting::ticket::Ticket;
 use super::shared::Shared;
 use super::slab::{Key, Slab};
-use super::ticket::Ticket;
+use super::targets::local_addresses::LocalAddresses;
 use super::timers::{Tick, Wheel};
 use flow::{Flow, FlowId};
 use listening::Sockets;
@@ -43,7 +43,7 @@ const LISTENING: usize = 1 << 63;
 pub(super) struct Around<'w> {
     pub(super) shared: &'w Shared,
     pub(super) registry: &'w Registry,
-    pub(super) own: &'w mut Own,
+    pub(super) own: &'w mut LocalAddresses,
     pub(super) index: usize,
     pub(super) now: Tick,
 }

@@ -11,9 +11,9 @@ use std::net::{IpAddr, SocketAddr};
 use rustix::net::getpeername;
 use schema::rule::Host;
 
-use super::super::admitted::Refusal;
-use super::super::resolve::{Asker, Kind, Question, Resolved};
+use super::super::counting::meter::Refusal;
 use super::super::slab::Key;
+use super::super::targets::question::{Asker, Kind, Question, Resolved};
 use super::super::timers::{Tick, ticks};
 use super::flow::{Flow, Upstream};
 use super::{Around, Udp};

@@ -9,46 +9,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::queue::Command;
-use super::shared::Shared;
-use super::slab::Key;
+use super::super::mailbox::Command;
+use super::super::shared::Shared;
+use super::question::{Asker, Question, Resolved};
 use crate::act::names::{NameError, Names};
 
 /// Questions that may wait for the task that takes them; it does nothing that lasts. Further ones fail.
-pub(super) const QUESTIONS: usize = 4096;
-
-/// A connection that needs the addresses of a name, which are not known to be fresh.
-pub(super) struct Question {
-    pub(super) name: Arc<str>,
-    pub(super) asker: Asker,
-}
-
-/// Which of a worker's slabs a key is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Connections.
-    Connection,
-    /// Flows.
-    Flow,
-}
-
-/// Who asks.
-#[derive(Clone, Copy)]
-pub(super) struct Asker {
-    pub(super) worker: usize,
-    pub(super) key: Key,
-    pub(super) kind: Kind,
-    /// For which of the targets in its order; comes back with the answer.
-    pub(super) step: u8,
-}
-
-/// The answer for one connection.
-pub(super) struct Resolved {
-    pub(super) key: Key,
-    pub(super) kind: Kind,
-    pub(super) step: u8,
-    pub(super) found: Result<Arc<[IpAddr]>, NameError>,
-}
+pub(crate) const QUESTIONS: usize = 4096;
 
 type Answer = (Arc<str>, Result<Arc<[IpAddr]>, NameError>);
 
@@ -61,7 +28,7 @@ struct Desk {
 }
 
 /// Answers until nobody can ask any more.
-pub(super) async fn answer(mut questions: mpsc::Receiver<Question>, shared: Arc<Shared>) {
+pub(crate) async fn answer(mut questions: mpsc::Receiver<Question>, shared: Arc<Shared>) {
     let mut desk = Desk::new(shared.names.clone());
     loop {
         tokio::select! {
@@ -110,7 +77,8 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
-    use super::super::slab::Slab;
+    use super::super::super::slab::Slab;
+    use super::super::question::Kind;
     use super::*;
     use crate::act::names::Source;
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::decide::faults::{Cause, Complaints};
 
 /// The shortages that all workers have met.
-pub(super) struct Shortages {
+pub(crate) struct Shortages {
     start: Instant,
     complaints: Mutex<Complaints>,
 }
@@ -21,7 +21,7 @@ impl Default for Shortages {
 
 impl Shortages {
     /// Takes note of a failure that may be one of this host.
-    pub(super) fn note(&self, cause: Cause) {
+    pub(crate) fn note(&self, cause: Cause) {
         if cause.is_targets() {
             return;
         }

@@ -4,8 +4,14 @@
 //! reads adds up.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use schema::counters::{Counts, Figures};
+
+/// Milliseconds since 1970.
+pub(crate) fn wall_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
 
 /// When connections to a target came about, in milliseconds since 1970; 0: never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,22 +24,22 @@ pub struct LastTimes {
 
 /// A counter with one writer.
 #[derive(Default)]
-pub(super) struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    pub(super) fn add(&self, more: u64) {
+    pub(crate) fn add(&self, more: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
     }
 
-    pub(super) fn sub(&self, less: u64) {
+    pub(crate) fn sub(&self, less: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_sub(less), Relaxed);
     }
 
-    pub(super) fn set(&self, to: u64) {
+    pub(crate) fn set(&self, to: u64) {
         self.0.store(to, Relaxed);
     }
 
-    pub(super) fn read(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
@@ -41,32 +47,32 @@ impl Counter {
 /// One set of running counters, of one worker. A multiple of two cache lines, which processors fetch together.
 #[derive(Default)]
 #[repr(align(128))]
-pub(super) struct Tally {
-    pub(super) counts: Counts<Counter>,
-    pub(super) last_success_ms: Counter,
-    pub(super) last_failure_ms: Counter,
+pub(crate) struct Tally {
+    pub(crate) counts: Counts<Counter>,
+    pub(crate) last_success_ms: Counter,
+    pub(crate) last_failure_ms: Counter,
 }
 
 impl Tally {
     /// One live connection or flow more.
-    pub(super) fn begins(&self, is_flow: bool) {
+    pub(crate) fn begins(&self, is_flow: bool) {
         self.counts.active_connections.add(1);
         self.counts.active_flows.add(is_flow.into());
     }
 
     /// One less.
-    pub(super) fn ends(&self, is_flow: bool) {
+    pub(crate) fn ends(&self, is_flow: bool) {
         self.counts.active_connections.sub(1);
         self.counts.active_flows.sub(is_flow.into());
     }
 
     /// Adds what was counted to figures.
-    pub(super) fn add_to(&self, figures: &mut Figures) {
+    pub(crate) fn add_to(&self, figures: &mut Figures) {
         self.counts.add_to(figures, Counter::read);
     }
 
     /// The later times of these and of its own.
-    pub(super) fn times(&self, times: LastTimes) -> LastTimes {
+    pub(crate) fn times(&self, times: LastTimes) -> LastTimes {
         LastTimes {
             success_ms: times.success_ms.max(self.last_success_ms.read()),
             failure_ms: times.failure_ms.max(self.last_failure_ms.read()),

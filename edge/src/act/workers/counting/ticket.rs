@@ -6,49 +6,42 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use schema::counters::{ChoiceKind, Lost};
 use schema::net::{Listener, Protocol};
 use schema::rule::{Host, Target};
 
+use super::super::targets::choice::{Met, Place};
+use super::super::targets::routing::Route;
+use super::super::timers::Tick;
 use super::admitted::Admitted;
-pub(super) use super::admitted::Refusal;
-use super::ages::Concerned;
-use super::choice::{Met, Place};
-use super::draining::Drain;
-use super::meter::{Overdue, PlaceTally, PortTally, Shard, TargetKey, key, tally_of};
-use super::routing::Route;
+use super::drain::Drain;
+use super::meant::{Concerned, Overdue};
+use super::meter::{PlaceTally, PortTally, Refusal, Shard, TargetKey, key, tally_of};
 use super::shortages::Shortages;
-use super::tally::Tally;
-use super::timers::Tick;
+use super::tally::{Tally, wall_clock};
 use crate::act::interfaces;
 use crate::decide::breaks::Break;
 use crate::decide::dialling::{Dialling, Failure, Heard, Lane, Terms};
 use crate::decide::faults::Cause;
 
-/// Milliseconds since 1970.
-pub(super) fn wall_clock() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
 /// One connection as its worker counts it.
-pub(super) struct Ticket {
-    pub(super) admitted: Admitted,
+pub(crate) struct Ticket {
+    pub(crate) admitted: Admitted,
     /// When it came, in ticks of its worker; enough for two years.
     born: u32,
-    pub(super) worker: u16,
+    pub(crate) worker: u16,
     /// The target that it is at serves it.
     is_served: bool,
-    pub(super) port: Arc<PortTally>,
-    pub(super) place: Arc<PlaceTally>,
+    pub(crate) port: Arc<PortTally>,
+    pub(crate) place: Arc<PlaceTally>,
     /// Its listener does not lead to its place any more.
-    pub(super) drain: Option<Arc<Drain>>,
+    pub(crate) drain: Option<Arc<Drain>>,
 }
 
 impl Ticket {
     /// Starts to count a connection that this worker serves.
-    pub(super) fn new(admitted: Admitted, worker: usize, now: Tick) -> Self {
+    pub(crate) fn new(admitted: Admitted, worker: usize, now: Tick) -> Self {
         let (port, place) = counters(&admitted, worker, &key(&admitted.place().target));
         let (born, worker) = (now as u32, worker as u16);
         let ticket = Self { admitted, born, worker, is_served: false, port, place, drain: None };
@@ -64,7 +57,7 @@ impl Ticket {
     }
 
     /// Counts it as live, unless it was released.
-    pub(super) fn begins(&self) {
+    pub(crate) fn begins(&self) {
         if self.is_released() {
             return;
         }
@@ -77,7 +70,7 @@ impl Ticket {
     }
 
     /// Counts it as live no more.
-    pub(super) fn ends(&self) {
+    pub(crate) fn ends(&self) {
         if self.is_released() {
             return;
         }
@@ -90,14 +83,14 @@ impl Ticket {
     }
 
     /// It drains no more, or from now on.
-    pub(super) fn set_drain(&mut self, drain: Option<Arc<Drain>>) {
+    pub(crate) fn set_drain(&mut self, drain: Option<Arc<Drain>>) {
         self.ends();
         self.drain = drain;
         self.begins();
     }
 
     /// Goes on to a later target of the order. False where that takes no connections any more.
-    pub(super) fn approach(&mut self, step: u8) -> bool {
+    pub(crate) fn approach(&mut self, step: u8) -> bool {
         let goes_on = self.admitted.approach(step);
         if goes_on {
             self.count_target();
@@ -107,7 +100,7 @@ impl Ticket {
 
     /// Leaves a target that has failed, where another one would take it: what a flow does with its next datagram. One
     /// that drains has no other: its listener is no longer led by who chose for it.
-    pub(super) fn reconsider(&mut self, client: IpAddr) -> bool {
+    pub(crate) fn reconsider(&mut self, client: IpAddr) -> bool {
         let moves = self.drain.is_none() && self.admitted.reconsider(client, self.worker.into());
         if moves {
             self.count_target();
@@ -124,19 +117,19 @@ impl Ticket {
     }
 
     /// The target that it is at has answered, and serves it.
-    pub(super) fn served(&mut self) {
+    pub(crate) fn served(&mut self) {
         self.opened();
         self.answered();
     }
 
     /// The target that it is at has answered.
-    pub(super) fn answered(&self) {
+    pub(crate) fn answered(&self) {
         self.place.target.last_success_ms.set(wall_clock());
         self.route().choice.tell(self.place(), self.target_port(), Met::Answer);
     }
 
     /// The target that it is at serves it.
-    pub(super) fn opened(&mut self) {
+    pub(crate) fn opened(&mut self) {
         self.is_served = true;
         self.place.target.counts.connections_total.add(1);
         let carries_weight =
@@ -149,12 +142,12 @@ impl Ticket {
     }
 
     /// It ends without a target.
-    pub(super) fn unserved(&self) {
+    pub(crate) fn unserved(&self) {
         self.came_to(ChoiceKind::NoServer);
     }
 
     /// Tells health that the target that it is at has failed.
-    pub(super) fn failed(&self, failure: Failure) {
+    pub(crate) fn failed(&self, failure: Failure) {
         self.place.target.last_failure_ms.set(wall_clock());
         let met = match failure {
             Failure::Connect(cause) => Met::Failure(cause),
@@ -168,7 +161,7 @@ impl Ticket {
     }
 
     /// A dialling of its targets from the one that it is at.
-    pub(super) fn dialling(&self, now: Tick) -> Dialling {
+    pub(crate) fn dialling(&self, now: Tick) -> Dialling {
         let terms = Terms {
             targets: self.admitted.order.len(),
             first: self.admitted.step,
@@ -179,7 +172,7 @@ impl Ticket {
     }
 
     /// Where the target that it is at is found.
-    pub(super) fn whereabouts(&self) -> Heard {
+    pub(crate) fn whereabouts(&self) -> Heard {
         match &self.target().host {
             Host::Scoped(scoped) => match interfaces::socket_address(scoped, self.target_port()) {
                 Some(address) => Heard::Address(address),
@@ -191,22 +184,22 @@ impl Ticket {
     }
 
     /// Where it came in.
-    pub(super) fn listener(&self) -> Listener {
+    pub(crate) fn listener(&self) -> Listener {
         self.admitted.listener
     }
 
     /// Its rule as of its start.
-    pub(super) fn route(&self) -> &Arc<Route> {
+    pub(crate) fn route(&self) -> &Arc<Route> {
         &self.admitted.route
     }
 
     /// Where it goes.
-    pub(super) fn target(&self) -> &Target {
+    pub(crate) fn target(&self) -> &Target {
         &self.place().target
     }
 
     /// The port of its target that matches the one it came in at.
-    pub(super) fn target_port(&self) -> u16 {
+    pub(crate) fn target_port(&self) -> u16 {
         self.admitted.target_port()
     }
 
@@ -215,7 +208,7 @@ impl Ticket {
     }
 
     /// How many ticks ago it came, if it is one of those that are meant. What drains already, another change ends.
-    pub(super) fn age_in(&self, meant: &Concerned, now: Tick) -> Option<u32> {
+    pub(crate) fn age_in(&self, meant: &Concerned, now: Tick) -> Option<u32> {
         let is_live = Arc::ptr_eq(&self.route().meter, &meant.meter) && !self.is_released() && self.drain.is_none();
         let is_meant =
             is_live && meant.endings.find(self.listener(), &self.target().host, self.target_port()).is_some();
@@ -223,14 +216,14 @@ impl Ticket {
     }
 
     /// True if it is one of those that are meant.
-    pub(super) fn is_in(&self, meant: &Overdue) -> bool {
+    pub(crate) fn is_in(&self, meant: &Overdue) -> bool {
         Arc::ptr_eq(&self.route().meter, &meant.meter)
             && self.admitted.id < meant.before
             && meant.contains(self.listener(), self.target(), self.target_port())
     }
 
     /// Counts it as ended, though its flow still passes on what comes. False if it was counted so before.
-    pub(super) fn release(&mut self) -> bool {
+    pub(crate) fn release(&mut self) -> bool {
         let was_live = !self.is_released();
         if was_live {
             self.ends();
@@ -240,7 +233,7 @@ impl Ticket {
     }
 
     /// Counts it as live again, unless its rule has as many as it may.
-    pub(super) fn come_back(&mut self) -> Result<(), Refusal> {
+    pub(crate) fn come_back(&mut self) -> Result<(), Refusal> {
         if self.is_released() {
             self.admitted.come_back()?;
             self.begins();
@@ -249,7 +242,7 @@ impl Ticket {
     }
 
     /// True between [`Self::release`] and [`Self::come_back`].
-    pub(super) fn is_released(&self) -> bool {
+    pub(crate) fn is_released(&self) -> bool {
         self.admitted.is_released
     }
 
@@ -258,17 +251,17 @@ impl Ticket {
     }
 
     /// Counts bytes from the client to the target.
-    pub(super) fn moved_in(&self, bytes: usize) {
+    pub(crate) fn moved_in(&self, bytes: usize) {
         self.tallies().iter().for_each(|tally| tally.counts.bytes_in.add(bytes as u64));
     }
 
     /// Counts bytes from the target to the client.
-    pub(super) fn moved_out(&self, bytes: usize) {
+    pub(crate) fn moved_out(&self, bytes: usize) {
         self.tallies().iter().for_each(|tally| tally.counts.bytes_out.add(bytes as u64));
     }
 
     /// Counts datagrams from the client to the target.
-    pub(super) fn passed_in(&self, datagrams: u64, bytes: usize) {
+    pub(crate) fn passed_in(&self, datagrams: u64, bytes: usize) {
         for tally in self.tallies() {
             tally.counts.udp_datagrams_in.add(datagrams);
             tally.counts.bytes_in.add(bytes as u64);
@@ -276,7 +269,7 @@ impl Ticket {
     }
 
     /// Counts datagrams from the target to the client.
-    pub(super) fn passed_out(&self, datagrams: u64, bytes: usize) {
+    pub(crate) fn passed_out(&self, datagrams: u64, bytes: usize) {
         for tally in self.tallies() {
             tally.counts.udp_datagrams_out.add(datagrams);
             tally.counts.bytes_out.add(bytes as u64);
@@ -284,7 +277,7 @@ impl Ticket {
     }
 
     /// Counts datagrams that were not passed on.
-    pub(super) fn lost(&self, why: Lost, datagrams: u64) {
+    pub(crate) fn lost(&self, why: Lost, datagrams: u64) {
         if datagrams > 0 {
             self.tallies().iter().for_each(|tally| tally.counts.datagrams_dropped.of(why).add(datagrams));
         }
@@ -295,12 +288,12 @@ impl Ticket {
     }
 
     /// Counts that it is broken, and by whom.
-    pub(super) fn broken(&self, why: Break) {
+    pub(crate) fn broken(&self, why: Break) {
         self.tallies().iter().for_each(|tally| tally.counts.broken.of(why).add(1));
     }
 
     /// Counts a name that did not resolve, or an address that could not be connected to.
-    pub(super) fn count(&self, failure: Failure, shortages: &Shortages) {
+    pub(crate) fn count(&self, failure: Failure, shortages: &Shortages) {
         match failure {
             Failure::Name => self.tallies().iter().for_each(|tally| tally.counts.dns_failures.add(1)),
             Failure::Connect(cause) => {
@@ -322,7 +315,7 @@ impl Drop for Ticket {
 }
 
 /// The counters of a connection of this worker: of its port, and of the place that it is at in a row of targets.
-pub(super) fn counters(admitted: &Admitted, worker: usize, row: &TargetKey) -> (Arc<PortTally>, Arc<PlaceTally>) {
+pub(crate) fn counters(admitted: &Admitted, worker: usize, row: &TargetKey) -> (Arc<PortTally>, Arc<PlaceTally>) {
     let shard = &admitted.meter().shards[worker];
     let port = tally_of(&shard.ports, &admitted.listener.port);
     let place = port.place(admitted.target_port(), row, || tally_of(&shard.targets, row));

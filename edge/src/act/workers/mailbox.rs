@@ -12,12 +12,12 @@ use mio::Waker;
 use schema::net::Listener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::admitted::Admitted;
-use super::ages::Concerned;
-use super::draining::{Drain, Switch};
-use super::listener::Acceptor;
-use super::meter::Overdue;
-use super::resolve::Resolved;
+use super::acceptor::Acceptor;
+use super::counting::admitted::Admitted;
+use super::counting::drain::Drain;
+use super::counting::meant::{Concerned, Overdue};
+use super::counting::switch::Switch;
+use super::targets::question::Resolved;
 
 /// Commands that may wait: the runtime sends one at a time and most of them are awaited. Resolvers, the other senders,
 /// wait for a place.
@@ -57,7 +57,7 @@ pub(super) struct Handed {
 }
 
 /// The way to one worker.
-pub(super) struct Outside {
+pub(super) struct Mailbox {
     pub(super) commands: mpsc::Sender<Command>,
     handed: mpsc::Sender<Handed>,
     waker: Waker,
@@ -67,20 +67,20 @@ pub(super) struct Outside {
 }
 
 /// The worker's end.
-pub(super) struct Inside {
+pub(super) struct Incoming {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) handed: mpsc::Receiver<Handed>,
 }
 
 /// Both ends.
-pub(super) fn queue(waker: Waker) -> (Outside, Inside) {
+pub(super) fn mailbox(waker: Waker) -> (Mailbox, Incoming) {
     let (commands, received) = mpsc::channel(COMMANDS);
     let (handed, taken) = mpsc::channel(HANDED);
-    let outside = Outside { commands, handed, waker, is_woken: AtomicBool::new(false), load: AtomicUsize::new(0) };
-    (outside, Inside { commands: received, handed: taken })
+    let outside = Mailbox { commands, handed, waker, is_woken: AtomicBool::new(false), load: AtomicUsize::new(0) };
+    (outside, Incoming { commands: received, handed: taken })
 }
 
-impl Outside {
+impl Mailbox {
     /// Sends a command as soon as there is room. False if the worker is gone.
     pub(super) async fn send(&self, command: Command) -> bool {
         let is_sent = self.commands.send(command).await.is_ok();

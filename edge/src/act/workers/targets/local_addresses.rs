@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::timers::{Tick, ticks};
+use super::super::timers::{Tick, ticks};
 use crate::act::interfaces;
 
 /// How long an answer holds: asking takes some system calls, and addresses hardly ever change.
@@ -17,13 +17,13 @@ const UNPRIVILEGED: u16 = 1024;
 
 /// The addresses of this host, as of the last look.
 #[derive(Default)]
-pub(super) struct Own {
+pub(crate) struct LocalAddresses {
     addresses: BTreeSet<IpAddr>,
     ports: Option<(u16, u16)>,
     until: Option<Tick>,
 }
 
-impl Own {
+impl LocalAddresses {
     fn look(&mut self, now: Tick) {
         if self.until.is_none_or(|until| until <= now) {
             self.addresses = interfaces::addresses();
@@ -33,14 +33,14 @@ impl Own {
     }
 
     /// True if the address is on one of this host's interfaces.
-    pub(super) fn contains(&mut self, ip: IpAddr, now: Tick) -> bool {
+    pub(crate) fn contains(&mut self, ip: IpAddr, now: Tick) -> bool {
         self.look(now);
         self.addresses.contains(&ip)
     }
 
     /// True if a socket that connects to this address could be given the same one for itself: on this host, and at a
     /// port that the system gives away.
-    pub(super) fn may_meet_itself(&mut self, to: SocketAddr, now: Tick) -> bool {
+    pub(crate) fn may_meet_itself(&mut self, to: SocketAddr, now: Tick) -> bool {
         if to.port() < UNPRIVILEGED {
             return false;
         }
@@ -57,14 +57,14 @@ mod tests {
 
     #[test]
     fn the_loopback_address_is_own_and_a_documentation_address_is_not() {
-        let mut own = Own::default();
+        let mut own = LocalAddresses::default();
         assert!(own.contains("127.0.0.1".parse().expect("an address"), 0));
         assert!(!own.contains("192.0.2.77".parse().expect("an address"), 0));
     }
 
     #[test]
     fn only_a_port_of_this_host_that_the_system_gives_away_is_met_by_its_own_socket() {
-        let mut own = Own::default();
+        let mut own = LocalAddresses::default();
         let to = |text: &str| text.parse::<SocketAddr>().expect("an address");
         own.look(0);
         own.ports = Some((32768, 60999));

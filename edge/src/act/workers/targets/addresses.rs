@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use schema::rule::Host;
 
-use super::resolve::{Asker, Question};
-use super::shared::Shared;
-use super::ticket::Ticket;
+use super::super::counting::ticket::Ticket;
+use super::super::shared::Shared;
+use super::question::{Asker, Question};
 use crate::act::names::NameError;
 use crate::decide::dial;
 use crate::decide::dialling::Heard;
 
 /// Finds the addresses of the target's name, or asks for them. Returns what is known at once. `turn` counts the names
 /// that the worker has looked up.
-pub(super) fn look_up(ticket: &Ticket, shared: &Shared, asker: Asker, turn: &mut usize) -> Option<Heard> {
+pub(crate) fn look_up(ticket: &Ticket, shared: &Shared, asker: Asker, turn: &mut usize) -> Option<Heard> {
     let Host::Name(name) = &ticket.target().host else { return None };
     if let Some(ips) = shared.names.known(name) {
         return Some(heard(ticket, &Ok(ips), shared, turn));
@@ -29,7 +29,7 @@ pub(super) fn look_up(ticket: &Ticket, shared: &Shared, asker: Asker, turn: &mut
 }
 
 /// What a dialling hears of an answer.
-pub(super) fn heard(
+pub(crate) fn heard(
     ticket: &Ticket,
     found: &Result<Arc<[IpAddr]>, NameError>,
     shared: &Shared,

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use schema::net::{ListenAddress, ListenRange, Listener, PortRange, Protocol};
 use schema::rule::Rule;
 
+use super::super::counting::meter::Meter;
 use super::choice::Choice;
-use super::meter::Meter;
 use crate::decide::dial;
 
 /// The way of one rule's connections.
@@ -46,7 +46,7 @@ impl Routing {
 
     /// True if a connection to this address would come in at one of the sockets that serve here. `is_own` tells the
     /// addresses of this host from others.
-    pub(super) fn listens(&self, protocol: Protocol, to: SocketAddr, is_own: impl FnOnce(IpAddr) -> bool) -> bool {
+    pub(crate) fn listens(&self, protocol: Protocol, to: SocketAddr, is_own: impl FnOnce(IpAddr) -> bool) -> bool {
         let port = to.port();
         let ports = &self.ports[usize::from(protocol == Protocol::Udp)];
         let after = ports.partition_point(|range| range.first() <= port);

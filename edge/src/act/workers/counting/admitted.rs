@@ -11,43 +11,32 @@ use schema::health::{DialOrder, Turn};
 use schema::net::{Listener, Protocol};
 use schema::rule::{Balance, Rule, Target};
 
-use super::choice::{Choice, Chosen, Place};
-use super::meter::Meter;
-use super::routing::Route;
+use super::super::targets::choice::{Choice, Chosen, Place};
+use super::super::targets::routing::Route;
+use super::meter::{Meter, Refusal};
 use crate::decide::dial;
 
-/// Why a connection is not taken in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// The rule has as many as it may.
-    Limit,
-    /// The rule has as many flows as it may.
-    Overflow,
-    /// No target takes any.
-    NoServer,
-}
-
 /// A connection that was taken in, wherever it is served.
-pub(super) struct Admitted {
-    pub(super) route: Arc<Route>,
-    pub(super) listener: Listener,
+pub(crate) struct Admitted {
+    pub(crate) route: Arc<Route>,
+    pub(crate) listener: Listener,
     /// The targets as they were when it came.
-    pub(super) chosen: Arc<Chosen>,
+    pub(crate) chosen: Arc<Chosen>,
     /// What was published when that was looked at last.
     version: u32,
     /// Which of them it tries.
-    pub(super) order: DialOrder,
+    pub(crate) order: DialOrder,
     /// How many of the order are behind it.
-    pub(super) step: u8,
+    pub(crate) step: u8,
     /// It counts as ended already.
-    pub(super) is_released: bool,
-    pub(super) id: u64,
+    pub(crate) is_released: bool,
+    pub(crate) id: u64,
 }
 
 impl Admitted {
     /// Takes a connection in, unless the rule has as many as it may or no target takes any. Allocates nothing. To be
     /// called by the worker that accepted it.
-    pub(super) fn new(route: &Arc<Route>, listener: Listener, client: IpAddr, worker: usize) -> Result<Self, Refusal> {
+    pub(crate) fn new(route: &Arc<Route>, listener: Listener, client: IpAddr, worker: usize) -> Result<Self, Refusal> {
         let meter = &route.meter;
         enter(route, listener.protocol)?;
         let version = route.choice.version();
@@ -64,7 +53,7 @@ impl Admitted {
 
     /// Chooses anew where the target that serves has failed and another one would take it. False where it stays. A value
     /// that was looked at before costs one comparison.
-    pub(super) fn reconsider(&mut self, client: IpAddr, worker: usize) -> bool {
+    pub(crate) fn reconsider(&mut self, client: IpAddr, worker: usize) -> bool {
         let choice = self.route.choice.newest();
         let version = choice.version();
         if version == self.version {
@@ -99,12 +88,12 @@ impl Admitted {
     }
 
     /// True if one of the targets that it may try is to learn who connects.
-    pub(super) fn may_tell_client(&self) -> bool {
+    pub(crate) fn may_tell_client(&self) -> bool {
         self.chosen.places.iter().any(|place| place.target.proxy_protocol.is_some())
     }
 
     /// The port of its target that matches the one it came in at.
-    pub(super) fn target_port(&self) -> u16 {
+    pub(crate) fn target_port(&self) -> u16 {
         self.port_of(&self.place().target)
     }
 
@@ -112,16 +101,16 @@ impl Admitted {
         dial::target_port(self.chosen.listen, target.ports, self.listener.port)
     }
 
-    pub(super) fn place_index(&self) -> usize {
+    pub(crate) fn place_index(&self) -> usize {
         self.order.iter().nth(self.step.into()).expect("a step stays inside the order, which is not empty")
     }
 
-    pub(super) fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &Place {
         &self.chosen.places[self.place_index()]
     }
 
     /// Moves on to a later target of the order. False where that takes no connections any more.
-    pub(super) fn approach(&mut self, step: u8) -> bool {
+    pub(crate) fn approach(&mut self, step: u8) -> bool {
         let now = self.route.choice.chosen();
         let Some(next) = self.order.iter().nth(step.into()) else { return false };
         let target = &self.chosen.places[next].target;
@@ -135,7 +124,7 @@ impl Admitted {
     }
 
     /// Leaves out of the rest of the order what its listener does not lead to any more.
-    pub(super) fn keep_led_to(&mut self, owner: Option<&Rule>) {
+    pub(crate) fn keep_led_to(&mut self, owner: Option<&Rule>) {
         let (listener, chosen) = (self.listener, &self.chosen);
         let port = |target: &Target| dial::target_port(chosen.listen, target.ports, listener.port);
         self.order.retain_behind(usize::from(self.step) + 1, |place| {
@@ -145,7 +134,7 @@ impl Admitted {
     }
 
     /// Belongs to another rule from now on, or chooses by another value of its own.
-    pub(super) fn adopt(&mut self, route: Arc<Route>) {
+    pub(crate) fn adopt(&mut self, route: Arc<Route>) {
         if !Arc::ptr_eq(&self.route.meter, &route.meter) {
             if !self.is_released {
                 route.meter.join();
@@ -159,12 +148,12 @@ impl Admitted {
         self.route = route;
     }
 
-    pub(super) fn meter(&self) -> &Meter {
+    pub(crate) fn meter(&self) -> &Meter {
         &self.route.meter
     }
 
     /// From now on it counts as ended.
-    pub(super) fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         if !std::mem::replace(&mut self.is_released, true) {
             self.count_live(false);
             self.meter().leave();
@@ -172,7 +161,7 @@ impl Admitted {
     }
 
     /// It counts as live again, unless the rule has as many as it may.
-    pub(super) fn come_back(&mut self) -> Result<(), Refusal> {
+    pub(crate) fn come_back(&mut self) -> Result<(), Refusal> {
         if self.is_released {
             enter(&self.route, self.listener.protocol)?;
             self.is_released = false;

@@ -11,19 +11,16 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 use arc_swap::ArcSwap;
 use schema::counters::{ChoiceKind, Figures};
 use schema::health::Turn;
-use schema::net::{ListenRange, Listener};
 use schema::rule::{Host, MAX_TARGETS, Target};
 use tokio::sync::Notify;
 
-pub use super::tally::LastTimes;
-use super::tally::{Counter, Tally};
-use super::ticket::{Refusal, wall_clock};
+use super::tally::{Counter, LastTimes, Tally, wall_clock};
 
 /// A target as the counters know it: its host and its first port.
 pub type TargetKey = (Host, u16);
 
 /// The key of a target.
-pub(super) fn key(target: &Target) -> TargetKey {
+pub(crate) fn key(target: &Target) -> TargetKey {
     (target.host.clone(), target.ports.first())
 }
 
@@ -32,63 +29,29 @@ pub type PortFigures = (u16, Figures);
 /// Figures of one target.
 pub type TargetFigures = (TargetKey, Figures);
 
-/// Which of a rule's connections are meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// Those that go to a target.
-    Targets(Vec<TargetKey>),
-    /// Those that go to one port of a target.
-    Place(TargetKey, u16),
-}
-
-/// Connections of a rule that are to be reset.
-pub(crate) struct Overdue {
-    pub(crate) meter: Arc<Meter>,
-    /// The listeners that the ports of targets match, first to first.
-    pub(crate) listen: ListenRange,
-    pub(crate) scope: Scope,
-    /// Later connections are not meant.
-    pub(crate) before: u64,
-}
-
-impl Overdue {
-    /// True if a connection from this listener to a port of this target is meant.
-    pub(super) fn contains(&self, listener: Listener, target: &Target, port: u16) -> bool {
-        match &self.scope {
-            Scope::Place((host, _), own) => target.host == *host && port == *own,
-            Scope::Targets(targets) => targets.iter().any(|(host, first)| {
-                // By the version that it came in under, or by the one that serves now.
-                let offset = listener.port.wrapping_sub(self.listen.ports.first());
-                let leads = self.listen.contains(listener) && first.checked_add(offset) == Some(port);
-                target.host == *host && (leads || target.ports.first() == *first)
-            }),
-        }
-    }
-}
-
 /// What is counted of one listen port.
 #[derive(Default)]
-pub(super) struct PortTally {
-    pub(super) tally: Tally,
+pub(crate) struct PortTally {
+    pub(crate) tally: Tally,
     /// The places that its connections go to. Only one worker adds to them.
     places: ArcSwap<Vec<Arc<PlaceTally>>>,
 }
 
 /// What is counted of the connections of one listen port to one place.
-pub(super) struct PlaceTally {
+pub(crate) struct PlaceTally {
     host: Host,
     port: u16,
     /// The first port of the row of targets that it is in.
     row: u16,
     /// Live connections that do not drain.
-    pub(super) live: Counter,
+    pub(crate) live: Counter,
     /// The counters of that row.
-    pub(super) target: Arc<Tally>,
+    pub(crate) target: Arc<Tally>,
 }
 
 impl PortTally {
     /// Finds the counters of a place in a row of targets, or starts them.
-    pub(super) fn place(&self, port: u16, row: &TargetKey, target: impl FnOnce() -> Arc<Tally>) -> Arc<PlaceTally> {
+    pub(crate) fn place(&self, port: u16, row: &TargetKey, target: impl FnOnce() -> Arc<Tally>) -> Arc<PlaceTally> {
         let known = self.places.load();
         let is_it = |place: &&Arc<PlaceTally>| place.port == port && place.row == row.1 && place.host == row.0;
         if let Some(place) = known.iter().find(is_it) {
@@ -108,10 +71,10 @@ impl PortTally {
 pub type PlaceFigures = ((u16, Host, u16), u64);
 
 /// Tallies by key. Only one worker adds keys, so that a new map can replace the old one without a lock.
-pub(super) type Tallies<K, T = Tally> = ArcSwap<BTreeMap<K, Arc<T>>>;
+pub(crate) type Tallies<K, T = Tally> = ArcSwap<BTreeMap<K, Arc<T>>>;
 
 /// Finds the tally of a key, or starts one at the first traffic.
-pub(super) fn tally_of<K: Ord + Clone, T: Default>(tallies: &Tallies<K, T>, key: &K) -> Arc<T> {
+pub(crate) fn tally_of<K: Ord + Clone, T: Default>(tallies: &Tallies<K, T>, key: &K) -> Arc<T> {
     let known = tallies.load();
     if let Some(tally) = known.get(key) {
         return tally.clone();
@@ -125,12 +88,12 @@ pub(super) fn tally_of<K: Ord + Clone, T: Default>(tallies: &Tallies<K, T>, key:
 
 /// What one worker counts of a rule.
 #[derive(Default)]
-pub(super) struct Shard {
-    pub(super) total: Tally,
+pub(crate) struct Shard {
+    pub(crate) total: Tally,
     /// Only ports that had traffic.
-    pub(super) ports: Tallies<u16, PortTally>,
+    pub(crate) ports: Tallies<u16, PortTally>,
     /// Only targets that had traffic.
-    pub(super) targets: Tallies<TargetKey>,
+    pub(crate) targets: Tallies<TargetKey>,
     /// Whose turn it is among the rule's targets; written by this worker alone.
     turn: [AtomicI32; MAX_TARGETS],
     /// When a flow found no room last, in milliseconds since 1970.
@@ -139,7 +102,7 @@ pub(super) struct Shard {
 
 impl Shard {
     /// Lets a choice move the rotation.
-    pub(super) fn with_turn<T>(&self, choose: impl FnOnce(&mut Turn) -> T) -> T {
+    pub(crate) fn with_turn<T>(&self, choose: impl FnOnce(&mut Turn) -> T) -> T {
         let mut turn = Turn::from_credits(self.turn.each_ref().map(|credit| credit.load(Relaxed)));
         let chosen = choose(&mut turn);
         for (kept, credit) in self.turn.iter().zip(turn.credits()) {
@@ -149,15 +112,26 @@ impl Shard {
     }
 }
 
+/// Why a connection is not taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The rule has as many as it may.
+    Limit,
+    /// The rule has as many flows as it may.
+    Overflow,
+    /// No target takes any.
+    NoServer,
+}
+
 /// The counters and live connections of one rule.
 #[derive(Default)]
 pub struct Meter {
     /// By worker.
-    pub(super) shards: Box<[Shard]>,
+    pub(crate) shards: Box<[Shard]>,
     /// Live connections.
-    pub(super) active: AtomicU64,
+    pub(crate) active: AtomicU64,
     /// Connections so far.
-    pub(super) admitted: AtomicU64,
+    pub(crate) admitted: AtomicU64,
     /// Changes of who carries the weight, either way.
     failovers: AtomicU64,
     /// Told whenever the last connection ends.
@@ -166,7 +140,7 @@ pub struct Meter {
 
 impl Meter {
     /// A meter that tells `emptied` whenever its last connection ends.
-    pub(super) fn new(workers: usize, emptied: Arc<Notify>) -> Self {
+    pub(crate) fn new(workers: usize, emptied: Arc<Notify>) -> Self {
         let shards = std::iter::repeat_with(Shard::default).take(workers).collect();
         Self { shards, emptied, ..Self::default() }
     }
@@ -254,7 +228,7 @@ impl Meter {
     }
 
     /// One live connection more, whatever the rule allows.
-    pub(super) fn join(&self) {
+    pub(crate) fn join(&self) {
         self.active.fetch_add(1, Relaxed);
     }
 
@@ -265,14 +239,14 @@ impl Meter {
     }
 
     /// One live connection less.
-    pub(super) fn leave(&self) {
+    pub(crate) fn leave(&self) {
         if self.active.fetch_sub(1, Relaxed) == 1 {
             self.emptied.notify_one();
         }
     }
 
     /// Counts a connection that was not taken in.
-    pub(super) fn refused(&self, worker: usize, port: u16, why: Refusal) {
+    pub(crate) fn refused(&self, worker: usize, port: u16, why: Refusal) {
         let shard = &self.shards[worker];
         if why == Refusal::Overflow {
             shard.overflow_ms.store(wall_clock(), Relaxed);

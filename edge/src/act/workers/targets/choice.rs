@@ -109,14 +109,14 @@ impl Chosen {
 
     /// True if connections to this listen port that the target at this host and port serves have somewhere better to
     /// go: it has failed for that port, and another one is eligible there.
-    pub(super) fn has_better(&self, at: (&Host, u16), port: u16) -> bool {
+    pub(crate) fn has_better(&self, at: (&Host, u16), port: u16) -> bool {
         let selection = self.selection(port);
         let state = self.place_of(at, port).and_then(|place| selection.standings().get(place)).map(|one| one.state);
         state == Some(TargetState::Down) && selection.pools().active().is_some()
     }
 
     /// True if a place that a listen port led to before is one of its targets still, and takes connections.
-    pub(super) fn takes(&self, listen_port: u16, host: &Host, port: u16) -> bool {
+    pub(crate) fn takes(&self, listen_port: u16, host: &Host, port: u16) -> bool {
         let here = self.place_of((host, port), listen_port);
         here.and_then(|index| self.selections.rest().standings().get(index)).is_some_and(Standing::takes_connections)
     }
@@ -197,7 +197,7 @@ impl Choice {
     }
 
     /// What the rule's connections are chosen by now.
-    pub(super) fn newest(self: &Arc<Self>) -> &Arc<Self> {
+    pub(crate) fn newest(self: &Arc<Self>) -> &Arc<Self> {
         let mut newest = self;
         while let Some(next) = newest.next.get() {
             newest = next;
@@ -206,7 +206,7 @@ impl Choice {
     }
 
     /// Another one after everything that was published.
-    pub(super) fn version(&self) -> u32 {
+    pub(crate) fn version(&self) -> u32 {
         self.version.load(Relaxed)
     }
 
