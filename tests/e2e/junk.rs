@@ -188,8 +188,8 @@ fn the_memory_of_a_large_upload_is_twice_its_body_at_most_and_comes_back() {
     let body = serde_json::json!({ "files": files }).to_string();
     let (peak, before) = (server.peak(), server.anonymous());
     // The first teaches an allocator that blocks can be large; what it then does with the second is what counts.
-    for _ in 0..2 {
-        let (status, answer) = world.api("POST", "/v1/validate", &body).unwrap();
+    for path in ["/v1/validate", "/v1/plan"] {
+        let (status, answer) = world.api("POST", path, &body).unwrap();
         assert_eq!(status, 200, "{answer}");
     }
     let more = server.peak() - peak;
