@@ -41,7 +41,7 @@ const ROWS: usize = 1 << 19;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OverBound {
     /// A text is too long.
-    #[error("{message}.{field} has {length} bytes; at most {most} are taken")]
+    #[error("{message}.{field} has {length} bytes; at most {most} are allowed")]
     Text {
         /// The message that holds it.
         message: &'static str,

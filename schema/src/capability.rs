@@ -37,14 +37,14 @@ macro_rules! capabilities {
 capabilities! {
     Tcp = "tcp", "Forwards TCP.";
     Udp = "udp", "Forwards UDP.";
-    PortRange = "port_range", "Takes rules of more than one port.";
-    MultiTarget = "multi_target", "Takes rules of more than one target.";
+    PortRange = "port_range", "Supports rules with more than one port.";
+    MultiTarget = "multi_target", "Supports rules with more than one target.";
     ActiveHealth = "active_health", "Probes targets.";
-    IcmpHealth = "icmp_health", "Probes targets by echo requests too.";
+    IcmpHealth = "icmp_health", "Probes targets by ICMP echo requests.";
     ProxyProtocol = "proxy_protocol", "Sends PROXY headers.";
     SourceIp = "source_ip", "Balances by source address.";
     Ipv6 = "ipv6", "Has IPv6.";
-    ScopedAddresses = "scoped_addresses", "Takes addresses with an interface.";
+    ScopedAddresses = "scoped_addresses", "Supports addresses with an interface.";
     PrivilegedPorts = "privileged_ports", "May bind ports below 1024.";
 }
 
@@ -96,45 +96,52 @@ pub fn rejection(rule: &Rule, capabilities: &Capabilities, limits: &Limits) -> O
         return reject(RuleCode::UnsupportedProtocol, format!("the edge does not forward {}", protocol.as_str()));
     }
     if !ports.is_single() && lacks(Capability::PortRange) {
-        return reject(RuleCode::PortRangeUnsupported, format!("the edge does not take port ranges ({ports})"));
+        return reject(RuleCode::PortRangeUnsupported, format!("the edge does not support port ranges ({ports})"));
     }
     if limits.ports_per_range > 0 && ports.width() > limits.ports_per_range {
         return reject(
             RuleCode::PortRangeUnsupported,
-            format!("the range has {} ports, the edge takes {}", ports.width(), limits.ports_per_range),
+            format!("the range has {} ports; the edge supports at most {}", ports.width(), limits.ports_per_range),
         );
     }
     if rule.targets.len() > 1 && lacks(Capability::MultiTarget) {
         return reject(
             RuleCode::MultiTargetUnsupported,
-            format!("the edge does not take several targets ({})", rule.targets.len()),
+            format!("the edge does not support several targets ({})", rule.targets.len()),
         );
     }
     if rule.health.is_some() && lacks(Capability::ActiveHealth) {
-        return reject(RuleCode::ActiveHealthUnsupported, "the edge does not probe targets".to_owned());
+        return reject(RuleCode::ActiveHealthUnsupported, "the edge does not support health checks".to_owned());
     }
     let is_icmp = rule.health.as_ref().is_some_and(|check| check.kind == HealthKind::Icmp);
     if is_icmp && lacks(Capability::IcmpHealth) {
-        let message = "the edge may not send echo requests: it lacks CAP_NET_RAW and ping sockets".to_owned();
+        let message = "the edge is not permitted to send echo requests: it has neither CAP_NET_RAW nor ping \
+            sockets"
+            .to_owned();
         return reject(RuleCode::ActiveHealthUnsupported, message);
     }
     if rule.targets.iter().any(|target| target.proxy_protocol.is_some()) && lacks(Capability::ProxyProtocol) {
-        return reject(RuleCode::ProxyProtocolUnsupported, "the edge does not send PROXY headers".to_owned());
+        return reject(RuleCode::ProxyProtocolUnsupported, "the edge does not support PROXY headers".to_owned());
     }
     if rule.balance == Balance::SourceIp && lacks(Capability::SourceIp) {
-        return reject(RuleCode::SourceIpUnsupported, "the edge does not balance by source address".to_owned());
+        return reject(
+            RuleCode::SourceIpUnsupported,
+            "the edge does not support balancing by source \
+            address"
+                .to_owned(),
+        );
     }
     if rule.listen.address.is_ipv6_only() && lacks(Capability::Ipv6) {
-        return reject(RuleCode::AddressNotAvailable, "the edge has no IPv6".to_owned());
+        return reject(RuleCode::AddressNotAvailable, "the edge does not support IPv6".to_owned());
     }
     let is_scoped = matches!(rule.listen.address, ListenAddress::Scoped(_))
         || rule.targets.iter().any(|target| matches!(target.host, Host::Scoped(_)));
     if is_scoped && lacks(Capability::ScopedAddresses) {
-        let message = "the edge does not take addresses with an interface".to_owned();
+        let message = "the edge does not support addresses with an interface".to_owned();
         return reject(RuleCode::AddressNotAvailable, message);
     }
     if ports.first() < FIRST_UNPRIVILEGED_PORT && lacks(Capability::PrivilegedPorts) {
-        return reject(RuleCode::PrivilegedPort, format!("the edge may not bind port {}", ports.first()));
+        return reject(RuleCode::PrivilegedPort, format!("the edge is not permitted to bind port {}", ports.first()));
     }
     forwards_to_itself(rule, |_| false)
 }

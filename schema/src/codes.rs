@@ -1,9 +1,9 @@
-//! Every code a person can meet, each with the sentences that `explain` prints. Pure.
+//! Every code that a user can see, each with the sentences that `explain` prints. Pure.
 //!
-//! Two closed sets: [`TreeCode`] for what is wrong in the files, [`RuleCode`] for what an edge cannot do
-//! or did not manage.
+//! There are two closed sets: [`TreeCode`] for errors in the files, and [`RuleCode`] for rules that an edge cannot run
+//! or failed to run.
 
-/// What `explain CODE` shows.
+/// The explanation that `explain CODE` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CodeDoc {
     /// The code as it is written.
@@ -36,7 +36,7 @@ macro_rules! codes {
                 }
             }
 
-            /// The code that is written so.
+            /// The code with this text.
             pub fn parse(text: &str) -> Option<Self> {
                 match text { $($text => Some(Self::$variant),)* _ => None }
             }
@@ -65,105 +65,117 @@ macro_rules! codes {
 }
 
 codes! {
-    /// What can be wrong with the files of a tree (CONTRACT §2).
+    /// Errors in the files of a tree (CONTRACT §2).
     TreeCode {
         Syntax = "syntax", "The file is not valid TOML, YAML or JSON.",
-            "Mend the file at the place shown; every syntax error of a TOML file is listed in one run.";
+            "Fix the file at the position shown; one run lists every syntax error of a TOML file.";
         UnknownKey = "unknown_key", "The key does not exist in this table.",
-            "Check the spelling against `portunus explain rule`; keys of other tools are never ignored silently.";
-        MissingKey = "missing_key", "A key that is required here is not set.",
-            "Add the key; `portunus explain KEY` shows what it takes.";
-        WrongType = "wrong_type", "The value has another type than the key takes.",
+            "Check the spelling against `portunus explain rule`; unknown keys are never ignored silently.";
+        MissingKey = "missing_key", "A required key is missing.",
+            "Add the key; `portunus explain KEY` shows the values that it accepts.";
+        WrongType = "wrong_type", "The value does not have the type that the key requires.",
             "Write the value as `portunus explain KEY` shows it, for example a number without quotes.";
-        OutOfRange = "out_of_range", "The number is outside the range that the key takes.",
-            "Choose a value inside the range that the message names.";
+        OutOfRange = "out_of_range", "The number is outside the range that the key accepts.",
+            "Choose a value within the range that the message shows.";
         ConflictingKeys = "conflicting_keys", "Two keys that exclude each other are both set.",
-            "Keep one of the two places that the message shows.";
+            "Remove one of the two keys; the message shows both places.";
         DuplicateRule = "duplicate_rule", "Two rules of one edge have the same name.",
-            "Rename one of them: the name is the identity of the rule on its edges.";
+            "Rename one of the rules: the name identifies a rule on its edges.";
         DuplicateEdge = "duplicate_edge", "The inventory lists an edge twice.",
-            "Keep one `[[edge]]` entry and give it all its labels.";
+            "Keep one `[[edge]]` entry with all of the labels.";
         DuplicateTarget = "duplicate_target", "A rule lists the same host and port twice.",
-            "Remove one of the two; for a larger share raise its `weight`.";
-        UnknownEdge = "unknown_edge", "The tree has an inventory, and the named edge is not in it.",
-            "Add an `[[edge]]` entry or mend the name; `local` is always known.";
+            "Remove one of the two targets; to give a target a larger share, raise its `weight`.";
+        UnknownEdge = "unknown_edge", "The tree has an inventory that does not contain the named edge.",
+            "Add an `[[edge]]` entry or fix the name; `local` is always known.";
         NoEdgeMatches = "no_edge_matches", "A glob or label selector matches no edge of the inventory.",
-            "Globs and labels are looked up in the `[[edge]]` entries of the tree: add the edge or mend the selector.";
+            "Globs and labels are matched against the `[[edge]]` entries of the tree: add the edge or fix the \
+             selector.";
         PortClash = "port_clash", "Two rules of one edge listen on the same protocol, port and address.",
-            "Move one of them; an address that is not given, `0.0.0.0` and `::` overlap every address of their family.";
+            "Change the port of one rule; `0.0.0.0` and `::` overlap every address of their family, and a rule without \
+             a listen address overlaps all addresses.";
         RangeTooWide = "range_too_wide", "The port range is wider than `range_rule_max_ports` allows.",
             "Split the range into several rules, or raise the limit in server.toml (default 1024).";
         RangeWidthMismatch = "range_width_mismatch", "A target's port range is not as wide as the listen range.",
-            "Give both ranges the same number of ports: the first listen port goes to the first target port, and so on.";
+            "Give both ranges the same number of ports: the first listen port goes to the first target port, and so \
+             on.";
         TooManyTargets = "too_many_targets", "A rule has more than eight targets.",
-            "Keep at most eight, or put a balancer of its own behind the rule.";
-        InvalidValue = "invalid_value", "The text does not have the form that the key takes.",
-            "Write it as `portunus explain KEY` shows it.";
-        NotApplicable = "not_applicable", "The key cannot concern this rule.",
+            "Keep at most eight targets, or put a separate load balancer behind the rule.";
+        InvalidValue = "invalid_value", "The text does not have the form that the key requires.",
+            "Write the value as `portunus explain KEY` shows it.";
+        NotApplicable = "not_applicable", "The key does not apply to this rule.",
             "Remove the key: it would have no effect here.";
         InvalidHost = "invalid_host", "The host is neither an IP address nor a DNS name.",
             "Write an IPv4 address, an IPv6 address in brackets, or a DNS name of at most 253 characters.";
         ProxyProtocolOnUdp = "proxy_protocol_on_udp", "The PROXY protocol exists for TCP only.",
-            "Remove `proxy_protocol` or make the rule a TCP rule.";
-        ReservedKey = "reserved_key", "The key is part of the language, but this version does not act on it yet.",
-            "Remove it for now: a key that is accepted is always enforced.";
-        EmptyTree = "empty_tree", "The tree holds no rule.",
-            "Check the directory; an empty tree never removes anything unless `--allow-empty` says so.";
-        UnreadableFile = "unreadable_file", "The file or folder cannot be read, or a link leads out of the tree or in a loop.",
-            "Check permissions and links; links are followed inside the tree only.";
+            "Remove `proxy_protocol` or set `protocol = \"tcp\"`.";
+        ReservedKey = "reserved_key", "The key is part of the rule language, but this version does not implement it \
+            yet.",
+            "Remove the key for now: a key that is accepted is always enforced.";
+        EmptyTree = "empty_tree", "The tree contains no rules.",
+            "Check the directory; an empty tree never removes anything unless `--allow-empty` is given.";
+        UnreadableFile = "unreadable_file", "The file or folder cannot be read, or a symbolic link leads out of the \
+            tree or forms a loop.",
+            "Check permissions and links; links are followed only inside the tree.";
         NotUtf8 = "not_utf8", "The file is not UTF-8 text.",
-            "Save it as UTF-8.";
+            "Save the file as UTF-8.";
         EmptyFile = "empty_file", "The file has zero bytes.",
-            "Delete the file, or write a line into it, such as a comment: a file that was emptied by mistake removes no \
-             rule.";
+            "Delete the file, or add a line to it, such as a comment: a file that was emptied by mistake removes no \
+             rules.";
         FileTooLarge = "file_too_large", "The file is larger than 8 MiB, or the whole upload larger than 256 MiB.",
             "Split the file.";
-        SelfLockout = "self_lockout", "The rule takes a port of the edge itself, or forwards to a listener of its own edge.",
-            "Choose another port or target: an edge does not connect to its own listeners.";
+        SelfLockout = "self_lockout", "The rule listens on a port of the edge itself, or forwards to a listener of its \
+            own edge.",
+            "Choose another port or target: an edge never connects to its own listeners.";
     }
 }
 
 codes! {
-    /// What an edge cannot do, or did not manage (CONTRACT §6).
+    /// Reasons why an edge does not run a rule (CONTRACT §6).
     RuleCode {
         UnsupportedProtocol = "unsupported_protocol", "The edge does not forward this protocol.",
-            "Place the rule on an edge whose capabilities (`portunus status EDGE`) list the protocol.";
-        PortRangeUnsupported = "port_range_unsupported_by_client", "The edge does not take port ranges.",
-            "Upgrade the edge or write one rule per port.";
-        MultiTargetUnsupported = "multi_target_unsupported_by_client", "The edge does not take several targets.",
-            "Upgrade the edge or keep one target.";
-        ActiveHealthUnsupported = "active_health_unsupported_by_client", "The edge does not probe targets.",
-            "Upgrade the edge, grant it what the check needs, or remove the check.";
-        ProxyProtocolUnsupported = "proxy_protocol_unsupported_by_client", "The edge does not send PROXY headers.",
-            "Upgrade the edge or remove `proxy_protocol`.";
-        SourceIpUnsupported = "source_ip_unsupported_by_client", "The edge does not balance by source address.",
-            "Upgrade the edge or choose another `balance`.";
-        FdBudgetExceeded = "fd_budget_exceeded", "The listeners would not fit into the edge's file descriptors.",
-            "Raise the edge's limit (`ulimit -n`, LimitNOFILE=) or spread the rules over more edges.";
-        PrivilegedPort = "privileged_port", "The edge may not bind ports below its privileged limit.",
-            "Grant CAP_NET_BIND_SERVICE to the edge or choose a higher port.";
-        SelfLockout = "self_lockout", "The rule takes a port of the edge itself, or forwards to a listener of its own edge.",
-            "Choose another port or target: an edge does not connect to its own listeners.";
+            "Assign the rule to an edge whose capabilities (`portunus status EDGE`) include the protocol.";
+        PortRangeUnsupported = "port_range_unsupported_by_client", "The edge does not support port ranges.",
+            "Upgrade the edge, or write one rule per port.";
+        MultiTargetUnsupported = "multi_target_unsupported_by_client", "The edge does not support several targets per \
+            rule.",
+            "Upgrade the edge, or keep one target.";
+        ActiveHealthUnsupported = "active_health_unsupported_by_client", "The edge does not support the health check \
+            of the rule.",
+            "Upgrade the edge, grant it the permission that the check needs, or remove the check.";
+        ProxyProtocolUnsupported = "proxy_protocol_unsupported_by_client", "The edge does not support PROXY headers.",
+            "Upgrade the edge, or remove `proxy_protocol`.";
+        SourceIpUnsupported = "source_ip_unsupported_by_client", "The edge does not support balancing by source \
+            address.",
+            "Upgrade the edge, or choose another `balance`.";
+        FdBudgetExceeded = "fd_budget_exceeded", "The listeners would exceed the edge's limit of file descriptors.",
+            "Raise the edge's limit (`ulimit -n`, LimitNOFILE=), or spread the rules over more edges.";
+        PrivilegedPort = "privileged_port", "The edge is not permitted to bind privileged ports.",
+            "Grant CAP_NET_BIND_SERVICE to the edge, or choose a higher port.";
+        SelfLockout = "self_lockout", "The rule listens on a port of the edge itself, or forwards to a listener of its \
+            own edge.",
+            "Choose another port or target: an edge never connects to its own listeners.";
         ForbiddenByPolicy = "forbidden_by_policy", "The edge's own policy file forbids the rule.",
             "Ask the owner of the edge, or choose a permitted port and target.";
-        InvalidRule = "invalid_rule", "The edge could not validate the rule that it was sent.",
-            "Upgrade the older of server and edge: they disagree about the rule language.";
-        PortInUse = "port_in_use", "The port is bound already, by another process or by a rule that must keep it.",
+        InvalidRule = "invalid_rule", "The edge could not validate the rule that it received.",
+            "Upgrade the older one of the server and the edge: they disagree about the rule language.";
+        PortInUse = "port_in_use", "The port is already bound by another process, or by a rule that must keep it.",
             "Stop the other process (`ss -ltnp`); the rule is retried and heals by itself.";
-        PermissionDenied = "permission_denied", "The operating system refused the bind for lack of permission.",
+        PermissionDenied = "permission_denied", "The operating system refused the bind because the edge lacks \
+            permission.",
             "Grant CAP_NET_BIND_SERVICE to the edge; the rule is retried.";
         AddressNotAvailable = "address_not_available", "The listen address does not exist on the edge.",
-            "Add the address to the host or mend `listen_address`; the rule is retried.";
-        BindFailed = "bind_failed", "The listener could not be made for another reason.",
-            "See the message for the operating system's words; the rule is retried.";
-        StaleGeneration = "stale_generation", "The edge holds a newer generation than it was sent.",
-            "Nothing to do: the server sends a newer one. Two servers on one edge cause it for good.";
-        StaleBase = "stale_base", "The edge changed between the plan and its application.",
-            "Plan again.";
+            "Add the address to the host, or fix `listen_address`; the rule is retried.";
+        BindFailed = "bind_failed", "The listener could not be created for another reason.",
+            "See the message for the operating system's error; the rule is retried.";
+        StaleGeneration = "stale_generation", "The edge has a newer generation than the one that it received.",
+            "No action is needed: the server sends a newer generation. If the code persists, two servers control this \
+             edge.";
+        StaleBase = "stale_base", "The edge changed between the plan and its apply.",
+            "Plan again, and apply the new plan.";
         ClientNotConnected = "client_not_connected", "The edge has no session with the server.",
-            "Start the edge or mend its way to the server; it takes the newest state when it comes back.";
-        AckTimeout = "ack_timeout", "The edge did not report in time; what it runs is not known.",
-            "Look at `portunus status EDGE`: the next report settles it.";
+            "Start the edge, or fix its connection to the server; it receives the newest state when it reconnects.";
+        AckTimeout = "ack_timeout", "The edge did not report in time, so its running state is unknown.",
+            "Check `portunus status EDGE`: the next report settles the result.";
     }
 }
 

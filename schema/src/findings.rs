@@ -213,8 +213,8 @@ fn note_line(broken: &mut HashMap<Arc<str>, Vec<Span>>, found: &Diagnostic) {
 fn more(hidden: &Hidden) -> Option<Diagnostic> {
     let count = hidden.errors + hidden.warnings;
     let code = hidden.code?;
-    let listed = "findings are counted and not listed";
-    let mut found = Diagnostic::without_place(code, "", format!("and {count} more: {listed} above {MAX_FINDINGS}"));
+    let message = format!("and {count} more: at most {MAX_FINDINGS} findings are listed");
+    let mut found = Diagnostic::without_place(code, "", message);
     found.more = count;
     Some(if hidden.errors == 0 { found.as_warning() } else { found })
 }

@@ -27,16 +27,19 @@ pub enum InvalidHost {
     #[error("the host is empty")]
     Empty,
     /// More than DNS allows.
-    #[error("the host has {0} characters, a DNS name at most {MAX_HOST}")]
+    #[error("the host has {0} characters; a DNS name has at most {MAX_HOST}")]
     TooLong(usize),
     /// A label that is empty, too long, or begins or ends with a hyphen.
-    #[error("`{0}` is no DNS label: 1 to 63 letters, digits, `-` or `_`, no hyphen at either end")]
+    #[error(
+        "`{0}` is not a valid DNS label: expected 1 to 63 letters, digits, `-` or `_`, without a hyphen at either \
+        end"
+    )]
     Label(String),
     /// Looks like an IPv4 address and is none.
-    #[error("`{0}` is no IPv4 address")]
+    #[error("`{0}` is not a valid IPv4 address")]
     Number(String),
     /// Has a `%` and is no address of a link.
-    #[error("`{0}` is no address: {1}")]
+    #[error("`{0}` is not a valid address: {1}")]
     Scope(String, InvalidScope),
 }
 
@@ -113,7 +116,8 @@ fn is_number(label: &str) -> bool {
     }
 }
 
-/// The address of up to four decimal, octal or hexadecimal numbers, the last of which fills what is left (inet_aton(3)).
+/// The address of up to four decimal, octal or hexadecimal numbers, the last of which fills what is left
+/// (inet_aton(3)).
 fn numbers_and_dots(text: &str) -> Option<Ipv4Addr> {
     let number = |part: &str| match (hexadecimal(part), part.strip_prefix('0')) {
         (Some(digits), _) => u32::from_str_radix(digits, 16).ok(),

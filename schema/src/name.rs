@@ -10,7 +10,7 @@ pub const MAX_NAME: usize = 63;
 
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a name is 1 to 63 characters of a-z, 0-9, `.`, `_`, `-` and starts with a letter or digit")]
+#[error("a name has 1 to 63 characters from a-z, 0-9, `.`, `_`, `-` and starts with a letter or digit")]
 pub struct InvalidName;
 
 fn is_name(text: &str) -> bool {

@@ -270,7 +270,7 @@ fn check_targets(parts: &RuleParts, problems: &mut Vec<RuleProblem>) {
         problems.push(problem(
             TreeCode::TooManyTargets,
             "targets",
-            format!("{} targets, at most {MAX_TARGETS} are possible", parts.targets.len()),
+            format!("{} targets; at most {MAX_TARGETS} are allowed", parts.targets.len()),
         ));
         // Comparing each with each stops at the bound.
         return;
@@ -281,7 +281,7 @@ fn check_targets(parts: &RuleParts, problems: &mut Vec<RuleProblem>) {
                 TreeCode::RangeWidthMismatch,
                 format!("targets[{index}].ports"),
                 format!(
-                    "the target has {} port(s) ({}), the rule listens on {} ({})",
+                    "the target has {} port(s) ({}), but the rule listens on {} ({})",
                     target.ports.width(),
                     target.ports,
                     parts.listen.ports.width(),
@@ -299,7 +299,7 @@ fn check_targets(parts: &RuleParts, problems: &mut Vec<RuleProblem>) {
             problems.push(problem(
                 TreeCode::DuplicateTarget,
                 format!("targets[{index}]"),
-                format!("target {target} is listed before"),
+                format!("target {target} is already listed"),
             ));
         }
     }

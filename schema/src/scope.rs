@@ -42,13 +42,13 @@ impl fmt::Debug for Zone {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidScope {
     /// What stands before the `%` is something else.
-    #[error("only an IPv6 address has an interface behind `%`")]
+    #[error("only an IPv6 address can have an interface after `%`")]
     Address,
     /// The address is the same on every interface.
-    #[error("only a link-local address (fe80::/10) has an interface behind `%`")]
+    #[error("only a link-local address (fe80::/10) can have an interface after `%`")]
     NotLocal,
     /// What stands behind the `%` names no interface.
-    #[error("an interface has a name of 1 to {MAX_ZONE} printable characters, as in fe80::1%eth0")]
+    #[error("the name of an interface has 1 to {MAX_ZONE} printable characters, as in fe80::1%eth0")]
     Zone,
 }
 
@@ -87,7 +87,8 @@ impl fmt::Display for ScopedIp {
     }
 }
 
-/// True for addresses that exist once per interface: link-local ones, and groups of one link or host (`ff01::`, `ff02::`).
+/// True for addresses that exist once per interface: link-local ones, and groups of one link or host (`ff01::`,
+/// `ff02::`).
 pub const fn needs_zone(ip: Ipv6Addr) -> bool {
     let first = ip.segments()[0];
     ip.is_unicast_link_local() || (first & 0xff00 == 0xff00 && matches!(first & 0xf, 1 | 2))

@@ -18,7 +18,7 @@ pub(super) fn problems(parts: &RuleParts) -> Vec<RuleProblem> {
             Kind::Link => Some(no_interface(ip)),
             // Datagrams to everybody have somebody to answer them.
             kind if protocol == Protocol::Tcp => {
-                kind.words().map(|words| format!("{ip} is {words}, and TCP has one peer"))
+                kind.words().map(|words| format!("{ip} is {words}; a TCP rule needs the address of a single host"))
             }
             _ => None,
         };
@@ -29,7 +29,7 @@ pub(super) fn problems(parts: &RuleParts) -> Vec<RuleProblem> {
         match &target.host {
             Host::Ip(ip) => add(&mut problems, TreeCode::InvalidHost, key(), unreachable(*ip, protocol)),
             Host::Scoped(scoped) if scoped.ip().is_multicast() && protocol == Protocol::Tcp => {
-                let why = format!("{scoped} is a group, and TCP has one peer");
+                let why = format!("{scoped} is a multicast group; a TCP rule needs the address of a single host");
                 add(&mut problems, TreeCode::InvalidHost, key(), Some(why));
             }
             Host::Scoped(_) | Host::Name(_) => {}
@@ -37,7 +37,10 @@ pub(super) fn problems(parts: &RuleParts) -> Vec<RuleProblem> {
     }
     if let Some(ip) = parts.health.as_ref().and_then(|check| check.address) {
         let why = match kind(ip) {
-            Kind::Link => Some(format!("{ip} is link-local, which a check reaches only as the address of its target")),
+            Kind::Link => Some(format!(
+                "{ip} is a link-local address; a check can use one only as the address of its \
+                target"
+            )),
             _ => unreachable(ip, Protocol::Tcp),
         };
         add(&mut problems, TreeCode::InvalidValue, "health.address".to_owned(), why);
@@ -60,12 +63,12 @@ enum Kind {
 }
 
 impl Kind {
-    /// What it is, where it is not one peer.
+    /// The kind in words, if it is not a single peer.
     fn words(&self) -> Option<&'static str> {
         match self {
             Self::One | Self::Link | Self::Nobody => None,
             Self::Everybody => Some("the broadcast address"),
-            Self::Group => Some("a group"),
+            Self::Group => Some("a multicast group"),
         }
     }
 }
@@ -81,7 +84,7 @@ fn kind(ip: IpAddr) -> Kind {
 }
 
 fn no_interface(ip: IpAddr) -> String {
-    format!("{ip} is link-local and names no interface: write it as {ip}%eth0")
+    format!("{ip} is a link-local address without an interface: write it as {ip}%eth0")
 }
 
 /// Why nobody can be connected to there.
@@ -90,10 +93,13 @@ fn unreachable(ip: IpAddr, protocol: Protocol) -> Option<String> {
     match kind(ip) {
         Kind::One => None,
         Kind::Link => Some(no_interface(ip)),
-        Kind::Nobody => Some(format!("{ip} stands for no host; to reach the edge's own host write {loopback}")),
-        Kind::Everybody => Some(format!("{ip} is the broadcast address, and a rule forwards to one host")),
+        Kind::Nobody => Some(format!(
+            "{ip} is not the address of a host; to reach the edge's own host, write \
+            {loopback}"
+        )),
+        Kind::Everybody => Some(format!("{ip} is the broadcast address; a target must be a single host")),
         Kind::Group if protocol == Protocol::Udp => None,
-        Kind::Group => Some(format!("{ip} is a group, and TCP has one peer")),
+        Kind::Group => Some(format!("{ip} is a multicast group; a TCP target must be a single host")),
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn duplicates(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fl
             Diagnostic::error(TreeCode::DuplicateRule, second.file, second.own.name_span, message)
                 .label("named again here")
                 .related(first.file, first.own.name_span, "named first here")
-                .help("the name is the identity of a rule on its edges: rename one"),
+                .help("the name identifies a rule on its edges: rename one of the rules"),
         );
     }
 }
@@ -105,9 +105,10 @@ fn overlap(one: ListenRange, other: ListenRange) -> crate::net::PortRange {
 
 fn clash_help(one: ListenRange, other: ListenRange) -> &'static str {
     if one.address == other.address {
-        "move one of the two to other ports, or to another `listen_address`"
+        "change the ports or the `listen_address` of one of the rules"
     } else {
-        "a rule without `listen_address` listens on every address; `0.0.0.0` and `::` on every one of their family"
+        "a rule without `listen_address` listens on every address, and `0.0.0.0` and `::` on every address of their \
+         family"
     }
 }
 

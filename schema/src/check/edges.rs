@@ -141,7 +141,7 @@ impl<'t> Fleet<'t> {
         let mut edges = Vec::new();
         match &slot.value {
             Value::Texts(texts) if texts.is_empty() => {
-                diagnostics.push(error(TreeCode::InvalidValue, slot.span, "`edges` names no edge".to_owned()));
+                diagnostics.push(error(TreeCode::InvalidValue, slot.span, "`edges` is empty".to_owned()));
             }
             Value::Texts(texts) => {
                 for (span, text) in texts {
@@ -156,7 +156,7 @@ impl<'t> Fleet<'t> {
                 }
             }
             Value::Map(wanted) if wanted.is_empty() => {
-                diagnostics.push(error(TreeCode::InvalidValue, slot.span, "`edge_labels` names no label".to_owned()));
+                diagnostics.push(error(TreeCode::InvalidValue, slot.span, "`edge_labels` is empty".to_owned()));
             }
             Value::Map(wanted) => {
                 let wanted: Vec<_> = wanted.iter().map(|(key, value)| (&**key, &**value)).collect();
@@ -182,8 +182,17 @@ impl<'t> Fleet<'t> {
         if text.contains(['*', '?', '[', '{']) {
             return self.glob(text, edges);
         }
-        let name = EdgeName::new(text)
-            .map_err(|error| (TreeCode::InvalidValue, format!("`{}` is no edge: {error}", shortened(text)), None))?;
+        let name = EdgeName::new(text).map_err(|error| {
+            (
+                TreeCode::InvalidValue,
+                format!(
+                    "`{}` is not a valid edge name: \
+                {error}",
+                    shortened(text)
+                ),
+                None,
+            )
+        })?;
         if self.labels.is_empty() || text == LOCAL {
             edges.push(self.number(name));
             return Ok(());
@@ -249,7 +258,7 @@ impl<'t> Fleet<'t> {
     fn glob(&mut self, text: &str, edges: &mut Vec<u32>) -> Result<(), (TreeCode, String, Option<String>)> {
         if !self.globs.contains_key(text) {
             let glob = Glob::new(text).map_err(|error| {
-                (TreeCode::InvalidValue, format!("`{}` is no glob: {}", shortened(text), error.kind()), None)
+                (TreeCode::InvalidValue, format!("`{}` is not a valid glob: {}", shortened(text), error.kind()), None)
             })?;
             let matcher = glob.compile_matcher();
             let literal = &text[..text.find(['*', '?', '[', '{', '\\']).unwrap_or(text.len())];
@@ -269,7 +278,7 @@ impl<'t> Fleet<'t> {
     fn inventory_help(&self) -> String {
         match self.labels.len() {
             0 => "globs and labels need an inventory: add `[[edge]]` entries to the tree".to_owned(),
-            count => format!("the inventory has {count} edge(s), add one or mend the selector"),
+            count => format!("the inventory has {count} edge(s): add one or fix the selector"),
         }
     }
 }

@@ -90,7 +90,7 @@ fn applicable(check: &mut RuleCheck<'_, '_>, draft: &Draft<'_>, kind: Option<Hea
         };
         if !fits {
             let key = health::TABLE.fields[slot.field].key;
-            let message = format!("`health.{key}` cannot concern a check of kind `{}`", kind.as_str());
+            let message = format!("`health.{key}` does not apply to a check of kind `{}`", kind.as_str());
             check.error(TreeCode::NotApplicable, slot.key_span, message);
             check.whole = false;
         }

@@ -156,12 +156,12 @@ fn diagnostic(entries: &[Entry<'_>], lockout: Lockout, edges: &str) -> Option<Di
     let place = from.own.targets.get(lockout.target as usize).copied().unwrap_or(from.own.name_span);
     let (message, help) = if lockout.rule == lockout.listening {
         let message = format!("rule `{}` forwards to its own listener ({target})", rule.name);
-        (message, "an edge does not connect to its own listeners: choose another port or target".to_owned())
+        (message, "an edge never connects to its own listeners: choose another port or target".to_owned())
     } else {
         let message =
             format!("rule `{}` forwards to {target}, where rule `{}` of {edges} listens", rule.name, other.name);
         let help = format!(
-            "an edge does not connect to its own listeners: forward to the target of `{}`, or choose another port",
+            "an edge never connects to its own listeners: forward to the target of `{}`, or choose another port",
             other.name
         );
         (message, help)

@@ -135,12 +135,12 @@ fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>, can
         }
     }
     diagnostics.extend(empty_files(tree).map(|file| {
-        let message = "the file has zero bytes; if it is meant to hold no rule, delete it or write a comment into it";
+        let message = "the file has zero bytes; if it is intentionally empty, delete it or add a comment to it";
         Diagnostic::without_place(TreeCode::EmptyFile, &*file.path, message).as_warning()
     }));
     let is_misspelt = files.iter().any(|file| file.root.is_meant(root::RULE));
     if entries.is_empty() && !is_misspelt && !diagnostics.any(hides_rules) {
-        let empty = Diagnostic::without_place(TreeCode::EmptyTree, "", "the tree holds no rule").help(FIRST_RULE);
+        let empty = Diagnostic::without_place(TreeCode::EmptyTree, "", "the tree contains no rules").help(FIRST_RULE);
         diagnostics.push(if limits.allow_empty { empty.as_warning() } else { empty });
     }
     let by_edge = fleet.by_edge(&entries);

@@ -13,8 +13,8 @@ struct Reserved(&'static str, usize, &'static str);
 
 /// The list.
 const RESERVED: &[Reserved] = &[
-    Reserved("rule", rule::RATE_LIMIT, "rate limits are not designed yet"),
-    Reserved("rule", rule::SNI, "routing by server name is not designed yet"),
+    Reserved("rule", rule::RATE_LIMIT, "rate limits are not supported yet"),
+    Reserved("rule", rule::SNI, "routing by server name is not supported yet"),
 ];
 
 fn entry(table: &Table, field: usize) -> Option<&'static Reserved> {

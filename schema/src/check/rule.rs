@@ -286,9 +286,9 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
         for slot in own.slots().iter().filter(|slot| !self.concerns(slot.field)).collect::<Vec<_>>() {
             let key = rule::TABLE.fields[slot.field].key;
             let protocol = protocol.map_or("", Protocol::as_str);
-            let message = format!("`{key}` cannot concern a {protocol} rule");
+            let message = format!("`{key}` does not apply to a {protocol} rule");
             self.error(TreeCode::NotApplicable, slot.key_span, message).help =
-                Some("remove the key, or set it in [defaults] for the rules that it concerns".to_owned());
+                Some("remove the key, or set it in [defaults] for the rules that it applies to".to_owned());
             self.whole = false;
         }
     }
@@ -340,9 +340,9 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
         let limit = self.limits.range_rule_max_ports;
         let (Some(ports), Some(slot)) = (ports, self.listen_slot()) else { return };
         if ports.width() > limit {
-            let message = format!("the range {ports} has {} ports, at most {limit} are possible", ports.width());
+            let message = format!("the range {ports} has {} ports; at most {limit} are allowed", ports.width());
             self.error(TreeCode::RangeTooWide, slot.span, message).help =
-                Some("split it into several rules, or raise `range_rule_max_ports` in server.toml".to_owned());
+                Some("split the range into several rules, or raise `range_rule_max_ports` in server.toml".to_owned());
             self.whole = false;
         }
     }

@@ -36,7 +36,7 @@ pub(super) fn global(files: &[RuleFile<'_>], diagnostics: &mut Findings) -> Glob
                     diagnostics.push(
                         Diagnostic::error(TreeCode::ConflictingKeys, file, slot.span, message)
                             .related(first_file, *first_span, "set first here")
-                            .help("one process runs the rules of all files: set it once"),
+                            .help("one process runs the rules of all files: set the key once"),
                     );
                 }
                 Some(_) => {}
@@ -138,11 +138,11 @@ pub(super) fn check_rollout(
     missed.truncate(SHOWN_EDGES);
     if let Some(first) = missed.first() {
         let message = match count {
-            1 => format!("edge `{first}` has rules and is in no wave"),
-            count => format!("{count} edges have rules and are in no wave: {}", shortened(&missed.join(", "))),
+            1 => format!("edge `{first}` has rules but is not in any wave"),
+            count => format!("{count} edges have rules but are not in any wave: {}", shortened(&missed.join(", "))),
         };
-        let help =
-            "give the edge labels that a wave selects, or end with a wave of `edge_labels = {}`, which has the rest";
+        let help = "give the edge labels that a wave selects, or add a last wave with `edge_labels = {}` for the remaining \
+             edges";
         diagnostics.push(Diagnostic::error(TreeCode::InvalidValue, file, *span, message).help(help));
     }
     for number in idle {
@@ -160,7 +160,7 @@ pub(super) fn check_ignore(file: &SourceFile, draft: &Draft<'_>, diagnostics: &m
     let Some(Value::Texts(globs)) = ignore_slot(draft).map(|slot| &slot.value) else { return };
     for (span, glob) in globs {
         if let Err(error) = Glob::new(glob) {
-            let message = format!("`{}` is no glob: {}", shortened(glob), error.kind());
+            let message = format!("`{}` is not a valid glob: {}", shortened(glob), error.kind());
             diagnostics.push(Diagnostic::error(TreeCode::InvalidValue, file, *span, message));
         }
     }

@@ -76,7 +76,7 @@ fn contradiction(
     if version.is_none() || rules.text() == slot.text() {
         return;
     }
-    let message = "the rule and its target name different versions of `proxy_protocol`";
+    let message = "the rule and its target set different versions of `proxy_protocol`";
     let found = crate::diagnostic::Diagnostic::error(TreeCode::ConflictingKeys, check.file, slot.span, message);
     check.diagnostics.push(found.related(check.file, rules.span, "set for all targets here"));
     check.whole = false;

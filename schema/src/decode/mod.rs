@@ -250,7 +250,7 @@ impl Decoder<'_> {
             text::Value::Table(entries) => entries,
             other => {
                 let span = first_line(self.file, node.span);
-                let message = format!("{what} is a table, not {}", other.kind());
+                let message = format!("{what} must be a table, not {}", other.kind());
                 let is_root = is_root(table);
                 let help = if is_root { Some(NOT_A_RULE_FILE.to_owned()) } else { hints::of_entry(&other) };
                 self.error(TreeCode::WrongType, span, message).help = help;
@@ -295,8 +295,8 @@ impl Decoder<'_> {
         }
         let is_excluded = table.fields.iter().any(|field| field.key == key);
         if is_excluded {
-            let message = format!("{} cannot hold `{key}`", table.header);
-            self.error(TreeCode::UnknownKey, span, message).help = Some("every rule has its own".to_owned());
+            let message = format!("{} cannot contain `{key}`", table.header);
+            self.error(TreeCode::UnknownKey, span, message).help = Some("each rule sets this key itself".to_owned());
             return None;
         }
         let meant = table.suggest(key);

@@ -112,7 +112,7 @@ impl Decoder<'_> {
                 },
                 other => Refusal::new(
                     TreeCode::WrongType,
-                    format!("`{}` is a list of strings, one entry is {}", field.key, other.kind()),
+                    format!("`{}` must be a list of strings, but one entry is {}", field.key, other.kind()),
                 ),
             };
             self.refuse(item.span, refusal);
@@ -139,7 +139,7 @@ impl Decoder<'_> {
                 }
                 other => Refusal::new(
                     TreeCode::WrongType,
-                    format!("`{}.{}` is a string, not {}", field.key, shortened(&entry.key), other.kind()),
+                    format!("`{}.{}` must be a string, not {}", field.key, shortened(&entry.key), other.kind()),
                 ),
             };
             self.refuse(entry.node.span, refusal);
@@ -164,7 +164,7 @@ pub(crate) fn takes(kind: Kind) -> &'static str {
 }
 
 fn wrong_type(field: &Field, found: &str) -> Refusal {
-    Refusal::new(TreeCode::WrongType, format!("`{}` takes {}, not {found}", field.key, takes(field.kind)))
+    Refusal::new(TreeCode::WrongType, format!("`{}` must be {}, not {found}", field.key, takes(field.kind)))
 }
 
 fn int<'a>(number: i64, min: i64, max: i64, field: &Field) -> Result<Value<'a>, Refusal> {
@@ -200,13 +200,14 @@ fn from_text<'a>(text: Cow<'a, str>, field: &'static Field) -> Result<Value<'a>,
         Kind::Text { max, lines } => plain(&text, max, lines, field)?,
         Kind::Payload { max } => bounded(&text, max, field)?,
         Kind::Name => {
-            RuleName::new(&text).map_err(|error| invalid(format!("`{}` is no name: {error}", shortened(&text))))?;
+            RuleName::new(&text)
+                .map_err(|error| invalid(format!("`{}` is not a valid name: {error}", shortened(&text))))?;
         }
         Kind::Word(words) => word(&text, words, field)?,
         Kind::Ip => {
             let ip = text.parse::<IpAddr>().map_err(|_| {
-                invalid(format!("`{}` is no IP address", shortened(&text)))
-                    .help("IPv4 as 10.0.0.1, IPv6 as 2001:db8::1 without brackets")
+                invalid(format!("`{}` is not a valid IP address", shortened(&text)))
+                    .help("write IPv4 as 10.0.0.1, and IPv6 as 2001:db8::1 without brackets")
             })?;
             return Ok(Value::Ip(ip.to_canonical()));
         }
@@ -223,14 +224,15 @@ fn from_text<'a>(text: Cow<'a, str>, field: &'static Field) -> Result<Value<'a>,
         Kind::Statuses => {
             bounded(&text, MAX_FORM, field)?;
             if StatusRanges::parse(&text).is_none() {
-                return Err(invalid(format!("`{}` names no HTTP statuses", shortened(&text)))
+                return Err(invalid(format!("`{}` is not a valid list of HTTP statuses", shortened(&text)))
                     .help(format!("for example `{} = {}`", field.key, field.example)));
             }
         }
         Kind::Regex => {
             bounded(&text, MAX_FORM, field)?;
-            regex_lite::Regex::new(&text)
-                .map_err(|error| invalid(format!("`{}` is no regular expression: {error}", shortened(&text))))?;
+            regex_lite::Regex::new(&text).map_err(|error| {
+                invalid(format!("`{}` is not a valid regular expression: {error}", shortened(&text)))
+            })?;
         }
         _ => {}
     }
@@ -243,14 +245,14 @@ fn bounded(text: &str, max: usize, field: &Field) -> Result<(), Refusal> {
     }
     let code =
         if matches!(field.kind, Kind::Host | Kind::Endpoint) { TreeCode::InvalidHost } else { TreeCode::InvalidValue };
-    Err(Refusal::new(code, format!("`{}` has {} bytes, at most {max} are possible", field.key, text.len())))
+    Err(Refusal::new(code, format!("`{}` has {} bytes; at most {max} are allowed", field.key, text.len())))
 }
 
 /// Text that can be printed as it stands: control characters could rewrite the reader's terminal.
 fn plain(text: &str, max: usize, lines: bool, field: &Field) -> Result<(), Refusal> {
     bounded(text, max, field)?;
     if text.chars().any(|c| c.is_control() && !(lines && matches!(c, '\n' | '\r' | '\t'))) {
-        return Err(Refusal::new(TreeCode::InvalidValue, format!("`{}` holds a control character", field.key)));
+        return Err(Refusal::new(TreeCode::InvalidValue, format!("`{}` contains a control character", field.key)));
     }
     Ok(())
 }
@@ -262,7 +264,7 @@ fn word(text: &str, words: &'static [&'static str], field: &Field) -> Result<(),
     let listed: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     let refusal = Refusal::new(
         TreeCode::InvalidValue,
-        format!("`{}` is no value of `{}`, which takes {}", shortened(text), field.key, listed.join(", ")),
+        format!("`{}` is not a valid value of `{}`: expected {}", shortened(text), field.key, listed.join(", ")),
     );
     let lower = text.to_ascii_lowercase().replace('_', "-");
     Err(match closest(&lower, words.iter().copied()) {
@@ -275,7 +277,7 @@ fn word(text: &str, words: &'static [&'static str], field: &Field) -> Result<(),
 pub(crate) fn ports(text: &str) -> Result<PortRange, Refusal> {
     let invalid = || {
         Refusal::new(TreeCode::InvalidValue, format!("`{}` is neither a port nor a range of ports", shortened(text)))
-            .help("a range is written as \"30000-30050\"")
+            .help("write a range as \"30000-30050\"")
     };
     let port = |part: &str| {
         let part = part.trim_ascii();
@@ -292,8 +294,11 @@ pub(crate) fn ports(text: &str) -> Result<PortRange, Refusal> {
         None => (port(text)?, port(text)?),
     };
     PortRange::new(first, last).ok_or_else(|| {
-        Refusal::new(TreeCode::InvalidValue, format!("the range {first}-{last} is turned round"))
-            .help(format!("write it as \"{last}-{first}\""))
+        Refusal::new(
+            TreeCode::InvalidValue,
+            format!("the range {first}-{last} is reversed: the first port must not be above the last"),
+        )
+        .help(format!("write it as \"{last}-{first}\""))
     })
 }
 
@@ -306,7 +311,10 @@ fn listen_address(text: &str) -> Result<ListenAddress, Refusal> {
         let scoped = ScopedIp::parse(text);
         return scoped.map(ListenAddress::Scoped).map_err(|error| invalid(format!("`{}`: {error}", shortened(text))));
     }
-    let form = || "IPv4 as 10.0.0.1, IPv6 as 2001:db8::1 without brackets, link-local as fe80::1%eth0".to_owned();
+    let form = || {
+        "write IPv4 as 10.0.0.1, IPv6 as 2001:db8::1 without brackets, and link-local addresses as fe80::1%eth0"
+            .to_owned()
+    };
     Err(invalid(format!("`{}` is not an IP address", shortened(text)))
         .help(hints::of_listen_address(text).unwrap_or_else(form)))
 }
@@ -323,9 +331,9 @@ fn not_a_socket(text: &str) -> Result<(), Refusal> {
     if ["unix:", "unix@", "unix-", "abns@", "/", "./", "@"].iter().any(|start| lower.starts_with(start))
         && !is_name(&lower)
     {
-        let message = format!("`{}` is a Unix socket, and Unix sockets are not supported as targets", shortened(text));
+        let message = format!("`{}` is a Unix socket; Unix sockets are not supported as targets", shortened(text));
         return Err(Refusal::new(TreeCode::InvalidHost, message)
-            .help("let the program listen on a loopback address as well, and write \"127.0.0.1:PORT\""));
+            .help("let the program also listen on a loopback address, and write \"127.0.0.1:PORT\""));
     }
     Ok(())
 }
@@ -346,7 +354,9 @@ fn host(text: &str) -> Result<Host, Refusal> {
             return refusal.help("write an IPv6 address without brackets here");
         }
         match error.meant() {
-            Some(meant) => refusal.help(format!("other programs read it as {meant}: write that, or a DNS name")),
+            Some(meant) => {
+                refusal.help(format!("other programs interpret it as {meant}: write that address, or a DNS name"))
+            }
             None => match hints::of_host(text) {
                 Some(hint) => refusal.help(hint),
                 None => refusal,
@@ -359,8 +369,8 @@ pub(super) fn endpoint(text: &str) -> Result<(Host, PortRange), Refusal> {
     not_a_socket(text)?;
     not_a_url(text, TreeCode::InvalidValue, true)?;
     let no_port = || {
-        Refusal::new(TreeCode::InvalidValue, format!("`{}` names no port", shortened(text)))
-            .help("a target is written as \"HOST:PORT\", \"HOST:LO-HI\" or \"[v6]:PORT\"")
+        Refusal::new(TreeCode::InvalidValue, format!("`{}` has no port", shortened(text)))
+            .help("write a target as \"HOST:PORT\", \"HOST:LO-HI\" or \"[v6]:PORT\"")
     };
     if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']').ok_or_else(no_port)?;
@@ -368,15 +378,15 @@ pub(super) fn endpoint(text: &str) -> Result<(Host, PortRange), Refusal> {
         if address.contains('%') {
             return Ok((host(address)?, ports(range)?));
         }
-        let ip = address
-            .parse::<std::net::Ipv6Addr>()
-            .map_err(|_| Refusal::new(TreeCode::InvalidHost, format!("`{}` is no IPv6 address", shortened(address))))?;
+        let ip = address.parse::<std::net::Ipv6Addr>().map_err(|_| {
+            Refusal::new(TreeCode::InvalidHost, format!("`{}` is not a valid IPv6 address", shortened(address)))
+        })?;
         return Ok((Host::Ip(IpAddr::V6(ip).to_canonical()), ports(range)?));
     }
     let (name, range) = text.rsplit_once(':').ok_or_else(no_port)?;
     if name.contains(':') {
         return Err(Refusal::new(TreeCode::InvalidValue, format!("`{}` is ambiguous", shortened(text)))
-            .help("an IPv6 address stands in brackets: \"[2001:db8::1]:443\""));
+            .help("write an IPv6 address in brackets: \"[2001:db8::1]:443\""));
     }
     // The host first: it is what the message of a wrong endpoint should be about.
     let host = host(name)?;

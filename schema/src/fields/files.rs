@@ -7,25 +7,26 @@ table! {
     /// The top level of a rule file.
     root, "file", "a rule file", "The tables of a rule file.";
     EDGE = Field::new("edge", Kind::Tables(&crate::fields::edge::TABLE), "", "[{ name = \"edge-01\" }]",
-        "The inventory, optional: once the tree has one, naming an unknown edge is an error.");
+        "The inventory of edges (optional). If the tree has one, naming an unknown edge is an error.");
     DEFAULTS = Field::new("defaults", Kind::Table(&crate::fields::defaults::TABLE), "", "{ owner = \"team-web\" }",
-        "For the rules of this file: any key of `[[rule]]` but `name`, `listen_*`, `target` and `targets`.");
+        "Defaults for the rules of this file: any key of `[[rule]]` except `name`, `listen_*`, `target` and \
+         `targets`.");
     RULE = Field::new("rule", Kind::Tables(&crate::fields::rule::TABLE), "",
         "[{ name = \"web\", listen_port = 8443, target = \"10.0.0.5:443\" }]", "The rules.");
     GLOBAL = Field::new("global", Kind::Table(&crate::fields::global::TABLE), "", "{ label = \"edge-1\" }",
         "Settings of the process that `portunus up` runs, as in a standalone file of upstream Portunus.");
     STATS = Field::new("stats", Kind::Table(&crate::fields::stats::TABLE), "", "{ enabled = true }",
-        "Accepted so that standalone files of upstream Portunus are valid as they stand; has no effect.");
+        "Accepted so that standalone files of upstream Portunus are valid without changes; has no effect.");
 }
 
 table! {
     /// `[[edge]]`.
     edge, "edge", "[[edge]]", "One edge of the inventory.";
     NAME = Field::new("name", Kind::Name, "", "\"edge-01\"",
-        "The name that the edge connects with: 1 to 63 characters of a-z, 0-9, `.`, `_`, `-`, starting with a letter \
-         or digit.").required();
+        "The name under which the edge connects: 1 to 63 characters from a-z, 0-9, `.`, `_`, `-`, starting with a \
+         letter or digit.").required();
     LABELS = Field::new("labels", Kind::TextMap, "", "{ region = \"fra\", stage = \"canary\" }",
-        "What `edge_labels` of rules and rollout waves select by.");
+        "The labels that `edge_labels` of rules and rollout waves select by.");
 }
 
 /// `[defaults]`: the fields of `[[rule]]`, so that a draft of either is read by the same indices.
@@ -37,7 +38,7 @@ pub mod defaults {
     pub static TABLE: Table = Table {
         name: "defaults",
         header: "[defaults]",
-        doc: "What holds for the rules of this file that do not say otherwise.",
+        doc: "Default values for the rules of this file.",
         fields: crate::fields::rules::rule::FIELDS,
         without: &[
             rule::NAME,
@@ -53,13 +54,13 @@ pub mod defaults {
 table! {
     /// `[global]`.
     global, "global", "[global]", "Settings of the process that `portunus up` runs.";
-    LABEL = Field::new("label", Kind::Text { max: 253, lines: false }, "", "\"edge-1\"", "A name for people.");
+    LABEL = Field::new("label", Kind::Text { max: 253, lines: false }, "", "\"edge-1\"", "A name for display.");
     LOG_LEVEL = Field::new("log_level", Kind::Text { max: 1024, lines: false }, "", "\"info\"",
         "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `portunus=debug,info`.");
     LOG_FORMAT = Field::new("log_format", Kind::Word(&["text", "json", "pretty"]), "", "\"json\"",
         "The form of log lines; `pretty` is upstream's word for `text`.");
     SHUTDOWN_DRAIN_SECS = Field::new("shutdown_drain_secs", Kind::Int { min: 0, max: YEAR_SECS }, "30", "60",
-        "How long connections may go on when the process ends.");
+        "How long connections may continue after the process was asked to end.");
 }
 
 table! {

@@ -66,7 +66,7 @@ pub enum Kind {
     Table(&'static Table),
     /// A list of tables.
     Tables(&'static Table),
-    /// Not designed yet: any value, always refused.
+    /// Not supported yet: any value, always refused.
     Open,
 }
 
@@ -254,7 +254,8 @@ macro_rules! table {
             #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "only counts the fields")]
             enum Index { $($index,)* }
 
-            $(#[doc = concat!("Index of `", stringify!($index), "`.")] pub const $index: usize = Index::$index as usize;)*
+            $(#[doc = concat!("Index of \
+                `", stringify!($index), "`.")] pub const $index: usize = Index::$index as usize;)*
 
             /// The table.
             pub static TABLE: Table =

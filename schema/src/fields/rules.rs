@@ -11,37 +11,39 @@ table! {
     /// `[[rule]]`.
     rule, "rule", "[[rule]]", "One forwarding intent: where to listen and where to forward to.";
     NAME = Field::new("name", Kind::Name, "", "\"web\"",
-        "The identity of the rule on its edges: unique per edge, 1 to 63 characters of a-z, 0-9, `.`, `_`, `-`, \
-         starting with a letter or digit.").required();
+        "The name that identifies the rule on its edges: unique per edge, 1 to 63 characters from a-z, 0-9, `.`, `_`, \
+         `-`, starting with a letter or digit.").required();
     DESCRIPTION = Field::new("description", Kind::Text { max: 1024, lines: true }, "\"\"", "\"Public web traffic\"",
-        "A note for people.");
+        "A description for readers; it has no effect.");
     OWNER = Field::new("owner", Kind::Text { max: 128, lines: false }, "\"\"", "\"team-web\"",
-        "Who answers for the rule; a label of its metrics.");
+        "The person or team that is responsible for the rule; a label of its metrics.");
     EDGES = Field::new("edges", Kind::Texts { max: 256 }, "[\"local\"]", "[\"edge-*\"]",
-        "The edges that run the rule: names or globs. `local` is the edge inside `portunus up` and always known; \
-         globs are looked up in the `[[edge]]` inventory. Excludes `edge_labels`.");
+        "The edges that run the rule: names or globs. `local` is the edge inside `portunus up` and is always known; \
+         globs are matched against the `[[edge]]` inventory. Excludes `edge_labels`.");
     EDGE_LABELS = Field::new("edge_labels", Kind::TextMap, "", "{ region = \"fra\" }",
         "Runs the rule on every edge of the inventory that has all of these labels. Excludes `edges`.");
     ENABLED = Field::new("enabled", Kind::Bool, "true", "false",
-        "With false the rule is declared but not deployed; it plans as `remove`.");
+        "With `false`, the rule is declared but not deployed; a plan shows it as `remove`.");
     PROTECTED = Field::new("protected", Kind::Bool, "false", "true",
-        "May not be removed while the last applied tree says true.");
+        "With `true` in the last applied tree, the rule may not be removed.");
     PROTOCOL = Field::new("protocol", Kind::Word(&["tcp", "udp"]), "\"tcp\"", "\"tcp\"",
-        "The protocol; one port may carry both, as two rules.");
+        "The protocol. One port may carry both protocols, in two rules.");
     LISTEN_ADDRESS = Field::new("listen_address", Kind::ListenAddress, "", "\"10.0.0.1\"",
-        "The address to listen on. Not given: all addresses, IPv4 and IPv6; `0.0.0.0` is IPv4 only, `::` IPv6 only; \
-         a link-local one with its interface, as in `fe80::1%eth0`.");
+        "The address to listen on. Default: all addresses, IPv4 and IPv6. `0.0.0.0` is IPv4 only and `::` is IPv6 \
+         only; a link-local address needs its interface, as in `fe80::1%eth0`.");
     LISTEN_PORT = Field::new("listen_port", Kind::Int { min: 1, max: 65535 }, "", "8443",
-        "The port to listen on. Exactly one of `listen_port` and `listen_ports`.");
+        "The port to listen on. Exactly one of `listen_port` and `listen_ports` is required.");
     LISTEN_PORTS = Field::new("listen_ports", Kind::Ports, "", "\"30000-30050\"",
-        "The range of ports to listen on, both ends included. At most `range_rule_max_ports` of server.toml wide.");
+        "The range of ports to listen on, including both ends. It has at most `range_rule_max_ports` ports \
+         (server.toml).");
     TARGET = Field::new("target", Kind::Endpoint, "", "\"upstream.internal:443\"",
-        "The one upstream: `HOST:PORT`, `HOST:LO-HI` or `[v6]:PORT`, as wide as the listen range. \
-         Exactly one of `target` and `targets`.");
+        "The single upstream: `HOST:PORT`, `HOST:LO-HI` or `[v6]:PORT`, as wide as the listen range. \
+         Exactly one of `target` and `targets` is required.");
     TARGETS = Field::new("targets", Kind::Tables(&crate::fields::target::TABLE), "", "[{ host = \"10.0.0.5\", port = 443 }]",
         "1 to 8 upstreams.");
     PROXY_PROTOCOL = Field::new("proxy_protocol", Kind::Word(ProxyProtocol::WORDS), "", "\"v2\"",
-        "The PROXY header that every target of the rule is sent. In `[defaults]` it concerns TCP rules only.");
+        "The version of the PROXY header that is sent to every target of the rule. In `[defaults]` it applies to TCP \
+         rules only.");
     PREFER_IPV6 = Field::new("prefer_ipv6", Kind::Bool, "false", "true",
         "Tries the IPv6 addresses of a name first.");
     BALANCE = Field::new("balance", Kind::Word(Balance::WORDS), "\"failover\"", "\"round-robin\"",
@@ -53,32 +55,33 @@ table! {
     HEALTH = Field::new("health", Kind::Table(&crate::fields::health::TABLE), "", "{ kind = \"tcp\", interval_secs = 15 }",
         "The active health check of the targets. Excludes `health_check_interval_secs`.");
     LAST_RESORT = Field::new("last_resort", Kind::Word(LastResort::WORDS), "\"top\"", "\"none\"",
-        "What to try when no target is eligible: the most preferred one, nothing, or all by priority.");
+        "The targets to try when no target is eligible: the most preferred one, none, or all by priority.");
     CONNECT_TIMEOUT_MS = Field::new("connect_timeout_ms", Kind::Int { min: 1, max: 10_000 }, "3000", "1500",
-        "How long one address may take to accept; the dialling of a connection as a whole is bounded by 10 s.")
+        "The time limit for connecting to one address. All attempts for a connection together are limited to 10 s.")
         .tcp_only();
     IDLE_TIMEOUT_SECS = Field::new("idle_timeout_secs", Kind::Int { min: 0, max: YEAR_SECS }, "0", "3600",
-        "Closes a connection on which nothing moved for so long; 0: never.").tcp_only();
+        "Closes a connection after this time without data; 0 means never.").tcp_only();
     HALF_CLOSED_TIMEOUT_SECS = Field::new("half_closed_timeout_secs", Kind::Int { min: 0, max: YEAR_SECS }, "3600", "30",
-        "Closes a connection of which one side has ended its direction once nothing moved for so long; 0: never.").tcp_only();
+        "Closes a half-closed connection after this time without data; 0 means never.").tcp_only();
     STALLED_TIMEOUT_SECS = Field::new("stalled_timeout_secs", Kind::Int { min: 0, max: YEAR_SECS }, "0", "300",
-        "Closes a connection on which a peer takes none of the data that waits for it for so long, though its host is \
-         alive; 0: never.").tcp_only();
+        "Closes a connection if a peer whose host is alive reads none of its pending data for this time; 0 means \
+         never.").tcp_only();
     MAX_CONNECTIONS = Field::new("max_connections", Kind::Int { min: 0, max: u32::MAX as i64 }, "0", "5000",
-        "Most connections at once, more are refused and counted; 0: no limit.");
+        "The maximum number of concurrent connections; further ones are refused and counted. 0 means no limit.");
     DRAIN_TIMEOUT_SECS = Field::new("drain_timeout_secs", Kind::Int { min: 0, max: DAY_SECS }, "30", "120",
-        "How long connections may go on whose listener or target a change has taken away.");
+        "How long connections may continue after a change removed their listener or target.");
     ON_TARGET_DOWN = Field::new("on_target_down", Kind::Word(OnTargetDown::WORDS), "\"drain\"", "\"reset\"",
-        "What happens to live connections of a target that fails: they go on as long as they can, or are reset. UDP flows \
-         move to an eligible target with their next datagram (`drain`), or end at once.");
+        "The fate of live connections of a target that fails: they continue as long as they can (`drain`), or are \
+         reset (`reset`). UDP flows move to an eligible target with their next datagram (`drain`), or end at once.");
     UDP_MAX_FLOWS = Field::new("udp_max_flows", Kind::Int { min: 1, max: 1_048_576 }, "1024", "4096",
-        "Most flows of the rule at once; `status EDGE/RULE` and `plan` report when new ones found no room. In `[defaults]` it \
-         concerns UDP rules only.").udp_only();
+        "The maximum number of concurrent flows; `status EDGE/RULE` and `plan` report when new flows found no room. In \
+         `[defaults]` it applies to UDP rules only.").udp_only();
     UDP_FLOW_IDLE_SECS = Field::new("udp_flow_idle_secs", Kind::Int { min: 1, max: DAY_SECS }, "60", "120",
-        "Ends a flow without a datagram for so long. At the default, flows to a target's port 53, 123, 1812 or 1813 stop \
-         counting once every datagram has its answer, and end 3 s later. In `[defaults]` it concerns UDP rules only.").udp_only();
-    RATE_LIMIT = Field::new("rate_limit", Kind::Open, "", "{}", "Not designed yet.");
-    SNI = Field::new("sni", Kind::Open, "", "{}", "Not designed yet.");
+        "Ends a flow after this time without a datagram. At the default, flows to a target's port 53, 123, 1812 or \
+         1813 stop counting once every datagram has its answer, and end 3 s later. In `[defaults]` it applies to UDP \
+         rules only.").udp_only();
+    RATE_LIMIT = Field::new("rate_limit", Kind::Open, "", "{}", "Not supported yet.");
+    SNI = Field::new("sni", Kind::Open, "", "{}", "Not supported yet.");
 }
 
 table! {
@@ -87,16 +90,16 @@ table! {
     HOST = Field::new("host", Kind::Host, "", "\"upstream.internal\"",
         "An IP address (IPv6 without brackets) or a DNS name of at most 253 characters.").required();
     PORT = Field::new("port", Kind::Int { min: 1, max: 65535 }, "", "443",
-        "The port. Exactly one of `port` and `ports`.");
+        "The port. Exactly one of `port` and `ports` is required.");
     PORTS = Field::new("ports", Kind::Ports, "", "\"30000-30050\"",
         "The range of ports, as wide as the rule's listen range.");
     PRIORITY = Field::new("priority", Kind::Int { min: 0, max: 99 }, "0", "10",
-        "Lower is preferred; equal values form a pool; ties keep the order of the file.");
+        "Lower values are preferred, equal values form a pool, and ties keep the order of the file.");
     WEIGHT = Field::new("weight", Kind::Int { min: 0, max: 100 }, "100", "50",
-        "The share of new connections inside the pool; 0 takes none.");
-    ENABLED = Field::new("enabled", Kind::Bool, "true", "false", "With false the target takes no connections.");
+        "The share of new connections inside the pool; a target with weight 0 receives none.");
+    ENABLED = Field::new("enabled", Kind::Bool, "true", "false", "With `false`, the target receives no connections.");
     PROXY_PROTOCOL = Field::new("proxy_protocol", Kind::Word(ProxyProtocol::WORDS), "", "\"v1\"",
-        "The PROXY header that this target is sent; TCP only.");
+        "The version of the PROXY header that is sent to this target; TCP only.");
 }
 
 const _: () = assert!(MAX_HOST == 253, "the sentence about hosts names the limit");

@@ -213,7 +213,7 @@ impl HealthCheck {
             add(
                 TreeCode::OutOfRange,
                 "timeout_ms",
-                format!("{} ms is above the interval of {} s", self.timeout_ms, self.interval_secs),
+                format!("{} ms is longer than the interval of {} s", self.timeout_ms, self.interval_secs),
             );
         }
         if self.rise == 0 {
@@ -230,14 +230,14 @@ impl HealthCheck {
         }
         if self.retry.max_ms < self.retry.initial_ms {
             let Retry { initial_ms, max_ms, .. } = self.retry;
-            let message = format!("{max_ms} ms is below `initial_ms`, which is {initial_ms} ms");
+            let message = format!("{max_ms} ms is less than `initial_ms`, which is {initial_ms} ms");
             add(TreeCode::OutOfRange, "retry.max_ms", message);
         }
         if let Err(error) = regex_lite::Regex::new(&self.expect_body) {
             add(TreeCode::InvalidValue, "expect_body", format!("not a regular expression: {error}"));
         }
         if !self.path.starts_with('/') || self.path.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
-            add(TreeCode::InvalidValue, "path", "a path starts with `/` and holds no spaces".to_owned());
+            add(TreeCode::InvalidValue, "path", "a path must start with `/` and must not contain spaces".to_owned());
         }
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if self.method.is_empty() || !self.method.bytes().all(is_token) {

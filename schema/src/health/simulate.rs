@@ -96,10 +96,10 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEvents {
     /// Nothing there.
-    #[error("there is no event; the events are {}", EventKind::WORDS.join(", "))]
+    #[error("no events are given; the events are {}", EventKind::WORDS.join(", "))]
     Empty,
     /// A word that is none.
-    #[error("event {place}, `{word}`: there is no event `{name}`; the events are {}", EventKind::WORDS.join(", "))]
+    #[error("event {place}, `{word}`: unknown event `{name}`; the events are {}", EventKind::WORDS.join(", "))]
     Unknown {
         /// Which one.
         place: usize,
@@ -110,7 +110,8 @@ pub enum InvalidEvents {
     },
     /// A time that is none.
     #[error(
-        "event {place}, `{word}`: what follows `@` is no time; write seconds since the start, for example `fail@31`"
+        "event {place}, `{word}`: the text after `@` is not a time; write seconds since the start, for example \
+         `fail@31`"
     )]
     Time {
         /// Which one.
@@ -128,7 +129,7 @@ pub enum InvalidEvents {
     },
     /// A time before that of the event before.
     #[error(
-        "event {place}, `{word}`: time goes backwards, event {} is at {} s",
+        "event {place}, `{word}`: the time is before that of event {}, which is at {} s",
         place - 1,
         before.as_secs_f64()
     )]

@@ -16,8 +16,8 @@ pub fn markdown() -> String {
     for table in TABLES {
         section(&mut page, table);
     }
-    codes(&mut page, "What can be wrong with a tree", TreeCode::ALL.iter().map(|code| code.doc()));
-    codes(&mut page, "What an edge cannot do, or did not manage", RuleCode::ALL.iter().map(|code| code.doc()));
+    codes(&mut page, "Errors in a tree", TreeCode::ALL.iter().map(|code| code.doc()));
+    codes(&mut page, "Reasons why an edge does not run a rule", RuleCode::ALL.iter().map(|code| code.doc()));
     page.push_str(&counters());
     page
 }
@@ -54,7 +54,7 @@ fn section(page: &mut String, table: &Table) {
     if table.name == "defaults" {
         let without: Vec<String> =
             table.without.iter().map(|index| format!("`{}`", table.fields[*index].key)).collect();
-        line(format!("Takes every key of `[[rule]]` but {}.", without.join(", ")));
+        line(format!("Accepts every key of `[[rule]]` except {}.", without.join(", ")));
         return;
     }
     line("| key | type | default | meaning |\n|---|---|---|---|".to_owned());

@@ -35,7 +35,7 @@ fn an_error_names_the_key_and_the_reason() {
     assert!(reason(web.clone()).contains("`target`: "), "{}", reason(web));
     let narrow = json!({ "name": "web", "listen_ports": "1-3", "target": "a:1-2" });
     assert!(reason(narrow.clone()).contains("targets[0].ports"), "{}", reason(narrow));
-    assert_eq!(reason(json!(7)), "[[rule]] is a table, not a whole number");
+    assert_eq!(reason(json!(7)), "[[rule]] must be a table, not a whole number");
     let placed = json!({ "name": "web", "listen_port": 1, "target": "a:1", "edges": ["x"] });
     assert!(reason(placed).contains("`edges`"));
 }

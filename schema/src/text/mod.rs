@@ -30,7 +30,7 @@ pub const MAX_KEY: usize = 1024;
 
 /// What helps where a file was probably never meant to hold rules.
 pub(crate) const NOT_A_RULE_FILE: &str =
-    "if this is not a rule file, name it in `[tree] ignore` of portunus.toml, for example `ignore = [\"docs/**\"]`";
+    "if this is not a rule file, add it to `[tree] ignore` in portunus.toml, for example `ignore = [\"docs/**\"]`";
 
 /// A value with its place.
 #[derive(Debug, Clone, PartialEq)]

@@ -74,8 +74,8 @@ fn unknown(tag: &Tag) -> Refusal {
     Refusal {
         message: format!("the tag `{name}` is not supported here"),
         help: format!(
-            "write the value itself: a rule file reads no variables and no other files; the tags !!str, !!int, !!float, \
-             !!bool, !!null, !!seq and !!map count; {NOT_A_RULE_FILE}"
+            "write the value itself: a rule file cannot refer to variables or other files, and only the tags !!str, \
+             !!int, !!float, !!bool, !!null, !!seq and !!map are supported; {NOT_A_RULE_FILE}"
         ),
     }
 }

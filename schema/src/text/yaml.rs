@@ -108,7 +108,7 @@ impl<'a> Builder<'a, '_> {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    let error = self.error(span, "a rule file holds one document");
+                    let error = self.error(span, "a rule file must contain exactly one document");
                     return Err(Box::new(error.help(NOT_A_RULE_FILE)));
                 }
                 Ok(())
@@ -116,7 +116,7 @@ impl<'a> Builder<'a, '_> {
             Event::Alias(_) => {
                 let error = syntax_error(self.file, span, "aliases are not supported in rule files");
                 Err(Box::new(error.help(format!(
-                    "write the value out, or use [defaults] for what several rules share; {NOT_A_RULE_FILE}"
+                    "repeat the value, or use [defaults] for values that several rules share; {NOT_A_RULE_FILE}"
                 ))))
             }
             Event::Scalar(text, style, _, tag) => {
