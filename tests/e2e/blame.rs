@@ -52,7 +52,7 @@ fn ports_that_nobody_has_or_that_two_have_are_errors_that_say_so() {
     world.edit_and_apply("a.toml", &both);
     let place = |edge: &str, port: u16| format!("{edge}:{port}");
     world.cli(&["blame", &place("edge-02", port)]).exits(1).says("edge edge-02 is unknown");
-    world.cli(&["blame", &place("edge-01", port + 1)]).exits(1).says("no rule has edge-01:");
+    world.cli(&["blame", &place("edge-01", port + 1)]).exits(1).says("no rule listens on edge-01:");
     world.cli(&["blame", &place("edge-01", port)]).exits(1).says("/udp");
     assert_eq!(blame(&world, &format!("{}/udp", place("edge-01", port)))["rule"], "dns-udp");
     assert_eq!(blame(&world, &format!("{}/tcp", place("edge-01", port)))["rule"], "dns");
@@ -140,7 +140,7 @@ fn a_ledger_that_was_changed_from_outside_is_found_at_the_start_and_on_demand() 
         Batch::new().put(key, serde_json::to_vec(&line).unwrap())
     });
     let server = world.serve(&["--mode", "heal"]);
-    assert!(server.log().contains("does not fit its chain"), "{}", server.log());
+    assert!(server.log().contains("does not match its hash chain"), "{}", server.log());
     assert_eq!(world.status()["ledger_broken"], 3);
     world.cli(&["status"]).exits(0).says("changed outside of the server, entry 3 on");
     let said = world.cli(&["history", "--verify", "-o", "json"]).exits(1);

@@ -82,7 +82,7 @@ fn a_file_that_is_emptied_keeps_its_rules_until_it_is_gone_or_has_a_line() {
     let held = world.wait_status("the emptied file to be held", |status| status["revision"]["held"] == json!(true));
     assert!(held["revision"]["reason"].as_str().unwrap_or_default().contains("empty_file"), "{held}");
     assert_eq!(answers(port), Some(echo.port), "its rule serves");
-    assert!(world.cli(&["status"]).exits(0).out.contains("web.toml held rules in"), "people see which file");
+    assert!(world.cli(&["status"]).exits(0).out.contains("web.toml contained rules in"), "people see which file");
     let warned = world.cli(&["validate", &world.tree_arg()]).exits(0);
     assert!(format!("{}{}", warned.out, warned.err).contains("empty_file"), "{warned}");
     world.write("web.toml", "# no rule on purpose\n");

@@ -87,7 +87,7 @@ fn a_state_that_is_not_good_in_time_gives_way_and_is_held_so() {
     let scene = Scene::new();
     let apply = scene.try_next();
     assert_eq!(apply.ended(), 5, "{}", apply.log());
-    assert!(apply.log().contains("returned to what it ran before"), "{}", apply.log());
+    assert!(apply.log().contains("reverted to its previous state"), "{}", apply.log());
     scene.wait_returned();
     let status = scene.world.wait_status("everybody to agree", |status| {
         status["edges"][0]["generation"] == 3 && status["edges"][0]["desired_generation"] == 3
@@ -165,7 +165,7 @@ fn a_confirmation_counts_only_where_a_new_connection_comes_through() {
     let before = world.generations("edge-01").0;
     world.edit("a.toml", rules(scene.gate()));
     let tried = world.apply_with(&["--timeout", "20s", "--confirm-within", "3s"]).exits(5);
-    assert!(tried.to_string().contains("returned to what it ran before"), "{tried}");
+    assert!(tried.to_string().contains("reverted to its previous state"), "{tried}");
     world.wait_status("everybody to agree", |status| {
         status["edges"][0]["generation"] == before + 2 && status["edges"][0]["desired_generation"] == before + 2
     });

@@ -183,6 +183,6 @@ fn a_plan_says_where_the_host_may_give_a_port_to_somebody_else() {
     let (one, range) = (json!("listen_port"), json!("listen_ports"));
     assert_eq!(hints, [(&range, &json!("across")), (&one, &json!("inside"))]);
     let text = world.cli(&["plan", &world.tree_arg()]).out;
-    assert!(text.contains(&format!("hint: edge-01/across: ports {first}-{} may be held", first + 1)), "{text}");
+    assert!(text.contains(&format!("hint: edge-01/across: ports {first}-{} may be in use", first + 1)), "{text}");
     assert!(text.contains("net.ipv4.ip_local_reserved_ports"), "{text}");
 }

@@ -284,7 +284,7 @@ fn without_a_secret_there_is_no_webhook_and_an_open_secret_is_refused() {
     let mut args = vec!["serve".to_owned(), "--git".to_owned(), url, "--webhook-secret-file".to_owned(), file];
     args.extend(world.server_args());
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    world.cli(&args).exits(1).says("is open to other users");
+    world.cli(&args).exits(1).says("is accessible to other users");
     scene.follow(&[]);
     let token = [("X-Gitlab-Token", "")];
     assert_eq!(http(world.operator, "POST", "/v1/webhooks/git", &token, "").unwrap().0, 404);

@@ -319,8 +319,8 @@ fn a_rollback_takes_an_entry_an_apply_previous_and_a_commit_before_the_last_one(
         assert_eq!(in_force(), commits[expected], "{name}");
     }
     for (name, words) in [
-        ("HEAD~9", "goes back further than what was applied"),
-        ("99", "no revision 99 was applied; the newest ones are"),
+        ("HEAD~9", "is before the first applied revision"),
+        ("99", "no revision 99 was applied; the newest revisions are"),
         ("HEAD-1", "does not name a revision"),
     ] {
         world.cli(&["rollback", name, "--yes"]).exits(1).says(words);

@@ -107,7 +107,7 @@ fn mode_heal_holds_what_was_applied_and_brings_back_an_edge_that_lost_it() {
     world.follow("heal");
     let edge = world.edge("edge-01");
     scene.is_read();
-    assert!(refuses(scene.port), "nothing was applied yet");
+    assert!(refuses(scene.port), "nothing has been applied yet");
     world.apply();
     assert_eq!(answers(scene.port), Some(scene.one.port));
     world.edit("a.toml", scene.text(&scene.two));

@@ -87,7 +87,7 @@ fn an_override_takes_nothing_from_the_tree_and_needs_a_reason() {
     let world = &scene.world;
     for (said, words) in [
         (scene.add("glass", scene.port, "1h"), "web"),
-        (scene.add("web", scene.port + 1, "1h"), "the tree has a rule web"),
+        (scene.add("web", scene.port + 1, "1h"), "the tree already has a rule web"),
         (scene.add("Glass", scene.port + 1, "1h"), "name"),
         (scene.add("glass", scene.port + 1, "200h"), "7 days"),
         (world.cli(&["override", "remove", "edge-01/none"]), "no override none"),

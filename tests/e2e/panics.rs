@@ -136,7 +136,7 @@ fn up_ends_as_a_whole_whichever_half_of_it_panics() {
     let serves = || answers(scene.port) == Some(scene.echo.port);
     let mut up = scene.start_until(serves).0;
     let mut starts = Vec::new();
-    for part in ["worker 0 of the data plane", "the owner of the fleet", "the way in for the edge of this process"] {
+    for part in ["worker 0 of the data plane", "the owner of the fleet", "the in-process session of the edge"] {
         scene.kill(&up, part);
         assert!(refuses(scene.port), "{part}");
         let (again, start) = scene.start_until(serves);

@@ -327,7 +327,7 @@ impl Driver {
             }
             // Dropping its channel ends the session; the edge comes back.
             Command::Connect { session, .. } if self.backlog.is_full() => {
-                debug!(session, "no session is taken while the disk takes nothing");
+                debug!(session, "sessions are refused while the state cannot be written");
             }
             Command::Connect { session, channel, hello } => {
                 let address = channel.address;
@@ -364,7 +364,7 @@ impl Driver {
                 });
             }
             Command::Counters { edge, session, .. } if self.fleet.session(&edge) != Some(session) => {
-                debug!(edge = %edge, session, "counters of a session that is over are dropped");
+                debug!(edge = %edge, session, "counters of an ended session are dropped");
             }
             Command::Counters { edge, session, report } => {
                 let live = |rule: &proto::RuleStats| {
@@ -550,7 +550,7 @@ impl Driver {
 
     /// A session that takes nothing is cut: the edge comes back and says what it runs.
     fn drop_session(&mut self, session: SessionId) {
-        warn!(session, "session takes no messages and is ended");
+        warn!(session, "session accepts no messages and is ended");
         if let Some(channel) = self.sessions.remove(&session) {
             channel.close();
         }

@@ -79,9 +79,9 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.message())
             .await
-            .map_err(|_| Status::deadline_exceeded("no hello in time"))??;
+            .map_err(|_| Status::deadline_exceeded("no hello arrived in time"))??;
         let Some(proto::EdgeMessage { body: Some(proto::edge_message::Body::Hello(message)) }) = first else {
-            return Err(Status::invalid_argument("the first message of a session is a hello"));
+            return Err(Status::invalid_argument("the first message of a session must be a hello"));
         };
         let (edge, hello, report) = hello_from_wire(message).map_err(Status::invalid_argument)?;
         let place = self.place(seat, &edge).await?;
@@ -128,11 +128,12 @@ impl EdgeControl {
         let is_named = self.fleet.read(move |view| view.fleet.is_named(&name)).await;
         let is_named = is_named.map_err(|stopped| Status::unavailable(stopped.to_string()))?;
         seat.begin(is_named).map_err(|reason| match reason {
-            NoPlace::Within => Status::already_exists("the connection has a session already"),
+            NoPlace::Within => Status::already_exists("the connection already has a session"),
             NoPlace::GuestsOnly => {
-                warn!(edge = %edge, "no place is left for an edge that no tree names");
+                warn!(edge = %edge, "no place left for an edge that no tree names");
                 Status::resource_exhausted(
-                    "all places for edges that no tree names are taken; name this edge in the tree, or end others",
+                    "every place for edges that no tree names is in use; name this edge in the tree, or stop other \
+                     edges",
                 )
             }
         })?;
@@ -211,7 +212,7 @@ fn hello_from_wire(message: proto::Hello) -> Result<(EdgeName, Hello, Report), S
 fn report_from_wire(message: proto::Report) -> Result<Report, String> {
     let digest = |bytes: &[u8]| match bytes {
         [] => Ok(Digest::default()),
-        bytes => Digest::from_bytes(bytes).ok_or_else(|| "a digest has 32 bytes".to_owned()),
+        bytes => Digest::from_bytes(bytes).ok_or_else(|| "a digest must have 32 bytes".to_owned()),
     };
     generation::check(message.generation)?;
     generation::check(message.answers)?;

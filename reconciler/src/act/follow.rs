@@ -95,7 +95,7 @@ fn unusable(files: &[SourceFile], why: Diagnostic, moved: bool) -> CheckedTree {
 
 /// A tree that was not read or checked to its end.
 fn overtaken(files: &[SourceFile]) -> CheckedTree {
-    let message = "a newer tree is there; this one was not checked to its end";
+    let message = "a newer tree has arrived; the check of this one was cancelled";
     unusable(files, Diagnostic::without_place(TreeCode::UnreadableFile, "", message), true)
 }
 
@@ -162,7 +162,8 @@ impl Ancestries {
         let known = match tokio::task::spawn_blocking(asked).await {
             Ok(Ok(known)) => known,
             Ok(Err(error)) => {
-                warn!(error = with_causes(&error), "how the commit stands to the one in force is not known");
+                warn!(error = with_causes(&error), "the relation of the commit to the one in force cannot be \
+                    determined");
                 None
             }
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -209,7 +210,7 @@ pub async fn follow(dir: PathBuf, limits: CheckLimits, fleet: FleetHandle, wake:
         };
         cancelled = if is_newer { cancelled + 1 } else { 0 };
         if tree.moved {
-            debug!("the tree changed while it was read; it is read again");
+            debug!("the tree changed while it was being read and is read again");
         } else {
             let mut tree = tree.into_read();
             tree.ancestry = ancestries.of(&dir, tree.source.commit.as_deref(), &fleet).await;
@@ -223,7 +224,7 @@ pub async fn follow(dir: PathBuf, limits: CheckLimits, fleet: FleetHandle, wake:
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = watcher.changed() => {}
-            () = wake.woken() => debug!("the tree is looked at before its time"),
+            () = wake.woken() => debug!("the tree is read on request"),
         }
     }
 }

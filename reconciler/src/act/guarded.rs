@@ -1,7 +1,7 @@
 //! What the peers of the server's three ports may take: every figure of them in one place.
 //!
-//! The ports themselves are `guard`'s, which the edge shares. Keeps: what a peer that has not said who it is can make the
-//! server hold is bounded per connection and per port, before anything is decoded or a task exists.
+//! The ports themselves are `guard`'s, which the edge shares. Keeps: what a peer that has not said who it is can make
+//! the server hold is bounded per connection and per port, before anything is decoded or a task exists.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ const STREAMS: u32 = 16;
 const WINDOW: u32 = 256 << 10;
 /// Bytes of the header list of one request.
 const HEADER_LIST: u32 = 16 << 10;
-/// Streams that a peer reset before they were taken, and that were reset because of its mistakes: beyond, the connection
-/// ends. Twice what may be open, so that an edge that gives up on everything is none.
+/// Streams that a peer reset before they were taken, and that were reset because of its mistakes: beyond, the
+/// connection ends. Twice what may be open, so that an edge that gives up on everything is none.
 const RESETS: usize = 2 * STREAMS as usize;
 /// How long an edge may take to answer a ping: with one every 10 s, a silent end is noticed after 15 s.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,7 +44,8 @@ pub struct Guards {
     pub idle: Duration,
     /// How long the head of an HTTP request may take as a whole, and the wait for it on a kept connection.
     pub head: Duration,
-    /// How often an edge is asked for a sign of life; less than `idle`, so a silent session is not taken for an idle peer.
+    /// How often an edge is asked for a sign of life; less than `idle`, so a silent session is not taken for an idle
+    /// peer.
     pub ping: Duration,
 }
 

@@ -201,7 +201,8 @@ fn render(view: &Scene) -> prometheus::Result<String> {
     let connected = gauge(&registry, "portunus_edge_connected", "1 while the edge has a session.", &["client"])?;
     let generation = gauge(&registry, "portunus_edge_generation", "Generation that the edge accepted.", &["client"])?;
     let desired =
-        gauge(&registry, "portunus_edge_desired_generation", "Generation that is wanted there.", &["client"])?;
+        gauge(&registry, "portunus_edge_desired_generation", "Generation that the server wants the edge to \
+            have.", &["client"])?;
     for (name, edge) in view.fleet.edges() {
         let client = name.as_str();
         connected.with_label_values(&[client]).set(if edge.connected { 1.0 } else { 0.0 });
@@ -223,7 +224,7 @@ fn render(view: &Scene) -> prometheus::Result<String> {
             }
         }
     }
-    let drifted = gauge(&registry, "portunus_drift", "Deviations from what was applied, by kind.", &["kind"])?;
+    let drifted = gauge(&registry, "portunus_drift", "Deviations from the applied state, by kind.", &["kind"])?;
     for kind in DriftKind::ALL {
         drifted.with_label_values(&[kind.as_str()]).set(0.0);
     }
@@ -251,7 +252,7 @@ fn render(view: &Scene) -> prometheus::Result<String> {
     if let Some(remote) = view.fleet.remote() {
         of_remote(&registry, remote)?;
     }
-    let help = "Log lines that standard error did not take.";
+    let help = "Log lines that could not be written to standard error.";
     let dropped = counter(&registry, "portunus_log_lines_dropped_total", help, &[])?;
     dropped.with_label_values(&[] as &[&str]).inc_by(view.log_lines_dropped as f64);
     let build = gauge(&registry, "portunus_build_info", "1, with the version of the program.", &["version"])?;
@@ -265,14 +266,15 @@ fn render(view: &Scene) -> prometheus::Result<String> {
 
 /// The followed remote repository, where there is one.
 fn of_remote(registry: &Registry, remote: &RemoteView) -> prometheus::Result<()> {
-    let looks = counter(registry, "portunus_git_fetch_total", "Looks at the followed repository.", &["outcome"])?;
+    let looks = counter(registry, "portunus_git_fetch_total", "Fetches of the followed repository, by \
+        result.", &["outcome"])?;
     looks.with_label_values(&["fetched"]).inc_by(remote.fetched as f64);
     looks.with_label_values(&["failed"]).inc_by(remote.failed as f64);
     let failing = gauge(registry, "portunus_git_failing", "1 while the followed repository cannot be fetched.", &[])?;
     let none: &[&str] = &[];
     failing.with_label_values(none).set(if remote.error.is_some() { 1.0 } else { 0.0 });
-    let attempted = "When the followed repository was asked last, in seconds since 1970.";
-    let fetched = "When the followed repository answered last, in seconds since 1970.";
+    let attempted = "Time of the last fetch attempt, in seconds since 1970.";
+    let fetched = "Time of the last successful fetch, in seconds since 1970.";
     for (name, help, at) in [
         ("portunus_git_last_attempted_timestamp_seconds", attempted, remote.attempted_at),
         ("portunus_git_last_fetched_timestamp_seconds", fetched, remote.fetched_at),

@@ -59,10 +59,10 @@ pub(super) fn write(notice: &Notice, fleet: &Fleet) {
         Notice::Hold { hold } => info!(held = hold.is_some(), "hold changed"),
         Notice::Tree { digest, commit, verdict } => tree(digest, commit.as_deref(), verdict, fleet),
         Notice::Remote { url, reference, error: Some(error), .. } => {
-            warn!(url, reference, error, "the git remote could not be asked");
+            warn!(url, reference, error, "the git remote cannot be reached");
         }
         Notice::Remote { url, reference, commit, error: None } => {
-            info!(url, reference, commit = commit.as_deref().unwrap_or("-"), "the git remote answers");
+            info!(url, reference, commit = commit.as_deref().unwrap_or("-"), "the git remote answers again");
         }
         Notice::Override { edge, rule, step, actor, why, until } => {
             warn!(edge = %edge, rule = %rule, ?step, actor, why, until = %until, "override changed");

@@ -30,7 +30,7 @@ impl fmt::Display for Part {
         f.write_str(match self {
             Self::Driver => "the owner of the fleet",
             Self::Control => "the control port",
-            Self::InProcess => "the way in for the edge of this process",
+            Self::InProcess => "the in-process session of the edge",
             Self::Operator => "the operator port",
             Self::Metrics => "the metrics port",
             Self::Follower => "the follower of the directory",

@@ -43,7 +43,7 @@ pub enum PrivateFileError {
         path: PathBuf,
     },
     /// Not the expected kind of thing.
-    #[error("{} is no {expected}", path.display())]
+    #[error("{} is not a {expected}", path.display())]
     WrongKind {
         /// The file.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum PrivateFileError {
     NotOurs(#[from] NotOurs),
     /// Others may read or write it.
     #[error(
-        "{} is open to other users (mode {mode:04o}): make sure of what is in it, then close it with `chmod go-rwx {}`",
+        "{} is accessible to other users (mode {mode:04o}): check its content, then restrict it with `chmod go-rwx {}`",
         path.display(), path.display()
     )]
     TooOpen {

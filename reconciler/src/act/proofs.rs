@@ -1,4 +1,5 @@
-//! Plans that edges are asked to prove, and what they answer. I/O by channels only; bounded by the time that an edge has.
+//! Plans that edges are asked to prove, and what they answer. I/O by channels only; bounded by the time that an edge
+//! has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -50,7 +51,7 @@ impl FleetHandle {
 /// Why nothing is proven, in words.
 fn unproven(error: NoAnswer) -> String {
     match error {
-        NoAnswer::Unable => "the edge's version cannot prove a plan".to_owned(),
+        NoAnswer::Unable => "the version of the edge does not support proving a plan".to_owned(),
         NoAnswer::Timeout => format!("the edge did not answer in {} s", ANSWER.as_secs()),
         NoAnswer::NotConnected | NoAnswer::WentAway => error.to_string(),
     }

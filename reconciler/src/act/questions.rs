@@ -1,4 +1,5 @@
-//! What the server has asked edges and not been answered. Pure state of the driver; bounded by the time that an asker waits.
+//! What the server has asked edges and not been answered. Pure state of the driver; bounded by the time that an asker
+//! waits.
 //!
 //! Keeps: every question has exactly one end: the answer of the session that was asked, the end of that session, or an
 //! asker that no longer waits. An edge that goes away is an answer, never the end of the server.
@@ -16,13 +17,13 @@ pub enum NoAnswer {
     #[error("the edge is not connected")]
     NotConnected,
     /// Its session ended before it answered.
-    #[error("the edge went away while it was asked")]
+    #[error("the edge disconnected before it answered")]
     WentAway,
     /// It did not answer.
     #[error("the edge did not answer in time")]
     Timeout,
     /// Its version does not know the question.
-    #[error("the edge's version cannot answer this")]
+    #[error("the version of the edge does not support this request")]
     Unable,
 }
 

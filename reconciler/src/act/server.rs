@@ -71,8 +71,8 @@ pub struct ServerConfig {
 pub enum ServerError {
     /// A port that would be open to others without protection.
     #[error(
-        "the {port} port cannot listen on {address}: without mutual TLS anyone who reaches it could take part, so it \
-         binds loopback only (127.0.0.1 or [::1])"
+        "the {port} port cannot listen on {address}: without mutual TLS, anyone who can reach it could take part, so \
+         it binds loopback only (127.0.0.1 or [::1])"
     )]
     NotLoopback {
         /// Which port.
@@ -132,14 +132,15 @@ impl InProcess {
     /// A new connection; fails when the server has ended or is busy with others.
     pub fn connect(&self) -> io::Result<DuplexStream> {
         let (ours, theirs) = tokio::io::duplex(DUPLEX);
-        let refused = |_| io::Error::new(io::ErrorKind::ConnectionRefused, "the server takes no session");
+        let refused = |_| io::Error::new(io::ErrorKind::ConnectionRefused, "the server does not accept the session");
         self.0.try_send(theirs).map_err(refused)?;
         Ok(ours)
     }
 }
 
 impl Server {
-    /// Raises the limit of descriptors, and opens the state and all listeners. Nothing is served before [`Server::run`].
+    /// Raises the limit of descriptors, and opens the state and all listeners. Nothing is served before
+    /// [`Server::run`].
     pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
         for (port, address) in [("control", config.control_listen), ("operator", config.operator_listen)] {
             if !address.ip().is_loopback() {
@@ -157,7 +158,7 @@ impl Server {
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         if let Some(line) = restored.ledger_break {
-            error!(line, "the ledger does not fit its chain: it was changed outside of the server");
+            error!(line, "the ledger does not match its hash chain: it was modified outside of the server");
         }
         let fleet = Fleet::new(lineage, config.mode, config.allow_dirty, restored)
             .allowing_non_descendants(config.allow_non_descendant);
@@ -301,7 +302,7 @@ impl Server {
         stop.cancel();
         let rest = async { while parts.join_next().await.is_some() {} };
         if tokio::time::timeout(GRACE, rest).await.is_err() {
-            debug!("connections are cut that did not end in time");
+            debug!("connections that did not end in time are cut");
             parts.shutdown().await;
         }
         tasks.close();

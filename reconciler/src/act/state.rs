@@ -31,15 +31,15 @@ pub enum StateError {
     #[error(transparent)]
     Token(#[from] PrivateFileError),
     /// The token's file was cut short, or emptied.
-    #[error("{} holds no token; remove it, and the next start makes one", path.display())]
+    #[error("{} contains no token: remove it, and the next start creates one", path.display())]
     EmptyToken {
         /// The file.
         path: PathBuf,
     },
     /// The token can be guessed.
     #[error(
-        "the operator token in {} has {length} characters, at least {SHORTEST_TOKEN} are required; remove the file, and \
-         the next start makes a token", path.display()
+        "the operator token in {} has {length} characters, but at least {SHORTEST_TOKEN} are required: remove the \
+         file, and the next start creates a token", path.display()
     )]
     ShortToken {
         /// The file.
@@ -57,7 +57,7 @@ pub enum StateError {
         path: PathBuf,
     },
     /// The system has no random numbers.
-    #[error("no random numbers: {0}")]
+    #[error("random numbers are not available: {0}")]
     Random(#[from] getrandom::Error),
 }
 

@@ -70,13 +70,13 @@ pub enum StoreError {
         reason: String,
     },
     /// A key does not have the version that the batch expects. Nothing was written.
-    #[error("{key} was changed by somebody else")]
+    #[error("{key} was changed concurrently")]
     Conflict {
         /// The first such key.
         key: String,
     },
     /// A batch names a key twice. Nothing was written.
-    #[error("a batch names {key} twice")]
+    #[error("a batch writes {key} twice")]
     KeyTwice {
         /// The key.
         key: String,
@@ -359,11 +359,11 @@ fn guarded<T>(path: &Path, operation: impl FnOnce() -> Result<T, redb::Error>) -
         Ok(Err(redb::Error::Corrupted(reason))) => Err(corrupt(reason)),
         Ok(Err(redb::Error::UpgradeRequired(version))) => Err(corrupt(format!("file format {version} is too old"))),
         Ok(Err(redb::Error::Io(error))) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(corrupt("the file is no database".to_owned()))
+            Err(corrupt("the file is not a database".to_owned()))
         }
         Ok(Err(redb::Error::Io(error))) => Err(StoreError::Io(error)),
         Ok(Err(error)) => Err(StoreError::Database(Box::new(error))),
-        Err(_) => Err(corrupt("the database contradicts itself".to_owned())),
+        Err(_) => Err(corrupt("the database is inconsistent".to_owned())),
     }
 }
 

@@ -50,7 +50,7 @@ async fn compact(store: Arc<Store>) {
     let before = store.bytes();
     let compacted = tokio::task::spawn_blocking(move || store.compact(Moment::Serving).map(|_| store.bytes())).await;
     match compacted {
-        Ok(Ok(after)) if after < before => info!(before, after, "the state on disk takes less room"),
+        Ok(Ok(after)) if after < before => info!(before, after, "the state on disk was compacted"),
         Ok(Ok(_)) => {}
         Ok(Err(error)) => warn!(error = with_causes(&error), "the state on disk cannot be compacted"),
         Err(error) => warn!(%error, "compacting the state on disk failed by a bug"),

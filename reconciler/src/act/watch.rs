@@ -149,7 +149,8 @@ impl TreeWatcher {
         match &eyes.fault {
             Some(reason) if !self.warned => {
                 let poll_secs = self.patience.poll.as_secs_f64();
-                tracing::warn!(tree = %self.dir.display(), reason, poll_secs, "file events are not available; polling");
+                tracing::warn!(tree = %self.dir.display(), reason, poll_secs, "file events are not available; polling \
+                    instead");
             }
             None if self.warned => tracing::info!(tree = %self.dir.display(), "file events are available again"),
             _ => {}
@@ -196,7 +197,7 @@ fn open(dir: &Path, event: &mpsc::Sender<()>, max_watches: usize) -> Eyes {
 fn watch(wanted: &Wanted, event: &mpsc::Sender<()>, max_watches: usize) -> Result<RecommendedWatcher, String> {
     let folders = wanted.folders().count();
     if folders > max_watches {
-        return Err(format!("{folders} folders, and at most {max_watches} are watched"));
+        return Err(format!("there are {folders} folders, but at most {max_watches} can be watched"));
     }
     let (filter, event) = (wanted.clone(), event.clone());
     let handler = move |seen| hear(seen, &filter, &event);

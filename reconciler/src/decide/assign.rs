@@ -134,11 +134,12 @@ fn over_budget(hello: &Hello, running: &Rules, target: &Rules, rejected: &mut BT
         if does_not_fit {
             let message = if descriptors > 0 && used + width(rule) > descriptors {
                 format!(
-                    "the rule needs {} descriptor(s), other rules take {used}, and the edge has {descriptors} for listeners",
+                    "the rule needs {} descriptor(s), other rules use {used}, and the edge has {descriptors} for \
+                     listeners",
                     width(rule)
                 )
             } else {
-                format!("the edge takes {most_rules} rules and has {rules}")
+                format!("the edge supports {most_rules} rules and has {rules}")
             };
             rejected.insert(name.clone(), Rejection { code: RuleCode::FdBudgetExceeded, message });
         } else {

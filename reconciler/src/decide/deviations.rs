@@ -80,7 +80,7 @@ impl TargetOverride {
 
     /// `127.0.0.1:80 paused by ada until 2026-01-01T00:00:00Z: upgrade`
     pub fn in_words(&self) -> String {
-        let until = self.until.map_or_else(|| ", without an end".to_owned(), |until| format!(" until {until:.0}"));
+        let until = self.until.map_or_else(|| ", without an expiry".to_owned(), |until| format!(" until {until:.0}"));
         let why = if self.why.is_empty() { String::new() } else { format!(": {}", self.why) };
         format!("{} {} by {}{until}{why}", self.target, self.deviation.in_words(), self.actor)
     }

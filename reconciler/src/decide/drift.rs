@@ -135,7 +135,7 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
         }
     }
     for (rule, held) in &edge.overrides {
-        let message = format!("{} put it there, until {:.0}: {}", held.actor, held.until, held.why);
+        let message = format!("{} added it, until {:.0}: {}", held.actor, held.until, held.why);
         all.push(entry(Some(rule), DriftKind::Override, "", message));
     }
     let is_rejected =
@@ -150,7 +150,8 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
     }
     let Some(report) = &edge.report else { return };
     if edge.connected && edge.desired.is_some() && !edge.is_settled() {
-        let message = format!("runs generation {}, desired is {}", report.generation, edge.desired_generation());
+        let message =
+            format!("the edge runs generation {}, but {} is desired", report.generation, edge.desired_generation());
         all.push(entry(None, DriftKind::StaleGeneration, "stale_generation", message));
     }
     for (rule, view) in &report.rules {
@@ -167,14 +168,23 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
     for (rule, wanted) in applied.into_iter().flatten() {
         let wanted = &wanted.rule;
         let Some(view) = report.rules.get(rule).filter(|view| view.state != RuleState::Draining) else {
-            all.push(entry(Some(rule), DriftKind::Missing, "", "applied, but the edge does not have it".to_owned()));
+            all.push(entry(
+                Some(rule),
+                DriftKind::Missing,
+                "",
+                "the rule was the rule was applied, but the edge does not have it".to_owned(),
+            ));
             continue;
         };
         if let Some(running) = view.running.as_ref().filter(|running| *running != wanted)
             && view.state == RuleState::Active
         {
-            let mut drift =
-                entry(Some(rule), DriftKind::Changed, "", "the edge runs another version than was applied".to_owned());
+            let mut drift = entry(
+                Some(rule),
+                DriftKind::Changed,
+                "",
+                "the edge runs a version that differs from the applied one".to_owned(),
+            );
             drift.fields = field_changes(wanted, running);
             all.push(drift);
         }
@@ -185,12 +195,18 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
         // One that is pending was told to go, and waits for a moment without connections.
         let is_going = matches!(view.state, RuleState::Draining | RuleState::Pending);
         if applied.is_none_or(|applied| !applied.contains_key(rule)) && !is_going {
-            all.push(entry(Some(rule), DriftKind::Extra, "", "the edge runs it, but it was never applied".to_owned()));
+            all.push(entry(
+                Some(rule),
+                DriftKind::Extra,
+                "",
+                "the edge runs the rule, but it was never applied".to_owned(),
+            ));
         }
     }
 }
 
-/// Reads drift that a server of an earlier version wrote: to it, a target that is down was drift of the kind `degraded`.
+/// Reads drift that a server of an earlier version wrote: to it, a target that is down was drift of the kind
+/// `degraded`.
 pub(super) fn of_any_version<'de, D: Deserializer<'de>>(reader: D) -> Result<Vec<Drift>, D::Error> {
     let all = Vec::<Value>::deserialize(reader)?;
     let is_drift = |one: &Value| one.get("kind").and_then(Value::as_str) != Some("degraded");

@@ -11,7 +11,11 @@ pub fn above(generation: u64) -> u64 {
 
 /// Why a number is not a generation, if it is none.
 pub fn check(generation: u64) -> Result<(), String> {
-    if generation <= MOST { Ok(()) } else { Err(format!("generation {generation} is higher than any server counts")) }
+    if generation <= MOST {
+        Ok(())
+    } else {
+        Err(format!("generation {generation} is higher than any server can reach"))
+    }
 }
 
 #[cfg(test)]

@@ -26,15 +26,15 @@ fn held_back(verdict: &Verdict, is_anything_in_force: bool) -> (bool, String) {
             let why = Uncommitted::NoCommit { in_git: *in_git }.message();
             (true, format!("{why}; commit it, or start the server with --allow-dirty"))
         }
-        Verdict::Dirty => (true, "the followed tree differs from its commit; commit it".to_owned()),
+        Verdict::Dirty => (true, "the followed tree differs from its commit: commit the changes".to_owned()),
         Verdict::Railed { rails } => {
             let names: Vec<&str> = rails.iter().map(|rail| rail.name.as_str()).collect();
             (
                 true,
-                format!("the followed tree trips {}; apply it by hand with the flag that allows it", names.join(", ")),
+                format!("the followed tree trips {}: apply it by hand with the flag that allows it", names.join(", ")),
             )
         }
-        Verdict::Stopped { reason } => (true, format!("the rollout was stopped: {reason}; `apply` goes on with it")),
+        Verdict::Stopped { reason } => (true, format!("the rollout was stopped: {reason}; `apply` continues it")),
         Verdict::Waiting => (false, "the followed tree waits for an apply".to_owned()),
         // The hold itself says it.
         Verdict::Held => (true, String::new()),

@@ -1,7 +1,7 @@
 //! Break-glass rules: what an operator put on an edge without git, until when and why. Pure.
 //!
-//! Keeps: an override takes no port from a rule of the tree, is never pruned before its time, and goes by itself. A rule
-//! of the tree with its name and its listeners takes it over; any other that wants its name or its ports waits.
+//! Keeps: an override takes no port from a rule of the tree, is never pruned before its time, and goes by itself. A
+//! rule of the tree with its name and its listeners takes it over; any other that wants its name or its ports waits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,10 +62,10 @@ pub type Overrides = BTreeMap<RuleName, Override>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOverride {
     /// The tree has a rule of that name there.
-    #[error("the tree has a rule {0} on that edge already; change it there")]
+    #[error("the tree already has a rule {0} on that edge: change it in the tree")]
     NameTaken(RuleName),
     /// The tree has a rule on those ports.
-    #[error("{listen} belongs to {rule} of the tree; an override takes no port from the tree")]
+    #[error("{listen} belongs to {rule} of the tree: an override cannot take a port from the tree")]
     PortTaken {
         /// What was asked for.
         listen: String,
@@ -73,7 +73,7 @@ pub enum InvalidOverride {
         rule: RuleName,
     },
     /// Another override has them.
-    #[error("{listen} belongs to the override {rule}; remove that first")]
+    #[error("{listen} belongs to the override {rule}: remove that override first")]
     Overridden {
         /// What was asked for.
         listen: String,
@@ -83,17 +83,17 @@ pub enum InvalidOverride {
     /// It and another rule of the edge would forward to each other's listeners, or it to its own.
     #[error("{0}")]
     Lockout(String),
-    /// The edge cannot do it.
-    #[error("the edge cannot do it: {}", .0.message)]
+    /// The edge does not support the rule.
+    #[error("the edge does not support it: {}", .0.message)]
     Rejected(Rejection),
     /// Nothing is known of the edge.
-    #[error("edge {0} is unknown: it never connected, and the tree does not name it")]
+    #[error("edge {0} is unknown: it has never connected, and the tree does not name it")]
     UnknownEdge(EdgeName),
     /// Its life is nothing, or longer than anything that is not in the tree should be.
-    #[error("an override lives for at least one second and at most 7 days")]
+    #[error("an override lasts from one second to 7 days")]
     Lifetime,
     /// Without a reason nobody knows later whether it may go.
-    #[error("say why: the reason is shown wherever the override is")]
+    #[error("give a reason: it is shown wherever the override is shown")]
     NoReason,
 }
 

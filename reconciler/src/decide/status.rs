@@ -33,7 +33,7 @@ use super::target_rows::{TargetTotals, all_rows};
 use super::view::{Confirmation, Desired, EdgeView, Edges, FlowLimit, Hello, Report, RuleView};
 
 /// Of a rule that is wanted no more, was sent once and never reported.
-const UNCONFIRMED: &str = "it may serve: the edge has not confirmed that it is gone";
+const UNCONFIRMED: &str = "the rule may still serve: the edge has not confirmed its removal";
 
 /// The status of a fleet. Everything but `edges` may be left out of a file for `plan --live`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! The driver's way to the disk: records are made durable in their order, and what follows from them comes after. I/O.
 //!
-//! Keeps: an effect is carried out only once the records before it are durable; while the disk takes nothing, both wait.
+//! Keeps: an effect is carried out only once the records before it are durable; while the disk takes nothing, both
+//! wait.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,14 +37,14 @@ impl Driver {
         if let Err(error) = self.write(records).await {
             let reason = with_causes(&error);
             if self.disk_error.is_none() {
-                error!(error = reason, "the state cannot be written; nothing new is sent until it can");
+                error!(error = reason, "the state cannot be written; nothing new is sent until writing succeeds");
             }
             self.disk_error = Some(reason);
             return false;
         }
         self.backlog.written(count);
         if self.disk_error.take().is_some() {
-            info!("the state is written again");
+            info!("the state can be written again");
         }
         true
     }

@@ -44,12 +44,12 @@ pub(super) async fn blame(
 ) -> Result<Json<Blame>, Failure> {
     let bad = |detail: String| Failure::new(400, "bad_request", "Not a port", detail);
     let number = port.parse::<u16>().ok().filter(|port| *port > 0);
-    let number = number.ok_or_else(|| bad(format!("{port} is no port: 1 to 65535")))?;
+    let number = number.ok_or_else(|| bad(format!("{port} is not a valid port: expected 1 to 65535")))?;
     let protocols = match query.protocol.as_deref() {
         None => vec![Protocol::Tcp, Protocol::Udp],
         Some("tcp") => vec![Protocol::Tcp],
         Some("udp") => vec![Protocol::Udp],
-        Some(other) => return Err(bad(format!("{other} is no protocol: tcp or udp"))),
+        Some(other) => return Err(bad(format!("{other} is not a valid protocol: expected tcp or udp"))),
     };
     let unknown_edge = || Failure::not_found(format!("edge {edge} is unknown"));
     let name = EdgeName::new(&edge).map_err(|_| unknown_edge())?;
@@ -67,10 +67,10 @@ pub(super) async fn blame(
     };
     let (owner, protocol, serving) = match known {
         Known::NoEdge => return Err(unknown_edge()),
-        Known::Nobody => return Err(Failure::not_found(format!("no rule has {place}"))),
+        Known::Nobody => return Err(Failure::not_found(format!("no rule listens on {place}"))),
         Known::Both => {
-            let detail = format!("{place} is open for TCP and for UDP; say {place}/tcp or {place}/udp");
-            return Err(Failure::new(409, "ambiguous_port", "Two rules have that port", detail));
+            let detail = format!("{place} is open for both TCP and UDP: specify {place}/tcp or {place}/udp");
+            return Err(Failure::new(409, "ambiguous_port", "Two rules listen on that port", detail));
         }
         Known::Over(held, protocol) => return Err(of_override(&format!("{edge}:{number}/{protocol}"), &held)),
         Known::Rule { owner, protocol, serving } => (owner, protocol, serving),
@@ -110,10 +110,11 @@ fn known(view: &EdgeView, ports: &[Port]) -> Known {
 
 fn of_override(place: &str, held: &Override) -> Failure {
     let detail = format!(
-        "{place} belongs to the break-glass rule {}, which no commit put there: {} added it at {:.0}, until {:.0}: {}",
+        "{place} belongs to the break-glass rule {}, which does not come from a commit: {} added it at {:.0}, until \
+         {:.0}: {}",
         held.rule.name, held.actor, held.since, held.until, held.why
     );
-    Failure::new(409, "override_rule", "A break-glass rule has that port", detail)
+    Failure::new(409, "override_rule", "A break-glass rule listens on that port", detail)
 }
 
 /// Looks through the records. Blocks.
@@ -130,8 +131,8 @@ fn found(store: &Store, limits: CheckLimits, port: &Port, owner: &Placed, servin
     }
     let (number, protocol) = (port.port, port.protocol);
     let detail = format!(
-        "{}:{number}/{protocol} belongs to {rule} since before the ledger, or since an apply whose plan and tree are \
-         kept no longer",
+        "{}:{number}/{protocol} has belonged to {rule} since before the ledger, or since an apply whose plan and tree \
+         are no longer kept",
         port.edge
     );
     Err(Failure::new(409, "before_ledger", "Older than the ledger", detail))

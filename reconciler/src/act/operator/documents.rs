@@ -101,8 +101,8 @@ pub struct ApplyBody {
     /// Edges return to what they ran before unless they hear within so many seconds that what they run is good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_within_secs: Option<u64>,
-    /// How long edges let changes that cost live connections wait for a moment without them, on top of the timeout; absent:
-    /// not at all.
+    /// How long edges let changes that cost live connections wait for a moment without them, on top of the timeout;
+    /// absent: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_window_secs: Option<u64>,
     /// Who or which CI run the client acts for, at most 200 characters; the ledger shows it as what the client says.
@@ -153,8 +153,8 @@ pub struct FreezeAnswer {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RollbackBody {
-    /// A digest or a commit, or a prefix of either; the number of an entry of the history, the id of an apply, `previous`
-    /// or `HEAD~N`.
+    /// A digest or a commit, or a prefix of either; the number of an entry of the history, the id of an apply,
+    /// `previous` or `HEAD~N`.
     pub revision: String,
     /// Why.
     pub why: String,
@@ -410,7 +410,8 @@ impl Problem {
         }
     }
 
-    /// A change that was refused as a whole. `nothing` says what was not done: applied by the server, sent by a command.
+    /// A change that was refused as a whole. `nothing` says what was not done: applied by the server, sent by a
+    /// command.
     pub fn refused(refusal: Refusal, nothing: &str, now: Timestamp) -> Self {
         let status = match refusal {
             Refusal::Locked { .. } | Refusal::Frozen { .. } => 423,

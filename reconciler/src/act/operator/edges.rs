@@ -25,7 +25,7 @@ pub(super) async fn forget(
     Path(edge): Path<String>,
 ) -> Result<Json<ForgottenEdge>, Failure> {
     let unknown = |detail: String| Failure::new(404, "unknown_edge", "Not found", detail);
-    let name = EdgeName::new(&edge).map_err(|_| unknown(format!("there is no edge {edge}")))?;
+    let name = EdgeName::new(&edge).map_err(|_| unknown(format!("edge {edge} does not exist")))?;
     let request = Request::Forget { edge: name.clone(), actor: ACTOR.to_owned() };
     state.context.fleet.request(request).await?.map_err(|refusal| {
         let detail = refusal.to_string();

@@ -48,7 +48,12 @@ fn check(state: &State, request: &Request<Body>) -> Result<(), Failure> {
         let own = origin.ok().flatten().and_then(|origin| origin.strip_prefix("http://"));
         let is_own = own.zip(host).is_some_and(|(origin, host)| origin == host);
         if !is_own {
-            return Err(Failure::new(403, "foreign_origin", "Foreign origin", "the request comes from a web page"));
+            return Err(Failure::new(
+                403,
+                "foreign_origin",
+                "Foreign origin",
+                "the request comes from a foreign web page",
+            ));
         }
     }
     let given = text(headers, AUTHORIZATION.as_str()).and_then(|value| {
@@ -80,8 +85,8 @@ fn known_parameters(path: &str, query: &str) -> Result<(), Failure> {
     let known = parameters(path);
     let mut names = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(pair));
     let Some(unknown) = names.find(|name| !known.contains(name)) else { return Ok(()) };
-    let known = if known.is_empty() { "it takes none".to_owned() } else { format!("known are {}", known.join(", ")) };
-    let detail = format!("{path} has no query parameter `{unknown}`; {known}");
+    let known = if known.is_empty() { "it accepts none".to_owned() } else { format!("known are {}", known.join(", ")) };
+    let detail = format!("{path} does not support the query parameter `{unknown}`: {known}");
     Err(Failure::new(400, "bad_request", "Bad Request", detail))
 }
 
@@ -102,7 +107,7 @@ pub fn parameters(path: &str) -> &'static [&'static str] {
 }
 
 pub(super) fn too_large(most: usize) -> Failure {
-    Failure::new(413, "file_too_large", "Body too large", format!("a body has at most {most} bytes"))
+    Failure::new(413, "file_too_large", "Body too large", format!("a body may have at most {most} bytes"))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

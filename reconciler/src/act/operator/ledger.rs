@@ -64,8 +64,8 @@ pub(super) fn named(store: &Store, in_force: Option<Digest>, name: &str) -> Resu
 }
 
 fn gone(entry: &Entry) -> Failure {
-    let instead = entry.commit.as_ref().map_or_else(String::new, |commit| format!("; check {commit} out and apply it"));
-    let detail = format!("the files of {} are kept no longer{instead}", entry.digest);
+    let instead = entry.commit.as_ref().map_or_else(String::new, |commit| format!("; check out {commit} and apply it"));
+    let detail = format!("the files of {} are no longer kept{instead}", entry.digest);
     Failure::new(410, "revision_gone", "Revision no longer kept", detail)
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn entry(
     let number = id.parse::<u64>().ok();
     let is_it = |found: &HistoryEntry| number == Some(found.entry.id) || found.entry.apply_id == id;
     let found = entries(&state).await?.into_iter().find(|found| !id.is_empty() && is_it(found));
-    let mut entry = found.ok_or_else(|| Failure::not_found(format!("there is no entry {id} in the history")))?;
+    let mut entry = found.ok_or_else(|| Failure::not_found(format!("the history has no entry {id}")))?;
     let apply_id = entry.entry.apply_id.clone();
     let store = state.context.store.clone();
     let plan = heavy(move || recorded_plan(&store, &apply_id)).await??;
@@ -113,7 +113,7 @@ pub(super) async fn entry(
 pub(super) async fn past_apply(state: &State, id: &str) -> Result<ApplyResult, Failure> {
     let found = entries(state).await?.into_iter().find(|found| !id.is_empty() && found.entry.apply_id == id);
     let result = found.as_ref().and_then(ApplyResult::recorded);
-    result.ok_or_else(|| Failure::not_found(format!("no apply {id}")))
+    result.ok_or_else(|| Failure::not_found(format!("there is no apply {id}")))
 }
 
 /// What an apply was to change; `None` where that is kept no longer. Blocks.

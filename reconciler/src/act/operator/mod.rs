@@ -111,7 +111,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/overrides/{edge}/{rule}", delete(overrides::remove))
         .fallback(async || Failure::new(404, "not_found", "No such path", "the API has no such path"))
         .method_not_allowed_fallback(async || {
-            Failure::new(405, "method_not_allowed", "Method not allowed", "the path exists for another method")
+            Failure::new(405, "method_not_allowed", "Method not allowed", "the path does not support this method")
         })
         .layer(middleware::from_fn_with_state(state.clone(), guard::guard))
         // Behind no guard: its callers are machines elsewhere that have no token, and prove themselves otherwise.
@@ -133,7 +133,7 @@ impl Failure {
     fn unanswered(why: NoAnswer, place: impl std::fmt::Display) -> Self {
         let (status, code, title) = match why {
             NoAnswer::NotConnected => (503, "client_not_connected", "Edge not connected"),
-            NoAnswer::WentAway => (503, "client_not_connected", "Edge went away"),
+            NoAnswer::WentAway => (503, "client_not_connected", "Edge disconnected"),
             NoAnswer::Timeout => (504, "ack_timeout", "Edge does not answer"),
             NoAnswer::Unable => (501, "not_supported", "Edge is too old"),
         };

@@ -154,7 +154,7 @@ fn standing(view: &EdgeView, rule: &RuleName) -> (RuleState, String, String) {
             state(told.state, told.code, told.message)
         }
         _ if !view.connected => {
-            state(RuleState::Pending, RuleCode::ClientNotConnected.as_str(), "the edge gets it once it is connected")
+            state(RuleState::Pending, RuleCode::ClientNotConnected.as_str(), "the edge receives it when it connects")
         }
         Some(told) if view.is_settled() => state(told.state, told.code, told.message),
         _ => state(RuleState::Pending, "", "the edge has not answered yet"),
@@ -210,7 +210,7 @@ pub(super) async fn remove(
     Extract(state): Extract<State>,
     Path((edge, rule)): Path<(String, String)>,
 ) -> Result<Json<OverrideRow>, Failure> {
-    let unknown = |_| Failure::not_found(format!("no override {edge}/{rule}"));
+    let unknown = |_| Failure::not_found(format!("there is no override {edge}/{rule}"));
     let RuleAddress { edge, rule } = RuleAddress::parse(&format!("{edge}/{rule}")).map_err(unknown)?;
     let removed = OverrideRequest::Remove { edge: edge.clone(), rule, actor: "operator".to_owned() };
     ask(&state, &edge, removed).await.map(Json)
@@ -234,18 +234,20 @@ fn refused(refusal: RequestRefusal) -> Failure {
         RequestRefusal::Target(_) | RequestRefusal::Forget(_) => unreachable!("an override was asked for"),
         RequestRefusal::Override(OverrideRefusal::Unknown { .. }) => (404, "not_found".to_owned(), "Not found"),
         RequestRefusal::Override(OverrideRefusal::Undecided(_)) => {
-            (409, "extra".to_owned(), "The edge runs what nobody applied")
+            (409, "extra".to_owned(), "The edge runs rules that were never applied")
         }
         RequestRefusal::Override(OverrideRefusal::Invalid(invalid)) => match invalid {
             InvalidOverride::UnknownEdge(_) => (404, "unknown_edge".to_owned(), "Not found"),
-            InvalidOverride::NameTaken(_) => (409, "duplicate_rule".to_owned(), "The name is taken"),
+            InvalidOverride::NameTaken(_) => (409, "duplicate_rule".to_owned(), "The name is in use"),
             InvalidOverride::PortTaken { .. } | InvalidOverride::Overridden { .. } => {
-                (409, "port_clash".to_owned(), "The port is taken")
+                (409, "port_clash".to_owned(), "The port is in use")
             }
             InvalidOverride::Lockout(_) => {
                 (422, RuleCode::SelfLockout.as_str().to_owned(), "The edge would forward to itself")
             }
-            InvalidOverride::Rejected(rejection) => (422, rejection.code.as_str().to_owned(), "The edge cannot do it"),
+            InvalidOverride::Rejected(rejection) => {
+                (422, rejection.code.as_str().to_owned(), "The edge does not support the rule")
+            }
             InvalidOverride::Lifetime => (400, "out_of_range".to_owned(), "Not a lifetime"),
             InvalidOverride::NoReason => (400, "missing_key".to_owned(), "No reason given"),
         },

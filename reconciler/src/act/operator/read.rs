@@ -98,7 +98,7 @@ pub(super) async fn targets(
 
 /// The address in the path, if such a rule is known.
 pub(super) async fn known_rule(state: &State, edge: &str, rule: &str) -> Result<(RuleAddress, RuleRow), Failure> {
-    let unknown = || Failure::not_found(format!("no rule {edge}/{rule}"));
+    let unknown = || Failure::not_found(format!("there is no rule {edge}/{rule}"));
     let address = RuleAddress {
         edge: EdgeName::new(edge).map_err(|_| unknown())?,
         rule: RuleName::new(rule).map_err(|_| unknown())?,
@@ -121,7 +121,8 @@ pub(super) async fn rule(
     Path((edge, rule)): Path<(String, String)>,
 ) -> Result<Json<RuleRow>, Failure> {
     let (address, mut row) = known_rule(&state, &edge, &rule).await?;
-    // An edge reports changes; results that repeat are asked for. One that does not answer is shown as it was heard last.
+    // An edge reports changes; results that repeat are asked for. One that does not answer is shown as it was heard
+    // last.
     if let Ok(stats) = ask(&state, &address, StatsQuery { per_port: false, per_target: true }).await {
         for told in stats.targets.into_iter().flatten().filter_map(|target| target.report) {
             if let Some(known) = row.status.targets.iter_mut().find(|known| known.target == told.target) {

@@ -1,4 +1,5 @@
-//! What operators decide about the fleet as a whole: rollback, resume, freeze, and the sign of life of who applies. I/O.
+//! What operators decide about the fleet as a whole: rollback, resume, freeze, and the sign of life of who applies.
+//! I/O.
 
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ pub(super) async fn rollback(
     let in_force = state.context.fleet.read(|view| view.fleet.applied().map(|applied| applied.source.digest)).await?;
     let tree = recorded(&state, heavy(move || named(&store, in_force, &name)).await??).await?;
     if request.plan.as_ref().is_some_and(|plan| plan.source.digest != tree.source.digest) {
-        let detail = format!("{} is another revision by now than the one that was planned", request.revision);
+        let detail = format!("{} is no longer the revision that was planned", request.revision);
         return Err(Failure::new(409, "stale", "The plan is stale", detail));
     }
     let allowances = of_recorded(request.allowances);
@@ -132,11 +133,11 @@ pub(super) async fn freeze(Extract(state): Extract<State>, request: Body) -> Res
     let request: FreezeBody = body::read(request, MAX_ORDER).await?;
     let bad = |detail: &str| Failure::new(400, "bad_request", "Not a freeze", detail);
     if request.why.trim().is_empty() {
-        return Err(bad("a freeze says why"));
+        return Err(bad("a freeze needs a reason"));
     }
     let ttl = request.ttl_secs.map(Duration::from_secs);
     if ttl.is_some_and(|ttl| ttl.is_zero() || ttl > LONGEST_FREEZE) {
-        return Err(bad("a freeze lasts for a second at least and a year at most"));
+        return Err(bad("a freeze lasts from one second to one year"));
     }
     let until = ttl.and_then(|ttl| Timestamp::now().checked_add(ttl).ok());
     decide(&state, Control::Freeze { why: request.why, until }).await
@@ -161,7 +162,7 @@ pub(super) async fn heartbeat(
     let known = id.clone();
     let is_known = state.context.fleet.read(move |view| view.fleet.apply_result(&known).is_some()).await?;
     if !is_known {
-        return Err(Failure::not_found(format!("no apply {id}")));
+        return Err(Failure::not_found(format!("there is no apply {id}")));
     }
     state.context.fleet.event(Event::Heartbeat { apply: id }).await?;
     Ok(Json(state.context.fleet.read(|view| view.fleet.lock(Timestamp::now())).await?))

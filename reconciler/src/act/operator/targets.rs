@@ -56,9 +56,9 @@ pub(super) async fn post(
         ("enable", None) => Order::Enable,
         ("weight", Some(weight)) if weight <= DEFAULT_WEIGHT.into() => Order::Weight(weight as u8),
         ("weight", Some(weight)) => return Err(bad_request(format!("weight {weight} is above {DEFAULT_WEIGHT}"))),
-        ("weight", None) => return Err(bad_request("`weight` needs a weight, 0 to 100")),
+        ("weight", None) => return Err(bad_request("`weight` needs a weight from 0 to 100")),
         ("pause" | "resume" | "disable" | "enable" | "check", Some(_)) => {
-            return Err(bad_request("only `weight` takes a weight"));
+            return Err(bad_request("only `weight` accepts a weight"));
         }
         _ => {
             let known = "pause, resume, disable, enable, weight or check";
@@ -67,13 +67,13 @@ pub(super) async fn post(
     };
     let ttl = body.ttl_secs.map(Duration::from_secs);
     if ttl.is_some_and(|ttl| ttl.is_zero() || ttl > MAX_TTL) {
-        return Err(bad_request("`ttl_secs` is 1 to 31536000, a year"));
+        return Err(bad_request("`ttl_secs` must be between 1 and 31536000 (a year)"));
     }
     if ttl.is_some() && matches!(order, Order::Resume | Order::Enable) {
-        return Err(bad_request("what ends an override has no time to live"));
+        return Err(bad_request("an operation that ends an override does not accept a time to live"));
     }
     if body.why.chars().count() > MAX_WHY {
-        return Err(bad_request(format!("`why` has at most {MAX_WHY} characters")));
+        return Err(bad_request(format!("`why` may have at most {MAX_WHY} characters")));
     }
     carry_out(&state, place, order, body.why, ttl).await
 }
@@ -92,7 +92,7 @@ async fn carry_out(
 ) -> Result<Response, Failure> {
     let (edge, rule) = named(&place)?;
     let Some(target) = place.target.clone() else {
-        return Err(bad_request("only `check` concerns all targets of a rule; name one"));
+        return Err(bad_request("only `check` applies to all targets of a rule: name one target"));
     };
     let order = TargetOrder { edge, rule, target, order, actor: "operator".to_owned(), why, ttl };
     match state.context.fleet.request(Request::Target(order)).await? {
@@ -116,10 +116,10 @@ fn refused(place: &Place, refusal: TargetRefusal) -> Failure {
     let Place { edge, rule, target } = place;
     match refusal {
         TargetRefusal::UnknownEdge => {
-            Failure::new(404, "unknown_edge", "No such edge", format!("there is no edge {edge}"))
+            Failure::new(404, "unknown_edge", "No such edge", format!("edge {edge} does not exist"))
         }
         TargetRefusal::UnknownRule => {
-            Failure::new(404, "unknown_rule", "No such rule", format!("edge {edge} is not to run a rule {rule}"))
+            Failure::new(404, "unknown_rule", "No such rule", format!("edge {edge} is not assigned a rule {rule}"))
         }
         TargetRefusal::UnknownTarget { known } => {
             let target = target.as_deref().unwrap_or_default();

@@ -37,7 +37,7 @@ pub enum WebhookError {
     #[error("the secret of the webhook cannot be read")]
     Read(#[from] PrivateFileError),
     /// There is none in the file.
-    #[error("{} holds no secret for the webhook", path.display())]
+    #[error("{} contains no secret for the webhook", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -101,14 +101,15 @@ async fn digest(key: &hmac::Key, mut body: Body) -> Result<hmac::Tag, Failure> {
 
 pub(super) async fn called(Extract(state): Extract<State>, request: Request) -> Response {
     let Some(webhook) = &state.context.webhook else {
-        return Failure::not_found("this server takes no webhooks").into_response();
+        return Failure::not_found("this server does not accept webhooks").into_response();
     };
     let (parts, body) = request.into_parts();
-    // Git hosts send none: it is a web page that has a browser call. A foreign Host is fine, other than in the rest of the
-    // API: git hosts reach this port through a reverse proxy only, under its public name, and the proof of a call is
-    // in the call itself, never in what a browser adds to it.
+    // Git hosts send none: it is a web page that has a browser call. A foreign Host is fine, other than in the rest of
+    // the API: git hosts reach this port through a reverse proxy only, under its public name, and the proof of a call
+    // is in the call itself, never in what a browser adds to it.
     if parts.headers.contains_key(ORIGIN) {
-        return Failure::new(403, "foreign_origin", "Foreign origin", "the call comes from a web page").into_response();
+        return Failure::new(403, "foreign_origin", "Foreign origin", "the call comes from a foreign web page")
+            .into_response();
     }
     match tokio::time::timeout(ARRIVAL, webhook.is_genuine(&parts.headers, body)).await {
         Ok(Ok(true)) => {

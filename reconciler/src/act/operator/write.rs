@@ -123,8 +123,8 @@ pub(super) async fn plan(
     };
     let lease = Duration::from_secs(secs);
     if lease.is_zero() || lease > LONGEST_LEASE {
-        let detail = "what a plan needs is held for a second at least and ten minutes at most";
-        return Err(Failure::new(400, "bad_request", "No time for a lease", detail));
+        let detail = "a lease lasts from one second to ten minutes";
+        return Err(Failure::new(400, "bad_request", "Invalid duration of a lease", detail));
     }
     let ruleset = tree.ruleset.clone().expect("only valid trees are planned");
     let document = plan_of(&state, tree, request.allowances, &Purpose::Apply).await?;
@@ -212,8 +212,8 @@ pub(super) async fn apply(
     let tree = check(&state, request.files, request.source, allowances.empty).await?.into_read()?;
     let tree = with_ancestry(&state, tree, request.ancestry).await?;
     if request.quiet_window_secs.is_some() && request.confirm_within_secs.is_some() {
-        let detail = "a state on trial is in force at once: it cannot wait for a quiet moment";
-        return Err(Failure::new(400, "bad_request", "Either a trial or a quiet window", detail));
+        let detail = "a state on trial is in force at once and cannot wait for a quiet moment";
+        return Err(Failure::new(400, "bad_request", "A trial and a quiet window exclude each other", detail));
     }
     let request = ApplyRequest {
         purpose: Purpose::Apply,
@@ -239,12 +239,12 @@ pub(super) fn claim(applied_by: Option<String>) -> Result<Option<String>, Failur
     let Some(text) = applied_by.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    let bad = |detail: String| Failure::new(400, "bad_request", "Not a name of who applies", detail);
+    let bad = |detail: String| Failure::new(400, "bad_request", "Invalid name of the applying person", detail);
     if text.chars().count() > LONGEST_LABEL {
-        return Err(bad(format!("`applied_by` has at most {LONGEST_LABEL} characters")));
+        return Err(bad(format!("`applied_by` may have at most {LONGEST_LABEL} characters")));
     }
     if text.chars().any(char::is_control) {
-        return Err(bad("`applied_by` must not have control characters".to_owned()));
+        return Err(bad("`applied_by` must not contain control characters".to_owned()));
     }
     Ok(Some(text))
 }
@@ -253,8 +253,8 @@ pub(super) fn claim(applied_by: Option<String>) -> Result<Option<String>, Failur
 fn confirm_within(secs: Option<u64>) -> Result<Option<Duration>, Failure> {
     let within = secs.map(Duration::from_secs);
     if within.is_some_and(|within| within.is_zero() || within > LONGEST_TRIAL) {
-        let detail = "a confirmation is waited for a second at least and an hour at most";
-        return Err(Failure::new(400, "bad_request", "No time for a confirmation", detail));
+        let detail = "the time for a confirmation is between one second and one hour";
+        return Err(Failure::new(400, "bad_request", "Invalid time for a confirmation", detail));
     }
     Ok(within)
 }

@@ -20,22 +20,24 @@ pub struct Address(Url);
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AddressError {
     /// Not a URL.
-    #[error("this is no URL of a git repository")]
+    #[error("this is not a valid URL of a git repository")]
     Syntax,
     /// Another scheme.
-    #[error("the scheme `{0}` is not followed; expected an https, ssh or file URL")]
+    #[error("the scheme `{0}` is not supported: expected an https, ssh or file URL")]
     Scheme(String),
     /// Anybody on the way could change the rules.
-    #[error("plain http is followed on this machine only, for anybody on the way could change the rules; use https")]
+    #[error(
+        "plain http is supported on this machine only, because anyone on the path could change the rules: use https"
+    )]
     PlainHttp,
     /// It would be taken for an option.
-    #[error("a host, user or path that begins with `-` could be taken for an option")]
+    #[error("a host, user or path must not start with `-`, because it could be mistaken for an option")]
     Option,
     /// `USER:PASSWORD@HOST:PATH`: ssh would take USER for the host and the rest for the path.
     #[error("`USER@HOST:PATH` cannot hold a password; use `ssh://USER@HOST/PATH` and a key")]
     Password,
     /// There is none where one is needed.
-    #[error("the URL names no host")]
+    #[error("the URL has no host")]
     Host,
 }
 
@@ -130,10 +132,10 @@ pub struct RefName(String);
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RefNameError {
     /// Git takes no such name.
-    #[error("this is no name of a branch or a tag")]
+    #[error("this is not a valid name of a branch or tag")]
     Invalid,
     /// Nothing would ever change.
-    #[error("this is a commit; name a branch or a tag to follow")]
+    #[error("this is a commit: name a branch or a tag to follow")]
     Commit,
 }
 

@@ -54,7 +54,7 @@ pub enum RemoteError {
         reference: String,
     },
     /// The reference names something else.
-    #[error("`{reference}` names no commit")]
+    #[error("`{reference}` does not point to a commit")]
     NoCommit {
         /// The reference.
         reference: String,
@@ -62,7 +62,7 @@ pub enum RemoteError {
         source: Box<gix::Error>,
     },
     /// The clone cannot be made.
-    #[error("the clone in {} cannot be made", dir.display())]
+    #[error("the clone in {} cannot be created", dir.display())]
     Make {
         /// Its folder.
         dir: PathBuf,

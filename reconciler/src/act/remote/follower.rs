@@ -141,7 +141,7 @@ impl Follower {
             let next = pause(self.config.interval, view.failures);
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.wake.woken() => debug!("the remote is looked at before its time"),
+                () = self.wake.woken() => debug!("the remote is fetched on request"),
                 () = sleep(next) => {}
             }
             tokio::select! {
@@ -270,7 +270,7 @@ impl Follower {
             Some(Fetched { commit, unchecked })
         });
         let Looked { commit, tree } = self.check_newest(joined(job.await)?, memo, shutdown).await.ok()?;
-        info!(%commit, "the remote does not answer; what it held before is followed");
+        info!(%commit, "the remote does not answer; the last fetched commit is followed");
         tree.map(|tree| (commit, tree))
     }
 
@@ -315,7 +315,7 @@ fn note_success(view: &mut RemoteView, commit: ObjectId) {
 fn note_failure(view: &mut RemoteView, error: &LookError) {
     let text: String = with_causes(error).chars().take(MAX_ERROR).collect();
     if view.error.as_ref() != Some(&text) {
-        warn!(remote = view.url, error = text, "the remote cannot be followed; what is in force stays");
+        warn!(remote = view.url, error = text, "the remote cannot be followed; the revision in force stays");
     }
     view.error = Some(text);
     view.failures += 1;

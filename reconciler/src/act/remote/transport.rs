@@ -63,7 +63,7 @@ pub enum TransportError {
     #[error("the token cannot be read")]
     Token(#[from] PrivateFileError),
     /// The token is empty, or no text.
-    #[error("{} holds no token", path.display())]
+    #[error("{} contains no token", path.display())]
     NoToken {
         /// The file.
         path: PathBuf,

@@ -155,7 +155,7 @@ impl Walk<'_> {
         self.entries += 1;
         if self.entries >= MAX_ENTRIES {
             if self.entries == MAX_ENTRIES {
-                self.problem(&label, format!("the tree holds more than {MAX_ENTRIES} names up to here"));
+                self.problem(&label, format!("the tree contains more than {MAX_ENTRIES} names up to here"));
             }
             return Ok(());
         }
@@ -187,13 +187,13 @@ impl Walk<'_> {
             Led::Nowhere(why) => self.problem(label, why),
             Led::Inside(real, EntryKind::Tree, id) if enters => {
                 if self.trail.contains(&real) {
-                    self.problem(label, "a symbolic link that leads in a loop: back to a folder that holds it");
+                    self.problem(label, "the symbolic link forms a loop: it leads back to a folder that contains it");
                 } else {
                     self.folder(id, &real, label)?;
                 }
             }
             Led::Inside(_, EntryKind::Blob | EntryKind::BlobExecutable, id) if takes => self.file(id, label)?,
-            Led::Inside(_, EntryKind::Commit, _) => self.problem(label, "a symbolic link into a submodule"),
+            Led::Inside(_, EntryKind::Commit, _) => self.problem(label, "the symbolic link leads into a submodule"),
             Led::Inside(..) => {}
         }
         Ok(())
@@ -203,7 +203,7 @@ impl Walk<'_> {
     fn follow(&self, folder: &[Vec<u8>], id: ObjectId) -> Result<Led, gix::Error> {
         let blob = self.repository.find_blob(id)?;
         if blob.data.starts_with(b"/") {
-            return Ok(Led::Nowhere("a symbolic link that leads out of the tree"));
+            return Ok(Led::Nowhere("the symbolic link leads out of the tree"));
         }
         self.lead(folder.to_vec(), &blob.data)
     }
@@ -213,7 +213,7 @@ impl Walk<'_> {
         let mut ahead: Parts = path.rsplit(|byte| *byte == b'/').map(<[u8]>::to_vec).collect();
         let mut links = 1;
         let Some(start) = self.at(&at)? else {
-            return Ok(Led::Nowhere("a symbolic link whose target does not exist"));
+            return Ok(Led::Nowhere("the target of the symbolic link does not exist"));
         };
         let mut found = (EntryKind::Tree, start);
         loop {
@@ -221,30 +221,30 @@ impl Walk<'_> {
                 (EntryKind::Link, id) => {
                     links += 1;
                     if links > MAX_LINKS {
-                        return Ok(Led::Nowhere("a symbolic link that leads in a loop"));
+                        return Ok(Led::Nowhere("the symbolic link forms a loop"));
                     }
                     let blob = self.repository.find_blob(id)?;
                     if blob.data.starts_with(b"/") {
-                        return Ok(Led::Nowhere("a symbolic link that leads out of the tree"));
+                        return Ok(Led::Nowhere("the symbolic link leads out of the tree"));
                     }
                     ahead.extend(blob.data.rsplit(|byte| *byte == b'/').map(<[u8]>::to_vec));
                     found = (EntryKind::Tree, self.root);
                 }
                 (EntryKind::Tree, _) if !ahead.is_empty() => {}
                 (kind, id) if ahead.is_empty() => return Ok(Led::Inside(at, kind, id)),
-                _ => return Ok(Led::Nowhere("a symbolic link whose target does not exist")),
+                _ => return Ok(Led::Nowhere("the target of the symbolic link does not exist")),
             }
             let Some(part) = ahead.pop() else { continue };
             match part.as_slice() {
                 b"" | b"." => {}
                 b".." => {
                     if at.pop().is_none() {
-                        return Ok(Led::Nowhere("a symbolic link that leads out of the tree"));
+                        return Ok(Led::Nowhere("the symbolic link leads out of the tree"));
                     }
                 }
                 name => {
                     let Some(inside) = self.at(&at)? else {
-                        return Ok(Led::Nowhere("a symbolic link whose target does not exist"));
+                        return Ok(Led::Nowhere("the target of the symbolic link does not exist"));
                     };
                     match self.entry(inside, name)? {
                         Some((EntryKind::Link, id)) => {
@@ -256,7 +256,7 @@ impl Walk<'_> {
                             found = entry;
                             continue;
                         }
-                        None => return Ok(Led::Nowhere("a symbolic link whose target does not exist")),
+                        None => return Ok(Led::Nowhere("the target of the symbolic link does not exist")),
                     }
                 }
             }
@@ -288,7 +288,7 @@ impl Walk<'_> {
         self.bytes += size.min(MAX_FILE_BYTES);
         if self.bytes > MAX_TREE_BYTES {
             if before <= MAX_TREE_BYTES {
-                let message = format!("the tree holds more than {MAX_TREE_BYTES} bytes (256 MiB) up to here");
+                let message = format!("the tree contains more than {MAX_TREE_BYTES} bytes (256 MiB) up to here");
                 self.found.push(Diagnostic::without_place(TreeCode::FileTooLarge, name, message));
             }
             return Ok(());

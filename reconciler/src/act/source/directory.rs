@@ -33,7 +33,7 @@ pub enum SourceError {
         source: io::Error,
     },
     /// The path is something else.
-    #[error("the rule tree {} is no directory", path.display())]
+    #[error("the rule tree {} is not a directory", path.display())]
     NotADirectory {
         /// As it was named.
         path: PathBuf,
@@ -114,7 +114,7 @@ fn read_once(dir: &Path, cancel: &Cancel) -> Result<(TreeFiles, Look), SourceErr
         };
         total += stamp.size.min(MAX_FILE_BYTES);
         if total > MAX_TREE_BYTES {
-            let message = format!("the tree holds more than {MAX_TREE_BYTES} bytes (256 MiB) up to here");
+            let message = format!("the tree contains more than {MAX_TREE_BYTES} bytes (256 MiB) up to here");
             found.push(Diagnostic::without_place(TreeCode::FileTooLarge, label.as_str(), message));
             break;
         }
@@ -198,7 +198,7 @@ pub fn not_utf8(label: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
     let at = error.utf8_error().valid_up_to();
     let bytes = error.as_bytes();
     let line = bytes[..at].split(|byte| *byte == b'\n').count();
-    let message = format!("not UTF-8: the byte 0x{:02x} at offset {at} in line {line}", bytes[at]);
+    let message = format!("not UTF-8: byte 0x{:02x} at offset {at} in line {line}", bytes[at]);
     // Up to the fault both texts are the same bytes, so the place is right; the fault shows as U+FFFD. What follows
     // could be three times as long as the file, and is not looked at.
     let shown = SourceFile::new(label, String::from_utf8_lossy(&bytes[..bytes.len().min(at + AFTER_FAULT)]));

@@ -20,7 +20,7 @@ pub fn text(label: &str, bytes: Vec<u8>) -> Result<String, Box<Diagnostic>> {
     let (pairs, rest) = bytes[2..].as_chunks::<2>();
     let text: Result<String, _> = char::decode_utf16(pairs.iter().map(|pair| read(*pair))).collect();
     text.ok().filter(|_| rest.is_empty()).ok_or_else(|| {
-        let message = "the file begins with the mark of UTF-16 and is not valid UTF-16";
+        let message = "the file starts with the UTF-16 byte order mark but is not valid UTF-16";
         Box::new(Diagnostic::without_place(TreeCode::NotUtf8, label, message).help("save it as UTF-8"))
     })
 }

@@ -1,8 +1,8 @@
 //! What git knows about a tree: commit, branch, author, and which files are not what the commit says. I/O, blocking.
 //!
 //! Keeps: a repository is only read. It is opened isolated, so that neither the environment nor the user's
-//! configuration is honoured, and contents are compared by their object ids over the bytes that were read, so that no filter,
-//! hook, monitor or helper named in the repository's own configuration ever runs.
+//! configuration is honoured, and contents are compared by their object ids over the bytes that were read, so that no
+//! filter, hook, monitor or helper named in the repository's own configuration ever runs.
 
 mod clean;
 mod committed;
@@ -61,7 +61,7 @@ pub enum GitError {
     },
     /// It belongs to another user.
     #[error(
-        "the git repository in {0} belongs to another user and is not read; if you trust it, run `git config --global \
+        "the git repository in {0} belongs to another user and is not read: if you trust it, run `git config --global \
          --add safe.directory {0}` as the user that runs portunus",
         top.display()
     )]
@@ -71,7 +71,8 @@ pub enum GitError {
     },
     /// There is something that git calls a repository, and it is not one.
     #[error(
-        "{} does not lead to a git repository, so nothing tells what is committed; repair the checkout, or remove it",
+        "{} does not lead to a git repository, so the commit cannot be determined: repair the checkout, or remove the \
+         file",
         place.display()
     )]
     Nowhere {
@@ -80,7 +81,7 @@ pub enum GitError {
     },
     /// References are stored in a way that is not read.
     #[error(
-        "the git repository {} stores its references as reftable, which is not read; run `git refs migrate \
+        "the git repository {} stores its references as reftable, which is not supported: run `git refs migrate \
          --ref-format=files` in it",
         place.display()
     )]
@@ -95,7 +96,7 @@ pub enum GitError {
         hash: String,
     },
     /// The history is longer than anybody would wait for.
-    #[error("no answer within {MAX_COMMITS} commits")]
+    #[error("the ancestor was not found within {MAX_COMMITS} commits")]
     TooFar,
 }
 

@@ -133,7 +133,7 @@ impl Walk {
         self.look.entries += 1;
         if self.look.entries >= MAX_ENTRIES {
             if self.look.entries == MAX_ENTRIES {
-                self.problem(&label, format!("the tree holds more than {MAX_ENTRIES} names up to here"));
+                self.problem(&label, format!("the tree contains more than {MAX_ENTRIES} names up to here"));
             }
             return;
         }
@@ -153,10 +153,10 @@ impl Walk {
         let (real, meta) = match resolved {
             Ok(resolved) => resolved,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return self.problem(label, "a symbolic link whose target does not exist");
+                return self.problem(label, "the target of the symbolic link does not exist");
             }
             Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
-                return self.problem(label, "a symbolic link that leads in a loop");
+                return self.problem(label, "the symbolic link forms a loop");
             }
             Err(error) => return self.problem(label, format!("a symbolic link: {}", os_words(&error))),
         };
@@ -164,10 +164,10 @@ impl Walk {
             return;
         }
         if !real.starts_with(&self.look.root) {
-            return self.problem(label, format!("a symbolic link that leads out of the tree, to {}", real.display()));
+            return self.problem(label, format!("the symbolic link leads out of the tree, to {}", real.display()));
         }
         if self.trail.contains(&real) {
-            return self.problem(label, "a symbolic link that leads in a loop: back to a folder that holds it");
+            return self.problem(label, "the symbolic link forms a loop: it leads back to a folder that contains it");
         }
         if let (false, Some(parent)) = (meta.is_dir(), real.parent()) {
             self.look.folders.insert(parent.to_owned());
@@ -184,7 +184,7 @@ impl Walk {
         } else if selection.takes(&shown) {
             match (label.to_str(), kind_of_special(meta)) {
                 (None, _) => self.problem(label, "the name of the file is not UTF-8"),
-                (_, Some(kind)) => self.problem(label, format!("{kind} is no regular file")),
+                (_, Some(kind)) => self.problem(label, format!("{kind} is not a regular file")),
                 (Some(text), None) => {
                     self.look.found.push((text.to_owned(), Found::File { real, stamp: Stamp::of(meta) }));
                 }

@@ -81,6 +81,6 @@ impl TreeFiles {
 /// A folder of the tree that belongs to another repository. In some work trees its rules would be there, in others not:
 /// they must not look removed.
 pub(in crate::act) fn submodule(label: &str) -> Diagnostic {
-    directory::unreadable(label, "a submodule: its files are in another repository, which is not followed")
-        .help("keep the rules in this repository, or name the folder in `[tree] ignore` of portunus.toml")
+    directory::unreadable(label, "this is a submodule: its files are in another repository, which is not followed")
+        .help("keep the rules in this repository, or add the folder to `[tree] ignore` in portunus.toml")
 }

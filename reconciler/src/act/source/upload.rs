@@ -19,7 +19,7 @@ const MAX_LABEL_BYTES: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UploadError {
     /// The label is not a plain relative path.
-    #[error("{label:?} is no path inside a tree: {reason}")]
+    #[error("{label:?} is not a valid path inside a tree: {reason}")]
     Label {
         /// As it came.
         label: String,
@@ -27,7 +27,7 @@ pub enum UploadError {
         reason: &'static str,
     },
     /// Two files with one label.
-    #[error("{label:?} is there twice")]
+    #[error("{label:?} is given twice")]
     Duplicate {
         /// The label.
         label: String,
@@ -80,7 +80,7 @@ pub(super) fn without_bom(text: &str) -> &str {
 }
 
 pub(super) fn too_large(label: &str, bytes: u64) -> Diagnostic {
-    let message = format!("the file has {bytes} bytes; at most {MAX_FILE_BYTES} (8 MiB) are read");
+    let message = format!("the file has {bytes} bytes; at most {MAX_FILE_BYTES} (8 MiB) are allowed");
     Diagnostic::without_place(TreeCode::FileTooLarge, label, message)
 }
 
@@ -95,7 +95,7 @@ fn label_fault(label: &str) -> Option<&'static str> {
         return Some("it is absolute");
     }
     if label.chars().any(char::is_control) {
-        return Some("it holds a control character");
+        return Some("it contains a control character");
     }
     label.split('/').find_map(|part| match part {
         "" => Some("it has an empty part"),

@@ -61,7 +61,7 @@ impl Fleet {
         }
         let stale = |reason: &str| Refusal::Stale { reason: reason.to_owned() };
         if request.seal.is_some_and(|seal| self.used_plans.contains(&seal)) {
-            return Err(stale("the plan was applied already; plans are used once"));
+            return Err(stale("the plan has already been applied; a plan can be used once"));
         }
         if request.plan.as_ref().is_some_and(|plan| plan.expires_at <= now) {
             return Err(stale("the plan has expired"));
@@ -116,7 +116,7 @@ impl Fleet {
                     "{}/{}: {}",
                     first.edge,
                     first.rule,
-                    first.message.as_deref().unwrap_or("the edge cannot do it")
+                    first.message.as_deref().unwrap_or("the edge does not support it")
                 ),
             });
         }

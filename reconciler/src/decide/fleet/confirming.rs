@@ -66,7 +66,7 @@ fn is_good(edge: &EdgeResult, view: &EdgeView, before: Option<&Before>) -> bool 
 pub(super) fn leave_out(edge: &mut EdgeResult) {
     edge.outcome = EdgeOutcome::Offline;
     RuleCode::ClientNotConnected.as_str().clone_into(&mut edge.code);
-    "is offline and stays as it was: it could not be confirmed".clone_into(&mut edge.message);
+    "is offline and was left unchanged: it could not be confirmed".clone_into(&mut edge.message);
 }
 
 impl Fleet {
@@ -80,7 +80,7 @@ impl Fleet {
             None => Ok(()),
             Some(edge) => Err(Refusal::Rejected {
                 reason: UNSUPPORTED.to_owned(),
-                message: format!("{edge} cannot wait for a confirmation: its version is too old"),
+                message: format!("{edge} does not support confirmations: its version is too old"),
             }),
         }
     }
@@ -107,7 +107,8 @@ impl Fleet {
         }
     }
 
-    /// Takes note of an edge that returned: what it runs is wanted there now, and the tree is not begun again by itself.
+    /// Takes note of an edge that returned: what it runs is wanted there now, and the tree is not begun again by
+    /// itself.
     pub(super) fn look_for_return(&mut self, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(view) = self.edges.get(edge) else { return };
         let (Some(report), Some(desired)) = (&view.report, &view.desired) else { return };
@@ -122,7 +123,7 @@ impl Fleet {
         let known = run.as_ref().and_then(|run| run.bases.get(edge)).map(|(_, before)| before.clone());
         let is_known = known.as_ref().is_some_and(|known| known.wanted.keys().eq(wanted.keys()));
         let before = known.filter(|_| is_known).unwrap_or_else(|| Before::with(wanted));
-        let reason = format!("{edge} was not confirmed in time and returned to what it ran before");
+        let reason = format!("{edge} was not confirmed in time and reverted to its previous state");
         let Some(run) = run else {
             self.put_back(edge, &before, effects);
             return self.returned_alone(edge, &reason, now, effects);
@@ -131,7 +132,7 @@ impl Fleet {
         if let Some(result) = run.result.edge_mut(edge) {
             result.outcome = EdgeOutcome::Returned;
             NOT_CONFIRMED.clone_into(&mut result.code);
-            "no confirmation in time: it returned to what it ran before".clone_into(&mut result.message);
+            "no confirmation arrived in time: the edge reverted to its previous state".clone_into(&mut result.message);
         }
         run.is_untold = true;
         self.put_back(edge, &before, effects);
@@ -171,7 +172,7 @@ impl Fleet {
             applied.before = None;
         }
         if !returned.is_empty() {
-            let reason = format!("not confirmed in time on {}", returned.join(", "));
+            let reason = format!("no confirmation in time on {}", returned.join(", "));
             if all(EdgeOutcome::Done).next().is_none()
                 && let Some(before) = &confirming.before
             {

@@ -165,11 +165,11 @@ impl Fleet {
         let decided = self.edges.get(name).and_then(|view| view.desired.as_ref());
         let least = started.generations.get(name).copied().unwrap_or_default();
         let (outcome, message) = if applied.is_some_and(|applied| applied.unreached.contains(name)) {
-            (EdgeOutcome::Skipped, "the server ended before its turn")
+            (EdgeOutcome::Skipped, "the server stopped before its turn")
         } else if decided.is_some_and(|desired| desired.acknowledged && desired.generation >= least) {
             (EdgeOutcome::Done, "")
         } else {
-            (EdgeOutcome::Timeout, "the server ended before the edge had answered")
+            (EdgeOutcome::Timeout, "the server stopped before the edge answered")
         };
         RecordedEdge { outcome, code: String::new(), message: message.to_owned(), rules: Vec::new() }
     }

@@ -40,7 +40,7 @@ impl Fleet {
 /// Compares a plan that a person saw with the same plan made now, on the edges that it touches.
 pub(super) fn still_holds(seen: &PlanDocument, fresh: &PlanDocument) -> Result<(), String> {
     if seen.base.lineage != fresh.base.lineage {
-        return Err("the plan was made against another server, or this one lost its state since".to_owned());
+        return Err("the plan was made against another server, or this server has lost its state since then".to_owned());
     }
     let touched: BTreeSet<&EdgeName> = seen.changes.iter().map(|change| &change.edge).collect();
     for edge in &touched {
@@ -59,5 +59,5 @@ pub(super) fn still_holds(seen: &PlanDocument, fresh: &PlanDocument) -> Result<(
             .map(|change| (change.edge.clone(), change.rule.clone(), change.action, change.ports.bind.clone()))
             .collect()
     };
-    if core(seen) == core(fresh) { Ok(()) } else { Err("the plan would be another one now".to_owned()) }
+    if core(seen) == core(fresh) { Ok(()) } else { Err("the plan would be different now".to_owned()) }
 }

@@ -235,7 +235,7 @@ pub enum RequestRefusal {
     #[error(transparent)]
     Forget(#[from] ForgetRefusal),
     /// What was decided could not be written down; everything is as it was before.
-    #[error("nothing was done, the server cannot write its state: {0}")]
+    #[error("nothing was changed: the server cannot write its state: {0}")]
     StateNotWritable(String),
 }
 

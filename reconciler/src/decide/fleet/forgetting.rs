@@ -15,10 +15,10 @@ use crate::decide::view::EdgeView;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForgetRefusal {
     /// There is no such edge.
-    #[error("there is no edge {0}")]
+    #[error("edge {0} does not exist")]
     Unknown(EdgeName),
     /// It is there.
-    #[error("edge {0} is connected; stop it first, for it would be known again at once")]
+    #[error("edge {0} is connected: stop it first, or it would be known again at once")]
     Connected(EdgeName),
 }
 
@@ -74,7 +74,7 @@ impl Fleet {
         self.unsaved.remove(edge);
         self.quiet.remove(edge);
         effects.extend(Record::of_edge(edge).map(Effect::Persist));
-        let note = format!("{edge}: {rules} rules were known to run there");
+        let note = format!("{edge}: it ran {rules} rules");
         let line = Entry { note, ..self.line(Action::Edge, actor, String::new(), "forgotten", now) };
         effects.push(Effect::Persist(Record::ledger(&line.chained(&mut self.head))));
         effects.push(Effect::Emit(self.edge_notice(edge)));

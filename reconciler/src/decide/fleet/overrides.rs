@@ -60,7 +60,7 @@ pub enum OverrideRefusal {
         rule: RuleName,
     },
     /// The edge runs rules that this server never decided: adding one would remove the others.
-    #[error("edge {0} runs rules that nothing was applied for here; apply the tree first")]
+    #[error("edge {0} runs rules that this server never applied: apply the tree first")]
     Undecided(EdgeName),
 }
 

@@ -241,7 +241,7 @@ impl ApplyResult {
             outcome: EdgeOutcome::Timeout,
             generation: *generation,
             code: String::new(),
-            message: "the server ended before the edge had answered".to_owned(),
+            message: "the server stopped before the edge answered".to_owned(),
             rules: Vec::new(),
         };
         Self {
@@ -274,10 +274,10 @@ impl ApplyResult {
             let (how, message) = match outcome {
                 Outcome::Applied => (EdgeOutcome::Done, ""),
                 _ if entry.brought_back.contains(&edge.edge) => {
-                    (EdgeOutcome::Returned, "runs what it ran before again")
+                    (EdgeOutcome::Returned, "the edge runs its previous state again")
                 }
                 Outcome::Interrupted => continue,
-                _ => (EdgeOutcome::Timeout, "the ledger does not say how it ended on this edge"),
+                _ => (EdgeOutcome::Timeout, "the ledger does not record the result for this edge"),
             };
             edge.outcome = how;
             message.clone_into(&mut edge.message);

@@ -224,7 +224,7 @@ fn advance_edge(edge: &mut EdgeResult, view: &EdgeView, wait_healthy: bool, is_f
     if is_late {
         edge.outcome = EdgeOutcome::Timeout;
         "ack_timeout".clone_into(&mut edge.code);
-        "no report in time: what the edge runs is not known".clone_into(&mut edge.message);
+        "no report arrived in time: the state of the edge is unknown".clone_into(&mut edge.message);
     }
 }
 
@@ -251,7 +251,7 @@ fn blame_targets(rule: &mut RuleResult) {
     "not_healthy".clone_into(&mut rule.code);
     let health = rule.health.map_or("unknown", RuleHealth::as_str);
     let targets: Vec<String> = rule.targets.iter().map(target::in_words).collect();
-    rule.message = format!("serves, and was {health} when the time was over: {}", targets.join("; "));
+    rule.message = format!("the rule serves, but was {health} when the time was over: {}", targets.join("; "));
 }
 
 /// True for a change after which targets may have to prove themselves.

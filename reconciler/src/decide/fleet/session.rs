@@ -28,7 +28,7 @@ impl Fleet {
             effects.push(Effect::Refuse {
                 session,
                 code: "already_connected",
-                message: format!("edge {edge} has a session already; a name belongs to one edge"),
+                message: format!("edge {edge} already has a session: a name belongs to a single edge"),
             });
             return;
         }
@@ -193,8 +193,8 @@ impl Fleet {
         }
     }
 
-    /// Decides the edge's set again where its capabilities or its own numbers ask for it; false where that has to wait, for
-    /// the edge does not settle.
+    /// Decides the edge's set again where its capabilities or its own numbers ask for it; false where that has to wait,
+    /// for the edge does not settle.
     pub(super) fn reconsider(&mut self, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
         self.note_rest(edge);
         let Some(next) = self.reconsidered(edge).filter(|_| self.mode != Mode::Off) else { return true };

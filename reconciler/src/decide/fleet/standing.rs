@@ -124,7 +124,7 @@ impl Fleet {
     pub(super) fn thaw(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let is_over = |freeze: &mut Freeze| freeze.until.is_some_and(|until| until <= now);
         let Some(freeze) = self.frozen.take_if(is_over) else { return };
-        let why = format!("the time that {} gave it is over", freeze.by);
+        let why = format!("the override by {} expired", freeze.by);
         let line = self.line(Action::Unfreeze, "clock", why, "unfrozen", now);
         self.record_freeze(line, effects);
         self.follow(now, effects);
@@ -154,7 +154,8 @@ impl Fleet {
         }
     }
 
-    /// The hold that a rollback to this tree makes; `None` where the tree is the followed one, for then nothing is held.
+    /// The hold that a rollback to this tree makes; `None` where the tree is the followed one, for then nothing is
+    /// held.
     pub(super) fn hold_on(&self, tree: &TreeRead, by: &str, why: &str, apply_id: &str, now: Timestamp) -> Option<Hold> {
         let followed = self
             .attempt

@@ -62,7 +62,7 @@ pub enum TargetRefusal {
     #[error("there is no such edge")]
     UnknownEdge,
     /// The edge is not to run such a rule.
-    #[error("the edge is not to run such a rule")]
+    #[error("the edge is not assigned such a rule")]
     UnknownRule,
     /// The rule has no such target.
     #[error("the rule has no such target; it has {}", known.join(", "))]
@@ -135,7 +135,8 @@ impl Fleet {
         self.end_deviations(now, Turn::Expired, effects, |_, each| each.has_expired(now));
     }
 
-    /// Ends overrides of rules and targets that the tree does not have any more, and takes those of renamed rules along.
+    /// Ends overrides of rules and targets that the tree does not have any more, and takes those of renamed rules
+    /// along.
     pub(super) fn drop_deviations(&mut self, changes: &[PlannedChange], now: Timestamp, effects: &mut Vec<Effect>) {
         if !self.has_deviations {
             return;
@@ -247,15 +248,15 @@ impl Fleet {
 
 fn in_words(order: Order, is_changed: bool, is_connected: bool, in_force: &[TargetOverride]) -> String {
     let state = match in_force {
-        [] => "as the tree has it".to_owned(),
+        [] => "restored to the value of the tree".to_owned(),
         all => all.iter().map(TargetOverride::in_words).collect::<Vec<_>>().join("; "),
     };
     match (is_changed, is_connected) {
         (true, true) => state,
-        (true, false) => format!("{state}; the edge is offline and is told when it comes back"),
+        (true, false) => format!("{state}; the edge is offline and receives the change when it reconnects"),
         (false, _) => match (order, in_force) {
             (Order::Resume | Order::Enable | Order::End, []) => {
-                "nothing to end: no operator took it out of use".to_owned()
+                "there is nothing to end: no override is active".to_owned()
             }
             _ => format!("unchanged: {state}"),
         },

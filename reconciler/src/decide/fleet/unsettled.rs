@@ -13,14 +13,15 @@ use crate::decide::drift::{Drift, DriftKind};
 use crate::decide::ledger::{Action, Entry};
 use crate::decide::record::Record;
 
-/// States in a row that need no patience: an edge that lost its state, its rules and its capabilities at once takes three.
+/// States in a row that need no patience: an edge that lost its state, its rules and its capabilities at once takes
+/// three.
 const AT_ONCE: u32 = 5;
 /// The wait before the next one; it doubles with each.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest wait.
 const LONGEST: Duration = Duration::from_mins(1);
-/// An edge that gave no reason for another state for so long has settled: above the longest wait, after which one that has
-/// not gives the next.
+/// An edge that gave no reason for another state for so long has settled: above the longest wait, after which one that
+/// has not gives the next.
 const AT_REST: Duration = Duration::from_mins(2);
 
 /// What is known of an edge that was sent another state for a reason of its own.
@@ -59,10 +60,10 @@ impl Unsettled {
     fn in_words(&self, lineage: &str) -> String {
         match &self.other {
             Some(other) if self.is_two_servers => format!(
-                "two servers decide for this edge: this one ({lineage}) and one of lineage {other}; end one of them, or \
-                 give the edge to one"
+                "two servers control this edge: this one ({lineage}) and one of lineage {other}; stop one of them, or \
+                 connect the edge to one server only"
             ),
-            _ => format!("it did not settle after {AT_ONCE} states in a row; it is sent one a minute at most"),
+            _ => format!("the edge did not settle after {AT_ONCE} consecutive states; it is sent at most one a minute"),
         }
     }
 }

@@ -218,7 +218,7 @@ impl Fleet {
                 && let (Some(before), Some(view)) = (waves.before.get(edge), self.edges.get(edge))
                 && let Some(rule) = before.worse_off(view).next()
             {
-                failed.push(format!("{edge} ({rule} served before and does not now)"));
+                failed.push(format!("{edge} ({rule} served before and no longer does)"));
             }
         }
         (failed.len() > part.max_failed as usize).then(|| {
@@ -308,7 +308,7 @@ impl Fleet {
                         result.generation = generation;
                         result.outcome = EdgeOutcome::Waiting;
                     }
-                    result.message = format!("brought back to what it ran before: {reason}");
+                    result.message = format!("reverted to its previous state: {reason}");
                 }
             }
             run.deadline = now.checked_add(waves.timeout).unwrap_or(Timestamp::MAX);
@@ -335,7 +335,7 @@ impl Fleet {
             (None, None) if self.to_continue().is_some() => {
                 "a restart of the server cut the rollout off before it; it goes on once the edges are back".to_owned()
             }
-            (None, None) => "the rollout did not reach it; `portunus apply` or `resume` goes on".to_owned(),
+            (None, None) => "the rollout did not reach it; `portunus apply` or `resume` continues it".to_owned(),
         };
         all.extend(applied.unreached.iter().map(|edge| drift::unreached(edge, why.clone())));
         // Stable: what is of one edge stays in its order.

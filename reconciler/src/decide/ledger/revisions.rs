@@ -18,8 +18,8 @@ const SHOWN: usize = 8;
 pub enum NoRevision {
     /// It has no form that a name has.
     #[error(
-        "`{0}` does not name a revision: expected a digest or a commit, or at least {SHORTEST_PREFIX} characters of one, \
-         the number of an entry of `portunus history`, the id of an apply, `previous` or `HEAD~1`"
+        "`{0}` does not name a revision: expected a digest or a commit, or at least {SHORTEST_PREFIX} characters of \
+         one, the number of an entry of `portunus history`, the id of an apply, `previous` or `HEAD~1`"
     )]
     Form(String),
     /// Nothing of that name was applied.
@@ -31,7 +31,7 @@ pub enum NoRevision {
         recent: Vec<String>,
     },
     /// Several were.
-    #[error("{name} stands for several revisions; name one of them in full: {}", candidates.join("; "))]
+    #[error("{name} matches several revisions: name one of them in full: {}", candidates.join("; "))]
     Ambiguous {
         /// What was asked for.
         name: String,
@@ -49,7 +49,7 @@ pub enum NoRevision {
         recent: Vec<String>,
     },
     /// There are not so many.
-    #[error("{name} goes back further than what was applied; {}", known(recent))]
+    #[error("{name} is before the first applied revision; {}", known(recent))]
     TooFar {
         /// What was asked for.
         name: String,
@@ -60,8 +60,8 @@ pub enum NoRevision {
 
 fn known(recent: &[String]) -> String {
     match recent {
-        [] => "nothing was applied yet".to_owned(),
-        recent => format!("the newest ones are {}", recent.join("; ")),
+        [] => "nothing has been applied yet".to_owned(),
+        recent => format!("the newest revisions are {}", recent.join("; ")),
     }
 }
 
@@ -92,8 +92,8 @@ fn recent(history: &[HistoryEntry]) -> Vec<String> {
 ///
 /// - `previous` is the revision that was in force before the one that is, whatever put it there: the newest entry with
 ///   other files than those in force. Twice in a row it goes there and back.
-/// - `HEAD` is the commit that was applied last, and `HEAD~N` the Nth before it, in the order in which commits were applied
-///   for the first time. Trees without a commit, or with changes beside it, have no place in that order.
+/// - `HEAD` is the commit that was applied last, and `HEAD~N` the Nth before it, in the order in which commits were
+/// applied   for the first time. Trees without a commit, or with changes beside it, have no place in that order.
 /// - A number is an entry of the history, `a` and a number an apply; anything else a digest or a commit, or the first
 ///   characters of one.
 ///
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(found("A B x b", 'b', "HEAD"), Ok(2), "only what is committed has a place");
         assert_eq!(found("A B C!", 'B', "HEAD~1"), Ok(1));
         let far = found("A B", 'B', "HEAD~2").expect_err("not so many");
-        assert!(far.to_string().contains("the newest ones are 2 (commit bbbbbbbbbbbb"), "{far}");
+        assert!(far.to_string().contains("the newest revisions are 2 (commit bbbbbbbbbbbb"), "{far}");
         assert!(matches!(found("A B", 'B', "HEAD-1"), Err(NoRevision::Form(_))));
     }
 

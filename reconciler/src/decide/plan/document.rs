@@ -75,7 +75,7 @@ pub enum Action {
     Move,
     /// `-`
     Remove,
-    /// `!`: the edge cannot do it.
+    /// `!`: the edge does not support it.
     Reject,
     /// `?`: desired, but failed there.
     Retry,

@@ -29,8 +29,9 @@ fn words(met: &PortSet) -> String {
     let ports = ranges.join(",");
     let (what, them) = if met.len() == 1 { ("port", "it") } else { ("ports", "them") };
     format!(
-        "{what} {ports} may be held by an outgoing connection when the rule is bound, because the host takes such ports \
-         from net.ipv4.ip_local_port_range; add {them} to net.ipv4.ip_local_reserved_ports there, or choose others"
+        "{what} {ports} may be in use by an outgoing connection when the rule is bound, because the host assigns such \
+         ports from net.ipv4.ip_local_port_range: add {them} to net.ipv4.ip_local_reserved_ports on that host, or \
+         choose other ports"
     )
 }
 

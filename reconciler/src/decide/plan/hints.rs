@@ -53,7 +53,7 @@ fn words(limit: &FlowLimit, running: &Rule) -> String {
     let (max, idle) = (running.udp_max_flows, running.udp_flow_idle.as_secs());
     let flows =
         if limit.refused == 1 { "1 new flow was".to_owned() } else { format!("{} new flows were", limit.refused) };
-    format!("{flows} refused at udp_max_flows = {max}; raise it, or lower udp_flow_idle_secs = {idle}")
+    format!("{flows} refused at udp_max_flows = {max}: raise it, or lower udp_flow_idle_secs = {idle}")
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ pub(super) fn evaluate(input: &PlanInput<'_>, moved: &BTreeSet<EdgeName>, connec
         allow: None,
         message: if is_protected {
             format!(
-                "{} may not be removed: apply `protected = false` first",
+                "{} is protected and may not be removed: apply `protected = false` first",
                 listed(figures.protected.iter().cloned(), FEW)
             )
         } else {
@@ -198,7 +198,7 @@ fn emptied_files(input: &PlanInput<'_>) -> RailVerdict {
     let files = listed(lost.keys().map(|file| (*file).to_owned()), FEW);
     let is_emptied = !lost.is_empty();
     let message =
-        format!("{files} held rules in {revision} and has zero bytes now: delete it or write a comment into it");
+        format!("{files} contained rules in {revision} and has zero bytes now: delete it, or add a comment to it");
     RailVerdict {
         name: "empty_file".to_owned(),
         limit: 0,
@@ -223,7 +223,9 @@ fn succession(input: &PlanInput<'_>) -> RailVerdict {
                 let commits = if count == 1 { "commit" } else { "commits" };
                 format!("; this clone has only {count} {commits}: fetch the whole history (`fetch-depth: 0`)")
             });
-            format!("nothing here tells whether commit {commit} descends from {applied}, which was applied last{clone}")
+            format!(
+                "it cannot be determined whether commit {commit} descends from {applied}, which was applied last{clone}"
+            )
         }
     };
     RailVerdict {

@@ -144,7 +144,7 @@ pub fn filter_note(filtered: &[String]) -> String {
     match filtered {
         [] => String::new(),
         paths => format!(
-            "; {} passes through a git filter, which is never run here: `serve --git` reads what is committed",
+            "; {} passes through a git filter, which is never run here: `serve --git` reads the committed content",
             paths.join(", ")
         ),
     }

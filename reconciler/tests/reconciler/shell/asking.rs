@@ -38,7 +38,7 @@ async fn an_edge_that_goes_away_while_its_counters_are_read_is_an_answer() {
     });
     let text = format!("{answer:?}");
     answer.is_problem(503, "client_not_connected");
-    assert!(text.contains("the edge went away while it was asked"), "{text}");
+    assert!(text.contains("the edge disconnected before it answered"), "{text}");
     server.stop().await;
 }
 
@@ -52,7 +52,7 @@ async fn an_edge_that_goes_away_during_a_check_is_an_answer() {
     });
     let text = format!("{answer:?}");
     answer.is_problem(503, "client_not_connected");
-    assert!(text.contains("the edge went away while it was asked"), "{text}");
+    assert!(text.contains("the edge disconnected before it answered"), "{text}");
     server.stop().await;
 }
 
@@ -67,6 +67,6 @@ async fn an_edge_that_goes_away_while_a_plan_is_proven_leaves_it_unproven() {
     });
     assert_eq!(answer.status, 200, "{answer:?}");
     let text = format!("{:?}", answer.json::<serde_json::Value>());
-    assert!(text.contains("the edge went away while it was asked"), "{text}");
+    assert!(text.contains("the edge disconnected before it answered"), "{text}");
     server.stop().await;
 }

@@ -35,7 +35,7 @@ async fn a_token_that_others_could_read_or_that_is_a_link_is_refused() {
     let token = dir.path().join("state").join(TOKEN_FILE);
     fs::set_permissions(&token, fs::Permissions::from_mode(0o640)).unwrap();
     let why = refusal(&dir).await;
-    assert!(why.contains(TOKEN_FILE) && why.contains("open to other users"), "{why}");
+    assert!(why.contains(TOKEN_FILE) && why.contains("accessible to other users"), "{why}");
     let elsewhere = dir.path().join("elsewhere");
     fs::rename(&token, &elsewhere).unwrap();
     fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o600)).unwrap();
@@ -46,7 +46,7 @@ async fn a_token_that_others_could_read_or_that_is_a_link_is_refused() {
     fs::write(&token, "").unwrap();
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     let why = refusal(&dir).await;
-    assert!(why.contains(TOKEN_FILE) && why.contains("holds no token"), "{why}");
+    assert!(why.contains(TOKEN_FILE) && why.contains("contains no token"), "{why}");
 }
 
 #[tokio::test]
