@@ -19,19 +19,19 @@ pub(crate) enum InvalidUrl {
         port: u16,
     },
     /// Neither plain HTTP nor anything that this version speaks.
-    #[error("the scheme `{0}` is not supported, only http is")]
+    #[error("the scheme `{0}` is not supported: expected http")]
     Scheme(String),
     /// A path or more behind the port.
     #[error("expected nothing after the port")]
     Rest,
     /// Another machine, over plain HTTP.
     #[error(
-        "{0} is not loopback: the operator's token never travels over plain HTTP to another machine; \
-         use a tunnel, for example `ssh -L 7080:127.0.0.1:7080 HOST`"
+        "{0} is not loopback: the operator's token is never sent over plain HTTP to another machine; use a tunnel, for \
+         example `ssh -L 7080:127.0.0.1:7080 HOST`"
     )]
     NotLoopback(String),
     /// A name and a password in it.
-    #[error("credentials do not belong into the URL, use --token")]
+    #[error("the URL must not contain credentials: use --token")]
     Credentials,
 }
 

@@ -48,7 +48,7 @@ impl Client {
             None => token_of_state()?,
         };
         if token.as_ref().is_some_and(|token| token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Failure::Usage("the token holds something else than letters, digits and signs".to_owned()));
+            return Err(Failure::Usage("the token must contain only letters, digits and punctuation".to_owned()));
         }
         // The name must mean this machine, whatever a resolver says.
         let local = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(|ip| SocketAddr::new(ip, 0));
@@ -58,7 +58,7 @@ impl Client {
             .connect_timeout(CONNECT)
             .resolve_to_addrs("localhost", &local)
             .build()
-            .map_err(|error| Failure::Other(format!("the HTTP client cannot be made: {}", reason(&error))))?;
+            .map_err(|error| Failure::Other(format!("the HTTP client cannot be created: {}", reason(&error))))?;
         Ok(Self { http, server: args.server.clone(), token })
     }
 
@@ -110,13 +110,13 @@ impl Client {
                 Err(error) => Err(self.not_answered(&error).await),
             }
         };
-        let response = unless_interrupted(answer, || "the server had not answered".to_owned()).await?;
+        let response = unless_interrupted(answer, || "the server did not answer".to_owned()).await?;
         if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
     }
 
     async fn document<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
         let body = async { response.bytes().await.map_err(|error| self.unreachable(&error)) };
-        let bytes = unless_interrupted(body, || "the server had not answered in full".to_owned()).await?;
+        let bytes = unless_interrupted(body, || "the answer of the server was not complete".to_owned()).await?;
         serde_json::from_slice(&bytes).map_err(|error| self.foreign(error.to_string()))
     }
 
@@ -137,7 +137,8 @@ impl Client {
         self.foreign(format!("{status} {text}"))
     }
 
-    /// Why there is no answer. Something that listens there and speaks another protocol may be another port of a server.
+    /// Why there is no answer. Something that listens there and speaks another protocol may be another port of a
+    /// server.
     async fn not_answered(&self, error: &reqwest::Error) -> Failure {
         if error.is_connect() || error.is_timeout() {
             return self.unreachable(error);
@@ -178,7 +179,7 @@ impl Events<'_> {
             let chunk =
                 tokio::time::timeout(SILENCE, self.response.chunk()).await.map_err(|_| Failure::Unreachable {
                     server: self.client.server.clone(),
-                    reason: format!("no sign of life for {} s", SILENCE.as_secs()),
+                    reason: format!("nothing was received for {} s", SILENCE.as_secs()),
                 })?;
             match chunk.map_err(|error| self.client.unreachable(&error))? {
                 Some(bytes) => self.parser.feed(&bytes).map_err(|error| self.client.foreign(error.to_string()))?,
@@ -198,7 +199,8 @@ impl Events<'_> {
     }
 }
 
-/// The token that a server of this user wrote; `None` where there is none, for the server will say what it thinks of that.
+/// The token that a server of this user wrote; `None` where there is none, for the server will say what it thinks of
+/// that.
 fn token_of_state() -> Result<Option<String>, Failure> {
     let Some(dir) = state_dir::for_token() else { return Ok(None) };
     match read_private(&dir.join(TOKEN_FILE)) {

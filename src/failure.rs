@@ -91,7 +91,7 @@ pub(crate) enum Failure {
     #[error("the tree has errors")]
     InvalidTreeThere(Vec<DiagnosticJson>, Vec<SourceFile>),
     /// The tree changed with every attempt to read it.
-    #[error("the rule tree {} changes while it is read; try again when nothing writes to it", .0.display())]
+    #[error("the rule tree {} changes while it is read: try again when no program writes to it", .0.display())]
     Moving(PathBuf),
     /// The server refused.
     #[error("{}", .0.detail)]
@@ -110,7 +110,8 @@ pub(crate) enum Failure {
     Stale { path: PathBuf, reason: String },
     /// The server restarted while it applied: what was decided goes on, its outcome was never written down.
     #[error(
-        "the server restarted during the apply {0}; what it decided is in force and goes on, `portunus status` shows it"
+        "the server restarted during the apply {0}; everything that it decided is in force and continues; `portunus \
+         status` shows it"
     )]
     CutOff(String),
     /// The person ended it.
@@ -228,8 +229,8 @@ impl Failure {
             Self::Stale { .. } => "plan again; a plan file can be applied once, unchanged, within 24 h",
             Self::Problem(problem) => match problem.code.as_str() {
                 "unauthorized" => {
-                    "give the token with --token or PORTUNUS_OPERATOR_TOKEN, or name the server's state directory in \
-                     PORTUNUS_STATE_DIR"
+                    "pass the token with --token or PORTUNUS_OPERATOR_TOKEN, or set PORTUNUS_STATE_DIR to the server's \
+                     state directory"
                 }
                 "stale" => "plan again",
                 "dirty" => "commit the changes, or use --allow-dirty",
@@ -237,8 +238,8 @@ impl Failure {
                 "not_followed" => {
                     "change the tree that the server follows, or run the server with `--mode plan` or `--mode heal`"
                 }
-                "rails" => "look at `portunus plan` and, if it is meant, apply with the flag that is named",
-                "locked" => "wait for it; `portunus status` shows how far it is",
+                "rails" => "review `portunus plan`; if the change is intended, apply with the flag in the message",
+                "locked" => "wait until it ends; `portunus status` shows its progress",
                 "frozen" => "`portunus status` shows the freeze, `portunus unfreeze` lifts it",
                 code => return RuleCode::parse(code).map(|code| code.doc().remedy.to_owned()),
             },

@@ -112,7 +112,7 @@ fn write_all(mut out: impl Write, lines: &Receiver<Vec<u8>>, counts: &Counts) {
         let dropped = counts.dropped.load(Ordering::Relaxed);
         // Once there is room again, so that this line itself is not dropped and counted.
         if result.is_ok() && dropped > told && waiting == 0 {
-            warn!(lines = dropped - told, "log lines were dropped, standard error did not take them");
+            warn!(lines = dropped - told, "log lines were dropped because standard error did not accept them");
             told = dropped;
         }
         counts.done.fetch_add(1, Ordering::Release);

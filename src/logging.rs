@@ -1,7 +1,7 @@
 //! Logs of the processes that serve, on standard error. I/O.
 //!
-//! Keeps: nothing that is logged waits or fails, a panic included; the last lines of an end are written where the reader
-//! takes them.
+//! Keeps: nothing that is logged waits or fails, a panic included; the last lines of an end are written where the
+//! reader takes them.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
@@ -73,12 +73,12 @@ fn filter(level: &str) -> Result<EnvFilter, Failure> {
     let misspelt = level.split(',').map(str::trim).find(|part| !part.contains(['=', '[']) && !is_level(part));
     if let Some(word) = misspelt {
         return Err(Failure::Usage(format!(
-            "`{word}` is no log level; there are off, error, warn, info, debug and trace"
+            "`{word}` is not a log level: expected off, error, warn, info, debug or trace"
         )));
     }
     EnvFilter::builder()
         .parse(level)
-        .map_err(|error| Failure::Usage(format!("`{level}` is no log level and no filter: {error}")))
+        .map_err(|error| Failure::Usage(format!("`{level}` is neither a log level nor a filter: {error}")))
 }
 
 fn writing(lines: &'static Lines, format: LogFormat, has_color: bool) -> Writing {

@@ -80,13 +80,13 @@ impl Progress {
             }
             let words = match edge.outcome {
                 EdgeOutcome::Queued => "waits for its wave".to_owned(),
-                EdgeOutcome::Skipped => "left as it was".to_owned(),
-                EdgeOutcome::Waiting => format!("generation {} is on its way", edge.generation),
+                EdgeOutcome::Skipped => "left unchanged".to_owned(),
+                EdgeOutcome::Waiting => format!("generation {} is being sent", edge.generation),
                 EdgeOutcome::Done => "done".to_owned(),
                 EdgeOutcome::Offline if !edge.message.is_empty() => clean(&edge.message).into_owned(),
                 EdgeOutcome::Returned => clean(&edge.message).into_owned(),
-                EdgeOutcome::Offline => "offline; it takes the state when it comes".to_owned(),
-                EdgeOutcome::Timeout => "no report in time; what it runs is not known".to_owned(),
+                EdgeOutcome::Offline => "offline; it receives the state when it connects".to_owned(),
+                EdgeOutcome::Timeout => "no report arrived in time; its state is unknown".to_owned(),
                 EdgeOutcome::Refused => format!("refused: {}: {}", clean(&edge.code), clean(&edge.message)),
             };
             say(format!("{}: {words}", edge.edge));

@@ -117,12 +117,12 @@ pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
     let rules = if args.git.is_some() { None } else { args.rules.clone().or(file.rules) };
     let is_following = rules.is_some() || remote.is_some();
     let state_dir = args.state_dir.clone().or(file.state_dir).or_else(state_dir::of_server);
-    let no_state_dir = || Failure::Usage("there is no HOME and no XDG_STATE_HOME: name a --state-dir".to_owned());
+    let no_state_dir = || Failure::Usage("neither HOME nor XDG_STATE_HOME is set: give --state-dir".to_owned());
     let range = args.range.range_rule_max_ports.or(file.range_rule_max_ports);
     let mode = args.mode.or(file.mode);
     if let (false, Some(mode @ (Mode::Plan | Mode::Apply))) = (is_following, mode) {
         let mode = mode.as_str();
-        return Err(Failure::Usage(format!("mode {mode} needs a tree to follow: name it with --rules or --git")));
+        return Err(Failure::Usage(format!("mode {mode} needs a tree to follow: give it with --rules or --git")));
     }
     let server = ServerConfig {
         mode: mode.unwrap_or(if is_following { Mode::Apply } else { Mode::Heal }),
@@ -174,12 +174,12 @@ fn remote(args: &ServeArgs, file: &mut ServerFile) -> Result<Option<RemoteConfig
         ];
         let idle = idle.iter().find_map(|(is_given, flag)| is_given.then_some(flag));
         return match idle {
-            Some(flag) => Err(Failure::Usage(format!("{flag} is about a git repository: name it with --git"))),
+            Some(flag) => Err(Failure::Usage(format!("{flag} needs a git repository: give it with --git"))),
             None => Ok(None),
         };
     };
     if interval.is_some_and(|interval| interval.is_zero()) || timeout.is_some_and(|timeout| timeout.is_zero()) {
-        return Err(Failure::Usage("the interval and the timeout of --git are longer than nothing".to_owned()));
+        return Err(Failure::Usage("the interval and the timeout of --git must be longer than zero".to_owned()));
     }
     let main = || "main".parse().expect("a branch");
     Ok(Some(RemoteConfig {
@@ -221,10 +221,10 @@ pub(crate) fn parse_file(text: &str) -> Result<ServerFile, String> {
         format!("{line}{}", error.message())
     })?;
     if file.range_rule_max_ports.is_some_and(|ports| !(1..=MAX_PORTS).contains(&ports)) {
-        return Err(format!("`range_rule_max_ports` is not within 1..={MAX_PORTS}"));
+        return Err(format!("`range_rule_max_ports` is outside 1..={MAX_PORTS}"));
     }
     if file.rules.is_some() && file.git.is_some() {
-        return Err("`rules` and `git` are two trees; one is followed".to_owned());
+        return Err("`rules` and `git` exclude each other: a server follows a single tree".to_owned());
     }
     Ok(file)
 }

@@ -34,7 +34,7 @@ pub(crate) struct Signals {
 impl Signals {
     /// From now on signals have their meaning here. To be called before anything that takes a while.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::Other(format!("no signals: {error}")));
+        let listen = |kind| signal(kind).map_err(|error| Failure::Other(format!("signals cannot be handled: {error}")));
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -51,7 +51,7 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hangup.recv() => {
-                    info!("SIGHUP: looks again");
+                    info!("SIGHUP: reading again");
                     look_again();
                 }
                 _ = self.first_of_users.recv() => debug!("SIGUSR1 is ignored"),
@@ -82,12 +82,12 @@ impl Signals {
         tokio::pin!(work);
         tokio::select! {
             result = &mut work => return result,
-            () = self.end(&look_again) => info!("the end was asked for; another signal ends at once"),
+            () = self.end(&look_again) => info!("shutdown was requested; another signal ends the process at once"),
         }
         end.cancel();
         tokio::select! {
             result = &mut work => return result,
-            () = self.end(&look_again) => info!("ends at once"),
+            () = self.end(&look_again) => info!("the process ends at once"),
         }
         at_once.cancel();
         work.await

@@ -90,7 +90,7 @@ pub(crate) struct Printing {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct Looks {
-    /// How the result is printed
+    /// The output format
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "text", env = "PORTUNUS_OUTPUT")]
     pub(crate) output: Format,
     #[command(flatten)]
@@ -128,7 +128,7 @@ pub(crate) struct ListLooks {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct ColorArg {
-    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
+    /// When to use colours; `auto` uses them on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", env = "PORTUNUS_COLOR")]
     pub(crate) color: Color,
 }
@@ -140,7 +140,7 @@ pub(crate) struct ServerArgs {
     /// The operator API
     #[arg(long, value_name = "URL", default_value = DEFAULT_SERVER, env = "PORTUNUS_SERVER", hide_env_values = true)]
     pub(crate) server: ServerUrl,
-    /// The operator's token; without it, and for loopback only, the file `operator.token` of the state directory
+    /// The operator's token; by default, and for loopback only, the content of `operator.token` in the state directory
     #[arg(long, value_name = "TOKEN", env = "PORTUNUS_OPERATOR_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
 }
@@ -148,8 +148,9 @@ pub(crate) struct ServerArgs {
 /// Whom a command acts for.
 #[derive(Debug, Args)]
 pub(crate) struct ActorArg {
-    /// Who applies, for the history, which shows it beside the authenticated operator. Without it: the actor and the run
-    /// of a GitHub, GitLab, Forgejo or Gitea job, else the user and host of this command. The server cannot verify it
+    /// Who applies, for the history, which shows it beside the authenticated operator. Without it: the actor and the
+    /// run of a GitHub, GitLab, Forgejo or Gitea job, else the user and host of this command. The server cannot verify
+    /// it
     #[arg(long, value_name = "NAME", env = "PORTUNUS_ACTOR", value_parser = actor::parse)]
     actor: Option<String>,
 }
@@ -171,7 +172,7 @@ pub(crate) struct RangeArg {
 /// What a person allows for one plan.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_field_names, reason = "each is the name of its flag")]
-#[command(next_help_heading = "Allowances, to be said each time")]
+#[command(next_help_heading = "Allowances, which must be given each time")]
 pub(crate) struct AllowArgs {
     /// Allow exactly N removals
     #[arg(long, value_name = "N")]
@@ -182,7 +183,7 @@ pub(crate) struct AllowArgs {
     /// Allow exactly N live connections to be cut
     #[arg(long, value_name = "N")]
     pub(crate) allow_drops: Option<u64>,
-    /// Allow a tree without a rule
+    /// Allow a tree without rules
     #[arg(long)]
     pub(crate) allow_empty: bool,
     /// Allow a tree that differs from its commit

@@ -17,7 +17,7 @@ pub(crate) struct EdgesArgs {
 /// The commands below `edges`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum EdgesCommand {
-    /// Forget an edge that is gone for good, with all that was decided for it
+    /// Forget an edge that is permanently gone, with its desired state
     Forget(EdgesForgetArgs),
 }
 

@@ -17,10 +17,10 @@ pub(crate) struct HistoryArgs {
     /// Only this entry, by its number or the id of its apply
     #[arg(value_name = "ID")]
     pub(crate) id: Option<String>,
-    /// Check the chain of hashes from the first line on; exit 1 if the ledger was changed outside of the server
+    /// Check the hash chain from the first line on; exit with 1 if the ledger was changed outside of the server
     #[arg(long, env = "PORTUNUS_VERIFY", value_parser = BoolishValueParser::new(), conflicts_with = "id")]
     pub(crate) verify: bool,
-    /// With --verify: a line must have this hash, as an earlier `--verify` printed it for the last one then
+    /// With --verify, require a line with this hash, which an earlier `--verify` printed for the last line
     #[arg(long, value_name = "HASH", env = "PORTUNUS_CONTAINS", requires = "verify", value_parser = digest)]
     pub(crate) contains: Option<Digest>,
     #[command(flatten)]
@@ -64,7 +64,7 @@ fn port_address(text: &str) -> Result<PortAddress, String> {
 
 #[derive(Debug, Args)]
 pub(crate) struct BlameArgs {
-    /// The port, as EDGE:PORT; with /tcp or /udp where both have it
+    /// The port, as EDGE:PORT; add /tcp or /udp if both protocols use it
     #[arg(value_name = "EDGE:PORT", value_parser = port_address)]
     pub(crate) port: PortAddress,
     #[command(flatten)]
@@ -79,22 +79,22 @@ pub(crate) struct WaitArgs {
     /// How long to wait for the edges
     #[arg(long, value_name = "DURATION", default_value = "60s", env = "PORTUNUS_TIMEOUT", value_parser = duration::parse)]
     pub(crate) timeout: Duration,
-    /// Edges that are offline are no reason for exit 5
-    #[arg(long, help_heading = "Allowances, to be said each time")]
+    /// Do not exit with 5 because of edges that are offline
+    #[arg(long, help_heading = "Allowances, which must be given each time")]
     pub(crate) allow_offline: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArgs {
-    /// A revision that was applied: the number of an entry of `portunus history`, the id of an apply, a digest or a commit,
-    /// or the first characters of one; `previous`, what was in force before; `HEAD~1`, the commit before the last
-    /// applied one, in the order in which commits were first applied
+    /// A revision that was applied: the number of an entry of `portunus history`, the id of an apply, a digest or a
+    /// commit, or the first characters of one; `previous`, what was in force before; `HEAD~1`, the commit before the
+    /// last applied one, in the order in which commits were first applied
     #[arg(value_name = "REVISION")]
     pub(crate) revision: String,
-    /// Why; status and history show it
+    /// The reason, which status and history show
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, env = "PORTUNUS_WHY")]
     pub(crate) why: String,
-    /// Roll back without asking; to be said each time
+    /// Roll back without asking; must be given each time
     #[arg(long, short)]
     pub(crate) yes: bool,
     #[command(flatten)]
@@ -111,25 +111,26 @@ pub(crate) struct RollbackArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "COMMAND is run for each revision that is tried, once it is in force: exit 0 means good, 125 that \
-    it cannot be told, any other below 126 bad; 126, 127, more, or a signal ends the search. The good revision is checked \
-    first. It finds the revision in \
-    PORTUNUS_BISECT_DIGEST and PORTUNUS_BISECT_COMMIT, and what it prints goes to standard error.\n\nEach step is a \
-    rollback, within the same rails and waves; one that they refuse is passed over. Live traffic runs on what is tried. In \
-    the end, also after Ctrl-C and errors, the revision that was in force at the beginning is put back.\n\nExit codes: 0 \
-    the first bad revision is known; 1 it is one of several; 3 the same, and a rail kept one of them from being tried."
+    after_help = "COMMAND runs for each revision that is tried, once the revision is in force. Exit code 0 means good, \
+        125 means that the revision cannot be judged, and any other code below 126 means bad; 126, 127, a higher code \
+        or a signal ends the search. The good revision is checked first. COMMAND finds the revision in \
+        PORTUNUS_BISECT_DIGEST and PORTUNUS_BISECT_COMMIT, and its output goes to standard error.\n\nEach step is a \
+        rollback within the same rails and waves; a revision that they refuse is skipped. Live traffic runs on each \
+        revision that is tried. At the end, even after Ctrl-C and errors, the revision that was in force at the \
+        beginning is restored.\n\nExit codes: 0: the first bad revision is known; 1: it is one of several; 3: it is \
+        one of several, and a rail refused one of them."
 )]
 pub(crate) struct BisectArgs {
     /// A revision that is known to be good, named as for `rollback`
     #[arg(value_name = "GOOD")]
     pub(crate) good: String,
-    /// A later one that is known to be bad; the one in force without it
+    /// A later revision that is known to be bad [default: the revision in force]
     #[arg(value_name = "BAD")]
     pub(crate) bad: Option<String>,
-    /// What tells good from bad
+    /// The command that distinguishes good from bad
     #[arg(value_name = "COMMAND", last = true, required = true, num_args = 1..)]
     pub(crate) command: Vec<OsString>,
-    /// Begin without asking; to be said each time
+    /// Start without asking; must be given each time
     #[arg(long, short)]
     pub(crate) yes: bool,
     #[command(flatten)]
@@ -146,7 +147,7 @@ pub(crate) struct BisectArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
-    /// Taken for the sake of scripts: what git has was reviewed, and is not asked about again
+    /// Accepted for scripts; `resume` never asks, because the tree in git has been reviewed
     #[arg(long, short)]
     pub(crate) yes: bool,
     #[command(flatten)]
@@ -163,10 +164,10 @@ pub(crate) struct ResumeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct FreezeArgs {
-    /// Why; everybody who wants to apply is told
+    /// The reason, which is shown to everyone who tries to apply
     #[arg(long, value_name = "TEXT", env = "PORTUNUS_WHY")]
     pub(crate) why: String,
-    /// End by itself after this time
+    /// End the freeze after this time
     #[arg(long, value_name = "DURATION", env = "PORTUNUS_TTL", value_parser = duration::parse)]
     pub(crate) ttl: Option<Duration>,
     #[command(flatten)]

@@ -51,43 +51,43 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Check a rule tree, offline
     Validate(ValidateArgs),
-    /// Format the TOML files of a rule tree; comments stay
+    /// Format the TOML files of a rule tree; comments are kept
     Fmt(FmtArgs),
-    /// Turn the rules of upstream Portunus into a rule tree, and report what could not be carried over
+    /// Convert the rules of upstream Portunus to a rule tree, and report everything that could not be carried over
     Import(ImportArgs),
-    /// Show what applying a rule tree would change, and what is different now; changes nothing
+    /// Show the changes that applying a rule tree would make, and the drift; changes nothing
     Plan(PlanArgs),
-    /// Show the plan, ask, apply it and wait for the edges
+    /// Show the plan, ask, apply it, and wait for the edges
     Apply(ApplyArgs),
-    /// Show the revision in force, edges, rules and drift
+    /// Show the revision in force, the edges, the rules and drift
     Status(StatusArgs),
     /// List the rules of all edges
     Rules(RulesArgs),
-    /// List the edges; forget one that is gone for good
+    /// List the edges, or forget one that is permanently gone
     Edges(EdgesArgs),
     /// Show the counters of all rules, or of one
     Stats(StatsArgs),
-    /// Show what happens: a snapshot, then live
+    /// Show events: a snapshot, then live events
     Events(EventsArgs),
-    /// List what was applied, by whom and how it ended; with an ID, one entry in full
+    /// List the applies with their actor and result; with an ID, show one entry in full
     History(HistoryArgs),
     /// Show which commit put a port on an edge, with its rule and its apply
     Blame(BlameArgs),
     /// List the targets of all rules, with totals
     Targets(TargetsArgs),
-    /// Pause, disable, weigh or check a target at runtime
+    /// Pause, disable, weight or check a target at runtime
     #[command(subcommand)]
     Target(TargetCommand),
-    /// Put a rule on an edge without git, for a time and for a reason
+    /// Put a rule on an edge without git, with a reason and an expiry
     #[command(subcommand)]
     Override(OverrideCommand),
     /// Apply a recorded revision again, and hold it until git moves or `resume`
     Rollback(RollbackArgs),
-    /// Find the recorded revision that made things bad, with a command that tells good from bad
+    /// Find the first bad revision with a command that distinguishes good from bad
     Bisect(BisectArgs),
-    /// End the hold of a rollback, or complete an apply that was cut off
+    /// End the hold of a rollback, or complete an interrupted apply
     Resume(ResumeArgs),
-    /// Stop applying: nothing is applied, by people or by itself, until `unfreeze`
+    /// Stop all applies, by operators and by the server itself, until `unfreeze`
     Freeze(FreezeArgs),
     /// Allow applying again
     Unfreeze(UnfreezeArgs),
@@ -95,7 +95,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Run an edge, the process that forwards
     Edge(EdgeArgs),
-    /// Run server and one edge named `local` in one process
+    /// Run a server and one edge named `local` in one process
     Up(UpArgs),
     /// Tune health checks
     #[command(subcommand)]
@@ -104,7 +104,7 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Print the JSON Schema of rule files, portunus.toml or server.toml, for editors
     Schema(SchemaArgs),
-    /// Print the completions of a shell
+    /// Print the completion script of a shell
     Completions(CompletionsArgs),
 }
 

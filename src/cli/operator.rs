@@ -27,7 +27,7 @@ pub(crate) struct FmtArgs {
     /// A rule tree, or files
     #[arg(value_name = "DIR or FILES", default_value = ".")]
     pub(crate) paths: Vec<PathBuf>,
-    /// Change nothing; show what would change and exit 2 if anything would
+    /// Change nothing; list the files that would change, and exit with 2 if there are any
     #[arg(long, env = "PORTUNUS_CHECK", value_parser = BoolishValueParser::new())]
     pub(crate) check: bool,
     #[command(flatten)]
@@ -36,17 +36,17 @@ pub(crate) struct FmtArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// What upstream's `list-rules` or `/v1/rules` printed as JSON, or a standalone file; `-` reads standard input
+    /// The JSON output of upstream's `list-rules` or `/v1/rules`, or a standalone file; `-` reads standard input
     #[arg(long, value_name = "FILE", required = true, num_args = 1.., env = "PORTUNUS_IMPORT")]
     pub(crate) portunus: Vec<PathBuf>,
-    /// Write one file per edge into this directory, instead of printing them
+    /// Write one file per edge into this directory instead of printing the rules
     #[arg(long, value_name = "DIR", env = "PORTUNUS_IMPORT_OUT")]
     pub(crate) out: Option<PathBuf>,
-    /// The edge of rules that name no client
+    /// The edge for rules that do not name a client
     #[arg(long, value_name = "NAME", default_value = "local", env = "PORTUNUS_IMPORT_EDGE", value_parser = |text: &str| EdgeName::new(text))]
     pub(crate) edge: EdgeName,
-    /// Replace files of the directory that have the same names
-    #[arg(long, requires = "out", help_heading = "Allowances, to be said each time")]
+    /// Replace existing files in the directory
+    #[arg(long, requires = "out", help_heading = "Allowances, which must be given each time")]
     pub(crate) allow_overwrite: bool,
     #[command(flatten)]
     pub(crate) range: RangeArg,
@@ -59,27 +59,28 @@ pub(crate) struct PlanArgs {
     /// The rule tree
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
-    /// Write a plan file, to be applied with `portunus apply FILE`
+    /// Write a plan file, which `portunus apply FILE` applies
     #[arg(long, value_name = "FILE", env = "PORTUNUS_OUT", conflicts_with = "live")]
     pub(crate) out: Option<PathBuf>,
-    /// Have the edges reserve what the plan needs: sockets are bound and held, names are looked up. Each change says
-    /// whether it is proven by that or modelled
+    /// Let the edges reserve the resources that the plan needs: sockets are bound and held, names are looked up. Each
+    /// change shows whether it is proven or modelled
     #[arg(long, env = "PORTUNUS_PROVE", value_parser = BoolishValueParser::new(), conflicts_with = "live")]
     pub(crate) prove: bool,
-    /// How long the edges hold what they reserved, ten minutes at most; an apply of the plan uses it
+    /// How long the edges hold the reserved resources, at most ten minutes; an apply of the plan uses them
     #[arg(long, value_name = "DURATION", default_value = "60s", env = "PORTUNUS_LEASE", value_parser = duration::parse)]
     pub(crate) lease: Duration,
-    /// Plan against a saved `status -o json` instead of a server; `{}` is an empty fleet, `-` reads standard input
+    /// Plan against a saved `status -o json` instead of a server; `{}` stands for an empty fleet, and `-` reads
+    /// standard input
     #[arg(long, value_name = "FILE", env = "PORTUNUS_LIVE")]
     pub(crate) live: Option<PathBuf>,
-    /// Exit 2 if there are changes, or drift that applying would act on
+    /// Exit with 2 if there are changes, or drift that applying would act on
     #[arg(long, env = "PORTUNUS_DETAILED_EXITCODE", value_parser = BoolishValueParser::new())]
     pub(crate) detailed_exitcode: bool,
     #[command(flatten)]
     pub(crate) range: RangeArg,
     #[command(flatten)]
     pub(crate) allow: AllowArgs,
-    /// How the plan is printed; markdown is for a comment on a pull request
+    /// The output format; `markdown` is for a comment on a pull request
     #[arg(
         short,
         long,
@@ -107,31 +108,31 @@ pub(crate) struct ApplyArgs {
     /// The rule tree, or a file that `plan --out` wrote
     #[arg(value_name = "DIR or PLANFILE", default_value = ".")]
     pub(crate) path: PathBuf,
-    /// Apply without asking; to be said each time
+    /// Apply without asking; must be given each time
     #[arg(long, short)]
     pub(crate) yes: bool,
     /// How long to wait for the edges
     #[arg(long, value_name = "DURATION", default_value = "60s", env = "PORTUNUS_TIMEOUT", value_parser = duration::parse)]
     pub(crate) timeout: Duration,
-    /// Also wait, within the timeout, until every rule of the tree that has a health check is up, also where nothing is
+    /// Also wait, within the timeout, until every rule of the tree that has a health check is up, even if nothing is
     /// sent
     #[arg(long, env = "PORTUNUS_WAIT_HEALTHY", value_parser = BoolishValueParser::new())]
     pub(crate) wait_healthy: bool,
-    /// Let each change that costs live connections wait for a moment without them, on top of the timeout; when the
-    /// limit is over, it is made all the same
+    /// Let each change that ends live connections wait for a moment without any, in addition to the timeout; when the
+    /// limit expires, the change is made anyway
     #[arg(long, value_name = "LIMIT", env = "PORTUNUS_QUIET_WINDOW", value_parser = duration::parse, conflicts_with = "confirm_within")]
     pub(crate) quiet_window: Option<Duration>,
     #[command(flatten)]
     pub(crate) allow: AllowArgs,
-    /// What a failure brings back to what it was before: every edge that the apply has changed
+    /// The edges that a failure reverts to their previous state: every edge that the apply has changed
     #[arg(long, value_enum, value_name = "WHAT", env = "PORTUNUS_ROLLBACK")]
     pub(crate) rollback: Option<Rollback>,
-    /// Every edge returns to what it ran before, by itself, unless it hears within this time that what it runs is good:
-    /// its changed rules serve, and with --wait-healthy are up
+    /// Let each edge revert to its previous state by itself unless the server confirms within this time that its
+    /// changed rules serve, and with --wait-healthy are up
     #[arg(long, value_name = "DURATION", env = "PORTUNUS_CONFIRM_WITHIN", value_parser = duration::parse)]
     pub(crate) confirm_within: Option<Duration>,
-    /// Edges that are offline are no reason for exit 5
-    #[arg(long, help_heading = "Allowances, to be said each time")]
+    /// Do not exit with 5 because of edges that are offline
+    #[arg(long, help_heading = "Allowances, which must be given each time")]
     pub(crate) allow_offline: bool,
     #[command(flatten)]
     pub(crate) actor: ActorArg,
@@ -164,13 +165,13 @@ pub(crate) struct StatusArgs {
     /// Only this edge or rule
     #[arg(value_name = "EDGE or EDGE/RULE", value_parser = selector)]
     pub(crate) selector: Option<Selector>,
-    /// Show it again whenever something happens
+    /// Refresh the output whenever the state changes
     #[arg(long, env = "PORTUNUS_WATCH", value_parser = BoolishValueParser::new())]
     pub(crate) watch: bool,
-    /// Exit 2 if there is drift; a target that is down is none
+    /// Exit with 2 if there is drift; a target that is down is not drift
     #[arg(long, env = "PORTUNUS_DETAILED_EXITCODE", value_parser = BoolishValueParser::new(), conflicts_with = "watch")]
     pub(crate) detailed_exitcode: bool,
-    /// With --detailed-exitcode: exit 2 also if a rule is down
+    /// With --detailed-exitcode, also exit with 2 if a rule is down
     #[arg(long, env = "PORTUNUS_HEALTHY", value_parser = BoolishValueParser::new(), requires = "detailed_exitcode")]
     pub(crate) healthy: bool,
     #[command(flatten)]
@@ -204,10 +205,10 @@ pub(crate) struct StatsArgs {
     /// A rule, as EDGE/RULE; an edge with all of its rules; without it, all rules
     #[arg(value_name = "EDGE or EDGE/RULE", value_parser = selector)]
     pub(crate) selector: Option<Selector>,
-    /// Also the counters of each port with traffic
+    /// Also show the counters of each port with traffic
     #[arg(long, env = "PORTUNUS_PER_PORT", value_parser = BoolishValueParser::new())]
     pub(crate) per_port: bool,
-    /// Also the counters of each target
+    /// Also show the counters of each target
     #[arg(long, env = "PORTUNUS_PER_TARGET", value_parser = BoolishValueParser::new())]
     pub(crate) per_target: bool,
     #[command(flatten)]
@@ -224,13 +225,13 @@ pub(crate) struct StatsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EventsArgs {
-    /// Only events of edges
+    /// Show only events of edges
     #[arg(long, env = "PORTUNUS_ONLY_EDGES", value_parser = BoolishValueParser::new())]
     pub(crate) edges: bool,
-    /// Only events of rules, their health included
+    /// Show only events of rules, including their health
     #[arg(long, env = "PORTUNUS_ONLY_RULES", value_parser = BoolishValueParser::new())]
     pub(crate) rules: bool,
-    /// Only events of targets: states, weights and overrides
+    /// Show only events of targets: states, weights and overrides
     #[arg(long, env = "PORTUNUS_ONLY_TARGETS", value_parser = BoolishValueParser::new())]
     pub(crate) targets: bool,
     #[command(flatten)]
@@ -247,8 +248,8 @@ pub(crate) struct EventsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// A key such as `drain_timeout_secs`, `rule` or `rails`, a code such as `port_clash`, or any other word of an output:
-    /// a state, a kind of drift, a rail, a result of a check, an outcome, an exit code
+    /// A key such as `drain_timeout_secs`, `rule` or `rails`, a code such as `port_clash`, or any other word of an
+    /// output: a state, a kind of drift, a rail, a result of a check, an outcome, an exit code
     #[arg(value_name = "KEY or CODE")]
     pub(crate) topic: String,
     #[command(flatten)]
@@ -270,7 +271,7 @@ pub(crate) struct SchemaArgs {
 pub(crate) enum SchemaOf {
     /// A rule file.
     Rules,
-    /// Rails, rollout and what the tree ignores.
+    /// Rails, rollout and ignored files of the tree.
     #[value(name = "portunus.toml")]
     Fleet,
     /// The settings of the server.

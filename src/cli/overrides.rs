@@ -13,13 +13,13 @@ use crate::duration;
 /// The commands below `override`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum OverrideCommand {
-    /// Put a rule on an edge until its time is over
+    /// Put a rule on an edge until it expires
     Add(OverrideAddArgs),
     /// List the overrides of all edges
     List(OverrideListArgs),
-    /// End an override before its time
+    /// End an override before it expires
     Remove(OverrideRemoveArgs),
-    /// Print overrides as TOML, to be committed
+    /// Print overrides as TOML to commit
     Export(OverrideExportArgs),
 }
 
@@ -62,13 +62,13 @@ pub(crate) struct OverrideAddArgs {
     /// The ports to listen on
     #[arg(long, value_name = "LO-HI", env = "PORTUNUS_OVERRIDE_LISTEN_PORTS")]
     pub(crate) listen_ports: Option<String>,
-    /// Where connections go, as HOST:PORT or HOST:LO-HI
+    /// The target of connections, as HOST:PORT or HOST:LO-HI
     #[arg(long, value_name = "TARGET", env = "PORTUNUS_OVERRIDE_TARGET")]
     pub(crate) target: String,
-    /// How long it lives, at most 7 days
+    /// How long the override lasts, at most 7 days
     #[arg(long, value_name = "DURATION", env = "PORTUNUS_OVERRIDE_TTL", value_parser = duration::parse)]
     pub(crate) ttl: Duration,
-    /// Why, in a few words; shown wherever the override is
+    /// The reason, which is shown wherever the override is shown
     #[arg(long, value_name = "TEXT", env = "PORTUNUS_OVERRIDE_WHY")]
     pub(crate) why: String,
     #[command(flatten)]
@@ -98,7 +98,7 @@ pub(crate) struct OverrideRemoveArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct OverrideExportArgs {
-    /// Only this one, as EDGE/RULE
+    /// Only this override, as EDGE/RULE
     #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
     pub(crate) rule: Option<RuleAddress>,
     #[command(flatten)]

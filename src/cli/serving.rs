@@ -42,45 +42,46 @@ pub(crate) struct ServeArgs {
     /// The git repository to follow, by its https, ssh or file URL
     #[arg(long, value_name = "URL", env = "PORTUNUS_GIT", hide_env_values = true, conflicts_with = "rules")]
     pub(crate) git: Option<Address>,
-    /// The branch or tag to follow there [default: main]
+    /// The branch or tag to follow [default: main]
     #[arg(long = "ref", value_name = "NAME", env = "PORTUNUS_REF")]
     pub(crate) reference: Option<RefName>,
-    /// The folder of the rule tree in the repository [default: all of it]
+    /// The folder of the rule tree in the repository [default: the root]
     #[arg(long, value_name = "DIR", env = "PORTUNUS_PATH")]
     pub(crate) path: Option<TreePath>,
-    /// Time between two looks at the repository [default: 30s]
+    /// The time between two fetches of the repository [default: 30s]
     #[arg(long, value_name = "DURATION", env = "PORTUNUS_INTERVAL", value_parser = duration::parse)]
     pub(crate) interval: Option<Duration>,
-    /// How long one look may take [default: 2m]
+    /// The time limit of a fetch [default: 2m]
     #[arg(long, value_name = "DURATION", env = "PORTUNUS_GIT_TIMEOUT", value_parser = duration::parse)]
     pub(crate) git_timeout: Option<Duration>,
     /// The token for an https URL, in a file with mode 0600
     #[arg(long, value_name = "FILE", env = "PORTUNUS_GIT_TOKEN_FILE")]
     pub(crate) git_token_file: Option<PathBuf>,
-    /// The secret of the webhook that makes the server look at once, in a file with mode 0600
+    /// The secret of the webhook that makes the server fetch at once, in a file with mode 0600
     #[arg(long, value_name = "FILE", env = "PORTUNUS_WEBHOOK_SECRET_FILE")]
     pub(crate) webhook_secret_file: Option<PathBuf>,
-    /// Revisions, ledger and token [default: $XDG_STATE_HOME/portunus]
+    /// The directory of revisions, ledger and token [default: $XDG_STATE_HOME/portunus]
     #[arg(long, value_name = "DIR", env = "PORTUNUS_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Where edges connect, loopback only [default: 127.0.0.1:7443]
+    /// The control port, where edges connect; loopback only [default: 127.0.0.1:7443]
     #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_CONTROL_LISTEN")]
     pub(crate) control_listen: Option<SocketAddr>,
-    /// The operator API, loopback only [default: 127.0.0.1:7080]
+    /// The operator API; loopback only [default: 127.0.0.1:7080]
     #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_OPERATOR_LISTEN")]
     pub(crate) operator_listen: Option<SocketAddr>,
-    /// /metrics, /healthz and /readyz [default: 127.0.0.1:7081]
+    /// The port of /metrics, /healthz and /readyz [default: 127.0.0.1:7081]
     #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_METRICS_LISTEN")]
     pub(crate) metrics_listen: Option<SocketAddr>,
-    /// What the server does by itself: off, plan, heal or apply [default: apply with a tree, else heal]
+    /// The changes that the server makes by itself: off, plan, heal or apply [default: apply with a tree, otherwise
+    /// heal]
     #[arg(long, value_name = "MODE", env = "PORTUNUS_MODE", value_parser = mode)]
     pub(crate) mode: Option<Mode>,
-    /// A file with the same settings as keys; flags win
+    /// A file with the same settings as keys; flags take precedence
     #[arg(long, value_name = "FILE", env = "PORTUNUS_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) range: RangeArg,
-    /// How long connections may go on after the end was asked for [default: 30s]
+    /// How long connections may continue after shutdown was requested [default: 30s]
     #[arg(long, value_name = "DURATION", env = "PORTUNUS_SHUTDOWN_DRAIN_TIMEOUT", value_parser = duration::parse)]
     pub(crate) shutdown_drain_timeout: Option<Duration>,
     /// Follow a tree that differs from its commit
@@ -89,10 +90,10 @@ pub(crate) struct ServeArgs {
     /// Follow a commit that does not descend from the last applied one
     #[arg(long)]
     pub(crate) allow_non_descendant: bool,
-    /// error, warn, info, debug or trace, or a filter such as `info,reconciler=debug` [default: info]
+    /// The log level: error, warn, info, debug, trace, or a filter such as `info,reconciler=debug` [default: info]
     #[arg(long, value_name = "LEVEL", env = "PORTUNUS_LOG")]
     pub(crate) log_level: Option<String>,
-    /// How logs are written [default: text]
+    /// The log format [default: text]
     #[arg(long, value_enum, value_name = "FORMAT", env = "PORTUNUS_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
     #[command(flatten)]
@@ -116,13 +117,13 @@ pub(crate) struct EdgeArgs {
     /// The name of this edge
     #[arg(long, value_name = "NAME", env = "PORTUNUS_EDGE_NAME", value_parser = edge_name)]
     pub(crate) name: EdgeName,
-    /// The last good state [default: $XDG_STATE_HOME/portunus-edge/NAME]
+    /// The directory of the last good state [default: $XDG_STATE_HOME/portunus-edge/NAME]
     #[arg(long, value_name = "DIR", env = "PORTUNUS_EDGE_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Metrics of this process and its session; not served unless given
+    /// The port of the metrics of this process and its session [default: none]
     #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_EDGE_METRICS_LISTEN")]
     pub(crate) metrics_listen: Option<SocketAddr>,
-    /// Something that this edge must not do; may be given several times
+    /// A capability that this edge must not offer; may be given several times
     #[arg(
         long,
         value_name = "NAME",
@@ -131,7 +132,7 @@ pub(crate) struct EdgeArgs {
         value_parser = capability
     )]
     pub(crate) disable_capability: Vec<Capability>,
-    /// How long connections may go on after the end was asked for
+    /// How long connections may continue after shutdown was requested
     #[arg(
         long,
         value_name = "DURATION",
@@ -140,10 +141,10 @@ pub(crate) struct EdgeArgs {
         value_parser = duration::parse
     )]
     pub(crate) shutdown_drain_timeout: Duration,
-    /// error, warn, info, debug or trace, or a filter such as `info,edge=debug`
+    /// The log level: error, warn, info, debug, trace, or a filter such as `info,edge=debug`
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "PORTUNUS_EDGE_LOG")]
     pub(crate) log_level: String,
-    /// How logs are written
+    /// The log format
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text", env = "PORTUNUS_EDGE_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,
     #[arg(
@@ -153,7 +154,7 @@ pub(crate) struct EdgeArgs {
         default_value = "auto",
         env = "PORTUNUS_EDGE_COLOR",
         help_heading = "Common options",
-        help = "When to use colours; auto: on a terminal, unless NO_COLOR is set"
+        help = "When to use colours; `auto` uses them on a terminal, unless NO_COLOR is set"
     )]
     pub(crate) color: Color,
 }

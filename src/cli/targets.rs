@@ -13,15 +13,15 @@ use crate::duration;
 /// The commands below `target`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TargetCommand {
-    /// No new connections to a target and no probes; live connections stay
+    /// Stop new connections to a target and its probes; live connections stay
     Pause(TargetSetArgs),
     /// End a pause
     Resume(TargetArgs),
-    /// No connections to a target; live ones are reset
+    /// Stop all connections to a target; live connections are reset
     Disable(TargetSetArgs),
-    /// End that
+    /// End a disable
     Enable(TargetArgs),
-    /// Give a target another weight; the one of the tree ends it
+    /// Change the weight of a target; setting the weight of the tree ends the override
     Weight(TargetWeightArgs),
     /// Probe the targets of a rule now, or one of them, or those of all rules, and show the results
     Check(TargetCheckArgs),
@@ -71,10 +71,10 @@ pub(crate) struct TargetArgs {
 pub(crate) struct TargetSetArgs {
     #[command(flatten)]
     pub(crate) place: TargetArgs,
-    /// How long it is to last; without it, until somebody ends it
+    /// How long the override lasts [default: until an operator ends it]
     #[arg(long, value_name = "DURATION", env = "PORTUNUS_TARGET_TTL", value_parser = lifetime)]
     pub(crate) ttl: Option<Duration>,
-    /// Why, for those who see it
+    /// The reason, which status and history show
     #[arg(long, value_name = "TEXT", env = "PORTUNUS_TARGET_WHY", default_value = "")]
     pub(crate) why: String,
 }
@@ -83,17 +83,17 @@ pub(crate) struct TargetSetArgs {
 pub(crate) struct TargetWeightArgs {
     #[command(flatten)]
     pub(crate) set: TargetSetArgs,
-    /// 0 to 100; 0 takes no new connections
+    /// The weight from 0 to 100; with 0 the target receives no new connections
     #[arg(value_name = "WEIGHT", value_parser = clap::value_parser!(u64).range(..=100))]
     pub(crate) weight: u64,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TargetCheckArgs {
-    /// The rule, as EDGE/RULE; without it, every rule that has a health check
+    /// The rule, as EDGE/RULE [default: every rule that has a health check]
     #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
     pub(crate) rule: Option<RuleAddress>,
-    /// The target; all of the rule without it
+    /// The target, as HOST:PORT [default: all targets of the rule]
     #[arg(value_name = "HOST:PORT")]
     pub(crate) target: Option<String>,
     #[command(flatten)]

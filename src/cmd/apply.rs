@@ -117,12 +117,12 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
     let begun: ApplyResult = client.post("/v1/apply", &body).await.map_err(|failure| match failure {
         Failure::Interrupted(_) => {
-            Failure::Interrupted("whether the server applies it is not known; `portunus status` shows it".to_owned())
+            Failure::Interrupted("it is unknown whether the server applies it; check with `portunus status`".to_owned())
         }
         other => with_places(other, &prepared.files),
     })?;
     let id = begun.id.clone();
-    let goes_on = || format!("the apply {id} goes on on the server; `portunus status` shows how it ends");
+    let goes_on = || format!("the apply {id} continues on the server; `portunus status` shows its result");
     let timeout = args.timeout + args.confirm_within.unwrap_or_default() + args.quiet_window.unwrap_or_default();
     let wait = longest(&begun, timeout, prepared.ruleset.as_deref());
     let mut result = unless_interrupted(follow(&client, begun, wait), goes_on).await?;
@@ -150,7 +150,7 @@ pub(crate) fn no_terminal() -> Failure {
 pub(crate) fn not_shown(failure: Failure) -> Failure {
     match failure {
         Failure::Unreachable { .. } | Failure::WrongPort { .. } => {
-            Failure::Usage(format!("{}; there is no plan to show: {failure}", no_terminal()))
+            Failure::Usage(format!("{}; the plan cannot be shown: {failure}", no_terminal()))
         }
         other => other,
     }
@@ -208,7 +208,7 @@ fn from_file(path: &Path) -> Result<Prepared, Failure> {
         if text.trim_start().starts_with('{') && text.contains("\"plan_file\"") {
             Failure::Stale { path: path.to_owned(), reason: error.to_string() }
         } else {
-            Failure::Other(format!("{} is no plan file and no directory", path.display()))
+            Failure::Other(format!("{} is neither a plan file nor a directory", path.display()))
         }
     })?;
     let files: Vec<SourceFile> =
@@ -306,7 +306,7 @@ pub(crate) async fn follow(client: &Client, begun: ApplyResult, wait: Duration) 
     let lost = |failure: Failure| match failure {
         Failure::Unreachable { server, reason } => Failure::Unreachable {
             server,
-            reason: format!("{reason}; the apply {id} had begun, `portunus status` shows how it ended"),
+            reason: format!("{reason}; the apply {id} had started; `portunus status` shows its result"),
         },
         // It had an id a moment ago, so the server is another process by now.
         Failure::Problem(problem) if problem.code == "not_found" => Failure::CutOff(id.clone()),
@@ -322,7 +322,7 @@ pub(crate) async fn follow(client: &Client, begun: ApplyResult, wait: Duration) 
         // Edges wait, by someone's will: that is an end for a pipeline, and it says where the rollout stands.
         Err(_) if let Some(paused) = progress.into_paused() => Ok(paused),
         Err(_) => {
-            Err(Failure::Other(format!("no end of the apply {id} in time; `portunus status` shows how it stands")))
+            Err(Failure::Other(format!("the apply {id} did not end in time; `portunus status` shows its progress")))
         }
     }
 }

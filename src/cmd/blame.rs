@@ -35,7 +35,7 @@ fn text(found: &Blame) -> String {
     let dirty = if found.dirty { " (the tree differed from it)" } else { "" };
     match &found.commit {
         Some(commit) => line("commit", &format!("{commit}{dirty}")),
-        None => line("commit", "none: the tree was in no repository"),
+        None => line("commit", "none: the tree was not in a repository"),
     }
     line("author", found.author.as_deref().unwrap_or_default());
     line("digest", &found.digest.to_string());
@@ -48,10 +48,10 @@ fn text(found: &Blame) -> String {
     line("apply", &format!("{}{action} at {} by {}: {}", found.apply_id, time(found.at), found.actor, found.outcome));
     line("plan", &found.plan_id.to_string());
     if found.how == How::TakenOver {
-        line("note", "the port was open before; this is the first apply whose tree has it");
+        line("note", "the port was already open; this is the first apply whose tree has it");
     }
     if !found.serving {
-        line("note", "the rule does not serve there: `portunus status` says why");
+        line("note", "the rule does not serve there: `portunus status` shows why");
     }
     text
 }
@@ -80,8 +80,8 @@ mod tests {
              now      b.toml:1\n  \
              apply    a3, a rollback at 2026-01-02T03:04:05Z by operator: applied\n  \
              plan     sha256:{}\n  \
-             note     the port was open before; this is the first apply whose tree has it\n  \
-             note     the rule does not serve there: `portunus status` says why\n",
+             note     the port was already open; this is the first apply whose tree has it\n  \
+             note     the rule does not serve there: `portunus status` shows why\n",
             "0".repeat(64),
             "1".repeat(64)
         );

@@ -13,7 +13,7 @@ use crate::state_dir;
 pub(crate) async fn run(args: EdgeArgs) -> Result<Exit, Failure> {
     let signals = Signals::new()?;
     let log_lines_dropped = Logging::start(&args.log_level, args.log_format, args.color)?.dropped();
-    let no_state_dir = || Failure::Usage("there is no HOME and no XDG_STATE_HOME: name a --state-dir".to_owned());
+    let no_state_dir = || Failure::Usage("neither HOME nor XDG_STATE_HOME is set: give --state-dir".to_owned());
     let state_dir = args.state_dir.or_else(|| state_dir::of_edge(&args.name)).ok_or_else(no_state_dir)?;
     let config = EdgeConfig {
         name: args.name,

@@ -32,7 +32,7 @@ pub(crate) async fn run(args: &EdgesArgs) -> Result<Exit, Failure> {
         }
         if forgotten.named {
             say(format!(
-                "The tree still has rules for {0}, or lists it: remove it there if it does not come back.",
+                "The tree still has rules for {0} or lists it: remove it from the tree if it is permanently gone.",
                 args.edge
             ));
         }
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: &EdgesArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     if rows.is_empty() {
-        say("No edge is known.");
+        say("There are no known edges.");
     } else {
         print(&table(&rows))?;
     }

@@ -42,8 +42,9 @@ fn unknown(topic: &str, mut alike: Vec<String>) -> Failure {
     let alike: Vec<String> = alike.iter().take(3).map(|name| format!("`{name}`")).collect();
     Failure::Other(match alike.as_slice() {
         [] => format!(
-            "there is no key, no code and no other word `{topic}` to explain; `portunus explain rule` lists the keys of a rule"
+            "there is no key, no code and no other word `{topic}` to explain; `portunus explain rule` lists the keys \
+             of a rule"
         ),
-        alike => format!("there is no key and no code `{topic}`; did you mean {}?", alike.join(" or ")),
+        alike => format!("there is no key or code `{topic}`; did you mean {}?", alike.join(" or ")),
     })
 }

@@ -96,7 +96,7 @@ fn of_tree(dir: &Path, works: &mut Vec<Work>, diagnostics: &mut Vec<Diagnostic>)
 fn of_file(path: &Path, diagnostics: &mut Vec<Diagnostic>) -> Result<Option<Work>, Failure> {
     let label = path.to_string_lossy().into_owned();
     if !is_toml(&label) {
-        return Err(Failure::Usage(format!("{} is no TOML file; fmt formats TOML files only", clean(&label))));
+        return Err(Failure::Usage(format!("{} is not a TOML file; `fmt` formats TOML files only", clean(&label))));
     }
     let size = fs::metadata(path).map_err(Failure::reading(path))?.len();
     if size > MAX_FILE_BYTES {
@@ -185,7 +185,7 @@ fn report(args: &FmtArgs, outcome: &Outcome) -> Result<(), Failure> {
     }
     let changed = count(outcome.changed.len() as u64, "file");
     match (args.check, outcome.changed.is_empty()) {
-        (true, false) => say(format!("{changed} would change; `portunus fmt` does it")),
+        (true, false) => say(format!("{changed} would change; run `portunus fmt` to format")),
         (false, false) => say(format!("{changed} formatted, {} unchanged", outcome.unchanged)),
         (_, true) => say(format!("{} formatted already", count(outcome.unchanged as u64, "file"))),
     }

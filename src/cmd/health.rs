@@ -40,8 +40,9 @@ pub(crate) enum InitialArg {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Events: pass and fail are results of probes, ok and err those of connections; pause, resume, disable, enable and tick. \
-Each may carry a time, as in `fail@31`: seconds since the start. One without comes when the next probe is due.")]
+Events: pass and fail are results of probes, ok and err are results of connections; the others are pause, resume, \
+disable, enable and tick. An event may carry its time in seconds since the start, as in `fail@31`. An event without a \
+time happens when the next probe is due.")]
 pub(crate) struct SimulateArgs {
     /// What happens, in order, for example `pass fail@31 fail fail`
     #[arg(long, value_name = "EVENTS", env = "PORTUNUS_HEALTH_EVENTS")]
@@ -74,7 +75,7 @@ pub(crate) struct SimulateArgs {
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration::parse(text).map_err(|error| error.to_string())?;
     let is_valid = (1..=3600).contains(&interval.as_secs());
-    if is_valid { Ok(interval) } else { Err("an interval is 1s to 1h".to_owned()) }
+    if is_valid { Ok(interval) } else { Err("an interval must be between 1s and 1h".to_owned()) }
 }
 
 impl SimulateArgs {

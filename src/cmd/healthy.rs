@@ -1,4 +1,5 @@
-//! `apply --wait-healthy`: waits until the rules of the tree that have a check are up, those that did not change too. I/O.
+//! `apply --wait-healthy`: waits until the rules of the tree that have a check are up, those that did not change too.
+//! I/O.
 //!
 //! The server waits for what it changes. What the apply left alone may not be up either, and then nothing was sent.
 
@@ -88,7 +89,7 @@ fn unhealthy(ruleset: &RuleSet, status: &StatusDocument, allow_offline: bool) ->
 
 /// Why a rule is not up.
 fn why(seen: Option<&RuleStatus>) -> Option<String> {
-    let Some(seen) = seen else { return Some("it does not serve".to_owned()) };
+    let Some(seen) = seen else { return Some("the rule does not serve".to_owned()) };
     if seen.state != RuleState::Active {
         return Some(format!("it is {}", seen.state));
     }
@@ -97,5 +98,5 @@ fn why(seen: Option<&RuleStatus>) -> Option<String> {
     }
     let health = seen.health.map_or("unknown", RuleHealth::as_str);
     let targets: Vec<String> = seen.targets.iter().map(target::in_words).collect();
-    Some(format!("serves, and was {health} when the time was over: {}", targets.join("; ")))
+    Some(format!("the rule serves, but was {health} when the time was over: {}", targets.join("; ")))
 }

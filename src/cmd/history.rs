@@ -24,7 +24,7 @@ pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
     if let Some(id) = &args.id {
         let is_plain = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if !is_plain {
-            return Err(Failure::Other(format!("there is no entry {} in the history", clean(id))));
+            return Err(Failure::Other(format!("the history has no entry {}", clean(id))));
         }
         let found: HistoryDetail = client.get(&format!("/v1/history/{id}")).await?;
         if !found.entry.intact {
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     if entries.is_empty() {
-        say("Nothing was applied yet.");
+        say("Nothing has been applied yet.");
     } else {
         print(&history::all(&entries, Timestamp::now()))?;
     }
@@ -56,13 +56,13 @@ async fn verify(args: &HistoryArgs, client: &Client) -> Result<Exit, Failure> {
     let is_missing = found.contained == Some(false);
     if !print_value(args.looks.format(), &found)? && found.broken.is_none() && !is_missing {
         let lines = count(found.lines, "line");
-        print(&format!("The ledger is whole: {lines}, the last one {} with hash {}.\n", found.last, found.head))?;
+        print(&format!("The ledger is intact: {lines}, the last one {} with hash {}.\n", found.last, found.head))?;
     }
     if let Some(line) = found.broken {
-        let words = "does not fit its chain: it or one before it was changed or removed";
+        let words = "does not match the hash chain: this line or an earlier one was changed or removed";
         say(format!("{}: line {line} of the ledger {words}", style::error("error")));
     } else if is_missing {
-        let words = "no line of the ledger has that hash: it is another ledger, or was written anew";
+        let words = "no line of the ledger has that hash: this is a different ledger, or the ledger was rewritten";
         say(format!("{}: {words}", style::error("error")));
     } else {
         return Ok(Exit::Done);
@@ -73,7 +73,7 @@ async fn verify(args: &HistoryArgs, client: &Client) -> Result<Exit, Failure> {
 fn broken(entry: &HistoryEntry) -> String {
     let id = entry.entry.id;
     format!(
-        "{}: the ledger was changed afterwards: entry {id} does not fit its chain, or one before it",
+        "{}: the ledger was changed afterwards: entry {id} or an earlier one does not match the hash chain",
         style::warning("warning")
     )
 }

@@ -1,7 +1,7 @@
 //! `import`: rules of upstream Portunus into a rule tree, with a report of what could not be carried over. I/O.
 //!
-//! Keeps: no file is replaced without a word; nothing is written where anything would stand in the way; exit 5 says that
-//! something is missing.
+//! Keeps: no file is replaced without a word; nothing is written where anything would stand in the way; exit 5 says
+//! that something is missing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ fn write(out: &Path, imported: &Imported, is_overwriting: bool) -> Result<(), Fa
     if !there.is_empty() && !is_overwriting {
         let there = there.join(", ");
         return Err(Failure::Other(format!(
-            "nothing was written: {there} exists; say --allow-overwrite to replace it"
+            "nothing was written: {there} exists; add --allow-overwrite to replace it"
         )));
     }
     fs::create_dir_all(out).map_err(Failure::writing(out))?;

@@ -23,7 +23,7 @@ pub(crate) async fn run(command: &OverrideCommand) -> Result<Exit, Failure> {
                 return Ok(Exit::Done);
             }
             if rows.is_empty() {
-                say("There is no override.");
+                say("There are no overrides.");
             } else {
                 print(&table(&rows))?;
             }
@@ -52,7 +52,7 @@ pub(crate) async fn run(command: &OverrideCommand) -> Result<Exit, Failure> {
                 return Ok(Exit::Done);
             }
             if meant.is_empty() {
-                say("There is no override.");
+                say("There are no overrides.");
             }
             let texts: Vec<String> = meant.iter().map(|row| exported(row)).collect();
             print(&texts.join("\n"))?;
@@ -95,7 +95,7 @@ async fn add(args: &OverrideAddArgs) -> Result<Exit, Failure> {
     let is_in_place = row.state == RuleState::Active;
     if !print_value(args.looks.output, &row)? && is_in_place {
         print(&format!(
-            "{}/{} is in place until {}.\nCommit what `portunus override export {}/{}` prints if it is to stay.\n",
+            "{}/{} is in place until {}.\nTo keep it, commit the output of `portunus override export {}/{}`.\n",
             row.edge,
             row.rule,
             until(&row),
@@ -107,7 +107,7 @@ async fn add(args: &OverrideAddArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let (edge, rule, why) = (&row.edge, &row.rule, joined(&[&row.code, &row.message]));
-    say(format!("{edge}/{rule} is kept until {}, but not in place: it is {}: {why}", until(&row), row.state));
+    say(format!("{edge}/{rule} is recorded until {}, but not in place: it is {}: {why}", until(&row), row.state));
     Ok(Exit::Partial)
 }
 

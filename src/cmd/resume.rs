@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &ResumeArgs) -> Result<Exit, Failure> {
         Some(begun) => {
             let id = begun.id.clone();
             let wait = patience(&begun, args.wait.timeout);
-            let goes_on = || format!("the apply {id} goes on on the server; `portunus status` shows how it ends");
+            let goes_on = || format!("the apply {id} continues on the server; `portunus status` shows its result");
             Some(unless_interrupted(follow(&client, begun, wait), goes_on).await?)
         }
         None => None,
@@ -53,7 +53,7 @@ pub(crate) async fn run(args: &ResumeArgs) -> Result<Exit, Failure> {
 
 fn text(released: Option<&Hold>, apply: Option<&ApplyResult>) -> String {
     let mut text = match released {
-        Some(hold) => format!("The rollback of {} by {} is held no longer.\n", time(hold.since), clean(&hold.by)),
+        Some(hold) => format!("The rollback of {} by {} is no longer held.\n", time(hold.since), clean(&hold.by)),
         None => String::new(),
     };
     match apply {

@@ -54,7 +54,7 @@ pub(crate) async fn run(args: &RollbackArgs) -> Result<Exit, Failure> {
     let begun: ApplyResult = client.post(PATH, &body).await?;
     let id = begun.id.clone();
     let wait = patience(&begun, args.wait.timeout);
-    let goes_on = || format!("the rollback {id} goes on on the server; `portunus status` shows how it ends");
+    let goes_on = || format!("the rollback {id} continues on the server; `portunus status` shows its result");
     let result = unless_interrupted(follow(&client, begun, wait), goes_on).await?;
     report(args.looks.output, "rollback", &result, &plan)
 }

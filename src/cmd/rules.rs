@@ -16,7 +16,7 @@ pub(crate) async fn run(args: &RulesArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     if rows.is_empty() {
-        say("No edge has a rule.");
+        say("No edge has any rules.");
     } else {
         print(&rules::table(rows.iter().map(|row| (row.edge.as_str(), &row.status)), Timestamp::now()))?;
     }

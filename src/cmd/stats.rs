@@ -80,7 +80,7 @@ fn text(stats: &StatsDocument) -> String {
     }
     let failovers = stats.counters.target_failovers;
     if failovers > 0 {
-        text.extend([&count(failovers, "failover"), ", there and back counted alike.\n"]);
+        text.extend([&count(failovers, "failover"), ", in both directions.\n"]);
     }
     text
 }
@@ -110,7 +110,7 @@ fn row(name: String, counters: &Figures, rates: Option<&RatesDocument>) -> [Stri
         errors.push(format!("{} dns", counters.dns_failures));
     }
     if counters.flows_dropped_overflow > 0 {
-        errors.push(format!("{} flows too many", counters.flows_dropped_overflow));
+        errors.push(format!("{} flows above the limit", counters.flows_dropped_overflow));
     }
     for (cause, number) in counters.datagrams_dropped.iter() {
         errors.push(format!("{number} dropped {cause}"));

@@ -119,7 +119,7 @@ async fn read(client: &Client, args: &StatusArgs) -> Result<StatusDocument, Fail
 
 fn unknown(what: &str, name: &str, known: &[String]) -> Failure {
     Failure::Other(match known {
-        [] => format!("there is no {what} {name}, nor any other"),
-        known => format!("there is no {what} {name}; known are {}", listed(known, NAMED)),
+        [] => format!("there is no {what} {name}; there are none at all"),
+        known => format!("there is no {what} {name}; the known ones are {}", listed(known, NAMED)),
     })
 }

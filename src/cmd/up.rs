@@ -1,8 +1,8 @@
 //! `up`: server and one edge named `local` in one process, until a signal. I/O.
 //!
-//! Keeps: what served before a restart serves again whatever the tree does, and is not kept waiting by it; a tree that is
-//! invalid at the very first start is an error and nothing runs. Where the server or the edge fails, the process ends, so
-//! that whoever supervises it starts both again.
+//! Keeps: what served before a restart serves again whatever the tree does, and is not kept waiting by it; a tree that
+//! is invalid at the very first start is an error and nothing runs. Where the server or the edge fails, the process
+//! ends, so that whoever supervises it starts both again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
                 joined(server.await)
             }
             result = &mut server => {
-                let by_itself = || Failure::Other("the server ended by itself".to_owned());
+                let by_itself = || Failure::Other("the server stopped by itself".to_owned());
                 // The restart serves the last good state; an edge alone could follow nothing.
                 Err(joined(result).err().unwrap_or_else(by_itself))
             }

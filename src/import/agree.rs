@@ -65,5 +65,5 @@ pub(super) fn holds(targets: &[Value], beside: &Value) -> bool {
 }
 
 fn different(one: &str, other: &str) -> String {
-    format!("`{one}` and `{other}` say different things")
+    format!("`{one}` and `{other}` contradict each other")
 }

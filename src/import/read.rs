@@ -144,11 +144,11 @@ fn entry_of_root(entry: &Entry<'_>, context: &Context<'_, '_>, at: Place<'_>, ga
         ("defaults", Parsed::Table(_)) | (_, Parsed::Null) => {}
         (key, value) if MORE.contains(&key) => {
             if !matches!(value, Parsed::Null | Parsed::Bool(false)) {
-                gathered.find(Kind::Dropped, here, "", key, "the list goes on elsewhere: import all of its pages");
+                gathered.find(Kind::Dropped, here, "", key, "the list continues on other pages: import all of them");
             }
         }
-        (key, _) if ABOUT.contains(&key) => gathered.find(Kind::Ignored, here, "", key, "no part of a rule"),
-        (key, _) => gathered.find(Kind::Dropped, here, "", key, "there is no such key here"),
+        (key, _) if ABOUT.contains(&key) => gathered.find(Kind::Ignored, here, "", key, "not part of a rule"),
+        (key, _) => gathered.find(Kind::Dropped, here, "", key, "there is no such key"),
     }
     false
 }
@@ -200,15 +200,9 @@ fn client_entry(client: &Node<'_>, context: &Context<'_, '_>, at: Place<'_>, gat
         match &entry.node.value {
             value if *value == Parsed::Null || ["name", "client_name", "client", "rules"].contains(&key) => {}
             _ if ABOUT.contains(&key) || rule::is_state(key, &entry.node) => {
-                gathered.find(
-                    Kind::Ignored,
-                    at,
-                    &label,
-                    key,
-                    "what the client is at the moment, not what it should be",
-                );
+                gathered.find(Kind::Ignored, at, &label, key, "the current state of the client, not its configuration");
             }
-            _ => gathered.find(Kind::Dropped, at, &label, key, "there is no such key here"),
+            _ => gathered.find(Kind::Dropped, at, &label, key, "there is no such key"),
         }
     }
 }
@@ -235,7 +229,7 @@ pub(super) fn global(settings: &[Entry<'_>], edge: &EdgeName, at: Place<'_>, gat
 /// Why `[global]` does not take the setting.
 fn refused(key: &str, value: &serde_json::Value) -> Option<String> {
     if fields::global::TABLE.find(key, 0).is_none() {
-        return Some("there is no such setting here".to_owned());
+        return Some("there is no such setting".to_owned());
     }
     let rule = "[[rule]]\nname = \"a\"\nlisten_port = 1\ntarget = \"127.0.0.1:2\"\n";
     let file = SourceFile::new("local.toml", format!("[global]\n{key} = {value}\n\n{rule}"));

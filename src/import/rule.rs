@@ -83,7 +83,7 @@ pub(super) fn open<'n, 'a>(entries: &'n [Entry<'a>], keys: &mut Keys<'n, 'a>) ->
             _ => {
                 let known = keys.entry(entry.key.as_ref()).or_insert(entry);
                 if !IDS.contains(&entry.key.as_ref()) && json(&known.node) != json(&entry.node) {
-                    return Err(format!("`{}` stands there twice, with two values", entry.key));
+                    return Err(format!("`{}` is given twice, with two values", entry.key));
                 }
             }
         }
@@ -144,8 +144,10 @@ fn as_name(text: &str) -> String {
 pub(super) fn edge_name(text: &str, at: Place<'_>, gathered: &mut Gathered) -> Option<EdgeName> {
     let edge = EdgeName::new(&as_name(text)).ok()?;
     if edge.as_str() != text && gathered.renamed.insert(text.to_owned()) {
-        let reason =
-            format!("the edge is called {edge} here, since a name has a-z, 0-9, `.`, `_` and `-`: start it so");
+        let reason = format!(
+            "the edge is named {edge} here, because a name consists of a-z, 0-9, `.`, `_` and `-`: start the \
+                edge with that name"
+        );
         gathered.find(Kind::Changed, at, text, "client", reason);
     }
     Some(edge)
@@ -166,7 +168,7 @@ pub(super) fn take(entry: &Node<'_>, context: &Context<'_, '_>, file: Place<'_>,
         Some(name) => words(&name).and_then(|name| edge_name(&name, at, gathered)),
     };
     let Some(edge) = edge else {
-        gathered.find(Kind::Dropped, at, "", "client", "the client has no name that an edge could have");
+        gathered.find(Kind::Dropped, at, "", "client", "the name of the client is not a valid edge name");
         return;
     };
     let given = value(&keys, &NAMES).as_ref().and_then(words).filter(|name| !name.trim().is_empty());
@@ -200,20 +202,23 @@ pub(super) fn take(entry: &Node<'_>, context: &Context<'_, '_>, file: Place<'_>,
     let width = rule.listen.ports.width();
     if width > context.limits.range_rule_max_ports {
         let most = context.limits.range_rule_max_ports;
-        let reason = format!("{width} ports in one rule, at most {most}: split it, or raise --range-rule-max-ports");
+        let reason = format!(
+            "{width} ports in one rule, but at most {most} are allowed: split the rule, or raise \
+            --range-rule-max-ports"
+        );
         gathered.find(Kind::Dropped, at, &label, "", reason);
         return;
     }
     let taken = gathered.edges.get(&edge).and_then(|drafts| drafts.taken(rule.listen));
     if let Some(taken) = taken.filter(|_| enabled) {
-        let reason = format!("{} belongs to {edge}/{taken} already", rule.listen);
+        let reason = format!("{} already belongs to {edge}/{taken}", rule.listen);
         gathered.find(Kind::Dropped, at, &label, "", reason);
         return;
     }
     rest(&keys, &mut core, &label, file, gathered);
     let free = gathered.edges.get_mut(&edge).map_or_else(|| name.clone(), |drafts| drafts.free_name(&name));
     if given.as_ref().is_none_or(|given| *given != free) {
-        gathered.find(Kind::Changed, at, &label, "name", format!("called {free} here"));
+        gathered.find(Kind::Changed, at, &label, "name", format!("renamed to {free}"));
         core.insert("name".to_owned(), free.into());
     }
     match spec::from_json(&Value::Object(core)) {
@@ -228,7 +233,7 @@ fn core(keys: &Keys<'_, '_>) -> Result<Map<String, Value>, String> {
         return Err(reason);
     }
     if let Some(key) = ["edges", "edge_labels"].into_iter().find(|key| keys.contains_key(key)) {
-        return Err(format!("`{key}` is read in rule files that are valid as they stand: see `portunus validate`"));
+        return Err(format!("`{key}` is read only in valid rule files: see `portunus validate`"));
     }
     let mut core = Map::new();
     if let Some(protocol) = value(keys, &["protocol"]) {
@@ -236,7 +241,7 @@ fn core(keys: &Keys<'_, '_>) -> Result<Map<String, Value>, String> {
         core.insert("protocol".to_owned(), protocol);
     }
     if let Some(address) = value(keys, &["listen_address", "listen_addr", "listen"]) {
-        let text = words(&address).ok_or("the listen address is no text")?;
+        let text = words(&address).ok_or("the listen address is not a string")?;
         match text.parse::<std::net::SocketAddr>() {
             Ok(both) => {
                 core.insert("listen_address".to_owned(), both.ip().to_string().into());
@@ -257,12 +262,12 @@ fn core(keys: &Keys<'_, '_>) -> Result<Map<String, Value>, String> {
         core.insert("targets".to_owned(), vec![target].into());
     }
     if let Some(targets) = keys.get("targets") {
-        let Parsed::Array(targets) = &targets.node.value else { return Err("`targets` is no list".to_owned()) };
+        let Parsed::Array(targets) = &targets.node.value else { return Err("`targets` is not a list".to_owned()) };
         let beside = core.remove("target").map(|text| text_target(&text)).transpose()?;
         let beside = beside.or_else(|| core.remove("targets").and_then(|mut one| one.get_mut(0).map(Value::take)));
         let targets: Vec<Value> = targets.iter().map(target_core).collect::<Result<_, _>>()?;
         if beside.is_some_and(|beside| !holds(&targets, &beside)) {
-            return Err("`targets` does not hold the target that stands beside it".to_owned());
+            return Err("`targets` does not contain the target that is given beside it".to_owned());
         }
         core.insert("targets".to_owned(), targets.into());
     }
@@ -278,16 +283,16 @@ fn rest(keys: &Keys<'_, '_>, core: &mut Map<String, Value>, label: &str, file: P
     for (key, entry) in keys.iter().filter(|(key, _)| !is_core(key)) {
         let at = file.at(entry.key_span);
         if is_state(key, &entry.node) {
-            gathered.find(Kind::Ignored, at, label, key, "what the rule is at the moment, not what it should be");
+            gathered.find(Kind::Ignored, at, label, key, "the current state of the rule, not its configuration");
             continue;
         }
         let Some(field) = keys::TABLE.find(key, 0).filter(|field| ![keys::EDGES, keys::EDGE_LABELS].contains(field))
         else {
-            gathered.find(Kind::Dropped, at, label, key, "there is no such key here");
+            gathered.find(Kind::Dropped, at, label, key, "there is no such key");
             continue;
         };
         if [keys::RATE_LIMIT, keys::SNI].contains(&field) {
-            gathered.find(Kind::Dropped, at, label, key, "reserved: no version acts on it yet");
+            gathered.find(Kind::Dropped, at, label, key, "reserved: no version supports it yet");
             continue;
         }
         let value = json(&entry.node);

@@ -28,12 +28,12 @@ impl Ports {
 
 pub(super) fn ports(keys: &Keys<'_, '_>, first: &str, last: &str, ranges: &[&str]) -> Result<Option<Ports>, String> {
     if let Some(range) = value(keys, ranges) {
-        return ports_of(&range).map(Some).ok_or_else(|| format!("`{}` is no range of ports", ranges[0]));
+        return ports_of(&range).map(Some).ok_or_else(|| format!("`{}` is not a valid range of ports", ranges[0]));
     }
     let Some(one) = value(keys, &[first]) else { return Ok(None) };
-    let one = ports_of(&one).ok_or_else(|| format!("`{first}` is no port"))?.0;
+    let one = ports_of(&one).ok_or_else(|| format!("`{first}` is not a valid port"))?.0;
     let Some(end) = value(keys, &[last]) else { return Ok(Some(Ports(one))) };
-    let end = ports_of(&end).ok_or_else(|| format!("`{last}` is no port"))?.0;
+    let end = ports_of(&end).ok_or_else(|| format!("`{last}` is not a valid port"))?.0;
     Ok(Some(Ports(if one == end { one } else { format!("{one}-{end}") })))
 }
 
@@ -58,7 +58,7 @@ pub(super) fn ports_of(value: &Value) -> Option<Ports> {
 
 /// `HOST:PORT` as an entry of `targets`.
 pub(super) fn text_target(target: &Value) -> Result<Value, String> {
-    let text = words(target).ok_or("a target is neither a table nor `HOST:PORT`")?;
+    let text = words(target).ok_or("a target must be a table or `HOST:PORT`")?;
     let (host, ports) = text.rsplit_once(':').ok_or_else(|| format!("the target {text} has no port"))?;
     let (key, ports) = Ports(ports.to_owned()).under("port", "ports");
     Ok(Value::Object(Map::from_iter([("host".to_owned(), plain_host(host.into())), (key, ports)])))
@@ -120,9 +120,9 @@ pub(super) fn rest_of_target(index: usize, target: &Node<'_>, label: &str, file:
         let key = format!("targets[{index}].{}", entry.key);
         let at = file.at(entry.key_span);
         if is_state(&entry.key, &entry.node) {
-            gathered.find(Kind::Ignored, at, label, &key, "what the target is at the moment, not what it should be");
+            gathered.find(Kind::Ignored, at, label, &key, "the current state of the target, not its configuration");
         } else {
-            gathered.find(Kind::Dropped, at, label, &key, "there is no such key here");
+            gathered.find(Kind::Dropped, at, label, &key, "there is no such key");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A rule file that is valid as it stands: its rules as the checked tree has them, whatever gave them their values. Pure.
+//! A rule file that is valid as it stands: its rules as the checked tree has them, whatever gave them their values.
+//! Pure.
 //!
 //! Keeps: the rules of such a file and of its import are the same, edge by edge.
 
@@ -50,7 +51,7 @@ fn of_root(entry: &Entry<'_>, edge: &EdgeName, at: Place<'_>, gathered: &mut Gat
         ("stats", _) => statistics(at.at(entry.key_span), gathered),
         ("edge", _) => {
             let reason =
-                "the inventory and its labels: each rule names its edges here, and rollout waves select by labels";
+                "the inventory and its labels: each rule now names its edges, but rollout waves select by labels";
             gathered.find(Kind::Dropped, at.at(entry.key_span), "", "edge", reason);
         }
         _ => {}
@@ -63,7 +64,7 @@ fn keep(draft: Draft, edge: &EdgeName, at: Place<'_>, gathered: &mut Gathered) {
     let name = draft.rule.name.as_str();
     let label = format!("{edge}/{name}");
     if let Some(taken) = drafts.taken(draft.rule.listen).filter(|_| draft.enabled) {
-        let reason = format!("{} belongs to {edge}/{taken} already", draft.rule.listen);
+        let reason = format!("{} already belongs to {edge}/{taken}", draft.rule.listen);
         gathered.find(Kind::Dropped, at, &label, "", reason);
         return;
     }
@@ -77,7 +78,7 @@ fn keep(draft: Draft, edge: &EdgeName, at: Place<'_>, gathered: &mut Gathered) {
     match spec::from_json(&named.into()) {
         Ok(rule) => {
             drafts.push(Draft { rule: rule.into(), ..draft });
-            gathered.find(Kind::Changed, at, &label, "name", format!("called {free} here"));
+            gathered.find(Kind::Changed, at, &label, "name", format!("renamed to {free}"));
         }
         Err(reason) => gathered.find(Kind::Dropped, at, &label, "", reason),
     }

@@ -39,7 +39,7 @@ fn write_result(to: &mut String, result: &ApplyResult, had_no_changes: bool) -> 
     let edges = count(result.edges.len() as u64, "edge");
     match result.outcome {
         Outcome::Applied if result.repeated => {
-            writeln!(to, "Nothing to do: the tree is in force already, and nothing was sent or recorded.")
+            writeln!(to, "Nothing to do: the tree is already in force, and nothing was sent or recorded.")
         }
         Outcome::Applied if had_no_changes => {
             writeln!(to, "{} There was nothing to change; the revision is recorded.", style::added("Applied."))
@@ -61,26 +61,26 @@ fn write_result(to: &mut String, result: &ApplyResult, had_no_changes: bool) -> 
             writeln!(to, "{} {}; the rest is applied.", style::error("Partial."), shortfall(result))?;
             let is_offline = |edge: &EdgeResult| edge.outcome == EdgeOutcome::Offline;
             if result.edges.iter().any(is_offline) {
-                writeln!(to, "{}: --allow-offline makes offline edges no reason for exit 5", style::help("help"))?;
+                writeln!(to, "{}: with --allow-offline, offline edges do not cause exit code 5", style::help("help"))?;
             }
             Ok(())
         }
         Outcome::Superseded => {
-            writeln!(to, "{} A newer tree was put in force before {edges} had answered.", style::warning("Superseded."))
+            writeln!(to, "{} A newer tree was put in force before {edges} answered.", style::warning("Superseded."))
         }
         Outcome::Returned => {
             writeln!(to, "{} {}; see `portunus status`.", style::error("Returned."), shortfall(result))
         }
         Outcome::Interrupted => writeln!(
             to,
-            "{} The server ended before {edges} had answered; what it decided goes on.",
+            "{} The server stopped before {edges} answered; everything that it decided continues.",
             style::warning("Cut off.")
         ),
         Outcome::Running => {
             if let Some(paused) = &result.paused {
                 writeln!(to, "{} {}.", style::warning("Paused:"), clean(paused))?;
             }
-            writeln!(to, "The apply {} goes on.", clean(&result.id))
+            writeln!(to, "The apply {} continues.", clean(&result.id))
         }
     }
 }
@@ -101,7 +101,7 @@ fn shortfall(result: &ApplyResult) -> String {
         (edges(EdgeOutcome::Offline), "edge", "offline"),
         (edges(EdgeOutcome::Timeout) + edges(EdgeOutcome::Waiting), "edge", "without an answer"),
         (edges(EdgeOutcome::Refused), "edge", "refused the state"),
-        (edges(EdgeOutcome::Returned), "edge", "not confirmed in time and back to the state before"),
+        (edges(EdgeOutcome::Returned), "edge", "not confirmed in time and reverted to the previous state"),
         (edges(EdgeOutcome::Skipped), "edge", "not reached"),
     ];
     let parts: Vec<String> = all
@@ -109,7 +109,7 @@ fn shortfall(result: &ApplyResult) -> String {
         .filter(|(number, ..)| *number > 0)
         .map(|(number, what, words)| format!("{} {words}", count(number, what)))
         .collect();
-    if parts.is_empty() { "Not everything came about".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() { "Not as planned".to_owned() } else { parts.join(", ") }
 }
 
 /// What is not as planned: edges with the same end in one line, then the rules of those that answered.
@@ -163,7 +163,7 @@ fn end(edge: &EdgeResult) -> Option<String> {
         EdgeOutcome::Done if message.is_empty() => return None,
         EdgeOutcome::Done => style::warning(message).to_string(),
         EdgeOutcome::Queued => style::warning("waits for its wave").to_string(),
-        EdgeOutcome::Skipped => style::warning("was not reached and stays as it was").to_string(),
+        EdgeOutcome::Skipped => style::warning("was not reached and is unchanged").to_string(),
         EdgeOutcome::Waiting => style::warning("has not answered").to_string(),
         EdgeOutcome::Offline if !message.is_empty() => style::warning(message).to_string(),
         EdgeOutcome::Offline => style::warning("offline; takes the state when it comes back").to_string(),
@@ -212,9 +212,9 @@ mod tests {
         let edges: Vec<Value> =
             (1..=50).map(|number| edge(number, if number > 5 { "offline" } else { "done" }, &well)).collect();
         let text = ended_text(&edges, "applied");
-        let expected = "45 edges, each offline; takes the state when it comes back: edge-06, edge-07, edge-08, edge-09, \
-                        edge-10, edge-11, edge-12, edge-13 and 37 more\nApplied. 100 changes on 50 edges as planned, 45 \
-                        edges when they come back.\n";
+        let expected = "45 edges, each offline; takes the state when it comes back: edge-06, edge-07, edge-08, \
+                        edge-09, edge-10, edge-11, edge-12, edge-13 and 37 more\nApplied. 100 changes on 50 edges as \
+                        planned, 45 edges when they come back.\n";
         assert_eq!(text, expected);
         let failed = json!([rule("web", "failed", "port_in_use"), rule("dns", "active", "")]);
         let text = ended_text(&[edge(1, "done", &well), edge(2, "done", &failed)], "partial");

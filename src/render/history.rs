@@ -24,7 +24,8 @@ const SHOWN_LINES: usize = 20;
 /// More rules that were not as planned are counted.
 const SHOWN_RULES: usize = 20;
 
-/// One row for each entry. What no entry has is no column, and what the other columns say in short is one of wide tables.
+/// One row for each entry. What no entry has is no column, and what the other columns say in short is one of wide
+/// tables.
 pub(crate) fn all(entries: &[HistoryEntry], now: Timestamp) -> String {
     let is_explained = entries.iter().any(|found| !found.entry.note.is_empty() || !found.entry.why.is_empty());
     let mut headings = vec!["ID", "AT", "OUTCOME", "CHANGES", "COMMIT", "SUBJECT", "AUTHOR", "BY"];
@@ -105,7 +106,7 @@ fn write_one(to: &mut String, detail: &HistoryDetail, now: Timestamp) -> fmt::Re
     write_unplanned(to, found)?;
     match &detail.plan {
         None => {}
-        Some(plan) if plan.changes.is_empty() => to.push_str("\nNothing was to change.\n"),
+        Some(plan) if plan.changes.is_empty() => to.push_str("\nThere was nothing to change.\n"),
         Some(plan) => write_planned(to, &plan.changes)?,
     }
     write_chain(to, found)
@@ -172,7 +173,7 @@ fn write_facts(to: &mut String, found: &HistoryEntry) -> fmt::Result {
     line("what", &entry.note)?;
     line("overridden", &entry.overridden.join(", "))?;
     let generation = |(edge, generation): (&EdgeName, &u64)| {
-        let back = if entry.brought_back.contains(edge) { ", then brought back" } else { "" };
+        let back = if entry.brought_back.contains(edge) { ", then reverted" } else { "" };
         format!("{edge} generation {generation}{back}")
     };
     let generations: Vec<String> = entry.generations.iter().map(generation).collect();

@@ -256,8 +256,8 @@ pub(crate) fn edge_mark(base: Option<&BaseEdge>) -> Option<String> {
         Some(BaseEdge { observed_at: Some(at), .. }) => {
             Some(format!("offline, planned from its last known state, last seen {}", time(*at)))
         }
-        Some(base) if base.generation > 0 => Some("offline, planned from what it was sent last".to_owned()),
-        _ => Some("offline, nothing is known of it".to_owned()),
+        Some(base) if base.generation > 0 => Some("offline, planned from the state that was sent last".to_owned()),
+        _ => Some("offline, its state is unknown".to_owned()),
     }
 }
 
@@ -411,7 +411,7 @@ pub(crate) fn proofs(plan: &PlanDocument) -> Option<String> {
     let (proven, others) = plan.proof_counts()?;
     let rest = if others == 0 { String::new() } else { format!(", {others} not") };
     let held = plan.leases.values().map(|lease| lease.expires_at).min();
-    let held = held.map_or_else(String::new, |until| format!("; what they need is held until {}", time(until)));
+    let held = held.map_or_else(String::new, |until| format!("; their resources are held until {}", time(until)));
     Some(format!("{} proven{rest}{held}.", count(proven as u64, "change")))
 }
 
@@ -480,8 +480,8 @@ mod tests {
         };
         assert_eq!(
             words(Action::Remove, &["*:8443"], busy).expect("an impact"),
-            "connections of released listeners drain, then are reset (3 live connections at most; oldest 2h, median 40s; \
-             12.5 new a second)"
+            "connections of released listeners drain, then are reset (3 live connections at most; oldest 2h, median \
+             40s; 12.5 new a second)"
         );
         assert_eq!(
             words(Action::Update, &[], losing(Losing::Targets, 1)).expect("an impact"),

@@ -40,7 +40,7 @@ fn write_status(to: &mut String, status: &StatusDocument, is_selected: bool, now
     }
     writeln!(to)?;
     if status.edges.is_empty() {
-        writeln!(to, "No edge is known yet.")?;
+        writeln!(to, "There are no known edges yet.")?;
     } else {
         to.push_str(&edges(&status.edges, now));
     }
@@ -63,7 +63,8 @@ fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> f
     }
     if let Some(line) = status.ledger_broken {
         let warning = style::warning("Ledger");
-        writeln!(to, "{warning}: it was changed outside of the server, entry {line} on; `portunus history --verify`")?;
+        writeln!(to, "{warning}: it was changed outside of the server from entry {line} on; run `portunus history \
+            --verify`")?;
     }
     if let Some(freeze) = &status.frozen {
         let until = freeze.until.map_or_else(|| "`portunus unfreeze`".to_owned(), time);
@@ -74,7 +75,7 @@ fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> f
         writeln!(to, "{} is applying since {}", clean(&lock.holder), time(lock.since))?;
     }
     if let Some(paused) = status.apply.as_ref().and_then(|apply| apply.paused.as_ref()) {
-        writeln!(to, "{}: the rollout stands still: {}", style::warning("Paused"), clean(paused))?;
+        writeln!(to, "{}: the rollout is paused: {}", style::warning("Paused"), clean(paused))?;
     }
     write_cut_off(to, status)?;
     if let Some(remote) = &status.revision.remote {
@@ -83,7 +84,8 @@ fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> f
     write_held(to, &status.revision, now)
 }
 
-/// An apply that a restart of the server cut off, as long as anything of it is missing, and the one that goes on with it.
+/// An apply that a restart of the server cut off, as long as anything of it is missing, and the one that goes on with
+/// it.
 fn write_cut_off(to: &mut String, status: &StatusDocument) -> fmt::Result {
     let Some(apply) = &status.apply else { return Ok(()) };
     let id = clean(&apply.id);
@@ -245,11 +247,11 @@ fn advice(drift: &Drift) -> String {
                 .to_owned()
         }
         DriftKind::Missing | DriftKind::Changed | DriftKind::StaleGeneration => {
-            "the server sends it again by itself unless its mode is off; `portunus apply` does it now".to_owned()
+            "the server sends it again by itself unless its mode is `off`; `portunus apply` sends it now".to_owned()
         }
         DriftKind::Unsettled => format!(
-            "see to it that one server and one process speak for the edge; `portunus status {}` shows it, `portunus history` \
-             since when",
+            "make sure that only one server and one process control the edge; `portunus status {}` shows it, and \
+             `portunus history` since when",
             drift.edge
         ),
         DriftKind::Extra => {
@@ -263,11 +265,13 @@ fn advice(drift: &Drift) -> String {
         },
         DriftKind::Rejected => match schema::codes::explain(&drift.code) {
             Some(code) => format!("{}; `portunus explain {}` says more", remedy(&code), clean(&drift.code)),
-            None => format!("change the rule, or place it on an edge that can do it; `portunus status {}`", drift.edge),
+            None => format!("change the rule, or assign it to an edge that supports it; see `portunus status \
+                {}`", drift.edge),
         },
         DriftKind::EdgeOffline => {
             let place = &drift.edge;
-            format!("start the edge or mend its way to the server; `portunus status {place}` shows when it is back")
+            format!("start the edge, or fix its connection to the server; `portunus status {place}` shows when it is \
+                back")
         }
         // A deviation of a target has a code, a break-glass rule has none.
         DriftKind::Override if drift.code.is_empty() => {

@@ -25,7 +25,7 @@ pub(crate) fn verdict(status: &StatusDocument) -> String {
     if is_in_sync(status) {
         parts.push(style::added("In sync").to_string());
     } else if status.revision.digest.is_none() && !status.revision.held && status.drift.is_empty() {
-        parts.push(style::strong("Nothing was applied yet").to_string());
+        parts.push(style::strong("Nothing has been applied yet").to_string());
     } else {
         parts.push(style::warning("Out of sync").to_string());
     }

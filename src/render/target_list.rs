@@ -26,7 +26,7 @@ pub(crate) fn text(document: &TargetsDocument, now: Timestamp) -> String {
     }
     let left_out = document.totals.all - document.targets.len() as u64;
     if left_out > 0 {
-        text.extend(["and ", &left_out.to_string(), " more, which --limit leaves out\n"]);
+        text.extend(["and ", &left_out.to_string(), " more, which --limit omits\n"]);
     }
     text
 }

@@ -197,7 +197,7 @@ fn an_interrupted_search_goes_back_as_well() {
         assert_ne!(scene.world.status()["revision"]["commit"], scene.commits[5].as_str(), "an old one is tried");
         search.signal(signal);
         assert_eq!(search.ended(), 130, "{}", search.log());
-        assert!(search.log().contains("the search is given up"), "{}", search.log());
+        assert!(search.log().contains("the search was cancelled"), "{}", search.log());
         scene.is_back();
     }
 }

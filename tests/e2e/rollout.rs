@@ -9,7 +9,8 @@ use crate::support::{World, ports, rule};
 
 const WAVES: &str =
     "[rollout]\nwaves = [\n  { edge_labels = { stage = \"canary\" } },\n  { edge_labels = {}, max_parallel = 2 },\n]\n";
-const EDGES: &str = "[[edge]]\nname = \"edge-01\"\nlabels = { stage = \"canary\" }\n\n[[edge]]\nname = \"edge-02\"\n\n[[edge]]\nname = \"edge-03\"\n\n";
+const EDGES: &str = "[[edge]]\nname = \"edge-01\"\nlabels = { stage = \"canary\" }\n\n[[edge]]\nname = \
+    \"edge-02\"\n\n[[edge]]\nname = \"edge-03\"\n\n";
 
 /// Three edges; the rule of each listens on a port of its own.
 struct Scene {
@@ -82,7 +83,7 @@ fn a_failed_canary_stops_the_rest_and_is_brought_back_where_asked() {
     assert_eq!((&newest["outcome"], &newest["brought_back"]), (&json!("partial"), &json!(["edge-01"])), "{newest}");
     assert_eq!(newest["generations"].as_object().unwrap().keys().collect::<Vec<_>>(), ["edge-01"], "{newest}");
     let said = world.cli(&["history", &newest["id"].to_string()]).exits(0);
-    said.says("wave 1 failed on edge-01").says(", then brought back");
+    said.says("wave 1 failed on edge-01").says(", then reverted");
     // Once the port is free, the rollout goes through.
     drop(stranger);
     world.apply();

@@ -24,7 +24,7 @@ fn counted(world: &World, series: &str, rule: &str, cause: &str) -> u64 {
 const CONNECT_ERRORS: &str = "portunus_rule_connect_errors_total{";
 /// What is logged of the host's own faults, at most once a minute for each cause.
 const OF_CONNECTIONS: &str = "a target was not reached";
-const OF_PROBES: &str = "probes fail by no fault of their targets";
+const OF_PROBES: &str = "probes fail for reasons on this host";
 const BROKEN: &str = "portunus_rule_connections_broken_total{";
 
 /// How many lines of a log hold this.
@@ -122,7 +122,8 @@ fn an_edge_without_a_descriptor_left_fails_no_target_and_cuts_nobody() {
     let check = "on_target_down = \"reset\"\n[rule.health]\ninterval_secs = 1\ntimeout_ms = 900\nrise = 1\nfall = 1";
     let targets = format!(
         "[[rule]]\nname = \"late\"\nedges = [\"edge-01\"]\nlisten_port = {}\nconnect_timeout_ms = 1000\ntargets = [\n  \
-         {{ host = \"127.0.0.1\", port = {silent} }},\n  {{ host = \"127.0.0.1\", port = {target}, priority = 1 }},\n]\n",
+         {{ host = \"127.0.0.1\", port = {silent} }},\n  {{ host = \"127.0.0.1\", port = {target}, priority = 1 \
+         }},\n]\n",
         port + 1
     );
     world.edit_and_apply("a.toml", &(rule("edge-01", "a", port, target, check) + &targets));

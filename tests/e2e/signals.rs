@@ -14,7 +14,7 @@ fn all_to(process: &Process) {
     wait_until("the signals to be taken", || {
         assert!(process.has_ended().is_none(), "{}", process.log());
         let log = process.log();
-        log.contains("SIGHUP: looks again") && log.contains("SIGUSR2 is reserved")
+        log.contains("SIGHUP: reading again") && log.contains("SIGUSR2 is reserved")
     });
 }
 

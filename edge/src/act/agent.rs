@@ -35,15 +35,15 @@ const PARTING: Duration = Duration::from_secs(1);
 enum SessionError {
     #[error("the server cannot be reached")]
     Unreachable(#[source] tonic::transport::Error),
-    #[error("the session broke off")]
+    #[error("the session was interrupted")]
     Broken(#[source] Box<tonic::Status>),
     #[error("the server refused the session: {message} ({code})")]
     Refused { code: String, message: String },
-    #[error("the server did not greet")]
+    #[error("the server sent no greeting")]
     NoGreeting,
     #[error("the server ended the session")]
     Ended,
-    #[error("server and edge disagree about what was sent")]
+    #[error("the server and the edge disagree about the last message")]
     Disagreed,
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -100,7 +100,7 @@ impl Agent {
             }
             let Some(text) = stop.run_until_cancelled(self.reason(&error)).await else { break };
             if text != last_error {
-                tracing::warn!(error = text, "no session with the server, forwarding goes on");
+                tracing::warn!(error = text, "no session with the server, forwarding continues");
                 last_error = text;
             }
             failures += 1;
@@ -164,7 +164,7 @@ impl Agent {
                 Some(confirmed) = confirmations.join_next() => match confirmed {
                     Ok(confirmed) => session.receive(confirmed).await?,
                     Err(error) => {
-                        tracing::error!(%error, "a confirmation failed by a bug");
+                        tracing::error!(%error, "a confirmation failed because of a bug");
                         continue;
                     }
                 },

@@ -27,8 +27,8 @@ static CEILING: AtomicI32 = AtomicI32::new(i32::MAX);
 /// The limit is too low to run at all.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the limit of open files is {limit}, and at least {needed} are needed here: raise it with `ulimit -n 65536`, or \
-     with `LimitNOFILE=65536` in the unit"
+    "the limit of open files is {limit}, but at least {needed} are needed: raise it with `ulimit -n 65536`, or with \
+     `LimitNOFILE=65536` in the systemd unit"
 )]
 pub struct TooFew {
     limit: u64,

@@ -81,17 +81,17 @@ pub enum EdgeError {
         source: io::Error,
     },
     /// The server's address cannot be understood.
-    #[error("`{}` is no address of a server: expected http://HOST:PORT", masked::url(.0))]
+    #[error("`{}` is not a valid server address: expected http://HOST:PORT", masked::url(.0))]
     Server(String),
     /// The server is on another host.
     #[error(
-        "`{}` is not on this host: there is no TLS to servers yet, and rules never travel over plain HTTP to \
-         anything but loopback (localhost, 127.0.0.0/8, [::1])",
+        "`{}` is not on this host: TLS to servers is not supported yet, and rules travel over plain HTTP only on \
+         loopback (localhost, 127.0.0.0/8, [::1])",
         masked::url(.0)
     )]
     Remote(String),
     /// The system has nothing left for the workers.
-    #[error("the workers cannot be started; the limit of open files may be too low (`ulimit -n`, LimitNOFILE=)")]
+    #[error("the workers cannot be started: the limit of open files may be too low (`ulimit -n`, LimitNOFILE=)")]
     Workers(#[source] io::Error),
     /// A bug ended a part that the rest relies on.
     #[error(transparent)]
@@ -240,7 +240,7 @@ impl Edge {
                 ended => return ended,
             },
         };
-        tracing::error!(error = %failed, "the edge ends");
+        tracing::error!(error = %failed, "the edge stops");
         Err(failed.into())
     }
 
@@ -259,10 +259,11 @@ impl Edge {
         }
         runtime.leave_state().await?;
         let connections = runtime.connections().clone();
-        tracing::info!(connections = connections.count(), "accepting has stopped, connections drain");
+        tracing::info!(connections = connections.count(), "accepting has stopped, connections are draining");
         tokio::select! {
             () = connections.ended() => {}
-            () = sleep(shutdown_drain.get()) => tracing::info!(connections = connections.count(), "drain timeout, connections are reset"),
+            () = sleep(shutdown_drain.get()) => tracing::info!(connections = connections.count(), "drain timeout \
+                expired, connections are reset"),
             () = now.cancelled() => {}
         }
         connections.reset_all();
@@ -326,7 +327,7 @@ fn restore(stored: Stored, offer: &Offer) -> Option<Before> {
             let now = Steady::start(clock.clone());
             let pending = Pending::restore(trial, &now, &offer.capabilities, &offer.limits);
             if pending.is_over() {
-                tracing::warn!("no confirmation came in time, the state before is served");
+                tracing::warn!("no confirmation arrived in time, the previous state is served");
                 let desired = pending.instead_of(desired);
                 let trial = Some(Restarted::Missed);
                 return Some(Before { desired, exceptions: Vec::new(), overrides, trial, clock });

@@ -70,7 +70,8 @@ fn lock_file(folder: &Path) -> io::Result<File> {
     let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(&path);
     match made {
         Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
-            tracing::warn!(folder = %folder.display(), "the state directory is read-only: what it holds is served, and no newer state is kept");
+            tracing::warn!(folder = %folder.display(), "the state directory is read-only: the state in it is served, \
+                and newer states are not stored");
             match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => File::open(folder),
                 opened => opened,

@@ -48,7 +48,7 @@ impl Holders {
         let rows = rows(table, listener.port).filter(|row| meets(listener.address, row.address));
         let row = rows.max_by_key(|row| (row.is_listening, !row.is_ending))?;
         if row.is_ending {
-            return Some("a former connection (TIME_WAIT)".to_owned());
+            return Some("a closed connection (TIME_WAIT)".to_owned());
         }
         let owners = self.owners.get_or_insert_with(|| read_owners(until));
         let pid = owners.get(&row.inode)?;
@@ -200,6 +200,6 @@ mod tests {
         // The side that closes first waits.
         drop(outgoing);
         drop(accepted);
-        assert_eq!(Holders::default().of(&listener).as_deref(), Some("a former connection (TIME_WAIT)"));
+        assert_eq!(Holders::default().of(&listener).as_deref(), Some("a closed connection (TIME_WAIT)"));
     }
 }

@@ -22,7 +22,7 @@ pub(crate) fn addresses() -> BTreeSet<IpAddr> {
             found.collect()
         }
         Err(error) => {
-            tracing::debug!(%error, "the addresses of this host are not known");
+            tracing::debug!(%error, "the addresses of this host cannot be determined");
             BTreeSet::new()
         }
     }

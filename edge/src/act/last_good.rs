@@ -42,8 +42,8 @@ pub enum StateError {
     NotOurs(#[from] NotOurs),
     /// Others may have left something in the folder or file.
     #[error(
-        "{path} can be written by other users (mode {mode:04o}), who could have put rules there: make sure of what it \
-         holds, then close it with `chmod go-w {path}`", path = path.display()
+        "{path} is writable by other users (mode {mode:04o}), who could have added rules: check its content, then \
+         restrict it with `chmod go-w {path}`", path = path.display()
     )]
     Writable {
         /// The folder or file.
@@ -53,8 +53,8 @@ pub enum StateError {
     },
     /// It holds the rules of an edge of another name.
     #[error(
-        "state directory {path} holds the rules of edge `{owner}`, this edge is `{name}`: \
-         start it as `{owner}`, or with a state directory of its own"
+        "state directory {path} contains the rules of edge `{owner}`, but this edge is `{name}`: start it as \
+         `{owner}`, or with a different state directory"
     )]
     Foreign {
         /// The folder.
@@ -176,7 +176,8 @@ impl LastGood {
             match Self::open(folder, name) {
                 Err(StateError::Locked(_)) if Instant::now() < end => {
                     if !is_told {
-                        tracing::info!(folder = %folder.display(), "another edge uses the state directory, waiting for its end");
+                        tracing::info!(folder = %folder.display(), "another edge uses the state directory, waiting for \
+                            it to stop");
                         is_told = true;
                     }
                     sleep(ASK_AGAIN).await;
@@ -214,7 +215,7 @@ impl LastGood {
                 tracing::error!(file = %path.display(), moved_to = %aside.display(), "the last good state is damaged");
             }
             Err(error) => {
-                tracing::error!(file = %path.display(), %error, "the last good state is damaged and cannot be moved aside");
+                tracing::error!(file = %path.display(), %error, "the last good state is damaged and cannot be renamed");
             }
         }
         Ok(None)

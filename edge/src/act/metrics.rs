@@ -50,12 +50,12 @@ impl Source {
         let (is_full, shortages) = connections.shortage();
         let gauges = [
             ("portunus_session_connected", "1 while there is a session.", u64::from(*self.session.connected.borrow())),
-            ("portunus_session_generation", "The desired state that was accepted last.", generation),
+            ("portunus_session_generation", "The generation of the last accepted desired state.", generation),
             ("portunus_open_listeners", "Listening sockets.", status.listeners as u64),
             ("portunus_open_connections", "Live connections.", connections.count() as u64),
             ("portunus_open_descriptors", "Descriptors in use.", descriptors::in_use()),
             ("portunus_max_descriptors", "The limit of descriptors.", guard::descriptors::limit()),
-            ("portunus_accepting_rests", "1 while no client is accepted for want of descriptors.", is_full.into()),
+            ("portunus_accepting_rests", "1 while accepting is paused because descriptors are short.", is_full.into()),
         ];
         for (name, help, value) in gauges {
             let gauge = IntGauge::new(name, help)?;
@@ -66,12 +66,12 @@ impl Source {
         retries.inc_by(self.runtime.retries());
         registry.register(Box::new(retries))?;
         let name = "portunus_log_lines_dropped_total";
-        let dropped = IntCounter::new(name, "Log lines that standard error did not take.")?;
+        let dropped = IntCounter::new(name, "Log lines that could not be written to standard error.")?;
         dropped.inc_by(self.log_lines_dropped.load(Ordering::Relaxed));
         registry.register(Box::new(dropped))?;
         let rests = IntCounter::new(
             "portunus_accept_shortages_total",
-            "Times that accepting came to rest 64 below the limit of descriptors.",
+            "Times that accepting paused because descriptors were short.",
         )?;
         rests.inc_by(shortages);
         registry.register(Box::new(rests))?;

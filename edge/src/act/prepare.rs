@@ -35,8 +35,8 @@ pub(crate) struct Prepared {
     pub(crate) shared: Vec<Acceptor>,
 }
 
-/// Binds all orders. `held` are sockets that were bound for them beforehand, `budget` is how many more sockets the edge may
-/// open, those counted.
+/// Binds all orders. `held` are sockets that were bound for them beforehand, `budget` is how many more sockets the edge
+/// may open, those counted.
 pub(crate) fn prepare(
     plan: &Transition,
     orders: &Orders,
@@ -89,7 +89,7 @@ pub(crate) fn prepare(
 /// Lets a socket share its port, or not any more.
 pub(crate) fn share(acceptor: &Acceptor, is_shared: bool) {
     if let Err(error) = sockets::set_shared(&acceptor.socket(), is_shared) {
-        tracing::warn!(%error, is_shared, "the sharing of a port could not be changed");
+        tracing::warn!(%error, is_shared, "port sharing could not be changed");
     }
 }
 
@@ -102,7 +102,7 @@ fn bind_all(
     holders: &mut Holders,
 ) -> Result<Vec<(Listener, Socket)>, Failure> {
     if orders.len() as u64 > budget {
-        let message = format!("{} more listeners are needed, the edge has descriptors for {budget}", orders.len());
+        let message = format!("{} more listeners are needed, but the edge has descriptors for {budget}", orders.len());
         return Err(Failure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None });
     }
     let mut bound = Vec::with_capacity(orders.len());

@@ -88,7 +88,7 @@ async fn unresolved(names: &Names, rules: BTreeMap<RuleName, Arc<Rule>>) -> BTre
                 Ok(Ok(addresses)) if !addresses.is_empty() => None,
                 Ok(Ok(_)) => Some("it has no address".to_owned()),
                 Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some(format!("no answer in {} s", LOOKUP.as_secs())),
+                Err(_) => Some(format!("no answer within {} s", LOOKUP.as_secs())),
             };
             (name, words)
         });
@@ -99,7 +99,7 @@ async fn unresolved(names: &Names, rules: BTreeMap<RuleName, Arc<Rule>>) -> BTre
             Ok((name, Some(words))) => (name, words),
             Ok((_, None)) => continue,
             Err(error) => {
-                tracing::error!(%error, "a name could not be looked up by a bug");
+                tracing::error!(%error, "a name could not be looked up because of a bug");
                 continue;
             }
         };

@@ -168,7 +168,8 @@ impl Session {
                 let desired = desired.on_host(&interfaces::addresses());
                 let refused = self.runtime.apply_on(desired, terms).await?;
                 if let Some(refused) = &refused {
-                    tracing::warn!(generation, code = %refused.code, reason = refused.message, "a desired state is refused");
+                    tracing::warn!(generation, code = %refused.code, reason = refused.message, "a desired state is \
+                        refused");
                 }
                 (refused, Flow::Continue)
             }
@@ -178,11 +179,13 @@ impl Session {
                 (None, Flow::Continue)
             }
             Admission::Refuse(refused) => {
-                tracing::warn!(generation, code = %refused.code, reason = refused.message, "a desired state is refused");
+                tracing::warn!(generation, code = %refused.code, reason = refused.message, "a desired state is \
+                    refused");
                 (Some(refused), Flow::Continue)
             }
             Admission::ProtocolError(refused) => {
-                tracing::error!(generation, code = %refused.code, reason = refused.message, "a desired state is refused");
+                tracing::error!(generation, code = %refused.code, reason = refused.message, "a desired state is \
+                    refused");
                 (Some(refused), Flow::End)
             }
         };
@@ -207,14 +210,14 @@ impl Session {
             Some(ended) = self.rounds.join_next() => match ended {
                 Ok(checked) => Ok(vec![message(edge_message::Body::Checked(checked?))]),
                 Err(error) => {
-                    tracing::error!(%error, "a round of probes failed by a bug");
+                    tracing::error!(%error, "a round of probes failed because of a bug");
                     Ok(Vec::new())
                 }
             },
             Some(ended) = self.proofs.join_next() => match ended {
                 Ok(proven) => Ok(vec![message(edge_message::Body::Proven(proven?))]),
                 Err(error) => {
-                    tracing::error!(%error, "a plan could not be proven by a bug");
+                    tracing::error!(%error, "a plan could not be proven because of a bug");
                     Ok(Vec::new())
                 }
             },
@@ -226,7 +229,7 @@ impl Session {
         if self.rounds.len() >= ROUNDS {
             let refused = proto::Refusal {
                 code: "busy".to_owned(),
-                message: format!("{ROUNDS} rounds of probes are under way already"),
+                message: format!("{ROUNDS} rounds of probes are already in progress"),
             };
             let request_id = request.request_id;
             let checked = proto::TargetsChecked { request_id, refused: Some(refused), targets: Vec::new() };
@@ -240,7 +243,7 @@ impl Session {
     /// Starts to prove a plan; its end is a message of its own.
     fn prove(&mut self, mut request: proto::Prove) -> Vec<proto::EdgeMessage> {
         if self.proofs.len() >= PROOFS {
-            let message_text = format!("{PROOFS} plans are being proven already");
+            let message_text = format!("{PROOFS} plans are already being proven");
             let refused = Some(proto::Refusal { code: "busy".to_owned(), message: message_text });
             let proven = proto::Proven { request_id: request.request_id, refused, ..proto::Proven::default() };
             return vec![message(edge_message::Body::Proven(proven))];

@@ -15,8 +15,8 @@ pub use crate::act::health::RuleView;
 use crate::act::workers::{Drain, LastTimes, Meter, PlaceFigures, TargetKey};
 use crate::decide::admission::{Accepted, Refused};
 
-/// Places of one rule that a report names: more than the ports of a wide range. A plan takes the connections of the others
-/// for ones that end.
+/// Places of one rule that a report names: more than the ports of a wide range. A plan takes the connections of the
+/// others for ones that end.
 const PLACES: usize = 4096;
 
 /// One rule on the edge.
@@ -82,7 +82,7 @@ impl Confirmation {
 /// Everything that a report says, and where its counters are.
 #[derive(Clone, Default, PartialEq)]
 pub struct Status {
-    /// The desired state that was accepted last.
+    /// The generation of the last accepted desired state.
     pub accepted: Accepted,
     /// Digest of the rules that really run.
     pub running_digest: Digest,

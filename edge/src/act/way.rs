@@ -1,6 +1,7 @@
 //! The way to the server: connections to its control port, and whether a new one comes through. I/O.
 //!
-//! Keeps: a state on trial is confirmed only after a connection that began under it has reached the server that confirms.
+//! Keeps: a state on trial is confirmed only after a connection that began under it has reached the server that
+//! confirms.
 
 use std::io;
 use std::sync::Arc;
@@ -84,18 +85,18 @@ impl Way {
         (port != Port::Control).then(|| format!("{url}: {}", port.instead_of(Port::Control)))
     }
 
-    /// Gives a confirmation back once a connection made from now on has reached the server that it is from; tries for as
-    /// long as it is waited for. The session that brought it may be older than the state it is about, and live on where
-    /// a new one could not begin.
+    /// Gives a confirmation back once a connection made from now on has reached the server that it is from; tries for
+    /// as long as it is waited for. The session that brought it may be older than the state it is about, and live on
+    /// where a new one could not begin.
     pub(super) async fn come_through(self, confirm: proto::Confirm) -> ServerMessage {
         loop {
             match timeout(GREETING, self.reach()).await {
                 Ok(Ok(lineage)) if lineage == confirm.lineage => {
                     return ServerMessage { body: Some(server_message::Body::Confirm(confirm)) };
                 }
-                Ok(Ok(lineage)) => tracing::warn!(lineage, "another server answers than the one that confirms"),
-                Ok(Err(error)) => tracing::debug!(error, "no new connection comes through to the server"),
-                Err(_) => tracing::debug!("a new connection to the server gets no answer"),
+                Ok(Ok(lineage)) => tracing::warn!(lineage, "a different server answers than the one that confirms"),
+                Ok(Err(error)) => tracing::debug!(error, "no new connection reaches the server"),
+                Err(_) => tracing::debug!("a new connection to the server is not answered"),
             }
             sleep(AGAIN).await;
         }

@@ -46,8 +46,7 @@ pub fn admit(accepted: &Accepted, incoming: &DesiredState) -> Admission {
     let refused = |code, message: String| Refused { code, message };
     let digest = specs_digest(&incoming.rules);
     if Digest::from_bytes(&incoming.digest) != Some(digest) {
-        let message =
-            format!("generation {} arrived with a digest that is not the one of its rules", incoming.generation);
+        let message = format!("generation {} arrived with a digest that does not match its rules", incoming.generation);
         return Admission::ProtocolError(refused(RuleCode::InvalidRule, message));
     }
     if incoming.generation < accepted.generation || incoming.generation == 0 {
@@ -58,7 +57,7 @@ pub fn admit(accepted: &Accepted, incoming: &DesiredState) -> Admission {
         if accepted.digest == digest && accepted.lineage == incoming.lineage {
             return Admission::Repeat;
         }
-        let message = format!("generation {} is accepted already with other content", incoming.generation);
+        let message = format!("generation {} was already accepted with different content", incoming.generation);
         return Admission::ProtocolError(refused(RuleCode::StaleGeneration, message));
     }
     Admission::Apply(Accepted { lineage: incoming.lineage.clone(), generation: incoming.generation, digest })
@@ -86,9 +85,9 @@ impl Base {
         let changes_nothing = incoming.digest == accepted.digest && accepted.generation > 0;
         (!is_the_same && !changes_nothing).then(|| {
             let what = if self.generation == accepted.generation {
-                "other rules of it run now".to_owned()
+                "the edge now runs different rules of that generation".to_owned()
             } else {
-                format!("generation {} is accepted now", accepted.generation)
+                format!("generation {} has been accepted since", accepted.generation)
             };
             let message = format!(
                 "generation {} was decided from generation {}, and {what}",

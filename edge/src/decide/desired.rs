@@ -62,7 +62,7 @@ impl Desired {
                 }
             };
             if desired.rules.contains_key(&name) {
-                desired.nameless.push((spec, invalid(format!("a rule named `{name}` came before"))));
+                desired.nameless.push((spec, invalid(format!("a rule named `{name}` is already in the set"))));
                 continue;
             }
             let (rule, rejection) = match wire::rule_from_wire(&spec) {
@@ -109,8 +109,8 @@ impl Desired {
         self.ending(ends.into_iter().map(|end| (end.rule, End { at_ms: end.at_ms, until_ms: end.until_ms })))
     }
 
-    /// Puts no end off that is known: the same end comes again with other time left where the server's clock was set, or
-    /// where the message was on its way for long.
+    /// Puts no end off that is known: the same end comes again with other time left where the server's clock was set,
+    /// or where the message was on its way for long.
     pub fn keep_ends(&mut self, known: &BTreeMap<RuleName, End>) {
         for (rule, end) in &mut self.ends {
             if let Some(known) = known.get(rule).filter(|known| known.until_ms == end.until_ms) {

@@ -37,7 +37,7 @@ async fn killed(edge: Edge, part: Part, shutdown: CancellationToken) -> EdgeErro
     let killer = edge.killer();
     let run = tokio::spawn(edge.run(shutdown));
     killer.kill(part).await;
-    timeout(LONG, run).await.expect("the edge ends").unwrap().expect_err("with an error")
+    timeout(LONG, run).await.expect("the edge stops").unwrap().expect_err("with an error")
 }
 
 #[tokio::test(flavor = "multi_thread")]

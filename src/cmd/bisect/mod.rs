@@ -1,5 +1,5 @@
-//! `bisect`: puts recorded revisions in force, one after the other, until a command has told which was the first bad one,
-//! and then puts back what was in force at the beginning. I/O.
+//! `bisect`: puts recorded revisions in force, one after the other, until a command has told which was the first bad
+//! one, and then puts back what was in force at the beginning. I/O.
 //!
 //! Keeps: whatever happens, the way back is gone; where that fails, it is said what is in force and what was.
 
@@ -99,7 +99,7 @@ struct Answer {
 
 pub(crate) async fn run(args: &BisectArgs) -> Result<Exit, Failure> {
     if !args.yes && !can_ask() {
-        return Err(Failure::Usage("nothing was sent: there is no terminal to ask on; say --yes".to_owned()));
+        return Err(Failure::Usage("nothing was sent: there is no terminal to confirm on; add --yes".to_owned()));
     }
     let client = Client::new(&args.server)?;
     let history: Vec<HistoryEntry> = client.get("/v1/history").await?;
@@ -113,12 +113,12 @@ pub(crate) async fn run(args: &BisectArgs) -> Result<Exit, Failure> {
         count(search.left() as u64, "revision"),
         count(u64::from(search.left().next_power_of_two().ilog2()), "step")
     ));
-    if !args.yes && !is_confirmed("Live traffic will run on them. Begin?").await? {
+    if !args.yes && !is_confirmed("Live traffic will run on them. Start?").await? {
         say("Nothing was changed.");
         return Ok(Exit::Error);
     }
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(|error| Failure::Other(format!("no signals: {error}")))?;
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| Failure::Other(format!("signals cannot be handled: {error}")))?;
     let mut road = Road {
         client: &client,
         wait: &args.wait,
@@ -130,7 +130,7 @@ pub(crate) async fn run(args: &BisectArgs) -> Result<Exit, Failure> {
         asked: Cell::new(false),
     };
     let mut steps = Vec::new();
-    let interrupted = || Failure::Interrupted("the search is given up".to_owned());
+    let interrupted = || Failure::Interrupted("the search was cancelled".to_owned());
     let searched = tokio::select! {
         biased;
         _ = tokio::signal::ctrl_c() => Err(interrupted()),
@@ -213,7 +213,7 @@ async fn check_good(args: &BisectArgs, good: &Entry, road: &mut Road<'_>) -> Res
                 0 => say(format!("  {}", style::strong("good"))),
                 SKIP => say(format!("  {}: the command exited with {SKIP}", style::strong("skipped"))),
                 code => {
-                    let reason = format!("the command exited with {code} for {}, which is said to be good", args.good);
+                    let reason = format!("the command exited with {code} for {}, which was given as good", args.good);
                     return Err(Failure::Other(reason));
                 }
             }
@@ -252,7 +252,7 @@ async fn ask(args: &BisectArgs, entry: &Entry) -> Result<i32, Failure> {
     match ended.code() {
         // Above are 126 and 127, of a command that cannot be run or is not there, and signals.
         Some(code) if code <= SKIP => Ok(code),
-        _ => Err(Failure::Other(format!("the command {name} tells nothing: it ended with {ended}"))),
+        _ => Err(Failure::Other(format!("the command {name} gives no verdict: it ended with {ended}"))),
     }
 }
 
@@ -269,7 +269,7 @@ async fn go_back(road: &Road<'_>) -> Result<Return, Failure> {
             sleep(AGAIN).await;
             Ok(())
         };
-        back = match unless_interrupted(pause, || "the way back is given up".to_owned()).await {
+        back = match unless_interrupted(pause, || "the restoration was cancelled".to_owned()).await {
             Ok(()) => road.back().await,
             Err(failure) => Err(failure),
         };
@@ -277,12 +277,13 @@ async fn go_back(road: &Road<'_>) -> Result<Return, Failure> {
     let warning = style::warning("warning");
     match &back {
         Ok(Return::Back) => {}
-        Ok(Return::Partial) => say(format!("{warning}: not every edge is back; `portunus status` shows which")),
+        Ok(Return::Partial) => say(format!("{warning}: some edges were not restored; `portunus status` shows which")),
         Ok(Return::Overtaken) => {
             say(format!("{warning}: another revision was put in force during the search, and stays"));
         }
         Err(failure) => say(format!(
-            "{}: what was in force at the beginning is not put back: {}; do it with `portunus rollback {}`",
+            "{}: the revision that was in force at the beginning is not restored: {}; restore it with `portunus \
+             rollback {}`",
             style::error("error"),
             clean(&failure.to_string()),
             road.origin
@@ -321,13 +322,16 @@ fn revision(entry: &Entry) -> String {
 fn text(answer: &Answer) -> String {
     let mut text = match answer.suspects.as_slice() {
         [_] => "The first bad revision:\n".to_owned(),
-        several => format!("The first bad revision is one of {}, the others could not be told:\n", several.len()),
+        several => format!("The first bad revision is one of {}; the others could not be judged:\n", several.len()),
     };
     for suspect in &answer.suspects {
         write_suspect(&mut text, suspect, answer.found).expect("a string grows as needed");
     }
     if answer.returned {
-        writeln!(text, "\nWhat was in force at the beginning is again: {}", answer.origin).expect("as above");
+        writeln!(text, "\nThe revision that was in force at the beginning is restored: {}", answer.origin).expect(
+            "as \
+            above",
+        );
     }
     text
 }

@@ -1,7 +1,7 @@
 //! The road of a bisection: to one revision after the other, each by a rollback, and back to where it began. I/O.
 //!
-//! Keeps: nothing is put in force that somebody else did not leave there: what git or another operator brought meanwhile
-//! stays.
+//! Keeps: nothing is put in force that somebody else did not leave there: what git or another operator brought
+//! meanwhile stays.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -116,7 +116,7 @@ impl Road<'_> {
             Outcome::Applied => Arrival::There,
             outcome => {
                 let edges: Vec<&str> = result.edges.iter().map(|edge| edge.edge.as_str()).collect();
-                let reason = format!("it is in force in part only ({}), on {}", outcome.as_str(), edges.join(", "));
+                let reason = format!("it is only partly in force ({}), on {}", outcome.as_str(), edges.join(", "));
                 Arrival::Not { reason, is_rail: false }
             }
         })
@@ -137,7 +137,11 @@ impl Road<'_> {
             }
             sleep(AGAIN).await;
         }
-        let why = self.held.clone().unwrap_or_else(|| "bisect: back to where it began".to_owned());
+        let why = self.held.clone().unwrap_or_else(|| {
+            "bisect: restoring the revision that was in force at the \
+            beginning"
+                .to_owned()
+        });
         let body = RollbackBody { no_hold: self.held.is_none(), ..self.body(self.origin, why, Allowances::default()) };
         let (mut moved, mut locked) = (0, 0);
         loop {
@@ -193,6 +197,6 @@ fn untried(problem: Problem) -> Result<Arrival, Failure> {
         return Err(Failure::Problem(Box::new(problem)));
     }
     let flags: Vec<&str> = problem.rails.iter().filter_map(|rail| rail.allow.as_deref()).collect();
-    let allowed = if flags.is_empty() { String::new() } else { format!(" (with {} it could be)", flags.join(" ")) };
+    let allowed = if flags.is_empty() { String::new() } else { format!(" (allowed with {})", flags.join(" ")) };
     Ok(Arrival::Not { reason: format!("{}{allowed}", problem.detail), is_rail })
 }

@@ -276,7 +276,7 @@ impl Owner {
             round.awaited.retain(|id| probes.is_known(*id));
         }
         for round in self.rounds.extract_if(.., |round| round.rule == *name && !names.contains_key(name)) {
-            let message = format!("rule `{name}` does not serve any more");
+            let message = format!("rule `{name}` no longer serves");
             _ = round.reply.send(check::refusal(round.request_id, "unknown_rule", message));
         }
     }
@@ -323,7 +323,8 @@ impl Owner {
                 self.stale.insert(name.clone());
             }
             if is_attempt {
-                tracing::debug!(rule = %name, target = %key, code = %outcome.code(), detail = outcome.detail(), "a new target was asked");
+                tracing::debug!(rule = %name, target = %key, code = %outcome.code(), detail = outcome.detail(), "a new \
+                    target was probed");
                 self.stale.insert(name.clone());
             }
             // A success that changes no state changes nothing that follows from states: most probes end so.
@@ -395,7 +396,8 @@ impl Owner {
                 RuleEvent::Port { key, port, change, outcome } => {
                     let (code, detail) = (outcome.code().as_str(), outcome.detail());
                     let has_failed = *change == PortChange::Failed;
-                    tracing::info!(rule = %rule.name, target = %key, port, has_failed, code, detail, "a port of a target changed");
+                    tracing::info!(rule = %rule.name, target = %key, port, has_failed, code, detail, "a port of a \
+                        target changed");
                     let target = rule.targets.iter().find(|target| TargetKey::of(target) == *key);
                     if let (Some(target), Some(parting)) = (target, parting(rule, has_failed, !has_failed)) {
                         self.pending.push_back(order(Scope::Place(meter_key(target), *port), parting));
@@ -450,7 +452,7 @@ impl Owner {
         let refuse = |code, message| check::refusal(request.request_id, code, message);
         let found = self.names.iter().find(|(name, _)| name.as_str() == request.rule);
         let Some((name, member)) = found.and_then(|(name, group)| Some((name, self.rules.get(group)?))) else {
-            _ = reply.send(refuse("unknown_rule", format!("no rule `{}` serves here", request.rule)));
+            _ = reply.send(refuse("unknown_rule", format!("this edge does not serve a rule `{}`", request.rule)));
             return;
         };
         let targets = member.watched.group.targets();
@@ -525,12 +527,12 @@ fn parting(rule: &Rule, has_failed: bool, has_recovered: bool) -> Option<Parting
 fn outcome(met: Met) -> Option<Outcome> {
     let failed = |code, detail: &str| Some(Outcome::new(code, detail));
     match met {
-        Met::Answer => failed(ResultCode::L4Ok, "a connection came about"),
-        Met::NoAddress => failed(ResultCode::L4Con, "the name did not resolve for a connection"),
+        Met::Answer => failed(ResultCode::L4Ok, "a connection was established"),
+        Met::NoAddress => failed(ResultCode::L4Con, "a connection could not resolve the name"),
         Met::Trial | Met::Failure(Cause::Descriptors | Cause::SourcePorts | Cause::Memory | Cause::Firewall) => None,
         Met::Failure(Cause::Timeout) => failed(ResultCode::L4Tout, "a connection was not answered in time"),
         Met::Failure(Cause::Refused) => failed(ResultCode::L4Con, "a connection was refused"),
-        Met::Failure(Cause::Unreachable) => failed(ResultCode::L4Con, "no way to the target for a connection"),
+        Met::Failure(Cause::Unreachable) => failed(ResultCode::L4Con, "a connection had no route to the target"),
         Met::Failure(Cause::Reset) => failed(ResultCode::L4Con, "a connection was reset"),
         Met::Failure(Cause::Loop) => failed(ResultCode::L4Con, "the target is a listener of this edge"),
         Met::Failure(Cause::Other) => failed(ResultCode::L4Con, "a connection failed"),

@@ -216,7 +216,8 @@ impl Probes {
         has_started
     }
 
-    /// Ends a probe that hangs, so that another one can begin: the bound is this host's, and says nothing of the target.
+    /// Ends a probe that hangs, so that another one can begin: the bound is this host's, and says nothing of the
+    /// target.
     fn evict(&mut self, id: ProbeId, now: Duration) -> Option<Ended> {
         let started = self.schedule.started(id)?;
         match self.handles.remove(&id) {
@@ -226,7 +227,7 @@ impl Probes {
             }
             None => self.connects.as_mut()?.cancel(id),
         }
-        let detail = "too many probes hang at once under this limit of descriptors".to_owned();
+        let detail = "too many probes hang at the same time for this limit of descriptors".to_owned();
         let ended = Ended { id, started, probed: Probed::Missed(Missed::Host { cause: Cause::Descriptors, detail }) };
         self.note(&ended, now);
         Some(ended)
@@ -286,8 +287,8 @@ impl Probes {
             let Some((id, started)) = self.tasks.remove(&task) else { continue };
             self.handles.remove(&id);
             return Some(ended.unwrap_or_else(|error| {
-                tracing::error!(%error, "a probe failed by a bug");
-                let detail = "the probe failed by a bug of the edge".to_owned();
+                tracing::error!(%error, "a probe failed because of a bug");
+                let detail = "the probe failed because of a bug in the edge".to_owned();
                 Ended { id, started, probed: Probed::Missed(Missed::Host { cause: Cause::Other, detail }) }
             }));
         }
@@ -300,7 +301,7 @@ impl Probes {
             Probed::Missed(Missed::Host { cause, detail }) => {
                 if let Some(times) = self.complaints.note(*cause, now) {
                     let cause = cause.as_str();
-                    tracing::warn!(cause, detail, times, "probes fail by no fault of their targets");
+                    tracing::warn!(cause, detail, times, "probes fail for reasons on this host");
                 }
             }
             // The resolver logs when a name begins to fail.

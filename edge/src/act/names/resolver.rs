@@ -20,7 +20,8 @@ struct Resolver {
     start: Instant,
     cache: Cache,
     served: Arc<Served>,
-    /// Whoever waits, by name. Each of them is a task that awaits its answer, so they are as many as their owners allow.
+    /// Whoever waits, by name. Each of them is a task that awaits its answer, so they are as many as their owners
+    /// allow.
     waiting: HashMap<Arc<str>, Vec<oneshot::Sender<Answer>>>,
     lookup: Lookup,
     lookups: JoinSet<Result<Found, NameError>>,
@@ -85,7 +86,7 @@ impl Resolver {
 
     fn settle(&mut self, ended: Result<(Id, Result<Found, NameError>), JoinError>) {
         let (id, found) = ended.unwrap_or_else(|error| {
-            tracing::error!(%error, "a lookup ended by a bug");
+            tracing::error!(%error, "a lookup ended because of a bug");
             (error.id(), Err(NameError::Failed("a bug".into())))
         });
         let Some(name) = self.running.remove(&id) else { return };

@@ -84,12 +84,14 @@ impl Files {
         let path = &self.source.resolv_conf;
         let parsed = text.map_err(NetError::from).and_then(parse_resolv_conf);
         let (mut config, mut options) = parsed.unwrap_or_else(|error| {
-            tracing::warn!(path = %path.display(), %error, "no name server can be asked, only names of the hosts file resolve");
+            tracing::warn!(path = %path.display(), %error, "no name server can be queried; only names in the hosts \
+                file resolve");
             (ResolverConfig::default(), ResolverOpts::default())
         });
         // A cache of its own would keep what the rules of this edge let go of, and its TTLs would count down in ours.
         options.cache_size = 0;
-        // The hosts file comes first, for the name as it is written: the resolver would ask for its search domains first.
+        // The hosts file comes first, for the name as it is written: the resolver would ask for its search domains
+        // first.
         options.use_hosts_file = ResolveHosts::Never;
         options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
         // Two queries for each name.
@@ -132,7 +134,7 @@ fn parse_hosts(text: io::Result<Vec<u8>>) -> Hosts {
     if let Ok(text) = text
         && let Err(error) = hosts.read_hosts_conf(&text[..])
     {
-        tracing::warn!(%error, "the hosts file is read up to a line that is no text");
+        tracing::warn!(%error, "the hosts file is read up to a line that is not text");
     }
     hosts
 }

@@ -155,7 +155,7 @@ impl Actor {
             StateError::Io { source, .. } => wording::system(source),
             error => error.to_string(),
         };
-        let reason = format!("not stored on the edge's disk: {reason}; a restart would lose it");
+        let reason = format!("not stored on the edge's disk: {reason}; a restart would lose this state");
         let former = self.unstored.take();
         if former.as_ref().is_none_or(|former| former.reason != reason) {
             tracing::error!(error = error as &dyn std::error::Error, "the last good state was not stored");

@@ -251,14 +251,14 @@ impl Actor {
                     for drain in self.drains.overdue(Instant::now()) {
                         let listen: Vec<String> = drain.listen.iter().map(ToString::to_string).collect();
                         let (listen, connections) = (listen.join(", "), drain.live());
-                        tracing::info!(listen, connections, "drain timeout, connections are reset");
+                        tracing::info!(listen, connections, "drain timeout expired, connections are reset");
                         self.dataplane.cut(&drain).await;
                     }
                     self.drains.forget_ended();
                     self.publish();
                 }
                 () = again.notified() => {
-                    tracing::info!(failed = self.failed.len(), "failed rules are tried before their time");
+                    tracing::info!(failed = self.failed.len(), "failed rules are retried on request");
                     self.retry_all().await;
                 }
                 () = until(failing) => for overdue in self.failing.overdue(Instant::now()) {
@@ -363,7 +363,7 @@ impl Actor {
                 Some(failure) => self.note_failure(name, failure, now),
                 None => {
                     if self.failed.remove(name).is_some() {
-                        tracing::info!(rule = %name, "a failed rule serves");
+                        tracing::info!(rule = %name, "a failed rule serves again");
                     }
                 }
             }
@@ -423,7 +423,7 @@ impl Actor {
     fn end_overdue(&mut self) -> bool {
         let ended = self.desired.end_overdue(self.health.steady().now_ms());
         for rule in &ended {
-            tracing::info!(rule = %rule, "the time of an override is over, it ends");
+            tracing::info!(rule = %rule, "an override expired");
         }
         !ended.is_empty()
     }

@@ -1,7 +1,7 @@
 //! What the runtime does with live connections: after a switch, and where health asks for it. I/O.
 //!
-//! Keeps: what a switch ends is what `schema::ending` says of it; an override is in force before it is stored, and stored
-//! before it is answered for.
+//! Keeps: what a switch ends is what `schema::ending` says of it; an override is in force before it is stored, and
+//! stored before it is answered for.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Actor {
     /// Tells health about it.
     pub(super) async fn tell_overrides(&self, overrides: TargetOverrides) {
         if self.health.set_overrides(overrides).await.is_err() {
-            tracing::error!("health has ended by a bug");
+            tracing::error!("health ended because of a bug");
         }
     }
 

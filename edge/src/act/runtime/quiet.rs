@@ -70,7 +70,7 @@ impl Actor {
     /// What a waiting rule says.
     pub(super) fn waiting_words(&self) -> String {
         let secs = self.quiet.map_or(0.0, |quiet| quiet.length.as_secs_f64());
-        format!("waits for a moment without connections, {secs} s at most")
+        format!("waits for a moment without connections, for at most {secs} s")
     }
 }
 

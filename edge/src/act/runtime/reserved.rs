@@ -1,7 +1,7 @@
 //! Sockets that are bound for plans and serve nothing yet: what keeps a proven plan proven until its lease ends. I/O.
 //!
-//! Keeps: a socket is held for as long as a lease names it and no longer; leases are bounded in number and time, and none
-//! outlives its session; what the edge itself needs to bind is never refused for the sake of a lease.
+//! Keeps: a socket is held for as long as a lease names it and no longer; leases are bounded in number and time, and
+//! none outlives its session; what the edge itself needs to bind is never refused for the sake of a lease.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -95,7 +95,7 @@ impl Reserved {
             let Some(socket) = self.sockets.remove(listener) else { continue };
             match sockets::take_up(listener, &socket) {
                 Ok(()) => _ = spent.insert(*listener, socket),
-                Err(error) => tracing::warn!(%listener, %error, "a held socket cannot be used and is bound anew"),
+                Err(error) => tracing::warn!(%listener, %error, "a held socket cannot be used and is bound again"),
             }
         }
         self.sockets.retain(|held, _| !needed.iter().any(|listener| listener.conflicts_with(held)));
@@ -124,10 +124,10 @@ impl Actor {
         self.reserved.expire(Instant::now());
         let busy = |message: String| Failure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None };
         if self.is_stopping() {
-            return Err(busy("the edge is ending".to_owned()));
+            return Err(busy("the edge is stopping".to_owned()));
         }
         if self.reserved.leases.len() >= LEASES {
-            return Err(busy(format!("the edge holds sockets for {LEASES} other plans already")));
+            return Err(busy(format!("the edge already holds sockets for {LEASES} other plans")));
         }
         let current = self.current();
         let wanted: BTreeMap<RuleName, Wanted> = desired
@@ -183,7 +183,7 @@ impl Actor {
             let is_held_otherwise = self.reserved.sockets.keys().any(|held| held.conflicts_with(&bind.listener));
             if !bind.replaces.is_empty() || !in_the_way.is_empty() {
                 let port = bind.listener.port;
-                attempt.doubt = Some(format!("port {port} changes its address, which cannot be held beforehand"));
+                attempt.doubt = Some(format!("port {port} changes its address, which cannot be reserved in advance"));
             } else if is_held {
                 attempt.shared.push(bind.listener);
             } else if is_held_otherwise {
@@ -218,7 +218,11 @@ fn try_all(attempts: Vec<Attempt>, mut room: u64) -> BTreeMap<RuleName, Result<T
 /// All sockets of a rule or none.
 fn try_one(attempt: &Attempt, room: u64, holders: &mut Holders) -> Result<Tried, Failure> {
     if attempt.binds.len() as u64 > room {
-        let message = format!("{} more listeners are needed, the edge has descriptors for {room}", attempt.binds.len());
+        let message = format!(
+            "{} more listeners are needed, but the edge has descriptors for \
+            {room}",
+            attempt.binds.len()
+        );
         return Err(Failure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None });
     }
     let mut tried = Tried {
@@ -230,7 +234,11 @@ fn try_one(attempt: &Attempt, room: u64, holders: &mut Holders) -> Result<Tried,
         match sockets::reserve(listener).map_err(|error| error.told(holders))? {
             Reservation::Held(socket) => _ = tried.sockets.insert(*listener, socket),
             Reservation::Possible => {
-                let words = format!("port {} is free, and former connections keep it from being held", listener.port);
+                let words = format!(
+                    "port {} is free, but closed connections prevent the edge from reserving \
+                    it",
+                    listener.port
+                );
                 tried.doubt.get_or_insert(words);
             }
         }

@@ -126,7 +126,11 @@ impl Actor {
     pub(super) async fn return_to_previous(&mut self) {
         let Trial::Awaited(awaited) = std::mem::replace(&mut self.trial, Trial::Missed) else { return };
         let accepted = self.desired.accepted.clone();
-        tracing::warn!(generation = accepted.generation, "no confirmation came in time, the state before runs again");
+        tracing::warn!(
+            generation = accepted.generation,
+            "no confirmation arrived in time, the previous state runs \
+            again"
+        );
         self.change_to(Desired { accepted, ..awaited.previous }).await;
     }
 

@@ -1,7 +1,7 @@
 //! Accepts connections and gives each to the worker that has the fewest. I/O.
 //!
-//! A socket is accepted from by one worker: the one that owns it. Which rule takes a connection is decided here and goes
-//! with it, so that a switch does not change the rule of what was accepted before it.
+//! A socket is accepted from by one worker: the one that owns it. Which rule takes a connection is decided here and
+//! goes with it, so that a switch does not change the rule of what was accepted before it.
 //!
 //! Keeps: what the kernel accepted before the stop is served, not reset; a shortage of descriptors ends nothing and
 //! spins nowhere.
@@ -85,7 +85,7 @@ impl Worker {
                 continue;
             }
             if let Err(error) = self.listeners.insert(listener, acceptor, self.poll.registry()) {
-                tracing::error!(%listener, %error, "connections cannot be noticed");
+                tracing::error!(%listener, %error, "connections cannot be watched");
             }
         }
     }

@@ -4,8 +4,8 @@
 //! its own events, connections, timers, pipes and counters. Control talks to them through bounded queues and one
 //! routing value. ARCHITECTURE.md says why it is so.
 //!
-//! Keeps: routing changes as one value; a socket that stays is never touched; both sockets of a connection belong to one
-//! worker; every worker is joined.
+//! Keeps: routing changes as one value; a socket that stays is never touched; both sockets of a connection belong to
+//! one worker; every worker is joined.
 
 mod acceptor;
 mod ages;
@@ -231,7 +231,7 @@ impl Dataplane {
 
     async fn command(&self, worker: usize, command: Command) {
         if !self.shared.workers[worker].send(command).await {
-            tracing::error!(worker, "a worker has ended by a bug");
+            tracing::error!(worker, "a worker ended because of a bug");
         }
     }
 
@@ -254,7 +254,7 @@ impl Drop for Dataplane {
         for thread in self.threads.drain(..) {
             // A worker waits for nothing but its poll: it is back within a turn.
             if thread.join().is_err() {
-                tracing::error!("a worker has ended by a bug");
+                tracing::error!("a worker ended because of a bug");
             }
         }
     }

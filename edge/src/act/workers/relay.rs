@@ -4,8 +4,9 @@
 //! source runs dry: up to some 16 to 32 KiB per read copying costs less than three calls more, above it splicing does.
 //!
 //! Keeps: the end of one direction is passed on and leaves the other alone; every byte is counted when it is written;
-//! what was read is written before anything else is read; nothing is read that could not be written at once; a side that
-//! fails is read to the end of what it sent; what is for a side that failed keeps nobody from taking what it is owed.
+//! what was read is written before anything else is read; nothing is read that could not be written at once; a side
+//! that fails is read to the end of what it sent; what is for a side that failed keeps nobody from taking what it is
+//! owed.
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
@@ -331,7 +332,7 @@ fn look_at(to: &Leg) -> Receiver {
         return Receiver::Far;
     }
     if let Err(error) = sockopt::set_socket_send_buffer_size(&to.socket, NEAR_QUEUE) {
-        tracing::debug!(%error, "what is queued for a receiver is not bounded");
+        tracing::debug!(%error, "the queue of a receiver is not bounded");
     }
     Receiver::Near
 }

@@ -57,7 +57,7 @@ impl Room {
             return Lent::Full;
         }
         if self.is_full.load(Ordering::Relaxed) && self.is_full.swap(false, Ordering::Relaxed) {
-            tracing::info!("there are descriptors for clients again");
+            tracing::info!("descriptors for clients are available again");
         }
         Lent::Granted
     }
@@ -73,7 +73,7 @@ impl Room {
         // One line per shortage, not one per socket and attempt.
         if !self.is_full.swap(true, Ordering::Relaxed) {
             self.shortages.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(%error, "clients wait for want of descriptors or memory");
+            tracing::error!(%error, "clients wait because descriptors or memory are short");
         }
     }
 

@@ -96,7 +96,7 @@ impl Pipes {
                 Some(pipe)
             }
             Err(error) => {
-                tracing::debug!(%error, "no pipe to be had, bytes are copied");
+                tracing::debug!(%error, "no pipe is available, bytes are copied");
                 self.not_before = now + ticks(PAUSE);
                 None
             }

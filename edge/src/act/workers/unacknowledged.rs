@@ -61,7 +61,8 @@ impl Kernel {
             Err(Errno::NOENT) => Some(CLOSED),
             Err(error) => {
                 if !std::mem::replace(&mut self.is_silent, true) {
-                    tracing::warn!(%error, "what peers have acknowledged is not known: slow ones end after two minutes");
+                    tracing::warn!(%error, "the acknowledgements of peers cannot be read: slow peers are ended after \
+                        two minutes");
                 }
                 None
             }

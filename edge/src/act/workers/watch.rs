@@ -150,7 +150,8 @@ impl Worker {
         }
     }
 
-    /// Ends a connection if its peers have acknowledged everything that was sent to them, and looks again soon otherwise.
+    /// Ends a connection if its peers have acknowledged everything that was sent to them, and looks again soon
+    /// otherwise.
     fn await_delivery(&mut self, key: Key, ending: Ending) {
         let now = self.tools.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -259,7 +260,7 @@ impl Connection {
 /// Sets how long the kernel lets a peer leave something unacknowledged; zero: as long as it is there.
 fn bound(leg: &Leg, timeout: Duration) {
     if let Err(error) = sockopt::set_tcp_user_timeout(&leg.socket, timeout.as_millis() as u32) {
-        tracing::debug!(%error, "a dead peer will be noticed late");
+        tracing::debug!(%error, "a dead peer will be detected late");
     }
 }
 
@@ -301,6 +302,6 @@ fn settle(connection: &mut Connection) {
         && let Some(target) = &connection.target
         && let Err(error) = look_for_dead_peers(&SockRef::from(&target.socket))
     {
-        tracing::debug!(%error, "a dead target will be noticed late");
+        tracing::debug!(%error, "a dead target will be detected late");
     }
 }

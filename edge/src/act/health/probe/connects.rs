@@ -3,7 +3,8 @@
 //! Where the answer is there at once, as that of a neighbour is, a connection is two calls: its socket is used again.
 //! Otherwise it is five. Looking is one more for all of a batch. No task and no timer is made for any of them.
 //!
-//! Keeps: each ends within its timeout; one that came about ends by a reset, which leaves nothing waiting in the kernel.
+//! Keeps: each ends within its timeout; one that came about ends by a reset, which leaves nothing waiting in the
+//! kernel.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -181,7 +182,7 @@ impl Connects {
             // What a signal interrupts is asked again: nothing else tells of these events.
             while let Err(error) = self.queue.get_mut().poll(&mut self.events, Some(Duration::ZERO)) {
                 if error.kind() != io::ErrorKind::Interrupted {
-                    tracing::error!(%error, "the answers of probes cannot be read");
+                    tracing::error!(%error, "the results of probes cannot be read");
                     return;
                 }
             }

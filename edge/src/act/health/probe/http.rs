@@ -44,7 +44,7 @@ pub(super) async fn ask(question: &Question, tls: &Tls, addresses: &[SocketAddr]
     };
     match exchanged {
         Ok(result) => result,
-        Err(_) => failed(ResultCode::L7Tout, "no complete answer in time"),
+        Err(_) => failed(ResultCode::L7Tout, "no complete answer arrived in time"),
     }
 }
 
@@ -85,7 +85,7 @@ fn request(question: &Question) -> Asked<Request<Empty<Bytes>>> {
         .header(USER_AGENT, concat!("portunus/", env!("CARGO_PKG_VERSION")))
         .header(CONNECTION, "close")
         .body(Empty::new());
-    request.or_else(|error| failed(ResultCode::L7Rsp, &format!("no request can be made of the check: {error}")))
+    request.or_else(|error| failed(ResultCode::L7Rsp, &format!("the check cannot be turned into a request: {error}")))
 }
 
 /// The host header: as the check says, else the target's with a port that is not the usual one.
@@ -124,10 +124,14 @@ async fn judge(question: &Question, response: Response<Incoming>, deadline: Inst
         return Ok(Outcome::new(ResultCode::L7Ok, &format!("{shown}, and the body matches")));
     }
     if end == End::TooLate {
-        return failed(ResultCode::L7Tout, "no complete answer in time, and what came does not match `expect_body`");
+        return failed(
+            ResultCode::L7Tout,
+            "no complete answer arrived in time, and the received part does not match \
+            `expect_body`",
+        );
     }
     let begin: String = body.text().chars().take(SHOWN).collect();
-    failed(ResultCode::L7Rsp, &format!("the body does not match `expect_body`, it begins with: {}", begin.trim()))
+    failed(ResultCode::L7Rsp, &format!("the body does not match `expect_body`; it starts with: {}", begin.trim()))
 }
 
 /// Letters of an unexpected body that are shown.
@@ -208,12 +212,12 @@ fn why(error: &hyper::Error) -> String {
     if error.is_parse_too_large() {
         format!("the head of the answer is longer than {} KiB or {LINES} lines", HEAD >> 10)
     } else if is_of_system {
-        format!("the exchange broke off: {}", wording::cause(error).unwrap_or_else(|| error.to_string()))
+        format!("the exchange was interrupted: {}", wording::cause(error).unwrap_or_else(|| error.to_string()))
     } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-        "the target closed before its answer was complete".to_owned()
+        "the target closed the connection before its answer was complete".to_owned()
     } else {
         // Bytes that nobody asked for yet are no better than those that cannot be read.
-        "the answer is no HTTP".to_owned()
+        "the answer is not HTTP".to_owned()
     }
 }
 

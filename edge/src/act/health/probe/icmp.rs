@@ -44,12 +44,21 @@ pub(super) async fn ask(addresses: &[SocketAddr], deadline: Instant) -> Asked<Ou
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - index) as u32;
         let asked = match timeout(share, echo(*address)).await {
-            Ok(Ok(())) => return Ok(Outcome::new(ResultCode::L7Ok, &format!("{} answered the echo", address.ip()))),
+            Ok(Ok(())) => {
+                return Ok(Outcome::new(
+                    ResultCode::L7Ok,
+                    &format!(
+                        "{} answered the echo \
+                request",
+                        address.ip()
+                    ),
+                ));
+            }
             Ok(Err(error)) => {
-                let detail = broken(&format!("no echo from {}", address.ip()), &error);
+                let detail = broken(&format!("no echo reply from {}", address.ip()), &error);
                 failed_by(ResultCode::L4Con, &error, &detail)
             }
-            Err(_) => failed(ResultCode::L7Tout, &format!("{} did not answer the echo in time", address.ip())),
+            Err(_) => failed(ResultCode::L7Tout, &format!("{} did not answer the echo request in time", address.ip())),
         };
         // Where this host is at fault, what other addresses say is not a verdict about all.
         if !matches!(last, Err(Failed::Missed(_))) {

@@ -1,7 +1,7 @@
 //! The way to a target: its addresses, and a connection to one of them. I/O.
 //!
-//! Keeps: each address has its share of the time that is left; a socket that is closed by a probe leaves nothing waiting
-//! in the kernel.
+//! Keeps: each address has its share of the time that is left; a socket that is closed by a probe leaves nothing
+//! waiting in the kernel.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -27,7 +27,15 @@ pub(super) async fn resolve(question: &Question, names: &Names, deadline: Instan
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, question.port)]),
         Host::Scoped(scoped) => {
             let found = interfaces::socket_address(scoped, question.port);
-            let none = || Outcome::new(ResultCode::L4Con, &format!("this host has no interface of {scoped}"));
+            let none = || {
+                Outcome::new(
+                    ResultCode::L4Con,
+                    &format!(
+                        "this host does not have the interface of \
+                {scoped}"
+                    ),
+                )
+            };
             return found.map(|address| vec![address]).ok_or_else(|| Probed::Found(none()));
         }
         Host::Name(name) => name,
@@ -45,7 +53,7 @@ pub(super) async fn resolve(question: &Question, names: &Names, deadline: Instan
             Err(Probed::Missed(Missed::Host { cause, detail }))
         }
         Ok(Err(error)) => Err(Probed::Missed(Missed::Names(format!("`{name}`: {error}")))),
-        Err(_) => Err(Probed::Missed(Missed::Names(format!("`{name}`: no answer about the name in time")))),
+        Err(_) => Err(Probed::Missed(Missed::Names(format!("`{name}`: the name was not resolved in time")))),
     }
 }
 
@@ -99,11 +107,11 @@ pub(super) fn failure(address: SocketAddr, error: &io::Error) -> Failed {
     let detail = match error.kind() {
         ErrorKind::TimedOut => format!("{address} did not answer the connect in time"),
         ErrorKind::ConnectionRefused => format!("{address} refused the connection: nothing listens there"),
-        _ => format!("{address} cannot be connected to: {}", wording::system(error)),
+        _ => format!("cannot connect to {address}: {}", wording::system(error)),
     };
     match fault_of(error) {
         Cause::SourcePorts if !interfaces::has_source(address) => {
-            let detail = format!("{address} cannot be connected to: this host has no address to connect from");
+            let detail = format!("cannot connect to {address}: this host has no address to connect from");
             Failed::Target(Outcome::new(ResultCode::L4Con, &detail))
         }
         Cause::Timeout => Failed::Target(Outcome::new(ResultCode::L4Tout, &detail)),

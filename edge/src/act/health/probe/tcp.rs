@@ -22,7 +22,7 @@ pub(super) async fn ask(question: &Question, addresses: &[SocketAddr], deadline:
         match timeout_at(deadline, stream.write_all(check.send.as_bytes())).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return failed_by(ResultCode::L7Rsp, &error, &broken("sending", &error)),
-            Err(_) => return failed(ResultCode::L7Tout, "the target did not take what was sent in time"),
+            Err(_) => return failed(ResultCode::L7Tout, "the target did not accept the data in time"),
         }
     }
     if check.expect.is_empty() {
@@ -30,7 +30,7 @@ pub(super) async fn ask(question: &Question, addresses: &[SocketAddr], deadline:
     }
     match Box::pin(timeout_at(deadline, expect(&mut stream, check.expect.as_bytes()))).await {
         Ok(result) => result,
-        Err(_) => failed(ResultCode::L7Tout, "the expected answer did not come in time"),
+        Err(_) => failed(ResultCode::L7Tout, "the expected answer did not arrive in time"),
     }
 }
 
@@ -40,7 +40,13 @@ async fn expect(stream: &mut TcpStream, expected: &[u8]) -> Asked<Outcome> {
     let mut begin = Vec::new();
     loop {
         let count = match stream.read(&mut buffer).await {
-            Ok(0) if read == 0 => return failed(ResultCode::L7Rsp, "the target closed without an answer"),
+            Ok(0) if read == 0 => {
+                return failed(
+                    ResultCode::L7Rsp,
+                    "the target closed the connection without an \
+                answer",
+                );
+            }
             Ok(0) => return failed(ResultCode::L7Rsp, &other(&begin)),
             Ok(count) => count,
             Err(error) => return failed_by(ResultCode::L7Rsp, &error, &broken("awaiting the answer", &error)),
@@ -50,7 +56,7 @@ async fn expect(stream: &mut TcpStream, expected: &[u8]) -> Asked<Outcome> {
         }
         kept.extend_from_slice(&buffer[..count]);
         if kept.windows(expected.len()).any(|window| window == expected) {
-            return Ok(Outcome::new(ResultCode::L7Ok, "the expected answer came"));
+            return Ok(Outcome::new(ResultCode::L7Ok, "the expected answer arrived"));
         }
         // What may still be the beginning of the expected text.
         kept.drain(..kept.len().saturating_sub(expected.len() - 1));
@@ -66,5 +72,5 @@ const SHOWN: usize = 80;
 
 fn other(begin: &[u8]) -> String {
     let shown = String::from_utf8_lossy(&begin[..begin.len().min(SHOWN)]);
-    format!("not the expected answer, it begins with: {}", shown.trim())
+    format!("not the expected answer; it starts with: {}", shown.trim())
 }

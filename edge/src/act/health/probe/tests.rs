@@ -166,7 +166,7 @@ async fn a_tcp_check_connects_and_looks_at_the_answer_only_where_one_is_expected
         check.timeout_ms = 200;
     })
     .await;
-    assert_eq!((code, detail.as_str()), ("L7TOUT", "the expected answer did not come in time"));
+    assert_eq!((code, detail.as_str()), ("L7TOUT", "the expected answer did not arrive in time"));
     assert_eq!(at(Target::IsSilent, HealthKind::Tcp, expects).await.0, "L7TOUT");
     assert_eq!(at(Target::Closes, HealthKind::Tcp, expects).await.0, "L7RSP");
     assert_eq!(at(Target::Resets, HealthKind::Tcp, expects).await.0, "L7RSP");
@@ -207,7 +207,7 @@ async fn an_http_check_judges_status_and_body() {
 async fn hostile_http_targets_get_a_code_in_time() {
     let body = |check: &mut HealthCheck| check.expect_body = "^b+$".to_owned();
     let http = HealthKind::Http;
-    assert_eq!(at(Target::Garbage, http, |_| ()).await, ("L7RSP", "the answer is no HTTP".to_owned()));
+    assert_eq!(at(Target::Garbage, http, |_| ()).await, ("L7RSP", "the answer is not HTTP".to_owned()));
     assert_eq!(at(Target::Resets, http, |_| ()).await.0, "L7RSP");
     assert_eq!(at(Target::Closes, http, |_| ()).await.0, "L7RSP");
     assert_eq!(at(Target::IsSilent, http, |_| ()).await.0, "L7TOUT");

@@ -1,7 +1,7 @@
 //! A TLS handshake, with or without a look at the certificate. I/O.
 //!
-//! Keeps: a check that verifies takes nothing that the host's roots do not hold; one that does not still proves that the
-//! target has the key of the certificate it shows.
+//! Keeps: a check that verifies takes nothing that the host's roots do not hold; one that does not still proves that
+//! the target has the key of the certificate it shows.
 
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
@@ -61,7 +61,7 @@ async fn host_roots() -> Vec<CertificateDer<'static>> {
 fn verified(trusted: Vec<CertificateDer<'static>>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     let (taken, ignored) = roots.add_parsable_certificates(trusted.iter().cloned());
-    tracing::debug!(taken, ignored, "the root certificates are read");
+    tracing::debug!(taken, ignored, "the root certificates were read");
     let by_chain = WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::new(aws_lc_rs::default_provider()));
     judged(match by_chain.build() {
         Ok(by_chain) => Judge::Roots { by_chain, trusted: trusted.into_iter().collect() },
@@ -178,13 +178,13 @@ pub(super) async fn connect(
     match timeout_at(deadline, connector.connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => failed_by(ResultCode::L6Rsp, &error, &why(&error)),
-        Err(_) => failed(ResultCode::L6Tout, "the handshake did not end in time"),
+        Err(_) => failed(ResultCode::L6Tout, "the handshake did not complete in time"),
     }
 }
 
 fn server_name(name: &str) -> Asked<ServerName<'static>> {
     ServerName::try_from(name.to_owned())
-        .or_else(|_| failed(ResultCode::L6Rsp, &format!("`{name}` is no name that a certificate can have")))
+        .or_else(|_| failed(ResultCode::L6Rsp, &format!("`{name}` is not a name that a certificate can have")))
 }
 
 fn why(error: &io::Error) -> String {
@@ -192,11 +192,12 @@ fn why(error: &io::Error) -> String {
     match (inner, error.kind()) {
         // Its own words are names of the library: as a rule, a self-signed certificate that may sign others.
         (Some(rustls::Error::InvalidCertificate(CertificateError::Other(_))), _) => {
-            "the handshake failed: the target's certificate is a CA's or malformed, and not among the host's roots"
+            "the handshake failed: the target's certificate is a CA certificate or malformed, and it is not one of the \
+             host's root certificates"
                 .to_owned()
         }
         (Some(error), _) => format!("the handshake failed: {error}"),
-        (None, ErrorKind::UnexpectedEof) => "the target closed during the handshake".to_owned(),
+        (None, ErrorKind::UnexpectedEof) => "the target closed the connection during the handshake".to_owned(),
         (None, _) => broken("the handshake", error),
     }
 }

@@ -37,8 +37,8 @@ pub struct Place {
     pub key: TargetKey,
     /// Its live connections on all workers, counted where the rule balances by them.
     pub live: Arc<AtomicU32>,
-    /// The ports at which health waits for a success, as [`port_bit`]s: a failure was counted there, or the target failed
-    /// by what connections met.
+    /// The ports at which health waits for a success, as [`port_bit`]s: a failure was counted there, or the target
+    /// failed by what connections met.
     pub awaits_success: Arc<AtomicU64>,
 }
 
@@ -252,7 +252,7 @@ impl Choice {
         }
         let feedback = Feedback { group: self.group, target: place.key.clone(), port, met };
         if self.feedback.try_send(feedback).is_err() && !self.feedback.is_closed() {
-            tracing::debug!(target = %place.key, "health is told of failures faster than it takes them");
+            tracing::debug!(target = %place.key, "failures are reported to health faster than it accepts them");
         }
     }
 }

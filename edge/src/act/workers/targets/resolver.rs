@@ -43,7 +43,7 @@ pub(crate) async fn answer(mut questions: mpsc::Receiver<Question>, shared: Arc<
                         shared.workers[worker].send(Command::Resolved(resolved)).await;
                     }
                 }
-                Err(error) => tracing::error!(%error, "a lookup failed by a bug"),
+                Err(error) => tracing::error!(%error, "a lookup failed because of a bug"),
             },
         }
     }

@@ -182,7 +182,7 @@ impl Udp {
             return;
         }
         if let Err(error) = self.sockets.insert(listener, acceptor, around.registry) {
-            tracing::error!(%listener, %error, "datagrams cannot be noticed");
+            tracing::error!(%listener, %error, "datagrams cannot be watched");
             return;
         }
         // Those of its flows whose address the new one does not cover go on through the old one until they end.
@@ -211,8 +211,8 @@ impl Udp {
         self.sockets.close_if_done(key, around.registry);
     }
 
-    /// Keeps datagrams away from a socket whose one address another one covers already, so that none is lost between the
-    /// last look at its queue and its end.
+    /// Keeps datagrams away from a socket whose one address another one covers already, so that none is lost between
+    /// the last look at its queue and its end.
     fn hide(&mut self, key: Key) {
         let Some(listening) = self.sockets.get(key) else { return };
         let (acceptor, listener) = (listening.acceptor.clone(), listening.listener);
