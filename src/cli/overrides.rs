@@ -40,13 +40,13 @@ pub(crate) struct OverrideAddArgs {
     /// The edge, or the edge and the name of the rule
     #[arg(value_name = "EDGE or EDGE/NAME", value_parser = selector)]
     pub(crate) place: Selector,
-    /// The name of the rule, which the tree must not have on that edge
+    /// The name of the rule, which must not exist in the tree on that edge
     #[arg(long, value_name = "NAME", env = "PORTUNUS_OVERRIDE_NAME")]
     pub(crate) name: Option<String>,
     /// tcp or udp
     #[arg(long, value_name = "PROTOCOL", env = "PORTUNUS_OVERRIDE_PROTOCOL")]
     pub(crate) protocol: Option<String>,
-    /// The address to listen on, a link-local one with its interface (fe80::1%eth0); all without it
+    /// The address to listen on; a link-local address needs its interface (fe80::1%eth0) [default: all addresses]
     #[arg(long, value_name = "IP", env = "PORTUNUS_OVERRIDE_LISTEN_ADDRESS", value_parser = listen_address)]
     pub(crate) listen_address: Option<ListenAddress>,
     /// The port to listen on

@@ -179,7 +179,7 @@ mod tests {
     fn the_first_line_says_whether_all_is_well() {
         assert_eq!(plain(&status(&json!({}))), "In sync · 1 edge · 1 rule · 1 of 1 target up");
         let none = status(&json!({"revision": {}, "edges": [], "targets": {}}));
-        assert_eq!(plain(&none), "Nothing was applied yet · 0 edges · 0 rules");
+        assert_eq!(plain(&none), "Nothing has been applied yet · 0 edges · 0 rules");
     }
 
     #[test]

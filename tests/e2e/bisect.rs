@@ -170,7 +170,7 @@ fn what_cannot_be_told_is_named_and_a_command_that_is_broken_ends_the_search() {
     let said = scene.bisect(&["-o", "json"], &one).exits(1);
     assert_eq!(said.json()["suspects"].as_array().unwrap().len(), 2, "{said}");
     assert!(said.err.contains("here"), "{said}");
-    for (script, words) in [("kill -9 $$", "tells nothing"), ("exit 200", "tells nothing")] {
+    for (script, words) in [("kill -9 $$", "gives no verdict"), ("exit 200", "gives no verdict")] {
         scene.bisect(&[], script).exits(1).says(words);
         scene.is_back();
     }
@@ -260,7 +260,7 @@ fn a_command_that_cannot_be_run_or_calls_the_good_revision_bad_ends_the_search()
         scene.bisect(&[], &format!("exit {code}")).exits(1).says(code);
         scene.is_back();
     }
-    let said = scene.bisect(&[], "exit 1").exits(1).says("is said to be good");
+    let said = scene.bisect(&[], "exit 1").exits(1).says("was given as good");
     assert!(!said.err.contains("Step 1"), "{said}");
     scene.is_back();
 }

@@ -77,7 +77,7 @@ fn a_break_glass_rule_has_no_commit_until_one_takes_it_over() {
     let found = blame(&world, &place);
     assert_eq!((&found["commit"], &found["how"]), (&json!(commit), &json!("taken_over")), "{found}");
     assert_eq!(found["origin"]["file"], "b.toml");
-    world.cli(&["blame", &place]).exits(0).says("the port was open before");
+    world.cli(&["blame", &place]).exits(0).says("the port was already open");
     // What was put there without a commit is in the ledger all the same.
     let history = world.cli(&["history"]).exits(0);
     for part in ["rule_added", "rule_taken_over", "edge-01/glass on *:", "the pager rang"] {
@@ -124,7 +124,7 @@ fn a_ledger_that_was_changed_from_outside_is_found_at_the_start_and_on_demand() 
     }
     let whole = world.cli(&["history", "--verify", "-o", "json"]).exits(0).json();
     assert_eq!((&whole["lines"], &whole["last"], &whole["broken"]), (&json!(6), &json!(6), &Value::Null), "{whole}");
-    world.cli(&["history", "--verify"]).exits(0).says("The ledger is whole: 6 lines");
+    world.cli(&["history", "--verify"]).exits(0).says("The ledger is intact: 6 lines");
     assert_eq!(world.status().get("ledger_broken"), None);
     let head = whole["head"].as_str().unwrap().to_owned();
     world.edit_and_apply("a.toml", &rule("edge-01", "web", port, 9, "owner = \"d\""));

@@ -98,7 +98,7 @@ fn in_a_quiet_window_a_busy_rule_waits_for_its_connections_and_the_others_change
     assert!(refuses(scene.port + 3));
     let status = scene.world.status();
     let message = &rule_of(&status, "edge-01", "gone").unwrap()["message"];
-    assert_eq!(message, "waits for a moment without connections, 600 s at most");
+    assert_eq!(message, "waits for a moment without connections, for at most 600 s");
     assert_eq!(status["drift"], serde_json::json!([]), "what waits is no drift");
     client.ping(1, 100, 100).unwrap();
     held.ping(2, 100, 100).unwrap();

@@ -144,7 +144,7 @@ fn an_edge_that_restarts_on_trial_goes_on_waiting_and_returns() {
     let edge = scene.world.start_edge("edge-01", &[]);
     scene.wait_returned();
     assert_eq!(apply.ended(), 5, "{}", apply.log());
-    assert!(edge.log().contains("no confirmation came in time"), "{}", edge.log());
+    assert!(edge.log().contains("no confirmation arrived in time"), "{}", edge.log());
 }
 
 /// A session that is older than a state says nothing about it: it may live on where no new one could begin.

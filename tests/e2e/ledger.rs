@@ -102,7 +102,7 @@ fn resume_ends_the_hold_and_applies_the_followed_tree() {
     let again = world.cli(&["resume"]).exits(0);
     assert_eq!(again.out, "There is nothing to resume.\n", "{again}");
     let again = world.apply_with(&[]).exits(0);
-    assert!(again.out.contains("Nothing to do: the tree is in force already"), "{again}");
+    assert!(again.out.contains("Nothing to do: the tree is already in force"), "{again}");
     assert_eq!(history(world).len(), lines, "and nothing is");
     assert_eq!(answers(scene.port), Some(scene.two.port));
 }
@@ -164,7 +164,7 @@ fn a_freeze_stops_people_and_the_followed_tree_and_is_lifted_by_word_or_by_time(
     world.cli(&["unfreeze", "--why", "they are gone"]).exits(0);
     world.wait_status("the waiting commit", |status| status["revision"]["commit"] == third.as_str());
     scene.serves_first();
-    world.cli(&["unfreeze"]).exits(0).says("Nothing was frozen");
+    world.cli(&["unfreeze"]).exits(0).says("The fleet was not frozen");
 
     world.cli(&["freeze", "--why", "a moment", "--ttl", "1s"]).exits(0);
     let fourth = world.edit("a.toml", rule("edge-01", "a", scene.port, scene.two.port, ""));

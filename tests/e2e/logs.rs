@@ -123,7 +123,7 @@ fn the_last_lines_of_an_end_are_written() {
     assert_eq!(taken.ended(), 1);
     assert!(taken.log().contains("the control port cannot listen on"), "{}", taken.log());
     server.stop();
-    assert!(server.log().contains("the end was asked for"), "{}", server.log());
+    assert!(server.log().contains("shutdown was requested"), "{}", server.log());
 }
 
 #[test]

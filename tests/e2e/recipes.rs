@@ -339,7 +339,7 @@ fn every_way_to_fail_has_its_exit_code(recipe: &str) {
     let port = scene.port;
     scene.branch("broken", "[[rule]]\nname = 3\n");
     assert_eq!(scene.plan("broken"), 1);
-    assert_eq!((scene.comments().len(), scene.writes()), (OTHERS, 0), "there is no plan to show");
+    assert_eq!((scene.comments().len(), scene.writes()), (OTHERS, 0), "the plan cannot be shown");
 
     scene.branch("removals", &scene.rules(1));
     assert_eq!(scene.plan("removals"), 3);

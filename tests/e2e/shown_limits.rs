@@ -69,7 +69,7 @@ fn a_flow_limit_that_is_hit_is_seen_in_status_and_hinted_at_by_a_plan() {
     let plan = world.plan();
     assert_eq!((hints(&plan), &plan["hints"][0]["key"]), (1, &"udp_max_flows".into()));
     let text = world.cli(&["plan", &world.tree_arg()]).exits(0).out;
-    assert!(text.contains("hint: edge-01/dns: 3 new flows were refused at udp_max_flows = 1; raise it"), "{text}");
+    assert!(text.contains("hint: edge-01/dns: 3 new flows were refused at udp_max_flows = 1: raise it"), "{text}");
     world.edit("dns.toml", limited(100));
     assert_eq!(hints(&world.plan()), 0, "the plan raises it");
 }

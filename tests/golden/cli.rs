@@ -116,7 +116,7 @@ fn a_token_is_never_taken_to_another_machine() {
     let dir = tree(&[]);
     let ran = run(dir.path(), &["status", "--server", "http://192.0.2.1:7080", "--token", "secret"]);
     assert_eq!(ran.code, 64);
-    assert!(ran.stderr.contains("never travels over plain HTTP"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("is never sent over plain HTTP"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("secret"));
 }
 
@@ -193,7 +193,7 @@ fn a_token_file_that_others_may_read_is_not_used() {
     let output = command.env("PORTUNUS_STATE_DIR", dir.path().join("state")).output().expect("it runs");
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("open to other users (mode 0644)") && !stderr.contains("secret"), "{stderr}");
+    assert!(stderr.contains("accessible to other users (mode 0644)") && !stderr.contains("secret"), "{stderr}");
 }
 
 #[test]

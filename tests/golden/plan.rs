@@ -93,7 +93,7 @@ fn a_status_that_cannot_be_read_is_an_error_with_its_place() {
         ("{\n  \"edges\": [", "line 2 column 12"),
         ("[]", "expected an object"),
         ("", "line 1 column 0"),
-        (r#"{"kind": "plan"}"#, "a document of the kind `plan`"),
+        (r#"{"kind": "plan"}"#, "a document of kind `plan`"),
         (r#"{"edges":[{"name":"e","rules":[{"rule":"r","state":"active","spec":{}}]}]}"#, "edge e, rule r"),
     ] {
         let ran = plan(live);

@@ -6,6 +6,7 @@ mod bench;
 mod dependencies;
 mod direction;
 mod documents;
+mod english;
 mod files;
 mod limits;
 mod purity;

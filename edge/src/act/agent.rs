@@ -214,11 +214,14 @@ mod tests {
         let told = |status: tonic::Status| sentence(&SessionError::from(status));
         assert_eq!(
             told(tonic::Status::unavailable("the server is ending")),
-            "the session broke off: the server is ending"
+            "the session was interrupted: the server is ending"
         );
         let reset = io::Error::from_raw_os_error(104);
-        assert_eq!(told(tonic::Status::from_error(Box::new(reset))), "the session broke off: Connection reset by peer");
+        assert_eq!(
+            told(tonic::Status::from_error(Box::new(reset))),
+            "the session was interrupted: Connection reset by peer"
+        );
         let inside = io::Error::new(io::ErrorKind::BrokenPipe, "Custom { kind: BrokenPipe }");
-        assert_eq!(told(tonic::Status::from_error(Box::new(inside))), "the session broke off: broken pipe");
+        assert_eq!(told(tonic::Status::from_error(Box::new(inside))), "the session was interrupted: broken pipe");
     }
 }

@@ -99,7 +99,7 @@ mod tests {
     fn a_limit_that_is_too_low_says_what_to_do() {
         check().unwrap();
         let text = TooFew { limit: 12, needed: 48 }.to_string();
-        assert!(text.starts_with("the limit of open files is 12, and at least 48 are needed here"), "{text}");
+        assert!(text.starts_with("the limit of open files is 12, but at least 48 are needed"), "{text}");
         assert!(text.contains("ulimit -n 65536") && text.contains("LimitNOFILE="), "{text}");
     }
 }

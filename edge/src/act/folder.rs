@@ -110,7 +110,7 @@ mod tests {
             set_mode(folder.path(), mode);
             let text = Folder::open(folder.path()).unwrap_err().to_string();
             let path = folder.path().display();
-            assert!(text.starts_with(&format!("{path} can be written by other users (mode {mode:04o})")), "{text}");
+            assert!(text.starts_with(&format!("{path} is writable by other users (mode {mode:04o})")), "{text}");
             assert!(text.ends_with(&format!("`chmod go-w {path}`")), "{text}");
             assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o777, mode, "nothing is changed");
         }
@@ -127,7 +127,7 @@ mod tests {
             match folder.read("last-good") {
                 Ok(bytes) => assert!(is_trusted && bytes.as_deref() == Some(b"state")),
                 Err(error) => {
-                    let expected = format!("{} can be written by other users", file.display());
+                    let expected = format!("{} is writable by other users", file.display());
                     assert!(!is_trusted && error.to_string().starts_with(&expected), "{error}");
                 }
             }

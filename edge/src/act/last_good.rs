@@ -354,7 +354,7 @@ mod tests {
         open(folder.path()).unwrap().write(&stored()).unwrap();
         let error = LastGood::open(folder.path(), &EdgeName::new("other").unwrap()).unwrap().read().unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("holds the rules of edge `edge-01`, this edge is `other`"), "{text}");
+        assert!(text.contains("contains the rules of edge `edge-01`, but this edge is `other`"), "{text}");
         assert!(folder.path().join(FILE).exists());
     }
 

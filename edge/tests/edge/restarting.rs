@@ -127,7 +127,7 @@ async fn a_state_that_could_not_be_stored_says_so_until_it_is() {
     let status = apply(edge.runtime(), 1, &[to("web", port, target, |_| ())]).await;
     let web = &status.rules[0];
     assert_eq!((web.state, web.code), (RuleState::Active, None));
-    assert_eq!(web.message, "not stored on the edge's disk: Is a directory; a restart would lose it");
+    assert_eq!(web.message, "not stored on the edge's disk: Is a directory; a restart would lose this state");
     assert!(!folder.path().join("last-good.tmp").exists());
 
     std::fs::remove_dir(&obstacle).unwrap();

@@ -91,7 +91,7 @@ mod tests {
     fn a_limit_that_was_hit_lately_is_a_hint_unless_the_plan_raises_it() {
         let hints = hinted(1024, 10);
         assert_eq!(hints.len(), 1);
-        assert!(hints[0].message.starts_with("1203 new flows were refused at udp_max_flows = 1024; raise it"));
+        assert!(hints[0].message.starts_with("1203 new flows were refused at udp_max_flows = 1024: raise it"));
         assert!(hinted(4096, 10).is_empty());
         assert!(hinted(1024, 90_000).is_empty());
     }

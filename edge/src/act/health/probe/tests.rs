@@ -171,7 +171,7 @@ async fn a_tcp_check_connects_and_looks_at_the_answer_only_where_one_is_expected
     assert_eq!(at(Target::Closes, HealthKind::Tcp, expects).await.0, "L7RSP");
     assert_eq!(at(Target::Resets, HealthKind::Tcp, expects).await.0, "L7RSP");
     let (code, detail) = at(Target::EndlessHead, HealthKind::Tcp, expects).await;
-    assert_eq!((code, detail.starts_with("not the expected answer, it begins with: HTTP/1.1 200")), ("L7RSP", true));
+    assert_eq!((code, detail.starts_with("not the expected answer; it starts with: HTTP/1.1 200")), ("L7RSP", true));
 }
 
 #[tokio::test]
@@ -197,7 +197,7 @@ async fn an_http_check_judges_status_and_body() {
     assert_eq!(at(OK, http, |_| ()).await, ("L7OK", "HTTP 200".to_owned()));
     assert_eq!(at(OK, http, |check| check.expect_body = "status: (ok|fine)".to_owned()).await.0, "L7OK");
     let (code, detail) = at(OK, http, |check| check.expect_body = "^fine".to_owned()).await;
-    assert_eq!((code, detail.as_str()), ("L7RSP", "the body does not match `expect_body`, it begins with: status: ok"));
+    assert_eq!((code, detail.as_str()), ("L7RSP", "the body does not match `expect_body`; it starts with: status: ok"));
     let failing = Target::Says(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
     let (code, detail) = at(failing, http, |_| ()).await;
     assert_eq!((code, detail.as_str()), ("L7STS", "HTTP 503"));
