@@ -63,8 +63,11 @@ fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> f
     }
     if let Some(line) = status.ledger_broken {
         let warning = style::warning("Ledger");
-        writeln!(to, "{warning}: it was changed outside of the server from entry {line} on; run `portunus history \
-            --verify`")?;
+        writeln!(
+            to,
+            "{warning}: it was changed outside of the server from entry {line} on; run `portunus history \
+            --verify`"
+        )?;
     }
     if let Some(freeze) = &status.frozen {
         let until = freeze.until.map_or_else(|| "`portunus unfreeze`".to_owned(), time);
@@ -265,13 +268,18 @@ fn advice(drift: &Drift) -> String {
         },
         DriftKind::Rejected => match schema::codes::explain(&drift.code) {
             Some(code) => format!("{}; `portunus explain {}` says more", remedy(&code), clean(&drift.code)),
-            None => format!("change the rule, or assign it to an edge that supports it; see `portunus status \
-                {}`", drift.edge),
+            None => format!(
+                "change the rule, or assign it to an edge that supports it; see `portunus status \
+                {}`",
+                drift.edge
+            ),
         },
         DriftKind::EdgeOffline => {
             let place = &drift.edge;
-            format!("start the edge, or fix its connection to the server; `portunus status {place}` shows when it is \
-                back")
+            format!(
+                "start the edge, or fix its connection to the server; `portunus status {place}` shows when it is \
+                back"
+            )
         }
         // A deviation of a target has a code, a break-glass rule has none.
         DriftKind::Override if drift.code.is_empty() => {

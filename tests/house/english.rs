@@ -80,7 +80,8 @@ fn no_new_wording_reads_as_translated() {
     if is_lower {
         let is_update = std::env::var_os("PORTUNUS_UPDATE_GOLDEN").is_some_and(|value| value == "1");
         assert!(is_update, "fewer patterns occur than {LIST} lists: run the test with PORTUNUS_UPDATE_GOLDEN=1");
-        let text: String = counts.iter().map(|((path, pattern), count)| format!("{path}: {pattern}: {count}\n")).collect();
+        let text: String =
+            counts.iter().map(|((path, pattern), count)| format!("{path}: {pattern}: {count}\n")).collect();
         std::fs::write(root().join(LIST), text).expect("the list can be written");
     }
 }
@@ -159,7 +160,9 @@ fn bad_sentences_are_found_and_good_ones_pass() {
     for (sentence, pattern) in bad {
         assert_eq!(found(sentence), [pattern], "{sentence}");
     }
-    for sentence in ["there is no room", "it is no longer held", "too many of them", "recommend", "is_no_rule", "not too."] {
+    for sentence in
+        ["there is no room", "it is no longer held", "too many of them", "recommend", "is_no_rule", "not too."]
+    {
         assert!(found(sentence).is_empty(), "{sentence}");
     }
 }

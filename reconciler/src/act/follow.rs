@@ -162,8 +162,11 @@ impl Ancestries {
         let known = match tokio::task::spawn_blocking(asked).await {
             Ok(Ok(known)) => known,
             Ok(Err(error)) => {
-                warn!(error = with_causes(&error), "the relation of the commit to the one in force cannot be \
-                    determined");
+                warn!(
+                    error = with_causes(&error),
+                    "the relation of the commit to the one in force cannot be \
+                    determined"
+                );
                 None
             }
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
