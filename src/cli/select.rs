@@ -20,7 +20,7 @@ pub(crate) struct SelectArgs {
     /// Edges whose names match
     #[arg(long, value_name = "GLOB", env = "PORTUNUS_SELECT_EDGE")]
     pub(crate) edge: Option<String>,
-    /// Edges with this label of the inventory; repeat it for several
+    /// Edges with this label in the inventory; repeat the flag for several labels
     #[arg(long, value_name = "KEY=VALUE", env = "PORTUNUS_SELECT_LABEL", value_delimiter = ',')]
     label: Vec<String>,
     /// Rules whose names match

@@ -132,7 +132,7 @@ fn write_plan_file(path: &Path, document: &PlanDocument, tree: &CheckedTree) -> 
 fn against_file(path: &Path, dir: &Path, tree: &CheckedTree, allow: &AllowArgs) -> Result<PlanDocument, Failure> {
     let status = read_status(path)?;
     let edges = edges_of(&status).map_err(|error| {
-        Failure::Other(format!("{} is no status to plan against: {}", path.display(), input::shown(&error)))
+        Failure::Other(format!("{} is not a status to plan against: {}", path.display(), input::shown(&error)))
     })?;
     let ruleset = tree.ruleset.as_deref().expect("only valid trees get here");
     let mut document = plan(&PlanInput {
@@ -172,13 +172,14 @@ fn read_status(path: &Path) -> Result<StatusDocument, Failure> {
     let text = foreign::text(&label, bytes).map_err(|found| Failure::Other(format!("{label}: {}", found.message)))?;
     // A list would be read as the fields of a status in their order.
     if text.trim_ascii_start().bytes().next().is_some_and(|first| first != b'{') {
-        return Err(Failure::Other(format!("{label} is no saved `status -o json`: expected an object")));
+        return Err(Failure::Other(format!("{label} is not a saved `status -o json`: expected an object")));
     }
-    let status: StatusDocument = serde_json::from_str(&text)
-        .map_err(|error| Failure::Other(format!("{label} is no saved `status -o json`: {}", input::shown(&error))))?;
+    let status: StatusDocument = serde_json::from_str(&text).map_err(|error| {
+        Failure::Other(format!("{label} is not a saved `status -o json`: {}", input::shown(&error)))
+    })?;
     if !matches!(status.kind.as_str(), "" | "status") {
         return Err(Failure::Other(format!(
-            "{label} is a document of the kind `{}`, not a saved `status -o json`",
+            "{label} is a document of kind `{}`, not a saved `status -o json`",
             input::shown(&status.kind)
         )));
     }

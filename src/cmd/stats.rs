@@ -34,7 +34,7 @@ pub(crate) async fn run(args: &StatsArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     if all.is_empty() {
-        say("No edge has a rule.");
+        say("No edge has any rules.");
     } else {
         print(&list(&all))?;
     }

@@ -25,7 +25,7 @@ pub(crate) fn write(to: &mut String, drift: &[Drift]) -> fmt::Result {
     if drift.is_empty() {
         return Ok(());
     }
-    writeln!(to, "\n{}", style::warning("Drift, what runs is not what was applied:"))?;
+    writeln!(to, "\n{}", style::warning("Drift: the running state differs from the applied one:"))?;
     let mut groups: BTreeMap<Key<'_>, Vec<&Drift>> = BTreeMap::new();
     let mut alone: BTreeMap<String, Vec<&Drift>> = BTreeMap::new();
     for one in drift {

@@ -94,14 +94,14 @@ fn write_cut_off(to: &mut String, status: &StatusDocument) -> fmt::Result {
     let id = clean(&apply.id);
     if let Some(earlier) = apply.continues.as_ref().filter(|_| apply.outcome == Outcome::Running) {
         let earlier = clean(earlier);
-        return writeln!(to, "{id} goes on with the rollout {earlier}, which a restart of the server cut off");
+        return writeln!(to, "{id} continues the rollout {earlier}, which a restart of the server interrupted");
     }
     if apply.outcome != Outcome::Interrupted || status.drift.is_empty() {
         return Ok(());
     }
     let rest = match status.mode {
         Some(Mode::Off) => "`portunus resume` sends what is missing",
-        _ => "the server goes on with the rest once the edges are back",
+        _ => "the server continues with the rest once the edges are back",
     };
     let cut_off = style::warning("Cut off");
     writeln!(to, "{cut_off}: a restart of the server cut the apply {id} off; what it decided is in force, and {rest}")

@@ -1,7 +1,7 @@
 //! Goes on with a rollout that a restart of the server cut off, in the modes that heal. I/O.
 //!
-//! Keeps: it begins after the edges that it reached have reported, or have had the time for it, and after the longest time
-//! that a wave of it is watched; nobody is asked, for what it brings was decided before.
+//! Keeps: it begins after the edges that it reached have reported, or have had the time for it, and after the longest
+//! time that a wave of it is watched; nobody is asked, for what it brings was decided before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ async fn read_once(
         let store = Arc::clone(store);
         let read = tokio::task::spawn_blocking(move || recorded(&store, digest, limits)).await.ok().flatten();
         let tree = read.or_else(|| {
-            warn!(%digest, "a rollout that was cut off does not go on: its tree is not kept, or is not valid any more");
+            warn!(%digest, "an interrupted rollout cannot continue: its tree is no longer kept or no longer valid");
             None
         })?;
         let waves = tree.ruleset.iter().flat_map(|ruleset| &ruleset.rollout.waves);
@@ -96,12 +96,12 @@ async fn begin(fleet: &FleetHandle, tree: TreeRead, apply: String) -> bool {
     };
     match fleet.apply(request).await {
         Ok(Ok(begun)) => {
-            info!(apply, goes_on_as = begun.id, "a rollout that a restart cut off goes on");
+            info!(apply, goes_on_as = begun.id, "a rollout that a restart interrupted continues");
             false
         }
         Ok(Err(Refusal::Frozen { .. } | Refusal::Locked { .. } | Refusal::StateNotWritable { .. })) => true,
         Ok(Err(refusal)) => {
-            warn!(apply, ?refusal, "a rollout that a restart cut off does not go on");
+            warn!(apply, ?refusal, "a rollout that a restart interrupted cannot continue");
             false
         }
         Err(_) => false,

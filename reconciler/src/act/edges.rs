@@ -101,7 +101,7 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
             tokio::select! {
                 () = ended.cancelled() => {}
                 received = received => if let Err(panic) = received {
-                    error!(edge = %edge, session, panic, "session ended by a bug");
+                    error!(edge = %edge, session, panic, "session ended because of a bug");
                 }
             }
             if fleet.event(Event::Gone { session, edge }).await.is_err() {

@@ -36,7 +36,7 @@ impl fmt::Display for Part {
             Self::Follower => "the follower of the directory",
             Self::RemoteFollower => "the follower of the remote",
             Self::Upkeep => "the upkeep of the state",
-            Self::Rollout => "the task that goes on with rollouts",
+            Self::Rollout => "the task that continues rollouts",
         })
     }
 }

@@ -53,6 +53,6 @@ async fn compact(store: Arc<Store>) {
         Ok(Ok(after)) if after < before => info!(before, after, "the state on disk was compacted"),
         Ok(Ok(_)) => {}
         Ok(Err(error)) => warn!(error = with_causes(&error), "the state on disk cannot be compacted"),
-        Err(error) => warn!(%error, "compacting the state on disk failed by a bug"),
+        Err(error) => warn!(%error, "compacting the state on disk failed because of a bug"),
     }
 }

@@ -1,7 +1,7 @@
 //! What every word means that an output can show and that is neither a key nor a code of the rule language. Pure data.
 //!
-//! Keeps: a word that an enum can show has a line here, which a test over the enums checks. Long because one line a word is
-//! what people search.
+//! Keeps: a word that an enum can show has a line here, which a test over the enums checks. Long because one line a
+//! word is what people search.
 
 /// One meaning of a word; a word of several topics has several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,8 +111,8 @@ pub const ALL: &[Meaning] = &[
     of(
         RAIL,
         "last_rule",
-        "An edge that runs rules would have none left. A rule that never ran does not count. `--allow-removals N` with the \
-         planned number allows it.",
+        "An edge that runs rules would have none left. A rule that never ran does not count. `--allow-removals N` with \
+         the planned number allows it.",
     ),
     of(RAIL, "max_rebound_percent", "More of an edge's rules would change their listeners than the percentage allows."),
     of(RAIL, "max_connections_dropped", "More live connections would be cut than the limit allows."),
@@ -164,7 +164,7 @@ pub const ALL: &[Meaning] = &[
     of(CHANGE, "update", "`~` The rule changes, and its listeners stay."),
     of(CHANGE, "move", "`>` The rule is renamed: listeners, connections and counters stay."),
     of(CHANGE, "remove", "`-` The rule ends, and its connections drain."),
-    of(CHANGE, "reject", "`!` The edge cannot do it; the rest of the plan is applied."),
+    of(CHANGE, "reject", "`!` The edge does not support the rule; the rest of the plan is applied."),
     of(CHANGE, "retry", "`?` The rule is desired and failed on the edge; it is sent again."),
     of(IMPACT, "none", "No connection notices the change."),
     of(IMPACT, "new_connections", "Only connections that begin after the change are affected."),
@@ -290,8 +290,8 @@ pub const ALL: &[Meaning] = &[
 /// All words as a page.
 pub fn markdown() -> String {
     let mut page = String::from(
-        "# Words\n\nWhat the words mean that outputs, events, the API and metrics show, as `portunus explain WORD` has them. \
-         Keys and codes of the rule language are in [reference.md](reference.md).\n",
+        "# Words\n\nWhat the words mean that outputs, events, the API and metrics show, as `portunus explain WORD` has \
+         them. Keys and codes of the rule language are in [reference.md](reference.md).\n",
     );
     let mut topics: Vec<&str> = Vec::new();
     for meaning in ALL {

@@ -56,7 +56,7 @@ pub(super) async fn tree<T: DeserializeOwned + Send + 'static>(
 /// Reads a body of at most so many bytes.
 pub(super) async fn read<T: DeserializeOwned + Send + 'static>(body: Body, most: usize) -> Result<T, Failure> {
     let late =
-        |_| Failure::new(408, "timeout", "Body too slow", format!("a body takes {} s at most", ARRIVAL.as_secs()));
+        |_| Failure::new(408, "timeout", "Body too slow", format!("a body must arrive within {} s", ARRIVAL.as_secs()));
     tokio::time::timeout(ARRIVAL, parsed(body, most)).await.map_err(late)?
 }
 
@@ -87,7 +87,7 @@ async fn parsed<T: DeserializeOwned + Send + 'static>(body: Body, most: usize) -
     parsing.await.map_err(|error| Failure::new(500, "internal", "Internal error", error.to_string()))?.map_err(
         |error: serde_json::Error| {
             let detail: String = error.to_string().chars().take(QUOTED).collect();
-            Failure::new(400, "bad_request", "Not the JSON that the path takes", detail)
+            Failure::new(400, "bad_request", "The JSON does not fit the path", detail)
         },
     )
 }

@@ -121,7 +121,7 @@ fn target_row(edge: &EdgeName, view: &EdgeView, each: &TargetOverride) -> Overri
         (RuleState::Active, String::new(), String::new())
     } else {
         let code = RuleCode::ClientNotConnected.as_str().to_owned();
-        (RuleState::Pending, code, "the edge gets it once it is connected".to_owned())
+        (RuleState::Pending, code, "the edge receives it when it connects".to_owned())
     };
     OverrideRow {
         kind: OverrideKind::Target,

@@ -106,7 +106,7 @@ impl Fleet {
             Purpose::Rollback { why, .. } => (ledger::Action::Rollback, why.clone()),
             Purpose::Resume => (ledger::Action::Resume, String::new()),
             Purpose::Continue { apply } => {
-                (ledger::Action::Resume, format!("goes on with {apply}, which a restart of the server cut off"))
+                (ledger::Action::Resume, format!("continues {apply}, which a restart of the server interrupted"))
             }
         };
         let is_held = matches!(start.purpose, Purpose::Rollback { hold: true, .. });

@@ -333,7 +333,9 @@ impl Fleet {
             (Some(stopped), _) => format!("{}: {}", drift::STOPPED_BEFORE, stopped.reason),
             (None, Some(_)) => "the rollout has not reached it yet".to_owned(),
             (None, None) if self.to_continue().is_some() => {
-                "a restart of the server cut the rollout off before it; it goes on once the edges are back".to_owned()
+                "a restart of the server interrupted the rollout before this edge; it continues once the edges are \
+                 back"
+                    .to_owned()
             }
             (None, None) => "the rollout did not reach it; `portunus apply` or `resume` continues it".to_owned(),
         };
