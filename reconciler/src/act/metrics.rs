@@ -200,9 +200,13 @@ fn render(view: &Scene) -> prometheus::Result<String> {
     let rules = RuleSeries::register(&registry)?;
     let connected = gauge(&registry, "portunus_edge_connected", "1 while the edge has a session.", &["client"])?;
     let generation = gauge(&registry, "portunus_edge_generation", "Generation that the edge accepted.", &["client"])?;
-    let desired =
-        gauge(&registry, "portunus_edge_desired_generation", "Generation that the server wants the edge to \
-            have.", &["client"])?;
+    let desired = gauge(
+        &registry,
+        "portunus_edge_desired_generation",
+        "Generation that the server wants the edge to \
+            have.",
+        &["client"],
+    )?;
     for (name, edge) in view.fleet.edges() {
         let client = name.as_str();
         connected.with_label_values(&[client]).set(if edge.connected { 1.0 } else { 0.0 });
@@ -266,8 +270,13 @@ fn render(view: &Scene) -> prometheus::Result<String> {
 
 /// The followed remote repository, where there is one.
 fn of_remote(registry: &Registry, remote: &RemoteView) -> prometheus::Result<()> {
-    let looks = counter(registry, "portunus_git_fetch_total", "Fetches of the followed repository, by \
-        result.", &["outcome"])?;
+    let looks = counter(
+        registry,
+        "portunus_git_fetch_total",
+        "Fetches of the followed repository, by \
+        result.",
+        &["outcome"],
+    )?;
     looks.with_label_values(&["fetched"]).inc_by(remote.fetched as f64);
     looks.with_label_values(&["failed"]).inc_by(remote.failed as f64);
     let failing = gauge(registry, "portunus_git_failing", "1 while the followed repository cannot be fetched.", &[])?;

@@ -312,7 +312,7 @@ fn listen_address(text: &str) -> Result<ListenAddress, Refusal> {
         return scoped.map(ListenAddress::Scoped).map_err(|error| invalid(format!("`{}`: {error}", shortened(text))));
     }
     let form = || {
-        "write write IPv4 as 10.0.0.1, and IPv6 as 2001:db8::1 without brackets, and link-local addresses as \
+        "write IPv4 as 10.0.0.1, IPv6 as 2001:db8::1 without brackets, and link-local addresses as \
          fe80::1%eth0"
             .to_owned()
     };
