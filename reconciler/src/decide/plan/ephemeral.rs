@@ -45,9 +45,9 @@ mod tests {
     fn ports_that_are_met_are_named_as_the_system_takes_them() {
         let range = |first, last| PortRange::new(first, last).expect("a range");
         let text = words(&PortSet::from_ranges([range(32_768, 32_770), range(40_000, 40_000)]));
-        assert!(text.starts_with("ports 32768-32770,40000 may be held"), "{text}");
+        assert!(text.starts_with("ports 32768-32770,40000 may be in use"), "{text}");
         assert!(text.contains("add them to net.ipv4.ip_local_reserved_ports"), "{text}");
         let text = words(&PortSet::from_ranges([range(40_000, 40_000)]));
-        assert!(text.starts_with("port 40000 may be held") && text.contains("add it to"), "{text}");
+        assert!(text.starts_with("port 40000 may be in use") && text.contains("add it to"), "{text}");
     }
 }
