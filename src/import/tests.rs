@@ -74,7 +74,7 @@ fn a_rule_without_listeners_or_targets_that_could_be_kept_is_dropped_as_a_whole(
     assert_eq!(imported.findings.iter().filter(|found| found.kind == Kind::Dropped).count(), 9, "{imported:#?}");
     let names: Vec<String> = tree(&imported).edges[&EdgeName::local()].keys().map(ToString::to_string).collect();
     assert_eq!((names, imported.rules), (vec!["first".to_owned()], 2), "the disabled one may share a port");
-    assert!(imported.findings.iter().any(|found| found.reason.contains("belongs to local/first already")));
+    assert!(imported.findings.iter().any(|found| found.reason.contains("already belongs to local/first")));
 }
 
 #[test]
