@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn held(rule: Arc<Rule>) -> Overrides {
-        let until = Timestamp::UNIX_EPOCH + Duration::from_secs(60);
+        let until = Timestamp::UNIX_EPOCH + Duration::from_mins(1);
         let held = Override { rule, actor: "ada".to_owned(), why: "x".to_owned(), since: Timestamp::UNIX_EPOCH, until };
         [(held.rule.name.clone(), held)].into()
     }

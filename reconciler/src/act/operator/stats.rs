@@ -63,7 +63,7 @@ fn counted(rows: Vec<Row>, counters: &crate::act::counters::Counters) -> Vec<Sta
     let now = Timestamp::now();
     let document = |row: Row| StatsDocument {
         at: now,
-        counters: counters.of(&row.edge, &row.status.rule).cloned().unwrap_or_default(),
+        counters: counters.of(&row.edge, &row.status.rule).copied().unwrap_or_default(),
         rates: counters.rates(&row.edge, &row.status.rule, now),
         edge: row.edge,
         rule: row.status.rule,

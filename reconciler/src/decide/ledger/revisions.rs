@@ -93,7 +93,7 @@ fn recent(history: &[HistoryEntry]) -> Vec<String> {
 /// - `previous` is the revision that was in force before the one that is, whatever put it there: the newest entry with
 ///   other files than those in force. Twice in a row it goes there and back.
 /// - `HEAD` is the commit that was applied last, and `HEAD~N` the Nth before it, in the order in which commits were
-/// applied   for the first time. Trees without a commit, or with changes beside it, have no place in that order.
+///   applied for the first time. Trees without a commit, or with changes beside it, have no place in that order.
 /// - A number is an entry of the history, `a` and a number an apply; anything else a digest or a commit, or the first
 ///   characters of one.
 ///
