@@ -350,7 +350,7 @@ async fn an_echo_comes_back_from_this_host() {
         return;
     }
     let (code, detail) = result(&question(HealthKind::Icmp, 1, |_| ())).await;
-    assert_eq!((code, detail.as_str()), ("L7OK", "127.0.0.1 answered the echo"));
+    assert_eq!((code, detail.as_str()), ("L7OK", "127.0.0.1 answered the echo request"));
 }
 
 #[test]
