@@ -45,14 +45,7 @@ pub(super) async fn ask(addresses: &[SocketAddr], deadline: Instant) -> Asked<Ou
         let share = left / (addresses.len() - index) as u32;
         let asked = match timeout(share, echo(*address)).await {
             Ok(Ok(())) => {
-                return Ok(Outcome::new(
-                    ResultCode::L7Ok,
-                    &format!(
-                        "{} answered the echo \
-                request",
-                        address.ip()
-                    ),
-                ));
+                return Ok(Outcome::new(ResultCode::L7Ok, &format!("{} answered the echo request", address.ip())));
             }
             Ok(Err(error)) => {
                 let detail = broken(&format!("no echo reply from {}", address.ip()), &error);
