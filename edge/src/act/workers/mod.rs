@@ -9,24 +9,16 @@
 
 mod acceptor;
 mod ages;
-mod attempt;
+mod context;
 mod counting;
-mod dial;
-mod header;
-mod listener;
 mod mailbox;
-mod ready;
-mod relay;
 mod room;
 mod shared;
 mod slab;
-mod splice;
 mod targets;
 mod tcp;
 mod timers;
 mod udp;
-mod unacknowledged;
-mod watch;
 mod worker;
 
 use std::collections::HashMap;

@@ -15,13 +15,14 @@ use rustix::net::{SendFlags, SocketType, connect, send};
 use schema::counters::Lost;
 use schema::net::Protocol;
 
+use super::super::context::Context;
 use super::super::slab::Key;
 use super::super::targets::addresses::{heard, look_up};
 use super::super::targets::outgoing::{cause_of, meets_itself, socket_to};
 use super::super::targets::question::{Asker, Kind, Resolved};
 use super::errors::{Verdict, judge};
 use super::flow::Upstream;
-use super::{Around, MARK, Udp};
+use super::{MARK, Udp};
 use crate::decide::dialling::{Do, Failure, Heard, Lane};
 use crate::decide::faults::Cause;
 
@@ -47,23 +48,23 @@ fn lost_by(failure: Failure) -> Lost {
 impl Udp {
     /// Opens a way to a target for a flow that has none; while a name is looked up, the flow waits. Fails where nothing
     /// is left: the flow is to be ended.
-    pub(super) fn open(&mut self, key: Key, around: &mut Around<'_>) -> Result<(), Lost> {
+    pub(super) fn open(&mut self, key: Key, context: &mut Context) -> Result<(), Lost> {
         let Some(flow) = self.flows.get_mut(key) else { return Err(Lost::Other) };
         let heard = if flow.dialling.is_over() { Heard::Wanted } else { flow.ticket.whereabouts() };
-        self.dial(key, heard, around)
+        self.dial(key, heard, context)
     }
 
     /// Gives up the address that the flow is at. False where nothing is left to try.
-    pub(super) fn fail(&mut self, key: Key, cause: Cause, around: &mut Around<'_>) -> bool {
-        self.dial(key, Heard::Failed(Lane::First, cause), around).is_ok()
+    pub(super) fn fail(&mut self, key: Key, cause: Cause, context: &mut Context) -> bool {
+        self.dial(key, Heard::Failed(Lane::First, cause), context).is_ok()
     }
 
     /// Reports to the dialling of a flow, and does what it says.
-    fn dial(&mut self, key: Key, heard: Heard, around: &mut Around<'_>) -> Result<(), Lost> {
+    fn dial(&mut self, key: Key, heard: Heard, context: &mut Context) -> Result<(), Lost> {
         let (mut next, mut lost) = (Some(heard), Lost::Other);
         while let Some(heard) = next.take() {
             let Some(flow) = self.flows.get_mut(key) else { return Err(lost) };
-            for step in flow.dialling.hear(heard, around.now) {
+            for step in flow.dialling.hear(heard, context.now) {
                 match step {
                     Do::Count(failure) => lost = lost_by(failure),
                     Do::GiveUp => {
@@ -72,7 +73,7 @@ impl Udp {
                     }
                     _ => {}
                 }
-                next = flow.carry_out(step, key, around, &mut self.names);
+                next = flow.carry_out(step, key, context, &mut self.names);
             }
         }
         let Some(flow) = self.flows.get_mut(key) else { return Err(lost) };
@@ -83,31 +84,31 @@ impl Udp {
     }
 
     /// Takes the answer to a question.
-    pub(in super::super) fn resolved(&mut self, resolved: &Resolved, around: &mut Around<'_>) {
+    pub(in super::super) fn resolved(&mut self, resolved: &Resolved, context: &mut Context) {
         let key = resolved.key;
         // It may have given up waiting, and be at another target since.
         let Some(flow) = self.flows.get_mut(key).filter(|flow| flow.dialling.step() == resolved.step) else { return };
         match flow.upstream {
             Upstream::Named => {
-                let heard = heard(&flow.ticket, &resolved.found, around.shared, &mut self.names);
-                self.dial_waiting(key, heard, around);
+                let heard = heard(&flow.ticket, &resolved.found, &context.shared, &mut self.names);
+                self.dial_waiting(key, heard, context);
             }
-            Upstream::Open(_) => self.answered_meanwhile(resolved, around.now),
+            Upstream::Open(_) => self.answered_meanwhile(resolved, context.now),
             Upstream::Failed => {}
         }
     }
 
     /// Goes on with a flow that waits for a name, and sends what waits with it once there is a way.
-    fn dial_waiting(&mut self, key: Key, heard: Heard, around: &mut Around<'_>) {
-        let dialled = self.dial(key, heard, around);
+    fn dial_waiting(&mut self, key: Key, heard: Heard, context: &mut Context) {
+        let dialled = self.dial(key, heard, context);
         let Some(flow) = self.flows.get_mut(key) else { return };
         if let Err(lost) = dialled {
             let waiting = std::mem::take(&mut flow.waiting).take(&mut self.waiting);
             flow.ticket.lost(lost, waiting.len() as u64);
-            return self.end(key, around);
+            return self.end(key, context);
         }
         let Upstream::Open(socket) = &flow.upstream else { return };
-        self.timers.set(key.slot(), around.now + flow.idle());
+        self.timers.set(key.slot(), context.now + flow.idle());
         for datagram in std::mem::take(&mut flow.waiting).take(&mut self.waiting) {
             match send(socket, &datagram, SendFlags::NOSIGNAL).map_err(judge) {
                 Ok(_) => flow.ticket.passed_in(1, datagram.len()),
@@ -119,14 +120,14 @@ impl Udp {
     }
 
     /// Looks at a flow whose time may have come.
-    pub(super) fn overdue(&mut self, key: Key, around: &mut Around<'_>) {
+    pub(super) fn overdue(&mut self, key: Key, context: &mut Context) {
         let Some(flow) = self.flows.get_mut(key) else { return };
         if matches!(flow.upstream, Upstream::Named) {
-            return self.dial_waiting(key, Heard::Tick, around);
+            return self.dial_waiting(key, Heard::Tick, context);
         }
         let end = flow.active + flow.idle();
-        if end <= around.now {
-            return self.end(key, around);
+        if end <= context.now {
+            return self.end(key, context);
         }
         self.timers.set(key.slot(), end);
     }
@@ -134,26 +135,26 @@ impl Udp {
 
 impl super::flow::Flow {
     /// Returns what comes of it at once.
-    fn carry_out(&mut self, step: Do, key: Key, around: &mut Around<'_>, turn: &mut usize) -> Option<Heard> {
+    fn carry_out(&mut self, step: Do, key: Key, context: &mut Context, turn: &mut usize) -> Option<Heard> {
         match step {
             Do::Approach(step) if self.ticket.approach(step) => return Some(self.ticket.whereabouts()),
             Do::Approach(_) => return Some(Heard::Gone),
             Do::LookUp => {
                 self.upstream = Upstream::Named;
-                let asker = Asker { worker: around.index, key, step: self.dialling.step(), kind: Kind::Flow };
-                return look_up(&self.ticket, around.shared, asker, turn);
+                let asker = Asker { worker: context.index, key, step: self.dialling.step(), kind: Kind::Flow };
+                return look_up(&self.ticket, &context.shared, asker, turn);
             }
             Do::Connect(lane, address) => {
-                return Some(match self.connect(address, key, around) {
+                return Some(match self.connect(address, key, context) {
                     Ok(()) => Heard::Opened(lane),
                     Err(cause) => Heard::Failed(lane, cause),
                 });
             }
             Do::Close(_) => self.upstream = Upstream::Failed,
-            Do::Count(failure) => self.ticket.count(failure, &around.shared.shortages),
+            Do::Count(failure) => self.ticket.count(failure, &context.shared.shortages),
             Do::Tell(failure) => self.ticket.failed(failure),
-            Do::Defer(address) => around.shared.names.defer(&self.ticket.target().host, address),
-            Do::Trust(address) => around.shared.names.trust(&self.ticket.target().host, address),
+            Do::Defer(address) => context.shared.names.defer(&self.ticket.target().host, address),
+            Do::Trust(address) => context.shared.names.trust(&self.ticket.target().host, address),
             Do::Serve(_) => {
                 (self.is_busy, self.joins_in) = (false, false);
                 self.ticket.opened();
@@ -163,13 +164,13 @@ impl super::flow::Flow {
         None
     }
 
-    fn connect(&mut self, address: SocketAddr, key: Key, around: &mut Around<'_>) -> Result<(), Cause> {
-        let routing = around.shared.routing.load();
-        if routing.listens(Protocol::Udp, address, |ip| around.own.contains(ip, around.now)) {
+    fn connect(&mut self, address: SocketAddr, key: Key, context: &mut Context) -> Result<(), Cause> {
+        let routing = context.shared.routing.load();
+        if routing.listens(Protocol::Udp, address, |ip| context.local.contains(ip, context.now)) {
             return Err(Cause::Loop);
         }
-        let socket = start(address, around.registry, key).map_err(|error| cause_of(error, address))?;
-        if around.own.may_meet_itself(address, around.now) && meets_itself(&socket) {
+        let socket = start(address, context.registry(), key).map_err(|error| cause_of(error, address))?;
+        if context.local.may_meet_itself(address, context.now) && meets_itself(&socket) {
             return Err(Cause::Refused);
         }
         self.upstream = Upstream::Open(socket);

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use schema::counters::Lost;
 
+use super::super::context::Context;
 use super::super::counting::admitted::Admitted;
 use super::super::counting::meter::Refusal;
 use super::super::counting::ticket::Ticket;
@@ -19,7 +20,7 @@ use super::errors::{Verdict, judge, refuses_pieces};
 use super::flow::{Flow, FlowId, Upstream};
 use super::sender::{Parcel, send_alone};
 use super::slots::{BATCH, CUT, Slots};
-use super::{Around, Tools, Udp};
+use super::{Tools, Udp};
 use crate::decide::datagrams::{Received, next_piece};
 use crate::decide::faults::Cause;
 
@@ -32,10 +33,10 @@ enum Sent {
 
 impl Udp {
     /// One batch of every socket that has something.
-    pub(super) fn take_in(&mut self, tools: &mut Tools, around: &mut Around<'_>) {
+    pub(super) fn take_in(&mut self, tools: &mut Tools, context: &mut Context) {
         for _ in 0..self.sockets.waiting() {
             if let Some(key) = self.sockets.next()
-                && self.receive(key, tools, around)
+                && self.receive(key, tools, context)
             {
                 self.sockets.note(key);
             }
@@ -43,7 +44,7 @@ impl Udp {
     }
 
     /// Takes in one batch. True if more may wait.
-    pub(super) fn receive(&mut self, key: Key, tools: &mut Tools, around: &mut Around<'_>) -> bool {
+    pub(super) fn receive(&mut self, key: Key, tools: &mut Tools, context: &mut Context) -> bool {
         let Some(listening) = self.sockets.get(key) else { return false };
         let (port, address) = (listening.listener.port, listening.address());
         let socket = listening.acceptor.clone();
@@ -63,7 +64,7 @@ impl Udp {
             let id = FlowId { client: way.client, local, port };
             let flow = match known {
                 Some((before, flow)) if before == id => flow,
-                _ => self.flow_of(id, key, around),
+                _ => self.flow_of(id, key, context),
             };
             known = Some((id, flow));
             keys[slot] = flow;
@@ -83,66 +84,66 @@ impl Udp {
             let slots = &slots[first..first + group.len()];
             first += group.len();
             if let Some(key) = keys[usize::from(slots[0])] {
-                self.deliver(key, slots, tools, around);
+                self.deliver(key, slots, tools, context);
             }
         }
         !got.is_drained
     }
 
     /// The flow of a datagram that came through a socket, a new one if need be.
-    fn flow_of(&mut self, id: FlowId, via: Key, around: &Around<'_>) -> Option<Key> {
-        let Some(key) = self.by_id.get(&id).copied() else { return self.admit(id, via, around) };
-        if !self.take_back(key, around).ok()? {
-            return self.admit(id, via, around);
+    fn flow_of(&mut self, id: FlowId, via: Key, context: &Context) -> Option<Key> {
+        let Some(key) = self.by_id.get(&id).copied() else { return self.admit(id, via, context) };
+        if !self.take_back(key, context).ok()? {
+            return self.admit(id, via, context);
         }
         let flow = self.flows.get_mut(key)?;
         if flow.listening != via && self.sockets.get(via).is_some_and(|listening| !listening.is_leaving) {
             let before = std::mem::replace(&mut flow.listening, via);
             self.sockets.joined(via);
-            self.sockets.left(before, around.registry);
+            self.sockets.left(before, context.registry());
         }
         Some(key)
     }
 
     /// Begins a flow, unless its rule has as many as it may or no target takes any.
-    fn admit(&mut self, id: FlowId, via: Key, around: &Around<'_>) -> Option<Key> {
+    fn admit(&mut self, id: FlowId, via: Key, context: &Context) -> Option<Key> {
         let listening = self.heir(via, id.local)?;
         let listener = self.sockets.get(listening)?.listener;
         // Nobody could be answered at port 0.
-        if around.shared.is_resetting.load(Ordering::Acquire) || id.client.port() == 0 {
+        if context.shared.is_resetting.load(Ordering::Acquire) || id.client.port() == 0 {
             return None;
         }
-        let routing = around.shared.routing.load();
+        let routing = context.shared.routing.load();
         let route = routing.find(&listener)?;
-        let admitted = Admitted::new(route, listener, id.client.ip(), around.index)
-            .inspect_err(|why| route.meter.refused(around.index, listener.port, *why))
+        let admitted = Admitted::new(route, listener, id.client.ip(), context.index)
+            .inspect_err(|why| route.meter.refused(context.index, listener.port, *why))
             .ok()?;
-        if around.shared.room.take(FLOW) == Lent::Full {
-            around.shared.room.note_shortage(Errno::MFILE);
-            route.meter.refused(around.index, listener.port, Refusal::Overflow);
+        if context.shared.room.take(FLOW) == Lent::Full {
+            context.shared.room.note_shortage(Errno::MFILE);
+            route.meter.refused(context.index, listener.port, Refusal::Overflow);
             return None;
         }
-        let ticket = Ticket::new(admitted, around.index, around.now);
-        around.shared.workers[around.index].began();
+        let ticket = Ticket::new(admitted, context.index, context.now);
+        context.shared.workers[context.index].began();
         let idle = ticket.route().rule.udp_flow_idle;
-        let key = self.flows.insert_with(|_| Flow::new(id, listening, ticket, around.now));
+        let key = self.flows.insert_with(|_| Flow::new(id, listening, ticket, context.now));
         self.by_id.insert(id, key);
         self.sockets.joined(listening);
-        self.timers.set(key.slot(), around.now + ticks(idle));
+        self.timers.set(key.slot(), context.now + ticks(idle));
         Some(key)
     }
 
     /// Passes on what one flow has in these slots. A target that is not there is followed by the next one, once.
-    fn deliver(&mut self, mut key: Key, slots: &[u8], tools: &mut Tools, around: &mut Around<'_>) {
+    fn deliver(&mut self, mut key: Key, slots: &[u8], tools: &mut Tools, context: &mut Context) {
         let mut dealt_with = 0;
         for is_last in [false, true] {
-            let Sent::Failed(count, cause) = self.send_in(key, &slots[dealt_with..], tools, around) else { return };
+            let Sent::Failed(count, cause) = self.send_in(key, &slots[dealt_with..], tools, context) else { return };
             dealt_with += count;
             let Some(flow) = self.flows.get_mut(key) else { return };
             // The datagram that the target refused; the one in hand has not left yet.
             flow.ticket.lost(Lost::Unreachable, 1);
             let (id, via) = (flow.id, flow.listening);
-            let is_over = !self.fail(key, cause, around);
+            let is_over = !self.fail(key, cause, context);
             if is_last {
                 let rest: usize = slots[dealt_with..].iter().map(|slot| count_in(&tools.inbox, *slot)).sum();
                 if let Some(flow) = self.flows.get_mut(key) {
@@ -150,30 +151,30 @@ impl Udp {
                 }
             }
             if is_over {
-                self.end(key, around);
+                self.end(key, context);
                 if is_last {
                     return;
                 }
-                let Some(next) = self.admit(id, via, around) else { return };
+                let Some(next) = self.admit(id, via, context) else { return };
                 key = next;
             }
         }
     }
 
-    fn send_in(&mut self, key: Key, slots: &[u8], tools: &mut Tools, around: &mut Around<'_>) -> Sent {
+    fn send_in(&mut self, key: Key, slots: &[u8], tools: &mut Tools, context: &mut Context) -> Sent {
         let Some(flow) = self.flows.get_mut(key) else { return Sent::All };
-        flow.active = around.now;
-        self.reconsider(key, around);
+        flow.active = context.now;
+        self.reconsider(key, context);
         self.asked(key, slots.iter().map(|slot| count_in(&tools.inbox, *slot)).sum());
         let Some(flow) = self.flows.get_mut(key) else { return Sent::All };
         if matches!(flow.upstream, Upstream::Failed)
-            && let Err(lost) = self.open(key, around)
+            && let Err(lost) = self.open(key, context)
         {
             if let Some(flow) = self.flows.get_mut(key) {
                 let datagrams: usize = slots.iter().map(|slot| count_in(&tools.inbox, *slot)).sum();
                 flow.ticket.lost(lost, datagrams as u64);
             }
-            self.end(key, around);
+            self.end(key, context);
             return Sent::All;
         }
         let Some(flow) = self.flows.get_mut(key) else { return Sent::All };

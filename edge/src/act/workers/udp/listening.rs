@@ -14,10 +14,11 @@ use nix::sys::socket::sockopt::UdpGroSegment;
 use schema::net::{ListenAddress, Listener};
 
 use super::super::acceptor::{Acceptor, hide};
+use super::super::context::Context;
 use super::super::slab::{Key, Slab};
 use super::sender::{self, From};
 use super::slots::{Asked, Family};
-use super::{Around, LISTENING, MARK, Tools, Udp};
+use super::{LISTENING, MARK, Tools, Udp};
 
 /// One listening socket.
 pub(super) struct Listening {
@@ -173,7 +174,7 @@ impl Sockets {
 impl Udp {
     /// Receives from this socket from now on. One that was released and still has flows is taken back; flows of others
     /// leave through this one where it covers their address.
-    pub(in super::super) fn adopt(&mut self, listener: Listener, acceptor: Acceptor, around: &mut Around<'_>) {
+    pub(in super::super) fn adopt(&mut self, listener: Listener, acceptor: Acceptor, context: &mut Context) {
         self.tools.get_or_insert_with(|| Box::new(Tools::new()));
         if let Some(key) = self.sockets.find(|one| one.is_leaving && one.listener == listener, listener.port) {
             if let Some(listening) = self.sockets.get(key) {
@@ -181,7 +182,7 @@ impl Udp {
             }
             return;
         }
-        if let Err(error) = self.sockets.insert(listener, acceptor, around.registry) {
+        if let Err(error) = self.sockets.insert(listener, acceptor, context.registry()) {
             tracing::error!(%listener, %error, "datagrams cannot be watched");
             return;
         }
@@ -189,14 +190,14 @@ impl Udp {
         let leaving: Vec<Key> = self.sockets.by_port.get(&listener.port).cloned().unwrap_or_default();
         for old in leaving {
             if self.sockets.get(old).is_some_and(|one| one.is_leaving && one.listener.conflicts_with(&listener)) {
-                self.hand_over(old, around);
-                self.sockets.close_if_done(old, around.registry);
+                self.hand_over(old, context);
+                self.sockets.close_if_done(old, context.registry());
             }
         }
     }
 
     /// Takes in what waits on this socket, and leaves it to its flows.
-    pub(in super::super) fn release(&mut self, listener: Listener, around: &mut Around<'_>) {
+    pub(in super::super) fn release(&mut self, listener: Listener, context: &mut Context) {
         let is_it = |one: &Listening| !one.is_leaving && one.listener == listener;
         let Some(key) = self.sockets.find(is_it, listener.port) else { return };
         if let Some(listening) = self.sockets.get(key) {
@@ -204,11 +205,11 @@ impl Udp {
         }
         self.hide(key);
         if let Some(mut tools) = self.tools.take() {
-            while self.receive(key, &mut tools, around) {}
+            while self.receive(key, &mut tools, context) {}
             self.tools = Some(tools);
         }
-        self.hand_over(key, around);
-        self.sockets.close_if_done(key, around.registry);
+        self.hand_over(key, context);
+        self.sockets.close_if_done(key, context.registry());
     }
 
     /// Keeps datagrams away from a socket whose one address another one covers already, so that none is lost between
@@ -223,7 +224,7 @@ impl Udp {
     }
 
     /// Lets flows of a socket that goes leave through others on its port that cover their addresses.
-    fn hand_over(&mut self, old: Key, around: &Around<'_>) {
+    fn hand_over(&mut self, old: Key, context: &Context) {
         let Some(port) = self.sockets.get(old).map(|listening| listening.listener.port) else { return };
         let heirs = self.sockets.by_port.get(&port).is_some_and(|keys| keys.len() > 1);
         if !heirs {
@@ -240,7 +241,7 @@ impl Udp {
             if let Some(flow) = self.flows.get_mut(key) {
                 flow.listening = heir;
                 self.sockets.joined(heir);
-                self.sockets.left(old, around.registry);
+                self.sockets.left(old, context.registry());
             }
         }
     }

@@ -18,15 +18,14 @@ mod slots;
 
 use std::collections::{HashMap, VecDeque};
 
-use mio::{Registry, Token};
+use mio::Token;
 use schema::counters::Lost;
 
+use super::context::Context;
 use super::counting::meant::Concerned;
 use super::counting::switch::{Adoptions, Switch};
 use super::counting::ticket::Ticket;
-use super::shared::Shared;
 use super::slab::{Key, Slab};
-use super::targets::local_addresses::LocalAddresses;
 use super::timers::{Tick, Wheel};
 use flow::{Flow, FlowId};
 use listening::Sockets;
@@ -38,15 +37,6 @@ use slots::{Receiver, Slots};
 pub(super) const MARK: usize = 1 << 62;
 /// Marks the tokens of listening sockets.
 const LISTENING: usize = 1 << 63;
-
-/// What a worker lends to its flows.
-pub(super) struct Around<'w> {
-    pub(super) shared: &'w Shared,
-    pub(super) registry: &'w Registry,
-    pub(super) own: &'w mut LocalAddresses,
-    pub(super) index: usize,
-    pub(super) now: Tick,
-}
 
 /// What is needed once there is traffic.
 struct Tools {
@@ -116,23 +106,23 @@ impl Udp {
     }
 
     /// One turn: what came from clients, then what came from targets, and all replies together.
-    pub(super) fn work(&mut self, around: &mut Around<'_>) {
-        self.expire(around);
+    pub(super) fn work(&mut self, context: &mut Context) {
+        self.expire(context);
         if !self.is_busy() {
             return;
         }
         let Some(mut tools) = self.tools.take() else { return };
-        self.take_in(&mut tools, around);
-        self.take_out(&mut tools, around);
+        self.take_in(&mut tools, context);
+        self.take_out(&mut tools, context);
         self.tools = Some(tools);
     }
 
-    fn expire(&mut self, around: &mut Around<'_>) {
+    fn expire(&mut self, context: &mut Context) {
         let mut due = std::mem::take(&mut self.due);
-        self.timers.advance(around.now, &mut due);
+        self.timers.advance(context.now, &mut due);
         for slot in due.drain(..) {
             let Some(key) = self.flows.key_of(slot) else { continue };
-            self.overdue(key, around);
+            self.overdue(key, context);
         }
         self.due = due;
     }
@@ -148,24 +138,24 @@ impl Udp {
     }
 
     /// Ends the flows that are meant.
-    pub(super) fn reset(&mut self, is_meant: impl Fn(&Ticket) -> bool, around: &Around<'_>) {
+    pub(super) fn reset(&mut self, is_meant: impl Fn(&Ticket) -> bool, context: &Context) {
         let meant = |(_, flow): &(Key, &Flow)| is_meant(&flow.ticket);
         let keys: Vec<Key> = self.flows.iter().filter(meant).map(|(key, _)| key).collect();
         for key in keys {
-            self.end(key, around);
+            self.end(key, context);
         }
     }
 
     /// Ends all flows.
-    pub(super) fn reset_all(&mut self, around: &Around<'_>) {
+    pub(super) fn reset_all(&mut self, context: &Context) {
         let keys: Vec<Key> = self.flows.iter().map(|(key, _)| key).collect();
         for key in keys {
-            self.end(key, around);
+            self.end(key, context);
         }
     }
 
     /// Ends a flow, and gives back what it had.
-    fn end(&mut self, key: Key, around: &Around<'_>) {
+    fn end(&mut self, key: Key, context: &Context) {
         let Some(Flow { id, listening, upstream, waiting, ticket, released, .. }) = self.flows.remove(key) else {
             return;
         };
@@ -175,9 +165,9 @@ impl Udp {
         // The socket closes before the ticket is given back.
         drop(upstream);
         drop(ticket);
-        self.sockets.left(listening, around.registry);
+        self.sockets.left(listening, context.registry());
         if released.is_none() {
-            around.shared.ended(around.index);
+            context.ended();
         }
     }
 }

@@ -11,12 +11,13 @@ use std::net::{IpAddr, SocketAddr};
 use rustix::net::getpeername;
 use schema::rule::Host;
 
+use super::super::context::Context;
 use super::super::counting::meter::Refusal;
 use super::super::slab::Key;
 use super::super::targets::question::{Asker, Kind, Question, Resolved};
 use super::super::timers::{Tick, ticks};
+use super::Udp;
 use super::flow::{Flow, Upstream};
-use super::{Around, Udp};
 use crate::decide::flows::{self, ANSWERED, SILENCE};
 
 /// Flows of one worker that have their answers and wait for late ones: each holds a descriptor.
@@ -53,27 +54,27 @@ impl Flow {
 
 impl Udp {
     /// Looks whether the client's next datagrams have somewhere better to go.
-    pub(super) fn reconsider(&mut self, key: Key, around: &Around<'_>) {
+    pub(super) fn reconsider(&mut self, key: Key, context: &Context) {
         let Some(flow) = self.flows.get_mut(key) else { return };
         if !matches!(flow.upstream, Upstream::Open(_)) {
             return;
         }
         if flow.ticket.reconsider(flow.id.client.ip()) {
-            flow.leave(around.now);
+            flow.leave(context.now);
             return;
         }
-        let since = *flow.silent_since.get_or_insert(around.now);
-        if around.now.saturating_sub(since) < ticks(SILENCE) {
+        let since = *flow.silent_since.get_or_insert(context.now);
+        if context.now.saturating_sub(since) < ticks(SILENCE) {
             return;
         }
-        flow.silent_since = Some(around.now);
+        flow.silent_since = Some(context.now);
         let Some(name) = flow.name() else { return };
-        if let Some(ips) = around.shared.names.known(name) {
-            self.follow_name(key, &ips, around.now);
+        if let Some(ips) = context.shared.names.known(name) {
+            self.follow_name(key, &ips, context.now);
         } else {
-            let asker = Asker { worker: around.index, key, step: flow.dialling.step(), kind: Kind::Flow };
+            let asker = Asker { worker: context.index, key, step: flow.dialling.step(), kind: Kind::Flow };
             // Where there are too many questions, it asks again after as long a silence.
-            _ = around.shared.questions.try_send(Question { name: name.clone(), asker });
+            _ = context.shared.questions.try_send(Question { name: name.clone(), asker });
         }
     }
 
@@ -102,7 +103,7 @@ impl Udp {
 
     /// Notes datagrams that a target sent. Where questions and answers come in pairs and this was the last answer, the
     /// flow takes no room any more.
-    pub(super) fn answered(&mut self, key: Key, datagrams: usize, around: &Around<'_>) {
+    pub(super) fn answered(&mut self, key: Key, datagrams: usize, context: &Context) {
         let Some(flow) = self.flows.get_mut(key) else { return };
         flow.silent_since = None;
         flow.owed = flow.owed.saturating_sub(i32::try_from(datagrams).unwrap_or(i32::MAX));
@@ -113,38 +114,38 @@ impl Udp {
         if !flow.ticket.release() {
             return;
         }
-        flow.released = Some(around.now);
-        self.timers.set(key.slot(), around.now + ticks(ANSWERED));
-        around.shared.ended(around.index);
-        self.answered.push_back((key, around.now));
+        flow.released = Some(context.now);
+        self.timers.set(key.slot(), context.now + ticks(ANSWERED));
+        context.ended();
+        self.answered.push_back((key, context.now));
         if self.answered.len() > ANSWERED_FLOWS
             && let Some((oldest, since)) = self.answered.pop_front()
             && self.flows.get_mut(oldest).is_some_and(|flow| flow.released == Some(since))
         {
-            self.end(oldest, around);
+            self.end(oldest, context);
         }
     }
 
     /// Takes back a flow that has its answers, for its client sends again. An error where its rule has no room; `false`
     /// where it is over, because its port has another rule now or the rule another version.
-    pub(super) fn take_back(&mut self, key: Key, around: &Around<'_>) -> Result<bool, Refusal> {
+    pub(super) fn take_back(&mut self, key: Key, context: &Context) -> Result<bool, Refusal> {
         let Some(flow) = self.flows.get_mut(key) else { return Ok(false) };
         if flow.released.is_none() {
             return Ok(true);
         }
-        let routing = around.shared.routing.load();
+        let routing = context.shared.routing.load();
         let (route, listener) = (flow.ticket.route(), flow.ticket.listener());
         if !routing.find(&listener).is_some_and(|now| std::sync::Arc::ptr_eq(&now.rule, &route.rule)) {
-            self.end(key, around);
+            self.end(key, context);
             return Ok(false);
         }
         if let Err(why) = flow.ticket.come_back() {
-            flow.ticket.route().meter.refused(around.index, listener.port, why);
+            flow.ticket.route().meter.refused(context.index, listener.port, why);
             return Err(why);
         }
         (flow.released, flow.owed) = (None, 0);
-        around.shared.workers[around.index].began();
-        let end = around.now + flow.idle();
+        context.shared.workers[context.index].began();
+        let end = context.now + flow.idle();
         self.timers.set(key.slot(), end);
         Ok(true)
     }

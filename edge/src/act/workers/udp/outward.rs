@@ -8,12 +8,13 @@ use nix::sys::socket::sockopt::UdpGroSegment;
 use rustix::io::Errno;
 use schema::counters::Lost;
 
+use super::super::context::Context;
 use super::super::slab::Key;
 use super::errors::{Verdict, judge, refuses_pieces};
 use super::flow::Upstream;
 use super::sender::{From, Parcel, as_family, send_alone};
 use super::slots::{BATCH, CUT, Slots};
-use super::{Around, Tools, Udp};
+use super::{Tools, Udp};
 use crate::decide::datagrams::next_piece;
 
 /// Slots as they lie.
@@ -43,18 +44,18 @@ impl Outbox {
 
 impl Udp {
     /// One turn of every flow whose target may have sent something.
-    pub(super) fn take_out(&mut self, tools: &mut Tools, around: &mut Around<'_>) {
+    pub(super) fn take_out(&mut self, tools: &mut Tools, context: &mut Context) {
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
             if let Some(flow) = self.flows.get_mut(key) {
                 flow.is_queued = false;
-                self.collect(key, tools, around);
+                self.collect(key, tools, context);
             }
         }
         self.flush(tools);
     }
 
-    fn collect(&mut self, key: Key, tools: &mut Tools, around: &mut Around<'_>) {
+    fn collect(&mut self, key: Key, tools: &mut Tools, context: &mut Context) {
         if tools.outbox.used + super::slots::FEW > BATCH {
             self.flush(tools);
         }
@@ -69,8 +70,8 @@ impl Udp {
                 Verdict::Failed(cause) => {
                     flow.ticket.lost(Lost::Unreachable, 1);
                     // What has its answers needs no other target.
-                    if flow.released.is_some() || !self.fail(key, cause, around) {
-                        self.end(key, around);
+                    if flow.released.is_some() || !self.fail(key, cause, context) {
+                        self.end(key, context);
                     }
                     return;
                 }
@@ -94,17 +95,17 @@ impl Udp {
             flow.has_answered = true;
             flow.ticket.answered();
         }
-        flow.active = around.now;
+        flow.active = context.now;
         if got.is_drained {
             flow.is_busy &= got.count >= super::slots::FEW;
-            return self.answered(key, datagrams, around);
+            return self.answered(key, datagrams, context);
         }
         flow.is_busy = true;
         if !flow.joins_in {
             // Where the kernel cannot, it is as it was.
             flow.joins_in = setsockopt(socket, UdpGroSegment, &true).is_ok();
         }
-        self.answered(key, datagrams, around);
+        self.answered(key, datagrams, context);
         self.enqueue(key);
     }
 

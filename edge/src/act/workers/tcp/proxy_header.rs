@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use rustix::net::getsockname;
 use schema::rule::ProxyProtocol;
 
+use super::connection::Connection;
 use super::relay::{Tools, open};
-use super::tcp::Connection;
 use crate::decide::proxy::Header;
 
 /// Sends the header, and with it what the client has sent so far. False where this host does not know the connection.

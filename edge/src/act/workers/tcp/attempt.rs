@@ -10,8 +10,8 @@ use mio::{Interest, Registry, Token};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{SocketType, connect, sockopt};
 
-use super::slab::Key;
-use super::targets::outgoing::{cause_of, socket_to};
+use super::super::slab::Key;
+use super::super::targets::outgoing::{cause_of, socket_to};
 use crate::decide::faults::{Cause, fault_of};
 
 /// Lets a worker hear of everything that happens to a socket.

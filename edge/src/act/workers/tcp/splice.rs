@@ -10,7 +10,7 @@ use rustix::io::{Errno, ioctl_fionread};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use rustix::process::{Resource, getrlimit};
 
-use super::timers::{Tick, ticks};
+use super::super::timers::{Tick, ticks};
 use crate::act::descriptors::for_client;
 
 /// What a pipe is to hold: the kernel's largest without privileges (`fs.pipe-max-size`).

@@ -11,15 +11,19 @@ use mio::event::Event;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
-use super::counting::ticket::Ticket;
-use super::dial::{CLIENT, TARGET};
+use super::super::counting::ticket::Ticket;
+use super::super::timers::Tick;
 use super::ready::Score;
 use super::splice::Pipe;
-use super::timers::Tick;
 use super::watch::Watch;
 use crate::decide::breaks::{Break, broken_by};
 use crate::decide::dialling::{Dialling, Lane};
 use crate::decide::relaying::{self, Next, Passage, Side, Standing};
+
+/// How the sockets of a connection are told apart in tokens.
+pub(super) const CLIENT: u8 = 0;
+pub(super) const TARGET: u8 = 1;
+pub(super) const RIVAL: u8 = 2;
 
 /// One of its two sockets, and what is known about it.
 pub(super) struct Leg {

@@ -180,7 +180,7 @@ impl Line {
 
     fn meet(&mut self, event: Event) {
         self.arrive();
-        let reset = |stream: &TcpStream| super::super::tcp::reset(stream);
+        let reset = |stream: &TcpStream| super::super::connection::reset(stream);
         let gone = || TcpStream::connect(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()).unwrap();
         match event {
             Event::SourceEnds => self.source.shutdown(Ends::Write).unwrap(),

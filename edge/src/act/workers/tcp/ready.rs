@@ -8,8 +8,8 @@
 
 use std::collections::VecDeque;
 
-use super::slab::Key;
-use super::timers::Tick;
+use super::super::slab::Key;
+use super::super::timers::Tick;
 
 /// Bytes of one connection in a turn while small messages are seen; also the bytes of bulk between two polls.
 pub(super) const TURN: usize = 128 << 10;
@@ -98,7 +98,7 @@ impl Ready {
 
 #[cfg(test)]
 mod tests {
-    use super::super::slab::Slab;
+    use super::super::super::slab::Slab;
     use super::*;
 
     #[test]

@@ -12,9 +12,9 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
 use socket2::SockRef;
 
+use super::super::timers::Tick;
+use super::connection::{Connection, Direction, Held, Leg, Receiver, Rest};
 use super::splice::Pipes;
-use super::tcp::{Connection, Direction, Held, Leg, Receiver, Rest};
-use super::timers::Tick;
 use super::unacknowledged::Kernel;
 use crate::decide::relaying::{Happening, Next, Passage, Side};
 

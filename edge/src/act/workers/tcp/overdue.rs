@@ -10,14 +10,17 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use socket2::SockRef;
 
-use super::slab::Key;
-use super::tcp::{Connection, Leg};
-use super::timers::{Tick, lasting, ticks};
-use super::worker::{Ending, Worker};
+use super::super::context::Context;
+use super::super::slab::Key;
+use super::super::timers::{Tick, lasting, ticks};
+use super::Tcp;
+use super::connection::{Connection, Leg};
+use super::ending::Ending;
+use super::watch::Awaiting;
 use crate::act::liveness::{self, look_for_dead_peers};
 use crate::decide::breaks::Break;
 use crate::decide::dialling::Heard;
-use crate::decide::patience::{self, Patience, Wait};
+use crate::decide::patience::{self, Patience};
 use crate::decide::relaying::{Next, Side};
 
 /// Bytes of a direction up to which it is taken for granted that a receiver has room for them.
@@ -27,47 +30,27 @@ const LONGEST_PAUSE: Tick = 256;
 /// Where the kernel does not tell what a peer has acknowledged, it ends a peer that acknowledges nothing for so long.
 const WITHOUT_LOOKS: Duration = Duration::from_mins(2);
 
-/// What is known of peers that leave something waiting.
-#[derive(Default)]
-pub(super) struct Watch {
-    waits: [Option<Wait>; 2],
-    /// Their sockets have a user timeout.
-    is_bounded: [bool; 2],
-    /// Since when a side sends to one that failed.
-    in_vain_since: Option<Tick>,
-    /// Nothing is left to do but to await what was sent.
-    awaiting: Option<Awaiting>,
-}
-
-/// The end of a connection that awaits acknowledgements.
-#[derive(Clone, Copy)]
-struct Awaiting {
-    ending: Ending,
-    next: Tick,
-    pause: Tick,
-}
-
-impl Worker {
+impl Tcp {
     /// Looks at a connection whose time has come.
-    pub(super) fn overdue(&mut self, slot: u32) {
+    pub(super) fn overdue(&mut self, slot: u32, context: &mut Context) {
         let Some(key) = self.connections.key_of(slot) else { return };
         let now = self.tools.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.dial.is_some() {
-            return self.dial(key, Heard::Tick);
+            return self.dial(key, Heard::Tick, context);
         }
-        if connection.look <= now && !self.look(key) {
+        if connection.look <= now && !self.look(key, context) {
             return;
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Some(why) = timed_out(connection, now) {
             let why = connection.break_of().unwrap_or(why);
-            return self.end(key, Ending::Broken(why));
+            return self.end(key, Ending::Broken(why), context);
         }
         if let Some(awaiting) = connection.awaiting()
             && awaiting.next <= now
         {
-            return self.await_delivery(key, awaiting.ending);
+            return self.await_delivery(key, awaiting.ending, context);
         }
         if std::mem::take(&mut connection.is_held_up) {
             connection.try_again();
@@ -107,7 +90,7 @@ impl Worker {
     }
 
     /// Does what a turn came to, which may be the end. `discards`: it read something that is for a side that failed.
-    pub(super) fn conclude(&mut self, key: Key, next: Next, discards: bool) {
+    pub(super) fn conclude(&mut self, key: Key, next: Next, discards: bool, context: &Context) {
         let now = self.tools.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let is_deaf = discards && connection.is_deaf(now);
@@ -116,24 +99,24 @@ impl Worker {
             _ if is_deaf => {
                 let why = connection.break_of().unwrap_or(Break::EdgeCut);
                 // The kernel may still deliver what it has.
-                self.end(key, Ending::Unproven(why));
+                self.end(key, Ending::Unproven(why), context);
             }
             Next::GoOn => {}
-            Next::Whole if is_little(Side::Client) && is_little(Side::Target) => self.end(key, Ending::Whole),
+            Next::Whole if is_little(Side::Client) && is_little(Side::Target) => self.end(key, Ending::Whole, context),
             _ if connection.awaiting().is_some() && next != Next::Broken => self.await_sooner(key),
-            Next::Whole => self.await_delivery(key, Ending::Whole),
+            Next::Whole => self.await_delivery(key, Ending::Whole, context),
             Next::Await(side) => {
                 let why = connection.break_of().unwrap_or(Break::EdgeCut);
                 let owed = connection.direction_to(side);
                 if owed.moved == 0 && !owed.passage.has_ended() {
-                    self.end(key, Ending::Broken(why));
+                    self.end(key, Ending::Broken(why), context);
                 } else {
-                    self.await_delivery(key, Ending::Broken(why));
+                    self.await_delivery(key, Ending::Broken(why), context);
                 }
             }
             Next::Broken => {
                 let why = connection.break_of().unwrap_or(Break::EdgeCut);
-                self.end(key, Ending::Broken(why));
+                self.end(key, Ending::Broken(why), context);
             }
         }
     }
@@ -152,7 +135,7 @@ impl Worker {
 
     /// Ends a connection if its peers have acknowledged everything that was sent to them, and looks again soon
     /// otherwise.
-    fn await_delivery(&mut self, key: Key, ending: Ending) {
+    fn await_delivery(&mut self, key: Key, ending: Ending, context: &Context) {
         let now = self.tools.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let ending = connection.break_of().map_or(ending, Ending::Broken);
@@ -163,9 +146,9 @@ impl Worker {
         drop(looks);
         match waits {
             Some(true) => {}
-            Some(false) => return self.end(key, ending),
+            Some(false) => return self.end(key, ending, context),
             // The close lets the kernel deliver the rest, and ends it as if it were whole: better than to lose it.
-            None => return self.end(key, ending.without_reset()),
+            None => return self.end(key, ending.without_reset(), context),
         }
         // The last one would be sent by the close only.
         connection.pass_ends_on();
@@ -178,7 +161,7 @@ impl Worker {
     }
 
     /// Looks at what peers leave waiting. False if the connection has ended.
-    fn look(&mut self, key: Key) -> bool {
+    fn look(&mut self, key: Key, context: &Context) -> bool {
         let now = self.tools.now;
         let Some(connection) = self.connections.get_mut(key) else { return false };
         connection.look = Tick::MAX;
@@ -215,7 +198,7 @@ impl Worker {
             connection.watch = None;
         }
         if is_stalled {
-            self.end(key, Ending::Broken(Break::EdgeStalled));
+            self.end(key, Ending::Broken(Break::EdgeStalled), context);
             return false;
         }
         if connection.failures() != (false, false) {
@@ -285,7 +268,7 @@ fn period(connection: &Connection) -> Tick {
 }
 
 /// When to look at a connection that is open.
-pub(super) fn next_look(connection: &Connection) -> Tick {
+fn next_look(connection: &Connection) -> Tick {
     let rule = &connection.ticket.route().rule;
     let after = |timeout: Duration| connection.active + ticks(timeout);
     let settle = (!connection.is_settled).then(|| after(liveness::settle()));

@@ -15,16 +15,17 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use schema::net::{Listener, Protocol};
+use schema::net::Listener;
 
-use super::acceptor::Acceptor;
-use super::counting::admitted::Admitted;
-use super::mailbox::Handed;
-use super::room::{CONNECTION, Lent};
-use super::slab::{Key, Slab};
-use super::tcp::reset;
-use super::timers::{Tick, ticks};
-use super::worker::Worker;
+use super::super::acceptor::Acceptor;
+use super::super::context::Context;
+use super::super::counting::admitted::Admitted;
+use super::super::mailbox::Handed;
+use super::super::room::{CONNECTION, Lent};
+use super::super::slab::{Key, Slab};
+use super::super::timers::{Tick, ticks};
+use super::Tcp;
+use super::connection::reset;
 
 /// How long accepting waits after the process ran out of descriptors: long enough for some to be closed.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +33,7 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 const BATCH: usize = 64;
 /// Marks the tokens of listening sockets.
 const MARK: usize = 1 << 63;
+
 struct Listening {
     listener: Listener,
     acceptor: Acceptor,
@@ -76,40 +78,27 @@ impl Listeners {
     }
 }
 
-impl Worker {
-    /// Accepts from these from now on.
-    pub(super) fn adopt(&mut self, acceptors: Vec<(Listener, Acceptor)>) {
-        for (listener, acceptor) in acceptors {
-            if listener.protocol == Protocol::Udp {
-                self.with_udp(|udp, around| udp.adopt(listener, acceptor, around));
-                continue;
-            }
-            if let Err(error) = self.listeners.insert(listener, acceptor, self.poll.registry()) {
-                tracing::error!(%listener, %error, "connections cannot be watched");
-            }
+impl Tcp {
+    /// Accepts from this socket from now on.
+    pub(in super::super) fn adopt(&mut self, listener: Listener, acceptor: Acceptor, context: &Context) {
+        if let Err(error) = self.listeners.insert(listener, acceptor, context.registry()) {
+            tracing::error!(%listener, %error, "connections cannot be watched");
         }
     }
 
-    /// Starts what waits on these sockets, and closes each right behind it.
-    pub(super) fn release(&mut self, leaving: Vec<(Listener, Acceptor)>) {
-        for (listener, acceptor) in leaving {
-            if listener.protocol == Protocol::Udp {
-                drop(acceptor);
-                self.with_udp(|udp, around| udp.release(listener, around));
-                continue;
-            }
-            let key = self.listeners.by_listener.remove(&listener);
-            let owned = key.and_then(|key| self.listeners.sockets.remove(key));
-            // The last of these two closes it, so that nothing can arrive between the last accept and the close.
-            if let Err(error) = self.accept(listener, &acceptor, usize::MAX) {
-                tracing::warn!(%listener, %error, "waiting connections were lost");
-            }
-            drop((owned, acceptor));
+    /// Starts what waits on this socket, and closes it right behind that.
+    pub(in super::super) fn release(&mut self, listener: Listener, acceptor: Acceptor, context: &mut Context) {
+        let key = self.listeners.by_listener.remove(&listener);
+        let owned = key.and_then(|key| self.listeners.sockets.remove(key));
+        // The last of these two closes it, so that nothing can arrive between the last accept and the close.
+        if let Err(error) = self.accept(listener, &acceptor, usize::MAX, context) {
+            tracing::warn!(%listener, %error, "waiting connections were lost");
         }
+        drop((owned, acceptor));
     }
 
     /// Accepts what waits, some from each socket.
-    pub(super) fn accept_waiting(&mut self) {
+    pub(super) fn accept_waiting(&mut self, context: &mut Context) {
         if self.tools.now < self.listeners.paused_until {
             return;
         }
@@ -117,7 +106,7 @@ impl Worker {
             let Some(key) = self.listeners.ready.pop_front() else { return };
             let Some(listening) = self.listeners.sockets.get_mut(key) else { continue };
             let (listener, acceptor) = (listening.listener, listening.acceptor.clone());
-            match self.accept(listener, &acceptor, BATCH) {
+            match self.accept(listener, &acceptor, BATCH, context) {
                 Ok(true) => {
                     if let Some(listening) = self.listeners.sockets.get_mut(key) {
                         listening.is_ready = false;
@@ -127,7 +116,7 @@ impl Worker {
                 Err(error) => {
                     self.listeners.ready.push_front(key);
                     self.listeners.paused_until = self.tools.now + ticks(SHORTAGE_PAUSE);
-                    self.shared.room.note_shortage(error);
+                    context.shared.room.note_shortage(error);
                     return;
                 }
             }
@@ -135,10 +124,16 @@ impl Worker {
     }
 
     /// True if nothing waits any more. Fails where the process is short of something that comes back.
-    fn accept(&mut self, listener: Listener, acceptor: &Acceptor, most: usize) -> Result<bool, Errno> {
+    fn accept(
+        &mut self,
+        listener: Listener,
+        acceptor: &Acceptor,
+        most: usize,
+        context: &mut Context,
+    ) -> Result<bool, Errno> {
         for _ in 0..most {
             // A socket that closes behind this is emptied as far as the system lets it.
-            let lent = if most == usize::MAX { Lent::Granted } else { self.shared.room.take(CONNECTION) };
+            let lent = if most == usize::MAX { Lent::Granted } else { context.shared.room.take(CONNECTION) };
             match lent {
                 Lent::Granted => {}
                 Lent::NotYet => return Ok(false),
@@ -149,10 +144,10 @@ impl Worker {
                     // Always there on an IP socket.
                     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
                     let from = from.and_then(|from| SocketAddr::try_from(from).ok()).unwrap_or(nowhere);
-                    self.admit(client, from, listener);
+                    self.admit(client, from, listener, context);
                 }
                 Err(Errno::AGAIN) => {
-                    self.shared.room.give(CONNECTION);
+                    context.shared.room.give(CONNECTION);
                     return Ok(true);
                 }
                 Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => return Err(error),
@@ -164,31 +159,31 @@ impl Worker {
     }
 
     /// Refuses a connection or gives it to a worker. Limits are looked at before anything is allocated for it.
-    fn admit(&mut self, client: OwnedFd, from: SocketAddr, listener: Listener) {
-        let routing = self.shared.routing.load();
+    fn admit(&mut self, client: OwnedFd, from: SocketAddr, listener: Listener, context: &mut Context) {
+        let routing = context.shared.routing.load();
         let Some(route) = routing.find(&listener) else {
             return reset(&client);
         };
-        let admitted = match Admitted::new(route, listener, from.ip().to_canonical(), self.index) {
+        let admitted = match Admitted::new(route, listener, from.ip().to_canonical(), context.index) {
             Ok(admitted) => admitted,
             Err(why) => {
-                route.meter.refused(self.index, listener.port, why);
+                route.meter.refused(context.index, listener.port, why);
                 return reset(&client);
             }
         };
         drop(routing);
-        let worker = self.shared.least_loaded(self.index);
-        self.shared.workers[worker].began();
+        let worker = context.shared.least_loaded(context.index);
+        context.shared.workers[worker].began();
         let from = admitted.may_tell_client().then(|| Box::new(from));
         let mut handed = Handed { client, from, admitted };
-        if worker != self.index {
-            match self.shared.workers[worker].hand(handed) {
+        if worker != context.index {
+            match context.shared.workers[worker].hand(handed) {
                 Ok(()) => return,
                 Err(back) => handed = back,
             }
-            self.shared.ended(worker);
-            self.shared.workers[self.index].began();
+            context.shared.ended(worker);
+            context.shared.workers[context.index].began();
         }
-        self.begin(handed);
+        self.begin(handed, context);
     }
 }

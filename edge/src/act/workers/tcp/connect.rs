@@ -9,23 +9,20 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 use schema::net::Protocol;
 
+use super::super::context::Context;
+use super::super::counting::ticket::Ticket;
+use super::super::mailbox::Handed;
+use super::super::slab::Key;
+use super::super::targets::addresses::{heard, look_up};
+use super::super::targets::outgoing::meets_itself;
+use super::super::targets::question::{Asker, Kind, Resolved};
 use super::attempt::{self, register};
-use super::counting::ticket::Ticket;
-use super::mailbox::Handed;
-use super::slab::Key;
-use super::targets::addresses::{heard, look_up};
-use super::targets::outgoing::meets_itself;
-use super::targets::question::{Asker, Kind, Resolved};
-use super::tcp::{Connection, Dial, Leg, reset};
-use super::worker::{Ending, Worker};
+use super::connection::{CLIENT, Connection, Dial, Leg, RIVAL, TARGET, reset};
+use super::ending::Ending;
+use super::{Tcp, proxy_header};
 use crate::decide::breaks::Break;
 use crate::decide::dialling::{Do, Failure, Heard, Lane};
 use crate::decide::faults::{Cause, fault_of};
-
-/// How the sockets of a connection are told apart in tokens.
-pub(super) const CLIENT: u8 = 0;
-pub(super) const TARGET: u8 = 1;
-const RIVAL: u8 = 2;
 
 const fn token_of(lane: Lane) -> u8 {
     match lane {
@@ -34,35 +31,35 @@ const fn token_of(lane: Lane) -> u8 {
     }
 }
 
-impl Worker {
+impl Tcp {
     /// Starts a connection that counts as one of this worker's already.
-    pub(super) fn begin(&mut self, handed: Handed) {
-        if self.shared.is_resetting.load(Ordering::Acquire) {
+    pub(in super::super) fn begin(&mut self, handed: Handed, context: &mut Context) {
+        if context.shared.is_resetting.load(Ordering::Acquire) {
             refuse(handed);
-            return self.shared.ended(self.index);
+            return context.ended();
         }
         let Handed { client, from, admitted } = handed;
-        let ticket = Ticket::new(admitted, self.index, self.tools.now);
+        let ticket = Ticket::new(admitted, context.index, self.tools.now);
         let target = ticket.whereabouts();
         let dialling = ticket.dialling(self.tools.now);
         let dial = Dial { dialling, second: None, may_meet_itself: [false; 2], from };
         let key = self.connections.insert_with(|_| Connection::new(client, ticket, dial));
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if let Err(error) = register(self.poll.registry(), &connection.client.socket, key, CLIENT) {
-            connection.ticket.count(Failure::Connect(fault_of(&error)), &self.shared.shortages);
+        if let Err(error) = register(context.registry(), &connection.client.socket, key, CLIENT) {
+            connection.ticket.count(Failure::Connect(fault_of(&error)), &context.shared.shortages);
             connection.ticket.unserved();
-            return self.end(key, Ending::Reset);
+            return self.end(key, Ending::Reset, context);
         }
-        self.dial(key, target);
+        self.dial(key, target, context);
     }
 
     /// Reports to the dialling of a connection, if it has one, and does what it says.
-    pub(super) fn dial(&mut self, key: Key, heard: Heard) {
+    pub(super) fn dial(&mut self, key: Key, heard: Heard, context: &mut Context) {
         let (mut next, now) = (Some(heard), self.tools.now);
         while let Some(heard) = next.take() {
             let Some(dial) = self.dial_of(key) else { return };
             for step in dial.dialling.hear(heard, now) {
-                next = self.carry_out(key, step);
+                next = self.carry_out(key, step, context);
             }
         }
         if let Some(due) = self.dial_of(key).and_then(|dial| dial.dialling.due()) {
@@ -75,7 +72,7 @@ impl Worker {
     }
 
     /// Returns what comes of it at once.
-    fn carry_out(&mut self, key: Key, step: Do) -> Option<Heard> {
+    fn carry_out(&mut self, key: Key, step: Do, context: &mut Context) -> Option<Heard> {
         let connection = self.connections.get_mut(key)?;
         let ticket = &mut connection.ticket;
         match step {
@@ -83,36 +80,36 @@ impl Worker {
             Do::Approach(_) => return Some(Heard::Gone),
             Do::LookUp => {
                 let step = connection.dial.as_ref()?.dialling.step();
-                let asker = Asker { worker: self.index, key, kind: Kind::Connection, step };
-                return look_up(ticket, &self.shared, asker, &mut self.names);
+                let asker = Asker { worker: context.index, key, kind: Kind::Connection, step };
+                return look_up(ticket, &context.shared, asker, &mut self.names);
             }
             Do::Connect(lane, address) => {
-                return self.connect(key, lane, address).err().map(|cause| Heard::Failed(lane, cause));
+                return self.connect(key, lane, address, context).err().map(|cause| Heard::Failed(lane, cause));
             }
             Do::Close(lane) => connection.close(lane),
-            Do::Count(failure) => ticket.count(failure, &self.shared.shortages),
+            Do::Count(failure) => ticket.count(failure, &context.shared.shortages),
             Do::Tell(failure) => ticket.failed(failure),
-            Do::Defer(address) => self.shared.names.defer(&ticket.target().host, address),
-            Do::Trust(address) => self.shared.names.trust(&ticket.target().host, address),
-            Do::Serve(lane) => self.serve(key, lane),
+            Do::Defer(address) => context.shared.names.defer(&ticket.target().host, address),
+            Do::Trust(address) => context.shared.names.trust(&ticket.target().host, address),
+            Do::Serve(lane) => self.serve(key, lane, context),
             Do::GiveUp => {
                 ticket.unserved();
-                self.end(key, Ending::Reset);
+                self.end(key, Ending::Reset, context);
             }
-            Do::Abandon => self.end(key, Ending::Broken(Break::ClientReset)),
+            Do::Abandon => self.end(key, Ending::Broken(Break::ClientReset), context),
         }
         None
     }
 
-    fn connect(&mut self, key: Key, lane: Lane, address: SocketAddr) -> Result<(), Cause> {
+    fn connect(&mut self, key: Key, lane: Lane, address: SocketAddr, context: &mut Context) -> Result<(), Cause> {
         let now = self.tools.now;
-        if self.shared.routing.load().listens(Protocol::Tcp, address, |ip| self.own.contains(ip, now)) {
+        if context.shared.routing.load().listens(Protocol::Tcp, address, |ip| context.local.contains(ip, now)) {
             return Err(Cause::Loop);
         }
-        let socket = attempt::start(address, self.poll.registry(), key, token_of(lane))?;
+        let socket = attempt::start(address, context.registry(), key, token_of(lane))?;
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         let Some(dial) = &mut connection.dial else { return Ok(()) };
-        dial.may_meet_itself[lane as usize] = self.own.may_meet_itself(address, now);
+        dial.may_meet_itself[lane as usize] = context.local.may_meet_itself(address, now);
         match lane {
             Lane::First => connection.target = Some(Leg::new(socket)),
             Lane::Second => dial.second = Some(Leg::new(socket)),
@@ -121,26 +118,27 @@ impl Worker {
     }
 
     /// Takes the answer to a question.
-    pub(super) fn resolved(&mut self, Resolved { key, step, found, .. }: Resolved) {
+    pub(in super::super) fn resolved(&mut self, Resolved { key, step, found, .. }: Resolved, context: &mut Context) {
         // It may have given up waiting, and be at another target since.
         if self.dial_of(key).is_some_and(|dial| dial.dialling.step() == step)
             && let Some(connection) = self.connections.get_mut(key)
         {
-            let heard = heard(&connection.ticket, &found, &self.shared, &mut self.names);
-            self.dial(key, heard);
+            let heard = heard(&connection.ticket, &found, &context.shared, &mut self.names);
+            self.dial(key, heard, context);
         }
     }
 
     /// Looks at an attempt that had an event.
-    pub(super) fn attempted(&mut self, key: Key, leg: u8) {
+    pub(super) fn attempted(&mut self, key: Key, leg: u8, context: &mut Context) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let heard = if leg == CLIENT { gone(&connection.client) } else { attempted(connection, leg) };
         if let Some(heard) = heard {
-            self.dial(key, heard);
+            self.dial(key, heard, context);
         }
     }
 
-    fn serve(&mut self, key: Key, lane: Lane) {
+    /// Its target has answered: from now on its bytes are relayed. One that is to learn of the client learns of it first.
+    fn serve(&mut self, key: Key, lane: Lane, context: &Context) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(dial) = connection.dial.take() else { return };
         if lane == Lane::Second {
@@ -149,7 +147,14 @@ impl Worker {
         }
         connection.ticket.served();
         connection.active = self.tools.now;
-        self.connected(key, dial.from.as_deref());
+        // Where the client is, is known where the rule has targets that are to learn of it.
+        if let Some(version) = connection.ticket.target().proxy_protocol
+            && !dial.from.is_some_and(|from| proxy_header::send(connection, *from, version, &mut self.tools))
+        {
+            return self.end(key, Ending::Broken(Break::ClientOther), context);
+        }
+        self.ready.push(key, &mut connection.score);
+        self.set_timer(key);
     }
 }
 
@@ -176,7 +181,7 @@ fn attempted(connection: &mut Connection, leg: u8) -> Option<Heard> {
 }
 
 /// Makes the close of a connection that never began a reset.
-pub(super) fn refuse(handed: Handed) {
+pub(in super::super) fn refuse(handed: Handed) {
     reset(&handed.client);
     drop(handed.client);
 }

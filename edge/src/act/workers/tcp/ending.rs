@@ -1,0 +1,26 @@
+//! How a connection ends. Values.
+
+use crate::decide::breaks::Break;
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Both sides have ended it.
+    Whole,
+    /// No target took it, which is counted for itself; the client may not take it for whole.
+    Reset,
+    /// Somebody broke it: neither may take it for whole.
+    Broken(Break),
+    /// The same, where it is not known whether everything has arrived: a reset could lose what is under way.
+    Unproven(Break),
+}
+
+impl Ending {
+    /// The same where a reset could lose something.
+    pub(super) fn without_reset(self) -> Self {
+        match self {
+            Self::Broken(why) => Self::Unproven(why),
+            Self::Whole | Self::Reset | Self::Unproven(_) => self,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! TCP: connections between clients and targets. I/O.
+//!
+//! A listening socket is accepted from by one worker; a connection belongs to the worker that it was given to, with both
+//! of its sockets.
+//!
+//! Keeps: a connection ends in one place, which gives back all that it had.
+
+mod accept;
+mod attempt;
+mod connect;
+mod connection;
+mod ending;
+mod overdue;
+mod proxy_header;
+mod ready;
+mod relay;
+mod splice;
+mod unacknowledged;
+mod watch;
+
+use mio::event::Event;
+
+use super::context::Context;
+use super::counting::meant::Concerned;
+use super::counting::switch::{Adoptions, Switch};
+use super::counting::ticket::Ticket;
+use super::slab::{Key, Slab};
+use super::timers::{Tick, Wheel};
+use crate::decide::breaks::Break;
+use crate::decide::dialling::Heard;
+use accept::Listeners;
+use connection::Connection;
+use ending::Ending;
+use ready::{Ready, TURN};
+use relay::{BUFFER, Tools};
+use splice::Pipes;
+use unacknowledged::Kernel;
+
+pub(super) use connect::refuse;
+
+/// All of TCP on one worker.
+pub(super) struct Tcp {
+    listeners: Listeners,
+    connections: Slab<Connection>,
+    timers: Wheel,
+    ready: Ready,
+    tools: Tools,
+    /// Names looked up so far, so that their addresses take turns.
+    names: usize,
+    due: Vec<u32>,
+}
+
+impl Tcp {
+    /// No connections yet, on one of so many workers.
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            listeners: Listeners::default(),
+            connections: Slab::default(),
+            timers: Wheel::default(),
+            ready: Ready::default(),
+            tools: Tools { buffer: vec![0; BUFFER].into(), pipes: Pipes::new(workers), kernel: Kernel::new(), now: 0 },
+            names: 0,
+            due: Vec::new(),
+        }
+    }
+
+    /// Learns when it is, before anything else of a turn.
+    pub(super) fn set_time(&mut self, now: Tick) {
+        self.tools.now = now;
+    }
+
+    /// Takes note of an event.
+    pub(super) fn note(&mut self, event: &Event, context: &mut Context) {
+        let token = event.token();
+        if self.listeners.note(token.0) {
+            return;
+        }
+        let (key, leg) = Key::unpack(token.0);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(noted) = connection.leg_mut(leg) else { return };
+        noted.note(event);
+        if connection.dial.is_some() {
+            self.attempted(key, leg, context);
+        } else {
+            self.ready.push(key, &mut connection.score);
+        }
+    }
+
+    /// True if there is something to do at once.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// When there is something to do next.
+    pub(super) fn next(&self) -> Option<Tick> {
+        [self.timers.next(), self.listeners.next(), self.tools.pipes.next_look()].into_iter().flatten().min()
+    }
+
+    /// One turn: what is due, what waits to be accepted, and what can be moved.
+    pub(super) fn work(&mut self, context: &mut Context) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.advance(self.tools.now, &mut due);
+        for slot in due.drain(..) {
+            self.overdue(slot, context);
+        }
+        self.due = due;
+        self.tools.pipes.close_unused(self.tools.now);
+        self.accept_waiting(context);
+        self.take_turns(context);
+    }
+
+    /// Small ones first, as many as there are; then bulk until other work may have come.
+    fn take_turns(&mut self, context: &Context) {
+        for _ in 0..self.ready.hot() {
+            let Some(key) = self.ready.pop_hot() else { break };
+            self.turn(key, TURN, context);
+        }
+        let quantum = self.ready.quantum(self.tools.now);
+        let mut moved = 0;
+        while moved < TURN
+            && let Some(key) = self.ready.pop_bulk()
+        {
+            moved += self.turn(key, quantum, context);
+        }
+    }
+
+    fn turn(&mut self, key: Key, quantum: usize, context: &Context) -> usize {
+        let Some(connection) = self.connections.get_mut(key) else { return 0 };
+        connection.score.is_queued = false;
+        let was_half_closed = connection.is_half_closed();
+        let turn = relay::pump(connection, quantum, &mut self.tools);
+        let half_closes = connection.is_half_closed() != was_half_closed;
+        let bytes = turn.moved + turn.discarded;
+        if turn.moved > 0 || half_closes {
+            self.moved(key);
+        }
+        self.conclude(key, turn.next, turn.discarded > 0, context);
+        if half_closes {
+            self.look_sooner(key);
+        }
+        // It may have ended.
+        let Some(connection) = self.connections.get_mut(key) else { return bytes };
+        self.ready.note(&mut connection.score, bytes, self.tools.now);
+        if !turn.is_finished {
+            self.ready.push_unfinished(key, &mut connection.score);
+        }
+        // Kept until it is tried: a turn for what the other side said meanwhile takes nothing back.
+        if turn.is_held_up {
+            connection.is_held_up = true;
+            self.timers.set(key.slot(), self.tools.now + 1);
+        }
+        bytes
+    }
+
+    /// Lets every connection learn that other rules serve from now on.
+    pub(super) fn note_switch(&mut self, switch: &Switch, adoptions: &mut Adoptions) {
+        self.connections.values_mut().for_each(|connection| connection.ticket.note(switch, adoptions));
+    }
+
+    /// Ends the connections that are meant.
+    pub(super) fn reset(&mut self, is_meant: impl Fn(&Ticket) -> bool, context: &mut Context) {
+        let meant = |(_, connection): &(Key, &Connection)| is_meant(&connection.ticket);
+        let keys: Vec<Key> = self.connections.iter().filter(meant).map(|(key, _)| key).collect();
+        for key in keys {
+            // One that no target has answered yet is not lost: it has others to go to.
+            while let Some(connection) = self.connections.get_mut(key)
+                && is_meant(&connection.ticket)
+            {
+                if connection.dial.is_some() {
+                    self.dial(key, Heard::Gone, context);
+                } else {
+                    self.end(key, Ending::Broken(Break::EdgeCut), context);
+                }
+            }
+        }
+    }
+
+    /// How many ticks ago each connection of a rule came.
+    pub(super) fn ages(&self, meant: &Concerned, now: Tick) -> impl Iterator<Item = u32> {
+        self.connections.iter().filter_map(move |(_, connection)| connection.ticket.age_in(meant, now))
+    }
+
+    /// Ends all connections.
+    pub(super) fn reset_all(&mut self, context: &Context) {
+        let keys: Vec<Key> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.end(key, Ending::Broken(Break::EdgeCut), context);
+        }
+    }
+
+    /// Ends a connection, and gives back what it had.
+    fn end(&mut self, key: Key, ending: Ending, context: &Context) {
+        let Some(mut connection) = self.connections.remove(key) else { return };
+        self.timers.clear(key.slot());
+        if matches!(ending, Ending::Reset | Ending::Broken(_)) {
+            connection.reset();
+        }
+        if let Ending::Broken(why) | Ending::Unproven(why) = ending {
+            connection.ticket.broken(why);
+        }
+        for pipe in connection.take_pipes() {
+            self.tools.pipes.discard(pipe);
+        }
+        // The sockets close before the ticket is given back: a rule without connections has no open one.
+        drop(connection);
+        context.ended();
+    }
+}
