@@ -3,6 +3,7 @@
 //! Keeps: a rule that ARCHITECTURE.md states holds in every commit, or the tests of that commit fail.
 
 mod bench;
+mod circles;
 mod dependencies;
 mod direction;
 mod documents;

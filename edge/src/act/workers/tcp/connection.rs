@@ -20,7 +20,7 @@ use crate::decide::breaks::{Break, broken_by};
 use crate::decide::dialling::{Dialling, Lane};
 use crate::decide::relaying::{self, Next, Passage, Side, Standing};
 
-/// How the sockets of a connection are told apart in tokens.
+/// The sockets of a connection, as tokens distinguish them.
 pub(super) const CLIENT: u8 = 0;
 pub(super) const TARGET: u8 = 1;
 pub(super) const RIVAL: u8 = 2;
