@@ -56,7 +56,7 @@ pub(super) struct Handed {
     pub(super) admitted: Admitted,
 }
 
-/// The way to one worker.
+/// The senders' end: the way to one worker.
 pub(super) struct Mailbox {
     pub(super) commands: mpsc::Sender<Command>,
     handed: mpsc::Sender<Handed>,
@@ -76,8 +76,8 @@ pub(super) struct Incoming {
 pub(super) fn mailbox(waker: Waker) -> (Mailbox, Incoming) {
     let (commands, received) = mpsc::channel(COMMANDS);
     let (handed, taken) = mpsc::channel(HANDED);
-    let outside = Mailbox { commands, handed, waker, is_woken: AtomicBool::new(false), load: AtomicUsize::new(0) };
-    (outside, Incoming { commands: received, handed: taken })
+    let mailbox = Mailbox { commands, handed, waker, is_woken: AtomicBool::new(false), load: AtomicUsize::new(0) };
+    (mailbox, Incoming { commands: received, handed: taken })
 }
 
 impl Mailbox {
