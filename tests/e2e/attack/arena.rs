@@ -59,7 +59,7 @@ impl Arena {
         let world = if let Some(group) = &group {
             World::new().behind(group.wrapper())
         } else {
-            skip("no limit of memory can be set here (cgroup v2, root): VmHWM is looked at instead");
+            skip("no limit of memory can be set here (cgroups for memory, root): VmHWM is looked at instead");
             World::new()
         };
         let (echo, listen, edge_metrics) = (Echo::start(), ports(1), ports(1));
