@@ -11,7 +11,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use crate::namespaces::in_namespace;
 use crate::peers::{Client, Echo};
 use crate::steering::target_is;
-use crate::support::{Handle, LONG, World, let_pass, ports, rule, skip, wait_until};
+use crate::support::{Handle, LONG, World, let_pass, ports, rule, rule_of, skip, wait_until};
 
 /// What the server exports of a series of a rule, by this cause or, where it is empty, by any.
 fn counted(world: &World, series: &str, rule: &str, cause: &str) -> u64 {
@@ -85,6 +85,37 @@ fn without_source_ports() {
     assert_eq!(counted(&world, BROKEN, "a", ""), 0);
     drop(taken);
     wait_until("ports to be free", || Client::connect(("127.0.0.1", port)).is_ok());
+}
+
+#[test]
+fn an_address_that_this_host_has_no_family_for_is_down_whatever_its_check_asks() {
+    const NAME: &str = "shortages::an_address_that_this_host_has_no_family_for_is_down_whatever_its_check_asks";
+    in_namespace(NAME, without_ipv6, |_| ());
+}
+
+fn without_ipv6() {
+    if fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").is_err() {
+        return skip("IPv6 cannot be disabled here");
+    }
+    let world = World::new();
+    world.serve(&["--mode", "heal"]);
+    let edge = world.edge("edge-01");
+    let first = ports(4);
+    let kinds = ["tcp", "http", "tls", "icmp"];
+    let checked = |(port, kind): (u16, &&str)| {
+        format!(
+            "[[rule]]\nname = \"{kind}\"\nedges = [\"edge-01\"]\nlisten_port = {port}\ntarget = \"[fd00::5]:80\"\n\
+             [rule.health]\nkind = \"{kind}\"\ninterval_secs = 1\ntimeout_ms = 900\nfall = 1\n\
+             retry = {{ max = 1, initial_ms = 100, max_ms = 100 }}\n"
+        )
+    };
+    world.edit_and_apply("a.toml", &(first..).zip(&kinds).map(checked).collect::<String>());
+    for kind in kinds {
+        world.wait_status(&format!("the verdict of {kind}"), |status| {
+            rule_of(status, "edge-01", kind).is_some_and(|rule| rule["health"] == "down")
+        });
+    }
+    assert_eq!(lines(&edge, OF_PROBES), 0, "this host lacks no port: {}", edge.log());
 }
 
 /// A listener that answers no handshake until the connection that fills its queue is accepted.

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
 
+use super::reach::lacks_source;
 use super::{Asked, Failed, broken, failed, failed_by};
 
 const ECHO_V4: u8 = 8;
@@ -46,6 +47,10 @@ pub(super) async fn ask(addresses: &[SocketAddr], deadline: Instant) -> Asked<Ou
         let asked = match timeout(share, echo(*address)).await {
             Ok(Ok(())) => {
                 return Ok(Outcome::new(ResultCode::L7Ok, &format!("{} answered the echo request", address.ip())));
+            }
+            Ok(Err(error)) if lacks_source(*address, &error) => {
+                let detail = format!("no echo reply from {}: this host has no address to ask from", address.ip());
+                failed(ResultCode::L4Con, &detail)
             }
             Ok(Err(error)) => {
                 let detail = broken(&format!("no echo reply from {}", address.ip()), &error);

@@ -102,6 +102,12 @@ pub(super) fn is_self(socket: &TcpStream) -> bool {
     socket.peer_addr().is_ok_and(|peer| socket.local_addr().is_ok_and(|local| local == peer))
 }
 
+/// True if this host has no address of the family to ask from, for which the system has the error of a lack of ports:
+/// the target cannot be reached from here, however long anybody waits.
+pub(super) fn lacks_source(address: SocketAddr, error: &io::Error) -> bool {
+    fault_of(error) == Cause::SourcePorts && !interfaces::has_source(address)
+}
+
 /// What a connection that did not come about says: of its target, or of this host.
 pub(super) fn failure(address: SocketAddr, error: &io::Error) -> Failed {
     let detail = match error.kind() {
@@ -110,7 +116,7 @@ pub(super) fn failure(address: SocketAddr, error: &io::Error) -> Failed {
         _ => format!("cannot connect to {address}: {}", wording::system(error)),
     };
     match fault_of(error) {
-        Cause::SourcePorts if !interfaces::has_source(address) => {
+        _ if lacks_source(address, error) => {
             let detail = format!("cannot connect to {address}: this host has no address to connect from");
             Failed::Target(Outcome::new(ResultCode::L4Con, &detail))
         }
