@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
@@ -34,6 +34,28 @@ const HEAD: usize = 32 << 10;
 /// Header lines of an HTTP/1 request.
 const HEADERS: usize = 64;
 
+/// How long accepting must have gone well before a shortage is over: near the limit it succeeds and fails by turns.
+const SETTLED: Duration = Duration::from_mins(1);
+
+/// Decides which of the failures to accept are logged: the first one, however often it fails and succeeds by turns.
+#[derive(Debug, Default)]
+struct Shortage {
+    /// When accepting failed last, while that was logged and its end was not.
+    failed: Option<Instant>,
+}
+
+impl Shortage {
+    /// Accepting fails; true if that begins a shortage.
+    fn begins(&mut self, now: Instant) -> bool {
+        self.failed.replace(now).is_none()
+    }
+
+    /// Accepting works; true if that ends a shortage.
+    fn is_over(&mut self, now: Instant) -> bool {
+        self.failed.take_if(|failed| now.saturating_duration_since(*failed) >= SETTLED).is_some()
+    }
+}
+
 /// What the peers of one port may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -57,7 +79,7 @@ pub struct GuardedListener {
     limits: Limits,
     /// Accepted, and without a place so far.
     accepted: Option<TcpStream>,
-    failing: bool,
+    shortage: Shortage,
 }
 
 impl GuardedListener {
@@ -65,7 +87,7 @@ impl GuardedListener {
     pub fn http(listener: TcpListener, limits: Limits) -> Self {
         let cap = limits.cap;
         let caps = Caps { open: cap, waiting: cap, guests: cap };
-        Self { listener, places: Places::new(caps), greeting: 1, limits, accepted: None, failing: false }
+        Self { listener, places: Places::new(caps), greeting: 1, limits, accepted: None, shortage: Shortage::default() }
     }
 
     /// A port that speaks HTTP/2, with `strangers` places for connections that have not said who they are. Half of all
@@ -73,7 +95,14 @@ impl GuardedListener {
     pub fn http2(listener: TcpListener, limits: Limits, strangers: usize) -> Self {
         let cap = limits.cap;
         let caps = Caps { open: cap, waiting: strangers.min(cap), guests: (cap / 2).max(1) };
-        Self { listener, places: Places::new(caps), greeting: PREFACE, limits, accepted: None, failing: false }
+        Self {
+            listener,
+            places: Places::new(caps),
+            greeting: PREFACE,
+            limits,
+            accepted: None,
+            shortage: Shortage::default(),
+        }
     }
 
     /// The next connection. May be dropped at any time without losing one.
@@ -99,18 +128,16 @@ impl GuardedListener {
                 Ok((stream, _)) => break stream,
                 Err(error) if is_of_the_peer(&error) => debug!(%error, "peer left before it was accepted"),
                 Err(error) => {
-                    if !self.failing {
+                    if self.shortage.begins(Instant::now()) {
                         warn!(%error, port = self.port(), "connections cannot be accepted");
                     }
-                    self.failing = true;
                     tokio::time::sleep(REST).await;
                 }
             }
         };
-        if self.failing {
+        if self.shortage.is_over(Instant::now()) {
             info!(port = self.port(), "connections are accepted again");
         }
-        self.failing = false;
         stream
     }
 
@@ -225,6 +252,21 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
+
+    #[test]
+    fn a_shortage_is_logged_once_while_accepting_fails_and_succeeds_by_turns() {
+        let (mut shortage, start) = (Shortage::default(), Instant::now());
+        let at = |secs| start + Duration::from_secs(secs);
+        assert!(!shortage.is_over(at(0)), "there was none");
+        assert!(shortage.begins(at(1)));
+        for secs in 2..200 {
+            assert!(!shortage.is_over(at(secs)) && !shortage.begins(at(secs)), "{secs} s");
+        }
+        assert!(!shortage.is_over(at(258)));
+        assert!(shortage.is_over(at(259)), "a minute after the last failure");
+        assert!(!shortage.is_over(at(260)), "once");
+        assert!(shortage.begins(at(300)), "the next one");
+    }
 
     #[test]
     fn a_lack_of_descriptors_or_memory_makes_accepting_rest() {
