@@ -68,6 +68,9 @@ fn text(seen: &Seen) -> Option<String> {
         text = diagnostic::all_from_json(&seen.diagnostics, &seen.files);
     }
     if let Verdict::Railed { rails } = &seen.verdict {
+        if !text.is_empty() {
+            text.push('\n');
+        }
         text.push_str(&railed(rails));
     }
     (!text.is_empty()).then_some(text)
@@ -127,6 +130,20 @@ mod tests {
             "held: the followed tree is not applied\n  max_removed_percent: 60 % where 30 % are allowed, edge-01: 3 of 5 \
              rules; `--allow-removals 3` allows it\nhelp: if it is meant, run `portunus apply DIR --allow-removals 3`"
         );
+        let warning = DiagnosticJson {
+            severity: Severity::Warning,
+            code: "empty_file".to_owned(),
+            message: "zero bytes".to_owned(),
+            file: "a.toml".to_owned(),
+            line: None,
+            column: None,
+            hint: None,
+            related: Vec::new(),
+        };
+        let warned = Seen { diagnostics: vec![warning], ..seen };
+        let shown = anstream::adapter::strip_str(&text(&warned).expect("a text")).to_string();
+        assert!(shown.contains("1 warning\nheld: "), "{shown}");
+        let seen = Seen { diagnostics: Vec::new(), ..warned };
         let applied = Seen { verdict: Verdict::Applied, ..seen };
         assert_eq!(text(&applied), None);
     }

@@ -255,6 +255,8 @@ fn exit_of(problem: &Problem) -> Exit {
         "rails" | "dirty" | "no_commit" | "not_followed" => Exit::Refused,
         "locked" | "frozen" => Exit::Locked,
         "stopping" => Exit::Unreachable,
+        // What the command line says in words of its own, such as `--state wat`, as clap's own refusals.
+        "bad_request" if problem.status == 400 => Exit::Usage,
         code if problem.status == 422 && RuleCode::parse(code).is_some() => Exit::Partial,
         _ => Exit::Error,
     }
@@ -294,6 +296,7 @@ mod tests {
         let exit = |status, code| Failure::Problem(Box::new(Problem::new(status, code, "", ""))).exit().code();
         let expected = [
             (409, "stale", 4),
+            (400, "bad_request", 64),
             (409, "not_followed", 3),
             (409, "rails", 3),
             (409, "dirty", 3),

@@ -127,6 +127,7 @@ pub(crate) fn verdict(plan: &PlanDocument) -> String {
     let parts = figures(&summary);
     let waiting = match decided {
         0 => String::new(),
+        1 => " 1 earlier change waits for edges that are offline.".to_owned(),
         decided => format!(" {} wait for edges that are offline.", count(decided, "earlier change")),
     };
     if parts.is_empty() {

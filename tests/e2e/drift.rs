@@ -99,7 +99,7 @@ fn a_target_that_is_down_turns_no_job_red_unless_health_is_asked_for() {
     for nothing in [["status", "--edge", "ams-*"], ["rules", "--state", "failed"], ["targets", "--owner", "nobody"]] {
         world.cli(&nothing).exits(1).says("nothing matches");
     }
-    world.cli(&["rules", "--state", "upside"]).exits(1).says("expected one of");
+    world.cli(&["rules", "--state", "upside"]).exits(64).says("expected one of");
     let scraped = World::scrape(world.metrics);
     for row in [
         "portunus_rule_health{client=\"edge-01\",owner=\"\",rule=\"sick\",state=\"down\"} 1",

@@ -72,10 +72,11 @@ impl FromStr for Address {
     }
 }
 
-/// True for `USER:PASSWORD@HOST:PATH`, without a scheme.
+/// True for `USER:PASSWORD@HOST:PATH`, without a scheme, and for what is a folder only because its scheme is misspelt:
+/// `http//USER:PASSWORD@HOST/PATH`.
 fn has_password(text: &str) -> bool {
     let parts = text.rsplit_once('@').filter(|_| !text.contains("://"));
-    parts.is_some_and(|(before, after)| before.contains(':') && after.contains(':'))
+    parts.is_some_and(|(before, after)| before.contains(':') && (after.contains(':') || before.contains('/')))
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -216,6 +217,10 @@ mod tests {
         assert_eq!(shown("ada:s3cret@git.example.org:fleet/r.git"), Err(AddressError::Password));
         assert_eq!(shown("ada:s3@cret@git.example.org:r.git"), Err(AddressError::Password));
         assert_eq!(shown("ada:s3cret@git.example.org/r.git").as_deref(), Ok("ada:***@git.example.org/r.git"));
+        for misspelt in ["http//ada:s3cret@h/r.git", "https:/ada:s3cret@h/r", "/srv/ada:s3cret@h/r"] {
+            assert_eq!(shown(misspelt), Err(AddressError::Password), "{misspelt}");
+        }
+        assert_eq!(shown("/srv/git@home/r").as_deref(), Ok("/srv/git@home/r"));
         let address: Address = "https://ada:s3cret@git.example.org/r.git".parse().expect("a URL");
         assert!(!format!("{address:?}").contains("s3cret"));
     }

@@ -214,7 +214,7 @@ pub fn is_descendant(dir: &Path, ancestor: &str, commit: &str) -> Result<bool, G
         return Err(GitError::NoRepository { dir: dir.to_owned() });
     };
     let read_error = |source: gix::Error| GitError::Read { dir: dir.to_owned(), source: Box::new(source) };
-    if !repository.has_object(ancestor) {
+    if !holds(&repository, ancestor) || !holds(&repository, commit) {
         return Ok(false);
     }
     // Newest first: in the usual case, a few commits ahead, the walk ends after those.
@@ -232,6 +232,12 @@ pub fn is_descendant(dir: &Path, ancestor: &str, commit: &str) -> Result<bool, G
     Ok(false)
 }
 
+/// True if the repository has this object. It never has one whose hash is of the other kind (SHA-1, SHA-256), and the
+/// object database must not be asked for it.
+fn holds(repository: &gix::Repository, id: ObjectId) -> bool {
+    id.kind() == repository.object_hash() && repository.has_object(id)
+}
+
 /// What the repository around `dir` knows of two commits. `None` if it has no answer: there is no repository, it lacks
 /// the commit, or it is a shallow clone in which the ancestor is not found.
 pub fn ancestry(dir: &Path, ancestor: &str, commit: &str) -> Result<Option<Ancestry>, GitError> {
@@ -240,7 +246,7 @@ pub fn ancestry(dir: &Path, ancestor: &str, commit: &str) -> Result<Option<Ances
         return Ok(answer(true));
     }
     let Some(repository) = discover(&canonical(dir)?, &UserConfig::read())? else { return Ok(None) };
-    let has_commit = ObjectId::from_hex(commit.as_bytes()).is_ok_and(|id| repository.has_object(id));
+    let has_commit = ObjectId::from_hex(commit.as_bytes()).is_ok_and(|id| holds(&repository, id));
     if !has_commit {
         return Ok(None);
     }

@@ -125,6 +125,16 @@ fn a_repository_with_sha_256_is_read_and_one_with_reftable_says_what_to_do() {
     let next = repo.commit();
     assert!(is_descendant(repo.path(), &commit, &next).expect("readable"));
 
+    // A fleet moves from one kind of repository to the other: neither knows a commit of the other.
+    let old = Repo::committed(&[("a.toml", "1")]);
+    let before = old.git(&["rev-parse", "HEAD"]);
+    for (repo, own, foreign) in [(&repo, &next, &before), (&old, &before, &next)] {
+        let answer = |ancestor: &str, commit: &str| ancestry(repo.path(), ancestor, commit).expect("readable");
+        assert_eq!(answer(foreign, own).map(|known| known.descends), Some(false));
+        assert_eq!(answer(own, foreign), None);
+        assert!(!is_descendant(repo.path(), own, foreign).expect("readable"));
+    }
+
     let dir = TempDir::new().expect("a folder");
     git(dir.path(), &["init", "-q", "-b", "main", "--ref-format=reftable"]);
     let repo = Repo { dir };
