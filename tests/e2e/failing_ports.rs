@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::peers::{Echo, answers, refuses};
-use crate::support::{World, edge_of, ports, range_rule, rule, rule_of, skip};
+use crate::support::{World, edge_of, let_pass, ports, range_rule, rule, rule_of, skip};
 
 #[test]
 fn a_taken_port_fails_its_rule_alone_keeps_the_old_version_and_heals() {
@@ -143,6 +144,29 @@ fn a_rule_that_forwards_to_its_own_port_on_an_address_of_the_host_is_refused_by_
     // The edge's word counts for plans from now on.
     let plan = world.cli(&["plan", &world.tree_arg(), "-o", "json"]).exits(5).json();
     assert_eq!(plan["changes"][0]["code"], "self_lockout");
+}
+
+#[test]
+fn a_check_does_not_take_a_listener_of_its_own_edge_for_a_target_that_is_well() {
+    // What of a name is behind it only the edge finds out.
+    let world = World::with_edges(&[]);
+    if world.edge_with_hosts("edge-01", "127.0.0.1 me.test\n").is_none() {
+        return skip("no mount namespaces here: root and unshare make them");
+    }
+    let (port, echo) = (ports(2), Echo::start());
+    let check =
+        "\n[rule.health]\ninterval_secs = 1\nrise = 1\nfall = 1\nretry = { max = 1, initial_ms = 100, max_ms = 100 }";
+    let looping = rule("edge-01", "looping", port, port + 1, check).replace("127.0.0.1", "me.test");
+    world.edit_and_apply("a.toml", &(looping + &rule("edge-01", "other", port + 1, echo.port, "")));
+    let status = world.wait_status("its verdict", |status| {
+        rule_of(status, "edge-01", "looping").is_some_and(|looping| looping["health"] == "down")
+    });
+    assert!(status.to_string().contains("the target is a listener of this edge"), "{status}");
+    // Several checks later it is down still.
+    let_pass(Duration::from_millis(3500));
+    let status = world.status();
+    assert_eq!(rule_of(&status, "edge-01", "looping").unwrap()["health"], "down");
+    assert_eq!(answers(port + 1), Some(echo.port));
 }
 
 #[test]

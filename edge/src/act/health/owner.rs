@@ -181,6 +181,7 @@ impl Owner {
 
     fn serve(&mut self, serving: Vec<Serving>) -> Choices {
         let now = self.clock.now();
+        self.probes.set_listeners(serving.iter().map(|serving| serving.rule.listen));
         let mut former = std::mem::take(&mut self.names);
         let mut first = Vec::new();
         for Serving { previous, rule } in serving {

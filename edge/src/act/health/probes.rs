@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use schema::health::{ResultCode, TargetKey};
+use schema::net::ListenRange;
 use schema::proto;
 use tokio::task::{AbortHandle, Id, JoinSet};
 
 use super::probe::connects::{Connect, Connected, Connects};
+use super::probe::own::Listeners;
 use super::probe::{self, Missed, Probed, Question, Tools};
 use crate::act::names::Names;
 use crate::decide::faults::{Cause, Complaints};
@@ -115,6 +117,11 @@ impl Probes {
         self.tally.clone()
     }
 
+    /// From now on these are the listeners of this edge.
+    pub(super) fn set_listeners(&self, ranges: impl Iterator<Item = ListenRange>) {
+        self.tools.own.store(Arc::new(Listeners::new(ranges)));
+    }
+
     /// Makes a target one of those that a question is asked for.
     pub(super) fn subscribe(&mut self, question: Question, subscriber: Subscriber) -> ProbeId {
         let question = Arc::new(question);
@@ -201,7 +208,8 @@ impl Probes {
             };
             has_started = true;
             let question = probe.question.clone();
-            if let (Some(connects), Some(address)) = (&mut self.connects, question.bare_connect()) {
+            let bare = question.bare_connect().filter(|to| !question.comes_back(*to, &self.tools.own.load()));
+            if let (Some(connects), Some(address)) = (&mut self.connects, bare) {
                 connects.begin(Connect { id, address, started: now, deadline: now + question.timeout() });
                 continue;
             }

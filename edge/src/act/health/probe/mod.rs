@@ -6,6 +6,7 @@
 pub(super) mod connects;
 mod http;
 pub(crate) mod icmp;
+pub(super) mod own;
 mod reach;
 mod tcp;
 #[cfg(test)]
@@ -16,10 +17,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use schema::health::{HealthCheck, HealthKind, Outcome, ResultCode};
+use schema::net::Protocol;
 use schema::rule::{Host, ProxyProtocol, Rule, Target};
 use tokio::time::Instant;
 
+use self::own::Listeners;
 use crate::act::names::Names;
 use crate::act::wording;
 use crate::decide::faults::{Cause, fault_of};
@@ -37,6 +41,8 @@ pub(super) struct Question {
     prefer_ipv6: bool,
     /// The target awaits a PROXY header. Another port or address of the check is not the target's, and awaits none.
     proxy: Option<ProxyProtocol>,
+    /// Connections of the rule go to the same place, by TCP: none of them is made to a listener of this edge.
+    is_dialled: bool,
 }
 
 impl Question {
@@ -53,6 +59,7 @@ impl Question {
             prefer_ipv6: rule.prefer_ipv6 && matches!(host, Host::Name(_)),
             host,
             check: check.judging(),
+            is_dialled: !is_icmp && !is_elsewhere && rule.listen.protocol == Protocol::Tcp,
         }
     }
 
@@ -64,6 +71,11 @@ impl Question {
             Host::Ip(ip) if is_bare => Some(SocketAddr::new(ip, self.port)),
             _ => None,
         }
+    }
+
+    /// True if this address is not connected to, because it is a listener of this edge.
+    pub(super) fn comes_back(&self, to: SocketAddr, own: &Listeners) -> bool {
+        self.is_dialled && own.contain(to)
     }
 
     /// What is sent before anything else.
@@ -81,12 +93,14 @@ impl Question {
 pub(super) struct Tools {
     tls: tls::Tls,
     names: Names,
+    /// The listeners of this edge.
+    pub(super) own: ArcSwap<Listeners>,
 }
 
 impl Tools {
     /// With these names, and with the host's root certificates.
     pub(super) fn new(names: Names) -> Self {
-        Self { tls: tls::Tls::default(), names }
+        Self { tls: tls::Tls::default(), names, own: ArcSwap::default() }
     }
 }
 
@@ -118,10 +132,14 @@ pub(super) enum Missed {
 /// Asks once.
 pub(super) async fn ask(question: &Question, tools: &Tools) -> Probed {
     let deadline = Instant::now() + question.timeout();
-    let addresses = match reach::resolve(question, &tools.names, deadline).await {
+    let mut addresses = match reach::resolve(question, &tools.names, deadline).await {
         Ok(addresses) => addresses,
         Err(probed) => return probed,
     };
+    addresses.retain(|address| !question.comes_back(*address, &tools.own.load()));
+    if addresses.is_empty() {
+        return Probed::Found(Outcome::new(ResultCode::L4Con, "the target is a listener of this edge"));
+    }
     // Most probes only connect: what the others need besides has a place of its own.
     let asked = match question.check.kind {
         HealthKind::Tcp => tcp::ask(question, &addresses, deadline).await,
