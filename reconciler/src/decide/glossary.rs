@@ -47,6 +47,8 @@ const CONNECT: &str = "cause of a failed connection";
 const DATAGRAM: &str = "cause of a dropped datagram";
 const CHOICE: &str = "choice of a target";
 const BREAK: &str = "end of a connection";
+const PLAN: &str = "verdict of a plan";
+const EVENT: &str = "kind of event";
 
 /// Every word.
 pub const ALL: &[Meaning] = &[
@@ -285,6 +287,25 @@ pub const ALL: &[Meaning] = &[
     of(BREAK, "edge_half_closed", "One side had ended, and nothing moved for `half_closed_timeout_secs`."),
     of(BREAK, "edge_stalled", "A peer took nothing for `stalled_timeout_secs` while data waited for it."),
     of(BREAK, "edge_cut", "A change ended the connection, or its drain timeout was over."),
+    of(
+        PLAN,
+        "blocked",
+        "A rail would trip, so the apply would send nothing (exit 3). The flag that is named allows it.",
+    ),
+    of(EVENT, "snapshot", "What is in force when the stream begins. What happens follows it."),
+    of(EVENT, "edge", "An edge connected, disconnected, or has another generation."),
+    of(EVENT, "rule", "A rule has another state."),
+    of(EVENT, "health", "A rule has another health."),
+    of(EVENT, "balance", "A rule shares its new connections in another way."),
+    of(EVENT, "target", "A target has another state."),
+    of(EVENT, "weights", "The shares of a rule's targets changed."),
+    of(EVENT, "target_override", "An override of a target was set or ended."),
+    of(EVENT, "override", "A break-glass rule was added or removed, or changed its state."),
+    of(EVENT, "tree", "The followed tree was read. The verdict says whether it was applied."),
+    of(EVENT, "remote", "The git remote was asked, or could not be reached."),
+    of(EVENT, "apply", "An apply began, or ended."),
+    of(EVENT, "freeze", "Applying was frozen, or is allowed again."),
+    of(EVENT, "hold", "A revision is held, or is held no longer."),
 ];
 
 /// All words as a page.

@@ -49,6 +49,18 @@ fn every_code_of_a_problem_is_explained() {
 }
 
 #[test]
+fn every_kind_of_event_and_the_verdicts_of_a_plan_are_explained() {
+    let stream = concat!(env!("CARGO_MANIFEST_DIR"), "/src/act/operator/stream.rs");
+    let text = fs::read_to_string(stream).unwrap();
+    let kinds = text.split_once("fn kind(").and_then(|(_, rest)| rest.split_once("\n}")).expect("the kinds").0;
+    let mut words: Vec<&str> = kinds.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(words.len() > 10, "{words:?}");
+    words.extend(["snapshot", "blocked", "rejected"]);
+    let unknown: Vec<&&str> = words.iter().filter(|word| glossary::explain(word).next().is_none()).collect();
+    assert!(unknown.is_empty(), "`explain` does not know {unknown:?}");
+}
+
+#[test]
 fn the_committed_page_is_what_the_program_says() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/words.md");
     let page = glossary::markdown();
