@@ -305,7 +305,7 @@ pub const ALL: &[Meaning] = &[
     of(EVENT, "remote", "The git remote was asked, or could not be reached."),
     of(EVENT, "apply", "An apply began, or ended."),
     of(EVENT, "freeze", "Applying was frozen, or is allowed again."),
-    of(EVENT, "hold", "A revision is held, or is held no longer."),
+    of(EVENT, "hold", "A revision is held, or its hold has ended."),
 ];
 
 /// All words as a page.
