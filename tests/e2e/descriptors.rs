@@ -98,6 +98,21 @@ fn a_process_full_of_clients_still_answers_its_operators_and_follows_its_tree() 
 }
 
 #[test]
+fn nobody_of_a_crowd_is_reset_and_all_are_served_one_after_the_other() {
+    let world = World::new();
+    let (port, target) = (ports(1), Echo::start().port);
+    world.edit("a.toml", rule("local", "web", port, target, ""));
+    let (tree_arg, server_args) = (world.tree_arg(), world.server_args());
+    let args: Vec<&str> = ["up", &tree_arg].into_iter().chain(server_args.iter().map(String::as_str)).collect();
+    let up = start(&world, &args);
+    world.wait_rule("local", "web", "active");
+    for (number, mut client) in crowd(&up, port).into_iter().enumerate() {
+        client.set_read_timeout(Some(LONG)).unwrap();
+        client.read_exact(&mut [0; 2]).unwrap_or_else(|error| panic!("client {number} is served: {error}"));
+    }
+}
+
+#[test]
 fn a_limit_that_is_too_low_to_start_with_is_an_error_that_says_what_to_do() {
     let world = World::new();
     world.edit("a.toml", rule("local", "web", ports(1), 9, ""));

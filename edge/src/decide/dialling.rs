@@ -10,6 +10,7 @@
 //! over without a word; the socket that loses is closed; a target that has sent something serves, and a client that has
 //! gets its target, whatever became of their sockets since.
 
+mod attempts;
 mod steps;
 
 use std::net::SocketAddr;
@@ -17,29 +18,13 @@ use std::time::Duration;
 
 use super::faults::Cause;
 use super::ticks::{Tick, ticks};
+use attempts::{Attempt, Several};
 pub use steps::{Do, Failure, Heard, Lane, Steps, Terms};
 
 /// A whole dialling, names included (CONTRACT §2, `connect_timeout_ms`).
 pub const DIALLING: Duration = Duration::from_secs(10);
 /// How long an address is tried before the next one joins it: the "Connection Attempt Delay" of RFC 8305, 8.
 pub const HEAD_START: Duration = Duration::from_millis(250);
-
-#[derive(Debug, Clone, Copy)]
-struct Attempt {
-    address: SocketAddr,
-    began: Tick,
-    until: Tick,
-}
-
-/// The addresses of a name that has several.
-#[derive(Debug)]
-struct Several {
-    attempts: [Option<Attempt>; 2],
-    /// Not tried yet, the next one last.
-    left: Vec<SocketAddr>,
-    /// When the next one joins the one that is tried.
-    joins: Tick,
-}
 
 #[derive(Debug)]
 enum Stage {
@@ -142,6 +127,8 @@ impl Dialling {
             }
             (stage, Heard::ClientGone { has_sent: false }) => Self::abandoned(stage, &mut steps),
             (Stage::Paused(several), Heard::Wanted) => self.wanted(several, now, &mut steps),
+            (stage, Heard::Wanting(lane)) => self.rests(stage, lane),
+            (stage, Heard::Begun(lane)) => self.begins(stage, lane, now),
             (stage, Heard::Tick) => self.tick(stage, now, &mut steps),
             // Late answers, for what is over by now.
             (stage, _) => stage,
@@ -368,28 +355,6 @@ impl Stage {
         };
         for (lane, _) in Lane::BOTH.into_iter().zip(tried).filter(|(_, is_tried)| *is_tried) {
             steps.push(Do::Close(lane));
-        }
-    }
-}
-
-impl Several {
-    fn of(&self, lane: Lane) -> Option<&Attempt> {
-        self.attempts[lane as usize].as_ref()
-    }
-
-    fn is_tried(&self, lane: Lane) -> bool {
-        self.of(lane).is_some()
-    }
-
-    fn next(&self) -> Tick {
-        self.attempts.iter().flatten().map(|attempt| attempt.until).min().unwrap_or(Tick::MAX)
-    }
-
-    fn stage(self: Box<Self>) -> Stage {
-        match (self.attempts, self.left.is_empty()) {
-            ([Some(_), Some(_)], _) => Stage::Rival(self),
-            (_, true) => Stage::Rest(self),
-            (_, false) => Stage::First(self),
         }
     }
 }

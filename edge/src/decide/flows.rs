@@ -12,10 +12,11 @@ pub const ANSWERED: Duration = Duration::from_secs(3);
 /// Ports of services where each datagram of a client gets one answer and no other: DNS, NTP, RADIUS.
 const IN_PAIRS: [u16; 4] = [53, 123, 1812, 1813];
 
-/// True if a flow to this port of a target takes no room once it has as many answers as questions. Whoever sets
-/// `udp_flow_idle_secs` wants flows to last, whatever the port says: a tunnel on port 53 is no name server.
-pub fn ends_with_its_answers(target_port: u16, idle: Duration) -> bool {
-    idle == DEFAULT_UDP_FLOW_IDLE && IN_PAIRS.contains(&target_port)
+/// True if a flow takes no room once it has as many answers as questions, by the port that it came in at and the port
+/// of its target: either may be the one of the service. Whoever sets `udp_flow_idle_secs` wants flows to last, whatever
+/// the ports say: a tunnel on port 53 is no name server.
+pub fn ends_with_its_answers(ports: [u16; 2], idle: Duration) -> bool {
+    idle == DEFAULT_UDP_FLOW_IDLE && ports.iter().any(|port| IN_PAIRS.contains(port))
 }
 
 #[cfg(test)]
@@ -24,8 +25,10 @@ mod tests {
 
     #[test]
     fn flows_in_pairs_end_early_unless_the_rule_says_how_long_they_last() {
-        assert!(ends_with_its_answers(53, DEFAULT_UDP_FLOW_IDLE));
-        assert!(!ends_with_its_answers(53, Duration::from_mins(2)));
-        assert!(!ends_with_its_answers(443, DEFAULT_UDP_FLOW_IDLE));
+        for ports in [[53, 53], [5353, 53], [53, 30_000], [443, 1812]] {
+            assert!(ends_with_its_answers(ports, DEFAULT_UDP_FLOW_IDLE), "{ports:?}");
+            assert!(!ends_with_its_answers(ports, Duration::from_mins(2)), "{ports:?}");
+        }
+        assert!(!ends_with_its_answers([443, 30_000], DEFAULT_UDP_FLOW_IDLE));
     }
 }

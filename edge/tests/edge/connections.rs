@@ -272,6 +272,32 @@ fn a_shortage_of_descriptors_ends_no_connection_and_no_listener() {
     });
 }
 
+/// Takes every descriptor of its process, so it has one for itself.
+#[test]
+fn a_client_whose_target_finds_no_descriptor_waits_for_one_beyond_its_connect_timeout() {
+    alone("connections::a_client_whose_target_finds_no_descriptor_waits_for_one_beyond_its_connect_timeout", async {
+        let limit = rustix::process::Rlimit { current: Some(200), maximum: Some(200) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        let edge = runtime().await;
+        let (port, target) = (free_ports(1), echo("").await);
+        let soon = |parts: &mut schema::rule::RuleParts| parts.connect_timeout = Duration::from_millis(200);
+        let status = apply(&edge, 1, &[to("web", port, target, soon)]).await;
+        // Some are lent from now on.
+        ping(&mut connect(port).await, b"before").await;
+        wait_until(|| edge.connections().count() == 0).await;
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        let mut hoard: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        // Enough for a client, and not for its target.
+        hoard.pop();
+        let mut waiting = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+        wait_until(|| edge.connections().count() == 1).await;
+        crate::support::let_pass(Duration::from_secs(1)).await;
+        drop(hoard);
+        ping(&mut waiting, b"after").await;
+        assert_eq!(status.rule("web").unwrap().figures().connect_errors.sum(), 0);
+    });
+}
+
 #[tokio::test]
 async fn counters_move_while_a_connection_lives() {
     let edge = runtime().await;

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use edge::act::workers::Meter;
-use schema::counters::Lost;
+use schema::counters::{ConnectCause, Lost};
 use schema::net::{ListenAddress, PortRange, Protocol};
 use schema::rule::{Balance, Host, Rule, RuleParts, Target};
 use schema::state::RuleState;
@@ -62,6 +62,27 @@ async fn futures(count: usize) -> Vec<UdpSocket> {
         sockets.push(client().await);
     }
     sockets
+}
+
+/// Takes every descriptor of its process, so it has one for itself.
+#[test]
+fn a_flow_without_a_descriptor_is_a_shortage_of_the_host_and_no_full_table() {
+    alone("flows::a_flow_without_a_descriptor_is_a_shortage_of_the_host_and_no_full_table", async {
+        let limit = rustix::process::Rlimit { current: Some(200), maximum: Some(200) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        let edge = runtime().await;
+        let port = free_ports(1);
+        apply(&edge, 1, &[udp("dns", port, mirror(b"").await, |_| ())]).await;
+        let (meter, socket) = (meter(&edge, "dns"), client().await);
+        let hoard: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        socket.send_to(b"?", local(port)).await.unwrap();
+        wait_until(|| *meter.figures().connect_errors.of(ConnectCause::Descriptors) == 1).await;
+        let figures = meter.figures();
+        assert_eq!((figures.flows_dropped_overflow, figures.active_flows, meter.flows_refused()), (0, 0, (0, 0)));
+        assert_eq!((meter.active(), edge.connections().count()), (0, 0));
+        drop(hoard);
+        assert_eq!(ask(&socket, local(port), b"again").await, b"again");
+    });
 }
 
 #[tokio::test]

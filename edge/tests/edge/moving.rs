@@ -9,12 +9,12 @@ use edge::act::runtime::{self, RuntimeHandle};
 use edge::act::workers::Meter;
 use edge::decide::names::Limits;
 use schema::health::{HealthCheck, HealthKind};
-use schema::net::Protocol;
+use schema::net::{ListenAddress, Protocol};
 use schema::rule::{Host, RuleParts, Target};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::{Instant, timeout};
 
-use crate::datagrams::{ask, client, mirror_at, receive, udp};
+use crate::datagrams::{ask, client, mirror, mirror_at, receive, udp};
 use crate::dns::{Dns, Reply};
 use crate::support::{
     LONG, apply, free_ports, let_pass, limits, runtime as start, skipped, to_all, wait_for, wait_until,
@@ -217,4 +217,24 @@ async fn a_rule_that_says_how_long_flows_last_keeps_them_also_on_port_53() {
     socket.send_to(b"pushed", from).await.unwrap();
     assert_eq!(receive(&one).await.0, b"pushed");
     assert_eq!(meter(&edge).active(), 1);
+}
+
+#[tokio::test]
+async fn flows_that_come_in_at_port_1812_take_no_room_once_they_are_answered_whatever_the_port_of_their_target() {
+    let here: IpAddr = "127.53.53.55".parse().unwrap();
+    let edge = start().await;
+    let few = |parts: &mut RuleParts| {
+        parts.listen.address = ListenAddress::Ip(here);
+        parts.udp_max_flows = 2;
+    };
+    apply(&edge, 1, &[udp("dns", 1812, mirror(b"").await, few)]).await;
+    let (listen, meter) = (at("127.53.53.55", 1812), meter(&edge));
+    let mut clients = Vec::new();
+    for number in 0..50_u8 {
+        let socket = client().await;
+        socket.send_to(&[number], listen).await.unwrap();
+        assert_eq!(receive(&socket).await, (vec![number], listen));
+        clients.push(socket);
+    }
+    assert_eq!((meter.figures().flows_dropped_overflow, meter.figures().connections_total), (0, 50));
 }

@@ -77,8 +77,8 @@ table! {
         "The maximum number of concurrent flows; `status EDGE/RULE` and `plan` report when new flows found no room. In \
          `[defaults]` it applies to UDP rules only.").udp_only();
     UDP_FLOW_IDLE_SECS = Field::new("udp_flow_idle_secs", Kind::Int { min: 1, max: DAY_SECS }, "60", "120",
-        "Ends a flow after this time without a datagram. At the default, flows to a target's port 53, 123, 1812 or \
-         1813 stop counting once every datagram has its answer, and end 3 s later. In `[defaults]` it applies to UDP \
+        "Ends a flow after this time without a datagram. At the default, flows whose listen port or target \
+         port is 53, 123, 1812 or 1813 stop counting once every datagram has its answer, and end 3 s later. In `[defaults]` it applies to UDP \
          rules only.").udp_only();
     RATE_LIMIT = Field::new("rate_limit", Kind::Open, "", "{}", "Not supported yet.");
     SNI = Field::new("sni", Kind::Open, "", "{}", "Not supported yet.");

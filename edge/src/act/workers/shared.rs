@@ -35,6 +35,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(workers: Vec<Mailbox>, questions: mpsc::Sender<Question>, names: Names) -> Self {
         Self {
+            room: Room::new(workers.len()),
             routing: ArcSwap::default(),
             workers: workers.into(),
             questions,
@@ -42,7 +43,6 @@ impl Shared {
             is_resetting: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             emptied: Notify::new(),
-            room: Room::default(),
             shortages: Shortages::default(),
         }
     }

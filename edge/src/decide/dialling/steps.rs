@@ -52,6 +52,10 @@ pub enum Heard {
     },
     /// The target was taken out of use.
     Gone,
+    /// A socket cannot be made before this host has a descriptor again.
+    Wanting(Lane),
+    /// That one is being connected now.
+    Begun(Lane),
     /// A socket is connected.
     Opened(Lane),
     /// A socket is not, or could not be made.

@@ -210,6 +210,36 @@ fn a_shortage_of_this_host_is_counted_and_the_next_target_is_tried() {
 }
 
 #[test]
+fn what_waits_for_a_descriptor_has_all_of_its_time_once_it_has_one() {
+    let each = Duration::from_secs(1);
+    let begun = |addresses: Vec<SocketAddr>| {
+        let mut dialling = Dialling::new(Terms { targets: 1, first: 0, each, is_flow: false }, 0);
+        dialling.hear(Heard::Name, 0);
+        dialling.hear(Heard::Addresses(addresses), 0);
+        dialling.hear(Heard::Wanting(Lane::First), 0);
+        dialling
+    };
+    let late = ticks(Duration::from_secs(5));
+    for addresses in [vec![address(0, 0)], vec![address(0, 0), address(0, 1)]] {
+        let mut dialling = begun(addresses.clone());
+        assert_eq!(dialling.due(), Some(ticks(DIALLING)), "nothing is due but the end of all");
+        assert_eq!(dialling.hear(Heard::Tick, late).into_iter().count(), 0);
+        dialling.hear(Heard::Begun(Lane::First), late);
+        let next = if addresses.len() > 1 { HEAD_START } else { each };
+        assert_eq!(dialling.due(), Some(late + ticks(next)));
+        assert!(
+            dialling.hear(Heard::Opened(Lane::First), late + 1).into_iter().any(|step| step == Do::Serve(Lane::First))
+        );
+    }
+    let mut dialling = begun(vec![address(0, 0)]);
+    let end = Heard::Failed(Lane::First, Cause::Descriptors);
+    let steps: Vec<Do> = dialling.hear(end, ticks(DIALLING)).into_iter().collect();
+    let counted = Do::Count(Failure::Connect(Cause::Descriptors));
+    assert_eq!(steps, [Do::Close(Lane::First), counted, Do::GiveUp], "the target is not blamed");
+    assert!(!dialling.has_time(ticks(DIALLING)));
+}
+
+#[test]
 fn a_flow_goes_on_with_its_next_datagram_and_ends_once_nothing_is_left() {
     let terms = Terms { targets: 2, first: 0, each: Duration::from_secs(3), is_flow: true };
     let mut flow = Dialling::new(terms, 0);

@@ -21,7 +21,7 @@ use super::super::acceptor::Acceptor;
 use super::super::context::Context;
 use super::super::counting::admitted::Admitted;
 use super::super::mailbox::Handed;
-use super::super::room::{CONNECTION, Lent};
+use super::super::room::{CLIENTS, CONNECTION, Lent, TARGETS};
 use super::super::slab::{Key, Slab};
 use super::super::timers::{Tick, ticks};
 use super::Tcp;
@@ -133,7 +133,12 @@ impl Tcp {
     ) -> Result<bool, Errno> {
         for _ in 0..most {
             // A socket that closes behind this is emptied as far as the system lets it.
-            let lent = if most == usize::MAX { Lent::Granted } else { context.shared.room.take(CONNECTION) };
+            let lent = if most == usize::MAX {
+                context.shared.room.lend(context.index, CONNECTION);
+                Lent::Granted
+            } else {
+                context.shared.room.take(context.index, CONNECTION)
+            };
             match lent {
                 Lent::Granted => {}
                 Lent::NotYet => return Ok(false),
@@ -141,18 +146,22 @@ impl Tcp {
             }
             match acceptfrom_with(&*acceptor.socket(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok((client, from)) => {
+                    context.shared.room.settle(context.index, CLIENTS);
                     // Always there on an IP socket.
                     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
                     let from = from.and_then(|from| SocketAddr::try_from(from).ok()).unwrap_or(nowhere);
                     self.admit(client, from, listener, context);
                 }
                 Err(Errno::AGAIN) => {
-                    context.shared.room.give(CONNECTION);
+                    context.shared.room.give(context.index, CONNECTION);
                     return Ok(true);
                 }
-                Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => return Err(error),
+                Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                    context.shared.room.settle(context.index, CONNECTION);
+                    return Err(error);
+                }
                 // That peer went away while it waited (accept(2) lists the errors); the next one may be there still.
-                Err(_) => {}
+                Err(_) => context.shared.room.give(context.index, CONNECTION),
             }
         }
         Ok(false)
@@ -162,12 +171,14 @@ impl Tcp {
     fn admit(&mut self, client: OwnedFd, from: SocketAddr, listener: Listener, context: &mut Context) {
         let routing = context.shared.routing.load();
         let Some(route) = routing.find(&listener) else {
+            context.shared.room.settle(context.index, TARGETS);
             return reset(&client);
         };
         let admitted = match Admitted::new(route, listener, from.ip().to_canonical(), context.index) {
             Ok(admitted) => admitted,
             Err(why) => {
                 route.meter.refused(context.index, listener.port, why);
+                context.shared.room.settle(context.index, TARGETS);
                 return reset(&client);
             }
         };

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use schema::net::Protocol;
@@ -12,10 +13,12 @@ use schema::net::Protocol;
 use super::super::context::Context;
 use super::super::counting::ticket::Ticket;
 use super::super::mailbox::Handed;
+use super::super::room::TARGETS;
 use super::super::slab::Key;
 use super::super::targets::addresses::{heard, look_up};
 use super::super::targets::outgoing::meets_itself;
 use super::super::targets::question::{Asker, Kind, Resolved};
+use super::super::timers::{Tick, ticks};
 use super::attempt::{self, register};
 use super::connection::{CLIENT, Connection, Dial, Leg, RIVAL, TARGET, reset};
 use super::ending::Ending;
@@ -23,6 +26,9 @@ use super::{Tcp, proxy_header};
 use crate::decide::breaks::Break;
 use crate::decide::dialling::{Do, Failure, Heard, Lane};
 use crate::decide::faults::{Cause, fault_of};
+
+/// How long a connection that wants a descriptor waits before it tries again.
+const WANTING_PAUSE: Duration = Duration::from_millis(100);
 
 const fn token_of(lane: Lane) -> u8 {
     match lane {
@@ -36,13 +42,14 @@ impl Tcp {
     pub(in super::super) fn begin(&mut self, handed: Handed, context: &mut Context) {
         if context.shared.is_resetting.load(Ordering::Acquire) {
             refuse(handed);
+            context.shared.room.settle(context.index, TARGETS);
             return context.ended();
         }
         let Handed { client, from, admitted } = handed;
         let ticket = Ticket::new(admitted, context.index, self.tools.now);
         let target = ticket.whereabouts();
         let dialling = ticket.dialling(self.tools.now);
-        let dial = Dial { dialling, second: None, may_meet_itself: [false; 2], from };
+        let dial = Dial { dialling, second: None, may_meet_itself: [false; 2], from, is_owed: true };
         let key = self.connections.insert_with(|_| Connection::new(client, ticket, dial));
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Err(error) = register(context.registry(), &connection.client.socket, key, CLIENT) {
@@ -62,9 +69,42 @@ impl Tcp {
                 next = self.carry_out(key, step, context);
             }
         }
-        if let Some(due) = self.dial_of(key).and_then(|dial| dial.dialling.due()) {
-            self.timers.set(key.slot(), due);
+        let is_wanting = self.wanting.contains_key(&key.slot());
+        let Some(dial) = self.dial_of(key) else { return };
+        let again = if is_wanting { now + ticks(WANTING_PAUSE) } else { Tick::MAX };
+        if let Some(due) = dial.dialling.due() {
+            self.timers.set(key.slot(), due.min(again));
         }
+    }
+
+    /// Looks at a dialling whose time has come: time is up, or what waits for a descriptor tries again.
+    pub(super) fn dial_overdue(&mut self, key: Key, context: &mut Context) {
+        let now = self.tools.now;
+        let Some(dial) = self.dial_of(key) else { return };
+        let is_late = dial.dialling.due().is_some_and(|due| due <= now);
+        let heard = match self.wanting.remove(&key.slot()) {
+            None => Heard::Tick,
+            Some((lane, _)) if is_late => Heard::Failed(lane, Cause::Descriptors),
+            Some((lane, address)) => self.try_address(key, lane, address, context).unwrap_or(Heard::Begun(lane)),
+        };
+        self.dial(key, heard, context);
+    }
+
+    /// Starts to connect. Where no descriptor is left and nothing else is tried, it waits for one: clients that end give
+    /// theirs back.
+    fn try_address(&mut self, key: Key, lane: Lane, address: SocketAddr, context: &mut Context) -> Option<Heard> {
+        let cause = self.connect(key, lane, address, context).err()?;
+        let now = self.tools.now;
+        if cause == Cause::Descriptors
+            && let Some(Connection { target: None, dial: Some(dial), .. }) = self.connections.get_mut(key)
+            && dial.second.is_none()
+            && dial.dialling.has_time(now)
+            && !self.wanting.contains_key(&key.slot())
+        {
+            self.wanting.insert(key.slot(), (lane, address));
+            return Some(Heard::Wanting(lane));
+        }
+        Some(Heard::Failed(lane, cause))
     }
 
     fn dial_of(&mut self, key: Key) -> Option<&mut Dial> {
@@ -84,9 +124,12 @@ impl Tcp {
                 return look_up(ticket, &context.shared, asker, &mut self.names);
             }
             Do::Connect(lane, address) => {
-                return self.connect(key, lane, address, context).err().map(|cause| Heard::Failed(lane, cause));
+                return self.try_address(key, lane, address, context);
             }
-            Do::Close(lane) => connection.close(lane),
+            Do::Close(lane) => {
+                connection.close(lane);
+                self.wanting.remove(&key.slot());
+            }
             Do::Count(failure) => ticket.count(failure, &context.shared.shortages),
             Do::Tell(failure) => ticket.failed(failure),
             Do::Defer(address) => context.shared.names.defer(&ticket.target().host, address),
@@ -109,6 +152,9 @@ impl Tcp {
         let socket = attempt::start(address, context.registry(), key, token_of(lane))?;
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         let Some(dial) = &mut connection.dial else { return Ok(()) };
+        if std::mem::take(&mut dial.is_owed) {
+            context.shared.room.settle(context.index, TARGETS);
+        }
         dial.may_meet_itself[lane as usize] = context.local.may_meet_itself(address, now);
         match lane {
             Lane::First => connection.target = Some(Leg::new(socket)),

@@ -163,6 +163,8 @@ pub(super) struct Dial {
     pub(super) may_meet_itself: [bool; 2],
     /// Where the client is, if a target is to learn of it: of one that has gone the system does not tell any more.
     pub(super) from: Option<Box<SocketAddr>>,
+    /// The descriptor that was lent for its target is not open yet.
+    pub(super) is_owed: bool,
 }
 
 /// One connection.

@@ -18,16 +18,20 @@ mod splice;
 mod unacknowledged;
 mod watch;
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
 use mio::event::Event;
 
 use super::context::Context;
 use super::counting::meant::Concerned;
 use super::counting::switch::{Adoptions, Switch};
 use super::counting::ticket::Ticket;
+use super::room::TARGETS;
 use super::slab::{Key, Slab};
 use super::timers::{Tick, Wheel};
 use crate::decide::breaks::Break;
-use crate::decide::dialling::Heard;
+use crate::decide::dialling::{Heard, Lane};
 use accept::Listeners;
 use connection::Connection;
 use ending::Ending;
@@ -43,6 +47,8 @@ pub(super) struct Tcp {
     listeners: Listeners,
     connections: Slab<Connection>,
     timers: Wheel,
+    /// Sockets and addresses that wait for a descriptor, by the slot of their connection.
+    wanting: HashMap<u32, (Lane, SocketAddr)>,
     ready: Ready,
     tools: Tools,
     /// Names looked up so far, so that their addresses take turns.
@@ -57,6 +63,7 @@ impl Tcp {
             listeners: Listeners::default(),
             connections: Slab::default(),
             timers: Wheel::default(),
+            wanting: HashMap::new(),
             ready: Ready::default(),
             tools: Tools { buffer: vec![0; BUFFER].into(), pipes: Pipes::new(workers), kernel: Kernel::new(), now: 0 },
             names: 0,
@@ -200,6 +207,12 @@ impl Tcp {
         }
         for pipe in connection.take_pipes() {
             self.tools.pipes.discard(pipe);
+        }
+        if let Some(dial) = &connection.dial {
+            self.wanting.remove(&key.slot());
+            if dial.is_owed {
+                context.shared.room.settle(context.index, TARGETS);
+            }
         }
         // The sockets close before the ticket is given back: a rule without connections has no open one.
         drop(connection);

@@ -19,7 +19,6 @@ use super::ending::Ending;
 use super::watch::Awaiting;
 use crate::act::liveness::{self, look_for_dead_peers};
 use crate::decide::breaks::Break;
-use crate::decide::dialling::Heard;
 use crate::decide::patience::{self, Patience};
 use crate::decide::relaying::{Next, Side};
 
@@ -37,7 +36,7 @@ impl Tcp {
         let now = self.tools.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.dial.is_some() {
-            return self.dial(key, Heard::Tick, context);
+            return self.dial_overdue(key, context);
         }
         if connection.look <= now && !self.look(key, context) {
             return;

@@ -16,6 +16,7 @@ use schema::counters::Lost;
 use schema::net::Protocol;
 
 use super::super::context::Context;
+use super::super::room::FLOW;
 use super::super::slab::Key;
 use super::super::targets::addresses::{heard, look_up};
 use super::super::targets::outgoing::{cause_of, meets_itself, socket_to};
@@ -172,6 +173,9 @@ impl super::flow::Flow {
         let socket = start(address, context.registry(), key).map_err(|error| cause_of(error, address))?;
         if context.local.may_meet_itself(address, context.now) && meets_itself(&socket) {
             return Err(Cause::Refused);
+        }
+        if std::mem::take(&mut self.is_owed) {
+            context.shared.room.settle(context.index, FLOW);
         }
         self.upstream = Upstream::Open(socket);
         Ok(())

@@ -59,6 +59,8 @@ pub(super) struct Flow {
     pub(super) owed: i32,
     /// Since when it has all of its answers, and takes no room.
     pub(super) released: Option<Tick>,
+    /// The descriptor that was lent for it is not open yet.
+    pub(super) is_owed: bool,
     /// Its socket tells how datagrams were put together on their way in.
     pub(super) joins_in: bool,
     /// The way to its target takes no pieces.
@@ -84,6 +86,7 @@ impl Flow {
             silent_since: None,
             owed: 0,
             released: None,
+            is_owed: true,
             joins_in: false,
             is_plain_in: false,
             is_plain_out: false,

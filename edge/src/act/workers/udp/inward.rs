@@ -11,7 +11,6 @@ use schema::counters::Lost;
 
 use super::super::context::Context;
 use super::super::counting::admitted::Admitted;
-use super::super::counting::meter::Refusal;
 use super::super::counting::ticket::Ticket;
 use super::super::room::{FLOW, Lent};
 use super::super::slab::Key;
@@ -22,6 +21,7 @@ use super::sender::{Parcel, send_alone};
 use super::slots::{BATCH, CUT, Slots};
 use super::{Tools, Udp};
 use crate::decide::datagrams::{Received, next_piece};
+use crate::decide::dialling::Failure;
 use crate::decide::faults::Cause;
 
 /// What became of the datagrams of one flow.
@@ -118,12 +118,17 @@ impl Udp {
         let admitted = Admitted::new(route, listener, id.client.ip(), context.index)
             .inspect_err(|why| route.meter.refused(context.index, listener.port, *why))
             .ok()?;
-        if context.shared.room.take(FLOW) == Lent::Full {
-            context.shared.room.note_shortage(Errno::MFILE);
-            route.meter.refused(context.index, listener.port, Refusal::Overflow);
-            return None;
-        }
         let ticket = Ticket::new(admitted, context.index, context.now);
+        match context.shared.room.take(context.index, FLOW) {
+            Lent::Granted => {}
+            Lent::NotYet => context.shared.room.lend(context.index, FLOW),
+            Lent::Full => {
+                context.shared.room.note_shortage(Errno::MFILE);
+                ticket.count(Failure::Connect(Cause::Descriptors), &context.shared.shortages);
+                ticket.unserved();
+                return None;
+            }
+        }
         context.shared.workers[context.index].began();
         let idle = ticket.route().rule.udp_flow_idle;
         let key = self.flows.insert_with(|_| Flow::new(id, listening, ticket, context.now));

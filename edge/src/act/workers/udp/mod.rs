@@ -25,6 +25,7 @@ use super::context::Context;
 use super::counting::meant::Concerned;
 use super::counting::switch::{Adoptions, Switch};
 use super::counting::ticket::Ticket;
+use super::room::FLOW;
 use super::slab::{Key, Slab};
 use super::timers::{Tick, Wheel};
 use flow::{Flow, FlowId};
@@ -156,12 +157,16 @@ impl Udp {
 
     /// Ends a flow, and gives back what it had.
     fn end(&mut self, key: Key, context: &Context) {
-        let Some(Flow { id, listening, upstream, waiting, ticket, released, .. }) = self.flows.remove(key) else {
+        let Some(Flow { id, listening, upstream, waiting, ticket, released, is_owed, .. }) = self.flows.remove(key)
+        else {
             return;
         };
         self.timers.clear(key.slot());
         self.by_id.remove(&id);
         ticket.lost(Lost::Other, waiting.take(&mut self.waiting).len() as u64);
+        if is_owed {
+            context.shared.room.settle(context.index, FLOW);
+        }
         // The socket closes before the ticket is given back.
         drop(upstream);
         drop(ticket);

@@ -108,7 +108,8 @@ impl Udp {
         flow.silent_since = None;
         flow.owed = flow.owed.saturating_sub(i32::try_from(datagrams).unwrap_or(i32::MAX));
         let rule = &flow.ticket.route().rule;
-        if flow.owed > 0 || !flows::ends_with_its_answers(flow.ticket.target_port(), rule.udp_flow_idle) {
+        let ports = [flow.ticket.listener().port, flow.ticket.target_port()];
+        if flow.owed > 0 || !flows::ends_with_its_answers(ports, rule.udp_flow_idle) {
             return;
         }
         if !flow.ticket.release() {
