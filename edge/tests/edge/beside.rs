@@ -92,7 +92,7 @@ fn a_reset_takes_back_nothing_from_a_client_with_little_room() {
             let (mut client, mut server) = beside.pair(*port, true).await;
             client.write_all(b"x").await.unwrap();
             let sending = tokio::spawn(async move {
-                server.readable().await.unwrap();
+                server.peek(&mut [0; 1]).await.unwrap();
                 server.write_all(&pattern(150_000)).await.unwrap();
                 // Closed with a byte unread, which Linux makes a reset.
                 acknowledged(&server).await;

@@ -232,13 +232,15 @@ impl Connection {
         self.target.iter_mut().for_each(|leg| leg.is_writable = true);
     }
 
-    /// Closes a socket that is being connected.
+    /// Closes a socket that is being connected. A target that has accepted it meanwhile gets a reset: a connection that
+    /// is not used ends nothing that somebody may take for whole.
     pub(super) fn close(&mut self, lane: Lane) {
-        match (lane, &mut self.dial) {
-            (Lane::First, _) => self.target = None,
-            (Lane::Second, Some(dial)) => dial.second = None,
-            (Lane::Second, None) => {}
-        }
+        let leg = match (lane, &mut self.dial) {
+            (Lane::First, _) => self.target.take(),
+            (Lane::Second, Some(dial)) => dial.second.take(),
+            (Lane::Second, None) => None,
+        };
+        leg.iter().for_each(|leg| reset(&leg.socket));
     }
 
     /// What to do with it.
