@@ -142,7 +142,7 @@ fn a_ledger_that_was_changed_from_outside_is_found_at_the_start_and_on_demand() 
     let server = world.serve(&["--mode", "heal"]);
     assert!(server.log().contains("does not match its hash chain"), "{}", server.log());
     assert_eq!(world.status()["ledger_broken"], 3);
-    world.cli(&["status"]).exits(0).says("changed outside of the server, entry 3 on");
+    world.cli(&["status"]).exits(0).says("changed outside of the server from entry 3 on");
     let said = world.cli(&["history", "--verify", "-o", "json"]).exits(1);
     assert_eq!(said.json()["broken"], 3, "{said}");
     let entries = world.cli(&["history", "-o", "json"]).exits(0).says("was changed afterwards").json();

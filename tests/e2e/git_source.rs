@@ -415,7 +415,7 @@ fn flags_that_contradict_each_other_or_mean_nothing_are_usage_errors() {
         (&["--ref", "main"], "--git"),
         (&["--git", "git://h/r"], "https, ssh or file"),
         (&["--git", "http://h.example.org/r"], "plain http"),
-        (&["--git", "file:///r", "--ref", "a..b"], "branch or a tag"),
+        (&["--git", "file:///r", "--ref", "a..b"], "branch or tag"),
         (&["--git", "file:///r", "--path", "../x"], "inside the repository"),
         (&["--git", "file:///r", "--interval", "0s"], "interval"),
     ] {
