@@ -114,9 +114,13 @@ fn the_commit_that_made_it_bad_is_found_and_the_last_one_is_in_force_again() {
     assert!(whys.iter().any(|why| why.starts_with("bisect: step 1")), "{whys:?}");
 
     let text = scene.bisect(&[&scene.commits[4]], &scene.check).exits(0);
-    for part in
-        ["The first bad revision", &scene.commits[3], "ada@example.org", "~ web  update  a.toml:1", "is restored: sha256:"]
-    {
+    for part in [
+        "The first bad revision",
+        &scene.commits[3],
+        "ada@example.org",
+        "~ web  update  a.toml:1",
+        "is restored: sha256:",
+    ] {
         assert!(text.out.contains(part), "{part}: {text}");
     }
     assert!(text.err.contains("Step 1:") && text.err.contains("the command exited with 0"), "{text}");

@@ -69,7 +69,7 @@ impl Scene {
         rules.iter().map(|rule| rule["spec"]["max_connections"].as_u64().unwrap() as u16 - 100).collect()
     }
 
-    /// The same, where nothing changes them meanwhile: who answers on the ports is looked at, too.
+    /// The same, where nothing changes them meanwhile: it also looks at who answers on the ports.
     fn runs(&self, status: &Value, number: u16) -> BTreeSet<u16> {
         let edge = edge_of(status, EDGES[usize::from(number)]).unwrap();
         let versions = Self::reported(status, number);

@@ -240,7 +240,9 @@ impl Connection {
             (Lane::Second, Some(dial)) => dial.second.take(),
             (Lane::Second, None) => None,
         };
-        leg.iter().for_each(|leg| reset(&leg.socket));
+        if let Some(leg) = leg {
+            reset(&leg.socket);
+        }
     }
 
     /// What to do with it.
