@@ -214,7 +214,8 @@ pub fn is_descendant(dir: &Path, ancestor: &str, commit: &str) -> Result<bool, G
         return Err(GitError::NoRepository { dir: dir.to_owned() });
     };
     let read_error = |source: gix::Error| GitError::Read { dir: dir.to_owned(), source: Box::new(source) };
-    if !holds(&repository, ancestor) || !holds(&repository, commit) {
+    // A commit of the other kind is in no history here; one of this kind that is missing is an error of the walk.
+    if !holds(&repository, ancestor) || commit.kind() != repository.object_hash() {
         return Ok(false);
     }
     // Newest first: in the usual case, a few commits ahead, the walk ends after those.
