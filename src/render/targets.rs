@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use reconciler::decide::deviations::TargetOverride;
 use reconciler::decide::status::{EdgeStatus, RuleStatus};
 use reconciler::decide::target::{TargetChange, TargetView};
+use reconciler::decide::target_rows::is_checked;
 
 use reconciler::decide::view::FlowLimit;
+use schema::health::TargetState;
 use schema::rule::DEFAULT_UDP_MAX_FLOWS;
 
 use super::style;
@@ -17,11 +19,20 @@ use crate::output::clean;
 
 /// A row per target.
 pub(crate) fn table(targets: &[TargetView], now: Timestamp) -> String {
+    rows(targets, true, now)
+}
+
+/// The same; where nothing checks them, a target that no connection has met has no state to speak of.
+fn rows(targets: &[TargetView], are_checked: bool, now: Timestamp) -> String {
     let mut columns = Columns::new(&["TARGET", "STATE", "SINCE", "#POOL", "#WEIGHT", "LAST RESULT"]);
     for target in targets {
         columns.row(&[
             target.target.clone(),
-            target.state_in_words(),
+            if are_checked || target.state != TargetState::Unknown || target.last.is_some() {
+                target.state_in_words()
+            } else {
+                "–".to_owned()
+            },
             target.since.map(|at| ago(at, now)).unwrap_or_default(),
             target.priority.to_string(),
             weight(target),
@@ -57,7 +68,7 @@ pub(crate) fn write_rule(to: &mut String, edge: &EdgeStatus, rule: &RuleStatus, 
         writeln!(to, "{} {}", style::strong("Balance"), balance(&rule.balance, rule.sticky))?;
     }
     if !rule.targets.is_empty() {
-        write!(to, "\n{}", table(&rule.targets, now))?;
+        write!(to, "\n{}", rows(&rule.targets, is_checked(&rule.spec), now))?;
     }
     if let Some(limit) = &rule.flow_limit {
         writeln!(to, "{}: {}", style::warning("flow limit"), flow_limit(limit, rule, now))?;
@@ -163,6 +174,9 @@ mod tests {
         let both = failing_ports(&[target(1), target(2)]);
         assert!(both.contains("10.0.0.2:30000-30099: 2 of 100 ports failing: 30005, 30017"), "{both}");
         assert!(table(&[target(1)], at(60)).contains("up (2 of 100 ports failing: 30005, 30017)"));
+        let unmet = TargetView { state: TargetState::Unknown, failing_ports_total: 0, ..target(1) };
+        assert!(rows(&[unmet.clone()], false, at(60)).contains("30000-30099  –"), "nothing checks it");
+        assert!(rows(&[unmet], true, at(60)).contains("unknown"), "its check has not answered yet");
     }
 
     #[test]
