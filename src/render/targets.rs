@@ -175,7 +175,7 @@ mod tests {
         assert!(both.contains("10.0.0.2:30000-30099: 2 of 100 ports failing: 30005, 30017"), "{both}");
         assert!(table(&[target(1)], at(60)).contains("up (2 of 100 ports failing: 30005, 30017)"));
         let unmet = TargetView { state: TargetState::Unknown, failing_ports_total: 0, ..target(1) };
-        assert!(rows(&[unmet.clone()], false, at(60)).contains("30000-30099  –"), "nothing checks it");
+        assert!(rows(std::slice::from_ref(&unmet), false, at(60)).contains("30000-30099  –"), "nothing checks it");
         assert!(rows(&[unmet], true, at(60)).contains("unknown"), "its check has not answered yet");
     }
 
