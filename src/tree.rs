@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reconciler::act::follow::{CheckedTree, read_and_check, read_and_check_until};
+use reconciler::act::checked_tree::{CheckedTree, read_and_check, read_and_check_until};
 use schema::check::CheckLimits;
 use schema::findings::Cancel;
 use tokio::task::{self, JoinError, JoinHandle};

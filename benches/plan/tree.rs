@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use reconciler::decide::status::{StatusDocument, edge_status};
-use reconciler::decide::view::{Desired, EdgeView, Hello, Report, RuleView};
+use reconciler::decide::view::{DesiredEdge, EdgeView, Hello, Report, RuleView};
 use schema::canonical::rules_digest;
 use schema::capability::Capability;
 use schema::check::{CheckLimits, check_tree};
@@ -127,12 +127,12 @@ fn view(rules: &EdgeRules) -> EdgeView {
     EdgeView {
         connected: true,
         hello: Some(Hello { capabilities: Capability::ALL.iter().copied().collect(), ..Hello::default() }),
-        desired: Some(Desired {
+        desired: Some(DesiredEdge {
             generation: 1,
             wanted: rules.clone(),
             rules: rules.clone(),
             digest,
-            ..Desired::default()
+            ..DesiredEdge::default()
         }),
         report: Some(Report {
             generation: 1,

@@ -19,7 +19,9 @@ use reconciler::decide::status::{StatusDocument, edges_of};
 use schema::canonical::{Digest, rules_digest};
 use schema::check::{Checked, check_tree};
 use schema::diff::{ChangeSet, Rules, diff};
-use schema::health::{ClientSeed, DialOrder, Distance, Request, Selection, Standing, TargetSeed, TargetState, Turn};
+use schema::health::{
+    ClientSeed, DialOrder, Distance, Request, Rotation, Selection, Standing, TargetSeed, TargetState,
+};
 use schema::name::RuleName;
 use schema::rule::{Balance, LastResort, Rule};
 use schema::ruleset::{RuleSet, TreeFiles, rules_only, tree_digest};
@@ -145,7 +147,7 @@ fn order_of_eight_targets(bencher: Bencher, balance: Balance) {
     let selection = selection(balance);
     let client: IpAddr = "192.0.2.77".parse().expect("an address");
     let connections = [3, 1, 4, 1, 5, 9, 2, 6];
-    let mut turn = Turn::default();
+    let mut turn = Rotation::default();
     bencher.bench_local(|| -> DialOrder {
         let request =
             &mut Request { client: black_box(client), connections: &connections, turn: &mut turn, trial: None };

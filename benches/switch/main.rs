@@ -7,7 +7,7 @@ mod saved;
 
 use std::time::{Duration, Instant};
 
-use edge::act::names::{Names, Source};
+use edge::act::names::{Names, ResolverFiles};
 use edge::act::runtime::{self, RuntimeHandle};
 use edge::decide::admission::Accepted;
 use edge::decide::desired::Desired;
@@ -36,7 +36,10 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
-        Self { edge: runtime::start(limits(), Names::start(Source::default()), None, None).await.0, generation: 0 }
+        Self {
+            edge: runtime::start(limits(), Names::start(ResolverFiles::default()), None, None).await.0,
+            generation: 0,
+        }
     }
 
     /// The time until the edge says that it serves the rules.

@@ -17,4 +17,4 @@ pub use act::last_good::{StateError, has_last_good};
 #[cfg(feature = "testing")]
 pub use act::parts::Killer;
 pub use act::parts::Part;
-pub use act::way::{Endpoint, InProcessConnector};
+pub use act::server_connector::{Endpoint, InProcessConnector};

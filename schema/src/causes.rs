@@ -23,11 +23,11 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
-    struct Said(&'static str, #[source] Option<Box<Said>>);
+    struct CausedError(&'static str, #[source] Option<Box<CausedError>>);
 
     #[test]
     fn every_cause_is_said_once() {
-        let cause = |text, source: Option<Said>| Said(text, source.map(Box::new));
+        let cause = |text, source: Option<CausedError>| CausedError(text, source.map(Box::new));
         let deepest = cause("no such file", None);
         let middle = cause("a.toml: no such file", Some(deepest));
         let error = cause("the tree cannot be read", Some(middle));

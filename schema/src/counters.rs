@@ -12,7 +12,7 @@ mod wire;
 
 use std::fmt;
 
-pub use labels::{Break, ChoiceKind, ConnectCause, Label, Lost};
+pub use labels::{Break, ChoiceKind, ConnectCause, CounterLabel, Lost};
 pub use wire::Unreadable;
 
 use crate::net::Protocol;
@@ -69,7 +69,7 @@ pub struct By<L, C, const N: usize> {
     label: std::marker::PhantomData<L>,
 }
 
-impl<L: Label, C, const N: usize> By<L, C, N> {
+impl<L: CounterLabel, C, const N: usize> By<L, C, N> {
     /// The count of one word.
     pub fn of(&self, label: L) -> &C {
         &self.counts[label.index()]
@@ -81,7 +81,7 @@ impl<L: Label, C, const N: usize> By<L, C, N> {
     }
 }
 
-impl<L: Label, C: Copy + Into<u64>, const N: usize> By<L, C, N> {
+impl<L: CounterLabel, C: Copy + Into<u64>, const N: usize> By<L, C, N> {
     /// The words that were counted at least once, with their counts.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counted = |(word, count): (&&'static str, &C)| (*word, (*count).into());
@@ -100,7 +100,7 @@ impl<L, C: Default, const N: usize> Default for By<L, C, N> {
     }
 }
 
-impl<L: Label, C: fmt::Debug, const N: usize> fmt::Debug for By<L, C, N> {
+impl<L: CounterLabel, C: fmt::Debug, const N: usize> fmt::Debug for By<L, C, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(L::WORDS.iter().zip(&self.counts)).finish()
     }
@@ -146,10 +146,10 @@ impl Division for Whole {
 macro_rules! shapes {
     ($($label:ident)+) => {$(
         impl Division for $label {
-            type Of<C> = By<$label, C, { <$label as Label>::WORDS.len() }>;
-            const LABELS: &'static [&'static str] = <$label as Label>::NAMES;
-            const WORDS: &'static [&'static str] = <$label as Label>::WORDS;
-            const KNOWN: usize = <$label as Label>::ALL.len();
+            type Of<C> = By<$label, C, { <$label as CounterLabel>::WORDS.len() }>;
+            const LABELS: &'static [&'static str] = <$label as CounterLabel>::NAMES;
+            const WORDS: &'static [&'static str] = <$label as CounterLabel>::WORDS;
+            const KNOWN: usize = <$label as CounterLabel>::ALL.len();
 
             fn counts<C>(of: &Self::Of<C>) -> &[C] {
                 &of.counts

@@ -43,7 +43,7 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 
 /// What `apply -o json` and `rollback -o json` print.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct ApplyDocument<'a> {
     format_version: &'static str,
     kind: &'static str,
     #[serde(flatten)]
@@ -174,7 +174,7 @@ fn report_with(
     unhealthy: &[Unhealthy],
 ) -> Result<Exit, Failure> {
     if format != Format::Text {
-        print_value(format, &Answer { format_version: FORMAT_VERSION, kind, result, plan, unhealthy })?;
+        print_value(format, &ApplyDocument { format_version: FORMAT_VERSION, kind, result, plan, unhealthy })?;
     } else if unhealthy.is_empty() {
         print(&render::apply::text(result, plan))?;
     } else {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use reconciler::decide::blame::{Blame, How};
-use reconciler::decide::ledger::Action;
+use reconciler::decide::ledger::LedgerAction;
 
 use crate::cli::BlameArgs;
 use crate::client::Client;
@@ -44,7 +44,8 @@ fn text(found: &Blame) -> String {
     line("rule", &format!("{then}{renamed}"));
     let now = found.current.as_ref().map(place).unwrap_or_default();
     line("now", if now == then { "" } else { &now });
-    let action = if found.action == Action::Apply { String::new() } else { format!(", a {}", found.action.as_str()) };
+    let action =
+        if found.action == LedgerAction::Apply { String::new() } else { format!(", a {}", found.action.as_str()) };
     line("apply", &format!("{}{action} at {} by {}: {}", found.apply_id, time(found.at), found.actor, found.outcome));
     line("plan", &found.plan_id.to_string());
     if found.how == How::TakenOver {

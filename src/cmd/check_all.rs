@@ -38,7 +38,7 @@ struct Unanswered {
     message: String,
 }
 
-type Place = (EdgeName, RuleName);
+type RuleAddress = (EdgeName, RuleName);
 
 /// Checks everything that the status shows with a check, and prints it in the order of the names.
 pub(crate) async fn run(server: &ServerArgs, looks: &Looks) -> Result<Exit, Failure> {
@@ -64,7 +64,7 @@ pub(crate) async fn run(server: &ServerArgs, looks: &Looks) -> Result<Exit, Fail
 }
 
 /// The rules to ask; those of edges that are away cannot be.
-fn places(status: &StatusDocument, unanswered: &mut Vec<Unanswered>) -> Vec<Place> {
+fn places(status: &StatusDocument, unanswered: &mut Vec<Unanswered>) -> Vec<RuleAddress> {
     let mut places = Vec::new();
     for edge in &status.edges {
         for rule in
@@ -81,7 +81,7 @@ fn places(status: &StatusDocument, unanswered: &mut Vec<Unanswered>) -> Vec<Plac
     places
 }
 
-async fn ask(client: &Arc<Client>, places: Vec<Place>) -> BTreeMap<Place, Result<CheckDocument, Failure>> {
+async fn ask(client: &Arc<Client>, places: Vec<RuleAddress>) -> BTreeMap<RuleAddress, Result<CheckDocument, Failure>> {
     let (mut places, mut asked, mut answers) = (places.into_iter(), JoinSet::new(), BTreeMap::new());
     loop {
         while asked.len() < AT_ONCE

@@ -23,7 +23,7 @@ pub(crate) async fn run(args: EdgeArgs) -> Result<Exit, Failure> {
         process_listens: Vec::new(),
         disabled_capabilities: args.disable_capability.into_iter().collect(),
         shutdown_drain: args.shutdown_drain_timeout,
-        names: edge::act::names::Source::default(),
+        names: edge::act::names::ResolverFiles::default(),
         log_lines_dropped,
     };
     let edge = Edge::start(config).await.map_err(|error| failed(&error))?;

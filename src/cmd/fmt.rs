@@ -22,7 +22,7 @@ use crate::replace::rewrite;
 
 /// What `fmt -o json` prints.
 #[derive(Serialize)]
-struct Answer {
+struct FmtDocument {
     format_version: &'static str,
     kind: &'static str,
     /// Files that were rewritten; with `--check`: that would be.
@@ -165,7 +165,7 @@ fn difference(label: &str, before: &str, after: &str) -> String {
 
 fn report(args: &FmtArgs, outcome: &Outcome) -> Result<(), Failure> {
     if args.looks.output != Format::Text {
-        let answer = Answer {
+        let answer = FmtDocument {
             format_version: reconciler::decide::plan::FORMAT_VERSION,
             kind: "formatted",
             changed: outcome.changed.clone(),

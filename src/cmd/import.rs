@@ -23,7 +23,7 @@ use crate::tree;
 
 /// What `import -o json` prints.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct ImportDocument<'a> {
     format_version: &'static str,
     kind: &'static str,
     /// False if something could not be carried over.
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<Exit, Failure> {
     }
     if !is_text {
         let complete = imported.is_complete();
-        let answer = Answer { format_version: FORMAT_VERSION, kind: "import", complete, imported: &imported };
+        let answer = ImportDocument { format_version: FORMAT_VERSION, kind: "import", complete, imported: &imported };
         print_value(args.looks.output, &answer)?;
     }
     report(&imported, args.out.as_deref());

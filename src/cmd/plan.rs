@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reconciler::act::follow::CheckedTree;
+use reconciler::act::checked_tree::CheckedTree;
 use reconciler::act::operator::documents::PlanRequest;
 use reconciler::act::source::{foreign, git};
 use reconciler::decide::drift::{Drift, DriftKind};

@@ -17,7 +17,7 @@ use crate::signals::unless_interrupted;
 
 /// What `resume -o json` prints.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct ResumeDocument<'a> {
     format_version: &'static str,
     kind: &'static str,
     released: &'a Option<Hold>,
@@ -45,7 +45,8 @@ pub(crate) async fn run(args: &ResumeArgs) -> Result<Exit, Failure> {
     if args.looks.output == Format::Text {
         print(&text(released.as_ref(), apply.as_ref()))?;
     } else {
-        let answer = Answer { format_version: FORMAT_VERSION, kind: "resume", released: &released, apply: &apply };
+        let answer =
+            ResumeDocument { format_version: FORMAT_VERSION, kind: "resume", released: &released, apply: &apply };
         print_value(args.looks.output, &answer)?;
     }
     Ok(apply.as_ref().map_or(Exit::Done, exit_of))

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edge::{Edge, EdgeConfig, Endpoint};
+use reconciler::act::checked_tree::CheckedTree;
 use reconciler::act::driver::FleetHandle;
-use reconciler::act::follow::CheckedTree;
 use reconciler::act::server::Server;
 use reconciler::decide::fleet::Mode;
 use schema::name::EdgeName;
@@ -167,7 +167,7 @@ async fn start(args: &UpArgs, mut settings: Settings) -> Result<Up, Failure> {
         process_listens: addresses.into_iter().flatten().collect(),
         disabled_capabilities: schema::capability::Capabilities::new(),
         shutdown_drain: wishes.drain(&global(tree.as_ref())),
-        names: edge::act::names::Source::default(),
+        names: edge::act::names::ResolverFiles::default(),
         log_lines_dropped: logging.dropped(),
     };
     let edge = Edge::start(config).await.map_err(|error| super::edge::failed(&error))?;

@@ -24,7 +24,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use drafts::{Draft, Drafts};
-use place::Place;
+use place::FilePosition;
 
 /// What became of something that the tree does not hold as it stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -142,7 +142,7 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    fn find(&mut self, kind: Kind, at: Place<'_>, rule: &str, key: &str, reason: impl Into<String>) {
+    fn find(&mut self, kind: Kind, at: FilePosition<'_>, rule: &str, key: &str, reason: impl Into<String>) {
         if self.kept.of(kind) >= MAX_FINDINGS as u64 {
             self.more.add(kind);
             return;

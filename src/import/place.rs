@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 /// A place in a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'f> {
+pub(super) struct FilePosition<'f> {
     file: &'f str,
     lines: &'f LineIndex<'f>,
     span: Span,
@@ -14,7 +14,7 @@ pub(super) struct Place<'f> {
     known: Option<Position>,
 }
 
-impl<'f> Place<'f> {
+impl<'f> FilePosition<'f> {
     /// The beginning of a file.
     pub(super) fn of_file(file: &'f str, lines: &'f LineIndex<'f>) -> Self {
         Self { file, lines, span: Span::default(), known: None }

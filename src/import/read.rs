@@ -11,7 +11,7 @@ use schema::name::EdgeName;
 use schema::ruleset::TreeFiles;
 use schema::text::{self, Entry, Node, Syntax, Value as Parsed};
 
-use super::place::{Place, json};
+use super::place::{FilePosition, json};
 use super::rule::{self, Context};
 use super::{Gathered, Kind, valid};
 
@@ -62,7 +62,7 @@ pub(super) fn read(
     }));
     let Some(root) = root.filter(|_| is_read) else { return };
     let lines = LineIndex::new(input);
-    let at = Place::of_file(&input.path, &lines);
+    let at = FilePosition::of_file(&input.path, &lines);
     if let Some(ruleset) = valid::ruleset(&named, limits) {
         valid::take(&ruleset, &root, edge, at, gathered);
         return;
@@ -98,7 +98,7 @@ fn defaults<'n, 'a>(root: &'n Node<'a>) -> &'n [Entry<'a>] {
 }
 
 /// False if there is nothing that could hold rules.
-fn lists(root: &Node<'_>, context: &Context<'_, '_>, at: Place<'_>, gathered: &mut Gathered) -> bool {
+fn lists(root: &Node<'_>, context: &Context<'_, '_>, at: FilePosition<'_>, gathered: &mut Gathered) -> bool {
     match &root.value {
         Parsed::Array(rules) => {
             for entry in rules {
@@ -117,7 +117,7 @@ fn lists(root: &Node<'_>, context: &Context<'_, '_>, at: Place<'_>, gathered: &m
     }
 }
 
-fn entry_of_root(entry: &Entry<'_>, context: &Context<'_, '_>, at: Place<'_>, gathered: &mut Gathered) -> bool {
+fn entry_of_root(entry: &Entry<'_>, context: &Context<'_, '_>, at: FilePosition<'_>, gathered: &mut Gathered) -> bool {
     let here = at.at(entry.key_span);
     match (entry.key.as_ref(), &entry.node.value) {
         (key, Parsed::Array(rules)) if LISTS.contains(&key) => {
@@ -154,13 +154,13 @@ fn entry_of_root(entry: &Entry<'_>, context: &Context<'_, '_>, at: Place<'_>, ga
 }
 
 /// The statistics socket says nothing about forwarding.
-pub(super) fn statistics(at: Place<'_>, gathered: &mut Gathered) {
+pub(super) fn statistics(at: FilePosition<'_>, gathered: &mut Gathered) {
     let reason = "the statistics socket has no counterpart: see `portunus stats`";
     gathered.find(Kind::Ignored, at, "", "stats", reason);
 }
 
 /// The rules under the name of their client.
-fn of_client(name: &str, rules: &Node<'_>, context: &Context<'_, '_>, at: Place<'_>, gathered: &mut Gathered) {
+fn of_client(name: &str, rules: &Node<'_>, context: &Context<'_, '_>, at: FilePosition<'_>, gathered: &mut Gathered) {
     let here = at.at(rules.span);
     let Some(edge) = rule::edge_name(name, here, gathered) else {
         gathered.find(Kind::Dropped, here, name, "", "the name of the client is empty");
@@ -180,7 +180,7 @@ fn of_client(name: &str, rules: &Node<'_>, context: &Context<'_, '_>, at: Place<
 }
 
 /// A client with its name and its rules.
-fn client_entry(client: &Node<'_>, context: &Context<'_, '_>, at: Place<'_>, gathered: &mut Gathered) {
+fn client_entry(client: &Node<'_>, context: &Context<'_, '_>, at: FilePosition<'_>, gathered: &mut Gathered) {
     let here = at.at(client.span);
     let Parsed::Table(entries) = &client.value else {
         gathered.find(Kind::Dropped, here, "", "", format!("expected a client, this is {}", client.value.kind()));
@@ -208,7 +208,7 @@ fn client_entry(client: &Node<'_>, context: &Context<'_, '_>, at: Place<'_>, gat
 }
 
 /// Settings of the process: of use to `portunus up` alone, whose edge is `local`.
-pub(super) fn global(settings: &[Entry<'_>], edge: &EdgeName, at: Place<'_>, gathered: &mut Gathered) {
+pub(super) fn global(settings: &[Entry<'_>], edge: &EdgeName, at: FilePosition<'_>, gathered: &mut Gathered) {
     for entry in settings {
         let (key, here) = (entry.key.as_ref(), at.at(entry.key_span));
         let value = json(&entry.node);

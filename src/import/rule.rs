@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::agree::{contradiction, holds};
 use super::drafts::Draft;
-use super::place::{Place, json};
+use super::place::{FilePosition, json};
 use super::target::{plain_host, ports, proxy_protocol, rest_of_target, target_core, text_target};
 use super::{Gathered, Kind};
 
@@ -141,7 +141,7 @@ fn as_name(text: &str) -> String {
 }
 
 /// The name of an edge, with a word about it where it has to be another one.
-pub(super) fn edge_name(text: &str, at: Place<'_>, gathered: &mut Gathered) -> Option<EdgeName> {
+pub(super) fn edge_name(text: &str, at: FilePosition<'_>, gathered: &mut Gathered) -> Option<EdgeName> {
     let edge = EdgeName::new(&as_name(text)).ok()?;
     if edge.as_str() != text && gathered.renamed.insert(text.to_owned()) {
         let reason = format!(
@@ -154,7 +154,7 @@ pub(super) fn edge_name(text: &str, at: Place<'_>, gathered: &mut Gathered) -> O
 }
 
 /// Takes one rule of a list.
-pub(super) fn take(entry: &Node<'_>, context: &Context<'_, '_>, file: Place<'_>, gathered: &mut Gathered) {
+pub(super) fn take(entry: &Node<'_>, context: &Context<'_, '_>, file: FilePosition<'_>, gathered: &mut Gathered) {
     let at = file.at(entry.span);
     let Parsed::Table(entries) = &entry.value else {
         gathered.find(Kind::Dropped, at, "", "", format!("expected a rule, this is {}", entry.value.kind()));
@@ -275,7 +275,13 @@ fn core(keys: &Keys<'_, '_>) -> Result<Map<String, Value>, String> {
 }
 
 /// All other keys, one by one: each is kept if the rule is valid with it.
-fn rest(keys: &Keys<'_, '_>, core: &mut Map<String, Value>, label: &str, file: Place<'_>, gathered: &mut Gathered) {
+fn rest(
+    keys: &Keys<'_, '_>,
+    core: &mut Map<String, Value>,
+    label: &str,
+    file: FilePosition<'_>,
+    gathered: &mut Gathered,
+) {
     let is_core = |key: &str| {
         let of_rule = [&LISTEN[..], &TARGET, &CLIENTS, &IDS, &NAMES].iter().any(|list| list.contains(&key));
         of_rule || key == "enabled"

@@ -5,7 +5,7 @@ use schema::text::{Node, Value as Parsed};
 use serde_json::{Map, Value};
 
 use super::agree::contradiction;
-use super::place::{Place, json};
+use super::place::{FilePosition, json};
 use super::rule::{IDS, Keys, is_state, open, value, words};
 use super::{Gathered, Kind};
 
@@ -108,7 +108,13 @@ pub(super) fn proxy_protocol(value: &Value) -> Option<Value> {
 }
 
 /// Says which keys of a target are not carried over.
-pub(super) fn rest_of_target(index: usize, target: &Node<'_>, label: &str, file: Place<'_>, gathered: &mut Gathered) {
+pub(super) fn rest_of_target(
+    index: usize,
+    target: &Node<'_>,
+    label: &str,
+    file: FilePosition<'_>,
+    gathered: &mut Gathered,
+) {
     let Parsed::Table(entries) = &target.value else { return };
     let known = |key: &str| {
         target_keys::TABLE.find(key, 0).is_some()

@@ -11,7 +11,7 @@ use schema::spec;
 use schema::text::{Entry, Node, Value as Parsed};
 
 use super::drafts::Draft;
-use super::place::Place;
+use super::place::FilePosition;
 use super::read::{global, statistics};
 use super::{Gathered, Kind};
 
@@ -22,7 +22,7 @@ pub(super) fn ruleset(input: &SourceFile, limits: CheckLimits) -> Option<RuleSet
 }
 
 /// Takes the rules; those of `local` belong to `edge`.
-pub(super) fn take(ruleset: &RuleSet, root: &Node<'_>, edge: &EdgeName, at: Place<'_>, gathered: &mut Gathered) {
+pub(super) fn take(ruleset: &RuleSet, root: &Node<'_>, edge: &EdgeName, at: FilePosition<'_>, gathered: &mut Gathered) {
     if let Parsed::Table(entries) = &root.value {
         for entry in entries {
             of_root(entry, edge, at, gathered);
@@ -45,7 +45,7 @@ pub(super) fn take(ruleset: &RuleSet, root: &Node<'_>, edge: &EdgeName, at: Plac
 }
 
 /// What a rule file has beside rules and their defaults.
-fn of_root(entry: &Entry<'_>, edge: &EdgeName, at: Place<'_>, gathered: &mut Gathered) {
+fn of_root(entry: &Entry<'_>, edge: &EdgeName, at: FilePosition<'_>, gathered: &mut Gathered) {
     match (entry.key.as_ref(), &entry.node.value) {
         ("global", Parsed::Table(settings)) => global(settings, edge, at, gathered),
         ("stats", _) => statistics(at.at(entry.key_span), gathered),
@@ -59,7 +59,7 @@ fn of_root(entry: &Entry<'_>, edge: &EdgeName, at: Place<'_>, gathered: &mut Gat
 }
 
 /// Adds a rule, unless another file has its ports; under another name if another file has its name.
-fn keep(draft: Draft, edge: &EdgeName, at: Place<'_>, gathered: &mut Gathered) {
+fn keep(draft: Draft, edge: &EdgeName, at: FilePosition<'_>, gathered: &mut Gathered) {
     let drafts = gathered.edges.entry(edge.clone()).or_default();
     let name = draft.rule.name.as_str();
     let label = format!("{edge}/{name}");

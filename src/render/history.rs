@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use jiff::Timestamp;
 use reconciler::act::operator::documents::HistoryDetail;
 use reconciler::decide::fleet::EdgeOutcome;
-use reconciler::decide::ledger::{Action, Entry, HistoryEntry, RecordedEdge};
+use reconciler::decide::ledger::{Entry, HistoryEntry, LedgerAction, RecordedEdge};
 use reconciler::decide::plan::{PlannedChange, Summary};
 use schema::name::EdgeName;
 
@@ -58,7 +58,7 @@ pub(crate) fn all(entries: &[HistoryEntry], now: Timestamp) -> String {
 /// `applied`, `rollback applied, held`, `frozen`: an outcome that belongs to one action names that as well.
 fn outcome(found: &HistoryEntry) -> String {
     let (action, outcome) = (found.entry.action, &found.entry.outcome);
-    let is_clear = action == Action::Apply || !found.entry.is_start();
+    let is_clear = action == LedgerAction::Apply || !found.entry.is_start();
     let outcome = if is_clear { outcome.clone() } else { format!("{} {outcome}", action.as_str()) };
     if found.held { format!("{outcome}, held") } else { outcome }
 }

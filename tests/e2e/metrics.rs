@@ -1,7 +1,7 @@
 //! The metrics of CONTRACT §8: one row per live rule whatever its width, from the server only.
 
 use edge::decide::breaks::Break;
-use edge::decide::dial::Cause;
+use schema::counters::ConnectCause;
 
 use crate::peers::{Client, Echo, answers};
 use crate::support::{World, ports, range_rule, rule, rule_of, wait_for, wait_until};
@@ -47,8 +47,8 @@ fn every_live_rule_has_one_row_and_a_removed_one_has_none() {
     }
     assert!(scraped.contains("# TYPE portunus_rule_connect_errors_total counter\n"), "{scraped}");
     let errors = rows(&scraped, "portunus_rule_connect_errors_total");
-    assert_eq!(errors.len(), 3 * Cause::ALL.len(), "{errors:?}");
-    for cause in Cause::ALL {
+    assert_eq!(errors.len(), 3 * ConnectCause::ALL.len(), "{errors:?}");
+    for cause in ConnectCause::ALL {
         let row = format!("{{cause=\"{}\",client=\"edge-01\",owner=\"team-a\",rule=\"wide\"}} 0", cause.as_str());
         assert!(errors.iter().any(|found| found.ends_with(&row)), "{row}: {errors:?}");
     }

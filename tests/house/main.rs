@@ -10,6 +10,7 @@ mod documents;
 mod english;
 mod files;
 mod limits;
+mod names;
 mod purity;
 mod source;
 mod targets;

@@ -20,9 +20,14 @@ pub(crate) fn code(text: &str) -> String {
     out
 }
 
-/// The code without the test module at its end.
+/// The code without the test module at its end. One in a file of its own ends nothing, wherever it is named.
 pub(crate) fn production(code: &str) -> &str {
-    code.split_once("#[cfg(test)]\nmod ").map_or(code, |(production, _)| production)
+    let of_tests = code.match_indices("#[cfg(test)]\nmod ");
+    let mut ends = of_tests.filter(|(at, _)| {
+        let line = code[*at..].lines().nth(1).unwrap_or_default();
+        !line.ends_with(';')
+    });
+    ends.next().map_or(code, |(at, _)| &code[..at])
 }
 
 /// The end of the comment, string or character that starts here, if one does.
@@ -117,6 +122,15 @@ fn comments_and_strings_are_no_code() {
     let code = code(text);
     let found: Vec<_> = words(&code).filter(|(_, word)| *word == "tokio").collect();
     assert_eq!(found, [(3, "tokio")]);
+}
+
+#[test]
+fn tests_end_the_code_where_they_stand_in_it() {
+    assert_eq!(
+        production("a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\nmod more {\n}\n"),
+        "a\n#[cfg(test)]\nmod tests;\nb\n"
+    );
+    assert_eq!(production("a\n"), "a\n");
 }
 
 #[test]

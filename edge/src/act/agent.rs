@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::rpc::edge_control_client::EdgeControlClient;
 use crate::act::runtime::{RuntimeHandle, Stopped};
-use crate::act::session::{Flow, Offer, Session};
-use crate::act::way::{Endpoint, GREETING, Way};
+use crate::act::server_connector::{Endpoint, GREETING, ServerConnector};
+use crate::act::session::{AfterMessage, Offer, Session};
 use crate::act::wording;
 use crate::decide::backoff;
 
@@ -63,7 +63,7 @@ pub(crate) struct SessionView {
 }
 
 pub(crate) struct Agent {
-    way: Way,
+    way: ServerConnector,
     offer: Arc<Offer>,
     runtime: RuntimeHandle,
     connected: watch::Sender<bool>,
@@ -77,7 +77,7 @@ impl Agent {
         runtime: RuntimeHandle,
     ) -> Result<(Self, SessionView), tonic::transport::Error> {
         let (connected, view) = watch::channel(false);
-        let agent = Self { way: Way::new(server)?, offer: Arc::new(offer), runtime, connected };
+        let agent = Self { way: ServerConnector::new(server)?, offer: Arc::new(offer), runtime, connected };
         Ok((agent, SessionView { connected: view }))
     }
 
@@ -168,13 +168,13 @@ impl Agent {
                         continue;
                     }
                 },
-                messages = session.next() => (messages?, Flow::Continue),
-                _ = stats.tick() => (session.moved(), Flow::Continue),
+                messages = session.next() => (messages?, AfterMessage::Continue),
+                _ = stats.tick() => (session.moved(), AfterMessage::Continue),
             };
             for message in messages {
                 outgoing.send(message).await.map_err(|_| SessionError::Ended)?;
             }
-            if flow == Flow::End {
+            if flow == AfterMessage::End {
                 drop(outgoing);
                 _ = timeout(PARTING, until_closed(&mut incoming)).await;
                 return Err(SessionError::Disagreed);

@@ -30,9 +30,9 @@ use crate::act::names::{self, Names};
 use crate::act::parts::Killer;
 use crate::act::parts::Part;
 use crate::act::runtime::{self, Before, Pending, Restarted, RuntimeHandle, Stopped};
+use crate::act::server_connector::Endpoint;
 use crate::act::session::Offer;
 use crate::act::steady::Steady;
-use crate::act::way::Endpoint;
 use crate::act::{abilities, interfaces, metrics};
 use crate::decide::admission::Accepted;
 use crate::decide::desired::Desired;
@@ -61,7 +61,7 @@ pub struct EdgeConfig {
     /// How long connections may go on after the end was asked for.
     pub shutdown_drain: Duration,
     /// Where it is written how targets' names are resolved.
-    pub names: names::Source,
+    pub names: names::ResolverFiles,
     /// Log lines that the process has dropped, for its metrics.
     pub log_lines_dropped: Arc<AtomicU64>,
 }
@@ -178,8 +178,11 @@ impl Edge {
         let tasks = TaskTracker::new();
         tasks.spawn(supervisor.lasting(Part::Session, agent.run(stop.clone())));
         if let Some(listener) = listener {
-            let source =
-                metrics::Source { runtime: runtime.clone(), session, log_lines_dropped: config.log_lines_dropped };
+            let source = metrics::MetricsSource {
+                runtime: runtime.clone(),
+                session,
+                log_lines_dropped: config.log_lines_dropped,
+            };
             tasks.spawn(supervisor.lasting(Part::Metrics, metrics::serve(listener, source, stop.clone())));
         }
         tasks.close();

@@ -26,13 +26,13 @@ const LIMITS: Limits =
 
 /// What the figures are read from.
 #[derive(Clone)]
-pub(crate) struct Source {
+pub(crate) struct MetricsSource {
     pub(crate) runtime: RuntimeHandle,
     pub(crate) session: SessionView,
     pub(crate) log_lines_dropped: Arc<AtomicU64>,
 }
 
-impl Source {
+impl MetricsSource {
     /// True once the edge has a session or a state to run without one.
     fn is_ready(&self) -> bool {
         *self.session.connected.borrow() || self.runtime.status().accepted.generation > 0
@@ -82,7 +82,7 @@ impl Source {
 }
 
 /// Serves until told to stop.
-pub(crate) async fn serve(listener: TcpListener, source: Source, stop: CancellationToken) {
+pub(crate) async fn serve(listener: TcpListener, source: MetricsSource, stop: CancellationToken) {
     let router = axum::Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -92,7 +92,7 @@ pub(crate) async fn serve(listener: TcpListener, source: Source, stop: Cancellat
     GuardedListener::http(listener, LIMITS).serve(router, stop).await;
 }
 
-async fn metrics(State(source): State<Source>) -> impl IntoResponse {
+async fn metrics(State(source): State<MetricsSource>) -> impl IntoResponse {
     match source.render() {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {
@@ -102,6 +102,6 @@ async fn metrics(State(source): State<Source>) -> impl IntoResponse {
     }
 }
 
-async fn ready(State(source): State<Source>) -> impl IntoResponse {
+async fn ready(State(source): State<MetricsSource>) -> impl IntoResponse {
     if source.is_ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "no state yet\n") }
 }

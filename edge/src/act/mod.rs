@@ -18,11 +18,11 @@ mod port_range;
 pub mod prepare;
 mod proving;
 pub mod runtime;
+pub mod server_connector;
 pub mod session;
 pub mod sockets;
 pub mod status;
 pub(crate) mod steady;
-pub mod way;
 mod wording;
 pub mod workers;
 

@@ -13,10 +13,10 @@ use socket2::Socket;
 use crate::act::holders::Holders;
 use crate::act::sockets::{self, BindError};
 use crate::act::workers::Acceptor;
-use crate::decide::transition::{self, Failure, Settled, Transition};
+use crate::decide::transition::{self, RuleFailure, Settled, Transition};
 
 /// One socket to bind, with the open ones that it takes over from.
-pub(crate) struct Order {
+pub(crate) struct BindOrder {
     pub(crate) listener: Listener,
     pub(crate) replaces: Vec<Acceptor>,
     /// The socket itself, where it was released and is open still.
@@ -24,7 +24,7 @@ pub(crate) struct Order {
 }
 
 /// All sockets to bind, by rule.
-pub(crate) type Orders = BTreeMap<RuleName, Vec<Order>>;
+pub(crate) type BindOrders = BTreeMap<RuleName, Vec<BindOrder>>;
 
 /// What a switch starts from.
 pub(crate) struct Prepared {
@@ -39,7 +39,7 @@ pub(crate) struct Prepared {
 /// may open, those counted.
 pub(crate) fn prepare(
     plan: &Transition,
-    orders: &Orders,
+    orders: &BindOrders,
     mut held: HashMap<Listener, Socket>,
     mut budget: u64,
 ) -> Prepared {
@@ -96,14 +96,14 @@ pub(crate) fn share(acceptor: &Acceptor, is_shared: bool) {
 /// All sockets of one rule. Those that replace another one do not listen yet: they would draw its connections
 /// while the rule may still fail.
 fn bind_all(
-    orders: &[Order],
+    orders: &[BindOrder],
     held: &mut HashMap<Listener, Socket>,
     budget: u64,
     holders: &mut Holders,
-) -> Result<Vec<(Listener, Socket)>, Failure> {
+) -> Result<Vec<(Listener, Socket)>, RuleFailure> {
     if orders.len() as u64 > budget {
         let message = format!("{} more listeners are needed, but the edge has descriptors for {budget}", orders.len());
-        return Err(Failure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None });
+        return Err(RuleFailure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None });
     }
     let mut bound = Vec::with_capacity(orders.len());
     for order in orders.iter().filter(|order| order.open.is_none()) {
@@ -124,7 +124,7 @@ fn bind_all(
 
 /// Makes the sockets of a rule that serves ready to accept from.
 fn open_all(
-    orders: &[Order],
+    orders: &[BindOrder],
     bound: &mut HashMap<Listener, Socket>,
     ready: &mut HashMap<Listener, Acceptor>,
 ) -> Result<(), BindError> {

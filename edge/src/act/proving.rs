@@ -15,10 +15,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::act::names::Names;
-use crate::act::runtime::{RuntimeHandle, Stopped, Verdict};
+use crate::act::runtime::{RuleProof, RuntimeHandle, Stopped};
 use crate::decide::admission::Base;
 use crate::decide::desired::Desired;
-use crate::decide::transition::Failure;
+use crate::decide::transition::RuleFailure;
 
 /// How long a plan waits for names: two attempts at a server that does not answer.
 const LOOKUP: Duration = Duration::from_secs(5);
@@ -44,16 +44,16 @@ pub(crate) async fn prove(
     let proof = runtime.reserve(desired, base, Duration::from_millis(request.lease_ms)).await?;
     let proof = match proof {
         Ok(proof) => proof,
-        Err(Failure { code, message, .. }) => {
+        Err(RuleFailure { code, message, .. }) => {
             let refused = Some(proto::Refusal { code: code.as_str().to_owned(), message });
             return Ok(proto::Proven { request_id, refused, ..proto::Proven::default() });
         }
     };
-    let rule = |(name, verdict): (RuleName, Verdict)| {
+    let rule = |(name, verdict): (RuleName, RuleProof)| {
         let (proven, code, message) = match verdict {
-            Verdict::Refused(Failure { code, message, .. }) => (false, code.as_str().to_owned(), message),
-            Verdict::Modelled(message) => (false, String::new(), message),
-            Verdict::Proven => match unresolved.get(&name) {
+            RuleProof::Refused(RuleFailure { code, message, .. }) => (false, code.as_str().to_owned(), message),
+            RuleProof::Modelled(message) => (false, String::new(), message),
+            RuleProof::Proven => match unresolved.get(&name) {
                 Some(words) => (false, String::new(), words.clone()),
                 None => (true, String::new(), String::new()),
             },

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::act::runtime::{RuntimeHandle, Stopped, Terms};
+use crate::act::runtime::{ApplyTerms, RuntimeHandle, Stopped};
 use crate::act::status::{RuleStatus, Status};
 use crate::act::workers::Ages;
 use crate::act::{interfaces, port_range, proving};
@@ -53,7 +53,7 @@ const PROOFS: usize = 8;
 
 /// Whether the session goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
+pub enum AfterMessage {
     /// It does.
     Continue,
     /// Server and edge do not understand each other: a new session may.
@@ -115,35 +115,35 @@ impl Session {
     pub async fn receive(
         &mut self,
         received: proto::ServerMessage,
-    ) -> Result<(Vec<proto::EdgeMessage>, Flow), Stopped> {
+    ) -> Result<(Vec<proto::EdgeMessage>, AfterMessage), Stopped> {
         match received.body {
             Some(server_message::Body::Desired(desired)) => self.receive_desired(desired).await,
             Some(server_message::Body::StatsRequest(request)) => {
-                Ok((vec![self.stats(&request).await?], Flow::Continue))
+                Ok((vec![self.stats(&request).await?], AfterMessage::Continue))
             }
             Some(server_message::Body::Overrides(overrides)) => {
                 self.runtime.set_overrides(overrides).await?;
-                Ok((Vec::new(), Flow::Continue))
+                Ok((Vec::new(), AfterMessage::Continue))
             }
             Some(server_message::Body::Confirm(confirm)) => {
                 self.runtime.confirm(confirm.lineage, confirm.generation).await?;
-                Ok((Vec::new(), Flow::Continue))
+                Ok((Vec::new(), AfterMessage::Continue))
             }
-            Some(server_message::Body::Prove(request)) => Ok((self.prove(request), Flow::Continue)),
-            Some(server_message::Body::Check(request)) => Ok((self.check(request), Flow::Continue)),
+            Some(server_message::Body::Prove(request)) => Ok((self.prove(request), AfterMessage::Continue)),
+            Some(server_message::Body::Check(request)) => Ok((self.check(request), AfterMessage::Continue)),
             Some(server_message::Body::Refusal(refusal)) => {
                 tracing::warn!(code = refusal.code, reason = refusal.message, "the server ended the session");
-                Ok((Vec::new(), Flow::End))
+                Ok((Vec::new(), AfterMessage::End))
             }
             // A welcome is said once, before this; what is unknown belongs to a newer server.
-            Some(server_message::Body::Welcome(_)) | None => Ok((Vec::new(), Flow::Continue)),
+            Some(server_message::Body::Welcome(_)) | None => Ok((Vec::new(), AfterMessage::Continue)),
         }
     }
 
     async fn receive_desired(
         &mut self,
         desired: proto::DesiredState,
-    ) -> Result<(Vec<proto::EdgeMessage>, Flow), Stopped> {
+    ) -> Result<(Vec<proto::EdgeMessage>, AfterMessage), Stopped> {
         let generation = desired.generation;
         let status = self.runtime.status();
         let admission = match admission::admit(&status.accepted, &desired) {
@@ -156,7 +156,7 @@ impl Session {
                 let Offer { capabilities, limits, .. } = &*self.offer;
                 tracing::info!(generation, rules = desired.rules.len(), "a desired state arrived");
                 let within = Duration::from_millis(desired.confirm_within_ms);
-                let terms = Terms {
+                let terms = ApplyTerms {
                     base: desired.base.as_ref().and_then(Base::read),
                     confirm_within: Some(within).filter(|within| !within.is_zero()),
                     quiet_window: Duration::from_millis(desired.quiet_window_ms),
@@ -171,22 +171,22 @@ impl Session {
                     tracing::warn!(generation, code = %refused.code, reason = refused.message, "a desired state is \
                         refused");
                 }
-                (refused, Flow::Continue)
+                (refused, AfterMessage::Continue)
             }
             Admission::Repeat => {
                 // Nothing to change, but somebody asks again: what failed is tried now.
                 self.runtime.retry().await?;
-                (None, Flow::Continue)
+                (None, AfterMessage::Continue)
             }
             Admission::Refuse(refused) => {
                 tracing::warn!(generation, code = %refused.code, reason = refused.message, "a desired state is \
                     refused");
-                (Some(refused), Flow::Continue)
+                (Some(refused), AfterMessage::Continue)
             }
             Admission::ProtocolError(refused) => {
                 tracing::error!(generation, code = %refused.code, reason = refused.message, "a desired state is \
                     refused");
-                (Some(refused), Flow::End)
+                (Some(refused), AfterMessage::End)
             }
         };
         let mut messages = self.look();

@@ -15,7 +15,7 @@ use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 use crate::act::holders::Holders;
 use crate::act::interfaces;
 use crate::act::liveness::look_for_dead_peers;
-use crate::decide::transition::Failure;
+use crate::decide::transition::RuleFailure;
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
@@ -56,13 +56,13 @@ impl BindError {
     }
 
     /// What the rule is told, with who holds the port where that can be found out.
-    pub(crate) fn told(self, holders: &mut Holders) -> Failure {
+    pub(crate) fn told(self, holders: &mut Holders) -> RuleFailure {
         let holder = if self.code == RuleCode::PortInUse { holders.of(&self.listener) } else { None };
         let message = match holder {
             Some(holder) => format!("{} by {holder}", self.message),
             None => self.message,
         };
-        Failure { code: self.code, message, blocked_by: None }
+        RuleFailure { code: self.code, message, blocked_by: None }
     }
 }
 

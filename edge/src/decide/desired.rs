@@ -36,12 +36,12 @@ pub struct Desired {
     /// Rules without a possible or with a repeated name: they can only be reported.
     pub nameless: Vec<(RuleSpec, Rejection)>,
     /// When rules end without a newer state. A rule that is not among `rules` any more has ended so.
-    pub ends: BTreeMap<RuleName, End>,
+    pub ends: BTreeMap<RuleName, RuleExpiry>,
 }
 
 /// When a rule ends without a newer state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct End {
+pub struct RuleExpiry {
     /// By the edge's own clock, in milliseconds.
     pub at_ms: u64,
     /// As the server counts it: the name of this end.
@@ -90,7 +90,7 @@ impl Desired {
 
     /// Lets rules end at these times.
     #[must_use]
-    pub fn ending(mut self, ends: impl IntoIterator<Item = (String, End)>) -> Self {
+    pub fn ending(mut self, ends: impl IntoIterator<Item = (String, RuleExpiry)>) -> Self {
         let ends = ends.into_iter().filter_map(|(rule, end)| Some((RuleName::new(&rule).ok()?, end)));
         self.ends = ends.collect();
         self
@@ -99,19 +99,20 @@ impl Desired {
     /// Lets rules end as the message says that arrived now.
     #[must_use]
     pub fn ending_from(self, ends: Vec<RuleEnd>, now_ms: u64) -> Self {
-        let end = |end: RuleEnd| (end.rule, End { at_ms: now_ms.saturating_add(end.rest_ms), until_ms: end.until_ms });
+        let end =
+            |end: RuleEnd| (end.rule, RuleExpiry { at_ms: now_ms.saturating_add(end.rest_ms), until_ms: end.until_ms });
         self.ending(ends.into_iter().map(end))
     }
 
     /// The same as it was kept.
     #[must_use]
     pub fn ending_as_kept(self, ends: Vec<RuleEnd>) -> Self {
-        self.ending(ends.into_iter().map(|end| (end.rule, End { at_ms: end.at_ms, until_ms: end.until_ms })))
+        self.ending(ends.into_iter().map(|end| (end.rule, RuleExpiry { at_ms: end.at_ms, until_ms: end.until_ms })))
     }
 
     /// Puts no end off that is known: the same end comes again with other time left where the server's clock was set,
     /// or where the message was on its way for long.
-    pub fn keep_ends(&mut self, known: &BTreeMap<RuleName, End>) {
+    pub fn keep_ends(&mut self, known: &BTreeMap<RuleName, RuleExpiry>) {
         for (rule, end) in &mut self.ends {
             if let Some(known) = known.get(rule).filter(|known| known.until_ms == end.until_ms) {
                 end.at_ms = end.at_ms.min(known.at_ms);
@@ -139,7 +140,7 @@ impl Desired {
 
     /// The ends as a message names them.
     pub fn ends_to_wire(&self) -> Vec<RuleEnd> {
-        let to_wire = |(rule, end): (&RuleName, &End)| RuleEnd {
+        let to_wire = |(rule, end): (&RuleName, &RuleExpiry)| RuleEnd {
             rule: rule.to_string(),
             rest_ms: 0,
             until_ms: end.until_ms,
@@ -176,7 +177,7 @@ mod tests {
         let specs = vec![rule_to_wire(&rule("ends", 8000, 8000)), rule_to_wire(&rule("stays", 8001, 8001))];
         let capabilities = Capabilities::from([Capability::Tcp]);
         let read = |specs| Desired::read(Accepted::default(), specs, &capabilities, &Limits::default());
-        let mut desired = read(specs).ending([("ends".to_owned(), End { at_ms: 50, until_ms: 7 })]);
+        let mut desired = read(specs).ending([("ends".to_owned(), RuleExpiry { at_ms: 50, until_ms: 7 })]);
         assert_eq!((desired.end_overdue(49), desired.next_end()), (Vec::new(), Some(50)));
         assert_eq!(desired.end_overdue(50), [RuleName::new("ends").expect("a name")]);
         let kept = desired.to_wire();

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use schema::net::{ListenAddress, PortRange};
 
-pub use super::faults::Cause;
+pub use super::faults::ConnectCause;
 
 /// In turn one of the preferred family and one of the other, until one of them has no more (RFC 8305, 4). Inside a
 /// family they begin at the one whose turn it is, so that connections are spread over all of them. Those that are put

@@ -16,10 +16,10 @@ mod steps;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::faults::Cause;
+use super::faults::ConnectCause;
 use super::ticks::{Tick, ticks};
 use attempts::{Attempt, Several};
-pub use steps::{Do, Failure, Heard, Lane, Steps, Terms};
+pub use steps::{DialFailure, DialTerms, Do, Heard, Lane, Steps};
 
 /// A whole dialling, names included (CONTRACT §2, `connect_timeout_ms`).
 pub const DIALLING: Duration = Duration::from_secs(10);
@@ -63,13 +63,13 @@ pub struct Dialling {
     /// An address of the target failed by a fault of this host: nobody knows about the target.
     is_spared: bool,
     /// How the last address failed that did so by itself.
-    cause: Option<Cause>,
+    cause: Option<ConnectCause>,
     stage: Stage,
 }
 
 impl Dialling {
     /// At the first target that is tried, whose address or name is to be reported next.
-    pub fn new(terms: Terms, now: Tick) -> Self {
+    pub fn new(terms: DialTerms, now: Tick) -> Self {
         Self {
             deadline: now + ticks(DIALLING),
             each: u32::try_from(ticks(terms.each)).unwrap_or(u32::MAX),
@@ -169,8 +169,8 @@ impl Dialling {
     }
 
     fn unresolved(&mut self, now: Tick, steps: &mut Steps) -> Stage {
-        steps.push(Do::Count(Failure::Name));
-        self.end_target(Failure::Name, now, steps)
+        steps.push(Do::Count(DialFailure::Name));
+        self.end_target(DialFailure::Name, now, steps)
     }
 
     fn opened(&mut self, stage: Stage, lane: Lane, steps: &mut Steps) -> Stage {
@@ -199,7 +199,7 @@ impl Dialling {
         Stage::Serving(several.filter(|_| self.is_flow))
     }
 
-    fn failed(&mut self, stage: Stage, lane: Lane, cause: Cause, now: Tick, steps: &mut Steps) -> Stage {
+    fn failed(&mut self, stage: Stage, lane: Lane, cause: ConnectCause, now: Tick, steps: &mut Steps) -> Stage {
         let (mut several, is_serving) = match stage {
             Stage::Approaching => (None, false),
             Stage::Only { .. } if lane == Lane::First => (None, false),
@@ -210,7 +210,7 @@ impl Dialling {
             stage => return stage,
         };
         steps.push(Do::Close(lane));
-        steps.push(Do::Count(Failure::Connect(cause)));
+        steps.push(Do::Count(DialFailure::Connect(cause)));
         if cause.is_targets() {
             self.cause = Some(cause);
         } else {
@@ -225,10 +225,10 @@ impl Dialling {
             Some(several) if !several.left.is_empty() => self.try_next(several, lane, now, steps),
             Some(several) if several.is_tried(lane.other()) => several.stage(),
             _ if is_serving && self.step + 1 < self.targets => {
-                self.tell(Failure::Connect(cause), steps);
+                self.tell(DialFailure::Connect(cause), steps);
                 Stage::Paused(None)
             }
-            _ => self.end_target(Failure::Connect(cause), now, steps),
+            _ => self.end_target(DialFailure::Connect(cause), now, steps),
         }
     }
 
@@ -274,13 +274,13 @@ impl Dialling {
                 self.unresolved(now, steps)
             }
             Stage::Only { until } if until <= now => {
-                self.failed(Stage::Only { until }, Lane::First, Cause::Timeout, now, steps)
+                self.failed(Stage::Only { until }, Lane::First, ConnectCause::Timeout, now, steps)
             }
             Stage::First(several) | Stage::Rival(several) | Stage::Rest(several) => {
                 let overdue = Lane::BOTH.into_iter().find(|lane| several.of(*lane).is_some_and(|one| one.until <= now));
                 let free = Lane::BOTH.into_iter().find(|lane| !several.is_tried(*lane));
                 match (overdue, free) {
-                    (Some(lane), _) => self.failed(several.stage(), lane, Cause::Timeout, now, steps),
+                    (Some(lane), _) => self.failed(several.stage(), lane, ConnectCause::Timeout, now, steps),
                     (None, Some(free)) if several.joins <= now => self.try_next(several, free, now, steps),
                     _ => several.stage(),
                 }
@@ -300,7 +300,7 @@ impl Dialling {
         };
         for (lane, (_, address)) in Lane::BOTH.into_iter().zip(tried).filter_map(|(lane, tried)| Some((lane, tried?))) {
             steps.push(Do::Close(lane));
-            steps.push(Do::Count(Failure::Connect(Cause::Timeout)));
+            steps.push(Do::Count(DialFailure::Connect(ConnectCause::Timeout)));
             if let Some(address) = address {
                 steps.push(Do::Defer(address));
             }
@@ -308,25 +308,25 @@ impl Dialling {
         let mut untils = tried.into_iter().flatten().map(|(until, _)| until).peekable();
         if untils.peek().is_none() {
             // A name that takes its time says something about name servers.
-            steps.push(Do::Count(Failure::Name));
+            steps.push(Do::Count(DialFailure::Name));
         } else if self.step == 0 || untils.any(|until| until <= now) {
             // One that came late in the order and was cut short has not failed.
-            self.cause = Some(Cause::Timeout);
-            self.tell(Failure::Connect(Cause::Timeout), steps);
+            self.cause = Some(ConnectCause::Timeout);
+            self.tell(DialFailure::Connect(ConnectCause::Timeout), steps);
         }
         steps.push(Do::GiveUp);
         Stage::Over
     }
 
-    fn tell(&self, failure: Failure, steps: &mut Steps) {
-        let failure = self.cause.map_or(failure, Failure::Connect);
+    fn tell(&self, failure: DialFailure, steps: &mut Steps) {
+        let failure = self.cause.map_or(failure, DialFailure::Connect);
         if !self.is_spared {
             steps.push(Do::Tell(failure));
         }
     }
 
     /// The target has failed.
-    fn end_target(&mut self, failure: Failure, now: Tick, steps: &mut Steps) -> Stage {
+    fn end_target(&mut self, failure: DialFailure, now: Tick, steps: &mut Steps) -> Stage {
         self.tell(failure, steps);
         self.next_target(now, steps)
     }

@@ -5,8 +5,8 @@
 use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
-pub use schema::counters::ConnectCause as Cause;
-use schema::counters::Label as _;
+pub use schema::counters::ConnectCause;
+use schema::counters::CounterLabel as _;
 
 /// The limit of open files of the whole system: the same number on every Linux.
 const ENFILE: i32 = 23;
@@ -16,26 +16,28 @@ const EMFILE: i32 = 24;
 const ENOBUFS: i32 = 105;
 
 /// Whose fault an error of the system is, while connecting or sending.
-pub fn fault_of(error: &Error) -> Cause {
+pub fn fault_of(error: &Error) -> ConnectCause {
     match error.kind() {
-        ErrorKind::ConnectionRefused => return Cause::Refused,
-        ErrorKind::TimedOut => return Cause::Timeout,
+        ErrorKind::ConnectionRefused => return ConnectCause::Refused,
+        ErrorKind::TimedOut => return ConnectCause::Timeout,
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
-            return Cause::Unreachable;
+            return ConnectCause::Unreachable;
         }
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => return Cause::Reset,
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+            return ConnectCause::Reset;
+        }
         // A socket of datagrams that finds no free port is to try again, says the system.
-        ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse | ErrorKind::WouldBlock => return Cause::SourcePorts,
+        ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse | ErrorKind::WouldBlock => return ConnectCause::SourcePorts,
         // ENOSPC: this user has as many descriptors in event queues as the system allows.
-        ErrorKind::OutOfMemory | ErrorKind::StorageFull => return Cause::Memory,
+        ErrorKind::OutOfMemory | ErrorKind::StorageFull => return ConnectCause::Memory,
         // EPERM and EACCES: a filter on the way out, a policy of the kernel, or a route that prohibits.
-        ErrorKind::PermissionDenied => return Cause::Firewall,
+        ErrorKind::PermissionDenied => return ConnectCause::Firewall,
         _ => {}
     }
     match error.raw_os_error() {
-        Some(EMFILE | ENFILE) => Cause::Descriptors,
-        Some(ENOBUFS) => Cause::Memory,
-        _ => Cause::Other,
+        Some(EMFILE | ENFILE) => ConnectCause::Descriptors,
+        Some(ENOBUFS) => ConnectCause::Memory,
+        _ => ConnectCause::Other,
     }
 }
 
@@ -44,7 +46,7 @@ const BETWEEN_LINES: Duration = Duration::from_mins(1);
 
 /// Decides which faults of this host are logged: each cause once a minute, however many connections or probes meet it.
 #[derive(Debug, Default)]
-pub struct Complaints([Complaint; Cause::ALL.len()]);
+pub struct Complaints([Complaint; ConnectCause::ALL.len()]);
 
 #[derive(Debug, Default)]
 struct Complaint {
@@ -55,7 +57,7 @@ struct Complaint {
 
 impl Complaints {
     /// Notes that a cause was met; how often since the last line, this time included, if a line is due.
-    pub fn note(&mut self, cause: Cause, now: Duration) -> Option<u64> {
+    pub fn note(&mut self, cause: ConnectCause, now: Duration) -> Option<u64> {
         let complaint = &mut self.0[cause.index()];
         complaint.count += 1;
         if complaint.logged.is_some_and(|logged| now.saturating_sub(logged) < BETWEEN_LINES) {
@@ -75,26 +77,26 @@ mod tests {
     #[test]
     fn what_this_host_lacks_or_forbids_is_not_the_fault_of_a_target() {
         let of_host = [
-            (Errno::MFILE, Cause::Descriptors),
-            (Errno::NFILE, Cause::Descriptors),
-            (Errno::ADDRNOTAVAIL, Cause::SourcePorts),
-            (Errno::ADDRINUSE, Cause::SourcePorts),
-            (Errno::AGAIN, Cause::SourcePorts),
-            (Errno::NOBUFS, Cause::Memory),
-            (Errno::NOMEM, Cause::Memory),
-            (Errno::NOSPC, Cause::Memory),
-            (Errno::PERM, Cause::Firewall),
-            (Errno::ACCESS, Cause::Firewall),
+            (Errno::MFILE, ConnectCause::Descriptors),
+            (Errno::NFILE, ConnectCause::Descriptors),
+            (Errno::ADDRNOTAVAIL, ConnectCause::SourcePorts),
+            (Errno::ADDRINUSE, ConnectCause::SourcePorts),
+            (Errno::AGAIN, ConnectCause::SourcePorts),
+            (Errno::NOBUFS, ConnectCause::Memory),
+            (Errno::NOMEM, ConnectCause::Memory),
+            (Errno::NOSPC, ConnectCause::Memory),
+            (Errno::PERM, ConnectCause::Firewall),
+            (Errno::ACCESS, ConnectCause::Firewall),
         ];
         let of_target = [
-            (Errno::CONNREFUSED, Cause::Refused),
-            (Errno::TIMEDOUT, Cause::Timeout),
-            (Errno::HOSTUNREACH, Cause::Unreachable),
-            (Errno::NETUNREACH, Cause::Unreachable),
-            (Errno::NETDOWN, Cause::Unreachable),
-            (Errno::CONNRESET, Cause::Reset),
-            (Errno::PIPE, Cause::Reset),
-            (Errno::INVAL, Cause::Other),
+            (Errno::CONNREFUSED, ConnectCause::Refused),
+            (Errno::TIMEDOUT, ConnectCause::Timeout),
+            (Errno::HOSTUNREACH, ConnectCause::Unreachable),
+            (Errno::NETUNREACH, ConnectCause::Unreachable),
+            (Errno::NETDOWN, ConnectCause::Unreachable),
+            (Errno::CONNRESET, ConnectCause::Reset),
+            (Errno::PIPE, ConnectCause::Reset),
+            (Errno::INVAL, ConnectCause::Other),
         ];
         for (errno, cause) in of_host {
             assert_eq!((fault_of(&errno.into()), cause.is_targets()), (cause, false), "{errno:?}");
@@ -108,10 +110,10 @@ mod tests {
     fn each_cause_has_one_line_a_minute_with_what_was_met_meanwhile() {
         let mut complaints = Complaints::default();
         let secs = Duration::from_secs;
-        assert_eq!(complaints.note(Cause::Memory, secs(5)), Some(1));
-        assert!((6..65).all(|at| complaints.note(Cause::Memory, secs(at)).is_none()));
-        assert_eq!(complaints.note(Cause::Firewall, secs(64)), Some(1), "each cause has its own");
-        assert_eq!(complaints.note(Cause::Memory, secs(65)), Some(60));
-        assert_eq!(complaints.note(Cause::Memory, secs(66)), None);
+        assert_eq!(complaints.note(ConnectCause::Memory, secs(5)), Some(1));
+        assert!((6..65).all(|at| complaints.note(ConnectCause::Memory, secs(at)).is_none()));
+        assert_eq!(complaints.note(ConnectCause::Firewall, secs(64)), Some(1), "each cause has its own");
+        assert_eq!(complaints.note(ConnectCause::Memory, secs(65)), Some(60));
+        assert_eq!(complaints.note(ConnectCause::Memory, secs(66)), None);
     }
 }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::faults::Cause;
+use super::faults::ConnectCause;
 
 /// How long things may last and how many there may be. The defaults are the product's; tests shrink them.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,7 @@ pub enum NameError {
     NoServer,
     /// This host lacks or forbids what a lookup takes.
     #[error("the name cannot be looked up: {}", .0.of_host())]
-    Host(Cause),
+    Host(ConnectCause),
     /// Too many names are looked up already.
     #[error("too many names are in use")]
     TooMany,
@@ -90,7 +90,7 @@ pub struct Found {
 
 /// What somebody who asks gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
+pub enum NameState {
     /// The addresses.
     Known(Arc<[IpAddr]>),
     /// No answer before the next lookup.
@@ -101,7 +101,7 @@ pub enum Asked {
 
 /// What time made of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum NameChange {
     /// Its answer may not be used any more.
     Expired,
     /// Nothing is known about it any more.
@@ -109,24 +109,24 @@ pub enum Turn {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum LookupStage {
     Idle,
     Queued,
     Running,
 }
 
 #[derive(Debug)]
-struct Answer {
+struct FreshAnswer {
     addresses: Arc<[IpAddr]>,
     until: Duration,
 }
 
 #[derive(Debug)]
 struct Name {
-    answer: Option<Answer>,
+    answer: Option<FreshAnswer>,
     /// Whether the answer is used without a lookup.
     is_served: bool,
-    stage: Stage,
+    stage: LookupStage,
     /// Lookups that failed in a row, the last one how, and until when no other one is made.
     failures: u32,
     failure: Option<(NameError, Duration)>,
@@ -163,27 +163,29 @@ impl Cache {
     }
 
     /// Somebody needs the addresses of a name.
-    pub fn ask(&mut self, name: &Arc<str>, now: Duration) -> Asked {
+    pub fn ask(&mut self, name: &Arc<str>, now: Duration) -> NameState {
         if !self.names.contains_key(name) && self.names.len() >= self.limits.names && !self.make_room() {
-            return Asked::Failed(NameError::TooMany);
+            return NameState::Failed(NameError::TooMany);
         }
         let known = self.names.entry(name.clone()).or_insert_with(Name::unknown);
         known.is_asked = true;
         if let (true, Some(answer)) = (known.is_served, &known.answer) {
-            return Asked::Known(answer.addresses.clone());
+            return NameState::Known(answer.addresses.clone());
         }
         match &known.failure {
-            Some((failure, until)) if known.stage == Stage::Idle && now < *until => Asked::Failed(failure.clone()),
+            Some((failure, until)) if known.stage == LookupStage::Idle && now < *until => {
+                NameState::Failed(failure.clone())
+            }
             _ => {
                 known.enqueue(name, &mut self.queue);
-                Asked::Wait
+                NameState::Wait
             }
         }
     }
 
     /// Forgets a name that nobody uses; false if all are in use.
     fn make_room(&mut self) -> bool {
-        let is_spare = |known: &Name| known.stage == Stage::Idle && !known.is_served && !known.is_asked;
+        let is_spare = |known: &Name| known.stage == LookupStage::Idle && !known.is_served && !known.is_asked;
         let Some(name) = self.names.iter().find(|(_, known)| is_spare(known)).map(|(name, _)| name.clone()) else {
             return false;
         };
@@ -205,7 +207,7 @@ impl Cache {
             return None;
         }
         let name = self.queue.pop_front()?;
-        self.names.get_mut(&name)?.stage = Stage::Running;
+        self.names.get_mut(&name)?.stage = LookupStage::Running;
         self.running += 1;
         Some(name)
     }
@@ -219,14 +221,14 @@ impl Cache {
     ) -> Result<Arc<[IpAddr]>, NameError> {
         self.running -= 1;
         let Some(known) = self.names.get_mut(name) else { return found.map(|found| found.addresses) };
-        known.stage = Stage::Idle;
+        known.stage = LookupStage::Idle;
         // Whoever asked so far is answered now.
         known.is_asked = false;
         let (result, due) = match found {
             Ok(Found { addresses, ttl }) => {
                 let ttl = ttl.clamp(self.limits.ttl_min, self.limits.ttl_max);
                 (known.failures, known.failure) = (0, None);
-                known.answer = Some(Answer { addresses: addresses.clone(), until: now + ttl });
+                known.answer = Some(FreshAnswer { addresses: addresses.clone(), until: now + ttl });
                 // Four fifths of its life: what is left covers a query that is lost and sent again.
                 (Ok(addresses), now + ttl * 4 / 5)
             }
@@ -263,7 +265,7 @@ impl Cache {
     }
 
     /// Lets time pass. `take_use` says whether a name's served answer was used since it was last asked that.
-    pub fn advance(&mut self, now: Duration, mut take_use: impl FnMut(&str) -> bool) -> Vec<(Arc<str>, Turn)> {
+    pub fn advance(&mut self, now: Duration, mut take_use: impl FnMut(&str) -> bool) -> Vec<(Arc<str>, NameChange)> {
         let mut turns = Vec::new();
         while let Some((due, _)) = self.due.first()
             && *due <= now
@@ -273,16 +275,16 @@ impl Cache {
             known.due = None;
             let is_used = take_use(&name) | std::mem::take(&mut known.is_asked);
             let (turn, due) = known.turn(now, is_used, &self.limits);
-            if turn == Some(Turn::Forgotten) {
+            if turn == Some(NameChange::Forgotten) {
                 self.names.remove(&name);
             } else {
                 match due {
-                    Next::At(due) => known.schedule(&name, Some(due), &mut self.due),
-                    Next::Lookup(due) => {
+                    NextLookup::At(due) => known.schedule(&name, Some(due), &mut self.due),
+                    NextLookup::Lookup(due) => {
                         known.enqueue(&name, &mut self.queue);
                         known.schedule(&name, Some(due), &mut self.due);
                     }
-                    Next::Settled => {}
+                    NextLookup::Settled => {}
                 }
             }
             turns.extend(turn.map(|turn| (name, turn)));
@@ -302,7 +304,7 @@ impl Cache {
 }
 
 /// What comes next for a name.
-enum Next {
+enum NextLookup {
     /// Nothing before then.
     At(Duration),
     /// A lookup; its answer ends then at the latest.
@@ -316,7 +318,7 @@ impl Name {
         Self {
             answer: None,
             is_served: false,
-            stage: Stage::Idle,
+            stage: LookupStage::Idle,
             failures: 0,
             failure: None,
             is_asked: false,
@@ -325,8 +327,8 @@ impl Name {
     }
 
     fn enqueue(&mut self, name: &Arc<str>, queue: &mut VecDeque<Arc<str>>) {
-        if self.stage == Stage::Idle {
-            self.stage = Stage::Queued;
+        if self.stage == LookupStage::Idle {
+            self.stage = LookupStage::Queued;
             queue.push_back(name.clone());
         }
     }
@@ -342,44 +344,44 @@ impl Name {
     }
 
     /// Its `due` has come.
-    fn turn(&mut self, now: Duration, is_used: bool, limits: &Limits) -> (Option<Turn>, Next) {
+    fn turn(&mut self, now: Duration, is_used: bool, limits: &Limits) -> (Option<NameChange>, NextLookup) {
         let stale = limits.stale;
-        let is_idle = self.stage == Stage::Idle;
+        let is_idle = self.stage == LookupStage::Idle;
         let Some(until) = self.answer.as_ref().map(|answer| answer.until) else {
             return match (is_idle, is_used) {
-                (false, _) => (None, Next::Settled),
-                (true, true) => (None, Next::At(now + stale)),
-                (true, false) => (Some(Turn::Forgotten), Next::Settled),
+                (false, _) => (None, NextLookup::Settled),
+                (true, true) => (None, NextLookup::At(now + stale)),
+                (true, false) => (Some(NameChange::Forgotten), NextLookup::Settled),
             };
         };
         let is_away = self.failure.as_ref().is_some_and(|(failure, _)| !failure.is_verdict());
         if is_away && self.is_served && now >= until {
             // Served until somebody can be asked again, and asked for as long as it is used.
             let next = now + limits.ttl_min;
-            return (None, if is_idle && is_used { Next::Lookup(next) } else { Next::At(next) });
+            return (None, if is_idle && is_used { NextLookup::Lookup(next) } else { NextLookup::At(next) });
         }
         if now >= until + stale && is_idle && !is_used && now < until + limits.keep {
             let was_served = std::mem::take(&mut self.is_served);
-            return (was_served.then_some(Turn::Expired), Next::At(until + limits.keep));
+            return (was_served.then_some(NameChange::Expired), NextLookup::At(until + limits.keep));
         }
         if now >= until + stale {
             self.answer = None;
             let was_served = std::mem::take(&mut self.is_served);
             return match (is_idle, is_used) {
-                (true, false) => (Some(Turn::Forgotten), Next::Settled),
-                (true, true) => (was_served.then_some(Turn::Expired), Next::At(now + stale)),
-                (false, _) => (was_served.then_some(Turn::Expired), Next::Settled),
+                (true, false) => (Some(NameChange::Forgotten), NextLookup::Settled),
+                (true, true) => (was_served.then_some(NameChange::Expired), NextLookup::At(now + stale)),
+                (false, _) => (was_served.then_some(NameChange::Expired), NextLookup::Settled),
             };
         }
         if is_idle && is_used {
             // Served on until the lookup ends: nobody waits for a name that is in use.
-            return (None, Next::Lookup(until + stale));
+            return (None, NextLookup::Lookup(until + stale));
         }
         if now < until {
-            return (None, Next::At(until));
+            return (None, NextLookup::At(until));
         }
         let was_served = is_idle && std::mem::take(&mut self.is_served);
-        (was_served.then_some(Turn::Expired), Next::At(until + stale))
+        (was_served.then_some(NameChange::Expired), NextLookup::At(until + stale))
     }
 }
 

@@ -9,7 +9,7 @@ use schema::proto::{TargetOverride, TargetOverrides};
 
 /// The orders for one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Orders {
+pub struct TargetOrders {
     /// Takes no connections, and live ones are reset.
     pub is_disabled: bool,
     /// Takes no new connections.
@@ -21,7 +21,7 @@ pub struct Orders {
 /// All orders in force, by rule and target.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
-    targets: HashMap<String, HashMap<String, Orders>>,
+    targets: HashMap<String, HashMap<String, TargetOrders>>,
     ends: Option<u64>,
 }
 
@@ -40,7 +40,7 @@ impl Overrides {
     }
 
     /// The orders for one target, none by default.
-    pub fn of(&self, rule: &str, target: &str) -> Orders {
+    pub fn of(&self, rule: &str, target: &str) -> TargetOrders {
         self.targets.get(rule).and_then(|targets| targets.get(target)).copied().unwrap_or_default()
     }
 
@@ -65,7 +65,7 @@ pub fn set_ends(list: &mut TargetOverrides, known: &TargetOverrides, now_ms: u64
     }
 }
 
-fn change(order: &TargetOverride) -> Option<fn(&mut Orders, &TargetOverride)> {
+fn change(order: &TargetOverride) -> Option<fn(&mut TargetOrders, &TargetOverride)> {
     match order.operation.as_str() {
         "pause" => Some(|orders, _| orders.is_paused = true),
         "disable" => Some(|orders, _| orders.is_disabled = true),
@@ -75,7 +75,7 @@ fn change(order: &TargetOverride) -> Option<fn(&mut Orders, &TargetOverride)> {
     }
 }
 
-impl Orders {
+impl TargetOrders {
     /// What leads from what is in force to what should be: by these orders, else by the tree's `enabled`.
     pub fn steps(&self, admin: Admin, is_enabled: bool) -> &'static [Operation] {
         let wanted = match (self.is_disabled || !is_enabled, self.is_paused) {
@@ -114,11 +114,11 @@ mod tests {
         let list =
             TargetOverrides { overrides: vec![order("pause", 0, 50), order("weight", 7, 0), order("dance", 1, 9)] };
         let before = Overrides::read(&list, 49);
-        let expected = Orders { is_paused: true, is_disabled: false, weight: Some(7) };
+        let expected = TargetOrders { is_paused: true, is_disabled: false, weight: Some(7) };
         assert_eq!((before.of("web", "a:1"), before.ends()), (expected, Some(50)));
         let after = Overrides::read(&list, 50);
-        assert_eq!((after.of("web", "a:1"), after.ends()), (Orders { is_paused: false, ..expected }, None));
-        assert_eq!(after.of("web", "a:2"), Orders::default());
+        assert_eq!((after.of("web", "a:1"), after.ends()), (TargetOrders { is_paused: false, ..expected }, None));
+        assert_eq!(after.of("web", "a:2"), TargetOrders::default());
         let heavy = TargetOverrides { overrides: vec![order("weight", 101, 0)] };
         assert_eq!(Overrides::read(&heavy, 0).of("web", "a:1").weight, None);
     }
@@ -145,7 +145,7 @@ mod tests {
     fn steps_lead_to_what_is_wanted_and_nowhere_when_there() {
         let all = [Admin::Enabled, Admin::Paused, Admin::Disabled];
         for (is_disabled, is_paused, is_enabled) in (0..8).map(|bits| (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0)) {
-            let orders = Orders { is_disabled, is_paused, weight: None };
+            let orders = TargetOrders { is_disabled, is_paused, weight: None };
             let ends: Vec<Admin> = all
                 .iter()
                 .map(|admin| orders.steps(*admin, is_enabled).iter().fold(*admin, |admin, step| admin.after(*step)))

@@ -70,14 +70,14 @@ impl Passage {
 
 /// One direction, as far as the end of its connection depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Direction {
+pub struct DirectionState {
     /// Where it is.
     pub passage: Passage,
     /// The edge holds bytes that were read and are not written yet.
     pub holds: bool,
 }
 
-impl Direction {
+impl DirectionState {
     fn is_delivered(self) -> bool {
         !self.passage.is_reading() && !self.holds
     }
@@ -89,11 +89,11 @@ impl Direction {
 
 /// A connection, as far as its end depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct ConnectionState {
     /// From the client to the target.
-    pub inward: Direction,
+    pub inward: DirectionState,
     /// From the target to the client.
-    pub outward: Direction,
+    pub outward: DirectionState,
     /// The client's socket is broken.
     pub client_failed: bool,
     /// The target's socket is broken.
@@ -102,7 +102,7 @@ pub struct Standing {
 
 /// What to do with a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum RelayDecision {
     /// There may be more to move.
     GoOn,
     /// Nothing is left to move, and one side failed: reset the other once it has acknowledged everything.
@@ -114,12 +114,12 @@ pub enum Next {
 }
 
 /// What to do with a connection that stands like this.
-pub fn next(standing: Standing) -> Next {
-    let Standing { inward, outward, client_failed, target_failed } = standing;
+pub fn next(state: ConnectionState) -> RelayDecision {
+    let ConnectionState { inward, outward, client_failed, target_failed } = state;
     let survivor = match (client_failed, target_failed) {
-        (false, false) if inward.is_whole() && outward.is_whole() => return Next::Whole,
-        (false, false) => return Next::GoOn,
-        (true, true) => return Next::Broken,
+        (false, false) if inward.is_whole() && outward.is_whole() => return RelayDecision::Whole,
+        (false, false) => return RelayDecision::GoOn,
+        (true, true) => return RelayDecision::Broken,
         (true, false) => Side::Target,
         (false, true) => Side::Client,
     };
@@ -127,7 +127,7 @@ pub fn next(standing: Standing) -> Next {
         Side::Target => inward,
         Side::Client => outward,
     };
-    if owed.is_delivered() { Next::Await(survivor) } else { Next::GoOn }
+    if owed.is_delivered() { RelayDecision::Await(survivor) } else { RelayDecision::GoOn }
 }
 
 #[cfg(test)]
@@ -169,16 +169,22 @@ mod tests {
     fn the_side_that_is_left_is_reset_only_after_everything_that_it_is_owed_was_written() {
         for passage in ALL {
             for holds in [false, true] {
-                let owed = Direction { passage, holds };
-                let other = Direction { passage: Passage::Abandoned, holds: false };
-                let target_left = Standing { inward: owed, outward: other, client_failed: true, target_failed: false };
-                let client_left = Standing { inward: other, outward: owed, client_failed: false, target_failed: true };
+                let owed = DirectionState { passage, holds };
+                let other = DirectionState { passage: Passage::Abandoned, holds: false };
+                let target_left =
+                    ConnectionState { inward: owed, outward: other, client_failed: true, target_failed: false };
+                let client_left =
+                    ConnectionState { inward: other, outward: owed, client_failed: false, target_failed: true };
                 let expected = |side| {
-                    if passage == Passage::Reading || holds { Next::GoOn } else { Next::Await(side) }
+                    if passage == Passage::Reading || holds { RelayDecision::GoOn } else { RelayDecision::Await(side) }
                 };
                 assert_eq!(next(target_left), expected(Side::Target), "{owed:?}");
                 assert_eq!(next(client_left), expected(Side::Client), "{owed:?}");
-                assert_eq!(next(Standing { client_failed: true, ..client_left }), Next::Broken, "{owed:?}");
+                assert_eq!(
+                    next(ConnectionState { client_failed: true, ..client_left }),
+                    RelayDecision::Broken,
+                    "{owed:?}"
+                );
             }
         }
     }
@@ -188,11 +194,11 @@ mod tests {
     fn what_is_for_a_side_that_failed_keeps_nobody_from_the_end() {
         for passage in ALL {
             for holds in [false, true] {
-                let other = Direction { passage, holds };
-                for owed in ALL.map(|passage| Direction { passage, holds: false }) {
-                    let abandoned = Direction { passage: Passage::Abandoned, holds: false };
+                let other = DirectionState { passage, holds };
+                for owed in ALL.map(|passage| DirectionState { passage, holds: false }) {
+                    let abandoned = DirectionState { passage: Passage::Abandoned, holds: false };
                     let failed = |inward, outward, client_failed| {
-                        next(Standing { inward, outward, client_failed, target_failed: !client_failed })
+                        next(ConnectionState { inward, outward, client_failed, target_failed: !client_failed })
                     };
                     assert_eq!(failed(owed, other, true), failed(owed, abandoned, true), "{owed:?} {other:?}");
                     assert_eq!(failed(other, owed, false), failed(abandoned, owed, false), "{owed:?} {other:?}");
@@ -205,12 +211,12 @@ mod tests {
     fn a_connection_is_whole_once_both_sides_ended_and_nothing_is_held() {
         for (inward, outward) in ALL.into_iter().flat_map(|first| ALL.map(|second| (first, second))) {
             for held in 0..4 {
-                let inward = Direction { passage: inward, holds: held & 1 > 0 };
-                let outward = Direction { passage: outward, holds: held & 2 > 0 };
-                let found = next(Standing { inward, outward, client_failed: false, target_failed: false });
+                let inward = DirectionState { passage: inward, holds: held & 1 > 0 };
+                let outward = DirectionState { passage: outward, holds: held & 2 > 0 };
+                let found = next(ConnectionState { inward, outward, client_failed: false, target_failed: false });
                 let is_whole = held == 0 && inward.passage.has_ended() && outward.passage.has_ended();
-                assert_eq!(found == Next::Whole, is_whole, "{inward:?} {outward:?}");
-                assert!(is_whole || found == Next::GoOn);
+                assert_eq!(found == RelayDecision::Whole, is_whole, "{inward:?} {outward:?}");
+                assert!(is_whole || found == RelayDecision::GoOn);
             }
         }
     }

@@ -17,7 +17,7 @@ use schema::name::RuleName;
 use schema::net::{ListenAddress, Listener, Protocol};
 use schema::rule::Rule;
 
-pub use quiet::{Waiting, hold_busy};
+pub use quiet::{WaitingRules, hold_busy};
 
 /// What is wanted of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum Wanted {
 
 /// Why a rule does not serve as wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct RuleFailure {
     /// The code of CONTRACT §6.
     pub code: RuleCode,
     /// One sentence.
@@ -60,14 +60,14 @@ struct Previous {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Step {
+struct RuleStep {
     previous: Option<Previous>,
     /// `None` where the rule is held.
     next: Option<Arc<Rule>>,
     bind: Vec<Bind>,
 }
 
-impl Step {
+impl RuleStep {
     fn keeps_its_listeners(&self) -> bool {
         match (&self.next, &self.previous) {
             (Some(next), Some(previous)) => next.listen == previous.rule.listen,
@@ -80,11 +80,11 @@ impl Step {
 /// The way from what serves to what is wanted.
 #[derive(Debug, Clone)]
 pub struct Transition {
-    steps: BTreeMap<RuleName, Step>,
+    steps: BTreeMap<RuleName, RuleStep>,
     /// Rules that serve now and that nobody wants.
     removed: BTreeMap<RuleName, Arc<Rule>>,
     /// Rules that cannot serve whatever is bound.
-    hopeless: BTreeMap<RuleName, Failure>,
+    hopeless: BTreeMap<RuleName, RuleFailure>,
 }
 
 /// A rule that serves after the switch.
@@ -102,7 +102,7 @@ pub struct Settled {
     /// What serves.
     pub serving: BTreeMap<RuleName, Serving>,
     /// Why others do not, or serve in their previous version.
-    pub failed: BTreeMap<RuleName, Failure>,
+    pub failed: BTreeMap<RuleName, RuleFailure>,
     /// Sockets that were bound for nothing.
     pub discard: Vec<Listener>,
     /// Sockets that nobody owns any more.
@@ -126,7 +126,7 @@ pub fn transition(current: &Rules, wanted: &BTreeMap<RuleName, Wanted>) -> Trans
             Wanted::Try(rule) => Some(rule.clone()),
             Wanted::Hold(_) => None,
         };
-        steps.insert(name.clone(), Step { previous, next, bind: Vec::new() });
+        steps.insert(name.clone(), RuleStep { previous, next, bind: Vec::new() });
     }
     let mut plan = Transition { steps, removed, hopeless: BTreeMap::new() };
     plan.hopeless = claims_that_clash(&plan.steps);
@@ -144,7 +144,7 @@ impl Transition {
 
     /// True if every rule serves as wanted already.
     pub fn is_empty(&self) -> bool {
-        let is_settled = |(name, step): (&RuleName, &Step)| match (&step.next, &step.previous) {
+        let is_settled = |(name, step): (&RuleName, &RuleStep)| match (&step.next, &step.previous) {
             (None, None) => true,
             (None, Some(previous)) => previous.name == *name,
             (Some(_), None) => false,
@@ -172,12 +172,12 @@ impl Transition {
 
 /// Says what serves, what is released and what was bound for nothing, given the rules whose sockets could not all
 /// be bound. A failed rule keeps what it had, which may fail others in turn: computed to a fixed point.
-pub fn settle(plan: &Transition, failures: &BTreeMap<RuleName, Failure>) -> Settled {
+pub fn settle(plan: &Transition, failures: &BTreeMap<RuleName, RuleFailure>) -> Settled {
     let mut failed = plan.hopeless.clone();
     for (name, failure) in failures {
         failed.entry(name.clone()).or_insert_with(|| failure.clone());
     }
-    let stays = |name: &RuleName, step: &Step, failed: &BTreeMap<RuleName, Failure>| {
+    let stays = |name: &RuleName, step: &RuleStep, failed: &BTreeMap<RuleName, RuleFailure>| {
         step.next.is_none() || failed.contains_key(name)
     };
     let mut kept: ByPort<&RuleName> = ByPort::default();
@@ -225,8 +225,8 @@ pub fn settle(plan: &Transition, failures: &BTreeMap<RuleName, Failure>) -> Sett
     settled
 }
 
-fn blocked_failure(listener: Listener, owner: &RuleName) -> Failure {
-    Failure {
+fn blocked_failure(listener: Listener, owner: &RuleName) -> RuleFailure {
+    RuleFailure {
         code: RuleCode::PortInUse,
         message: format!("port {} already bound by rule `{owner}`", listener.port),
         blocked_by: Some(owner.clone()),
@@ -235,7 +235,7 @@ fn blocked_failure(listener: Listener, owner: &RuleName) -> Failure {
 
 /// Rules that claim a socket which another wanted rule has a better claim to: one whose listeners stay wins, then
 /// the first by name. A checked tree holds no such pair; an edge trusts no server.
-fn claims_that_clash(steps: &BTreeMap<RuleName, Step>) -> BTreeMap<RuleName, Failure> {
+fn claims_that_clash(steps: &BTreeMap<RuleName, RuleStep>) -> BTreeMap<RuleName, RuleFailure> {
     let mut claims: ByPort<&RuleName> = ByPort::default();
     let mut clashes = BTreeMap::new();
     let mut claimants: Vec<_> =

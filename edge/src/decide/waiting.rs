@@ -7,7 +7,7 @@ use std::time::Duration;
 use schema::health::{Retry, TargetKey};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Awaited {
+struct AwaitedTarget {
     key: TargetKey,
     attempts: usize,
     /// When to ask next; none for one whose first turn comes with those of others.
@@ -16,14 +16,14 @@ struct Awaited {
 
 /// The targets that a rule waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Waiting {
+pub struct AwaitedTargets {
     retry: Retry,
-    targets: Vec<Awaited>,
+    targets: Vec<AwaitedTarget>,
 }
 
 /// What an attempt at a target was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
+pub enum AttemptAtAwaited {
     /// The target is not awaited.
     None,
     /// It is still awaited.
@@ -32,7 +32,7 @@ pub enum Attempt {
     Last,
 }
 
-impl Waiting {
+impl AwaitedTargets {
     /// For none, by what a check says.
     pub fn new(retry: Retry) -> Self {
         Self { retry, targets: Vec::new() }
@@ -42,7 +42,7 @@ impl Waiting {
     pub fn extend(&mut self, targets: impl IntoIterator<Item = TargetKey>, due: Option<Duration>) {
         for key in targets {
             self.targets.retain(|awaited| awaited.key != key);
-            self.targets.push(Awaited { key, attempts: 0, due });
+            self.targets.push(AwaitedTarget { key, attempts: 0, due });
         }
     }
 
@@ -56,7 +56,7 @@ impl Waiting {
         self.targets.is_empty()
     }
 
-    fn find(&self, key: &TargetKey) -> Option<&Awaited> {
+    fn find(&self, key: &TargetKey) -> Option<&AwaitedTarget> {
         self.targets.iter().find(|awaited| awaited.key == *key)
     }
 
@@ -71,16 +71,18 @@ impl Waiting {
     }
 
     /// Notes a probe's end.
-    pub fn attempted(&mut self, key: &TargetKey, is_pass: bool, now: Duration) -> Attempt {
-        let Some(index) = self.targets.iter().position(|awaited| awaited.key == *key) else { return Attempt::None };
+    pub fn attempted(&mut self, key: &TargetKey, is_pass: bool, now: Duration) -> AttemptAtAwaited {
+        let Some(index) = self.targets.iter().position(|awaited| awaited.key == *key) else {
+            return AttemptAtAwaited::None;
+        };
         let awaited = &mut self.targets[index];
         awaited.attempts += 1;
         awaited.due = self.retry.after(awaited.attempts).filter(|_| !is_pass).map(|wait| now + wait);
         if awaited.due.is_some() {
-            return Attempt::OneOfMore;
+            return AttemptAtAwaited::OneOfMore;
         }
         self.targets.swap_remove(index);
-        Attempt::Last
+        AttemptAtAwaited::Last
     }
 
     /// Notes that an attempt found out nothing: it does not count, and is made again.
@@ -106,12 +108,12 @@ mod tests {
     #[test]
     fn a_target_has_five_retries_or_until_a_pass() {
         let key = TargetKey::of(&rule("web", 1, 1).targets[0]);
-        let mut waiting = Waiting::new(Retry::default());
-        assert_eq!(waiting.attempted(&key, false, NOW), Attempt::None);
+        let mut waiting = AwaitedTargets::new(Retry::default());
+        assert_eq!(waiting.attempted(&key, false, NOW), AttemptAtAwaited::None);
         waiting.extend([key.clone()], Some(NOW));
         assert_eq!(waiting.due(&key), Some(NOW));
         let mut retries = Vec::new();
-        while waiting.attempted(&key, false, NOW) == Attempt::OneOfMore {
+        while waiting.attempted(&key, false, NOW) == AttemptAtAwaited::OneOfMore {
             retries.extend(waiting.due(&key));
         }
         assert_eq!((retries.len(), retries[4]), (5, NOW + Duration::from_secs(8)));
@@ -119,20 +121,20 @@ mod tests {
         waiting.extend([key.clone()], None);
         waiting.attempted(&key, false, NOW);
         assert_eq!(waiting.attempts(&key), 1);
-        assert_eq!(waiting.attempted(&key, true, NOW), Attempt::Last);
+        assert_eq!(waiting.attempted(&key, true, NOW), AttemptAtAwaited::Last);
         assert!(waiting.is_over());
     }
 
     #[test]
     fn an_attempt_that_found_out_nothing_does_not_count() {
         let key = TargetKey::of(&rule("web", 1, 1).targets[0]);
-        let mut waiting = Waiting::new(Retry { max: 1, ..Retry::default() });
+        let mut waiting = AwaitedTargets::new(Retry { max: 1, ..Retry::default() });
         waiting.extend([key.clone()], None);
         for _ in 0..9 {
             waiting.missed(&key, NOW);
             assert_eq!(waiting.due(&key), Some(NOW + Duration::from_millis(500)));
         }
-        assert_eq!(waiting.attempted(&key, false, NOW), Attempt::OneOfMore);
-        assert_eq!(waiting.attempted(&key, false, NOW), Attempt::Last);
+        assert_eq!(waiting.attempted(&key, false, NOW), AttemptAtAwaited::OneOfMore);
+        assert_eq!(waiting.attempted(&key, false, NOW), AttemptAtAwaited::Last);
     }
 }

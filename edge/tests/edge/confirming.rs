@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edge::Edge;
-use edge::act::runtime::{RuntimeHandle, Terms};
+use edge::act::runtime::{ApplyTerms, RuntimeHandle};
 use edge::act::status::Confirmation;
 use tokio::net::TcpStream;
 
@@ -18,7 +18,7 @@ const WINDOW: Duration = Duration::from_millis(700);
 async fn try_next(runtime: &RuntimeHandle, port: u16, target: std::net::SocketAddr, within: Duration) {
     apply(runtime, 1, &[to("web", port, target, |_| ())]).await;
     let next = desired(2, &[to("web", port + 1, target, |_| ())]);
-    let terms = Terms { confirm_within: Some(within), ..Terms::default() };
+    let terms = ApplyTerms { confirm_within: Some(within), ..ApplyTerms::default() };
     assert!(runtime.apply_on(next, terms).await.unwrap().is_none());
     assert_eq!(runtime.status().confirmation, Confirmation::Awaited);
 }
@@ -62,7 +62,7 @@ async fn what_was_never_confirmed_is_nothing_to_return_to() {
     let edge = runtime().await;
     let (port, target) = (free_ports(3), echo("").await);
     try_next(&edge, port, target, Duration::from_mins(5)).await;
-    let terms = Terms { confirm_within: Some(WINDOW), ..Terms::default() };
+    let terms = ApplyTerms { confirm_within: Some(WINDOW), ..ApplyTerms::default() };
     edge.apply_on(desired(3, &[to("web", port + 2, target, |_| ())]), terms).await.unwrap();
     wait_for(&edge, |status| status.confirmation == Confirmation::Missed).await;
     ping(&mut connect(port).await, b"the first").await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use edge::act::names::Names;
 use edge::act::runtime::RuntimeHandle;
 use edge::act::status::RuleStatus;
-use edge::decide::faults::Cause;
+use edge::decide::faults::ConnectCause;
 use schema::counters::Figures;
 use schema::rule::{Host, RuleParts};
 use schema::state::RuleState;
@@ -24,7 +24,7 @@ fn figures(edge: &RuntimeHandle, rule: &str) -> Figures {
     edge.status().rule(rule).unwrap().meter.as_ref().unwrap().figures()
 }
 
-fn failed(edge: &RuntimeHandle, rule: &str, cause: Cause) -> u64 {
+fn failed(edge: &RuntimeHandle, rule: &str, cause: ConnectCause) -> u64 {
     *figures(edge, rule).connect_errors.of(cause)
 }
 
@@ -66,7 +66,7 @@ async fn an_edge_connects_to_none_of_its_own_listeners_whichever_rule_they_are_o
     apply(&edge, 1, &[to("there", port, at(port + 1), |_| ()), to("back", port + 1, at(port), named)]).await;
     for (port, rule) in [(port, "there"), (port + 1, "back")] {
         assert!(is_turned_away(port).await);
-        wait_until(|| failed(&edge, rule, Cause::Loop) == 1).await;
+        wait_until(|| failed(&edge, rule, ConnectCause::Loop) == 1).await;
         assert_eq!(figures(&edge, rule).connections_total, 1, "{rule}");
     }
 }
@@ -78,7 +78,7 @@ async fn a_datagram_does_not_go_round_between_two_rules() {
     let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
     apply(&edge, 1, &[udp("there", port, at(port + 1), |_| ()), udp("back", port + 1, at(port), |_| ())]).await;
     client().await.send_to(b"round", at(port)).await.unwrap();
-    wait_until(|| failed(&edge, "there", Cause::Loop) == 1).await;
+    wait_until(|| failed(&edge, "there", ConnectCause::Loop) == 1).await;
     wait_until(|| figures(&edge, "there").active_flows == 0).await;
     assert_eq!(figures(&edge, "back").connections_total, 0);
 }
@@ -130,7 +130,7 @@ async fn what_this_host_forbids_is_counted_by_its_cause_and_is_no_verdict() {
     apply(&edge, 1, &[udp("dns", port, ([127, 0, 0, 1], 9).into(), named)]).await;
     for count in 1..=5 {
         client().await.send_to(b"x", ("127.0.0.1", port)).await.unwrap();
-        wait_until(|| failed(&edge, "dns", Cause::Firewall) == count).await;
+        wait_until(|| failed(&edge, "dns", ConnectCause::Firewall) == count).await;
     }
     assert_eq!(figures(&edge, "dns").connect_errors.sum(), 5);
     let times = edge.status().rule("dns").unwrap().meter.as_ref().unwrap().last_times();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use edge::act::names::Source;
+use edge::act::names::ResolverFiles;
 use hickory_resolver::proto::op::{Message, Metadata, ResponseCode};
 use hickory_resolver::proto::rr::rdata::CNAME;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
@@ -71,8 +71,8 @@ impl Dns {
     }
 
     /// Files that name this server.
-    pub(crate) fn source(&self) -> Source {
-        Source { resolv_conf: self.path("resolv.conf"), hosts: self.path("hosts"), port: self.port }
+    pub(crate) fn source(&self) -> ResolverFiles {
+        ResolverFiles { resolv_conf: self.path("resolv.conf"), hosts: self.path("hosts"), port: self.port }
     }
 
     /// What a name gets from now on.

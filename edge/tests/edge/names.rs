@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use edge::act::names::{NameError, Names, Source};
+use edge::act::names::{NameError, Names, ResolverFiles};
 use edge::act::runtime;
 use edge::decide::names::Limits;
 use hickory_resolver::proto::op::ResponseCode;
@@ -253,6 +253,6 @@ async fn a_changed_answer_moves_new_connections_only_and_failures_are_counted_ap
 
 #[test]
 fn a_source_is_this_hosts_unless_said_otherwise() {
-    let Source { resolv_conf, hosts, port } = Source::default();
+    let ResolverFiles { resolv_conf, hosts, port } = ResolverFiles::default();
     assert_eq!((resolv_conf.to_str(), hosts.to_str(), port), (Some("/etc/resolv.conf"), Some("/etc/hosts"), 53));
 }

@@ -4,7 +4,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge::act::runtime::{Proof, RuntimeHandle, Verdict};
+use edge::act::runtime::{Proof, RuleProof, RuntimeHandle};
 use edge::decide::admission::{Accepted, Base};
 use edge::decide::desired::Desired;
 use schema::codes::RuleCode;
@@ -33,7 +33,7 @@ async fn reserve(edge: &RuntimeHandle, rules: &[Arc<Rule>], lasts: Duration) -> 
     edge.reserve(wanted(rules), base(edge), lasts).await.unwrap().unwrap()
 }
 
-fn verdict<'a>(proof: &'a Proof, rule: &str) -> &'a Verdict {
+fn verdict<'a>(proof: &'a Proof, rule: &str) -> &'a RuleProof {
     &proof.rules[&RuleName::new(rule).unwrap()]
 }
 
@@ -52,14 +52,14 @@ async fn what_a_plan_needs_is_held_and_the_next_state_uses_it() {
     let rules = [to("web", port, target, |_| ()), range("many", port + 1, port + 3, 9000), udp];
     let proof = reserve(&edge, &rules, LEASE).await;
     for rule in ["web", "many", "dns"] {
-        assert_eq!(verdict(&proof, rule), &Verdict::Proven, "{rule}");
+        assert_eq!(verdict(&proof, rule), &RuleProof::Proven, "{rule}");
     }
     assert!(proof.lease > 0);
     assert!((port..port + 4).all(is_taken) && UdpSocket::bind(("127.0.0.1", port)).is_err());
     assert!(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err(), "nobody listens yet");
     assert_eq!(edge.status().listeners, 0);
     // Another plan of the same shares what is held.
-    assert_eq!(verdict(&reserve(&edge, &rules, LEASE).await, "many"), &Verdict::Proven);
+    assert_eq!(verdict(&reserve(&edge, &rules, LEASE).await, "many"), &RuleProof::Proven);
 
     let status = apply(&edge, 1, &rules[..1]).await;
     assert!(status.rule("web").unwrap().code.is_none());
@@ -88,14 +88,14 @@ async fn what_cannot_be_had_is_refused_with_its_code_and_holds_nothing() {
     let port = free_ports(4);
     let stranger = TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
     let proof = reserve(&edge, &[range("many", port, port + 3, 9000)], LEASE).await;
-    let Verdict::Refused(failure) = verdict(&proof, "many") else { panic!("{proof:?}") };
+    let RuleProof::Refused(failure) = verdict(&proof, "many") else { panic!("{proof:?}") };
     assert_eq!(failure.code, RuleCode::PortInUse);
     assert!(failure.message.starts_with(&format!("port {} already bound by ", port + 1)), "{}", failure.message);
     assert_eq!(proof.lease, 0);
     drop(stranger);
     assert!((port..port + 4).all(|port| !is_taken(port)));
     let wide = reserve(&edge, &[range("wide", 10_001, 21_000, 30_000)], LEASE).await;
-    let Verdict::Refused(failure) = verdict(&wide, "wide") else { panic!("{wide:?}") };
+    let RuleProof::Refused(failure) = verdict(&wide, "wide") else { panic!("{wide:?}") };
     assert_eq!(failure.code, RuleCode::FdBudgetExceeded);
 }
 
@@ -108,7 +108,7 @@ async fn an_exchange_of_addresses_is_modelled_and_a_stale_question_is_not_answer
         parts.listen.address = ListenAddress::Ip("127.0.0.1".parse().unwrap());
     });
     let proof = reserve(&edge, std::slice::from_ref(&narrow), LEASE).await;
-    assert!(matches!(verdict(&proof, "web"), Verdict::Modelled(_)), "{proof:?}");
+    assert!(matches!(verdict(&proof, "web"), RuleProof::Modelled(_)), "{proof:?}");
     ping(&mut connect(port).await, b"as before").await;
 
     let stale = Base { generation: 0, ..base(&edge) };

@@ -24,7 +24,7 @@ fn config(server: Endpoint) -> EdgeConfig {
         process_listens: Vec::new(),
         disabled_capabilities: Capabilities::from([Capability::PortRange]),
         shutdown_drain: Duration::ZERO,
-        names: edge::act::names::Source::default(),
+        names: edge::act::names::ResolverFiles::default(),
         log_lines_dropped: std::sync::Arc::default(),
     }
 }

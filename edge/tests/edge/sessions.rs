@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use edge::act::runtime::RuntimeHandle;
-use edge::act::session::{Flow, Offer, Session};
+use edge::act::session::{AfterMessage, Offer, Session};
 use schema::capability::{Capabilities, Capability};
 use schema::counters::Figures;
 use schema::name::EdgeName;
@@ -35,7 +35,7 @@ fn report_of(messages: Vec<proto::EdgeMessage>) -> proto::Report {
     }
 }
 
-async fn send(session: &mut Session, state: proto::DesiredState) -> (proto::Report, Flow) {
+async fn send(session: &mut Session, state: proto::DesiredState) -> (proto::Report, AfterMessage) {
     let (messages, flow) = session.receive(server(server_message::Body::Desired(state))).await.unwrap();
     (report_of(messages), flow)
 }
@@ -67,7 +67,7 @@ async fn a_desired_state_is_answered_with_what_runs() {
     let target = ([127, 0, 0, 1], 9).into();
     let state = desired_state(1, &[to("good", port, target, |_| ()), to("taken", port + 1, target, |_| ())]);
     let (report, flow) = send(&mut session, state.clone()).await;
-    assert_eq!((flow, report.answers, report.generation), (Flow::Continue, 1, 1));
+    assert_eq!((flow, report.answers, report.generation), (AfterMessage::Continue, 1, 1));
     assert_eq!(report.desired_digest, state.digest);
     assert_ne!(report.running_digest, state.digest);
     let taken = report.rules.iter().find(|rule| rule.rule == "taken").unwrap();
@@ -96,7 +96,7 @@ async fn the_same_state_again_tries_at_once_what_failed() {
     }
     drop(stranger);
     let (report, flow) = send(&mut session, state).await;
-    assert_eq!((flow, report.rules[0].state()), (Flow::Continue, proto::RuleState::Active));
+    assert_eq!((flow, report.rules[0].state()), (AfterMessage::Continue, proto::RuleState::Active));
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn a_stale_generation_is_refused_and_nothing_changes() {
     send(&mut session, desired_state(5, &[to("web", port, target, |_| ())])).await;
     let (report, flow) = send(&mut session, desired_state(4, &[to("web", port + 1, target, |_| ())])).await;
     assert_eq!(report.refused.unwrap().code, "stale_generation");
-    assert_eq!((flow, report.answers, report.generation), (Flow::Continue, 4, 5));
+    assert_eq!((flow, report.answers, report.generation), (AfterMessage::Continue, 4, 5));
     ping(&mut connect(port).await, b"still").await;
 }
 
@@ -128,7 +128,7 @@ async fn what_was_decided_from_another_state_is_refused_and_nothing_changes() {
     let next = desired_state(2, &[to("web", port + 2, target, |_| ())]);
     let (report, flow) = send(&mut session, from(&before, next.clone())).await;
     assert_eq!(report.refused.as_ref().map(|refused| refused.code.as_str()), Some("stale_base"));
-    assert_eq!((flow, report.answers, report.generation), (Flow::Continue, 2, 1));
+    assert_eq!((flow, report.answers, report.generation), (AfterMessage::Continue, 2, 1));
     ping(&mut connect(port).await, b"still").await;
 
     // From what it reported with the refusal it is taken; sent once more, it runs already and there is nothing to refuse.
@@ -148,7 +148,7 @@ async fn the_same_generation_with_other_content_ends_the_session() {
     send(&mut session, desired_state(5, &[to("web", port, target, |_| ())])).await;
     let (report, flow) = send(&mut session, desired_state(5, &[to("web", port + 1, target, |_| ())])).await;
     assert_eq!(report.refused.unwrap().code, "stale_generation");
-    assert_eq!((flow, edge.status().listeners), (Flow::End, 1));
+    assert_eq!((flow, edge.status().listeners), (AfterMessage::End, 1));
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn the_same_state_again_is_answered_and_touches_nothing() {
     let (first, _) = send(&mut session, state.clone()).await;
     let before = edge.status();
     let (second, flow) = send(&mut session, state).await;
-    assert_eq!((first, flow), (second, Flow::Continue));
+    assert_eq!((first, flow), (second, AfterMessage::Continue));
     assert!(Arc::ptr_eq(&before, &edge.status()));
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use edge::act::names::{Names, Source};
+use edge::act::names::{Names, ResolverFiles};
 use edge::act::runtime::{self, RuntimeHandle};
 use edge::act::status::Status;
 use edge::decide::admission::Accepted;
@@ -109,7 +109,7 @@ pub(crate) fn desired(generation: u64, rules: &[Arc<Rule>]) -> Desired {
 }
 
 pub(crate) async fn runtime() -> RuntimeHandle {
-    runtime::start(limits(), Names::start(Source::default()), None, None).await.0
+    runtime::start(limits(), Names::start(ResolverFiles::default()), None, None).await.0
 }
 
 /// Applies and returns what the edge says then.
@@ -345,7 +345,7 @@ pub(crate) fn config_without_server(folder: &std::path::Path) -> EdgeConfig {
         process_listens: Vec::new(),
         disabled_capabilities: Capabilities::new(),
         shutdown_drain: Duration::from_secs(30),
-        names: Source::default(),
+        names: ResolverFiles::default(),
         log_lines_dropped: std::sync::Arc::default(),
     }
 }

@@ -171,9 +171,13 @@ async fn an_exchange_that_fails_leaves_the_old_socket_alone() {
 #[tokio::test]
 async fn what_does_not_fit_into_the_descriptors_fails_and_the_rest_serves() {
     let few = schema::capability::Limits { file_descriptors: 5, ..crate::support::limits() };
-    let (edge, _) =
-        edge::act::runtime::start(few, edge::act::names::Names::start(edge::act::names::Source::default()), None, None)
-            .await;
+    let (edge, _) = edge::act::runtime::start(
+        few,
+        edge::act::names::Names::start(edge::act::names::ResolverFiles::default()),
+        None,
+        None,
+    )
+    .await;
     let (first, target) = (free_ports(10), echo_range(10).await);
     let status =
         apply(&edge, 1, &[range("a", first, first + 3, target), range("b", first + 5, first + 6, target)]).await;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use edge::act::names::Names;
-use edge::decide::dial::Cause;
+use edge::decide::dial::ConnectCause;
 use schema::counters::{ChoiceKind, Figures};
 use schema::net::PortRange;
 use schema::rule::{Balance, Host, RuleParts, Target};
@@ -37,7 +37,7 @@ async fn a_target_that_refuses_is_followed_by_the_next_one_at_once() {
     let figures = meter.figures();
     assert_eq!((figures.target_failovers, figures.connections_total), (0, 1), "one failure is no verdict");
     assert_eq!(*figures.lb.of(ChoiceKind::Next), 1);
-    assert_eq!(*figures.connect_errors.of(Cause::Refused), 1);
+    assert_eq!(*figures.connect_errors.of(ConnectCause::Refused), 1);
     let targets: BTreeMap<_, _> = meter.per_target().into_iter().map(|((_, port), figures)| (port, figures)).collect();
     let (failed, serving) = (targets[&gone.port()], targets[&there.port()]);
     assert_eq!((failed.connections_total, failed.active_connections, failed.bytes_in), (0, 0, 0));
@@ -72,7 +72,7 @@ async fn a_target_that_does_not_answer_has_its_time_and_then_the_next_one_is_tri
     let status = apply(&edge, 1, &[to_all("web", port, &[hole.address, echo("b").await], quick)]).await;
     assert_eq!(tag(&mut connect(port).await).await, 'b');
     let figures = status.rule("web").unwrap().meter.as_ref().unwrap().figures();
-    assert_eq!(*figures.connect_errors.of(Cause::Timeout), 1);
+    assert_eq!(*figures.connect_errors.of(ConnectCause::Timeout), 1);
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn dialling_takes_ten_seconds_at_most_however_many_targets_there_are() {
     assert!(is_reset(&mut connect(port).await).await);
     assert!(start.elapsed() >= Duration::from_secs(10) && start.elapsed() < Duration::from_secs(15));
     let figures = status.rule("web").unwrap().meter.as_ref().unwrap().figures();
-    assert_eq!(*figures.connect_errors.of(Cause::Timeout), 2);
+    assert_eq!(*figures.connect_errors.of(ConnectCause::Timeout), 2);
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn a_target_that_is_the_rules_own_listener_is_not_connected_to() {
     assert!(is_turned_away(port + 1).await);
     for name in ["web", "named"] {
         let figures = status.rule(name).unwrap().meter.as_ref().unwrap().figures();
-        assert!(*figures.connect_errors.of(Cause::Loop) >= 1, "{name}");
+        assert!(*figures.connect_errors.of(ConnectCause::Loop) >= 1, "{name}");
         assert_eq!(figures.connections_total, 1, "{name}");
     }
 }
@@ -272,7 +272,7 @@ async fn connections_are_spread_over_the_addresses_of_a_name_and_pass_over_those
     let meter = status.rule("web").unwrap().meter.clone().unwrap();
     // The target may know of a connection before the edge does.
     wait_until(|| *meter.figures().lb.of(ChoiceKind::First) == 24).await;
-    let refused = *meter.figures().connect_errors.of(Cause::Refused);
+    let refused = *meter.figures().connect_errors.of(ConnectCause::Refused);
     assert!((1..=2).contains(&refused), "one that refused comes last from then on: {refused}");
 }
 

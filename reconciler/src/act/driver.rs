@@ -23,20 +23,20 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info, warn};
 
-use self::asking::Asked;
+use self::asking::OpenQuestions;
 use super::backlog::Backlog;
 use super::codec;
 use super::counters::{Counters, Reading};
-use super::metrics::Timings;
 use super::notice_log;
 use super::outgoing;
 use super::questions::Reply;
 pub use super::recent::Numbered;
 use super::recent::Recent;
 use super::store::Store;
+use super::timings::Timings;
 use crate::decide::deviations::TargetOverride;
 use crate::decide::fleet::{
-    Answer, ApplyRequest, ApplyResult, Control, Effect, Event, Fleet, Notice, Outcome, Refusal, Request,
+    ApplyRequest, ApplyResult, Control, Effect, Event, Fleet, Notice, Outcome, Refusal, Request, RequestAnswer,
     RequestRefusal, SessionId,
 };
 use crate::decide::kept::Kept;
@@ -81,7 +81,7 @@ pub(super) enum Command {
     Event(Box<Event>),
     Connect { session: SessionId, channel: SessionChannel, hello: Box<Event> },
     Apply { request: Box<ApplyRequest>, reply: oneshot::Sender<Result<ApplyResult, Refusal>> },
-    Request { request: Box<Request>, reply: oneshot::Sender<Result<Answer, RequestRefusal>> },
+    Request { request: Box<Request>, reply: oneshot::Sender<Result<RequestAnswer, RequestRefusal>> },
     Control { actor: String, control: Control, reply: oneshot::Sender<Result<(), Refusal>> },
     Read(Read),
     Counters { edge: EdgeName, session: SessionId, report: proto::StatsReport },
@@ -94,9 +94,9 @@ pub(super) enum Command {
 
 /// Who waits for what was decided.
 #[derive(Debug)]
-enum Waiting {
+enum Waiter {
     Apply(oneshot::Sender<Result<ApplyResult, Refusal>>),
-    Request(oneshot::Sender<Result<Answer, RequestRefusal>>),
+    Request(oneshot::Sender<Result<RequestAnswer, RequestRefusal>>),
     Control(oneshot::Sender<Result<(), Refusal>>),
 }
 
@@ -170,7 +170,7 @@ impl FleetHandle {
     }
 
     /// Asks for something that is no apply.
-    pub async fn request(&self, request: Request) -> Result<Result<Answer, RequestRefusal>, Stopped> {
+    pub async fn request(&self, request: Request) -> Result<Result<RequestAnswer, RequestRefusal>, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.command(Command::Request { request: Box::new(request), reply }).await?;
         answer.await.map_err(|_| Stopped)
@@ -236,13 +236,13 @@ pub struct Driver {
     sessions: HashMap<SessionId, SessionChannel>,
     addresses: Addresses,
     counters: Counters,
-    asked: Asked,
+    asked: OpenQuestions,
     applies: BTreeMap<Outcome, u64>,
     timings: Timings,
     backlog: Backlog,
     /// What the disk said, while it takes nothing.
     disk_error: Option<String>,
-    waiting: HashMap<u64, Waiting>,
+    waiting: HashMap<u64, Waiter>,
     next_ticket: u64,
 }
 
@@ -268,7 +268,7 @@ impl Driver {
             sessions: HashMap::new(),
             addresses: Addresses::new(),
             counters: Counters::default(),
-            asked: Asked::default(),
+            asked: OpenQuestions::default(),
             applies: BTreeMap::new(),
             timings,
             backlog: Backlog::default(),
@@ -339,15 +339,15 @@ impl Driver {
                 }
             }
             Command::Apply { request, reply } => {
-                let ticket = self.ticket(Waiting::Apply(reply));
+                let ticket = self.ticket(Waiter::Apply(reply));
                 self.step(Event::Apply { ticket, request }).await;
             }
             Command::Request { request, reply } => {
-                let ticket = self.ticket(Waiting::Request(reply));
+                let ticket = self.ticket(Waiter::Request(reply));
                 self.step(Event::Request { ticket, request }).await;
             }
             Command::Control { actor, control, reply } => {
-                let ticket = self.ticket(Waiting::Control(reply));
+                let ticket = self.ticket(Waiter::Control(reply));
                 self.step(Event::Control { ticket, actor, control }).await;
             }
             Command::Read(look) => {
@@ -394,7 +394,7 @@ impl Driver {
         }
     }
 
-    fn ticket(&mut self, waiting: Waiting) -> u64 {
+    fn ticket(&mut self, waiting: Waiter) -> u64 {
         self.next_ticket += 1;
         self.waiting.insert(self.next_ticket, waiting);
         self.next_ticket
@@ -509,17 +509,17 @@ impl Driver {
             Effect::EmitUnlogged(notice) => self.emit(notice),
             // An operator who went away needs no answer; what was begun goes on.
             Effect::Answer { ticket, answer } => {
-                if let Some(Waiting::Apply(reply)) = self.waiting.remove(&ticket) {
+                if let Some(Waiter::Apply(reply)) = self.waiting.remove(&ticket) {
                     drop(reply.send(*answer));
                 }
             }
             Effect::Answered { ticket, answer } => {
-                if let Some(Waiting::Request(reply)) = self.waiting.remove(&ticket) {
+                if let Some(Waiter::Request(reply)) = self.waiting.remove(&ticket) {
                     drop(reply.send(*answer));
                 }
             }
             Effect::Controlled { ticket, outcome } => {
-                if let Some(Waiting::Control(reply)) = self.waiting.remove(&ticket) {
+                if let Some(Waiter::Control(reply)) = self.waiting.remove(&ticket) {
                     drop(reply.send(*outcome));
                 }
             }

@@ -122,7 +122,7 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
 
 impl EdgeControl {
     /// The place that the session has from now on; none where it comes from the same process.
-    async fn place(&self, seat: Option<Seat>, edge: &EdgeName) -> Result<Option<Place>, Status> {
+    async fn place(&self, seat: Option<Seat>, edge: &EdgeName) -> Result<Option<SessionSeat>, Status> {
         let Some(seat) = seat else { return Ok(None) };
         let name = edge.clone();
         let is_named = self.fleet.read(move |view| view.fleet.is_named(&name)).await;
@@ -137,14 +137,14 @@ impl EdgeControl {
                 )
             }
         })?;
-        Ok(Some(Place(seat)))
+        Ok(Some(SessionSeat(seat)))
     }
 }
 
 /// A session's place among the connections of the control port.
-struct Place(Seat);
+struct SessionSeat(Seat);
 
-impl Drop for Place {
+impl Drop for SessionSeat {
     fn drop(&mut self) {
         self.0.idle();
     }

@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus::{CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, Opts, Registry, TextEncoder};
+use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
 use schema::counters::{CounterKind, CounterRow, Figures, ROWS};
 use schema::health::{ResultCode, RuleHealth};
 use schema::net::Protocol;
@@ -21,6 +21,7 @@ use tracing::warn;
 
 use super::counters::Rows;
 use super::driver::FleetHandle;
+use super::timings::Timings;
 use crate::decide::drift::DriftKind;
 use crate::decide::fleet::{Fleet, Outcome};
 use crate::decide::remote::RemoteView;
@@ -32,7 +33,7 @@ const RULE: [&str; 3] = ["client", "rule", "owner"];
 const RULE_AND_STATE: [&str; 4] = ["client", "rule", "owner", "state"];
 
 /// What the figures are read from.
-type Source = (FleetHandle, Arc<AtomicU64>);
+type MetricsSource = (FleetHandle, Arc<AtomicU64>);
 
 /// The routes of the metrics port.
 pub fn router(fleet: FleetHandle, log_lines_dropped: Arc<AtomicU64>) -> Router {
@@ -45,16 +46,16 @@ pub fn router(fleet: FleetHandle, log_lines_dropped: Arc<AtomicU64>) -> Router {
 }
 
 /// Ready once the driver answers: state is restored and edges are served.
-async fn ready(State((fleet, _)): State<Source>) -> Response {
+async fn ready(State((fleet, _)): State<MetricsSource>) -> Response {
     match fleet.read(|_| ()).await {
         Ok(()) => "ready\n".into_response(),
         Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")).into_response(),
     }
 }
 
-async fn scrape(State((fleet, log_lines_dropped)): State<Source>) -> Response {
+async fn scrape(State((fleet, log_lines_dropped)): State<MetricsSource>) -> Response {
     // A copy: rendering a large fleet takes a while, and the driver must not wait for that.
-    let copy = fleet.read(|view| Scene {
+    let copy = fleet.read(|view| MetricsSnapshot {
         fleet: view.fleet.clone(),
         counters: view.counters.rows().clone(),
         probes: view.counters.probes().clone(),
@@ -82,7 +83,7 @@ async fn scrape(State((fleet, log_lines_dropped)): State<Source>) -> Response {
 }
 
 /// What one scrape shows.
-struct Scene {
+struct MetricsSnapshot {
     fleet: Fleet,
     counters: Rows,
     probes: BTreeMap<String, u64>,
@@ -195,7 +196,7 @@ impl RuleSeries {
     }
 }
 
-fn render(view: &Scene) -> prometheus::Result<String> {
+fn render(view: &MetricsSnapshot) -> prometheus::Result<String> {
     let registry = Registry::new();
     let rules = RuleSeries::register(&registry)?;
     let connected = gauge(&registry, "portunus_edge_connected", "1 while the edge has a session.", &["client"])?;
@@ -293,36 +294,4 @@ fn of_remote(registry: &Registry, remote: &RemoteView) -> prometheus::Result<()>
         }
     }
     Ok(())
-}
-
-/// Durations, which live as long as the server: a histogram cannot be made anew for each scrape.
-#[derive(Debug, Clone)]
-pub struct Timings {
-    registry: Registry,
-    /// From the start of an apply to its last answer.
-    pub apply: Histogram,
-    /// Making a plan.
-    pub plan: Histogram,
-}
-
-impl Timings {
-    /// Empty histograms.
-    pub fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new();
-        // From 1 ms to 65 s, doubling: edges answer in milliseconds, a slow one in seconds, none after the timeout.
-        let buckets = prometheus::exponential_buckets(0.001, 2.0, 17)?;
-        let histogram = |name: &str, help: &str| -> prometheus::Result<Histogram> {
-            let options = HistogramOpts::new(name, help).buckets(buckets.clone());
-            let histogram = Histogram::with_opts(options)?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok(histogram)
-        };
-        let apply = histogram("portunus_apply_duration_seconds", "From an apply's start to its last answer.")?;
-        let plan = histogram("portunus_plan_duration_seconds", "Making a plan.")?;
-        Ok(Self { registry, apply, plan })
-    }
-
-    fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
-        self.registry.gather()
-    }
 }

@@ -1,13 +1,15 @@
 //! The I/O around the decisions: where trees come from, what is remembered, and who is spoken to.
 
+mod ancestries;
 mod backlog;
+pub mod checked_tree;
 pub mod checks;
 pub mod codec;
 mod continuing;
 pub mod counters;
+pub mod directory_follower;
 pub mod driver;
 pub mod edges;
-pub mod follow;
 pub mod guarded;
 mod inflow;
 pub mod metrics;
@@ -25,7 +27,9 @@ pub mod server;
 pub mod source;
 pub mod state;
 pub mod store;
+pub mod timings;
 mod upkeep;
+pub mod wake;
 pub mod watch;
 
 pub use guard::port::{Port, recognised};

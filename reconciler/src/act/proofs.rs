@@ -22,11 +22,11 @@ const AT_ONCE: usize = 64;
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// What an edge is asked about: what it would be sent, and what that is decided from.
-pub type Asked = BTreeMap<EdgeName, (EdgeRules, Basis)>;
+pub type ProofInputs = BTreeMap<EdgeName, (EdgeRules, Basis)>;
 
 impl FleetHandle {
     /// Has edges reserve what they would need, side by side, and waits for what they say.
-    pub async fn prove(&self, asked: Asked, lease: Duration) -> Result<BTreeMap<EdgeName, EdgeProof>, Stopped> {
+    pub async fn prove(&self, asked: ProofInputs, lease: Duration) -> Result<BTreeMap<EdgeName, EdgeProof>, Stopped> {
         let ask = |(edge, (rules, basis)): (EdgeName, (EdgeRules, Basis))| async move {
             let names: BTreeSet<RuleName> = rules.keys().cloned().collect();
             let request = proto::Prove {

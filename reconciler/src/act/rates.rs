@@ -25,11 +25,11 @@ pub(super) struct Window {
     /// As reported last.
     counters: Sums,
     /// The newest one before the window, and those within it, by what moved since the first report.
-    readings: VecDeque<Reading>,
+    readings: VecDeque<RateSample>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Reading {
+struct RateSample {
     at: Timestamp,
     moved: Sums,
 }
@@ -37,7 +37,7 @@ struct Reading {
 impl Window {
     /// Begins with a report. Where its counters grew from is not known.
     pub(super) fn new(counters: &Figures, at: Timestamp) -> Self {
-        Self { counters: sums(counters), readings: VecDeque::from([Reading { at, moved: [0; 3] }]) }
+        Self { counters: sums(counters), readings: VecDeque::from([RateSample { at, moved: [0; 3] }]) }
     }
 
     /// Takes one more report in.
@@ -52,7 +52,7 @@ impl Window {
         if previous.is_some_and(|previous| seconds(previous.at, now) < APART_SECS) {
             self.readings.pop_back();
         }
-        self.readings.push_back(Reading { at: now, moved });
+        self.readings.push_back(RateSample { at: now, moved });
         while self.readings.get(1).is_some_and(|next| seconds(next.at, now) >= WINDOW_SECS) {
             self.readings.pop_front();
         }

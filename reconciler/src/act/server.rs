@@ -24,12 +24,14 @@ use super::guarded::Guards;
 use super::inflow::Inflow;
 use super::operator::{Webhook, WebhookError};
 use super::parts::Part;
-use super::remote::follower::{Follower, Wake};
+use super::remote::follower::Follower;
 use super::remote::{self, RemoteConfig};
 pub use super::state::TOKEN_FILE;
-use super::state::{self, State, StateError};
+use super::state::{self, OpenedState, StateError};
 use super::store::Store;
-use super::{continuing, follow, metrics, operator, upkeep};
+use super::timings::Timings;
+use super::wake::Wake;
+use super::{continuing, directory_follower, metrics, operator, upkeep};
 use crate::decide::fleet::{Fleet, Mode};
 
 /// In-process sessions that wait to be served: there is one edge, and it has one attempt at a time.
@@ -111,7 +113,7 @@ pub struct Server {
     config: ServerConfig,
     driver: Driver,
     store: Arc<Store>,
-    timings: metrics::Timings,
+    timings: Timings,
     fleet: FleetHandle,
     control: TcpListener,
     operator: TcpListener,
@@ -153,7 +155,7 @@ impl Server {
         let metrics = listen("metrics", config.metrics_listen).await?;
         let state_dir = config.state_dir.clone();
         let opened = tokio::task::spawn_blocking(move || state::open(&state_dir)).await;
-        let State { store, lineage, restored, kept, token } = match opened {
+        let OpenedState { store, lineage, restored, kept, token } = match opened {
             Ok(opened) => opened?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
@@ -166,7 +168,7 @@ impl Server {
         let secret_file = config.remote.as_ref().and_then(|remote| remote.webhook_secret_file.as_deref());
         let webhook = secret_file.map(|path| Webhook::new(path, wake.clone())).transpose()?;
         let store = Arc::new(store);
-        let timings = metrics::Timings::new()?;
+        let timings = Timings::new()?;
         let (driver, handle) = Driver::new(fleet, Arc::clone(&store), timings.clone());
         let driver = driver.keeping(kept);
         let (connector, in_process) = mpsc::channel(IN_PROCESS);
@@ -271,7 +273,7 @@ impl Server {
             metrics.serve(metrics::router(self.fleet.clone(), self.config.log_lines_dropped.clone()), stop.clone());
         if let Some(dir) = self.config.rules.clone() {
             let (limits, fleet, wake) = (self.config.limits, self.fleet.clone(), self.wake.clone());
-            let follower = follow::follow(dir, limits, fleet, wake, stop.clone());
+            let follower = directory_follower::follow(dir, limits, fleet, wake, stop.clone());
             tasks.spawn(supervisor.lasting(Part::Follower, follower));
         }
         if let Some(config) = self.config.remote.clone() {

@@ -63,7 +63,7 @@ pub enum StateError {
 
 /// The opened state.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct OpenedState {
     pub(super) store: Store,
     pub(super) lineage: String,
     pub(super) restored: Restored,
@@ -72,7 +72,7 @@ pub(super) struct State {
 }
 
 /// Opens the state directory and makes what the first start needs. Blocks.
-pub(super) fn open(dir: &Path) -> Result<State, StateError> {
+pub(super) fn open(dir: &Path) -> Result<OpenedState, StateError> {
     refuse_emptied(dir)?;
     let store = Store::open(dir)?;
     let lineage = if let Some(stored) = store.get(LINEAGE_KEY)? {
@@ -87,7 +87,7 @@ pub(super) fn open(dir: &Path) -> Result<State, StateError> {
     let records = store.list("")?;
     let restored = record::restore(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))?;
     let token = operator_token(&dir.join(TOKEN_FILE))?;
-    Ok(State { store, lineage, restored, kept, token })
+    Ok(OpenedState { store, lineage, restored, kept, token })
 }
 
 /// The store is made before the token, so that an empty store beside a token is damage and no interrupted first start.

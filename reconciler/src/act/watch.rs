@@ -5,7 +5,7 @@
 //! is seen, and what appeared before it is there to be read. One owner, no task of its own.
 
 mod debounce;
-mod scene;
+mod snapshot;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::task::{self, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
 use debounce::Debounce;
-use scene::{Scene, Wanted};
+use snapshot::{TreeSnapshot, Wanted};
 
 /// How patient the watcher is.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +69,7 @@ pub struct TreeWatcher {
 #[derive(Debug)]
 struct Eyes {
     watcher: Option<RecommendedWatcher>,
-    scene: Scene,
+    scene: TreeSnapshot,
     fault: Option<String>,
 }
 
@@ -77,7 +77,7 @@ struct Eyes {
 #[derive(Debug)]
 enum Done {
     Opened(Eyes),
-    Looked(Scene),
+    Looked(TreeSnapshot),
 }
 
 impl TreeWatcher {
@@ -141,7 +141,7 @@ impl TreeWatcher {
             self.job = Some(task::spawn_blocking(move || Done::Opened(open(&dir, &event, max_watches))));
         } else if now >= self.next_poll {
             self.next_poll = now + self.patience.poll;
-            self.job = Some(task::spawn_blocking(move || Done::Looked(Scene::of(&dir))));
+            self.job = Some(task::spawn_blocking(move || Done::Looked(TreeSnapshot::of(&dir))));
         }
     }
 
@@ -171,14 +171,14 @@ async fn finished<T>(joined: Result<T, task::JoinError>) -> T {
 
 /// Watches what the tree consists of now. Blocking.
 fn open(dir: &Path, event: &mpsc::Sender<()>, max_watches: usize) -> Eyes {
-    let mut scene = Scene::of(dir);
+    let mut scene = TreeSnapshot::of(dir);
     // A folder that appears between the look and the watch would be missed; it shows in a second look.
     for _ in 0..3 {
         let watcher = match watch(&scene.wanted, event, max_watches) {
             Ok(watcher) => watcher,
             Err(fault) => return Eyes { watcher: None, scene, fault: Some(fault) },
         };
-        let again = Scene::of(dir);
+        let again = TreeSnapshot::of(dir);
         let settled = again.wanted == scene.wanted;
         scene = again;
         if settled {

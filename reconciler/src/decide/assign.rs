@@ -17,7 +17,7 @@ use schema::state::RuleState;
 
 use super::generation;
 use super::overrides;
-use super::view::{Desired, EdgeView, Hello, RuleView};
+use super::view::{DesiredEdge, EdgeView, Hello, RuleView};
 
 /// What an edge is sent, and what of the tree is not in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -187,7 +187,7 @@ fn keep_serving(
 }
 
 /// The next desired state of an edge, or `None` if nothing about it changes, its generation included.
-pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -> Option<Desired> {
+pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -> Option<DesiredEdge> {
     let current = edge.desired.as_ref();
     if current.is_some_and(|desired| desired.disabled == *disabled) && is_at_rest(edge, wanted) {
         return None;
@@ -202,7 +202,7 @@ pub fn next_desired(edge: &EdgeView, wanted: &EdgeRules, disabled: &EdgeRules) -
         generation::above(edge.desired_generation().max(edge.observed_generation()).max(edge.given_up))
     };
     let kept = current.filter(|_| is_same_set);
-    let next = Desired {
+    let next = DesiredEdge {
         acknowledged: kept.is_some_and(|desired| desired.acknowledged),
         before: kept.map_or_else(|| edge.running(), |desired| desired.before.clone()),
         leaving: kept.map_or_else(|| edge.leaving(), |desired| desired.leaving.clone()),

@@ -70,7 +70,7 @@ pub struct Blame {
     /// Its entry in the ledger.
     pub entry: u64,
     /// Whether that was an apply, a rollback or a resume.
-    pub action: ledger::Action,
+    pub action: ledger::LedgerAction,
     /// Its plan.
     pub plan_id: Digest,
     /// When.
@@ -83,7 +83,7 @@ pub struct Blame {
 
 /// The apply that is to blame, with what it did.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found<'e> {
+pub struct Blamed<'e> {
     /// Its line.
     pub entry: &'e Entry,
     /// The name of the rule then.
@@ -94,7 +94,7 @@ pub struct Found<'e> {
 
 /// What one change did, seen from the port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Turn {
+enum PortHistory {
     /// The rule came by the port.
     Got,
     /// The rule had it before and after.
@@ -128,20 +128,20 @@ impl Port {
         })
     }
 
-    fn turn(&self, change: &PlannedChange) -> Turn {
+    fn turn(&self, change: &PlannedChange) -> PortHistory {
         let has_now = self.is_among(&change.ports.bind) || self.is_among(&change.ports.keep);
         match change.action {
-            Action::Activate if has_now => Turn::Got,
-            Action::Rebind if self.is_among(&change.ports.bind) => Turn::Got,
-            Action::Rebind if has_now && !self.was_in(&change.fields) => Turn::Got,
-            Action::Activate | Action::Rebind if !has_now => Turn::Without,
-            Action::Remove => Turn::Without,
+            Action::Activate if has_now => PortHistory::Got,
+            Action::Rebind if self.is_among(&change.ports.bind) => PortHistory::Got,
+            Action::Rebind if has_now && !self.was_in(&change.fields) => PortHistory::Got,
+            Action::Activate | Action::Rebind if !has_now => PortHistory::Without,
+            Action::Remove => PortHistory::Without,
             Action::Move => match &change.previous_rule {
-                Some(previous) => Turn::Renamed(previous.clone()),
-                None => Turn::Kept,
+                Some(previous) => PortHistory::Renamed(previous.clone()),
+                None => PortHistory::Kept,
             },
             // A rejected rule keeps its version before, a failed one is tried again with what it had.
-            Action::Activate | Action::Rebind | Action::Update | Action::Reject | Action::Retry => Turn::Kept,
+            Action::Activate | Action::Rebind | Action::Update | Action::Reject | Action::Retry => PortHistory::Kept,
         }
     }
 
@@ -181,25 +181,25 @@ pub fn applied<'e, E>(
     rule: &RuleName,
     entries: &'e [Entry],
     mut changes_of: impl FnMut(&Entry) -> Result<Option<Vec<PlannedChange>>, E>,
-) -> Result<Option<Found<'e>>, E> {
+) -> Result<Option<Blamed<'e>>, E> {
     let mut name = rule.clone();
-    let mut found: Option<Found<'e>> = None;
+    let mut found: Option<Blamed<'e>> = None;
     for entry in entries.iter().rev().filter(|entry| entry.is_start()) {
         let Some(changes) = changes_of(entry)? else { break };
         let is_meant = |change: &&PlannedChange| change.edge == port.edge && change.rule == name;
         let Some(change) = changes.iter().find(is_meant) else { continue };
         match port.turn(change) {
-            Turn::Got => {
+            PortHistory::Got => {
                 // The same once more means that a newer apply found it not there yet; the first that reached the edge
                 // is the one that put it there.
                 if found.is_none() || reached(port, entry, entries) {
-                    found = Some(Found { entry, rule: name.clone(), origin: change.origin.clone() });
+                    found = Some(Blamed { entry, rule: name.clone(), origin: change.origin.clone() });
                 }
             }
-            Turn::Renamed(previous) => name = previous,
-            Turn::Without if found.is_some() => break,
+            PortHistory::Renamed(previous) => name = previous,
+            PortHistory::Without if found.is_some() => break,
             // Without anything found yet: the newest version need not be the one that serves.
-            Turn::Kept | Turn::Without => {}
+            PortHistory::Kept | PortHistory::Without => {}
         }
     }
     Ok(found)
@@ -217,12 +217,12 @@ pub fn taken_over<'e, E>(
     rule: &RuleName,
     entries: &'e [Entry],
     mut owner_in: impl FnMut(&Entry) -> Result<Option<Placed>, E>,
-) -> Option<Found<'e>> {
+) -> Option<Blamed<'e>> {
     let mut found = None;
     for entry in entries.iter().rev().filter(|entry| entry.is_start()) {
         let Ok(owner) = owner_in(entry) else { break };
         match owner.filter(|owner| owner.rule.name == *rule) {
-            Some(owner) => found = Some(Found { entry, rule: rule.clone(), origin: owner.origin }),
+            Some(owner) => found = Some(Blamed { entry, rule: rule.clone(), origin: owner.origin }),
             None if found.is_some() => break,
             None => {}
         }
@@ -232,7 +232,7 @@ pub fn taken_over<'e, E>(
 
 impl Blame {
     /// Puts together what was found.
-    pub fn new(port: &Port, owner: &Placed, serving: bool, how: How, found: Found<'_>, entries: &[Entry]) -> Self {
+    pub fn new(port: &Port, owner: &Placed, serving: bool, how: How, found: Blamed<'_>, entries: &[Entry]) -> Self {
         let entry = found.entry;
         let ended = entries.iter().find(|line| line.of == Some(entry.id)).unwrap_or(entry);
         Self {

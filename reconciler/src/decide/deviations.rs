@@ -143,7 +143,7 @@ impl Order {
 /// How a deviation came or went, for events and the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Turn {
+pub enum DeviationChange {
     /// An operator ordered it.
     Set,
     /// An operator ended it, or another order took its place.
@@ -154,7 +154,7 @@ pub enum Turn {
     Dropped,
 }
 
-impl Turn {
+impl DeviationChange {
     /// As in events.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -339,7 +339,7 @@ mod tests {
     use schema::state::RuleState;
 
     use super::*;
-    use crate::decide::deviations::Turn;
+    use crate::decide::deviations::DeviationChange;
     use crate::decide::drift::DriftKind;
     use crate::decide::fleet::{EdgeOutcome, Mode, Outcome};
     use crate::decide::ledger::OUTCOMES;
@@ -363,9 +363,12 @@ mod tests {
         words.push(Outcome::Running.as_str());
         words.extend(EdgeOutcome::ALL.iter().map(|outcome| outcome.as_str()));
         words.extend(OUTCOMES);
-        words.extend(crate::decide::ledger::Action::ALL.iter().map(|action| action.as_str()));
+        words.extend(crate::decide::ledger::LedgerAction::ALL.iter().map(|action| action.as_str()));
         words.extend(Action::ALL.iter().map(|action| action.as_str()));
-        words.extend([Turn::Set, Turn::Ended, Turn::Expired, Turn::Dropped].map(Turn::as_str));
+        words.extend(
+            [DeviationChange::Set, DeviationChange::Ended, DeviationChange::Expired, DeviationChange::Dropped]
+                .map(DeviationChange::as_str),
+        );
         words.extend([Mode::Off, Mode::Plan, Mode::Heal, Mode::Apply].map(Mode::as_str));
         words.extend(words::UNASKED);
         words.extend(schema::counters::ROWS.iter().flat_map(|row| row.words));

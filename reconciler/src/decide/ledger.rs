@@ -21,7 +21,7 @@ pub use revisions::{NoRevision, resolve};
 /// What a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Action {
+pub enum LedgerAction {
     /// A tree was applied.
     #[default]
     Apply,
@@ -41,7 +41,7 @@ pub enum Action {
     Edge,
 }
 
-impl Action {
+impl LedgerAction {
     /// Every action.
     pub const ALL: [Self; 8] = [
         Self::Apply,
@@ -85,8 +85,8 @@ pub struct Entry {
     /// The apply that it belongs to; empty where it is about none.
     pub apply_id: String,
     /// What it is about.
-    #[serde(default, skip_serializing_if = "Action::is_apply")]
-    pub action: Action,
+    #[serde(default, skip_serializing_if = "LedgerAction::is_apply")]
+    pub action: LedgerAction,
     /// Why, in the words of the person who did it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,

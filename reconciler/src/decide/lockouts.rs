@@ -15,11 +15,11 @@ use super::overrides::{Override, Overrides};
 #[derive(Clone, Copy)]
 struct Member<'a> {
     rule: &'a Rule,
-    place: Place<'a>,
+    place: MemberOrigin<'a>,
 }
 
 #[derive(Clone, Copy)]
-enum Place<'a> {
+enum MemberOrigin<'a> {
     Tree(Option<&'a Origin>),
     /// In place until then.
     Held(&'a Override),
@@ -29,18 +29,18 @@ enum Place<'a> {
 
 impl Member<'_> {
     fn is_override(&self) -> bool {
-        !matches!(self.place, Place::Tree(_))
+        !matches!(self.place, MemberOrigin::Tree(_))
     }
 
     fn words(&self) -> String {
         let name = &self.rule.name;
         match self.place {
-            Place::Tree(Some(origin)) => format!("rule `{name}` ({}:{})", origin.file, origin.line),
-            Place::Tree(None) => format!("rule `{name}`"),
-            Place::Held(held) => {
+            MemberOrigin::Tree(Some(origin)) => format!("rule `{name}` ({}:{})", origin.file, origin.line),
+            MemberOrigin::Tree(None) => format!("rule `{name}`"),
+            MemberOrigin::Held(held) => {
                 format!("the override `{name}` (in no file; {} added it until {:.0})", held.actor, held.until)
             }
-            Place::Asked => format!("the override `{name}` (in no file)"),
+            MemberOrigin::Asked => format!("the override `{name}` (in no file)"),
         }
     }
 }
@@ -76,15 +76,15 @@ fn loops(members: &[Member<'_>]) -> Vec<Loop> {
 }
 
 fn of_tree(rules: &EdgeRules) -> impl Iterator<Item = Member<'_>> {
-    rules.values().map(|placed| Member { rule: &placed.rule, place: Place::Tree(placed.origin.as_ref()) })
+    rules.values().map(|placed| Member { rule: &placed.rule, place: MemberOrigin::Tree(placed.origin.as_ref()) })
 }
 
 /// Why an override cannot be added to an edge that runs these rules beside other overrides: it would forward to a
 /// listener of theirs or of its own, or one of them to its.
 pub(super) fn of_new<'a>(rule: &'a Rule, rules: &[&'a EdgeRules], overrides: &'a Overrides) -> Option<String> {
     let held = overrides.values().filter(|held| held.rule.name != rule.name);
-    let held = held.map(|held| Member { rule: &held.rule, place: Place::Held(held) });
-    let new = Member { rule, place: Place::Asked };
+    let held = held.map(|held| Member { rule: &held.rule, place: MemberOrigin::Held(held) });
+    let new = Member { rule, place: MemberOrigin::Asked };
     // What is sent to the edge holds the overrides, too.
     let is_of_tree = |member: &Member<'_>| member.rule.name != rule.name && !overrides.contains_key(&member.rule.name);
     let tree = rules.iter().flat_map(|rules| of_tree(rules)).filter(is_of_tree);
@@ -97,7 +97,7 @@ pub(super) fn of_tree_rules<'a>(
     tree: &'a EdgeRules,
     held: impl Iterator<Item = &'a Override>,
 ) -> impl Iterator<Item = (&'a Rule, String)> {
-    let held = held.map(|held| Member { rule: &held.rule, place: Place::Held(held) });
+    let held = held.map(|held| Member { rule: &held.rule, place: MemberOrigin::Held(held) });
     let members: Vec<Member<'a>> = held.chain(of_tree(tree)).collect();
     loops(&members).into_iter().filter_map(move |found| {
         let waiting = [found.from, found.to].into_iter().map(|index| members[index]);

@@ -22,7 +22,7 @@ use super::generation;
 use super::ledger::{self, Entry};
 use super::overrides::{Override, Overrides};
 use super::plan::{FileDocument, PlannedChange, Source, Summary};
-use super::view::Desired;
+use super::view::DesiredEdge;
 
 /// Key of the line of generations.
 pub const LINEAGE_KEY: &str = "meta/lineage";
@@ -160,7 +160,7 @@ impl Record {
     }
 
     /// What was decided for an edge.
-    pub fn edge(edge: &EdgeName, desired: &Desired) -> Self {
+    pub fn edge(edge: &EdgeName, desired: &DesiredEdge) -> Self {
         let stored = StoredEdge {
             generation: desired.generation,
             rules: store_rules(&desired.rules),
@@ -343,14 +343,14 @@ fn restore_overrides(key: &str, stored: Vec<StoredOverride>) -> Result<Overrides
     stored.into_iter().map(restore).collect()
 }
 
-fn restore_edge(key: &str, stored: StoredEdge) -> Result<Desired, InvalidRecord> {
+fn restore_edge(key: &str, stored: StoredEdge) -> Result<DesiredEdge, InvalidRecord> {
     generation::check(stored.generation).map_err(|reason| InvalidRecord { key: key.to_owned(), reason })?;
     let rules = restore_rules(key, stored.rules)?;
     let wanted = match stored.wanted {
         Some(wanted) => restore_rules(key, wanted)?,
         None => rules.clone(),
     };
-    Ok(Desired {
+    Ok(DesiredEdge {
         generation: stored.generation,
         digest: canonical::rules_digest(rules.values().map(|placed| &*placed.rule)),
         wanted,

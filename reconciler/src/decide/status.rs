@@ -30,7 +30,7 @@ use super::plan::{FORMAT_VERSION, Source, Summary};
 use super::remote::RemoteView;
 use super::target::TargetView;
 use super::target_rows::{TargetTotals, all_rows};
-use super::view::{Confirmation, Desired, EdgeView, Edges, FlowLimit, Hello, Report, RuleView};
+use super::view::{Confirmation, DesiredEdge, EdgeView, Edges, FlowLimit, Hello, Report, RuleView};
 
 /// Of a rule that is wanted no more, was sent once and never reported.
 const UNCONFIRMED: &str = "the rule may still serve: the edge has not confirmed its removal";
@@ -546,7 +546,7 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
     });
     let was_heard = edge.connected || edge.generation > 0 || !edge.rules.is_empty();
     Ok(EdgeView {
-        desired: Some(Desired {
+        desired: Some(DesiredEdge {
             generation: desired_generation,
             wanted: told
                 .iter()

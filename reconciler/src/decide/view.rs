@@ -185,7 +185,7 @@ pub struct Basis {
 
 /// What an edge should run, as the server decided it last.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Desired {
+pub struct DesiredEdge {
     /// Goes up only when `rules` change.
     pub generation: u64,
     /// All that the tree wants there, the rejected ones too.
@@ -215,7 +215,7 @@ pub struct Desired {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EdgeView {
     /// What was decided for it, `None` before the first apply that concerns it.
-    pub desired: Option<Desired>,
+    pub desired: Option<DesiredEdge>,
     /// The highest generation of what was decided and given up again: never to be used for anything else.
     pub given_up: u64,
     /// The highest generation that may have been sent: of what an earlier server decided, all of it.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use reconciler::decide::deviations::TargetOverride;
 use reconciler::decide::drift::drift;
-use reconciler::decide::fleet::{Answer, ApplyResult, Effect, Fleet, Notice, Outcome, Refusal, Verdict};
-use reconciler::decide::ledger::{Action, Entry};
+use reconciler::decide::fleet::{ApplyResult, Effect, Fleet, Notice, Outcome, Refusal, RequestAnswer, Verdict};
+use reconciler::decide::ledger::{Entry, LedgerAction};
 use reconciler::decide::record::Record;
 use reconciler::decide::status::rule_state;
 use reconciler::decide::view::{EdgeView, RuleView};
@@ -50,12 +50,12 @@ fn effect(effect: &Effect, names: &TreeNames) -> String {
             Err(why) => format!("refused: {}", refusal(why, names)),
         },
         Effect::Answered { answer, .. } => match &**answer {
-            Ok(Answer::Override(held)) => format!("answer override {} of {}", held.rule.name, held.actor),
-            Ok(Answer::Target(answer)) => {
+            Ok(RequestAnswer::Override(held)) => format!("answer override {} of {}", held.rule.name, held.actor),
+            Ok(RequestAnswer::Target(answer)) => {
                 let changed = if answer.changed { "changed" } else { "unchanged" };
                 format!("answer {} {changed}: {}", answer.operation, answer.message)
             }
-            Ok(Answer::Forgotten) => "answer forgotten".to_owned(),
+            Ok(RequestAnswer::Forgotten) => "answer forgotten".to_owned(),
             Err(why) => format!("refused: {why}"),
         },
         Effect::Controlled { outcome, .. } => match &**outcome {
@@ -91,7 +91,7 @@ fn record(record: &Record, names: &TreeNames) -> String {
     if key.starts_with("ledger/") {
         let entry: Entry = serde_json::from_value(value).expect("a ledger line");
         let subject = match entry.action {
-            Action::Freeze | Action::Unfreeze => entry.action.as_str().to_owned(),
+            LedgerAction::Freeze | LedgerAction::Unfreeze => entry.action.as_str().to_owned(),
             _ if entry.apply_id.is_empty() => entry.actor,
             _ => entry.apply_id,
         };

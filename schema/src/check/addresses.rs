@@ -15,7 +15,7 @@ pub(super) fn problems(parts: &RuleParts) -> Vec<RuleProblem> {
     let protocol = parts.listen.protocol;
     if let ListenAddress::Ip(ip) = parts.listen.address {
         let why = match kind(ip) {
-            Kind::Link => Some(no_interface(ip)),
+            AddressKind::Link => Some(no_interface(ip)),
             // Datagrams to everybody have somebody to answer them.
             kind if protocol == Protocol::Tcp => {
                 kind.words().map(|words| format!("{ip} is {words}; a TCP rule needs the address of a single host"))
@@ -37,7 +37,7 @@ pub(super) fn problems(parts: &RuleParts) -> Vec<RuleProblem> {
     }
     if let Some(ip) = parts.health.as_ref().and_then(|check| check.address) {
         let why = match kind(ip) {
-            Kind::Link => Some(format!(
+            AddressKind::Link => Some(format!(
                 "{ip} is a link-local address; a check can use one only as the address of its \
                 target"
             )),
@@ -53,7 +53,7 @@ fn add(problems: &mut Vec<RuleProblem>, code: TreeCode, key: String, why: Option
 }
 
 #[derive(PartialEq)]
-enum Kind {
+enum AddressKind {
     One,
     /// One per interface, and none without it.
     Link,
@@ -62,7 +62,7 @@ enum Kind {
     Nobody,
 }
 
-impl Kind {
+impl AddressKind {
     /// The kind in words, if it is not a single peer.
     fn words(&self) -> Option<&'static str> {
         match self {
@@ -73,13 +73,13 @@ impl Kind {
     }
 }
 
-fn kind(ip: IpAddr) -> Kind {
+fn kind(ip: IpAddr) -> AddressKind {
     match ip {
-        IpAddr::V4(ip) if ip.is_broadcast() => Kind::Everybody,
-        IpAddr::V6(ip) if needs_zone(ip) => Kind::Link,
-        ip if ip.is_multicast() => Kind::Group,
-        ip if ip.is_unspecified() => Kind::Nobody,
-        _ => Kind::One,
+        IpAddr::V4(ip) if ip.is_broadcast() => AddressKind::Everybody,
+        IpAddr::V6(ip) if needs_zone(ip) => AddressKind::Link,
+        ip if ip.is_multicast() => AddressKind::Group,
+        ip if ip.is_unspecified() => AddressKind::Nobody,
+        _ => AddressKind::One,
     }
 }
 
@@ -91,15 +91,15 @@ fn no_interface(ip: IpAddr) -> String {
 fn unreachable(ip: IpAddr, protocol: Protocol) -> Option<String> {
     let loopback = if ip.is_ipv4() { "127.0.0.1" } else { "::1" };
     match kind(ip) {
-        Kind::One => None,
-        Kind::Link => Some(no_interface(ip)),
-        Kind::Nobody => Some(format!(
+        AddressKind::One => None,
+        AddressKind::Link => Some(no_interface(ip)),
+        AddressKind::Nobody => Some(format!(
             "{ip} is not the address of a host; to reach the edge's own host, write \
             {loopback}"
         )),
-        Kind::Everybody => Some(format!("{ip} is the broadcast address; a target must be a single host")),
-        Kind::Group if protocol == Protocol::Udp => None,
-        Kind::Group => Some(format!("{ip} is a multicast group; a TCP target must be a single host")),
+        AddressKind::Everybody => Some(format!("{ip} is the broadcast address; a target must be a single host")),
+        AddressKind::Group if protocol == Protocol::Udp => None,
+        AddressKind::Group => Some(format!("{ip} is a multicast group; a TCP target must be a single host")),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::Entry;
+use super::RuleEntry;
 use super::edges::Fleet;
 use crate::codes::TreeCode;
 use crate::diagnostic::Diagnostic;
@@ -36,7 +36,12 @@ pub(super) fn on_edges(fleet: &Fleet<'_>, (edge, count): (u32, u32)) -> String {
 }
 
 /// Reports rules of one name on one edge, disabled ones too.
-pub(super) fn duplicates(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, diagnostics: &mut Findings) {
+pub(super) fn duplicates(
+    entries: &[RuleEntry<'_>],
+    by_edge: &[Vec<u32>],
+    fleet: &Fleet<'_>,
+    diagnostics: &mut Findings,
+) {
     let mut pairs = Pairs::new();
     for (edge, members) in by_edge.iter().enumerate() {
         let mut named: Vec<(&str, u32)> = members
@@ -62,7 +67,7 @@ pub(super) fn duplicates(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fl
 }
 
 /// Reports rules of one edge that claim the same socket; disabled rules claim none.
-pub(super) fn ports(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, diagnostics: &mut Findings) {
+pub(super) fn ports(entries: &[RuleEntry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, diagnostics: &mut Findings) {
     let mut pairs = Pairs::new();
     let mut listening: Vec<(u16, u32, ListenRange)> = Vec::new();
     for (edge, members) in by_edge.iter().enumerate() {
@@ -80,7 +85,7 @@ pub(super) fn ports(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'
     for ((first, second), edges) in in_order(pairs) {
         let (first, second) = (&entries[first as usize], &entries[second as usize]);
         let (Some(one), Some(other)) = (first.own.listen, second.own.listen) else { continue };
-        let name = |entry: &Entry<'_>| entry.own.name.as_ref().map_or("?".to_owned(), ToString::to_string);
+        let name = |entry: &RuleEntry<'_>| entry.own.name.as_ref().map_or("?".to_owned(), ToString::to_string);
         let message = format!(
             "rules `{}` ({one}) and `{}` ({other}) of {} listen on the same port",
             name(first),
@@ -117,7 +122,7 @@ fn clash_help(one: ListenRange, other: ListenRange) -> &'static str {
 /// A range that another one covers wholly is compared with that one only: whatever clashes with it clashes with
 /// the other too. So many rules on one port are one finding each, and never all pairs.
 fn sweep(listening: &[(u16, u32, ListenRange)], mut found: impl FnMut(u32, u32)) {
-    let mut open = Open::default();
+    let mut open = OpenRanges::default();
     for (first, member, listen) in listening {
         let mut covered = false;
         let mut count = 0;
@@ -142,18 +147,18 @@ fn covers(wide: ListenAddress, narrow: ListenAddress) -> bool {
     }
 }
 
-type Member = (u32, ListenRange);
+type Claimant = (u32, ListenRange);
 
 /// Ranges that later ones may still meet, in lists by what a newcomer's address meets.
 #[derive(Default)]
-struct Open {
+struct OpenRanges {
     /// By the very address.
-    exact: HashMap<ListenAddress, Vec<Member>>,
+    exact: HashMap<ListenAddress, Vec<Claimant>>,
     /// Of one family, IPv4 and IPv6, specific and wildcard.
-    families: [Vec<Member>; 2],
+    families: [Vec<Claimant>; 2],
 }
 
-impl Open {
+impl OpenRanges {
     fn add(&mut self, member: u32, listen: ListenRange) {
         let entry = (member, listen);
         self.exact.entry(listen.address).or_default().push(entry);
@@ -164,9 +169,9 @@ impl Open {
 
     /// Calls `visit` for every open range that meets the address at a port from `first` up, widest addresses
     /// first, until it says false.
-    fn clashes(&mut self, first: u16, address: ListenAddress, mut visit: impl FnMut(Member) -> bool) {
+    fn clashes(&mut self, first: u16, address: ListenAddress, mut visit: impl FnMut(Claimant) -> bool) {
         let mut go_on = true;
-        let mut walk = |list: &mut Vec<Member>| {
+        let mut walk = |list: &mut Vec<Claimant>| {
             let mut index = 0;
             while go_on && index < list.len() {
                 if list[index].1.ports.last() < first {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use globset::Glob;
 
-use super::{Entry, RuleFile, edges_of};
+use super::{RuleEntry, RuleFile, edges_of};
 use crate::codes::TreeCode;
-use crate::decode::{Draft, Slot, Value, shortened};
+use crate::decode::{Decoded, Draft, Slot, shortened};
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::fields::{closest, edge, rule};
 use crate::findings::Findings;
@@ -93,7 +93,7 @@ impl<'t> Fleet<'t> {
     }
 
     /// The entries of each edge, in tree order.
-    pub(super) fn by_edge(&self, entries: &[Entry<'_>]) -> Vec<Vec<u32>> {
+    pub(super) fn by_edge(&self, entries: &[RuleEntry<'_>]) -> Vec<Vec<u32>> {
         let mut by_edge = vec![Vec::new(); self.names.len()];
         for (index, entry) in entries.iter().enumerate() {
             for number in &*entry.edges {
@@ -140,10 +140,10 @@ impl<'t> Fleet<'t> {
         let error = |code, span, message: String| Diagnostic::error(code, file, span, message);
         let mut edges = Vec::new();
         match &slot.value {
-            Value::Texts(texts) if texts.is_empty() => {
+            Decoded::Texts(texts) if texts.is_empty() => {
                 diagnostics.push(error(TreeCode::InvalidValue, slot.span, "`edges` is empty".to_owned()));
             }
-            Value::Texts(texts) => {
+            Decoded::Texts(texts) => {
                 for (span, text) in texts {
                     match self.named(text, &mut edges) {
                         Ok(()) => {}
@@ -155,10 +155,10 @@ impl<'t> Fleet<'t> {
                     }
                 }
             }
-            Value::Map(wanted) if wanted.is_empty() => {
+            Decoded::Map(wanted) if wanted.is_empty() => {
                 diagnostics.push(error(TreeCode::InvalidValue, slot.span, "`edge_labels` is empty".to_owned()));
             }
-            Value::Map(wanted) => {
+            Decoded::Map(wanted) => {
                 let wanted: Vec<_> = wanted.iter().map(|(key, value)| (&**key, &**value)).collect();
                 edges = self.labelled(&wanted);
                 if edges.is_empty() {
@@ -285,7 +285,7 @@ impl<'t> Fleet<'t> {
 
 fn labels_of(draft: &Draft<'_>) -> Labels {
     match draft.get(edge::LABELS).map(|slot| &slot.value) {
-        Some(Value::Map(map)) => map.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        Some(Decoded::Map(map)) => map.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
         _ => Labels::new(),
     }
 }

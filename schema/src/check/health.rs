@@ -2,7 +2,7 @@
 
 use super::rule::RuleCheck;
 use crate::codes::TreeCode;
-use crate::decode::{Draft, Slot, Value};
+use crate::decode::{Decoded, Draft, Slot};
 use crate::fields::{health, retry, rule};
 use crate::health::{DEFAULT_INTERVAL_SECS, DEFAULT_TIMEOUT_MS, HealthCheck, HealthKind, Retry, StatusRanges};
 
@@ -22,7 +22,7 @@ pub(super) fn read(check: &mut RuleCheck<'_, '_>, source: &Draft<'_>) -> Option<
 }
 
 fn full(check: &mut RuleCheck<'_, '_>, draft: &Draft<'_>) -> Option<HealthCheck> {
-    check.whole &= !draft.slots().iter().any(|slot| matches!(slot.value, Value::Refused));
+    check.whole &= !draft.slots().iter().any(|slot| matches!(slot.value, Decoded::Refused));
     let kind = match draft.get(health::KIND).map(Slot::text) {
         None => Some(HealthKind::Tcp),
         Some(Some(word)) => HealthKind::parse(word),
@@ -57,7 +57,7 @@ fn full(check: &mut RuleCheck<'_, '_>, draft: &Draft<'_>) -> Option<HealthCheck>
     read.jitter_percent = int(health::JITTER_PERCENT).map_or(read.jitter_percent, |percent| percent as u8);
     read.history = int(health::HISTORY).map_or(read.history, |count| count as u8);
     if let Some(draft) = draft.table(health::RETRY) {
-        check.whole &= !draft.slots().iter().any(|slot| matches!(slot.value, Value::Refused));
+        check.whole &= !draft.slots().iter().any(|slot| matches!(slot.value, Decoded::Refused));
         read.retry = retry_of(draft);
     }
     Some(read)

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::Entry;
+use super::RuleEntry;
 use super::clashes::on_edges;
 use super::edges::Fleet;
 use crate::codes::TreeCode;
@@ -123,7 +123,7 @@ pub fn find<'r>(rules: impl Iterator<Item = (u32, &'r Rule)> + Clone) -> Vec<Loc
 }
 
 /// Reports targets that are listeners of their edge; disabled rules do not listen.
-pub(super) fn lockouts(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, diagnostics: &mut Findings) {
+pub(super) fn lockouts(entries: &[RuleEntry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, diagnostics: &mut Findings) {
     let rule =
         |number: u32| entries[number as usize].own.rule.as_deref().filter(|_| entries[number as usize].own.enabled);
     let listened: HashSet<IpAddr> = entries.iter().filter_map(|entry| entry.own.listen?.address.ip()).collect();
@@ -149,7 +149,7 @@ pub(super) fn lockouts(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Flee
         .extend(found.into_iter().filter_map(|(lockout, edges)| diagnostic(entries, lockout, &on_edges(fleet, edges))));
 }
 
-fn diagnostic(entries: &[Entry<'_>], lockout: Lockout, edges: &str) -> Option<Diagnostic> {
+fn diagnostic(entries: &[RuleEntry<'_>], lockout: Lockout, edges: &str) -> Option<Diagnostic> {
     let (from, to) = (&entries[lockout.rule as usize], &entries[lockout.listening as usize]);
     let (rule, other) = (from.own.rule.as_deref()?, to.own.rule.as_deref()?);
     let target = rule.targets.get(lockout.target as usize)?;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{CheckLimits, Said};
+use super::{CheckLimits, DraftedRule};
 use crate::decode::Draft;
 use crate::diagnostic::SourceFile;
 
@@ -25,7 +25,7 @@ pub(super) struct Known {
     text: Arc<str>,
     pub(super) draft: Arc<Draft<'static>>,
     /// Its rules, where there is nothing to find in them.
-    pub(super) said: Option<Arc<[Said]>>,
+    pub(super) said: Option<Arc<[DraftedRule]>>,
 }
 
 impl Known {
@@ -55,7 +55,7 @@ impl Memo {
     }
 
     /// Remembers what the rules of a file said, if the file is remembered.
-    pub(super) fn keep_rules(&mut self, file: &SourceFile, said: Arc<[Said]>) {
+    pub(super) fn keep_rules(&mut self, file: &SourceFile, said: Arc<[DraftedRule]>) {
         if let Some(known) = self.files.get_mut(&file.path) {
             known.said = Some(said);
         }

@@ -72,12 +72,12 @@ struct RuleFile<'t> {
     file: &'t SourceFile,
     root: Arc<Draft<'t>>,
     /// What its rules said the last time, if it is the same file.
-    said: Option<Arc<[Said]>>,
+    said: Option<Arc<[DraftedRule]>>,
 }
 
 /// What a file alone says of one of its rules, valid or not.
 #[derive(Debug, Clone)]
-struct Said {
+struct DraftedRule {
     origin: Origin,
     name: Option<RuleName>,
     name_span: Span,
@@ -90,9 +90,9 @@ struct Said {
 }
 
 /// What the checks over several rules need to know of one of them.
-struct Entry<'t> {
+struct RuleEntry<'t> {
     file: &'t SourceFile,
-    own: Said,
+    own: DraftedRule,
     /// Indices of edges, ascending.
     edges: Arc<[u32]>,
 }
@@ -236,7 +236,7 @@ fn edges_of<'f, 't>(file: &'f RuleFile<'t>) -> impl Iterator<Item = (&'t SourceF
 type ByEdge = BTreeMap<crate::name::EdgeName, EdgeRules>;
 
 /// The rules of every edge: enabled and disabled ones. Called on a tree without errors, so every entry has its rule.
-fn placed(entries: &[Entry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>) -> (ByEdge, ByEdge) {
+fn placed(entries: &[RuleEntry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>) -> (ByEdge, ByEdge) {
     let (mut edges, mut disabled) = (ByEdge::new(), ByEdge::new());
     for (edge, members) in by_edge.iter().enumerate() {
         for (map, enabled) in [(&mut edges, true), (&mut disabled, false)] {

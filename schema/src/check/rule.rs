@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::edges::Fleet;
 use super::targets::{first_alike, problem_place};
-use super::{CheckLimits, Entry, RuleFile, Said, addresses, health, reserved, targets};
+use super::{CheckLimits, DraftedRule, RuleEntry, RuleFile, addresses, health, reserved, targets};
 use crate::codes::TreeCode;
-use crate::decode::{Draft, Slot, Value};
+use crate::decode::{Decoded, Draft, Slot};
 use crate::diagnostic::{Diagnostic, LineIndex, SourceFile, Span};
 use crate::fields::{Concern, root, rule};
 use crate::findings::Findings;
@@ -30,7 +30,7 @@ pub(super) fn entries_of<'t>(
     file: &RuleFile<'t>,
     limits: CheckLimits,
     fleet: &mut Fleet<'t>,
-    entries: &mut Vec<Entry<'t>>,
+    entries: &mut Vec<RuleEntry<'t>>,
     diagnostics: &mut Findings,
 ) -> bool {
     let defaults = file.root.table(root::DEFAULTS);
@@ -38,7 +38,7 @@ pub(super) fn entries_of<'t>(
     if let Some(said) = &file.said {
         for (draft, own) in drafts.iter().zip(&**said) {
             let edges = fleet.select(file.file, draft, defaults, diagnostics);
-            entries.push(Entry { file: file.file, own: own.clone(), edges });
+            entries.push(RuleEntry { file: file.file, own: own.clone(), edges });
         }
         return true;
     }
@@ -55,7 +55,7 @@ pub(super) fn entries_of<'t>(
         let own = said_of(file.file, &lines, draft, defaults, limits, diagnostics);
         is_clean &= diagnostics.made() == before;
         let edges = fleet.select(file.file, draft, defaults, diagnostics);
-        entries.push(Entry { file: file.file, own, edges });
+        entries.push(RuleEntry { file: file.file, own, edges });
     }
     is_clean
 }
@@ -67,7 +67,7 @@ fn said_of(
     defaults: Option<&Draft<'_>>,
     limits: CheckLimits,
     diagnostics: &mut Findings,
-) -> Said {
+) -> DraftedRule {
     let mut check = RuleCheck::new(file, draft, defaults, &limits, diagnostics);
     let (parts, whole) = check.parts();
     let name_span = check.anchor();
@@ -75,7 +75,7 @@ fn said_of(
     let listen = check.listen_range();
     let rule = parts.and_then(|parts| check.rule(parts)).filter(|_| whole).map(Arc::new);
     let at = lines.position(draft.span.start);
-    Said {
+    DraftedRule {
         origin: Origin { file: file.path.clone(), line: at.line, column: at.column },
         name: draft.text(rule::NAME).and_then(|text| RuleName::new(text).ok()),
         name_span,
@@ -204,7 +204,7 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
         self.applicable();
         self.exclusive_keys();
         let name = self.own.text(rule::NAME).and_then(|text| RuleName::new(text).ok());
-        self.whole &= name.is_some() && !self.own.slots().iter().any(|slot| matches!(slot.value, Value::Refused));
+        self.whole &= name.is_some() && !self.own.slots().iter().any(|slot| matches!(slot.value, Decoded::Refused));
         // Another name than the file's never leaves this function: the rule is not whole then.
         let name = name.unwrap_or_else(|| RuleName::new("unnamed").expect("a name"));
         let ports = self.listen_ports();

@@ -9,7 +9,7 @@ use globset::Glob;
 use super::edges::Fleet;
 use super::{FLEET_FILE, RuleFile};
 use crate::codes::TreeCode;
-use crate::decode::{self, Draft, Slot, Value, shortened};
+use crate::decode::{self, Decoded, Draft, Slot, shortened};
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::fields::{global, portunus, rails, rollout, root, tree, wave};
 use crate::findings::Findings;
@@ -82,7 +82,7 @@ pub(super) struct PlacedRollout<'t> {
 /// mistyped.
 pub(super) fn rollout<'t>(file: &'t SourceFile, draft: &Draft<'_>) -> Option<PlacedRollout<'t>> {
     let slot = draft.table(portunus::ROLLOUT)?.get(rollout::WAVES)?;
-    let Value::Tables(drafts) = &slot.value else { return None };
+    let Decoded::Tables(drafts) = &slot.value else { return None };
     let waves = drafts.iter().map(read_wave).collect();
     Some(PlacedRollout { rollout: Rollout { waves }, file, span: slot.span })
 }
@@ -91,7 +91,7 @@ fn read_wave(draft: &Draft<'_>) -> Wave {
     // The field table bounds every number.
     let number = |field, default: u32| draft.get(field).and_then(Slot::int).map_or(default, |number| number as u32);
     let edge_labels = match draft.get(wave::EDGE_LABELS).map(|slot| &slot.value) {
-        Some(Value::Map(map)) => map.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        Some(Decoded::Map(map)) => map.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
         _ => Labels::new(),
     };
     Wave {
@@ -157,7 +157,7 @@ fn ignore_slot<'d, 'a>(draft: &'d Draft<'a>) -> Option<&'d Slot<'a>> {
 
 /// Reports globs of `[tree] ignore` that are none.
 pub(super) fn check_ignore(file: &SourceFile, draft: &Draft<'_>, diagnostics: &mut Findings) {
-    let Some(Value::Texts(globs)) = ignore_slot(draft).map(|slot| &slot.value) else { return };
+    let Some(Decoded::Texts(globs)) = ignore_slot(draft).map(|slot| &slot.value) else { return };
     for (span, glob) in globs {
         if let Err(error) = Glob::new(glob) {
             let message = format!("`{}` is not a valid glob: {}", shortened(glob), error.kind());
@@ -174,7 +174,7 @@ pub fn tree_ignore(portunus_toml: &str) -> Vec<String> {
     let draft =
         text::parse(&file, &mut ignored).and_then(|node| decode::decode(&file, node, &portunus::TABLE, &mut ignored));
     match draft.as_ref().and_then(ignore_slot).map(|slot| &slot.value) {
-        Some(Value::Texts(globs)) => {
+        Some(Decoded::Texts(globs)) => {
             globs.iter().filter(|(_, glob)| Glob::new(glob).is_ok()).map(|(_, glob)| glob.to_string()).collect()
         }
         _ => Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::rule::{RuleCheck, slot_ports};
 use crate::codes::TreeCode;
-use crate::decode::{Draft, Slot, Value};
+use crate::decode::{Decoded, Draft, Slot};
 use crate::diagnostic::Span;
 use crate::fields::{health, rule, target};
 use crate::rule::{ProxyProtocol, Rule, Target};
@@ -22,10 +22,10 @@ pub(super) fn read(check: &mut RuleCheck<'_, '_>) -> Option<Vec<Target>> {
             return None;
         }
         (Some(slot), _) => match &slot.value {
-            Value::Endpoint(host, ports) => vec![Target::new(host.clone(), *ports)],
+            Decoded::Endpoint(host, ports) => vec![Target::new(host.clone(), *ports)],
             _ => return None,
         },
-        (None, Some(Slot { value: Value::Refused, .. })) => return None,
+        (None, Some(Slot { value: Decoded::Refused, .. })) => return None,
         (None, Some(_)) => {
             // Each is read, also after one that failed: all errors show in one run.
             let drafts = own.tables(rule::TARGETS);
@@ -42,7 +42,7 @@ pub(super) fn read(check: &mut RuleCheck<'_, '_>) -> Option<Vec<Target>> {
 }
 
 fn one(check: &mut RuleCheck<'_, '_>, draft: &Draft<'_>, rule_has_proxy: bool) -> Option<Target> {
-    check.whole &= !draft.slots().iter().any(|slot| matches!(slot.value, Value::Refused));
+    check.whole &= !draft.slots().iter().any(|slot| matches!(slot.value, Decoded::Refused));
     check.not_both(draft, target::PORT, target::PORTS);
     let slot = draft.get(target::PORT).or_else(|| draft.get(target::PORTS));
     if slot.is_none() {
@@ -52,7 +52,7 @@ fn one(check: &mut RuleCheck<'_, '_>, draft: &Draft<'_>, rule_has_proxy: bool) -
     let proxy_protocol = draft.get(target::PROXY_PROTOCOL).and_then(|slot| slot.text().and_then(ProxyProtocol::parse));
     contradiction(check, draft, proxy_protocol, rule_has_proxy);
     let host = match &draft.get(target::HOST)?.value {
-        Value::Host(host) => host.clone(),
+        Decoded::Host(host) => host.clone(),
         _ => return None,
     };
     let small = |field| draft.get(field).and_then(Slot::int).map(|number| number as u8);

@@ -5,7 +5,7 @@
 use std::fmt::Debug;
 
 /// A closed set of words that a counter is divided by.
-pub trait Label: Copy + Debug + Eq + 'static {
+pub trait CounterLabel: Copy + Debug + Eq + 'static {
     /// The names of the labels. Where there are several, a word has a part for each, joined by `_`.
     const NAMES: &'static [&'static str];
     /// All words that this version uses.
@@ -34,15 +34,15 @@ macro_rules! label {
 
         impl $name {
             /// All words that this version uses.
-            pub const ALL: &'static [Self] = <Self as Label>::ALL;
+            pub const ALL: &'static [Self] = <Self as CounterLabel>::ALL;
 
             /// The word, as in JSON.
             pub const fn as_str(self) -> &'static str {
-                <Self as Label>::WORDS[self as usize]
+                <Self as CounterLabel>::WORDS[self as usize]
             }
         }
 
-        impl Label for $name {
+        impl CounterLabel for $name {
             const NAMES: &'static [&'static str] = &[$($label),+];
             const ALL: &'static [Self] = &[$(Self::$value),+];
             const WORDS: &'static [&'static str] = &[$($word,)+ $($other_word)?];

@@ -1,7 +1,7 @@
 //! The spanned tree into drafts, by the field table. Pure.
 //!
 //! Keeps: decoding goes on after every error, so that all errors show in one run. A draft holds well-formed values
-//! only; a key whose value was refused is present and [`Value::Refused`], so that nobody reports it as missing.
+//! only; a key whose value was refused is present and [`Decoded::Refused`], so that nobody reports it as missing.
 
 mod hints;
 mod value;
@@ -21,7 +21,7 @@ pub(crate) use value::takes;
 
 /// A decoded value; its variant follows from the [`fields::Kind`] of its field.
 #[derive(Debug)]
-pub enum Value<'a> {
+pub enum Decoded<'a> {
     /// Reported already.
     Refused,
     /// `Bool`.
@@ -62,7 +62,7 @@ pub struct Slot<'a> {
     /// Where the value stands.
     pub span: Span,
     /// The value.
-    pub value: Value<'a>,
+    pub value: Decoded<'a>,
 }
 
 const ABSENT: u8 = u8::MAX;
@@ -114,7 +114,7 @@ impl<'a> Draft<'a> {
     /// The entries of a list of tables, empty where it is not set.
     pub fn tables(&self, field: usize) -> &[Draft<'a>] {
         match self.get(field).map(|slot| &slot.value) {
-            Some(Value::Tables(drafts)) => drafts,
+            Some(Decoded::Tables(drafts)) => drafts,
             _ => &[],
         }
     }
@@ -137,26 +137,26 @@ impl<'a> Draft<'a> {
     }
 }
 
-impl Value<'_> {
-    fn into_owned(self) -> Value<'static> {
+impl Decoded<'_> {
+    fn into_owned(self) -> Decoded<'static> {
         fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
             Cow::Owned(text.into_owned())
         }
         match self {
-            Self::Refused => Value::Refused,
-            Self::Bool(flag) => Value::Bool(flag),
-            Self::Int(number) => Value::Int(number),
-            Self::Text(text) => Value::Text(owned(text)),
-            Self::Texts(texts) => Value::Texts(texts.into_iter().map(|(span, text)| (span, owned(text))).collect()),
-            Self::Map(map) => Value::Map(map.into_iter().map(|(key, value)| (owned(key), owned(value))).collect()),
-            Self::Ip(ip) => Value::Ip(ip),
-            Self::Address(address) => Value::Address(address),
-            Self::Ports(ports) => Value::Ports(ports),
-            Self::Endpoint(host, ports) => Value::Endpoint(host, ports),
-            Self::Host(host) => Value::Host(host),
-            Self::Table(draft) => Value::Table(Box::new(draft.into_owned())),
-            Self::Tables(drafts) => Value::Tables(drafts.into_iter().map(Draft::into_owned).collect()),
-            Self::Open => Value::Open,
+            Self::Refused => Decoded::Refused,
+            Self::Bool(flag) => Decoded::Bool(flag),
+            Self::Int(number) => Decoded::Int(number),
+            Self::Text(text) => Decoded::Text(owned(text)),
+            Self::Texts(texts) => Decoded::Texts(texts.into_iter().map(|(span, text)| (span, owned(text))).collect()),
+            Self::Map(map) => Decoded::Map(map.into_iter().map(|(key, value)| (owned(key), owned(value))).collect()),
+            Self::Ip(ip) => Decoded::Ip(ip),
+            Self::Address(address) => Decoded::Address(address),
+            Self::Ports(ports) => Decoded::Ports(ports),
+            Self::Endpoint(host, ports) => Decoded::Endpoint(host, ports),
+            Self::Host(host) => Decoded::Host(host),
+            Self::Table(draft) => Decoded::Table(Box::new(draft.into_owned())),
+            Self::Tables(drafts) => Decoded::Tables(drafts.into_iter().map(Draft::into_owned).collect()),
+            Self::Open => Decoded::Open,
         }
     }
 }
@@ -170,7 +170,7 @@ impl<'a> Slot<'a> {
     /// The text, of a field that takes text.
     pub fn text(&self) -> Option<&str> {
         match &self.value {
-            Value::Text(text) => Some(text),
+            Decoded::Text(text) => Some(text),
             _ => None,
         }
     }
@@ -178,7 +178,7 @@ impl<'a> Slot<'a> {
     /// The number, of a field that takes one.
     pub fn int(&self) -> Option<i64> {
         match self.value {
-            Value::Int(number) => Some(number),
+            Decoded::Int(number) => Some(number),
             _ => None,
         }
     }
@@ -186,7 +186,7 @@ impl<'a> Slot<'a> {
     /// The flag, of a field that takes one.
     pub fn bool(&self) -> Option<bool> {
         match self.value {
-            Value::Bool(flag) => Some(flag),
+            Decoded::Bool(flag) => Some(flag),
             _ => None,
         }
     }
@@ -194,7 +194,7 @@ impl<'a> Slot<'a> {
     /// The ports, of a field that takes them.
     pub fn ports(&self) -> Option<PortRange> {
         match self.value {
-            Value::Ports(ports) => Some(ports),
+            Decoded::Ports(ports) => Some(ports),
             _ => None,
         }
     }
@@ -202,7 +202,7 @@ impl<'a> Slot<'a> {
     /// The address, of a field that takes one.
     pub fn ip(&self) -> Option<IpAddr> {
         match self.value {
-            Value::Ip(ip) => Some(ip),
+            Decoded::Ip(ip) => Some(ip),
             _ => None,
         }
     }
@@ -210,7 +210,7 @@ impl<'a> Slot<'a> {
     /// The address to listen on, of a field that takes one.
     pub fn listen_address(&self) -> Option<ListenAddress> {
         match self.value {
-            Value::Address(address) => Some(address),
+            Decoded::Address(address) => Some(address),
             _ => None,
         }
     }
@@ -218,7 +218,7 @@ impl<'a> Slot<'a> {
     /// The sub-table, of a field that takes one.
     pub fn table(&self) -> Option<&Draft<'a>> {
         match &self.value {
-            Value::Table(draft) => Some(draft),
+            Decoded::Table(draft) => Some(draft),
             _ => None,
         }
     }
@@ -272,7 +272,7 @@ impl Decoder<'_> {
             };
             next = index + 1;
             let span = first_line(self.file, entry.node.span);
-            let value = self.value(entry.node, &table.fields[index]).unwrap_or(Value::Refused);
+            let value = self.value(entry.node, &table.fields[index]).unwrap_or(Decoded::Refused);
             draft.insert(Slot { field: index, key_span: entry.key_span, span, value });
         }
         for (index, field) in table.own_fields() {

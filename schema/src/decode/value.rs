@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::{Decoder, Value, first_line, hints, shortened};
+use super::{Decoded, Decoder, first_line, hints, shortened};
 use crate::codes::TreeCode;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::fields::{Field, Kind, closest, rule};
@@ -15,13 +15,13 @@ use crate::scope::ScopedIp;
 use crate::text::{self, Node};
 
 /// What is wrong with a value: code, sentence, and perhaps a hint.
-pub(crate) struct Refusal {
+pub(crate) struct Refused {
     code: TreeCode,
     message: String,
     help: Option<String>,
 }
 
-impl Refusal {
+impl Refused {
     fn new(code: TreeCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), help: None }
     }
@@ -34,18 +34,18 @@ impl Refusal {
 
 impl Decoder<'_> {
     /// The value of a field, or `None` after saying why not.
-    pub(super) fn value<'a>(&mut self, node: Node<'a>, field: &'static Field) -> Option<Value<'a>> {
+    pub(super) fn value<'a>(&mut self, node: Node<'a>, field: &'static Field) -> Option<Decoded<'a>> {
         let span = node.span;
         let value = match (field.kind, node.value) {
-            (Kind::Bool, text::Value::Bool(flag)) => Ok(Value::Bool(flag)),
+            (Kind::Bool, text::Value::Bool(flag)) => Ok(Decoded::Bool(flag)),
             (Kind::Int { min, max }, text::Value::Integer(number)) => int(number, min, max, field),
             (Kind::Int { min, max }, text::Value::Float(number)) if number.abs() >= i64::MAX as f64 => {
-                Err(Refusal::new(TreeCode::OutOfRange, format!("`{}` is outside {min}..={max}", field.key)))
+                Err(Refused::new(TreeCode::OutOfRange, format!("`{}` is outside {min}..={max}", field.key)))
             }
             (Kind::Texts { max }, text::Value::Array(items)) => return self.texts(items, max, field),
             (Kind::TextMap, text::Value::Table(entries)) => return self.text_map(entries, field),
             (Kind::Table(table), value @ text::Value::Table(_)) => {
-                return self.table(Node { span, value }, table, field.key).map(|draft| Value::Table(Box::new(draft)));
+                return self.table(Node { span, value }, table, field.key).map(|draft| Decoded::Table(Box::new(draft)));
             }
             (Kind::Tables(table), text::Value::Array(items)) => {
                 let what = format!("an entry of `{}`", field.key);
@@ -60,11 +60,11 @@ impl Decoder<'_> {
                     }
                 }
                 // A list of which no entry is a table was refused as a whole: nobody asks for more entries.
-                return (!has_entries || is_any).then_some(Value::Tables(drafts));
+                return (!has_entries || is_any).then_some(Decoded::Tables(drafts));
             }
             (Kind::Tables(table), text::Value::Table(_)) => Err(wrong_type(field, "a table")
                 .help(format!("write {}: every entry of a list of tables has its own header", table.header))),
-            (Kind::Open, _) => Ok(Value::Open),
+            (Kind::Open, _) => Ok(Decoded::Open),
             (kind, text::Value::String(text)) if takes_text(kind) => from_text(text, field),
             (_, other) => Err(self.mismatch(&other, span, field)),
         };
@@ -81,7 +81,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn refuse(&mut self, span: Span, refusal: Refusal) {
+    fn refuse(&mut self, span: Span, refusal: Refused) {
         let span = first_line(self.file, span);
         let error = Diagnostic::error(refusal.code, self.file, span, refusal.message);
         self.diagnostics.push(match refusal.help {
@@ -90,7 +90,7 @@ impl Decoder<'_> {
         });
     }
 
-    fn mismatch(&self, value: &text::Value<'_>, span: Span, field: &'static Field) -> Refusal {
+    fn mismatch(&self, value: &text::Value<'_>, span: Span, field: &'static Field) -> Refused {
         let source = self.file.text.get(span.start..span.end).unwrap_or_default();
         let found = if hints::is_range(value, source) { "a range" } else { value.kind() };
         let hint = hints::of_mismatch(field, value, source);
@@ -98,7 +98,7 @@ impl Decoder<'_> {
             .help(hint.unwrap_or_else(|| format!("for example `{} = {}`", field.key, field.example)))
     }
 
-    fn texts<'a>(&mut self, items: Vec<Node<'a>>, max: usize, field: &'static Field) -> Option<Value<'a>> {
+    fn texts<'a>(&mut self, items: Vec<Node<'a>>, max: usize, field: &'static Field) -> Option<Decoded<'a>> {
         let mut texts = Vec::with_capacity(items.len());
         let mut whole = true;
         for item in items {
@@ -110,7 +110,7 @@ impl Decoder<'_> {
                     }
                     Err(refusal) => refusal,
                 },
-                other => Refusal::new(
+                other => Refused::new(
                     TreeCode::WrongType,
                     format!("`{}` must be a list of strings, but one entry is {}", field.key, other.kind()),
                 ),
@@ -118,10 +118,10 @@ impl Decoder<'_> {
             self.refuse(item.span, refusal);
             whole = false;
         }
-        whole.then_some(Value::Texts(texts))
+        whole.then_some(Decoded::Texts(texts))
     }
 
-    fn text_map<'a>(&mut self, entries: Vec<text::Entry<'a>>, field: &'static Field) -> Option<Value<'a>> {
+    fn text_map<'a>(&mut self, entries: Vec<text::Entry<'a>>, field: &'static Field) -> Option<Decoded<'a>> {
         let mut map = Vec::with_capacity(entries.len());
         let mut whole = true;
         for entry in entries {
@@ -133,11 +133,11 @@ impl Decoder<'_> {
                             map.push((entry.key, text));
                             continue;
                         }
-                        Ok(()) => Refusal::new(TreeCode::InvalidValue, format!("a key of `{}` is empty", field.key)),
+                        Ok(()) => Refused::new(TreeCode::InvalidValue, format!("a key of `{}` is empty", field.key)),
                         Err(refusal) => refusal,
                     }
                 }
-                other => Refusal::new(
+                other => Refused::new(
                     TreeCode::WrongType,
                     format!("`{}.{}` must be a string, not {}", field.key, shortened(&entry.key), other.kind()),
                 ),
@@ -145,7 +145,7 @@ impl Decoder<'_> {
             self.refuse(entry.node.span, refusal);
             whole = false;
         }
-        whole.then_some(Value::Map(map))
+        whole.then_some(Decoded::Map(map))
     }
 }
 
@@ -163,15 +163,15 @@ pub(crate) fn takes(kind: Kind) -> &'static str {
     }
 }
 
-fn wrong_type(field: &Field, found: &str) -> Refusal {
-    Refusal::new(TreeCode::WrongType, format!("`{}` must be {}, not {found}", field.key, takes(field.kind)))
+fn wrong_type(field: &Field, found: &str) -> Refused {
+    Refused::new(TreeCode::WrongType, format!("`{}` must be {}, not {found}", field.key, takes(field.kind)))
 }
 
-fn int<'a>(number: i64, min: i64, max: i64, field: &Field) -> Result<Value<'a>, Refusal> {
+fn int<'a>(number: i64, min: i64, max: i64, field: &Field) -> Result<Decoded<'a>, Refused> {
     if (min..=max).contains(&number) {
-        return Ok(Value::Int(number));
+        return Ok(Decoded::Int(number));
     }
-    Err(Refusal::new(TreeCode::OutOfRange, format!("`{}` is {number}, outside {min}..={max}", field.key)))
+    Err(Refused::new(TreeCode::OutOfRange, format!("`{}` is {number}, outside {min}..={max}", field.key)))
 }
 
 const fn takes_text(kind: Kind) -> bool {
@@ -194,8 +194,8 @@ const fn takes_text(kind: Kind) -> bool {
 /// Longest of the texts whose form bounds them anyway, so that no parser sees megabytes.
 const MAX_FORM: usize = 1024;
 
-fn from_text<'a>(text: Cow<'a, str>, field: &'static Field) -> Result<Value<'a>, Refusal> {
-    let invalid = |message: String| Refusal::new(TreeCode::InvalidValue, message);
+fn from_text<'a>(text: Cow<'a, str>, field: &'static Field) -> Result<Decoded<'a>, Refused> {
+    let invalid = |message: String| Refused::new(TreeCode::InvalidValue, message);
     match field.kind {
         Kind::Text { max, lines } => plain(&text, max, lines, field)?,
         Kind::Payload { max } => bounded(&text, max, field)?,
@@ -209,17 +209,17 @@ fn from_text<'a>(text: Cow<'a, str>, field: &'static Field) -> Result<Value<'a>,
                 invalid(format!("`{}` is not a valid IP address", shortened(&text)))
                     .help("write IPv4 as 10.0.0.1, and IPv6 as 2001:db8::1 without brackets")
             })?;
-            return Ok(Value::Ip(ip.to_canonical()));
+            return Ok(Decoded::Ip(ip.to_canonical()));
         }
-        Kind::ListenAddress => return listen_address(&text).map(Value::Address),
-        Kind::Ports => return ports(&text).map(Value::Ports),
+        Kind::ListenAddress => return listen_address(&text).map(Decoded::Address),
+        Kind::Ports => return ports(&text).map(Decoded::Ports),
         Kind::Endpoint => {
             bounded(&text, MAX_FORM, field)?;
-            return endpoint(&text).map(|(host, ports)| Value::Endpoint(host, ports));
+            return endpoint(&text).map(|(host, ports)| Decoded::Endpoint(host, ports));
         }
         Kind::Host => {
             bounded(&text, MAX_FORM, field)?;
-            return host(&text).map(Value::Host);
+            return host(&text).map(Decoded::Host);
         }
         Kind::Statuses => {
             bounded(&text, MAX_FORM, field)?;
@@ -236,33 +236,33 @@ fn from_text<'a>(text: Cow<'a, str>, field: &'static Field) -> Result<Value<'a>,
         }
         _ => {}
     }
-    Ok(Value::Text(text))
+    Ok(Decoded::Text(text))
 }
 
-fn bounded(text: &str, max: usize, field: &Field) -> Result<(), Refusal> {
+fn bounded(text: &str, max: usize, field: &Field) -> Result<(), Refused> {
     if text.len() <= max {
         return Ok(());
     }
     let code =
         if matches!(field.kind, Kind::Host | Kind::Endpoint) { TreeCode::InvalidHost } else { TreeCode::InvalidValue };
-    Err(Refusal::new(code, format!("`{}` has {} bytes; at most {max} are allowed", field.key, text.len())))
+    Err(Refused::new(code, format!("`{}` has {} bytes; at most {max} are allowed", field.key, text.len())))
 }
 
 /// Text that can be printed as it stands: control characters could rewrite the reader's terminal.
-fn plain(text: &str, max: usize, lines: bool, field: &Field) -> Result<(), Refusal> {
+fn plain(text: &str, max: usize, lines: bool, field: &Field) -> Result<(), Refused> {
     bounded(text, max, field)?;
     if text.chars().any(|c| c.is_control() && !(lines && matches!(c, '\n' | '\r' | '\t'))) {
-        return Err(Refusal::new(TreeCode::InvalidValue, format!("`{}` contains a control character", field.key)));
+        return Err(Refused::new(TreeCode::InvalidValue, format!("`{}` contains a control character", field.key)));
     }
     Ok(())
 }
 
-fn word(text: &str, words: &'static [&'static str], field: &Field) -> Result<(), Refusal> {
+fn word(text: &str, words: &'static [&'static str], field: &Field) -> Result<(), Refused> {
     if words.contains(&text) {
         return Ok(());
     }
     let listed: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    let refusal = Refusal::new(
+    let refusal = Refused::new(
         TreeCode::InvalidValue,
         format!("`{}` is not a valid value of `{}`: expected {}", shortened(text), field.key, listed.join(", ")),
     );
@@ -274,9 +274,9 @@ fn word(text: &str, words: &'static [&'static str], field: &Field) -> Result<(),
 }
 
 /// Parses `LO-HI` or one port.
-pub(crate) fn ports(text: &str) -> Result<PortRange, Refusal> {
+pub(crate) fn ports(text: &str) -> Result<PortRange, Refused> {
     let invalid = || {
-        Refusal::new(TreeCode::InvalidValue, format!("`{}` is neither a port nor a range of ports", shortened(text)))
+        Refused::new(TreeCode::InvalidValue, format!("`{}` is neither a port nor a range of ports", shortened(text)))
             .help("write a range as \"30000-30050\"")
     };
     let port = |part: &str| {
@@ -286,7 +286,7 @@ pub(crate) fn ports(text: &str) -> Result<PortRange, Refusal> {
         }
         match part.parse::<u16>() {
             Ok(port) if port > 0 => Ok(port),
-            _ => Err(Refusal::new(TreeCode::OutOfRange, format!("port {} is outside 1..=65535", shortened(part)))),
+            _ => Err(Refused::new(TreeCode::OutOfRange, format!("port {} is outside 1..=65535", shortened(part)))),
         }
     };
     let (first, last) = match text.split_once('-') {
@@ -294,7 +294,7 @@ pub(crate) fn ports(text: &str) -> Result<PortRange, Refusal> {
         None => (port(text)?, port(text)?),
     };
     PortRange::new(first, last).ok_or_else(|| {
-        Refusal::new(
+        Refused::new(
             TreeCode::InvalidValue,
             format!("the range {first}-{last} is reversed: the first port must not be above the last"),
         )
@@ -302,8 +302,8 @@ pub(crate) fn ports(text: &str) -> Result<PortRange, Refusal> {
     })
 }
 
-fn listen_address(text: &str) -> Result<ListenAddress, Refusal> {
-    let invalid = |message: String| Refusal::new(TreeCode::InvalidValue, message);
+fn listen_address(text: &str) -> Result<ListenAddress, Refused> {
+    let invalid = |message: String| Refused::new(TreeCode::InvalidValue, message);
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(ListenAddress::Ip(ip.to_canonical()));
     }
@@ -321,19 +321,19 @@ fn listen_address(text: &str) -> Result<ListenAddress, Refusal> {
 }
 
 /// A URL names a scheme and perhaps a path; what is forwarded are connections, so a target has neither.
-fn not_a_url(text: &str, code: TreeCode, has_port: bool) -> Result<(), Refusal> {
+fn not_a_url(text: &str, code: TreeCode, has_port: bool) -> Result<(), Refused> {
     let Some(hint) = hints::of_url(text, has_port) else { return Ok(()) };
-    Err(Refusal::new(code, format!("`{}` is a URL, and a target has no scheme or path", shortened(text))).help(hint))
+    Err(Refused::new(code, format!("`{}` is a URL, and a target has no scheme or path", shortened(text))).help(hint))
 }
 
 /// A path or one of the ways in which other programs write a Unix socket.
-fn not_a_socket(text: &str) -> Result<(), Refusal> {
+fn not_a_socket(text: &str) -> Result<(), Refused> {
     let lower = text.trim_start().to_ascii_lowercase();
     if ["unix:", "unix@", "unix-", "abns@", "/", "./", "@"].iter().any(|start| lower.starts_with(start))
         && !is_name(&lower)
     {
         let message = format!("`{}` is a Unix socket; Unix sockets are not supported as targets", shortened(text));
-        return Err(Refusal::new(TreeCode::InvalidHost, message)
+        return Err(Refused::new(TreeCode::InvalidHost, message)
             .help("let the program also listen on a loopback address, and write \"127.0.0.1:PORT\""));
     }
     Ok(())
@@ -346,11 +346,11 @@ fn is_name(text: &str) -> bool {
     is_port && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
-fn host(text: &str) -> Result<Host, Refusal> {
+fn host(text: &str) -> Result<Host, Refused> {
     not_a_socket(text)?;
     not_a_url(text, TreeCode::InvalidHost, false)?;
     Host::parse(text).map_err(|error| {
-        let refusal = Refusal::new(TreeCode::InvalidHost, error.to_string());
+        let refusal = Refused::new(TreeCode::InvalidHost, error.to_string());
         if text.starts_with('[') {
             return refusal.help("write an IPv6 address without brackets here");
         }
@@ -366,11 +366,11 @@ fn host(text: &str) -> Result<Host, Refusal> {
     })
 }
 
-pub(super) fn endpoint(text: &str) -> Result<(Host, PortRange), Refusal> {
+pub(super) fn endpoint(text: &str) -> Result<(Host, PortRange), Refused> {
     not_a_socket(text)?;
     not_a_url(text, TreeCode::InvalidValue, true)?;
     let no_port = || {
-        Refusal::new(TreeCode::InvalidValue, format!("`{}` has no port", shortened(text)))
+        Refused::new(TreeCode::InvalidValue, format!("`{}` has no port", shortened(text)))
             .help("write a target as \"HOST:PORT\", \"HOST:LO-HI\" or \"[v6]:PORT\"")
     };
     if let Some(rest) = text.strip_prefix('[') {
@@ -380,13 +380,13 @@ pub(super) fn endpoint(text: &str) -> Result<(Host, PortRange), Refusal> {
             return Ok((host(address)?, ports(range)?));
         }
         let ip = address.parse::<std::net::Ipv6Addr>().map_err(|_| {
-            Refusal::new(TreeCode::InvalidHost, format!("`{}` is not a valid IPv6 address", shortened(address)))
+            Refused::new(TreeCode::InvalidHost, format!("`{}` is not a valid IPv6 address", shortened(address)))
         })?;
         return Ok((Host::Ip(IpAddr::V6(ip).to_canonical()), ports(range)?));
     }
     let (name, range) = text.rsplit_once(':').ok_or_else(no_port)?;
     if name.contains(':') {
-        return Err(Refusal::new(TreeCode::InvalidValue, format!("`{}` is ambiguous", shortened(text)))
+        return Err(Refused::new(TreeCode::InvalidValue, format!("`{}` is ambiguous", shortened(text)))
             .help("write an IPv6 address in brackets: \"[2001:db8::1]:443\""));
     }
     // The host first: it is what the message of a wrong endpoint should be about.

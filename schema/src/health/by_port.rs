@@ -10,17 +10,17 @@ use super::state::TargetState;
 use crate::rule::{Balance, LastResort, MAX_TARGETS};
 
 /// A set of targets, by their places in the rule.
-pub type Places = u8;
-const _: () = assert!(MAX_TARGETS <= Places::BITS as usize);
+pub type TargetSet = u8;
+const _: () = assert!(MAX_TARGETS <= TargetSet::BITS as usize);
 
 /// The selections of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selections {
     rest: Selection,
     /// By offset in the range: the targets that fail there and nowhere else.
-    ports: Box<[(u16, Places)]>,
+    ports: Box<[(u16, TargetSet)]>,
     /// One for each set among them.
-    sets: Box<[(Places, Selection)]>,
+    sets: Box<[(TargetSet, Selection)]>,
 }
 
 impl Selections {
@@ -29,12 +29,12 @@ impl Selections {
         targets: &[(Standing, TargetSeed)],
         balance: Balance,
         last_resort: LastResort,
-        ports: Vec<(u16, Places)>,
+        ports: Vec<(u16, TargetSet)>,
     ) -> Self {
-        let mut sets: Vec<Places> = ports.iter().map(|(_, failing)| *failing).collect();
+        let mut sets: Vec<TargetSet> = ports.iter().map(|(_, failing)| *failing).collect();
         sets.sort_unstable();
         sets.dedup();
-        let of_set = |failing: Places| {
+        let of_set = |failing: TargetSet| {
             let failed: Vec<_> = targets.iter().enumerate().map(|(place, one)| failed(*one, place, failing)).collect();
             (failing, Selection::new(&failed, balance, last_resort))
         };
@@ -60,13 +60,13 @@ impl Selections {
     }
 
     /// The targets that fail at this offset and not as a whole.
-    pub fn failing_at(&self, offset: u16) -> Places {
+    pub fn failing_at(&self, offset: u16) -> TargetSet {
         let found = self.ports.binary_search_by_key(&offset, |(offset, _)| *offset);
         found.map_or(0, |index| self.ports[index].1)
     }
 
     /// The offsets at which some target fails, each with those that do.
-    pub fn ports(&self) -> &[(u16, Places)] {
+    pub fn ports(&self) -> &[(u16, TargetSet)] {
         &self.ports
     }
 
@@ -81,7 +81,7 @@ impl Selections {
     }
 }
 
-fn failed((standing, seed): (Standing, TargetSeed), place: usize, failing: Places) -> (Standing, TargetSeed) {
+fn failed((standing, seed): (Standing, TargetSeed), place: usize, failing: TargetSet) -> (Standing, TargetSeed) {
     let fails = failing & (1 << place) != 0 && standing.state.is_in_use();
     (Standing { state: if fails { TargetState::Down } else { standing.state }, ..standing }, seed)
 }

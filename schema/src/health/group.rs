@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::by_port::{Places, Selections};
-use super::history::Change;
+use super::by_port::{Selections, TargetSet};
+use super::history::StateChange;
 use super::pool::{RuleHealth, Standing};
 use super::ports::{PortVerdicts, port_bit};
 use super::rendezvous::TargetSeed;
@@ -21,7 +21,7 @@ use crate::health::HealthCheck;
 use crate::rule::{Balance, LastResort, Rule, Target};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Member {
+struct GroupMember {
     key: TargetKey,
     seed: TargetSeed,
     target: Target,
@@ -31,7 +31,7 @@ struct Member {
     ports: PortVerdicts,
 }
 
-impl Member {
+impl GroupMember {
     fn new(target: &Target, terms: Terms, now: Duration) -> Self {
         let key = TargetKey::of(target);
         let mut health = TargetHealth::new(terms, now);
@@ -48,9 +48,9 @@ impl Member {
 
     /// Takes in what happened to the target as a whole. What was known of its single ports ends with a verdict that
     /// begins or ends with the whole target being down, and with the target being out of use.
-    fn apply(&mut self, input: Input, now: Duration) -> Option<Change> {
+    fn apply(&mut self, input: Input, now: Duration) -> Option<StateChange> {
         let change = self.health.apply(input, now);
-        let is_down = |change: &Change| change.from == TargetState::Down || change.to == TargetState::Down;
+        let is_down = |change: &StateChange| change.from == TargetState::Down || change.to == TargetState::Down;
         if !self.health.hears_ports() || change.as_ref().is_some_and(is_down) {
             self.ports.clear();
         }
@@ -86,7 +86,7 @@ pub struct TargetGroup {
     check: Option<HealthCheck>,
     balance: Balance,
     last_resort: LastResort,
-    members: Vec<Member>,
+    members: Vec<GroupMember>,
     /// How many ports each target has.
     width: u32,
     selections: Selections,
@@ -97,7 +97,8 @@ impl TargetGroup {
     /// The targets of a rule that is new.
     pub fn new(rule: &Rule, now: Duration) -> Self {
         let terms = Terms::of(rule.health.as_ref());
-        let members: Vec<Member> = rule.targets.iter().map(|target| Member::new(target, terms, now)).collect();
+        let members: Vec<GroupMember> =
+            rule.targets.iter().map(|target| GroupMember::new(target, terms, now)).collect();
         let selections = selections(&members, rule.balance, rule.last_resort);
         let (balance, last_resort, width) = (rule.balance, rule.last_resort, rule.listen.ports.width());
         let rule_health = selections.health(width);
@@ -137,7 +138,7 @@ impl TargetGroup {
     /// Everything that events change.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
-            targets: self.members.iter().map(Member::view).collect(),
+            targets: self.members.iter().map(GroupMember::view).collect(),
             active_pool: self.selection().pools().active(),
             weights: self.selection().weights(),
             health: self.health(),
@@ -180,7 +181,7 @@ impl TargetGroup {
     /// Takes in that time has passed, for single ports: trials come due, and what nobody asked for is forgotten. True
     /// if something is to be published, with the events that follow.
     pub fn turn(&mut self, now: Duration) -> (bool, Vec<RuleEvent>) {
-        let turn = |member: &mut Member| member.ports.turn(now, member.health.is_down_by_connections());
+        let turn = |member: &mut GroupMember| member.ports.turn(now, member.health.is_down_by_connections());
         let has_changed = self.members.iter_mut().fold(false, |any, member| turn(member) | any);
         (has_changed, if has_changed { self.settle(Vec::new()) } else { Vec::new() })
     }
@@ -199,7 +200,7 @@ impl TargetGroup {
 
     /// The target whose trial the next connection at this offset of the range is, if one is due there.
     pub fn port_trial(&self, offset: u16) -> Option<usize> {
-        let wants = |member: &Member| member.ports.wants_trial(member.target.ports.first() + offset);
+        let wants = |member: &GroupMember| member.ports.wants_trial(member.target.ports.first() + offset);
         let places = self.members.iter().enumerate().filter(|(_, member)| wants(member)).map(|(place, _)| place);
         places.into_iter().find(|place| self.selections.at(offset).allows_trial(*place))
     }
@@ -244,13 +245,13 @@ impl TargetGroup {
         let terms = Terms::of(rule.health.as_ref());
         let judging = |check: &Option<HealthCheck>| check.as_ref().map(HealthCheck::judging);
         let is_same_check = judging(&self.check) == judging(&rule.health);
-        let before: Vec<TargetView> = self.members.iter().map(Member::view).collect();
+        let before: Vec<TargetView> = self.members.iter().map(GroupMember::view).collect();
         let mut old = std::mem::take(&mut self.members);
         let mut events = Vec::new();
         for target in &rule.targets {
             let key = TargetKey::of(target);
             let Some(index) = old.iter().position(|member| member.key == key) else {
-                let mut member = Member::new(target, terms, now);
+                let mut member = GroupMember::new(target, terms, now);
                 // Another part of the same range: what connections met is kept by place.
                 let former = old.iter().find(|other| other.target.host == target.host && is_same_check);
                 if let Some(former) = former.filter(|_| !target.ports.is_single() && target.enabled) {
@@ -279,7 +280,7 @@ impl TargetGroup {
             let change = member.health.apply(Input::Operation(Operation::Remove), now);
             events.extend(change.map(|change| RuleEvent::Changed { key: member.key, change }));
         }
-        let after: Vec<TargetView> = self.members.iter().map(Member::view).collect();
+        let after: Vec<TargetView> = self.members.iter().map(GroupMember::view).collect();
         let is_same_membership = before.len() == after.len()
             && before.iter().zip(&after).all(|(before, after)| before.is_same_but_state(after));
         if !is_same_membership {
@@ -309,9 +310,9 @@ impl TargetGroup {
     }
 }
 
-fn selections(members: &[Member], balance: Balance, last_resort: LastResort) -> Selections {
+fn selections(members: &[GroupMember], balance: Balance, last_resort: LastResort) -> Selections {
     let targets: Vec<_> = members.iter().map(|member| (member.standing(), member.seed)).collect();
-    let mut ports = BTreeMap::<u16, Places>::new();
+    let mut ports = BTreeMap::<u16, TargetSet>::new();
     for (place, member) in members.iter().enumerate() {
         for port in member.ports.failing() {
             *ports.entry(port - member.target.ports.first()).or_default() |= 1 << place;
@@ -320,6 +321,6 @@ fn selections(members: &[Member], balance: Balance, last_resort: LastResort) -> 
     Selections::new(&targets, balance, last_resort, ports.into_iter().collect())
 }
 
-fn membership(members: &[Member]) -> RuleEvent {
-    RuleEvent::Membership { targets: members.iter().map(Member::view).collect() }
+fn membership(members: &[GroupMember]) -> RuleEvent {
+    RuleEvent::Membership { targets: members.iter().map(GroupMember::view).collect() }
 }

@@ -14,7 +14,7 @@ pub const MAX_HISTORY: u8 = 50;
 
 /// Why a state changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Cause {
+pub enum ChangeCause {
     /// The target joined the rule.
     Start,
     /// A probe's result.
@@ -29,7 +29,7 @@ pub enum Cause {
 
 /// One change of a target's state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Change {
+pub struct StateChange {
     /// Before.
     pub from: TargetState,
     /// After.
@@ -37,14 +37,14 @@ pub struct Change {
     /// When, on the clock of the caller.
     pub time: Duration,
     /// Why.
-    pub cause: Cause,
+    pub cause: ChangeCause,
 }
 
-impl Change {
+impl StateChange {
     fn outcome(&self) -> Option<&Outcome> {
         match &self.cause {
-            Cause::Active(outcome) | Cause::Passive(outcome) => Some(outcome),
-            Cause::Start | Cause::Operation(_) | Cause::CheckChanged => None,
+            ChangeCause::Active(outcome) | ChangeCause::Passive(outcome) => Some(outcome),
+            ChangeCause::Start | ChangeCause::Operation(_) | ChangeCause::CheckChanged => None,
         }
     }
 
@@ -57,9 +57,9 @@ impl Change {
     /// `paused`, `resumed`, `disabled`, `enabled`, `removed`.
     pub fn word(&self) -> &'static str {
         match &self.cause {
-            Cause::Active(outcome) | Cause::Passive(outcome) => outcome.code().as_str(),
-            Cause::Operation(operation) => operation.past(),
-            Cause::Start | Cause::CheckChanged => "start",
+            ChangeCause::Active(outcome) | ChangeCause::Passive(outcome) => outcome.code().as_str(),
+            ChangeCause::Operation(operation) => operation.past(),
+            ChangeCause::Start | ChangeCause::CheckChanged => "start",
         }
     }
 
@@ -71,20 +71,20 @@ impl Change {
     /// What a person can act on.
     pub fn detail(&self) -> &str {
         match &self.cause {
-            Cause::Active(outcome) | Cause::Passive(outcome) => outcome.detail(),
-            Cause::Start | Cause::Operation(_) => "",
-            Cause::CheckChanged => "the check has changed",
+            ChangeCause::Active(outcome) | ChangeCause::Passive(outcome) => outcome.detail(),
+            ChangeCause::Start | ChangeCause::Operation(_) => "",
+            ChangeCause::CheckChanged => "the check has changed",
         }
     }
 }
 
 /// The last changes, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct History(VecDeque<Change>);
+pub struct History(VecDeque<StateChange>);
 
 impl History {
     /// Notes one; of more than `keep`, the oldest are dropped.
-    pub fn add(&mut self, change: Change, keep: u8) {
+    pub fn add(&mut self, change: StateChange, keep: u8) {
         self.0.push_front(change);
         self.keep(keep);
     }
@@ -95,12 +95,12 @@ impl History {
     }
 
     /// Newest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Change> {
+    pub fn iter(&self) -> impl Iterator<Item = &StateChange> {
         self.0.iter()
     }
 
     /// The newest.
-    pub fn last(&self) -> Option<&Change> {
+    pub fn last(&self) -> Option<&StateChange> {
         self.0.front()
     }
 

@@ -17,31 +17,31 @@ mod ports;
 mod rendezvous;
 mod result;
 mod retry;
+mod rotation;
 mod select;
 pub mod simulate;
 mod snapshot;
 mod state;
 mod target;
 mod terms;
-mod turn;
 
-pub use by_port::{Places, Selections};
+pub use by_port::{Selections, TargetSet};
 pub use check::{
     DEFAULT_FALL, DEFAULT_INTERVAL_SECS, DEFAULT_JITTER_PERCENT, DEFAULT_RISE, DEFAULT_TIMEOUT_MS, HealthCheck,
     HealthKind, StatusRanges,
 };
 pub use counter::{Counter, Mode, Thresholds};
 pub use group::TargetGroup;
-pub use history::{Cause, Change, DEFAULT_HISTORY, History, MAX_HISTORY};
+pub use history::{ChangeCause, DEFAULT_HISTORY, History, MAX_HISTORY, StateChange};
 pub use passive::{PASSIVE_FAILURES, PASSIVE_SUCCESSES, PASSIVE_WINDOW, PassiveWindow};
 pub use pool::{Pools, RuleHealth, Standing};
 pub use ports::{PORT_MEMORY, PORTS_REMEMBERED, PortChange, PortVerdicts, port_bit};
 pub use rendezvous::{ClientSeed, Distance, TargetSeed};
 pub use result::{Layer, MAX_DETAIL, Outcome, ResultCode};
 pub use retry::Retry;
+pub use rotation::Rotation;
 pub use select::{DialOrder, Request, Selection};
 pub use snapshot::{RuleEvent, Snapshot, TargetKey, TargetView};
 pub use state::{Admin, Operation, TargetState, Verdict};
 pub use target::{Input, TRIAL_AFTER, TargetHealth};
 pub use terms::{Initial, Pace, Terms};
-pub use turn::Turn;

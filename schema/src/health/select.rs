@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use super::pool::{Pools, Standing};
 use super::rendezvous::{ClientSeed, Distance, TargetSeed};
+use super::rotation::Rotation;
 use super::state::TargetState;
-use super::turn::Turn;
 use crate::rule::{Balance, LastResort, MAX_TARGETS};
 
 /// The places of targets in a rule, in the order in which they are dialled.
@@ -70,7 +70,7 @@ pub struct Request<'a> {
     /// Live connections of each target, for `least-connections`; a missing one counts 0.
     pub connections: &'a [u32],
     /// The worker's rotation.
-    pub turn: &'a mut Turn,
+    pub turn: &'a mut Rotation,
     /// A failed target whose trial this connection is.
     pub trial: Option<usize>,
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::history::Change;
+use super::history::StateChange;
 use super::pool::RuleHealth;
 use super::ports::PortChange;
 use super::result::Outcome;
@@ -60,7 +60,7 @@ pub enum RuleEvent {
         /// Which target.
         key: TargetKey,
         /// From what to what, and why.
-        change: Change,
+        change: StateChange,
     },
     /// Connections failed one port of a target of several, or recovered it. No part of the snapshot: the other ports
     /// go on as they were.

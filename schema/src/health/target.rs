@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::counter::Counter;
-use super::history::{Cause, Change, History};
+use super::history::{ChangeCause, History, StateChange};
 use super::passive::PassiveWindow;
 use super::result::Outcome;
 use super::state::{Admin, Operation, TargetState, Verdict};
@@ -70,7 +70,8 @@ impl TargetHealth {
         let (verdict, counter) = terms.start();
         let to = TargetState::of(Admin::Enabled, verdict);
         let mut history = History::default();
-        history.add(Change { from: TargetState::Unknown, to, time: now, cause: Cause::Start }, terms.history);
+        history
+            .add(StateChange { from: TargetState::Unknown, to, time: now, cause: ChangeCause::Start }, terms.history);
         Self {
             terms,
             admin: Admin::Enabled,
@@ -168,7 +169,7 @@ impl TargetHealth {
     }
 
     /// Takes in what happened; the change of state, if it is one.
-    pub fn apply(&mut self, input: Input, now: Duration) -> Option<Change> {
+    pub fn apply(&mut self, input: Input, now: Duration) -> Option<StateChange> {
         let from = self.state();
         let cause = match input {
             Input::Active(outcome) => self.probed(outcome, now)?,
@@ -200,7 +201,7 @@ impl TargetHealth {
     }
 
     /// Takes a changed check: a fresh start, while what an operator said stays in force.
-    pub fn change_terms(&mut self, terms: Terms, now: Duration) -> Option<Change> {
+    pub fn change_terms(&mut self, terms: Terms, now: Duration) -> Option<StateChange> {
         let from = self.state();
         self.terms = terms;
         match self.admin {
@@ -208,21 +209,21 @@ impl TargetHealth {
             Admin::Paused => self.counter = Counter::empty(terms.thresholds),
             Admin::Disabled | Admin::Removed => (self.verdict, self.counter) = terms.start(),
         }
-        self.note(from, Cause::CheckChanged, now)
+        self.note(from, ChangeCause::CheckChanged, now)
     }
 
-    fn note(&mut self, from: TargetState, cause: Cause, now: Duration) -> Option<Change> {
+    fn note(&mut self, from: TargetState, cause: ChangeCause, now: Duration) -> Option<StateChange> {
         let to = self.state();
         if from == to {
             return None;
         }
         self.since = now;
-        let change = Change { from, to, time: now, cause };
+        let change = StateChange { from, to, time: now, cause };
         self.history.add(change.clone(), self.terms.history);
         Some(change)
     }
 
-    fn probed(&mut self, outcome: Outcome, now: Duration) -> Option<Cause> {
+    fn probed(&mut self, outcome: Outcome, now: Duration) -> Option<ChangeCause> {
         let pace = self.terms.pace.filter(|_| self.admin == Admin::Enabled)?;
         let counter = if outcome.is_pass() { self.counter.passed() } else { self.counter.failed() };
         self.judge(if counter.is_up() { Verdict::Up } else { Verdict::Down }, counter);
@@ -232,7 +233,7 @@ impl TargetHealth {
         }
         self.next_probe = Some(now + pace.next(self.verdict, self.counter));
         self.last = Some((now, outcome.clone()));
-        Some(Cause::Active(outcome))
+        Some(ChangeCause::Active(outcome))
     }
 
     fn missed(&mut self, now: Duration) {
@@ -241,7 +242,7 @@ impl TargetHealth {
         }
     }
 
-    fn connected(&mut self, outcome: Outcome, now: Duration) -> Option<Cause> {
+    fn connected(&mut self, outcome: Outcome, now: Duration) -> Option<ChangeCause> {
         if self.admin != Admin::Enabled {
             return None;
         }
@@ -269,11 +270,16 @@ impl TargetHealth {
             }
         }
         self.last = Some((now, outcome.clone()));
-        Some(Cause::Passive(outcome))
+        Some(ChangeCause::Passive(outcome))
     }
 
     /// Of a target of several ports: it is as well as its best one.
-    fn met(&mut self, outcome: Outcome, (are_all_failing, is_known): (bool, bool), now: Duration) -> Option<Cause> {
+    fn met(
+        &mut self,
+        outcome: Outcome,
+        (are_all_failing, is_known): (bool, bool),
+        now: Duration,
+    ) -> Option<ChangeCause> {
         if !self.hears_ports() {
             return None;
         }
@@ -292,10 +298,10 @@ impl TargetHealth {
             self.next_probe = self.terms.pace.map(|_| now);
         }
         self.last = Some((now, outcome.clone()));
-        Some(Cause::Passive(outcome))
+        Some(ChangeCause::Passive(outcome))
     }
 
-    fn operate(&mut self, operation: Operation, now: Duration) -> Option<Cause> {
+    fn operate(&mut self, operation: Operation, now: Duration) -> Option<ChangeCause> {
         let after = self.admin.after(operation);
         if after == self.admin {
             return None;
@@ -313,7 +319,7 @@ impl TargetHealth {
             }
             Admin::Disabled | Admin::Removed => self.silence(),
         }
-        Some(Cause::Operation(operation))
+        Some(ChangeCause::Operation(operation))
     }
 
     fn start_over(&mut self, next_probe: Option<Duration>) {

@@ -19,7 +19,7 @@ use crate::name::EdgeName;
 use crate::rule::Rule;
 use crate::text;
 
-use parts::Part;
+use parts::FieldPart;
 
 /// One field that differs between two versions of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub fn to_json(rule: &Rule) -> Map<String, Value> {
     map
 }
 
-fn given(parts: Vec<Part>) -> Map<String, Value> {
+fn given(parts: Vec<FieldPart>) -> Map<String, Value> {
     parts.into_iter().filter(|part| !part.is_default).map(|part| (part.key.to_owned(), part.value)).collect()
 }
 
@@ -78,7 +78,7 @@ pub fn from_json(value: &Value) -> Result<Rule, String> {
 /// Every field with its default filled in, by path; fields without a value are absent.
 pub fn flat(rule: &Rule) -> BTreeMap<String, Value> {
     let mut fields = BTreeMap::new();
-    let mut add = |prefix: &str, parts: Vec<Part>| {
+    let mut add = |prefix: &str, parts: Vec<FieldPart>| {
         for part in parts.into_iter().filter(|part| !part.value.is_null()) {
             fields.insert(format!("{prefix}{}", part.key), part.value);
         }
@@ -89,7 +89,7 @@ pub fn flat(rule: &Rule) -> BTreeMap<String, Value> {
     }
     match &rule.health {
         Some(health) => add("health.", parts::of_health(health)),
-        None => add("health.", vec![Part::given("kind", "none")]),
+        None => add("health.", vec![FieldPart::given("kind", "none")]),
     }
     fields
 }
@@ -111,7 +111,7 @@ pub fn field_changes(before: &Rule, after: &Rule) -> Vec<FieldChange> {
 /// Every field of a new rule that is not at its default, in the order of the paths; nothing is before it.
 pub fn new_fields(rule: &Rule) -> Vec<FieldChange> {
     let mut fields = BTreeMap::new();
-    let mut add = |prefix: &str, parts: Vec<Part>| {
+    let mut add = |prefix: &str, parts: Vec<FieldPart>| {
         let given = parts.into_iter().filter(|part| !part.is_default);
         fields.extend(given.map(|part| (format!("{prefix}{}", part.key), part.value)));
     };
@@ -157,7 +157,7 @@ fn order(key: &str) -> usize {
     rule::TABLE.find(key, 0).unwrap_or(usize::MAX)
 }
 
-fn inline_table(parts: Vec<Part>) -> String {
+fn inline_table(parts: Vec<FieldPart>) -> String {
     let given = parts.into_iter().filter(|part| !part.is_default);
     let pairs: Vec<String> = given.map(|part| format!("{} = {}", part.key, toml_value(&part.value))).collect();
     format!("{{ {} }}", pairs.join(", "))

@@ -11,36 +11,36 @@ use crate::net::{PortRange, Protocol};
 use crate::rule::{Balance, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts, Target};
 
 /// One key with its value; null where there is none.
-pub(super) struct Part {
+pub(super) struct FieldPart {
     pub(super) key: &'static str,
     pub(super) value: Value,
     pub(super) is_default: bool,
 }
 
-impl Part {
+impl FieldPart {
     pub(super) fn given(key: &'static str, value: impl Into<Value>) -> Self {
         Self { key, value: value.into(), is_default: false }
     }
 }
 
 /// Collects the parts of one table.
-struct Parts(&'static Table, Vec<Part>);
+struct Parts(&'static Table, Vec<FieldPart>);
 
 impl Parts {
     #[expect(clippy::needless_pass_by_value, reason = "defaults are numbers, flags and borrowed words")]
     fn add<T: PartialEq + Into<Value>>(&mut self, field: usize, value: T, default: T) {
         let is_default = value == default;
-        self.1.push(Part { key: self.0.fields[field].key, value: value.into(), is_default });
+        self.1.push(FieldPart { key: self.0.fields[field].key, value: value.into(), is_default });
     }
 
     fn give(&mut self, field: usize, value: impl Into<Value>) {
-        self.1.push(Part::given(self.0.fields[field].key, value));
+        self.1.push(FieldPart::given(self.0.fields[field].key, value));
     }
 
     fn option(&mut self, field: usize, value: Option<impl Into<Value>>) {
         let is_default = value.is_none();
         let value = value.map_or(Value::Null, Into::into);
-        self.1.push(Part { key: self.0.fields[field].key, value, is_default });
+        self.1.push(FieldPart { key: self.0.fields[field].key, value, is_default });
     }
 
     /// A port under one key, a range under another.
@@ -54,7 +54,7 @@ fn secs(duration: Duration) -> u64 {
 }
 
 /// All but targets and health.
-pub(super) fn of_rule(rule: &Rule) -> Vec<Part> {
+pub(super) fn of_rule(rule: &Rule) -> Vec<FieldPart> {
     let default = RuleParts::new(rule.name.clone(), rule.listen, Vec::new());
     let mut parts = Parts(&rule::TABLE, Vec::with_capacity(rule::TABLE.fields.len()));
     let to = &mut parts;
@@ -93,7 +93,7 @@ pub(super) fn short_target(rule: &Rule) -> Option<String> {
     }
 }
 
-pub(super) fn of_target(own: &Target) -> Vec<Part> {
+pub(super) fn of_target(own: &Target) -> Vec<FieldPart> {
     let default = Target::new(own.host.clone(), own.ports);
     let mut parts = Parts(&target::TABLE, Vec::with_capacity(target::TABLE.fields.len()));
     let to = &mut parts;
@@ -106,7 +106,7 @@ pub(super) fn of_target(own: &Target) -> Vec<Part> {
     parts.1
 }
 
-pub(super) fn of_health(own: &HealthCheck) -> Vec<Part> {
+pub(super) fn of_health(own: &HealthCheck) -> Vec<FieldPart> {
     let default = HealthCheck::new(own.kind, own.interval_secs);
     let mut parts = Parts(&health::TABLE, Vec::with_capacity(health::TABLE.fields.len()));
     let to = &mut parts;

@@ -10,12 +10,12 @@ use super::{NOT_A_RULE_FILE, Value, syntax_error, yaml};
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 
 /// Why a tag cannot be followed.
-pub(super) struct Refusal {
+pub(super) struct TagRefusal {
     message: String,
     help: String,
 }
 
-impl Refusal {
+impl TagRefusal {
     /// The refusal as a finding.
     pub(super) fn at(self, file: &SourceFile, span: Span) -> Box<Diagnostic> {
         Box::new(syntax_error(file, span, self.message).help(self.help))
@@ -23,7 +23,7 @@ impl Refusal {
 }
 
 /// The scalar that a tag asks for.
-pub(super) fn scalar<'a>(text: Cow<'a, str>, tag: &Tag) -> Result<Value<'a>, Refusal> {
+pub(super) fn scalar<'a>(text: Cow<'a, str>, tag: &Tag) -> Result<Value<'a>, TagRefusal> {
     let name = match core(tag) {
         Some(name @ ("str" | "int" | "float" | "bool" | "null")) => name,
         // The non-specific tag: whatever it looks like, it is text.
@@ -40,7 +40,7 @@ pub(super) fn scalar<'a>(text: Cow<'a, str>, tag: &Tag) -> Result<Value<'a>, Ref
         | ("float", value @ Value::Float(_))
         | ("bool", value @ Value::Bool(_))
         | ("null", value @ Value::Null) => Ok(value),
-        _ => Err(Refusal {
+        _ => Err(TagRefusal {
             message: format!("`{shown}` is not a value of the tag `!!{name}`"),
             help: "remove the tag, or write a value of its type".to_owned(),
         }),
@@ -48,7 +48,7 @@ pub(super) fn scalar<'a>(text: Cow<'a, str>, tag: &Tag) -> Result<Value<'a>, Ref
 }
 
 /// Refuses every tag of a list or a table but its own.
-pub(super) fn collection(tag: Option<&Tag>, own: &str) -> Result<(), Refusal> {
+pub(super) fn collection(tag: Option<&Tag>, own: &str) -> Result<(), TagRefusal> {
     match tag {
         Some(tag) if core(tag) != Some(own) && !is_plain(tag) => Err(unknown(tag)),
         _ => Ok(()),
@@ -65,13 +65,13 @@ fn is_plain(tag: &Tag) -> bool {
     matches!((tag.handle.as_str(), tag.suffix.as_str()), ("", "!") | ("!", ""))
 }
 
-fn unknown(tag: &Tag) -> Refusal {
+fn unknown(tag: &Tag) -> TagRefusal {
     let name = match core(tag) {
         Some(name) => format!("!!{name}"),
         None if tag.handle == "!" => format!("!{}", tag.suffix),
         None => format!("!<{}{}>", tag.handle, tag.suffix),
     };
-    Refusal {
+    TagRefusal {
         message: format!("the tag `{name}` is not supported here"),
         help: format!(
             "write the value itself: a rule file cannot refer to variables or other files, and only the tags !!str, \

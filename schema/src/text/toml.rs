@@ -14,7 +14,7 @@ use super::{MAX_DEPTH, MAX_VALUES, Node, too_many_values, unreadable};
 use crate::diagnostic::{SourceFile, Span};
 use crate::findings::Findings;
 
-use build::Builder;
+use build::TomlBuilder;
 
 /// Tokens of a piece, unless brackets go on.
 const PIECE: usize = 4096;
@@ -23,7 +23,7 @@ const LONGEST_PIECE: usize = MAX_VALUES * 4;
 
 pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Node<'a> {
     let source = Source::new(&file.text);
-    let mut builder = Builder::new(source);
+    let mut builder = TomlBuilder::new(source);
     let mut piece: Vec<Token> = Vec::with_capacity(PIECE);
     let mut open = 0_usize;
     for token in source.lex() {
@@ -54,7 +54,7 @@ pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Nod
     builder.finish(&mut sink)
 }
 
-fn take<'a>(piece: &[Token], source: Source<'a>, builder: &mut Builder<'a>, sink: &mut Sink<'_>) {
+fn take<'a>(piece: &[Token], source: Source<'a>, builder: &mut TomlBuilder<'a>, sink: &mut Sink<'_>) {
     let mut whitespace = ValidateWhitespace::new(builder, source);
     let mut guard = RecursionGuard::new(&mut whitespace, MAX_DEPTH as u32);
     parse_document(piece, &mut guard, sink);

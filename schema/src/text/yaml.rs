@@ -25,8 +25,8 @@ pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Opt
         diagnostics.push(json_error(file, &error));
         return None;
     }
-    let places = Places::of(&file.text);
-    let mut builder = Builder { file, places: &places, open: Vec::new(), root: None, documents: 0, values: 0 };
+    let places = ByteOffsets::of(&file.text);
+    let mut builder = YamlBuilder { file, places: &places, open: Vec::new(), root: None, documents: 0, values: 0 };
     for (number, event) in Parser::new_from_str(&file.text).enumerate() {
         if number % BETWEEN_LOOKS == 0 && diagnostics.is_cancelled() {
             return None;
@@ -61,13 +61,13 @@ fn json_error(file: &SourceFile, error: &serde_json::Error) -> Diagnostic {
 }
 
 /// The parser counts characters; carets and slices need bytes.
-struct Places {
+struct ByteOffsets {
     /// Byte offset of each character, empty where the text is ASCII and both are the same.
     bytes: Vec<usize>,
     len: usize,
 }
 
-impl Places {
+impl ByteOffsets {
     fn of(text: &str) -> Self {
         let bytes = if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(at, _)| at).collect() };
         Self { bytes, len: text.len() }
@@ -87,21 +87,21 @@ impl Places {
     }
 }
 
-enum Open<'a> {
+enum OpenNode<'a> {
     Array(Span, Vec<Node<'a>>),
     Table(Span, Vec<Entry<'a>>, Option<(Cow<'a, str>, Span)>, HashSet<Cow<'a, str>>),
 }
 
-struct Builder<'a, 'p> {
+struct YamlBuilder<'a, 'p> {
     file: &'a SourceFile,
-    places: &'p Places,
-    open: Vec<Open<'a>>,
+    places: &'p ByteOffsets,
+    open: Vec<OpenNode<'a>>,
     root: Option<Node<'a>>,
     documents: usize,
     values: usize,
 }
 
-impl<'a> Builder<'a, '_> {
+impl<'a> YamlBuilder<'a, '_> {
     fn take(&mut self, event: Event<'a>, span: saphyr_parser::Span) -> Result<(), Box<Diagnostic>> {
         let span = self.places.span(span);
         match event {
@@ -128,20 +128,20 @@ impl<'a> Builder<'a, '_> {
             }
             Event::SequenceStart(_, tag) => {
                 tags::collection(tag.as_deref(), "seq").map_err(|refusal| refusal.at(self.file, span))?;
-                self.enter(Open::Array(span, Vec::new()), span)
+                self.enter(OpenNode::Array(span, Vec::new()), span)
             }
             Event::MappingStart(_, tag) => {
                 tags::collection(tag.as_deref(), "map").map_err(|refusal| refusal.at(self.file, span))?;
-                self.enter(Open::Table(span, Vec::new(), None, HashSet::new()), span)
+                self.enter(OpenNode::Table(span, Vec::new(), None, HashSet::new()), span)
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let node = match self.open.pop() {
                     // Most are small, and a list that grows takes room for four at once.
-                    Some(Open::Array(start, mut items)) => {
+                    Some(OpenNode::Array(start, mut items)) => {
                         items.shrink_to_fit();
                         Node { span: Span::new(start.start, span.end.max(start.end)), value: Value::Array(items) }
                     }
-                    Some(Open::Table(start, mut entries, ..)) => {
+                    Some(OpenNode::Table(start, mut entries, ..)) => {
                         entries.shrink_to_fit();
                         Node { span: Span::new(start.start, span.end.max(start.end)), value: Value::Table(entries) }
                     }
@@ -157,7 +157,7 @@ impl<'a> Builder<'a, '_> {
         Box::new(syntax_error(self.file, span, message))
     }
 
-    fn enter(&mut self, open: Open<'a>, span: Span) -> Result<(), Box<Diagnostic>> {
+    fn enter(&mut self, open: OpenNode<'a>, span: Span) -> Result<(), Box<Diagnostic>> {
         if self.open.len() >= MAX_DEPTH {
             return Err(self.error(span, format!("nested deeper than {MAX_DEPTH} levels")));
         }
@@ -166,15 +166,15 @@ impl<'a> Builder<'a, '_> {
     }
 
     fn push(&mut self, node: Node<'a>) -> Result<(), Box<Diagnostic>> {
-        let is_key = matches!(self.open.last(), Some(Open::Table(_, _, None, _)));
+        let is_key = matches!(self.open.last(), Some(OpenNode::Table(_, _, None, _)));
         self.values += usize::from(!is_key);
         if self.values > MAX_VALUES {
             return Err(Box::new(too_many_values(self.file, node.span)));
         }
         match self.open.last_mut() {
             None => self.root = Some(node),
-            Some(Open::Array(_, items)) => items.push(node),
-            Some(Open::Table(_, _, key @ None, names)) => {
+            Some(OpenNode::Array(_, items)) => items.push(node),
+            Some(OpenNode::Table(_, _, key @ None, names)) => {
                 let name = match node.value {
                     Value::String(text) => text,
                     Value::Integer(number) => Cow::Owned(number.to_string()),
@@ -189,7 +189,7 @@ impl<'a> Builder<'a, '_> {
                 }
                 *key = Some((name, node.span));
             }
-            Some(Open::Table(_, entries, key, _)) => {
+            Some(OpenNode::Table(_, entries, key, _)) => {
                 let (name, key_span) = key.take().expect("the arm above took the case without a key");
                 entries.push(Entry { key: name, key_span, node });
             }

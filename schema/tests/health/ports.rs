@@ -7,8 +7,8 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use schema::health::{
-    DialOrder, HealthCheck, HealthKind, Outcome, PortChange, Request, ResultCode, RuleEvent, RuleHealth, Selection,
-    TRIAL_AFTER, TargetGroup, TargetHealth, TargetKey, TargetState, Turn,
+    DialOrder, HealthCheck, HealthKind, Outcome, PortChange, Request, ResultCode, Rotation, RuleEvent, RuleHealth,
+    Selection, TRIAL_AFTER, TargetGroup, TargetHealth, TargetKey, TargetState,
 };
 use schema::net::PortRange;
 use schema::rule::{Balance, Host, Rule, Target};
@@ -44,7 +44,7 @@ fn key(rule: &Rule, place: usize) -> TargetKey {
 
 fn order(selection: &Selection) -> DialOrder {
     let client: IpAddr = "192.0.2.1".parse().expect("an address");
-    selection.order(&mut Request { client, connections: &[], turn: &mut Turn::default(), trial: None })
+    selection.order(&mut Request { client, connections: &[], turn: &mut Rotation::default(), trial: None })
 }
 
 fn state(group: &TargetGroup, key: &TargetKey) -> Option<TargetState> {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use schema::health::{DialOrder, Request, Selection, Standing, TargetSeed, TargetState, Turn};
+use schema::health::{DialOrder, Request, Rotation, Selection, Standing, TargetSeed, TargetState};
 use schema::rule::{Balance, LastResort};
 
 use crate::support::{any_standings, config};
@@ -26,7 +26,7 @@ fn selection_of(standings: &[Standing], balance: Balance, last_resort: LastResor
     Selection::new(&targets, balance, last_resort)
 }
 
-fn order(selection: &Selection, client: IpAddr, connections: &[u32], turn: &mut Turn) -> DialOrder {
+fn order(selection: &Selection, client: IpAddr, connections: &[u32], turn: &mut Rotation) -> DialOrder {
     selection.order(&mut Request { client, connections, turn, trial: None })
 }
 
@@ -43,7 +43,7 @@ fn any_balance() -> impl Strategy<Value = Balance> {
 fn shares(selection: &Selection) -> BTreeMap<usize, u32> {
     let mut shares = BTreeMap::new();
     for number in 0..CLIENTS {
-        let first = order(selection, client(number), &[], &mut Turn::default()).first().expect("all are up");
+        let first = order(selection, client(number), &[], &mut Rotation::default()).first().expect("all are up");
         *shares.entry(first).or_default() += 1;
     }
     shares
@@ -62,7 +62,7 @@ proptest! {
         trial in proptest::option::of(0_usize..8),
     ) {
         let selection = selection_of(&standings, balance, last_resort);
-        let mut turn = Turn::default();
+        let mut turn = Rotation::default();
         let request = &mut Request { client: ip.into(), connections: &connections, turn: &mut turn, trial };
         let mut dialled: Vec<usize> = selection.order(request).iter().collect();
         dialled.sort_unstable();
@@ -89,7 +89,7 @@ proptest! {
         let disabled = Standing { state: TargetState::Disabled, ..standings[0] };
         let dialled = |standings: &[Standing]| {
             let selection = selection_of(standings, balance, last_resort);
-            let request = &mut Request { client: ip.into(), connections: &[], turn: &mut Turn::default(), trial };
+            let request = &mut Request { client: ip.into(), connections: &[], turn: &mut Rotation::default(), trial };
             selection.order(request).iter().collect::<Vec<usize>>()
         };
         prop_assert_eq!(dialled(&standings[..1]), dialled(&[standings[0], disabled]));
@@ -111,15 +111,15 @@ proptest! {
             };
             (group, standing.priority)
         };
-        let ranks: Vec<_> = order(&selection, ip.into(), &[], &mut Turn::default()).iter().map(rank).collect();
+        let ranks: Vec<_> = order(&selection, ip.into(), &[], &mut Rotation::default()).iter().map(rank).collect();
         prop_assert!(ranks.is_sorted(), "{:?}", ranks);
     }
 
     #[test]
     fn a_choice_depends_on_nothing_but_its_arguments(standings in any_standings(), balance in any_balance(), ip: Ipv4Addr) {
         let selection = selection_of(&standings, balance, LastResort::Top);
-        let one = order(&selection, ip.into(), &[1, 2, 3], &mut Turn::default());
-        prop_assert_eq!(order(&selection, ip.into(), &[1, 2, 3], &mut Turn::default()), one);
+        let one = order(&selection, ip.into(), &[1, 2, 3], &mut Rotation::default());
+        prop_assert_eq!(order(&selection, ip.into(), &[1, 2, 3], &mut Rotation::default()), one);
     }
 
     #[test]
@@ -135,8 +135,8 @@ proptest! {
         let before = selection_of(&all, Balance::SourceIp, LastResort::Top);
         let after = selection_of(&rest, Balance::SourceIp, LastResort::Top);
         for client in clients {
-            let order_before: Vec<usize> = order(&before, client, &[], &mut Turn::default()).iter().collect();
-            let stay = order(&after, client, &[], &mut Turn::default()).first();
+            let order_before: Vec<usize> = order(&before, client, &[], &mut Rotation::default()).iter().collect();
+            let stay = order(&after, client, &[], &mut Rotation::default()).first();
             let expected = order_before.iter().copied().find(|one| *one != leaving);
             prop_assert_eq!(stay, expected, "and its clients go where they would have been dialled next");
         }
@@ -149,7 +149,7 @@ proptest! {
         let reversed: Vec<_> = targets.iter().rev().copied().collect();
         let first = |targets: &[(Standing, TargetSeed)]| {
             let selection = Selection::new(targets, Balance::SourceIp, LastResort::Top);
-            order(&selection, ip, &[], &mut Turn::default()).first().map(|place| targets[place].1)
+            order(&selection, ip, &[], &mut Rotation::default()).first().map(|place| targets[place].1)
         };
         prop_assert_eq!(first(&targets), first(&reversed));
     }
@@ -158,7 +158,7 @@ proptest! {
     fn a_trial_is_dialled_first_and_never_in_a_worse_pool(standings in any_standings(), trial in 0_usize..8) {
         let selection = selection_of(&standings, Balance::Failover, LastResort::None);
         let client = client(1);
-        let order = selection.order(&mut Request { client, connections: &[], turn: &mut Turn::default(), trial: Some(trial) });
+        let order = selection.order(&mut Request { client, connections: &[], turn: &mut Rotation::default(), trial: Some(trial) });
         if selection.allows_trial(trial) {
             prop_assert_eq!(order.first(), Some(trial));
             prop_assert!(selection.pools().active().is_none_or(|active| standings[trial].priority <= active));
@@ -188,7 +188,7 @@ fn shares_of_clients_follow_the_weights() {
 fn a_larger_weight_only_draws_clients_to_its_target() {
     let before = selection_of(&up(&[50, 50, 50]), Balance::SourceIp, LastResort::Top);
     let after = selection_of(&up(&[50, 80, 50]), Balance::SourceIp, LastResort::Top);
-    let first = |selection, number| order(selection, client(number), &[], &mut Turn::default()).first();
+    let first = |selection, number| order(selection, client(number), &[], &mut Rotation::default()).first();
     let moved: Vec<_> = (0..CLIENTS).filter(|number| first(&before, *number) != first(&after, *number)).collect();
     assert!(!moved.is_empty());
     assert!(moved.iter().all(|number| first(&after, *number) == Some(1)));
@@ -199,7 +199,7 @@ fn the_mapping_of_clients_is_written_down_so_that_no_release_changes_it() {
     let selection = selection_of(&up(&[100, 100, 50]), Balance::SourceIp, LastResort::Top);
     let choice = |text: &str| {
         let client = text.parse().expect("an address");
-        order(&selection, client, &[], &mut Turn::default()).iter().collect::<Vec<_>>()
+        order(&selection, client, &[], &mut Rotation::default()).iter().collect::<Vec<_>>()
     };
     let choices: Vec<_> =
         ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "2001:db8:1::1", "::1"].map(choice).to_vec();
@@ -212,7 +212,7 @@ const MAPPING: [[usize; 3]; 6] = [[1, 2, 0], [0, 2, 1], [1, 2, 0], [2, 1, 0], [0
 #[test]
 fn round_robin_gives_turns_by_weight() {
     let selection = selection_of(&up(&[3, 1, 2]), Balance::RoundRobin, LastResort::Top);
-    let mut turn = Turn::default();
+    let mut turn = Rotation::default();
     let firsts: Vec<_> =
         (0..12).filter_map(|number| order(&selection, client(number), &[], &mut turn).first()).collect();
     assert_eq!([0, 1, 2].map(|target| firsts.iter().filter(|first| **first == target).count()), [6, 2, 4]);
@@ -222,7 +222,7 @@ fn round_robin_gives_turns_by_weight() {
 fn least_connections_fills_by_weight_and_lets_equal_ones_take_turns() {
     let selection = selection_of(&up(&[100, 50]), Balance::LeastConnections, LastResort::Top);
     let mut connections = [0_u32; 2];
-    let mut turn = Turn::default();
+    let mut turn = Rotation::default();
     for _ in 0..30 {
         let first = order(&selection, client(1), &connections, &mut turn).first().expect("both are up");
         connections[first] += 1;
@@ -230,7 +230,7 @@ fn least_connections_fills_by_weight_and_lets_equal_ones_take_turns() {
     assert_eq!(connections, [20, 10]);
     // Connections that end at once leave nothing to count.
     let equal = selection_of(&up(&[100, 100, 100]), Balance::LeastConnections, LastResort::Top);
-    let mut turn = Turn::default();
+    let mut turn = Rotation::default();
     let firsts: Vec<_> = (0..6).filter_map(|_| order(&equal, client(1), &[0, 0, 0], &mut turn).first()).collect();
     assert_eq!(firsts, [0, 1, 2, 0, 1, 2]);
 }
@@ -241,7 +241,7 @@ fn last_resort_decides_only_when_everything_has_failed() {
     let failed = [standing(1, TargetState::Down), standing(0, TargetState::Down), standing(2, TargetState::Down)];
     let dialled = |standings: &[Standing], last_resort| {
         let selection = selection_of(standings, Balance::Failover, last_resort);
-        order(&selection, client(1), &[], &mut Turn::default()).iter().collect::<Vec<_>>()
+        order(&selection, client(1), &[], &mut Rotation::default()).iter().collect::<Vec<_>>()
     };
     assert_eq!(dialled(&failed, LastResort::Top), [1]);
     assert_eq!(dialled(&failed, LastResort::All), [1, 0, 2]);

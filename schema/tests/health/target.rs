@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::select;
 use schema::health::{
-    Admin, Cause, Change, Input, Layer, Mode, Operation, ResultCode, TargetHealth, TargetState, Terms,
+    Admin, ChangeCause, Input, Layer, Mode, Operation, ResultCode, StateChange, TargetHealth, TargetState, Terms,
 };
 
 use crate::support::{
@@ -89,7 +89,7 @@ proptest! {
         for (wait, input) in life {
             now += Duration::from_millis(wait);
             let (change, shifted) = (one.apply(input.clone(), now), other.apply(input, now + shift));
-            prop_assert_eq!(change.map(|change| Change { time: change.time + shift, ..change }), shifted);
+            prop_assert_eq!(change.map(|change| StateChange { time: change.time + shift, ..change }), shifted);
             prop_assert_eq!(state_and_counter(&one), state_and_counter(&other));
             prop_assert_eq!(one.next_probe().map(|due| due + shift), other.next_probe());
             prop_assert_eq!(one.is_trial_due(now), other.is_trial_due(now + shift));
@@ -101,7 +101,7 @@ proptest! {
         let terms = Terms { history: keep, ..terms };
         let mut target = TargetHealth::new(terms, Duration::ZERO);
         let mut now = Duration::ZERO;
-        let mut all: Vec<Change> = target.history().iter().cloned().collect();
+        let mut all: Vec<StateChange> = target.history().iter().cloned().collect();
         prop_assert_eq!((all.len(), all[0].word(), all[0].to), (1, "start", target.state()));
         for (wait, input) in life {
             now += Duration::from_millis(wait);
@@ -250,14 +250,17 @@ fn pause_empties_the_counter_disable_keeps_it_and_both_end_as_unknown() {
     disabled.apply(operation(Operation::Resume), secs(2));
     assert_eq!(disabled.state(), TargetState::Disabled, "only its own counterpart ends it");
     let change = disabled.apply(operation(Operation::Enable), secs(3)).expect("a change");
-    assert_eq!((change.to, change.cause), (TargetState::Unknown, Cause::Operation(Operation::Enable)));
+    assert_eq!((change.to, change.cause), (TargetState::Unknown, ChangeCause::Operation(Operation::Enable)));
 }
 
 #[test]
 fn a_changed_check_starts_over_but_undoes_no_pause() {
     let mut target = lived(checked(), &[active(true)]);
     let change = target.change_terms(terms(5, 5, Mode::Leaky), secs(9)).expect("up becomes unknown");
-    assert_eq!((change.from, change.to, change.cause), (TargetState::Up, TargetState::Unknown, Cause::CheckChanged));
+    assert_eq!(
+        (change.from, change.to, change.cause),
+        (TargetState::Up, TargetState::Unknown, ChangeCause::CheckChanged)
+    );
     assert_eq!((target.counter().value(), target.next_probe()), (4, Some(secs(9))));
     target.apply(operation(Operation::Pause), secs(10));
     assert_eq!(target.change_terms(terms(2, 3, Mode::Snap), secs(11)), None);

@@ -84,7 +84,7 @@ struct Suspect {
 
 /// What `bisect -o json` prints.
 #[derive(Serialize)]
-struct Answer {
+struct BisectDocument {
     format_version: &'static str,
     kind: &'static str,
     /// True if there is one suspect, which is the first bad revision.
@@ -144,7 +144,8 @@ pub(crate) async fn run(args: &BisectArgs) -> Result<Exit, Failure> {
     let returned = matches!(back, Ok(Return::Back));
     let is_railed = steps.iter().any(|(_, is_rail)| *is_rail);
     let steps = steps.into_iter().map(|(step, _)| step).collect();
-    let answer = Answer { format_version: FORMAT_VERSION, kind: "bisect", found, suspects, steps, origin, returned };
+    let answer =
+        BisectDocument { format_version: FORMAT_VERSION, kind: "bisect", found, suspects, steps, origin, returned };
     if !print_value(args.looks.output, &answer)? {
         print(&text(&answer))?;
     }
@@ -319,7 +320,7 @@ fn revision(entry: &Entry) -> String {
     }
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &BisectDocument) -> String {
     let mut text = match answer.suspects.as_slice() {
         [_] => "The first bad revision:\n".to_owned(),
         several => format!("The first bad revision is one of {}; the others could not be judged:\n", several.len()),

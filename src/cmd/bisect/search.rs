@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use reconciler::decide::ledger::{Action, Entry, HistoryEntry, NoRevision, resolve};
+use reconciler::decide::ledger::{Entry, HistoryEntry, LedgerAction, NoRevision, resolve};
 use schema::canonical::Digest;
 
 /// What a try tells of a revision.
@@ -56,7 +56,7 @@ impl Search {
         };
         // A rollback brings nothing that was not there before.
         let mut applied: Vec<&Entry> = lines()
-            .filter(|entry| entry.is_start() && matches!(entry.action, Action::Apply | Action::Resume))
+            .filter(|entry| entry.is_start() && matches!(entry.action, LedgerAction::Apply | LedgerAction::Resume))
             .collect();
         applied.dedup_by_key(|entry| entry.digest);
         let last = applied.iter().rposition(|entry| entry.digest == bad);
@@ -121,7 +121,7 @@ mod tests {
         let entry = |(index, letter): (usize, char)| Entry {
             id: index as u64 + 1,
             apply_id: format!("a{}", index + 1),
-            action: if letter.is_ascii_uppercase() { Action::Rollback } else { Action::Apply },
+            action: if letter.is_ascii_uppercase() { LedgerAction::Rollback } else { LedgerAction::Apply },
             digest: digest(letter.to_ascii_lowercase()),
             ..Entry::default()
         };

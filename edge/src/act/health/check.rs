@@ -10,7 +10,7 @@ use schema::name::RuleName;
 use schema::proto;
 use tokio::sync::oneshot;
 
-use crate::decide::probing::ProbeId;
+use crate::decide::probe_schedule::ProbeId;
 
 /// One of them.
 pub(super) struct Round {

@@ -2,11 +2,11 @@
 //!
 //! Keeps: a process that starts says nothing of targets that are as they should be; first verdicts are told at `debug`.
 
-use schema::health::{Change, RuleHealth, TargetKey, TargetState};
+use schema::health::{RuleHealth, StateChange, TargetKey, TargetState};
 use schema::name::RuleName;
 
 /// A target has another state.
-pub(super) fn target(rule: &RuleName, target: &TargetKey, change: &Change) {
+pub(super) fn target(rule: &RuleName, target: &TargetKey, change: &StateChange) {
     let (from, to, code, detail) = (change.from, change.to, change.word(), change.detail());
     if from == TargetState::Unknown && matches!(to, TargetState::Unknown | TargetState::Up) {
         tracing::debug!(%rule, %target, %from, %to, code, detail, "a target changed");

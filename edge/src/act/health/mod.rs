@@ -1,7 +1,7 @@
 //! Health of targets on this edge: probes, verdicts, and what connections try because of them. I/O.
 //!
 //! One task owns all of it, [`owner`]; this file is the handle. The model is `schema::health`, the turns of probes are
-//! `decide::probing`; what follows from both goes to the workers through each rule's [`Choice`].
+//! `decide::probe_schedule`; what follows from both goes to the workers through each rule's [`Choice`].
 //!
 //! Keeps: verdicts follow their rule through updates, moves and rebinds; a target that is slow, silent or hostile costs
 //! a place among the probes until its timeout, and nothing else.
@@ -11,7 +11,7 @@ mod clock;
 mod lines;
 mod owner;
 mod probe;
-mod probes;
+mod probe_set;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -33,7 +33,7 @@ use crate::act::steady::Steady;
 use crate::act::workers::{Choice, Scope};
 
 pub(crate) use probe::icmp::is_allowed as may_send_echoes;
-pub(crate) use probes::ProbeTally;
+pub(crate) use probe_set::ProbeTally;
 pub use view::RuleView;
 
 /// Commands that may wait: the runtime sends one at a time and awaits it; sessions ask now and then.
@@ -42,7 +42,7 @@ const COMMANDS: usize = 16;
 const ORDERS: usize = 64;
 
 /// A rule that serves from now on.
-pub(crate) struct Serving {
+pub(crate) struct ServingRule {
     /// Its name in the version before, if there was one.
     pub(crate) previous: Option<RuleName>,
     /// The version that serves.
@@ -72,14 +72,14 @@ pub(crate) enum Parting {
 
 /// What health asks of the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Order {
+pub(crate) struct PartingOrder {
     pub(crate) rule: RuleName,
     pub(crate) scope: Scope,
     pub(crate) parting: Parting,
 }
 
-enum Command {
-    Serve(Vec<Serving>, oneshot::Sender<Choices>),
+enum HealthCommand {
+    Serve(Vec<ServingRule>, oneshot::Sender<Choices>),
     Override(proto::TargetOverrides, oneshot::Sender<()>),
     Check(proto::CheckTargets, oneshot::Sender<proto::TargetsChecked>),
     /// Of one rule, or of all.
@@ -89,7 +89,7 @@ enum Command {
 /// Commands to health, and what it shows. Health ends when the last handle is dropped.
 #[derive(Clone)]
 pub(crate) struct HealthHandle {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<HealthCommand>,
     view: watch::Receiver<Arc<View>>,
     tally: Arc<ProbeTally>,
     steady: Steady,
@@ -102,23 +102,23 @@ impl HealthHandle {
     }
 
     /// Watches these rules and no others from now on. Returns what their connections are to be chosen by.
-    pub(crate) async fn serve(&self, rules: Vec<Serving>) -> Result<Choices, Stopped> {
-        self.ask(|reply| Command::Serve(rules, reply)).await
+    pub(crate) async fn serve(&self, rules: Vec<ServingRule>) -> Result<Choices, Stopped> {
+        self.ask(|reply| HealthCommand::Serve(rules, reply)).await
     }
 
     /// Replaces the list of what operators ordered.
     pub(crate) async fn set_overrides(&self, overrides: proto::TargetOverrides) -> Result<(), Stopped> {
-        self.ask(|reply| Command::Override(overrides, reply)).await
+        self.ask(|reply| HealthCommand::Override(overrides, reply)).await
     }
 
     /// Probes now, and answers when all have ended.
     pub(crate) async fn check(&self, request: proto::CheckTargets) -> Result<proto::TargetsChecked, Stopped> {
-        self.ask(|reply| Command::Check(request, reply)).await
+        self.ask(|reply| HealthCommand::Check(request, reply)).await
     }
 
     /// The targets of one rule, or of all, with their very last results.
     pub(crate) async fn newest(&self, rule: Option<String>) -> Result<View, Stopped> {
-        self.ask(|reply| Command::View(rule, reply)).await
+        self.ask(|reply| HealthCommand::View(rule, reply)).await
     }
 
     /// The targets of all rules as of the last change of a state, a weight or a rule's health.
@@ -136,7 +136,7 @@ impl HealthHandle {
         self.tally.totals()
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Stopped> {
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> HealthCommand) -> Result<T, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
@@ -144,7 +144,11 @@ impl HealthHandle {
 }
 
 /// Starts health for an edge that serves nothing yet.
-pub(crate) fn start(names: Names, steady: Steady, supervisor: &Supervisor) -> (HealthHandle, mpsc::Receiver<Order>) {
+pub(crate) fn start(
+    names: Names,
+    steady: Steady,
+    supervisor: &Supervisor,
+) -> (HealthHandle, mpsc::Receiver<PartingOrder>) {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, orders) = mpsc::channel(ORDERS);
     let (publisher, view) = watch::channel(Arc::default());

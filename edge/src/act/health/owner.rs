@@ -18,17 +18,17 @@ use tokio::time::{Instant, sleep_until};
 use super::check::{self, Round};
 use super::clock::Clock;
 use super::lines;
-use super::probe::{Probed, Question};
-use super::probes::{Ended, ProbeTally, Probes};
+use super::probe::{ProbeSpec, Probed};
+use super::probe_set::{Ended, ProbeTally, Probes};
 use super::view::RuleView;
 use super::watched::{Watched, meter_key};
-use super::{Choices, Command, Order, Parting, Serving, View};
+use super::{Choices, HealthCommand, Parting, PartingOrder, ServingRule, View};
 use crate::act::names::Names;
 use crate::act::steady::Steady;
-use crate::act::workers::{FEEDBACK, Feedback, Met, Scope};
-use crate::decide::faults::Cause;
+use crate::act::workers::{ConnectionOutcome, FEEDBACK, Feedback, Scope};
+use crate::decide::faults::ConnectCause;
 use crate::decide::overrides::Overrides;
-use crate::decide::probing::{self, ProbeId};
+use crate::decide::probe_schedule::{self, ProbeId};
 
 /// Between two views: what a person still calls at once.
 const VIEW_GAP: Duration = Duration::from_millis(50);
@@ -62,9 +62,9 @@ pub(super) struct Owner {
     ordered: proto::TargetOverrides,
     overrides: Overrides,
     feedback: (mpsc::Sender<Feedback>, mpsc::Receiver<Feedback>),
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<PartingOrder>,
     /// Not taken yet: one per change of a target's state at most, while the runtime is busy with a switch.
-    pending: VecDeque<Order>,
+    pending: VecDeque<PartingOrder>,
     view: watch::Sender<Arc<View>>,
     /// Rules that are not shown as they are.
     stale: BTreeSet<RuleName>,
@@ -75,7 +75,7 @@ impl Owner {
     /// One that watches nothing yet.
     pub(super) fn new(
         view: watch::Sender<Arc<View>>,
-        orders: mpsc::Sender<Order>,
+        orders: mpsc::Sender<PartingOrder>,
         names: Names,
         steady: Steady,
     ) -> Self {
@@ -107,7 +107,7 @@ impl Owner {
     }
 
     /// Works until the last handle is dropped.
-    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<HealthCommand>) {
         let orders = self.orders.clone();
         loop {
             self.turn_probes();
@@ -159,17 +159,17 @@ impl Owner {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: HealthCommand) {
         // Who asked may have gone; what was asked for holds all the same.
         match command {
-            Command::Serve(rules, reply) => _ = reply.send(self.serve(rules)),
-            Command::Override(list, reply) => {
+            HealthCommand::Serve(rules, reply) => _ = reply.send(self.serve(rules)),
+            HealthCommand::Override(list, reply) => {
                 self.ordered = list;
                 self.reread_overrides();
                 _ = reply.send(());
             }
-            Command::Check(request, reply) => self.check(&request, reply),
-            Command::View(rule, reply) => {
+            HealthCommand::Check(request, reply) => self.check(&request, reply),
+            HealthCommand::View(rule, reply) => {
                 self.clock.follow();
                 let is_meant = |name: &RuleName| rule.as_ref().is_none_or(|rule| rule == name.as_str());
                 let names = self.names.keys().filter(|name| is_meant(name));
@@ -179,12 +179,12 @@ impl Owner {
         }
     }
 
-    fn serve(&mut self, serving: Vec<Serving>) -> Choices {
+    fn serve(&mut self, serving: Vec<ServingRule>) -> Choices {
         let now = self.clock.now();
         self.probes.set_listeners(serving.iter().map(|serving| serving.rule.listen));
         let mut former = std::mem::take(&mut self.names);
         let mut first = Vec::new();
-        for Serving { previous, rule } in serving {
+        for ServingRule { previous, rule } in serving {
             let name = rule.name.clone();
             let group = previous.and_then(|previous| former.remove(&previous));
             let group = group.unwrap_or_else(|| {
@@ -233,7 +233,7 @@ impl Owner {
         let rule = member.watched.rule.clone();
         let mut before = std::mem::take(&mut member.probes);
         for target in &rule.targets {
-            let Some(question) = rule.health.as_ref().map(|check| Question::new(check, target, &rule)) else { break };
+            let Some(question) = rule.health.as_ref().map(|check| ProbeSpec::new(check, target, &rule)) else { break };
             let key = TargetKey::of(target);
             let subscriber = (group, key.clone());
             let id = self.probes.subscribe(question, subscriber);
@@ -252,7 +252,7 @@ impl Owner {
     fn spread(&mut self, mut first: Vec<(u8, ProbeId)>, now: Duration) {
         first.sort_by_key(|(priority, _)| *priority);
         let gap = first.iter().filter_map(|(_, id)| self.probes.interval(*id)).min();
-        let gap = probing::first_gap(first.len(), gap.unwrap_or_default());
+        let gap = probe_schedule::first_gap(first.len(), gap.unwrap_or_default());
         for (index, (_, id)) in first.into_iter().enumerate() {
             let due = now + gap * index as u32;
             match self.wishes(id) {
@@ -346,7 +346,7 @@ impl Owner {
         let Some(member) = self.rules.get_mut(group) else { return };
         let events = match outcome(*met) {
             Some(outcome) => member.watched.met(target, *port, outcome, now),
-            None if *met == Met::Trial => {
+            None if *met == ConnectionOutcome::Trial => {
                 member.watched.trial_begun(target, *port, now);
                 Vec::new()
             }
@@ -374,7 +374,7 @@ impl Owner {
             }
         }
         let rule = &watched.rule;
-        let order = |scope, parting| Order { rule: rule.name.clone(), scope, parting };
+        let order = |scope, parting| PartingOrder { rule: rule.name.clone(), scope, parting };
         if !left.is_empty() {
             self.pending.push_back(order(Scope::Targets(left), Parting::Drain));
         }
@@ -525,18 +525,27 @@ fn parting(rule: &Rule, has_failed: bool, has_recovered: bool) -> Option<Parting
 }
 
 /// What a connection tells about a target; nothing where the edge itself was at its limit.
-fn outcome(met: Met) -> Option<Outcome> {
+fn outcome(met: ConnectionOutcome) -> Option<Outcome> {
     let failed = |code, detail: &str| Some(Outcome::new(code, detail));
     match met {
-        Met::Answer => failed(ResultCode::L4Ok, "a connection was established"),
-        Met::NoAddress => failed(ResultCode::L4Con, "a connection could not resolve the name"),
-        Met::Trial | Met::Failure(Cause::Descriptors | Cause::SourcePorts | Cause::Memory | Cause::Firewall) => None,
-        Met::Failure(Cause::Timeout) => failed(ResultCode::L4Tout, "a connection was not answered in time"),
-        Met::Failure(Cause::Refused) => failed(ResultCode::L4Con, "a connection was refused"),
-        Met::Failure(Cause::Unreachable) => failed(ResultCode::L4Con, "a connection had no route to the target"),
-        Met::Failure(Cause::Reset) => failed(ResultCode::L4Con, "a connection was reset"),
-        Met::Failure(Cause::Loop) => failed(ResultCode::L4Con, "the target is a listener of this edge"),
-        Met::Failure(Cause::Other) => failed(ResultCode::L4Con, "a connection failed"),
+        ConnectionOutcome::Answer => failed(ResultCode::L4Ok, "a connection was established"),
+        ConnectionOutcome::NoAddress => failed(ResultCode::L4Con, "a connection could not resolve the name"),
+        ConnectionOutcome::Trial
+        | ConnectionOutcome::Failure(
+            ConnectCause::Descriptors | ConnectCause::SourcePorts | ConnectCause::Memory | ConnectCause::Firewall,
+        ) => None,
+        ConnectionOutcome::Failure(ConnectCause::Timeout) => {
+            failed(ResultCode::L4Tout, "a connection was not answered in time")
+        }
+        ConnectionOutcome::Failure(ConnectCause::Refused) => failed(ResultCode::L4Con, "a connection was refused"),
+        ConnectionOutcome::Failure(ConnectCause::Unreachable) => {
+            failed(ResultCode::L4Con, "a connection had no route to the target")
+        }
+        ConnectionOutcome::Failure(ConnectCause::Reset) => failed(ResultCode::L4Con, "a connection was reset"),
+        ConnectionOutcome::Failure(ConnectCause::Loop) => {
+            failed(ResultCode::L4Con, "the target is a listener of this edge")
+        }
+        ConnectionOutcome::Failure(ConnectCause::Other) => failed(ResultCode::L4Con, "a connection failed"),
     }
 }
 

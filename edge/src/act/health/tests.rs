@@ -11,16 +11,16 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::*;
-use crate::act::names::Source;
+use crate::act::names::ResolverFiles;
 use crate::act::steady::Steady;
-use crate::act::workers::Met;
-use crate::decide::faults::Cause;
+use crate::act::workers::ConnectionOutcome;
+use crate::decide::faults::ConnectCause;
 
 /// Far above anything that a test waits for.
 const LONG: Duration = Duration::from_secs(20);
 
-fn start() -> (HealthHandle, mpsc::Receiver<Order>) {
-    super::start(Names::start(Source::default()), Steady::start(None), &Supervisor::new())
+fn start() -> (HealthHandle, mpsc::Receiver<PartingOrder>) {
+    super::start(Names::start(ResolverFiles::default()), Steady::start(None), &Supervisor::new())
 }
 
 fn target(address: SocketAddr) -> Target {
@@ -44,7 +44,7 @@ async fn upstream() -> (TcpListener, SocketAddr) {
 }
 
 async fn serve(health: &HealthHandle, rules: &[&Arc<Rule>]) -> Choices {
-    let serving = |rule: &&Arc<Rule>| Serving { previous: Some(rule.name.clone()), rule: (*rule).clone() };
+    let serving = |rule: &&Arc<Rule>| ServingRule { previous: Some(rule.name.clone()), rule: (*rule).clone() };
     health.serve(rules.iter().map(serving).collect()).await.unwrap()
 }
 
@@ -107,7 +107,7 @@ async fn a_reload_that_leaves_check_and_targets_keeps_verdict_history_and_choice
     let renamed = rule_with("site", 8001, 8001, |parts| {
         *parts = RuleParts { name: parts.name.clone(), ..RuleParts::clone(&moved) };
     });
-    let serving = Serving { previous: Some(moved.name.clone()), rule: renamed };
+    let serving = ServingRule { previous: Some(moved.name.clone()), rule: renamed };
     health.serve(vec![serving]).await.unwrap();
     assert_eq!(*wait_for(&health, "site", is_up).await, *before);
     assert_eq!((health.view().len(), counted(&health, "L4OK")), (1, 1));
@@ -264,11 +264,11 @@ async fn connections_that_fail_take_a_target_out_and_reset_what_lives_where_the_
     let choice = serve(&health, &[&rule]).await.into_values().next().unwrap();
     let chosen = choice.chosen();
     assert_ne!(chosen.places[0].awaits_success.load(std::sync::atomic::Ordering::Relaxed), 0);
-    for own in [Cause::Descriptors, Cause::SourcePorts, Cause::Memory, Cause::Firewall] {
-        (0..3).for_each(|_| choice.tell(&chosen.places[0], 1, Met::Failure(own)));
+    for own in [ConnectCause::Descriptors, ConnectCause::SourcePorts, ConnectCause::Memory, ConnectCause::Firewall] {
+        (0..3).for_each(|_| choice.tell(&chosen.places[0], 1, ConnectionOutcome::Failure(own)));
     }
     for _ in 0..3 {
-        choice.tell(&chosen.places[0], 1, Met::Failure(Cause::Refused));
+        choice.tell(&chosen.places[0], 1, ConnectionOutcome::Failure(ConnectCause::Refused));
     }
     let view = wait_for(&health, "web", |view| view.targets[0].state == "down").await;
     assert_eq!(view.targets[0].history[0].detail, "a connection was refused");
@@ -285,7 +285,7 @@ async fn a_connection_that_fails_makes_a_probe_due_at_once() {
     let choice = serve(&health, &[&rule_to("web", &[address], |_| ())]).await.into_values().next().unwrap();
     accepted(&listener).await;
     wait_for(&health, "web", is_up).await;
-    choice.tell(&choice.chosen().places[0], address.port(), Met::Failure(Cause::Timeout));
+    choice.tell(&choice.chosen().places[0], address.port(), ConnectionOutcome::Failure(ConnectCause::Timeout));
     accepted(&listener).await;
 }
 

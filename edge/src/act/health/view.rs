@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use schema::health::{Change, Outcome, RuleHealth, TargetKey};
+use schema::health::{Outcome, RuleHealth, StateChange, TargetKey};
 use schema::proto;
 
 use super::clock::Clock;
@@ -64,7 +64,7 @@ fn result(at: Duration, outcome: &Outcome, clock: &Clock) -> proto::TargetResult
     }
 }
 
-fn changed(change: &Change, clock: &Clock) -> proto::TargetChange {
+fn changed(change: &StateChange, clock: &Clock) -> proto::TargetChange {
     proto::TargetChange {
         from: change.from.as_str().to_owned(),
         to: change.to.as_str().to_owned(),

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use schema::health::{
-    Admin, Cause, HealthCheck, Input, Outcome, ResultCode, Retry, RuleEvent, RuleHealth, Selection, Selections,
+    Admin, ChangeCause, HealthCheck, Input, Outcome, ResultCode, Retry, RuleEvent, RuleHealth, Selection, Selections,
     TargetGroup, TargetKey, TargetState,
 };
 use schema::rule::{Balance, Rule};
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::act::workers::{self, Choice, Chosen, Feedback, Place, PortTrial};
 use crate::decide::overrides::Overrides;
-use crate::decide::waiting::{Attempt, Waiting};
+use crate::decide::waiting::{AttemptAtAwaited, AwaitedTargets};
 
 /// What connections are chosen by.
 #[derive(PartialEq)]
@@ -31,7 +31,7 @@ pub(super) struct Watched {
     pub(super) rule: Arc<Rule>,
     pub(super) group: TargetGroup,
     pub(super) choice: Arc<Choice>,
-    pub(super) waiting: Waiting,
+    pub(super) waiting: AwaitedTargets,
     places: Vec<Place>,
     /// What was published last, unless the version before serves on.
     published: Option<Published>,
@@ -54,7 +54,7 @@ impl Watched {
         let published = Published { selections: selections.clone(), trials: Vec::new() };
         let chosen =
             Chosen { places: places.clone().into(), listen: rule.listen.ports, selections, trials: Box::default() };
-        let mut waiting = Waiting::new(retry(&rule));
+        let mut waiting = AwaitedTargets::new(retry(&rule));
         waiting.extend(awaited(&rule, |_| true), None);
         Self {
             choice: Arc::new(Choice::new(id, chosen, feedback)),
@@ -124,9 +124,12 @@ impl Watched {
     pub(super) fn probed(&mut self, key: &TargetKey, outcome: Outcome, now: Duration) -> (Vec<RuleEvent>, bool) {
         let attempt = self.waiting.attempted(key, outcome.is_pass(), now);
         let is_open = self.group.target(key).is_some_and(|target| target.state() == TargetState::Unknown);
-        let input =
-            if attempt == Attempt::OneOfMore && is_open { Input::Tried(outcome) } else { Input::Active(outcome) };
-        (self.group.apply(key, input, now), attempt != Attempt::None)
+        let input = if attempt == AttemptAtAwaited::OneOfMore && is_open {
+            Input::Tried(outcome)
+        } else {
+            Input::Active(outcome)
+        };
+        (self.group.apply(key, input, now), attempt != AttemptAtAwaited::None)
     }
 
     /// Waits for targets that were taken back into use: they are asked at once.
@@ -136,7 +139,7 @@ impl Watched {
         }
         for event in events {
             let RuleEvent::Changed { key, change } = event else { continue };
-            if change.to == TargetState::Unknown && matches!(change.cause, Cause::Operation(_)) {
+            if change.to == TargetState::Unknown && matches!(change.cause, ChangeCause::Operation(_)) {
                 self.waiting.extend([key.clone()], Some(now));
             }
         }
@@ -309,7 +312,7 @@ fn place(target: &schema::rule::Target, before: &[Place]) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use schema::health::{TRIAL_AFTER, Turn};
+    use schema::health::{Rotation, TRIAL_AFTER};
     use schema::net::PortRange;
     use schema::testing::rule_with;
 
@@ -336,7 +339,7 @@ mod tests {
         }
         watched.settle(secs(1));
         let client = "192.0.2.1".parse().unwrap();
-        let pick = |watched: &Watched| watched.choice.pick(client, 80, &mut Turn::default()).1.first();
+        let pick = |watched: &Watched| watched.choice.pick(client, 80, &mut Rotation::default()).1.first();
         assert_eq!((pick(&watched), watched.next_trial()), (Some(1), Some(secs(1) + TRIAL_AFTER)));
         watched.settle(secs(31));
         assert_eq!(watched.next_trial(), None, "one at a time");

@@ -12,7 +12,7 @@ use hickory_resolver::proto::rr::{Name, RecordType};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::system::{Files, Servers, Source};
+use super::system::{Files, ResolverFiles, Servers};
 use crate::decide::faults::fault_of;
 use crate::decide::names::{Found, NameError};
 
@@ -30,7 +30,7 @@ const ADDRESSES: usize = 256;
 pub(super) struct Lookup(Arc<Files>);
 
 impl Lookup {
-    pub(super) fn new(source: Source, lookups: usize) -> Self {
+    pub(super) fn new(source: ResolverFiles, lookups: usize) -> Self {
         Self(Arc::new(Files::new(source, lookups)))
     }
 

@@ -24,7 +24,7 @@ use crate::act::parts::Part;
 use crate::decide::deferred::Deferred;
 use crate::decide::names::Limits;
 pub use crate::decide::names::NameError;
-pub use system::Source;
+pub use system::ResolverFiles;
 
 /// Questions that may wait for the resolver, which does nothing that lasts; who comes later waits for a place.
 const QUESTIONS: usize = 1024;
@@ -32,33 +32,33 @@ const QUESTIONS: usize = 1024;
 /// The names of an edge; clones are the same. The resolver ends with the last of them.
 #[derive(Clone)]
 pub struct Names {
-    served: Arc<Served>,
-    questions: mpsc::Sender<Question>,
+    served: Arc<ServedNames>,
+    questions: mpsc::Sender<LookupRequest>,
 }
 
 /// Whoever needs the addresses of a name, and cannot have them at once.
-struct Question {
+struct LookupRequest {
     name: Arc<str>,
-    asker: oneshot::Sender<Answer>,
+    asker: oneshot::Sender<LookupAnswer>,
 }
 
-type Answer = Result<Arc<[IpAddr]>, NameError>;
+type LookupAnswer = Result<Arc<[IpAddr]>, NameError>;
 
 impl Names {
     /// Starts a resolver that resolves names as the host does. Must run inside the runtime.
-    pub fn start(source: Source) -> Self {
+    pub fn start(source: ResolverFiles) -> Self {
         Self::with_limits(source, Limits::default())
     }
 
     /// The same with other limits: what a test of minutes needs.
-    pub fn with_limits(source: Source, limits: Limits) -> Self {
+    pub fn with_limits(source: ResolverFiles, limits: Limits) -> Self {
         Self::supervised(source, limits, &Supervisor::new())
     }
 
     /// The same, where somebody wants to know that the resolver has ended.
-    pub(crate) fn supervised(source: Source, limits: Limits, supervisor: &Supervisor) -> Self {
+    pub(crate) fn supervised(source: ResolverFiles, limits: Limits, supervisor: &Supervisor) -> Self {
         let (questions, asked) = mpsc::channel(QUESTIONS);
-        let served = Arc::new(Served::new());
+        let served = Arc::new(ServedNames::new());
         let resolver = resolver::run(asked, Arc::clone(&served), source, limits);
         tokio::spawn(supervisor.lasting(Part::Names, resolver));
         Self { served, questions }
@@ -102,13 +102,13 @@ impl Names {
             return Ok(addresses);
         }
         let (asker, answer) = oneshot::channel();
-        self.questions.send(Question { name, asker }).await.map_err(|_| NameError::Stopped)?;
+        self.questions.send(LookupRequest { name, asker }).await.map_err(|_| NameError::Stopped)?;
         answer.await.map_err(|_| NameError::Stopped)?
     }
 }
 
 /// What is served without a question. Only the resolver writes the addresses.
-struct Served {
+struct ServedNames {
     slots: ArcSwap<HashMap<Arc<str>, Arc<Slot>>>,
     /// Times of deferred addresses count from here.
     start: Instant,
@@ -124,7 +124,7 @@ struct Slot {
     deferred: ArcSwapOption<Deferred>,
 }
 
-impl Served {
+impl ServedNames {
     fn new() -> Self {
         Self { slots: ArcSwap::default(), start: Instant::now() }
     }

@@ -11,18 +11,18 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::lookup::Lookup;
-use super::system::Source;
-use super::{Answer, Question, Served};
-use crate::decide::names::{Asked, Cache, Found, Limits, NameError, Turn};
+use super::system::ResolverFiles;
+use super::{LookupAnswer, LookupRequest, ServedNames};
+use crate::decide::names::{Cache, Found, Limits, NameChange, NameError, NameState};
 
 struct Resolver {
     /// Times of the cache count from here.
     start: Instant,
     cache: Cache,
-    served: Arc<Served>,
+    served: Arc<ServedNames>,
     /// Whoever waits, by name. Each of them is a task that awaits its answer, so they are as many as their owners
     /// allow.
-    waiting: HashMap<Arc<str>, Vec<oneshot::Sender<Answer>>>,
+    waiting: HashMap<Arc<str>, Vec<oneshot::Sender<LookupAnswer>>>,
     lookup: Lookup,
     lookups: JoinSet<Result<Found, NameError>>,
     /// Names by the task that looks them up.
@@ -30,7 +30,12 @@ struct Resolver {
 }
 
 /// Answers until nobody can ask any more.
-pub(super) async fn run(mut questions: mpsc::Receiver<Question>, served: Arc<Served>, source: Source, limits: Limits) {
+pub(super) async fn run(
+    mut questions: mpsc::Receiver<LookupRequest>,
+    served: Arc<ServedNames>,
+    source: ResolverFiles,
+    limits: Limits,
+) {
     let mut resolver = Resolver {
         start: Instant::now(),
         cache: Cache::new(limits),
@@ -73,11 +78,11 @@ impl Resolver {
         self.start.elapsed()
     }
 
-    fn ask(&mut self, Question { name, asker }: Question) {
+    fn ask(&mut self, LookupRequest { name, asker }: LookupRequest) {
         match self.cache.ask(&name, self.now()) {
-            Asked::Known(addresses) => answer(asker, Ok(addresses)),
-            Asked::Failed(error) => answer(asker, Err(error)),
-            Asked::Wait => self.waiting.entry(name).or_default().push(asker),
+            NameState::Known(addresses) => answer(asker, Ok(addresses)),
+            NameState::Failed(error) => answer(asker, Err(error)),
+            NameState::Wait => self.waiting.entry(name).or_default().push(asker),
         }
         for name in self.cache.take_evicted() {
             self.served.forget(&name);
@@ -110,14 +115,14 @@ impl Resolver {
         let now = self.now();
         for (name, turn) in self.cache.advance(now, |name| self.served.take_use(name)) {
             match turn {
-                Turn::Expired => self.served.serve(&name, None),
-                Turn::Forgotten => self.served.forget(&name),
+                NameChange::Expired => self.served.serve(&name, None),
+                NameChange::Forgotten => self.served.forget(&name),
             }
         }
     }
 }
 
-fn answer(asker: oneshot::Sender<Answer>, answer: Answer) {
+fn answer(asker: oneshot::Sender<LookupAnswer>, answer: LookupAnswer) {
     // Who has stopped waiting needs none.
     _ = asker.send(answer);
 }

@@ -19,7 +19,7 @@ use hickory_resolver::{Hosts, TokioResolver};
 
 /// Where it is written how names are resolved.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct ResolverFiles {
     /// Name servers, search domains, timeouts: resolv.conf(5).
     pub resolv_conf: PathBuf,
     /// Names without a server: hosts(5).
@@ -28,7 +28,7 @@ pub struct Source {
     pub port: u16,
 }
 
-impl Default for Source {
+impl Default for ResolverFiles {
     /// This host's.
     fn default() -> Self {
         Self { resolv_conf: "/etc/resolv.conf".into(), hosts: "/etc/hosts".into(), port: 53 }
@@ -51,7 +51,7 @@ pub(super) struct Servers {
 
 /// The files as they were read last.
 pub(super) struct Files {
-    source: Source,
+    source: ResolverFiles,
     lookups: usize,
     read: Mutex<Read>,
 }
@@ -66,14 +66,14 @@ struct Read {
 type Stamp = Option<(SystemTime, u64)>;
 
 impl Files {
-    pub(super) fn new(source: Source, lookups: usize) -> Self {
+    pub(super) fn new(source: ResolverFiles, lookups: usize) -> Self {
         Self { source, lookups, read: Mutex::default() }
     }
 
     /// What the files say now. Blocks for as long as it takes to read them, which is only where they have changed.
     pub(super) fn read(&self) -> System {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let Source { resolv_conf, hosts, .. } = &self.source;
+        let ResolverFiles { resolv_conf, hosts, .. } = &self.source;
         System {
             hosts: current(hosts, &mut read.hosts, parse_hosts),
             servers: current(resolv_conf, &mut read.servers, |text| self.parse_servers(text)),

@@ -29,32 +29,32 @@ use super::parting::Meters;
 use super::quiet::QuietWindow;
 use super::reserved::Reserved;
 use super::trial::Trial;
-use super::{Before, Command, Restarted};
+use super::{Before, Restarted, RuntimeCommand};
 use crate::act::drain::Drains;
-use crate::act::health::{self, Choices, HealthHandle, Serving, View};
+use crate::act::health::{self, Choices, HealthHandle, ServingRule, View};
 use crate::act::last_good::{LastGood, Stored};
-use crate::act::prepare::{self, Order, Orders, Prepared};
+use crate::act::prepare::{self, BindOrder, BindOrders, Prepared};
 use crate::act::status::Status;
 use crate::act::workers::{Choice, Dataplane, Meter, Route, Routing};
 use crate::decide::admission::Refused;
 use crate::decide::backoff;
 use crate::decide::desired::{Desired, DesiredRule};
-use crate::decide::transition::{self, Failure, Settled, Waiting, Wanted};
+use crate::decide::transition::{self, RuleFailure, Settled, WaitingRules, Wanted};
 
-pub(super) struct Served {
+pub(super) struct ServedRule {
     pub(super) rule: Arc<Rule>,
     pub(super) meter: Arc<Meter>,
     choice: Arc<Choice>,
 }
 
-impl Served {
+impl ServedRule {
     fn route(&self) -> Route {
         Route { rule: self.rule.clone(), meter: self.meter.clone(), choice: self.choice.clone() }
     }
 }
 
-pub(super) struct Failed {
-    pub(super) failure: Failure,
+pub(super) struct FailedRule {
+    pub(super) failure: RuleFailure,
     /// In a row.
     times: u32,
     due: Instant,
@@ -86,12 +86,12 @@ pub(super) struct Actor {
     pub(super) dataplane: Dataplane,
     pub(super) limits: Limits,
     pub(super) desired: Desired,
-    pub(super) serving: BTreeMap<RuleName, Served>,
-    pub(super) failed: BTreeMap<RuleName, Failed>,
+    pub(super) serving: BTreeMap<RuleName, ServedRule>,
+    pub(super) failed: BTreeMap<RuleName, FailedRule>,
     /// Until when changes wait for a moment without the connections that they would cost.
     pub(super) quiet: Option<QuietWindow>,
     /// The rules that wait.
-    pub(super) waiting: Waiting,
+    pub(super) waiting: WaitingRules,
     /// Rules that release their ports where their new version finds one in use.
     yields: BTreeSet<RuleName>,
     /// What served before a restart and may be served again where the newest version fails.
@@ -104,7 +104,7 @@ pub(super) struct Actor {
     pub(super) health: HealthHandle,
     view: watch::Receiver<Arc<View>>,
     /// What health asks for; taken by the task.
-    orders: Option<mpsc::Receiver<health::Order>>,
+    orders: Option<mpsc::Receiver<health::PartingOrder>>,
     /// Told by every meter whose last connection ended.
     emptied: Arc<Notify>,
     /// Told when failed rules are to be tried before their time.
@@ -127,7 +127,7 @@ impl Actor {
     /// An actor that serves nothing yet.
     pub(super) fn new(
         dataplane: Dataplane,
-        (health, orders): (HealthHandle, mpsc::Receiver<health::Order>),
+        (health, orders): (HealthHandle, mpsc::Receiver<health::PartingOrder>),
         limits: Limits,
         store: Option<LastGood>,
         status: watch::Sender<Arc<Status>>,
@@ -140,7 +140,7 @@ impl Actor {
             serving: BTreeMap::new(),
             failed: BTreeMap::new(),
             quiet: None,
-            waiting: Waiting::new(),
+            waiting: WaitingRules::new(),
             yields: BTreeSet::new(),
             fallback: BTreeMap::new(),
             overrides: TargetOverrides::default(),
@@ -163,7 +163,7 @@ impl Actor {
     }
 
     /// Works until the last handle is dropped.
-    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<RuntimeCommand>) {
         let (emptied, again) = (self.emptied.clone(), self.again.clone());
         let mut orders = self.orders.take().expect("the task runs once");
         loop {
@@ -178,7 +178,7 @@ impl Actor {
             tokio::select! {
                 command = commands.recv() => match command {
                     None => return,
-                    Some(Command::Apply(desired, terms, done)) => {
+                    Some(RuntimeCommand::Apply(desired, terms, done)) => {
                         let refused = terms.base.and_then(|base| {
                             base.refusal(&self.desired.accepted, self.running_digest(), &desired.accepted)
                         });
@@ -190,39 +190,39 @@ impl Actor {
                         // The one who asked may have gone; what was asked for holds all the same.
                         _ = done.send(refused);
                     }
-                    Some(Command::Confirm { lineage, generation, done }) => {
+                    Some(RuntimeCommand::Confirm { lineage, generation, done }) => {
                         self.confirm(&lineage, generation).await;
                         _ = done.send(());
                     }
-                    Some(Command::Reserve(desired, base, lasts, done)) => {
+                    Some(RuntimeCommand::Reserve(desired, base, lasts, done)) => {
                         let refused = base.refusal(&self.desired.accepted, self.running_digest(), &desired.accepted);
                         let proof = match refused {
-                            Some(Refused { code, message }) => Err(Failure { code, message, blocked_by: None }),
+                            Some(Refused { code, message }) => Err(RuleFailure { code, message, blocked_by: None }),
                             None => self.reserve(*desired, lasts).await,
                         };
                         // Who asked and went away has nothing held for it for longer than its lease.
                         _ = done.send(proof);
                     }
-                    Some(Command::GiveBack(done)) => {
+                    Some(RuntimeCommand::GiveBack(done)) => {
                         self.reserved.clear();
                         _ = done.send(());
                     }
-                    Some(Command::Retry(done)) => {
+                    Some(RuntimeCommand::Retry(done)) => {
                         self.retry_all().await;
                         _ = done.send(());
                     }
-                    Some(Command::Override(overrides, done)) => {
+                    Some(RuntimeCommand::Override(overrides, done)) => {
                         self.set_overrides(*overrides).await;
                         _ = done.send(());
                     }
-                    Some(Command::StopAccepting(done)) => {
+                    Some(RuntimeCommand::StopAccepting(done)) => {
                         self.has_stopped = true;
                         self.reserved.clear();
                         self.dataplane.release_all().await;
                         self.publish();
                         _ = done.send(());
                     }
-                    Some(Command::LeaveState(done)) => {
+                    Some(RuntimeCommand::LeaveState(done)) => {
                         if self.unstored.is_some() {
                             self.store().await;
                         }
@@ -332,7 +332,8 @@ impl Actor {
 
     fn wanted(&self, trying: Trying) -> BTreeMap<RuleName, Wanted> {
         let now = Instant::now();
-        let waits = |failed: &Failed| trying == Trying::Due && failed.due > now && failed.failure.blocked_by.is_none();
+        let waits =
+            |failed: &FailedRule| trying == Trying::Due && failed.due > now && failed.failure.blocked_by.is_none();
         self.desired
             .rules
             .iter()
@@ -381,7 +382,7 @@ impl Actor {
     fn without_yielding(
         &self,
         wanted: &BTreeMap<RuleName, Wanted>,
-        failures: &BTreeMap<RuleName, Failure>,
+        failures: &BTreeMap<RuleName, RuleFailure>,
     ) -> Option<BTreeMap<RuleName, Wanted>> {
         let is_in_use = |name: &RuleName| {
             failures
@@ -409,7 +410,7 @@ impl Actor {
 
     /// True for a rule that released its ports and waits for those of the edge that took them.
     pub(super) fn is_yielding(&self, name: &RuleName) -> bool {
-        let waits = |failed: &Failed| failed.failure.code == RuleCode::PortInUse && failed.times <= YIELDED_TRIES;
+        let waits = |failed: &FailedRule| failed.failure.code == RuleCode::PortInUse && failed.times <= YIELDED_TRIES;
         self.yields.contains(name) && !self.serving.contains_key(name) && self.failed.get(name).is_some_and(waits)
     }
 
@@ -428,12 +429,12 @@ impl Actor {
         !ended.is_empty()
     }
 
-    fn note_failure(&mut self, name: &RuleName, failure: Failure, now: Instant) {
+    fn note_failure(&mut self, name: &RuleName, failure: RuleFailure, now: Instant) {
         let times = self.failed.get(name).map_or(0, |failed| failed.times).saturating_add(1);
         if self.failed.get(name).is_none_or(|failed| failed.failure != failure) {
             tracing::warn!(rule = %name, code = %failure.code, reason = failure.message, "a rule failed");
         }
-        self.failed.insert(name.clone(), Failed { failure, times, due: now + backoff::retry_delay(times) });
+        self.failed.insert(name.clone(), FailedRule { failure, times, due: now + backoff::retry_delay(times) });
     }
 
     /// Serves what served before the restart, for rules that serve in no version.
@@ -466,19 +467,19 @@ impl Actor {
     }
 
     /// Prepare, switch, release. Says which of the rules tried do not serve as wanted.
-    async fn switch(&mut self, wanted: &BTreeMap<RuleName, Wanted>) -> BTreeMap<RuleName, Failure> {
+    async fn switch(&mut self, wanted: &BTreeMap<RuleName, Wanted>) -> BTreeMap<RuleName, RuleFailure> {
         let current = self.current();
         let plan = transition::transition(&current, wanted);
         if plan.is_empty() {
             return BTreeMap::new();
         }
-        let orders: Orders = plan
+        let orders: BindOrders = plan
             .binds()
             .map(|(name, binds)| {
                 let order = |bind: &transition::Bind| {
                     let (open, mut replaces) = self.dataplane.lingering(&bind.listener);
                     replaces.extend(bind.replaces.iter().filter_map(|old| self.dataplane.acceptor(old)));
-                    Order { listener: bind.listener, replaces, open }
+                    BindOrder { listener: bind.listener, replaces, open }
                 };
                 (name.clone(), binds.iter().map(order).collect())
             })
@@ -491,7 +492,7 @@ impl Actor {
         let Prepared { settled, acceptors, shared } = prepared.expect("binding does not panic");
         let serving = settled.serving.values();
         let serving =
-            serving.map(|next| Serving { previous: next.previous.clone(), rule: next.rule.clone() }).collect();
+            serving.map(|next| ServingRule { previous: next.previous.clone(), rule: next.rule.clone() }).collect();
         // A task that has ended by a bug leaves the targets as the tree has them.
         let choices = self.health.serve(serving).await.unwrap_or_default();
         let meters: Meters = self.serving.iter().map(|(name, served)| (name.clone(), served.meter.clone())).collect();
@@ -520,13 +521,13 @@ impl Actor {
                 log_balance(&former.rule, &next.rule);
             }
             let choice = choices.remove(name).unwrap_or_else(|| Arc::new(Choice::unwatched(&next.rule)));
-            self.serving.insert(name.clone(), Served { rule: next.rule.clone(), meter, choice });
+            self.serving.insert(name.clone(), ServedRule { rule: next.rule.clone(), meter, choice });
         }
-        let changed = |(name, former): &(&RuleName, &Served)| {
+        let changed = |(name, former): &(&RuleName, &ServedRule)| {
             self.serving.get(*name).is_none_or(|served| served.rule.listen != former.rule.listen)
         };
         let leaving = carried.iter().filter(changed).chain(&before).map(|(_, former)| former.route());
-        self.dataplane.publish(Routing::new(self.serving.values().map(Served::route), leaving));
+        self.dataplane.publish(Routing::new(self.serving.values().map(ServedRule::route), leaving));
         // What is gone and what is carried on may bear the same name (an old name taken by a renamed rule).
         self.drains.removed(before.into_iter().map(|(name, gone)| (name, gone.meter)));
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::act::workers::{Meter, Overdue, Scope};
 
-struct Failed {
+struct FailedTarget {
     /// Later flows came when it was known already: nothing was better for them.
     flows: Overdue,
     deadline: Instant,
@@ -20,7 +20,7 @@ struct Failed {
 
 /// Every target or port of one that fails and had flows.
 #[derive(Default)]
-pub(super) struct FailingFlows(Vec<Failed>);
+pub(super) struct FailingFlows(Vec<FailedTarget>);
 
 impl FailingFlows {
     /// A target, or one port of it, has failed.
@@ -29,7 +29,7 @@ impl FailingFlows {
         if meter.active() > 0 {
             let (meter, before) = (meter.clone(), meter.next_connection());
             let flows = Overdue { meter, listen: rule.listen, scope, before };
-            self.0.push(Failed { flows, deadline: now + rule.drain_timeout });
+            self.0.push(FailedTarget { flows, deadline: now + rule.drain_timeout });
         }
     }
 

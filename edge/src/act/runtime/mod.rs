@@ -36,9 +36,9 @@ use crate::act::steady::Steady;
 use crate::act::workers::{Connections, Dataplane};
 use crate::decide::admission::{Base, Refused};
 use crate::decide::desired::Desired;
-use crate::decide::transition::Failure;
+use crate::decide::transition::RuleFailure;
 
-pub use reserved::{Proof, Verdict};
+pub use reserved::{Proof, RuleProof};
 pub use trial::Pending;
 
 /// Commands that may wait: the session sends one at a time and awaits it, the shutdown likewise.
@@ -51,7 +51,7 @@ pub struct Stopped;
 
 /// On what terms a desired set is applied.
 #[derive(Debug, Clone, Default)]
-pub struct Terms {
+pub struct ApplyTerms {
     /// What must run before.
     pub base: Option<Base>,
     /// How long after the switch the edge waits to be told that it is kept, before it returns to what ran before.
@@ -63,10 +63,10 @@ pub struct Terms {
     pub yields: BTreeSet<RuleName>,
 }
 
-enum Command {
-    Apply(Box<Desired>, Terms, oneshot::Sender<Option<Refused>>),
+enum RuntimeCommand {
+    Apply(Box<Desired>, ApplyTerms, oneshot::Sender<Option<Refused>>),
     Confirm { lineage: String, generation: u64, done: oneshot::Sender<()> },
-    Reserve(Box<Desired>, Base, Duration, oneshot::Sender<Result<Proof, Failure>>),
+    Reserve(Box<Desired>, Base, Duration, oneshot::Sender<Result<Proof, RuleFailure>>),
     GiveBack(oneshot::Sender<()>),
     Retry(oneshot::Sender<()>),
     Override(Box<TargetOverrides>, oneshot::Sender<()>),
@@ -77,7 +77,7 @@ enum Command {
 /// Commands and views of a running runtime. It ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct RuntimeHandle {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<RuntimeCommand>,
     status: watch::Receiver<Arc<Status>>,
     connections: Connections,
     retries: Arc<AtomicU64>,
@@ -89,20 +89,20 @@ pub struct RuntimeHandle {
 impl RuntimeHandle {
     /// Makes a desired set serve as far as possible, and stores it. The status then says how far.
     pub async fn apply(&self, desired: Desired) -> Result<(), Stopped> {
-        self.apply_on(desired, Terms::default()).await.map(drop)
+        self.apply_on(desired, ApplyTerms::default()).await.map(drop)
     }
 
     /// The same on terms; where they are not met nothing is done, and it says why.
-    pub async fn apply_on(&self, desired: Desired, terms: Terms) -> Result<Option<Refused>, Stopped> {
+    pub async fn apply_on(&self, desired: Desired, terms: ApplyTerms) -> Result<Option<Refused>, Stopped> {
         let (done, wait) = oneshot::channel();
-        self.commands.send(Command::Apply(Box::new(desired), terms, done)).await.map_err(|_| Stopped)?;
+        self.commands.send(RuntimeCommand::Apply(Box::new(desired), terms, done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
     }
 
     /// Keeps what runs under this generation, if that waits for it.
     pub async fn confirm(&self, lineage: String, generation: u64) -> Result<(), Stopped> {
         let (done, wait) = oneshot::channel();
-        self.commands.send(Command::Confirm { lineage, generation, done }).await.map_err(|_| Stopped)?;
+        self.commands.send(RuntimeCommand::Confirm { lineage, generation, done }).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
     }
 
@@ -113,9 +113,9 @@ impl RuntimeHandle {
         desired: Desired,
         base: Base,
         lasts: Duration,
-    ) -> Result<Result<Proof, Failure>, Stopped> {
+    ) -> Result<Result<Proof, RuleFailure>, Stopped> {
         let (done, wait) = oneshot::channel();
-        let command = Command::Reserve(Box::new(desired), base, lasts, done);
+        let command = RuntimeCommand::Reserve(Box::new(desired), base, lasts, done);
         self.commands.send(command).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
     }
@@ -123,7 +123,7 @@ impl RuntimeHandle {
     /// Closes all sockets that are held for plans.
     pub async fn give_back(&self) -> Result<(), Stopped> {
         let (done, wait) = oneshot::channel();
-        self.commands.send(Command::GiveBack(done)).await.map_err(|_| Stopped)?;
+        self.commands.send(RuntimeCommand::GiveBack(done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
     }
 
@@ -135,7 +135,7 @@ impl RuntimeHandle {
     /// Tries failed rules now, whatever their backoff says.
     pub async fn retry(&self) -> Result<(), Stopped> {
         let (done, wait) = oneshot::channel();
-        self.commands.send(Command::Retry(done)).await.map_err(|_| Stopped)?;
+        self.commands.send(RuntimeCommand::Retry(done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
     }
 
@@ -147,21 +147,21 @@ impl RuntimeHandle {
     /// Takes the whole list of what operators ordered about targets, and stores it.
     pub async fn set_overrides(&self, overrides: TargetOverrides) -> Result<(), Stopped> {
         let (done, wait) = oneshot::channel();
-        self.commands.send(Command::Override(Box::new(overrides), done)).await.map_err(|_| Stopped)?;
+        self.commands.send(RuntimeCommand::Override(Box::new(overrides), done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
     }
 
     /// Closes every listening socket; live connections go on.
     pub async fn stop_accepting(&self) -> Result<(), Stopped> {
         let (done, wait) = oneshot::channel();
-        self.commands.send(Command::StopAccepting(done)).await.map_err(|_| Stopped)?;
+        self.commands.send(RuntimeCommand::StopAccepting(done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
     }
 
     /// Leaves the state folder to the next edge, with everything stored that could be; nothing is stored any more.
     pub async fn leave_state(&self) -> Result<(), Stopped> {
         let (done, wait) = oneshot::channel();
-        self.commands.send(Command::LeaveState(done)).await.map_err(|_| Stopped)?;
+        self.commands.send(RuntimeCommand::LeaveState(done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
     }
 

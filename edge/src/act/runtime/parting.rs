@@ -13,7 +13,7 @@ use schema::proto::TargetOverrides;
 use tokio::time::Instant;
 
 use super::actor::Actor;
-use crate::act::health::{Order, Parting};
+use crate::act::health::{Parting, PartingOrder};
 use crate::act::workers::{Drain, Meter, Overdue};
 use crate::decide::overrides;
 
@@ -76,7 +76,7 @@ impl Actor {
     }
 
     /// Does with live connections what health asks for.
-    pub(super) async fn part(&mut self, order: Order) {
+    pub(super) async fn part(&mut self, order: PartingOrder) {
         let Some(served) = self.serving.get(&order.rule) else { return };
         let (meter, listen, scope) = (served.meter.clone(), served.rule.listen, order.scope);
         match order.parting {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::actor::Actor;
 use crate::act::workers::Meter;
-use crate::decide::transition::{self, Waiting, Wanted};
+use crate::decide::transition::{self, WaitingRules, Wanted};
 
 /// How often counters are looked at while something waits: a pause between two connections of a client that comes back
 /// at once is to be met, and reading a few counters costs microseconds.
@@ -36,7 +36,7 @@ impl QuietWindow {
 impl Actor {
     /// Holds what would cost connections that live now.
     pub(super) fn hold_busy(&mut self, wanted: &mut BTreeMap<RuleName, Wanted>) {
-        self.waiting = Waiting::new();
+        self.waiting = WaitingRules::new();
         if self.quiet.is_none_or(|quiet| Instant::now() >= quiet.until) {
             self.quiet = None;
             return;

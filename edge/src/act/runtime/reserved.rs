@@ -17,7 +17,7 @@ use super::actor::Actor;
 use crate::act::holders::Holders;
 use crate::act::sockets::{self, Reservation};
 use crate::decide::desired::Desired;
-use crate::decide::transition::{self, Bind, Failure, Wanted};
+use crate::decide::transition::{self, Bind, RuleFailure, Wanted};
 
 /// Plans that may hold sockets here at once; the next one is modelled. A person has one in hand, a pipeline a few.
 const LEASES: usize = 8;
@@ -26,13 +26,13 @@ const LONGEST: Duration = Duration::from_mins(10);
 
 /// What came of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RuleProof {
     /// All that it needs is held, or is its own already.
     Proven,
     /// It could be bound as far as is known, but nothing holds it.
     Modelled(String),
     /// It cannot.
-    Refused(Failure),
+    Refused(RuleFailure),
 }
 
 /// What came of a plan.
@@ -43,7 +43,7 @@ pub struct Proof {
     /// How long it lasts.
     pub lasts: Duration,
     /// Every rule that would serve in another version, or fails.
-    pub rules: BTreeMap<RuleName, Verdict>,
+    pub rules: BTreeMap<RuleName, RuleProof>,
 }
 
 struct Lease {
@@ -110,7 +110,7 @@ impl Reserved {
 }
 
 /// What is to be bound for one rule, and what is known before anything is tried.
-struct Attempt {
+struct RuleReservation {
     name: RuleName,
     binds: Vec<Listener>,
     /// Held for another plan already, which share it.
@@ -120,9 +120,9 @@ struct Attempt {
 
 impl Actor {
     /// Binds what a set would need, without listening, and holds it for a while. Nothing that serves is touched.
-    pub(super) async fn reserve(&mut self, desired: Desired, lasts: Duration) -> Result<Proof, Failure> {
+    pub(super) async fn reserve(&mut self, desired: Desired, lasts: Duration) -> Result<Proof, RuleFailure> {
         self.reserved.expire(Instant::now());
-        let busy = |message: String| Failure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None };
+        let busy = |message: String| RuleFailure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None };
         if self.is_stopping() {
             return Err(busy("the edge is stopping".to_owned()));
         }
@@ -139,19 +139,19 @@ impl Actor {
             })
             .collect();
         let plan = transition::transition(&current, &wanted);
-        let attempts: Vec<Attempt> = plan.binds().map(|(name, binds)| self.attempt(name, binds)).collect();
+        let attempts: Vec<RuleReservation> = plan.binds().map(|(name, binds)| self.attempt(name, binds)).collect();
         let room =
             self.limits.file_descriptors.saturating_sub(self.dataplane.listeners() as u64 + self.reserved.count());
         let tried = spawn_blocking(move || try_all(attempts, room)).await.expect("binding does not panic");
 
-        let failures: BTreeMap<RuleName, Failure> =
+        let failures: BTreeMap<RuleName, RuleFailure> =
             tried.iter().filter_map(|(name, tried)| Some((name.clone(), tried.as_ref().err()?.clone()))).collect();
         let settled = transition::settle(&plan, &failures);
         let mut rules = BTreeMap::new();
         let mut listeners = HashSet::new();
         for (name, next) in &settled.serving {
             if current.get(name) != Some(&next.rule) {
-                rules.insert(name.clone(), Verdict::Proven);
+                rules.insert(name.clone(), RuleProof::Proven);
             }
         }
         for (name, tried) in tried {
@@ -161,13 +161,13 @@ impl Actor {
             }
             listeners.extend(needed);
             self.reserved.sockets.extend(sockets);
-            rules.insert(name, doubt.map_or(Verdict::Proven, Verdict::Modelled));
+            rules.insert(name, doubt.map_or(RuleProof::Proven, RuleProof::Modelled));
         }
-        rules.extend(settled.failed.into_iter().map(|(name, failure)| (name, Verdict::Refused(failure))));
+        rules.extend(settled.failed.into_iter().map(|(name, failure)| (name, RuleProof::Refused(failure))));
         for (name, desired) in desired.rules {
             if let Some(rejection) = desired.rejection {
-                let failure = Failure { code: rejection.code, message: rejection.message, blocked_by: None };
-                rules.insert(name, Verdict::Refused(failure));
+                let failure = RuleFailure { code: rejection.code, message: rejection.message, blocked_by: None };
+                rules.insert(name, RuleProof::Refused(failure));
             }
         }
         let lasts = lasts.min(LONGEST);
@@ -175,8 +175,8 @@ impl Actor {
         Ok(Proof { lease, lasts, rules })
     }
 
-    fn attempt(&self, name: &RuleName, binds: &[Bind]) -> Attempt {
-        let mut attempt = Attempt { name: name.clone(), binds: Vec::new(), shared: Vec::new(), doubt: None };
+    fn attempt(&self, name: &RuleName, binds: &[Bind]) -> RuleReservation {
+        let mut attempt = RuleReservation { name: name.clone(), binds: Vec::new(), shared: Vec::new(), doubt: None };
         for bind in binds {
             let (open, in_the_way) = self.dataplane.lingering(&bind.listener);
             let is_held = self.reserved.sockets.contains_key(&bind.listener);
@@ -203,7 +203,7 @@ struct Tried {
     doubt: Option<String>,
 }
 
-fn try_all(attempts: Vec<Attempt>, mut room: u64) -> BTreeMap<RuleName, Result<Tried, Failure>> {
+fn try_all(attempts: Vec<RuleReservation>, mut room: u64) -> BTreeMap<RuleName, Result<Tried, RuleFailure>> {
     let mut holders = Holders::default();
     attempts
         .into_iter()
@@ -216,14 +216,14 @@ fn try_all(attempts: Vec<Attempt>, mut room: u64) -> BTreeMap<RuleName, Result<T
 }
 
 /// All sockets of a rule or none.
-fn try_one(attempt: &Attempt, room: u64, holders: &mut Holders) -> Result<Tried, Failure> {
+fn try_one(attempt: &RuleReservation, room: u64, holders: &mut Holders) -> Result<Tried, RuleFailure> {
     if attempt.binds.len() as u64 > room {
         let message = format!(
             "{} more listeners are needed, but the edge has descriptors for \
             {room}",
             attempt.binds.len()
         );
-        return Err(Failure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None });
+        return Err(RuleFailure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None });
     }
     let mut tried = Tried {
         sockets: HashMap::new(),

@@ -24,13 +24,13 @@ pub(super) enum Trial {
     #[default]
     None,
     /// It does.
-    Awaited(Box<Awaited>),
+    Awaited(Box<AwaitedConfirmation>),
     /// None came in time for the accepted generation: what ran before runs again.
     Missed,
 }
 
 /// A confirmation that is waited for.
-pub(super) struct Awaited {
+pub(super) struct AwaitedConfirmation {
     /// What runs again without it.
     previous: Desired,
     /// Until when.
@@ -85,7 +85,7 @@ impl Actor {
         let now_ms = self.health.steady().now_ms();
         let until_ms = now_ms.saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
         let due = Instant::now() + within;
-        self.trial = Trial::Awaited(Box::new(Awaited { previous, due, until_ms, within }));
+        self.trial = Trial::Awaited(Box::new(AwaitedConfirmation { previous, due, until_ms, within }));
     }
 
     /// The time counts from the switch, not from the message.
@@ -99,7 +99,7 @@ impl Actor {
     pub(super) fn resume_trial(&mut self, pending: Pending) {
         let Pending { previous, rest, until_ms, within } = pending;
         let due = Instant::now() + rest;
-        self.trial = Trial::Awaited(Box::new(Awaited { previous, due, until_ms, within }));
+        self.trial = Trial::Awaited(Box::new(AwaitedConfirmation { previous, due, until_ms, within }));
     }
 
     /// When to return, if anything is waited for.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::counting::meant::Concerned;
-use super::mailbox::Command;
+use super::mailbox::WorkerCommand;
 use super::shared::Shared;
 use super::timers;
 
@@ -38,7 +38,7 @@ pub(super) async fn ask(shared: &Shared, concerned: Concerned) -> Option<Ages> {
     let mut answers = Vec::with_capacity(shared.workers.len());
     for worker in &shared.workers {
         let (reply, answer) = oneshot::channel();
-        worker.send(Command::Ages(concerned.clone(), reply)).await;
+        worker.send(WorkerCommand::Ages(concerned.clone(), reply)).await;
         answers.push(answer);
     }
     let mut ages = Vec::new();

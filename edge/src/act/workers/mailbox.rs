@@ -26,7 +26,7 @@ const COMMANDS: usize = 64;
 const HANDED: usize = 1024;
 
 /// What a worker is told.
-pub(super) enum Command {
+pub(super) enum WorkerCommand {
     /// Accept from these.
     Adopt(Vec<(Listener, Acceptor)>),
     /// Stop accepting, start what waits, close. The sender has let go of the sockets.
@@ -58,7 +58,7 @@ pub(super) struct Handed {
 
 /// The senders' end: the way to one worker.
 pub(super) struct Mailbox {
-    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) commands: mpsc::Sender<WorkerCommand>,
     handed: mpsc::Sender<Handed>,
     waker: Waker,
     is_woken: AtomicBool,
@@ -68,7 +68,7 @@ pub(super) struct Mailbox {
 
 /// The worker's end.
 pub(super) struct Incoming {
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) commands: mpsc::Receiver<WorkerCommand>,
     pub(super) handed: mpsc::Receiver<Handed>,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn mailbox(waker: Waker) -> (Mailbox, Incoming) {
 
 impl Mailbox {
     /// Sends a command as soon as there is room. False if the worker is gone.
-    pub(super) async fn send(&self, command: Command) -> bool {
+    pub(super) async fn send(&self, command: WorkerCommand) -> bool {
         let is_sent = self.commands.send(command).await.is_ok();
         self.wake();
         is_sent

@@ -39,7 +39,7 @@ use tokio::time::sleep;
 
 use counting::meant::Concerned;
 use counting::switch::Switch;
-use mailbox::Command;
+use mailbox::WorkerCommand;
 use shared::Shared;
 use targets::resolver;
 use worker::Worker;
@@ -53,7 +53,7 @@ pub use counting::drain::Drain;
 pub(crate) use counting::meant::{Overdue, Scope};
 pub use counting::meter::{Meter, PlaceFigures, PortFigures, TargetFigures, TargetKey};
 pub use counting::tally::LastTimes;
-pub use targets::choice::{Choice, Chosen, FEEDBACK, Feedback, Met, Place, PortTrial};
+pub use targets::choice::{Choice, Chosen, ConnectionOutcome, FEEDBACK, Feedback, Place, PortTrial};
 pub use targets::routing::{Route, Routing};
 
 /// How long a socket that was exchanged for another one on its port goes on accepting the handshakes that were under
@@ -127,7 +127,7 @@ impl Dataplane {
             self.lingering.remove(listener);
         }
         for (worker, share) in self.by_owner(acceptors).into_iter().enumerate().filter(|(_, share)| !share.is_empty()) {
-            self.command(worker, Command::Adopt(share)).await;
+            self.command(worker, WorkerCommand::Adopt(share)).await;
         }
     }
 
@@ -172,7 +172,7 @@ impl Dataplane {
         let mut closing = Vec::new();
         for (worker, share) in self.by_owner(leaving).into_iter().enumerate().filter(|(_, share)| !share.is_empty()) {
             let (done, wait) = oneshot::channel();
-            self.command(worker, Command::Release(share, done)).await;
+            self.command(worker, WorkerCommand::Release(share, done)).await;
             closing.push(wait);
         }
         for wait in closing {
@@ -183,17 +183,17 @@ impl Dataplane {
 
     /// Waits until everything that an earlier routing took in is counted, and on its way to its worker.
     pub async fn settle(&self) {
-        self.ask(Command::Fence).await;
+        self.ask(WorkerCommand::Fence).await;
     }
 
     /// Lets every connection learn what a switch means for it: `endings` with the drain of each part. Nothing that an
     /// earlier routing took in may be under way (see [`Self::settle`]).
     pub(crate) async fn note_switch(&self, endings: Endings, drains: Vec<Arc<Drain>>) {
         let switch = Arc::new(Switch { endings, drains, routing: self.shared.routing.load_full() });
-        self.ask(|done| Command::Note(switch.clone(), done)).await;
+        self.ask(|done| WorkerCommand::Note(switch.clone(), done)).await;
     }
 
-    async fn ask(&self, command: impl Fn(oneshot::Sender<()>) -> Command) {
+    async fn ask(&self, command: impl Fn(oneshot::Sender<()>) -> WorkerCommand) {
         let mut answers = Vec::with_capacity(self.shared.workers.len());
         for worker in 0..self.shared.workers.len() {
             let (done, wait) = oneshot::channel();
@@ -209,7 +209,7 @@ impl Dataplane {
     /// Resets what is left of a drain.
     pub(crate) async fn cut(&self, drain: &Arc<Drain>) {
         for worker in 0..self.shared.workers.len() {
-            self.command(worker, Command::Cut(drain.clone())).await;
+            self.command(worker, WorkerCommand::Cut(drain.clone())).await;
         }
     }
 
@@ -217,11 +217,11 @@ impl Dataplane {
     pub(crate) async fn reset(&self, meant: Overdue) {
         let meant = Arc::new(meant);
         for worker in 0..self.shared.workers.len() {
-            self.command(worker, Command::Reset(meant.clone())).await;
+            self.command(worker, WorkerCommand::Reset(meant.clone())).await;
         }
     }
 
-    async fn command(&self, worker: usize, command: Command) {
+    async fn command(&self, worker: usize, command: WorkerCommand) {
         if !self.shared.workers[worker].send(command).await {
             tracing::error!(worker, "a worker ended because of a bug");
         }
@@ -271,7 +271,7 @@ impl Connections {
     /// Makes a worker panic.
     #[cfg(feature = "testing")]
     pub(crate) async fn kill(&self, worker: usize) {
-        self.0.workers[worker].send(Command::Panic).await;
+        self.0.workers[worker].send(WorkerCommand::Panic).await;
     }
 
     /// True while none is accepted for want of descriptors, and how often that came about.

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use super::counting::shortages::Shortages;
 use super::mailbox::Mailbox;
 use super::room::Room;
-use super::targets::question::Question;
+use super::targets::question::NameQuestion;
 use super::targets::routing::Routing;
 use crate::act::names::Names;
 
@@ -18,7 +18,7 @@ use crate::act::names::Names;
 pub(super) struct Shared {
     pub(super) routing: ArcSwap<Routing>,
     pub(super) workers: Box<[Mailbox]>,
-    pub(super) questions: mpsc::Sender<Question>,
+    pub(super) questions: mpsc::Sender<NameQuestion>,
     /// What needs no question.
     pub(super) names: Names,
     /// Every connection ends at once, later ones too.
@@ -33,7 +33,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(workers: Vec<Mailbox>, questions: mpsc::Sender<Question>, names: Names) -> Self {
+    pub(super) fn new(workers: Vec<Mailbox>, questions: mpsc::Sender<NameQuestion>, names: Names) -> Self {
         Self {
             room: Room::new(workers.len()),
             routing: ArcSwap::default(),

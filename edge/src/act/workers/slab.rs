@@ -34,14 +34,14 @@ impl Key {
     }
 }
 
-struct Entry<T> {
+struct SlabEntry<T> {
     generation: u32,
     value: Option<T>,
 }
 
 /// Values that are found by key.
 pub(super) struct Slab<T> {
-    entries: Vec<Entry<T>>,
+    entries: Vec<SlabEntry<T>>,
     free: Vec<u32>,
 }
 
@@ -56,7 +56,7 @@ impl<T> Slab<T> {
     pub(super) fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Key {
         let slot = self.free.pop().unwrap_or_else(|| {
             assert!(self.entries.len() < MAX_SLOTS, "descriptors run out long before slots");
-            self.entries.push(Entry { generation: 0, value: None });
+            self.entries.push(SlabEntry { generation: 0, value: None });
             (self.entries.len() - 1) as u32
         });
         let entry = &mut self.entries[slot as usize];

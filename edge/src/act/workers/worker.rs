@@ -18,10 +18,10 @@ use super::context::Context;
 use super::counting::meant::Concerned;
 use super::counting::switch::{Adoptions, Switch};
 use super::counting::ticket::Ticket;
-use super::mailbox::{Command, Incoming};
+use super::mailbox::{Incoming, WorkerCommand};
 use super::shared::Shared;
 use super::targets::local_addresses::LocalAddresses;
-use super::targets::question::Kind;
+use super::targets::question::SlabKind;
 use super::tcp::{Tcp, refuse};
 use super::timers;
 use super::udp::Udp;
@@ -94,32 +94,32 @@ impl Worker {
         self.take_handed();
     }
 
-    fn carry_out(&mut self, command: Command) {
+    fn carry_out(&mut self, command: WorkerCommand) {
         match command {
-            Command::Adopt(acceptors) => self.adopt(acceptors),
-            Command::Release(acceptors, done) => {
+            WorkerCommand::Adopt(acceptors) => self.adopt(acceptors),
+            WorkerCommand::Release(acceptors, done) => {
                 self.release(acceptors);
                 // Who gave the command may have gone; the sockets are closed all the same.
                 _ = done.send(());
             }
-            Command::Fence(done) => _ = done.send(()),
-            Command::Note(switch, done) => {
+            WorkerCommand::Fence(done) => _ = done.send(()),
+            WorkerCommand::Note(switch, done) => {
                 // Accepted before the switch, as the fence promises; what comes after them knows it already.
                 self.take_handed();
                 self.note_switch(&switch);
                 _ = done.send(());
             }
-            Command::Cut(drain) => self.reset(|ticket| ticket.drains_with(&drain)),
-            Command::Reset(meant) => self.reset(|ticket| ticket.is_in(&meant)),
-            Command::Ages(concerned, reply) => {
+            WorkerCommand::Cut(drain) => self.reset(|ticket| ticket.drains_with(&drain)),
+            WorkerCommand::Reset(meant) => self.reset(|ticket| ticket.is_in(&meant)),
+            WorkerCommand::Ages(concerned, reply) => {
                 // Who asked may have gone.
                 _ = reply.send(self.ages(&concerned));
             }
             #[cfg(feature = "testing")]
-            Command::Panic => panic!("killed by a test"),
-            Command::Resolved(resolved) => match resolved.kind {
-                Kind::Connection => self.tcp.resolved(resolved, &mut self.context),
-                Kind::Flow => self.udp.resolved(&resolved, &mut self.context),
+            WorkerCommand::Panic => panic!("killed by a test"),
+            WorkerCommand::Resolved(resolved) => match resolved.kind {
+                SlabKind::Connection => self.tcp.resolved(resolved, &mut self.context),
+                SlabKind::Flow => self.udp.resolved(&resolved, &mut self.context),
             },
         }
     }

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::decide::faults::Cause;
+use crate::decide::faults::ConnectCause;
 
 /// One of the two sockets of a dialling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +29,9 @@ impl Lane {
 
 /// What did not come about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub enum DialFailure {
     /// A connection to an address.
-    Connect(Cause),
+    Connect(ConnectCause),
     /// The addresses of a name.
     Name,
 }
@@ -59,13 +59,13 @@ pub enum Heard {
     /// A socket is connected.
     Opened(Lane),
     /// A socket is not, or could not be made.
-    Failed(Lane, Cause),
+    Failed(Lane, ConnectCause),
     /// A socket is broken. It was connected before that where its target has sent something, or an end of its own.
     Broken {
         /// Which one.
         lane: Lane,
         /// Why.
-        cause: Cause,
+        cause: ConnectCause,
         /// The target has.
         has_sent: bool,
     },
@@ -92,9 +92,9 @@ pub enum Do {
     /// Close a socket, if it is open.
     Close(Lane),
     /// Count a failure.
-    Count(Failure),
+    Count(DialFailure),
     /// Tell health that the target failed.
-    Tell(Failure),
+    Tell(DialFailure),
     /// Try this address after the others of its name for a while.
     Defer(SocketAddr),
     /// Try this address in its turn again.
@@ -138,7 +138,7 @@ impl IntoIterator for Steps {
 
 /// On what terms one dials.
 #[derive(Debug, Clone, Copy)]
-pub struct Terms {
+pub struct DialTerms {
     /// How many targets the order has.
     pub targets: usize,
     /// The place of the first that is tried.

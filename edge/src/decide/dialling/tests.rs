@@ -43,8 +43,8 @@ proptest! {
     #[test]
     fn each_failure_is_counted_once_with_its_cause(world in world()) {
         let log = run(&world);
-        let counted: Vec<Cause> = steps(&log).filter_map(|step| match step {
-            Do::Count(Failure::Connect(cause)) => Some(cause),
+        let counted: Vec<ConnectCause> = steps(&log).filter_map(|step| match step {
+            Do::Count(DialFailure::Connect(cause)) => Some(cause),
             _ => None,
         }).collect();
         prop_assert_eq!(counted, log.caused);
@@ -57,17 +57,17 @@ proptest! {
         for (_, step, answer) in &log.steps {
             let Do::Tell(failure) = answer else { continue };
             prop_assert!(told.insert(*step), "told of target {} twice", step);
-            let counted: Vec<Failure> = log.steps.iter().filter_map(|(_, of, answer)| match answer {
+            let counted: Vec<DialFailure> = log.steps.iter().filter_map(|(_, of, answer)| match answer {
                 Do::Count(failure) if of == step => Some(*failure),
                 _ => None,
             }).collect();
             prop_assert!(counted.contains(failure));
-            let is_targets = |failure: &Failure| match failure {
-                Failure::Connect(cause) => cause.is_targets(),
-                Failure::Name => true,
+            let is_targets = |failure: &DialFailure| match failure {
+                DialFailure::Connect(cause) => cause.is_targets(),
+                DialFailure::Name => true,
             };
             prop_assert!(counted.iter().all(is_targets), "{counted:?}");
-            if *failure == Failure::Name {
+            if *failure == DialFailure::Name {
                 let name = world.targets[usize::from(*step)].name;
                 prop_assert!(matches!(name, Some(Lookup::Unresolved(_, true))), "{:?}", name);
             }
@@ -187,7 +187,7 @@ fn addresses_of_one_name_join_after_their_head_start_whatever_their_family() {
 #[test]
 fn an_address_that_fails_is_followed_at_once() {
     let mut world = silent_name(3);
-    world.targets[0].fates[0] = Fate::Fails(2, Cause::Refused);
+    world.targets[0].fates[0] = Fate::Fails(2, ConnectCause::Refused);
     let tried = connects(&run(&world));
     assert_eq!(tried[..2], [(7, 0), (9, 1)]);
     assert_eq!(tried[2], (9 + ticks(HEAD_START), 2));
@@ -197,7 +197,7 @@ fn an_address_that_fails_is_followed_at_once() {
 fn a_shortage_of_this_host_is_counted_and_the_next_target_is_tried() {
     let alone = |fate| Model { name: None, fates: vec![fate], gone: None };
     let world = World {
-        targets: vec![alone(Fate::Fails(0, Cause::Descriptors)), alone(Fate::Opens(3))],
+        targets: vec![alone(Fate::Fails(0, ConnectCause::Descriptors)), alone(Fate::Opens(3))],
         each: Duration::from_secs(3),
         start: 0,
         is_flow: false,
@@ -205,7 +205,7 @@ fn a_shortage_of_this_host_is_counted_and_the_next_target_is_tried() {
     };
     let log = run(&world);
     assert_eq!(log.served, Some(Lane::First));
-    assert!(steps(&log).any(|step| step == Do::Count(Failure::Connect(Cause::Descriptors))));
+    assert!(steps(&log).any(|step| step == Do::Count(DialFailure::Connect(ConnectCause::Descriptors))));
     assert!(!steps(&log).any(|step| matches!(step, Do::Tell(_))));
 }
 
@@ -213,7 +213,7 @@ fn a_shortage_of_this_host_is_counted_and_the_next_target_is_tried() {
 fn what_waits_for_a_descriptor_has_all_of_its_time_once_it_has_one() {
     let each = Duration::from_secs(1);
     let begun = |addresses: Vec<SocketAddr>| {
-        let mut dialling = Dialling::new(Terms { targets: 1, first: 0, each, is_flow: false }, 0);
+        let mut dialling = Dialling::new(DialTerms { targets: 1, first: 0, each, is_flow: false }, 0);
         dialling.hear(Heard::Name, 0);
         dialling.hear(Heard::Addresses(addresses), 0);
         dialling.hear(Heard::Wanting(Lane::First), 0);
@@ -232,22 +232,22 @@ fn what_waits_for_a_descriptor_has_all_of_its_time_once_it_has_one() {
         );
     }
     let mut dialling = begun(vec![address(0, 0)]);
-    let end = Heard::Failed(Lane::First, Cause::Descriptors);
+    let end = Heard::Failed(Lane::First, ConnectCause::Descriptors);
     let steps: Vec<Do> = dialling.hear(end, ticks(DIALLING)).into_iter().collect();
-    let counted = Do::Count(Failure::Connect(Cause::Descriptors));
+    let counted = Do::Count(DialFailure::Connect(ConnectCause::Descriptors));
     assert_eq!(steps, [Do::Close(Lane::First), counted, Do::GiveUp], "the target is not blamed");
     assert!(!dialling.has_time(ticks(DIALLING)));
 }
 
 #[test]
 fn a_flow_goes_on_with_its_next_datagram_and_ends_once_nothing_is_left() {
-    let terms = Terms { targets: 2, first: 0, each: Duration::from_secs(3), is_flow: true };
+    let terms = DialTerms { targets: 2, first: 0, each: Duration::from_secs(3), is_flow: true };
     let mut flow = Dialling::new(terms, 0);
     let mut hear = |heard, now| flow.hear(heard, now).into_iter().collect::<Vec<_>>();
     hear(Heard::Name, 0);
     let (one, two, three) = (address(0, 0), address(0, 1), address(1, 0));
-    let refused = Failure::Connect(Cause::Refused);
-    let failed = || Heard::Failed(Lane::First, Cause::Refused);
+    let refused = DialFailure::Connect(ConnectCause::Refused);
+    let failed = || Heard::Failed(Lane::First, ConnectCause::Refused);
     assert_eq!(hear(Heard::Addresses(vec![one, two]), 0), [Do::Connect(Lane::First, one)]);
     assert_eq!(hear(Heard::Opened(Lane::First), 0), [Do::Serve(Lane::First)]);
     // Long after the time of a dialling.

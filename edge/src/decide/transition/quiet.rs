@@ -13,7 +13,7 @@ use super::{Wanted, settle, transition};
 
 /// Why a rule waits: what the rule that serves under this name would lose; `None` where it needs a socket of another
 /// one that waits.
-pub type Waiting = BTreeMap<RuleName, Option<(RuleName, Vec<Part>)>>;
+pub type WaitingRules = BTreeMap<RuleName, Option<(RuleName, Vec<Part>)>>;
 
 /// Holds what would cost connections that live now, as `is_busy` says of a rule that serves and its loss. Returns the
 /// rules that wait.
@@ -21,8 +21,8 @@ pub fn hold_busy(
     current: &Rules,
     wanted: &mut BTreeMap<RuleName, Wanted>,
     is_busy: impl Fn(&RuleName, &[Part]) -> bool,
-) -> Waiting {
-    let mut waiting = Waiting::new();
+) -> WaitingRules {
+    let mut waiting = WaitingRules::new();
     loop {
         let plan = transition(current, wanted);
         let settled = settle(&plan, &BTreeMap::new());

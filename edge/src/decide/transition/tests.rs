@@ -10,7 +10,7 @@ use schema::net::{ListenAddress, Listener, PortRange};
 use schema::rule::Rule;
 use schema::testing::{rule, rule_with};
 
-use super::{Failure, Settled, Wanted, settle, transition};
+use super::{RuleFailure, Settled, Wanted, settle, transition};
 use schema::codes::RuleCode;
 
 fn rules(all: &[Arc<Rule>]) -> Rules {
@@ -29,8 +29,8 @@ fn at(address: &str, name: &str, first: u16, last: u16) -> Arc<Rule> {
     rule_with(name, first, last, |parts| parts.listen.address = ListenAddress::Ip(address.parse().unwrap()))
 }
 
-fn taken(names: &[&str]) -> BTreeMap<RuleName, Failure> {
-    let failure = Failure { code: RuleCode::PortInUse, message: "taken".to_owned(), blocked_by: None };
+fn taken(names: &[&str]) -> BTreeMap<RuleName, RuleFailure> {
+    let failure = RuleFailure { code: RuleCode::PortInUse, message: "taken".to_owned(), blocked_by: None };
     names.iter().map(|text| (name(text), failure.clone())).collect()
 }
 
@@ -169,7 +169,7 @@ proptest! {
         let plan = transition(&current, &wishes);
         let bound: BTreeMap<RuleName, Vec<Listener>> =
             plan.binds().map(|(name, binds)| (name.clone(), binds.iter().map(|bind| bind.listener).collect())).collect();
-        let failures: BTreeMap<RuleName, Failure> =
+        let failures: BTreeMap<RuleName, RuleFailure> =
             taken(&unbindable.iter().map(RuleName::as_str).collect::<Vec<_>>())
                 .into_iter().filter(|(name, _)| bound.contains_key(name)).collect();
         let settled = settle(&plan, &failures);

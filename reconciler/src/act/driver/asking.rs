@@ -22,13 +22,13 @@ use crate::decide::fleet::PROVE_FEATURE;
 
 /// Questions of each kind that edges have not answered.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct OpenQuestions {
     pub(super) readings: Questions<Reading>,
     pub(super) checks: Questions<proto::TargetsChecked>,
     pub(super) proofs: Questions<proto::Proven>,
 }
 
-impl Asked {
+impl OpenQuestions {
     /// Answers what a session can no longer answer.
     pub(super) fn session_ended(&mut self, session: crate::decide::fleet::SessionId) {
         self.readings.session_ended(session);
@@ -43,7 +43,7 @@ impl Driver {
         &mut self,
         edge: &EdgeName,
         reply: Reply<A>,
-        of_its_kind: impl FnOnce(&mut Asked) -> &mut Questions<A>,
+        of_its_kind: impl FnOnce(&mut OpenQuestions) -> &mut Questions<A>,
         body: impl FnOnce(u64) -> server_message::Body,
     ) {
         let Some(session) = self.fleet.session(edge).filter(|session| self.sessions.contains_key(session)) else {

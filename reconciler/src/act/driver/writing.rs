@@ -9,7 +9,7 @@ use std::sync::Arc;
 use schema::causes::with_causes;
 use tracing::{error, info};
 
-use super::{Driver, Waiting};
+use super::{Driver, Waiter};
 use crate::act::store::{Batch, StoreError};
 use crate::decide::fleet::{Refusal, RequestRefusal};
 use crate::decide::record::Record;
@@ -73,9 +73,9 @@ impl Driver {
     pub(super) fn not_written(&mut self, ticket: u64) {
         let reason = self.disk_error.clone().unwrap_or_default();
         match self.waiting.remove(&ticket) {
-            Some(Waiting::Apply(reply)) => drop(reply.send(Err(Refusal::StateNotWritable { reason }))),
-            Some(Waiting::Request(reply)) => drop(reply.send(Err(RequestRefusal::StateNotWritable(reason)))),
-            Some(Waiting::Control(reply)) => drop(reply.send(Err(Refusal::StateNotWritable { reason }))),
+            Some(Waiter::Apply(reply)) => drop(reply.send(Err(Refusal::StateNotWritable { reason }))),
+            Some(Waiter::Request(reply)) => drop(reply.send(Err(RequestRefusal::StateNotWritable(reason)))),
+            Some(Waiter::Control(reply)) => drop(reply.send(Err(Refusal::StateNotWritable { reason }))),
             None => {}
         }
     }

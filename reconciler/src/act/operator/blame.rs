@@ -12,8 +12,8 @@ use schema::net::Protocol;
 use schema::ruleset::{EdgeRules, Placed, RuleSet, TreeFiles};
 use serde::Deserialize;
 
+use super::heavy::heavy;
 use super::ledger::{lines, recorded_changes, revision};
-use super::write::heavy;
 use super::{Failure, State};
 use crate::act::source;
 use crate::act::store::Store;

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::State;
-use super::write::heavy;
+use super::heavy::heavy;
 use crate::decide::plan::{self, Action, ImpactKind, PlanDocument, PlannedChange};
 use crate::decide::view::Edges;
 

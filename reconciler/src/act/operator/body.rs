@@ -32,7 +32,7 @@ pub(super) fn shares(most: usize) -> usize {
 
 /// The place of a tree among those that are read and planned at once; to be kept until that is done.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct UploadPlace {
     _turn: OwnedSemaphorePermit,
     _shares: OwnedSemaphorePermit,
 }
@@ -42,7 +42,7 @@ pub(super) async fn tree<T: DeserializeOwned + Send + 'static>(
     state: &State,
     headers: &HeaderMap,
     body: Body,
-) -> Result<(T, Place), Failure> {
+) -> Result<(T, UploadPlace), Failure> {
     let most = state.context.max_body;
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     // One that does not say how long it is may be as long as any.
@@ -50,7 +50,7 @@ pub(super) async fn tree<T: DeserializeOwned + Send + 'static>(
     let closed = "the semaphores are never closed";
     let turn = state.uploads.clone().acquire_owned().await.expect(closed);
     let share = state.room.clone().acquire_many_owned(shares).await.expect(closed);
-    Ok((read(body, most).await?, Place { _turn: turn, _shares: share }))
+    Ok((read(body, most).await?, UploadPlace { _turn: turn, _shares: share }))
 }
 
 /// Reads a body of at most so many bytes.

@@ -7,8 +7,7 @@ use schema::canonical::Digest;
 use serde::Deserialize;
 
 use super::documents::HistoryDetail;
-use super::read::unselected;
-use super::write::heavy;
+use super::heavy::heavy;
 use super::{Failure, State};
 use crate::act::store::Store;
 use crate::decide::fleet::ApplyResult;
@@ -90,7 +89,7 @@ pub(super) async fn history(
     let store = state.context.store.clone();
     let select =
         move || selection::entries(&selection, all, &fleet, Timestamp::now(), |apply| recorded_changes(&store, apply));
-    heavy(select).await??.map(Json).map_err(unselected)
+    heavy(select).await??.map(Json).map_err(Failure::unselected)
 }
 
 pub(super) async fn entry(

@@ -9,6 +9,7 @@ mod body;
 pub mod documents;
 pub mod edges;
 mod guard;
+mod heavy;
 mod ledger;
 mod overrides;
 mod read;
@@ -34,9 +35,10 @@ use tokio_util::sync::CancellationToken;
 use self::documents::Problem;
 pub use self::guard::parameters;
 use super::driver::{FleetHandle, Stopped};
-use super::metrics::Timings;
 use super::questions::NoAnswer;
 use super::store::Store;
+use super::timings::Timings;
+use crate::decide::selection::Unselected;
 pub use webhook::{Webhook, WebhookError};
 
 /// The largest body (CONTRACT §8).
@@ -147,6 +149,14 @@ impl Failure {
 
     fn not_found(detail: impl Into<String>) -> Self {
         Self::new(404, "not_found", "Not found", detail)
+    }
+
+    /// Selectors that are invalid, or that select nothing.
+    fn unselected(error: Unselected) -> Self {
+        match error {
+            Unselected::Invalid(why) => Self::new(400, "bad_request", "Bad Request", why),
+            Unselected::Nothing(_) => Self::not_found(error.to_string()),
+        }
     }
 }
 

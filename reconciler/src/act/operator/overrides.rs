@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::{Failure, State, body};
 use crate::decide::deviations::{Deviation, TargetOverride};
-use crate::decide::fleet::{Answer, OverrideRefusal, OverrideRequest, Request, RequestRefusal};
+use crate::decide::fleet::{OverrideRefusal, OverrideRequest, Request, RequestAnswer, RequestRefusal};
 use crate::decide::overrides::{InvalidOverride, Override};
 use crate::decide::status;
 use crate::decide::view::EdgeView;
@@ -218,7 +218,7 @@ pub(super) async fn remove(
 
 async fn ask(state: &State, edge: &EdgeName, request: OverrideRequest) -> Result<OverrideRow, Failure> {
     let answer = state.context.fleet.request(Request::Override(request)).await?;
-    let Answer::Override(held) = answer.map_err(refused)? else { unreachable!("an override was asked for") };
+    let RequestAnswer::Override(held) = answer.map_err(refused)? else { unreachable!("an override was asked for") };
     let name = edge.clone();
     let read = state.context.fleet.read(move |view| {
         let unknown = EdgeView::default();

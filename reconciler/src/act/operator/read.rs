@@ -7,8 +7,8 @@ use schema::name::{EdgeName, RuleAddress, RuleName};
 use serde::Deserialize;
 
 use super::documents::{RuleRow, StatsDocument, TargetsDocument};
+use super::heavy::heavy;
 use super::ledger::past_apply;
-use super::write::heavy;
 use super::{Failure, State};
 use crate::act::counters::CountersError;
 use crate::decide::fleet::{ApplyResult, Fleet};
@@ -42,14 +42,7 @@ pub(super) async fn status(
 
 /// A selection that selects nothing is an answer of its own.
 fn selected<T>(Json(found): Json<Result<T, Unselected>>) -> Result<Json<T>, Failure> {
-    found.map(Json).map_err(unselected)
-}
-
-pub(super) fn unselected(error: Unselected) -> Failure {
-    match error {
-        Unselected::Invalid(why) => Failure::new(400, "bad_request", "Bad Request", why),
-        Unselected::Nothing(_) => Failure::not_found(error.to_string()),
-    }
+    found.map(Json).map_err(Failure::unselected)
 }
 
 /// What is in force and what is followed, without the edges.

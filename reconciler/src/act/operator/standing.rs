@@ -11,9 +11,10 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 
 use super::documents::{FreezeAnswer, FreezeBody, ResumeAnswer, ResumeBody, RollbackBody, UnfreezeBody};
+use super::heavy::heavy;
 use super::ledger::{named, revision};
 use super::targets::MAX_ORDER;
-use super::write::{check, claim, heavy, plan_of, refused, wait, with_ancestry};
+use super::write::{check, claim, plan_of, refused, wait, with_ancestry};
 use super::{Failure, State, body};
 use crate::decide::fleet::{ApplyRequest, Control, Event, Freeze, Lock, Mode, Purpose, TreeRead};
 use crate::decide::plan::Allowances;

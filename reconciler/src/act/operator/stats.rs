@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use schema::name::RuleAddress;
 
 use super::documents::{RatesDocument, StatsDocument};
-use super::read::{StatsQuery, ask, unselected};
-use super::write::heavy;
+use super::heavy::heavy;
+use super::read::{StatsQuery, ask};
 use super::{Failure, State};
 use crate::decide::selection::{Row, Selection, Sort};
 use crate::decide::status;
@@ -32,7 +32,7 @@ pub(super) async fn list(
     let fleet = state.context.fleet.read(|view| view.fleet.clone()).await?;
     let wanted = selection.clone();
     let select = move || wanted.unlimited_rows(status::edges(&fleet, Timestamp::now()), Sort::OF_STATS);
-    let rows = heavy(select).await?.map_err(unselected)?;
+    let rows = heavy(select).await?.map_err(Failure::unselected)?;
     let mut counted = state.context.fleet.read(move |view| counted(rows, view.counters)).await?;
     match selection.sort {
         Some(Sort::Connections) => counted.sort_by_key(|row| Reverse(row.counters.active_connections)),
@@ -42,7 +42,7 @@ pub(super) async fn list(
         Some(Sort::Rate) => counted.sort_by(|one, other| speed(&other.rates).total_cmp(&speed(&one.rates))),
         _ => {}
     }
-    let counted = selection.limited(counted).map_err(unselected)?;
+    let counted = selection.limited(counted).map_err(Failure::unselected)?;
     if !query.asks() {
         return Ok(Json(counted));
     }

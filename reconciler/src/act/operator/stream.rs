@@ -18,9 +18,9 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use super::heavy::heavy;
 use super::ledger::past_apply;
-use super::read::{StatsQuery, ask, known_rule, unselected};
-use super::write::heavy;
+use super::read::{StatsQuery, ask, known_rule};
 use super::{Failure, State};
 use crate::act::counters::rates_since;
 use crate::act::driver::{FleetHandle, Numbered, Stopped, View};
@@ -32,13 +32,13 @@ use crate::decide::target_rows::{TargetTotals, all_rows};
 /// How often counters are sent.
 const STATS_INTERVAL: Duration = Duration::from_secs(5);
 
-type Next = Result<Event, Infallible>;
+type StreamItem = Result<Event, Infallible>;
 
 /// A stream as a response. It is polled by its connection and by nobody else: when the listener goes, so does it.
-fn sse<S: Stream<Item = Next> + Send + 'static>(
+fn sse<S: Stream<Item = StreamItem> + Send + 'static>(
     shutdown: CancellationToken,
     events: S,
-) -> Sse<impl Stream<Item = Next> + use<S>> {
+) -> Sse<impl Stream<Item = StreamItem> + use<S>> {
     Sse::new(events.take_until(shutdown.cancelled_owned())).keep_alive(KeepAlive::default())
 }
 
@@ -87,20 +87,20 @@ pub(super) async fn events(
     Query(query): Query<EventsQuery>,
     Query(selection): Query<Selection>,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Next>>, Failure> {
+) -> Result<Sse<impl Stream<Item = StreamItem>>, Failure> {
     let now = Timestamp::now();
-    let from = selection.from(now).map_err(unselected)?;
+    let from = selection.from(now).map_err(Failure::unselected)?;
     if let Some(text) = &selection.state {
-        selection::check_state(text).map_err(unselected)?;
+        selection::check_state(text).map_err(Failure::unselected)?;
     }
     let places = selection.places();
     if !places.is_empty() {
         // What names nothing that there is would wait for ever.
         let fleet = state.context.fleet.read(|view| view.fleet.clone()).await?;
-        heavy(move || places.rules(&mut status::edges(&fleet, now))).await?.map_err(unselected)?;
+        heavy(move || places.rules(&mut status::edges(&fleet, now))).await?.map_err(Failure::unselected)?;
     }
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse::<u64>().ok());
-    let listener = Listener {
+    let listener = EventListener {
         fleet: state.context.fleet.clone(),
         notices: state.context.fleet.notices(),
         query,
@@ -116,7 +116,7 @@ pub(super) async fn events(
 }
 
 /// One listener to everything.
-struct Listener {
+struct EventListener {
     fleet: FleetHandle,
     notices: Receiver<Numbered>,
     /// The newest event that the listener has.
@@ -143,7 +143,7 @@ struct Timed<'a> {
     notice: &'a Notice,
 }
 
-impl Listener {
+impl EventListener {
     async fn next(&mut self) -> Option<Event> {
         if self.left == Some(0) {
             return None;
@@ -248,7 +248,7 @@ fn kind(notice: &Notice) -> &'static str {
 pub(super) async fn apply(
     Extract(state): Extract<State>,
     Path(id): Path<String>,
-) -> Result<Sse<impl Stream<Item = Next>>, Failure> {
+) -> Result<Sse<impl Stream<Item = StreamItem>>, Failure> {
     // Listening begins before looking, so that nothing falls between the two.
     let notices = state.context.fleet.notices();
     let fleet = state.context.fleet.clone();
@@ -311,7 +311,7 @@ pub(super) async fn stats(
     Extract(state): Extract<State>,
     Path((edge, rule)): Path<(String, String)>,
     Query(query): Query<StatsQuery>,
-) -> Result<Sse<impl Stream<Item = Next>>, Failure> {
+) -> Result<Sse<impl Stream<Item = StreamItem>>, Failure> {
     let (address, _) = known_rule(&state, &edge, &rule).await?;
     let document = ask(&state, &address, query).await?;
     let first = event("stats", None, &document);

@@ -15,7 +15,7 @@ use super::documents::{CheckDocument, TargetBody};
 use super::{Failure, State};
 use crate::act::checks::CheckError;
 use crate::decide::deviations::{self, Order};
-use crate::decide::fleet::{Answer, Request, RequestRefusal, TargetOrder, TargetRefusal};
+use crate::decide::fleet::{Request, RequestAnswer, RequestRefusal, TargetOrder, TargetRefusal};
 
 /// An order is a few words.
 pub(super) const MAX_ORDER: usize = 64 << 10;
@@ -30,7 +30,7 @@ const MAX_ROUND: Duration = Duration::from_mins(1);
 
 /// `/v1/targets/{edge}/{rule}` and `…/{target}`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Place {
+pub(super) struct TargetPath {
     edge: String,
     rule: String,
     target: Option<String>,
@@ -43,7 +43,7 @@ fn bad_request(detail: impl Into<String>) -> Failure {
 /// `POST`: an override, its end, or a round of probes.
 pub(super) async fn post(
     Extract(state): Extract<State>,
-    Path(place): Path<Place>,
+    Path(place): Path<TargetPath>,
     body: Body,
 ) -> Result<Response, Failure> {
     let bytes = to_bytes(body, MAX_ORDER).await.map_err(|error| bad_request(error.to_string()))?;
@@ -79,13 +79,13 @@ pub(super) async fn post(
 }
 
 /// `DELETE`: ends every override of the target.
-pub(super) async fn delete(Extract(state): Extract<State>, Path(place): Path<Place>) -> Result<Response, Failure> {
+pub(super) async fn delete(Extract(state): Extract<State>, Path(place): Path<TargetPath>) -> Result<Response, Failure> {
     carry_out(&state, place, Order::End, String::new(), None).await
 }
 
 async fn carry_out(
     state: &State,
-    place: Place,
+    place: TargetPath,
     order: Order,
     why: String,
     ttl: Option<Duration>,
@@ -96,24 +96,25 @@ async fn carry_out(
     };
     let order = TargetOrder { edge, rule, target, order, actor: "operator".to_owned(), why, ttl };
     match state.context.fleet.request(Request::Target(order)).await? {
-        Ok(Answer::Target(answer)) => Ok((StatusCode::OK, Json(answer)).into_response()),
+        Ok(RequestAnswer::Target(answer)) => Ok((StatusCode::OK, Json(answer)).into_response()),
         Err(RequestRefusal::Target(refusal)) => Err(refused(&place, refusal)),
         Err(refusal @ RequestRefusal::StateNotWritable(_)) => Err(Failure::state_not_writable(refusal.to_string())),
-        Ok(Answer::Override(_) | Answer::Forgotten) | Err(RequestRefusal::Override(_) | RequestRefusal::Forget(_)) => {
+        Ok(RequestAnswer::Override(_) | RequestAnswer::Forgotten)
+        | Err(RequestRefusal::Override(_) | RequestRefusal::Forget(_)) => {
             unreachable!("an order for a target was given")
         }
     }
 }
 
 /// Names that cannot exist are not known either.
-fn named(place: &Place) -> Result<(EdgeName, RuleName), Failure> {
+fn named(place: &TargetPath) -> Result<(EdgeName, RuleName), Failure> {
     let edge = EdgeName::new(&place.edge).map_err(|_| refused(place, TargetRefusal::UnknownEdge))?;
     let rule = RuleName::new(&place.rule).map_err(|_| refused(place, TargetRefusal::UnknownRule))?;
     Ok((edge, rule))
 }
 
-fn refused(place: &Place, refusal: TargetRefusal) -> Failure {
-    let Place { edge, rule, target } = place;
+fn refused(place: &TargetPath, refusal: TargetRefusal) -> Failure {
+    let TargetPath { edge, rule, target } = place;
     match refusal {
         TargetRefusal::UnknownEdge => {
             Failure::new(404, "unknown_edge", "No such edge", format!("edge {edge} does not exist"))
@@ -129,7 +130,7 @@ fn refused(place: &Place, refusal: TargetRefusal) -> Failure {
     }
 }
 
-async fn check(state: &State, place: &Place) -> Result<Json<CheckDocument>, Failure> {
+async fn check(state: &State, place: &TargetPath) -> Result<Json<CheckDocument>, Failure> {
     let (edge, rule) = named(place)?;
     let (wanted_edge, wanted_rule, wanted) = (edge.clone(), rule.clone(), place.target.clone());
     let found = state

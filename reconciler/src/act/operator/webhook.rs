@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 
 use super::{Failure, State};
 use crate::act::private_file::{self, PrivateFileError};
-use crate::act::remote::follower::Wake;
+use crate::act::wake::Wake;
 
 /// Where git hosts call.
 pub(super) const PATH: &str = "/v1/webhooks/git";

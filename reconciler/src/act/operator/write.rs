@@ -13,6 +13,7 @@ use schema::diagnostic::{Diagnostic, all_to_json};
 use schema::ruleset::{self, RuleSet, TreeFiles};
 
 use super::documents::{ApplyBody, PlanRequest, Problem, ValidateAnswer, ValidateRequest};
+use super::heavy::heavy;
 use super::{Failure, State, blast, body};
 use crate::act::source;
 use crate::decide::fleet::{ApplyRequest, ApplyResult, Purpose, Refusal, TreeRead};
@@ -29,13 +30,6 @@ const LONGEST_TRIAL: Duration = Duration::from_hours(1);
 const LONGEST_LEASE: Duration = Duration::from_mins(10);
 /// The longest wait that can be asked for.
 const MAX_TIMEOUT: Duration = Duration::from_hours(24);
-
-/// Runs work that would hold up other requests.
-pub(super) async fn heavy<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Failure::new(500, "internal", "Internal error", error.to_string()))
-}
 
 pub(super) struct Uploaded {
     pub(super) source: Source,

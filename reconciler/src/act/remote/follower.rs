@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use schema::causes::with_causes;
 use schema::check::{CheckLimits, Memo};
 use schema::findings::Cancel;
-use tokio::sync::Notify;
 use tokio::task::{self, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,11 +20,13 @@ use tracing::{debug, info, warn};
 use super::RemoteConfig;
 use super::clone::{self, RemoteError};
 use super::transport::Interrupt;
+use crate::act::ancestries::Ancestries;
+use crate::act::checked_tree::{MOST_CANCELLED, check};
 use crate::act::driver::{FleetHandle, Stopped};
-use crate::act::follow::{Ancestries, MOST_CANCELLED, check};
 use crate::act::source::TreeFiles;
 use crate::act::source::commit::read_commit;
 use crate::act::source::git::Provenance;
+use crate::act::wake::Wake;
 use crate::decide::fleet::{Event, TreeRead};
 use crate::decide::remote::{RemoteView, pause};
 
@@ -35,22 +36,6 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const ENDING: Duration = Duration::from_secs(1);
 /// Longer errors are cut where they are shown.
 const MAX_ERROR: usize = 1000;
-
-/// Makes a follower look at once.
-#[derive(Debug, Clone, Default)]
-pub struct Wake(Arc<Notify>);
-
-impl Wake {
-    /// Any number of calls before the look that they lead to are one.
-    pub fn wake(&self) {
-        self.0.notify_one();
-    }
-
-    /// Waits for a call.
-    pub(in crate::act) async fn woken(&self) {
-        self.0.notified().await;
-    }
-}
 
 /// One follower.
 #[derive(Debug)]

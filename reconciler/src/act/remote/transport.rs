@@ -117,12 +117,12 @@ fn kill(child: &Child) {
 }
 
 /// An open way. Dropping it ends what was started for it.
-pub(super) struct Way {
+pub(super) struct OpenTransport {
     interrupt: Interrupt,
     words: Option<mpsc::Receiver<Vec<u8>>>,
 }
 
-impl Way {
+impl OpenTransport {
     /// What the program said about its failure, in one line; empty where there is none, or it said nothing.
     pub(super) fn last_words(&mut self) -> String {
         self.interrupt.release();
@@ -132,13 +132,13 @@ impl Way {
     }
 }
 
-impl Drop for Way {
+impl Drop for OpenTransport {
     fn drop(&mut self) {
         self.interrupt.release();
     }
 }
 
-type Open = (Box<dyn Transport + Send>, Option<Box<dyn Any>>, Way);
+type Open = (Box<dyn Transport + Send>, Option<Box<dyn Any>>, OpenTransport);
 
 /// Opens the way to a remote; the second part is what the transport is to be configured with.
 pub(super) fn open(config: &RemoteConfig, interrupt: &Interrupt) -> Result<Open, TransportError> {
@@ -195,7 +195,7 @@ fn program(mut command: Command, url: &Url, interrupt: &Interrupt) -> Result<Ope
     let mut stderr = child.stderr.take().expect("piped");
     interrupt.hold(child);
     let (sender, words) = mpsc::sync_channel(1);
-    let way = Way { interrupt: interrupt.clone(), words: Some(words) };
+    let way = OpenTransport { interrupt: interrupt.clone(), words: Some(words) };
     // Ends with the last program that holds the other end, which for a shared ssh connection may be long after.
     let listen = move || {
         let (mut last, mut piece) = (Vec::new(), [0; 1024]);
@@ -236,7 +236,7 @@ fn over_http(config: &RemoteConfig, interrupt: &Interrupt) -> Result<Open, Trans
         user_agent: Some(concat!("portunus/", env!("CARGO_PKG_VERSION")).to_owned()),
         ..Default::default()
     };
-    let way = Way { interrupt: interrupt.clone(), words: None };
+    let way = OpenTransport { interrupt: interrupt.clone(), words: None };
     Ok((Box::new(transport), Some(Box::new(options)), way))
 }
 

@@ -16,7 +16,7 @@ use super::git::{Provenance, author, committed_at, subject};
 use super::look::{MAX_DEPTH, MAX_ENTRIES};
 use super::select::is_ignored_name;
 use super::upload::{too_large, without_bom};
-use super::{MAX_FILE_BYTES, MAX_TREE_BYTES, SETTINGS, Selection, TreeFile, TreeFiles, submodule};
+use super::{FileSelection, MAX_FILE_BYTES, MAX_TREE_BYTES, SETTINGS, TreeFile, TreeFiles, submodule};
 
 /// Links followed on the way to one file; the kernel's own limit.
 const MAX_LINKS: usize = 40;
@@ -40,12 +40,12 @@ pub(in crate::act) fn read_commit(
         root: None,
         files: Vec::new(),
         diagnostics: Vec::new(),
-        selection: Selection::default(),
+        selection: FileSelection::default(),
         moved: false,
     };
     let top = commit.tree()?;
     let mut walk =
-        Walk { repository, root: top.id, tree, bytes: 0, entries: 0, trail: Vec::new(), found: Findings::new() };
+        CommitWalk { repository, root: top.id, tree, bytes: 0, entries: 0, trail: Vec::new(), found: Findings::new() };
     let root = match walk.lead(Vec::new(), folder.as_bytes())? {
         Led::Inside(_, EntryKind::Tree, id) => id,
         Led::Inside(..) | Led::Nowhere(_) => {
@@ -73,7 +73,7 @@ enum Led {
     Nowhere(&'static str),
 }
 
-struct Walk<'r> {
+struct CommitWalk<'r> {
     repository: &'r Repository,
     root: ObjectId,
     tree: TreeFiles,
@@ -84,28 +84,30 @@ struct Walk<'r> {
     found: Findings,
 }
 
-impl Walk<'_> {
+impl CommitWalk<'_> {
     fn problem(&mut self, label: &[u8], message: impl Into<String>) {
         self.found.push(unreadable(&String::from_utf8_lossy(label), message));
     }
 
     /// What the tree's own settings ignore.
-    fn selection(&self) -> Result<Selection, gix::Error> {
+    fn selection(&self) -> Result<FileSelection, gix::Error> {
         let named = self.entry(self.root, SETTINGS.as_bytes())?;
         let id = match named {
             Some((EntryKind::Blob | EntryKind::BlobExecutable, id)) => id,
             Some((EntryKind::Link, id)) => match self.follow(&[], id)? {
                 Led::Inside(_, EntryKind::Blob | EntryKind::BlobExecutable, id) => id,
-                Led::Inside(..) | Led::Nowhere(_) => return Ok(Selection::default()),
+                Led::Inside(..) | Led::Nowhere(_) => return Ok(FileSelection::default()),
             },
-            _ => return Ok(Selection::default()),
+            _ => return Ok(FileSelection::default()),
         };
         if self.repository.find_header(id)?.size() > MAX_FILE_BYTES {
-            return Ok(Selection::default());
+            return Ok(FileSelection::default());
         }
         let blob = self.repository.find_blob(id)?;
         let text = str::from_utf8(&blob.data).ok();
-        Ok(text.map(|text| Selection::of_settings(&SourceFile::new(SETTINGS, without_bom(text)))).unwrap_or_default())
+        Ok(text
+            .map(|text| FileSelection::of_settings(&SourceFile::new(SETTINGS, without_bom(text))))
+            .unwrap_or_default())
     }
 
     fn entry(&self, tree: ObjectId, name: &[u8]) -> Result<Option<(EntryKind, ObjectId)>, gix::Error> {

@@ -14,9 +14,9 @@ use schema::diagnostic::{Diagnostic, SourceFile, Span};
 use schema::findings::{Cancel, Findings};
 use thiserror::Error;
 
-use super::look::{Found, Look, Stamp, look_at, look_at_name, os_words};
+use super::look::{FoundFile, Look, Stamp, look_at, look_at_name, os_words};
 use super::upload::too_large;
-use super::{BOM, MAX_FILE_BYTES, MAX_TREE_BYTES, SETTINGS, Selection, TreeFile, TreeFiles};
+use super::{BOM, FileSelection, MAX_FILE_BYTES, MAX_TREE_BYTES, SETTINGS, TreeFile, TreeFiles};
 
 /// A tree that still moves after so many looks is reported as moving; the next hint leads to a new reading.
 const ATTEMPTS: usize = 3;
@@ -106,11 +106,11 @@ fn read_once(dir: &Path, cancel: &Cancel) -> Result<(TreeFiles, Look), SourceErr
             break;
         }
         let (real, stamp) = match is {
-            Found::Problem(message) => {
+            FoundFile::Problem(message) => {
                 found.push(unreadable(label, message.clone()));
                 continue;
             }
-            Found::File { real, stamp } => (real, stamp),
+            FoundFile::File { real, stamp } => (real, stamp),
         };
         total += stamp.size.min(MAX_FILE_BYTES);
         if total > MAX_TREE_BYTES {
@@ -141,12 +141,12 @@ fn resolve(dir: &Path) -> Result<PathBuf, SourceError> {
 }
 
 /// What the tree's own settings ignore. Settings that cannot be read are reported when the files are read.
-fn selection(root: &Path) -> Selection {
+fn selection(root: &Path) -> FileSelection {
     match look_at_name(root, SETTINGS) {
-        Some(Found::File { real, stamp }) => {
-            read_file(SETTINGS, &real, &stamp).map(|file| Selection::of_settings(&file.source)).unwrap_or_default()
+        Some(FoundFile::File { real, stamp }) => {
+            read_file(SETTINGS, &real, &stamp).map(|file| FileSelection::of_settings(&file.source)).unwrap_or_default()
         }
-        _ => Selection::default(),
+        _ => FileSelection::default(),
     }
 }
 

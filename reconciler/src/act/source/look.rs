@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::Selection;
+use super::FileSelection;
 use super::select::is_ignored_name;
 
 /// Deeper folders are refused: links inside the root can make very long ways out of few folders.
@@ -47,7 +47,7 @@ impl Stamp {
 
 /// A file that was found, or why it will not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FoundFile {
     File { real: PathBuf, stamp: Stamp },
     Problem(String),
 }
@@ -58,7 +58,7 @@ pub(super) enum Found {
 pub(in crate::act) struct Look {
     root: PathBuf,
     /// Labels in path order, each with what it stands for.
-    pub(super) found: Vec<(String, Found)>,
+    pub(super) found: Vec<(String, FoundFile)>,
     /// Every folder that holds a file of the tree or a folder of it.
     pub(in crate::act) folders: BTreeSet<PathBuf>,
     /// Every link that was followed.
@@ -67,8 +67,8 @@ pub(in crate::act) struct Look {
 }
 
 /// Looks at everything below a canonical root that the selection takes.
-pub(super) fn look_at(root: &Path, selection: &Selection) -> Look {
-    let mut walk = Walk::new(root.to_owned());
+pub(super) fn look_at(root: &Path, selection: &FileSelection) -> Look {
+    let mut walk = DirectoryWalk::new(root.to_owned());
     walk.folder(root, OsStr::new(""), selection);
     let mut look = walk.look;
     look.found.sort_by(|a, b| a.0.cmp(&b.0));
@@ -77,30 +77,30 @@ pub(super) fn look_at(root: &Path, selection: &Selection) -> Look {
 }
 
 /// Looks at one name directly below a canonical root.
-pub(super) fn look_at_name(root: &Path, name: &str) -> Option<Found> {
-    let mut walk = Walk::new(root.to_owned());
-    walk.entry(root, OsStr::new(name), OsStr::new(""), &Selection::default());
+pub(super) fn look_at_name(root: &Path, name: &str) -> Option<FoundFile> {
+    let mut walk = DirectoryWalk::new(root.to_owned());
+    walk.entry(root, OsStr::new(name), OsStr::new(""), &FileSelection::default());
     walk.look.found.into_iter().find_map(|(label, found)| (label == name).then_some(found))
 }
 
-struct Walk {
+struct DirectoryWalk {
     look: Look,
     /// The folders from the root to the present one, by their real paths.
     trail: Vec<PathBuf>,
 }
 
-impl Walk {
+impl DirectoryWalk {
     fn new(root: PathBuf) -> Self {
         let look = Look { root, found: Vec::new(), folders: BTreeSet::new(), links: Vec::new(), entries: 0 };
         Self { look, trail: Vec::new() }
     }
 
     fn problem(&mut self, label: &OsStr, message: impl Into<String>) {
-        self.look.found.push((label.to_string_lossy().into_owned(), Found::Problem(message.into())));
+        self.look.found.push((label.to_string_lossy().into_owned(), FoundFile::Problem(message.into())));
     }
 
     /// `label` is empty for the root, else it ends without `/`.
-    fn folder(&mut self, real: &Path, label: &OsStr, selection: &Selection) {
+    fn folder(&mut self, real: &Path, label: &OsStr, selection: &FileSelection) {
         if self.trail.len() >= MAX_DEPTH {
             self.problem(label, format!("folders are nested deeper than {MAX_DEPTH} levels"));
             return;
@@ -121,7 +121,7 @@ impl Walk {
         self.trail.pop();
     }
 
-    fn entry(&mut self, folder: &Path, name: &OsStr, folder_label: &OsStr, selection: &Selection) {
+    fn entry(&mut self, folder: &Path, name: &OsStr, folder_label: &OsStr, selection: &FileSelection) {
         if is_ignored_name(name.as_bytes()) {
             return;
         }
@@ -147,7 +147,7 @@ impl Walk {
         }
     }
 
-    fn link(&mut self, path: &Path, label: &OsStr, selection: &Selection) {
+    fn link(&mut self, path: &Path, label: &OsStr, selection: &FileSelection) {
         self.look.links.push(path.to_owned());
         let resolved = fs::canonicalize(path).and_then(|real| fs::metadata(&real).map(|meta| (real, meta)));
         let (real, meta) = match resolved {
@@ -175,7 +175,7 @@ impl Walk {
         self.node(real, label, &meta, selection);
     }
 
-    fn node(&mut self, real: PathBuf, label: &OsStr, meta: &Metadata, selection: &Selection) {
+    fn node(&mut self, real: PathBuf, label: &OsStr, meta: &Metadata, selection: &FileSelection) {
         let shown = label.to_string_lossy();
         if meta.is_dir() {
             if selection.enters(&shown) {
@@ -186,7 +186,7 @@ impl Walk {
                 (None, _) => self.problem(label, "the name of the file is not UTF-8"),
                 (_, Some(kind)) => self.problem(label, format!("{kind} is not a regular file")),
                 (Some(text), None) => {
-                    self.look.found.push((text.to_owned(), Found::File { real, stamp: Stamp::of(meta) }));
+                    self.look.found.push((text.to_owned(), FoundFile::File { real, stamp: Stamp::of(meta) }));
                 }
             }
         }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use schema::diagnostic::{Diagnostic, SourceFile};
 
 pub(in crate::act) use look::{Look, Stamp};
-pub use select::Selection;
+pub use select::FileSelection;
 pub use upload::{UploadError, from_upload};
 
 /// The one file of a tree that is no rule file: rails, rollout and what to ignore.
@@ -50,7 +50,7 @@ pub struct TreeFiles {
     /// What is wrong with files that could not be taken, in path order.
     pub diagnostics: Vec<Diagnostic>,
     /// What counts as a file of this tree.
-    pub selection: Selection,
+    pub selection: FileSelection,
     /// True if the tree changed while it was read: files may be missing or not belong together, so nothing may be
     /// concluded from them but that it has to be read again. There is a finding then, too.
     pub moved: bool,

@@ -12,19 +12,19 @@ use super::SETTINGS;
 
 /// The rules of CONTRACT §2 with the `[tree] ignore` globs of one tree.
 #[derive(Debug, Clone)]
-pub struct Selection {
+pub struct FileSelection {
     files: GlobSet,
     /// Folders that need not be entered: the globs themselves, and what stands before a final `/**`.
     folders: GlobSet,
 }
 
-impl Default for Selection {
+impl Default for FileSelection {
     fn default() -> Self {
         Self { files: GlobSet::empty(), folders: GlobSet::empty() }
     }
 }
 
-impl Selection {
+impl FileSelection {
     /// The selection that a `portunus.toml` asks for. What cannot be read there is skipped: checking the tree
     /// reports it, and a tree with an error is never applied.
     pub fn of_settings(settings: &SourceFile) -> Self {
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn editors_leavings_and_dotfiles_are_ignored_at_any_depth() {
-        let selection = Selection::default();
+        let selection = FileSelection::default();
         for label in [".a.toml", ".git/x.toml", "a/.b/c.toml", "a.toml~", "#a.toml#", "a.toml.swp", "4913", "b~/c.toml"]
         {
             assert!(!selection.takes(label), "{label}");
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn the_globs_of_the_settings_match_the_relative_path() {
         let settings = SourceFile::new(SETTINGS, "[tree]\nignore = [\"docs/**\", \"*.json\", \"[\", \"old\"]\n");
-        let selection = Selection::of_settings(&settings);
+        let selection = FileSelection::of_settings(&settings);
         for label in ["docs/a.toml", "docs/b/c.toml", "x.json", "old/a.toml"] {
             assert!(!selection.takes(label), "{label}");
         }
@@ -129,12 +129,12 @@ mod tests {
     #[test]
     fn settings_without_a_usable_list_ignore_nothing() {
         for text in ["", "[tree]\n", "[tree]\nignore = 1\n", "tree = [", "ignore = [\"*.toml\"]\n"] {
-            assert!(Selection::of_settings(&SourceFile::new(SETTINGS, text)).takes("a.toml"), "{text}");
+            assert!(FileSelection::of_settings(&SourceFile::new(SETTINGS, text)).takes("a.toml"), "{text}");
         }
     }
 
     #[test]
     fn no_glob_ignores_the_settings_themselves() {
-        assert!(Selection::of_globs(&["**", "*.toml"]).takes(SETTINGS));
+        assert!(FileSelection::of_globs(&["**", "*.toml"]).takes(SETTINGS));
     }
 }

@@ -10,7 +10,7 @@ use schema::diagnostic::{Diagnostic, SourceFile};
 use schema::findings::Findings;
 use thiserror::Error;
 
-use super::{BOM, MAX_FILE_BYTES, SETTINGS, Selection, TreeFile, TreeFiles};
+use super::{BOM, FileSelection, MAX_FILE_BYTES, SETTINGS, TreeFile, TreeFiles};
 
 /// Longer than any path that a file system takes.
 const MAX_LABEL_BYTES: usize = 4096;
@@ -52,7 +52,7 @@ pub fn from_upload(files: Vec<(Arc<str>, Arc<str>)>) -> Result<TreeFiles, Upload
         diagnostics: Vec::new(),
         selection: by_label
             .get(SETTINGS)
-            .map(|text| Selection::of_settings(&SourceFile::new(SETTINGS, without_bom(text))))
+            .map(|text| FileSelection::of_settings(&SourceFile::new(SETTINGS, without_bom(text))))
             .unwrap_or_default(),
         moved: false,
     };

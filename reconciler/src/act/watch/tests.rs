@@ -199,7 +199,7 @@ async fn a_wait_that_is_given_up_loses_no_signal() {
 fn our_own_reading_is_no_change_and_an_overflow_is_one() {
     let dir = TempDir::new().expect("a folder");
     let top = dir.path().canonicalize().expect("exists");
-    let wanted = Scene::of(&top).wanted;
+    let wanted = TreeSnapshot::of(&top).wanted;
     let event = |kind, path: &Path| Event::new(kind).add_path(path.to_owned());
     let file = top.join("a.toml");
     for access in [AccessKind::Open(AccessMode::Any), AccessKind::Read, AccessKind::Close(AccessMode::Read)] {

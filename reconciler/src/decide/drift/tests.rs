@@ -14,19 +14,19 @@ use schema::testing::rule;
 use super::*;
 use crate::decide::overrides::Override;
 use crate::decide::status::StatusDocument;
-use crate::decide::view::{Desired, Report, RuleView};
+use crate::decide::view::{DesiredEdge, Report, RuleView};
 
 /// A connected edge that was told the first rules, and says that it runs the second.
 fn edge(told: &[Arc<Rule>], runs: &[Arc<Rule>]) -> EdgeView {
     let placed = |rule: &Arc<Rule>| (rule.name.clone(), Placed { rule: rule.clone(), origin: None });
     let digest = Digest::of(b"told");
-    let desired = Desired {
+    let desired = DesiredEdge {
         generation: 7,
         wanted: told.iter().map(placed).collect(),
         rules: told.iter().map(placed).collect(),
         digest,
         acknowledged: true,
-        ..Desired::default()
+        ..DesiredEdge::default()
     };
     let report = Report {
         generation: 7,

@@ -102,11 +102,11 @@ impl Fleet {
         effects.push(Effect::Persist(Record::applied(&applied)));
         self.applied = Some(applied);
         let (action, why) = match start.purpose {
-            Purpose::Apply => (ledger::Action::Apply, String::new()),
-            Purpose::Rollback { why, .. } => (ledger::Action::Rollback, why.clone()),
-            Purpose::Resume => (ledger::Action::Resume, String::new()),
+            Purpose::Apply => (ledger::LedgerAction::Apply, String::new()),
+            Purpose::Rollback { why, .. } => (ledger::LedgerAction::Rollback, why.clone()),
+            Purpose::Resume => (ledger::LedgerAction::Resume, String::new()),
             Purpose::Continue { apply } => {
-                (ledger::Action::Resume, format!("continues {apply}, which a restart of the server interrupted"))
+                (ledger::LedgerAction::Resume, format!("continues {apply}, which a restart of the server interrupted"))
             }
         };
         let is_held = matches!(start.purpose, Purpose::Rollback { hold: true, .. });

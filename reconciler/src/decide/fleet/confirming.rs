@@ -13,8 +13,8 @@ use schema::state::RuleState;
 
 use super::run::Run;
 use super::waves::Before;
-use super::{Applied, EdgeOutcome, EdgeResult, Effect, Fleet, Refusal, Stopped};
-use crate::decide::ledger::{Action, Entry};
+use super::{Applied, EdgeOutcome, EdgeResult, Effect, Fleet, Refusal, StoppedRollout};
+use crate::decide::ledger::{Entry, LedgerAction};
 use crate::decide::plan::{self, PlanDocument};
 use crate::decide::record::Record;
 use crate::decide::view::{Confirmation, EdgeView, RuleView};
@@ -144,13 +144,13 @@ impl Fleet {
         let line = Entry {
             generations: [(edge.clone(), generation)].into(),
             note: reason.to_owned(),
-            ..self.line(Action::Return, edge.as_str(), String::new(), "returned", now)
+            ..self.line(LedgerAction::Return, edge.as_str(), String::new(), "returned", now)
         };
         let line = line.chained(&mut self.head);
         if let Some(applied) = self.applied.take() {
             let digest = applied.source.digest;
             let mut back = applied.before.clone().map_or(applied, |before| *before);
-            back.stopped.get_or_insert(Stopped { digest, reason: reason.to_owned() });
+            back.stopped.get_or_insert(StoppedRollout { digest, reason: reason.to_owned() });
             effects.push(Effect::Persist(Record::applied(&back)));
             self.applied = Some(back);
         }
@@ -178,7 +178,7 @@ impl Fleet {
             {
                 applied = (**before).clone();
             }
-            applied.stopped = Some(Stopped { digest, reason });
+            applied.stopped = Some(StoppedRollout { digest, reason });
         }
         effects.push(Effect::Persist(Record::applied(&applied)));
         self.applied = Some(applied);

@@ -14,7 +14,7 @@ use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
 use super::apply::Start;
-use super::{Applied, ApplyResult, EdgeOutcome, Effect, Fleet, Mode, Refusal, Stopped};
+use super::{Applied, ApplyResult, EdgeOutcome, Effect, Fleet, Mode, Refusal, StoppedRollout};
 use crate::decide::ledger::{Entry, RecordedEdge};
 use crate::decide::record::Record;
 
@@ -155,7 +155,7 @@ impl Fleet {
         let digest = applied.source.digest;
         if let Some(applied) = &mut self.applied {
             applied.cut_off = false;
-            applied.stopped = Some(Stopped { digest, reason: reason.clone() });
+            applied.stopped = Some(StoppedRollout { digest, reason: reason.clone() });
             effects.push(Effect::Persist(Record::applied(applied)));
         }
         Err(Refusal::Stale { reason })

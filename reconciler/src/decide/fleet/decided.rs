@@ -10,7 +10,7 @@ use schema::ruleset::{EdgeRules, RuleSet};
 use super::Fleet;
 use crate::decide::assign::next_desired;
 use crate::decide::plan::{Action, PlanDocument};
-use crate::decide::view::{Desired, EdgeView};
+use crate::decide::view::{DesiredEdge, EdgeView};
 
 impl Fleet {
     /// What the tree decides anew, in the order of names. The edges are only looked at: most of them stay as they are,
@@ -20,7 +20,7 @@ impl Fleet {
         ruleset: &RuleSet,
         moved: &BTreeSet<EdgeName>,
         held_back: &BTreeSet<EdgeName>,
-    ) -> Vec<(EdgeName, Desired)> {
+    ) -> Vec<(EdgeName, DesiredEdge)> {
         let (unknown, none) = (EdgeView::default(), EdgeRules::new());
         // What is disabled is decided as well, for status.
         let shown = self.edges.beside(&ruleset.disabled).filter(|(_, view, disabled)| {

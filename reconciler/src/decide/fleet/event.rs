@@ -21,7 +21,7 @@ use super::{
     ApplyResult, ForgetRefusal, OverrideRefusal, OverrideRequest, OverrideStep, Refusal, TargetAnswer, TargetOrder,
     TargetRefusal, Verdict,
 };
-use crate::decide::deviations::{TargetOverride, Turn};
+use crate::decide::deviations::{DeviationChange, TargetOverride};
 use crate::decide::live::Live;
 use crate::decide::overrides::Override;
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, Source};
@@ -146,7 +146,7 @@ pub enum Event {
     },
     /// An operator applies a tree.
     Apply {
-        /// Comes back in [`Effect::Answer`].
+        /// Comes back in [`Effect::RequestAnswer`].
         ticket: u64,
         /// What is asked.
         request: Box<ApplyRequest>,
@@ -213,7 +213,7 @@ pub enum Request {
 
 /// What an operator is answered.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub enum RequestAnswer {
     /// The override as it is now, or as it was when it ended.
     Override(Override),
     /// What came of an order for a target.
@@ -315,7 +315,7 @@ pub enum Effect {
         /// Whose.
         ticket: u64,
         /// What came of it.
-        answer: Box<Result<Answer, RequestRefusal>>,
+        answer: Box<Result<RequestAnswer, RequestRefusal>>,
     },
     /// Answer an [`Event::Control`].
     Controlled {
@@ -435,7 +435,7 @@ pub enum Notice {
         /// The edge.
         edge: EdgeName,
         /// What happened to it.
-        turn: Turn,
+        turn: DeviationChange,
         /// Who did that.
         by: String,
         /// The override.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schema::name::{EdgeName, Labels};
 
 use super::{Effect, Fleet};
-use crate::decide::ledger::{Action, Entry};
+use crate::decide::ledger::{Entry, LedgerAction};
 use crate::decide::record::Record;
 use crate::decide::view::EdgeView;
 
@@ -75,7 +75,7 @@ impl Fleet {
         self.quiet.remove(edge);
         effects.extend(Record::of_edge(edge).map(Effect::Persist));
         let note = format!("{edge}: it ran {rules} rules");
-        let line = Entry { note, ..self.line(Action::Edge, actor, String::new(), "forgotten", now) };
+        let line = Entry { note, ..self.line(LedgerAction::Edge, actor, String::new(), "forgotten", now) };
         effects.push(Effect::Persist(Record::ledger(&line.chained(&mut self.head))));
         effects.push(Effect::Emit(self.edge_notice(edge)));
         if let Some(applied) = &mut self.applied

@@ -48,7 +48,8 @@ use super::view::Edges;
 pub use confirming::FEATURE as CONFIRM_FEATURE;
 pub use cut_off::{Continuation, RolloutTerms};
 pub use event::{
-    Answer, ApplyRequest, Effect, Event, Notice, Purpose, Request, RequestRefusal, SessionId, TargetWeight, TreeRead,
+    ApplyRequest, Effect, Event, Notice, Purpose, Request, RequestAnswer, RequestRefusal, SessionId, TargetWeight,
+    TreeRead,
 };
 pub use follow::{Attempt, Verdict};
 pub use forgetting::ForgetRefusal;
@@ -115,7 +116,7 @@ pub struct Applied {
     pub applied_by: Option<String>,
     /// Set where a rollout was stopped: it is not begun again by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<Stopped>,
+    pub stopped: Option<StoppedRollout>,
     /// What was in force before it, while edges may still return to that by themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Box<Applied>>,
@@ -148,7 +149,7 @@ impl Applied {
 
 /// A rollout that did not reach all of its edges.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stopped {
+pub struct StoppedRollout {
     /// The tree.
     pub digest: Digest,
     /// Which wave failed, and where.
@@ -293,15 +294,17 @@ impl Fleet {
             }
             Event::Request { ticket, request } => {
                 let answer = match &*request {
-                    Request::Override(request) => {
-                        self.request_override(request, now, &mut effects).map(Answer::Override).map_err(Into::into)
-                    }
+                    Request::Override(request) => self
+                        .request_override(request, now, &mut effects)
+                        .map(RequestAnswer::Override)
+                        .map_err(Into::into),
                     Request::Target(order) => {
-                        self.order(order, now, &mut effects).map(Answer::Target).map_err(Into::into)
+                        self.order(order, now, &mut effects).map(RequestAnswer::Target).map_err(Into::into)
                     }
-                    Request::Forget { edge, actor } => {
-                        self.forget(edge, actor, now, &mut effects).map(|()| Answer::Forgotten).map_err(Into::into)
-                    }
+                    Request::Forget { edge, actor } => self
+                        .forget(edge, actor, now, &mut effects)
+                        .map(|()| RequestAnswer::Forgotten)
+                        .map_err(Into::into),
                 };
                 effects.push(Effect::Answered { ticket, answer: Box::new(answer) });
             }

@@ -18,7 +18,7 @@ const FEATURE: &str = "yield";
 
 /// When an edge is sent its state.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum Delivery {
     /// Now; these of its rules release their ports first.
     Now(Vec<RuleName>),
     /// Once an edge of its host has answered.
@@ -51,9 +51,9 @@ impl Fleet {
     }
 
     /// Whether the edge is sent its state now.
-    pub(super) fn turn(&self, edge: &EdgeName) -> Turn {
+    pub(super) fn turn(&self, edge: &EdgeName) -> Delivery {
         if self.neighbours(edge).next().is_none() {
-            return Turn::Now(Vec::new());
+            return Delivery::Now(Vec::new());
         }
         let circle: BTreeSet<EdgeName> =
             self.reached_from(edge).into_iter().filter(|other| self.reached_from(other).contains(edge)).collect();
@@ -63,11 +63,11 @@ impl Fleet {
             view.is_some_and(|view| knows_how(view) && self.is_changing(name, view))
         };
         match circle.iter().find(can_yield) {
-            Some(name) if name == edge => Turn::Now(self.wanted_of(edge)),
+            Some(name) if name == edge => Delivery::Now(self.wanted_of(edge)),
             // Nobody in the circle can be first: the edges say what came of it.
-            None if !circle.is_empty() => Turn::Now(Vec::new()),
-            _ if self.blockers(edge, Self::is_changing).is_empty() => Turn::Now(Vec::new()),
-            _ => Turn::Later,
+            None if !circle.is_empty() => Delivery::Now(Vec::new()),
+            _ if self.blockers(edge, Self::is_changing).is_empty() => Delivery::Now(Vec::new()),
+            _ => Delivery::Later,
         }
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Effect, Fleet, Notice};
 use crate::decide::assign::next_desired;
-use crate::decide::ledger::{Action, Entry};
+use crate::decide::ledger::{Entry, LedgerAction};
 use crate::decide::overrides::{self, InvalidOverride, Override, Overrides};
 use crate::decide::record::Record;
 use crate::decide::view::EdgeView;
@@ -222,7 +222,7 @@ impl Fleet {
             OverrideStep::Expired => "clock",
             OverrideStep::TakenOver => "tree",
         };
-        let line = self.line(Action::Override, actor, held.why.clone(), step.outcome(), now);
+        let line = self.line(LedgerAction::Override, actor, held.why.clone(), step.outcome(), now);
         // What the tree takes over is the same set, so its generation is the apply's.
         let generation = self.edges.get(edge).map(EdgeView::desired_generation);
         let generation = generation.filter(|_| step != OverrideStep::TakenOver);

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use schema::diff::Rules;
 use schema::name::{EdgeName, RuleName};
 
-use super::neighbours::Turn;
+use super::neighbours::Delivery;
 use super::{Effect, Fleet, Mode, Notice, Session, SessionId, moves, stale};
 use crate::decide::assign::next_desired;
 use crate::decide::generation;
 use crate::decide::record::Record;
-use crate::decide::view::{Basis, Confirmation, Desired, EdgeView, Hello, Report};
+use crate::decide::view::{Basis, Confirmation, DesiredEdge, EdgeView, Hello, Report};
 
 impl Fleet {
     pub(super) fn hello(
@@ -163,7 +163,7 @@ impl Fleet {
             moves::notices(edge, name, old, new, effects);
         }
         let is_news =
-            |desired: &&mut Desired| !desired.acknowledged && (desired.generation, desired.digest) == accepted;
+            |desired: &&mut DesiredEdge| !desired.acknowledged && (desired.generation, desired.digest) == accepted;
         if let Some(desired) = view.desired.as_mut().filter(is_news) {
             desired.acknowledged = true;
             let before = std::mem::take(&mut desired.before);
@@ -173,7 +173,7 @@ impl Fleet {
         }
         // Known to be good, it is kept wherever it is sent again.
         let is_kept = after.confirmation == Confirmation::None;
-        let is_confirmed = |desired: &&mut Desired| {
+        let is_confirmed = |desired: &&mut DesiredEdge| {
             is_kept && desired.confirm_within.is_some() && (desired.generation, desired.digest) == accepted
         };
         if let Some(desired) = view.desired.as_mut().filter(is_confirmed) {
@@ -212,7 +212,7 @@ impl Fleet {
     }
 
     /// What would be decided for an edge now, if that is something else than what was.
-    fn reconsidered(&self, edge: &EdgeName) -> Option<Desired> {
+    fn reconsidered(&self, edge: &EdgeName) -> Option<DesiredEdge> {
         let view = self.edges.get(edge)?;
         let desired = view.desired.as_ref()?;
         let mut next = next_desired(view, &desired.wanted, &desired.disabled).unwrap_or_else(|| desired.clone());
@@ -257,7 +257,7 @@ impl Fleet {
         if !self.sessions.get(edge).is_some_and(is_free) {
             return;
         }
-        let Turn::Now(yields) = self.turn(edge) else {
+        let Delivery::Now(yields) = self.turn(edge) else {
             self.held_back.insert(edge.clone());
             return;
         };

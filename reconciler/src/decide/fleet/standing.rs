@@ -7,7 +7,7 @@ use schema::canonical::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::{Effect, Fleet, Mode, Notice, Refusal, TreeRead};
-use crate::decide::ledger::{Action, Entry};
+use crate::decide::ledger::{Entry, LedgerAction};
 use crate::decide::record::Record;
 
 /// Nothing is applied while this stands, by people or by itself. What was applied goes on healing.
@@ -93,13 +93,13 @@ impl Fleet {
                 let since = self.frozen.as_ref().map_or(now, |freeze| freeze.since);
                 let freeze = Freeze { by: actor.to_owned(), why: why.clone(), since, until };
                 self.frozen = Some(freeze);
-                let line = self.line(Action::Freeze, actor, why, "frozen", now);
+                let line = self.line(LedgerAction::Freeze, actor, why, "frozen", now);
                 self.record_freeze(Entry { until, ..line }, effects);
                 self.follow(now, effects);
             }
             Control::Unfreeze { why } if self.frozen.is_some() => {
                 self.frozen = None;
-                let line = self.line(Action::Unfreeze, actor, why, "unfrozen", now);
+                let line = self.line(LedgerAction::Unfreeze, actor, why, "unfrozen", now);
                 self.record_freeze(line, effects);
                 self.follow(now, effects);
             }
@@ -108,7 +108,7 @@ impl Fleet {
                     return Err(Refusal::Frozen { freeze: freeze.clone() });
                 }
                 self.hold = None;
-                let line = self.line(Action::Resume, actor, String::new(), "released", now);
+                let line = self.line(LedgerAction::Resume, actor, String::new(), "released", now);
                 let line = line.chained(&mut self.head);
                 effects.push(Effect::Persist(Record::hold(None)));
                 effects.push(Effect::Persist(Record::ledger(&line)));
@@ -125,7 +125,7 @@ impl Fleet {
         let is_over = |freeze: &mut Freeze| freeze.until.is_some_and(|until| until <= now);
         let Some(freeze) = self.frozen.take_if(is_over) else { return };
         let why = format!("the override by {} expired", freeze.by);
-        let line = self.line(Action::Unfreeze, "clock", why, "unfrozen", now);
+        let line = self.line(LedgerAction::Unfreeze, "clock", why, "unfrozen", now);
         self.record_freeze(line, effects);
         self.follow(now, effects);
     }
@@ -138,7 +138,7 @@ impl Fleet {
     }
 
     /// A line of the ledger that is not about an apply; it names the revision in force.
-    pub(super) fn line(&self, action: Action, actor: &str, why: String, outcome: &str, now: Timestamp) -> Entry {
+    pub(super) fn line(&self, action: LedgerAction, actor: &str, why: String, outcome: &str, now: Timestamp) -> Entry {
         let source = self.applied.as_ref().map(|applied| &applied.source);
         Entry {
             action,

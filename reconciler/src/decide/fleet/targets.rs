@@ -10,7 +10,7 @@ use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
 use super::{Effect, Fleet, Notice};
-use crate::decide::deviations::{self, Given, Order, TargetOverride, Turn};
+use crate::decide::deviations::{self, DeviationChange, Given, Order, TargetOverride};
 use crate::decide::ledger::{self, Entry};
 use crate::decide::plan::{Action, PlannedChange};
 use crate::decide::record::Record;
@@ -104,11 +104,11 @@ impl Fleet {
             self.record_deviations(&order.edge, effects);
             if effected.set.is_none() {
                 for ended in &effected.ended {
-                    self.turned(&order.edge, ended, Turn::Ended, &order.actor, now, effects);
+                    self.turned(&order.edge, ended, DeviationChange::Ended, &order.actor, now, effects);
                 }
             }
             if let Some(set) = &effected.set {
-                self.turned(&order.edge, set, Turn::Set, &order.actor, now, effects);
+                self.turned(&order.edge, set, DeviationChange::Set, &order.actor, now, effects);
             }
             self.send_deviations(&order.edge, effects);
         }
@@ -132,7 +132,7 @@ impl Fleet {
         if self.next_expiry.is_none_or(|next| next > now) {
             return;
         }
-        self.end_deviations(now, Turn::Expired, effects, |_, each| each.has_expired(now));
+        self.end_deviations(now, DeviationChange::Expired, effects, |_, each| each.has_expired(now));
     }
 
     /// Ends overrides of rules and targets that the tree does not have any more, and takes those of renamed rules
@@ -144,7 +144,7 @@ impl Fleet {
         for change in changes.iter().filter(|change| change.action == Action::Move) {
             self.take_along(change, effects);
         }
-        self.end_deviations(now, Turn::Dropped, effects, |view, each| {
+        self.end_deviations(now, DeviationChange::Dropped, effects, |view, each| {
             !deviations::is_known(view, &each.rule, &each.target)
         });
     }
@@ -166,7 +166,7 @@ impl Fleet {
     fn end_deviations(
         &mut self,
         now: Timestamp,
-        turn: Turn,
+        turn: DeviationChange,
         effects: &mut Vec<Effect>,
         is_over: impl Fn(&crate::decide::view::EdgeView, &TargetOverride) -> bool,
     ) {
@@ -215,7 +215,7 @@ impl Fleet {
         &mut self,
         edge: &EdgeName,
         each: &TargetOverride,
-        turn: Turn,
+        turn: DeviationChange,
         by: &str,
         now: Timestamp,
         effects: &mut Vec<Effect>,
@@ -227,7 +227,7 @@ impl Fleet {
             .unwrap_or_default();
         let entry = Entry {
             at: now,
-            action: ledger::Action::Override,
+            action: ledger::LedgerAction::Override,
             digest,
             commit,
             actor: by.to_owned(),

@@ -10,7 +10,7 @@ use schema::name::EdgeName;
 
 use super::{Effect, Fleet, Notice};
 use crate::decide::drift::{Drift, DriftKind};
-use crate::decide::ledger::{Action, Entry};
+use crate::decide::ledger::{Entry, LedgerAction};
 use crate::decide::record::Record;
 
 /// States in a row that need no patience: an edge that lost its state, its rules and its capabilities at once takes
@@ -83,7 +83,7 @@ impl Fleet {
         if !std::mem::replace(&mut known.is_written_down, true) {
             let (code, message) = (known.code(), known.in_words(&self.lineage));
             let note = format!("{edge}: {message}");
-            let line = Entry { note, ..self.line(Action::Edge, "server", String::new(), "unsettled", now) };
+            let line = Entry { note, ..self.line(LedgerAction::Edge, "server", String::new(), "unsettled", now) };
             effects.push(Effect::Persist(Record::ledger(&line.chained(&mut self.head))));
             effects.push(Effect::Emit(Notice::Unsettled { edge: edge.clone(), code: code.to_owned(), message }));
         }

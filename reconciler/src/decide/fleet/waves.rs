@@ -14,7 +14,7 @@ use schema::ruleset::{EdgeRules, Placed, RuleSet};
 use schema::state::RuleState;
 
 use super::run::Run;
-use super::{Applied, EdgeOutcome, EdgeResult, Effect, Fleet, Stopped, confirming};
+use super::{Applied, EdgeOutcome, EdgeResult, Effect, Fleet, StoppedRollout, confirming};
 use crate::decide::assign::next_desired;
 use crate::decide::drift::{self, Drift, DriftKind};
 use crate::decide::plan::{Action, PlannedWave, grouped};
@@ -64,7 +64,7 @@ fn serves(view: &EdgeView, name: &RuleName) -> bool {
 
 /// One wave with the edges of this apply that are in it.
 #[derive(Debug, Clone)]
-struct Part {
+struct WaveRun {
     /// As in the plan.
     number: u32,
     max_parallel: NonZeroU32,
@@ -87,7 +87,7 @@ pub(super) enum OnFailure {
 #[derive(Debug, Clone)]
 pub(super) struct Waves {
     ruleset: Arc<RuleSet>,
-    parts: Vec<Part>,
+    parts: Vec<WaveRun>,
     current: usize,
     /// Until when the current one is watched.
     soak_until: Option<Timestamp>,
@@ -108,7 +108,7 @@ impl Waves {
         if ruleset.rollout.waves.is_empty() && matches!(on_failure, OnFailure::Stop) {
             return None;
         }
-        let part = |wave: PlannedWave| Part {
+        let part = |wave: PlannedWave| WaveRun {
             number: wave.wave,
             max_parallel: wave.max_parallel.unwrap_or(NonZeroU32::MAX),
             max_failed: wave.max_failed,
@@ -116,7 +116,7 @@ impl Waves {
             queued: wave.edges.into(),
             begun: Vec::new(),
         };
-        let parts: Vec<Part> = grouped(ruleset, touched).into_iter().map(part).collect();
+        let parts: Vec<WaveRun> = grouped(ruleset, touched).into_iter().map(part).collect();
         let (current, soak_until, before) = (0, None, BTreeMap::new());
         (!parts.is_empty()).then(|| Self {
             ruleset: ruleset.clone(),
@@ -315,7 +315,7 @@ impl Fleet {
             applied = back_to.map(|before| *before).or(applied);
         }
         if let Some(applied) = &mut applied {
-            applied.stopped = Some(Stopped { digest, reason: reason.to_owned() });
+            applied.stopped = Some(StoppedRollout { digest, reason: reason.to_owned() });
             effects.push(Effect::Persist(Record::applied(applied)));
         }
         self.applied = applied;

@@ -201,7 +201,7 @@ fn of_hash<'a>(history: &'a [HistoryEntry], text: &str) -> Option<Vec<&'a Histor
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Action, Entry};
+    use super::super::{Entry, LedgerAction};
     use super::*;
 
     /// One entry a word: `A` is a tree of the commit `aaaa…`, `a` the same with changes beside it, `-` a freeze, `x` a
@@ -214,7 +214,7 @@ mod tests {
             let line = Entry {
                 id: index as u64 + 1,
                 apply_id: if is_apply { format!("a{}", index + 1) } else { String::new() },
-                action: if is_apply { Action::Apply } else { Action::Freeze },
+                action: if is_apply { LedgerAction::Apply } else { LedgerAction::Freeze },
                 digest: Digest::of(letter.to_string().as_bytes()),
                 dirty: letter.is_ascii_lowercase() && letter != 'x',
                 commit,

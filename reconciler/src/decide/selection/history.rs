@@ -8,7 +8,7 @@ use schema::net::PortRange;
 
 use super::{Matcher, Selection, Sort, Unselected};
 use crate::decide::fleet::Fleet;
-use crate::decide::ledger::{Action, HistoryEntry, OUTCOMES};
+use crate::decide::ledger::{HistoryEntry, LedgerAction, OUTCOMES};
 use crate::decide::plan::PlannedChange;
 use crate::decide::status::rule_status;
 
@@ -90,11 +90,11 @@ fn place_of(found: &HistoryEntry) -> Option<(EdgeName, Option<RuleName>)> {
     let entry = &found.entry;
     let first = entry.note.split(' ').next()?;
     match entry.action {
-        Action::Override => {
+        LedgerAction::Override => {
             let (edge, rule) = first.split_once('/')?;
             Some((EdgeName::new(edge).ok()?, RuleName::new(rule).ok()))
         }
-        Action::Edge => Some((EdgeName::new(first.trim_end_matches(':')).ok()?, None)),
+        LedgerAction::Edge => Some((EdgeName::new(first.trim_end_matches(':')).ok()?, None)),
         _ => None,
     }
 }
@@ -153,7 +153,7 @@ mod tests {
         let over = Entry {
             id: 4,
             at: Timestamp::from_second(400).expect("a time"),
-            action: Action::Override,
+            action: LedgerAction::Override,
             outcome: "rule_added".to_owned(),
             note: "fra-1/web on *:80".to_owned(),
             ..Entry::default()

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::serve;
 use reconciler::act::driver::Driver;
-use reconciler::act::metrics::Timings;
 use reconciler::act::operator::{self, Context};
 use reconciler::act::store::Store;
+use reconciler::act::timings::Timings;
 use reconciler::decide::fleet::{Fleet, Mode, Restored};
 use schema::check::CheckLimits;
 use serde_json::{Value, json};

@@ -9,18 +9,18 @@ use toml_parser::parser::EventReceiver;
 use toml_parser::{ErrorSink, ParseError, Source, Span as Place};
 
 use super::super::{MAX_DEPTH, MAX_KEY, Node, Value};
-use super::tables::{Key, Origin, ROOT, Tables, span_of};
+use super::tables::{Key, ROOT, TableOrigin, Tables, span_of};
 use crate::diagnostic::Span;
 
 /// A value that is not complete, with the key that it is the value of.
 #[derive(Debug)]
-enum Open<'a> {
+enum OpenValue<'a> {
     Array { start: usize, items: Vec<Node<'a>>, of: Vec<Key<'a>> },
     Inline { table: usize, of: Vec<Key<'a>> },
 }
 
 #[derive(Debug)]
-pub(super) struct Builder<'a> {
+pub(super) struct TomlBuilder<'a> {
     source: Source<'a>,
     tables: Tables<'a>,
     /// Where keys are set now.
@@ -32,11 +32,11 @@ pub(super) struct Builder<'a> {
     /// False for a key with too many parts.
     fits: bool,
     /// What is being read of a value, the innermost last.
-    open: Vec<Open<'a>>,
+    open: Vec<OpenValue<'a>>,
     values: usize,
 }
 
-impl<'a> Builder<'a> {
+impl<'a> TomlBuilder<'a> {
     pub(super) fn new(source: Source<'a>) -> Self {
         let tables = Tables::new();
         Self { source, tables, table: ROOT, header: None, key: Vec::new(), fits: true, open: Vec::new(), values: 0 }
@@ -52,8 +52,8 @@ impl<'a> Builder<'a> {
     fn abandon(&mut self, errors: &mut dyn ErrorSink) {
         while let Some(open) = self.open.last() {
             let end = match open {
-                Open::Array { start, items, .. } => items.last().map_or(*start, |item| item.span.end),
-                Open::Inline { .. } => 0,
+                OpenValue::Array { start, items, .. } => items.last().map_or(*start, |item| item.span.end),
+                OpenValue::Inline { .. } => 0,
             };
             self.close(end, errors);
         }
@@ -88,11 +88,11 @@ impl<'a> Builder<'a> {
     fn put(&mut self, node: Node<'a>, errors: &mut dyn ErrorSink) {
         self.values += 1;
         let table = match self.open.last_mut() {
-            Some(Open::Array { items, .. }) => {
+            Some(OpenValue::Array { items, .. }) => {
                 items.push(node);
                 return;
             }
-            Some(Open::Inline { table, .. }) => *table,
+            Some(OpenValue::Inline { table, .. }) => *table,
             None => self.table,
         };
         let key = self.take_key();
@@ -102,14 +102,14 @@ impl<'a> Builder<'a> {
     /// The innermost array or inline table ends here.
     fn close(&mut self, end: usize, errors: &mut dyn ErrorSink) {
         match self.open.pop() {
-            Some(Open::Array { start, mut items, of }) => {
+            Some(OpenValue::Array { start, mut items, of }) => {
                 // Most are small, and a list that grows takes room for four at once.
                 items.shrink_to_fit();
                 let span = Span::new(start, end.max(start + 1));
                 self.key = of;
                 self.put(Node { span, value: Value::Array(items) }, errors);
             }
-            Some(Open::Inline { table, of }) => {
+            Some(OpenValue::Inline { table, of }) => {
                 let node = self.tables.close(table, end);
                 self.key = of;
                 self.put(node, errors);
@@ -134,7 +134,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-impl EventReceiver for Builder<'_> {
+impl EventReceiver for TomlBuilder<'_> {
     fn std_table_open(&mut self, span: Place, error: &mut dyn ErrorSink) {
         self.abandon(error);
         self.header = Some((false, span));
@@ -156,14 +156,14 @@ impl EventReceiver for Builder<'_> {
     }
 
     fn inline_table_open(&mut self, span: Place, _error: &mut dyn ErrorSink) -> bool {
-        let table = self.tables.make(Origin::Inline, span_of(span));
+        let table = self.tables.make(TableOrigin::Inline, span_of(span));
         let of = self.take_key();
-        self.open.push(Open::Inline { table, of });
+        self.open.push(OpenValue::Inline { table, of });
         true
     }
 
     fn inline_table_close(&mut self, span: Place, error: &mut dyn ErrorSink) {
-        if matches!(self.open.last(), Some(Open::Inline { .. })) {
+        if matches!(self.open.last(), Some(OpenValue::Inline { .. })) {
             self.forget_key();
             self.close(span.end(), error);
         }
@@ -171,19 +171,19 @@ impl EventReceiver for Builder<'_> {
 
     fn array_open(&mut self, span: Place, _error: &mut dyn ErrorSink) -> bool {
         let of = self.take_key();
-        self.open.push(Open::Array { start: span.start(), items: Vec::new(), of });
+        self.open.push(OpenValue::Array { start: span.start(), items: Vec::new(), of });
         true
     }
 
     fn array_close(&mut self, span: Place, error: &mut dyn ErrorSink) {
-        if matches!(self.open.last(), Some(Open::Array { .. })) {
+        if matches!(self.open.last(), Some(OpenValue::Array { .. })) {
             self.close(span.end(), error);
         }
     }
 
     fn simple_key(&mut self, span: Place, kind: Option<Encoding>, error: &mut dyn ErrorSink) {
         // Nothing in an array has a key: it was not closed.
-        while let Some(Open::Array { start, items, .. }) = self.open.last() {
+        while let Some(OpenValue::Array { start, items, .. }) = self.open.last() {
             let end = items.last().map_or(*start, |item| item.span.end);
             self.close(end, error);
         }

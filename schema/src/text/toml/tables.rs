@@ -20,7 +20,7 @@ pub(super) struct Key<'a> {
 
 /// How a table came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum TableOrigin {
     /// The root, or by a header of its own.
     Header,
     /// It has only parts: `[a.b]` made `a`.
@@ -40,14 +40,14 @@ enum Item<'a> {
 }
 
 #[derive(Debug)]
-struct Table<'a> {
-    origin: Origin,
+struct TomlTable<'a> {
+    origin: TableOrigin,
     span: Span,
     entries: Vec<(Key<'a>, Item<'a>)>,
     index: HashMap<Cow<'a, str>, usize>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> TomlTable<'a> {
     fn find(&self, name: &str) -> Option<usize> {
         if self.entries.len() > INDEXED {
             return self.index.get(name).copied();
@@ -68,25 +68,31 @@ impl<'a> Table<'a> {
 
 /// All tables of a file; the first is its root.
 #[derive(Debug)]
-pub(super) struct Tables<'a>(Vec<Table<'a>>);
+pub(super) struct Tables<'a>(Vec<TomlTable<'a>>);
 
 pub(super) const ROOT: usize = 0;
 
 impl<'a> Tables<'a> {
     pub(super) fn new() -> Self {
         let mut tables = Self(Vec::new());
-        tables.make(Origin::Header, Span::default());
+        tables.make(TableOrigin::Header, Span::default());
         tables
     }
 
     /// A table that nothing leads to yet.
-    pub(super) fn make(&mut self, origin: Origin, span: Span) -> usize {
-        self.0.push(Table { origin, span, entries: Vec::new(), index: HashMap::new() });
+    pub(super) fn make(&mut self, origin: TableOrigin, span: Span) -> usize {
+        self.0.push(TomlTable { origin, span, entries: Vec::new(), index: HashMap::new() });
         self.0.len() - 1
     }
 
     /// The table that a path leads to; what is missing is made.
-    fn descend(&mut self, mut at: usize, path: &[Key<'a>], made: Origin, errors: &mut dyn ErrorSink) -> Option<usize> {
+    fn descend(
+        &mut self,
+        mut at: usize,
+        path: &[Key<'a>],
+        made: TableOrigin,
+        errors: &mut dyn ErrorSink,
+    ) -> Option<usize> {
         for key in path {
             at = match self.0[at].find(&key.name) {
                 None => {
@@ -96,12 +102,12 @@ impl<'a> Tables<'a> {
                 }
                 Some(place) => match &self.0[at].entries[place].1 {
                     // Dotted keys do not add to a table that has a header.
-                    Item::Table(next) if (self.0[*next].origin, made) == (Origin::Header, Origin::Dotted) => {
+                    Item::Table(next) if (self.0[*next].origin, made) == (TableOrigin::Header, TableOrigin::Dotted) => {
                         errors.report_error(duplicate(key));
                         return None;
                     }
                     Item::Table(next) => *next,
-                    Item::Tables(_, all) if made != Origin::Dotted => *all.last().expect("made with its first"),
+                    Item::Tables(_, all) if made != TableOrigin::Dotted => *all.last().expect("made with its first"),
                     Item::Tables(..) => {
                         errors.report_error(duplicate(key));
                         return None;
@@ -119,9 +125,9 @@ impl<'a> Tables<'a> {
     /// Sets a key, which may have several parts.
     pub(super) fn set(&mut self, table: usize, mut path: Vec<Key<'a>>, node: Node<'a>, errors: &mut dyn ErrorSink) {
         let Some(key) = path.pop() else { return };
-        let Some(at) = self.descend(table, &path, Origin::Dotted, errors) else { return };
+        let Some(at) = self.descend(table, &path, TableOrigin::Dotted, errors) else { return };
         // `a.b` in braces adds to what `a.c` made there, and never to what has braces of its own.
-        if self.0[at].find(&key.name).is_some() || (!path.is_empty() && self.0[at].origin != Origin::Dotted) {
+        if self.0[at].find(&key.name).is_some() || (!path.is_empty() && self.0[at].origin != TableOrigin::Dotted) {
             errors.report_error(duplicate(&key));
             return;
         }
@@ -136,9 +142,9 @@ impl<'a> Tables<'a> {
         span: Span,
         errors: &mut dyn ErrorSink,
     ) -> usize {
-        let new = self.make(Origin::Header, span);
+        let new = self.make(TableOrigin::Header, span);
         let Some(key) = path.pop() else { return new };
-        let Some(at) = self.descend(ROOT, &path, Origin::Implied, errors) else { return new };
+        let Some(at) = self.descend(ROOT, &path, TableOrigin::Implied, errors) else { return new };
         let Some(place) = self.0[at].find(&key.name) else {
             self.0[at].push(key, if is_array { Item::Tables(span, vec![new]) } else { Item::Table(new) });
             return new;
@@ -155,18 +161,18 @@ impl<'a> Tables<'a> {
             }
         };
         match self.0[old].origin {
-            Origin::Implied => {
+            TableOrigin::Implied => {
                 // Its header comes after those of its parts, and is where people look for it.
                 self.0[at].entries[place].0 = key;
-                self.0[old].origin = Origin::Header;
+                self.0[old].origin = TableOrigin::Header;
                 self.0[old].span = span;
                 old
             }
-            Origin::Header => {
+            TableOrigin::Header => {
                 errors.report_error(duplicate(&key));
                 old
             }
-            Origin::Dotted | Origin::Inline => {
+            TableOrigin::Dotted | TableOrigin::Inline => {
                 errors.report_error(duplicate(&key));
                 new
             }
@@ -180,7 +186,7 @@ impl<'a> Tables<'a> {
 
     /// A table with everything in it, in the order of the file. Nesting is bounded by the keys and the brackets.
     fn node(&mut self, table: usize) -> Node<'a> {
-        let Table { span, entries, .. } = &mut self.0[table];
+        let TomlTable { span, entries, .. } = &mut self.0[table];
         let (span, taken) = (*span, std::mem::take(entries));
         self.0[table].index = HashMap::new();
         let mut entries: Vec<Entry<'a>> = taken

@@ -20,9 +20,9 @@ use schema::health::{Outcome, ResultCode};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-use super::{Failed, Probed, reach};
-use crate::decide::faults::{Cause, fault_of};
-use crate::decide::probing::ProbeId;
+use super::{EarlyEnd, Probed, reach};
+use crate::decide::faults::{ConnectCause, fault_of};
+use crate::decide::probe_schedule::ProbeId;
 
 /// Answers that are taken in with one call; more of them take another one.
 const EVENTS: usize = 256;
@@ -206,8 +206,8 @@ impl Connects {
         let probed = match result {
             Ok(()) => Probed::Found(self.success.clone()),
             Err(error) => match reach::failure(connect.address, &error) {
-                Failed::Target(outcome) => Probed::Found(outcome),
-                Failed::Missed(missed) => Probed::Missed(missed),
+                EarlyEnd::Target(outcome) => Probed::Found(outcome),
+                EarlyEnd::Missed(missed) => Probed::Missed(missed),
             },
         };
         self.ended.push(Connected { id: connect.id, started: connect.started, probed });
@@ -235,7 +235,7 @@ fn begin(address: SocketAddr, spare: Option<Socket>) -> io::Result<Socket> {
 /// What the system holds against a connection; nothing if it was established. One that was reset had been: the answer
 /// to a handshake that is not wanted is a refusal. What it says does not depend on how soon anybody looks.
 fn error_of(socket: &Socket) -> io::Result<()> {
-    socket.take_error()?.filter(|error| fault_of(error) != Cause::Reset).map_or(Ok(()), Err)
+    socket.take_error()?.filter(|error| fault_of(error) != ConnectCause::Reset).map_or(Ok(()), Err)
 }
 
 /// An established connection, unless it met itself: a port of this host where nothing listens, that the connection was

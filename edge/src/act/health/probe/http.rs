@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
 use super::tls::{self, Tls};
-use super::{Asked, Question, failed, failed_by, reach};
+use super::{ProbeSpec, ProbeStep, failed, failed_by, reach};
 use crate::act::wording;
 
 /// Longest head of an answer: far more than servers and clients of the field agree on, little beside a body.
@@ -33,7 +33,12 @@ const BODY: usize = 16 << 10;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Asks once.
-pub(super) async fn ask(question: &Question, tls: &Tls, addresses: &[SocketAddr], deadline: Instant) -> Asked<Outcome> {
+pub(super) async fn ask(
+    question: &ProbeSpec,
+    tls: &Tls,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> ProbeStep<Outcome> {
     let is_clear = question.check.kind == HealthKind::Http;
     let exchanged = if is_clear {
         let stream = reach::connect(question, addresses, deadline).await?;
@@ -48,7 +53,7 @@ pub(super) async fn ask(question: &Question, tls: &Tls, addresses: &[SocketAddr]
     }
 }
 
-async fn exchange<S>(question: &Question, stream: S, deadline: Instant) -> Asked<Outcome>
+async fn exchange<S>(question: &ProbeSpec, stream: S, deadline: Instant) -> ProbeStep<Outcome>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -76,7 +81,7 @@ where
     }
 }
 
-fn request(question: &Question) -> Asked<Request<Empty<Bytes>>> {
+fn request(question: &ProbeSpec) -> ProbeStep<Request<Empty<Bytes>>> {
     let check = &question.check;
     let request = Request::builder()
         .method(check.method.as_str())
@@ -89,7 +94,7 @@ fn request(question: &Question) -> Asked<Request<Empty<Bytes>>> {
 }
 
 /// The host header: as the check says, else the target's with a port that is not the usual one.
-fn host(question: &Question) -> String {
+fn host(question: &ProbeSpec) -> String {
     if !question.check.host.is_empty() {
         return question.check.host.clone();
     }
@@ -103,7 +108,7 @@ fn host(question: &Question) -> String {
     if question.port == usual { name } else { format!("{name}:{}", question.port) }
 }
 
-async fn judge(question: &Question, response: Response<Incoming>, deadline: Instant) -> Asked<Outcome> {
+async fn judge(question: &ProbeSpec, response: Response<Incoming>, deadline: Instant) -> ProbeStep<Outcome> {
     let check = &question.check;
     let status = response.status();
     let shown = format!("HTTP {}", status.as_u16());
@@ -120,10 +125,10 @@ async fn judge(question: &Question, response: Response<Incoming>, deadline: Inst
     let mut body = Body { incoming: response.into_body(), read: Vec::new() };
     // An answer without an end is judged by what has come of it, and in time.
     let end = body.find(&expected, deadline - LOOK.min(question.timeout() / 10)).await?;
-    if end == End::Matched {
+    if end == BodyMatch::Matched {
         return Ok(Outcome::new(ResultCode::L7Ok, &format!("{shown}, and the body matches")));
     }
-    if end == End::TooLate {
+    if end == BodyMatch::TooLate {
         return failed(
             ResultCode::L7Tout,
             "no complete answer arrived in time, and the received part does not match \
@@ -139,7 +144,7 @@ const SHOWN: usize = 60;
 
 /// How the look at a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum BodyMatch {
     Matched,
     /// All of it, or as much as is looked at, does not match.
     Other,
@@ -159,7 +164,7 @@ impl Body {
     }
 
     /// Reads until the body matches, or cannot match any more.
-    async fn find(&mut self, expected: &Regex, deadline: Instant) -> Asked<End> {
+    async fn find(&mut self, expected: &Regex, deadline: Instant) -> ProbeStep<BodyMatch> {
         let mut look = Instant::now() + LOOK;
         let mut is_seen = true;
         loop {
@@ -173,18 +178,20 @@ impl Body {
                     }
                 }
                 Ok(Some(Err(error))) => return broke(&error),
-                Ok(None) => return Ok(if expected.is_match(&self.text()) { End::Matched } else { End::Other }),
+                Ok(None) => {
+                    return Ok(if expected.is_match(&self.text()) { BodyMatch::Matched } else { BodyMatch::Other });
+                }
                 Err(_) if Instant::now() >= deadline => {
-                    return Ok(if expected.is_match(&self.text()) { End::Matched } else { End::TooLate });
+                    return Ok(if expected.is_match(&self.text()) { BodyMatch::Matched } else { BodyMatch::TooLate });
                 }
                 Err(_) => {}
             }
             let text = self.text();
             if self.read.len() == BODY {
-                return Ok(if expected.is_match(&text) { End::Matched } else { End::Other });
+                return Ok(if expected.is_match(&text) { BodyMatch::Matched } else { BodyMatch::Other });
             }
             if matches_for_good(expected, &text) {
-                return Ok(End::Matched);
+                return Ok(BodyMatch::Matched);
             }
             (look, is_seen) = (Instant::now() + LOOK, true);
         }
@@ -197,7 +204,7 @@ fn matches_for_good(expected: &Regex, text: &str) -> bool {
     expected.is_match(text) && ["a", " "].iter().all(|more| expected.is_match(&format!("{text}{more}")))
 }
 
-fn broke<T>(error: &hyper::Error) -> Asked<T> {
+fn broke<T>(error: &hyper::Error) -> ProbeStep<T> {
     let of_system = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>());
     match of_system {
         Some(system) => failed_by(ResultCode::L7Rsp, system, &why(error)),

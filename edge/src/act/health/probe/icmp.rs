@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
 
 use super::reach::lacks_source;
-use super::{Asked, Failed, broken, failed, failed_by};
+use super::{EarlyEnd, ProbeStep, broken, failed, failed_by};
 
 const ECHO_V4: u8 = 8;
 const ECHO_REPLY_V4: u8 = 0;
@@ -39,7 +39,7 @@ fn open(is_v4: bool) -> io::Result<(Socket, bool)> {
 }
 
 /// Asks once.
-pub(super) async fn ask(addresses: &[SocketAddr], deadline: Instant) -> Asked<Outcome> {
+pub(super) async fn ask(addresses: &[SocketAddr], deadline: Instant) -> ProbeStep<Outcome> {
     let mut last = failed(ResultCode::L4Con, "the target has no address");
     for (index, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -59,7 +59,7 @@ pub(super) async fn ask(addresses: &[SocketAddr], deadline: Instant) -> Asked<Ou
             Err(_) => failed(ResultCode::L7Tout, &format!("{} did not answer the echo request in time", address.ip())),
         };
         // Where this host is at fault, what other addresses say is not a verdict about all.
-        if !matches!(last, Err(Failed::Missed(_))) {
+        if !matches!(last, Err(EarlyEnd::Missed(_))) {
             last = asked;
         }
     }

@@ -6,8 +6,8 @@
 pub(super) mod connects;
 mod http;
 pub(crate) mod icmp;
-pub(super) mod own;
 mod reach;
+pub(super) mod served_listeners;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -23,15 +23,15 @@ use schema::net::Protocol;
 use schema::rule::{Host, ProxyProtocol, Rule, Target};
 use tokio::time::Instant;
 
-use self::own::Listeners;
+use self::served_listeners::ServedListeners;
 use crate::act::names::Names;
 use crate::act::wording;
-use crate::decide::faults::{Cause, fault_of};
+use crate::decide::faults::{ConnectCause, fault_of};
 use crate::decide::proxy;
 
 /// What is asked, and where. Equal ones are asked once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Question {
+pub(super) struct ProbeSpec {
     pub(super) check: HealthCheck,
     /// Where to connect to.
     host: Host,
@@ -45,7 +45,7 @@ pub(super) struct Question {
     is_dialled: bool,
 }
 
-impl Question {
+impl ProbeSpec {
     /// For a target of a rule. Of a range, the first port is asked unless the check names one.
     pub(super) fn new(check: &HealthCheck, target: &Target, rule: &Rule) -> Self {
         let host = check.address.map_or_else(|| target.host.clone(), Host::Ip);
@@ -74,7 +74,7 @@ impl Question {
     }
 
     /// True if this address is not connected to, because it is a listener of this edge.
-    pub(super) fn comes_back(&self, to: SocketAddr, own: &Listeners) -> bool {
+    pub(super) fn comes_back(&self, to: SocketAddr, own: &ServedListeners) -> bool {
         self.is_dialled && own.contain(to)
     }
 
@@ -90,14 +90,14 @@ impl Question {
 }
 
 /// What all probes share.
-pub(super) struct Tools {
+pub(super) struct ProbeContext {
     tls: tls::Tls,
     names: Names,
     /// The listeners of this edge.
-    pub(super) own: ArcSwap<Listeners>,
+    pub(super) own: ArcSwap<ServedListeners>,
 }
 
-impl Tools {
+impl ProbeContext {
     /// With these names, and with the host's root certificates.
     pub(super) fn new(names: Names) -> Self {
         Self { tls: tls::Tls::default(), names, own: ArcSwap::default() }
@@ -121,7 +121,7 @@ pub(super) enum Missed {
     /// This host is at fault.
     Host {
         /// What it lacks or forbids.
-        cause: Cause,
+        cause: ConnectCause,
         /// For people.
         detail: String,
     },
@@ -130,7 +130,7 @@ pub(super) enum Missed {
 }
 
 /// Asks once.
-pub(super) async fn ask(question: &Question, tools: &Tools) -> Probed {
+pub(super) async fn ask(question: &ProbeSpec, tools: &ProbeContext) -> Probed {
     let deadline = Instant::now() + question.timeout();
     let mut addresses = match reach::resolve(question, &tools.names, deadline).await {
         Ok(addresses) => addresses,
@@ -148,14 +148,14 @@ pub(super) async fn ask(question: &Question, tools: &Tools) -> Probed {
         HealthKind::Icmp => icmp::ask(&addresses, deadline).await,
     };
     match asked {
-        Ok(outcome) | Err(Failed::Target(outcome)) => Probed::Found(outcome),
-        Err(Failed::Missed(missed)) => Probed::Missed(missed),
+        Ok(outcome) | Err(EarlyEnd::Target(outcome)) => Probed::Found(outcome),
+        Err(EarlyEnd::Missed(missed)) => Probed::Missed(missed),
     }
 }
 
 /// What ends a probe early.
 #[derive(Debug)]
-enum Failed {
+enum EarlyEnd {
     /// A result.
     Target(Outcome),
     /// Nothing was found out.
@@ -163,18 +163,18 @@ enum Failed {
 }
 
 /// A result that ends a probe early is its error.
-type Asked<T> = Result<T, Failed>;
+type ProbeStep<T> = Result<T, EarlyEnd>;
 
-fn failed<T>(code: ResultCode, detail: &str) -> Asked<T> {
-    Err(Failed::Target(Outcome::new(code, detail)))
+fn failed<T>(code: ResultCode, detail: &str) -> ProbeStep<T> {
+    Err(EarlyEnd::Target(Outcome::new(code, detail)))
 }
 
 /// The same for an error of the system, which may be this host's own fault.
-fn failed_by<T>(code: ResultCode, error: &io::Error, detail: &str) -> Asked<T> {
+fn failed_by<T>(code: ResultCode, error: &io::Error, detail: &str) -> ProbeStep<T> {
     let cause = fault_of(error);
     // What a library says by an error of its own is about the other side.
     if error.raw_os_error().is_some() && !cause.is_targets() {
-        return Err(Failed::Missed(Missed::Host { cause, detail: detail.to_owned() }));
+        return Err(EarlyEnd::Missed(Missed::Host { cause, detail: detail.to_owned() }));
     }
     failed(code, detail)
 }

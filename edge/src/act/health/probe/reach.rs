@@ -12,17 +12,17 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Asked, Failed, Missed, Probed, Question};
+use super::{EarlyEnd, Missed, ProbeSpec, ProbeStep, Probed};
 use crate::act::names::{NameError, Names};
 use crate::act::{interfaces, wording};
 use crate::decide::dial;
-use crate::decide::faults::{Cause, fault_of};
+use crate::decide::faults::{ConnectCause, fault_of};
 
 /// Addresses of a name that are tried: as many as a rule has targets.
 const ADDRESSES: usize = 8;
 
 /// The addresses of what is asked, or the end of the probe where there are none.
-pub(super) async fn resolve(question: &Question, names: &Names, deadline: Instant) -> Result<Vec<SocketAddr>, Probed> {
+pub(super) async fn resolve(question: &ProbeSpec, names: &Names, deadline: Instant) -> Result<Vec<SocketAddr>, Probed> {
     let name = match &question.host {
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, question.port)]),
         Host::Scoped(scoped) => {
@@ -59,8 +59,8 @@ pub(super) async fn resolve(question: &Question, names: &Names, deadline: Instan
 
 /// A connection to the first address that takes one, with the target's header sent. Where this host was at fault at
 /// any of them, what the others said is not a verdict about all.
-pub(super) async fn connect(question: &Question, addresses: &[SocketAddr], deadline: Instant) -> Asked<TcpStream> {
-    let mut last = Failed::Target(Outcome::new(ResultCode::L4Con, "the target has no address"));
+pub(super) async fn connect(question: &ProbeSpec, addresses: &[SocketAddr], deadline: Instant) -> ProbeStep<TcpStream> {
+    let mut last = EarlyEnd::Target(Outcome::new(ResultCode::L4Con, "the target has no address"));
     let mut missed = None;
     for (index, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -71,8 +71,8 @@ pub(super) async fn connect(question: &Question, addresses: &[SocketAddr], deadl
             Err(_) => ErrorKind::TimedOut.into(),
         };
         match failure(*address, &error) {
-            failed @ Failed::Missed(_) => missed = Some(failed),
-            failed @ Failed::Target(_) => last = failed,
+            failed @ EarlyEnd::Missed(_) => missed = Some(failed),
+            failed @ EarlyEnd::Target(_) => last = failed,
         }
     }
     Err(missed.unwrap_or(last))
@@ -105,11 +105,11 @@ pub(super) fn is_self(socket: &TcpStream) -> bool {
 /// True if this host has no address of the family to ask from, for which the system has the error of a lack of ports:
 /// the target cannot be reached from here, however long anybody waits.
 pub(super) fn lacks_source(address: SocketAddr, error: &io::Error) -> bool {
-    fault_of(error) == Cause::SourcePorts && !interfaces::has_source(address)
+    fault_of(error) == ConnectCause::SourcePorts && !interfaces::has_source(address)
 }
 
 /// What a connection that did not come about says: of its target, or of this host.
-pub(super) fn failure(address: SocketAddr, error: &io::Error) -> Failed {
+pub(super) fn failure(address: SocketAddr, error: &io::Error) -> EarlyEnd {
     let detail = match error.kind() {
         ErrorKind::TimedOut => format!("{address} did not answer the connect in time"),
         ErrorKind::ConnectionRefused => format!("{address} refused the connection: nothing listens there"),
@@ -118,11 +118,11 @@ pub(super) fn failure(address: SocketAddr, error: &io::Error) -> Failed {
     match fault_of(error) {
         _ if lacks_source(address, error) => {
             let detail = format!("cannot connect to {address}: this host has no address to connect from");
-            Failed::Target(Outcome::new(ResultCode::L4Con, &detail))
+            EarlyEnd::Target(Outcome::new(ResultCode::L4Con, &detail))
         }
-        Cause::Timeout => Failed::Target(Outcome::new(ResultCode::L4Tout, &detail)),
-        cause if cause.is_targets() => Failed::Target(Outcome::new(ResultCode::L4Con, &detail)),
-        cause => Failed::Missed(Missed::Host { cause, detail }),
+        ConnectCause::Timeout => EarlyEnd::Target(Outcome::new(ResultCode::L4Tout, &detail)),
+        cause if cause.is_targets() => EarlyEnd::Target(Outcome::new(ResultCode::L4Con, &detail)),
+        cause => EarlyEnd::Missed(Missed::Host { cause, detail }),
     }
 }
 
@@ -152,16 +152,16 @@ mod tests {
         let address: SocketAddr = ([127, 0, 0, 1], 9).into();
         for errno in [99, 24, 23, 105, 12, 11, 1, 13] {
             let failed = failure(address, &io::Error::from_raw_os_error(errno));
-            assert!(matches!(failed, Failed::Missed(Missed::Host { .. })), "{errno}: {failed:?}");
+            assert!(matches!(failed, EarlyEnd::Missed(Missed::Host { .. })), "{errno}: {failed:?}");
             let failed = super::super::failed_by::<()>(ResultCode::L7Rsp, &io::Error::from_raw_os_error(errno), "");
-            assert!(matches!(failed, Err(Failed::Missed(_))), "{errno}: {failed:?}");
+            assert!(matches!(failed, Err(EarlyEnd::Missed(_))), "{errno}: {failed:?}");
         }
         for (errno, code) in [(111, ResultCode::L4Con), (110, ResultCode::L4Tout), (113, ResultCode::L4Con)] {
             let failed = failure(address, &io::Error::from_raw_os_error(errno));
-            assert!(matches!(&failed, Failed::Target(outcome) if outcome.code() == code), "{errno}: {failed:?}");
+            assert!(matches!(&failed, EarlyEnd::Target(outcome) if outcome.code() == code), "{errno}: {failed:?}");
         }
         // A library says that about the other side.
         let failed = super::super::failed_by::<()>(ResultCode::L6Rsp, &io::ErrorKind::PermissionDenied.into(), "");
-        assert!(matches!(failed, Err(Failed::Target(_))), "{failed:?}");
+        assert!(matches!(failed, Err(EarlyEnd::Target(_))), "{failed:?}");
     }
 }

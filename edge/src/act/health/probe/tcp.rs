@@ -9,13 +9,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Asked, Question, broken, failed, failed_by, reach};
+use super::{ProbeSpec, ProbeStep, broken, failed, failed_by, reach};
 
 /// Bytes in which the expected text must come: more than any greeting.
 const ANSWER: usize = 64 << 10;
 
 /// Asks once.
-pub(super) async fn ask(question: &Question, addresses: &[SocketAddr], deadline: Instant) -> Asked<Outcome> {
+pub(super) async fn ask(question: &ProbeSpec, addresses: &[SocketAddr], deadline: Instant) -> ProbeStep<Outcome> {
     let mut stream = reach::connect(question, addresses, deadline).await?;
     let check = &question.check;
     if !check.send.is_empty() {
@@ -34,7 +34,7 @@ pub(super) async fn ask(question: &Question, addresses: &[SocketAddr], deadline:
     }
 }
 
-async fn expect(stream: &mut TcpStream, expected: &[u8]) -> Asked<Outcome> {
+async fn expect(stream: &mut TcpStream, expected: &[u8]) -> ProbeStep<Outcome> {
     let (mut kept, mut read) = (Vec::new(), 0);
     let mut buffer = [0; 4096];
     let mut begin = Vec::new();

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::act::names::Source;
+use crate::act::names::ResolverFiles;
 
 /// Long enough for loopback on a busy host, short enough to wait for.
 const TIMEOUT_MS: u32 = 1500;
@@ -123,25 +123,25 @@ async fn serve(target: Target, tls: Option<TlsAcceptor>) -> u16 {
     port
 }
 
-fn question(kind: HealthKind, port: u16, change: impl FnOnce(&mut HealthCheck)) -> Question {
+fn question(kind: HealthKind, port: u16, change: impl FnOnce(&mut HealthCheck)) -> ProbeSpec {
     let mut check = HealthCheck::new(kind, 15);
     check.timeout_ms = TIMEOUT_MS;
     change(&mut check);
     let rule = rule("web", 80, 80);
     let mut target = rule.targets[0].clone();
     target.ports = PortRange::single(port).unwrap();
-    Question::new(&check, &target, &rule)
+    ProbeSpec::new(&check, &target, &rule)
 }
 
-fn tools() -> Tools {
-    Tools::new(Names::start(Source::default()))
+fn tools() -> ProbeContext {
+    ProbeContext::new(Names::start(ResolverFiles::default()))
 }
 
-async fn result(question: &Question) -> (&'static str, String) {
+async fn result(question: &ProbeSpec) -> (&'static str, String) {
     result_with(question, &tools()).await
 }
 
-async fn result_with(question: &Question, tools: &Tools) -> (&'static str, String) {
+async fn result_with(question: &ProbeSpec, tools: &ProbeContext) -> (&'static str, String) {
     let begin = Instant::now();
     let probed = ask(question, tools).await;
     assert!(begin.elapsed() < Duration::from_millis(u64::from(TIMEOUT_MS) * 4), "it ends in time");
@@ -279,11 +279,11 @@ async fn a_target_that_awaits_a_proxy_header_gets_one_of_the_edge_itself_before_
 }
 
 /// What the same question is told by a target that demands a header.
-fn demands(asked: &Question, version: ProxyProtocol) -> Option<ProxyProtocol> {
+fn demands(asked: &ProbeSpec, version: ProxyProtocol) -> Option<ProxyProtocol> {
     let rule = rule("web", 80, 80);
     let mut target = rule.targets[0].clone();
     target.proxy_protocol = Some(version);
-    let with_target = Question::new(&asked.check, &target, &rule);
+    let with_target = ProbeSpec::new(&asked.check, &target, &rule);
     assert!(with_target.bare_connect().is_none() || with_target.proxy.is_none());
     with_target.proxy
 }
@@ -313,7 +313,7 @@ async fn a_tls_check_verifies_name_and_issuer_unless_told_not_to() {
     for may_sign in [false, true] {
         let (acceptor, roots) = certified(may_sign);
         let port = serve(Target::Says(b"HTTP/1.1 204 No Content\r\n\r\n"), Some(acceptor)).await;
-        let trusting = Tools { tls: tls::Tls::with_roots(roots), ..tools() };
+        let trusting = ProbeContext { tls: tls::Tls::with_roots(roots), ..tools() };
         let named = |check: &mut HealthCheck| check.server_name = "web.test".to_owned();
         for (kind, code) in [(HealthKind::Tls, "L6OK"), (HealthKind::Https, "L7OK")] {
             assert_eq!(result_with(&question(kind, port, named), &trusting).await.0, code);
@@ -363,8 +363,8 @@ fn what_is_asked_is_the_first_port_unless_the_check_says_where() {
         ("10.9.8.7".to_owned(), 9, "127.0.0.1".to_owned())
     );
     let range = rule("range", 8000, 8010);
-    let asked = Question::new(&HealthCheck::new(HealthKind::Tcp, 15), &range.targets[0], &range);
+    let asked = ProbeSpec::new(&HealthCheck::new(HealthKind::Tcp, 15), &range.targets[0], &range);
     assert_eq!(asked.port, range.targets[0].ports.first());
-    let echo = Question::new(&HealthCheck::new(HealthKind::Icmp, 15), &range.targets[0], &range);
+    let echo = ProbeSpec::new(&HealthCheck::new(HealthKind::Icmp, 15), &range.targets[0], &range);
     assert_eq!(echo.port, 0, "one echo for all ports of a host");
 }

@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Asked, Question, broken, failed, failed_by, reach};
+use super::{ProbeSpec, ProbeStep, broken, failed, failed_by, reach};
 
 /// What handshakes are made with; made when the first check needs it.
 #[derive(Default)]
@@ -152,18 +152,23 @@ impl ServerCertVerifier for Verifier {
 }
 
 /// Asks once.
-pub(super) async fn ask(question: &Question, tls: &Tls, addresses: &[SocketAddr], deadline: Instant) -> Asked<Outcome> {
+pub(super) async fn ask(
+    question: &ProbeSpec,
+    tls: &Tls,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> ProbeStep<Outcome> {
     connect(question, tls, addresses, deadline).await?;
     Ok(Outcome::new(ResultCode::L6Ok, "the handshake succeeded"))
 }
 
 /// A connection with its handshake done.
 pub(super) async fn connect(
-    question: &Question,
+    question: &ProbeSpec,
     tls: &Tls,
     addresses: &[SocketAddr],
     deadline: Instant,
-) -> Asked<TlsStream<TcpStream>> {
+) -> ProbeStep<TlsStream<TcpStream>> {
     let check = &question.check;
     let name = match (&question.name, check.server_name.as_str()) {
         (Host::Ip(ip), "") => ServerName::from(*ip),
@@ -182,7 +187,7 @@ pub(super) async fn connect(
     }
 }
 
-fn server_name(name: &str) -> Asked<ServerName<'static>> {
+fn server_name(name: &str) -> ProbeStep<ServerName<'static>> {
     ServerName::try_from(name.to_owned())
         .or_else(|_| failed(ResultCode::L6Rsp, &format!("`{name}` is not a name that a certificate can have")))
 }

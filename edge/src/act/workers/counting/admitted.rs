@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use schema::ending::leads_to;
-use schema::health::{DialOrder, Turn};
+use schema::health::{DialOrder, Rotation};
 use schema::net::{Listener, Protocol};
 use schema::rule::{Balance, Rule, Target};
 
@@ -195,6 +195,6 @@ fn pick(route: &Route, choice: &Choice, (client, port): (IpAddr, u16), worker: u
         Balance::RoundRobin | Balance::LeastConnections => {
             route.meter.shards[worker].with_turn(|turn| choice.pick(client, port, turn))
         }
-        Balance::Failover | Balance::SourceIp => choice.pick(client, port, &mut Turn::default()),
+        Balance::Failover | Balance::SourceIp => choice.pick(client, port, &mut Rotation::default()),
     }
 }

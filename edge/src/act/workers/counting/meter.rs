@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use schema::counters::{ChoiceKind, Figures};
-use schema::health::Turn;
+use schema::health::Rotation;
 use schema::rule::{Host, MAX_TARGETS, Target};
 use tokio::sync::Notify;
 
@@ -102,8 +102,8 @@ pub(crate) struct Shard {
 
 impl Shard {
     /// Lets a choice move the rotation.
-    pub(crate) fn with_turn<T>(&self, choose: impl FnOnce(&mut Turn) -> T) -> T {
-        let mut turn = Turn::from_credits(self.turn.each_ref().map(|credit| credit.load(Relaxed)));
+    pub(crate) fn with_turn<T>(&self, choose: impl FnOnce(&mut Rotation) -> T) -> T {
+        let mut turn = Rotation::from_credits(self.turn.each_ref().map(|credit| credit.load(Relaxed)));
         let chosen = choose(&mut turn);
         for (kept, credit) in self.turn.iter().zip(turn.credits()) {
             kept.store(credit, Relaxed);

@@ -5,7 +5,7 @@
 use std::sync::{Mutex, TryLockError};
 use std::time::Instant;
 
-use crate::decide::faults::{Cause, Complaints};
+use crate::decide::faults::{Complaints, ConnectCause};
 
 /// The shortages that all workers have met.
 pub(crate) struct Shortages {
@@ -21,7 +21,7 @@ impl Default for Shortages {
 
 impl Shortages {
     /// Takes note of a failure that may be one of this host.
-    pub(crate) fn note(&self, cause: Cause) {
+    pub(crate) fn note(&self, cause: ConnectCause) {
         if cause.is_targets() {
             return;
         }

@@ -11,7 +11,7 @@ use schema::counters::{ChoiceKind, Lost};
 use schema::net::{Listener, Protocol};
 use schema::rule::{Host, Target};
 
-use super::super::targets::choice::{Met, Place};
+use super::super::targets::choice::{ConnectionOutcome, Place};
 use super::super::targets::routing::Route;
 use super::super::timers::Tick;
 use super::admitted::Admitted;
@@ -22,8 +22,8 @@ use super::shortages::Shortages;
 use super::tally::{Tally, wall_clock};
 use crate::act::interfaces;
 use crate::decide::breaks::Break;
-use crate::decide::dialling::{Dialling, Failure, Heard, Lane, Terms};
-use crate::decide::faults::Cause;
+use crate::decide::dialling::{DialFailure, DialTerms, Dialling, Heard, Lane};
+use crate::decide::faults::ConnectCause;
 
 /// One connection as its worker counts it.
 pub(crate) struct Ticket {
@@ -125,7 +125,7 @@ impl Ticket {
     /// The target that it is at has answered.
     pub(crate) fn answered(&self) {
         self.place.target.last_success_ms.set(wall_clock());
-        self.route().choice.tell(self.place(), self.target_port(), Met::Answer);
+        self.route().choice.tell(self.place(), self.target_port(), ConnectionOutcome::Answer);
     }
 
     /// The target that it is at serves it.
@@ -147,11 +147,11 @@ impl Ticket {
     }
 
     /// Tells health that the target that it is at has failed.
-    pub(crate) fn failed(&self, failure: Failure) {
+    pub(crate) fn failed(&self, failure: DialFailure) {
         self.place.target.last_failure_ms.set(wall_clock());
         let met = match failure {
-            Failure::Connect(cause) => Met::Failure(cause),
-            Failure::Name => Met::NoAddress,
+            DialFailure::Connect(cause) => ConnectionOutcome::Failure(cause),
+            DialFailure::Name => ConnectionOutcome::NoAddress,
         };
         self.route().choice.tell(self.place(), self.target_port(), met);
     }
@@ -162,7 +162,7 @@ impl Ticket {
 
     /// A dialling of its targets from the one that it is at.
     pub(crate) fn dialling(&self, now: Tick) -> Dialling {
-        let terms = Terms {
+        let terms = DialTerms {
             targets: self.admitted.order.len(),
             first: self.admitted.step,
             each: self.route().rule.connect_timeout,
@@ -176,7 +176,7 @@ impl Ticket {
         match &self.target().host {
             Host::Scoped(scoped) => match interfaces::socket_address(scoped, self.target_port()) {
                 Some(address) => Heard::Address(address),
-                None => Heard::Failed(Lane::First, Cause::Unreachable),
+                None => Heard::Failed(Lane::First, ConnectCause::Unreachable),
             },
             Host::Ip(ip) => Heard::Address(SocketAddr::new(*ip, self.target_port())),
             Host::Name(_) => Heard::Name,
@@ -293,10 +293,10 @@ impl Ticket {
     }
 
     /// Counts a name that did not resolve, or an address that could not be connected to.
-    pub(crate) fn count(&self, failure: Failure, shortages: &Shortages) {
+    pub(crate) fn count(&self, failure: DialFailure, shortages: &Shortages) {
         match failure {
-            Failure::Name => self.tallies().iter().for_each(|tally| tally.counts.dns_failures.add(1)),
-            Failure::Connect(cause) => {
+            DialFailure::Name => self.tallies().iter().for_each(|tally| tally.counts.dns_failures.add(1)),
+            DialFailure::Connect(cause) => {
                 shortages.note(cause);
                 self.tallies().iter().for_each(|tally| tally.counts.connect_errors.of(cause).add(1));
             }

@@ -9,7 +9,7 @@ use schema::rule::Host;
 
 use super::super::counting::ticket::Ticket;
 use super::super::shared::Shared;
-use super::question::{Asker, Question};
+use super::question::{Asker, NameQuestion};
 use crate::act::names::NameError;
 use crate::decide::dial;
 use crate::decide::dialling::Heard;
@@ -21,7 +21,7 @@ pub(crate) fn look_up(ticket: &Ticket, shared: &Shared, asker: Asker, turn: &mut
     if let Some(ips) = shared.names.known(name) {
         return Some(heard(ticket, &Ok(ips), shared, turn));
     }
-    if shared.questions.try_send(Question { name: name.clone(), asker }).is_ok() {
+    if shared.questions.try_send(NameQuestion { name: name.clone(), asker }).is_ok() {
         return None;
     }
     tracing::warn!("too many names wait to be looked up");

@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use schema::health::{
-    DialOrder, Request, Selection, Selections, Standing, TargetGroup, TargetKey, TargetState, Turn, port_bit,
+    DialOrder, Request, Rotation, Selection, Selections, Standing, TargetGroup, TargetKey, TargetState, port_bit,
 };
 use schema::net::PortRange;
 use schema::rule::{Host, MAX_TARGETS, Rule, Target};
 use tokio::sync::mpsc;
 
 use crate::decide::dial;
-use crate::decide::faults::Cause;
+use crate::decide::faults::ConnectCause;
 
 /// Messages to health that may wait: a burst of failures of every worker. What finds no room is not missed, for a
 /// target that fails goes on failing.
@@ -124,11 +124,11 @@ impl Chosen {
 
 /// What a connection met at a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Met {
+pub enum ConnectionOutcome {
     /// It answered. Told only where [`Place::awaits_success`] says so.
     Answer,
     /// It could not be connected to.
-    Failure(Cause),
+    Failure(ConnectCause),
     /// Its name did not resolve.
     NoAddress,
     /// Nothing yet: this connection is its trial.
@@ -145,7 +145,7 @@ pub struct Feedback {
     /// Which port of that target.
     pub port: u16,
     /// What it met there.
-    pub met: Met,
+    pub met: ConnectionOutcome,
 }
 
 /// The targets of one rule, for its connections.
@@ -221,7 +221,7 @@ impl Choice {
     }
 
     /// What a new connection to a listen port tries, and in which order. Allocates nothing.
-    pub fn pick(&self, client: IpAddr, port: u16, turn: &mut Turn) -> (Arc<Chosen>, DialOrder) {
+    pub fn pick(&self, client: IpAddr, port: u16, turn: &mut Rotation) -> (Arc<Chosen>, DialOrder) {
         let chosen = self.chosen();
         let trial = self.take_trial(&chosen, port);
         let mut connections = [0; MAX_TARGETS];
@@ -241,13 +241,13 @@ impl Choice {
         }
         let place = usize::from(trial.swap(NO_TRIAL, Relaxed));
         let tried = chosen.places.get(place)?;
-        self.tell(tried, dial::target_port(chosen.listen, tried.target.ports, port), Met::Trial);
+        self.tell(tried, dial::target_port(chosen.listen, tried.target.ports, port), ConnectionOutcome::Trial);
         Some(place)
     }
 
     /// Tells health what a connection met at a port of a target. Never waits.
-    pub fn tell(&self, place: &Place, port: u16, met: Met) {
-        if met == Met::Answer && place.awaits_success.load(Relaxed) & port_bit(port) == 0 {
+    pub fn tell(&self, place: &Place, port: u16, met: ConnectionOutcome) {
+        if met == ConnectionOutcome::Answer && place.awaits_success.load(Relaxed) & port_bit(port) == 0 {
             return;
         }
         let feedback = Feedback { group: self.group, target: place.key.clone(), port, met };
@@ -269,18 +269,18 @@ mod tests {
         let chosen = Chosen::of(&rule);
         let choice = Choice::new(7, chosen, sender);
         let client = "192.0.2.1".parse().expect("an address");
-        let (chosen, order) = choice.pick(client, 8000, &mut Turn::default());
+        let (chosen, order) = choice.pick(client, 8000, &mut Rotation::default());
         let port = rule.targets[0].ports.first();
         assert_eq!(order.iter().collect::<Vec<_>>(), [0]);
-        choice.tell(&chosen.places[0], port, Met::Answer);
+        choice.tell(&chosen.places[0], port, ConnectionOutcome::Answer);
         assert!(told.try_recv().is_err());
         chosen.places[0].awaits_success.store(port_bit(port), Relaxed);
-        choice.tell(&chosen.places[0], port, Met::Answer);
-        assert_eq!(told.try_recv().expect("told").met, Met::Answer);
+        choice.tell(&chosen.places[0], port, ConnectionOutcome::Answer);
+        assert_eq!(told.try_recv().expect("told").met, ConnectionOutcome::Answer);
         choice.offer_trial(0);
-        choice.pick(client, 8000, &mut Turn::default());
-        choice.pick(client, 8000, &mut Turn::default());
-        assert_eq!(told.try_recv().expect("told").met, Met::Trial);
+        choice.pick(client, 8000, &mut Rotation::default());
+        choice.pick(client, 8000, &mut Rotation::default());
+        assert_eq!(told.try_recv().expect("told").met, ConnectionOutcome::Trial);
         assert!(told.try_recv().is_err());
     }
 
@@ -291,10 +291,10 @@ mod tests {
         let choice = Choice::new(7, Chosen { trials: [PortTrial::new(4, 0)].into(), ..Chosen::of(&rule) }, sender);
         let client = "192.0.2.1".parse().expect("an address");
         for port in [8000, 8003, 8004, 8004, 8005] {
-            choice.pick(client, port, &mut Turn::default());
+            choice.pick(client, port, &mut Rotation::default());
         }
         let trial = told.try_recv().expect("told");
-        assert_eq!((trial.met, trial.port), (Met::Trial, rule.targets[0].ports.first() + 4));
+        assert_eq!((trial.met, trial.port), (ConnectionOutcome::Trial, rule.targets[0].ports.first() + 4));
         assert!(told.try_recv().is_err());
     }
 }

@@ -10,12 +10,14 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, getpeername, getsockna
 
 use crate::act::descriptors::for_client;
 use crate::act::interfaces;
-use crate::decide::faults::{Cause, fault_of};
+use crate::decide::faults::{ConnectCause, fault_of};
 
 /// Whose fault it is that a socket is not connected to an address.
-pub(crate) fn cause_of(error: Errno, address: SocketAddr) -> Cause {
+pub(crate) fn cause_of(error: Errno, address: SocketAddr) -> ConnectCause {
     match fault_of(&error.into()) {
-        Cause::SourcePorts if error == Errno::ADDRNOTAVAIL && !interfaces::has_source(address) => Cause::Unreachable,
+        ConnectCause::SourcePorts if error == Errno::ADDRNOTAVAIL && !interfaces::has_source(address) => {
+            ConnectCause::Unreachable
+        }
         cause => cause,
     }
 }

@@ -7,14 +7,14 @@ use super::super::slab::Key;
 use crate::act::names::NameError;
 
 /// A connection that needs the addresses of a name, which are not known to be fresh.
-pub(crate) struct Question {
+pub(crate) struct NameQuestion {
     pub(crate) name: Arc<str>,
     pub(crate) asker: Asker,
 }
 
 /// Which of a worker's slabs a key is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum SlabKind {
     /// Connections.
     Connection,
     /// Flows.
@@ -26,7 +26,7 @@ pub(crate) enum Kind {
 pub(crate) struct Asker {
     pub(crate) worker: usize,
     pub(crate) key: Key,
-    pub(crate) kind: Kind,
+    pub(crate) kind: SlabKind,
     /// For which of the targets in its order; comes back with the answer.
     pub(crate) step: u8,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Asker {
 /// The answer for one connection.
 pub(crate) struct Resolved {
     pub(crate) key: Key,
-    pub(crate) kind: Kind,
+    pub(crate) kind: SlabKind,
     pub(crate) step: u8,
     pub(crate) found: Result<Arc<[IpAddr]>, NameError>,
 }

@@ -9,38 +9,38 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::super::mailbox::Command;
+use super::super::mailbox::WorkerCommand;
 use super::super::shared::Shared;
-use super::question::{Asker, Question, Resolved};
+use super::question::{Asker, NameQuestion, Resolved};
 use crate::act::names::{NameError, Names};
 
 /// Questions that may wait for the task that takes them; it does nothing that lasts. Further ones fail.
 pub(crate) const QUESTIONS: usize = 4096;
 
-type Answer = (Arc<str>, Result<Arc<[IpAddr]>, NameError>);
+type ResolvedName = (Arc<str>, Result<Arc<[IpAddr]>, NameError>);
 
 struct Desk {
     names: Names,
     /// Connections by the name that they wait for: no more than there are connections.
     waiting: HashMap<Arc<str>, Vec<Asker>>,
     /// One for each name that is waited for.
-    lookups: JoinSet<Answer>,
+    lookups: JoinSet<ResolvedName>,
 }
 
 /// Answers until nobody can ask any more.
-pub(crate) async fn answer(mut questions: mpsc::Receiver<Question>, shared: Arc<Shared>) {
+pub(crate) async fn answer(mut questions: mpsc::Receiver<NameQuestion>, shared: Arc<Shared>) {
     let mut desk = Desk::new(shared.names.clone());
     loop {
         tokio::select! {
             question = questions.recv() => match question {
-                Some(Question { name, asker }) => desk.ask(name, asker),
+                Some(NameQuestion { name, asker }) => desk.ask(name, asker),
                 None => return,
             },
             Some(answer) = desk.lookups.join_next() => match answer {
                 Ok(answer) => {
                     for (worker, resolved) in desk.settle(answer) {
                         // A worker that has ended has no connections that wait.
-                        shared.workers[worker].send(Command::Resolved(resolved)).await;
+                        shared.workers[worker].send(WorkerCommand::Resolved(resolved)).await;
                     }
                 }
                 Err(error) => tracing::error!(%error, "a lookup failed because of a bug"),
@@ -66,7 +66,7 @@ impl Desk {
         }
     }
 
-    fn settle(&mut self, (name, found): Answer) -> Vec<(usize, Resolved)> {
+    fn settle(&mut self, (name, found): ResolvedName) -> Vec<(usize, Resolved)> {
         let askers = self.waiting.remove(&name).unwrap_or_default();
         askers
             .into_iter()
@@ -78,16 +78,16 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use super::super::super::slab::Slab;
-    use super::super::question::Kind;
+    use super::super::question::SlabKind;
     use super::*;
-    use crate::act::names::Source;
+    use crate::act::names::ResolverFiles;
 
     #[tokio::test]
     async fn all_who_wait_for_one_name_get_the_answer_of_one_question() {
-        let source = Source { hosts: "/nowhere".into(), resolv_conf: "/nowhere".into(), port: 53 };
+        let source = ResolverFiles { hosts: "/nowhere".into(), resolv_conf: "/nowhere".into(), port: 53 };
         let (mut desk, mut slab) = (Desk::new(Names::start(source)), Slab::default());
         for worker in 0..3 {
-            let asker = Asker { worker, key: slab.insert_with(|_| ()), kind: Kind::Connection, step: 0 };
+            let asker = Asker { worker, key: slab.insert_with(|_| ()), kind: SlabKind::Connection, step: 0 };
             desk.ask("localhost".into(), asker);
         }
         assert_eq!(desk.lookups.len(), 1);

@@ -34,7 +34,7 @@ const BATCH: usize = 64;
 /// Marks the tokens of listening sockets.
 const MARK: usize = 1 << 63;
 
-struct Listening {
+struct AcceptingSocket {
     listener: Listener,
     acceptor: Acceptor,
     is_ready: bool,
@@ -42,8 +42,8 @@ struct Listening {
 
 /// The listening sockets of one worker.
 #[derive(Default)]
-pub(super) struct Listeners {
-    sockets: Slab<Listening>,
+pub(super) struct AcceptingSockets {
+    sockets: Slab<AcceptingSocket>,
     by_listener: HashMap<Listener, Key>,
     /// Sockets that may have connections waiting.
     ready: VecDeque<Key>,
@@ -51,10 +51,10 @@ pub(super) struct Listeners {
     paused_until: Tick,
 }
 
-impl Listeners {
+impl AcceptingSockets {
     fn insert(&mut self, listener: Listener, acceptor: Acceptor, registry: &Registry) -> std::io::Result<()> {
         let descriptor = acceptor.descriptor();
-        let key = self.sockets.insert_with(|_| Listening { listener, acceptor, is_ready: false });
+        let key = self.sockets.insert_with(|_| AcceptingSocket { listener, acceptor, is_ready: false });
         self.by_listener.insert(listener, key);
         registry.register(&mut SourceFd(&descriptor), Token(MARK | key.pack(0)), Interest::READABLE)
     }

@@ -12,7 +12,7 @@ use rustix::net::{SocketType, connect, sockopt};
 
 use super::super::slab::Key;
 use super::super::targets::outgoing::{cause_of, socket_to};
-use crate::decide::faults::{Cause, fault_of};
+use crate::decide::faults::{ConnectCause, fault_of};
 
 /// Lets a worker hear of everything that happens to a socket.
 pub(super) fn register(registry: &Registry, socket: &OwnedFd, key: Key, leg: u8) -> std::io::Result<()> {
@@ -22,7 +22,7 @@ pub(super) fn register(registry: &Registry, socket: &OwnedFd, key: Key, leg: u8)
 }
 
 /// Starts to connect.
-pub(super) fn start(address: SocketAddr, registry: &Registry, key: Key, leg: u8) -> Result<OwnedFd, Cause> {
+pub(super) fn start(address: SocketAddr, registry: &Registry, key: Key, leg: u8) -> Result<OwnedFd, ConnectCause> {
     let socket = open(address).map_err(|error| cause_of(error, address))?;
     register(registry, &socket, key, leg).map_err(|error| fault_of(&error))?;
     Ok(socket)

@@ -17,15 +17,15 @@ use super::super::room::TARGETS;
 use super::super::slab::Key;
 use super::super::targets::addresses::{heard, look_up};
 use super::super::targets::outgoing::meets_itself;
-use super::super::targets::question::{Asker, Kind, Resolved};
+use super::super::targets::question::{Asker, Resolved, SlabKind};
 use super::super::timers::{Tick, ticks};
 use super::attempt::{self, register};
 use super::connection::{CLIENT, Connection, Dial, Leg, RIVAL, TARGET, reset};
 use super::ending::Ending;
 use super::{Tcp, proxy_header};
 use crate::decide::breaks::Break;
-use crate::decide::dialling::{Do, Failure, Heard, Lane};
-use crate::decide::faults::{Cause, fault_of};
+use crate::decide::dialling::{DialFailure, Do, Heard, Lane};
+use crate::decide::faults::{ConnectCause, fault_of};
 
 /// How long a connection that wants a descriptor waits before it tries again.
 const WANTING_PAUSE: Duration = Duration::from_millis(100);
@@ -53,7 +53,7 @@ impl Tcp {
         let key = self.connections.insert_with(|_| Connection::new(client, ticket, dial));
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Err(error) = register(context.registry(), &connection.client.socket, key, CLIENT) {
-            connection.ticket.count(Failure::Connect(fault_of(&error)), &context.shared.shortages);
+            connection.ticket.count(DialFailure::Connect(fault_of(&error)), &context.shared.shortages);
             connection.ticket.unserved();
             return self.end(key, Ending::Reset, context);
         }
@@ -84,7 +84,7 @@ impl Tcp {
         let is_late = dial.dialling.due().is_some_and(|due| due <= now);
         let heard = match self.wanting.remove(&key.slot()) {
             None => Heard::Tick,
-            Some((lane, _)) if is_late => Heard::Failed(lane, Cause::Descriptors),
+            Some((lane, _)) if is_late => Heard::Failed(lane, ConnectCause::Descriptors),
             Some((lane, address)) => self.try_address(key, lane, address, context).unwrap_or(Heard::Begun(lane)),
         };
         self.dial(key, heard, context);
@@ -95,7 +95,7 @@ impl Tcp {
     fn try_address(&mut self, key: Key, lane: Lane, address: SocketAddr, context: &mut Context) -> Option<Heard> {
         let cause = self.connect(key, lane, address, context).err()?;
         let now = self.tools.now;
-        if cause == Cause::Descriptors
+        if cause == ConnectCause::Descriptors
             && let Some(Connection { target: None, dial: Some(dial), .. }) = self.connections.get_mut(key)
             && dial.second.is_none()
             && dial.dialling.has_time(now)
@@ -120,7 +120,7 @@ impl Tcp {
             Do::Approach(_) => return Some(Heard::Gone),
             Do::LookUp => {
                 let step = connection.dial.as_ref()?.dialling.step();
-                let asker = Asker { worker: context.index, key, kind: Kind::Connection, step };
+                let asker = Asker { worker: context.index, key, kind: SlabKind::Connection, step };
                 return look_up(ticket, &context.shared, asker, &mut self.names);
             }
             Do::Connect(lane, address) => {
@@ -144,10 +144,16 @@ impl Tcp {
         None
     }
 
-    fn connect(&mut self, key: Key, lane: Lane, address: SocketAddr, context: &mut Context) -> Result<(), Cause> {
+    fn connect(
+        &mut self,
+        key: Key,
+        lane: Lane,
+        address: SocketAddr,
+        context: &mut Context,
+    ) -> Result<(), ConnectCause> {
         let now = self.tools.now;
         if context.shared.routing.load().listens(Protocol::Tcp, address, |ip| context.local.contains(ip, now)) {
-            return Err(Cause::Loop);
+            return Err(ConnectCause::Loop);
         }
         let socket = attempt::start(address, context.registry(), key, token_of(lane))?;
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
@@ -223,7 +229,7 @@ fn attempted(connection: &mut Connection, leg: u8) -> Option<Heard> {
         return Some(Heard::Broken { lane, cause: fault_of(&error.into()), has_sent });
     }
     let meets_itself = may_meet_itself && meets_itself(&tried.socket);
-    Some(if meets_itself { Heard::Failed(lane, Cause::Refused) } else { Heard::Opened(lane) })
+    Some(if meets_itself { Heard::Failed(lane, ConnectCause::Refused) } else { Heard::Opened(lane) })
 }
 
 /// Makes the close of a connection that never began a reset.

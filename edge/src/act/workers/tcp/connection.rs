@@ -18,7 +18,7 @@ use super::splice::Pipe;
 use super::watch::Watch;
 use crate::decide::breaks::{Break, broken_by};
 use crate::decide::dialling::{Dialling, Lane};
-use crate::decide::relaying::{self, Next, Passage, Side, Standing};
+use crate::decide::relaying::{self, ConnectionState, Passage, RelayDecision, Side};
 
 /// The sockets of a connection, as tokens distinguish them.
 pub(super) const CLIENT: u8 = 0;
@@ -36,12 +36,12 @@ pub(super) struct Leg {
     pub(super) is_closing: bool,
     /// Urgent data came: a read stops short before it, and more may be behind it.
     pub(super) is_urgent: bool,
-    failure: Failure,
+    failure: SocketFailure,
 }
 
 /// Whether a connection is broken. What it sent before can still be read.
 #[derive(Clone, Copy)]
-enum Failure {
+enum SocketFailure {
     None,
     /// An event said so; which error it is has yet to be asked.
     Noticed,
@@ -58,7 +58,7 @@ impl Leg {
             is_writable: false,
             is_closing: false,
             is_urgent: false,
-            failure: Failure::None,
+            failure: SocketFailure::None,
         }
     }
 
@@ -68,20 +68,20 @@ impl Leg {
         self.is_urgent |= event.is_priority();
         self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.is_writable |= event.is_writable();
-        if event.is_error() && matches!(self.failure, Failure::None) {
-            self.failure = Failure::Noticed;
+        if event.is_error() && matches!(self.failure, SocketFailure::None) {
+            self.failure = SocketFailure::Noticed;
         }
     }
 
     /// True if the connection is broken.
     pub(super) fn has_failed(&self) -> bool {
-        !matches!(self.failure, Failure::None)
+        !matches!(self.failure, SocketFailure::None)
     }
 
     /// Learns of an error: it takes nothing more, and what it sent before is read to its end.
     pub(super) fn fail(&mut self, error: Errno) {
-        if !matches!(self.failure, Failure::Reported(_)) {
-            self.failure = Failure::Reported(error);
+        if !matches!(self.failure, SocketFailure::Reported(_)) {
+            self.failure = SocketFailure::Reported(error);
         }
         self.is_readable = true;
     }
@@ -89,16 +89,16 @@ impl Leg {
     /// True if the end of what can be read is not the end that its peer meant. Linux reports a reset that comes after
     /// the peer's end as a broken pipe, and any other error otherwise; while it was not reported, reading reports it.
     pub(super) fn is_cut(&self) -> bool {
-        matches!(self.failure, Failure::Reported(error) if error != Errno::PIPE)
+        matches!(self.failure, SocketFailure::Reported(error) if error != Errno::PIPE)
     }
 
     /// Why it failed.
     fn error(&mut self) -> Errno {
-        if let Failure::Reported(error) = self.failure {
+        if let SocketFailure::Reported(error) = self.failure {
             return error;
         }
         let error = sockopt::socket_error(&self.socket).ok().and_then(Result::err).unwrap_or(Errno::IO);
-        self.failure = Failure::Reported(error);
+        self.failure = SocketFailure::Reported(error);
         error
     }
 }
@@ -123,7 +123,7 @@ pub(super) struct Rest {
 
 /// Where a direction ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Receiver {
+pub(super) enum ReceiverDistance {
     /// It got too little to matter.
     Unknown,
     /// On this host; what the kernel queues for it is bounded.
@@ -137,7 +137,7 @@ pub(super) struct Direction {
     /// What comes in goes through a pipe: the source has more than a buffer full.
     pub(super) is_splicing: bool,
     pub(super) passage: Passage,
-    pub(super) receiver: Receiver,
+    pub(super) receiver: ReceiverDistance,
     /// Bytes so far, up to the bound at which they do not matter any more.
     pub(super) moved: u32,
 }
@@ -148,7 +148,7 @@ impl Direction {
             held: Held::Nothing,
             is_splicing: false,
             passage: Passage::Reading,
-            receiver: Receiver::Unknown,
+            receiver: ReceiverDistance::Unknown,
             moved: 0,
         }
     }
@@ -246,12 +246,14 @@ impl Connection {
     }
 
     /// What to do with it.
-    pub(super) fn next(&self) -> Next {
-        let standing =
-            |direction: &Direction| relaying::Direction { passage: direction.passage, holds: !direction.is_empty() };
+    pub(super) fn next(&self) -> RelayDecision {
+        let state = |direction: &Direction| relaying::DirectionState {
+            passage: direction.passage,
+            holds: !direction.is_empty(),
+        };
         let (client_failed, target_failed) = self.failures();
-        let (inward, outward) = (standing(&self.inward), standing(&self.outward));
-        relaying::next(Standing { inward, outward, client_failed, target_failed })
+        let (inward, outward) = (state(&self.inward), state(&self.outward));
+        relaying::next(ConnectionState { inward, outward, client_failed, target_failed })
     }
 
     /// Which of its sides failed: the client, the target.

@@ -32,11 +32,11 @@ use super::slab::{Key, Slab};
 use super::timers::{Tick, Wheel};
 use crate::decide::breaks::Break;
 use crate::decide::dialling::{Heard, Lane};
-use accept::Listeners;
+use accept::AcceptingSockets;
 use connection::Connection;
 use ending::Ending;
 use ready::{Ready, TURN};
-use relay::{BUFFER, Tools};
+use relay::{BUFFER, RelayBuffers};
 use splice::Pipes;
 use unacknowledged::Kernel;
 
@@ -44,13 +44,13 @@ pub(super) use connect::refuse;
 
 /// All of TCP on one worker.
 pub(super) struct Tcp {
-    listeners: Listeners,
+    listeners: AcceptingSockets,
     connections: Slab<Connection>,
     timers: Wheel,
     /// Sockets and addresses that wait for a descriptor, by the slot of their connection.
     wanting: HashMap<u32, (Lane, SocketAddr)>,
     ready: Ready,
-    tools: Tools,
+    tools: RelayBuffers,
     /// Names looked up so far, so that their addresses take turns.
     names: usize,
     due: Vec<u32>,
@@ -60,12 +60,17 @@ impl Tcp {
     /// No connections yet, on one of so many workers.
     pub(super) fn new(workers: usize) -> Self {
         Self {
-            listeners: Listeners::default(),
+            listeners: AcceptingSockets::default(),
             connections: Slab::default(),
             timers: Wheel::default(),
             wanting: HashMap::new(),
             ready: Ready::default(),
-            tools: Tools { buffer: vec![0; BUFFER].into(), pipes: Pipes::new(workers), kernel: Kernel::new(), now: 0 },
+            tools: RelayBuffers {
+                buffer: vec![0; BUFFER].into(),
+                pipes: Pipes::new(workers),
+                kernel: Kernel::new(),
+                now: 0,
+            },
             names: 0,
             due: Vec::new(),
         }

@@ -20,7 +20,7 @@ use super::watch::Awaiting;
 use crate::act::liveness::{self, look_for_dead_peers};
 use crate::decide::breaks::Break;
 use crate::decide::patience::{self, Patience};
-use crate::decide::relaying::{Next, Side};
+use crate::decide::relaying::{RelayDecision, Side};
 
 /// Bytes of a direction up to which it is taken for granted that a receiver has room for them.
 const LITTLE: u32 = 16 << 10;
@@ -89,7 +89,7 @@ impl Tcp {
     }
 
     /// Does what a turn came to, which may be the end. `discards`: it read something that is for a side that failed.
-    pub(super) fn conclude(&mut self, key: Key, next: Next, discards: bool, context: &Context) {
+    pub(super) fn conclude(&mut self, key: Key, next: RelayDecision, discards: bool, context: &Context) {
         let now = self.tools.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let is_deaf = discards && connection.is_deaf(now);
@@ -100,11 +100,13 @@ impl Tcp {
                 // The kernel may still deliver what it has.
                 self.end(key, Ending::Unproven(why), context);
             }
-            Next::GoOn => {}
-            Next::Whole if is_little(Side::Client) && is_little(Side::Target) => self.end(key, Ending::Whole, context),
-            _ if connection.awaiting().is_some() && next != Next::Broken => self.await_sooner(key),
-            Next::Whole => self.await_delivery(key, Ending::Whole, context),
-            Next::Await(side) => {
+            RelayDecision::GoOn => {}
+            RelayDecision::Whole if is_little(Side::Client) && is_little(Side::Target) => {
+                self.end(key, Ending::Whole, context)
+            }
+            _ if connection.awaiting().is_some() && next != RelayDecision::Broken => self.await_sooner(key),
+            RelayDecision::Whole => self.await_delivery(key, Ending::Whole, context),
+            RelayDecision::Await(side) => {
                 let why = connection.break_of().unwrap_or(Break::EdgeCut);
                 let owed = connection.direction_to(side);
                 if owed.moved == 0 && !owed.passage.has_ended() {
@@ -113,7 +115,7 @@ impl Tcp {
                     self.await_delivery(key, Ending::Broken(why), context);
                 }
             }
-            Next::Broken => {
+            RelayDecision::Broken => {
                 let why = connection.break_of().unwrap_or(Break::EdgeCut);
                 self.end(key, Ending::Broken(why), context);
             }

@@ -9,11 +9,16 @@ use rustix::net::getsockname;
 use schema::rule::ProxyProtocol;
 
 use super::connection::Connection;
-use super::relay::{Tools, open};
+use super::relay::{RelayBuffers, open};
 use crate::decide::proxy::Header;
 
 /// Sends the header, and with it what the client has sent so far. False where this host does not know the connection.
-pub(super) fn send(connection: &mut Connection, from: SocketAddr, version: ProxyProtocol, tools: &mut Tools) -> bool {
+pub(super) fn send(
+    connection: &mut Connection,
+    from: SocketAddr,
+    version: ProxyProtocol,
+    tools: &mut RelayBuffers,
+) -> bool {
     let local = getsockname(&connection.client.socket).ok().and_then(|address| SocketAddr::try_from(address).ok());
     let Some(local) = local else { return false };
     let header = Header::new(version, from, local);

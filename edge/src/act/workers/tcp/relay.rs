@@ -13,10 +13,10 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt}
 use socket2::SockRef;
 
 use super::super::timers::Tick;
-use super::connection::{Connection, Direction, Held, Leg, Receiver, Rest};
+use super::connection::{Connection, Direction, Held, Leg, ReceiverDistance, Rest};
 use super::splice::Pipes;
 use super::unacknowledged::Kernel;
-use crate::decide::relaying::{Happening, Next, Passage, Side};
+use crate::decide::relaying::{Happening, Passage, RelayDecision, Side};
 
 /// Bytes per read where they are copied.
 pub(super) const BUFFER: usize = 32 << 10;
@@ -31,7 +31,7 @@ const BULK: u32 = 1 << 20;
 const NEAR_QUEUE: usize = 128 << 10;
 
 /// What a turn came to.
-pub(super) struct Turn {
+pub(super) struct Pumped {
     pub(super) moved: usize,
     /// Bytes that were read for a side that failed, and forgotten.
     pub(super) discarded: usize,
@@ -40,11 +40,11 @@ pub(super) struct Turn {
     /// It moved something, until a receiver far away took no more: worth another try soon.
     pub(super) is_held_up: bool,
     /// What to do with the connection.
-    pub(super) next: Next,
+    pub(super) next: RelayDecision,
 }
 
 /// What the connections of a worker share, one at a time.
-pub(super) struct Tools {
+pub(super) struct RelayBuffers {
     pub(super) buffer: Box<[u8]>,
     pub(super) pipes: Pipes,
     pub(super) kernel: Kernel,
@@ -52,11 +52,11 @@ pub(super) struct Tools {
 }
 
 /// One turn: at most `quantum` bytes each way, and what one call moves beyond it.
-pub(super) fn pump(connection: &mut Connection, quantum: usize, tools: &mut Tools) -> Turn {
+pub(super) fn pump(connection: &mut Connection, quantum: usize, tools: &mut RelayBuffers) -> Pumped {
     let failed_before = connection.failures();
     let Connection { client, target, inward, outward, ticket, .. } = connection;
     let Some(target) = target else {
-        return Turn { moved: 0, discarded: 0, is_finished: true, is_held_up: false, next: Next::GoOn };
+        return Pumped { moved: 0, discarded: 0, is_finished: true, is_held_up: false, next: RelayDecision::GoOn };
     };
     // What failed in this turn may end the connection: nothing is worth discarding then.
     let discarded_in = inward.discard(client, quantum, &mut tools.buffer);
@@ -67,7 +67,7 @@ pub(super) fn pump(connection: &mut Connection, quantum: usize, tools: &mut Tool
     outward.forsake(client, tools);
     let is_held_up = inward.is_held_up(moved_in, target) || outward.is_held_up(moved_out, client);
     let next = connection.next();
-    if next != Next::Whole {
+    if next != RelayDecision::Whole {
         connection.pass_ends_on();
     }
     let failed = connection.failures();
@@ -81,12 +81,12 @@ pub(super) fn pump(connection: &mut Connection, quantum: usize, tools: &mut Tool
     // A side that failed just now may have left something to read, and the other one something to discard.
     let most = moved_in.max(moved_out).max(discarded_in).max(discarded_out);
     let is_finished = most < quantum && failed == failed_before;
-    Turn { moved: moved_in + moved_out, discarded: discarded_in + discarded_out, is_finished, is_held_up, next }
+    Pumped { moved: moved_in + moved_out, discarded: discarded_in + discarded_out, is_finished, is_held_up, next }
 }
 
 /// Sends what the target is told first, in one segment with what the client has sent already. Waits for nothing: a
 /// target that speaks first gets it at once.
-pub(super) fn open(connection: &mut Connection, header: &[u8], tools: &mut Tools) {
+pub(super) fn open(connection: &mut Connection, header: &[u8], tools: &mut RelayBuffers) {
     let Connection { client, target, inward, ticket, .. } = connection;
     let Some(target) = target else { return };
     let (start, rest) = tools.buffer.split_at_mut(header.len());
@@ -97,7 +97,7 @@ pub(super) fn open(connection: &mut Connection, header: &[u8], tools: &mut Tools
 }
 
 /// What one call did.
-enum Step {
+enum Transfer {
     Moved(usize),
     Read,
     Blocked,
@@ -131,7 +131,7 @@ impl Direction {
         from: &mut Leg,
         to: &mut Leg,
         quantum: usize,
-        tools: &mut Tools,
+        tools: &mut RelayBuffers,
         count: impl Fn(usize),
     ) -> usize {
         let mut moved = 0;
@@ -149,23 +149,23 @@ impl Direction {
                 Held::Piped(..) => self.drain_pipe(to, tools),
             };
             match step {
-                Step::Moved(bytes) => {
+                Transfer::Moved(bytes) => {
                     count(bytes);
                     moved += bytes;
                 }
-                Step::Read => {}
-                Step::Blocked => break,
+                Transfer::Read => {}
+                Transfer::Blocked => break,
             }
         }
         self.moved = self.moved.saturating_add(moved as u32);
-        if self.moved >= BULK && self.receiver == Receiver::Unknown {
+        if self.moved >= BULK && self.receiver == ReceiverDistance::Unknown {
             self.receiver = look_at(to);
         }
         moved
     }
 
     /// Gives up what is for a receiver that failed.
-    fn forsake(&mut self, to: &Leg, tools: &mut Tools) {
+    fn forsake(&mut self, to: &Leg, tools: &mut RelayBuffers) {
         if to.has_failed() {
             self.passage = self.passage.after(Happening::ReceiverFailed);
             if let Held::Piped(pipe, _) = std::mem::replace(&mut self.held, Held::Nothing) {
@@ -193,15 +193,15 @@ impl Direction {
     /// The kernel tells of room only when a third of the queue is free, which over a long way is late: by then less is
     /// under way than there could be.
     fn is_held_up(&self, moved: usize, to: &Leg) -> bool {
-        moved > 0 && !to.is_writable && self.receiver == Receiver::Far
+        moved > 0 && !to.is_writable && self.receiver == ReceiverDistance::Far
     }
 
     /// Reads into the buffer and writes from it.
-    fn copy(&mut self, from: &mut Leg, to: &mut Leg, buffer: &mut [u8]) -> Step {
+    fn copy(&mut self, from: &mut Leg, to: &mut Leg, buffer: &mut [u8]) -> Transfer {
         match self.read(from, buffer) {
-            0 if self.passage.is_reading() => Step::Read,
-            0 => Step::Blocked,
-            length => Step::Moved(self.write_new(to, &buffer[..length], 0)),
+            0 if self.passage.is_reading() => Transfer::Read,
+            0 => Transfer::Blocked,
+            length => Transfer::Moved(self.write_new(to, &buffer[..length], 0)),
         }
     }
 
@@ -246,8 +246,8 @@ impl Direction {
         written.saturating_sub(header)
     }
 
-    fn write_rest(&mut self, to: &mut Leg) -> Step {
-        let Held::Rest(rest) = &mut self.held else { return Step::Read };
+    fn write_rest(&mut self, to: &mut Leg) -> Transfer {
+        let Held::Rest(rest) = &mut self.held else { return Transfer::Read };
         let written = write(to, &rest.bytes[rest.start as usize..]);
         let header = written.min(rest.header as usize);
         rest.start += written as u32;
@@ -255,20 +255,20 @@ impl Direction {
         if rest.start as usize == rest.bytes.len() {
             self.held = Held::Nothing;
         }
-        Step::Moved(written - header)
+        Transfer::Moved(written - header)
     }
 
-    fn fill_pipe(&mut self, from: &mut Leg, limit: usize, tools: &mut Tools) -> Step {
+    fn fill_pipe(&mut self, from: &mut Leg, limit: usize, tools: &mut RelayBuffers) -> Transfer {
         let Some(pipe) = tools.pipes.take(tools.now) else {
             self.is_splicing = false;
-            return Step::Read;
+            return Transfer::Read;
         };
         let filled = pipe.fill(&from.socket, limit.max(BUFFER));
         if let Ok(bytes) = filled
             && bytes > 0
         {
             self.held = Held::Piped(pipe, bytes);
-            return Step::Read;
+            return Transfer::Read;
         }
         tools.pipes.give(pipe, tools.now);
         self.is_splicing = false;
@@ -278,17 +278,17 @@ impl Direction {
             Err(Errno::AGAIN) => from.is_readable = false,
             Err(error) => from.fail(error),
         }
-        Step::Read
+        Transfer::Read
     }
 
-    fn drain_pipe(&mut self, to: &mut Leg, tools: &mut Tools) -> Step {
-        let Held::Piped(pipe, held) = &mut self.held else { return Step::Read };
+    fn drain_pipe(&mut self, to: &mut Leg, tools: &mut RelayBuffers) -> Transfer {
+        let Held::Piped(pipe, held) = &mut self.held else { return Transfer::Read };
         let piece = PIECE.min(*held);
         let written = match pipe.drain(&to.socket, piece) {
             Ok(written) => written,
             Err(error) => {
                 to.not_writable(error);
-                return Step::Read;
+                return Transfer::Read;
             }
         };
         // The kernel stops before the end only where the socket takes no more, and tells when it does again.
@@ -299,7 +299,7 @@ impl Direction {
         {
             tools.pipes.give(pipe, tools.now);
         }
-        Step::Moved(written)
+        Transfer::Moved(written)
     }
 }
 
@@ -327,14 +327,14 @@ fn write(to: &mut Leg, bytes: &[u8]) -> usize {
 }
 
 /// Bounds what the kernel queues for a receiver of much that is near.
-fn look_at(to: &Leg) -> Receiver {
+fn look_at(to: &Leg) -> ReceiverDistance {
     if !is_near(to) {
-        return Receiver::Far;
+        return ReceiverDistance::Far;
     }
     if let Err(error) = sockopt::set_socket_send_buffer_size(&to.socket, NEAR_QUEUE) {
         tracing::debug!(%error, "the queue of a receiver is not bounded");
     }
-    Receiver::Near
+    ReceiverDistance::Near
 }
 
 /// True for a peer on this host.

@@ -20,12 +20,12 @@ use super::super::room::FLOW;
 use super::super::slab::Key;
 use super::super::targets::addresses::{heard, look_up};
 use super::super::targets::outgoing::{cause_of, meets_itself, socket_to};
-use super::super::targets::question::{Asker, Kind, Resolved};
-use super::errors::{Verdict, judge};
+use super::super::targets::question::{Asker, Resolved, SlabKind};
+use super::errors::{SendError, judge};
 use super::flow::Upstream;
 use super::{MARK, Udp};
-use crate::decide::dialling::{Do, Failure, Heard, Lane};
-use crate::decide::faults::Cause;
+use crate::decide::dialling::{DialFailure, Do, Heard, Lane};
+use crate::decide::faults::ConnectCause;
 
 fn start(address: SocketAddr, registry: &Registry, key: Key) -> Result<OwnedFd, Errno> {
     let socket = socket_to(address, SocketType::DGRAM)?;
@@ -38,11 +38,13 @@ fn start(address: SocketAddr, registry: &Registry, key: Key) -> Result<OwnedFd, 
 }
 
 /// How the datagrams of a flow are lost whose last target failed so.
-fn lost_by(failure: Failure) -> Lost {
+fn lost_by(failure: DialFailure) -> Lost {
     match failure {
-        Failure::Name => Lost::Unresolved,
-        Failure::Connect(Cause::Descriptors | Cause::SourcePorts | Cause::Memory) => Lost::NoRoom,
-        Failure::Connect(_) => Lost::Unreachable,
+        DialFailure::Name => Lost::Unresolved,
+        DialFailure::Connect(ConnectCause::Descriptors | ConnectCause::SourcePorts | ConnectCause::Memory) => {
+            Lost::NoRoom
+        }
+        DialFailure::Connect(_) => Lost::Unreachable,
     }
 }
 
@@ -56,7 +58,7 @@ impl Udp {
     }
 
     /// Gives up the address that the flow is at. False where nothing is left to try.
-    pub(super) fn fail(&mut self, key: Key, cause: Cause, context: &mut Context) -> bool {
+    pub(super) fn fail(&mut self, key: Key, cause: ConnectCause, context: &mut Context) -> bool {
         self.dial(key, Heard::Failed(Lane::First, cause), context).is_ok()
     }
 
@@ -113,9 +115,9 @@ impl Udp {
         for datagram in std::mem::take(&mut flow.waiting).take(&mut self.waiting) {
             match send(socket, &datagram, SendFlags::NOSIGNAL).map_err(judge) {
                 Ok(_) => flow.ticket.passed_in(1, datagram.len()),
-                Err(Verdict::Lost(lost)) => flow.ticket.lost(lost, 1),
-                Err(Verdict::Full) => flow.ticket.lost(Lost::NoRoom, 1),
-                Err(Verdict::Failed(_)) => flow.ticket.lost(Lost::Unreachable, 1),
+                Err(SendError::Lost(lost)) => flow.ticket.lost(lost, 1),
+                Err(SendError::Full) => flow.ticket.lost(Lost::NoRoom, 1),
+                Err(SendError::Failed(_)) => flow.ticket.lost(Lost::Unreachable, 1),
             }
         }
     }
@@ -142,7 +144,7 @@ impl super::flow::Flow {
             Do::Approach(_) => return Some(Heard::Gone),
             Do::LookUp => {
                 self.upstream = Upstream::Named;
-                let asker = Asker { worker: context.index, key, step: self.dialling.step(), kind: Kind::Flow };
+                let asker = Asker { worker: context.index, key, step: self.dialling.step(), kind: SlabKind::Flow };
                 return look_up(&self.ticket, &context.shared, asker, turn);
             }
             Do::Connect(lane, address) => {
@@ -165,14 +167,14 @@ impl super::flow::Flow {
         None
     }
 
-    fn connect(&mut self, address: SocketAddr, key: Key, context: &mut Context) -> Result<(), Cause> {
+    fn connect(&mut self, address: SocketAddr, key: Key, context: &mut Context) -> Result<(), ConnectCause> {
         let routing = context.shared.routing.load();
         if routing.listens(Protocol::Udp, address, |ip| context.local.contains(ip, context.now)) {
-            return Err(Cause::Loop);
+            return Err(ConnectCause::Loop);
         }
         let socket = start(address, context.registry(), key).map_err(|error| cause_of(error, address))?;
         if context.local.may_meet_itself(address, context.now) && meets_itself(&socket) {
-            return Err(Cause::Refused);
+            return Err(ConnectCause::Refused);
         }
         if std::mem::take(&mut self.is_owed) {
             context.shared.room.settle(context.index, FLOW);

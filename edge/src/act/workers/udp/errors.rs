@@ -5,30 +5,30 @@
 use rustix::io::Errno;
 use schema::counters::Lost;
 
-use crate::decide::faults::Cause;
+use crate::decide::faults::ConnectCause;
 
 /// What an error on the way to a target means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum SendError {
     /// These datagrams did not leave, and the next ones may.
     Lost(Lost),
     /// A queue is full.
     Full,
     /// The target is not there.
-    Failed(Cause),
+    Failed(ConnectCause),
 }
 
-pub(super) fn judge(error: Errno) -> Verdict {
+pub(super) fn judge(error: Errno) -> SendError {
     match error {
-        Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM => Verdict::Full,
-        Errno::MSGSIZE => Verdict::Lost(Lost::TooLarge),
-        Errno::CONNREFUSED => Verdict::Failed(Cause::Refused),
+        Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM => SendError::Full,
+        Errno::MSGSIZE => SendError::Lost(Lost::TooLarge),
+        Errno::CONNREFUSED => SendError::Failed(ConnectCause::Refused),
         Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN => {
-            Verdict::Failed(Cause::Unreachable)
+            SendError::Failed(ConnectCause::Unreachable)
         }
         // A firewall of this host.
-        Errno::PERM | Errno::ACCESS => Verdict::Lost(Lost::Unreachable),
-        _ => Verdict::Lost(Lost::Other),
+        Errno::PERM | Errno::ACCESS => SendError::Lost(Lost::Unreachable),
+        _ => SendError::Lost(Lost::Other),
     }
 }
 

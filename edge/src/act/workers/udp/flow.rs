@@ -44,7 +44,7 @@ pub(super) struct Flow {
     pub(super) upstream: Upstream,
     pub(super) dialling: Dialling,
     /// What came while a name is looked up.
-    pub(super) waiting: Waiting,
+    pub(super) waiting: WaitingDatagrams,
     /// When something moved last; while a name is looked up, when to give up.
     pub(super) active: Tick,
     /// It waits for its turn to be read from.
@@ -78,7 +78,7 @@ impl Flow {
             listening,
             upstream: Upstream::Failed,
             dialling: ticket.dialling(now),
-            waiting: Waiting::default(),
+            waiting: WaitingDatagrams::default(),
             active: now,
             is_queued: false,
             is_busy: false,
@@ -97,9 +97,9 @@ impl Flow {
 
 /// Datagrams that wait for a name.
 #[derive(Default)]
-pub(super) struct Waiting(Vec<Box<[u8]>>);
+pub(super) struct WaitingDatagrams(Vec<Box<[u8]>>);
 
-impl Waiting {
+impl WaitingDatagrams {
     /// Keeps what was received, as far as there is room. How many datagrams found none. `used` counts for all flows.
     pub(super) fn keep(&mut self, received: Received, bytes: &[u8], used: &mut usize) -> u64 {
         let size = if received.segment == 0 { bytes.len().max(1) } else { received.segment.into() };
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn few_datagrams_wait_and_few_bytes_of_all_flows_together() {
-        let (mut waiting, mut used) = (Waiting::default(), 0);
+        let (mut waiting, mut used) = (WaitingDatagrams::default(), 0);
         let train = Received { length: 25, segment: 10 };
         assert_eq!(waiting.keep(train, &[7; 25], &mut used), 0);
         assert_eq!(waiting.keep(Received::default(), &[], &mut used), 0);
@@ -139,7 +139,7 @@ mod tests {
         }
         assert_eq!(waiting.keep(train, &[7; 25], &mut used), 3);
         used += WAITING_BYTES;
-        assert_eq!(Waiting::default().keep(train, &[7; 25], &mut used), 3);
+        assert_eq!(WaitingDatagrams::default().keep(train, &[7; 25], &mut used), 3);
         used -= WAITING_BYTES;
         let lengths: Vec<usize> = waiting.take(&mut used).iter().map(|datagram| datagram.len()).take(5).collect();
         assert_eq!((lengths, used), (vec![10, 10, 5, 0, 5], 0));

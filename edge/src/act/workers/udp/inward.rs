@@ -15,25 +15,25 @@ use super::super::counting::ticket::Ticket;
 use super::super::room::{FLOW, Lent};
 use super::super::slab::Key;
 use super::super::timers::ticks;
-use super::errors::{Verdict, judge, refuses_pieces};
+use super::errors::{SendError, judge, refuses_pieces};
 use super::flow::{Flow, FlowId, Upstream};
 use super::sender::{Parcel, send_alone};
 use super::slots::{BATCH, CUT, Slots};
-use super::{Tools, Udp};
+use super::{DatagramBuffers, Udp};
 use crate::decide::datagrams::{Received, next_piece};
-use crate::decide::dialling::Failure;
-use crate::decide::faults::Cause;
+use crate::decide::dialling::DialFailure;
+use crate::decide::faults::ConnectCause;
 
 /// What became of the datagrams of one flow.
 enum Sent {
     All,
     /// So many were dealt with when the target turned out not to be there.
-    Failed(usize, Cause),
+    Failed(usize, ConnectCause),
 }
 
 impl Udp {
     /// One batch of every socket that has something.
-    pub(super) fn take_in(&mut self, tools: &mut Tools, context: &mut Context) {
+    pub(super) fn take_in(&mut self, tools: &mut DatagramBuffers, context: &mut Context) {
         for _ in 0..self.sockets.waiting() {
             if let Some(key) = self.sockets.next()
                 && self.receive(key, tools, context)
@@ -44,7 +44,7 @@ impl Udp {
     }
 
     /// Takes in one batch. True if more may wait.
-    pub(super) fn receive(&mut self, key: Key, tools: &mut Tools, context: &mut Context) -> bool {
+    pub(super) fn receive(&mut self, key: Key, tools: &mut DatagramBuffers, context: &mut Context) -> bool {
         let Some(listening) = self.sockets.get(key) else { return false };
         let (port, address) = (listening.listener.port, listening.address());
         let socket = listening.acceptor.clone();
@@ -124,7 +124,7 @@ impl Udp {
             Lent::NotYet => context.shared.room.lend(context.index, FLOW),
             Lent::Full => {
                 context.shared.room.note_shortage(Errno::MFILE);
-                ticket.count(Failure::Connect(Cause::Descriptors), &context.shared.shortages);
+                ticket.count(DialFailure::Connect(ConnectCause::Descriptors), &context.shared.shortages);
                 ticket.unserved();
                 return None;
             }
@@ -139,7 +139,7 @@ impl Udp {
     }
 
     /// Passes on what one flow has in these slots. A target that is not there is followed by the next one, once.
-    fn deliver(&mut self, mut key: Key, slots: &[u8], tools: &mut Tools, context: &mut Context) {
+    fn deliver(&mut self, mut key: Key, slots: &[u8], tools: &mut DatagramBuffers, context: &mut Context) {
         let mut dealt_with = 0;
         for is_last in [false, true] {
             let Sent::Failed(count, cause) = self.send_in(key, &slots[dealt_with..], tools, context) else { return };
@@ -166,7 +166,7 @@ impl Udp {
         }
     }
 
-    fn send_in(&mut self, key: Key, slots: &[u8], tools: &mut Tools, context: &mut Context) -> Sent {
+    fn send_in(&mut self, key: Key, slots: &[u8], tools: &mut DatagramBuffers, context: &mut Context) -> Sent {
         let Some(flow) = self.flows.get_mut(key) else { return Sent::All };
         flow.active = context.now;
         self.reconsider(key, context);
@@ -216,14 +216,14 @@ impl Flow {
         }
         match sent.map_err(judge) {
             Ok(_) => self.ticket.passed_in(1, bytes.len()),
-            Err(Verdict::Full) => self.ticket.lost(Lost::NoRoom, 1),
-            Err(Verdict::Lost(lost)) => self.ticket.lost(lost, 1),
-            Err(Verdict::Failed(cause)) => return Sent::Failed(0, cause),
+            Err(SendError::Full) => self.ticket.lost(Lost::NoRoom, 1),
+            Err(SendError::Lost(lost)) => self.ticket.lost(lost, 1),
+            Err(SendError::Failed(cause)) => return Sent::Failed(0, cause),
         }
         Sent::All
     }
 
-    fn send_many(&mut self, slots: &[u8], can_segment: bool, tools: &mut Tools) -> Sent {
+    fn send_many(&mut self, slots: &[u8], can_segment: bool, tools: &mut DatagramBuffers) -> Sent {
         let Upstream::Open(socket) = &self.upstream else { return Sent::All };
         let mut received = [Received::default(); BATCH];
         for (one, slot) in received.iter_mut().zip(slots) {
@@ -253,7 +253,7 @@ impl Flow {
                     for datagram in bytes.chunks(stuck.piece.segment.into()) {
                         match send_alone(socket, None, None, datagram).map_err(judge) {
                             Ok(()) => self.ticket.passed_in(1, datagram.len()),
-                            Err(Verdict::Lost(lost)) => self.ticket.lost(lost, 1),
+                            Err(SendError::Lost(lost)) => self.ticket.lost(lost, 1),
                             Err(_) => self.ticket.lost(Lost::NoRoom, 1),
                         }
                     }
@@ -262,12 +262,12 @@ impl Flow {
                 continue;
             }
             match judge(error) {
-                Verdict::Failed(cause) => return Sent::Failed(stuck.piece.first, cause),
-                Verdict::Lost(lost) => {
+                SendError::Failed(cause) => return Sent::Failed(stuck.piece.first, cause),
+                SendError::Lost(lost) => {
                     self.ticket.lost(lost, stuck.piece.datagrams as u64);
                     rest = behind;
                 }
-                Verdict::Full => {
+                SendError::Full => {
                     let datagrams: usize = rest.iter().map(|parcel| parcel.piece.datagrams).sum();
                     self.ticket.lost(Lost::NoRoom, datagrams as u64);
                     return Sent::All;

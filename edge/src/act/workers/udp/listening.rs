@@ -17,14 +17,14 @@ use super::super::acceptor::{Acceptor, hide};
 use super::super::context::Context;
 use super::super::slab::{Key, Slab};
 use super::sender::{self, From};
-use super::slots::{Asked, Family};
-use super::{LISTENING, MARK, Tools, Udp};
+use super::slots::{Family, ReceiveOptions};
+use super::{DatagramBuffers, LISTENING, MARK, Udp};
 
 /// One listening socket.
-pub(super) struct Listening {
+pub(super) struct ListeningSocket {
     pub(super) listener: Listener,
     pub(super) acceptor: Acceptor,
-    pub(super) asked: Asked,
+    pub(super) asked: ReceiveOptions,
     /// The kernel takes pieces apart.
     pub(super) can_segment: bool,
     /// No new clients: it is open for its flows.
@@ -34,7 +34,7 @@ pub(super) struct Listening {
     is_ready: bool,
 }
 
-impl Listening {
+impl ListeningSocket {
     /// The address that replies leave from, where the socket has several.
     pub(super) fn from(&self, local: IpAddr) -> Option<From> {
         self.asked.local.then_some(From { family: self.asked.family, local })
@@ -69,7 +69,7 @@ impl Listening {
 /// The listening sockets of one worker.
 #[derive(Default)]
 pub(super) struct Sockets {
-    all: Slab<Listening>,
+    all: Slab<ListeningSocket>,
     by_port: HashMap<u16, Vec<Key>>,
     /// Those that may have datagrams waiting.
     ready: VecDeque<Key>,
@@ -87,7 +87,7 @@ impl Sockets {
         !self.ready.is_empty()
     }
 
-    pub(super) fn get(&mut self, key: Key) -> Option<&mut Listening> {
+    pub(super) fn get(&mut self, key: Key) -> Option<&mut ListeningSocket> {
         self.all.get_mut(key)
     }
 
@@ -102,7 +102,7 @@ impl Sockets {
         Some(key)
     }
 
-    fn find(&mut self, is_it: impl Fn(&Listening) -> bool, port: u16) -> Option<Key> {
+    fn find(&mut self, is_it: impl Fn(&ListeningSocket) -> bool, port: u16) -> Option<Key> {
         let keys = self.by_port.get(&port)?;
         keys.iter().copied().find(|key| self.all.get_mut(*key).is_some_and(|one| is_it(one)))
     }
@@ -152,10 +152,10 @@ impl Sockets {
             ListenAddress::Any => Family::Both,
             ListenAddress::Ip(_) | ListenAddress::Scoped(_) => Family::V6,
         };
-        let asked = Asked { family, local, pieces: false };
+        let asked = ReceiveOptions { family, local, pieces: false };
         let can_segment = sender::can_segment(&*acceptor.socket());
         let descriptor = acceptor.descriptor();
-        let key = self.all.insert_with(|_| Listening {
+        let key = self.all.insert_with(|_| ListeningSocket {
             listener,
             acceptor,
             asked,
@@ -175,7 +175,7 @@ impl Udp {
     /// Receives from this socket from now on. One that was released and still has flows is taken back; flows of others
     /// leave through this one where it covers their address.
     pub(in super::super) fn adopt(&mut self, listener: Listener, acceptor: Acceptor, context: &mut Context) {
-        self.tools.get_or_insert_with(|| Box::new(Tools::new()));
+        self.tools.get_or_insert_with(|| Box::new(DatagramBuffers::new()));
         if let Some(key) = self.sockets.find(|one| one.is_leaving && one.listener == listener, listener.port) {
             if let Some(listening) = self.sockets.get(key) {
                 listening.is_leaving = false;
@@ -198,7 +198,7 @@ impl Udp {
 
     /// Takes in what waits on this socket, and leaves it to its flows.
     pub(in super::super) fn release(&mut self, listener: Listener, context: &mut Context) {
-        let is_it = |one: &Listening| !one.is_leaving && one.listener == listener;
+        let is_it = |one: &ListeningSocket| !one.is_leaving && one.listener == listener;
         let Some(key) = self.sockets.find(is_it, listener.port) else { return };
         if let Some(listening) = self.sockets.get(key) {
             listening.is_leaving = true;

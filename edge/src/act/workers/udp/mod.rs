@@ -32,7 +32,7 @@ use flow::{Flow, FlowId};
 use listening::Sockets;
 use outward::Outbox;
 use sender::Sender;
-use slots::{Receiver, Slots};
+use slots::{DatagramReceiver, Slots};
 
 /// Marks the tokens of flows, and with the mark of listening sockets those of UDP.
 pub(super) const MARK: usize = 1 << 62;
@@ -40,16 +40,21 @@ pub(super) const MARK: usize = 1 << 62;
 const LISTENING: usize = 1 << 63;
 
 /// What is needed once there is traffic.
-struct Tools {
+struct DatagramBuffers {
     inbox: Slots,
     outbox: Outbox,
-    receiver: Receiver,
+    receiver: DatagramReceiver,
     sender: Sender,
 }
 
-impl Tools {
+impl DatagramBuffers {
     fn new() -> Self {
-        Self { inbox: Slots::new(), outbox: Outbox::new(), receiver: Receiver::default(), sender: Sender::default() }
+        Self {
+            inbox: Slots::new(),
+            outbox: Outbox::new(),
+            receiver: DatagramReceiver::default(),
+            sender: Sender::default(),
+        }
     }
 }
 
@@ -63,7 +68,7 @@ pub(super) struct Udp {
     /// Flows whose target may have sent something.
     ready: VecDeque<Key>,
     /// Buffers, from the first socket on.
-    tools: Option<Box<Tools>>,
+    tools: Option<Box<DatagramBuffers>>,
     /// Bytes that wait for names.
     waiting: usize,
     /// Flows that have all of their answers, oldest first, each with since when: what is taken back stays listed.

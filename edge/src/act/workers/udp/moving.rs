@@ -14,7 +14,7 @@ use schema::rule::Host;
 use super::super::context::Context;
 use super::super::counting::meter::Refusal;
 use super::super::slab::Key;
-use super::super::targets::question::{Asker, Kind, Question, Resolved};
+use super::super::targets::question::{Asker, NameQuestion, Resolved, SlabKind};
 use super::super::timers::{Tick, ticks};
 use super::Udp;
 use super::flow::{Flow, Upstream};
@@ -72,9 +72,9 @@ impl Udp {
         if let Some(ips) = context.shared.names.known(name) {
             self.follow_name(key, &ips, context.now);
         } else {
-            let asker = Asker { worker: context.index, key, step: flow.dialling.step(), kind: Kind::Flow };
+            let asker = Asker { worker: context.index, key, step: flow.dialling.step(), kind: SlabKind::Flow };
             // Where there are too many questions, it asks again after as long a silence.
-            _ = context.shared.questions.try_send(Question { name: name.clone(), asker });
+            _ = context.shared.questions.try_send(NameQuestion { name: name.clone(), asker });
         }
     }
 

@@ -10,11 +10,11 @@ use schema::counters::Lost;
 
 use super::super::context::Context;
 use super::super::slab::Key;
-use super::errors::{Verdict, judge, refuses_pieces};
+use super::errors::{SendError, judge, refuses_pieces};
 use super::flow::Upstream;
 use super::sender::{From, Parcel, as_family, send_alone};
 use super::slots::{BATCH, CUT, Slots};
-use super::{Tools, Udp};
+use super::{DatagramBuffers, Udp};
 use crate::decide::datagrams::next_piece;
 
 /// Slots as they lie.
@@ -44,7 +44,7 @@ impl Outbox {
 
 impl Udp {
     /// One turn of every flow whose target may have sent something.
-    pub(super) fn take_out(&mut self, tools: &mut Tools, context: &mut Context) {
+    pub(super) fn take_out(&mut self, tools: &mut DatagramBuffers, context: &mut Context) {
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
             if let Some(flow) = self.flows.get_mut(key) {
@@ -55,7 +55,7 @@ impl Udp {
         self.flush(tools);
     }
 
-    fn collect(&mut self, key: Key, tools: &mut Tools, context: &mut Context) {
+    fn collect(&mut self, key: Key, tools: &mut DatagramBuffers, context: &mut Context) {
         if tools.outbox.used + super::slots::FEW > BATCH {
             self.flush(tools);
         }
@@ -67,7 +67,7 @@ impl Udp {
             Err(Errno::AGAIN) => return,
             Err(Errno::INTR) => return self.enqueue(key),
             Err(error) => match judge(error) {
-                Verdict::Failed(cause) => {
+                SendError::Failed(cause) => {
                     flow.ticket.lost(Lost::Unreachable, 1);
                     // What has its answers needs no other target.
                     if flow.released.is_some() || !self.fail(key, cause, context) {
@@ -75,11 +75,11 @@ impl Udp {
                     }
                     return;
                 }
-                Verdict::Lost(lost) => {
+                SendError::Lost(lost) => {
                     flow.ticket.lost(lost, 1);
                     return self.enqueue(key);
                 }
-                Verdict::Full => return,
+                SendError::Full => return,
             },
         };
         let came = *used..*used + got.count;
@@ -110,7 +110,7 @@ impl Udp {
     }
 
     /// Sends all replies that were collected.
-    fn flush(&mut self, tools: &mut Tools) {
+    fn flush(&mut self, tools: &mut DatagramBuffers) {
         let mut at = 0;
         while at < tools.outbox.used {
             at += self.flush_some(at, tools);
@@ -119,7 +119,7 @@ impl Udp {
     }
 
     /// Sends replies that leave through one socket from one address. How many slots that were.
-    fn flush_some(&mut self, at: usize, tools: &mut Tools) -> usize {
+    fn flush_some(&mut self, at: usize, tools: &mut DatagramBuffers) -> usize {
         let Outbox { slots, flows, used } = &mut tools.outbox;
         let Some(flow) = flows[at].and_then(|key| self.flows.get_mut(key)) else { return 1 };
         let (listening, local) = (flow.listening, flow.id.local);
@@ -154,7 +154,7 @@ impl Udp {
             let (Some(error), Some((stuck, behind))) = (error, rest.split_first()) else { continue };
             let verdict = judge(error);
             let is_split = stuck.piece.segment > 0 && refuses_pieces(error);
-            let dropped = if is_split || verdict != Verdict::Full { &rest[..1] } else { rest };
+            let dropped = if is_split || verdict != SendError::Full { &rest[..1] } else { rest };
             for parcel in dropped {
                 let Some(flow) = flows[parcel.piece.first].and_then(|key| self.flows.get_mut(key)) else { continue };
                 if is_split {
@@ -163,9 +163,9 @@ impl Udp {
                     continue;
                 }
                 let lost = match verdict {
-                    Verdict::Lost(lost) => lost,
-                    Verdict::Full => Lost::NoRoom,
-                    Verdict::Failed(_) => Lost::Unreachable,
+                    SendError::Lost(lost) => lost,
+                    SendError::Full => Lost::NoRoom,
+                    SendError::Failed(_) => Lost::Unreachable,
                 };
                 flow.ticket.lost(lost, parcel.piece.datagrams as u64);
             }
@@ -182,9 +182,9 @@ impl super::flow::Flow {
             for datagram in slots.bytes(slot).chunks(parcel.piece.segment.into()) {
                 match send_alone(socket, from, parcel.to, datagram).map_err(judge) {
                     Ok(()) => self.ticket.passed_out(1, datagram.len()),
-                    Err(Verdict::Lost(lost)) => self.ticket.lost(lost, 1),
-                    Err(Verdict::Full) => self.ticket.lost(Lost::NoRoom, 1),
-                    Err(Verdict::Failed(_)) => self.ticket.lost(Lost::Unreachable, 1),
+                    Err(SendError::Lost(lost)) => self.ticket.lost(lost, 1),
+                    Err(SendError::Full) => self.ticket.lost(Lost::NoRoom, 1),
+                    Err(SendError::Failed(_)) => self.ticket.lost(Lost::Unreachable, 1),
                 }
             }
         }

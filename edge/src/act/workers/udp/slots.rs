@@ -36,17 +36,18 @@ pub(super) enum Family {
 
 /// Where a datagram came from, and to which address of this host. IPv4 addresses are never mapped ones here.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Way {
+pub(super) struct DatagramPath {
     pub(super) client: SocketAddr,
     /// None where the socket has one address only.
     pub(super) local: Option<IpAddr>,
 }
 
-const NOWHERE: Way = Way { client: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), local: None };
+const NOWHERE: DatagramPath =
+    DatagramPath { client: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), local: None };
 
 /// What a listening socket tells with every datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct ReceiveOptions {
     pub(super) family: Family,
     /// The address that the datagram came to.
     pub(super) local: bool,
@@ -58,7 +59,7 @@ pub(super) struct Asked {
 pub(super) struct Slots {
     bytes: Box<[u8]>,
     pub(super) received: [Received; BATCH],
-    pub(super) ways: [Way; BATCH],
+    pub(super) ways: [DatagramPath; BATCH],
 }
 
 impl Slots {
@@ -82,7 +83,7 @@ fn headers<S: SockaddrLike + Copy>(count: usize, control: Option<Vec<u8>>) -> He
 /// The headers of calls, used again where the kernel leaves them as they were: it writes the lengths of addresses and
 /// control messages over the room that there is for them, and nobody puts that right.
 #[derive(Default)]
-pub(super) struct Receiver {
+pub(super) struct DatagramReceiver {
     /// Of connected sockets.
     few: Option<Headers<()>>,
     all: Option<Headers<()>>,
@@ -98,9 +99,14 @@ pub(super) struct Got {
     pub(super) is_drained: bool,
 }
 
-impl Receiver {
+impl DatagramReceiver {
     /// Receives from a listening socket into all slots.
-    pub(super) fn of_clients(&mut self, socket: &impl AsRawFd, asked: Asked, slots: &mut Slots) -> Result<Got, Errno> {
+    pub(super) fn of_clients(
+        &mut self,
+        socket: &impl AsRawFd,
+        asked: ReceiveOptions,
+        slots: &mut Slots,
+    ) -> Result<Got, Errno> {
         let kept = &mut self.many[asked.family as usize][usize::from(asked.local)];
         let control = match (asked.local, asked.pieces) {
             (false, false) => None,
@@ -126,7 +132,7 @@ impl Receiver {
             is_worn |= told.is_none_or(|told| asked.local && !told.has_all_of(asked.family));
             received[slot] = whole(message, told);
             let local = told.and_then(|told| told.v4.or(told.v6));
-            ways[slot] = Way { client: client.unwrap_or(NOWHERE.client), local };
+            ways[slot] = DatagramPath { client: client.unwrap_or(NOWHERE.client), local };
         });
         if is_worn && !asked.pieces {
             *kept = None;
@@ -162,7 +168,7 @@ impl Receiver {
 
 /// What came with a datagram.
 #[derive(Clone, Copy, Default)]
-struct Told {
+struct ControlData {
     segment: u16,
     /// The address of this host that answers leave from, which of a broadcast is not the one that it was sent to.
     v4: Option<IpAddr>,
@@ -170,7 +176,7 @@ struct Told {
     v6: Option<IpAddr>,
 }
 
-impl Told {
+impl ControlData {
     /// True if it has every address that a socket of the family can tell.
     fn has_all_of(self, family: Family) -> bool {
         match family {
@@ -182,8 +188,8 @@ impl Told {
 }
 
 /// None where something of it was cut off.
-fn told<S>(message: &RecvMsg<'_, '_, S>) -> Option<Told> {
-    let mut told = Told::default();
+fn told<S>(message: &RecvMsg<'_, '_, S>) -> Option<ControlData> {
+    let mut told = ControlData::default();
     for one in message.cmsgs().ok()? {
         match one {
             ControlMessageOwned::UdpGroSegments(size) => told.segment = u16::try_from(size).ok()?,
@@ -202,10 +208,10 @@ fn told<S>(message: &RecvMsg<'_, '_, S>) -> Option<Told> {
 /// The mark of a datagram that is not whole.
 pub(super) const CUT: Received = Received { length: 0, segment: u16::MAX };
 
-fn whole<S>(message: &RecvMsg<'_, '_, S>, told: Option<Told>) -> Received {
+fn whole<S>(message: &RecvMsg<'_, '_, S>, told: Option<ControlData>) -> Received {
     match told {
         Some(_) if message.flags.contains(MsgFlags::MSG_TRUNC) => CUT,
-        Some(Told { segment, .. }) if message.bytes > usize::from(segment) => {
+        Some(ControlData { segment, .. }) if message.bytes > usize::from(segment) => {
             Received { length: message.bytes, segment }
         }
         Some(_) => Received { length: message.bytes, segment: 0 },

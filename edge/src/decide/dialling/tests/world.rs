@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use crate::decide::dialling::*;
-use crate::decide::faults::Cause;
+use crate::decide::faults::ConnectCause;
 use crate::decide::ticks::Tick;
 
 /// What becomes of one address.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fate {
     Opens(Tick),
-    Fails(Tick, Cause),
+    Fails(Tick, ConnectCause),
     /// It opens and breaks at once: nobody looks in between. True where it has sent something.
-    Breaks(Tick, Cause, bool),
+    Breaks(Tick, ConnectCause, bool),
     Silent,
 }
 
@@ -51,8 +51,8 @@ enum Event {
     Addresses(u8),
     Unresolved(u8, bool),
     Opened(Lane, usize),
-    Failed(Lane, usize, Cause),
-    Broken(Lane, usize, Cause, bool),
+    Failed(Lane, usize, ConnectCause),
+    Broken(Lane, usize, ConnectCause, bool),
     Gone(usize),
     ClientGone(bool),
 }
@@ -62,7 +62,7 @@ enum Event {
 pub(super) struct Log {
     pub(super) steps: Vec<(Tick, u8, Do)>,
     /// Failures that the world caused, and time-outs, in order.
-    pub(super) caused: Vec<Cause>,
+    pub(super) caused: Vec<ConnectCause>,
     pub(super) most_open: usize,
     pub(super) left_open: usize,
     pub(super) served: Option<Lane>,
@@ -88,7 +88,7 @@ struct Run<'w> {
 
 impl<'w> Run<'w> {
     fn new(world: &'w World) -> Self {
-        let terms = Terms { targets: world.targets.len(), first: 0, each: world.each, is_flow: world.is_flow };
+        let terms = DialTerms { targets: world.targets.len(), first: 0, each: world.each, is_flow: world.is_flow };
         Self {
             world,
             now: world.start,
@@ -176,7 +176,7 @@ impl<'w> Run<'w> {
             Do::Close(lane) => {
                 let was_open = self.open[lane as usize].take().is_some();
                 if is_tick && was_open {
-                    self.log.caused.push(Cause::Timeout);
+                    self.log.caused.push(ConnectCause::Timeout);
                 }
             }
             Do::Serve(lane) => self.log.served = Some(lane),
@@ -248,16 +248,16 @@ pub(super) fn run(world: &World) -> Log {
     Run::new(world).finish()
 }
 
-fn cause() -> impl Strategy<Value = Cause> {
-    prop::sample::select(Cause::ALL.to_vec())
+fn cause() -> impl Strategy<Value = ConnectCause> {
+    prop::sample::select(ConnectCause::ALL.to_vec())
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         (0_u64..300).prop_map(Fate::Opens),
         (0_u64..300, cause()).prop_map(|(after, cause)| Fate::Fails(after, cause)),
-        (0_u64..300, any::<bool>()).prop_map(|(after, has_sent)| Fate::Breaks(after, Cause::Reset, has_sent)),
-        Just(Fate::Fails(0, Cause::Refused)),
+        (0_u64..300, any::<bool>()).prop_map(|(after, has_sent)| Fate::Breaks(after, ConnectCause::Reset, has_sent)),
+        Just(Fate::Fails(0, ConnectCause::Refused)),
         Just(Fate::Silent),
     ]
 }

@@ -24,9 +24,9 @@ use schema::wire;
 use tempfile::TempDir;
 
 use super::*;
-use crate::act::state::{self, State};
+use crate::act::state::{self, OpenedState};
 use crate::decide::fleet::{EdgeOutcome, Mode, OverrideRequest, Purpose, TreeRead};
-use crate::decide::ledger::{Action, Entry, Verification};
+use crate::decide::ledger::{Entry, LedgerAction, Verification};
 use crate::decide::plan::{Allowances, Source};
 use crate::decide::record::{self, LEDGER_PREFIX};
 use crate::decide::view::{Confirmation, Hello, Report, RuleView};
@@ -158,7 +158,7 @@ struct Scene {
 }
 
 fn start(dir: &Path) -> Driver {
-    let State { store, lineage, restored, .. } = state::open(dir).expect("a state");
+    let OpenedState { store, lineage, restored, .. } = state::open(dir).expect("a state");
     assert_eq!(restored.ledger_break, None, "the ledger is whole");
     let fleet = Fleet::new(lineage, Mode::Heal, false, restored);
     Driver::new(fleet, Arc::new(store), Timings::new().expect("metrics")).0
@@ -279,7 +279,7 @@ impl Scene {
             quiet_window: Duration::ZERO,
         };
         let (reply, mut told) = oneshot::channel();
-        let ticket = self.driver.ticket(Waiting::Apply(reply));
+        let ticket = self.driver.ticket(Waiter::Apply(reply));
         self.step(Event::Apply { ticket, request: Box::new(request) }).await;
         self.settle().await;
         told.try_recv().ok().map(|told| told.expect("nothing refuses it"))
@@ -356,7 +356,7 @@ async fn cut(story: Story, scene: &Scene, steps: usize, is_taken: bool) -> bool 
         let latest = next.driver.fleet.latest_apply().expect("a cut off apply is visible");
         assert_eq!((latest.outcome, latest.digest), (Outcome::Interrupted, new.source.digest));
         let last = next.ledger().pop().expect("a line");
-        assert_eq!((last.outcome.as_str(), last.action), ("interrupted", Action::Apply));
+        assert_eq!((last.outcome.as_str(), last.action), ("interrupted", LedgerAction::Apply));
     }
     next.hello().await;
     next.settle().await;

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use gix::objs::tree::EntryKind;
 use gix::{ObjectId, Repository};
 
-use super::super::{BOM, Selection, TreeFile, TreeFiles};
+use super::super::{BOM, FileSelection, TreeFile, TreeFiles};
 use super::clean::Cleaner;
 use super::discover::UserConfig;
 
@@ -177,7 +177,7 @@ impl<'r> Committed<'r> {
         path: &Path,
         id: ObjectId,
         label: &str,
-        selection: &Selection,
+        selection: &FileSelection,
     ) -> Result<bool, gix::Error> {
         if !is_entered(label, selection) {
             return Ok(false);
@@ -210,7 +210,7 @@ enum Content {
 }
 
 /// True if files may be read below the folder with this label.
-fn is_entered(label: &str, selection: &Selection) -> bool {
+fn is_entered(label: &str, selection: &FileSelection) -> bool {
     let ends = label.match_indices('/').map(|(at, _)| at).chain([label.len()]);
     ends.map(|end| &label[..end]).all(|folder| selection.enters(folder))
 }

@@ -10,7 +10,7 @@ use schema::name::EdgeName;
 
 use super::git as run_git;
 use super::*;
-use crate::act::follow::read_and_check;
+use crate::act::checked_tree::read_and_check;
 use crate::act::source::git;
 use crate::decide::fleet::{Event as FleetEvent, Fleet, Mode, Restored};
 

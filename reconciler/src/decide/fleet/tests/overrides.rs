@@ -168,7 +168,7 @@ fn every_override_that_comes_or_goes_is_a_line_of_the_ledger() {
         .filter(|(key, _)| key.starts_with("ledger/"))
         .map(|(_, value)| serde_json::from_slice(&value).expect("a line"))
         .collect();
-    let of_rules = lines.iter().filter(|line| line.action == crate::decide::ledger::Action::Override);
+    let of_rules = lines.iter().filter(|line| line.action == crate::decide::ledger::LedgerAction::Override);
     let said: Vec<_> = of_rules.map(|line| (line.outcome.as_str(), line.actor.as_str(), line.note.as_str())).collect();
     assert_eq!(
         said,

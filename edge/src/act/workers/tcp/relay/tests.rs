@@ -16,13 +16,13 @@ fn only_a_far_receiver_that_took_something_and_then_no_more_holds_a_direction_up
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut leg = Leg::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap().into());
     let mut direction = Direction::new();
-    assert_eq!(look_at(&leg), Receiver::Near);
+    assert_eq!(look_at(&leg), ReceiverDistance::Near);
     for (receiver, moved, is_writable, expected) in [
-        (Receiver::Far, 1, false, true),
-        (Receiver::Far, 0, false, false),
-        (Receiver::Far, 1, true, false),
-        (Receiver::Near, 1, false, false),
-        (Receiver::Unknown, 1, false, false),
+        (ReceiverDistance::Far, 1, false, true),
+        (ReceiverDistance::Far, 0, false, false),
+        (ReceiverDistance::Far, 1, true, false),
+        (ReceiverDistance::Near, 1, false, false),
+        (ReceiverDistance::Unknown, 1, false, false),
     ] {
         (direction.receiver, leg.is_writable) = (receiver, is_writable);
         assert_eq!(direction.is_held_up(moved, &leg), expected, "{receiver:?} {moved} {is_writable}");
@@ -83,7 +83,7 @@ struct Line {
     direction: Direction,
     to: Leg,
     receiver: TcpStream,
-    tools: Tools,
+    tools: RelayBuffers,
     poll: Poll,
     sent: Vec<u8>,
     got: Vec<u8>,
@@ -97,7 +97,8 @@ impl Line {
             let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
             poll.registry().register(&mut SourceFd(&leg.socket.as_raw_fd()), Token(token), interest).unwrap();
         }
-        let tools = Tools { buffer: vec![0; BUFFER].into(), pipes: Pipes::new(1), kernel: Kernel::new(), now: 0 };
+        let tools =
+            RelayBuffers { buffer: vec![0; BUFFER].into(), pipes: Pipes::new(1), kernel: Kernel::new(), now: 0 };
         let direction = Direction::new();
         Self { source, from, direction, to, receiver, tools, poll, sent: Vec::new(), got: Vec::new() }
     }

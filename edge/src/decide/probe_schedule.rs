@@ -37,7 +37,7 @@ const TICK: Duration = Duration::from_millis(2);
 pub struct ProbeId(pub u64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
+enum ProbeState {
     /// Its timer runs, until then.
     Waits(Duration),
     /// It is under way; its next turn may be known already.
@@ -47,15 +47,15 @@ enum Turn {
 }
 
 #[derive(Debug)]
-struct Entry {
-    turn: Turn,
+struct ScheduledProbe {
+    turn: ProbeState,
     started: Option<Duration>,
 }
 
 /// The turns of all probes of an edge.
 #[derive(Debug)]
 pub struct Schedule {
-    entries: HashMap<ProbeId, Entry>,
+    entries: HashMap<ProbeId, ScheduledProbe>,
     waiting: BTreeSet<(Duration, ProbeId)>,
     /// Those under way, the one that has hung for longest first.
     flying: BTreeSet<(Duration, ProbeId)>,
@@ -103,14 +103,14 @@ impl Schedule {
     }
 
     fn place(&mut self, id: ProbeId, due: Option<Duration>) {
-        let entry = self.entries.entry(id).or_insert(Entry { turn: Turn::Rests, started: None });
+        let entry = self.entries.entry(id).or_insert(ScheduledProbe { turn: ProbeState::Rests, started: None });
         match entry.turn {
-            Turn::Flies(_) => entry.turn = Turn::Flies(due),
+            ProbeState::Flies(_) => entry.turn = ProbeState::Flies(due),
             former => {
-                if let Turn::Waits(former) = former {
+                if let ProbeState::Waits(former) = former {
                     self.waiting.remove(&(former, id));
                 }
-                entry.turn = due.map_or(Turn::Rests, Turn::Waits);
+                entry.turn = due.map_or(ProbeState::Rests, ProbeState::Waits);
                 self.waiting.extend(due.map(|due| (due, id)));
             }
         }
@@ -119,12 +119,12 @@ impl Schedule {
     /// Forgets a probe. One that is under way still counts as such until it has ended.
     pub fn remove(&mut self, id: ProbeId) {
         match self.entries.get_mut(&id) {
-            Some(Entry { turn: Turn::Flies(next), .. }) => *next = None,
-            Some(Entry { turn: Turn::Waits(due), .. }) => {
+            Some(ScheduledProbe { turn: ProbeState::Flies(next), .. }) => *next = None,
+            Some(ScheduledProbe { turn: ProbeState::Waits(due), .. }) => {
                 self.waiting.remove(&(*due, id));
                 self.entries.remove(&id);
             }
-            Some(Entry { turn: Turn::Rests, .. }) => _ = self.entries.remove(&id),
+            Some(ScheduledProbe { turn: ProbeState::Rests, .. }) => _ = self.entries.remove(&id),
             None => (),
         }
     }
@@ -143,7 +143,7 @@ impl Schedule {
         let is_full = self.flying.len() >= self.most_flying;
         let evicted = self.flying.first().map(|(_, oldest)| *oldest).filter(|_| is_full);
         self.flying.insert((now, id));
-        self.entries.insert(id, Entry { turn: Turn::Flies(None), started: Some(now) });
+        self.entries.insert(id, ScheduledProbe { turn: ProbeState::Flies(None), started: Some(now) });
         Some(Started { id, evicted })
     }
 
@@ -156,11 +156,11 @@ impl Schedule {
     /// Notes the end of a probe that was taken; `is_known` is false for one that was removed meanwhile.
     pub fn ended(&mut self, id: ProbeId, is_known: bool) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let Turn::Flies(next) = entry.turn else { return };
+        let ProbeState::Flies(next) = entry.turn else { return };
         if let Some(started) = entry.started {
             self.flying.remove(&(started, id));
         }
-        entry.turn = Turn::Rests;
+        entry.turn = ProbeState::Rests;
         if is_known {
             self.place(id, next);
         } else {

@@ -18,13 +18,13 @@ const MAX_LINKS: usize = 40;
 
 /// The tree and the commit, without any content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Scene {
+pub(super) struct TreeSnapshot {
     look: Option<Look>,
     commit: BTreeMap<PathBuf, Option<Stamp>>,
     pub(super) wanted: Wanted,
 }
 
-impl Scene {
+impl TreeSnapshot {
     pub(super) fn of(dir: &Path) -> Self {
         let look = look(dir).ok();
         let mut wanted = Wanted::default();

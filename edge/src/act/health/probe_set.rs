@@ -14,17 +14,17 @@ use schema::proto;
 use tokio::task::{AbortHandle, Id, JoinSet};
 
 use super::probe::connects::{Connect, Connected, Connects};
-use super::probe::own::Listeners;
-use super::probe::{self, Missed, Probed, Question, Tools};
+use super::probe::served_listeners::ServedListeners;
+use super::probe::{self, Missed, ProbeContext, ProbeSpec, Probed};
 use crate::act::names::Names;
-use crate::decide::faults::{Cause, Complaints};
-use crate::decide::probing::{self, ProbeId, Schedule, Started};
+use crate::decide::faults::{Complaints, ConnectCause};
+use crate::decide::probe_schedule::{self, ProbeId, Schedule, Started};
 
 /// A target of a rule, by the number of the rule's group.
 pub(super) type Subscriber = (u64, TargetKey);
 
 struct Probe {
-    question: Arc<Question>,
+    question: Arc<ProbeSpec>,
     subscribers: Vec<Subscriber>,
     /// What the verdicts said last about the next turn, before chance.
     wished: Option<Duration>,
@@ -36,8 +36,8 @@ struct Probe {
 #[derive(Default)]
 pub(crate) struct ProbeTally {
     codes: [AtomicU64; ResultCode::ALL.len()],
-    /// Those that this host let down, in the order of [`Cause::ALL`].
-    missed: [AtomicU64; Cause::ALL.len()],
+    /// Those that this host let down, in the order of [`ConnectCause::ALL`].
+    missed: [AtomicU64; ConnectCause::ALL.len()],
     unresolved: AtomicU64,
 }
 
@@ -55,7 +55,7 @@ impl ProbeTally {
     /// Those that there were. A name that did not resolve is not a connect error: it is counted as `dns`.
     pub(crate) fn totals(&self) -> Vec<proto::CauseCount> {
         let codes = ResultCode::ALL.iter().map(|code| code.as_str()).zip(&self.codes);
-        let missed = Cause::ALL.iter().map(|cause| cause.as_str()).zip(&self.missed);
+        let missed = ConnectCause::ALL.iter().map(|cause| cause.as_str()).zip(&self.missed);
         let all = codes.chain(missed).chain([("dns", &self.unresolved)]);
         all.map(|(cause, count)| (cause, count.load(Relaxed)))
             .filter(|(_, count)| *count > 0)
@@ -73,7 +73,7 @@ pub(super) struct Ended {
 
 /// All of them.
 pub(super) struct Probes {
-    ids: HashMap<Arc<Question>, ProbeId>,
+    ids: HashMap<Arc<ProbeSpec>, ProbeId>,
     known: HashMap<ProbeId, Probe>,
     schedule: Schedule,
     /// Of checks that only connect to an address; none where the system had no descriptor for them.
@@ -84,7 +84,7 @@ pub(super) struct Probes {
     tasks: HashMap<Id, (ProbeId, Duration)>,
     handles: HashMap<ProbeId, AbortHandle>,
     complaints: Complaints,
-    tools: Arc<Tools>,
+    tools: Arc<ProbeContext>,
     tally: Arc<ProbeTally>,
     next_id: u64,
     /// State of the chance in intervals.
@@ -95,7 +95,7 @@ impl Probes {
     /// None yet. `seed` is the chance in intervals: edges that start together shall not probe in step.
     pub(super) fn new(seed: u32, names: Names) -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let most_hanging = probing::most_hanging(descriptors);
+        let most_hanging = probe_schedule::most_hanging(descriptors);
         Self {
             ids: HashMap::new(),
             known: HashMap::new(),
@@ -105,7 +105,7 @@ impl Probes {
             tasks: HashMap::new(),
             handles: HashMap::new(),
             complaints: Complaints::default(),
-            tools: Arc::new(Tools::new(names)),
+            tools: Arc::new(ProbeContext::new(names)),
             tally: Arc::default(),
             next_id: 0,
             chance: seed,
@@ -119,11 +119,11 @@ impl Probes {
 
     /// From now on these are the listeners of this edge.
     pub(super) fn set_listeners(&self, ranges: impl Iterator<Item = ListenRange>) {
-        self.tools.own.store(Arc::new(Listeners::new(ranges)));
+        self.tools.own.store(Arc::new(ServedListeners::new(ranges)));
     }
 
     /// Makes a target one of those that a question is asked for.
-    pub(super) fn subscribe(&mut self, question: Question, subscriber: Subscriber) -> ProbeId {
+    pub(super) fn subscribe(&mut self, question: ProbeSpec, subscriber: Subscriber) -> ProbeId {
         let question = Arc::new(question);
         let next = ProbeId(self.next_id);
         let id = *self.ids.entry(question.clone()).or_insert(next);
@@ -164,7 +164,7 @@ impl Probes {
             probe.wished = wished;
             self.chance = self.chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let percent = probe.question.check.jitter_percent;
-            probe.due = wished.map(|at| now + probing::jittered(at.saturating_sub(now), percent, self.chance));
+            probe.due = wished.map(|at| now + probe_schedule::jittered(at.saturating_sub(now), percent, self.chance));
         }
         match fixed {
             Some(fixed) if probe.due.is_none_or(|due| fixed <= due) => self.schedule.set_exact(id, fixed),
@@ -236,7 +236,8 @@ impl Probes {
             None => self.connects.as_mut()?.cancel(id),
         }
         let detail = "too many probes hang at the same time for this limit of descriptors".to_owned();
-        let ended = Ended { id, started, probed: Probed::Missed(Missed::Host { cause: Cause::Descriptors, detail }) };
+        let ended =
+            Ended { id, started, probed: Probed::Missed(Missed::Host { cause: ConnectCause::Descriptors, detail }) };
         self.note(&ended, now);
         Some(ended)
     }
@@ -270,7 +271,7 @@ impl Probes {
 
     /// From one batch of probes to the next.
     pub(super) fn batch(&self) -> Duration {
-        probing::batch(self.schedule.len())
+        probe_schedule::batch(self.schedule.len())
     }
 
     /// Waits for the end of a probe that has a task of its own, or, if it `listens`, until there is an answer for
@@ -297,7 +298,7 @@ impl Probes {
             return Some(ended.unwrap_or_else(|error| {
                 tracing::error!(%error, "a probe failed because of a bug");
                 let detail = "the probe failed because of a bug in the edge".to_owned();
-                Ended { id, started, probed: Probed::Missed(Missed::Host { cause: Cause::Other, detail }) }
+                Ended { id, started, probed: Probed::Missed(Missed::Host { cause: ConnectCause::Other, detail }) }
             }));
         }
     }

@@ -1,6 +1,8 @@
-//! Follows a directory: a hint or the clock makes it read the whole tree, and the fleet decides what comes of it. I/O.
+//! A tree that was read and checked, from a directory or a commit, as followers and the command line need it. I/O.
+//!
+//! Keeps: reading never fails; what is wrong is a diagnostic, and a tree that changed meanwhile is marked as moved.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use schema::causes::with_causes;
@@ -9,16 +11,10 @@ use schema::codes::TreeCode;
 use schema::diagnostic::{self, Diagnostic, SourceFile};
 use schema::findings::Cancel;
 use schema::ruleset::{self, RuleSet};
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
 
-use super::driver::FleetHandle;
-use super::remote::follower::Wake;
 use super::source;
-use super::watch::{Patience, TreeWatcher};
-use crate::decide::fleet::{Event, TreeRead};
+use crate::decide::fleet::TreeRead;
 use crate::decide::plan::{FileDocument, Source};
-use crate::decide::succession::Ancestry;
 
 /// Paths of dirty files that are shown; more are only counted.
 const SHOWN_DIRTY: usize = 20;
@@ -65,7 +61,7 @@ pub fn read_and_check_until(dir: &Path, limits: &CheckLimits, cancel: &Cancel) -
 }
 
 /// The same; with a memo, files that did not change since the last time are not parsed again.
-fn read_with(dir: &Path, limits: CheckLimits, memo: Option<&mut Memo>, cancel: &Cancel) -> CheckedTree {
+pub(super) fn read_with(dir: &Path, limits: CheckLimits, memo: Option<&mut Memo>, cancel: &Cancel) -> CheckedTree {
     let tree = match source::directory::read_stable_until(dir, cancel) {
         Ok(tree) => tree,
         Err(error) => return unusable(&[], error.to_diagnostic(), false),
@@ -138,96 +134,4 @@ fn shown(mut paths: Vec<String>) -> Vec<String> {
     paths.truncate(SHOWN_DIRTY);
     paths.extend((more > 0).then(|| format!("and {more} more")));
     paths
-}
-
-/// How commits stand to the one in force; asked again only when one of them is another.
-#[derive(Debug, Default)]
-pub(super) struct Ancestries {
-    last: Option<(String, Ancestry)>,
-}
-
-impl Ancestries {
-    /// What the repository around `dir` knows of this commit and the one that is in force now.
-    pub(super) async fn of(&mut self, dir: &Path, commit: Option<&str>, fleet: &FleetHandle) -> Option<Ancestry> {
-        let commit = commit?.to_owned();
-        let applied =
-            fleet.read(|view| view.fleet.applied().and_then(|applied| applied.last_commit().map(str::to_owned)));
-        let ancestor = applied.await.ok().flatten()?;
-        let last = self.last.as_ref().filter(|(of, known)| *of == commit && known.ancestor == ancestor);
-        if let Some((_, known)) = last {
-            return Some(known.clone());
-        }
-        let (dir, of) = (dir.to_owned(), commit.clone());
-        let asked = move || source::git::ancestry(&dir, &ancestor, &of);
-        let known = match tokio::task::spawn_blocking(asked).await {
-            Ok(Ok(known)) => known,
-            Ok(Err(error)) => {
-                warn!(
-                    error = with_causes(&error),
-                    "the relation of the commit to the one in force cannot be \
-                    determined"
-                );
-                None
-            }
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
-        self.last = known.clone().map(|known| (commit, known));
-        known
-    }
-}
-
-/// Feeds the tree into the fleet for as long as the server runs.
-pub async fn follow(dir: PathBuf, limits: CheckLimits, fleet: FleetHandle, wake: Wake, shutdown: CancellationToken) {
-    let mut watcher = TreeWatcher::start(dir.clone(), Patience::default()).await;
-    let mut ancestries = Ancestries::default();
-    let mut memo = Memo::default();
-    let mut cancelled = 0;
-    loop {
-        let (path, cancel) = (dir.clone(), Cancel::default());
-        let flag = cancel.clone();
-        let look = move || {
-            let tree = read_with(&path, limits, Some(&mut memo), &flag);
-            (tree, memo)
-        };
-        let mut job = tokio::task::spawn_blocking(look);
-        let mut is_newer = false;
-        let done = tokio::select! {
-            done = &mut job => done,
-            () = shutdown.cancelled() => {
-                cancel.cancel();
-                return;
-            }
-            // A tree that always changes is still read to its end now and then.
-            () = watcher.changed(), if cancelled < MOST_CANCELLED => {
-                cancel.cancel();
-                is_newer = true;
-                job.await
-            }
-        };
-        let tree = match done {
-            Ok((tree, kept)) => {
-                memo = kept;
-                tree
-            }
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
-        cancelled = if is_newer { cancelled + 1 } else { 0 };
-        if tree.moved {
-            debug!("the tree changed while it was being read and is read again");
-        } else {
-            let mut tree = tree.into_read();
-            tree.ancestry = ancestries.of(&dir, tree.source.commit.as_deref(), &fleet).await;
-            if fleet.event(Event::Tree(tree)).await.is_err() {
-                return;
-            }
-        }
-        if is_newer {
-            continue;
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = watcher.changed() => {}
-            () = wake.woken() => debug!("the tree is read on request"),
-        }
-    }
 }

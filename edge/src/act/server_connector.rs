@@ -42,12 +42,12 @@ fn place(uri: &tonic::transport::Uri) -> Option<String> {
 
 /// How connections to the server are made.
 #[derive(Clone)]
-pub(super) struct Way {
+pub(super) struct ServerConnector {
     channel: transport::Endpoint,
     server: Endpoint,
 }
 
-impl Way {
+impl ServerConnector {
     /// Checks the address of the server.
     pub(super) fn new(server: Endpoint) -> Result<Self, transport::Error> {
         let url = match &server {

@@ -12,9 +12,9 @@ use crate::decide::dial;
 
 /// The addresses that rules accept connections at, by port.
 #[derive(Debug, Default)]
-pub(in crate::act::health) struct Listeners(HashMap<u16, Vec<ListenAddress>>);
+pub(in crate::act::health) struct ServedListeners(HashMap<u16, Vec<ListenAddress>>);
 
-impl Listeners {
+impl ServedListeners {
     /// Those of rules that listen so.
     pub(in crate::act::health) fn new(ranges: impl Iterator<Item = ListenRange>) -> Self {
         let mut addresses = HashMap::<u16, Vec<ListenAddress>>::new();
@@ -53,7 +53,7 @@ mod tests {
             range("192.0.2.1 9000", Protocol::Tcp),
             range("* 7000", Protocol::Udp),
         ];
-        let listeners = Listeners::new(ranges.into_iter());
+        let listeners = ServedListeners::new(ranges.into_iter());
         for (to, expected) in [
             ("127.0.0.1:8000", true),
             ("[::1]:8001", true),

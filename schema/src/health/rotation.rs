@@ -5,12 +5,12 @@ use crate::rule::MAX_TARGETS;
 
 /// The state of the rotation; each worker of a rule has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Turn {
+pub struct Rotation {
     // At most the sum of all weights, 800, either way.
     credits: [i32; MAX_TARGETS],
 }
 
-impl Turn {
+impl Rotation {
     /// A rotation that goes on from these credits.
     pub const fn from_credits(credits: [i32; MAX_TARGETS]) -> Self {
         Self { credits }
@@ -50,22 +50,22 @@ mod tests {
 
     #[test]
     fn turns_follow_the_weights_and_alternate() {
-        let mut turn = Turn::default();
+        let mut turn = Rotation::default();
         let weights = [5, 1, 0, 2, 0, 0, 0, 0];
         let chosen: Vec<usize> = (0..8).filter_map(|_| turn.next(weights)).collect();
         assert_eq!([0, 1, 2, 3].map(|target| chosen.iter().filter(|one| **one == target).count()), [5, 1, 0, 2]);
         assert!(chosen.windows(3).any(|three| three[0] != three[1]), "{chosen:?}");
-        assert_eq!(turn, Turn::default(), "a round ends where it began");
+        assert_eq!(turn, Rotation::default(), "a round ends where it began");
     }
 
     #[test]
     fn nothing_with_weight_is_nobodys_turn() {
-        assert_eq!(Turn::default().next([0; MAX_TARGETS]), None);
+        assert_eq!(Rotation::default().next([0; MAX_TARGETS]), None);
     }
 
     #[test]
     fn a_target_that_was_away_does_not_catch_up() {
-        let mut turn = Turn::default();
+        let mut turn = Rotation::default();
         for _ in 0..4 {
             turn.next([1, 9, 0, 0, 0, 0, 0, 0]);
         }
