@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reconciler::act::operator::documents::RuleRow;
+use reconciler::decide::status::target_rows::all_rows;
 use reconciler::decide::status::{EdgeStatus, StatusDocument};
-use reconciler::decide::target_rows::{TargetTotals, all_rows};
+use reconciler::decide::target_totals::TargetTotals;
 use schema::health::RuleHealth;
 use tokio::time::{sleep, timeout};
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use reconciler::decide::status::RuleStatus;
-use reconciler::decide::target_rows::{is_checked, spec_targets};
+use reconciler::decide::status::target_rows::{is_checked, spec_targets};
 use schema::health::{RuleHealth, TargetState};
 use schema::state::RuleState;
 use serde_json::{Map, Value};

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use reconciler::decide::drift::{Drift, DriftKind, ROLLOUT_UNFINISHED, STOPPED_BEFORE};
 use reconciler::decide::fleet::{Mode, Outcome, Verdict};
 use reconciler::decide::remote::RemoteView;
+use reconciler::decide::status::target_rows::all_rows;
 use reconciler::decide::status::{EdgeStatus, RevisionStatus, StatusDocument};
-use reconciler::decide::target_rows::all_rows;
 use reconciler::decide::view::Confirmation;
 use schema::state::RuleState;
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use reconciler::decide::drift::DriftKind;
 use reconciler::decide::fleet::{ApplyResult, EdgeOutcome, Outcome, Verdict};
 use reconciler::decide::status::{RevisionStatus, StatusDocument};
-use reconciler::decide::target_rows::TargetTotals;
+use reconciler::decide::target_totals::TargetTotals;
 use schema::health::RuleHealth;
 
 use super::plan::source;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reconciler::act::operator::documents::TargetsDocument;
-use reconciler::decide::target_rows::TargetRow;
+use reconciler::decide::target_totals::TargetRow;
 use schema::health::TargetState;
 
 use super::table::Columns;

@@ -3,10 +3,10 @@
 use std::fmt::{self, Write};
 
 use jiff::Timestamp;
-use reconciler::decide::deviations::TargetOverride;
+use reconciler::decide::status::target_rows::is_checked;
 use reconciler::decide::status::{EdgeStatus, RuleStatus};
 use reconciler::decide::target::{TargetChange, TargetView};
-use reconciler::decide::target_rows::is_checked;
+use reconciler::decide::target_override::TargetOverride;
 
 use reconciler::decide::view::FlowLimit;
 use schema::health::TargetState;

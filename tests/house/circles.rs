@@ -20,20 +20,7 @@ const KNOWN: [(&str, &[&[&str]]); 2] = [
     ("reconciler/src/act/", &[]),
     (
         "reconciler/src/decide/",
-        &[
-            &[
-                "decide::assign",
-                "decide::deviations",
-                "decide::edges",
-                "decide::lockouts",
-                "decide::overrides",
-                "decide::view",
-            ],
-            &["decide::fleet", "decide::ledger", "decide::record"],
-            &["decide::fleet::apply", "decide::fleet::cut_off"],
-            &["decide::fleet::confirming", "decide::fleet::run", "decide::fleet::stale", "decide::fleet::waves"],
-            &["decide::status", "decide::target_rows"],
-        ],
+        &[&["decide::fleet::confirming", "decide::fleet::run", "decide::fleet::stale", "decide::fleet::waves"]],
     ),
 ];
 

@@ -34,12 +34,12 @@ pub use super::recent::Numbered;
 use super::recent::Recent;
 use super::store::Store;
 use super::timings::Timings;
-use crate::decide::deviations::TargetOverride;
 use crate::decide::fleet::{
     ApplyRequest, ApplyResult, Control, Effect, Event, Fleet, Notice, Outcome, Refusal, Request, RequestAnswer,
     RequestRefusal, SessionId,
 };
 use crate::decide::kept::Kept;
+use crate::decide::target_override::TargetOverride;
 
 /// Commands that wait for the driver: one per edge of a large fleet that reconnects at once, more wait at their sender.
 const COMMANDS: usize = 4096;

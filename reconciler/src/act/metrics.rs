@@ -25,7 +25,7 @@ use super::timings::Timings;
 use crate::decide::drift::DriftKind;
 use crate::decide::fleet::{Fleet, Outcome};
 use crate::decide::remote::RemoteView;
-use crate::decide::target_rows::TargetTotals;
+use crate::decide::target_totals::TargetTotals;
 use crate::decide::view::RuleView;
 use crate::decide::words;
 

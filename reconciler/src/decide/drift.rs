@@ -7,7 +7,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::view::{EdgeView, Edges};
+use super::edges::Edges;
+use super::view::EdgeView;
 
 /// The kinds of drift (CONTRACT §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

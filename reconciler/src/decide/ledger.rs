@@ -13,7 +13,7 @@ use schema::name::{EdgeName, RuleName};
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
-use super::fleet::EdgeOutcome;
+use super::outcome::EdgeOutcome;
 use super::plan::Summary;
 pub use history::HistoryEntry;
 pub use revisions::{NoRevision, resolve};

@@ -9,7 +9,7 @@ use schema::check::find_lockouts;
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Origin};
 
-use super::overrides::{Override, Overrides};
+use super::break_glass::{Override, Overrides};
 
 /// A rule of the edge, with where a person finds it.
 #[derive(Clone, Copy)]

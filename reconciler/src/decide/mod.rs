@@ -2,8 +2,11 @@
 //!
 //! `act` feeds events in and carries effects out; never the other way round.
 
+pub mod applied;
 pub mod assign;
 pub mod blame;
+pub mod break_glass;
+pub mod control;
 pub mod deviations;
 pub mod drift;
 pub mod edges;
@@ -15,14 +18,18 @@ pub mod kept;
 pub mod ledger;
 pub mod live;
 mod lockouts;
+pub mod new_override;
+pub mod outcome;
 pub mod overrides;
 pub mod plan;
 pub mod record;
 pub mod remote;
+pub mod restored;
 pub mod selection;
 pub mod status;
 pub mod succession;
 pub mod target;
-pub mod target_rows;
+pub mod target_override;
+pub mod target_totals;
 pub mod view;
 pub mod words;

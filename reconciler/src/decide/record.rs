@@ -16,12 +16,14 @@ use schema::spec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::deviations::TargetOverride;
-use super::fleet::{Applied, Freeze, Hold, Restored};
+use super::applied::Applied;
+use super::break_glass::{Override, Overrides};
+use super::control::{Freeze, Hold};
 use super::generation;
 use super::ledger::{self, Entry};
-use super::overrides::{Override, Overrides};
 use super::plan::{FileDocument, PlannedChange, Source, Summary};
+use super::restored::Restored;
+use super::target_override::TargetOverride;
 use super::view::DesiredEdge;
 
 /// Key of the line of generations.

@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::drift::Drift;
+use super::status::target_rows::{self, owner};
 use super::status::{EdgeStatus, RuleStatus};
-use super::target_rows::{self, TargetRow, owner};
+use super::target_totals::TargetRow;
 pub(crate) use events::check_state;
 pub use events::wants;
 pub use history::entries;

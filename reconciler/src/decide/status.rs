@@ -2,6 +2,8 @@
 //!
 //! Long because a status is written and read back with the same types, so that neither half can forget a field.
 
+pub mod target_rows;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,17 +22,19 @@ use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::deviations::TargetOverride;
+use self::target_rows::all_rows;
+use super::break_glass::{Override, OverrideStatus, Overrides};
 use super::drift::{self, Drift};
+use super::edges::Edges;
 use super::fleet::{ApplyResult, Fleet, Freeze, Hold, Lock, Mode, Verdict};
 use super::held::held;
 use super::live::{DrainStatus, Live, PlaceCount};
-use super::overrides::{Override, OverrideStatus, Overrides};
 use super::plan::{FORMAT_VERSION, Source, Summary};
 use super::remote::RemoteView;
 use super::target::TargetView;
-use super::target_rows::{TargetTotals, all_rows};
-use super::view::{Confirmation, DesiredEdge, EdgeView, Edges, FlowLimit, Hello, Report, RuleView};
+use super::target_override::TargetOverride;
+use super::target_totals::TargetTotals;
+use super::view::{Confirmation, DesiredEdge, EdgeView, FlowLimit, Hello, Report, RuleView};
 
 /// Of a rule that is wanted no more, was sent once and never reported.
 const UNCONFIRMED: &str = "the rule may still serve: the edge has not confirmed its removal";

@@ -20,10 +20,10 @@ use schema::ruleset::{EdgeRules, Placed};
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
-use super::deviations::TargetOverride;
+use super::break_glass::Overrides;
 use super::live::Live;
-use super::overrides::Overrides;
 use super::target::TargetView;
+use super::target_override::TargetOverride;
 
 /// New UDP flows that a rule had no room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -394,5 +394,3 @@ impl EdgeView {
         desired.wanted.get(name).or_else(|| desired.rules.get(name)).or_else(|| desired.disabled.get(name))
     }
 }
-
-pub use super::edges::Edges;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use reconciler::decide::deviations::TargetOverride;
 use reconciler::decide::drift::drift;
 use reconciler::decide::fleet::{ApplyResult, Effect, Fleet, Notice, Outcome, Refusal, RequestAnswer, Verdict};
 use reconciler::decide::ledger::{Entry, LedgerAction};
 use reconciler::decide::record::Record;
 use reconciler::decide::status::rule_state;
+use reconciler::decide::target_override::TargetOverride;
 use reconciler::decide::view::{EdgeView, RuleView};
 use schema::canonical::Digest;
 use schema::health::RuleHealth;

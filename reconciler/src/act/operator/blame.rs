@@ -18,7 +18,7 @@ use super::{Failure, State};
 use crate::act::source;
 use crate::act::store::Store;
 use crate::decide::blame::{Blame, How, Port, applied, taken_over};
-use crate::decide::overrides::Override;
+use crate::decide::break_glass::Override;
 use crate::decide::view::EdgeView;
 
 /// The query: which protocol, where both have the port.
@@ -59,7 +59,7 @@ pub(super) async fn blame(
     };
     let ports: Vec<Port> = protocols.iter().copied().map(&port_of).collect();
     let look =
-        move |edges: &crate::decide::view::Edges| edges.get(&name).map_or(Known::NoEdge, |view| known(view, &ports));
+        move |edges: &crate::decide::edges::Edges| edges.get(&name).map_or(Known::NoEdge, |view| known(view, &ports));
     let known = state.context.fleet.read(move |view| look(view.fleet.edges())).await?;
     let place = match query.protocol.as_deref() {
         Some(protocol) => format!("{edge}:{number}/{protocol}"),

@@ -17,8 +17,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::State;
 use super::heavy::heavy;
+use crate::decide::edges::Edges;
 use crate::decide::plan::{self, Action, ImpactKind, PlanDocument, PlannedChange};
-use crate::decide::view::Edges;
 
 /// How long a plan waits for the figures of all edges: an edge answers in milliseconds, and a person waits.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -17,7 +17,7 @@ use crate::decide::record::RecordedPlan;
 use crate::decide::status::RuleStatus;
 use crate::decide::succession::Ancestry;
 use crate::decide::target::TargetView;
-use crate::decide::target_rows::{TargetRow, TargetTotals};
+use crate::decide::target_totals::{TargetRow, TargetTotals};
 
 /// Body of `POST /v1/validate`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -6,6 +6,7 @@
 mod blame;
 mod blast;
 mod body;
+mod control;
 pub mod documents;
 pub mod edges;
 mod guard;
@@ -13,7 +14,6 @@ mod heavy;
 mod ledger;
 mod overrides;
 mod read;
-mod standing;
 mod stats;
 mod stream;
 mod targets;
@@ -88,10 +88,10 @@ pub fn router(context: Context) -> Router {
         .route("/v1/apply", post(write::apply))
         .route("/v1/applies/{id}", get(read::apply))
         .route("/v1/applies/{id}/events", get(stream::apply))
-        .route("/v1/applies/{id}/heartbeat", post(standing::heartbeat))
-        .route("/v1/rollback", post(standing::rollback))
-        .route("/v1/resume", post(standing::resume))
-        .route("/v1/freeze", post(standing::freeze).delete(standing::unfreeze))
+        .route("/v1/applies/{id}/heartbeat", post(control::heartbeat))
+        .route("/v1/rollback", post(control::rollback))
+        .route("/v1/resume", post(control::resume))
+        .route("/v1/freeze", post(control::freeze).delete(control::unfreeze))
         .route("/v1/status", get(read::status))
         .route("/v1/revision", get(read::revision))
         .route("/v1/edges", get(read::edges))

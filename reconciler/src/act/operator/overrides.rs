@@ -17,10 +17,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 use super::{Failure, State, body};
-use crate::decide::deviations::{Deviation, TargetOverride};
+use crate::decide::break_glass::Override;
 use crate::decide::fleet::{OverrideRefusal, OverrideRequest, Request, RequestAnswer, RequestRefusal};
-use crate::decide::overrides::{InvalidOverride, Override};
+use crate::decide::new_override::InvalidOverride;
 use crate::decide::status;
+use crate::decide::target_override::{Deviation, TargetOverride};
 use crate::decide::view::EdgeView;
 
 /// The largest body: one rule and a reason.

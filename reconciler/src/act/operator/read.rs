@@ -14,8 +14,9 @@ use crate::act::counters::CountersError;
 use crate::decide::fleet::{ApplyResult, Fleet};
 use crate::decide::plan::FORMAT_VERSION;
 use crate::decide::selection::{Selection, Unselected};
+use crate::decide::status::target_rows::all_rows;
 use crate::decide::status::{self, EdgeStatus, RevisionStatus, StatusDocument, edge_status, rule_status};
-use crate::decide::target_rows::{TargetTotals, all_rows};
+use crate::decide::target_totals::TargetTotals;
 
 /// Works on a copy of the fleet off the async threads: a large fleet takes a while to write down, and the driver must
 /// not wait for that.

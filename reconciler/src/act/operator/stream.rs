@@ -26,8 +26,9 @@ use crate::act::counters::rates_since;
 use crate::act::driver::{FleetHandle, Numbered, Stopped, View};
 use crate::decide::fleet::{ApplyResult, Fleet, Notice, Outcome};
 use crate::decide::selection::{self, Selection};
+use crate::decide::status::target_rows::all_rows;
 use crate::decide::status::{self, StatusDocument};
-use crate::decide::target_rows::{TargetTotals, all_rows};
+use crate::decide::target_totals::TargetTotals;
 
 /// How often counters are sent.
 const STATS_INTERVAL: Duration = Duration::from_secs(5);

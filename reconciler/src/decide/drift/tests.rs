@@ -12,7 +12,7 @@ use schema::ruleset::Placed;
 use schema::testing::rule;
 
 use super::*;
-use crate::decide::overrides::Override;
+use crate::decide::break_glass::Override;
 use crate::decide::status::StatusDocument;
 use crate::decide::view::{DesiredEdge, Report, RuleView};
 

@@ -4,47 +4,22 @@
 //! twice sends nothing and bumps nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use jiff::Timestamp;
-use schema::canonical::Digest;
 use schema::name::EdgeName;
 use schema::ruleset::rules_only;
 
+use super::beginning::Start;
 use super::confirming::{self, Confirming};
 use super::cut_off::most_failed;
 use super::decided::still_holds;
 use super::run::Run;
 use super::waves::{OnFailure, Waves};
-use super::{
-    Applied, ApplyRequest, ApplyResult, EdgeOutcome, Effect, Fleet, Lock, Notice, Outcome, Purpose, Refusal, TreeRead,
-};
+use super::{Applied, ApplyRequest, ApplyResult, EdgeOutcome, Effect, Fleet, Lock, Notice, Outcome, Purpose, Refusal};
 use crate::decide::plan::{Action, PlanDocument, PlanInput, PlannedChange, plan_without_drift};
 use crate::decide::record::Record;
 use crate::decide::succession::{Ancestry, Succession};
 use crate::decide::view::EdgeView;
-
-/// What [`Fleet::put_in_force`] needs.
-pub(super) struct Start<'a> {
-    pub(super) tree: &'a TreeRead,
-    pub(super) plan: &'a PlanDocument,
-    /// The edges that are not at rest under the tree.
-    pub(super) moved: &'a BTreeSet<EdgeName>,
-    pub(super) purpose: &'a Purpose,
-    pub(super) actor: &'a str,
-    /// Who the client says it acts for.
-    pub(super) applied_by: Option<&'a str>,
-    pub(super) is_automatic: bool,
-    pub(super) allow_offline: bool,
-    pub(super) wait_healthy: bool,
-    pub(super) confirm_within: Option<Duration>,
-    pub(super) quiet_window: Duration,
-    pub(super) seal: Option<Digest>,
-    pub(super) overridden: Vec<String>,
-    pub(super) timeout: Duration,
-    /// A failed edge brings all of them back to what they ran before.
-    pub(super) is_brought_back: bool,
-}
 
 impl Fleet {
     pub(super) fn apply(

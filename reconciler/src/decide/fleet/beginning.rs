@@ -4,17 +4,40 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use schema::canonical::Digest;
 use schema::name::EdgeName;
 
-use super::apply::Start;
 use super::run::rule_result;
-use super::{Applied, ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, Outcome, Purpose, RolloutTerms};
+use super::{Applied, ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, Outcome, Purpose, RolloutTerms, TreeRead};
 use crate::decide::ledger::{self, Entry};
-use crate::decide::plan::PlannedChange;
+use crate::decide::plan::{PlanDocument, PlannedChange};
 use crate::decide::record::{Record, RecordedPlan};
 use crate::decide::view::EdgeView;
+
+/// What an apply needs.
+pub(super) struct Start<'a> {
+    pub(super) tree: &'a TreeRead,
+    pub(super) plan: &'a PlanDocument,
+    /// The edges that are not at rest under the tree.
+    pub(super) moved: &'a BTreeSet<EdgeName>,
+    pub(super) purpose: &'a Purpose,
+    pub(super) actor: &'a str,
+    /// Who the client says it acts for.
+    pub(super) applied_by: Option<&'a str>,
+    pub(super) is_automatic: bool,
+    pub(super) allow_offline: bool,
+    pub(super) wait_healthy: bool,
+    pub(super) confirm_within: Option<Duration>,
+    pub(super) quiet_window: Duration,
+    pub(super) seal: Option<Digest>,
+    pub(super) overridden: Vec<String>,
+    pub(super) timeout: Duration,
+    /// A failed edge brings all of them back to what they ran before.
+    pub(super) is_brought_back: bool,
+}
 
 impl Fleet {
     pub(super) fn begin(

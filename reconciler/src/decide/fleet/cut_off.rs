@@ -4,32 +4,17 @@
 //! reached has reported, and stops where that did not go well.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::name::EdgeName;
 use schema::ruleset::RuleSet;
 use schema::state::RuleState;
-use serde::{Deserialize, Serialize};
 
-use super::apply::Start;
-use super::{Applied, ApplyResult, EdgeOutcome, Effect, Fleet, Mode, Refusal, StoppedRollout};
+use super::beginning::Start;
+use super::{Applied, ApplyResult, EdgeOutcome, Effect, Fleet, Mode, Refusal, RolloutTerms, StoppedRollout};
 use crate::decide::ledger::{Entry, RecordedEdge};
 use crate::decide::record::Record;
-
-/// What a rollout was begun with, so that another process of the server can go on with it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RolloutTerms {
-    /// All edges that it is to change.
-    pub edges: BTreeSet<EdgeName>,
-    /// Offline edges are no reason to stop it.
-    pub allow_offline: bool,
-    /// Rules with an active check must be up.
-    pub wait_healthy: bool,
-    /// How long an edge may take.
-    pub timeout: Duration,
-}
 
 /// What comes of a rollout that was cut off.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,18 +16,20 @@ use schema::ruleset::RuleSet;
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 
-use super::standing::{Control, Freeze, Hold};
+use super::freezing::Control;
 use super::{
     ApplyResult, ForgetRefusal, OverrideRefusal, OverrideRequest, OverrideStep, Refusal, TargetAnswer, TargetOrder,
     TargetRefusal, Verdict,
 };
-use crate::decide::deviations::{DeviationChange, TargetOverride};
+use crate::decide::break_glass::Override;
+use crate::decide::control::{Freeze, Hold};
+use crate::decide::deviations::DeviationChange;
 use crate::decide::live::Live;
-use crate::decide::overrides::Override;
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, Source};
 use crate::decide::record::Record;
 use crate::decide::remote::RemoteView;
 use crate::decide::succession::Ancestry;
+use crate::decide::target_override::TargetOverride;
 use crate::decide::view::{Basis, Hello, Report};
 
 /// Names one session of one edge for as long as the server runs.

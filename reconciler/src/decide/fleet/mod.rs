@@ -12,8 +12,8 @@ mod confirming;
 mod cut_off;
 mod decided;
 mod event;
-mod follow;
 mod forgetting;
+mod freezing;
 mod moves;
 mod neighbours;
 mod overrides;
@@ -22,8 +22,8 @@ mod result;
 mod run;
 mod session;
 mod stale;
-mod standing;
 mod targets;
+mod tree;
 mod unsettled;
 mod waves;
 
@@ -33,128 +33,39 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
-use schema::name::{EdgeName, Labels, RuleName};
-use schema::ruleset::Rails;
-use serde::{Deserialize, Serialize};
+use schema::name::{EdgeName, RuleName};
 
 use self::result::recorded_edge;
+use super::edges::Edges;
 use super::ledger::{Entry, Head};
 use super::live::Live;
-use super::plan::Source;
 use super::record::Record;
 use super::remote::RemoteView;
-use super::view::Edges;
 
+pub use super::applied::{Applied, RolloutTerms, StoppedRollout};
+pub use super::control::{Followed, Freeze, Hold, Mode};
+pub use super::outcome::{EdgeOutcome, Outcome};
+pub use super::restored::Restored;
 pub use confirming::FEATURE as CONFIRM_FEATURE;
-pub use cut_off::{Continuation, RolloutTerms};
+pub use cut_off::Continuation;
 pub use event::{
     ApplyRequest, Effect, Event, Notice, Purpose, Request, RequestAnswer, RequestRefusal, SessionId, TargetWeight,
     TreeRead,
 };
-pub use follow::{Attempt, Verdict};
 pub use forgetting::ForgetRefusal;
+pub use freezing::Control;
 pub use overrides::{OverrideRefusal, OverrideRequest, OverrideStep};
 pub use refusal::Refusal;
-pub use result::{ApplyResult, EdgeOutcome, EdgeResult, Outcome, RuleResult};
+pub use result::{ApplyResult, EdgeResult, RuleResult};
 pub use run::Lock;
-pub use standing::{Control, Followed, Freeze, Hold};
 pub use targets::{TargetAnswer, TargetOrder, TargetRefusal};
+pub use tree::{Attempt, Verdict};
 
 /// What an edge that can prove a plan says of itself.
 pub const PROVE_FEATURE: &str = "prove";
 
 /// Finished applies that stay readable: enough for every command that may still be looking.
 const KEPT_RESULTS: usize = 64;
-
-/// What the server does by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Nothing.
-    Off,
-    /// Plans are recorded, `apply` releases them.
-    Plan,
-    /// Holds what was applied last.
-    Heal,
-    /// Follows the tree.
-    #[default]
-    Apply,
-}
-
-impl Mode {
-    /// As on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Plan => "plan",
-            Self::Heal => "heal",
-            Self::Apply => "apply",
-        }
-    }
-}
-
-fn is_empty(names: &Arc<BTreeSet<EdgeName>>) -> bool {
-    names.is_empty()
-}
-
-/// The tree that is in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Applied {
-    /// Its provenance and digest.
-    pub source: Source,
-    /// Its rails, which guard against the next tree.
-    pub rails: Rails,
-    /// When.
-    pub at: Timestamp,
-    /// By which apply.
-    pub apply_id: String,
-    /// By whom; empty where an earlier version wrote it down.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub actor: String,
-    /// Who or which CI run the client says it acted for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub applied_by: Option<String>,
-    /// Set where a rollout was stopped: it is not begun again by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<StoppedRollout>,
-    /// What was in force before it, while edges may still return to that by themselves.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Box<Applied>>,
-    /// Edges that its rollout has not reached.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub unreached: BTreeSet<EdgeName>,
-    /// The terms of a rollout that does not reach all of its edges at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rollout: Option<Arc<RolloutTerms>>,
-    /// True where a restart of the server cut that rollout off, until it goes on.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub cut_off: bool,
-    /// The edges that it names, with rules or without.
-    #[serde(default, skip_serializing_if = "is_empty")]
-    pub named: Arc<BTreeSet<EdgeName>>,
-    /// Labels of edges, from its inventory.
-    #[serde(default)]
-    pub labels: Arc<BTreeMap<EdgeName, Labels>>,
-    /// The commit that was applied last before it, where it has none itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub earlier_commit: Option<String>,
-}
-
-impl Applied {
-    /// The commit that was applied last: its own, or where it was no checkout, the one before it.
-    pub fn last_commit(&self) -> Option<&str> {
-        self.source.commit.as_deref().or(self.earlier_commit.as_deref())
-    }
-}
-
-/// A rollout that did not reach all of its edges.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoppedRollout {
-    /// The tree.
-    pub digest: Digest,
-    /// Which wave failed, and where.
-    pub reason: String,
-}
 
 #[derive(Debug, Clone)]
 struct Session {
@@ -208,27 +119,6 @@ pub struct Fleet {
     next_expiry: Option<Timestamp>,
     /// When the next break-glass rule ends.
     next_override_end: Option<Timestamp>,
-}
-
-/// What a fleet starts from: what was recorded.
-#[derive(Debug, Clone, Default)]
-pub struct Restored {
-    /// Edges with what was decided for them.
-    pub edges: Edges,
-    /// The tree in force.
-    pub applied: Option<Applied>,
-    /// The end of the ledger.
-    pub head: Head,
-    /// Its first line that does not fit the chain, if any.
-    pub ledger_break: Option<u64>,
-    /// Plan files that were used.
-    pub used_plans: BTreeSet<Digest>,
-    /// The apply that had begun and not ended when the server went.
-    pub cut_off: Option<Entry>,
-    /// The freeze that stood.
-    pub frozen: Option<Freeze>,
-    /// The rollback that was held.
-    pub hold: Option<Hold>,
 }
 
 impl Fleet {

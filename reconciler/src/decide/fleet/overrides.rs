@@ -13,10 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Effect, Fleet, Notice};
 use crate::decide::assign::next_desired;
+use crate::decide::break_glass::{Override, Overrides};
 use crate::decide::ledger::{Entry, LedgerAction};
-use crate::decide::overrides::{self, InvalidOverride, Override, Overrides};
+use crate::decide::new_override::InvalidOverride;
 use crate::decide::record::Record;
 use crate::decide::view::EdgeView;
+use crate::decide::{new_override, overrides};
 
 /// What an operator asks for.
 #[derive(Debug, Clone)]
@@ -104,7 +106,7 @@ impl Fleet {
                 if view.desired.is_none() && !view.running().is_empty() {
                     return Err(OverrideRefusal::Undecided(edge.clone()));
                 }
-                overrides::check(view, rule, why, *ttl)?;
+                new_override::check(view, rule, why, *ttl)?;
                 let until = now.checked_add(*ttl).unwrap_or(Timestamp::MAX);
                 let (actor, why) = (actor.clone(), why.trim().to_owned());
                 let held = Override { rule: rule.clone(), actor, why, since: now, until };

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schema::canonical::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::standing::Freeze;
+use crate::decide::control::Freeze;
 use crate::decide::plan::{RailVerdict, Uncommitted};
 
 /// Why an apply did not begin; nothing was sent.

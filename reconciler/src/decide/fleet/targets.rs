@@ -10,10 +10,11 @@ use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
 use super::{Effect, Fleet, Notice};
-use crate::decide::deviations::{self, DeviationChange, Given, Order, TargetOverride};
+use crate::decide::deviations::{self, DeviationChange, Given, Order};
 use crate::decide::ledger::{self, Entry};
 use crate::decide::plan::{Action, PlannedChange};
 use crate::decide::record::Record;
+use crate::decide::target_override::TargetOverride;
 
 /// What an operator orders for one target.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use schema::state::RuleState;
 use schema::testing::{rule, rule_with};
 
 use super::*;
-use crate::decide::plan::Allowances;
+use crate::decide::plan::{Allowances, Source};
 use crate::decide::view::{Hello, Report, RuleView};
 
 pub(super) fn at(second: i64) -> Timestamp {

@@ -12,7 +12,8 @@ use schema::ruleset::{EdgeRules, RuleSet, rules_only};
 use schema::wire::ending::AGES_FEATURE;
 
 use crate::decide::assign::assign;
-use crate::decide::view::{EdgeView, Edges};
+use crate::decide::edges::Edges;
+use crate::decide::view::EdgeView;
 
 /// Parts that an edge is asked about at most: a range that a thousand rules take over falls into as many, and is not
 /// looked at so closely.

@@ -4,7 +4,7 @@ use schema::net::PortSet;
 use schema::ruleset::RuleSet;
 
 use super::{Hint, PlannedChange};
-use crate::decide::view::Edges;
+use crate::decide::edges::Edges;
 
 /// One hint for each change that binds such a port.
 pub(super) fn hints(ruleset: &RuleSet, edges: &Edges, changes: &[PlannedChange]) -> Vec<Hint> {

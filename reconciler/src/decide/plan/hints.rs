@@ -10,7 +10,8 @@ use schema::rule::Rule;
 use schema::ruleset::RuleSet;
 use serde::{Deserialize, Serialize};
 
-use super::super::view::{Edges, FlowLimit};
+use super::super::edges::Edges;
+use super::super::view::FlowLimit;
 
 /// What happened longer ago gives no hint.
 const RECENT: Duration = Duration::from_hours(24);

@@ -32,8 +32,9 @@ use schema::state::RuleState;
 
 use super::assign::{assign, is_at_rest};
 use super::drift::{Drift, DriftKind, drift};
+use super::edges::Edges;
 use super::succession::Succession;
-use super::view::{Basis, EdgeView, Edges};
+use super::view::{Basis, EdgeView};
 
 pub use document::{
     Action, Base, BaseEdge, FORMAT_VERSION, PlanDocument, PlannedChange, Ports, RailVerdict, Remark, Summary,

@@ -8,7 +8,8 @@ use schema::name::EdgeName;
 use schema::net::ListenRange;
 use schema::ruleset::RuleSet;
 
-use super::super::view::{EdgeView, Edges};
+use super::super::edges::Edges;
+use super::super::view::EdgeView;
 use super::{Hint, PlannedChange};
 
 /// All hints, in the order of the changes.

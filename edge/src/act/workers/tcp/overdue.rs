@@ -102,7 +102,7 @@ impl Tcp {
             }
             RelayDecision::GoOn => {}
             RelayDecision::Whole if is_little(Side::Client) && is_little(Side::Target) => {
-                self.end(key, Ending::Whole, context)
+                self.end(key, Ending::Whole, context);
             }
             _ if connection.awaiting().is_some() && next != RelayDecision::Broken => self.await_sooner(key),
             RelayDecision::Whole => self.await_delivery(key, Ending::Whole, context),

@@ -1,7 +1,7 @@
 //! Break-glass rules, by script.
 
 use super::*;
-use crate::decide::overrides::InvalidOverride;
+use crate::decide::new_override::InvalidOverride;
 
 fn add(name: &str, port: u16, ttl: u64) -> Request {
     Request::Override(OverrideRequest::Add {

@@ -3,53 +3,10 @@
 //! Keeps: both are durable and lines of the ledger; a freeze that ends by its time ends whether or not anybody looks.
 
 use jiff::Timestamp;
-use schema::canonical::Digest;
-use serde::{Deserialize, Serialize};
 
-use super::{Effect, Fleet, Mode, Notice, Refusal, TreeRead};
+use super::{Effect, Fleet, Followed, Freeze, Hold, Mode, Notice, Refusal, TreeRead};
 use crate::decide::ledger::{Entry, LedgerAction};
 use crate::decide::record::Record;
-
-/// Nothing is applied while this stands, by people or by itself. What was applied goes on healing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Freeze {
-    /// Who froze the fleet.
-    pub by: String,
-    /// Why, in their words.
-    pub why: String,
-    /// Since when.
-    pub since: Timestamp,
-    /// When it ends by itself, if it does.
-    pub until: Option<Timestamp>,
-}
-
-/// An old revision that was put in force again and stays: the followed tree does not undo it until it moves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
-    /// The revision.
-    pub digest: Digest,
-    /// Its commit.
-    pub commit: Option<String>,
-    /// Who rolled back.
-    pub by: String,
-    /// Why, in their words; may be empty.
-    pub why: String,
-    /// Since when.
-    pub since: Timestamp,
-    /// By which apply.
-    pub apply_id: String,
-    /// The followed tree at that time; `None` where none had been read.
-    pub followed: Option<Followed>,
-}
-
-/// What tells one state of the followed tree from another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Followed {
-    /// Digest of its files.
-    pub digest: Digest,
-    /// Its commit.
-    pub commit: Option<String>,
-}
 
 /// What an operator decides about the fleet as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]

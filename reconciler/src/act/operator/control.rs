@@ -155,7 +155,7 @@ async fn decide(state: &State, control: Control) -> Result<Json<FreezeAnswer>, F
     Ok(Json(FreezeAnswer { frozen: frozen(state).await?, before }))
 }
 
-/// Keeps the lock of an apply for as long as its operator says so.
+/// Keeps the lock of an apply for as long as its operator renews it.
 pub(super) async fn heartbeat(
     Extract(state): Extract<State>,
     Path(id): Path<String>,

@@ -12,7 +12,7 @@ use schema::diagnostic::DiagnosticJson;
 use schema::ruleset::{EdgeRules, RuleSet};
 use serde::{Deserialize, Serialize};
 
-use super::apply::Start;
+use super::beginning::Start;
 use super::cut_off::most_failed;
 use super::{Applied, Effect, Fleet, Mode, Notice, Purpose, TreeRead};
 use crate::decide::drift::drift;
@@ -26,7 +26,7 @@ use crate::decide::view::EdgeView;
 /// How long an automatic apply is shown as running while an edge does not answer; it goes on healing afterwards.
 const AUTOMATIC_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What came of reading the followed tree.
+/// The result of reading the followed tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub enum Verdict {
@@ -60,7 +60,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// What came of it, as one word.
+    /// The result, as one word.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
@@ -92,7 +92,7 @@ pub struct Attempt {
     pub at: Timestamp,
     /// Its findings.
     pub diagnostics: Vec<DiagnosticJson>,
-    /// What came of it.
+    /// The result.
     pub verdict: Verdict,
     /// What applying it would change, where it is valid and not in force.
     pub plan: Option<Box<PlanDocument>>,
@@ -151,7 +151,7 @@ impl Fleet {
     /// What the remote said of itself; told where it fails, answers again or names another commit.
     pub(super) fn remote_seen(&mut self, view: RemoteView, effects: &mut Vec<Effect>) {
         let told = |view: &RemoteView| (view.error.is_some(), view.commit.clone());
-        // A first look that is still under way is no news.
+        // A first look that is still under way is not news.
         let is_known = view.error.is_some() || view.commit.is_some();
         if is_known && self.remote.as_ref().map(told) != Some(told(&view)) {
             effects.push(Effect::Emit(Notice::Remote {
