@@ -22,6 +22,7 @@ pub mod findings;
 pub mod format;
 pub mod health;
 pub mod host;
+pub mod join;
 pub mod masked;
 pub mod name;
 pub mod net;

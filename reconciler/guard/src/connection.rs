@@ -7,9 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::places::Seat;
@@ -65,10 +67,45 @@ impl Patience {
 /// plan of a very large tree can take minutes.
 const WITHIN_REQUEST: u32 = 10;
 
+/// What a connection is made of.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    /// On the heap: it is many times as large.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// The certificate that the peer proved to have the key of.
+    fn certificate(&self) -> Option<CertificateDer<'static>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.get_ref().1.peer_certificates()?.first()?.clone().into_owned()),
+        }
+    }
+}
+
+/// Calls the same function of either kind of stream.
+macro_rules! of_stream {
+    ($stream:expr, $function:ident $(, $argument:expr)*) => {
+        match &mut $stream {
+            Stream::Plain(stream) => Pin::new(stream).$function($($argument),*),
+            Stream::Tls(stream) => Pin::new(&mut **stream).$function($($argument),*),
+        }
+    };
+}
+
 /// An accepted connection.
 #[derive(Debug)]
 pub struct Guarded {
-    stream: TcpStream,
+    stream: Stream,
     patience: Patience,
     seat: Seat,
 }
@@ -80,7 +117,7 @@ impl Drop for Guarded {
 }
 
 impl Guarded {
-    pub(crate) fn new(stream: TcpStream, patience: Patience, seat: Seat) -> Self {
+    pub(crate) fn new(stream: Stream, patience: Patience, seat: Seat) -> Self {
         Self { stream, patience, seat }
     }
 
@@ -112,7 +149,7 @@ impl Guarded {
 impl AsyncRead for Guarded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        match Pin::new(&mut self.stream).poll_read(cx, buf) {
+        match of_stream!(self.stream, poll_read, cx, buf) {
             Poll::Pending => self.poll_end(cx).map(Err),
             Poll::Ready(result) => {
                 self.patience.read(buf.filled().len() - before);
@@ -124,7 +161,7 @@ impl AsyncRead for Guarded {
 
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let polled = of_stream!(self.stream, poll_write, cx, bytes);
         self.after_write(cx, polled)
     }
 
@@ -133,20 +170,23 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        let polled = of_stream!(self.stream, poll_write_vectored, cx, parts);
         self.after_write(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        of_stream!(self.stream, poll_flush, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        of_stream!(self.stream, poll_shutdown, cx)
     }
 }
 
@@ -157,12 +197,18 @@ pub struct Peer {
     pub addresses: TcpConnectInfo,
     /// Its place.
     pub seat: Seat,
+    /// The certificate that it proved to have the key of, if it showed one.
+    pub certificate: Option<CertificateDer<'static>>,
 }
 
 impl Connected for Guarded {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        Peer { addresses: self.stream.connect_info(), seat: self.seat.clone() }
+        Peer {
+            addresses: self.stream.tcp().connect_info(),
+            seat: self.seat.clone(),
+            certificate: self.stream.certificate(),
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! - [`places`]: pure bookkeeping. How many connections a port has, and which of them gives way to a newcomer.
 //! - [`connection`]: one accepted connection, which ends when its peer is silent or when its place is needed.
 //! - [`listener`]: accepts while there is a place, and serves HTTP/1 with bounded heads.
+//! - [`tls`]: handshakes, bounded in time and number, before anything is served.
 //! - [`port`]: which of these ports somebody has reached, for whoever connects to the wrong one.
 //!
 //! Tasks and threads that do not end unnoticed:
@@ -24,6 +25,7 @@ pub mod listener;
 pub mod places;
 pub mod port;
 pub mod supervisor;
+pub mod tls;
 pub mod trust;
 
 pub use connection::Guarded;
@@ -31,3 +33,4 @@ pub use listener::{GuardedListener, Limits};
 pub use places::{NoPlace, Seat};
 pub use port::Port;
 pub use supervisor::{Failed, Supervisor};
+pub use tls::Tls;

@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, error, info, warn};
 
-use crate::connection::{Guarded, Patience};
+use crate::connection::{Guarded, Patience, Stream as Connection};
 use crate::places::{Caps, Places, Seat};
+use crate::tls::{Openings, Tls};
 
 /// What an HTTP/2 peer says before anything else: the 24 bytes of RFC 9113, section 3.4.
 const PREFACE: usize = 24;
@@ -69,47 +70,22 @@ pub struct Limits {
     pub head: Duration,
 }
 
-/// Accepts while there is a place.
+/// Takes connections from the kernel, each with a place.
 #[derive(Debug)]
-pub struct GuardedListener {
+struct Entrance {
     listener: TcpListener,
     places: Arc<Places>,
-    /// Bytes that a peer must have sent within `opening`.
-    greeting: usize,
-    limits: Limits,
     /// Accepted, and without a place so far.
     accepted: Option<TcpStream>,
     shortage: Shortage,
 }
 
-impl GuardedListener {
-    /// A port that speaks HTTP/1.
-    pub fn http(listener: TcpListener, limits: Limits) -> Self {
-        let cap = limits.cap;
-        let caps = Caps { open: cap, waiting: cap, guests: cap };
-        Self { listener, places: Places::new(caps), greeting: 1, limits, accepted: None, shortage: Shortage::default() }
-    }
-
-    /// A port that speaks HTTP/2, with `strangers` places for connections that have not said who they are. Half of all
-    /// places are for sessions of peers that something names.
-    pub fn http2(listener: TcpListener, limits: Limits, strangers: usize) -> Self {
-        let cap = limits.cap;
-        let caps = Caps { open: cap, waiting: strangers.min(cap), guests: (cap / 2).max(1) };
-        Self {
-            listener,
-            places: Places::new(caps),
-            greeting: PREFACE,
-            limits,
-            accepted: None,
-            shortage: Shortage::default(),
-        }
-    }
-
-    /// The next connection. May be dropped at any time without losing one.
-    async fn accept(&mut self) -> Guarded {
+impl Entrance {
+    /// The next connection with its place. May be dropped at any time without losing one.
+    async fn next(&mut self) -> (TcpStream, Seat) {
         loop {
             if self.accepted.is_none() {
-                self.accepted = Some(self.next().await);
+                self.accepted = Some(self.accept().await);
             }
             let seat = self.places.take().await;
             // Between the two awaits nobody else takes it.
@@ -117,12 +93,11 @@ impl GuardedListener {
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%error, "TCP_NODELAY cannot be set");
             }
-            let Limits { opening, idle, .. } = self.limits;
-            return Guarded::new(stream, Patience::new(self.greeting, opening, idle), seat);
+            return (stream, seat);
         }
     }
 
-    async fn next(&mut self) -> TcpStream {
+    async fn accept(&mut self) -> TcpStream {
         let stream = loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => break stream,
@@ -143,6 +118,61 @@ impl GuardedListener {
 
     fn port(&self) -> Option<u16> {
         self.listener.local_addr().as_ref().map(SocketAddr::port).ok()
+    }
+}
+
+/// Accepts while there is a place.
+#[derive(Debug)]
+pub struct GuardedListener {
+    entrance: Entrance,
+    /// Bytes that a peer must have sent within `opening`.
+    greeting: usize,
+    limits: Limits,
+    /// Where the port speaks TLS.
+    openings: Option<Openings>,
+}
+
+impl GuardedListener {
+    fn new(listener: TcpListener, limits: Limits, caps: Caps, greeting: usize) -> Self {
+        let entrance = Entrance { listener, places: Places::new(caps), accepted: None, shortage: Shortage::default() };
+        Self { entrance, greeting, limits, openings: None }
+    }
+
+    /// A port that speaks HTTP/1.
+    pub fn http(listener: TcpListener, limits: Limits) -> Self {
+        let cap = limits.cap;
+        Self::new(listener, limits, Caps { open: cap, waiting: cap, guests: cap }, 1)
+    }
+
+    /// A port that speaks HTTP/2, with `strangers` places for connections that have not said who they are. Half of all
+    /// places are for sessions of peers that something names.
+    pub fn http2(listener: TcpListener, limits: Limits, strangers: usize) -> Self {
+        let cap = limits.cap;
+        let caps = Caps { open: cap, waiting: strangers.min(cap), guests: (cap / 2).max(1) };
+        Self::new(listener, limits, caps, PREFACE)
+    }
+
+    /// The same over TLS. A connection has its place from the moment it is accepted, and `opening` bounds its handshake
+    /// and what follows together.
+    #[must_use]
+    pub fn over_tls(mut self, tls: Tls) -> Self {
+        self.openings = Some(Openings::new(tls, self.limits, self.greeting));
+        self
+    }
+
+    /// The next connection. May be dropped at any time without losing one.
+    pub(crate) async fn accept(&mut self) -> Guarded {
+        let Limits { opening, idle, .. } = self.limits;
+        loop {
+            let Some(openings) = &mut self.openings else {
+                let (stream, seat) = self.entrance.next().await;
+                return Guarded::new(Connection::Plain(stream), Patience::new(self.greeting, opening, idle), seat);
+            };
+            tokio::select! {
+                guarded = openings.next() => return guarded,
+                (stream, seat) = self.entrance.next() => openings.begin(stream, seat),
+            }
+        }
     }
 
     /// All connections, as tonic takes them.

@@ -59,7 +59,7 @@ impl Port {
     }
 
     /// The value of the `Server` header of its answers.
-    const fn mark(self) -> &'static str {
+    pub(crate) const fn mark(self) -> &'static str {
         match self {
             Self::Control => "portunus-control",
             Self::Operator => "portunus-operator",

@@ -28,6 +28,7 @@ pub mod source;
 pub mod state;
 pub mod store;
 pub mod timings;
+pub mod trust;
 mod upkeep;
 pub mod wake;
 pub mod watch;
