@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use reqwest::Url;
 
-/// Why a text is no address of a server.
+/// Why a text is not an address of a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidUrl {
     /// No URL at all.

@@ -30,7 +30,7 @@ const READ: Duration = Duration::from_secs(30);
 const UPLOAD: Duration = Duration::from_mins(5);
 /// The server sends a sign of life every 15 s.
 const SILENCE: Duration = Duration::from_mins(1);
-/// An answer that is no problem document is quoted no further.
+/// An answer that is not a problem document is quoted no further.
 const QUOTED: usize = 200;
 
 /// A server to speak to.

@@ -133,7 +133,7 @@ mod tests {
         let warning = DiagnosticJson {
             severity: Severity::Warning,
             code: "empty_file".to_owned(),
-            message: "zero bytes".to_owned(),
+            message: "empty".to_owned(),
             file: "a.toml".to_owned(),
             line: None,
             column: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Longer ones are taken for a slip: `apply --timeout` and every other flag mean minutes.
 const LONGEST_SECS: u64 = 365 * 24 * 3600;
 
-/// Why a text is no duration.
+/// Why a text is not a duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidDuration {
     /// Not a number with one of the units.

@@ -102,7 +102,7 @@ pub(crate) enum Failure {
     /// Another port of a server answers there.
     #[error("{server}: {reason}")]
     WrongPort { server: ServerUrl, reason: String },
-    /// Something answers there, and it is no server of ours.
+    /// Something answers there, and it is not a server of ours.
     #[error("{server} does not answer like a portunus server: {reason}")]
     Foreign { server: ServerUrl, reason: String },
     /// A plan file cannot be used any more.

@@ -1,6 +1,6 @@
 //! The two streams: results to standard output, messages for people to standard error. I/O.
 //!
-//! Keeps: a reader that closed its end of the pipe is no error, and the command goes on to its own exit code; no
+//! Keeps: a reader that closed its end of the pipe is not an error, and the command goes on to its own exit code; no
 //! control character of a user's file or a server's answer reaches a terminal.
 
 use std::borrow::Cow;

@@ -5,12 +5,13 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use reconciler::decide::fleet::{ApplyResult, EdgeOutcome, Outcome};
+use reconciler::decide::fleet::{ApplyResult, EdgeOutcome, EdgeResult, Outcome};
 use reconciler::decide::target;
 use schema::name::{EdgeName, RuleName};
+use schema::state::RuleState;
 
 use crate::output::{clean, say};
-use crate::render::words::listed;
+use crate::render::words::{count, listed};
 
 /// Edges that are named beside the bar.
 const NAMED: usize = 3;
@@ -82,7 +83,7 @@ impl Progress {
                 EdgeOutcome::Queued => "waits for its wave".to_owned(),
                 EdgeOutcome::Skipped => "left unchanged".to_owned(),
                 EdgeOutcome::Waiting => format!("generation {} is being sent", edge.generation),
-                EdgeOutcome::Done => "done".to_owned(),
+                EdgeOutcome::Done => done(edge),
                 EdgeOutcome::Offline if !edge.message.is_empty() => clean(&edge.message).into_owned(),
                 EdgeOutcome::Returned => clean(&edge.message).into_owned(),
                 EdgeOutcome::Offline => "offline; it receives the state when it connects".to_owned(),
@@ -141,5 +142,14 @@ impl Progress {
                 self.said.insert(key, words);
             }
         }
+    }
+}
+
+/// `done`, unless a rule did not come into force.
+fn done(edge: &EdgeResult) -> String {
+    let failed = edge.rules.iter().filter(|rule| matches!(rule.state, Some(RuleState::Failed | RuleState::Rejected)));
+    match failed.count() as u64 {
+        0 => "done".to_owned(),
+        number => format!("answered, and did not take {}", count(number, "rule")),
     }
 }

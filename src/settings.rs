@@ -86,7 +86,12 @@ pub(crate) struct Wishes {
     pub(crate) shutdown_drain: Option<Duration>,
     pub(crate) log_level: Option<String>,
     pub(crate) log_format: Option<LogFormat>,
+    /// The level of a text log that nothing else chooses.
+    pub(crate) default_level: &'static str,
 }
+
+/// The default level.
+const INFO: &str = "info";
 
 impl Wishes {
     /// How long connections may go on after the end was asked for.
@@ -97,11 +102,13 @@ impl Wishes {
 
     /// Level and format of the log.
     pub(crate) fn logging<'a>(&'a self, of_tree: &'a Global) -> (&'a str, LogFormat) {
-        let level = self.log_level.as_deref().or(of_tree.log_level.as_deref()).unwrap_or("info");
         let format = self.log_format.unwrap_or(match of_tree.log_format.as_deref() {
             Some("json") => LogFormat::Json,
             _ => LogFormat::Text,
         });
+        // Programs get every line.
+        let default = if format == LogFormat::Text { self.default_level } else { INFO };
+        let level = self.log_level.as_deref().or(of_tree.log_level.as_deref()).unwrap_or(default);
         (level, format)
     }
 }
@@ -150,6 +157,7 @@ pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
             shutdown_drain: args.shutdown_drain_timeout.or(file.shutdown_drain_timeout_secs.map(Duration::from_secs)),
             log_level: args.log_level.clone().or(file.log_level),
             log_format: args.log_format.or(file.log_format.map(of_file)),
+            default_level: INFO,
         },
     })
 }

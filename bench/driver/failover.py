@@ -25,7 +25,7 @@ CHECK, SERVING = TARGET + 20, TARGET + 20 + MOST
 PREFERRED, SPARE = LOCAL, "127.0.0.2"
 # Between two connections of a client.
 PACE = 0.005
-# A target counts as given up, or as taken back, when that has held for longer than any forwarder's next probe is away.
+# A target counts as given up, or as taken back, when that has held for longer than any forwarder takes until its next probe.
 QUIET = 2.5 * INTERVAL
 PATIENCE = 30
 ETH_P_IP, PACKET_OUTGOING = 0x0800, 4

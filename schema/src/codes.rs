@@ -118,7 +118,7 @@ codes! {
             "Check permissions and links; links are followed only inside the tree.";
         NotUtf8 = "not_utf8", "The file is not UTF-8 text.",
             "Save the file as UTF-8.";
-        EmptyFile = "empty_file", "The file has zero bytes.",
+        EmptyFile = "empty_file", "The file is empty: it has no bytes, or only blanks.",
             "Delete the file, or add a line to it, such as a comment: a file that was emptied by mistake removes no \
              rules.";
         FileTooLarge = "file_too_large", "The file is larger than 8 MiB, or the whole upload larger than 256 MiB.",

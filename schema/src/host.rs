@@ -38,7 +38,7 @@ pub enum InvalidHost {
     /// Looks like an IPv4 address and is none.
     #[error("`{0}` is not a valid IPv4 address")]
     Number(String),
-    /// Has a `%` and is no address of a link.
+    /// Has a `%` and is not an address of a link.
     #[error("`{0}` is not a valid address: {1}")]
     Scope(String, InvalidScope),
 }

@@ -7,15 +7,23 @@ use std::borrow::Cow;
 /// Stands for a password.
 const MASK: &str = "***";
 
-/// A URL without its password; any other text as it is. What could be a user's name stays, unless it stands alone: many
-/// services take a token there.
+/// A URL without its password and its query; any other text as it is. What could be a user's name stays, unless it stands
+/// alone: many services take a token there.
 pub fn url(text: &str) -> Cow<'_, str> {
     let Some(start) = text.find("://").map(|at| at + "://".len()) else { return text.into() };
     // A password may hold any character, an `@` too: the last one ends it.
-    let Some(end) = text[start..].rfind('@').map(|at| start + at) else { return text.into() };
+    let Some(end) = text[start..].rfind('@').map(|at| start + at) else { return without_query(text) };
     let user = text[start..end].split_once(':').map_or("", |(user, _)| user);
     let colon = if user.is_empty() { "" } else { ":" };
-    format!("{}{user}{colon}{MASK}{}", &text[..start], &text[end..]).into()
+    format!("{}{user}{colon}{MASK}{}", &text[..start], without_query(&text[end..])).into()
+}
+
+/// Queries and fragments carry tokens.
+fn without_query(text: &str) -> Cow<'_, str> {
+    match text.find(['?', '#']) {
+        Some(at) if at + 1 < text.len() => format!("{}{MASK}", &text[..=at]).into(),
+        _ => text.into(),
+    }
 }
 
 /// A message in which every URL is without its password.
@@ -53,6 +61,8 @@ mod tests {
             ("http://:secret@host", "http://***@host"),
             ("http://user:secret@", "http://user:***@"),
             ("x://user:a:b@c", "x://user:***@c"),
+            ("https://host/r?token=secret", "https://host/r?***"),
+            ("https://user:secret@host/r#secret", "https://user:***@host/r#***"),
         ] {
             assert_eq!(url(text), masked);
         }

@@ -150,7 +150,7 @@ pub struct RuleParts {
     pub description: String,
     /// A metric label.
     pub owner: String,
-    /// May not be removed while the last applied tree says so.
+    /// May not be removed while the last applied tree protects it.
     pub protected: bool,
     /// Where it listens, and by which protocol.
     pub listen: ListenRange,

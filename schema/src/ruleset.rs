@@ -84,7 +84,7 @@ pub struct RuleSet {
     pub rollout: Rollout,
     /// Settings of the process, for `up`.
     pub global: Global,
-    /// Rule files that have zero bytes, in path order.
+    /// Rule files without anything but blanks, in path order.
     pub empty_files: Vec<Arc<str>>,
 }
 

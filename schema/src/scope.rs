@@ -38,7 +38,7 @@ impl fmt::Debug for Zone {
     }
 }
 
-/// Why a text is no scoped address.
+/// Why a text is not a scoped address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidScope {
     /// What stands before the `%` is something else.

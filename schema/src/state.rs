@@ -18,7 +18,7 @@ pub enum RuleState {
     Draining,
     /// Declared with `enabled = false`.
     Disabled,
-    /// Its edge is away: what it does now is not known.
+    /// Its edge is offline: what it does now is not known.
     Unknown,
 }
 

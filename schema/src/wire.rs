@@ -17,7 +17,7 @@ use crate::rule::{
 };
 use crate::state::RuleState;
 
-/// Why a message is no valid rule.
+/// Why a message is not a valid rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidWire {
     /// A field does not have a possible value.
@@ -86,7 +86,7 @@ pub fn port_set_to_wire(ports: &PortSet) -> Vec<proto::Ports> {
     ports.ranges().iter().take(MAX_RANGES).map(range).collect()
 }
 
-/// The set of ports of a message; what is no range is left out, since nothing depends on it.
+/// The set of ports of a message; what is not a range is left out, since nothing depends on it.
 pub fn port_set_from_wire(message: &[proto::Ports]) -> PortSet {
     let range = |range: &proto::Ports| ports_from_wire(range.first, range.last, "ports").ok();
     PortSet::from_ranges(message.iter().take(MAX_RANGES).filter_map(range))

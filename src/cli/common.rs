@@ -27,7 +27,7 @@ pub(crate) enum ListFormat {
 }
 
 impl ListFormat {
-    /// The format of everything that is no table.
+    /// The format of everything that is not a table.
     pub(crate) fn plain(self) -> Format {
         match self {
             Self::Text | Self::Wide => Format::Text,
@@ -104,7 +104,7 @@ impl Looks {
 }
 
 impl ListLooks {
-    /// The format of everything that is no table.
+    /// The format of everything that is not a table.
     pub(crate) fn format(&self) -> Format {
         self.output.plain()
     }

@@ -201,13 +201,16 @@ fn without_passwords_of(message: &str, given: impl Iterator<Item = String>) -> S
     masked::text(&message).into_owned()
 }
 
-/// Of a text without a scheme, `USER:PASSWORD@HOST` holds a secret as well.
+/// Of a text without a scheme, `USER:PASSWORD@HOST` and `TOKEN@HOST` hold a secret as well.
 fn masked_value(given: &str) -> Cow<'_, str> {
     if given.contains("://") {
         return masked::url(given);
     }
-    match given.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
-        Some((user, host)) => format!("{user}:***@{host}").into(),
+    match given.rsplit_once('@') {
+        Some((before, host)) => match before.split_once(':') {
+            Some((user, _)) => format!("{user}:***@{host}").into(),
+            None => format!("***@{host}").into(),
+        },
         None => given.into(),
     }
 }

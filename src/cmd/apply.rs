@@ -146,7 +146,7 @@ pub(crate) fn no_terminal() -> Failure {
     Failure::Usage(format!("{what}; add --yes, or apply a file that `portunus plan --out FILE` wrote"))
 }
 
-/// Where nobody could be asked anyway, a server that is away is not the first thing to see to.
+/// Where nobody could be asked anyway, a server that cannot be reached is not the first thing to see to.
 pub(crate) fn not_shown(failure: Failure) -> Failure {
     match failure {
         Failure::Unreachable { .. } | Failure::WrongPort { .. } => {

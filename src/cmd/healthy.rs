@@ -38,8 +38,8 @@ impl Unhealthy {
     }
 }
 
-/// Waits until then at the longest. Returns the rules that are not up; those of an edge that is away are left out where
-/// `allow_offline` says so.
+/// Waits until then at the longest. Returns the rules that are not up; those of an edge that is offline are left out where
+/// `allow_offline` is set.
 pub(crate) async fn wait(
     client: &Client,
     ruleset: &RuleSet,

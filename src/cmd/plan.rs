@@ -71,7 +71,7 @@ pub(crate) async fn ask(
 
 /// What the repository of the tree knows of its commit and the one in force.
 fn ancestry(dir: &Path, applied: Option<&str>, tree: &CheckedTree) -> Option<Ancestry> {
-    // A repository that cannot be asked has no answer, and the plan says so.
+    // A repository that cannot be asked has no answer, and the plan reports it.
     git::ancestry(dir, applied?, tree.source.commit.as_deref()?).ok().flatten()
 }
 

@@ -37,6 +37,11 @@ const TREE_PATIENCE: Duration = Duration::from_millis(250);
 /// How often it is asked whether a tree that took longer has been read.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
+/// What a person at the console needs is in the banner and in the lines of what is not as it should be. Each step of the
+/// two halves towards each other is logged where somebody asks for `--log-level info`.
+const LEVEL: &str = "info,edge::act::agent=warn,edge::act::session=warn,reconciler::act::driver=warn,\
+                     reconciler::act::server=warn,reconciler::routine=warn";
+
 pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     let settings = settings_of(&mut args)?;
@@ -100,6 +105,7 @@ fn settings_of(args: &mut UpArgs) -> Result<Settings, Failure> {
     }
     // One person, one host: what is in the folder is what is meant.
     settings.server.allow_dirty = true;
+    settings.process.default_level = LEVEL;
     Ok(settings)
 }
 

@@ -95,7 +95,7 @@ const ROUTES: &[Route] = &[
     (
         "DELETE",
         "/v1/edges/{edge}",
-        "Forgets an edge that is gone for good.",
+        "Forgets an edge that no longer exists.",
         "any JSON",
         "ForgottenEdge",
         &["404 unknown_edge", "409 edge_connected", "507 state_not_writable"],

@@ -114,20 +114,20 @@ fn shortfall(result: &ApplyResult) -> String {
 
 /// What is not as planned: edges with the same end in one line, then the rules of those that answered.
 fn write_edges(to: &mut String, result: &ApplyResult) -> fmt::Result {
-    let mut alike: Vec<(String, Vec<&EdgeName>)> = Vec::new();
+    let mut alike: Vec<(End, Vec<&EdgeName>)> = Vec::new();
     for edge in &result.edges {
-        let Some(words) = end(edge) else { continue };
-        match alike.iter_mut().find(|(known, _)| *known == words) {
+        let Some(end) = end(edge) else { continue };
+        match alike.iter_mut().find(|(known, _)| *known == end) {
             Some((_, edges)) => edges.push(&edge.edge),
-            None => alike.push((words, vec![&edge.edge])),
+            None => alike.push((end, vec![&edge.edge])),
         }
     }
-    for (words, edges) in alike {
+    for (end, edges) in alike {
         match edges.as_slice() {
-            [edge] => writeln!(to, "{} {words}", style::strong(edge))?,
+            [edge] => writeln!(to, "{} {}", style::strong(edge), end.one)?,
             several => {
                 let number = style::strong(count(several.len() as u64, "edge"));
-                writeln!(to, "{number}, each {words}: {}", listed(several, SHOWN_EDGES))?;
+                writeln!(to, "{number}{}: {}", end.several, listed(several, SHOWN_EDGES))?;
             }
         }
     }
@@ -156,22 +156,39 @@ fn is_as_planned(edge: &EdgeResult, rule: &RuleResult) -> bool {
     }
 }
 
+/// How it ended on an edge, as one says it of one edge and of several.
+#[derive(PartialEq, Eq)]
+struct End {
+    one: String,
+    several: String,
+}
+
 /// How it ended on an edge, where that is not as planned.
-fn end(edge: &EdgeResult) -> Option<String> {
+fn end(edge: &EdgeResult) -> Option<End> {
     let message = clean(&edge.message);
-    let words = match edge.outcome {
-        EdgeOutcome::Done if message.is_empty() => return None,
-        EdgeOutcome::Done => style::warning(message).to_string(),
-        EdgeOutcome::Queued => style::warning("waits for its wave").to_string(),
-        EdgeOutcome::Skipped => style::warning("was not reached and is unchanged").to_string(),
-        EdgeOutcome::Waiting => style::warning("has not answered").to_string(),
-        EdgeOutcome::Offline if !message.is_empty() => style::warning(message).to_string(),
-        EdgeOutcome::Offline => style::warning("offline; takes the state when it comes back").to_string(),
-        EdgeOutcome::Timeout => style::error("did not report in time; what runs there is not known").to_string(),
-        EdgeOutcome::Returned => style::error(message).to_string(),
-        EdgeOutcome::Refused => style::error(format!("refused: {}: {message}", clean(&edge.code))).to_string(),
+    let warning = |one: &str, several: &str| End {
+        one: style::warning(one).to_string(),
+        several: format!(" {}", style::warning(several)),
     };
-    Some(words)
+    let error =
+        |words: &str| End { one: style::error(words).to_string(), several: format!(", each: {}", style::error(words)) };
+    let reported =
+        End { one: style::warning(&message).to_string(), several: format!(", each: {}", style::warning(&message)) };
+    let end = match edge.outcome {
+        EdgeOutcome::Done if message.is_empty() => return None,
+        EdgeOutcome::Offline if message.is_empty() => warning(
+            "is offline and takes the state when it comes back",
+            "are offline and take the state when they come back",
+        ),
+        EdgeOutcome::Done | EdgeOutcome::Offline => reported,
+        EdgeOutcome::Queued => warning("waits for its wave", "wait for their wave"),
+        EdgeOutcome::Skipped => warning("was not reached and is unchanged", "were not reached and are unchanged"),
+        EdgeOutcome::Waiting => warning("has not answered", "have not answered"),
+        EdgeOutcome::Timeout => error("did not report in time; what runs there is not known"),
+        EdgeOutcome::Returned => error(&message),
+        EdgeOutcome::Refused => error(&format!("refused: {}: {message}", clean(&edge.code))),
+    };
+    Some(end)
 }
 
 fn state(rule: &RuleResult) -> String {
@@ -212,7 +229,7 @@ mod tests {
         let edges: Vec<Value> =
             (1..=50).map(|number| edge(number, if number > 5 { "offline" } else { "done" }, &well)).collect();
         let text = ended_text(&edges, "applied");
-        let expected = "45 edges, each offline; takes the state when it comes back: edge-06, edge-07, edge-08, \
+        let expected = "45 edges are offline and take the state when they come back: edge-06, edge-07, edge-08, \
                         edge-09, edge-10, edge-11, edge-12, edge-13 and 37 more\nApplied. 100 changes on 50 edges as \
                         planned, 45 edges when they come back.\n";
         assert_eq!(text, expected);

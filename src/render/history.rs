@@ -24,7 +24,7 @@ const SHOWN_LINES: usize = 20;
 /// More rules that were not as planned are counted.
 const SHOWN_RULES: usize = 20;
 
-/// One row for each entry. What no entry has is no column, and what the other columns say in short is one of wide
+/// One row for each entry. What no entry has is not a column, and what the other columns say in short is one of wide
 /// tables.
 pub(crate) fn all(entries: &[HistoryEntry], now: Timestamp) -> String {
     let is_explained = entries.iter().any(|found| !found.entry.note.is_empty() || !found.entry.why.is_empty());

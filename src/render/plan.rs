@@ -2,7 +2,7 @@
 //!
 //! Long because each part of a plan is one short function, and they are read in the order in which they are printed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::num::NonZeroU32;
 
@@ -123,7 +123,7 @@ pub(crate) fn wave_words(wave: &PlannedWave, edges: &str) -> String {
 
 /// `Plan: 2 to activate, 1 to rebind on 3 edges.`
 pub(crate) fn verdict(plan: &PlanDocument) -> String {
-    let (summary, decided) = without_decided(plan);
+    let (summary, decided) = plan.without_decided();
     let parts = figures(&summary);
     let waiting = match decided {
         0 => String::new(),
@@ -137,32 +137,6 @@ pub(crate) fn verdict(plan: &PlanDocument) -> String {
         };
     }
     format!("Plan: {} on {}.{waiting}", parts.join(", "), count(summary.edges, "edge"))
-}
-
-/// The figures without what was decided before for edges that are offline, and how many changes that is.
-fn without_decided(plan: &PlanDocument) -> (Summary, u64) {
-    let mut summary = plan.summary;
-    let mut edges: BTreeMap<&EdgeName, bool> = BTreeMap::new();
-    let mut decided = 0;
-    for change in &plan.changes {
-        let is_decided = plan_lines::is_decided(plan, change);
-        *edges.entry(&change.edge).or_insert(true) &= is_decided;
-        if is_decided {
-            decided += 1;
-            let counter = match change.action {
-                Action::Activate => &mut summary.activate,
-                Action::Rebind => &mut summary.rebind,
-                Action::Update => &mut summary.update,
-                Action::Move => &mut summary.moved,
-                Action::Remove => &mut summary.remove,
-                Action::Reject => &mut summary.reject,
-                Action::Retry => &mut summary.retry,
-            };
-            *counter = counter.saturating_sub(1);
-        }
-    }
-    summary.edges = edges.values().filter(|is_decided| !**is_decided).count() as u32;
-    (summary, decided)
 }
 
 /// Which edges could not be asked, if the plan misses any.

@@ -20,7 +20,7 @@ const SHOWN_WAITING: usize = 6;
 
 /// True for a change of an edge that is offline and for which it was decided before: it takes effect when the edge comes.
 pub(crate) fn is_decided(plan: &PlanDocument, change: &PlannedChange) -> bool {
-    change.action != Action::Reject && plan.base.edges.get(&change.edge).is_some_and(|base| base.decided)
+    plan.is_decided(change)
 }
 
 /// One line for each change; the same change on several edges is one.

@@ -44,7 +44,7 @@ pub(crate) fn table<'a>(rows: impl Iterator<Item = (&'a str, &'a RuleStatus)>, n
     columns.text("")
 }
 
-/// `active`; `draining 5 (12 s)`; of an edge that is away `unknown (active 3m ago)`.
+/// `active`; `draining 5 (12 s)`; of an edge that is offline `unknown (active 3m ago)`.
 fn state(rule: &RuleStatus, now: Timestamp) -> String {
     match (rule.state, rule.last_state) {
         (RuleState::Unknown, Some(last)) => match rule.last_state_at {
@@ -64,13 +64,13 @@ fn draining(connections: u64, secs_left: Option<u64>) -> String {
 /// `up 2/3`: how many of the targets are up. `–` where nothing checks and no connection was made.
 pub(crate) fn health(rule: &RuleStatus) -> String {
     let Some(health) = rule.health else { return String::new() };
-    if rule.state == RuleState::Unknown {
-        return RuleHealth::Unknown.to_string();
-    }
     let has_no_verdict = |last: bool, state: TargetState| state == TargetState::Unknown && !last;
     let is_unmet = rule.targets.iter().all(|target| has_no_verdict(target.last.is_some(), target.state));
     if health == RuleHealth::Unknown && is_unmet && !is_checked(&rule.spec) {
         return "–".to_owned();
+    }
+    if rule.state == RuleState::Unknown {
+        return RuleHealth::Unknown.to_string();
     }
     let up = rule.targets.iter().filter(|target| target.state == TargetState::Up).count();
     match rule.targets.len() {
@@ -151,6 +151,15 @@ mod tests {
         let checked = json!({"rule": "web", "spec": {"health": {"kind": "tcp"}}, "health": "unknown",
             "targets": [target("unknown")]});
         assert_eq!(self::health(&rule(checked)), "unknown 0/1", "a check will tell");
+        let away = |last: Value| {
+            let mut target = target("unknown");
+            target["last"] = last;
+            let document =
+                json!({"rule": "web", "spec": {}, "state": "unknown", "health": "unknown", "targets": [target]});
+            self::health(&rule(document))
+        };
+        assert_eq!(away(Value::Null), "–", "nothing checks it, wherever its edge is");
+        assert_eq!(away(json!({"code": "L4OK"})), "unknown", "what was met may have changed since");
     }
 
     #[test]

@@ -84,7 +84,7 @@ fn table(rows: &[TargetRow], now: Timestamp) -> String {
     columns.text("")
 }
 
-/// `up`; `–` where nothing is known and nothing will tell; of an edge that is away, `unknown (up)`.
+/// `up`; `–` where nothing is known and nothing will tell; of an edge that is offline, `unknown (up)`.
 fn state(row: &TargetRow) -> String {
     match row.last_state {
         Some(last) => format!("unknown ({last})"),

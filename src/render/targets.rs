@@ -11,6 +11,7 @@ use reconciler::decide::target_override::TargetOverride;
 use reconciler::decide::view::FlowLimit;
 use schema::health::TargetState;
 use schema::rule::DEFAULT_UDP_MAX_FLOWS;
+use schema::state::RuleState;
 
 use super::style;
 use super::table::Columns;
@@ -19,20 +20,25 @@ use crate::output::clean;
 
 /// A row per target.
 pub(crate) fn table(targets: &[TargetView], now: Timestamp) -> String {
-    rows(targets, true, now)
+    rows(targets, Shown { are_checked: true, is_away: false }, now)
+}
+
+/// What the states of a rule's targets are worth.
+#[derive(Clone, Copy)]
+struct Shown {
+    /// Something checks them.
+    are_checked: bool,
+    /// Their edge is offline: the states are the last known ones.
+    is_away: bool,
 }
 
 /// The same; where nothing checks them, a target that no connection has met has no state to speak of.
-fn rows(targets: &[TargetView], are_checked: bool, now: Timestamp) -> String {
+fn rows(targets: &[TargetView], shown: Shown, now: Timestamp) -> String {
     let mut columns = Columns::new(&["TARGET", "STATE", "SINCE", "#POOL", "#WEIGHT", "LAST RESULT"]);
     for target in targets {
         columns.row(&[
             target.target.clone(),
-            if are_checked || target.state != TargetState::Unknown || target.last.is_some() {
-                target.state_in_words()
-            } else {
-                "–".to_owned()
-            },
+            state(target, shown),
             target.since.map(|at| ago(at, now)).unwrap_or_default(),
             target.priority.to_string(),
             weight(target),
@@ -40,6 +46,17 @@ fn rows(targets: &[TargetView], are_checked: bool, now: Timestamp) -> String {
         ]);
     }
     columns.text("")
+}
+
+/// `up`; `–` where nothing is known and nothing will tell; of an edge that is offline, `unknown (up)`.
+fn state(target: &TargetView, shown: Shown) -> String {
+    if target.state == TargetState::Unknown && target.last.is_none() && !shown.are_checked {
+        "–".to_owned()
+    } else if shown.is_away && target.state != TargetState::Unknown {
+        format!("unknown ({})", target.state_in_words())
+    } else {
+        target.state_in_words()
+    }
 }
 
 fn weight(target: &TargetView) -> String {
@@ -68,7 +85,8 @@ pub(crate) fn write_rule(to: &mut String, edge: &EdgeStatus, rule: &RuleStatus, 
         writeln!(to, "{} {}", style::strong("Balance"), balance(&rule.balance, rule.sticky))?;
     }
     if !rule.targets.is_empty() {
-        write!(to, "\n{}", rows(&rule.targets, is_checked(&rule.spec), now))?;
+        let shown = Shown { are_checked: is_checked(&rule.spec), is_away: rule.state == RuleState::Unknown };
+        write!(to, "\n{}", rows(&rule.targets, shown, now))?;
     }
     if let Some(limit) = &rule.flow_limit {
         writeln!(to, "{}: {}", style::warning("flow limit"), flow_limit(limit, rule, now))?;
@@ -175,8 +193,11 @@ mod tests {
         assert!(both.contains("10.0.0.2:30000-30099: 2 of 100 ports failing: 30005, 30017"), "{both}");
         assert!(table(&[target(1)], at(60)).contains("up (2 of 100 ports failing: 30005, 30017)"));
         let unmet = TargetView { state: TargetState::Unknown, failing_ports_total: 0, ..target(1) };
-        assert!(rows(std::slice::from_ref(&unmet), false, at(60)).contains("30000-30099  –"), "nothing checks it");
-        assert!(rows(&[unmet], true, at(60)).contains("unknown"), "its check has not answered yet");
+        let shown = |are_checked, is_away| Shown { are_checked, is_away };
+        assert!(rows(std::slice::from_ref(&unmet), shown(false, false), at(60)).contains("30000-30099  –"), "no check");
+        assert!(rows(&[unmet], shown(true, false), at(60)).contains("unknown"), "its check has not answered yet");
+        let plain = TargetView { failing_ports: Vec::new(), failing_ports_total: 0, ..target(1) };
+        assert!(rows(&[plain], shown(true, true), at(60)).contains("unknown (up)"), "its edge is offline");
     }
 
     #[test]

@@ -85,6 +85,14 @@ fn a_file_that_is_emptied_keeps_its_rules_until_it_is_gone_or_has_a_line() {
     assert!(world.cli(&["status"]).exits(0).out.contains("web.toml contained rules in"), "people see which file");
     let warned = world.cli(&["validate", &world.tree_arg()]).exits(0);
     assert!(format!("{}{}", warned.out, warned.err).contains("empty_file"), "{warned}");
+    for blank in [" \n\n\t", "\u{feff}", "\n"] {
+        world.write("web.toml", blank);
+        let shown = || world.status()["revision"]["attempted"]["digest"].clone();
+        let before = held["revision"]["attempted"]["digest"].clone();
+        wait_until("the blank file to be looked at", || shown() != before);
+        assert_eq!(world.status()["revision"]["held"], json!(true), "{blank:?}");
+        assert_eq!(answers(port), Some(echo.port), "{blank:?}");
+    }
     world.write("web.toml", "# no rule on purpose\n");
     wait_until("the rule to go", || answers(port).is_none());
     assert_eq!(answers(port + 1), Some(echo.port));

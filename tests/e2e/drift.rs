@@ -62,7 +62,7 @@ fn status_metrics_and_exit_code_agree_on_drift_and_status_says_what_to_do() {
     ] {
         assert!(said.contains(words), "{words}: {said}");
     }
-    // What an edge that is away runs is not known; what it ran last is beside it.
+    // What an edge that is offline runs is not known; what it ran last is beside it.
     let away = status["edges"].as_array().unwrap().iter().find(|edge| edge["name"] == "edge-02").unwrap();
     let away = &away["rules"][0];
     assert_eq!((&away["state"], &away["last_state"]), (&json!("unknown"), &json!("active")), "{away}");

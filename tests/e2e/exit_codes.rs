@@ -1,4 +1,4 @@
-//! What a script learns from exit codes, and that nothing is sent where they say so.
+//! What a script learns from exit codes, and that nothing is sent where they refuse.
 
 use serde_json::json;
 

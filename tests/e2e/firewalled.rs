@@ -70,7 +70,7 @@ impl Behind {
         self.run("ip", args);
     }
 
-    /// What happens to packets to a target from now on: `blackhole` drops them silently, `prohibit` says so.
+    /// What happens to packets to a target from now on: `blackhole` drops them silently, `prohibit` reports it.
     fn forbid(&self, kind: &str, number: u8) {
         self.ip(&["route", "replace", kind, &host(number), "table", "77"]);
     }

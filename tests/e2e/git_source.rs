@@ -79,7 +79,7 @@ fn verdict(status: &Value) -> &Value {
 fn what_is_pushed_is_applied_with_its_provenance() {
     let scene = Scene::new();
     let world = &scene.world;
-    // A file that is no rule file of the folder that is followed.
+    // A file that is not a rule file of the folder that is followed.
     world.write("broken.toml", "this is no rule file");
     let first = scene.push(&scene.one);
     scene.follow(&[]);
@@ -113,6 +113,25 @@ fn what_is_pushed_is_applied_with_its_provenance() {
     assert!(metrics.contains("portunus_git_failing 0\n"), "{metrics}");
     let line = metrics.lines().find(|line| line.starts_with("portunus_git_fetch_total{outcome=\"fetched\"}"));
     assert!(line.is_some_and(|line| !line.ends_with(" 0")), "{metrics}");
+}
+
+#[test]
+fn a_remote_whose_hashes_are_sha_256_is_followed_also_where_the_one_before_had_sha_1() {
+    let scene = Scene::new();
+    let world = &scene.world;
+    let server = scene.follow(&[]);
+    wait_until("the first remote to serve", || answers(scene.port) == Some(scene.one.port));
+    server.stop();
+    // The same place holds a repository of the other kind now.
+    fs::remove_dir_all(world.path("remote.git")).unwrap();
+    fs::remove_dir_all(world.tree().join(".git")).unwrap();
+    world.git(&["init", "-q", "--bare", "-b", "main", "--object-format=sha256", &world.arg("remote.git")]);
+    world.git(&["init", "-q", "-b", "main", "--object-format=sha256"]);
+    let commit = scene.push(&scene.two);
+    assert_eq!(commit.len(), 64);
+    let url = scene.url();
+    world.serve(&["--git", &url, "--path", "rules.d", "--interval", "1s", "--allow-non-descendant"]);
+    scene.serves(&scene.two, &commit);
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn a_rollback_is_held_over_a_restart_until_git_moves() {
         (&json!("rollback"), &json!(true), &json!("two is slow"))
     );
 
-    // A file that is no rule is touched, and the server comes back: neither is git moving.
+    // A file that is not a rule is touched, and the server comes back: neither is git moving.
     world.write("notes.txt", "x");
     scene.server.kill();
     world.follow("apply");

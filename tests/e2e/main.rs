@@ -52,6 +52,7 @@ mod relay;
 mod restarts;
 mod rollout;
 mod saving;
+mod scale;
 mod scopes;
 mod secrets;
 mod shortages;

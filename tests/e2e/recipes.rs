@@ -248,7 +248,7 @@ impl Scene {
         let said = self.shell(&["bash"], &lines("script").unwrap(), at, &env);
         if let Some(after) = lines("after_script") {
             let after = self.shell(&["bash"], &after, at, &env);
-            // Where there is no plan, `cat` says so, and the runner goes on.
+            // Where there is no plan, `cat` fails, and the runner goes on.
             assert!(after.code == 0 || !at.join("plan.md").exists(), "{after}");
         }
         said.code
@@ -308,7 +308,7 @@ fn a_change_is_planned_shown_once_merged_and_applied(recipe: &str) {
     assert_eq!(scene.apply("main"), 0, "run once more, it has nothing to do");
 }
 
-/// What came to the target branch since is no removal of the branch.
+/// What came to the target branch since is not a removal of the branch.
 fn a_branch_that_is_behind_is_planned_as_its_merge(recipe: &str) {
     let Some(scene) = Scene::new(recipe) else { return };
     scene.branch("behind", &scene.rules(7));
@@ -349,7 +349,7 @@ fn every_way_to_fail_has_its_exit_code(recipe: &str) {
     assert_eq!(answers(port + 5), Some(scene.echo.port), "nothing was sent");
     scene.world.git(&["revert", "--no-edit", "-m", "1", "HEAD"]);
 
-    // Many rules for an edge that is not there: the comment is cut, and says so.
+    // Many rules for an edge that is not there: the comment is cut, and reports it.
     let many: String = (0..1500).map(|number| rule("edge-02", &format!("n{number}"), 2000 + number, 9, "")).collect();
     scene.branch("many", &(scene.rules(6) + &many));
     assert_eq!(scene.plan("many"), 0);

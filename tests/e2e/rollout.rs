@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use serde_json::{Value, json};
 
 use crate::peers::{Echo, answers, refuses};
-use crate::support::{World, ports, rule};
+use crate::support::{World, ports, rule, wait_until};
 
 const WAVES: &str =
     "[rollout]\nwaves = [\n  { edge_labels = { stage = \"canary\" } },\n  { edge_labels = {}, max_parallel = 2 },\n]\n";
@@ -120,15 +120,16 @@ fn a_rollout_that_a_restart_cut_off_goes_on_by_itself_and_the_ledger_knows_each_
     world.write("portunus.toml", WAVES.replace("\"canary\" } }", "\"canary\" }, soak_secs = 8 }"));
     world.edit("a.toml", scene.tree(0));
     let tree = world.tree_arg();
-    let apply = world.start_cli("apply", &["apply", &tree, "--yes", "--actor", "ann"]);
+    let apply = world.start_cli("apply", &["apply", &tree, "--yes", "--actor", "ann", "--rollback", "fleet"]);
     world.wait_status("the canary to be done", |status| status["apply"]["edges"][0]["outcome"] == "done");
     server.kill();
     apply.kill();
-    world.serve(&["--mode", "heal"]);
+    let again = world.serve(&["--mode", "heal"]);
     let status = world.wait_status("the rest of the rollout", |status| {
         status["apply"]["continues"] == "a1" && status["apply"]["outcome"] == "applied"
     });
     assert_eq!(status["drift"], json!([]), "{status}");
+    wait_until("what it continues without", || again.log().contains("without `--rollback fleet`"));
     for number in 0..3 {
         assert_eq!(answers(scene.port + number), Some(scene.echo.port));
     }

@@ -84,7 +84,7 @@ fn a_password_in_the_url_of_a_server_is_in_no_message() {
     let world = World::new();
     let good = format!("http://me:PASSWORD@127.0.0.1:{}", world.operator);
     let odd = "ftp://me:PASS@WORD@host/x";
-    for url in [&*good, odd, "http://me:PASSWORD@[::1", "http://PASSWORD@127.0.0.1"] {
+    for url in [&*good, odd, "http://me:PASSWORD@[::1", "http://PASSWORD@127.0.0.1", "PASSWORD@127.0.0.1"] {
         let joined = format!("--server={url}");
         for args in [
             vec!["status", "--server", url],
@@ -114,6 +114,8 @@ fn a_repository_whose_url_does_not_parse_is_shown_without_its_password() {
         "https://me:PASS@WORD@-host/x",
         "me:PASSWORD@127.0.0.1:rules.git",
         "me:PASS@WORD@127.0.0.1:rules.git",
+        "https://127.0.0.1/r?token=PASSWORD",
+        "https://127.0.0.1/r#PASSWORD@",
     ];
     for url in urls {
         let joined = format!("--git={url}");

@@ -14,7 +14,7 @@ fn name(edge: usize) -> String {
     format!("edge-{edge:02}")
 }
 
-/// A tree in which each rule of an edge that is away, and six of each other edge, has another limit than what runs.
+/// A tree in which each rule of an edge that is offline, and six of each other edge, has another limit than what runs.
 fn rules() -> String {
     let mut text = String::new();
     for edge in 1..=EDGES {
@@ -35,7 +35,7 @@ fn rules() -> String {
     text
 }
 
-/// What a server has saved: edges that are away were sent the tree's rules and have not taken them.
+/// What a server has saved: edges that are offline were sent the tree's rules and have not taken them.
 fn live() -> String {
     let rule = |edge: usize, rule: usize| {
         let spec = json!({"listen_port": 20000 + rule, "target": "10.0.0.1:80"});

@@ -1,4 +1,4 @@
-//! What measures the product is no part of it, builds from what the product is built from, and is explained. I/O.
+//! What measures the product is not a part of it, builds from what the product is built from, and is explained. I/O.
 
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -46,7 +46,7 @@ pub fn check() -> Result<(), TooFew> {
 /// How many are in use.
 pub(crate) fn in_use() -> u64 {
     match fs::metadata("/proc/self/fd") {
-        // Linux says so since 6.2; before, the size is 0.
+        // Linux reports it since 6.2; before, the size is 0.
         Ok(folder) if folder.len() > 0 => folder.len(),
         Ok(_) => fs::read_dir("/proc/self/fd").map_or(0, |entries| (entries.count() as u64).saturating_sub(1)),
         // Without /proc nothing is known, and the ceiling alone holds.

@@ -1,6 +1,6 @@
 //! What a server asks to be proven: names are looked up, then sockets are bound and held. I/O.
 //!
-//! Keeps: a name that does not resolve is no reason to refuse a rule, for it may resolve later; it is not proven.
+//! Keeps: a name that does not resolve is not a reason to refuse a rule, for it may resolve later; it is not proven.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

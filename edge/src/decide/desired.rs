@@ -20,7 +20,7 @@ use crate::decide::admission::Accepted;
 pub struct DesiredRule {
     /// As received.
     pub spec: RuleSpec,
-    /// As read; `None` where it is no valid rule here.
+    /// As read; `None` where it is not a valid rule here.
     pub rule: Option<Arc<Rule>>,
     /// Why the edge does not take it, if so.
     pub rejection: Option<Rejection>,

@@ -14,7 +14,7 @@ const IN_PAIRS: [u16; 4] = [53, 123, 1812, 1813];
 
 /// True if a flow takes no room once it has as many answers as questions, by the port that it came in at and the port
 /// of its target: either may be the one of the service. Whoever sets `udp_flow_idle_secs` wants flows to last, whatever
-/// the ports say: a tunnel on port 53 is no name server.
+/// the ports say: a tunnel on port 53 is not a name server.
 pub fn ends_with_its_answers(ports: [u16; 2], idle: Duration) -> bool {
     idle == DEFAULT_UDP_FLOW_IDLE && ports.iter().any(|port| IN_PAIRS.contains(port))
 }

@@ -21,7 +21,7 @@ pub struct Limits {
     pub ttl_max: Duration,
     /// How much longer the last good answer is used after the name servers say that there is none.
     pub stale: Duration,
-    /// How long an answer that nobody uses is remembered, for the case that the name servers are away when somebody does.
+    /// How long an answer that nobody uses is remembered, for the case that the name servers do not answer when somebody does.
     pub keep: Duration,
     /// The pause after the first failure of a name; doubles with each further one up to `ttl_min`.
     pub retry: Duration,
@@ -72,7 +72,7 @@ pub enum NameError {
 }
 
 impl NameError {
-    /// True where the name itself is at fault. Name servers that are away say nothing about a target, and the last known
+    /// True where the name itself is at fault. Name servers that do not answer say nothing about a target, and the last known
     /// address is as good as ever.
     pub const fn is_verdict(&self) -> bool {
         matches!(self, Self::NotFound)

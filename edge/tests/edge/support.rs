@@ -338,7 +338,7 @@ pub(crate) async fn let_pass(time: Duration) {
 pub(crate) fn config_without_server(folder: &std::path::Path) -> EdgeConfig {
     EdgeConfig {
         name: EdgeName::new("edge-01").unwrap(),
-        // Nobody listens on port 1: the server is away for good.
+        // Nobody listens on port 1: there is never a server.
         server: Endpoint::Url("http://127.0.0.1:1".to_owned()),
         state_dir: Some(folder.to_owned()),
         metrics_listen: None,

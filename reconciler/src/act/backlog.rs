@@ -43,7 +43,7 @@ impl Backlog {
         self.effects.drain(..count);
     }
 
-    /// The next effect, which is no record once [`Self::records`] are written.
+    /// The next effect, which is not a record once [`Self::records`] are written.
     pub(super) fn next(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }

@@ -78,7 +78,7 @@ async fn begin(fleet: &FleetHandle, tree: TreeRead, apply: String) -> bool {
         Some((applied.rollout.clone()?, applied.applied_by.clone()))
     });
     let Ok(Some((terms, applied_by))) = terms.await else { return true };
-    let RolloutTerms { allow_offline, wait_healthy, timeout, .. } = *terms;
+    let RolloutTerms { allow_offline, wait_healthy, timeout, rollback, .. } = *terms;
     let request = ApplyRequest {
         purpose: Purpose::Continue { apply: apply.clone() },
         tree,
@@ -97,6 +97,9 @@ async fn begin(fleet: &FleetHandle, tree: TreeRead, apply: String) -> bool {
     match fleet.apply(request).await {
         Ok(Ok(begun)) => {
             info!(apply, goes_on_as = begun.id, "a rollout that a restart interrupted continues");
+            if rollback {
+                warn!(apply, "it continues without `--rollback fleet`: a failure stops it and reverts nothing");
+            }
             false
         }
         Ok(Err(Refusal::Frozen { .. } | Refusal::Locked { .. } | Refusal::StateNotWritable { .. })) => true,

@@ -231,7 +231,7 @@ fn report_from_wire(message: proto::Report) -> Result<Report, String> {
         refused: message.refused.map(|refusal| (words::code(&refusal.code), refusal.message)),
         answers: message.answers,
         confirmation,
-        // What is no name was never sent.
+        // What is not a name was never sent.
         ended: message
             .ended
             .into_iter()

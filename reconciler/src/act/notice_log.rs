@@ -10,18 +10,25 @@ use schema::state::RuleState;
 use crate::decide::fleet::{Fleet, Notice, Outcome, Verdict};
 use crate::decide::held::held;
 
+/// The target of lines that say of each edge and rule that it is as it should be.
+const ROUTINE: &str = "reconciler::routine";
+
 /// Writes the line of a notice; `fleet` is as it was left by what the notice is about.
 pub(super) fn write(notice: &Notice, fleet: &Fleet) {
     match notice {
         Notice::Edge { edge, connected, generation, desired_generation } => {
             let Counts { rules, failed, targets_down } = Counts::of(edge, fleet);
-            info!(edge = %edge, connected, generation, desired_generation, rules, failed, targets_down, "edge changed");
+            if *connected && failed == 0 {
+                info!(target: ROUTINE, edge = %edge, connected, generation, desired_generation, rules, failed, targets_down, "edge changed");
+            } else {
+                info!(edge = %edge, connected, generation, desired_generation, rules, failed, targets_down, "edge changed");
+            }
         }
         Notice::Unsettled { edge, code, message } => error!(edge = %edge, code, message, "edge does not settle"),
         Notice::Rule { edge, rule, state, code, message } => {
             let state = state.map_or("gone", schema::state::RuleState::as_str);
             if code.is_empty() {
-                info!(edge = %edge, rule = %rule, state, "rule changed");
+                info!(target: ROUTINE, edge = %edge, rule = %rule, state, "rule changed");
             } else {
                 warn!(edge = %edge, rule = %rule, state, code, message, "rule changed");
             }

@@ -86,4 +86,7 @@ pub struct RolloutTerms {
     pub wait_healthy: bool,
     /// How long an edge may take.
     pub timeout: Duration,
+    /// A failed edge was to revert all of them, which ends with the process that knew what they ran before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rollback: bool,
 }

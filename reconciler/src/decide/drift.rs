@@ -48,7 +48,7 @@ impl DriftKind {
         Self::Override,
     ];
 
-    /// True if applying the tree would act on it. An edge that is away and a deliberate deviation are shown only.
+    /// True if applying the tree would act on it. An edge that is offline and a deliberate deviation are shown only.
     pub const fn is_acted_on(self) -> bool {
         match self {
             Self::Missing
@@ -190,7 +190,7 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
             all.push(drift);
         }
     }
-    // Until the edge has the newest generation, what is on its way to be removed is no rule that nobody applied.
+    // Until the edge has the newest generation, what is on its way to be removed is not a rule that nobody applied.
     let is_settled = edge.desired.is_none() || edge.is_settled();
     for (rule, view) in report.rules.iter().filter(|_| is_settled) {
         // One that is pending was told to go, and waits for a moment without connections.

@@ -52,7 +52,7 @@ const EVENT: &str = "kind of event";
 
 /// Every word.
 pub const ALL: &[Meaning] = &[
-    of(RULE, "pending", "The edge was sent the rule and has not reported it, or is away."),
+    of(RULE, "pending", "The edge was sent the rule and has not reported it, or is offline."),
     of(RULE, "active", "The rule serves as it is desired."),
     of(
         RULE,
@@ -66,7 +66,7 @@ pub const ALL: &[Meaning] = &[
     ),
     of(RULE, "draining", "The rule is removed; its connections end by themselves, or when the drain timeout is over."),
     of(RULE, "disabled", "The tree has the rule with `enabled = false`: it is declared and not deployed."),
-    of(RULE, "unknown", "The edge is away. The last known state is shown beside it."),
+    of(RULE, "unknown", "The edge is offline. The last known state is shown beside it."),
     of(RULE, "gone", "The rule does not exist on the edge any longer."),
     of(RULE, "activation_failed", "The listeners of a rule could not be opened. The code that follows says why."),
     of(TARGET, "unknown", "There is no verdict yet: the first probe has not ended, or nothing checks the target."),
@@ -119,7 +119,7 @@ pub const ALL: &[Meaning] = &[
     of(RAIL, "max_rebound_percent", "More of an edge's rules would change their listeners than the percentage allows."),
     of(RAIL, "max_connections_dropped", "More live connections would be cut than the limit allows."),
     of(RAIL, "protected", "A rule with `protected = true` would be removed. Apply `protected = false` first."),
-    of(RAIL, "empty_file", "A file that held rules has zero bytes. Delete it, or write a comment into it."),
+    of(RAIL, "empty_file", "A file that held rules is empty. Delete it, or write a comment into it."),
     of(
         RAIL,
         "non_descendant",
@@ -137,7 +137,7 @@ pub const ALL: &[Meaning] = &[
     of(EDGE, "offline", "The edge is not connected. It takes the state when it comes back."),
     of(EDGE, "timeout", "The edge did not answer in time: what it runs is not known until its next report."),
     of(EDGE, "refused", "The edge refused the state as a whole."),
-    of(EDGE, "returned", "The edge was not confirmed in time, or was brought back, and runs what it ran before."),
+    of(EDGE, "returned", "The edge was not confirmed in time, or was reverted, and runs what it ran before."),
     of(EDGE, "skipped", "A wave failed before the turn of the edge, which stays as it was."),
     of(ENTRY, "started", "The apply has begun, and its end is not recorded yet."),
     of(ENTRY, "frozen", "Applying was stopped."),
@@ -227,7 +227,7 @@ pub const ALL: &[Meaning] = &[
     of(API, "method_not_allowed", "The path exists for another method."),
     of(API, "not_followed", "In mode apply only the followed tree can be applied."),
     of(API, "not_found", "There is no such path, edge, rule, entry or apply, or nothing matches the selection."),
-    of(API, "not_json", "The body must be JSON, and the content type must say so."),
+    of(API, "not_json", "The body must be JSON, and the content type must be application/json."),
     of(API, "not_supported", "The edge's version cannot do this. Upgrade it."),
     of(API, "override_rule", "A break-glass rule has the port: no commit put it there."),
     of(API, "rails", "Rails are tripped. The flag that is named allows the plan, where that is meant."),

@@ -126,7 +126,7 @@ pub struct Entry {
     /// Of the end of an apply, how it went on each edge.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub edges: BTreeMap<EdgeName, RecordedEdge>,
-    /// Edges that the apply has changed and then brought back to what they ran before.
+    /// Edges that the apply changed and then reverted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub brought_back: BTreeSet<EdgeName>,
     /// Rails that a person overrode, with the flag.
@@ -257,7 +257,7 @@ impl Entry {
     }
 }
 
-/// What came of looking through the whole chain.
+/// The result of checking the whole chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
     /// How many lines there are.

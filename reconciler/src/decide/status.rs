@@ -51,7 +51,7 @@ pub struct StatusDocument {
     pub lineage: String,
     /// What the server does by itself.
     pub mode: Option<Mode>,
-    /// What is in force, and what came of the followed tree.
+    /// What is in force, and the result of reading the followed tree.
     pub revision: RevisionStatus,
     /// By name.
     pub edges: Vec<EdgeStatus>,
@@ -120,7 +120,7 @@ pub struct RevisionStatus {
     /// When that was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempted_at: Option<Timestamp>,
-    /// What came of it.
+    /// The result.
     pub verdict: Option<Verdict>,
     /// The remote repository that is followed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,7 +206,7 @@ pub struct RuleStatus {
     /// Its state; a file written by hand may leave it out.
     #[serde(default = "active")]
     pub state: RuleState,
-    /// The last known state, where `state` is `unknown` because the edge is away.
+    /// The last known state, where `state` is `unknown` because the edge is offline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_state: Option<RuleState>,
     /// When the edge was heard last, beside `last_state`.
@@ -256,7 +256,7 @@ pub struct RuleStatus {
 }
 
 impl RuleStatus {
-    /// Its state, or where its edge is away, the last known one.
+    /// Its state, or where its edge is offline, the last known one.
     pub fn last_known(&self) -> RuleState {
         match self.state {
             RuleState::Unknown => self.last_state.unwrap_or_else(active),
@@ -433,7 +433,7 @@ pub fn rule_status(edge: &EdgeView, name: &RuleName, now: Timestamp) -> Option<R
     };
     let shown = running.or(wanted).or_else(|| edge.unconfirmed(name))?;
     let live = view.and_then(|view| view.live.as_ref());
-    // What an edge that is away does is not known. What the tree and the planner decided is known without it.
+    // What an edge that is offline does is not known. What the tree and the planner decided is known without it.
     let is_decided = rejection.is_some() || state == RuleState::Disabled;
     let last_state = (!edge.connected && !is_decided).then_some(state);
     let health = view.and_then(|view| view.health);

@@ -202,7 +202,7 @@ pub struct DesiredEdge {
     pub acknowledged: bool,
     /// What was known to run there when this was decided; empty once it is acknowledged.
     pub before: Rules,
-    /// Rules of earlier states that the edge may run although no report says so: what may have been sent and was not
+    /// Rules of earlier states that the edge may run although no report names them: what may have been sent and was not
     /// answered, and what it may return to from a state on trial. Empty once a report settles it.
     pub leaving: Rules,
     /// How long the edge waits to be told that it is kept; `None` where it is kept anyway, and once it was told.

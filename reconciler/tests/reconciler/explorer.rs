@@ -244,7 +244,7 @@ impl State {
         let is_willing = !self.world.link(edge).edge.refuses_next;
         self.world.deliver(edge, is_answer_lost);
         if !is_willing {
-            // An edge that cannot read what it is sent says so and ends the session.
+            // An edge that cannot read what it is sent reports it and ends the session.
             self.world.gone(edge);
         }
     }
@@ -359,7 +359,7 @@ impl State {
         let in_force = self.brought.iter().find(|tree| tree.source.digest == applied.source.digest);
         let in_force = in_force.expect("a tree that was brought").ruleset.as_ref().expect("valid");
         // An operator's rollout that was cut off stays where it is until somebody resumes it, and what is to be confirmed
-        // passes over edges that are away.
+        // passes over edges that are offline.
         let is_partial = applied.stopped.is_some()
             || story.name == "confirms"
             || (story.mode != Mode::Apply && !in_force.rollout.waves.is_empty())

@@ -214,7 +214,7 @@ impl Run {
                 let is_willing = !self.world.link(&name(edge)).edge.refuses_next;
                 let is_delivered = self.world.deliver(&name(edge), is_answer_lost).is_some();
                 if is_delivered && !is_willing {
-                    // An edge that cannot read what it is sent says so and ends the session.
+                    // An edge that cannot read what it is sent reports it and ends the session.
                     self.world.gone(&name(edge));
                 }
             }

@@ -135,7 +135,7 @@ fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>, can
         }
     }
     diagnostics.extend(empty_files(tree).map(|file| {
-        let message = "the file has zero bytes; if it is intentionally empty, delete it or add a comment to it";
+        let message = "the file is empty; if that is intentional, delete it or add a comment to it";
         Diagnostic::without_place(TreeCode::EmptyFile, &*file.path, message).as_warning()
     }));
     let is_misspelt = files.iter().any(|file| file.root.is_meant(root::RULE));
@@ -165,9 +165,9 @@ fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>, can
     Some(Checked { ruleset, diagnostics: diagnostics.into_sorted() })
 }
 
-/// Rule files without a byte: what a full disk or an interrupted editor leaves behind.
+/// Rule files without a byte, or with blanks only: what a full disk or an interrupted editor leaves behind.
 fn empty_files(tree: &TreeFiles) -> impl Iterator<Item = &SourceFile> {
-    tree.files.iter().filter(|file| file.text.is_empty() && &*file.path != FLEET_FILE)
+    tree.files.iter().filter(|file| file.text.trim().is_empty() && &*file.path != FLEET_FILE)
 }
 
 /// True for findings that may be the reason why no rule was seen.

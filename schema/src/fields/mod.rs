@@ -25,7 +25,7 @@ pub enum Kind {
         /// Largest.
         max: i64,
     },
-    /// Text without control characters; line breaks only where `lines` says so.
+    /// Text without control characters; line breaks only where `lines` is true.
     Text {
         /// Most bytes.
         max: usize,

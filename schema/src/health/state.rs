@@ -100,7 +100,7 @@ pub enum TargetState {
     Paused,
     /// An operator or the rule disabled it.
     Disabled,
-    /// It is no target of the rule any more.
+    /// It is no longer a target of the rule.
     Removed,
 }
 

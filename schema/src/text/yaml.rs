@@ -40,7 +40,7 @@ pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Opt
             return None;
         }
     }
-    // An empty document is an empty table: a file that holds only comments is no error.
+    // An empty document is an empty table: a file that holds only comments is not an error.
     Some(match builder.root {
         Some(Node { span, value: Value::Null }) => Node { span, value: Value::Table(Vec::new()) },
         Some(root) => root,

@@ -39,7 +39,7 @@ const SKIP: i32 = 125;
 /// Between two looks at whether the command has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How often the way back is begun anew while the server is away, and after how long: a minute in all.
+/// How often the way back is begun anew while the server cannot be reached, and after how long: a minute in all.
 const ABSENT: u32 = 120;
 const AGAIN: Duration = Duration::from_millis(500);
 

@@ -1,7 +1,7 @@
 //! What the runtime says and stores about itself. I/O only towards the state folder.
 //!
 //! Keeps: an unchanged status wakes nobody, an unchanged state writes nothing, and a state that is not on the disk
-//! says so until it is.
+//! reports it until it is.
 
 use std::sync::Arc;
 

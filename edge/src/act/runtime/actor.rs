@@ -349,7 +349,7 @@ impl Actor {
             .collect()
     }
 
-    /// Brings what serves as near to what is desired as the host allows, and says so.
+    /// Brings what serves as near to what is desired as the host allows, and reports it.
     async fn reconcile(&mut self, trying: Trying) {
         let mut wanted = self.wanted(trying);
         self.hold_busy(&mut wanted);

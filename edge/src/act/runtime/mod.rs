@@ -194,7 +194,7 @@ impl RuntimeHandle {
 /// Starts a runtime. With a store, what it kept is served before this returns.
 ///
 /// # Panics
-/// Where the system has no descriptor left for it; [`try_start`] says so instead.
+/// Where the system has no descriptor left for it; [`try_start`] returns that error instead.
 pub async fn start(
     limits: Limits,
     names: Names,

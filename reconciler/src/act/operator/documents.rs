@@ -92,7 +92,7 @@ pub struct ApplyBody {
     /// How long to wait for edges; default 60.
     #[serde(default)]
     pub timeout_secs: Option<u64>,
-    /// Offline edges are no reason for a partial outcome.
+    /// Offline edges do not make the outcome partial.
     #[serde(default)]
     pub allow_offline: bool,
     /// Also wait until the rules with an active check that it touches are up.
@@ -108,12 +108,12 @@ pub struct ApplyBody {
     /// Who or which CI run the client acts for, at most 200 characters; the ledger shows it as what the client says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_by: Option<String>,
-    /// What a failed edge brings back to what it ran before; none where it is absent.
+    /// Which edges revert when one of them fails; none if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackScope>,
 }
 
-/// What a failure brings back.
+/// What a failure reverts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RollbackScope {
@@ -161,7 +161,7 @@ pub struct RollbackBody {
     /// Who or which CI run the client acts for, at most 200 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_by: Option<String>,
-    /// Only answer with the plan, which is no apply then.
+    /// Only answer with the plan; nothing is applied.
     pub dry_run: bool,
     /// Do not hold the revision: for going back to one that was not held.
     pub no_hold: bool,
@@ -171,7 +171,7 @@ pub struct RollbackBody {
     pub allowances: Allowances,
     /// How long to wait for edges; default 60.
     pub timeout_secs: Option<u64>,
-    /// Offline edges are no reason for a partial outcome.
+    /// Offline edges do not make the outcome partial.
     pub allow_offline: bool,
 }
 
@@ -186,7 +186,7 @@ pub struct ResumeBody {
     pub allowances: Allowances,
     /// How long to wait for edges; default 60.
     pub timeout_secs: Option<u64>,
-    /// Offline edges are no reason for a partial outcome.
+    /// Offline edges do not make the outcome partial.
     pub allow_offline: bool,
 }
 
@@ -205,7 +205,7 @@ pub struct HistoryDetail {
     /// The entry.
     #[serde(flatten)]
     pub entry: HistoryEntry,
-    /// What it was to change; `None` for an entry that is no apply, and where it is kept no longer.
+    /// What it was to change; `None` for an entry that is not an apply, and once the record has expired.
     pub plan: Option<RecordedPlan>,
 }
 
@@ -333,7 +333,7 @@ pub struct TargetStatsDocument {
     /// Since the event before, in a stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rates: Option<RatesDocument>,
-    /// When a connection to it came about last.
+    /// When a connection to it was established last.
     #[serde(default)]
     pub last_success: Option<Timestamp>,
     /// When one did not.

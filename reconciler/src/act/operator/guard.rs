@@ -1,6 +1,6 @@
 //! Who may speak to the API: the right Host, no foreign Origin, the token, a JSON body of bounded size. I/O.
 
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State as Extract};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method};
@@ -11,23 +11,30 @@ use schema::canonical::Digest;
 use super::{Failure, State};
 use crate::decide::selection;
 
+/// Bytes of a reason for a refusal. It repeats parts of the request, which is larger.
+const LONGEST_REASON: usize = 4096;
+
 /// Runs before every handler.
 pub(super) async fn guard(Extract(state): Extract<State>, request: Request<Body>, next: Next) -> Response {
     match check(&state, &request) {
-        Ok(()) => as_problem(next.run(request).await),
+        Ok(()) => as_problem(next.run(request).await).await,
         Err(failure) => failure.into_response(),
     }
 }
 
 /// What the framework refuses by itself, such as a query that cannot be read, becomes a problem document too.
-fn as_problem(response: Response) -> Response {
+async fn as_problem(response: Response) -> Response {
     let status = response.status();
     let is_problem = text(response.headers(), CONTENT_TYPE.as_str()) == Some("application/problem+json");
     if !(status.is_client_error() || status.is_server_error()) || is_problem {
         return response;
     }
     let title = status.canonical_reason().unwrap_or("Not possible");
-    Failure::new(status.as_u16(), "bad_request", title, "the path or the query cannot be read").into_response()
+    // The framework names the parameter and what is wrong with it.
+    let bytes = to_bytes(response.into_body(), LONGEST_REASON).await.unwrap_or_default();
+    let reason = String::from_utf8_lossy(&bytes);
+    let detail = if reason.is_empty() { "the path or the query cannot be read" } else { reason.trim() };
+    Failure::new(status.as_u16(), "bad_request", title, detail).into_response()
 }
 
 fn check(state: &State, request: &Request<Body>) -> Result<(), Failure> {

@@ -81,7 +81,7 @@ pub struct OverrideRow {
     pub since: Timestamp,
     /// Until when; none where somebody has to end it.
     pub until: Option<Timestamp>,
-    /// Its state on the edge; `pending` until the edge has said what came of it.
+    /// Its state on the edge; `pending` until the edge has reported it.
     pub state: RuleState,
     /// Why it is not active.
     pub code: String,
@@ -116,7 +116,7 @@ fn row(edge: &EdgeName, view: &EdgeView, held: &Override) -> OverrideRow {
     }
 }
 
-/// An override of a target. An edge that is away takes it when it comes back.
+/// An override of a target. An edge that is offline takes it when it comes back.
 fn target_row(edge: &EdgeName, view: &EdgeView, each: &TargetOverride) -> OverrideRow {
     let (state, code, message) = if view.connected {
         (RuleState::Active, String::new(), String::new())

@@ -24,7 +24,7 @@ use crate::decide::succession::{Ancestry, Succession};
 
 /// How long an apply waits for its edges where the request does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
-/// The longest time in which a confirmation can be asked for: a state on trial is no place to stay.
+/// The longest time in which a confirmation can be asked for: a state on trial is not a place to stay.
 const LONGEST_TRIAL: Duration = Duration::from_hours(1);
 /// Ports that are held for a plan are kept from others: a review takes minutes.
 const LONGEST_LEASE: Duration = Duration::from_mins(10);
@@ -62,6 +62,15 @@ pub(super) async fn check(
     is_empty_allowed: bool,
 ) -> Result<Uploaded, Failure> {
     let limits = state.context.limits;
+    if let Some(commit) = source.as_ref().and_then(|source| source.commit.as_deref())
+        && !is_hash(commit)
+    {
+        let detail = format!(
+            "`source.commit` is {:?}: expected the full hash of a commit, or null for a tree that has none",
+            commit.chars().take(80).collect::<String>()
+        );
+        return Err(Failure::new(400, "bad_request", "Not a commit", detail));
+    }
     let work = move || -> Result<Uploaded, Failure> {
         let labelled = files.into_iter().map(|file| (file.path, file.text)).collect();
         let tree = source::from_upload(labelled)
@@ -77,6 +86,12 @@ pub(super) async fn check(
         Ok(Uploaded { source, ruleset: ruleset.map(Arc::new), diagnostics, files: documents })
     };
     heavy(work).await?
+}
+
+/// False for what cannot be the hash of a commit, such as the name of a branch: a tree that only claims to have a commit
+/// would pass for committed.
+fn is_hash(commit: &str) -> bool {
+    (7..=64).contains(&commit.len()) && commit.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn invalid_tree(diagnostics: &[Diagnostic]) -> Failure {

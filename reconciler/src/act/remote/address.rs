@@ -16,7 +16,7 @@ use thiserror::Error;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(Url);
 
-/// Why a text is no URL that can be followed.
+/// Why a text is not a URL that can be followed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AddressError {
     /// Not a URL.
@@ -39,6 +39,9 @@ pub enum AddressError {
     /// There is none where one is needed.
     #[error("the URL has no host")]
     Host,
+    /// Servers do not expect one, and a token in it would be shown with the URL.
+    #[error("the URL of a git repository cannot have a query or a fragment: use --git-token-file for a token")]
+    Query,
 }
 
 impl FromStr for Address {
@@ -64,6 +67,7 @@ impl FromStr for Address {
                 url.path = path.into_os_string().into_encoded_bytes().into();
             }
             Scheme::Https | Scheme::Ssh if url.host().is_none_or(str::is_empty) => return Err(AddressError::Host),
+            Scheme::Https | Scheme::Http if url.path.find_byteset(b"?#").is_some() => return Err(AddressError::Query),
             Scheme::Http if !url.host().is_some_and(is_this_machine) => return Err(AddressError::PlainHttp),
             Scheme::Https | Scheme::Ssh | Scheme::Http => {}
             other => return Err(AddressError::Scheme(other.as_str().to_owned())),
@@ -129,7 +133,7 @@ impl fmt::Debug for Address {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefName(String);
 
-/// Why a text is no name of a reference.
+/// Why a text is not a name of a reference.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RefNameError {
     /// Git takes no such name.
@@ -176,7 +180,7 @@ impl RefName {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TreePath(String);
 
-/// Why a text is no folder inside a repository.
+/// Why a text is not a folder inside a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("expected the path of a folder inside the repository, without `..`")]
 pub struct TreePathError;
@@ -230,6 +234,10 @@ mod tests {
         assert_eq!(shown("http://git.example.org/r"), Err(AddressError::PlainHttp));
         assert!(shown("http://127.0.0.1:8080/r").is_ok() && shown("http://[::1]/r").is_ok());
         assert_eq!(shown("ssh://-oProxyCommand=x/r"), Err(AddressError::Option));
+        for with_query in ["https://h/r?token=s3cret", "https://h/r#s3cret@", "http://127.0.0.1/r?private_token=s3cret"]
+        {
+            assert_eq!(shown(with_query), Err(AddressError::Query), "{with_query}");
+        }
         assert_eq!(shown("ext::sh -c id"), Err(AddressError::Scheme("ext".to_owned())));
         assert_eq!(shown("git://git.example.org/r"), Err(AddressError::Scheme("git".to_owned())));
         for bad in ["", " ", "https://a\n.b/c"] {

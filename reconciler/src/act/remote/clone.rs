@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use gix::hash::Kind as HashKind;
 use gix::protocol::fetch::Tags;
 use gix::protocol::fetch::refmap::Source;
 use gix::protocol::handshake::Ref;
@@ -90,19 +91,20 @@ pub(super) fn look(
     interrupt: &Interrupt,
 ) -> Result<(Repository, ObjectId), RemoteError> {
     let usable = open(dir).filter(|repository| packs(dir) <= MAX_PACKS && is_sound(config, repository));
-    let repository = match usable {
+    let mut repository = match usable {
         Some(repository) => repository,
-        None => make(dir)?,
+        None => make(dir, HashKind::default())?,
     };
-    let address = || config.address.to_string();
-    let (transport, options, mut way) =
-        transport::open(config, interrupt).map_err(|source| RemoteError::Transport { address: address(), source })?;
-    let seen = exchange(config, &repository, transport, options, interrupt).map_err(|source| {
-        let words = way.last_words();
-        RemoteError::Exchange { address: address(), words, source: Box::new(source) }
-    })?;
+    let mut seen = asked(config, &repository, interrupt)?;
+    if let Seen::OtherHashes(hashes) = seen {
+        repository = make(dir, hashes)?;
+        seen = asked(config, &repository, interrupt)?;
+    }
     let reference = || config.reference.short().to_owned();
-    let seen = seen.ok_or_else(|| RemoteError::NoReference { address: address(), reference: reference() })?;
+    let address = || config.address.to_string();
+    let Seen::Object(seen) = seen else {
+        return Err(RemoteError::NoReference { address: address(), reference: reference() });
+    };
     let commit = repository
         .find_object(seen)
         .and_then(gix::Object::peel_to_commit)
@@ -111,7 +113,28 @@ pub(super) fn look(
     Ok((repository, commit))
 }
 
-/// The commit that the reference named when it was fetched last, for when the remote is away.
+/// What the remote holds, fetched over a connection of its own.
+fn asked(config: &RemoteConfig, repository: &Repository, interrupt: &Interrupt) -> Result<Seen, RemoteError> {
+    let address = || config.address.to_string();
+    let (transport, options, mut way) =
+        transport::open(config, interrupt).map_err(|source| RemoteError::Transport { address: address(), source })?;
+    exchange(config, repository, transport, options, interrupt).map_err(|source| {
+        let words = way.last_words();
+        RemoteError::Exchange { address: address(), words, source: Box::new(source) }
+    })
+}
+
+/// What an exchange with the remote found.
+enum Seen {
+    /// The object that the reference names; it was fetched.
+    Object(ObjectId),
+    /// No such reference.
+    Nothing,
+    /// The remote's hashes are not the clone's, one being SHA-1 and the other SHA-256. Nothing was fetched.
+    OtherHashes(HashKind),
+}
+
+/// The commit that the reference named when it was fetched last, for when the remote cannot be reached.
 pub(super) fn cached(config: &RemoteConfig, dir: &Path) -> Option<(Repository, ObjectId)> {
     let repository = open(dir)?;
     let commit = (0..config.reference.candidates().len()).find_map(|number| {
@@ -164,9 +187,10 @@ fn is_sound(config: &RemoteConfig, repository: &Repository) -> bool {
     })
 }
 
-fn make(dir: &Path) -> Result<Repository, RemoteError> {
+fn make(dir: &Path, hashes: HashKind) -> Result<Repository, RemoteError> {
     discard(dir)?;
-    let (kind, options) = (gix::create::Kind::Bare, gix::create::Options::default());
+    let options = gix::create::Options { object_hash: Some(hashes), ..gix::create::Options::default() };
+    let kind = gix::create::Kind::Bare;
     let made = gix::ThreadSafeRepository::init_opts(dir, kind, options, gix::open::Options::isolated());
     let made = made.map_err(|source| RemoteError::Make { dir: dir.to_owned(), source: Box::new(source) })?;
     Ok(made.to_thread_local())
@@ -186,14 +210,14 @@ fn tracking(config: &RemoteConfig, number: usize) -> String {
     format!("{REFS}/{}/{number}", &hex[..16])
 }
 
-/// The object that the reference names, fetched; `None` if the remote has no such reference.
+/// Fetches the object that the reference names.
 fn exchange(
     config: &RemoteConfig,
     repository: &Repository,
     transport: Box<dyn gix::protocol::transport::client::blocking_io::Transport + Send>,
     options: Option<Box<dyn std::any::Any>>,
     interrupt: &Interrupt,
-) -> Result<Option<ObjectId>, gix::Error> {
+) -> Result<Seen, gix::Error> {
     let candidates = config.reference.candidates();
     // With a plus: whether a step back is allowed is decided where it would be applied.
     let specs = candidates.iter().enumerate().map(|(number, full)| format!("+{full}:{}", tracking(config, number)));
@@ -218,7 +242,11 @@ fn exchange(
             Source::Ref(_) | Source::ObjectId(_) => None,
         })
     };
-    let Some(seen) = candidates.iter().find_map(named) else { return Ok(None) };
+    let Some(seen) = candidates.iter().find_map(named) else { return Ok(Seen::Nothing) };
+    let hashes = prepared.ref_map().object_hash;
+    if hashes != repository.object_hash() {
+        return Ok(Seen::OtherHashes(hashes));
+    }
     prepared.receive(gix::progress::Discard, interrupt.flag())?;
-    Ok(Some(seen))
+    Ok(Seen::Object(seen))
 }

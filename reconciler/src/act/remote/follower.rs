@@ -246,7 +246,7 @@ impl Follower {
         joined(job.await).map_err(|_| LookError::Timeout(most))
     }
 
-    /// What the clone holds from an earlier look, while the remote is away.
+    /// What the clone holds from an earlier look, while the remote cannot be reached.
     async fn cached(&self, memo: &Arc<Mutex<Memo>>, shutdown: &CancellationToken) -> Option<(ObjectId, TreeRead)> {
         let (config, dir) = (self.config.clone(), self.dir.clone());
         let job = task::spawn_blocking(move || {

@@ -167,7 +167,7 @@ fn ssh(config: &RemoteConfig) -> Command {
         shell
     } else {
         let mut ssh = Command::new("ssh");
-        // There is nobody to type a passphrase, and a host that takes no connection is no reason to wait for long.
+        // There is nobody to type a passphrase, and a host that takes no connection is not a reason to wait for long.
         ssh.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-o", "SendEnv=GIT_PROTOCOL"]);
         ssh
     };

@@ -82,7 +82,8 @@ pub enum GitError {
     /// References are stored in a way that is not read.
     #[error(
         "the git repository {} stores its references as reftable, which is not supported: run `git refs migrate \
-         --ref-format=files` in it",
+         --ref-format=files` in it (git before 2.48 cannot migrate a repository that has reflogs: use a fresh clone, \
+         `git clone --ref-format=files`)",
         place.display()
     )]
     Reftable {
@@ -181,9 +182,9 @@ pub(super) fn author(commit: &gix::Commit<'_>) -> Option<String> {
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// The first line of the message; of a commit whose message cannot be read, nothing.
+/// The first line of the message, also of a commit whose other lines are broken.
 pub(super) fn subject(commit: &gix::Commit<'_>) -> Option<String> {
-    let message = commit.message_raw().ok()?;
+    let message = commit.message_raw().unwrap_or_else(|_| commit.message_raw_sloppy());
     let line = message.lines().map(ByteSlice::trim).find(|line| !line.is_empty())?;
     let text: String = line.to_str_lossy().chars().filter(|letter| !letter.is_control()).take(LONGEST_LABEL).collect();
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())

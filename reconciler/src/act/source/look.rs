@@ -141,7 +141,7 @@ impl DirectoryWalk {
         match fs::symlink_metadata(&path) {
             Ok(meta) if meta.is_symlink() => self.link(&path, &label, selection),
             Ok(meta) => self.node(path, &label, &meta, selection),
-            // A name that is gone again is no part of the tree; the second look tells if that matters.
+            // A name that is gone again is not a part of the tree; the second look tells if that matters.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.problem(&label, os_words(&error)),
         }

@@ -19,7 +19,7 @@ pub(in crate::act) use look::{Look, Stamp};
 pub use select::FileSelection;
 pub use upload::{UploadError, from_upload};
 
-/// The one file of a tree that is no rule file: rails, rollout and what to ignore.
+/// The one file of a tree that is not a rule file: rails, rollout and what to ignore.
 pub const SETTINGS: &str = "portunus.toml";
 
 /// Larger files are refused unread (`file_too_large`); CONTRACT §2.

@@ -15,7 +15,7 @@ use super::{BOM, FileSelection, MAX_FILE_BYTES, SETTINGS, TreeFile, TreeFiles};
 /// Longer than any path that a file system takes.
 const MAX_LABEL_BYTES: usize = 4096;
 
-/// Why an upload is no tree. The text names the label.
+/// Why an upload is not a tree. The text names the label.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UploadError {
     /// The label is not a plain relative path.

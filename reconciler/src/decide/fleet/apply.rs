@@ -118,7 +118,7 @@ impl Fleet {
             quiet_window: request.quiet_window,
             seal: request.seal,
             overridden: overridden.into_iter().collect(),
-            // An edge that returns says so when its time is over.
+            // An edge that reverts reports it when its time is over.
             timeout: request.timeout + request.confirm_within.unwrap_or_default(),
             confirm_within: request.confirm_within,
             is_brought_back: request.rollback,

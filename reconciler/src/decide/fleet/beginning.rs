@@ -138,7 +138,10 @@ impl Fleet {
             effects.push(Effect::Persist(Record::hold(hold.as_ref())));
             self.hold = hold;
         }
-        let recorded = RecordedPlan { summary: start.plan.summary, changes: start.plan.changes.clone() };
+        // What was decided before for edges that are offline is in the record of the apply that decided it.
+        let (summary, _) = start.plan.without_decided();
+        let changes = start.plan.changes.iter().filter(|change| !start.plan.is_decided(change)).cloned().collect();
+        let recorded = RecordedPlan { summary, changes };
         effects.push(Effect::Persist(Record::plan(&result.id, &recorded)));
         let entry = Entry {
             at: now,
@@ -152,7 +155,7 @@ impl Fleet {
             subject: start.tree.source.subject.clone(),
             actor: start.actor.to_owned(),
             applied_by: start.applied_by.map(str::to_owned),
-            summary: Some(start.plan.summary),
+            summary: Some(summary),
             dirty: start.tree.source.dirty,
             outcome: "started".to_owned(),
             generations,

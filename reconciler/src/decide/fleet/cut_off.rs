@@ -41,6 +41,7 @@ impl RolloutTerms {
             allow_offline: start.allow_offline,
             wait_healthy: start.wait_healthy,
             timeout: start.timeout,
+            rollback: start.is_brought_back,
         }
     }
 }

@@ -91,9 +91,9 @@ pub struct ApplyRequest {
     pub applied_by: Option<String>,
     /// How long to wait for edges.
     pub timeout: Duration,
-    /// Offline edges are no reason for a partial outcome.
+    /// Offline edges do not make the outcome partial.
     pub allow_offline: bool,
-    /// A failed edge brings all of them back to what they ran before.
+    /// A failed edge reverts all of them to what they ran before.
     pub rollback: bool,
     /// Also wait until the rules with an active check that it touches are up.
     pub wait_healthy: bool,
@@ -218,7 +218,7 @@ pub enum Request {
 pub enum RequestAnswer {
     /// The override as it is now, or as it was when it ended.
     Override(Override),
-    /// What came of an order for a target.
+    /// The result of an order for a target.
     Target(TargetAnswer),
     /// The edge is forgotten.
     Forgotten,
@@ -316,7 +316,7 @@ pub enum Effect {
     Answered {
         /// Whose.
         ticket: u64,
-        /// What came of it.
+        /// The result.
         answer: Box<Result<RequestAnswer, RequestRefusal>>,
     },
     /// Answer an [`Event::Control`].
@@ -444,13 +444,13 @@ pub enum Notice {
         #[serde(flatten)]
         deviation: TargetOverride,
     },
-    /// The followed tree was read, and this came of it.
+    /// The followed tree was read, with this result.
     Tree {
         /// Its digest.
         digest: Digest,
         /// Its commit.
         commit: Option<String>,
-        /// What came of it.
+        /// The result.
         verdict: Verdict,
     },
     /// The followed remote answers no more, answers again, or names another commit.

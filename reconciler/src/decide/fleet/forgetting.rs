@@ -41,7 +41,7 @@ impl Fleet {
         in_force.or_else(|| followed.and_then(|tree| tree.inventory.get(edge))).cloned().unwrap_or_default()
     }
 
-    /// True for an edge without rules that no tree names and operators put nothing on: that it is away concerns nobody.
+    /// True for an edge without rules that no tree names and operators put nothing on: that it is offline concerns nobody.
     pub(super) fn is_of_no_concern(&self, edge: &EdgeName) -> bool {
         let in_trees = self.applied.as_ref().is_some_and(|applied| applied.named.contains(edge))
             || self.followed.as_ref().and_then(|tree| tree.ruleset.as_ref()).is_some_and(|tree| tree.names(edge));

@@ -35,7 +35,7 @@ pub struct TargetOrder {
     pub ttl: Option<Duration>,
 }
 
-/// What came of an order for a target.
+/// The result of an order for a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetAnswer {
     /// The edge.

@@ -461,7 +461,7 @@ fn what_was_recorded_restores_the_same_fleet() {
     assert_eq!(restored.edges[&edge_name("a")].desired, fleet.edges()[&edge_name("a")].desired);
     assert_eq!(restored.applied.as_ref(), fleet.applied());
     assert_eq!(restored.head, fleet.head);
-    // The apply had begun and no edge had answered: the next server says so, once.
+    // The apply had begun and no edge had answered: the next server reports it, once.
     let mut next = Fleet::new("here".to_owned(), Mode::Apply, false, restored);
     let lines = |effects: Vec<Effect>| {
         effects
@@ -487,6 +487,6 @@ fn counts_between_reports_keep_the_live_connections_new() {
         fleet.edges()[&name].rule(&web.name).map(|view| view.connections)
     };
     assert_eq!(count(1, 7), Some(7));
-    assert_eq!(count(2, 9), Some(7), "only the session that the edge has may say so");
+    assert_eq!(count(2, 9), Some(7), "only the session that the edge has may report it");
     assert_eq!(count(1, 0), Some(0));
 }

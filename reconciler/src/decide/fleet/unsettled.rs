@@ -132,7 +132,7 @@ impl Fleet {
             if let Some(known) = self.unsettled.get_mut(&edge) {
                 known.is_waiting = false;
             }
-            // One that is away says by its next hello what it runs.
+            // One that is offline says by its next hello what it runs.
             if self.sessions.contains_key(&edge) && self.reconsider(&edge, now, effects) {
                 self.send_if_needed(&edge, effects);
             }

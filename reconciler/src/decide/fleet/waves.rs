@@ -333,9 +333,12 @@ impl Fleet {
             (Some(stopped), _) => format!("{}: {}", drift::STOPPED_BEFORE, stopped.reason),
             (None, Some(_)) => "the rollout has not reached it yet".to_owned(),
             (None, None) if self.to_continue().is_some() => {
-                "a restart of the server interrupted the rollout before this edge; it continues once the edges are \
-                 back"
-                    .to_owned()
+                let has_rollback = applied.rollout.as_ref().is_some_and(|terms| terms.rollback);
+                let without = if has_rollback { ", without `--rollback fleet`" } else { "" };
+                format!(
+                    "a restart of the server interrupted the rollout before this edge; it continues once the edges are \
+                     back{without}"
+                )
             }
             (None, None) => "the rollout did not reach it; `portunus apply` or `resume` continues it".to_owned(),
         };

@@ -227,7 +227,7 @@ pub struct PlanDocument {
     pub base: Base,
     /// False if an edge was planned from its last known state.
     pub complete: bool,
-    /// False if `apply` would refuse it as it stands.
+    /// False if `apply` would refuse it now.
     pub applyable: bool,
     /// Figures.
     pub summary: Summary,
@@ -263,6 +263,38 @@ pub struct PlanDocument {
 }
 
 impl PlanDocument {
+    /// True for a change of an edge that is offline and for which it was decided before: it takes effect when the edge
+    /// comes.
+    pub fn is_decided(&self, change: &PlannedChange) -> bool {
+        change.action != Action::Reject && self.base.edges.get(&change.edge).is_some_and(|base| base.decided)
+    }
+
+    /// The figures without what was decided before for edges that are offline, and how many changes that is.
+    pub fn without_decided(&self) -> (Summary, u64) {
+        let mut summary = self.summary;
+        let mut edges: BTreeMap<&EdgeName, bool> = BTreeMap::new();
+        let mut decided = 0;
+        for change in &self.changes {
+            let is_decided = self.is_decided(change);
+            *edges.entry(&change.edge).or_insert(true) &= is_decided;
+            if is_decided {
+                decided += 1;
+                let counter = match change.action {
+                    Action::Activate => &mut summary.activate,
+                    Action::Rebind => &mut summary.rebind,
+                    Action::Update => &mut summary.update,
+                    Action::Move => &mut summary.moved,
+                    Action::Remove => &mut summary.remove,
+                    Action::Reject => &mut summary.reject,
+                    Action::Retry => &mut summary.retry,
+                };
+                *counter = counter.saturating_sub(1);
+            }
+        }
+        summary.edges = edges.values().filter(|is_decided| !**is_decided).count() as u32;
+        (summary, decided)
+    }
+
     /// The identity: a digest without timestamps, connection counts and connected flags.
     pub fn compute_id(&self) -> Digest {
         let mut bare = self.clone();

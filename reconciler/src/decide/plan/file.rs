@@ -16,7 +16,7 @@ use super::PlanDocument;
 pub struct FileDocument {
     /// Label, relative to the tree.
     pub path: Arc<str>,
-    /// Content, shared with whoever else has read it: a tree may have 256 MiB.
+    /// Content, shared with every other reader: a tree may have 256 MiB.
     pub text: Arc<str>,
 }
 

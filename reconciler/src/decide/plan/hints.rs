@@ -1,6 +1,6 @@
 //! What running rules say that a plan does nothing about: hints for the next change, which block nothing. Pure.
 //!
-//! A hint is about what is, not about what is planned: it is no part of a plan's identity.
+//! A hint is about what is, not about what is planned: it is not a part of a plan's identity.
 
 use std::time::Duration;
 

@@ -85,7 +85,7 @@ pub fn plan(input: &PlanInput<'_>) -> PlanDocument {
     document.drift.retain(is_concern);
     document.hints = hints::hints(input.ruleset, input.edges, input.now);
     document.hints.extend(ephemeral::hints(input.ruleset, input.edges, &document.changes));
-    document.hints.extend(shared_host::hints(input.ruleset, input.edges, &document.changes));
+    document.hints.extend(shared_host::hints(input.ruleset, input.edges, &document));
     document
 }
 
@@ -105,7 +105,7 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (PlanDocument, BTreeS
     };
     let mut complete = true;
     for (name, edge, wanted) in input.edges.beside(&input.ruleset.edges) {
-        // What it runs is drift, and nobody's to change before a tree names it: it may say so of any number of rules.
+        // What it runs is drift, and nobody's to change before a tree names it: it may run any number of rules.
         let is_stranger = edge.is_some_and(|edge| edge.is_stranger && edge.desired.is_none());
         if is_stranger && !input.ruleset.names(name) {
             continue;

@@ -1,4 +1,4 @@
-//! Rails: how much a plan may remove, rebind or cut before a person must say so (CONTRACT §7). Pure.
+//! Rails: how much a plan may remove, rebind or cut before a person must allow it (CONTRACT §7). Pure.
 //!
 //! The limits come from the last applied tree, so that no commit lifts its own guard. The figures compare the tree
 //! with what was applied last, or with what is observed until something was.
@@ -175,7 +175,7 @@ pub(super) fn evaluate(input: &PlanInput<'_>, moved: &BTreeSet<EdgeName>, connec
     verdicts
 }
 
-/// A file that held rules and has zero bytes now removes none of them: nobody writes that on purpose.
+/// A file that held rules and is empty now removes none of them: nobody writes that on purpose.
 fn emptied_files(input: &PlanInput<'_>) -> RailVerdict {
     let mut lost: BTreeMap<&str, u64> = input.ruleset.empty_files.iter().map(|file| (&**file, 0)).collect();
     if !lost.is_empty() {
@@ -197,8 +197,7 @@ fn emptied_files(input: &PlanInput<'_>) -> RailVerdict {
     };
     let files = listed(lost.keys().map(|file| (*file).to_owned()), FEW);
     let is_emptied = !lost.is_empty();
-    let message =
-        format!("{files} contained rules in {revision} and has zero bytes now: delete it, or add a comment to it");
+    let message = format!("{files} contained rules in {revision} and is empty now: delete it, or add a comment to it");
     RailVerdict {
         name: "empty_file".to_owned(),
         limit: 0,

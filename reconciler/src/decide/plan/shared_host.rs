@@ -10,10 +10,10 @@ use schema::ruleset::RuleSet;
 
 use super::super::edges::Edges;
 use super::super::view::EdgeView;
-use super::{Hint, PlannedChange};
+use super::{Hint, PlanDocument, PlannedWave};
 
 /// All hints, in the order of the changes.
-pub(super) fn hints(ruleset: &RuleSet, edges: &Edges, changes: &[PlannedChange]) -> Vec<Hint> {
+pub(super) fn hints(ruleset: &RuleSet, edges: &Edges, document: &PlanDocument) -> Vec<Hint> {
     let mut hosts: BTreeMap<&str, Vec<&EdgeName>> = BTreeMap::new();
     for (name, view) in edges {
         if let Some(host) = host_of(view) {
@@ -21,12 +21,12 @@ pub(super) fn hints(ruleset: &RuleSet, edges: &Edges, changes: &[PlannedChange])
         }
     }
     let mut hints = Vec::new();
-    for change in changes.iter().filter(|change| !change.ports.bind.is_empty()) {
+    for change in document.changes.iter().filter(|change| !change.ports.bind.is_empty()) {
         let names = edges.get(&change.edge).and_then(host_of).and_then(|host| hosts.get(host));
         let mut neighbours = names.into_iter().flatten().filter(|name| ***name != change.edge);
         let planned = ruleset.edges.get(&change.edge).and_then(|rules| rules.get(&change.rule));
         let Some(listen) = planned.map(|placed| placed.rule.listen) else { continue };
-        let message = neighbours.find_map(|name| words(&change.edge, listen, name, ruleset, edges));
+        let message = neighbours.find_map(|name| words(&change.edge, listen, name, (ruleset, edges, &document.waves)));
         hints.extend(message.map(|message| Hint {
             edge: change.edge.clone(),
             rule: change.rule.clone(),
@@ -46,8 +46,7 @@ fn words(
     edge: &EdgeName,
     listen: ListenRange,
     neighbour: &EdgeName,
-    ruleset: &RuleSet,
-    edges: &Edges,
+    (ruleset, edges, waves): (&RuleSet, &Edges, &[PlannedWave]),
 ) -> Option<String> {
     let wanted = |of: &EdgeName, range: ListenRange| {
         let rules = ruleset.edges.get(of).into_iter().flatten();
@@ -67,22 +66,65 @@ fn words(
     let own = edges.get(edge).map(EdgeView::running).unwrap_or_default();
     let is_swap =
         own.values().any(|rule| wanted(neighbour, rule.listen).is_some() && wanted(edge, rule.listen).is_none());
-    Some(if is_swap {
-        let first = edge.min(neighbour);
-        format!(
-            "{held}: the edges swap ports; {first} releases its port before it has the new one, a gap of about a second"
-        )
-    } else {
-        format!("{held}: it is bound here once {neighbour} has released it; keep both edges in one wave of a rollout")
+    let order = order(edge, neighbour, waves);
+    Some(match (is_swap, order) {
+        (true, Order::Together) => {
+            let first = edge.min(neighbour);
+            format!(
+                "{held}: the edges swap ports; {first} releases its port before it has the new one, a gap of about a \
+                 second"
+            )
+        }
+        (true, Order::After | Order::Before) => {
+            let first = if order == Order::Before { edge } else { neighbour };
+            format!(
+                "{held}: the edges swap ports, and this rollout changes {first} first, which fails with port_in_use; \
+                 put both edges into one wave whose `max_parallel` is large enough for both, or move one rule to a \
+                 free port first"
+            )
+        }
+        (false, Order::Before) => format!(
+            "{held}, and this rollout changes {edge} before {neighbour} releases it, which fails with port_in_use; \
+             release the port in an apply of its own, or let the rollout change {neighbour} first"
+        ),
+        (false, Order::Together | Order::After) => {
+            format!("{held}: it is bound here once {neighbour} has released it")
+        }
     })
+}
+
+/// Whether an edge begins to change before another one, after it, or without waiting for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Before,
+    After,
+    Together,
+}
+
+fn order(edge: &EdgeName, neighbour: &EdgeName, waves: &[PlannedWave]) -> Order {
+    let place = |name: &EdgeName| {
+        waves.iter().find_map(|wave| Some((wave, wave.edges.iter().position(|other| other == name)?)))
+    };
+    let (Some((own, mine)), Some((other, theirs))) = (place(edge), place(neighbour)) else { return Order::Together };
+    let at_once = own.max_parallel.map_or(usize::MAX, |most| most.get() as usize);
+    if own.wave == other.wave && mine.max(theirs) < at_once {
+        Order::Together
+    } else if (own.wave, mine) < (other.wave, theirs) {
+        Order::Before
+    } else {
+        Order::After
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use jiff::Timestamp;
     use schema::capability::Capability;
+    use schema::rollout::{Rollout, Wave};
     use schema::ruleset::Placed;
     use schema::testing::rule_with;
 
@@ -93,7 +135,12 @@ mod tests {
 
     /// The hints of a plan over two edges: what each runs and is to run.
     fn hinted(hosts: [&str; 2], before: [u16; 2], after: [u16; 2]) -> Vec<String> {
-        let mut ruleset = RuleSet::default();
+        hinted_in(Rollout::default(), hosts, before, after)
+    }
+
+    /// The same with waves.
+    fn hinted_in(rollout: Rollout, hosts: [&str; 2], before: [u16; 2], after: [u16; 2]) -> Vec<String> {
+        let mut ruleset = RuleSet { rollout, ..RuleSet::default() };
         let mut edges = Edges::default();
         for (index, name) in ["edge-a", "edge-b"].into_iter().enumerate() {
             let name = EdgeName::new(name).expect("a name");
@@ -129,6 +176,28 @@ mod tests {
         assert!(hints[0].contains("edge-a and edge-b run on one host") && hints[0].contains("swap ports"), "{hints:?}");
         assert!(hinted(["h", "other"], [80, 81], [81, 80]).is_empty());
         assert!(hinted(["", ""], [80, 81], [81, 80]).is_empty(), "a host that is not known is nobody's");
+    }
+
+    #[test]
+    fn a_rollout_that_changes_one_of_them_first_is_said_to_fail() {
+        // Every edge is in the one wave.
+        let wave = |max_parallel: u32| Wave {
+            edge_labels: BTreeMap::new(),
+            max_parallel: NonZeroU32::new(max_parallel).expect("a number"),
+            max_failed: 0,
+            soak: Duration::ZERO,
+        };
+        let waves = |most: u32| Rollout { waves: vec![wave(most)] };
+        let one_by_one = hinted_in(waves(1), ["h", "h"], [80, 81], [81, 80]);
+        for hint in &one_by_one {
+            assert!(hint.contains("changes edge-a first, which fails with port_in_use"), "{hint}");
+        }
+        let at_once = hinted_in(waves(2), ["h", "h"], [80, 81], [81, 80]);
+        assert!(at_once[0].contains("a gap of about a second"), "{at_once:?}");
+        let passed_on = hinted_in(waves(1), ["h", "h"], [80, 81], [81, 82]);
+        assert!(passed_on[0].contains("changes edge-a before edge-b releases it"), "{passed_on:?}");
+        let released_first = hinted_in(waves(1), ["h", "h"], [80, 81], [82, 80]);
+        assert!(released_first[0].contains("once edge-a has released it"), "{released_first:?}");
     }
 
     #[test]

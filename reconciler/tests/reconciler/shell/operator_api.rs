@@ -203,6 +203,16 @@ async fn a_tree_is_validated_planned_applied_and_shown() {
     let mut body = tree(RULES);
     body["plan"] = plan.clone();
     api.post("/v1/apply", &body).await.is_problem(409, "no_commit");
+    for commit in ["", "HEAD", "main", "refs/heads/main"] {
+        body["source"] = plan["source"].clone();
+        body["source"]["vcs"] = json!("git");
+        body["source"]["commit"] = json!(commit);
+        let refused = api.post("/v1/apply", &body).await;
+        refused.is_problem(400, "bad_request");
+        let problem: Value = refused.json();
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("source.commit")), "{problem}");
+    }
+    body["source"] = Value::Null;
     body["allowances"] = json!({ "dirty": true });
     let begun = api.post("/v1/apply", &body).await;
     assert_eq!(begun.status, 202, "{begun:?}");

@@ -58,6 +58,10 @@ async fn status_shows_targets_and_one_that_is_down_is_no_drift() {
     server.api().get("/v1/targets?state=up").await.is_problem(404, "not_found");
     server.api().get("/v1/status?rule=nothing*").await.is_problem(404, "not_found");
     server.api().get("/v1/rules?state=upside").await.is_problem(400, "bad_request");
+    let wrong = server.api().get("/v1/rules?limit=many").await;
+    wrong.is_problem(400, "bad_request");
+    let problem: Value = wrong.json();
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("limit")), "{problem}");
     for path in ["/v1/status?egde=a", "/v1/rules?since=1", "/v1/edges?all=true", "/v1/rules/local/web?x=1"] {
         server.api().get(path).await.is_problem(400, "bad_request");
     }

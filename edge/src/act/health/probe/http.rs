@@ -71,7 +71,7 @@ where
         }
     };
     let driven = async {
-        // What breaks the connection breaks the exchange too, which says so itself.
+        // What breaks the connection breaks the exchange too, which reports it itself.
         _ = connection.await;
         std::future::pending().await
     };

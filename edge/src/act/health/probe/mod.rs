@@ -36,7 +36,7 @@ pub(super) struct ProbeSpec {
     /// Where to connect to.
     host: Host,
     port: u16,
-    /// How the target is called where the check does not say so; the same as `host` where that does not matter.
+    /// How the target is called where the check does not name it; the same as `host` where that does not matter.
     name: Host,
     prefer_ipv6: bool,
     /// The target awaits a PROXY header. Another port or address of the check is not the target's, and awaits none.

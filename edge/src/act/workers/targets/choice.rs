@@ -125,7 +125,7 @@ impl Chosen {
 /// What a connection met at a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionOutcome {
-    /// It answered. Told only where [`Place::awaits_success`] says so.
+    /// It answered. Told only where [`Place::awaits_success`] is true.
     Answer,
     /// It could not be connected to.
     Failure(ConnectCause),

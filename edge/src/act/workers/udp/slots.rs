@@ -95,7 +95,7 @@ pub(super) struct DatagramReceiver {
 pub(super) struct Got {
     /// Slots that were filled.
     pub(super) count: usize,
-    /// Nothing more waits, unless an event says so.
+    /// Nothing more waits, unless an event announces it.
     pub(super) is_drained: bool,
 }
 

@@ -160,7 +160,7 @@ async fn a_tree_whose_file_system_is_unmounted_removes_nothing_and_is_followed_a
         return;
     };
     fs::write(dir.path().join("a.toml"), rule_at(1, 9000)).expect("a file");
-    // An unmount is no event that is passed on: the slow re-read finds it.
+    // An unmount is not an event that is passed on: the slow re-read finds it.
     let patience = Patience { reread: Duration::from_millis(10), ..EVENTS_ONLY };
     let mut watcher = TreeWatcher::start(dir.path().to_owned(), patience).await;
     let mut follower = Follower::of(dir.path());

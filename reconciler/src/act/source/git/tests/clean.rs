@@ -148,9 +148,11 @@ fn a_repository_with_sha_256_is_read_and_one_with_reftable_says_what_to_do() {
 fn a_broken_author_line_is_shown_as_far_as_it_goes() {
     let repo = Repo::committed(&[("a.toml", "1")]);
     let tree = repo.git(&["rev-parse", "HEAD^{tree}"]);
-    for (line, shown) in
-        [("Ann <ann@example.org> yesterday", "Ann <ann@example.org>"), ("Ann without a mail", "Ann without a mail")]
-    {
+    for (line, shown) in [
+        ("Ann <ann@example.org> yesterday", "Ann <ann@example.org>"),
+        ("Ann <ann@example.org", "Ann <ann@example.org"),
+        ("Ann without a mail", "Ann without a mail"),
+    ] {
         let text = format!("tree {tree}\nauthor {line}\ncommitter C <c@example.org> 1767340800 +0000\n\nx\n");
         fs::write(repo.path().join("object"), text).expect("a file");
         let commit = repo.git(&["hash-object", "-t", "commit", "-w", "--literally", "object"]);
@@ -158,6 +160,7 @@ fn a_broken_author_line_is_shown_as_far_as_it_goes() {
         repo.git(&["update-ref", "refs/heads/main", &commit]);
         let found = of(repo.path());
         assert_eq!((found.commit, found.author.as_deref()), (Some(commit), Some(shown)));
+        assert_eq!(found.subject.as_deref(), Some("x"));
     }
 }
 
