@@ -16,7 +16,7 @@ from far import HERE_ADDRESS, Far
 from peers import LOADGEN, TARGET, Peer, listening, note
 from report import Results, compared, figures, listed, repeated
 
-PEERS = ["direct", "haproxy", "haproxy-tuned", "nginx", "forward", "portunus", "portunus-up"]
+PEERS = ["direct", "haproxy", "haproxy-tuned", "nginx", "forward", "portunus-before", "portunus", "portunus-up"]
 # Repeated workloads: mode, arguments of the load generator, the key that is the value.
 WORK = {
     "bulk1": ("tcp", ["bulk", "--conns", "1"], "gib_s"),

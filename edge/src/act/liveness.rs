@@ -20,8 +20,8 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const RETRIES: u32 = 6;
 /// The kernel counts the former two in seconds.
 const LEAST: Duration = Duration::from_secs(1);
-/// How long a connection lives before its target's socket is told to look for dead peers. It looks after a minute, so
-/// nothing is lost, and short connections are spared four system calls.
+/// How long a connection moves nothing before its sockets begin to look for dead peers. They look after a minute, so
+/// nothing is lost; short connections are spared system calls and timers of the kernel, and listeners options.
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// How long a side may go on sending to one that failed, while it takes nothing of what it is owed itself. Such a sender
@@ -36,7 +36,7 @@ pub(crate) fn look_for_dead_peers(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// How old a connection is when its target's socket begins to look.
+/// How long a connection moves nothing before its sockets begin to look.
 pub(crate) fn settle() -> Duration {
     SETTLE / haste()
 }

@@ -14,7 +14,6 @@ use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 
 use crate::act::holders::Holders;
 use crate::act::interfaces;
-use crate::act::liveness::look_for_dead_peers;
 use crate::decide::transition::RuleFailure;
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn` (4096 by default).
@@ -172,7 +171,6 @@ fn bind_to(listener: &Listener, address: SocketAddr, is_one_family: bool, sharin
     }
     // Accepted connections inherit these on Linux: no system call per connection.
     socket.set_tcp_nodelay(true)?;
-    look_for_dead_peers(&SockRef::from(&socket))?;
     // Urgent bytes are passed on at their place, as RFC 6093 has it.
     socket.set_out_of_band_inline(true)?;
     socket.bind(&address.into())?;
@@ -229,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_connections_look_for_dead_peers_like_their_listener() {
+    fn accepted_connections_inherit_what_matters_from_their_first_byte_on() {
         let listener = tcp(ListenAddress::Ip("127.0.0.1".parse().unwrap()), 0);
         let socket = bind(&listener, false).unwrap();
         listen(&listener, &socket).unwrap();
@@ -238,8 +236,7 @@ mod tests {
         let (accepted, _) = socket.accept().unwrap();
         assert_eq!(accepted.tcp_user_timeout().unwrap(), None);
         assert!(accepted.out_of_band_inline().unwrap());
-        assert_eq!(accepted.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_time().unwrap());
-        assert!(accepted.keepalive().unwrap() && accepted.tcp_nodelay().unwrap());
+        assert!(accepted.tcp_nodelay().unwrap() && !accepted.keepalive().unwrap());
     }
 
     #[test]

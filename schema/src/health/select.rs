@@ -15,14 +15,16 @@ use crate::rule::{Balance, LastResort, MAX_TARGETS};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct DialOrder {
     places: [u8; MAX_TARGETS],
-    length: usize,
+    length: u8,
 }
 
 impl DialOrder {
     fn push(&mut self, index: usize) {
-        if self.length < MAX_TARGETS && !self.contains(index) {
+        if !self.contains(index)
+            && let Some(place) = self.places.get_mut(usize::from(self.length))
+        {
             // Below MAX_TARGETS, by the loops that call it.
-            self.places[self.length] = index as u8;
+            *place = index as u8;
             self.length += 1;
         }
     }
@@ -30,7 +32,7 @@ impl DialOrder {
     /// Leaves out those behind the first `done` that are not wanted any more.
     pub fn retain_behind(&mut self, done: usize, is_wanted: impl Fn(usize) -> bool) {
         let before = *self;
-        self.length = before.length.min(done);
+        self.length = before.len().min(done) as u8;
         for index in before.iter().skip(done).filter(|index| is_wanted(*index)) {
             self.push(index);
         }
@@ -43,7 +45,7 @@ impl DialOrder {
 
     /// The places, first dialled first.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        self.places[..self.length].iter().map(|place| usize::from(*place))
+        self.places[..self.len()].iter().map(|place| usize::from(*place))
     }
 
     /// The first.
@@ -53,7 +55,7 @@ impl DialOrder {
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.length
+        self.length.into()
     }
 
     /// True if there is nothing to dial: the connection is refused.

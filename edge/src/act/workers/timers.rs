@@ -13,13 +13,19 @@ const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]
 struct Link {
+    /// `Tick::MAX` where it is not set.
     deadline: Tick,
     next: u32,
     previous: u32,
-    is_set: bool,
 }
 
-const UNSET: Link = Link { deadline: 0, next: NONE, previous: NONE, is_set: false };
+const UNSET: Link = Link { deadline: Tick::MAX, next: NONE, previous: NONE };
+
+impl Link {
+    const fn is_set(self) -> bool {
+        self.deadline < Tick::MAX
+    }
+}
 
 /// Deadlines by slot.
 pub(super) struct Wheel {
@@ -43,9 +49,12 @@ fn bucket(tick: Tick) -> usize {
 }
 
 impl Wheel {
-    /// Sets the deadline of a slot, in place of the one it had.
+    /// Sets the deadline of a slot, in place of the one it had; `Tick::MAX` is none.
     pub(super) fn set(&mut self, slot: u32, deadline: Tick) {
         self.clear(slot);
+        if deadline == Tick::MAX {
+            return;
+        }
         let index = slot as usize;
         if self.links.len() <= index {
             self.links.resize(index + 1, UNSET);
@@ -57,14 +66,14 @@ impl Wheel {
         if next != NONE {
             self.links[next as usize].previous = slot;
         }
-        self.links[index] = Link { deadline, next, previous: NONE, is_set: true };
+        self.links[index] = Link { deadline, next, previous: NONE };
         self.used[place / 64] |= 1 << (place % 64);
         self.count += 1;
     }
 
     /// Forgets the deadline of a slot, if it has one.
     pub(super) fn clear(&mut self, slot: u32) {
-        let Some(link) = self.links.get(slot as usize).copied().filter(|link| link.is_set) else { return };
+        let Some(link) = self.links.get(slot as usize).copied().filter(|link| link.is_set()) else { return };
         let place = bucket(link.deadline);
         if link.previous == NONE {
             self.heads[place] = link.next;

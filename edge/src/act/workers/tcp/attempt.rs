@@ -30,7 +30,6 @@ pub(super) fn start(address: SocketAddr, registry: &Registry, key: Key, leg: u8)
 
 fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let socket = socket_to(address, SocketType::STREAM)?;
-    sockopt::set_tcp_nodelay(&socket, true)?;
     // Before the first byte: an urgent byte that is at the head of the queue when this is set is lost.
     sockopt::set_socket_oobinline(&socket, true)?;
     // The port that the system picks may be one that a rule is to listen on, now or within the minute that the closed

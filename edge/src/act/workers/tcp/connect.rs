@@ -108,7 +108,7 @@ impl Tcp {
     }
 
     fn dial_of(&mut self, key: Key) -> Option<&mut Dial> {
-        self.connections.get_mut(key)?.dial.as_mut()
+        self.connections.get_mut(key)?.dial.as_deref_mut()
     }
 
     /// Returns what comes of it at once.

@@ -281,11 +281,12 @@ fn next_look(connection: &Connection) -> Tick {
 }
 
 fn settle(connection: &mut Connection) {
-    let was_settled = std::mem::replace(&mut connection.is_settled, true);
-    if !was_settled
-        && let Some(target) = &connection.target
-        && let Err(error) = look_for_dead_peers(&SockRef::from(&target.socket))
-    {
-        tracing::debug!(%error, "a dead target will be detected late");
+    if std::mem::replace(&mut connection.is_settled, true) {
+        return;
+    }
+    for leg in [Some(&connection.client), connection.target.as_ref()].into_iter().flatten() {
+        if let Err(error) = look_for_dead_peers(&SockRef::from(&leg.socket)) {
+            tracing::debug!(%error, "a dead peer will be detected late");
+        }
     }
 }

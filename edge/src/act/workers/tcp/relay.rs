@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt}
 use socket2::SockRef;
 
 use super::super::timers::Tick;
-use super::connection::{Connection, Direction, Held, Leg, ReceiverDistance, Rest};
+use super::connection::{Connection, Direction, Held, Leg, Nagle, ReceiverDistance, Rest};
 use super::splice::Pipes;
 use super::unacknowledged::Kernel;
 use crate::decide::relaying::{Happening, Passage, RelayDecision, Side};
@@ -226,10 +226,13 @@ impl Direction {
             self.passage = self.passage.after(happening);
         } else if length == buffer.len() {
             self.is_splicing = true;
-        } else if !from.is_closing && !from.has_failed() && !from.is_urgent {
-            // What comes later comes with an event; only the end of the data may have come with this one, or what is
-            // behind an urgent byte, at which a read stops short.
+        } else if !from.has_failed() && !from.is_urgent {
+            // What comes later comes with an event. A read stops short at urgent data, at the end of what has come, and
+            // at the end of all: no further read is needed to learn of that where the event was seen before this one.
             from.is_readable = false;
+            if from.is_closing {
+                self.passage = self.passage.after(Happening::SourceEnded);
+            }
         }
         length
     }
@@ -237,16 +240,32 @@ impl Direction {
     /// Writes what begins with a header of that many bytes, and keeps what finds no room. Returns how much of it was
     /// payload and is written.
     fn write_new(&mut self, to: &mut Leg, bytes: &[u8], header: usize) -> usize {
+        self.hurry(to);
         let written = write(to, bytes);
         if written < bytes.len() {
             // A header and a buffer at most.
             let header = header.saturating_sub(written) as u32;
-            self.held = Held::Rest(Rest { bytes: bytes[written..].into(), start: 0, header });
+            self.held = Held::Rest(Box::new(Rest { bytes: bytes[written..].into(), start: 0, header }));
         }
         written.saturating_sub(header)
     }
 
+    /// Keeps small data from waiting for acknowledgements of what was sent before it.
+    fn hurry(&mut self, to: &Leg) {
+        self.nagle = match self.nagle {
+            Nagle::Idle => Nagle::Due,
+            Nagle::Due => {
+                if let Err(error) = sockopt::set_tcp_nodelay(&to.socket, true) {
+                    tracing::debug!(%error, "small data may wait for acknowledgements");
+                }
+                Nagle::Off
+            }
+            Nagle::Off => return,
+        };
+    }
+
     fn write_rest(&mut self, to: &mut Leg) -> Transfer {
+        self.hurry(to);
         let Held::Rest(rest) = &mut self.held else { return Transfer::Read };
         let written = write(to, &rest.bytes[rest.start as usize..]);
         let header = written.min(rest.header as usize);
@@ -282,8 +301,9 @@ impl Direction {
     }
 
     fn drain_pipe(&mut self, to: &mut Leg, tools: &mut RelayBuffers) -> Transfer {
+        self.hurry(to);
         let Held::Piped(pipe, held) = &mut self.held else { return Transfer::Read };
-        let piece = PIECE.min(*held);
+        let piece = PIECE.min(*held as usize);
         let written = match pipe.drain(&to.socket, piece) {
             Ok(written) => written,
             Err(error) => {
@@ -293,7 +313,7 @@ impl Direction {
         };
         // The kernel stops before the end only where the socket takes no more, and tells when it does again.
         to.is_writable = written == piece;
-        *held -= written;
+        *held -= written as u32;
         if *held == 0
             && let Held::Piped(pipe, _) = std::mem::replace(&mut self.held, Held::Nothing)
         {

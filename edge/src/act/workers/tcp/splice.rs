@@ -28,7 +28,7 @@ const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 pub(super) struct Pipe {
     output: OwnedFd,
     input: OwnedFd,
-    capacity: usize,
+    capacity: u32,
 }
 
 impl Pipe {
@@ -40,12 +40,18 @@ impl Pipe {
             Ok(capacity) => capacity,
             Err(_) => rustix::pipe::fcntl_getpipe_size(&input)?,
         };
-        if capacity < WORTHWHILE { Err(Errno::NOBUFS) } else { Ok(Self { output, input, capacity }) }
+        if capacity < WORTHWHILE {
+            return Err(Errno::NOBUFS);
+        }
+        Ok(Self { output, input, capacity: u32::try_from(capacity).unwrap_or(u32::MAX) })
     }
 
     /// Moves up to so many bytes from a socket into the empty pipe. 0 is the end of the data.
-    pub(super) fn fill(&self, from: &OwnedFd, limit: usize) -> Result<usize, Errno> {
-        splice(from, None, &self.input, None, self.capacity.min(limit), SpliceFlags::NONBLOCK | SpliceFlags::MOVE)
+    pub(super) fn fill(&self, from: &OwnedFd, limit: usize) -> Result<u32, Errno> {
+        let limit = limit.min(self.capacity as usize);
+        // Never more than the capacity.
+        splice(from, None, &self.input, None, limit, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)
+            .map(|bytes| bytes as u32)
     }
 
     /// Moves so many bytes, which it holds, to a socket, or fewer.

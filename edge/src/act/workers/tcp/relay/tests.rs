@@ -15,7 +15,7 @@ use crate::decide::relaying::Passage;
 fn only_a_far_receiver_that_took_something_and_then_no_more_holds_a_direction_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut leg = Leg::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap().into());
-    let mut direction = Direction::new();
+    let mut direction = Direction::to_target();
     assert_eq!(look_at(&leg), ReceiverDistance::Near);
     for (receiver, moved, is_writable, expected) in [
         (ReceiverDistance::Far, 1, false, true),
@@ -27,6 +27,35 @@ fn only_a_far_receiver_that_took_something_and_then_no_more_holds_a_direction_up
         (direction.receiver, leg.is_writable) = (receiver, is_writable);
         assert_eq!(direction.is_held_up(moved, &leg), expected, "{receiver:?} {moved} {is_writable}");
     }
+}
+
+#[test]
+fn only_a_second_write_needs_an_option_to_leave_at_once() {
+    let mut line = Line::new();
+    for (sent, nagle) in [(1, Nagle::Due), (2, Nagle::Off), (3, Nagle::Off)] {
+        line.send(1);
+        while line.got.len() < sent {
+            line.learn();
+            line.pump();
+            line.read(1);
+        }
+        assert_eq!(line.direction.nagle, nagle, "{sent} sent");
+        assert_eq!(sockopt::tcp_nodelay(&line.to.socket), Ok(nagle == Nagle::Off), "{sent} sent");
+    }
+}
+
+#[test]
+fn the_end_that_came_with_the_last_bytes_is_known_without_another_read() {
+    let mut line = Line::new();
+    line.send(100);
+    line.source.shutdown(Ends::Write).unwrap();
+    line.arrive();
+    while !line.from.is_closing {
+        line.learn();
+    }
+    let mut buffer = vec![0; BUFFER];
+    assert_eq!(line.direction.read(&mut line.from, &mut buffer), 100);
+    assert_eq!((line.direction.passage, line.from.is_readable), (Passage::Ended, false));
 }
 
 /// How bytes move when it happens.
@@ -99,7 +128,7 @@ impl Line {
         }
         let tools =
             RelayBuffers { buffer: vec![0; BUFFER].into(), pipes: Pipes::new(1), kernel: Kernel::new(), now: 0 };
-        let direction = Direction::new();
+        let direction = Direction::to_target();
         Self { source, from, direction, to, receiver, tools, poll, sent: Vec::new(), got: Vec::new() }
     }
 
