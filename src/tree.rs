@@ -20,7 +20,11 @@ pub(crate) const NO_RANGE_LIMIT: u32 = 65535;
 /// The limits that the flags ask for.
 pub(crate) fn limits(range_rule_max_ports: Option<u32>, allow_empty: bool) -> CheckLimits {
     let default = CheckLimits::default();
-    CheckLimits { range_rule_max_ports: range_rule_max_ports.unwrap_or(default.range_rule_max_ports), allow_empty }
+    CheckLimits {
+        range_rule_max_ports: range_rule_max_ports.unwrap_or(default.range_rule_max_ports),
+        allow_empty,
+        ..default
+    }
 }
 
 /// Reads a tree that has to be valid.

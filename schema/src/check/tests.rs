@@ -371,3 +371,29 @@ fn a_missing_quote_is_one_error_that_says_what_to_write() {
         assert_eq!(help.as_deref(), Some("a quote seems to be missing in this line"), "{path}");
     }
 }
+
+#[test]
+fn a_tree_has_at_most_so_many_rules_and_its_edges_too() {
+    let found = |files: &[(&str, &str)]| -> Vec<String> {
+        let limits = CheckLimits { max_rules: 4, ..CheckLimits::default() };
+        let checked = check_tree(&tree(files), &limits);
+        let again = check_tree_again(&tree(files), &limits, &mut Memo::default());
+        assert_eq!(checked.diagnostics, again.diagnostics);
+        let place = |one: &Diagnostic| format!("{} {}:{}", one.code, one.path, one.position().map_or(0, |at| at.line));
+        checked.diagnostics.iter().map(place).collect()
+    };
+    let rules = |first: u16, count: u16, more: &str| -> String {
+        let rule =
+            |port| format!("[[rule]]\nname = \"r{port}\"\nlisten_port = {port}\ntarget = \"10.0.0.5:443\"\n{more}\n");
+        (first..first + count).map(rule).collect()
+    };
+    let none: [String; 0] = [];
+    assert_eq!(found(&[("a.toml", &rules(1001, 2, "")), ("b.toml", &rules(2001, 2, ""))]), none);
+    // The file behind the one that is above the limit is not read.
+    let above = [("a.toml", &*rules(1001, 2, "")), ("b.toml", &rules(2001, 3, "")), ("c.toml", "= =")];
+    assert_eq!(found(&above), ["file_too_large b.toml:11"]);
+
+    let on_both = rules(1001, 2, "edges = [\"one\", \"two\"]");
+    assert_eq!(found(&[("a.toml", &on_both)]), none);
+    assert_eq!(found(&[("a.toml", &on_both), ("b.toml", &rules(2001, 1, ""))]), ["file_too_large b.toml:2"]);
+}
