@@ -15,11 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::driver::FleetHandle;
-use super::source;
 use super::store::Store;
+use super::{revisions, source};
 use crate::decide::fleet::{ApplyRequest, Continuation, Purpose, Refusal, RolloutTerms, TreeRead};
 use crate::decide::plan::{Allowances, FileDocument};
-use crate::decide::record::{self, REVISION_PREFIX};
 
 /// Between two looks.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -113,8 +112,7 @@ async fn begin(fleet: &FleetHandle, tree: TreeRead, apply: String) -> bool {
 
 /// A tree that was applied, checked again: the rule language may have moved on since.
 fn recorded(store: &Store, digest: Digest, limits: CheckLimits) -> Option<TreeRead> {
-    let key = format!("{REVISION_PREFIX}{digest}");
-    let revision = record::revision(&key, &store.get(&key).ok()??.value).ok()?;
+    let revision = revisions::read(store, digest).ok()??;
     let labelled = revision.files.into_iter().map(|file| (file.path, file.text)).collect();
     let tree = source::from_upload(labelled).ok()?;
     let files = tree.sources();

@@ -23,6 +23,7 @@ pub mod questions;
 mod rates;
 pub mod recent;
 pub mod remote;
+mod revisions;
 pub mod server;
 pub mod source;
 pub mod state;

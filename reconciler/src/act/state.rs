@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::private_file::{self, PrivateFileError};
+use super::revisions;
 use super::store::{self, Batch, Moment, Store, StoreError};
 use crate::decide::fleet::Restored;
 use crate::decide::kept::Kept;
 use crate::decide::record::{
-    self, InvalidRecord, LEDGER_PREFIX, LINEAGE_KEY, PLAN_PREFIX, REVISION_PREFIX, USED_PLAN_PREFIX,
+    self, InvalidRecord, LEDGER_PREFIX, LINEAGE_KEY, PLAN_PREFIX, REVISION_FILE_PREFIX, REVISION_PREFIX,
+    USED_PLAN_PREFIX,
 };
 
 /// The name of the file with the operator's token, inside the state directory.
@@ -84,7 +86,8 @@ pub(super) fn open(dir: &Path) -> Result<OpenedState, StateError> {
     };
     let kept = prune(&store)?;
     store.compact(Moment::Start)?;
-    let records = store.list("")?;
+    // What takes the room is read when it is asked for.
+    let records = store.list_without(&[REVISION_PREFIX, REVISION_FILE_PREFIX, PLAN_PREFIX])?;
     let restored = record::restore(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))?;
     let token = operator_token(&dir.join(TOKEN_FILE))?;
     Ok(OpenedState { store, lineage, restored, kept, token })
@@ -119,7 +122,7 @@ fn prune(store: &Store) -> Result<Kept, StateError> {
     keys.extend(store.keys(PLAN_PREFIX)?);
     keys.extend(store.keys(USED_PLAN_PREFIX)?);
     let old = keys.into_iter().filter(|key| !kept.has(key));
-    let batch = old.fold(Batch::new(), Batch::delete);
+    let batch = old.fold(Batch::new(), revisions::without);
     if !batch.is_empty() {
         store.commit(&batch)?;
     }
@@ -149,12 +152,14 @@ fn operator_token(path: &Path) -> Result<String, StateError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use schema::canonical::Digest;
 
     use super::*;
     use crate::decide::kept;
     use crate::decide::ledger::{Entry, Head};
-    use crate::decide::plan::Source;
+    use crate::decide::plan::{FileDocument, Source};
     use crate::decide::record::Record;
 
     fn started(digest: Digest, head: &mut Head) -> Entry {
@@ -175,21 +180,50 @@ mod tests {
         let store = Store::open(&dir).expect("opens");
         let mut head = Head::default();
         let mut batch = Batch::new();
+        let digest = |number: usize| Digest::of(&number.to_be_bytes());
+        let file = |path: &str, text: String| FileDocument { path: path.into(), text: text.into() };
+        let files_of = |number| [file("a.toml", format!("# {number} ä")), file("b.toml", String::new())];
         for number in 0..=kept::REVISIONS {
-            let digest = Digest::of(&number.to_be_bytes());
-            for record in
-                [Record::revision(&Source::unversioned(digest), &[]), Record::ledger(&started(digest, &mut head))]
-            {
-                batch = batch.put(record.key, record.value);
-            }
+            let tree = Record::revision(&Source::unversioned(digest(number)), &Arc::from(files_of(number)));
+            batch =
+                [tree, Record::ledger(&started(digest(number), &mut head))].into_iter().fold(batch, revisions::with);
         }
         store.commit(&batch).expect("written");
+        assert_eq!(store.keys(REVISION_FILE_PREFIX).expect("readable").len(), kept::REVISIONS + 1);
         drop(store);
         let state = open(&dir).expect("opens again");
-        let revisions = state.store.list(REVISION_PREFIX).expect("readable");
-        assert_eq!(revisions.len(), kept::REVISIONS);
-        assert!(revisions.iter().all(|(key, _)| !key.ends_with(&Digest::of(&0_usize.to_be_bytes()).to_string())));
+        for prefix in [REVISION_PREFIX, REVISION_FILE_PREFIX] {
+            assert_eq!(state.store.keys(prefix).expect("readable").len(), kept::REVISIONS);
+        }
+        assert!(revisions::read(&state.store, digest(0)).expect("readable").is_none());
+        for number in 1..=kept::REVISIONS {
+            let tree = revisions::read(&state.store, digest(number)).expect("readable").expect("kept");
+            assert_eq!((tree.source.digest, &*tree.files), (digest(number), &files_of(number)[..]));
+        }
         assert_eq!(state.restored.head.id, kept::REVISIONS as u64 + 1);
+        // What takes the room is not read at a start.
+        state.store.commit(&Batch::new().put(record::revision_key(digest(1)), *b"no record")).expect("written");
+        let key = record::file_key(&record::revision_key(digest(2)), 0);
+        state.store.commit(&Batch::new().put(key, *b"cut")).expect("written");
+        drop(state);
+        let state = open(&dir).expect("opens again");
+        let error = revisions::read(&state.store, digest(2)).expect_err("one of its files was cut");
+        assert!(error.to_string().ends_with("it has 3 of 6 bytes"), "{error}");
+        revisions::read(&state.store, digest(1)).expect_err("damaged");
+    }
+
+    #[test]
+    fn a_tree_that_an_earlier_version_stored_in_one_piece_is_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&dir.path().join("state")).expect("opens");
+        let digest = Digest::of(b"tree");
+        let files = vec![FileDocument { path: "a.toml".into(), text: "# one".into() }];
+        let stored = serde_json::json!({ "source": Source::unversioned(digest), "files": files });
+        store
+            .commit(&Batch::new().put(record::revision_key(digest), stored.to_string().into_bytes()))
+            .expect("written");
+        let tree = revisions::read(&store, digest).expect("readable").expect("there");
+        assert_eq!(tree.files, files);
     }
 
     #[test]

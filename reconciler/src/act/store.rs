@@ -15,7 +15,7 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
@@ -112,7 +112,9 @@ pub enum Expect {
 /// Writes that happen together or not at all.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    writes: Vec<(String, Expect, Option<Vec<u8>>)>,
+    /// Before everything else.
+    cleared: Vec<String>,
+    writes: Vec<(String, Expect, Option<Arc<[u8]>>)>,
 }
 
 impl Batch {
@@ -130,7 +132,14 @@ impl Batch {
     /// Writes a value if the key is as expected.
     #[must_use]
     pub fn put_if(mut self, key: impl Into<String>, expect: Expect, value: impl Into<Vec<u8>>) -> Self {
-        self.writes.push((key.into(), expect, Some(value.into())));
+        self.writes.push((key.into(), expect, Some(value.into().into())));
+        self
+    }
+
+    /// Writes a value that others read too, without a copy of it.
+    #[must_use]
+    pub fn put_shared(mut self, key: impl Into<String>, value: Arc<[u8]>) -> Self {
+        self.writes.push((key.into(), Expect::Anything, Some(value)));
         self
     }
 
@@ -147,9 +156,16 @@ impl Batch {
         self
     }
 
+    /// Deletes all keys that start with the prefix, before the batch writes anything.
+    #[must_use]
+    pub fn delete_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.cleared.push(prefix.into());
+        self
+    }
+
     /// True if there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty()
+        self.writes.is_empty() && self.cleared.is_empty()
     }
 }
 
@@ -225,13 +241,23 @@ impl Store {
     pub fn list(&self, prefix: &str) -> Result<Vec<(String, Versioned)>, StoreError> {
         self.read(|table| {
             let mut entries = Vec::new();
-            for entry in table.range::<&str>((Bound::Included(prefix), Bound::Unbounded))? {
-                let (key, value) = entry?;
-                if !key.value().starts_with(prefix) {
-                    break;
-                }
-                entries.push((key.value().to_owned(), versioned(value.value())));
+            collect(table, (Bound::Included(prefix), Bound::Excluded(&past(prefix))), &mut entries)?;
+            Ok(entries)
+        })
+    }
+
+    /// All keys that start with none of the prefixes, in key order, as of one moment. Their values are not read.
+    pub fn list_without(&self, prefixes: &[&str]) -> Result<Vec<(String, Versioned)>, StoreError> {
+        let mut prefixes = prefixes.to_vec();
+        prefixes.sort_unstable();
+        self.read(|table| {
+            let mut entries = Vec::new();
+            let mut from = String::new();
+            for prefix in &prefixes {
+                collect(table, (Bound::Included(&from), Bound::Excluded(prefix)), &mut entries)?;
+                from = past(prefix);
             }
+            collect(table, (Bound::Included(&from), Bound::Unbounded), &mut entries)?;
             Ok(entries)
         })
     }
@@ -239,15 +265,8 @@ impl Store {
     /// The keys that start with the prefix, in key order, without reading what they hold.
     pub fn keys(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
         self.read(|table| {
-            let mut keys = Vec::new();
-            for entry in table.range::<&str>((Bound::Included(prefix), Bound::Unbounded))? {
-                let (key, _) = entry?;
-                if !key.value().starts_with(prefix) {
-                    break;
-                }
-                keys.push(key.value().to_owned());
-            }
-            Ok(keys)
+            let range = table.range::<&str>((Bound::Included(prefix), Bound::Excluded(&*past(prefix))))?;
+            range.map(|entry| Ok(entry?.0.value().to_owned())).collect()
         })
     }
 
@@ -267,6 +286,9 @@ impl Store {
                 let version = store.get(REVISION_KEY)?.map_or(0, |entry| entry.value()) + 1;
                 store.insert(REVISION_KEY, version)?;
                 let mut values = transaction.open_table(VALUES)?;
+                for prefix in &batch.cleared {
+                    values.retain_in::<&str, _>(prefix.as_str()..past(prefix).as_str(), |_, _| false)?;
+                }
                 for (key, expect, value) in &batch.writes {
                     let present = values.get(key.as_str())?.map(|entry| entry.value().0);
                     let met = match expect {
@@ -278,7 +300,7 @@ impl Store {
                         return Ok(Err(key.clone()));
                     }
                     match value {
-                        Some(value) => drop(values.insert(key.as_str(), (version, value.as_slice()))?),
+                        Some(value) => drop(values.insert(key.as_str(), (version, &**value))?),
                         None => drop(values.remove(key.as_str())?),
                     }
                 }
@@ -308,6 +330,27 @@ impl Store {
         }
         first
     }
+}
+
+/// The first text behind all that start with the prefix: keys are ASCII.
+fn past(prefix: &str) -> String {
+    let mut text = prefix.to_owned();
+    let next = text.pop().and_then(|last| char::from_u32(u32::from(last) + 1));
+    text.push(next.unwrap_or(char::MAX));
+    text
+}
+
+/// The entries of a range of keys, in their order.
+fn collect(
+    table: &redb::ReadOnlyTable<&'static str, (u64, &'static [u8])>,
+    range: (Bound<&str>, Bound<&str>),
+    into: &mut Vec<(String, Versioned)>,
+) -> Result<(), redb::Error> {
+    for entry in table.range::<&str>(range)? {
+        let (key, value) = entry?;
+        into.push((key.value().to_owned(), versioned(value.value())));
+    }
+    Ok(())
 }
 
 /// The version of the newest commit.

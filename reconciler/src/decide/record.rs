@@ -3,6 +3,7 @@
 //! Keys are paths, values are self-describing; both are what an embedded store and an etcd cluster do equally well.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -34,6 +35,9 @@ pub const EDGE_PREFIX: &str = "edge/";
 pub const LEDGER_PREFIX: &str = "ledger/";
 /// Prefix of the trees that were applied.
 pub const REVISION_PREFIX: &str = "revision/";
+/// Prefix of the files of those trees: each file is a value of its own, so that a tree of any size is written and read
+/// without a copy of the whole.
+pub const REVISION_FILE_PREFIX: &str = "revision-file/";
 /// Prefix of the overrides of each edge's targets: the whole list, so that nothing has to be deleted.
 const DEVIATIONS_PREFIX: &str = "target-overrides/";
 /// Prefix of what each apply was to change.
@@ -55,6 +59,8 @@ pub struct Record {
     pub key: String,
     /// What, as JSON; nothing where the key is deleted.
     pub value: Vec<u8>,
+    /// Files that belong to it, each stored under its [`file_key`].
+    pub files: Arc<[FileDocument]>,
 }
 
 /// Why a stored value cannot be read.
@@ -113,12 +119,29 @@ struct StoredEdge {
 }
 
 /// A tree that was applied, with its files.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Revision {
     /// Where it came from.
     pub source: Source,
     /// Its files.
     pub files: Vec<FileDocument>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRevision {
+    source: Source,
+    /// The files of a store that an earlier version wrote.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    files: Vec<FileDocument>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<StoredFile>,
+}
+
+/// A file that is stored under its [`file_key`].
+#[derive(Serialize, Deserialize)]
+struct StoredFile {
+    path: Arc<str>,
+    bytes: usize,
 }
 
 /// What an apply was to change: its plan without the state that it started from.
@@ -130,9 +153,41 @@ pub struct RecordedPlan {
     pub changes: Vec<PlannedChange>,
 }
 
-/// A tree that was applied, from its record.
-pub fn revision(key: &str, value: &[u8]) -> Result<Revision, InvalidRecord> {
-    read(key, value)
+/// A tree that was applied, from its record; `text_of` reads what is stored under the key of a file.
+pub fn revision<E: From<InvalidRecord>>(
+    key: &str,
+    value: &[u8],
+    mut text_of: impl FnMut(&str) -> Result<Option<Vec<u8>>, E>,
+) -> Result<Revision, E> {
+    let stored: StoredRevision = read(key, value)?;
+    let mut files = stored.files;
+    for (number, StoredFile { path, bytes }) in stored.parts.into_iter().enumerate() {
+        let key = file_key(key, number);
+        // A file without content has no value.
+        let text = text_of(&key)?.unwrap_or_default();
+        if text.len() != bytes {
+            let reason = format!("it has {} of {bytes} bytes", text.len());
+            return Err(InvalidRecord { key, reason }.into());
+        }
+        let text = String::from_utf8(text).map_err(|error| InvalidRecord { key, reason: error.to_string() })?;
+        files.push(FileDocument { path, text: text.into() });
+    }
+    Ok(Revision { source: stored.source, files })
+}
+
+/// The key of a tree that was applied.
+pub fn revision_key(digest: Digest) -> String {
+    format!("{REVISION_PREFIX}{digest}")
+}
+
+/// The prefix of the keys of all files of a tree, whose own key this is; `None` for the key of anything else.
+pub fn files_of(key: &str) -> Option<String> {
+    Some(format!("{REVISION_FILE_PREFIX}{}/", key.strip_prefix(REVISION_PREFIX)?))
+}
+
+/// The key of a file of a tree, whose own key this is.
+pub fn file_key(key: &str, number: usize) -> String {
+    format!("{}{number:06}", files_of(key).unwrap_or_default())
 }
 
 /// What an apply was to change, from its record.
@@ -142,12 +197,13 @@ pub fn recorded_plan(key: &str, value: &[u8]) -> Result<RecordedPlan, InvalidRec
 
 impl Record {
     fn json(key: String, value: &impl Serialize) -> Self {
-        Self { key, value: serde_json::to_vec(value).expect("records hold only maps with text keys") }
+        let value = serde_json::to_vec(value).expect("records hold only maps with text keys");
+        Self { key, value, files: Arc::default() }
     }
 
     /// The end of a record.
     fn end(key: String) -> Self {
-        Self { key, value: Vec::new() }
+        Self { key, value: Vec::new(), files: Arc::default() }
     }
 
     /// The end of all that is known of an edge.
@@ -198,9 +254,11 @@ impl Record {
     }
 
     /// A tree that was applied.
-    pub fn revision(source: &Source, files: &[FileDocument]) -> Self {
-        let revision = Revision { source: source.clone(), files: files.to_vec() };
-        Self::json(format!("{REVISION_PREFIX}{}", source.digest), &revision)
+    pub fn revision(source: &Source, files: &Arc<[FileDocument]>) -> Self {
+        let part = |file: &FileDocument| StoredFile { path: file.path.clone(), bytes: file.text.len() };
+        let parts = files.iter().map(part).collect();
+        let stored = StoredRevision { source: source.clone(), files: Vec::new(), parts };
+        Self { files: files.clone(), ..Self::json(revision_key(source.digest), &stored) }
     }
 
     /// The tree in force.

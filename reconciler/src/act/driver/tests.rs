@@ -12,7 +12,8 @@ async fn records_of_two_steps_under_one_key_are_written() {
     let store = Arc::new(Store::open(&dir.path().join("state")).expect("a store"));
     let timings = Timings::new().expect("metrics");
     let (mut driver, _handle) = Driver::new(Fleet::default(), Arc::clone(&store), timings);
-    let record = |value: &str| Effect::Persist(Record { key: "edge/a".to_owned(), value: value.into() });
+    let record =
+        |value: &str| Effect::Persist(Record { key: "edge/a".to_owned(), value: value.into(), files: Arc::default() });
     driver.backlog.extend(vec![record("1")]);
     driver.backlog.extend(vec![record("2")]);
     driver.catch_up().await;
@@ -33,7 +34,7 @@ async fn each_apply_forgets_what_is_too_old_and_the_ledger_keeps_all() {
     for number in 0..kept::REVISIONS + more {
         let records = ["revision", "plan", "ledger", "used-plan"].map(|kind| {
             let key = format!("{kind}/{number:05}");
-            Effect::Persist(Record { key, value: vec![b'x'; 50_000] })
+            Effect::Persist(Record { key, value: vec![b'x'; 50_000], files: Arc::default() })
         });
         driver.backlog.extend(records.into());
         driver.catch_up().await;

@@ -10,6 +10,7 @@ use schema::causes::with_causes;
 use tracing::{error, info};
 
 use super::{Driver, Waiter};
+use crate::act::revisions;
 use crate::act::store::{Batch, StoreError};
 use crate::decide::fleet::{Refusal, RequestRefusal};
 use crate::decide::record::Record;
@@ -52,14 +53,11 @@ impl Driver {
     /// Makes records durable, in one transaction.
     pub(super) async fn write(&mut self, records: Vec<Record>) -> Result<(), StoreError> {
         // Steps that wait side by side may name a key again: what was decided last is what holds.
-        let last: BTreeMap<String, Vec<u8>> = records.into_iter().map(|record| (record.key, record.value)).collect();
+        let last: BTreeMap<String, Record> = records.into_iter().map(|record| (record.key.clone(), record)).collect();
         let mut kept = self.kept.clone();
         let old: Vec<String> = last.keys().filter_map(|key| kept.wrote(key)).collect();
-        let batch = old.into_iter().filter(|key| !last.contains_key(key)).fold(Batch::new(), Batch::delete);
-        let batch = last.into_iter().fold(batch, |batch, (key, value)| match value.as_slice() {
-            [] => batch.delete(key),
-            _ => batch.put(key, value),
-        });
+        let batch = old.into_iter().filter(|key| !last.contains_key(key)).fold(Batch::new(), revisions::without);
+        let batch = last.into_values().fold(batch, revisions::with);
         let store = Arc::clone(&self.store);
         match tokio::task::spawn_blocking(move || store.commit(&batch)).await {
             Ok(result) => result?,

@@ -9,12 +9,13 @@ use serde::Deserialize;
 use super::documents::HistoryDetail;
 use super::heavy::heavy;
 use super::{Failure, State};
+use crate::act::revisions;
 use crate::act::store::Store;
 use crate::decide::fleet::ApplyResult;
 use crate::decide::held::held;
 use crate::decide::ledger::{Entry, HistoryEntry, NoRevision, Verification, resolve};
 use crate::decide::plan::{PlannedChange, Source};
-use crate::decide::record::{self, LEDGER_PREFIX, PLAN_PREFIX, REVISION_PREFIX, RecordedPlan, Revision};
+use crate::decide::record::{self, LEDGER_PREFIX, PLAN_PREFIX, RecordedPlan, Revision};
 use crate::decide::selection::{self, Selection};
 
 fn unreadable(error: &dyn std::error::Error) -> Failure {
@@ -30,9 +31,7 @@ pub(super) fn lines(store: &Store) -> Result<Vec<Entry>, Failure> {
 
 /// A tree that was applied; `None` where its files are kept no longer. Blocks.
 pub(super) fn revision(store: &Store, digest: Digest) -> Result<Option<Revision>, Failure> {
-    let key = format!("{REVISION_PREFIX}{digest}");
-    let Some(stored) = store.get(&key).map_err(|error| unreadable(&error))? else { return Ok(None) };
-    record::revision(&key, &stored.value).map(Some).map_err(|error| unreadable(&error))
+    revisions::read(store, digest).map_err(|error| unreadable(&error))
 }
 
 /// The revision that a person names, with its files; `in_force` is the one that is. Blocks.

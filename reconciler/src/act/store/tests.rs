@@ -195,3 +195,20 @@ fn space_that_is_free_is_given_back_and_nothing_is_lost() {
     drop(store);
     assert_eq!(open(&dir).keys("").expect("readable"), ["a".to_owned(), key(0)]);
 }
+
+#[test]
+fn a_prefix_is_deleted_before_a_batch_writes_and_its_neighbours_are_not() {
+    let dir = state();
+    let store = open(&dir);
+    let keys = ["a", "a.", "a/1", "a/2", "a0", "b"];
+    store.commit(&keys.iter().fold(Batch::new(), |batch, key| batch.put(*key, "x"))).expect("committed");
+    let left: Vec<String> =
+        store.list_without(&["b", "a/"]).expect("readable").into_iter().map(|(key, _)| key).collect();
+    assert_eq!(left, ["a", "a.", "a0"]);
+    store.commit(&Batch::new().put("a/2", "y").delete_prefix("a/")).expect("committed");
+    let all: Vec<(String, Vec<u8>)> =
+        store.list("").expect("readable").into_iter().map(|(key, found)| (key, found.value)).collect();
+    let expected =
+        ["a", "a.", "a/2", "a0", "b"].map(|key| (key.to_owned(), if key == "a/2" { b"y" } else { b"x" }.to_vec()));
+    assert_eq!(all, expected);
+}
