@@ -6,6 +6,7 @@
 //! unchanged. Only what etcd does as well: get, list by prefix, compare and put. After a failure the database takes
 //! nothing more, so it is opened anew, and what the disk then holds says whether the failed commit happened.
 
+mod batch;
 mod space;
 
 use std::collections::BTreeSet;
@@ -15,13 +16,14 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use thiserror::Error;
 
 use super::private_file::{self, PrivateFileError};
+pub use batch::{Batch, Expect};
 pub(super) use space::Moment;
 
 /// The file inside the state directory.
@@ -96,77 +98,6 @@ pub struct Versioned {
     pub version: u64,
     /// What was written.
     pub value: Vec<u8>,
-}
-
-/// What a batch asks of a key before it writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
-    /// Nothing.
-    Anything,
-    /// There is no such key.
-    Absent,
-    /// The key has exactly this version.
-    Version(u64),
-}
-
-/// Writes that happen together or not at all.
-#[derive(Debug, Clone, Default)]
-pub struct Batch {
-    /// Before everything else.
-    cleared: Vec<String>,
-    writes: Vec<(String, Expect, Option<Arc<[u8]>>)>,
-}
-
-impl Batch {
-    /// A batch without writes.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Writes a value, whatever is there.
-    #[must_use]
-    pub fn put(self, key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
-        self.put_if(key, Expect::Anything, value)
-    }
-
-    /// Writes a value if the key is as expected.
-    #[must_use]
-    pub fn put_if(mut self, key: impl Into<String>, expect: Expect, value: impl Into<Vec<u8>>) -> Self {
-        self.writes.push((key.into(), expect, Some(value.into().into())));
-        self
-    }
-
-    /// Writes a value that others read too, without a copy of it.
-    #[must_use]
-    pub fn put_shared(mut self, key: impl Into<String>, value: Arc<[u8]>) -> Self {
-        self.writes.push((key.into(), Expect::Anything, Some(value)));
-        self
-    }
-
-    /// Deletes a key, if it is there.
-    #[must_use]
-    pub fn delete(self, key: impl Into<String>) -> Self {
-        self.delete_if(key, Expect::Anything)
-    }
-
-    /// Deletes a key if it is as expected.
-    #[must_use]
-    pub fn delete_if(mut self, key: impl Into<String>, expect: Expect) -> Self {
-        self.writes.push((key.into(), expect, None));
-        self
-    }
-
-    /// Deletes all keys that start with the prefix, before the batch writes anything.
-    #[must_use]
-    pub fn delete_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.cleared.push(prefix.into());
-        self
-    }
-
-    /// True if there is nothing to write.
-    pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.cleared.is_empty()
-    }
 }
 
 /// The open store of one server.

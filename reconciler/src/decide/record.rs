@@ -2,6 +2,8 @@
 //!
 //! Keys are paths, values are self-describing; both are what an embedded store and an etcd cluster do equally well.
 
+mod tree;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +24,12 @@ use super::break_glass::{Override, Overrides};
 use super::control::{Freeze, Hold};
 use super::generation;
 use super::ledger::{self, Entry};
-use super::plan::{FileDocument, PlannedChange, Source, Summary};
+use super::plan::{FileDocument, PlannedChange, Summary};
 use super::restored::Restored;
 use super::target_override::TargetOverride;
 use super::view::DesiredEdge;
+
+pub use tree::{Revision, file_key, files_of, revision, revision_key};
 
 /// Key of the line of generations.
 pub const LINEAGE_KEY: &str = "meta/lineage";
@@ -118,32 +122,6 @@ struct StoredEdge {
     ends: BTreeMap<RuleName, Timestamp>,
 }
 
-/// A tree that was applied, with its files.
-#[derive(Debug, Clone)]
-pub struct Revision {
-    /// Where it came from.
-    pub source: Source,
-    /// Its files.
-    pub files: Vec<FileDocument>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredRevision {
-    source: Source,
-    /// The files of a store that an earlier version wrote.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    files: Vec<FileDocument>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    parts: Vec<StoredFile>,
-}
-
-/// A file that is stored under its [`file_key`].
-#[derive(Serialize, Deserialize)]
-struct StoredFile {
-    path: Arc<str>,
-    bytes: usize,
-}
-
 /// What an apply was to change: its plan without the state that it started from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordedPlan {
@@ -151,43 +129,6 @@ pub struct RecordedPlan {
     pub summary: Summary,
     /// By edge and rule.
     pub changes: Vec<PlannedChange>,
-}
-
-/// A tree that was applied, from its record; `text_of` reads what is stored under the key of a file.
-pub fn revision<E: From<InvalidRecord>>(
-    key: &str,
-    value: &[u8],
-    mut text_of: impl FnMut(&str) -> Result<Option<Vec<u8>>, E>,
-) -> Result<Revision, E> {
-    let stored: StoredRevision = read(key, value)?;
-    let mut files = stored.files;
-    for (number, StoredFile { path, bytes }) in stored.parts.into_iter().enumerate() {
-        let key = file_key(key, number);
-        // A file without content has no value.
-        let text = text_of(&key)?.unwrap_or_default();
-        if text.len() != bytes {
-            let reason = format!("it has {} of {bytes} bytes", text.len());
-            return Err(InvalidRecord { key, reason }.into());
-        }
-        let text = String::from_utf8(text).map_err(|error| InvalidRecord { key, reason: error.to_string() })?;
-        files.push(FileDocument { path, text: text.into() });
-    }
-    Ok(Revision { source: stored.source, files })
-}
-
-/// The key of a tree that was applied.
-pub fn revision_key(digest: Digest) -> String {
-    format!("{REVISION_PREFIX}{digest}")
-}
-
-/// The prefix of the keys of all files of a tree, whose own key this is; `None` for the key of anything else.
-pub fn files_of(key: &str) -> Option<String> {
-    Some(format!("{REVISION_FILE_PREFIX}{}/", key.strip_prefix(REVISION_PREFIX)?))
-}
-
-/// The key of a file of a tree, whose own key this is.
-pub fn file_key(key: &str, number: usize) -> String {
-    format!("{}{number:06}", files_of(key).unwrap_or_default())
 }
 
 /// What an apply was to change, from its record.
@@ -251,14 +192,6 @@ impl Record {
             })
             .collect();
         Self::json(format!("{OVERRIDES_PREFIX}{edge}"), &stored)
-    }
-
-    /// A tree that was applied.
-    pub fn revision(source: &Source, files: &Arc<[FileDocument]>) -> Self {
-        let part = |file: &FileDocument| StoredFile { path: file.path.clone(), bytes: file.text.len() };
-        let parts = files.iter().map(part).collect();
-        let stored = StoredRevision { source: source.clone(), files: Vec::new(), parts };
-        Self { files: files.clone(), ..Self::json(revision_key(source.digest), &stored) }
     }
 
     /// The tree in force.
