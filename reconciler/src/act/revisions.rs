@@ -17,7 +17,7 @@ pub(super) enum RevisionError {
     Invalid(#[from] InvalidRecord),
 }
 
-/// A tree that was applied; `None` where its files are kept no longer.
+/// A tree that was applied; `None` if its files are not kept any more.
 pub(super) fn read(store: &Store, digest: Digest) -> Result<Option<Revision>, RevisionError> {
     let key = record::revision_key(digest);
     let Some(stored) = store.get(&key)? else { return Ok(None) };

@@ -40,7 +40,7 @@ impl Batch {
         self
     }
 
-    /// Writes a value that others read too, without a copy of it.
+    /// Writes a value that is shared with other readers, without copying it.
     #[must_use]
     pub fn put_shared(mut self, key: impl Into<String>, value: Arc<[u8]>) -> Self {
         self.writes.push((key.into(), Expect::Anything, Some(value)));
