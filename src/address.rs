@@ -1,7 +1,7 @@
 //! The addresses of servers, as operators and edges name them. Pure.
 //!
 //! Keeps: an address that exists may be spoken to as it stands; a token never goes over plain HTTP to anything but
-//! loopback, so there is no operator's address that would need it.
+//! loopback, so an operator's address is https or loopback.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,15 +19,14 @@ pub(crate) enum InvalidUrl {
         port: u16,
     },
     /// Neither plain HTTP nor anything that this version speaks.
-    #[error("the scheme `{0}` is not supported: expected http")]
-    Scheme(String),
+    #[error("the scheme `{0}` is not supported: expected {1}")]
+    Scheme(String, &'static str),
     /// A path or more behind the port.
     #[error("expected nothing after the port")]
     Rest,
     /// Another machine, over plain HTTP.
     #[error(
-        "{0} is not loopback: the operator's token is never sent over plain HTTP to another machine; use a tunnel, for \
-         example `ssh -L 7080:127.0.0.1:7080 HOST`"
+        "{0} is not loopback: the operator's token is never sent over plain HTTP to another machine; use https://{0}"
     )]
     NotLoopback(String),
     /// A name and a password in it.
@@ -35,7 +34,7 @@ pub(crate) enum InvalidUrl {
     Credentials,
 }
 
-/// The operator API: always loopback.
+/// The operator API: over TLS, or on loopback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerUrl(Url);
 
@@ -43,6 +42,16 @@ impl ServerUrl {
     /// `HOST:PORT`
     pub(crate) fn place(&self) -> String {
         format!("{}:{}", host(&self.0), self.0.port_or_known_default().unwrap_or(80))
+    }
+
+    /// True if it means this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        is_loopback(&self.0)
+    }
+
+    /// True if it is spoken to over TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.0.scheme() == "https"
     }
 
     /// The URL of a path of the API.
@@ -59,8 +68,16 @@ impl FromStr for ServerUrl {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        let url = plain(text, 7080)?;
-        if is_loopback(&url) { Ok(Self(url)) } else { Err(InvalidUrl::NotLoopback(host(&url))) }
+        let url = plain(text, 7080, &["http", "https"])?;
+        let is_private = url.scheme() == "https" || is_loopback(&url);
+        if is_private { Ok(Self(url)) } else { Err(InvalidUrl::NotLoopback(host(&url))) }
+    }
+}
+
+impl Default for ServerUrl {
+    /// Where the operator API is found when nobody says otherwise.
+    fn default() -> Self {
+        "http://127.0.0.1:7080".parse().expect("an address on loopback")
     }
 }
 
@@ -78,7 +95,7 @@ impl FromStr for ControlUrl {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        plain(text, 7443).map(Self)
+        plain(text, 7443, &["http"]).map(Self)
     }
 }
 
@@ -88,12 +105,13 @@ impl fmt::Display for ControlUrl {
     }
 }
 
-fn plain(text: &str, port: u16) -> Result<Url, InvalidUrl> {
+fn plain(text: &str, port: u16, schemes: &[&str]) -> Result<Url, InvalidUrl> {
     // HOST:PORT is how most tools name a server.
     let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&text).map_err(|_| InvalidUrl::Form { port })?;
-    if url.scheme() != "http" {
-        return Err(InvalidUrl::Scheme(url.scheme().to_owned()));
+    if !schemes.contains(&url.scheme()) {
+        let expected = if schemes.len() > 1 { "https, or http on loopback" } else { "http" };
+        return Err(InvalidUrl::Scheme(url.scheme().to_owned(), expected));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(InvalidUrl::Credentials);
@@ -125,8 +143,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_is_an_address_of_the_operator_api() {
-        for good in ["http://127.0.0.1:7080", "http://localhost:1", "http://[::1]:7080/", "http://127.9.9.9"] {
+    fn an_operator_speaks_tls_or_to_loopback() {
+        for good in [
+            "http://127.0.0.1:7080",
+            "http://localhost:1",
+            "http://[::1]:7080/",
+            "http://127.9.9.9",
+            "https://10.0.0.1:7080",
+            "https://portunus.example.org",
+        ] {
             assert!(good.parse::<ServerUrl>().is_ok(), "{good}");
         }
         for bad in ["http://10.0.0.1:7080", "http://example.org", "http://localhost.example.org", "http://0.0.0.0:7080"]
@@ -141,7 +166,7 @@ mod tests {
         assert_eq!("127.0.0.1:7080".parse::<ServerUrl>(), "http://127.0.0.1:7080".parse());
         assert_eq!(refused("me:secret@127.0.0.1:7080"), InvalidUrl::Credentials);
         assert_eq!(refused(""), InvalidUrl::Form { port: 7080 });
-        assert_eq!(refused("https://127.0.0.1"), InvalidUrl::Scheme("https".to_owned()));
+        assert!(matches!(refused("ftp://127.0.0.1"), InvalidUrl::Scheme(..)));
         assert_eq!(refused("http://127.0.0.1/v1"), InvalidUrl::Rest);
         assert_eq!(refused("http://me:secret@127.0.0.1"), InvalidUrl::Credentials);
     }

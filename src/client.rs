@@ -1,7 +1,8 @@
 //! The operator API as commands use it. I/O.
 //!
-//! Keeps: a token goes to loopback only ([`ServerUrl`] is nothing else), through no proxy and after no redirect;
-//! every wait is bounded; an answer that is not ours is never taken for one.
+//! Keeps: a token goes over TLS or to loopback only ([`ServerUrl`] is nothing else), to the origin that it is for, through
+//! no proxy and after no redirect; nothing is sent to a server whose certificate is not the pinned or a trusted one; every
+//! wait is bounded; an answer that is not ours is never taken for one.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,12 +13,17 @@ use reconciler::act::private_file::{PrivateFileError, read_private};
 use reconciler::act::state::TOKEN_FILE;
 use reconciler::act::{Port, recognised};
 use reqwest::{RequestBuilder, Response, redirect};
+use rustls::CertificateError;
+use schema::canonical::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::address::ServerUrl;
 use crate::cli::ServerArgs;
+use crate::contexts::Contexts;
 use crate::failure::Failure;
+use crate::pinned;
+use crate::secret::Secret;
 use crate::signals::unless_interrupted;
 use crate::sse::{Message, Parser};
 use crate::state_dir;
@@ -37,29 +43,48 @@ const QUOTED: usize = 200;
 pub(crate) struct Client {
     http: reqwest::Client,
     server: ServerUrl,
-    token: Option<String>,
+    token: Option<Secret>,
 }
 
 impl Client {
-    /// Finds the token; nothing is sent yet.
+    /// Finds server, pin and token: flags and the environment come before contexts. Nothing is sent yet.
     pub(crate) fn new(args: &ServerArgs) -> Result<Self, Failure> {
-        let token = match &args.token {
-            Some(token) => Some(token.trim().to_owned()),
-            None => token_of_state()?,
+        let contexts = match (Contexts::load(), &args.server, &args.token) {
+            (Ok(contexts), ..) => contexts,
+            // Nothing of them is needed.
+            (Err(_), Some(_), Some(_)) => Contexts::default(),
+            (Err(failure), ..) => return Err(failure),
         };
-        if token.as_ref().is_some_and(|token| token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Failure::Usage("the token must contain only letters, digits and punctuation".to_owned()));
-        }
+        let current = contexts.current().and_then(|context| context.server.parse().ok());
+        let server: ServerUrl = args.server.clone().or(current).unwrap_or_default();
+        let context = contexts.of(&server);
+        let token = match (&args.token, context) {
+            (Some(token), _) => Some(token.read()?),
+            (None, Some(context)) => Some(Secret::parse(&context.token).map_err(Failure::Other)?.read()?),
+            (None, None) if server.is_loopback() => token_of_state()?,
+            (None, None) => None,
+        };
+        Self::at(server, args.pin.or(context.and_then(|context| context.pin)), token)
+    }
+
+    /// A server by its address, with the pin of its authority and a token.
+    pub(crate) fn at(server: ServerUrl, pin: Option<Digest>, token: Option<Secret>) -> Result<Self, Failure> {
+        let no_client = |reason: String| Failure::Other(format!("the HTTP client cannot be created: {reason}"));
         // The name must mean this machine, whatever a resolver says.
         let local = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(|ip| SocketAddr::new(ip, 0));
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .resolve_to_addrs("localhost", &local)
-            .build()
-            .map_err(|error| Failure::Other(format!("the HTTP client cannot be created: {}", reason(&error))))?;
-        Ok(Self { http, server: args.server.clone(), token })
+            .resolve_to_addrs("localhost", &local);
+        let builder = match pin.filter(|_| server.is_tls()) {
+            Some(pin) => {
+                builder.tls_backend_preconfigured(pinned::config(pin).map_err(|error| no_client(error.to_string()))?)
+            }
+            None => builder,
+        };
+        let http = builder.build().map_err(|error| no_client(reason(&error)))?;
+        Ok(Self { http, server, token })
     }
 
     /// Reads a document.
@@ -101,7 +126,7 @@ impl Client {
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let request = match &self.token {
-            Some(token) => request.bearer_auth(token),
+            Some(token) => request.bearer_auth(token.reveal()),
             None => request,
         };
         let answer = async {
@@ -140,6 +165,9 @@ impl Client {
     /// Why there is no answer. Something that listens there and speaks another protocol may be another port of a
     /// server.
     async fn not_answered(&self, error: &reqwest::Error) -> Failure {
+        if let Some(reason) = untrusted(error) {
+            return Failure::Untrusted { server: self.server.clone(), reason };
+        }
         if error.is_connect() || error.is_timeout() {
             return self.unreachable(error);
         }
@@ -201,10 +229,12 @@ impl Events<'_> {
 
 /// The token that a server of this user wrote; `None` where there is none, for the server will say what it thinks of
 /// that.
-fn token_of_state() -> Result<Option<String>, Failure> {
+fn token_of_state() -> Result<Option<Secret>, Failure> {
     let Some(dir) = state_dir::for_token() else { return Ok(None) };
     match read_private(&dir.join(TOKEN_FILE)) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned())),
+        Ok(bytes) => Secret::parse(&String::from_utf8_lossy(&bytes))
+            .and_then(|token| Ok(Some(token)))
+            .map_err(|_| Failure::Other(format!("{} contains no token", dir.join(TOKEN_FILE).display()))),
         Err(PrivateFileError::Io { source, .. })
             if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
         {
@@ -212,6 +242,26 @@ fn token_of_state() -> Result<Option<String>, Failure> {
         }
         Err(error) => Err(Failure::Other(format!("the operator's token is not used: {error}"))),
     }
+}
+
+/// Why a certificate is not accepted, if that is the cause.
+fn untrusted(error: &reqwest::Error) -> Option<String> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(one) = cause {
+        let within = one.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = one.downcast_ref::<rustls::Error>().or_else(|| within?.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                return Some("its certificate is not signed by the pinned or a trusted authority".to_owned());
+            }
+            Some(rustls::Error::InvalidCertificate(why)) => {
+                return Some(format!("its certificate is not valid: {why}"));
+            }
+            _ => {}
+        }
+        cause = one.source();
+    }
+    None
 }
 
 /// The innermost cause says it best: `connection refused`.

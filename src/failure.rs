@@ -99,6 +99,9 @@ pub(crate) enum Failure {
     /// The server is not there.
     #[error("the server at {server} cannot be reached: {reason}")]
     Unreachable { server: ServerUrl, reason: String },
+    /// Nothing was sent, for the server is not the one that is meant.
+    #[error("nothing was sent to {server}: {reason}")]
+    Untrusted { server: ServerUrl, reason: String },
     /// Another port of a server answers there.
     #[error("{server}: {reason}")]
     WrongPort { server: ServerUrl, reason: String },
@@ -160,6 +163,7 @@ impl Failure {
             | Self::InvalidTree(_)
             | Self::InvalidTreeThere(..)
             | Self::Moving(_)
+            | Self::Untrusted { .. }
             | Self::Foreign { .. }
             | Self::Other(_) => Exit::Error,
         }
@@ -173,6 +177,7 @@ impl Failure {
             Self::Moving(_) => "moving_tree",
             Self::Problem(problem) => &problem.code,
             Self::Unreachable { .. } => "unreachable",
+            Self::Untrusted { .. } => "untrusted_server",
             Self::WrongPort { .. } => "wrong_port",
             Self::Foreign { .. } => "foreign_server",
             Self::Stale { .. } => "stale",
@@ -226,12 +231,18 @@ impl Failure {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Unreachable { .. } => "start it with `portunus serve` or `portunus up DIR`, or name it with --server",
+            Self::Untrusted { .. } => {
+                "compare --pin with the output of `portunus ca show` on the server's host; without a pin, the certificate must be \
+                 one that this system trusts"
+            }
             Self::Stale { .. } => "plan again; a plan file can be applied once, unchanged, within 24 h",
             Self::Problem(problem) => match problem.code.as_str() {
                 "unauthorized" => {
-                    "pass the token with --token or PORTUNUS_OPERATOR_TOKEN, or set PORTUNUS_STATE_DIR to the server's \
-                     state directory"
+                    "sign in with `portunus login`, pass the token with --token @FILE or PORTUNUS_OPERATOR_TOKEN, or set \
+                     PORTUNUS_STATE_DIR to the server's state directory"
                 }
+                "forbidden" => "ask an admin for an operator with that role; `portunus operator list` shows them",
+                "outside_grant" => "leave these changes out, or ask an operator whose limits include them",
                 "stale" => "plan again",
                 "dirty" => "commit the changes, or use --allow-dirty",
                 "no_commit" => "commit the tree to a git repository, or use --allow-dirty",

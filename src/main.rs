@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod cmd;
 mod console;
+mod contexts;
 mod duration;
 mod environment;
 mod failure;
@@ -20,9 +21,11 @@ mod logging;
 mod output;
 #[cfg(test)]
 mod pages;
+mod pinned;
 mod progress;
 mod render;
 mod replace;
+mod secret;
 mod server_schema;
 mod settings;
 mod signals;
@@ -83,6 +86,10 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Resume(args) => asking(cmd::resume::run(&args)),
         Command::Freeze(args) => asking(cmd::freeze::run(&args)),
         Command::Unfreeze(args) => asking(cmd::freeze::end(&args)),
+        Command::Login(args) => asking(cmd::login::run(&args)),
+        Command::Context(command) => cmd::login::context(&command),
+        Command::Operator(command) => asking(cmd::operators::run(&command)),
+        Command::Audit(args) => asking(cmd::operators::audit(&args)),
         Command::Serve(args) => serving(cmd::serve::run(args)),
         Command::Edge(args) => serving(cmd::edge::run(args)),
         Command::Up(args) => serving(cmd::up::run(args)),

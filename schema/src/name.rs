@@ -74,6 +74,10 @@ name_type! {
     /// The name of an edge.
     EdgeName
 }
+name_type! {
+    /// The name of an operator.
+    OperatorName
+}
 
 impl EdgeName {
     /// The edge inside `portunus up`, known to every tree.

@@ -2,11 +2,11 @@
 
 use clap::{Args, ValueEnum};
 
+use schema::canonical::Digest;
+
 use crate::actor;
 use crate::address::ServerUrl;
-
-/// Where the operator API is found when nobody says otherwise.
-const DEFAULT_SERVER: &str = "http://127.0.0.1:7080";
+use crate::secret::Secret;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -133,16 +133,27 @@ pub(crate) struct ColorArg {
     pub(crate) color: Color,
 }
 
+/// A pin on the command line.
+pub(super) fn pin(text: &str) -> Result<Digest, String> {
+    Digest::parse(&text.to_ascii_lowercase()).ok_or_else(|| "expected sha256: and 64 hex digits".to_owned())
+}
+
 /// What commands take that speak to a server.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct ServerArgs {
-    /// The operator API
-    #[arg(long, value_name = "URL", default_value = DEFAULT_SERVER, env = "PORTUNUS_SERVER", hide_env_values = true)]
-    pub(crate) server: ServerUrl,
-    /// The operator's token; by default, and for loopback only, the content of `operator.token` in the state directory
-    #[arg(long, value_name = "TOKEN", env = "PORTUNUS_OPERATOR_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
+    /// The operator port of the server [default: that of the current context, else http://127.0.0.1:7080]
+    #[arg(long, value_name = "URL", env = "PORTUNUS_SERVER", hide_env_values = true)]
+    pub(crate) server: Option<ServerUrl>,
+    /// The operator's token, or @FILE [default: that of the server's context; for loopback only, the content of
+    /// `operator.token` in the state directory]
+    #[arg(long, value_name = "TOKEN or @FILE", env = "PORTUNUS_OPERATOR_TOKEN", hide_env_values = true,
+          value_parser = Secret::parse)]
+    pub(crate) token: Option<Secret>,
+    /// The pin of the server's certificate authority [default: that of the server's context; without one, the
+    /// certificate must be one that this system trusts]
+    #[arg(long, value_name = "sha256:HEX", env = "PORTUNUS_PIN", value_parser = pin)]
+    pub(crate) pin: Option<Digest>,
 }
 
 /// Whom a command acts for.

@@ -6,8 +6,10 @@
 mod common;
 mod edges;
 mod ledger;
+mod login;
 mod mistakes;
 mod operator;
+mod operators;
 mod overrides;
 mod select;
 mod serving;
@@ -24,10 +26,12 @@ pub(crate) use edges::{EdgesArgs, EdgesCommand};
 pub(crate) use ledger::{
     BisectArgs, BlameArgs, FreezeArgs, HistoryArgs, ResumeArgs, RollbackArgs, UnfreezeArgs, WaitArgs,
 };
+pub(crate) use login::{ContextCommand, LoginArgs};
 pub(crate) use operator::{
     ApplyArgs, CompletionsArgs, EventsArgs, ExplainArgs, FmtArgs, ImportArgs, PlanArgs, Rollback, RulesArgs,
     SchemaArgs, SchemaOf, Selector, StatsArgs, StatusArgs, ValidateArgs,
 };
+pub(crate) use operators::{AuditArgs, OperatorCommand, OperatorCreateArgs};
 pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
 pub(crate) use select::Query;
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
@@ -91,6 +95,16 @@ pub(crate) enum Command {
     Freeze(FreezeArgs),
     /// Allow applying again
     Unfreeze(UnfreezeArgs),
+    /// Sign in to a server and store its address, pin and token as a context
+    Login(LoginArgs),
+    /// List the contexts, choose the current one, or remove one
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Create, list and revoke operators: who may do what
+    #[command(subcommand)]
+    Operator(OperatorCommand),
+    /// Show what operators asked for and what was refused
+    Audit(AuditArgs),
     /// Run the server
     Serve(ServeArgs),
     /// Run an edge, the process that forwards
@@ -141,6 +155,10 @@ impl Command {
             Self::Resume(args) => args.looks.printing(),
             Self::Freeze(args) => args.looks.printing(),
             Self::Unfreeze(args) => args.looks.printing(),
+            Self::Login(args) => args.looks.printing(),
+            Self::Context(command) => command.printing(),
+            Self::Operator(command) => command.printing(),
+            Self::Audit(args) => args.looks.printing(),
             Self::Health(HealthCommand::Simulate(args)) => args.looks.printing(),
             Self::Explain(args) => args.looks.printing(),
             Self::Schema(args) => args.looks.printing(),

@@ -15,6 +15,8 @@ pub(crate) mod health;
 mod healthy;
 pub(crate) mod history;
 pub(crate) mod import;
+pub(crate) mod login;
+pub(crate) mod operators;
 pub(crate) mod override_rule;
 pub(crate) mod plan;
 pub(crate) mod resume;

@@ -6,16 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 
+use reconciler::decide::operators::{Rights, Route};
+
 use super::structs::{Document, all};
 use super::{assert_page, cell};
 
-/// The router, as it is written.
-const ROUTER: &str = include_str!("../../reconciler/src/act/operator/mod.rs");
-
 /// Method, path, what it does, body, answer, and the codes that it has beyond those of every path.
-type Route = (&'static str, &'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
+type RouteText = (&'static str, &'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
 
-const ROUTES: &[Route] = &[
+const ROUTES: &[RouteText] = &[
     ("POST", "/v1/validate", "Checks a tree.", "ValidateRequest", "ValidateAnswer", &["413 file_too_large"]),
     (
         "POST",
@@ -23,7 +22,7 @@ const ROUTES: &[Route] = &[
         "Plans a tree; changes nothing.",
         "PlanRequest",
         "PlanDocument",
-        &["403 outside_grant", "413 file_too_large", "422 invalid_tree"],
+        &["413 file_too_large", "422 invalid_tree"],
     ),
     (
         "POST",
@@ -214,6 +213,32 @@ const ROUTES: &[Route] = &[
         "OverrideRow",
         &["404 unknown_rule", "507 state_not_writable"],
     ),
+    ("GET", "/v1/operators", "The operators, with their roles and limits.", "", "list of OperatorRow", &[]),
+    (
+        "POST",
+        "/v1/operators",
+        "Creates an operator. The answer holds its token, which cannot be read again.",
+        "OperatorBody",
+        "CreatedOperator",
+        &["409 duplicate_operator", "409 reserved_name", "409 too_many_operators", "507 state_not_writable"],
+    ),
+    (
+        "DELETE",
+        "/v1/operators/{name}",
+        "Revokes an operator, and ends the streams that it has open.",
+        "any JSON",
+        "OperatorRow",
+        &["404 unknown_operator", "409 reserved_name", "507 state_not_writable"],
+    ),
+    ("GET", "/v1/operators/me", "The operator whose token the request carries.", "", "OperatorRow", &[]),
+    (
+        "GET",
+        "/v1/audit",
+        "Requests that could change something, and requests that were refused for lack of a token, a role or limits.",
+        "",
+        "AuditDocument",
+        &[],
+    ),
     (
         "POST",
         "/v1/webhooks/git",
@@ -229,19 +254,27 @@ const ROUTES: &[Route] = &[
 const EVERYWHERE: &[(&str, &str)] = &[
     ("400 bad_request", "The path, the query or the body cannot be read; `detail` says what is wrong."),
     ("401 unauthorized", "There is no valid bearer token."),
+    ("403 forbidden", "The operator's role does not allow it; `detail` names the role that does."),
+    ("403 outside_grant", "It would change something outside of the operator's limits, which `changes` names."),
     ("403 foreign_host", "The `Host` header names another machine."),
     ("403 foreign_origin", "The request comes from a web page of another origin."),
     ("404 not_found", "There is no such path, or nothing of that name."),
     ("405 method_not_allowed", "The path exists for another method."),
     ("408 timeout", "The body took too long to arrive."),
     ("415 not_json", "The content type of a body is not `application/json`."),
+    (
+        "429 too_many_failed_logins",
+        "Too many invalid tokens came from this address within a minute; a valid one is served.",
+    ),
     ("500 internal", "The server cannot do its work; its log says why."),
     ("503 stopping", "The server is stopping."),
 ];
 
 const HEAD: &str = "# The HTTP API of the operator port\n\n\
     Made from the routes, the types and the comments of the program. The port is 7080 by default, on loopback only; every request \
-    carries `Authorization: Bearer TOKEN` with the token from the file `operator.token` of the state directory. Bodies are JSON \
+    carries `Authorization: Bearer TOKEN` with the token of an operator: one that `portunus operator create` printed, or that of \
+    the file `operator.token` of the state directory, which is an admin's. A route needs at least the role that is shown; limits \
+    of edges, ports and owners hold for everything that an operator changes. Bodies are JSON \
     (`Content-Type: application/json`) of at most 256 MiB. Errors are problem documents (RFC 9457, `application/problem+json`) whose \
     field `code` is for programs. A query parameter that a path does not have is refused with 400.\n\n\
     ```sh\n\
@@ -251,19 +284,20 @@ const HEAD: &str = "# The HTTP API of the operator port\n\n\
 
 /// The routes of the router: method and path.
 fn routed() -> BTreeSet<(String, String)> {
-    let mut routes = BTreeSet::new();
-    for line in ROUTER.lines().filter(|line| line.trim_start().starts_with(".route(")) {
-        let path = match line.split('"').nth(1) {
-            Some(path) => path.to_owned(),
-            None => "/v1/webhooks/git".to_owned(),
-        };
-        for method in ["get", "post", "delete", "put"] {
-            if line.contains(&format!(" {method}(")) || line.contains(&format!(").{method}(")) {
-                routes.insert((method.to_uppercase(), path.clone()));
-            }
+    Route::ALL.iter().map(|route| (route.row().method.as_str().to_owned(), route.row().path.to_owned())).collect()
+}
+
+/// Who may use a route, in words.
+fn rights(method: &str, path: &str) -> String {
+    let row = Route::find(method, path).map(Route::row);
+    match row.map(|row| row.rights) {
+        Some(Rights::Role { least, dry_run, unlimited }) => {
+            let dry_run = if dry_run == least { String::new() } else { format!(", `{dry_run}` for a dry run") };
+            let unlimited = if unlimited { ", without limits" } else { "" };
+            format!("`{least}`{dry_run}{unlimited}")
         }
+        Some(Rights::Signed) | None => "a secret of its own".to_owned(),
     }
-    routes
 }
 
 #[test]
@@ -282,9 +316,10 @@ fn page() -> String {
     let documents = all();
     let mut page = HEAD.to_owned();
     let mut write = |text: String| page.push_str(&text);
-    write("\n## Routes\n\n| method | path | |\n|---|---|---|\n".to_owned());
+    write("\n## Routes\n\n| method | path | | least role |\n|---|---|---|---|\n".to_owned());
     for (method, path, about, ..) in ROUTES {
-        write(format!("| `{method}` | [`{path}`](#{}) | {} |\n", anchor(&format!("{method} {path}")), cell(about)));
+        let (anchor, rights) = (anchor(&format!("{method} {path}")), rights(method, path));
+        write(format!("| `{method}` | [`{path}`](#{anchor}) | {} | {} |\n", cell(about), cell(&rights)));
     }
     write("\n## Codes of every path\n\n| code | meaning |\n|---|---|\n".to_owned());
     for (code, meaning) in EVERYWHERE {
@@ -293,6 +328,7 @@ fn page() -> String {
     let mut named = VecDeque::from(["Problem".to_owned()]);
     for (method, path, about, body, answer, codes) in ROUTES {
         write(format!("\n### {method} {path}\n\n{about}\n\n"));
+        write(format!("- role: {}\n", rights(method, path)));
         let parameters = reconciler::act::operator::parameters(path);
         if !parameters.is_empty() {
             let names: Vec<String> = parameters.iter().map(|name| format!("`{name}`")).collect();

@@ -11,11 +11,12 @@ use crate::support::{Handle, World, ports, rule, wait_for};
 /// Within this, whoever starts a process again has the last good state served.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-const SERVER_PARTS: [&str; 6] = [
+const SERVER_PARTS: [&str; 7] = [
     "the owner of the fleet",
     "the control port",
     "the operator port",
     "the metrics port",
+    "the owner of operators and audit",
     "the follower of the directory",
     "the upkeep of the state",
 ];

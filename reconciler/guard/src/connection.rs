@@ -121,6 +121,10 @@ impl Guarded {
         Self { stream, patience, seat }
     }
 
+    pub(crate) fn peer(&self) -> Option<std::net::SocketAddr> {
+        self.stream.tcp().peer_addr().ok()
+    }
+
     pub(crate) fn seat(&self) -> &Seat {
         &self.seat
     }

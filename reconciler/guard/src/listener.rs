@@ -24,6 +24,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::connection::{Guarded, Patience, Stream as Connection};
 use crate::places::{Caps, Places, Seat};
+use crate::port::PeerAddress;
 use crate::tls::{Openings, Tls};
 
 /// What an HTTP/2 peer says before anything else: the 24 bytes of RFC 9113, section 3.4.
@@ -215,9 +216,13 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 /// One HTTP/1 connection from its first request to its last.
 async fn converse(connection: Guarded, router: Router, head: Duration, stop: CancellationToken) {
     let seat = connection.seat().clone();
-    let served = router.map_request(move |request: Request<hyper::body::Incoming>| {
+    let peer = connection.peer().map(PeerAddress);
+    let served = router.map_request(move |mut request: Request<hyper::body::Incoming>| {
         // Requests of one connection come one after the other, and each has its place.
         _ = seat.begin(true);
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         request.map(Body::new)
     });
     let seat = connection.seat().clone();

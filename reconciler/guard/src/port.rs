@@ -18,6 +18,10 @@ const MOST: usize = 4096;
 /// Type and flags of the frame that every HTTP/2 server begins with: SETTINGS, no acknowledgement (RFC 9113, 6.5).
 const SETTINGS: [u8; 2] = [4, 0];
 
+/// Where a request comes from, as an extension of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress(pub std::net::SocketAddr);
+
 /// One of the ports of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {

@@ -85,6 +85,7 @@ async fn begin(fleet: &FleetHandle, tree: TreeRead, apply: String) -> bool {
         seal: None,
         allowances: Allowances { empty: true, dirty: true, non_descendant: true, ..Allowances::default() },
         actor: "server".to_owned(),
+        authority: None,
         applied_by,
         timeout,
         allow_offline,

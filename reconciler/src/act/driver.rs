@@ -39,6 +39,7 @@ use crate::decide::fleet::{
     RequestRefusal, SessionId,
 };
 use crate::decide::kept::Kept;
+use crate::decide::operators::Mandate;
 use crate::decide::target_override::TargetOverride;
 
 /// Commands that wait for the driver: one per edge of a large fleet that reconnects at once, more wait at their sender.
@@ -79,17 +80,54 @@ pub struct View<'a> {
 
 pub(super) enum Command {
     Event(Box<Event>),
-    Connect { session: SessionId, channel: SessionChannel, hello: Box<Event> },
-    Apply { request: Box<ApplyRequest>, reply: oneshot::Sender<Result<ApplyResult, Refusal>> },
-    Request { request: Box<Request>, reply: oneshot::Sender<Result<RequestAnswer, RequestRefusal>> },
-    Control { actor: String, control: Control, reply: oneshot::Sender<Result<(), Refusal>> },
+    Connect {
+        session: SessionId,
+        channel: SessionChannel,
+        hello: Box<Event>,
+    },
+    Apply {
+        request: Box<ApplyRequest>,
+        reply: oneshot::Sender<Result<ApplyResult, Refusal>>,
+    },
+    Request {
+        authority: Option<Mandate>,
+        request: Box<Request>,
+        reply: oneshot::Sender<Result<RequestAnswer, RequestRefusal>>,
+    },
+    Control {
+        actor: String,
+        control: Control,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     Read(Read),
-    Counters { edge: EdgeName, session: SessionId, report: proto::StatsReport },
-    Ask { edge: EdgeName, request: proto::StatsRequest, reply: Reply<Reading> },
-    Check { edge: EdgeName, request: proto::CheckTargets, reply: Reply<proto::TargetsChecked> },
-    Checked { session: SessionId, answer: proto::TargetsChecked },
-    Prove { edge: EdgeName, request: proto::Prove, reply: Reply<proto::Proven> },
-    Proven { session: SessionId, answer: proto::Proven },
+    Counters {
+        edge: EdgeName,
+        session: SessionId,
+        report: proto::StatsReport,
+    },
+    Ask {
+        edge: EdgeName,
+        request: proto::StatsRequest,
+        reply: Reply<Reading>,
+    },
+    Check {
+        edge: EdgeName,
+        request: proto::CheckTargets,
+        reply: Reply<proto::TargetsChecked>,
+    },
+    Checked {
+        session: SessionId,
+        answer: proto::TargetsChecked,
+    },
+    Prove {
+        edge: EdgeName,
+        request: proto::Prove,
+        reply: Reply<proto::Proven>,
+    },
+    Proven {
+        session: SessionId,
+        answer: proto::Proven,
+    },
 }
 
 /// Who waits for what was decided.
@@ -170,9 +208,14 @@ impl FleetHandle {
     }
 
     /// Asks for something that is no apply.
-    pub async fn request(&self, request: Request) -> Result<Result<RequestAnswer, RequestRefusal>, Stopped> {
+    pub async fn request(
+        &self,
+        authority: Mandate,
+        request: Request,
+    ) -> Result<Result<RequestAnswer, RequestRefusal>, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.command(Command::Request { request: Box::new(request), reply }).await?;
+        let (authority, request) = (Some(authority), Box::new(request));
+        self.command(Command::Request { authority, request, reply }).await?;
         answer.await.map_err(|_| Stopped)
     }
 
@@ -342,9 +385,9 @@ impl Driver {
                 let ticket = self.ticket(Waiter::Apply(reply));
                 self.step(Event::Apply { ticket, request }).await;
             }
-            Command::Request { request, reply } => {
+            Command::Request { authority, request, reply } => {
                 let ticket = self.ticket(Waiter::Request(reply));
-                self.step(Event::Request { ticket, request }).await;
+                self.step(Event::Request { ticket, authority, request }).await;
             }
             Command::Control { actor, control, reply } => {
                 let ticket = self.ticket(Waiter::Control(reply));

@@ -19,6 +19,8 @@ pub enum Part {
     Follower,
     /// The task that follows a remote repository.
     RemoteFollower,
+    /// The task that owns the operators and the audit.
+    Operators,
     /// The task that gives disk space back.
     Upkeep,
     /// The task that goes on with a rollout that a restart cut off.
@@ -35,6 +37,7 @@ impl fmt::Display for Part {
             Self::Metrics => "the metrics port",
             Self::Follower => "the follower of the directory",
             Self::RemoteFollower => "the follower of the remote",
+            Self::Operators => "the owner of operators and audit",
             Self::Upkeep => "the upkeep of the state",
             Self::Rollout => "the task that continues rollouts",
         })

@@ -23,6 +23,7 @@ use super::edges::EdgeControl;
 use super::guarded::Guards;
 use super::inflow::Inflow;
 use super::operator::{Webhook, WebhookError};
+use super::operators::{Keeper, Operators, UnreadableOperators};
 use super::parts::Part;
 use super::remote::follower::Follower;
 use super::remote::{self, RemoteConfig};
@@ -98,6 +99,9 @@ pub enum ServerError {
     /// The state could not be opened or read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The operators or the audit could not be read.
+    #[error("the operators cannot be read")]
+    Operators(#[from] UnreadableOperators),
     /// The metrics could not be set up.
     #[error("metrics cannot be set up")]
     Metrics(#[from] prometheus::Error),
@@ -121,7 +125,8 @@ pub struct Server {
     guards: Guards,
     in_process: mpsc::Receiver<DuplexStream>,
     connector: InProcess,
-    token: String,
+    operators: Operators,
+    keeper: Keeper,
     webhook: Option<Webhook>,
     wake: Wake,
 }
@@ -168,6 +173,7 @@ impl Server {
         let secret_file = config.remote.as_ref().and_then(|remote| remote.webhook_secret_file.as_deref());
         let webhook = secret_file.map(|path| Webhook::new(path, wake.clone())).transpose()?;
         let store = Arc::new(store);
+        let (operators, keeper) = Operators::open(Arc::clone(&store), &token)?;
         let timings = Timings::new()?;
         let (driver, handle) = Driver::new(fleet, Arc::clone(&store), timings.clone());
         let driver = driver.keeping(kept);
@@ -185,7 +191,8 @@ impl Server {
             guards,
             in_process,
             connector: InProcess(connector),
-            token,
+            operators,
+            keeper,
             webhook,
             wake,
         })
@@ -259,7 +266,7 @@ impl Server {
             fleet: self.fleet.clone(),
             store: Arc::clone(&self.store),
             timings: self.timings,
-            token: self.token.into(),
+            operators: self.operators,
             limits: self.config.limits,
             repository: self.config.remote.as_ref().map(|_| clone.clone()).or(self.config.rules.clone()),
             webhook: self.webhook.clone(),
@@ -291,6 +298,7 @@ impl Server {
         parts.spawn(supervisor.serving(Part::InProcess.to_string(), in_process));
         parts.spawn(supervisor.lasting(Part::Operator, api));
         parts.spawn(supervisor.lasting(Part::Metrics, metrics));
+        parts.spawn(supervisor.lasting(Part::Operators, self.keeper.run(stop.clone())));
         parts.spawn(supervisor.lasting(Part::Driver, self.driver.run(stop.clone())));
         info!(mode = self.config.mode.as_str(), "server runs");
         let failed = tokio::select! {

@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use super::operators::AUDIT_PREFIX;
 use super::private_file::{self, PrivateFileError};
-use super::revisions;
+use super::revisions::{self, RevisionError};
 use super::store::{self, Batch, Moment, Store, StoreError};
-use crate::decide::fleet::Restored;
+use crate::decide::fleet::settings_of;
 use crate::decide::kept::Kept;
 use crate::decide::record::{
     self, InvalidRecord, LEDGER_PREFIX, LINEAGE_KEY, PLAN_PREFIX, REVISION_FILE_PREFIX, REVISION_PREFIX,
     USED_PLAN_PREFIX,
 };
+use crate::decide::restored::Restored;
 
 /// The name of the file with the operator's token, inside the state directory.
 pub const TOKEN_FILE: &str = "operator.token";
@@ -63,6 +65,15 @@ pub enum StateError {
     Random(#[from] getrandom::Error),
 }
 
+impl From<RevisionError> for StateError {
+    fn from(error: RevisionError) -> Self {
+        match error {
+            RevisionError::Store(error) => Self::Store(error),
+            RevisionError::Invalid(error) => Self::Record(error),
+        }
+    }
+}
+
 /// The opened state.
 #[derive(Debug)]
 pub(super) struct OpenedState {
@@ -86,9 +97,14 @@ pub(super) fn open(dir: &Path) -> Result<OpenedState, StateError> {
     };
     let kept = prune(&store)?;
     store.compact(Moment::Start)?;
-    // What takes the room is read when it is asked for.
-    let records = store.list_without(&[REVISION_PREFIX, REVISION_FILE_PREFIX, PLAN_PREFIX])?;
-    let restored = record::restore(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))?;
+    // What takes the room is read when it is asked for; the audit is.
+    let records = store.list_without(&[REVISION_PREFIX, REVISION_FILE_PREFIX, PLAN_PREFIX, AUDIT_PREFIX])?;
+    let mut restored = record::restore(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))?;
+    if let Some(applied) = restored.applied.as_mut().filter(|applied| applied.settings.is_none()) {
+        // An earlier version wrote it down without its settings; its files are kept.
+        let revision = revisions::read(&store, applied.source.digest)?;
+        applied.settings = revision.map(|revision| settings_of(&revision.files));
+    }
     let token = operator_token(&dir.join(TOKEN_FILE))?;
     Ok(OpenedState { store, lineage, restored, kept, token })
 }

@@ -54,6 +54,9 @@ pub struct Applied {
     /// Labels of edges, from its inventory.
     #[serde(default)]
     pub labels: Arc<BTreeMap<EdgeName, Labels>>,
+    /// Digest of its portunus.toml, or of nothing where it has none; `None` where an earlier version wrote it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Digest>,
     /// The commit that was applied last before it, where it has none itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier_commit: Option<String>,

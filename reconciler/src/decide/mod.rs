@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod live;
 mod lockouts;
 pub mod new_override;
+pub mod operators;
 pub mod outcome;
 pub mod overrides;
 pub mod plan;

@@ -156,6 +156,7 @@ impl Run {
                 plan: None,
                 seal: None,
                 actor: "operator".to_owned(),
+                authority: None,
                 applied_by: None,
                 timeout: Duration::from_secs(10),
                 allow_offline: true,

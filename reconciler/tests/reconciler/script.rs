@@ -240,6 +240,7 @@ impl Script {
                 ..Allowances::default()
             },
             actor: "operator".to_owned(),
+            authority: None,
             applied_by: None,
             timeout: flags.get("--timeout").map_or(Duration::from_mins(1), |text| seconds(text)),
             allow_offline: flags.contains_key("--allow-offline"),
@@ -269,7 +270,7 @@ impl Script {
             why: flags.get("--why").cloned().unwrap_or_default(),
             ttl: flags.get("--ttl").map(|text| seconds(text)),
         };
-        self.world.step(Event::Request { ticket: 1, request: Box::new(Request::Target(order)) })
+        self.world.step(Event::Request { ticket: 1, authority: None, request: Box::new(Request::Target(order)) })
     }
 
     fn session_command(&mut self, words: &[&str]) -> Vec<Effect> {

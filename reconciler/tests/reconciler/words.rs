@@ -211,6 +211,7 @@ fn refusal(refusal: &Refusal, names: &TreeNames) -> String {
             None => "no tree was read yet".to_owned(),
         },
         Refusal::Stale { reason } => format!("stale: {reason}"),
+        Refusal::OutsideGrant { reason, .. } | Refusal::Forbidden { reason } => reason.clone(),
         Refusal::Locked { holder, .. } => format!("{holder} is applying"),
         Refusal::Frozen { freeze } => format!("frozen by {}: {}", freeze.by, freeze.why),
         Refusal::Rejected { reason, message } => format!("{reason}: {message}"),

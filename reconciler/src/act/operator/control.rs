@@ -3,25 +3,26 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use jiff::Timestamp;
 
+use super::audit::Noted;
 use super::documents::{FreezeAnswer, FreezeBody, ResumeAnswer, ResumeBody, RollbackBody, UnfreezeBody};
 use super::heavy::heavy;
+use super::identity::Who;
 use super::ledger::{named, revision};
 use super::targets::MAX_ORDER;
 use super::write::{check, claim, plan_of, refused, wait, with_ancestry};
 use super::{Failure, State, body};
 use crate::decide::fleet::{ApplyRequest, Control, Event, Freeze, Lock, Mode, Purpose, TreeRead};
+use crate::decide::operators::Touch;
 use crate::decide::plan::Allowances;
 use crate::decide::record::Revision;
 
-/// Who every operator is until they have names.
-const ACTOR: &str = "operator";
 /// The longest freeze that ends by itself.
 const LONGEST_FREEZE: Duration = Duration::from_hours(24 * 365);
 
@@ -37,10 +38,12 @@ fn of_recorded(allowances: Allowances) -> Allowances {
 
 pub(super) async fn rollback(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Failure> {
     let (request, _place): (RollbackBody, _) = body::tree(&state, &headers, request).await?;
+    who.may(request.dry_run, None)?;
     let store = state.context.store.clone();
     let name = request.revision.clone();
     let applied_by = claim(request.applied_by)?;
@@ -53,16 +56,21 @@ pub(super) async fn rollback(
     let allowances = of_recorded(request.allowances);
     let purpose = Purpose::Rollback { why: request.why, hold: !request.no_hold };
     if request.dry_run {
-        return Ok(Json(plan_of(&state, tree, allowances, &purpose).await?).into_response());
+        let plan = plan_of(&state, &who, tree, allowances, &purpose).await?;
+        return Ok((Extension(Noted(None)), Json(plan)).into_response());
     }
     let (timeout, allow_offline) = (wait(request.timeout_secs), request.allow_offline);
-    let begun = at_once(purpose, tree, allowances, timeout, allow_offline);
+    let begun = at_once(&who, purpose, (tree, allowances), timeout, allow_offline);
     let request = ApplyRequest { plan: request.plan, applied_by, ..begun };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(result)).into_response())
 }
 
-pub(super) async fn resume(Extract(state): Extract<State>, request: Body) -> Result<Json<ResumeAnswer>, Failure> {
+pub(super) async fn resume(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+    request: Body,
+) -> Result<Json<ResumeAnswer>, Failure> {
     let request: ResumeBody = body::read(request, MAX_ORDER).await?;
     let applied_by = claim(request.applied_by)?;
     let (mode, hold, followed, applied) = state
@@ -82,20 +90,23 @@ pub(super) async fn resume(Extract(state): Extract<State>, request: Body) -> Res
         (None, _) => (in_force(&state, applied.map(|source| source.digest)).await?, of_recorded(request.allowances)),
     };
     let Some(tree) = tree else {
-        state.context.fleet.control(ACTOR.to_owned(), Control::Release).await?.map_err(refused)?;
+        // What follows from it is not known before.
+        who.may(false, Some(&[Touch::Fleet("the hold of the whole fleet")]))?;
+        state.context.fleet.control(who.actor(), Control::Release).await?.map_err(refused)?;
         return Ok(Json(ResumeAnswer { released: hold, apply: None }));
     };
     let (timeout, allow_offline) = (wait(request.timeout_secs), request.allow_offline);
-    let request = ApplyRequest { applied_by, ..at_once(Purpose::Resume, tree, allowances, timeout, allow_offline) };
+    let begun = at_once(&who, Purpose::Resume, (tree, allowances), timeout, allow_offline);
+    let request = ApplyRequest { applied_by, ..begun };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok(Json(ResumeAnswer { released: hold, apply: Some(result) }))
 }
 
 /// An apply that waits for nothing but its edges, and that no plan was seen for.
 fn at_once(
+    who: &Who,
     purpose: Purpose,
-    tree: TreeRead,
-    allowances: Allowances,
+    (tree, allowances): (TreeRead, Allowances),
     timeout: Duration,
     allow_offline: bool,
 ) -> ApplyRequest {
@@ -105,7 +116,8 @@ fn at_once(
         plan: None,
         seal: None,
         allowances,
-        actor: ACTOR.to_owned(),
+        actor: who.actor(),
+        authority: Some(who.authority(false)),
         applied_by: None,
         timeout,
         allow_offline,
@@ -130,7 +142,11 @@ async fn frozen(state: &State) -> Result<Option<Freeze>, Failure> {
     Ok(state.context.fleet.read(|view| view.fleet.frozen().cloned()).await?)
 }
 
-pub(super) async fn freeze(Extract(state): Extract<State>, request: Body) -> Result<Json<FreezeAnswer>, Failure> {
+pub(super) async fn freeze(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+    request: Body,
+) -> Result<Json<FreezeAnswer>, Failure> {
     let request: FreezeBody = body::read(request, MAX_ORDER).await?;
     let bad = |detail: &str| Failure::new(400, "bad_request", "Not a freeze", detail);
     if request.why.trim().is_empty() {
@@ -141,17 +157,21 @@ pub(super) async fn freeze(Extract(state): Extract<State>, request: Body) -> Res
         return Err(bad("a freeze lasts from one second to one year"));
     }
     let until = ttl.and_then(|ttl| Timestamp::now().checked_add(ttl).ok());
-    decide(&state, Control::Freeze { why: request.why, until }).await
+    decide(&state, &who, Control::Freeze { why: request.why, until }).await
 }
 
-pub(super) async fn unfreeze(Extract(state): Extract<State>, request: Body) -> Result<Json<FreezeAnswer>, Failure> {
+pub(super) async fn unfreeze(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+    request: Body,
+) -> Result<Json<FreezeAnswer>, Failure> {
     let request: Option<UnfreezeBody> = body::read(request, MAX_ORDER).await?;
-    decide(&state, Control::Unfreeze { why: request.unwrap_or_default().why }).await
+    decide(&state, &who, Control::Unfreeze { why: request.unwrap_or_default().why }).await
 }
 
-async fn decide(state: &State, control: Control) -> Result<Json<FreezeAnswer>, Failure> {
+async fn decide(state: &State, who: &Who, control: Control) -> Result<Json<FreezeAnswer>, Failure> {
     let before = frozen(state).await?;
-    state.context.fleet.control(ACTOR.to_owned(), control).await?.map_err(refused)?;
+    state.context.fleet.control(who.actor(), control).await?.map_err(refused)?;
     Ok(Json(FreezeAnswer { frozen: frozen(state).await?, before }))
 }
 

@@ -384,7 +384,7 @@ pub struct Problem {
     pub status: u16,
     /// One sentence about this case.
     pub detail: String,
-    /// `unauthorized`, `foreign_host`, `not_json`, `file_too_large`, `bad_request`, `not_found`, `invalid_tree`,
+    /// `unauthorized`, `too_many_failed_logins`, `forbidden`, `outside_grant`, `foreign_host`, `not_json`, `file_too_large`, `bad_request`, `not_found`, `invalid_tree`,
     /// `stale`, `rails`, `dirty`, `not_followed`, `locked`, `frozen`, `unknown_revision`, `ambiguous_revision`,
     /// `revision_gone`, `ambiguous_port`, `override_rule`, `before_ledger`, a code of a rule, or `internal`.
     pub code: String,
@@ -394,6 +394,9 @@ pub struct Problem {
     /// With `rails`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rails: Vec<RailVerdict>,
+    /// With `outside_grant`: what the operator's limits do not allow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
 }
 
 impl Problem {
@@ -407,6 +410,7 @@ impl Problem {
             code: code.to_owned(),
             diagnostics: Vec::new(),
             rails: Vec::new(),
+            changes: Vec::new(),
         }
     }
 
@@ -414,6 +418,7 @@ impl Problem {
     /// command.
     pub fn refused(refusal: Refusal, nothing: &str, now: Timestamp) -> Self {
         let status = match refusal {
+            Refusal::OutsideGrant { .. } | Refusal::Forbidden { .. } => 403,
             Refusal::Locked { .. } | Refusal::Frozen { .. } => 423,
             Refusal::Rejected { .. } => 422,
             Refusal::StateNotWritable { .. } => 507,
@@ -426,6 +431,7 @@ impl Problem {
         let problem = Self::new(status, refusal.code(), refusal.title(), detail);
         match refusal {
             Refusal::Rails { rails, .. } => Self { rails, ..problem },
+            Refusal::OutsideGrant { changes, .. } => Self { changes, ..problem },
             _ => problem,
         }
     }

@@ -1,15 +1,13 @@
 //! `/v1/edges/{edge}`: edges that are gone for good. I/O.
 
-use axum::Json;
 use axum::extract::{Path, State as Extract};
+use axum::{Extension, Json};
 use schema::name::EdgeName;
 use serde::{Deserialize, Serialize};
 
+use super::identity::Who;
 use super::{Failure, State};
 use crate::decide::fleet::{ForgetRefusal, Request, RequestRefusal};
-
-/// Who forgets, until operators have names.
-const ACTOR: &str = "operator";
 
 /// The edge that was forgotten.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,18 +20,20 @@ pub struct ForgottenEdge {
 
 pub(super) async fn forget(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Path(edge): Path<String>,
 ) -> Result<Json<ForgottenEdge>, Failure> {
     let unknown = |detail: String| Failure::new(404, "unknown_edge", "Not found", detail);
     let name = EdgeName::new(&edge).map_err(|_| unknown(format!("edge {edge} does not exist")))?;
-    let request = Request::Forget { edge: name.clone(), actor: ACTOR.to_owned() };
-    state.context.fleet.request(request).await?.map_err(|refusal| {
+    let request = Request::Forget { edge: name.clone(), actor: who.actor() };
+    state.context.fleet.request(who.authority(false), request).await?.map_err(|refusal| {
         let detail = refusal.to_string();
         match refusal {
             RequestRefusal::Forget(ForgetRefusal::Unknown(_)) => unknown(detail),
             RequestRefusal::Forget(ForgetRefusal::Connected(_)) => {
                 Failure::new(409, "edge_connected", "The edge is connected", detail)
             }
+            RequestRefusal::Denied(denied) => Failure::denied(&denied),
             RequestRefusal::StateNotWritable(_) => Failure::state_not_writable(detail),
             RequestRefusal::Override(_) | RequestRefusal::Target(_) => unreachable!("an edge was to be forgotten"),
         }

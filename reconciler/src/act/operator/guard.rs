@@ -1,25 +1,60 @@
-//! Who may speak to the API: the right Host, no foreign Origin, the token, a JSON body of bounded size. I/O.
+//! Who may speak to the API: the right Host, no foreign Origin, an operator whose role allows the route, a JSON body of
+//! bounded size. I/O.
+//!
+//! Keeps: what could change something, and every refusal of a stranger or a role, is written to the audit before it is
+//! answered.
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State as Extract};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
+use axum::extract::{MatchedPath, Request, State as Extract};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use schema::canonical::Digest;
 
+use super::audit::{Account, Answered};
+use super::identity::{self, Who};
 use super::{Failure, State};
+use crate::decide::operators::Route;
+use crate::decide::operators::roster::Recognised;
 use crate::decide::selection;
 
 /// Bytes of a reason for a refusal. It repeats parts of the request, which is larger.
 const LONGEST_REASON: usize = 4096;
 
 /// Runs before every handler.
-pub(super) async fn guard(Extract(state): Extract<State>, request: Request<Body>, next: Next) -> Response {
-    match check(&state, &request) {
+pub(super) async fn guard(Extract(state): Extract<State>, mut request: Request<Body>, next: Next) -> Response {
+    if let Err(failure) = own_host(&request) {
+        return failure.into_response();
+    }
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let from = identity::source(&request);
+    let mut account = Account::new(from, method.as_str(), &path);
+    let Recognised { caller, until } = match identity::recognise(&state, request.headers(), from).await {
+        Ok(recognised) => recognised,
+        Err(failure) => {
+            account.refused(&state, &failure).await;
+            return failure.into_response();
+        }
+    };
+    account.who = caller.name.to_string();
+    // Without a route there is no handler but those that say so.
+    let route = request.extensions().get::<MatchedPath>().and_then(|path| Route::find(method.as_str(), path.as_str()));
+    if let Some(route) = route {
+        let who = Who { caller, route, until };
+        // What needs more than the least of the route is decided where that is known.
+        if let Err(failure) = who.may(true, None) {
+            account.refused(&state, &failure).await;
+            return failure.into_response();
+        }
+        request.extensions_mut().insert(who);
+    }
+    let response = match well_formed(&state, &request) {
         Ok(()) => as_problem(next.run(request).await).await,
         Err(failure) => failure.into_response(),
-    }
+    };
+    let answered = Answered::from(&response);
+    account.answered(&state, route, answered).await;
+    response
 }
 
 /// What the framework refuses by itself, such as a query that cannot be read, becomes a problem document too.
@@ -37,7 +72,7 @@ async fn as_problem(response: Response) -> Response {
     Failure::new(status.as_u16(), "bad_request", title, detail).into_response()
 }
 
-fn check(state: &State, request: &Request<Body>) -> Result<(), Failure> {
+fn own_host(request: &Request<Body>) -> Result<(), Failure> {
     let headers = request.headers();
     // What is there twice, or is no text, names no host and no page of ours.
     let named = only(headers, HOST.as_str());
@@ -63,15 +98,11 @@ fn check(state: &State, request: &Request<Body>) -> Result<(), Failure> {
             ));
         }
     }
-    let given = text(headers, AUTHORIZATION.as_str()).and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    // Digests are compared, so that the time of the comparison says nothing about the token.
-    let is_ours = given.is_some_and(|given| Digest::of(given.as_bytes()) == Digest::of(state.context.token.as_bytes()));
-    if !is_ours {
-        return Err(Failure::new(401, "unauthorized", "Unauthorized", "a valid bearer token is required"));
-    }
+    Ok(())
+}
+
+fn well_formed(state: &State, request: &Request<Body>) -> Result<(), Failure> {
+    let headers = request.headers();
     known_parameters(request.uri().path(), request.uri().query().unwrap_or_default())?;
     if matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE) {
         let kind = text(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
@@ -105,6 +136,7 @@ pub fn parameters(path: &str) -> &'static [&'static str] {
         "events" => selection::EVENTS,
         "history" => selection::HISTORY,
         "history/verification" => &["contains"],
+        "audit" => &["since", "limit"],
         rest if rest.starts_with("blame/") => &["protocol"],
         rest if rest.starts_with("rules/") && (rest.ends_with("/stats") || rest.ends_with("/stats/stream")) => {
             &["per_port", "per_target"]

@@ -1,8 +1,10 @@
 //! The operator API: HTTP with JSON bodies and problem documents. I/O.
 //!
-//! Keeps: nothing is answered without the token, a foreign Host or Origin is refused before anything else is looked
-//! at, and every body is bounded before it is read.
+//! Keeps: nothing is answered without a valid token and the rights that the route needs, a foreign Host or Origin is refused
+//! before anything else is looked at, and every body is bounded before it is read. The routes are those of
+//! [`Route`], so that none exists without its rights.
 
+pub mod audit;
 mod blame;
 mod blast;
 mod body;
@@ -11,7 +13,9 @@ pub mod documents;
 pub mod edges;
 mod guard;
 mod heavy;
+mod identity;
 mod ledger;
+pub mod operators;
 mod overrides;
 mod read;
 mod stats;
@@ -24,10 +28,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::handler::Handler;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use schema::check::CheckLimits;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -35,9 +40,12 @@ use tokio_util::sync::CancellationToken;
 use self::documents::Problem;
 pub use self::guard::parameters;
 use super::driver::{FleetHandle, Stopped};
+use super::operators::Operators;
 use super::questions::NoAnswer;
 use super::store::Store;
 use super::timings::Timings;
+use crate::decide::operators::route::Method;
+use crate::decide::operators::{Denied, Rights, Route};
 use crate::decide::selection::Unselected;
 pub use webhook::{Webhook, WebhookError};
 
@@ -53,8 +61,8 @@ pub struct Context {
     pub fleet: FleetHandle,
     /// The records, for the ledger.
     pub store: Arc<Store>,
-    /// What `Authorization: Bearer` must carry.
-    pub token: Arc<str>,
+    /// Who may ask, and what is written down about it.
+    pub operators: Operators,
     /// How long plans take.
     pub timings: Timings,
     /// Limits of the rule language.
@@ -82,44 +90,70 @@ struct State {
 pub fn router(context: Context) -> Router {
     let room = Arc::new(Semaphore::new(body::shares(context.max_body).max(1)));
     let state = State { context: Arc::new(context), uploads: Arc::new(Semaphore::new(UPLOADS)), room };
-    let routes = Router::new()
-        .route("/v1/validate", post(write::validate))
-        .route("/v1/plan", post(write::plan))
-        .route("/v1/apply", post(write::apply))
-        .route("/v1/applies/{id}", get(read::apply))
-        .route("/v1/applies/{id}/events", get(stream::apply))
-        .route("/v1/applies/{id}/heartbeat", post(control::heartbeat))
-        .route("/v1/rollback", post(control::rollback))
-        .route("/v1/resume", post(control::resume))
-        .route("/v1/freeze", post(control::freeze).delete(control::unfreeze))
-        .route("/v1/status", get(read::status))
-        .route("/v1/revision", get(read::revision))
-        .route("/v1/edges", get(read::edges))
-        .route("/v1/edges/{edge}", delete(edges::forget))
-        .route("/v1/rules", get(read::rules))
-        .route("/v1/rules/{edge}/{rule}", get(read::rule))
-        .route("/v1/rules/{edge}/{rule}/stats", get(read::stats))
-        .route("/v1/rules/{edge}/{rule}/stats/stream", get(stream::stats))
-        .route("/v1/stats", get(stats::list))
-        .route("/v1/targets", get(read::targets))
-        .route("/v1/targets/{edge}/{rule}", post(targets::post))
-        .route("/v1/targets/{edge}/{rule}/{target}", post(targets::post).delete(targets::delete))
-        .route("/v1/events", get(stream::events))
-        .route("/v1/history", get(ledger::history))
-        .route("/v1/history/{id}", get(ledger::entry))
-        .route("/v1/history/verification", get(ledger::verify))
-        .route("/v1/blame/{edge}/{port}", get(blame::blame))
-        .route("/v1/overrides", get(overrides::list).post(overrides::add))
-        .route("/v1/overrides/{edge}/{rule}", delete(overrides::remove))
+    let (signed, guarded): (Vec<Route>, Vec<Route>) =
+        Route::ALL.iter().partition(|route| route.row().rights == Rights::Signed);
+    let add = |router: Router<State>, route: Route| router.route(route.row().path, handler(route));
+    let routes = guarded
+        .into_iter()
+        .fold(Router::new(), add)
         .fallback(async || Failure::new(404, "not_found", "No such path", "the API has no such path"))
         .method_not_allowed_fallback(async || {
             Failure::new(405, "method_not_allowed", "Method not allowed", "the path does not support this method")
         })
-        .layer(middleware::from_fn_with_state(state.clone(), guard::guard))
-        // Behind no guard: its callers are machines elsewhere that have no token, and prove themselves otherwise.
-        .route(webhook::PATH, post(webhook::called))
-        .with_state(state);
+        .layer(middleware::from_fn_with_state(state.clone(), guard::guard));
+    // Behind no guard: their callers are machines elsewhere that have no token, and prove themselves otherwise.
+    let routes = signed.into_iter().fold(routes, add).with_state(state);
     ::guard::port::marked(routes, ::guard::Port::Operator)
+}
+
+fn of<H: Handler<T, State>, T: 'static>(route: Route, handler: H) -> MethodRouter<State> {
+    let filter = match route.row().method {
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+        Method::Delete => MethodFilter::DELETE,
+    };
+    on(filter, handler)
+}
+
+fn handler(route: Route) -> MethodRouter<State> {
+    match route {
+        Route::Validate => of(route, write::validate),
+        Route::Plan => of(route, write::plan),
+        Route::Apply => of(route, write::apply),
+        Route::ApplyState => of(route, read::apply),
+        Route::ApplyEvents => of(route, stream::apply),
+        Route::Heartbeat => of(route, control::heartbeat),
+        Route::Rollback => of(route, control::rollback),
+        Route::Resume => of(route, control::resume),
+        Route::Freeze => of(route, control::freeze),
+        Route::Unfreeze => of(route, control::unfreeze),
+        Route::Status => of(route, read::status),
+        Route::Revision => of(route, read::revision),
+        Route::Edges => of(route, read::edges),
+        Route::ForgetEdge => of(route, edges::forget),
+        Route::Rules => of(route, read::rules),
+        Route::Rule => of(route, read::rule),
+        Route::RuleStats => of(route, read::stats),
+        Route::RuleStatsStream => of(route, stream::stats),
+        Route::Stats => of(route, stats::list),
+        Route::Targets => of(route, read::targets),
+        Route::CheckTargets | Route::SteerTarget => of(route, targets::post),
+        Route::ReleaseTarget => of(route, targets::delete),
+        Route::Events => of(route, stream::events),
+        Route::History => of(route, ledger::history),
+        Route::HistoryEntry => of(route, ledger::entry),
+        Route::Verification => of(route, ledger::verify),
+        Route::Blame => of(route, blame::blame),
+        Route::Overrides => of(route, overrides::list),
+        Route::AddOverride => of(route, overrides::add),
+        Route::RemoveOverride => of(route, overrides::remove),
+        Route::Operators => of(route, operators::list),
+        Route::CreateOperator => of(route, operators::create),
+        Route::RevokeOperator => of(route, operators::revoke),
+        Route::WhoAmI => of(route, operators::me),
+        Route::Audit => of(route, audit::list),
+        Route::GitWebhook => of(route, webhook::called),
+    }
 }
 
 /// A problem document as a response.
@@ -147,6 +181,12 @@ impl Failure {
         Self::new(507, "state_not_writable", "The server cannot write its state", detail)
     }
 
+    /// The operator may not.
+    fn denied(denied: &Denied) -> Self {
+        let problem = Problem::new(403, denied.code(), denied.title(), denied.to_string());
+        Self(Box::new(Problem { changes: denied.changes().to_vec(), ..problem }))
+    }
+
     fn not_found(detail: impl Into<String>) -> Self {
         Self::new(404, "not_found", "Not found", detail)
     }
@@ -170,6 +210,8 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&*self.0).expect("a problem holds only texts and lists");
-        (status, [("content-type", "application/problem+json")], body).into_response()
+        let mut response = (status, [("content-type", "application/problem+json")], body).into_response();
+        response.extensions_mut().insert(audit::ProblemCode(self.0.code));
+        response
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use jiff::Timestamp;
 use schema::codes::RuleCode;
 use schema::name::{EdgeName, RuleAddress, RuleName};
@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
+use super::identity::Who;
 use super::{Failure, State, body};
 use crate::decide::break_glass::Override;
 use crate::decide::fleet::{OverrideRefusal, OverrideRequest, Request, RequestAnswer, RequestRefusal};
@@ -176,6 +177,7 @@ pub(super) async fn list(Extract(state): Extract<State>) -> Result<Json<Vec<Over
 
 pub(super) async fn add(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     request: Body,
 ) -> Result<(StatusCode, Json<OverrideRow>), Failure> {
     let request: OverrideBody = body::read(request, MAX_BODY).await?;
@@ -183,11 +185,11 @@ pub(super) async fn add(
     let rule = spec::from_json(&Value::Object(request.rule)).map_err(invalid)?;
     let edge = request.edge.clone();
     let ttl = Duration::from_secs(request.ttl_secs);
-    let (why, actor) = (request.why, "operator".to_owned());
+    let (why, actor) = (request.why, who.actor());
     let added = OverrideRequest::Add { edge: edge.clone(), rule: rule.into(), why, ttl, actor };
     // Listening begins before anything is sent, so that no answer falls between the two.
     let mut notices = state.context.fleet.notices();
-    let mut added = ask(&state, &edge, added).await?;
+    let mut added = ask(&state, &who, &edge, added).await?;
     let answered = async {
         while added.state == RuleState::Pending && added.code.is_empty() {
             if matches!(notices.recv().await, Err(RecvError::Closed)) {
@@ -209,16 +211,17 @@ pub(super) async fn add(
 
 pub(super) async fn remove(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Path((edge, rule)): Path<(String, String)>,
 ) -> Result<Json<OverrideRow>, Failure> {
     let unknown = |_| Failure::not_found(format!("there is no override {edge}/{rule}"));
     let RuleAddress { edge, rule } = RuleAddress::parse(&format!("{edge}/{rule}")).map_err(unknown)?;
-    let removed = OverrideRequest::Remove { edge: edge.clone(), rule, actor: "operator".to_owned() };
-    ask(&state, &edge, removed).await.map(Json)
+    let removed = OverrideRequest::Remove { edge: edge.clone(), rule, actor: who.actor() };
+    ask(&state, &who, &edge, removed).await.map(Json)
 }
 
-async fn ask(state: &State, edge: &EdgeName, request: OverrideRequest) -> Result<OverrideRow, Failure> {
-    let answer = state.context.fleet.request(Request::Override(request)).await?;
+async fn ask(state: &State, who: &Who, edge: &EdgeName, request: OverrideRequest) -> Result<OverrideRow, Failure> {
+    let answer = state.context.fleet.request(who.authority(false), Request::Override(request)).await?;
     let RequestAnswer::Override(held) = answer.map_err(refused)? else { unreachable!("an override was asked for") };
     let name = edge.clone();
     let read = state.context.fleet.read(move |view| {
@@ -232,6 +235,7 @@ fn refused(refusal: RequestRefusal) -> Failure {
     let detail = refusal.to_string();
     let (status, code, title) = match refusal {
         RequestRefusal::StateNotWritable(_) => return Failure::state_not_writable(detail),
+        RequestRefusal::Denied(denied) => return Failure::denied(&denied),
         RequestRefusal::Target(_) | RequestRefusal::Forget(_) => unreachable!("an override was asked for"),
         RequestRefusal::Override(OverrideRefusal::Unknown { .. }) => (404, "not_found".to_owned(), "Not found"),
         RequestRefusal::Override(OverrideRefusal::Undecided(_)) => {

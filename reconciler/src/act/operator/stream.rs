@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Path, Query, State as Extract};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -16,9 +17,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio_util::sync::CancellationToken;
 
 use super::heavy::heavy;
+use super::identity::Who;
 use super::ledger::past_apply;
 use super::read::{StatsQuery, ask, known_rule};
 use super::{Failure, State};
@@ -35,12 +36,21 @@ const STATS_INTERVAL: Duration = Duration::from_secs(5);
 
 type StreamItem = Result<Event, Infallible>;
 
-/// A stream as a response. It is polled by its connection and by nobody else: when the listener goes, so does it.
+/// A stream as a response. It is polled by its connection and by nobody else: when the listener goes, so does it. It ends
+/// with the server, and with the operator.
 fn sse<S: Stream<Item = StreamItem> + Send + 'static>(
-    shutdown: CancellationToken,
+    state: &State,
+    who: &Who,
     events: S,
 ) -> Sse<impl Stream<Item = StreamItem> + use<S>> {
-    Sse::new(events.take_until(shutdown.cancelled_owned())).keep_alive(KeepAlive::default())
+    let (shutdown, ended) = (state.context.shutdown.clone(), who.ended(&state.context.operators));
+    let end = async move {
+        tokio::select! {
+            () = shutdown.cancelled_owned() => {}
+            () = ended => {}
+        }
+    };
+    Sse::new(events.take_until(Box::pin(end))).keep_alive(KeepAlive::default())
 }
 
 fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Event {
@@ -85,6 +95,7 @@ impl EventsQuery {
 /// happened since then; else a snapshot that holds everything that is selected.
 pub(super) async fn events(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Query(query): Query<EventsQuery>,
     Query(selection): Query<Selection>,
     headers: HeaderMap,
@@ -113,7 +124,7 @@ pub(super) async fn events(
         is_behind: true,
     };
     let events = stream::unfold(listener, async |mut listener| Some((Ok(listener.next().await?), listener)));
-    Ok(sse(state.context.shutdown.clone(), events))
+    Ok(sse(&state, &who, events))
 }
 
 /// One listener to everything.
@@ -248,6 +259,7 @@ fn kind(notice: &Notice) -> &'static str {
 /// `GET /v1/applies/{id}/events`: the state of the apply now and at each step, until it is over.
 pub(super) async fn apply(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Path(id): Path<String>,
 ) -> Result<Sse<impl Stream<Item = StreamItem>>, Failure> {
     // Listening begins before looking, so that nothing falls between the two.
@@ -260,7 +272,7 @@ pub(super) async fn apply(
     };
     let watcher = ApplyWatcher { fleet, notices, id, told: None, next: Some(now) };
     let events = stream::unfold(watcher, async |mut watcher| Some((Ok(watcher.next().await?), watcher)));
-    Ok(sse(state.context.shutdown.clone(), events))
+    Ok(sse(&state, &who, events))
 }
 
 async fn look(fleet: &FleetHandle, id: &str) -> Result<Option<ApplyResult>, Stopped> {
@@ -310,13 +322,14 @@ impl ApplyWatcher {
 /// `GET …/stats/stream`: the counters of a rule every five seconds.
 pub(super) async fn stats(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Path((edge, rule)): Path<(String, String)>,
     Query(query): Query<StatsQuery>,
 ) -> Result<Sse<impl Stream<Item = StreamItem>>, Failure> {
     let (address, _) = known_rule(&state, &edge, &rule).await?;
     let document = ask(&state, &address, query).await?;
     let first = event("stats", None, &document);
-    let shutdown = state.context.shutdown.clone();
+    let shared = state.clone();
     let mut ticks = tokio::time::interval(STATS_INTERVAL);
     // The first tick is at once, and its counters are here.
     ticks.reset();
@@ -334,5 +347,5 @@ pub(super) async fn stats(
             };
             Some((Ok(event), (state, address, ticks, before)))
         });
-    Ok(sse(shutdown, stream::once(async { Ok(first) }).chain(rest)))
+    Ok(sse(&shared, &who, stream::once(async { Ok(first) }).chain(rest)))
 }

@@ -2,20 +2,23 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State as Extract};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use schema::name::{EdgeName, RuleName};
 use schema::rule::DEFAULT_WEIGHT;
 use serde::Deserialize;
 
+use super::audit::Noted;
 use super::documents::{CheckDocument, TargetBody};
+use super::identity::Who;
 use super::{Failure, State};
 use crate::act::checks::CheckError;
 use crate::decide::deviations::{self, Order};
 use crate::decide::fleet::{Request, RequestAnswer, RequestRefusal, TargetOrder, TargetRefusal};
+use crate::decide::operators::{Denied, Touch};
 
 /// An order is a few words.
 pub(super) const MAX_ORDER: usize = 64 << 10;
@@ -43,13 +46,17 @@ fn bad_request(detail: impl Into<String>) -> Failure {
 /// `POST`: an override, its end, or a round of probes.
 pub(super) async fn post(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Path(place): Path<TargetPath>,
     body: Body,
 ) -> Result<Response, Failure> {
     let bytes = to_bytes(body, MAX_ORDER).await.map_err(|error| bad_request(error.to_string()))?;
     let body: TargetBody = serde_json::from_slice(&bytes).map_err(|error| bad_request(error.to_string()))?;
     let order = match (body.operation.as_str(), body.weight) {
-        ("check", None) => return check(&state, &place).await.map(IntoResponse::into_response),
+        ("check", None) => {
+            let noted = Extension(Noted(Some("check".to_owned())));
+            return check(&state, &who, &place).await.map(|checked| (noted, checked).into_response());
+        }
         ("pause", None) => Order::Pause,
         ("resume", None) => Order::Resume,
         ("disable", None) => Order::Disable,
@@ -75,29 +82,34 @@ pub(super) async fn post(
     if body.why.chars().count() > MAX_WHY {
         return Err(bad_request(format!("`why` may have at most {MAX_WHY} characters")));
     }
-    carry_out(&state, place, order, body.why, ttl).await
+    let noted = Extension(Noted(Some(body.operation)));
+    carry_out(&state, &who, place, (order, body.why, ttl)).await.map(|done| (noted, done).into_response())
 }
 
 /// `DELETE`: ends every override of the target.
-pub(super) async fn delete(Extract(state): Extract<State>, Path(place): Path<TargetPath>) -> Result<Response, Failure> {
-    carry_out(&state, place, Order::End, String::new(), None).await
+pub(super) async fn delete(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+    Path(place): Path<TargetPath>,
+) -> Result<Response, Failure> {
+    carry_out(&state, &who, place, (Order::End, String::new(), None)).await
 }
 
 async fn carry_out(
     state: &State,
+    who: &Who,
     place: TargetPath,
-    order: Order,
-    why: String,
-    ttl: Option<Duration>,
+    (order, why, ttl): (Order, String, Option<Duration>),
 ) -> Result<Response, Failure> {
     let (edge, rule) = named(&place)?;
     let Some(target) = place.target.clone() else {
         return Err(bad_request("only `check` applies to all targets of a rule: name one target"));
     };
-    let order = TargetOrder { edge, rule, target, order, actor: "operator".to_owned(), why, ttl };
-    match state.context.fleet.request(Request::Target(order)).await? {
+    let order = TargetOrder { edge, rule, target, order, actor: who.actor(), why, ttl };
+    match state.context.fleet.request(who.authority(false), Request::Target(order)).await? {
         Ok(RequestAnswer::Target(answer)) => Ok((StatusCode::OK, Json(answer)).into_response()),
         Err(RequestRefusal::Target(refusal)) => Err(refused(&place, refusal)),
+        Err(RequestRefusal::Denied(denied)) => Err(Failure::denied(&denied)),
         Err(refusal @ RequestRefusal::StateNotWritable(_)) => Err(Failure::state_not_writable(refusal.to_string())),
         Ok(RequestAnswer::Override(_) | RequestAnswer::Forgotten)
         | Err(RequestRefusal::Override(_) | RequestRefusal::Forget(_)) => {
@@ -130,20 +142,36 @@ fn refused(place: &TargetPath, refusal: TargetRefusal) -> Failure {
     }
 }
 
-async fn check(state: &State, place: &TargetPath) -> Result<Json<CheckDocument>, Failure> {
+/// Why a round is not begun.
+enum Unchecked {
+    Denied(Denied),
+    Refused(TargetRefusal),
+}
+
+impl From<TargetRefusal> for Unchecked {
+    fn from(refusal: TargetRefusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+async fn check(state: &State, who: &Who, place: &TargetPath) -> Result<Json<CheckDocument>, Failure> {
     let (edge, rule) = named(place)?;
+    let authority = who.authority(false);
     let (wanted_edge, wanted_rule, wanted) = (edge.clone(), rule.clone(), place.target.clone());
     let found = state
         .context
         .fleet
         .read(move |view| {
-            let view = view.fleet.edges().get(&wanted_edge).ok_or(TargetRefusal::UnknownEdge)?;
+            let view = view.fleet.edges().get(&wanted_edge);
+            let touch = Touch::known(&wanted_edge, &wanted_rule, view, None);
+            authority.may(Some(&[touch])).map_err(Unchecked::Denied)?;
+            let view = view.ok_or(TargetRefusal::UnknownEdge)?;
             let known = deviations::targets_of(view, &wanted_rule).ok_or(TargetRefusal::UnknownRule)?;
             let target = match wanted {
                 None => None,
                 Some(text) => match deviations::find(view, &wanted_rule, &text) {
                     Some(target) => Some(target.to_string()),
-                    None => return Err(TargetRefusal::UnknownTarget { known }),
+                    None => return Err(TargetRefusal::UnknownTarget { known }.into()),
                 },
             };
             let running = view.serving(&wanted_rule).or_else(|| view.placed(&wanted_rule).map(|placed| &placed.rule));
@@ -151,7 +179,10 @@ async fn check(state: &State, place: &TargetPath) -> Result<Json<CheckDocument>,
             Ok((target, Duration::from_millis(timeout.unwrap_or_default().into())))
         })
         .await?;
-    let (target, timeout) = found.map_err(|refusal| refused(place, refusal))?;
+    let (target, timeout) = found.map_err(|unchecked| match unchecked {
+        Unchecked::Denied(denied) => Failure::denied(&denied),
+        Unchecked::Refused(refusal) => refused(place, refusal),
+    })?;
     let wait = (timeout + ROUND).min(MAX_ROUND);
     match state.context.fleet.check(edge.clone(), &rule, target, wait).await? {
         Ok(targets) => Ok(Json(CheckDocument { edge, rule, targets })),

@@ -19,8 +19,6 @@ use super::{Failure, State};
 use crate::act::private_file::{self, PrivateFileError};
 use crate::act::wake::Wake;
 
-/// Where git hosts call.
-pub(super) const PATH: &str = "/v1/webhooks/git";
 /// The largest payload that GitHub sends; others send less.
 const MAX_BODY: usize = 25 << 20;
 /// How long a call may take to arrive.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, StatusCode};
+use axum::{Extension, Json};
 use jiff::Timestamp;
 use schema::check::{Checked, check_tree};
 use schema::diagnostic::{Diagnostic, all_to_json};
@@ -14,9 +14,11 @@ use schema::ruleset::{self, RuleSet, TreeFiles};
 
 use super::documents::{ApplyBody, PlanRequest, Problem, ValidateAnswer, ValidateRequest};
 use super::heavy::heavy;
+use super::identity::Who;
 use super::{Failure, State, blast, body};
 use crate::act::source;
-use crate::decide::fleet::{ApplyRequest, ApplyResult, Purpose, Refusal, TreeRead};
+use crate::decide::fleet::{ApplyRequest, ApplyResult, Purpose, Refusal, TreeRead, touches};
+use crate::decide::operators::Denied;
 use crate::decide::plan::{
     self, Allowances, FORMAT_VERSION, FileDocument, LONGEST_LABEL, PlanDocument, PlanInput, Source,
 };
@@ -121,6 +123,7 @@ pub(super) async fn validate(
 
 pub(super) async fn plan(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     headers: HeaderMap,
     request: Body,
 ) -> Result<Json<PlanDocument>, Failure> {
@@ -128,7 +131,7 @@ pub(super) async fn plan(
     let tree = check(&state, request.files, request.source, request.allowances.empty).await?.into_read()?;
     let tree = with_ancestry(&state, tree, request.ancestry).await?;
     let Some(secs) = request.prove_secs else {
-        return plan_of(&state, tree, request.allowances, &Purpose::Apply).await.map(Json);
+        return plan_of(&state, &who, tree, request.allowances, &Purpose::Apply).await.map(Json);
     };
     let lease = Duration::from_secs(secs);
     if lease.is_zero() || lease > LONGEST_LEASE {
@@ -136,7 +139,7 @@ pub(super) async fn plan(
         return Err(Failure::new(400, "bad_request", "Invalid duration of a lease", detail));
     }
     let ruleset = tree.ruleset.clone().expect("only valid trees are planned");
-    let document = plan_of(&state, tree, request.allowances, &Purpose::Apply).await?;
+    let document = plan_of(&state, &who, tree, request.allowances, &Purpose::Apply).await?;
     let names = document.changes.iter().map(|change| change.edge.clone()).collect();
     let edges = state.context.fleet.read(|view| view.fleet.edges().clone()).await?;
     let asked = heavy(move || plan::asked_for(&ruleset, &edges, &names)).await?;
@@ -160,9 +163,10 @@ pub(super) async fn with_ancestry(state: &State, tree: TreeRead, told: Option<An
     Ok(TreeRead { ancestry: known.or(told), ..tree })
 }
 
-/// What applying a valid tree would change now.
+/// What applying a valid tree would change now; refused as a whole where the operator may not change all of it.
 pub(super) async fn plan_of(
     state: &State,
+    who: &Who,
     tree: TreeRead,
     allowances: Allowances,
     purpose: &Purpose,
@@ -172,18 +176,20 @@ pub(super) async fn plan_of(
     let now = Timestamp::now();
     let is_apply = *purpose == Purpose::Apply;
     let digest = tree.source.digest;
-    let (edges, lineage, applied, frozen, other) = state
+    let (edges, lineage, (applied, settings), frozen, other) = state
         .context
         .fleet
         .read(move |view| {
             let applied = view.fleet.applied().map(|applied| (applied.rails, applied.last_commit().map(str::to_owned)));
             let other = view.fleet.follows_other_than(digest).filter(|_| is_apply);
+            let applied = (applied, view.fleet.settings());
             (view.fleet.edges().clone(), view.fleet.lineage().to_owned(), applied, view.fleet.frozen().cloned(), other)
         })
         .await?;
     let timer = state.context.timings.plan.start_timer();
     let ruleset = tree.ruleset.clone().expect("only valid trees are planned");
     let planned = (ruleset.clone(), edges.clone());
+    let authority = who.authority(true);
     let mut document = heavy(move || {
         let document = plan::plan(&PlanInput {
             ruleset: &ruleset,
@@ -199,12 +205,14 @@ pub(super) async fn plan_of(
             diagnostics: &tree.diagnostics,
             now,
         });
-        PlanDocument {
+        authority.may(Some(&touches(&document, &tree, &edges, settings)))?;
+        Ok(PlanDocument {
             not_followed: other.map(|followed| Refusal::NotFollowed { followed }.message(now)),
             ..document.under(frozen)
-        }
+        })
     })
-    .await?;
+    .await?
+    .map_err(|denied: Denied| Failure::denied(&denied))?;
     timer.observe_duration();
     blast::measure(state, planned, &mut document).await;
     Ok(document)
@@ -212,6 +220,7 @@ pub(super) async fn plan_of(
 
 pub(super) async fn apply(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     headers: HeaderMap,
     request: Body,
 ) -> Result<(StatusCode, Json<ApplyResult>), Failure> {
@@ -230,7 +239,8 @@ pub(super) async fn apply(
         plan: request.plan,
         seal: request.seal,
         allowances,
-        actor: "operator".to_owned(),
+        actor: who.actor(),
+        authority: Some(who.authority(false)),
         applied_by,
         timeout: wait(request.timeout_secs),
         allow_offline: request.allow_offline,

@@ -13,6 +13,7 @@ use super::beginning::Start;
 use super::confirming::{self, Confirming};
 use super::cut_off::most_failed;
 use super::decided::still_holds;
+use super::permitted::touches;
 use super::run::Run;
 use super::waves::{OnFailure, Waves};
 use super::{Applied, ApplyRequest, ApplyResult, EdgeOutcome, Effect, Fleet, Lock, Notice, Outcome, Purpose, Refusal};
@@ -62,6 +63,10 @@ impl Fleet {
             diagnostics: &request.tree.diagnostics,
             now,
         });
+        if let Some(authority) = &request.authority {
+            let touches = touches(&fresh, &request.tree, &self.edges, self.settings());
+            authority.may(Some(&touches))?;
+        }
         if let Some(refused) = request.plan.as_ref().and_then(PlanDocument::first_refused) {
             let message = refused.proof.as_ref().map(|proof| proof.message.clone()).unwrap_or_default();
             return Err(Refusal::Rejected {

@@ -116,6 +116,7 @@ impl Fleet {
             unreached,
             named: Arc::new(ruleset.names_of_edges()),
             labels: Arc::new(ruleset.labels()),
+            settings: Some(start.tree.settings()),
             earlier_commit: match start.tree.source.commit {
                 Some(_) => None,
                 None => self.applied.as_ref().and_then(Applied::last_commit).map(str::to_owned),

@@ -25,6 +25,7 @@ use crate::decide::break_glass::Override;
 use crate::decide::control::{Freeze, Hold};
 use crate::decide::deviations::DeviationChange;
 use crate::decide::live::Live;
+use crate::decide::operators::{Denied, Mandate};
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, Source};
 use crate::decide::record::Record;
 use crate::decide::remote::RemoteView;
@@ -87,6 +88,8 @@ pub struct ApplyRequest {
     pub allowances: Allowances,
     /// Who asks.
     pub actor: String,
+    /// What the operator may; `None` where the server asks itself.
+    pub authority: Option<Mandate>,
     /// Who or which CI run the client says it acts for.
     pub applied_by: Option<String>,
     /// How long to wait for edges.
@@ -157,6 +160,8 @@ pub enum Event {
     Request {
         /// Comes back in [`Effect::Answered`].
         ticket: u64,
+        /// What the operator may; `None` where the server asks itself.
+        authority: Option<Mandate>,
         /// What is asked.
         request: Box<Request>,
     },
@@ -236,6 +241,9 @@ pub enum RequestRefusal {
     /// An edge.
     #[error(transparent)]
     Forget(#[from] ForgetRefusal),
+    /// The operator may not.
+    #[error("nothing was changed: {0}")]
+    Denied(Denied),
     /// What was decided could not be written down; everything is as it was before.
     #[error("nothing was changed: the server cannot write its state: {0}")]
     StateNotWritable(String),

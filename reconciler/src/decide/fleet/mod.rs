@@ -17,6 +17,7 @@ mod freezing;
 mod moves;
 mod neighbours;
 mod overrides;
+mod permitted;
 mod refusal;
 mod result;
 mod run;
@@ -55,6 +56,8 @@ pub use event::{
 pub use forgetting::ForgetRefusal;
 pub use freezing::Control;
 pub use overrides::{OverrideRefusal, OverrideRequest, OverrideStep};
+pub(crate) use permitted::settings_of;
+pub use permitted::touches;
 pub use refusal::Refusal;
 pub use result::{ApplyResult, EdgeResult, RuleResult};
 pub use run::Lock;
@@ -182,16 +185,18 @@ impl Fleet {
                 let answer = Box::new(self.apply(&request, now, &mut effects));
                 effects.push(Effect::Answer { ticket, answer });
             }
-            Event::Request { ticket, request } => {
-                let answer = match &*request {
-                    Request::Override(request) => self
+            Event::Request { ticket, authority, request } => {
+                let permitted = authority.map_or(Ok(()), |authority| self.permits(&authority, &request));
+                let answer = match (permitted, &*request) {
+                    (Err(denied), _) => Err(RequestRefusal::Denied(denied)),
+                    (Ok(()), Request::Override(request)) => self
                         .request_override(request, now, &mut effects)
                         .map(RequestAnswer::Override)
                         .map_err(Into::into),
-                    Request::Target(order) => {
+                    (Ok(()), Request::Target(order)) => {
                         self.order(order, now, &mut effects).map(RequestAnswer::Target).map_err(Into::into)
                     }
-                    Request::Forget { edge, actor } => self
+                    (Ok(()), Request::Forget { edge, actor }) => self
                         .forget(edge, actor, now, &mut effects)
                         .map(|()| RequestAnswer::Forgotten)
                         .map_err(Into::into),

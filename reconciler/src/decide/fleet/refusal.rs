@@ -8,6 +8,7 @@ use schema::canonical::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::control::Freeze;
+use crate::decide::operators::Denied;
 use crate::decide::plan::{RailVerdict, Uncommitted};
 
 /// Why an apply did not begin; nothing was sent.
@@ -46,6 +47,18 @@ pub enum Refusal {
         /// When it lapses unless its holder says in the meantime that they are still there.
         until: Timestamp,
     },
+    /// The plan has changes outside of the operator's limits.
+    OutsideGrant {
+        /// Which.
+        changes: Vec<String>,
+        /// Whose limits they are, and what they allow.
+        reason: String,
+    },
+    /// The operator's role does not allow it.
+    Forbidden {
+        /// Which role it needs.
+        reason: String,
+    },
     /// Nothing is applied for the time being.
     Frozen {
         /// By whom, and why.
@@ -65,6 +78,16 @@ pub enum Refusal {
     },
 }
 
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        let reason = denied.to_string();
+        match denied {
+            Denied::OutsideGrant { changes, .. } => Self::OutsideGrant { changes, reason },
+            Denied::Role { .. } => Self::Forbidden { reason },
+        }
+    }
+}
+
 impl Refusal {
     /// As in a problem document.
     pub fn code(&self) -> &str {
@@ -74,6 +97,8 @@ impl Refusal {
             Self::NotFollowed { .. } => "not_followed",
             Self::Stale { .. } => "stale",
             Self::Locked { .. } => "locked",
+            Self::OutsideGrant { .. } => "outside_grant",
+            Self::Forbidden { .. } => "forbidden",
             Self::Frozen { .. } => "frozen",
             Self::Rejected { reason, .. } => reason,
             Self::StateNotWritable { .. } => "state_not_writable",
@@ -88,6 +113,8 @@ impl Refusal {
             Self::NotFollowed { .. } => "The server follows another tree",
             Self::Stale { .. } => "The plan is stale",
             Self::Locked { .. } => "Another apply runs",
+            Self::OutsideGrant { .. } => "Outside of the operator's limits",
+            Self::Forbidden { .. } => "The role does not allow it",
             Self::Frozen { .. } => "Applying is frozen",
             Self::Rejected { .. } => "The edge cannot do what the plan asks for",
             Self::StateNotWritable { .. } => "The server cannot write its state",
@@ -111,7 +138,7 @@ impl Refusal {
             Self::NotFollowed { followed: None } => {
                 "in mode apply only the followed tree can be applied; none has been read yet".to_owned()
             }
-            Self::Stale { reason } => reason.clone(),
+            Self::Stale { reason } | Self::OutsideGrant { reason, .. } | Self::Forbidden { reason } => reason.clone(),
             Self::Locked { holder, since, until } => format!(
                 "{holder} has applied for {} s, since {since:.0}; the lock lapses at {until:.0} unless it is renewed",
                 now.duration_since(*since).as_secs().max(0)

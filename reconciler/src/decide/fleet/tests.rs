@@ -100,6 +100,7 @@ pub(super) fn request(tree: TreeRead) -> ApplyRequest {
         seal: None,
         allowances: Allowances::default(),
         actor: "operator".to_owned(),
+        authority: None,
         applied_by: None,
         timeout: Duration::from_mins(1),
         allow_offline: false,

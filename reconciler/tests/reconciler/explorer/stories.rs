@@ -78,6 +78,7 @@ fn request(purpose: Purpose, tree: TreeRead, rollback: bool) -> Event {
         seal: None,
         allowances: Allowances::default(),
         actor: "operator".to_owned(),
+        authority: None,
         applied_by: None,
         timeout: Duration::from_secs(10),
         allow_offline: false,
@@ -111,7 +112,7 @@ fn override_on_a() -> Event {
     let rule = ruleset(Digest::default(), "a: glass 9000").edges[&edge_name("a")].values().next().unwrap().rule.clone();
     let (why, actor) = ("the pager rang".to_owned(), "ada".to_owned());
     let request = OverrideRequest::Add { edge: edge_name("a"), rule, why, ttl: Duration::from_mins(1), actor };
-    Event::Request { ticket: 1, request: Box::new(Request::Override(request)) }
+    Event::Request { ticket: 1, authority: None, request: Box::new(Request::Override(request)) }
 }
 
 pub(super) fn stories() -> Vec<Story> {

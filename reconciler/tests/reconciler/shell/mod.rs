@@ -8,6 +8,7 @@ mod guards;
 mod http;
 mod metrics_port;
 mod operator_api;
+mod operators;
 mod parts;
 mod session;
 mod starting;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::serve;
 use reconciler::act::driver::Driver;
 use reconciler::act::operator::{self, Context};
+use reconciler::act::operators::Operators;
 use reconciler::act::store::Store;
 use reconciler::act::timings::Timings;
 use reconciler::decide::fleet::{Fleet, Mode, Restored};
@@ -155,10 +156,12 @@ async fn a_body_that_grows_over_the_bound_is_refused() {
     let (driver, fleet) = Driver::new(fleet, Arc::clone(&store), timings.clone());
     let shutdown = CancellationToken::new();
     let driver = tokio::spawn(driver.run(shutdown.clone()));
+    let (operators, keeper) = Operators::open(Arc::clone(&store), "secret").unwrap();
+    let keeper = tokio::spawn(keeper.run(shutdown.clone()));
     let context = Context {
         fleet,
         store,
-        token: "secret".into(),
+        operators,
         timings,
         limits: CheckLimits::default(),
         repository: None,
@@ -179,6 +182,7 @@ async fn a_body_that_grows_over_the_bound_is_refused() {
     answer.is_problem(400, "bad_request");
     shutdown.cancel();
     driver.await.unwrap();
+    keeper.await.unwrap();
     serving.await.unwrap().unwrap();
 }
 

@@ -270,6 +270,7 @@ impl Scene {
             seal: None,
             allowances: Allowances::default(),
             actor: "ada".to_owned(),
+            authority: None,
             applied_by: None,
             timeout: Duration::from_secs(10),
             allow_offline: false,
@@ -294,7 +295,7 @@ impl Scene {
             actor: "ada".to_owned(),
         };
         let request = Box::new(Request::Override(request));
-        self.step(Event::Request { ticket: 0, request }).await;
+        self.step(Event::Request { ticket: 0, authority: None, request }).await;
         self.settle().await;
     }
 

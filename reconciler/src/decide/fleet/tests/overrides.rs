@@ -14,7 +14,7 @@ fn add(name: &str, port: u16, ttl: u64) -> Request {
 }
 
 fn ask(fleet: &mut Fleet, request: Request, second: i64) -> (Result<(), OverrideRefusal>, Vec<Effect>) {
-    let mut effects = fleet.step(Event::Request { ticket: 9, request: Box::new(request) }, at(second));
+    let mut effects = fleet.step(Event::Request { ticket: 9, authority: None, request: Box::new(request) }, at(second));
     let position = effects.iter().position(|effect| matches!(effect, Effect::Answered { ticket: 9, .. }));
     let Effect::Answered { answer, .. } = effects.remove(position.expect("every request is answered")) else {
         unreachable!("found as an answer")

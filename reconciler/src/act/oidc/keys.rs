@@ -1,0 +1,151 @@
+//! The keys of issuers: read from their discovery documents, and kept for a while. I/O.
+//!
+//! Keeps: an issuer is asked by one request at a time and at most every [`PAUSE`], however many tokens name keys that it does
+//! not have; a known key is found without waiting for the issuer; answers are bounded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use reqwest::{Client, Url, redirect};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+use tracing::{debug, warn};
+
+use crate::decide::operators::claims::is_loopback;
+
+/// Between two questions to an issuer.
+const PAUSE: Duration = Duration::from_secs(10);
+/// After so long a key is asked for again, for an issuer may have withdrawn it.
+const FRESH: Duration = Duration::from_hours(1);
+/// How long keys count of an issuer that does not answer.
+const STALE: Duration = Duration::from_hours(24);
+/// How long an issuer may take for each of its two documents: a CI job waits.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of a document: those of large forges have some ten kilobytes.
+const LARGEST: usize = 256 << 10;
+/// Keys of one issuer.
+const MOST_KEYS: usize = 100;
+/// Issuers: operators name few.
+const MOST_ISSUERS: usize = 100;
+
+/// What is known of one issuer.
+#[derive(Debug, Default)]
+struct IssuerKeys {
+    keys: Vec<Jwk>,
+    read: Option<Instant>,
+    asked: Option<Instant>,
+}
+
+impl IssuerKeys {
+    fn key(&self, id: &str, younger_than: Duration) -> Option<Jwk> {
+        self.read.filter(|read| read.elapsed() < younger_than)?;
+        self.keys.iter().find(|key| key.common.key_id.as_deref() == Some(id)).cloned()
+    }
+}
+
+/// The part of a discovery document that is used.
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// Why an issuer's keys cannot be had.
+#[derive(Debug, thiserror::Error)]
+enum NoKeys {
+    #[error("no answer: {0}")]
+    Http(#[from] reqwest::Error),
+    #[error("the answer has the status {0}")]
+    Status(u16),
+    #[error("the answer is larger than {LARGEST} bytes")]
+    TooLarge,
+    #[error("the document cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("the discovery document is that of {0}")]
+    Other(String),
+    #[error("the address of the keys is not an https URL")]
+    Address,
+}
+
+/// Keys by issuer.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// Reaches issuers elsewhere, through the proxy of the environment.
+    outside: Client,
+    /// Reaches issuers on this host.
+    inside: Client,
+    known: Mutex<HashMap<String, Arc<Mutex<IssuerKeys>>>>,
+}
+
+impl Keys {
+    pub(super) fn new() -> Result<Self, reqwest::Error> {
+        let builder = || Client::builder().redirect(redirect::Policy::none()).timeout(PATIENCE);
+        let (outside, inside) = (builder().https_only(true).build()?, builder().no_proxy().build()?);
+        Ok(Self { outside, inside, known: Mutex::default() })
+    }
+
+    /// A key of an issuer by its name.
+    pub(super) async fn find(&self, issuer: &str, id: &str) -> Option<Jwk> {
+        let known = {
+            let mut all = self.known.lock().await;
+            if all.len() >= MOST_ISSUERS && !all.contains_key(issuer) {
+                all.clear();
+            }
+            Arc::clone(all.entry(issuer.to_owned()).or_default())
+        };
+        // Whoever waits here has a token of this issuer, and finds what the one before has read.
+        let mut known = known.lock().await;
+        if let Some(key) = known.key(id, FRESH) {
+            return Some(key);
+        }
+        if known.asked.is_none_or(|asked| asked.elapsed() >= PAUSE) {
+            known.asked = Some(Instant::now());
+            match self.read(issuer).await {
+                Ok(keys) => {
+                    debug!(issuer, keys = keys.len(), "keys of an issuer read");
+                    (known.keys, known.read) = (keys, Some(Instant::now()));
+                }
+                Err(error) => warn!(issuer, %error, "keys of an issuer cannot be read"),
+            }
+        }
+        known.key(id, STALE)
+    }
+
+    async fn read(&self, issuer: &str) -> Result<Vec<Jwk>, NoKeys> {
+        let address = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+        // Only an issuer on this host may be asked without TLS, and only it may name keys that are.
+        let is_plain = issuer.starts_with("http://");
+        let discovery: Discovery = self.document(&address, is_plain).await?;
+        if discovery.issuer != issuer {
+            return Err(NoKeys::Other(discovery.issuer));
+        }
+        let set: JwkSet = self.document(&discovery.jwks_uri, is_plain).await?;
+        Ok(set.keys.into_iter().take(MOST_KEYS).collect())
+    }
+
+    async fn document<T: DeserializeOwned>(&self, address: &str, is_plain: bool) -> Result<T, NoKeys> {
+        let url = Url::parse(address).map_err(|_| NoKeys::Address)?;
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let client = match url.scheme() {
+            "http" if is_plain && is_loopback(&host) => &self.inside,
+            "https" if is_loopback(&host) => &self.inside,
+            "https" => &self.outside,
+            _ => return Err(NoKeys::Address),
+        };
+        let mut response = client.get(url).header("accept", "application/json").send().await?;
+        if !response.status().is_success() {
+            return Err(NoKeys::Status(response.status().as_u16()));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            if body.len() + chunk.len() > LARGEST {
+                return Err(NoKeys::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(serde_json::from_slice(&body)?)
+    }
+}
