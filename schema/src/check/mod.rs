@@ -39,7 +39,7 @@ pub use settings::tree_ignore;
 /// The file at the root of a tree that holds rails and rollout instead of rules.
 pub const FLEET_FILE: &str = "portunus.toml";
 
-/// Most rules of a tree, and most rules on edges: a rule on five edges counts five times there. About 6 KiB of the
+/// Most rules of a tree, and most rules on edges: a rule on five edges counts five times there. 6 to 12 KiB of the
 /// server's memory each while a tree is applied, measured with trees of 100,000 and 200,000.
 pub const MAX_RULES: usize = 200_000;
 
