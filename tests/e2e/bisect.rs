@@ -263,6 +263,11 @@ fn a_command_that_cannot_be_run_or_calls_the_good_revision_bad_ends_the_search()
     for code in ["126", "127"] {
         scene.bisect(&[], &format!("exit {code}")).exits(1).says(code);
         scene.is_back();
+        // The same in the middle of the search, where the good revision has been found good.
+        let only_good = format!("[ \"$PORTUNUS_BISECT_COMMIT\" = {} ] || exit {code}", scene.commits[0]);
+        let said = scene.bisect(&[], &only_good).exits(1).says("gives no verdict");
+        assert!(said.err.contains("Step 1") && !said.err.contains("Step 2"), "{said}");
+        scene.is_back();
     }
     let said = scene.bisect(&[], "exit 1").exits(1).says("was given as good");
     assert!(!said.err.contains("Step 1"), "{said}");
