@@ -12,7 +12,7 @@ use schema::ruleset::TreeFiles;
 use schema::text::{self, Entry, Node, Syntax, Value as Parsed};
 
 use super::place::{FilePosition, json};
-use super::rule::{self, Context};
+use super::rule::{self, ImportContext};
 use super::{Gathered, Kind, valid};
 
 /// Keys under which a list of rules may stand.
@@ -67,7 +67,7 @@ pub(super) fn read(
         valid::take(&ruleset, &root, edge, at, gathered);
         return;
     }
-    let context = Context { edge: edge.clone(), limits, defaults: defaults(&root) };
+    let context = ImportContext { edge: edge.clone(), limits, defaults: defaults(&root) };
     if !lists(&root, &context, at, gathered) {
         let reason = "no rules in it: expected a list of rules, a table with `rules`, or a standalone file";
         gathered.find(Kind::Dropped, at, "", "", reason);
@@ -98,7 +98,7 @@ fn defaults<'n, 'a>(root: &'n Node<'a>) -> &'n [Entry<'a>] {
 }
 
 /// False if there is nothing that could hold rules.
-fn lists(root: &Node<'_>, context: &Context<'_, '_>, at: FilePosition<'_>, gathered: &mut Gathered) -> bool {
+fn lists(root: &Node<'_>, context: &ImportContext<'_, '_>, at: FilePosition<'_>, gathered: &mut Gathered) -> bool {
     match &root.value {
         Parsed::Array(rules) => {
             for entry in rules {
@@ -117,7 +117,12 @@ fn lists(root: &Node<'_>, context: &Context<'_, '_>, at: FilePosition<'_>, gathe
     }
 }
 
-fn entry_of_root(entry: &Entry<'_>, context: &Context<'_, '_>, at: FilePosition<'_>, gathered: &mut Gathered) -> bool {
+fn entry_of_root(
+    entry: &Entry<'_>,
+    context: &ImportContext<'_, '_>,
+    at: FilePosition<'_>,
+    gathered: &mut Gathered,
+) -> bool {
     let here = at.at(entry.key_span);
     match (entry.key.as_ref(), &entry.node.value) {
         (key, Parsed::Array(rules)) if LISTS.contains(&key) => {
@@ -160,13 +165,19 @@ pub(super) fn statistics(at: FilePosition<'_>, gathered: &mut Gathered) {
 }
 
 /// The rules under the name of their client.
-fn of_client(name: &str, rules: &Node<'_>, context: &Context<'_, '_>, at: FilePosition<'_>, gathered: &mut Gathered) {
+fn of_client(
+    name: &str,
+    rules: &Node<'_>,
+    context: &ImportContext<'_, '_>,
+    at: FilePosition<'_>,
+    gathered: &mut Gathered,
+) {
     let here = at.at(rules.span);
     let Some(edge) = rule::edge_name(name, here, gathered) else {
         gathered.find(Kind::Dropped, here, name, "", "the name of the client is empty");
         return;
     };
-    let context = Context { edge, ..context.clone() };
+    let context = ImportContext { edge, ..context.clone() };
     match &rules.value {
         Parsed::Array(rules) => {
             for entry in rules {
@@ -180,7 +191,7 @@ fn of_client(name: &str, rules: &Node<'_>, context: &Context<'_, '_>, at: FilePo
 }
 
 /// A client with its name and its rules.
-fn client_entry(client: &Node<'_>, context: &Context<'_, '_>, at: FilePosition<'_>, gathered: &mut Gathered) {
+fn client_entry(client: &Node<'_>, context: &ImportContext<'_, '_>, at: FilePosition<'_>, gathered: &mut Gathered) {
     let here = at.at(client.span);
     let Parsed::Table(entries) = &client.value else {
         gathered.find(Kind::Dropped, here, "", "", format!("expected a client, this is {}", client.value.kind()));

@@ -20,7 +20,7 @@ use super::{Gathered, Kind};
 
 /// What holds for all rules of a list.
 #[derive(Debug, Clone)]
-pub(super) struct Context<'n, 'a> {
+pub(super) struct ImportContext<'n, 'a> {
     /// The edge of rules that name none.
     pub(super) edge: EdgeName,
     pub(super) limits: CheckLimits,
@@ -154,7 +154,7 @@ pub(super) fn edge_name(text: &str, at: FilePosition<'_>, gathered: &mut Gathere
 }
 
 /// Takes one rule of a list.
-pub(super) fn take(entry: &Node<'_>, context: &Context<'_, '_>, file: FilePosition<'_>, gathered: &mut Gathered) {
+pub(super) fn take(entry: &Node<'_>, context: &ImportContext<'_, '_>, file: FilePosition<'_>, gathered: &mut Gathered) {
     let at = file.at(entry.span);
     let Parsed::Table(entries) = &entry.value else {
         gathered.find(Kind::Dropped, at, "", "", format!("expected a rule, this is {}", entry.value.kind()));

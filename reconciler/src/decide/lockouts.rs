@@ -13,7 +13,7 @@ use super::break_glass::{Override, Overrides};
 
 /// A rule of the edge, with where a person finds it.
 #[derive(Clone, Copy)]
-struct Member<'a> {
+struct LoopMember<'a> {
     rule: &'a Rule,
     place: MemberOrigin<'a>,
 }
@@ -27,7 +27,7 @@ enum MemberOrigin<'a> {
     Asked,
 }
 
-impl Member<'_> {
+impl LoopMember<'_> {
     fn is_override(&self) -> bool {
         !matches!(self.place, MemberOrigin::Tree(_))
     }
@@ -53,7 +53,7 @@ struct Loop {
 }
 
 /// The loops that overrides take part in.
-fn loops(members: &[Member<'_>]) -> Vec<Loop> {
+fn loops(members: &[LoopMember<'_>]) -> Vec<Loop> {
     let numbered = (0..).zip(members.iter().map(|member| member.rule));
     let found = find_lockouts(numbered).into_iter().filter_map(|lockout| {
         let (from, to) = (lockout.rule as usize, lockout.listening as usize);
@@ -75,20 +75,21 @@ fn loops(members: &[Member<'_>]) -> Vec<Loop> {
     found.collect()
 }
 
-fn of_tree(rules: &EdgeRules) -> impl Iterator<Item = Member<'_>> {
-    rules.values().map(|placed| Member { rule: &placed.rule, place: MemberOrigin::Tree(placed.origin.as_ref()) })
+fn of_tree(rules: &EdgeRules) -> impl Iterator<Item = LoopMember<'_>> {
+    rules.values().map(|placed| LoopMember { rule: &placed.rule, place: MemberOrigin::Tree(placed.origin.as_ref()) })
 }
 
 /// Why an override cannot be added to an edge that runs these rules beside other overrides: it would forward to a
 /// listener of theirs or of its own, or one of them to its.
 pub(super) fn of_new<'a>(rule: &'a Rule, rules: &[&'a EdgeRules], overrides: &'a Overrides) -> Option<String> {
     let held = overrides.values().filter(|held| held.rule.name != rule.name);
-    let held = held.map(|held| Member { rule: &held.rule, place: MemberOrigin::Held(held) });
-    let new = Member { rule, place: MemberOrigin::Asked };
+    let held = held.map(|held| LoopMember { rule: &held.rule, place: MemberOrigin::Held(held) });
+    let new = LoopMember { rule, place: MemberOrigin::Asked };
     // What is sent to the edge holds the overrides, too.
-    let is_of_tree = |member: &Member<'_>| member.rule.name != rule.name && !overrides.contains_key(&member.rule.name);
+    let is_of_tree =
+        |member: &LoopMember<'_>| member.rule.name != rule.name && !overrides.contains_key(&member.rule.name);
     let tree = rules.iter().flat_map(|rules| of_tree(rules)).filter(is_of_tree);
-    let members: Vec<Member<'a>> = std::iter::once(new).chain(held).chain(tree).collect();
+    let members: Vec<LoopMember<'a>> = std::iter::once(new).chain(held).chain(tree).collect();
     loops(&members).into_iter().find(|found| found.from == 0 || found.to == 0).map(|found| found.message)
 }
 
@@ -97,8 +98,8 @@ pub(super) fn of_tree_rules<'a>(
     tree: &'a EdgeRules,
     held: impl Iterator<Item = &'a Override>,
 ) -> impl Iterator<Item = (&'a Rule, String)> {
-    let held = held.map(|held| Member { rule: &held.rule, place: MemberOrigin::Held(held) });
-    let members: Vec<Member<'a>> = held.chain(of_tree(tree)).collect();
+    let held = held.map(|held| LoopMember { rule: &held.rule, place: MemberOrigin::Held(held) });
+    let members: Vec<LoopMember<'a>> = held.chain(of_tree(tree)).collect();
     loops(&members).into_iter().filter_map(move |found| {
         let waiting = [found.from, found.to].into_iter().map(|index| members[index]);
         let waiting = waiting.into_iter().find(|member| !member.is_override())?;

@@ -96,13 +96,13 @@ pub(super) fn look(
         None => make(dir, HashKind::default())?,
     };
     let mut seen = asked(config, &repository, interrupt)?;
-    if let Seen::OtherHashes(hashes) = seen {
+    if let Exchanged::OtherHashes(hashes) = seen {
         repository = make(dir, hashes)?;
         seen = asked(config, &repository, interrupt)?;
     }
     let reference = || config.reference.short().to_owned();
     let address = || config.address.to_string();
-    let Seen::Object(seen) = seen else {
+    let Exchanged::Object(seen) = seen else {
         return Err(RemoteError::NoReference { address: address(), reference: reference() });
     };
     let commit = repository
@@ -114,7 +114,7 @@ pub(super) fn look(
 }
 
 /// What the remote holds, fetched over a connection of its own.
-fn asked(config: &RemoteConfig, repository: &Repository, interrupt: &Interrupt) -> Result<Seen, RemoteError> {
+fn asked(config: &RemoteConfig, repository: &Repository, interrupt: &Interrupt) -> Result<Exchanged, RemoteError> {
     let address = || config.address.to_string();
     let (transport, options, mut way) =
         transport::open(config, interrupt).map_err(|source| RemoteError::Transport { address: address(), source })?;
@@ -125,7 +125,7 @@ fn asked(config: &RemoteConfig, repository: &Repository, interrupt: &Interrupt) 
 }
 
 /// What an exchange with the remote found.
-enum Seen {
+enum Exchanged {
     /// The object that the reference names; it was fetched.
     Object(ObjectId),
     /// No such reference.
@@ -217,7 +217,7 @@ fn exchange(
     transport: Box<dyn gix::protocol::transport::client::blocking_io::Transport + Send>,
     options: Option<Box<dyn std::any::Any>>,
     interrupt: &Interrupt,
-) -> Result<Seen, gix::Error> {
+) -> Result<Exchanged, gix::Error> {
     let candidates = config.reference.candidates();
     // With a plus: whether a step back is allowed is decided where it would be applied.
     let specs = candidates.iter().enumerate().map(|(number, full)| format!("+{full}:{}", tracking(config, number)));
@@ -242,11 +242,11 @@ fn exchange(
             Source::Ref(_) | Source::ObjectId(_) => None,
         })
     };
-    let Some(seen) = candidates.iter().find_map(named) else { return Ok(Seen::Nothing) };
+    let Some(seen) = candidates.iter().find_map(named) else { return Ok(Exchanged::Nothing) };
     let hashes = prepared.ref_map().object_hash;
     if hashes != repository.object_hash() {
-        return Ok(Seen::OtherHashes(hashes));
+        return Ok(Exchanged::OtherHashes(hashes));
     }
     prepared.receive(gix::progress::Discard, interrupt.flag())?;
-    Ok(Seen::Object(seen))
+    Ok(Exchanged::Object(seen))
 }

@@ -10,36 +10,32 @@ use schema::name::EdgeName;
 use schema::ruleset::rules_only;
 
 use super::beginning::Start;
-use super::confirming::{self, Confirming};
+use super::confirming;
 use super::cut_off::most_failed;
 use super::decided::still_holds;
 use super::permitted::touches;
-use super::run::Run;
+use super::rollout::{Confirming, Run};
+use super::step::Step;
 use super::waves::{OnFailure, Waves};
-use super::{Applied, ApplyRequest, ApplyResult, EdgeOutcome, Effect, Fleet, Lock, Notice, Outcome, Purpose, Refusal};
+use super::{Applied, ApplyRequest, ApplyResult, EdgeOutcome, Fleet, Lock, Notice, Outcome, Purpose, Refusal};
 use crate::decide::plan::{Action, PlanDocument, PlanInput, PlannedChange, plan_without_drift};
 use crate::decide::record::Record;
 use crate::decide::succession::{Ancestry, Succession};
 use crate::decide::view::EdgeView;
 
 impl Fleet {
-    pub(super) fn apply(
-        &mut self,
-        request: &ApplyRequest,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> Result<ApplyResult, Refusal> {
+    pub(super) fn apply(&mut self, request: &ApplyRequest, step: &mut Step) -> Result<ApplyResult, Refusal> {
         if let Some(freeze) = &self.frozen {
             return Err(Refusal::Frozen { freeze: freeze.clone() });
         }
-        if let Some(Lock { holder, since, until }) = self.lock(now) {
+        if let Some(Lock { holder, since, until }) = self.lock(step.now) {
             return Err(Refusal::Locked { holder, since, until });
         }
         let stale = |reason: &str| Refusal::Stale { reason: reason.to_owned() };
         if request.seal.is_some_and(|seal| self.used_plans.contains(&seal)) {
             return Err(stale("the plan has already been applied; a plan can be used once"));
         }
-        if request.plan.as_ref().is_some_and(|plan| plan.expires_at <= now) {
+        if request.plan.as_ref().is_some_and(|plan| plan.expires_at <= step.now) {
             return Err(stale("the plan has expired"));
         }
         let digest = request.tree.source.digest;
@@ -49,7 +45,7 @@ impl Fleet {
         let ruleset = request.tree.ruleset.as_ref().expect("the shell checked the tree before it asked");
         let is_continued = matches!(request.purpose, Purpose::Continue { .. });
         if is_continued {
-            self.check_reached(most_failed(ruleset), effects)?;
+            self.check_reached(most_failed(ruleset), step)?;
         }
         let seen = request.plan.as_ref().and_then(|plan| self.ancestry_seen(plan));
         let (fresh, moved) = plan_without_drift(&PlanInput {
@@ -61,7 +57,7 @@ impl Fleet {
             succession: self.succession_of(request, seen.as_ref()),
             allowances: &request.allowances,
             diagnostics: &request.tree.diagnostics,
-            now,
+            now: step.now,
         });
         if let Some(authority) = &request.authority {
             let touches = touches(&fresh, &request.tree, &self.edges, self.settings());
@@ -128,7 +124,7 @@ impl Fleet {
             confirm_within: request.confirm_within,
             is_brought_back: request.rollback,
         };
-        Ok(self.put_in_force(&start, now, effects))
+        Ok(self.put_in_force(&start, step))
     }
 
     /// A rollback goes back by its nature; every other tree follows the one in force.
@@ -148,7 +144,7 @@ impl Fleet {
 
     /// Makes the tree the desired state of every edge that the plan touches, and of every other edge that runs it
     /// already. Records first, then sends.
-    pub(super) fn put_in_force(&mut self, start: &Start<'_>, now: Timestamp, effects: &mut Vec<Effect>) -> ApplyResult {
+    pub(super) fn put_in_force(&mut self, start: &Start<'_>, step: &mut Step) -> ApplyResult {
         let tree = start.tree;
         let ruleset = tree.ruleset.as_ref().expect("only valid trees are put in force");
         let touched: BTreeSet<&EdgeName> = start.plan.changes.iter().map(|change| &change.edge).collect();
@@ -193,13 +189,13 @@ impl Fleet {
                 next.confirm_within = start.confirm_within;
                 generations.insert(name.clone(), next.generation);
             }
-            effects.push(Effect::Persist(Record::edge(name, &next)));
+            step.persist(Record::edge(name, &next));
             self.edges.get_or_new(name).desired = Some(next);
             // A state that somebody asks for is no answer to what the edge says.
             self.unsettled.remove(name);
-            self.hand_overrides_over(name, now, effects);
+            self.hand_overrides_over(name, step);
         }
-        self.drop_deviations(&start.plan.changes, now, effects);
+        self.drop_deviations(&start.plan.changes, step);
         let is_news = !self.is_in_force(tree.source.digest)
             || self
                 .applied
@@ -207,7 +203,7 @@ impl Fleet {
                 .is_some_and(|applied| !applied.source.is_same(&tree.source) || applied.stopped.is_some())
             || self.hold.is_some()
             || matches!(start.purpose, Purpose::Rollback { .. } | Purpose::Continue { .. });
-        let mut result = self.begin(start, &generations, now);
+        let mut result = self.begin(start, &generations, step.now);
         for edge in result.edges.iter_mut().filter(|edge| held_back.contains(&edge.edge)) {
             edge.outcome = EdgeOutcome::Queued;
             if left_out.contains(&edge.edge) && !queued.contains(&edge.edge) {
@@ -216,14 +212,14 @@ impl Fleet {
         }
         if let Some(seal) = start.seal {
             self.used_plans.insert(seal);
-            effects.push(Effect::Persist(Record::used_plan(seal, now)));
+            step.persist(Record::used_plan(seal, step.now));
         }
         if result.edges.is_empty() && !is_news {
             // Applying twice is applying once: nothing to send, nothing to bump, nothing to write down.
             result.id = format!("{}-again", result.id);
             result.outcome = Outcome::Applied;
             result.repeated = true;
-            result.finished_at = Some(now);
+            result.finished_at = Some(step.now);
             if !start.is_automatic {
                 self.keep(result.clone());
             }
@@ -231,9 +227,8 @@ impl Fleet {
         }
         let in_force = self.applied.clone().map(|applied| Box::new(Applied { before: None, ..applied }));
         let confirming = start.confirm_within.map(|within| Confirming { within, before: in_force });
-        let waits = touched.iter().filter(|_| !start.quiet_window.is_zero());
-        self.quiet = waits.map(|name| ((*name).clone(), start.quiet_window)).collect();
-        let entry = self.record_start(start, &result, generations, held_back.clone(), now, effects);
+        self.rollout.set_quiet(touched.iter().copied(), start.quiet_window);
+        let entry = self.record_start(start, &result, generations, held_back.clone(), step);
         let retries = start.plan.changes.iter().filter(|change| change.action == Action::Retry);
         let retried: BTreeSet<&EdgeName> = retries.map(|change| &change.edge).collect();
         let is_open = |(name, view): &(&EdgeName, &EdgeView)| {
@@ -242,35 +237,35 @@ impl Fleet {
         let open: Vec<EdgeName> = self.edges.iter().filter(is_open).map(|(name, _)| name.clone()).collect();
         for name in open {
             if retried.contains(&name) && !start.is_automatic {
-                self.send(&name, effects);
+                self.send(&name, step);
             } else {
-                self.send_if_needed_now(&name, effects);
+                self.send_if_needed_now(&name, step);
             }
         }
-        self.supersede(now, effects);
-        self.run = Some(Run {
-            deadline: now.checked_add(timeout).unwrap_or(Timestamp::MAX),
-            lease: Run::lease_from(now),
+        self.supersede(step);
+        self.rollout.run = Some(Run {
+            deadline: step.now.checked_add(timeout).unwrap_or(Timestamp::MAX),
+            lease: Run::lease_from(step.now),
             is_automatic: start.is_automatic,
             allow_offline: start.allow_offline,
             waves,
             bases,
             confirming,
             is_untold: false,
-            tell_from: now,
+            tell_from: step.now,
             wait_healthy: start.wait_healthy,
             entry,
             result: result.clone(),
         });
-        effects.push(Effect::Emit(Notice::Apply { result: Box::new(result.clone()) }));
-        self.advance_run(None, now, effects);
+        step.emit(Notice::Apply { result: Box::new(result.clone()) });
+        self.advance_run(None, step);
         self.apply_result(&result.id).cloned().unwrap_or(result)
     }
 
     /// Sends what is not there yet; unlike the automatic way this holds in every mode, for an operator asked.
-    fn send_if_needed_now(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
+    fn send_if_needed_now(&mut self, edge: &EdgeName, step: &mut Step) {
         if self.edges.get(edge).is_some_and(|view| !view.is_settled()) {
-            self.send(edge, effects);
+            self.send(edge, step);
         }
     }
 }

@@ -11,7 +11,8 @@ use schema::canonical::Digest;
 use schema::name::EdgeName;
 
 use super::run::rule_result;
-use super::{Applied, ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, Outcome, Purpose, RolloutTerms, TreeRead};
+use super::step::Step;
+use super::{Applied, ApplyResult, EdgeOutcome, EdgeResult, Fleet, Outcome, Purpose, RolloutTerms, TreeRead};
 use crate::decide::ledger::{self, Entry};
 use crate::decide::plan::{PlanDocument, PlannedChange};
 use crate::decide::record::{Record, RecordedPlan};
@@ -95,14 +96,13 @@ impl Fleet {
         result: &ApplyResult,
         generations: BTreeMap<EdgeName, u64>,
         unreached: BTreeSet<EdgeName>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
+        step: &mut Step,
     ) -> Entry {
         let ruleset = start.tree.ruleset.as_ref().expect("only valid trees are put in force");
         let applied = Applied {
             source: start.tree.source.clone(),
             rails: ruleset.rails,
-            at: now,
+            at: step.now,
             apply_id: result.id.clone(),
             actor: start.actor.to_owned(),
             applied_by: start.applied_by.map(str::to_owned),
@@ -122,8 +122,8 @@ impl Fleet {
                 None => self.applied.as_ref().and_then(Applied::last_commit).map(str::to_owned),
             },
         };
-        effects.push(Effect::Persist(Record::revision(&start.tree.source, &start.tree.files)));
-        effects.push(Effect::Persist(Record::applied(&applied)));
+        step.persist(Record::revision(&start.tree.source, &start.tree.files));
+        step.persist(Record::applied(&applied));
         self.applied = Some(applied);
         let (action, why) = match start.purpose {
             Purpose::Apply => (ledger::LedgerAction::Apply, String::new()),
@@ -134,18 +134,18 @@ impl Fleet {
             }
         };
         let is_held = matches!(start.purpose, Purpose::Rollback { hold: true, .. });
-        let hold = is_held.then(|| self.hold_on(start.tree, start.actor, &why, &result.id, now)).flatten();
+        let hold = is_held.then(|| self.hold_on(start.tree, start.actor, &why, &result.id, step.now)).flatten();
         if hold != self.hold {
-            effects.push(Effect::Persist(Record::hold(hold.as_ref())));
+            step.persist(Record::hold(hold.as_ref()));
             self.hold = hold;
         }
         // What was decided before for edges that are offline is in the record of the apply that decided it.
         let (summary, _) = start.plan.without_decided();
         let changes = start.plan.changes.iter().filter(|change| !start.plan.is_decided(change)).cloned().collect();
         let recorded = RecordedPlan { summary, changes };
-        effects.push(Effect::Persist(Record::plan(&result.id, &recorded)));
+        step.persist(Record::plan(&result.id, &recorded));
         let entry = Entry {
-            at: now,
+            at: step.now,
             apply_id: result.id.clone(),
             action,
             why,
@@ -164,7 +164,7 @@ impl Fleet {
             ..Entry::default()
         }
         .chained(&mut self.head);
-        effects.push(Effect::Persist(Record::ledger(&entry)));
+        step.persist(Record::ledger(&entry));
         entry
     }
 }

@@ -3,17 +3,15 @@
 //! Keeps: only what its own apply has found good is confirmed, and only by the server that found it so; what an edge
 //! returned to is what is wanted there from then on, under a generation of its own, until somebody applies again.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
 use schema::codes::RuleCode;
 use schema::name::{EdgeName, RuleName};
 use schema::ruleset::{EdgeRules, Placed};
 use schema::state::RuleState;
 
-use super::run::Run;
-use super::waves::Before;
-use super::{Applied, EdgeOutcome, EdgeResult, Effect, Fleet, Refusal, StoppedRollout};
+use super::before::Before;
+use super::rollout::Run;
+use super::step::Step;
+use super::{EdgeOutcome, EdgeResult, Effect, Fleet, Refusal, StoppedRollout};
 use crate::decide::ledger::{Entry, LedgerAction};
 use crate::decide::plan::{self, PlanDocument};
 use crate::decide::record::Record;
@@ -25,14 +23,6 @@ pub const FEATURE: &str = "confirm";
 const UNSUPPORTED: &str = "confirmation_unsupported_by_client";
 /// The code of one that returned.
 pub(super) const NOT_CONFIRMED: &str = "not_confirmed";
-
-/// An apply whose edges wait for a confirmation.
-#[derive(Debug, Clone)]
-pub(super) struct Confirming {
-    pub(super) within: Duration,
-    /// What was in force before it.
-    pub(super) before: Option<Box<Applied>>,
-}
 
 /// True if the accepted state of an edge is kept only on confirmation.
 pub(super) fn is_awaited(view: &EdgeView) -> bool {
@@ -86,7 +76,7 @@ impl Fleet {
     }
 
     /// Confirms what this apply has found good, once per session.
-    pub(super) fn confirm_good_edges(&mut self, run: &Run, about: Option<&EdgeName>, effects: &mut Vec<Effect>) {
+    pub(super) fn confirm_good_edges(&mut self, run: &Run, about: Option<&EdgeName>, step: &mut Step) {
         let concerned = &run.result.edges[run.places_of(about)];
         for edge in concerned.iter().filter(|edge| edge.outcome == EdgeOutcome::Waiting) {
             let Some(view) = self.edges.get(&edge.edge).filter(|view| view.connected && is_awaited(view)) else {
@@ -94,12 +84,10 @@ impl Fleet {
             };
             let is_this = view.observed_generation() == edge.generation;
             let before = run.bases.get(&edge.edge).map(|(_, before)| before);
-            let Some(session) = self.sessions.get_mut(&edge.edge) else { continue };
-            let is_news = session.in_flight.is_none() && session.confirmed != Some(edge.generation);
-            if is_this && is_news && is_good(edge, view, before) {
-                session.confirmed = Some(edge.generation);
-                effects.push(Effect::Confirm {
-                    session: session.id,
+            let Some(link) = self.links.get_mut(&edge.edge) else { continue };
+            if is_this && is_good(edge, view, before) && link.confirm(edge.generation) {
+                step.push(Effect::Confirm {
+                    session: link.session(),
                     edge: edge.edge.clone(),
                     generation: edge.generation,
                 });
@@ -109,7 +97,7 @@ impl Fleet {
 
     /// Takes note of an edge that returned: what it runs is wanted there now, and the tree is not begun again by
     /// itself.
-    pub(super) fn look_for_return(&mut self, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn look_for_return(&mut self, edge: &EdgeName, step: &mut Step) {
         let Some(view) = self.edges.get(edge) else { return };
         let (Some(report), Some(desired)) = (&view.report, &view.desired) else { return };
         let Some(wanted) = returned_to(view) else { return };
@@ -119,14 +107,14 @@ impl Fleet {
             return;
         }
         let is_of = |run: &Run| run.confirming.is_some() && run.concerns(edge);
-        let run = self.run.as_mut().filter(|run| is_of(run));
+        let run = self.rollout.run.as_mut().filter(|run| is_of(run));
         let known = run.as_ref().and_then(|run| run.bases.get(edge)).map(|(_, before)| before.clone());
         let is_known = known.as_ref().is_some_and(|known| known.wanted.keys().eq(wanted.keys()));
         let before = known.filter(|_| is_known).unwrap_or_else(|| Before::with(wanted));
         let reason = format!("{edge} was not confirmed in time and reverted to its previous state");
         let Some(run) = run else {
-            self.put_back(edge, &before, effects);
-            return self.returned_alone(edge, &reason, now, effects);
+            self.put_back(edge, &before, step);
+            return self.returned_alone(edge, &reason, step);
         };
         run.bases.remove(edge);
         if let Some(result) = run.result.edge_mut(edge) {
@@ -135,31 +123,31 @@ impl Fleet {
             "no confirmation arrived in time: the edge reverted to its previous state".clone_into(&mut result.message);
         }
         run.is_untold = true;
-        self.put_back(edge, &before, effects);
+        self.put_back(edge, &before, step);
     }
 
     /// The apply is over for its server, which may be another one by now.
-    fn returned_alone(&mut self, edge: &EdgeName, reason: &str, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn returned_alone(&mut self, edge: &EdgeName, reason: &str, step: &mut Step) {
         let generation = self.edges.get(edge).map_or(0, EdgeView::desired_generation);
         let line = Entry {
             generations: [(edge.clone(), generation)].into(),
             note: reason.to_owned(),
-            ..self.line(LedgerAction::Return, edge.as_str(), String::new(), "returned", now)
+            ..self.line(LedgerAction::Return, edge.as_str(), String::new(), "returned", step.now)
         };
         let line = line.chained(&mut self.head);
         if let Some(applied) = self.applied.take() {
             let digest = applied.source.digest;
             let mut back = applied.before.clone().map_or(applied, |before| *before);
             back.stopped.get_or_insert(StoppedRollout { digest, reason: reason.to_owned() });
-            effects.push(Effect::Persist(Record::applied(&back)));
+            step.persist(Record::applied(&back));
             self.applied = Some(back);
         }
-        effects.push(Effect::Persist(Record::ledger(&line)));
-        self.follow(now, effects);
+        step.persist(Record::ledger(&line));
+        self.follow(step);
     }
 
     /// What is in force after an apply whose edges waited for confirmations.
-    pub(super) fn settle_confirmed(&mut self, run: &Run, effects: &mut Vec<Effect>) {
+    pub(super) fn settle_confirmed(&mut self, run: &Run, step: &mut Step) {
         let Some(confirming) = &run.confirming else { return };
         let is_this = self.applied.as_ref().is_some_and(|applied| applied.apply_id == run.result.id);
         let Some(mut applied) = self.applied.clone().filter(|_| is_this) else { return };
@@ -180,7 +168,7 @@ impl Fleet {
             }
             applied.stopped = Some(StoppedRollout { digest, reason });
         }
-        effects.push(Effect::Persist(Record::applied(&applied)));
+        step.persist(Record::applied(&applied));
         self.applied = Some(applied);
     }
 }

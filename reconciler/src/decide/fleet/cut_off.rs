@@ -12,7 +12,8 @@ use schema::ruleset::RuleSet;
 use schema::state::RuleState;
 
 use super::beginning::Start;
-use super::{Applied, ApplyResult, EdgeOutcome, Effect, Fleet, Mode, Refusal, RolloutTerms, StoppedRollout};
+use super::step::Step;
+use super::{Applied, ApplyResult, EdgeOutcome, Fleet, Mode, Refusal, RolloutTerms, StoppedRollout};
 use crate::decide::ledger::{Entry, RecordedEdge};
 use crate::decide::record::Record;
 
@@ -62,7 +63,7 @@ impl Fleet {
     }
 
     /// Notes that the rollout in force was cut off, so that it goes on in the modes that heal, also after another restart.
-    pub(super) fn note_cut_off(&mut self, started: &Entry, effects: &mut Vec<Effect>) {
+    pub(super) fn note_cut_off(&mut self, started: &Entry, step: &mut Step) {
         let Some(applied) = self.applied.as_mut().filter(|applied| applied.apply_id == started.apply_id) else {
             return;
         };
@@ -70,7 +71,7 @@ impl Fleet {
         let is_open = applied.stopped.is_none() && applied.before.is_none() && applied.rollout.is_some();
         if is_open && !applied.unreached.is_empty() {
             applied.cut_off = true;
-            effects.push(Effect::Persist(Record::applied(applied)));
+            step.persist(Record::applied(applied));
         }
     }
 
@@ -79,7 +80,7 @@ impl Fleet {
         let heals = self.mode != Mode::Off;
         let is_open =
             |applied: &&Applied| applied.cut_off && applied.stopped.is_none() && !applied.unreached.is_empty();
-        self.applied.as_ref().filter(|applied| heals && self.run.is_none() && is_open(applied))
+        self.applied.as_ref().filter(|applied| heals && self.rollout.run.is_none() && is_open(applied))
     }
 
     /// True once the rollout may go on without an operator: its edges have reported, and none of its waves would still be
@@ -91,14 +92,14 @@ impl Fleet {
     }
 
     /// Goes on with a rollout of the followed tree as soon as that may be.
-    pub(super) fn continue_followed(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn continue_followed(&mut self, step: &mut Step) {
         if self.mode != Mode::Apply || self.to_continue().is_none() {
             return;
         }
         let Some(ruleset) = self.followed.as_ref().and_then(|tree| tree.ruleset.clone()) else { return };
         let digest = self.followed.as_ref().map(|tree| tree.source.digest);
-        if digest.is_some_and(|digest| self.is_in_force(digest)) && self.may_continue(&ruleset, now) {
-            self.follow(now, effects);
+        if digest.is_some_and(|digest| self.is_in_force(digest)) && self.may_continue(&ruleset, step.now) {
+            self.follow(step);
         }
     }
 
@@ -121,7 +122,7 @@ impl Fleet {
     }
 
     /// Refuses to go on where an edge that the rollout reached is not well: it stops there.
-    pub(super) fn check_reached(&mut self, max_failed: u32, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+    pub(super) fn check_reached(&mut self, max_failed: u32, step: &mut Step) -> Result<(), Refusal> {
         let Some(applied) = self.to_continue() else {
             return Err(Refusal::Stale { reason: "nothing is left of the rollout".to_owned() });
         };
@@ -142,7 +143,7 @@ impl Fleet {
         if let Some(applied) = &mut self.applied {
             applied.cut_off = false;
             applied.stopped = Some(StoppedRollout { digest, reason: reason.clone() });
-            effects.push(Effect::Persist(Record::applied(applied)));
+            step.persist(Record::applied(applied));
         }
         Err(Refusal::Stale { reason })
     }

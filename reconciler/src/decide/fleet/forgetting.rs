@@ -3,9 +3,9 @@
 //! Keeps: names are known of edges that a tree, an operator or a live session names, and of no others; what an operator
 //! has the server forget is written down, and trips no rail of the edges that are there.
 
-use jiff::Timestamp;
 use schema::name::{EdgeName, Labels};
 
+use super::step::Step;
 use super::{Effect, Fleet};
 use crate::decide::ledger::{Entry, LedgerAction};
 use crate::decide::record::Record;
@@ -50,44 +50,38 @@ impl Fleet {
 
     /// Forgets an edge without a session that nothing names.
     pub(super) fn drop_unnamed(&mut self, edge: &EdgeName) {
-        if !self.sessions.contains_key(edge) && !self.is_named(edge) {
+        if !self.links.contains_key(edge) && !self.is_named(edge) {
             self.edges.remove(edge);
             self.unsettled.remove(edge);
         }
     }
 
     /// Forgets an edge that an operator knows to be gone for good, with all that was decided for it.
-    pub(super) fn forget(
-        &mut self,
-        edge: &EdgeName,
-        actor: &str,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), ForgetRefusal> {
+    pub(super) fn forget(&mut self, edge: &EdgeName, actor: &str, step: &mut Step) -> Result<(), ForgetRefusal> {
         let known = self.edges.get(edge).ok_or_else(|| ForgetRefusal::Unknown(edge.clone()))?;
-        if self.sessions.contains_key(edge) {
+        if self.links.contains_key(edge) {
             return Err(ForgetRefusal::Connected(edge.clone()));
         }
         let rules = known.running().len();
         self.edges.remove(edge);
         self.unsettled.remove(edge);
         self.unsaved.remove(edge);
-        self.quiet.remove(edge);
-        effects.extend(Record::of_edge(edge).map(Effect::Persist));
+        self.rollout.forget(edge);
+        step.effects.extend(Record::of_edge(edge).map(Effect::Persist));
         let note = format!("{edge}: it ran {rules} rules");
-        let line = Entry { note, ..self.line(LedgerAction::Edge, actor, String::new(), "forgotten", now) };
-        effects.push(Effect::Persist(Record::ledger(&line.chained(&mut self.head))));
-        effects.push(Effect::Emit(self.edge_notice(edge)));
+        let line = Entry { note, ..self.line(LedgerAction::Edge, actor, String::new(), "forgotten", step.now) };
+        step.persist(Record::ledger(&line.chained(&mut self.head)));
+        step.emit(self.edge_notice(edge));
         if let Some(applied) = &mut self.applied
             && applied.unreached.remove(edge)
         {
-            effects.push(Effect::Persist(Record::applied(applied)));
+            step.persist(Record::applied(applied));
         }
         if self.is_named(edge) {
             // A tree still wants rules there: they wait for it, and until it is heard they are nobody's loss.
             self.edges.get_or_new(edge).forgotten = true;
-            effects.push(Effect::Persist(Record::forgotten(edge, true)));
-            self.follow(now, effects);
+            step.persist(Record::forgotten(edge, true));
+            self.follow(step);
         }
         Ok(())
     }

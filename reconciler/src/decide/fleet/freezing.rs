@@ -4,7 +4,8 @@
 
 use jiff::Timestamp;
 
-use super::{Effect, Fleet, Followed, Freeze, Hold, Mode, Notice, Refusal, TreeRead};
+use super::step::Step;
+use super::{Fleet, Followed, Freeze, Hold, Mode, Notice, Refusal, TreeRead};
 use crate::decide::ledger::{Entry, LedgerAction};
 use crate::decide::record::Record;
 
@@ -38,39 +39,33 @@ impl Fleet {
         self.hold.as_ref()
     }
 
-    pub(super) fn control(
-        &mut self,
-        actor: &str,
-        control: Control,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
+    pub(super) fn control(&mut self, actor: &str, control: Control, step: &mut Step) -> Result<(), Refusal> {
         match control {
             Control::Freeze { why, until } => {
-                let since = self.frozen.as_ref().map_or(now, |freeze| freeze.since);
+                let since = self.frozen.as_ref().map_or(step.now, |freeze| freeze.since);
                 let freeze = Freeze { by: actor.to_owned(), why: why.clone(), since, until };
                 self.frozen = Some(freeze);
-                let line = self.line(LedgerAction::Freeze, actor, why, "frozen", now);
-                self.record_freeze(Entry { until, ..line }, effects);
-                self.follow(now, effects);
+                let line = self.line(LedgerAction::Freeze, actor, why, "frozen", step.now);
+                self.record_freeze(Entry { until, ..line }, step);
+                self.follow(step);
             }
             Control::Unfreeze { why } if self.frozen.is_some() => {
                 self.frozen = None;
-                let line = self.line(LedgerAction::Unfreeze, actor, why, "unfrozen", now);
-                self.record_freeze(line, effects);
-                self.follow(now, effects);
+                let line = self.line(LedgerAction::Unfreeze, actor, why, "unfrozen", step.now);
+                self.record_freeze(line, step);
+                self.follow(step);
             }
             Control::Release if self.hold.is_some() => {
                 if let Some(freeze) = &self.frozen {
                     return Err(Refusal::Frozen { freeze: freeze.clone() });
                 }
                 self.hold = None;
-                let line = self.line(LedgerAction::Resume, actor, String::new(), "released", now);
+                let line = self.line(LedgerAction::Resume, actor, String::new(), "released", step.now);
                 let line = line.chained(&mut self.head);
-                effects.push(Effect::Persist(Record::hold(None)));
-                effects.push(Effect::Persist(Record::ledger(&line)));
-                effects.push(Effect::Emit(Notice::Hold { hold: None }));
-                self.follow(now, effects);
+                step.persist(Record::hold(None));
+                step.persist(Record::ledger(&line));
+                step.emit(Notice::Hold { hold: None });
+                self.follow(step);
             }
             Control::Unfreeze { .. } | Control::Release => {}
         }
@@ -78,20 +73,20 @@ impl Fleet {
     }
 
     /// Ends a freeze whose time is over.
-    pub(super) fn thaw(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let is_over = |freeze: &mut Freeze| freeze.until.is_some_and(|until| until <= now);
+    pub(super) fn thaw(&mut self, step: &mut Step) {
+        let is_over = |freeze: &mut Freeze| freeze.until.is_some_and(|until| until <= step.now);
         let Some(freeze) = self.frozen.take_if(is_over) else { return };
         let why = format!("the override by {} expired", freeze.by);
-        let line = self.line(LedgerAction::Unfreeze, "clock", why, "unfrozen", now);
-        self.record_freeze(line, effects);
-        self.follow(now, effects);
+        let line = self.line(LedgerAction::Unfreeze, "clock", why, "unfrozen", step.now);
+        self.record_freeze(line, step);
+        self.follow(step);
     }
 
-    fn record_freeze(&mut self, line: Entry, effects: &mut Vec<Effect>) {
+    fn record_freeze(&mut self, line: Entry, step: &mut Step) {
         let line = line.chained(&mut self.head);
-        effects.push(Effect::Persist(Record::freeze(self.frozen.as_ref())));
-        effects.push(Effect::Persist(Record::ledger(&line)));
-        effects.push(Effect::Emit(Notice::Freeze { frozen: self.frozen.clone() }));
+        step.persist(Record::freeze(self.frozen.as_ref()));
+        step.persist(Record::ledger(&line));
+        step.emit(Notice::Freeze { frozen: self.frozen.clone() });
     }
 
     /// A line of the ledger that is not about an apply; it names the revision in force.
@@ -132,7 +127,7 @@ impl Fleet {
 
     /// True if a rollback keeps this tree out. The first tree that is read after a rollback without one is what the
     /// rollback is measured against.
-    pub(super) fn is_held_back(&mut self, tree: &TreeRead, effects: &mut Vec<Effect>) -> bool {
+    pub(super) fn is_held_back(&mut self, tree: &TreeRead, step: &mut Step) -> bool {
         if self.mode != Mode::Apply {
             return false;
         }
@@ -142,7 +137,7 @@ impl Fleet {
             return *followed == read;
         }
         hold.followed = Some(read);
-        effects.push(Effect::Persist(Record::hold(Some(hold))));
+        step.persist(Record::hold(Some(hold)));
         true
     }
 }

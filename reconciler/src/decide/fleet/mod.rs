@@ -7,6 +7,7 @@
 //! Long because what the fleet holds and what is recorded of it are read side by side.
 
 mod apply;
+mod before;
 mod beginning;
 mod confirming;
 mod cut_off;
@@ -14,29 +15,35 @@ mod decided;
 mod event;
 mod forgetting;
 mod freezing;
+mod link;
 mod moves;
 mod neighbours;
 mod overrides;
 mod permitted;
 mod refusal;
 mod result;
+mod rollout;
 mod run;
 mod session;
 mod stale;
+mod step;
 mod targets;
 mod tree;
 mod unsettled;
+mod wave_steps;
 mod waves;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::name::{EdgeName, RuleName};
 
+use self::link::Link;
 use self::result::recorded_edge;
+use self::rollout::Rollout;
+use self::step::Step;
 use super::edges::Edges;
 use super::ledger::{Entry, Head};
 use super::live::Live;
@@ -60,7 +67,7 @@ pub(crate) use permitted::settings_of;
 pub use permitted::touches;
 pub use refusal::Refusal;
 pub use result::{ApplyResult, EdgeResult, RuleResult};
-pub use run::Lock;
+pub use rollout::Lock;
 pub use targets::{TargetAnswer, TargetOrder, TargetRefusal};
 pub use tree::{Attempt, Verdict};
 
@@ -70,19 +77,6 @@ pub const PROVE_FEATURE: &str = "prove";
 /// Finished applies that stay readable: enough for every command that may still be looking.
 const KEPT_RESULTS: usize = 64;
 
-#[derive(Debug, Clone)]
-struct Session {
-    id: SessionId,
-    /// Generation and digest that were sent and not answered.
-    in_flight: Option<(u64, Digest)>,
-    /// A generation that the edge refused as a whole, not to be sent again in this session.
-    refused: Option<u64>,
-    /// How often in a row the edge had moved on from what it was sent for.
-    stale: u32,
-    /// The generation that was confirmed in this session.
-    confirmed: Option<u64>,
-}
-
 /// The fleet.
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
@@ -91,12 +85,12 @@ pub struct Fleet {
     allow_dirty: bool,
     allow_non_descendant: bool,
     edges: Edges,
-    sessions: BTreeMap<EdgeName, Session>,
+    links: BTreeMap<EdgeName, Link>,
     applied: Option<Applied>,
     attempt: Option<Attempt>,
     followed: Option<TreeRead>,
     remote: Option<RemoteView>,
-    run: Option<run::Run>,
+    rollout: Rollout,
     results: VecDeque<Arc<ApplyResult>>,
     head: Head,
     ledger_break: Option<u64>,
@@ -106,8 +100,6 @@ pub struct Fleet {
     started_at: Option<Timestamp>,
     frozen: Option<Freeze>,
     hold: Option<Hold>,
-    /// How long changes may wait for a quiet moment, on the edges of the apply that runs.
-    quiet: BTreeMap<EdgeName, Duration>,
     /// Edges that were sent another state for a reason of their own, until they have been at rest for a while.
     unsettled: BTreeMap<EdgeName, unsettled::Unsettled>,
     /// Connected edges by the host that they share.
@@ -155,74 +147,78 @@ impl Fleet {
 
     /// Takes one event; the effects must be carried out in their order, and the records in front of them together.
     pub fn step(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        let mut step = Step::at(now);
         self.started_at.get_or_insert(now);
         if let Some(started) = self.cut_off.take() {
-            // Its desired state is recorded and goes on healing; only the outcome was never written down.
-            let entry = Entry { edges: self.cut_off_edges(&started), ..started.with_outcome("interrupted", now) };
-            let entry = entry.chained(&mut self.head);
-            effects.push(Effect::Persist(Record::ledger(&entry)));
-            for result in self.results.iter_mut().filter(|result| result.id == entry.apply_id) {
-                let edges = entry.edges.iter().map(|(edge, ended)| recorded_edge(&entry, edge, ended));
-                Arc::make_mut(result).edges = edges.collect();
-            }
-            self.note_cut_off(&started, &mut effects);
+            self.end_cut_off(started, &mut step);
         }
-        self.end_overrides(now, &mut effects);
-        self.expire_deviations(now, &mut effects);
-        self.thaw(now, &mut effects);
+        self.end_overrides(&mut step);
+        self.expire_deviations(&mut step);
+        self.thaw(&mut step);
         let about = event.edge().cloned();
+        self.take(event, &mut step);
+        self.continue_followed(&mut step);
+        if !step.effects.is_empty() {
+            self.drop_deviations(&[], &mut step);
+        }
+        self.advance_run(about.as_ref(), &mut step);
+        step.into_effects()
+    }
+
+    /// The apply that ended with the server before: its desired state is recorded and goes on healing; only the outcome
+    /// was never written down.
+    fn end_cut_off(&mut self, started: Entry, step: &mut Step) {
+        let edges = self.cut_off_edges(&started);
+        let entry = Entry { edges, ..started.clone().with_outcome("interrupted", step.now) };
+        let entry = entry.chained(&mut self.head);
+        step.persist(Record::ledger(&entry));
+        for result in self.results.iter_mut().filter(|result| result.id == entry.apply_id) {
+            let edges = entry.edges.iter().map(|(edge, ended)| recorded_edge(&entry, edge, ended));
+            Arc::make_mut(result).edges = edges.collect();
+        }
+        self.note_cut_off(&started, step);
+    }
+
+    fn take(&mut self, event: Event, step: &mut Step) {
         match event {
-            Event::Tree(tree) => self.tree_read(tree, now, &mut effects),
-            Event::Remote(view) => self.remote_seen(*view, &mut effects),
-            Event::Hello { session, edge, hello, report } => {
-                self.hello(session, &edge, hello, report, now, &mut effects);
-            }
-            Event::Report { session, edge, report } => self.report(session, &edge, report, now, &mut effects),
+            Event::Tree(tree) => self.tree_read(tree, step),
+            Event::Remote(view) => self.remote_seen(*view, step),
+            Event::Hello { session, edge, hello, report } => self.hello(session, &edge, hello, report, step),
+            Event::Report { session, edge, report } => self.report(session, &edge, report, step),
             Event::Counted { session, edge, connections } => self.counted(session, &edge, connections),
-            Event::Gone { session, edge } => self.gone(session, &edge, now, &mut effects),
+            Event::Gone { session, edge } => self.gone(session, &edge, step),
             Event::Apply { ticket, request } => {
-                let answer = Box::new(self.apply(&request, now, &mut effects));
-                effects.push(Effect::Answer { ticket, answer });
+                let answer = Box::new(self.apply(&request, step));
+                step.push(Effect::Answer { ticket, answer });
             }
             Event::Request { ticket, authority, request } => {
                 let permitted = authority.map_or(Ok(()), |authority| self.permits(&authority, &request));
-                let answer = match (permitted, &*request) {
-                    (Err(denied), _) => Err(RequestRefusal::Denied(denied)),
-                    (Ok(()), Request::Override(request)) => self
-                        .request_override(request, now, &mut effects)
-                        .map(RequestAnswer::Override)
-                        .map_err(Into::into),
-                    (Ok(()), Request::Target(order)) => {
-                        self.order(order, now, &mut effects).map(RequestAnswer::Target).map_err(Into::into)
-                    }
-                    (Ok(()), Request::Forget { edge, actor }) => self
-                        .forget(edge, actor, now, &mut effects)
-                        .map(|()| RequestAnswer::Forgotten)
-                        .map_err(Into::into),
-                };
-                effects.push(Effect::Answered { ticket, answer: Box::new(answer) });
+                let answer = permitted.map_err(RequestRefusal::Denied).and_then(|()| self.request(&request, step));
+                step.push(Effect::Answered { ticket, answer: Box::new(answer) });
             }
             Event::Control { ticket, actor, control } => {
-                let outcome = Box::new(self.control(&actor, control, now, &mut effects));
-                effects.push(Effect::Controlled { ticket, outcome });
+                let outcome = Box::new(self.control(&actor, control, step));
+                step.push(Effect::Controlled { ticket, outcome });
             }
-            Event::Heartbeat { apply } => self.renew_lease(&apply, now),
+            Event::Heartbeat { apply } => self.rollout.renew_lease(&apply, step.now),
             Event::Tick => {
-                self.save_acknowledgements(&mut effects);
-                self.follow_after_lapse(now, &mut effects);
-                self.look_at_unsettled(now, &mut effects);
-                self.send_held_back(&mut effects);
+                self.save_acknowledgements(step);
+                self.follow_after_lapse(step);
+                self.look_at_unsettled(step);
+                self.send_held_back(step);
             }
         }
-        self.continue_followed(now, &mut effects);
-        if !effects.is_empty() {
-            self.drop_deviations(&[], now, &mut effects);
-        }
-        self.advance_run(about.as_ref(), now, &mut effects);
-        // Stable, so that the last record under a key stays the last one.
-        effects.sort_by_key(|effect| !matches!(effect, Effect::Persist(_)));
-        effects
+    }
+
+    fn request(&mut self, request: &Request, step: &mut Step) -> Result<RequestAnswer, RequestRefusal> {
+        Ok(match request {
+            Request::Override(request) => RequestAnswer::Override(self.request_override(request, step)?),
+            Request::Target(order) => RequestAnswer::Target(self.order(order, step)?),
+            Request::Forget { edge, actor } => {
+                self.forget(edge, actor, step)?;
+                RequestAnswer::Forgotten
+            }
+        })
     }
 
     /// Keeps the figures of plans and rails as new as the counters are; nothing follows from them by itself.
@@ -256,7 +252,7 @@ impl Fleet {
 
     /// The session of an edge, if it has one.
     pub fn session(&self, edge: &EdgeName) -> Option<SessionId> {
-        self.sessions.get(edge).map(|session| session.id)
+        self.links.get(edge).map(Link::session)
     }
 
     /// The end of the ledger.
@@ -297,25 +293,23 @@ impl Fleet {
 
     /// The state of an apply, running or finished not long ago.
     pub fn apply_result(&self, id: &str) -> Option<&ApplyResult> {
-        let running = self.run.as_ref().map(|run| &run.result);
-        running.into_iter().chain(self.results.iter().map(|result| &**result)).find(|result| result.id == id)
+        self.rollout
+            .result()
+            .into_iter()
+            .chain(self.results.iter().map(|result| &**result))
+            .find(|result| result.id == id)
     }
 
     /// The apply that runs, or the last one.
     pub fn latest_apply(&self) -> Option<&ApplyResult> {
-        self.run.as_ref().map(|run| &run.result).or_else(|| self.results.front().map(|result| &**result))
+        self.rollout.result().or_else(|| self.results.front().map(|result| &**result))
     }
 
     /// When the next [`Event::Tick`] matters.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let soak = self.run.as_ref().and_then(|run| run.waves.as_ref()?.next_look());
-        // While a wave is watched or waits for the end of a freeze, nobody is late.
-        let is_awaited = |run: &&run::Run| run.result.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Waiting);
-        let run = self.run.as_ref().filter(is_awaited).map(|run| run.deadline);
-        let word = self.run.as_ref().and_then(run::Run::next_word);
         let freeze = self.frozen.as_ref().and_then(|freeze| freeze.until);
         let ends = self.next_override_end.into_iter().chain(self.next_expiry).chain(self.next_look_at_unsettled());
-        run.into_iter().chain(word).chain(soak).chain(freeze).chain(ends).min()
+        self.rollout.next_deadline().into_iter().chain(freeze).chain(ends).min()
     }
 }
 

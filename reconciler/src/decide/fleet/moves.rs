@@ -6,6 +6,7 @@
 use schema::health::TargetState;
 use schema::name::{EdgeName, RuleName};
 
+use super::step::Step;
 use super::{Effect, Notice, TargetWeight};
 use crate::decide::target::TargetView;
 use crate::decide::view::RuleView;
@@ -16,7 +17,7 @@ pub(super) fn notices(
     rule: &RuleName,
     before: Option<&RuleView>,
     after: Option<&RuleView>,
-    effects: &mut Vec<Effect>,
+    step: &mut Step,
 ) {
     let targets = |view: Option<&RuleView>| view.map(|view| view.targets.clone()).unwrap_or_default();
     let (old, new) = (targets(before), targets(after));
@@ -25,7 +26,7 @@ pub(super) fn notices(
         let last = target.last.as_ref();
         // The newest change says what caused it; a probe that ended since then says something else.
         let cause = target.history.first().filter(|change| change.to == to && Some(change.from) == from);
-        effects.push(Effect::Emit(Notice::Target {
+        step.emit(Notice::Target {
             edge: edge.clone(),
             rule: rule.clone(),
             target: target.target.clone(),
@@ -40,7 +41,7 @@ pub(super) fn notices(
                 .or_else(|| last.map(|last| last.detail.clone()))
                 .unwrap_or_default(),
             at: target.since,
-        }));
+        });
     };
     for target in &new {
         let from = find(&old, &target.target).map(|before| before.state);
@@ -55,23 +56,23 @@ pub(super) fn notices(
     if old != new {
         let eligible = new.iter().filter(|one| one.effective_weight > 0).map(|one| one.target.clone()).collect();
         let (edge, rule) = (edge.clone(), rule.clone());
-        effects.push(Effect::Emit(Notice::Weights { edge, rule, eligible, targets: new }));
+        step.emit(Notice::Weights { edge, rule, eligible, targets: new });
     }
     let balance = |view: Option<&RuleView>| view.and_then(|view| view.running.as_ref()).map(|rule| rule.balance);
     if let (Some(from), Some(to)) = (balance(before), balance(after))
         && from != to
     {
-        effects.push(Effect::Emit(Notice::Balance {
+        step.emit(Notice::Balance {
             edge: edge.clone(),
             rule: rule.clone(),
             from: from.as_str().to_owned(),
             to: to.as_str().to_owned(),
             sticky: to.is_sticky(),
-        }));
+        });
     }
     let (from, to) = (before.and_then(|view| view.health), after.and_then(|view| view.health));
     if from != to {
-        effects.push(Effect::Emit(Notice::Health { edge: edge.clone(), rule: rule.clone(), from, to }));
+        step.emit(Notice::Health { edge: edge.clone(), rule: rule.clone(), from, to });
     }
 }
 

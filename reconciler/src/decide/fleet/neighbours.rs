@@ -10,7 +10,8 @@ use schema::codes::RuleCode;
 use schema::name::{EdgeName, RuleName};
 use schema::state::RuleState;
 
-use super::{Effect, Fleet, Mode};
+use super::step::Step;
+use super::{Fleet, Mode};
 use crate::decide::view::EdgeView;
 
 /// What an edge that can give its ports up first says of itself.
@@ -44,9 +45,9 @@ impl Fleet {
     }
 
     /// Sends to those that waited for an edge which has answered or gone.
-    pub(super) fn send_held_back(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn send_held_back(&mut self, step: &mut Step) {
         for edge in std::mem::take(&mut self.held_back) {
-            self.send_if_needed(&edge, effects);
+            self.send_if_needed(&edge, step);
         }
     }
 
@@ -115,10 +116,9 @@ impl Fleet {
 
     /// True for an edge that is to run another state than it does and has not refused that.
     fn is_changing(&self, name: &EdgeName, view: &EdgeView) -> bool {
-        let Some(session) = self.sessions.get(name) else { return false };
-        let is_sent = self.mode != Mode::Off || self.run.as_ref().is_some_and(|run| run.concerns(name));
-        session.in_flight.is_some()
-            || (is_sent && !view.is_settled() && session.refused != Some(view.desired_generation()))
+        let Some(link) = self.links.get(name) else { return false };
+        let is_sent = self.mode != Mode::Off || self.rollout.concerns(name);
+        !link.is_answered() || (is_sent && !view.is_settled() && link.is_acceptable(view.desired_generation()))
     }
 }
 

@@ -11,7 +11,8 @@ use schema::name::{EdgeName, RuleName};
 use schema::rule::Rule;
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, Fleet, Notice};
+use super::step::Step;
+use super::{Fleet, Notice};
 use crate::decide::assign::next_desired;
 use crate::decide::break_glass::{Override, Overrides};
 use crate::decide::ledger::{Entry, LedgerAction};
@@ -96,10 +97,9 @@ impl Fleet {
     pub(super) fn request_override(
         &mut self,
         request: &OverrideRequest,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
+        step: &mut Step,
     ) -> Result<Override, OverrideRefusal> {
-        let (edge, held, step) = match request {
+        let (edge, held, change) = match request {
             OverrideRequest::Add { edge, rule, why, ttl, actor } => {
                 let known = self.edges.get(edge).filter(|view| view.hello.is_some() || view.desired.is_some());
                 let view = known.ok_or_else(|| InvalidOverride::UnknownEdge(edge.clone()))?;
@@ -107,9 +107,9 @@ impl Fleet {
                     return Err(OverrideRefusal::Undecided(edge.clone()));
                 }
                 new_override::check(view, rule, why, *ttl)?;
-                let until = now.checked_add(*ttl).unwrap_or(Timestamp::MAX);
+                let until = step.now.checked_add(*ttl).unwrap_or(Timestamp::MAX);
                 let (actor, why) = (actor.clone(), why.trim().to_owned());
-                let held = Override { rule: rule.clone(), actor, why, since: now, until };
+                let held = Override { rule: rule.clone(), actor, why, since: step.now, until };
                 (edge, held, OverrideStep::Added)
             }
             OverrideRequest::Remove { edge, rule, actor } => {
@@ -120,22 +120,22 @@ impl Fleet {
             }
         };
         let view = self.edges.get_mut(edge).expect("found above");
-        match step {
+        match change {
             OverrideStep::Added => _ = view.overrides.insert(held.rule.name.clone(), held.clone()),
             _ => _ = view.overrides.remove(&held.rule.name),
         }
         self.find_next_override_end();
-        self.overrides_changed(edge, effects);
-        self.tell(edge, &held, step, now, effects);
+        self.overrides_changed(edge, step);
+        self.tell(edge, &held, change, step);
         Ok(held)
     }
 
     /// Ends the overrides whose time is over.
-    pub(super) fn end_overrides(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.next_override_end.is_none_or(|next| next > now) {
+    pub(super) fn end_overrides(&mut self, step: &mut Step) {
+        if self.next_override_end.is_none_or(|next| next > step.now) {
             return;
         }
-        let over = |view: &Overrides| overrides::expired(view, now).cloned().collect::<Vec<_>>();
+        let over = |view: &Overrides| overrides::expired(view, step.now).cloned().collect::<Vec<_>>();
         let expired: Vec<(EdgeName, Vec<RuleName>)> = self
             .edges
             .iter()
@@ -143,13 +143,13 @@ impl Fleet {
             .filter(|(_, rules)| !rules.is_empty())
             .collect();
         for (edge, rules) in expired {
-            self.expire(&edge, &rules, now, effects);
+            self.expire(&edge, &rules, step);
         }
     }
 
     /// Ends the overrides that an edge has ended by itself, which it does without its server. One that was renewed
     /// since has another end.
-    pub(super) fn end_as_reported(&mut self, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn end_as_reported(&mut self, edge: &EdgeName, step: &mut Step) {
         let Some(view) = self.edges.get(edge) else { return };
         let Some(report) = view.report.as_ref().filter(|report| !report.ended.is_empty()) else { return };
         let is_over = |(rule, until): &(&RuleName, &Timestamp)| {
@@ -157,20 +157,20 @@ impl Fleet {
         };
         let ended: Vec<RuleName> = report.ended.iter().filter(is_over).map(|(rule, _)| rule.clone()).collect();
         if !ended.is_empty() {
-            self.expire(edge, &ended, now, effects);
+            self.expire(edge, &ended, step);
         }
     }
 
-    fn expire(&mut self, edge: &EdgeName, rules: &[RuleName], now: Timestamp, effects: &mut Vec<Effect>) {
+    fn expire(&mut self, edge: &EdgeName, rules: &[RuleName], step: &mut Step) {
         let ended = self.drop_overrides(edge, rules);
-        self.overrides_changed(edge, effects);
+        self.overrides_changed(edge, step);
         for held in &ended {
-            self.tell(edge, held, OverrideStep::Expired, now, effects);
+            self.tell(edge, held, OverrideStep::Expired, step);
         }
     }
 
     /// Forgets the overrides that the tree in force on an edge has taken over.
-    pub(super) fn hand_overrides_over(&mut self, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn hand_overrides_over(&mut self, edge: &EdgeName, step: &mut Step) {
         let Some(view) = self.edges.get(edge) else { return };
         let Some(desired) = &view.desired else { return };
         let rules: Vec<RuleName> = overrides::taken_over(&view.overrides, &desired.wanted).cloned().collect();
@@ -178,11 +178,11 @@ impl Fleet {
             return;
         }
         let ended = self.drop_overrides(edge, &rules);
-        effects.push(Effect::Persist(Record::overrides(edge, &self.edges[edge].overrides)));
+        step.persist(Record::overrides(edge, &self.edges[edge].overrides));
         // The set is the same, but from now on it has no end.
-        self.send(edge, effects);
+        self.send(edge, step);
         for held in &ended {
-            self.tell(edge, held, OverrideStep::TakenOver, now, effects);
+            self.tell(edge, held, OverrideStep::TakenOver, step);
         }
     }
 
@@ -200,48 +200,41 @@ impl Fleet {
     }
 
     /// Records the overrides of an edge, decides its set again and sends it: in every mode, for an operator asked.
-    fn overrides_changed(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
+    fn overrides_changed(&mut self, edge: &EdgeName, step: &mut Step) {
         let Some(view) = self.edges.get_mut(edge) else { return };
-        effects.push(Effect::Persist(Record::overrides(edge, &view.overrides)));
+        step.persist(Record::overrides(edge, &view.overrides));
         let desired = view.desired.clone().unwrap_or_default();
         let Some(next) = next_desired(view, &desired.wanted, &desired.disabled) else { return };
-        effects.push(Effect::Persist(Record::edge(edge, &next)));
+        step.persist(Record::edge(edge, &next));
         view.desired = Some(next);
-        self.send(edge, effects);
+        self.send(edge, step);
     }
 
     /// The line of the ledger and the notice of an override that came or went.
-    fn tell(
-        &mut self,
-        edge: &EdgeName,
-        held: &Override,
-        step: OverrideStep,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let actor = match step {
+    fn tell(&mut self, edge: &EdgeName, held: &Override, change: OverrideStep, step: &mut Step) {
+        let actor = match change {
             OverrideStep::Added | OverrideStep::Removed => held.actor.as_str(),
             OverrideStep::Expired => "clock",
             OverrideStep::TakenOver => "tree",
         };
-        let line = self.line(LedgerAction::Override, actor, held.why.clone(), step.outcome(), now);
+        let line = self.line(LedgerAction::Override, actor, held.why.clone(), change.outcome(), step.now);
         // What the tree takes over is the same set, so its generation is the apply's.
         let generation = self.edges.get(edge).map(EdgeView::desired_generation);
-        let generation = generation.filter(|_| step != OverrideStep::TakenOver);
+        let generation = generation.filter(|_| change != OverrideStep::TakenOver);
         let line = Entry {
             note: format!("{edge}/{} on {}", held.rule.name, held.rule.listen),
-            until: (step == OverrideStep::Added).then_some(held.until),
+            until: (change == OverrideStep::Added).then_some(held.until),
             generations: generation.map(|generation| (edge.clone(), generation)).into_iter().collect(),
             ..line
         };
-        effects.push(Effect::Persist(Record::ledger(&line.chained(&mut self.head))));
-        effects.push(Effect::Emit(Notice::Override {
+        step.persist(Record::ledger(&line.chained(&mut self.head)));
+        step.emit(Notice::Override {
             edge: edge.clone(),
             rule: held.rule.name.clone(),
-            step,
+            step: change,
             actor: held.actor.clone(),
             why: held.why.clone(),
             until: held.until,
-        }));
+        });
     }
 }

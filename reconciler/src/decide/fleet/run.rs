@@ -2,31 +2,25 @@
 //!
 //! Keeps: a timeout is unknown, never failed and never done; the edges' own words decide.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::health::RuleHealth;
 use schema::name::EdgeName;
 use schema::state::RuleState;
-use serde::{Deserialize, Serialize};
 
-use super::confirming::{self, Confirming};
-use super::stale;
-use super::waves::{Before, Waves};
+use super::link::{Link, is_stale_base};
+use super::rollout::{Lock, Run};
+use super::step::Step;
+use super::waves::Waves;
 use super::{
-    ApplyResult, EdgeOutcome, EdgeResult, Effect, Fleet, KEPT_RESULTS, Mode, Notice, Outcome, RuleResult, Verdict,
+    ApplyResult, EdgeOutcome, EdgeResult, Fleet, KEPT_RESULTS, Mode, Notice, Outcome, RuleResult, Verdict, confirming,
 };
 use crate::decide::ledger::Entry;
 use crate::decide::plan::{Action, PlannedChange};
 use crate::decide::record::Record;
 use crate::decide::target;
-use crate::decide::view::{Basis, EdgeView, RuleView};
-
-/// How long an operator's apply keeps others out after its operator was heard last: a few of the calls that the
-/// command line makes every five seconds may be lost.
-const LEASE: Duration = Duration::from_secs(20);
+use crate::decide::view::{EdgeView, RuleView};
 
 /// Edges up to which every step of an apply is told. A notice holds the whole result, so that telling every step of
 /// a large one would cost the square of its edges.
@@ -34,99 +28,32 @@ const TOLD_AT_ONCE: usize = 100;
 /// How often a larger one is told: as often as a person can read a counter.
 const TOLD_EVERY: Duration = Duration::from_millis(250);
 
-/// Who applies, and until when others wait.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lock {
-    /// Who.
-    pub holder: String,
-    /// Since when.
-    pub since: Timestamp,
-    /// When it lapses unless the holder is heard in the meantime.
-    pub until: Timestamp,
-}
-
-/// An apply that is not over.
-#[derive(Debug, Clone)]
-pub(super) struct Run {
-    /// Until when it keeps other operators and the followed tree out, if it is an operator's.
-    pub(super) lease: Timestamp,
-    pub(super) result: ApplyResult,
-    pub(super) deadline: Timestamp,
-    pub(super) is_automatic: bool,
-    pub(super) allow_offline: bool,
-    /// Rules with an active check must be up.
-    pub(super) wait_healthy: bool,
-    /// The ledger's line of its start.
-    pub(super) entry: Entry,
-    /// Where its edges do not change at once.
-    pub(super) waves: Option<Waves>,
-    /// What the plan that a person saw was made from, and what was decided there before.
-    pub(super) bases: BTreeMap<EdgeName, (Basis, Before)>,
-    /// Where its edges wait for a confirmation.
-    pub(super) confirming: Option<Confirming>,
-    /// Something of the result was not told yet.
-    pub(super) is_untold: bool,
-    /// When it is told next, where it has many edges.
-    pub(super) tell_from: Timestamp,
-}
-
-impl Run {
-    /// The end of a lease that is renewed now.
-    pub(super) fn lease_from(now: Timestamp) -> Timestamp {
-        now.checked_add(LEASE).unwrap_or(Timestamp::MAX)
-    }
-
-    pub(super) fn concerns(&self, edge: &EdgeName) -> bool {
-        self.result.place_of(edge).is_some()
-    }
-
-    /// Where the results of an edge are, or those of all; results are in the order of names.
-    pub(super) fn places_of(&self, edge: Option<&EdgeName>) -> Range<usize> {
-        let Some(edge) = edge else { return 0..self.result.edges.len() };
-        self.result.place_of(edge).map_or(0..0, |place| place..place + 1)
-    }
-
-    /// When there is something to tell again.
-    pub(super) fn next_word(&self) -> Option<Timestamp> {
-        self.is_untold.then_some(self.tell_from)
-    }
-}
-
 impl Fleet {
     /// The operator's apply that keeps others out.
     pub fn lock(&self, now: Timestamp) -> Option<Lock> {
-        let run = self.run.as_ref().filter(|run| !run.is_automatic)?;
-        let until = run.lease;
-        (now < until).then(|| Lock { holder: run.result.actor.clone(), since: run.result.started_at, until })
-    }
-
-    /// The operator of that apply is still there.
-    pub(super) fn renew_lease(&mut self, apply: &str, now: Timestamp) {
-        if let Some(run) = self.run.as_mut().filter(|run| run.result.id == apply) {
-            run.lease = Run::lease_from(now);
-        }
+        self.rollout.lock(now)
     }
 
     /// A tree that waited for an operator who went away waits no longer.
-    pub(super) fn follow_after_lapse(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn follow_after_lapse(&mut self, step: &mut Step) {
         let is_waiting = self.attempt.as_ref().is_some_and(|attempt| attempt.verdict == Verdict::Waiting);
-        if self.mode == Mode::Apply && is_waiting && self.run.is_some() && self.lock(now).is_none() {
-            self.follow(now, effects);
+        if self.mode == Mode::Apply && is_waiting && self.rollout.run.is_some() && self.lock(step.now).is_none() {
+            self.follow(step);
         }
     }
 
     /// Ends a run that a newer one replaces.
-    pub(super) fn supersede(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if let Some(run) = self.run.take() {
-            self.finish(run, Outcome::Superseded, now, effects);
+    pub(super) fn supersede(&mut self, step: &mut Step) {
+        if let Some(run) = self.rollout.run.take() {
+            self.finish(run, Outcome::Superseded, step);
         }
     }
 
     /// Looks at the running apply in the light of what was reported by now; `about` is the edge that was heard, if
     /// one was.
-    pub(super) fn advance_run(&mut self, about: Option<&EdgeName>, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(mut run) = self.run.take() else { return };
-        let is_late = now >= run.deadline;
+    pub(super) fn advance_run(&mut self, about: Option<&EdgeName>, step: &mut Step) {
+        let Some(mut run) = self.rollout.run.take() else { return };
+        let is_late = step.now >= run.deadline;
         // What one edge says changes nothing of the others; the next ones of a wave begin below.
         let about = about.filter(|_| !is_late);
         let places = run.places_of(about);
@@ -134,9 +61,9 @@ impl Fleet {
         for edge in run.result.edges[places].iter_mut().filter(|edge| edge.outcome == EdgeOutcome::Waiting) {
             let was = edge.clone();
             // What was sent and not answered may still change what the last report says.
-            let session = self.sessions.get(&edge.edge);
-            let is_answered = session.is_none_or(|session| session.in_flight.is_none());
-            let is_final = session.is_none_or(|session| session.refused.is_some());
+            let link = self.links.get(&edge.edge);
+            let is_answered = link.is_none_or(Link::is_answered);
+            let is_final = link.is_none_or(Link::has_refused);
             if let Some(view) = self.edges.get(&edge.edge).filter(|_| is_answered || is_late) {
                 advance_edge(edge, view, run.wait_healthy, is_final, is_late);
             }
@@ -145,19 +72,19 @@ impl Fleet {
         }
         if has_ended && run.waves.as_ref().is_some_and(Waves::is_under_way) {
             // A server that ends in the middle of a rollout knows afterwards what it had reached.
-            self.save_acknowledgements(effects);
+            self.save_acknowledgements(step);
         }
-        self.confirm_good_edges(&run, about, effects);
-        self.advance_waves(&mut run, now, effects);
+        self.confirm_good_edges(&run, about, step);
+        self.advance_waves(&mut run, step);
         let is_waiting = run.result.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Waiting)
             || run.waves.as_ref().is_some_and(Waves::is_under_way);
         if is_waiting {
-            if run.is_untold && (run.result.edges.len() <= TOLD_AT_ONCE || now >= run.tell_from) {
+            if run.is_untold && (run.result.edges.len() <= TOLD_AT_ONCE || step.now >= run.tell_from) {
                 run.is_untold = false;
-                run.tell_from = now.checked_add(TOLD_EVERY).unwrap_or(Timestamp::MAX);
-                effects.push(Effect::Emit(Notice::Apply { result: Box::new(run.result.clone()) }));
+                run.tell_from = step.now.checked_add(TOLD_EVERY).unwrap_or(Timestamp::MAX);
+                step.emit(Notice::Apply { result: Box::new(run.result.clone()) });
             }
-            self.run = Some(run);
+            self.rollout.run = Some(run);
             return;
         }
         let outcome =
@@ -168,26 +95,26 @@ impl Fleet {
             } else {
                 Outcome::Partial
             };
-        self.settle_confirmed(&run, effects);
+        self.settle_confirmed(&run, step);
         // A stopped rollout changes what is to be said of the followed tree.
         let is_news = !run.is_automatic || run.result.stopped.is_some();
-        self.finish(run, outcome, now, effects);
-        self.quiet.clear();
+        self.finish(run, outcome, step);
+        self.rollout.end_quiet();
         if is_news {
-            self.follow(now, effects);
+            self.follow(step);
         }
     }
 
-    fn finish(&mut self, mut run: Run, outcome: Outcome, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn finish(&mut self, mut run: Run, outcome: Outcome, step: &mut Step) {
         run.result.outcome = outcome;
-        run.result.finished_at = Some(now);
+        run.result.finished_at = Some(step.now);
         run.result.paused = None;
         let result = run.result;
         let note = result.stopped.clone().unwrap_or_default();
         let edges = result.edges.iter().map(|edge| (edge.edge.clone(), edge.recorded())).collect();
-        let entry = Entry { edges, note, ..run.entry.with_outcome(outcome.as_str(), now) }.chained(&mut self.head);
-        effects.push(Effect::Persist(Record::ledger(&entry)));
-        effects.push(Effect::Emit(Notice::Apply { result: Box::new(result.clone()) }));
+        let entry = Entry { edges, note, ..run.entry.with_outcome(outcome.as_str(), step.now) }.chained(&mut self.head);
+        step.persist(Record::ledger(&entry));
+        step.emit(Notice::Apply { result: Box::new(result.clone()) });
         self.keep(result);
     }
 
@@ -201,7 +128,7 @@ impl Fleet {
 fn advance_edge(edge: &mut EdgeResult, view: &EdgeView, wait_healthy: bool, is_final: bool, is_late: bool) {
     let Some(report) = view.report.as_ref() else { return };
     let refused = report.refused.as_ref().filter(|_| report.generation < edge.generation);
-    if let Some((code, message)) = refused.filter(|_| is_final || !stale::is_stale_base(refused)) {
+    if let Some((code, message)) = refused.filter(|_| is_final || !is_stale_base(refused)) {
         edge.outcome = EdgeOutcome::Refused;
         edge.code.clone_from(code);
         edge.message.clone_from(message);

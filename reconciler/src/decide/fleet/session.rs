@@ -3,40 +3,32 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use schema::diff::Rules;
 use schema::name::{EdgeName, RuleName};
 
+use super::link::{Link, Receipt};
 use super::neighbours::Delivery;
-use super::{Effect, Fleet, Mode, Notice, Session, SessionId, moves, stale};
+use super::step::Step;
+use super::{Effect, Fleet, Mode, Notice, SessionId, moves};
 use crate::decide::assign::next_desired;
 use crate::decide::generation;
 use crate::decide::record::Record;
 use crate::decide::view::{Basis, Confirmation, DesiredEdge, EdgeView, Hello, Report};
 
 impl Fleet {
-    pub(super) fn hello(
-        &mut self,
-        session: SessionId,
-        edge: &EdgeName,
-        hello: Hello,
-        report: Report,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        if self.sessions.contains_key(edge) {
-            effects.push(Effect::Refuse {
+    pub(super) fn hello(&mut self, session: SessionId, edge: &EdgeName, hello: Hello, report: Report, step: &mut Step) {
+        if self.links.contains_key(edge) {
+            step.push(Effect::Refuse {
                 session,
                 code: "already_connected",
                 message: format!("edge {edge} already has a session: a name belongs to a single edge"),
             });
             return;
         }
-        let begun = Session { id: session, in_flight: None, refused: None, stale: 0, confirmed: None };
-        self.sessions.insert(edge.clone(), begun);
-        effects.push(Effect::Welcome { session });
+        self.links.insert(edge.clone(), Link::new(session));
+        step.push(Effect::Welcome { session });
         self.edges.get_or_new(edge);
-        self.send_deviations(edge, effects);
+        self.send_deviations(edge, step);
         let is_foreign = report.generation > 0 && report.lineage != self.lineage;
         let has_rules = !report.rules.is_empty();
         let is_stranger = self.applied.is_some() && !self.is_named(edge);
@@ -44,9 +36,9 @@ impl Fleet {
         view.is_stranger = is_stranger;
         let was_blind = view.report.is_none();
         view.connected = true;
-        view.since = Some(now);
+        view.since = Some(step.now);
         if std::mem::take(&mut view.forgotten) {
-            effects.push(Effect::Persist(Record::forgotten(edge, false)));
+            step.persist(Record::forgotten(edge, false));
         }
         view.hello = Some(hello);
         let will_follow =
@@ -56,81 +48,61 @@ impl Fleet {
             view.given_up = view.given_up.max(view.desired_generation());
             view.desired = None;
         }
-        let before = effects.len();
+        let before = step.effects.len();
         self.joined_host(edge);
-        self.observe(edge, report, now, effects);
-        moves::without_log(&mut effects[before..]);
-        self.end_as_reported(edge, now, effects);
-        effects.push(Effect::Emit(self.edge_notice(edge)));
-        self.look_for_return(edge, now, effects);
-        let may_send = self.reconsider(edge, now, effects);
+        self.observe(edge, report, step);
+        moves::without_log(&mut step.effects[before..]);
+        self.end_as_reported(edge, step);
+        step.emit(self.edge_notice(edge));
+        self.look_for_return(edge, step);
+        let may_send = self.reconsider(edge, step);
         if self.edges.get(edge).is_some_and(|view| view.desired.is_none()) {
-            self.follow(now, effects);
+            self.follow(step);
         }
         if may_send {
-            self.send_if_needed(edge, effects);
+            self.send_if_needed(edge, step);
         }
-        self.send_held_back(effects);
+        self.send_held_back(step);
     }
 
-    pub(super) fn report(
-        &mut self,
-        session: SessionId,
-        edge: &EdgeName,
-        report: Report,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(current) = self.sessions.get_mut(edge).filter(|current| current.id == session) else { return };
-        let mut is_stale = false;
-        // The answer may be lost or late; any report that shows the generation accepted says as much.
-        let is_own_line = report.lineage == self.lineage;
-        let is_answered =
-            |generation: u64| report.answers >= generation || (is_own_line && report.generation >= generation);
-        if let Some((generation, _)) = current.in_flight.filter(|(generation, _)| is_answered(*generation)) {
-            current.in_flight = None;
-            let is_refused = report.refused.is_some() && report.generation < generation;
-            is_stale = is_refused && stale::is_stale_base(report.refused.as_ref()) && current.stale < stale::MOST;
-            current.stale = if is_stale { current.stale + 1 } else { 0 };
-            // Refused although it was newer: sending the same once more would be refused once more. An edge that had
-            // only moved on is asked again, from where it says that it is.
-            current.refused = (is_refused && !is_stale).then_some(generation);
-        }
-        let changed = self.observe(edge, report, now, effects);
-        self.end_as_reported(edge, now, effects);
-        if is_stale {
-            self.base_was_stale(edge, effects);
+    pub(super) fn report(&mut self, session: SessionId, edge: &EdgeName, report: Report, step: &mut Step) {
+        let Some(link) = self.links.get_mut(edge).filter(|link| link.session() == session) else { return };
+        let reply = link.hear(&report, report.lineage == self.lineage);
+        let changed = self.observe(edge, report, step);
+        self.end_as_reported(edge, step);
+        if reply == Receipt::Stale {
+            self.base_was_stale(edge, step);
         }
         if changed {
-            effects.push(Effect::Emit(self.edge_notice(edge)));
+            step.emit(self.edge_notice(edge));
         }
-        self.look_for_return(edge, now, effects);
-        if self.reconsider(edge, now, effects) {
-            self.send_if_needed(edge, effects);
+        self.look_for_return(edge, step);
+        if self.reconsider(edge, step) {
+            self.send_if_needed(edge, step);
         }
-        self.send_held_back(effects);
+        self.send_held_back(step);
     }
 
-    pub(super) fn gone(&mut self, session: SessionId, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.sessions.get(edge).is_none_or(|current| current.id != session) {
+    pub(super) fn gone(&mut self, session: SessionId, edge: &EdgeName, step: &mut Step) {
+        if self.session(edge) != Some(session) {
             return;
         }
-        self.sessions.remove(edge);
+        self.links.remove(edge);
         if let Some(view) = self.edges.get_mut(edge) {
             view.connected = false;
-            view.since = Some(now);
-            view.last_seen = Some(now);
+            view.since = Some(step.now);
+            view.last_seen = Some(step.now);
         }
-        effects.push(Effect::Emit(self.edge_notice(edge)));
+        step.emit(self.edge_notice(edge));
         self.left_host(edge);
         self.drop_unnamed(edge);
-        self.send_held_back(effects);
+        self.send_held_back(step);
     }
 
     /// Takes a report in; true if the edge's generation changed.
-    fn observe(&mut self, edge: &EdgeName, mut report: Report, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
+    fn observe(&mut self, edge: &EdgeName, mut report: Report, step: &mut Step) -> bool {
         let view = self.edges.get_or_new(edge);
-        view.last_seen = Some(now);
+        view.last_seen = Some(step.now);
         // An edge does not repeat what a rule was that it only drains; the report before said it.
         for (name, draining) in report.rules.iter_mut().filter(|(_, rule)| rule.told().is_none()) {
             draining.running = view.rule(name).and_then(|before| before.running.clone());
@@ -152,15 +124,15 @@ impl Fleet {
                 _ => false,
             };
             if !is_same {
-                effects.push(Effect::Emit(Notice::Rule {
+                step.emit(Notice::Rule {
                     edge: edge.clone(),
                     rule: name.clone(),
                     state: new.map(|view| view.state),
                     code: new.map_or_else(String::new, |view| view.code.clone()),
                     message: new.map_or_else(String::new, |view| view.message.clone()),
-                }));
+                });
             }
-            moves::notices(edge, name, old, new, effects);
+            moves::notices(edge, name, old, new, step);
         }
         let is_news =
             |desired: &&mut DesiredEdge| !desired.acknowledged && (desired.generation, desired.digest) == accepted;
@@ -185,28 +157,28 @@ impl Fleet {
     }
 
     /// Writes down which edges accepted their state. Losing it costs a plan that says too much, so it waits for a tick.
-    pub(super) fn save_acknowledgements(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn save_acknowledgements(&mut self, step: &mut Step) {
         for edge in std::mem::take(&mut self.unsaved) {
             if let Some(desired) = self.edges.get(&edge).and_then(|view| view.desired.as_ref()) {
-                effects.push(Effect::Persist(Record::edge(&edge, desired)));
+                step.persist(Record::edge(&edge, desired));
             }
         }
     }
 
     /// Decides the edge's set again where its capabilities or its own numbers ask for it; false where that has to wait,
     /// for the edge does not settle.
-    pub(super) fn reconsider(&mut self, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
+    pub(super) fn reconsider(&mut self, edge: &EdgeName, step: &mut Step) -> bool {
         self.note_rest(edge);
         let Some(next) = self.reconsidered(edge).filter(|_| self.mode != Mode::Off) else { return true };
         let is_new_set =
             |view: &EdgeView| view.desired.as_ref().is_none_or(|desired| desired.generation != next.generation);
         if self.edges.get(edge).is_some_and(is_new_set) {
-            if !self.may_decide_again(edge, now, effects) {
+            if !self.may_decide_again(edge, step) {
                 return false;
             }
-            self.decided_again(edge, now);
+            self.decided_again(edge, step.now);
         }
-        effects.push(Effect::Persist(Record::edge(edge, &next)));
+        step.persist(Record::edge(edge, &next));
         self.edges.get_or_new(edge).desired = Some(next);
         true
     }
@@ -233,28 +205,27 @@ impl Fleet {
     }
 
     /// Sends the newest desired state, unless it runs there already or something is in flight.
-    pub(super) fn send_if_needed(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
+    pub(super) fn send_if_needed(&mut self, edge: &EdgeName, step: &mut Step) {
         let Some(view) = self.edges.get(edge) else { return };
         let is_settled = view.is_settled() && view.report.as_ref().is_some_and(|report| report.lineage == self.lineage);
-        let is_applying = self.run.as_ref().is_some_and(|run| run.concerns(edge));
+        let is_applying = self.rollout.concerns(edge);
         if (self.mode == Mode::Off && !is_applying) || is_settled {
             return;
         }
-        self.send(edge, effects);
+        self.send(edge, step);
     }
 
     /// Sends the newest desired state, unless something is in flight: its answer sends the newest then.
-    pub(super) fn send(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
-        let planned = self.run.as_ref().and_then(|run| run.basis_of(edge, self.edges.get(edge)?));
-        self.send_from(edge, planned, effects);
+    pub(super) fn send(&mut self, edge: &EdgeName, step: &mut Step) {
+        let planned = self.rollout.run.as_ref().and_then(|run| run.basis_of(edge, self.edges.get(edge)?));
+        self.send_from(edge, planned, step);
     }
 
     /// The same with what it was decided from; without, that is what the edge reported last.
-    pub(super) fn send_from(&mut self, edge: &EdgeName, planned: Option<Basis>, effects: &mut Vec<Effect>) {
+    pub(super) fn send_from(&mut self, edge: &EdgeName, planned: Option<Basis>, step: &mut Step) {
         let desired = self.edges.get(edge).and_then(|view| view.desired.as_ref());
         let Some(generation) = desired.map(|desired| desired.generation) else { return };
-        let is_free = |session: &Session| session.in_flight.is_none() && session.refused != Some(generation);
-        if !self.sessions.get(edge).is_some_and(is_free) {
+        if !self.links.get(edge).is_some_and(|link| link.may_send(generation)) {
             return;
         }
         let Delivery::Now(yields) = self.turn(edge) else {
@@ -263,18 +234,18 @@ impl Fleet {
         };
         let Some(view) = self.edges.get_mut(edge) else { return };
         let Some(desired) = &view.desired else { return };
-        let Some(session) = self.sessions.get_mut(edge) else { return };
-        session.in_flight = Some((desired.generation, desired.digest));
+        let Some(link) = self.links.get_mut(edge) else { return };
+        link.sent(desired.generation, desired.digest);
         view.sent = view.sent.max(desired.generation);
-        effects.push(Effect::Send {
-            session: session.id,
+        step.push(Effect::Send {
+            session: link.session(),
             edge: edge.clone(),
             generation: desired.generation,
             digest: desired.digest,
             rules: desired.rules.values().map(|placed| Arc::clone(&placed.rule)).collect(),
             basis: planned.or_else(|| view.basis()),
             confirm_within: desired.confirm_within,
-            quiet_window: self.quiet.get(edge).copied().unwrap_or_default(),
+            quiet_window: self.rollout.quiet_window(edge),
             ends: desired.ends.clone(),
             yields,
         });

@@ -3,46 +3,28 @@
 //! Keeps: what a person saw is not done to an edge that is another one by now; what nobody waits for is decided
 //! again from what the edge runs, and no edge is asked without end.
 
-use schema::codes::RuleCode;
 use schema::name::EdgeName;
 
-use super::run::Run;
-use super::waves::Before;
-use super::{EdgeOutcome, Effect, Fleet, Mode, confirming};
-use crate::decide::view::{Basis, EdgeView};
-
-/// So often in a row an edge may have moved on before it is left alone until its next session: each time its report of
-/// the change and the state crossed on the way.
-pub(super) const MOST: u32 = 8;
-
-/// True for that refusal.
-pub(super) fn is_stale_base(refused: Option<&(String, String)>) -> bool {
-    refused.is_some_and(|(code, _)| code == RuleCode::StaleBase.as_str())
-}
-
-impl Run {
-    /// What the plan found on an edge, as long as its state is to be taken from there.
-    pub(super) fn basis_of(&self, edge: &EdgeName, view: &EdgeView) -> Option<Basis> {
-        let result = self.result.edge(edge)?;
-        let is_meant = result.outcome == EdgeOutcome::Waiting && result.generation == view.desired_generation();
-        self.bases.get(edge).filter(|_| is_meant).map(|(basis, _)| *basis)
-    }
-}
+use super::before::Before;
+use super::link::Link;
+use super::step::Step;
+use super::{EdgeOutcome, Fleet, Mode, confirming};
+use crate::decide::view::Basis;
 
 impl Fleet {
     /// What a plan was made from, of an edge that it touches: known only where nothing is on its way there.
     pub(super) fn planned_basis(&self, edge: &EdgeName) -> Option<(Basis, Before)> {
-        let is_quiet = self.sessions.get(edge).is_some_and(|session| session.in_flight.is_none());
+        let is_quiet = self.links.get(edge).is_some_and(Link::is_answered);
         let view = self.edges.get(edge).filter(|_| is_quiet)?;
         Some((view.basis()?, Before::of(view)))
     }
 
     /// An edge refused what was decided from another state than its own. Where a person waits for it, it has failed, and
     /// stays as it is; otherwise it is decided again from its report.
-    pub(super) fn base_was_stale(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
+    pub(super) fn base_was_stale(&mut self, edge: &EdgeName, step: &mut Step) {
         let Some(view) = self.edges.get(edge) else { return };
         let refused = view.report.as_ref().and_then(|report| report.refused.clone());
-        let Some(run) = self.run.as_mut().filter(|run| run.basis_of(edge, view).is_some()) else { return };
+        let Some(run) = self.rollout.run.as_mut().filter(|run| run.basis_of(edge, view).is_some()) else { return };
         let Some((_, decided)) = run.bases.remove(edge) else { return };
         // What was on trial and gave way meanwhile is not what it stays with.
         let before = confirming::returned_to(view).map_or(decided, Before::with);
@@ -53,7 +35,7 @@ impl Fleet {
         }
         // Following the tree, the server plans anew by itself.
         if self.mode != Mode::Apply {
-            self.put_back(edge, &before, effects);
+            self.put_back(edge, &before, step);
         }
     }
 }

@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
+use super::step::Step;
 use super::{Effect, Fleet, Notice};
 use crate::decide::deviations::{self, DeviationChange, Given, Order};
 use crate::decide::ledger::{self, Entry};
@@ -78,12 +79,7 @@ const SERVER: &str = "server";
 
 impl Fleet {
     /// Carries out an operator's order.
-    pub(super) fn order(
-        &mut self,
-        order: &TargetOrder,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> Result<TargetAnswer, TargetRefusal> {
+    pub(super) fn order(&mut self, order: &TargetOrder, step: &mut Step) -> Result<TargetAnswer, TargetRefusal> {
         let view = self.edges.get_mut(&order.edge).ok_or(TargetRefusal::UnknownEdge)?;
         let known = deviations::targets_of(view, &order.rule).ok_or(TargetRefusal::UnknownRule)?;
         let Some(target) = deviations::find(view, &order.rule, &order.target).map(ToString::to_string) else {
@@ -96,22 +92,22 @@ impl Fleet {
             order: order.order,
             actor: &order.actor,
             why: &order.why,
-            until: ttl.and_then(|ttl| now.checked_add(ttl).ok()),
-            now,
+            until: ttl.and_then(|ttl| step.now.checked_add(ttl).ok()),
+            now: step.now,
         };
         let effected = deviations::carry_out(view, &given);
         let is_changed = effected.set.is_some() || !effected.ended.is_empty();
         if is_changed {
-            self.record_deviations(&order.edge, effects);
+            self.record_deviations(&order.edge, step);
             if effected.set.is_none() {
                 for ended in &effected.ended {
-                    self.turned(&order.edge, ended, DeviationChange::Ended, &order.actor, now, effects);
+                    self.turned(&order.edge, ended, DeviationChange::Ended, &order.actor, step);
                 }
             }
             if let Some(set) = &effected.set {
-                self.turned(&order.edge, set, DeviationChange::Set, &order.actor, now, effects);
+                self.turned(&order.edge, set, DeviationChange::Set, &order.actor, step);
             }
-            self.send_deviations(&order.edge, effects);
+            self.send_deviations(&order.edge, step);
         }
         let view = &self.edges[&order.edge];
         let of_target = |each: &&TargetOverride| each.rule == order.rule && each.target == target;
@@ -129,28 +125,29 @@ impl Fleet {
     }
 
     /// Ends what has expired by now.
-    pub(super) fn expire_deviations(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.next_expiry.is_none_or(|next| next > now) {
+    pub(super) fn expire_deviations(&mut self, step: &mut Step) {
+        if self.next_expiry.is_none_or(|next| next > step.now) {
             return;
         }
-        self.end_deviations(now, DeviationChange::Expired, effects, |_, each| each.has_expired(now));
+        let now = step.now;
+        self.end_deviations(DeviationChange::Expired, step, |_, each| each.has_expired(now));
     }
 
     /// Ends overrides of rules and targets that the tree does not have any more, and takes those of renamed rules
     /// along.
-    pub(super) fn drop_deviations(&mut self, changes: &[PlannedChange], now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn drop_deviations(&mut self, changes: &[PlannedChange], step: &mut Step) {
         if !self.has_deviations {
             return;
         }
         for change in changes.iter().filter(|change| change.action == Action::Move) {
-            self.take_along(change, effects);
+            self.take_along(change, step);
         }
-        self.end_deviations(now, DeviationChange::Dropped, effects, |view, each| {
+        self.end_deviations(DeviationChange::Dropped, step, |view, each| {
             !deviations::is_known(view, &each.rule, &each.target)
         });
     }
 
-    fn take_along(&mut self, change: &PlannedChange, effects: &mut Vec<Effect>) {
+    fn take_along(&mut self, change: &PlannedChange, step: &mut Step) {
         let Some(view) = self.edges.get_mut(&change.edge) else { return };
         let is_old = |each: &&mut TargetOverride| Some(&each.rule) == change.previous_rule.as_ref();
         let mut is_moved = false;
@@ -159,16 +156,15 @@ impl Fleet {
             is_moved = true;
         }
         if is_moved {
-            self.record_deviations(&change.edge, effects);
-            self.send_deviations(&change.edge, effects);
+            self.record_deviations(&change.edge, step);
+            self.send_deviations(&change.edge, step);
         }
     }
 
     fn end_deviations(
         &mut self,
-        now: Timestamp,
         turn: DeviationChange,
-        effects: &mut Vec<Effect>,
+        step: &mut Step,
         is_over: impl Fn(&crate::decide::view::EdgeView, &TargetOverride) -> bool,
     ) {
         let mut all: Vec<(EdgeName, Vec<TargetOverride>)> = Vec::new();
@@ -183,11 +179,11 @@ impl Fleet {
             if let Some(view) = self.edges.get_mut(&edge) {
                 view.deviations.retain(|each| !over.contains(each));
             }
-            self.record_deviations(&edge, effects);
+            self.record_deviations(&edge, step);
             for each in &over {
-                self.turned(&edge, each, turn, SERVER, now, effects);
+                self.turned(&edge, each, turn, SERVER, step);
             }
-            self.send_deviations(&edge, effects);
+            self.send_deviations(&edge, step);
         }
         self.find_next_expiry();
     }
@@ -199,35 +195,27 @@ impl Fleet {
         self.next_expiry = all().filter_map(|each| each.until).min();
     }
 
-    fn record_deviations(&mut self, edge: &EdgeName, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Persist(Record::deviations(edge, &self.edges[edge].deviations)));
+    fn record_deviations(&mut self, edge: &EdgeName, step: &mut Step) {
+        step.persist(Record::deviations(edge, &self.edges[edge].deviations));
         self.find_next_expiry();
     }
 
     /// Tells an edge all of its overrides; what is not among them has ended.
-    pub(super) fn send_deviations(&self, edge: &EdgeName, effects: &mut Vec<Effect>) {
+    pub(super) fn send_deviations(&self, edge: &EdgeName, step: &mut Step) {
         if let (Some(session), Some(view)) = (self.session(edge), self.edges.get(edge)) {
-            effects.push(Effect::SendOverrides { session, edge: edge.clone(), overrides: view.deviations.clone() });
+            step.push(Effect::SendOverrides { session, edge: edge.clone(), overrides: view.deviations.clone() });
         }
     }
 
     /// The notice and the line in the ledger of an override that came or went.
-    fn turned(
-        &mut self,
-        edge: &EdgeName,
-        each: &TargetOverride,
-        turn: DeviationChange,
-        by: &str,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn turned(&mut self, edge: &EdgeName, each: &TargetOverride, turn: DeviationChange, by: &str, step: &mut Step) {
         let (digest, commit) = self
             .applied
             .as_ref()
             .map(|applied| (applied.source.digest, applied.source.commit.clone()))
             .unwrap_or_default();
         let entry = Entry {
-            at: now,
+            at: step.now,
             action: ledger::LedgerAction::Override,
             digest,
             commit,
@@ -237,13 +225,8 @@ impl Fleet {
             ..Entry::default()
         }
         .chained(&mut self.head);
-        effects.push(Effect::Persist(Record::ledger(&entry)));
-        effects.push(Effect::Emit(Notice::TargetOverride {
-            edge: edge.clone(),
-            turn,
-            by: by.to_owned(),
-            deviation: each.clone(),
-        }));
+        step.persist(Record::ledger(&entry));
+        step.emit(Notice::TargetOverride { edge: edge.clone(), turn, by: by.to_owned(), deviation: each.clone() });
     }
 }
 

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::beginning::Start;
 use super::cut_off::most_failed;
-use super::{Applied, Effect, Fleet, Mode, Notice, Purpose, TreeRead};
+use super::step::Step;
+use super::{Applied, Fleet, Mode, Notice, Purpose, TreeRead};
 use crate::decide::drift::drift;
 use crate::decide::plan::{
     Allowances, FileDocument, PlanDocument, PlanInput, RailVerdict, Source, Uncommitted, plan_without_drift,
@@ -101,7 +102,7 @@ pub struct Attempt {
 }
 
 impl Fleet {
-    pub(super) fn tree_read(&mut self, tree: TreeRead, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn tree_read(&mut self, tree: TreeRead, step: &mut Step) {
         let is_known = self.attempt.as_ref().is_some_and(|attempt| {
             attempt.source.is_same(&tree.source)
                 && attempt.diagnostics == tree.diagnostics
@@ -116,25 +117,25 @@ impl Fleet {
         }
         self.attempt = Some(Attempt {
             source: tree.source.clone(),
-            at: now,
+            at: step.now,
             diagnostics: tree.diagnostics.clone(),
             verdict: if tree.ruleset.is_some() { Verdict::Waiting } else { Verdict::Invalid },
             plan: None,
             files: if tree.diagnostics.is_empty() { Arc::default() } else { tree.files.clone() },
         });
         self.followed = tree.ruleset.is_some().then_some(tree);
-        self.follow(now, effects);
+        self.follow(step);
         let after = self.attempt.as_ref().expect("set above");
         let is_news = before.as_ref().is_none_or(|before| {
             (before.source.digest, &before.verdict) != (after.source.digest, &after.verdict)
                 || before.source.commit != after.source.commit
         });
         if is_news {
-            effects.push(Effect::Emit(Notice::Tree {
+            step.emit(Notice::Tree {
                 digest: after.source.digest,
                 commit: after.source.commit.clone(),
                 verdict: after.verdict.clone(),
-            }));
+            });
         }
     }
 
@@ -149,23 +150,23 @@ impl Fleet {
     }
 
     /// What the remote said of itself; told where it fails, answers again or names another commit.
-    pub(super) fn remote_seen(&mut self, view: RemoteView, effects: &mut Vec<Effect>) {
+    pub(super) fn remote_seen(&mut self, view: RemoteView, step: &mut Step) {
         let told = |view: &RemoteView| (view.error.is_some(), view.commit.clone());
         // A first look that is still under way is not news.
         let is_known = view.error.is_some() || view.commit.is_some();
         if is_known && self.remote.as_ref().map(told) != Some(told(&view)) {
-            effects.push(Effect::Emit(Notice::Remote {
+            step.emit(Notice::Remote {
                 url: view.url.clone(),
                 reference: view.reference.clone(),
                 commit: view.commit.clone(),
                 error: view.error.clone(),
-            }));
+            });
         }
         self.remote = Some(view);
     }
 
     /// Looks at the followed tree again and applies it if the mode, the rails and the operators leave it to us.
-    pub(super) fn follow(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn follow(&mut self, step: &mut Step) {
         let Some(tree) = self.followed.clone() else { return };
         let ruleset = tree.ruleset.as_ref().expect("only valid trees are kept as followed");
         let allowances =
@@ -179,24 +180,24 @@ impl Fleet {
             succession: self.succession(tree.ancestry.as_ref()),
             allowances: &allowances,
             diagnostics: &tree.diagnostics,
-            now,
+            now: step.now,
         });
-        let is_operators_turn = self.lock(now).is_some();
+        let is_operators_turn = self.lock(step.now).is_some();
         let is_in_force = self.is_in_force(tree.source.digest);
         // A rollout of this very tree that a restart cut off goes on within what was decided when it began.
         let continued = self.to_continue().filter(|applied| applied.source.digest == tree.source.digest);
         let continued = continued.map(|applied| (applied.apply_id.clone(), applied.rollout.clone()));
-        let is_early = continued.is_some() && !self.may_continue(ruleset, now);
+        let is_early = continued.is_some() && !self.may_continue(ruleset, step.now);
         if continued.is_some() && !is_early {
             // Where what it reached is not well, it is stopped now, which the verdict below says.
-            self.check_reached(most_failed(ruleset), effects).ok();
+            self.check_reached(most_failed(ruleset), step).ok();
         }
         let stopped = self.applied.as_ref().and_then(|applied| applied.stopped.as_ref());
         let verdict = if let Some(stopped) = stopped.filter(|stopped| stopped.digest == tree.source.digest) {
             Verdict::Stopped { reason: stopped.reason.clone() }
         } else if is_in_force && (is_early || !self.has_undecided_edges(ruleset, &tree)) {
             Verdict::Applied
-        } else if self.is_held_back(&tree, effects) {
+        } else if self.is_held_back(&tree, step) {
             Verdict::Held
         } else if self.mode == Mode::Apply && self.frozen.is_some() {
             Verdict::Frozen
@@ -232,7 +233,7 @@ impl Fleet {
                     timeout: AUTOMATIC_TIMEOUT,
                     is_brought_back: false,
                 };
-                self.put_in_force(&start, now, effects);
+                self.put_in_force(&start, step);
                 Verdict::Applied
             }
         } else {
@@ -262,8 +263,9 @@ impl Fleet {
             decided.is_some_and(|desired| !desired.wanted.values().map(|placed| &placed.rule).eq(wanted))
         };
         let all = || self.edges.beside(&ruleset.edges).map(|(_, view, wanted)| (view, wanted));
-        let is_cut_off =
-            self.mode == Mode::Apply && self.run.is_none() && all().any(|(view, wanted)| is_behind(view, wanted));
+        let is_cut_off = self.mode == Mode::Apply
+            && self.rollout.run.is_none()
+            && all().any(|(view, wanted)| is_behind(view, wanted));
         let is_other_source = self.applied.as_ref().is_some_and(|applied| !applied.source.is_same(&tree.source));
         is_cut_off
             || (self.mode == Mode::Apply && (is_other_source || self.hold.is_some()))

@@ -8,7 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schema::name::EdgeName;
 
-use super::{Effect, Fleet, Notice};
+use super::step::Step;
+use super::{Fleet, Notice};
 use crate::decide::drift::{Drift, DriftKind};
 use crate::decide::ledger::{Entry, LedgerAction};
 use crate::decide::record::Record;
@@ -70,22 +71,22 @@ impl Unsettled {
 
 impl Fleet {
     /// True if another state may be decided for an edge because of what it reported. One that may not waits for a tick.
-    pub(super) fn may_decide_again(&mut self, edge: &EdgeName, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
+    pub(super) fn may_decide_again(&mut self, edge: &EdgeName, step: &mut Step) -> bool {
         let Some(known) = self.unsettled.get_mut(edge) else { return true };
-        if known.is_at_rest(now) {
+        if known.is_at_rest(step.now) {
             self.unsettled.remove(edge);
             return true;
         }
-        known.is_waiting = known.not_before.is_some_and(|from| now < from);
+        known.is_waiting = known.not_before.is_some_and(|from| step.now < from);
         if !known.is_waiting {
             return true;
         }
         if !std::mem::replace(&mut known.is_written_down, true) {
             let (code, message) = (known.code(), known.in_words(&self.lineage));
             let note = format!("{edge}: {message}");
-            let line = Entry { note, ..self.line(LedgerAction::Edge, "server", String::new(), "unsettled", now) };
-            effects.push(Effect::Persist(Record::ledger(&line.chained(&mut self.head))));
-            effects.push(Effect::Emit(Notice::Unsettled { edge: edge.clone(), code: code.to_owned(), message }));
+            let line = Entry { note, ..self.line(LedgerAction::Edge, "server", String::new(), "unsettled", step.now) };
+            step.persist(Record::ledger(&line.chained(&mut self.head)));
+            step.emit(Notice::Unsettled { edge: edge.clone(), code: code.to_owned(), message });
         }
         false
     }
@@ -124,17 +125,17 @@ impl Fleet {
     }
 
     /// Decides again for edges whose wait is over, and forgets those that have come to rest.
-    pub(super) fn look_at_unsettled(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.unsettled.retain(|_, known| !known.is_at_rest(now));
-        let is_due = |known: &Unsettled| known.is_waiting && known.not_before.is_none_or(|from| from <= now);
+    pub(super) fn look_at_unsettled(&mut self, step: &mut Step) {
+        self.unsettled.retain(|_, known| !known.is_at_rest(step.now));
+        let is_due = |known: &Unsettled| known.is_waiting && known.not_before.is_none_or(|from| from <= step.now);
         let due = self.unsettled.iter().filter(|(_, known)| is_due(known)).map(|(edge, _)| edge.clone());
         for edge in due.collect::<Vec<_>>() {
             if let Some(known) = self.unsettled.get_mut(&edge) {
                 known.is_waiting = false;
             }
             // One that is offline says by its next hello what it runs.
-            if self.sessions.contains_key(&edge) && self.reconsider(&edge, now, effects) {
-                self.send_if_needed(&edge, effects);
+            if self.links.contains_key(&edge) && self.reconsider(&edge, step) {
+                self.send_if_needed(&edge, step);
             }
         }
     }

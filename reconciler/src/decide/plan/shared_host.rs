@@ -68,26 +68,26 @@ fn words(
         own.values().any(|rule| wanted(neighbour, rule.listen).is_some() && wanted(edge, rule.listen).is_none());
     let order = order(edge, neighbour, waves);
     Some(match (is_swap, order) {
-        (true, Order::Together) => {
+        (true, WaveOrder::Together) => {
             let first = edge.min(neighbour);
             format!(
                 "{held}: the edges swap ports; {first} releases its port before it has the new one, a gap of about a \
                  second"
             )
         }
-        (true, Order::After | Order::Before) => {
-            let first = if order == Order::Before { edge } else { neighbour };
+        (true, WaveOrder::After | WaveOrder::Before) => {
+            let first = if order == WaveOrder::Before { edge } else { neighbour };
             format!(
                 "{held}: the edges swap ports, and this rollout changes {first} first, which fails with port_in_use; \
                  put both edges into one wave whose `max_parallel` is large enough for both, or move one rule to a \
                  free port first"
             )
         }
-        (false, Order::Before) => format!(
+        (false, WaveOrder::Before) => format!(
             "{held}, and this rollout changes {edge} before {neighbour} releases it, which fails with port_in_use; \
              release the port in an apply of its own, or let the rollout change {neighbour} first"
         ),
-        (false, Order::Together | Order::After) => {
+        (false, WaveOrder::Together | WaveOrder::After) => {
             format!("{held}: it is bound here once {neighbour} has released it")
         }
     })
@@ -95,24 +95,26 @@ fn words(
 
 /// Whether an edge begins to change before another one, after it, or without waiting for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
+enum WaveOrder {
     Before,
     After,
     Together,
 }
 
-fn order(edge: &EdgeName, neighbour: &EdgeName, waves: &[PlannedWave]) -> Order {
+fn order(edge: &EdgeName, neighbour: &EdgeName, waves: &[PlannedWave]) -> WaveOrder {
     let place = |name: &EdgeName| {
         waves.iter().find_map(|wave| Some((wave, wave.edges.iter().position(|other| other == name)?)))
     };
-    let (Some((own, mine)), Some((other, theirs))) = (place(edge), place(neighbour)) else { return Order::Together };
+    let (Some((own, mine)), Some((other, theirs))) = (place(edge), place(neighbour)) else {
+        return WaveOrder::Together;
+    };
     let at_once = own.max_parallel.map_or(usize::MAX, |most| most.get() as usize);
     if own.wave == other.wave && mine.max(theirs) < at_once {
-        Order::Together
+        WaveOrder::Together
     } else if (own.wave, mine) < (other.wave, theirs) {
-        Order::Before
+        WaveOrder::Before
     } else {
-        Order::After
+        WaveOrder::After
     }
 }
 
