@@ -4,8 +4,10 @@
 //! no proxy and after no redirect; nothing is sent to a server whose certificate is not the pinned or a trusted one; every
 //! wait is bounded; an answer that is not ours is never taken for one.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use reconciler::act::operator::documents::Problem;
@@ -122,6 +124,25 @@ impl Client {
     pub(crate) async fn events(&self, path: &str) -> Result<Events<'_>, Failure> {
         let response = self.send(self.http.get(self.server.join(path)).header("accept", "text/event-stream")).await?;
         Ok(Events { client: self, response, parser: Parser::default() })
+    }
+
+    /// Writes what a path holds to a file, as it comes; `name` is what that is for people.
+    pub(crate) async fn download(&self, path: &str, to: &mut File, name: &Path) -> Result<(), Failure> {
+        let mut response = self.send(self.http.get(self.server.join(path))).await?;
+        let cut = || format!("{} was not written", name.display());
+        loop {
+            let next = async {
+                let chunk =
+                    tokio::time::timeout(SILENCE, response.chunk()).await.map_err(|_| Failure::Unreachable {
+                        server: self.server.clone(),
+                        reason: format!("nothing was received for {} s", SILENCE.as_secs()),
+                    })?;
+                chunk.map_err(|error| self.unreachable(&error))
+            };
+            let Some(chunk) = unless_interrupted(next, cut).await? else { return Ok(()) };
+            let written = |source| Failure::File { path: name.to_owned(), verb: "written", source };
+            to.write_all(&chunk).map_err(written)?;
+        }
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {

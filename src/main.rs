@@ -22,6 +22,8 @@ mod output;
 #[cfg(test)]
 mod pages;
 mod pinned;
+mod policy_file;
+mod policy_schema;
 mod progress;
 mod render;
 mod replace;
@@ -69,6 +71,9 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Explain(args) => cmd::explain::run(&args),
         Command::Schema(args) => cmd::schema::run(&args),
         Command::Completions(args) => cmd::completions::run(&args),
+        Command::Man(args) => cmd::man::run(&args),
+        Command::Restore(args) => cmd::backup::restore_from(&args),
+        Command::Backup(args) => asking(cmd::backup::run(&args)),
         Command::Plan(args) => asking(cmd::plan::run(&args)),
         Command::Apply(args) => asking(cmd::apply::run(&args)),
         Command::Status(args) => asking(cmd::status::run(&args)),

@@ -36,7 +36,7 @@ pub(crate) fn rewrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A new file in the same folder, open to nobody else and gone if it is dropped. Its name is one that trees ignore.
-fn beside(path: &Path) -> io::Result<NamedTempFile> {
+pub(crate) fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
@@ -45,7 +45,8 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
     Builder::new().prefix(&hidden).tempfile_in(folder)
 }
 
-fn finish(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
+/// Puts it in the place of `path`, with this mode, once it is on disk.
+pub(crate) fn finish(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
     // After the owner: a change of it takes the bits away that give a program its owner's rights.
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;

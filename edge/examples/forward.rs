@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use edge::act::abilities;
 use edge::act::names::{Names, ResolverFiles};
+use edge::act::policy::PolicyInForce;
 use edge::act::sockets;
 use edge::act::workers::{Acceptor, Choice, Dataplane, Route, Routing};
 use guard::Supervisor;
@@ -38,7 +39,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     parts.udp_max_flows = 4096;
     let rule = Rule::new(parts).map_err(|problems| format!("{problems:?}"))?;
 
-    let mut dataplane = Dataplane::start(Names::start(ResolverFiles::default()), &Supervisor::new())?;
+    let mut dataplane =
+        Dataplane::start(Names::start(ResolverFiles::default()), PolicyInForce::default(), &Supervisor::new())?;
     let meter = dataplane.meter(Arc::default());
     let choice = Arc::new(Choice::unwatched(&rule));
     dataplane.publish(Routing::new([Route { rule: Arc::new(rule), meter, choice }], []));

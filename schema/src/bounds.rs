@@ -3,6 +3,8 @@
 //! Keeps: a message is measured as it stands on the wire, before anything of it is decoded, for a list of a million
 //! empty entries takes two bytes each there and hundreds in memory.
 
+use crate::policy::MAX_ENTRIES;
+
 /// Rules that a report may hold unless the server sent more.
 pub const RULES: usize = 10_000;
 /// Entries of all lists in one message, per rule that it may hold: eight targets with five changes each take 76,
@@ -109,12 +111,19 @@ macro_rules! shapes {
 shapes! {
     EDGE_MESSAGE = "EdgeMessage" {
         hello: One(&HELLO), report: One(&REPORT), stats: One(&STATS), checked: One(&CHECKED), proven: One(&PROVEN),
+        policy: One(&POLICY),
     }
     HELLO = "Hello" {
         edge: Text(NAME), version: Text(WORD), capabilities: Texts(WORD, WORDS), limits: One(&LIMITS),
         own_listeners: List(&LISTENER, WORDS), report: One(&REPORT), features: Texts(WORD, WORDS),
-        ephemeral_ports: List(&PORT_RANGE, PORT_RANGES), host: Text(HOST),
+        ephemeral_ports: List(&PORT_RANGE, PORT_RANGES), host: Text(HOST), policy: One(&POLICY),
     }
+    POLICY = "Policy" {
+        listen_ports: One(&PORT_LIST), listen_addresses: One(&NETWORKS), target_networks: One(&NETWORKS),
+        target_ports: One(&PORT_LIST), max_rules: Number, max_connections: Number, allow_metadata_targets: Number,
+    }
+    PORT_LIST = "PortRanges" { ranges: List(&PORT_RANGE, MAX_ENTRIES) }
+    NETWORKS = "Networks" { networks: Texts(WORD, MAX_ENTRIES) }
     PORT_RANGE = "Ports" { first: Number, last: Number }
     LIMITS = "Limits" { ports_per_range: Number, file_descriptors: Number, rules: Number }
     LISTENER = "Listener" { protocol: Number, address: Text(HOST), port: Number }

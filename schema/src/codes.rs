@@ -155,8 +155,10 @@ codes! {
         SelfLockout = "self_lockout", "The rule listens on a port of the edge itself, or forwards to a listener of its \
             own edge.",
             "Choose another port or target: an edge never connects to its own listeners.";
-        ForbiddenByPolicy = "forbidden_by_policy", "The edge's own policy file forbids the rule.",
-            "Ask the owner of the edge, or choose a permitted port and target.";
+        ForbiddenByPolicy = "forbidden_by_policy", "The edge's own policy forbids the rule; no server \
+            can change it.",
+            "Choose a listener and targets that the policy allows (`portunus status EDGE`), or ask the owner of the edge to \
+             extend the file given with `portunus edge --policy`.";
         InvalidRule = "invalid_rule", "The edge could not validate the rule that it received.",
             "Upgrade the older one of the server and the edge: they disagree about the rule language.";
         PortInUse = "port_in_use", "The port is already bound by another process, or by a rule that must keep it.",

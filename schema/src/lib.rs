@@ -26,6 +26,7 @@ pub mod join;
 pub mod masked;
 pub mod name;
 pub mod net;
+pub mod policy;
 pub mod reference;
 pub mod rollout;
 pub mod rule;

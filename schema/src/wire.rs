@@ -3,6 +3,7 @@
 //! Reading validates everything again: an edge trusts no server, and [`Rule`] cannot exist otherwise.
 
 pub mod ending;
+pub mod policy;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -54,7 +55,7 @@ fn protocol_from_wire(value: i32) -> Result<Protocol, InvalidWire> {
     }
 }
 
-fn ports_from_wire(first: u32, last: u32, field: &'static str) -> Result<PortRange, InvalidWire> {
+pub(crate) fn ports_from_wire(first: u32, last: u32, field: &'static str) -> Result<PortRange, InvalidWire> {
     let port = |value: u32| u16::try_from(value).map_err(|_| InvalidWire::Field(field));
     PortRange::new(port(first)?, port(last)?).ok_or(InvalidWire::Field(field))
 }

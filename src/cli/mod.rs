@@ -14,6 +14,7 @@ mod overrides;
 mod select;
 mod serving;
 mod targets;
+mod upkeep;
 
 use std::borrow::Cow;
 
@@ -36,6 +37,7 @@ pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
 pub(crate) use select::Query;
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
 pub(crate) use targets::{TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetsArgs};
+pub(crate) use upkeep::{BackupArgs, ManArgs, RestoreArgs};
 
 use crate::cmd::health::HealthCommand;
 use crate::failure::{Exit, Failure};
@@ -111,15 +113,21 @@ pub(crate) enum Command {
     Edge(EdgeArgs),
     /// Run a server and one edge named `local` in one process
     Up(UpArgs),
+    /// Write the state of a running server to a file, with its keys and operators
+    Backup(BackupArgs),
+    /// Make a state directory of a backup
+    Restore(RestoreArgs),
     /// Tune health checks
     #[command(subcommand)]
     Health(HealthCommand),
     /// Explain a key, a code, or any other word of an output
     Explain(ExplainArgs),
-    /// Print the JSON Schema of rule files, portunus.toml or server.toml, for editors
+    /// Print the JSON Schema of rule files, portunus.toml, server.toml or policy.toml, for editors
     Schema(SchemaArgs),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
+    /// Write the manual pages of all commands
+    Man(ManArgs),
 }
 
 impl Command {
@@ -135,7 +143,7 @@ impl Command {
             Self::Serve(args) => text(args.color.color),
             Self::Up(args) => text(args.serve.color.color),
             Self::Edge(args) => text(args.color),
-            Self::Completions(_) => text(Color::Auto),
+            Self::Completions(_) | Self::Man(_) => text(Color::Auto),
             Self::Status(args) => args.looks.printing(),
             Self::Rules(args) => args.looks.printing(),
             Self::Edges(args) => args.printing(),
@@ -162,6 +170,8 @@ impl Command {
             Self::Health(HealthCommand::Simulate(args)) => args.looks.printing(),
             Self::Explain(args) => args.looks.printing(),
             Self::Schema(args) => args.looks.printing(),
+            Self::Backup(args) => args.looks.printing(),
+            Self::Restore(args) => args.looks.printing(),
         }
     }
 }

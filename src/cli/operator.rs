@@ -277,6 +277,9 @@ pub(crate) enum SchemaOf {
     /// The settings of the server.
     #[value(name = "server.toml")]
     Server,
+    /// The policy of an edge.
+    #[value(name = "policy.toml")]
+    Policy,
 }
 
 #[derive(Debug, Args)]

@@ -105,6 +105,12 @@ pub(crate) struct UpArgs {
     /// The rule tree [default: .]
     #[arg(value_name = "DIR", conflicts_with_all = ["rules", "git"])]
     pub(crate) dir: Option<PathBuf>,
+    /// The policy of the edge in this process: what it may listen on and connect to; SIGHUP reads it again
+    #[arg(long, value_name = "FILE", env = "PORTUNUS_POLICY")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Let rules connect to metadata addresses of clouds, such as 169.254.169.254, although the policy does not name them
+    #[arg(long)]
+    pub(crate) allow_metadata_targets: bool,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
 }
@@ -132,6 +138,12 @@ pub(crate) struct EdgeArgs {
         value_parser = capability
     )]
     pub(crate) disable_capability: Vec<Capability>,
+    /// The policy of this edge: what it may listen on and connect to, whatever its server sends; SIGHUP reads it again
+    #[arg(long, value_name = "FILE", env = "PORTUNUS_EDGE_POLICY")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Let rules connect to metadata addresses of clouds, such as 169.254.169.254, although the policy does not name them
+    #[arg(long)]
+    pub(crate) allow_metadata_targets: bool,
     /// How long connections may continue after shutdown was requested
     #[arg(
         long,

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::EdgeArgs;
 use crate::failure::{Exit, Failure};
 use crate::logging::Logging;
+use crate::policy_file::PolicyFile;
 use crate::signals::Signals;
 use crate::state_dir;
 
@@ -15,7 +16,9 @@ pub(crate) async fn run(args: EdgeArgs) -> Result<Exit, Failure> {
     let log_lines_dropped = Logging::start(&args.log_level, args.log_format, args.color)?.dropped();
     let no_state_dir = || Failure::Usage("neither HOME nor XDG_STATE_HOME is set: give --state-dir".to_owned());
     let state_dir = args.state_dir.or_else(|| state_dir::of_edge(&args.name)).ok_or_else(no_state_dir)?;
+    let policy = PolicyFile::new(args.policy, args.allow_metadata_targets);
     let config = EdgeConfig {
+        policy: policy.read()?,
         name: args.name,
         server: Endpoint::Url(args.server.to_string()),
         state_dir: Some(state_dir),
@@ -28,10 +31,11 @@ pub(crate) async fn run(args: EdgeArgs) -> Result<Exit, Failure> {
     };
     let edge = Edge::start(config).await.map_err(|error| failed(&error))?;
     let (end, at_once, runtime) = (CancellationToken::new(), edge.end_now(), edge.runtime().clone());
-    signals
-        .during(edge.run(end.clone()), || runtime.look_again(), end, at_once)
-        .await
-        .map_err(|error| failed(&error))?;
+    let look_again = || {
+        policy.read_again(&runtime);
+        runtime.look_again();
+    };
+    signals.during(edge.run(end.clone()), look_again, end, at_once).await.map_err(|error| failed(&error))?;
     Ok(Exit::Done)
 }
 

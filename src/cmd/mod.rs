@@ -1,6 +1,7 @@
 //! One file per command: each reads its arguments, does its work and gives an exit code.
 
 pub(crate) mod apply;
+pub(crate) mod backup;
 pub(crate) mod bisect;
 pub(crate) mod blame;
 mod check_all;
@@ -16,6 +17,7 @@ mod healthy;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod login;
+pub(crate) mod man;
 pub(crate) mod operators;
 pub(crate) mod override_rule;
 pub(crate) mod plan;

@@ -5,6 +5,7 @@ use schema::reference;
 use crate::cli::{Format, SchemaArgs, SchemaOf};
 use crate::failure::{Exit, Failure};
 use crate::output::print_value;
+use crate::policy_schema::policy_schema;
 use crate::server_schema::server_schema;
 
 pub(crate) fn run(args: &SchemaArgs) -> Result<Exit, Failure> {
@@ -14,6 +15,7 @@ pub(crate) fn run(args: &SchemaArgs) -> Result<Exit, Failure> {
         SchemaOf::Rules => reference::json_schema(),
         SchemaOf::Fleet => reference::fleet_json_schema(),
         SchemaOf::Server => server_schema(),
+        SchemaOf::Policy => policy_schema(),
     };
     print_value(format, &schema)?;
     Ok(Exit::Done)

@@ -14,6 +14,7 @@ use reconciler::act::driver::FleetHandle;
 use reconciler::act::server::Server;
 use reconciler::decide::fleet::Mode;
 use schema::name::EdgeName;
+use schema::policy::Policy;
 use schema::ruleset::Global;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ use crate::console;
 use crate::failure::{Exit, Failure};
 use crate::logging::Logging;
 use crate::output::{clean, say};
+use crate::policy_file::PolicyFile;
 use crate::render::style;
 use crate::settings::{self, Settings, Wishes};
 use crate::signals::Signals;
@@ -45,7 +47,10 @@ const LEVEL: &str = "info,edge::act::agent=warn,edge::act::session=warn,reconcil
 pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     let settings = settings_of(&mut args)?;
-    let Some(up) = signals.unless_ended(Box::pin(start(&args, settings))).await else { return Ok(Exit::Done) };
+    let policy = PolicyFile::new(args.policy.take(), args.allow_metadata_targets);
+    let Some(up) = signals.unless_ended(Box::pin(start(&args, settings, policy.read()?))).await else {
+        return Ok(Exit::Done);
+    };
     let Up { server, edge, logging, format, wishes, is_tree_known } = up?;
     let (fleet, wake) = (server.fleet(), server.wake());
     let console = console::watch(fleet.clone(), fleet.notices(), format);
@@ -83,6 +88,7 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
     };
     let look_again = || {
         wake.wake();
+        policy.read_again(&runtime);
         runtime.look_again();
     };
     signals.during(running, look_again, end_edge.clone(), at_once).await?;
@@ -120,7 +126,7 @@ struct Up {
     is_tree_known: bool,
 }
 
-async fn start(args: &UpArgs, mut settings: Settings) -> Result<Up, Failure> {
+async fn start(args: &UpArgs, mut settings: Settings, policy: Policy) -> Result<Up, Failure> {
     // What a remote holds shows once it was fetched.
     let dir = settings.server.rules.clone().filter(|_| settings.server.remote.is_none());
     let mut reading = dir.map(|dir| Reading::start(dir, settings.server.limits));
@@ -172,6 +178,7 @@ async fn start(args: &UpArgs, mut settings: Settings) -> Result<Up, Failure> {
         metrics_listen: None,
         process_listens: addresses.into_iter().flatten().collect(),
         disabled_capabilities: schema::capability::Capabilities::new(),
+        policy,
         shutdown_drain: wishes.drain(&global(tree.as_ref())),
         names: edge::act::names::ResolverFiles::default(),
         log_lines_dropped: logging.dropped(),

@@ -36,6 +36,7 @@ fn the_page_of_the_configuration_is_current() {
 fn page() -> String {
     let mut page = HEAD.to_owned();
     server_file(&mut page);
+    policy_file(&mut page);
     page.push_str("\n## Environment variables that are not a flag's\n\n| variable | meaning |\n|---|---|\n");
     for (name, about) in OTHERS {
         writeln!(page, "| `{name}` | {} |", cell(about)).expect("a string grows as needed");
@@ -68,6 +69,33 @@ fn server_file(page: &mut String) {
     }
     page.push_str(
         "\n```toml\n# server.toml\nrules = \"rules.d\"\nmode = \"apply\"\nstate_dir = \"/var/lib/portunus\"\nlog_format = \"json\"\n```\n",
+    );
+}
+
+/// The keys of an edge's policy, from the schema that editors use.
+fn policy_file(page: &mut String) {
+    page.push_str(
+        "\n## The policy of an edge\n\nThe file of `portunus edge --policy FILE` (and of `portunus up`) says what the owner of the \
+         edge allows, whatever the server sends. A plan rejects a rule that the policy forbids with `forbidden_by_policy`; the \
+         edge refuses it by itself, and judges every address again when it connects. A key that is absent limits nothing, an \
+         empty list allows nothing, and an unknown key is an error. SIGHUP reads the file again: what a narrower policy forbids \
+         stops accepting at once and drains. If the file is broken, the policy from before stays in force; an edge does not \
+         start with a broken file.\n\nWithout `target_networks`, the addresses where clouds serve credentials to their hosts \
+         (169.254.169.254, 169.254.170.2, 169.254.170.23, fd00:ec2::254, fd00:ec2::23, fd20:ce::254) are refused as targets \
+         unless the edge runs with `--allow-metadata-targets`.\n\n| key | value | meaning |\n|---|---|---|\n",
+    );
+    let schema = crate::policy_schema::policy_schema();
+    for (key, value) in schema["properties"].as_object().expect("a schema has properties") {
+        let kind = match (value["type"].as_str(), value["items"].get("oneOf")) {
+            (Some("array"), Some(_)) => "a list of ports and ranges",
+            (Some("array"), None) => "a list of networks or addresses",
+            _ => "a number",
+        };
+        let about = value["description"].as_str().unwrap_or_default();
+        writeln!(page, "| `{key}` | {kind} | {} |", cell(about)).expect("a string grows as needed");
+    }
+    page.push_str(
+        "\n```toml\n# policy.toml\nlisten_ports = [443, \"8000-8999\"]\ntarget_networks = [\"10.0.0.0/8\"]\nmax_connections = 20000\n```\n",
     );
 }
 

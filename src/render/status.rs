@@ -208,6 +208,9 @@ fn write_edge(to: &mut String, edge: &EdgeStatus, now: Timestamp) -> fmt::Result
     if let Some(capabilities) = &edge.capabilities {
         writeln!(to, "capabilities {}", clean(&capabilities.join(", ")))?;
     }
+    if let Some(policy) = edge.policy.as_ref().map(ToString::to_string).filter(|policy| !policy.is_empty()) {
+        writeln!(to, "policy {policy}")?;
+    }
     if !edge.rules.is_empty() {
         let rows = edge.rules.iter().map(|rule| (edge.name.as_str(), rule));
         write!(to, "\n{}", rules::table(rows, now))?;

@@ -4,6 +4,7 @@
 
 mod abilities;
 mod attack;
+mod backups;
 mod bad_input;
 mod bisect;
 mod blame;
@@ -43,6 +44,7 @@ mod overrides;
 mod panics;
 mod peers;
 mod plan_files;
+mod policies;
 mod processes;
 mod proofs;
 mod provenance;

@@ -15,6 +15,7 @@ use schema::capability::{self, Capabilities};
 use schema::masked;
 use schema::name::{EdgeName, RuleName};
 use schema::net::{ListenAddress, Listener, Protocol};
+use schema::policy::Policy;
 use schema::rule::Rule;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -29,7 +30,7 @@ use crate::act::names::{self, Names};
 #[cfg(feature = "testing")]
 use crate::act::parts::Killer;
 use crate::act::parts::Part;
-use crate::act::runtime::{self, Before, Pending, Restarted, RuntimeHandle, Stopped};
+use crate::act::runtime::{self, Before, Bounds, Pending, Restarted, RuntimeHandle, Stopped};
 use crate::act::server_connector::Endpoint;
 use crate::act::session::Offer;
 use crate::act::steady::Steady;
@@ -58,6 +59,8 @@ pub struct EdgeConfig {
     pub process_listens: Vec<SocketAddr>,
     /// What it must not do.
     pub disabled_capabilities: Capabilities,
+    /// What its owner allows.
+    pub policy: Policy,
     /// How long connections may go on after the end was asked for.
     pub shutdown_drain: Duration,
     /// Where it is written how targets' names are resolved.
@@ -163,8 +166,9 @@ impl Edge {
         let restored = stored.and_then(|stored| restore(stored, &offer));
         let supervisor = Supervisor::new();
         let names = Names::supervised(config.names, Limits::default(), &supervisor);
+        let bounds = Bounds { limits: offer.limits, policy: config.policy };
         let (runtime, actor) = tokio::select! {
-            started = runtime::try_start(offer.limits, names, store, restored, &supervisor) => started.map_err(EdgeError::Workers)?,
+            started = runtime::try_start(bounds, names, store, restored, &supervisor) => started.map_err(EdgeError::Workers)?,
             failed = supervisor.failed() => return Err(failed.into()),
         };
 

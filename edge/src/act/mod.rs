@@ -14,6 +14,7 @@ pub mod liveness;
 pub mod metrics;
 pub mod names;
 pub mod parts;
+pub mod policy;
 mod port_range;
 pub mod prepare;
 mod proving;

@@ -12,6 +12,7 @@ use schema::counters::Figures;
 use schema::ending::{Endings, Part};
 use schema::name::{EdgeName, RuleName};
 use schema::net::Listener;
+use schema::policy::Policy;
 use schema::proto::{self, edge_message, server_message};
 use schema::wire;
 use schema::wire::ending::{AGES_FEATURE, part_from_wire};
@@ -65,6 +66,7 @@ pub struct Session {
     offer: Arc<Offer>,
     runtime: RuntimeHandle,
     changes: watch::Receiver<Arc<Status>>,
+    policies: watch::Receiver<Arc<Policy>>,
     /// As last reported.
     shown: Arc<Status>,
     /// Counters as last sent, and where connections were. Empty at first: the server is told all of them once.
@@ -88,12 +90,24 @@ fn message(body: edge_message::Body) -> proto::EdgeMessage {
 impl Session {
     /// A session that has said nothing yet.
     pub fn new(offer: Arc<Offer>, runtime: RuntimeHandle) -> Self {
-        let mut changes = runtime.subscribe();
+        let (mut changes, policies) = (runtime.subscribe(), runtime.policy().subscribe());
         let shown = changes.borrow_and_update().clone();
         let (counted, probes) = (BTreeMap::new(), Vec::new());
         let (rounds, proofs) = (JoinSet::new(), JoinSet::new());
         let (has_refused_flows, told_of_flows) = (false, None);
-        Self { offer, runtime, changes, shown, counted, probes, has_refused_flows, told_of_flows, rounds, proofs }
+        Self {
+            offer,
+            runtime,
+            changes,
+            policies,
+            shown,
+            counted,
+            probes,
+            has_refused_flows,
+            told_of_flows,
+            rounds,
+            proofs,
+        }
     }
 
     /// The first message.
@@ -108,6 +122,7 @@ impl Session {
             features: FEATURES.map(str::to_owned).to_vec(),
             ephemeral_ports: wire::port_set_to_wire(&port_range::ephemeral_ports()),
             host: interfaces::host(),
+            policy: Some(wire::policy::policy_to_wire(&self.runtime.policy().load())),
         }))
     }
 
@@ -203,6 +218,10 @@ impl Session {
     /// probes.
     pub async fn next(&mut self) -> Result<Vec<proto::EdgeMessage>, Stopped> {
         tokio::select! {
+            Ok(()) = self.policies.changed() => {
+                let policy = wire::policy::policy_to_wire(&self.policies.borrow_and_update());
+                Ok(vec![message(edge_message::Body::Policy(policy))])
+            }
             changed = self.changes.changed() => {
                 changed.map_err(|_| Stopped)?;
                 Ok(self.report())

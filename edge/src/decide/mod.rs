@@ -14,6 +14,7 @@ pub mod names;
 pub mod overrides;
 pub mod parting;
 pub mod patience;
+pub mod policy;
 pub mod probe_schedule;
 pub mod proxy;
 pub mod relaying;

@@ -18,6 +18,7 @@ mod flows;
 mod moving;
 mod names;
 mod parts;
+mod policy;
 mod ports;
 mod proving;
 mod proxied;

@@ -23,6 +23,7 @@ fn config(server: Endpoint) -> EdgeConfig {
         metrics_listen: None,
         process_listens: Vec::new(),
         disabled_capabilities: Capabilities::from([Capability::PortRange]),
+        policy: schema::policy::Policy::default(),
         shutdown_drain: Duration::ZERO,
         names: edge::act::names::ResolverFiles::default(),
         log_lines_dropped: std::sync::Arc::default(),

@@ -51,7 +51,10 @@ impl Link {
         loop {
             match self.receive().await {
                 edge_message::Body::Report(report) => return report,
-                edge_message::Body::Stats(_) | edge_message::Body::Checked(_) | edge_message::Body::Proven(_) => {}
+                edge_message::Body::Stats(_)
+                | edge_message::Body::Checked(_)
+                | edge_message::Body::Proven(_)
+                | edge_message::Body::Policy(_) => {}
                 edge_message::Body::Hello(hello) => panic!("a second hello: {hello:?}"),
             }
         }

@@ -344,6 +344,7 @@ pub(crate) fn config_without_server(folder: &std::path::Path) -> EdgeConfig {
         metrics_listen: None,
         process_listens: Vec::new(),
         disabled_capabilities: Capabilities::new(),
+        policy: schema::policy::Policy::default(),
         shutdown_drain: Duration::from_secs(30),
         names: ResolverFiles::default(),
         log_lines_dropped: std::sync::Arc::default(),

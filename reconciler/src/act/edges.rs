@@ -179,6 +179,16 @@ async fn receive(
                 return;
             }
             Some(proto::edge_message::Body::Checked(answer)) => fleet.checked(session, answer).await,
+            Some(proto::edge_message::Body::Policy(policy)) => match wire::policy::policy_from_wire(&policy) {
+                Ok(policy) => {
+                    let policy = Box::new(policy);
+                    fleet.event(Event::Policy { session, edge: edge.clone(), policy }).await
+                }
+                Err(error) => {
+                    warn!(edge = %edge, %error, "unreadable policy, session ended");
+                    return;
+                }
+            },
             Some(proto::edge_message::Body::Proven(answer)) => fleet.proven(session, answer).await,
             // A message of a newer edge.
             None => Ok(()),
@@ -205,6 +215,12 @@ fn hello_from_wire(message: proto::Hello) -> Result<(EdgeName, Hello, Report), S
         features: message.features.into_iter().collect(),
         ephemeral_ports: wire::port_set_from_wire(&message.ephemeral_ports),
         host: message.host,
+        policy: message
+            .policy
+            .as_ref()
+            .map(wire::policy::policy_from_wire)
+            .transpose()
+            .map_err(|error| error.to_string())?,
     };
     Ok((edge, hello, report_from_wire(message.report.unwrap_or_default())?))
 }

@@ -2,6 +2,7 @@
 
 mod ancestries;
 mod backlog;
+pub mod backup;
 pub mod checked_tree;
 pub mod checks;
 pub mod codec;

@@ -164,9 +164,6 @@ impl Server {
             Ok(opened) => opened?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
-        if let Some(line) = restored.ledger_break {
-            error!(line, "the ledger does not match its hash chain: it was modified outside of the server");
-        }
         let fleet = Fleet::new(lineage, config.mode, config.allow_dirty, restored)
             .allowing_non_descendants(config.allow_non_descendant);
         let wake = Wake::default();
@@ -265,6 +262,7 @@ impl Server {
         let api = operator::router(operator::Context {
             fleet: self.fleet.clone(),
             store: Arc::clone(&self.store),
+            state_dir: self.config.state_dir.clone(),
             timings: self.timings,
             operators: self.operators,
             limits: self.config.limits,

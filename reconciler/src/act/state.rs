@@ -22,6 +22,10 @@ const LINEAGE_LENGTH: usize = 16;
 /// Fewest characters of a token: 128 bits as hexadecimal digits.
 const SHORTEST_TOKEN: usize = 32;
 
+/// What to do about a state that is damaged.
+pub(super) const RESTORE: &str =
+    "move the state directory away and restore a backup with `portunus restore FILE --state-dir DIR`";
+
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -29,7 +33,7 @@ pub enum StateError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The store has a record that this version cannot read.
-    #[error(transparent)]
+    #[error("{0}; {RESTORE}")]
     Record(#[from] InvalidRecord),
     /// The token could not be read or made.
     #[error(transparent)]
@@ -53,12 +57,23 @@ pub enum StateError {
     },
     /// The store was emptied: a first start has no token yet.
     #[error(
-        "{} is empty, and the operator token beside it shows that this server has run before: restore the file from a \
-         backup, or remove both files to start without history", path.display()
+        "{} is empty, and the operator token beside it shows that this server has run before: {RESTORE}, or \
+         remove both files to start without history", path.display()
     )]
     EmptiedStore {
         /// The database file.
         path: PathBuf,
+    },
+    /// A line of the ledger is not the one that was written.
+    #[error(
+        "line {line} of the ledger in {} does not match its hash chain: it was modified outside of the server; {RESTORE}",
+        path.display()
+    )]
+    BrokenLedger {
+        /// The database file.
+        path: PathBuf,
+        /// The first line that does not fit.
+        line: u64,
     },
     /// The system has no random numbers.
     #[error("random numbers are not available: {0}")]
@@ -104,6 +119,9 @@ pub(super) fn open(dir: &Path) -> Result<OpenedState, StateError> {
         // An earlier version wrote it down without its settings; its files are kept.
         let revision = revisions::read(&store, applied.source.digest)?;
         applied.settings = revision.map(|revision| settings_of(&revision.files));
+    }
+    if let Some(line) = restored.ledger_break {
+        return Err(StateError::BrokenLedger { path: dir.join(store::FILE), line });
     }
     let token = operator_token(&dir.join(TOKEN_FILE))?;
     Ok(OpenedState { store, lineage, restored, kept, token })
@@ -262,7 +280,7 @@ mod tests {
         let error = open(&dir).expect_err("the history is gone");
         let text = error.to_string();
         assert!(text.starts_with(&format!("{} is empty", file.display())), "{text}");
-        assert!(text.contains("restore the file from a backup"), "{text}");
+        assert!(text.contains("portunus restore FILE"), "{text}");
         assert_eq!(fs::metadata(&file).expect("there").len(), 0, "nothing was made of it");
         fs::write(&file, whole).expect("restored");
         open(&dir).expect("opens again");

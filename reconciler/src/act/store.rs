@@ -7,6 +7,7 @@
 //! nothing more, so it is opened anew, and what the disk then holds says whether the failed commit happened.
 
 mod batch;
+mod export;
 mod space;
 
 use std::collections::BTreeSet;
@@ -15,8 +16,8 @@ use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
@@ -64,7 +65,7 @@ pub enum StoreError {
         found: u64,
     },
     /// The content makes no sense.
-    #[error("the state in {} is damaged: {reason}", path.display())]
+    #[error("the state in {} is damaged: {reason}; {}", path.display(), super::state::RESTORE)]
     Corrupt {
         /// The database file.
         path: PathBuf,
@@ -108,6 +109,8 @@ pub struct Store {
     path: PathBuf,
     /// Bytes of the file when it was compacted last.
     compacted: AtomicU64,
+    /// Those that read all of it.
+    exports: Arc<AtomicUsize>,
 }
 
 impl Store {
@@ -119,7 +122,7 @@ impl Store {
             Ok(()) | Err(PrivateFileError::Exists { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let store = Self { database: RwLock::new(None), path, compacted: AtomicU64::new(0) };
+        let store = Self { database: RwLock::new(None), path, compacted: AtomicU64::new(0), exports: Arc::default() };
         store.reopen().map_err(|error| match error {
             StoreError::Database(error) if matches!(*error, redb::Error::DatabaseAlreadyOpen) => {
                 StoreError::InUse { path: dir.to_owned() }

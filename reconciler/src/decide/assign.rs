@@ -62,14 +62,19 @@ pub fn assign(edge: &EdgeView, wanted: &EdgeRules) -> Assignment {
     let mut rejected: BTreeMap<RuleName, Rejection> =
         target.iter().filter_map(|(name, rule)| Some((name.clone(), refusal(edge, rule)?))).collect();
     overrides::join(&edge.overrides, wanted, &mut rejected);
+    let mut beyond = BTreeMap::new();
     if let Some(hello) = &edge.hello {
         over_budget(hello, &running, &target, &mut rejected);
+        beyond = beyond_policy(hello, &running, &target, &rejected);
+        rejected.extend(beyond.clone());
     }
     let mut rules = wanted.clone();
     if !rejected.is_empty() {
         // What was decided before counts as serving too: an edge that lost its rules gets them back.
         let mut serving = edge.desired.as_ref().map_or_else(Rules::new, |desired| rules_only(&desired.rules));
         serving.extend(running);
+        // The one case in which a rejection ends what serves.
+        serving.retain(|name, rule| !beyond.contains_key(name) && forbidden(edge, rule).is_none());
         keep_serving(edge, &serving, &target, &rejected, &mut rules);
     }
     // Last, in place of whatever was kept under such a name or on such a port.
@@ -90,6 +95,9 @@ pub(super) fn refusal(edge: &EdgeView, rule: &Rule) -> Option<Rejection> {
     if let Some(rejection) = rejection(rule, &hello.capabilities, &hello.limits) {
         return Some(rejection);
     }
+    if let Some(rejection) = forbidden(edge, rule) {
+        return Some(rejection);
+    }
     if let Some(own) = hello.own_listeners.iter().find(|own| {
         rule.listen.ports.contains(own.port)
             && own.protocol == rule.listen.protocol
@@ -103,12 +111,34 @@ pub(super) fn refusal(edge: &EdgeView, rule: &Rule) -> Option<Rejection> {
     None
 }
 
+/// Why the policy of the edge's owner forbids a rule, if it does.
+fn forbidden(edge: &EdgeView, rule: &Rule) -> Option<Rejection> {
+    edge.hello.as_ref()?.policy.as_ref()?.forbids(rule)
+}
+
+/// The rules that are more than the policy of the edge's owner allows.
+fn beyond_policy(
+    hello: &Hello,
+    running: &Rules,
+    target: &Rules,
+    rejected: &BTreeMap<RuleName, Rejection>,
+) -> BTreeMap<RuleName, Rejection> {
+    let Some(policy) = &hello.policy else { return BTreeMap::new() };
+    let may_stay = |name: &RuleName| running.get(name).is_some_and(|rule| policy.forbids(rule).is_none());
+    let names: Vec<&RuleName> = target.keys().filter(|name| !rejected.contains_key(*name) || may_stay(name)).collect();
+    let beyond = policy.beyond(names.into_iter(), |name| running.contains_key(name));
+    beyond.into_iter().filter(|(name, _)| !rejected.contains_key(name)).collect()
+}
+
 /// The edge's own word about this very version.
 fn refused_by_edge(edge: &EdgeView, rule: &Rule) -> Option<Rejection> {
     let view = edge.rule(&rule.name).filter(|view| view.state == RuleState::Rejected)?;
     let is_this_version = view.told().is_some_and(|told| **told == *rule);
-    if is_this_version {
-        let code = RuleCode::parse(&view.code).unwrap_or(RuleCode::InvalidRule);
+    let code = RuleCode::parse(&view.code).unwrap_or(RuleCode::InvalidRule);
+    // The policy itself is known, and may have changed since.
+    let is_known =
+        code == RuleCode::ForbiddenByPolicy && edge.hello.as_ref().is_some_and(|hello| hello.policy.is_some());
+    if is_this_version && !is_known {
         return Some(Rejection { code, message: view.message.clone() });
     }
     None
@@ -158,8 +188,12 @@ fn keep_serving(
     rules: &mut EdgeRules,
 ) {
     let changes = diff::diff(running, target);
-    // A rule that the edge itself rejected is sent on: the edge decides, and keeps its previous version.
-    let by_edge = |name: &RuleName| edge.rule(name).is_some_and(|view| view.state == RuleState::Rejected);
+    // A rule that the edge itself rejected is sent on: the edge decides, and keeps its previous version. What its policy
+    // forbids is decided here, so that the set does not depend on which of two messages of the edge comes first.
+    let by_edge = |name: &RuleName| {
+        rejected.get(name).is_some_and(|rejection| rejection.code != RuleCode::ForbiddenByPolicy)
+            && edge.rule(name).is_some_and(|view| view.state == RuleState::Rejected)
+    };
     for name in rejected.keys().filter(|name| !by_edge(name)) {
         rules.remove(name);
     }

@@ -15,6 +15,7 @@ use schema::diff::Rules;
 use schema::health::RuleHealth;
 use schema::name::{EdgeName, Labels, RuleName};
 use schema::net::{Listener, PortRange, PortSet};
+use schema::policy::Policy;
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Origin, Placed, Rails};
 use schema::spec;
@@ -190,6 +191,9 @@ pub struct EdgeStatus {
     /// Names the network of its host: edges that share it bind the same ports. Empty where that is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host: String,
+    /// What its owner allows on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
     /// Deviations of its targets that operators ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub target_overrides: Vec<TargetOverride>,
@@ -376,6 +380,7 @@ pub fn edge_status(name: &EdgeName, edge: &EdgeView, now: Timestamp) -> EdgeStat
             .map(|hello| hello.ephemeral_ports.ranges().iter().map(ToString::to_string).collect())
             .unwrap_or_default(),
         host: hello.map(|hello| hello.host.clone()).unwrap_or_default(),
+        policy: hello.and_then(|hello| hello.policy.clone()),
         target_overrides: edge.deviations.clone(),
         rules: edge.rule_names().into_iter().filter_map(|rule| rule_status(edge, rule, now)).collect(),
     }
@@ -535,6 +540,7 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
     }
     let is_described = edge.capabilities.is_some()
         || edge.limits != Limits::default()
+        || edge.policy.is_some()
         || !(edge.own_listeners.is_empty() && edge.ephemeral_ports.is_empty() && edge.host.is_empty());
     let hello = is_described.then(|| Hello {
         version: edge.version.clone(),
@@ -546,6 +552,7 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
         own_listeners: edge.own_listeners.iter().filter_map(|text| Listener::parse(text)).collect(),
         ephemeral_ports: PortSet::from_ranges(edge.ephemeral_ports.iter().filter_map(|text| PortRange::parse(text))),
         host: edge.host.clone(),
+        policy: edge.policy.clone(),
         ..Hello::default()
     });
     let was_heard = edge.connected || edge.generation > 0 || !edge.rules.is_empty();

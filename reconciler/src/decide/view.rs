@@ -15,6 +15,7 @@ use schema::ending::Part;
 use schema::health::RuleHealth;
 use schema::name::RuleName;
 use schema::net::{Listener, PortSet};
+use schema::policy::Policy;
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Placed};
 use schema::state::RuleState;
@@ -116,6 +117,8 @@ pub struct Hello {
     pub ephemeral_ports: PortSet,
     /// Names the network of its host; edges with the same name bind the same ports. Empty: not known.
     pub host: String,
+    /// What its owner allows; `None` of an edge that does not say.
+    pub policy: Option<Policy>,
 }
 
 /// Whether what an edge runs waits for a confirmation.

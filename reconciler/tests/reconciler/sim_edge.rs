@@ -69,6 +69,7 @@ impl SimEdge {
             features: [CONFIRM_FEATURE.to_owned()].into(),
             ephemeral_ports: schema::net::PortSet::default(),
             host: String::new(),
+            policy: None,
         };
         Self {
             hello,

@@ -78,13 +78,15 @@ label! {
         Loop = "loop",
         /// Anything else.
         Other = "other",
+        /// The edge's own policy forbids the address, or it is a metadata address.
+        Policy = "policy",
     }
 }
 
 impl ConnectCause {
     /// False where this host is at fault, which says nothing about the target.
     pub const fn is_targets(self) -> bool {
-        !matches!(self, Self::Descriptors | Self::SourcePorts | Self::Memory | Self::Firewall)
+        !matches!(self, Self::Descriptors | Self::SourcePorts | Self::Memory | Self::Firewall | Self::Policy)
     }
 
     /// What this host lacks or forbids, for people; of others, what they are called.
@@ -94,6 +96,7 @@ impl ConnectCause {
             Self::SourcePorts => "this host has no source port left",
             Self::Memory => "this host has no memory left for it",
             Self::Firewall => "a firewall or policy of this host forbids it",
+            Self::Policy => "the policy of this edge forbids it",
             other => other.as_str(),
         }
     }

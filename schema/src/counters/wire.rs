@@ -46,8 +46,10 @@ impl Figures {
 }
 
 fn place(row: &CounterRow, word: u32) -> usize {
-    let last = row.words.len().saturating_sub(1);
-    (word as usize).min(last)
+    let known = row.words.len();
+    // A word of a later version.
+    let other = || row.words.iter().position(|word| *word == "other").unwrap_or(known.saturating_sub(1));
+    if (word as usize) < known.max(1) { word as usize } else { other() }
 }
 
 #[cfg(test)]

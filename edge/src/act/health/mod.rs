@@ -28,10 +28,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::act::names::Names;
 use crate::act::parts::Part;
+use crate::act::policy::PolicyInForce;
 use crate::act::runtime::Stopped;
 use crate::act::steady::Steady;
 use crate::act::workers::{Choice, Scope};
 
+use probe::ProbeContext;
 pub(crate) use probe::icmp::is_allowed as may_send_echoes;
 pub(crate) use probe_set::ProbeTally;
 pub use view::RuleView;
@@ -146,13 +148,14 @@ impl HealthHandle {
 /// Starts health for an edge that serves nothing yet.
 pub(crate) fn start(
     names: Names,
+    policy: PolicyInForce,
     steady: Steady,
     supervisor: &Supervisor,
 ) -> (HealthHandle, mpsc::Receiver<PartingOrder>) {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, orders) = mpsc::channel(ORDERS);
     let (publisher, view) = watch::channel(Arc::default());
-    let owner = owner::Owner::new(publisher, sender, names, steady.clone());
+    let owner = owner::Owner::new(publisher, sender, ProbeContext::new(names, policy), steady.clone());
     let tally = owner.tally();
     // It is owned by its handles: it ends with the last of them, and its probes with it.
     tokio::spawn(supervisor.lasting(Part::Health, owner.run(receiver)));

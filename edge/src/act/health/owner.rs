@@ -18,12 +18,11 @@ use tokio::time::{Instant, sleep_until};
 use super::check::{self, Round};
 use super::clock::Clock;
 use super::lines;
-use super::probe::{ProbeSpec, Probed};
+use super::probe::{ProbeContext, ProbeSpec, Probed};
 use super::probe_set::{Ended, ProbeTally, Probes};
 use super::view::RuleView;
 use super::watched::{Watched, meter_key};
 use super::{Choices, HealthCommand, Parting, PartingOrder, ServingRule, View};
-use crate::act::names::Names;
 use crate::act::steady::Steady;
 use crate::act::workers::{ConnectionOutcome, FEEDBACK, Feedback, Scope};
 use crate::decide::faults::ConnectCause;
@@ -76,7 +75,7 @@ impl Owner {
     pub(super) fn new(
         view: watch::Sender<Arc<View>>,
         orders: mpsc::Sender<PartingOrder>,
-        names: Names,
+        tools: ProbeContext,
         steady: Steady,
     ) -> Self {
         Self {
@@ -86,7 +85,7 @@ impl Owner {
             names: BTreeMap::new(),
             next_group: 0,
             // Without chance edges only probe in step.
-            probes: Probes::new(getrandom::u32().unwrap_or_default(), names),
+            probes: Probes::new(getrandom::u32().unwrap_or_default(), tools),
             next_batch: Duration::ZERO,
             trials: BTreeSet::new(),
             rounds: Vec::new(),
@@ -532,7 +531,11 @@ fn outcome(met: ConnectionOutcome) -> Option<Outcome> {
         ConnectionOutcome::NoAddress => failed(ResultCode::L4Con, "a connection could not resolve the name"),
         ConnectionOutcome::Trial
         | ConnectionOutcome::Failure(
-            ConnectCause::Descriptors | ConnectCause::SourcePorts | ConnectCause::Memory | ConnectCause::Firewall,
+            ConnectCause::Descriptors
+            | ConnectCause::SourcePorts
+            | ConnectCause::Memory
+            | ConnectCause::Firewall
+            | ConnectCause::Policy,
         ) => None,
         ConnectionOutcome::Failure(ConnectCause::Timeout) => {
             failed(ResultCode::L4Tout, "a connection was not answered in time")

@@ -3,6 +3,7 @@
 //! Keeps: one probe per place and check, however many rules share it; a probe that nobody needs is forgotten.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -16,7 +17,6 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use super::probe::connects::{Connect, Connected, Connects};
 use super::probe::served_listeners::ServedListeners;
 use super::probe::{self, Missed, ProbeContext, ProbeSpec, Probed};
-use crate::act::names::Names;
 use crate::decide::faults::{Complaints, ConnectCause};
 use crate::decide::probe_schedule::{self, ProbeId, Schedule, Started};
 
@@ -93,7 +93,7 @@ pub(super) struct Probes {
 
 impl Probes {
     /// None yet. `seed` is the chance in intervals: edges that start together shall not probe in step.
-    pub(super) fn new(seed: u32, names: Names) -> Self {
+    pub(super) fn new(seed: u32, tools: ProbeContext) -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let most_hanging = probe_schedule::most_hanging(descriptors);
         Self {
@@ -105,7 +105,7 @@ impl Probes {
             tasks: HashMap::new(),
             handles: HashMap::new(),
             complaints: Complaints::default(),
-            tools: Arc::new(ProbeContext::new(names)),
+            tools: Arc::new(tools),
             tally: Arc::default(),
             next_id: 0,
             chance: seed,
@@ -208,7 +208,9 @@ impl Probes {
             };
             has_started = true;
             let question = probe.question.clone();
-            let bare = question.bare_connect().filter(|to| !question.comes_back(*to, &self.tools.own.load()));
+            let may_ask =
+                |to: &SocketAddr| !question.comes_back(*to, &self.tools.own.load()) && !self.tools.policy.refuses(*to);
+            let bare = question.bare_connect().filter(may_ask);
             if let (Some(connects), Some(address)) = (&mut self.connects, bare) {
                 connects.begin(Connect { id, address, started: now, deadline: now + question.timeout() });
                 continue;

@@ -20,7 +20,12 @@ use crate::decide::faults::ConnectCause;
 const LONG: Duration = Duration::from_secs(20);
 
 fn start() -> (HealthHandle, mpsc::Receiver<PartingOrder>) {
-    super::start(Names::start(ResolverFiles::default()), Steady::start(None), &Supervisor::new())
+    super::start(
+        Names::start(ResolverFiles::default()),
+        PolicyInForce::default(),
+        Steady::start(None),
+        &Supervisor::new(),
+    )
 }
 
 fn target(address: SocketAddr) -> Target {

@@ -33,6 +33,7 @@ use super::{Before, Restarted, RuntimeCommand};
 use crate::act::drain::Drains;
 use crate::act::health::{self, Choices, HealthHandle, ServingRule, View};
 use crate::act::last_good::{LastGood, Stored};
+use crate::act::policy::PolicyInForce;
 use crate::act::prepare::{self, BindOrder, BindOrders, Prepared};
 use crate::act::status::Status;
 use crate::act::workers::{Choice, Dataplane, Meter, Route, Routing};
@@ -77,14 +78,21 @@ const YIELDED_TRIES: u32 = 6;
 
 /// Which of the failed rules to try.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Trying {
+pub(super) enum Trying {
     All,
     Due,
+}
+
+/// What the edge may do, of which the policy may change.
+pub(super) struct Within {
+    pub(super) limits: Limits,
+    pub(super) policy: PolicyInForce,
 }
 
 pub(super) struct Actor {
     pub(super) dataplane: Dataplane,
     pub(super) limits: Limits,
+    pub(super) policy: PolicyInForce,
     pub(super) desired: Desired,
     pub(super) serving: BTreeMap<RuleName, ServedRule>,
     pub(super) failed: BTreeMap<RuleName, FailedRule>,
@@ -128,7 +136,7 @@ impl Actor {
     pub(super) fn new(
         dataplane: Dataplane,
         (health, orders): (HealthHandle, mpsc::Receiver<health::PartingOrder>),
-        limits: Limits,
+        Within { limits, policy }: Within,
         store: Option<LastGood>,
         status: watch::Sender<Arc<Status>>,
         retries: Arc<AtomicU64>,
@@ -136,6 +144,7 @@ impl Actor {
         Self {
             dataplane,
             limits,
+            policy,
             desired: Desired::default(),
             serving: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -213,6 +222,10 @@ impl Actor {
                     }
                     Some(RuntimeCommand::Override(overrides, done)) => {
                         self.set_overrides(*overrides).await;
+                        _ = done.send(());
+                    }
+                    Some(RuntimeCommand::Policy(policy, done)) => {
+                        self.set_policy(policy).await;
                         _ = done.send(());
                     }
                     Some(RuntimeCommand::StopAccepting(done)) => {
@@ -297,6 +310,7 @@ impl Actor {
         let former = std::mem::replace(&mut self.desired, desired);
         self.desired.keep_ends(&former.ends);
         self.end_overdue();
+        self.judge();
         let rules = &self.desired.rules;
         self.failed.retain(|name, _| rules.get(name) == former.rules.get(name));
         self.reconcile(Trying::All).await;
@@ -308,6 +322,7 @@ impl Actor {
         self.desired = desired;
         self.end_overdue();
         exceptions.retain(|(name, _)| self.desired.rules.contains_key(name));
+        self.judge_restored(&mut exceptions);
         match trial {
             Some(Restarted::Awaiting(pending)) => self.resume_trial(pending),
             Some(Restarted::Missed) => self.trial = Trial::Missed,
@@ -350,7 +365,7 @@ impl Actor {
     }
 
     /// Brings what serves as near to what is desired as the host allows, and reports it.
-    async fn reconcile(&mut self, trying: Trying) {
+    pub(super) async fn reconcile(&mut self, trying: Trying) {
         let mut wanted = self.wanted(trying);
         self.hold_busy(&mut wanted);
         let mut failures = self.switch(&wanted).await;
@@ -358,6 +373,7 @@ impl Actor {
             self.switch(&without).await;
         }
         self.fall_back().await;
+        self.stop_forbidden().await;
         let now = Instant::now();
         for (name, _) in wanted.iter().filter(|(_, wish)| matches!(wish, Wanted::Try(_))) {
             match failures.remove(name) {
@@ -440,12 +456,15 @@ impl Actor {
     /// Serves what served before the restart, for rules that serve in no version.
     async fn fall_back(&mut self) {
         let serving = &self.serving;
+        let policy = self.policy.load();
         let versions: Vec<(RuleName, Arc<Rule>)> = self
             .fallback
             .iter()
             .filter(|(name, _)| self.desired.rules.contains_key(*name) && !serving.contains_key(*name))
+            .filter(|(_, rule)| policy.forbids(rule).is_none())
             .map(|(name, rule)| (name.clone(), rule.clone()))
             .collect();
+        drop(policy);
         if versions.is_empty() {
             return;
         }
@@ -467,7 +486,7 @@ impl Actor {
     }
 
     /// Prepare, switch, release. Says which of the rules tried do not serve as wanted.
-    async fn switch(&mut self, wanted: &BTreeMap<RuleName, Wanted>) -> BTreeMap<RuleName, RuleFailure> {
+    pub(super) async fn switch(&mut self, wanted: &BTreeMap<RuleName, Wanted>) -> BTreeMap<RuleName, RuleFailure> {
         let current = self.current();
         let plan = transition::transition(&current, wanted);
         if plan.is_empty() {

@@ -1,13 +1,14 @@
 //! Owns the sockets and rules of an edge: one task, commands in, status out. I/O.
 //!
 //! This file is the handle; `actor` is the task, `account` what it says and stores about itself, `parting` what it
-//! and health have to do with each other, `trial` how it returns from a state that nobody confirms, `reserved`
+//! and health have to do with each other, `policing` what the owner's policy ends, `trial` how it returns from a state that nobody confirms, `reserved`
 //! what it holds for plans, `quiet` how changes wait for a moment without connections.
 
 mod account;
 mod actor;
 mod failing;
 mod parting;
+mod policing;
 mod quiet;
 mod reserved;
 mod trial;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use guard::Supervisor;
 use schema::capability::Limits;
 use schema::name::RuleName;
+use schema::policy::Policy;
 use schema::proto::TargetOverrides;
 use schema::rule::Rule;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -30,7 +32,8 @@ use crate::act::health::{self, HealthHandle};
 use crate::act::last_good::LastGood;
 use crate::act::names::Names;
 use crate::act::parts::Part;
-use crate::act::runtime::actor::Actor;
+use crate::act::policy::PolicyInForce;
+use crate::act::runtime::actor::{Actor, Within};
 use crate::act::status::Status;
 use crate::act::steady::Steady;
 use crate::act::workers::{Connections, Dataplane};
@@ -70,6 +73,7 @@ enum RuntimeCommand {
     GiveBack(oneshot::Sender<()>),
     Retry(oneshot::Sender<()>),
     Override(Box<TargetOverrides>, oneshot::Sender<()>),
+    Policy(Policy, oneshot::Sender<()>),
     StopAccepting(oneshot::Sender<()>),
     LeaveState(oneshot::Sender<()>),
 }
@@ -83,6 +87,7 @@ pub struct RuntimeHandle {
     retries: Arc<AtomicU64>,
     health: HealthHandle,
     names: Names,
+    policy: PolicyInForce,
     again: Arc<Notify>,
 }
 
@@ -151,6 +156,18 @@ impl RuntimeHandle {
         wait.await.map_err(|_| Stopped)
     }
 
+    /// Takes another policy: what it forbids stops accepting and drains, what it allows again is tried.
+    pub async fn set_policy(&self, policy: Policy) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(RuntimeCommand::Policy(policy, done)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// What the owner of the edge allows.
+    pub(crate) fn policy(&self) -> &PolicyInForce {
+        &self.policy
+    }
+
     /// Closes every listening socket; live connections go on.
     pub async fn stop_accepting(&self) -> Result<(), Stopped> {
         let (done, wait) = oneshot::channel();
@@ -191,7 +208,16 @@ impl RuntimeHandle {
     }
 }
 
-/// Starts a runtime. With a store, what it kept is served before this returns.
+/// What an edge may do at all.
+#[derive(Debug, Clone, Default)]
+pub struct Bounds {
+    /// By its host.
+    pub limits: Limits,
+    /// By its owner.
+    pub policy: Policy,
+}
+
+/// Starts a runtime without a policy. With a store, what it kept is served before this returns.
 ///
 /// # Panics
 /// Where the system has no descriptor left for it; [`try_start`] returns that error instead.
@@ -202,12 +228,13 @@ pub async fn start(
     restored: Option<Before>,
 ) -> (RuntimeHandle, JoinHandle<()>) {
     let supervisor = Supervisor::new();
-    try_start(limits, names, store, restored, &supervisor).await.expect("a process has descriptors left when it starts")
+    let bounds = Bounds { limits, policy: Policy::default() };
+    try_start(bounds, names, store, restored, &supervisor).await.expect("a process has descriptors left when it starts")
 }
 
-/// The same, where there may be too few descriptors.
+/// The same within bounds, where there may be too few descriptors.
 pub async fn try_start(
-    limits: Limits,
+    bounds: Bounds,
     names: Names,
     store: Option<LastGood>,
     restored: Option<Before>,
@@ -215,19 +242,21 @@ pub async fn try_start(
 ) -> io::Result<(RuntimeHandle, JoinHandle<()>)> {
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (sender, status) = watch::channel(Arc::default());
+    let policy = PolicyInForce::new(bounds.policy);
     let steady = Steady::start(restored.as_ref().and_then(|before| before.clock.clone()));
-    let (health, orders) = health::start(names.clone(), steady, supervisor);
-    let dataplane = Dataplane::start(names.clone(), supervisor)?;
+    let (health, orders) = health::start(names.clone(), policy.clone(), steady, supervisor);
+    let dataplane = Dataplane::start(names.clone(), policy.clone(), supervisor)?;
     let connections = dataplane.connections();
     let retries = Arc::new(AtomicU64::new(0));
-    let mut actor = Actor::new(dataplane, (health.clone(), orders), limits, store, sender, retries.clone());
+    let within = Within { limits: bounds.limits, policy: policy.clone() };
+    let mut actor = Actor::new(dataplane, (health.clone(), orders), within, store, sender, retries.clone());
     if let Some(before) = restored {
         actor.restore(before).await;
     }
     actor.publish();
     let again = actor.again.clone();
     let task = tokio::spawn(supervisor.lasting(Part::Runtime, actor.run(receiver)));
-    Ok((RuntimeHandle { commands, status, connections, retries, health, names, again }, task))
+    Ok((RuntimeHandle { commands, status, connections, retries, health, names, policy, again }, task))
 }
 
 /// What an edge knew before its restart.

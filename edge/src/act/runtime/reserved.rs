@@ -17,6 +17,7 @@ use super::actor::Actor;
 use crate::act::holders::Holders;
 use crate::act::sockets::{self, Reservation};
 use crate::decide::desired::Desired;
+use crate::decide::policy;
 use crate::decide::transition::{self, Bind, RuleFailure, Wanted};
 
 /// Plans that may hold sockets here at once; the next one is modelled. A person has one in hand, a pipeline a few.
@@ -120,7 +121,7 @@ struct RuleReservation {
 
 impl Actor {
     /// Binds what a set would need, without listening, and holds it for a while. Nothing that serves is touched.
-    pub(super) async fn reserve(&mut self, desired: Desired, lasts: Duration) -> Result<Proof, RuleFailure> {
+    pub(super) async fn reserve(&mut self, mut desired: Desired, lasts: Duration) -> Result<Proof, RuleFailure> {
         self.reserved.expire(Instant::now());
         let busy = |message: String| RuleFailure { code: RuleCode::FdBudgetExceeded, message, blocked_by: None };
         if self.is_stopping() {
@@ -130,6 +131,7 @@ impl Actor {
             return Err(busy(format!("the edge already holds sockets for {LEASES} other plans")));
         }
         let current = self.current();
+        policy::judge(&mut desired, &current, &self.policy.load());
         let wanted: BTreeMap<RuleName, Wanted> = desired
             .rules
             .iter()

@@ -46,6 +46,7 @@ use worker::Worker;
 
 use crate::act::names::Names;
 use crate::act::parts::Part;
+use crate::act::policy::PolicyInForce;
 
 pub use acceptor::Acceptor;
 pub use ages::Ages;
@@ -75,14 +76,14 @@ impl Dataplane {
     ///
     /// # Panics
     /// Where the system has no thread left for a worker.
-    pub fn start(names: Names, supervisor: &Supervisor) -> io::Result<Self> {
+    pub fn start(names: Names, policy: PolicyInForce, supervisor: &Supervisor) -> io::Result<Self> {
         let workers = available_parallelism().map_or(1, usize::from);
         let polls: Vec<Poll> = (0..workers).map(|_| Poll::new()).collect::<io::Result<_>>()?;
         let waker = |poll: &Poll| Waker::new(poll.registry(), worker::WAKE);
         let wakers: Vec<Waker> = polls.iter().map(waker).collect::<io::Result<_>>()?;
         let (outsides, insides): (Vec<_>, Vec<_>) = wakers.into_iter().map(mailbox::mailbox).unzip();
         let (ask, questions) = mpsc::channel(resolver::QUESTIONS);
-        let shared = Arc::new(Shared::new(outsides, ask, names));
+        let shared = Arc::new(Shared::new(outsides, ask, names, policy));
         let resolver = supervisor.lasting(Part::Lookups, resolver::answer(questions, shared.clone()));
         let resolver = tokio::spawn(resolver).abort_handle();
         let start = |(index, (poll, inside))| {

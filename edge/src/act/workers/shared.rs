@@ -13,6 +13,7 @@ use super::room::Room;
 use super::targets::question::NameQuestion;
 use super::targets::routing::Routing;
 use crate::act::names::Names;
+use crate::act::policy::PolicyInForce;
 
 /// What workers, resolver and control share.
 pub(super) struct Shared {
@@ -21,6 +22,8 @@ pub(super) struct Shared {
     pub(super) questions: mpsc::Sender<NameQuestion>,
     /// What needs no question.
     pub(super) names: Names,
+    /// What may be connected to.
+    pub(super) policy: PolicyInForce,
     /// Every connection ends at once, later ones too.
     pub(super) is_resetting: AtomicBool,
     /// The workers end.
@@ -33,13 +36,19 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(workers: Vec<Mailbox>, questions: mpsc::Sender<NameQuestion>, names: Names) -> Self {
+    pub(super) fn new(
+        workers: Vec<Mailbox>,
+        questions: mpsc::Sender<NameQuestion>,
+        names: Names,
+        policy: PolicyInForce,
+    ) -> Self {
         Self {
             room: Room::new(workers.len()),
             routing: ArcSwap::default(),
             workers: workers.into(),
             questions,
             names,
+            policy,
             is_resetting: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             emptied: Notify::new(),
@@ -50,6 +59,11 @@ impl Shared {
     /// Live connections.
     pub(super) fn count(&self) -> usize {
         self.workers.iter().map(Mailbox::load).sum()
+    }
+
+    /// True if there are more live connections than the edge's policy allows, the one that has just begun included.
+    pub(super) fn is_beyond_policy(&self) -> bool {
+        self.policy.load().max_connections.is_some_and(|most| self.count() > most as usize)
     }
 
     /// The worker with the fewest connections; `own` among equals, for it need not be woken.

@@ -59,8 +59,10 @@ const UPLOADS: usize = 2;
 pub struct Context {
     /// The fleet.
     pub fleet: FleetHandle,
-    /// The records, for the ledger.
+    /// The records, for the ledger and for backups.
     pub store: Arc<Store>,
+    /// The directory that backups are made of.
+    pub state_dir: PathBuf,
     /// Who may ask, and what is written down about it.
     pub operators: Operators,
     /// How long plans take.
@@ -84,12 +86,19 @@ struct State {
     uploads: Arc<Semaphore>,
     /// Room for their bodies, all together.
     room: Arc<Semaphore>,
+    /// The turn of a backup.
+    backups: Arc<Semaphore>,
 }
 
 /// The whole API.
 pub fn router(context: Context) -> Router {
     let room = Arc::new(Semaphore::new(body::shares(context.max_body).max(1)));
-    let state = State { context: Arc::new(context), uploads: Arc::new(Semaphore::new(UPLOADS)), room };
+    let state = State {
+        context: Arc::new(context),
+        uploads: Arc::new(Semaphore::new(UPLOADS)),
+        room,
+        backups: Arc::new(Semaphore::new(1)),
+    };
     let (signed, guarded): (Vec<Route>, Vec<Route>) =
         Route::ALL.iter().partition(|route| route.row().rights == Rights::Signed);
     let add = |router: Router<State>, route: Route| router.route(route.row().path, handler(route));
@@ -143,6 +152,7 @@ fn handler(route: Route) -> MethodRouter<State> {
         Route::History => of(route, ledger::history),
         Route::HistoryEntry => of(route, ledger::entry),
         Route::Verification => of(route, ledger::verify),
+        Route::Backup => of(route, backup::backup),
         Route::Blame => of(route, blame::blame),
         Route::Overrides => of(route, overrides::list),
         Route::AddOverride => of(route, overrides::add),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use schema::capability::{Capability, Limits};
 use schema::codes::RuleCode;
+use schema::policy::Policy;
 use schema::testing::{rule, rule_with};
 
 use super::*;
@@ -105,4 +106,60 @@ fn an_edge_that_differs_in_anything_is_not_at_rest() {
     let mut edge = resting(&rules);
     edge.report.as_mut().expect("reported").rules.get_mut("a").expect("there").running = Some(other);
     assert!(!is_at_rest(&edge, &wanted), "runs another version");
+}
+
+fn under(mut edge: EdgeView, policy: Policy) -> EdgeView {
+    edge.hello.as_mut().expect("said").policy = Some(policy);
+    edge
+}
+
+fn ports(first: u16, last: u16) -> Policy {
+    let range = schema::net::PortRange::new(first, last).expect("ascending");
+    Policy { listen_ports: Some(schema::net::PortSet::from_ranges([range])), ..Policy::default() }
+}
+
+fn names(rules: &EdgeRules) -> Vec<&str> {
+    rules.keys().map(RuleName::as_str).collect()
+}
+
+#[test]
+fn what_the_policy_of_an_edge_forbids_is_rejected_and_ends_although_it_serves() {
+    let rules = [rule("a", 80, 80), rule("b", 8081, 8081)];
+    let wanted = placed(&rules);
+    let edge = under(resting(&rules), ports(8000, 8999));
+    assert!(!is_at_rest(&edge, &wanted));
+    let assignment = assign(&edge, &wanted);
+    assert_eq!(names(&assignment.rules), ["b"]);
+    let rejection = &assignment.rejected["a"];
+    assert_eq!(rejection.code, RuleCode::ForbiddenByPolicy);
+    // Whichever message of the edge comes first, its policy or its own refusal, the set is the same.
+    let mut refused = edge.clone();
+    of_a(&mut refused, |view| {
+        (view.state, view.code) = (RuleState::Rejected, "forbidden_by_policy".to_owned());
+        view.wanted = view.running.take();
+    });
+    assert_eq!(assign(&refused, &wanted).rules, assignment.rules);
+    // A policy that allows it again is believed over a refusal from before.
+    let widened = under(refused, ports(1, 8999));
+    assert!(assign(&widened, &wanted).rejected.is_empty());
+}
+
+#[test]
+fn a_forbidden_version_leaves_the_allowed_one_before_it_serving() {
+    let before = [rule("a", 8080, 8080)];
+    let edge = under(resting(&before), ports(8000, 8999));
+    let assignment = assign(&edge, &placed(&[rule("a", 80, 80)]));
+    assert_eq!(assignment.rejected["a"].code, RuleCode::ForbiddenByPolicy);
+    assert_eq!(assignment.rules["a"].rule, before[0]);
+}
+
+#[test]
+fn no_more_rules_are_sent_than_the_policy_allows_and_those_that_serve_stay() {
+    let rules = [rule("a", 80, 80), rule("b", 81, 81), rule("c", 82, 82)];
+    let policy = |most| Policy { max_rules: Some(most), ..Policy::default() };
+    let new = under(resting(&rules[1..]), policy(2));
+    let assignment = assign(&new, &placed(&rules));
+    assert_eq!((names(&assignment.rules), assignment.rejected.len()), (vec!["b", "c"], 1));
+    let narrowed = under(resting(&rules), policy(1));
+    assert_eq!(names(&assign(&narrowed, &placed(&rules)).rules), ["a"]);
 }

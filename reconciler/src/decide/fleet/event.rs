@@ -11,6 +11,7 @@ use schema::canonical::Digest;
 use schema::diagnostic::DiagnosticJson;
 use schema::health::{RuleHealth, TargetState};
 use schema::name::{EdgeName, RuleName};
+use schema::policy::Policy;
 use schema::rule::Rule;
 use schema::ruleset::RuleSet;
 use schema::state::RuleState;
@@ -133,6 +134,15 @@ pub enum Event {
         /// What it runs.
         report: Report,
     },
+    /// The owner of an edge changed what it allows.
+    Policy {
+        /// The session.
+        session: SessionId,
+        /// Its edge.
+        edge: EdgeName,
+        /// What is allowed from now on.
+        policy: Box<Policy>,
+    },
     /// An edge counted live connections, between its reports.
     Counted {
         /// The session.
@@ -189,6 +199,7 @@ impl Event {
         match self {
             Self::Hello { edge, .. }
             | Self::Report { edge, .. }
+            | Self::Policy { edge, .. }
             | Self::Counted { edge, .. }
             | Self::Gone { edge, .. } => Some(edge),
             Self::Tree(_)

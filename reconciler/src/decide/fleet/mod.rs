@@ -185,6 +185,7 @@ impl Fleet {
             Event::Remote(view) => self.remote_seen(*view, step),
             Event::Hello { session, edge, hello, report } => self.hello(session, &edge, hello, report, step),
             Event::Report { session, edge, report } => self.report(session, &edge, report, step),
+            Event::Policy { session, edge, policy } => self.policy(session, &edge, *policy, step),
             Event::Counted { session, edge, connections } => self.counted(session, &edge, connections),
             Event::Gone { session, edge } => self.gone(session, &edge, step),
             Event::Apply { ticket, request } => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use schema::diff::Rules;
 use schema::name::{EdgeName, RuleName};
+use schema::policy::Policy;
 
 use super::link::{Link, Receipt};
 use super::neighbours::Delivery;
@@ -77,6 +78,21 @@ impl Fleet {
             step.emit(self.edge_notice(edge));
         }
         self.look_for_return(edge, step);
+        if self.reconsider(edge, step) {
+            self.send_if_needed(edge, step);
+        }
+        self.send_held_back(step);
+    }
+
+    /// Decides the edge's set again under what its owner allows from now on.
+    pub(super) fn policy(&mut self, session: SessionId, edge: &EdgeName, policy: Policy, step: &mut Step) {
+        if self.session(edge) != Some(session) {
+            return;
+        }
+        if let Some(hello) = self.edges.get_mut(edge).and_then(|view| view.hello.as_mut()) {
+            hello.policy = Some(policy);
+        }
+        step.emit(self.edge_notice(edge));
         if self.reconsider(edge, step) {
             self.send_if_needed(edge, step);
         }

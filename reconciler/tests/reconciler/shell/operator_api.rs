@@ -161,6 +161,7 @@ async fn a_body_that_grows_over_the_bound_is_refused() {
     let context = Context {
         fleet,
         store,
+        state_dir: dir.path().join("state"),
         operators,
         timings,
         limits: CheckLimits::default(),

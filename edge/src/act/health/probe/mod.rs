@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use self::served_listeners::ServedListeners;
 use crate::act::names::Names;
+use crate::act::policy::PolicyInForce;
 use crate::act::wording;
 use crate::decide::faults::{ConnectCause, fault_of};
 use crate::decide::proxy;
@@ -95,12 +96,14 @@ pub(super) struct ProbeContext {
     names: Names,
     /// The listeners of this edge.
     pub(super) own: ArcSwap<ServedListeners>,
+    /// What may be connected to.
+    pub(super) policy: PolicyInForce,
 }
 
 impl ProbeContext {
     /// With these names, and with the host's root certificates.
-    pub(super) fn new(names: Names) -> Self {
-        Self { tls: tls::Tls::default(), names, own: ArcSwap::default() }
+    pub(super) fn new(names: Names, policy: PolicyInForce) -> Self {
+        Self { tls: tls::Tls::default(), names, own: ArcSwap::default(), policy }
     }
 }
 
@@ -132,10 +135,15 @@ pub(super) enum Missed {
 /// Asks once.
 pub(super) async fn ask(question: &ProbeSpec, tools: &ProbeContext) -> Probed {
     let deadline = Instant::now() + question.timeout();
-    let mut addresses = match reach::resolve(question, &tools.names, deadline).await {
+    let mut addresses = match reach::resolve(question, tools, deadline).await {
         Ok(addresses) => addresses,
         Err(probed) => return probed,
     };
+    addresses.retain(|address| !tools.policy.refuses(*address));
+    if addresses.is_empty() {
+        let detail = format!("{}: {}", question.host, ConnectCause::Policy.of_host());
+        return Probed::Missed(Missed::Host { cause: ConnectCause::Policy, detail });
+    }
     addresses.retain(|address| !question.comes_back(*address, &tools.own.load()));
     if addresses.is_empty() {
         return Probed::Found(Outcome::new(ResultCode::L4Con, "the target is a listener of this edge"));

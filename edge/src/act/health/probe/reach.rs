@@ -12,8 +12,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{EarlyEnd, Missed, ProbeSpec, ProbeStep, Probed};
-use crate::act::names::{NameError, Names};
+use super::{EarlyEnd, Missed, ProbeContext, ProbeSpec, ProbeStep, Probed};
+use crate::act::names::NameError;
 use crate::act::{interfaces, wording};
 use crate::decide::dial;
 use crate::decide::faults::{ConnectCause, fault_of};
@@ -22,7 +22,11 @@ use crate::decide::faults::{ConnectCause, fault_of};
 const ADDRESSES: usize = 8;
 
 /// The addresses of what is asked, or the end of the probe where there are none.
-pub(super) async fn resolve(question: &ProbeSpec, names: &Names, deadline: Instant) -> Result<Vec<SocketAddr>, Probed> {
+pub(super) async fn resolve(
+    question: &ProbeSpec,
+    tools: &ProbeContext,
+    deadline: Instant,
+) -> Result<Vec<SocketAddr>, Probed> {
     let name = match &question.host {
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, question.port)]),
         Host::Scoped(scoped) => {
@@ -40,9 +44,15 @@ pub(super) async fn resolve(question: &ProbeSpec, names: &Names, deadline: Insta
         }
         Host::Name(name) => name,
     };
-    match Box::pin(timeout_at(deadline, names.resolve(name.clone()))).await {
+    match Box::pin(timeout_at(deadline, tools.names.resolve(name.clone()))).await {
         Ok(Ok(found)) => {
-            let ordered = dial::order(&found, question.prefer_ipv6, 0, |_| false).into_iter().take(ADDRESSES);
+            let mut ordered = dial::order(&found, question.prefer_ipv6, 0, |_| false);
+            let policy = tools.policy.load();
+            // Where none is allowed, the caller finds out.
+            if ordered.iter().any(|ip| policy.allows_address(*ip)) {
+                ordered.retain(|ip| policy.allows_address(*ip));
+            }
+            let ordered = ordered.into_iter().take(ADDRESSES);
             Ok(ordered.map(|ip| SocketAddr::new(ip, question.port)).collect())
         }
         Ok(Err(error @ NameError::NotFound)) => {

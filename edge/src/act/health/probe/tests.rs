@@ -134,7 +134,7 @@ fn question(kind: HealthKind, port: u16, change: impl FnOnce(&mut HealthCheck)) 
 }
 
 fn tools() -> ProbeContext {
-    ProbeContext::new(Names::start(ResolverFiles::default()))
+    ProbeContext::new(Names::start(ResolverFiles::default()), PolicyInForce::default())
 }
 
 async fn result(question: &ProbeSpec) -> (&'static str, String) {

@@ -38,10 +38,16 @@ pub(crate) fn heard(
     let port = ticket.target_port();
     match found.as_deref() {
         Ok([ip]) => Heard::Address((*ip, port).into()),
-        Ok(ips @ [_, ..]) => {
+        Ok(ips @ [first, ..]) => {
             let is_deferred = shared.names.deferred(&ticket.target().host);
             let is_put_off = |ip| is_deferred((ip, port).into());
-            let ordered = dial::order(ips, ticket.route().rule.prefer_ipv6, *turn, is_put_off);
+            let mut ordered = dial::order(ips, ticket.route().rule.prefer_ipv6, *turn, is_put_off);
+            let policy = shared.policy.load();
+            ordered.retain(|ip| policy.allows_address(*ip));
+            if let [] | [_] = ordered[..] {
+                // Where none is allowed, connecting to one of them fails by the policy, and is counted so.
+                return Heard::Address((ordered.first().copied().unwrap_or(*first), port).into());
+            }
             *turn = turn.wrapping_add(1);
             Heard::Addresses(ordered.into_iter().map(|ip| (ip, port).into()).collect())
         }

@@ -20,6 +20,7 @@ use schema::net::Listener;
 use super::super::acceptor::Acceptor;
 use super::super::context::Context;
 use super::super::counting::admitted::Admitted;
+use super::super::counting::meter::Refusal;
 use super::super::mailbox::Handed;
 use super::super::room::{CLIENTS, CONNECTION, Lent, TARGETS};
 use super::super::slab::{Key, Slab};
@@ -185,6 +186,12 @@ impl Tcp {
         drop(routing);
         let worker = context.shared.least_loaded(context.index);
         context.shared.workers[worker].began();
+        if context.shared.is_beyond_policy() {
+            context.shared.ended(worker);
+            admitted.meter().refused(context.index, listener.port, Refusal::Limit);
+            context.shared.room.settle(context.index, TARGETS);
+            return reset(&client);
+        }
         let from = admitted.may_tell_client().then(|| Box::new(from));
         let mut handed = Handed { client, from, admitted };
         if worker != context.index {

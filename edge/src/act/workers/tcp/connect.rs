@@ -155,6 +155,9 @@ impl Tcp {
         if context.shared.routing.load().listens(Protocol::Tcp, address, |ip| context.local.contains(ip, now)) {
             return Err(ConnectCause::Loop);
         }
+        if context.shared.policy.refuses(address) {
+            return Err(ConnectCause::Policy);
+        }
         let socket = attempt::start(address, context.registry(), key, token_of(lane))?;
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         let Some(dial) = &mut connection.dial else { return Ok(()) };

@@ -172,6 +172,9 @@ impl super::flow::Flow {
         if routing.listens(Protocol::Udp, address, |ip| context.local.contains(ip, context.now)) {
             return Err(ConnectCause::Loop);
         }
+        if context.shared.policy.refuses(address) {
+            return Err(ConnectCause::Policy);
+        }
         let socket = start(address, context.registry(), key).map_err(|error| cause_of(error, address))?;
         if context.local.may_meet_itself(address, context.now) && meets_itself(&socket) {
             return Err(ConnectCause::Refused);

@@ -11,6 +11,7 @@ use schema::counters::Lost;
 
 use super::super::context::Context;
 use super::super::counting::admitted::Admitted;
+use super::super::counting::meter::Refusal;
 use super::super::counting::ticket::Ticket;
 use super::super::room::{FLOW, Lent};
 use super::super::slab::Key;
@@ -118,6 +119,12 @@ impl Udp {
         let admitted = Admitted::new(route, listener, id.client.ip(), context.index)
             .inspect_err(|why| route.meter.refused(context.index, listener.port, *why))
             .ok()?;
+        context.shared.workers[context.index].began();
+        if context.shared.is_beyond_policy() {
+            context.shared.ended(context.index);
+            admitted.meter().refused(context.index, listener.port, Refusal::Limit);
+            return None;
+        }
         let ticket = Ticket::new(admitted, context.index, context.now);
         match context.shared.room.take(context.index, FLOW) {
             Lent::Granted => {}
@@ -126,10 +133,10 @@ impl Udp {
                 context.shared.room.note_shortage(Errno::MFILE);
                 ticket.count(DialFailure::Connect(ConnectCause::Descriptors), &context.shared.shortages);
                 ticket.unserved();
+                context.shared.ended(context.index);
                 return None;
             }
         }
-        context.shared.workers[context.index].began();
         let idle = ticket.route().rule.udp_flow_idle;
         let key = self.flows.insert_with(|_| Flow::new(id, listening, ticket, context.now));
         self.by_id.insert(id, key);

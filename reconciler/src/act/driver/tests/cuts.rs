@@ -224,6 +224,7 @@ impl Scene {
                 features: [].into(),
                 ephemeral_ports: schema::net::PortSet::default(),
                 host: String::new(),
+                policy: None,
             };
             let event = Event::Hello { session: self.sessions, edge: name.clone(), hello, report: edge.report(0) };
             self.step(event).await;

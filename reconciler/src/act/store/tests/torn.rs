@@ -103,7 +103,8 @@ fn a_commit_is_whole_or_not_there_wherever_the_server_or_its_machine_dies() {
     let log = Arc::new(Mutex::new(Vec::new()));
     let backend = Recorded { file: FileBackend::new(file).expect("a file"), log: log.clone() };
     let (database, _) = open_database(backend).expect("a database");
-    let store = Store { database: RwLock::new(Some(database)), path, compacted: AtomicU64::new(0) };
+    let store =
+        Store { database: RwLock::new(Some(database)), path, compacted: AtomicU64::new(0), exports: Arc::default() };
     for number in 1..=COMMITS {
         // Each larger than the one before, up to several pages, so that the file grows.
         let text = format!("{number} {}", "x".repeat(3000 * number as usize));

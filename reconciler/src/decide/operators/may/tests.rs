@@ -41,7 +41,12 @@ fn promised(route: Route) -> Option<(Role, Role)> {
         | Route::ReleaseTarget
         | Route::AddOverride
         | Route::RemoveOverride => Applier,
-        Route::ForgetEdge | Route::Operators | Route::CreateOperator | Route::RevokeOperator | Route::Audit => Admin,
+        Route::ForgetEdge
+        | Route::Operators
+        | Route::CreateOperator
+        | Route::RevokeOperator
+        | Route::Audit
+        | Route::Backup => Admin,
         _ => {
             assert_eq!(route.row().method, Method::Get, "{route:?} is no reading: promise its role here");
             Viewer
