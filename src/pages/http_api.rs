@@ -184,6 +184,14 @@ const ROUTES: &[RouteText] = &[
     ("GET", "/v1/history/verification", "Whether the chain of hashes is whole.", "", "Verification", &[]),
     (
         "GET",
+        "/v1/backup",
+        "The whole state of the server with its keys, for `portunus restore`; it ends with a checksum.",
+        "",
+        "bytes",
+        &["429 busy"],
+    ),
+    (
+        "GET",
         "/v1/blame/{edge}/{port}",
         "Which commit, rule and apply put a port on an edge.",
         "",

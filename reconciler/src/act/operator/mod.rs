@@ -5,6 +5,7 @@
 //! [`Route`], so that none exists without its rights.
 
 pub mod audit;
+mod backup;
 mod blame;
 mod blast;
 mod body;
