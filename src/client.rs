@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use reconciler::act::operator::HIDDEN_HEADER;
 use reconciler::act::operator::documents::Problem;
 use reconciler::act::private_file::{PrivateFileError, read_private};
 use reconciler::act::state::TOKEN_FILE;
@@ -24,6 +25,7 @@ use crate::address::ServerUrl;
 use crate::cli::ServerArgs;
 use crate::contexts::Contexts;
 use crate::failure::Failure;
+use crate::output::say;
 use crate::pinned;
 use crate::secret::Secret;
 use crate::signals::unless_interrupted;
@@ -161,6 +163,10 @@ impl Client {
     }
 
     async fn document<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
+        let hidden = response.headers().get(HIDDEN_HEADER).and_then(|count| count.to_str().ok()?.parse::<u64>().ok());
+        if let Some(hidden) = hidden.filter(|hidden| *hidden > 0) {
+            say(format!("{hidden} more are hidden by the limits of this operator."));
+        }
         let body = async { response.bytes().await.map_err(|error| self.unreachable(&error)) };
         let bytes = unless_interrupted(body, || "the answer of the server was not complete".to_owned()).await?;
         serde_json::from_slice(&bytes).map_err(|error| self.foreign(error.to_string()))

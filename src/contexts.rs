@@ -22,7 +22,7 @@ const FILE: &str = "contexts.json";
 
 /// A server that an operator signed in to.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Context {
+pub(crate) struct SignedIn {
     /// Its URL.
     pub(crate) server: String,
     /// The pin of its certificate authority.
@@ -35,9 +35,9 @@ pub(crate) struct Context {
 }
 
 /// A token has no place in a log.
-impl fmt::Debug for Context {
+impl fmt::Debug for SignedIn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("SignedIn").field("server", &self.server).finish_non_exhaustive()
     }
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Contexts {
     /// The one that commands use.
     pub(crate) current: Option<String>,
     /// By `HOST:PORT`.
-    pub(crate) contexts: BTreeMap<String, Context>,
+    pub(crate) contexts: BTreeMap<String, SignedIn>,
 }
 
 impl Default for Contexts {
@@ -65,7 +65,7 @@ fn folder() -> Option<PathBuf> {
 }
 
 impl Contexts {
-    /// Reads the file; no file is no context.
+    /// Reads the file; without a file there are none.
     pub(crate) fn load() -> Result<Self, Failure> {
         let Some(path) = folder().map(|folder| folder.join(FILE)) else { return Ok(Self::default()) };
         let bytes = match read_private(&path) {
@@ -104,12 +104,12 @@ impl Contexts {
     }
 
     /// The current one.
-    pub(crate) fn current(&self) -> Option<&Context> {
+    pub(crate) fn current(&self) -> Option<&SignedIn> {
         self.contexts.get(self.current.as_ref()?)
     }
 
     /// That of a server: the same scheme, host and port.
-    pub(crate) fn of(&self, server: &ServerUrl) -> Option<&Context> {
+    pub(crate) fn of(&self, server: &ServerUrl) -> Option<&SignedIn> {
         let context = self.contexts.get(&server.place())?;
         context.server.parse::<ServerUrl>().is_ok_and(|known| known == *server).then_some(context)
     }

@@ -22,7 +22,7 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// As it stands on the command line. The message names no part of it.
+    /// From the command line. The message names no part of it.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let file = text.strip_prefix('@');

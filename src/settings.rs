@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reconciler::act::operator_port::OperatorPort;
 use reconciler::act::remote::{Address, RefName, RemoteConfig, TreePath};
 use reconciler::act::server::ServerConfig;
 use reconciler::decide::fleet::Mode;
@@ -45,7 +46,10 @@ pub(crate) struct ServerFile {
     webhook_secret_file: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     control_listen: Option<SocketAddr>,
-    operator_listen: Option<SocketAddr>,
+    operator_listen: Option<Listens>,
+    operator_cert: Option<PathBuf>,
+    operator_key: Option<PathBuf>,
+    operator_names: Vec<String>,
     metrics_listen: Option<SocketAddr>,
     mode: Option<Mode>,
     allow_dirty: Option<bool>,
@@ -54,6 +58,41 @@ pub(crate) struct ServerFile {
     shutdown_drain_timeout_secs: Option<u64>,
     log_level: Option<String>,
     log_format: Option<FileLogFormat>,
+}
+
+/// One address, or several.
+#[derive(Debug)]
+struct Listens(Vec<SocketAddr>);
+
+impl<'de> Deserialize<'de> for Listens {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let address = |value: &toml::Value| {
+            let text =
+                value.as_str().ok_or_else(|| D::Error::custom("expected \"ADDRESS:PORT\", or a list of them"))?;
+            text.parse::<SocketAddr>().map_err(|error| D::Error::custom(format!("`{text}`: {error}")))
+        };
+        let value = toml::Value::deserialize(from)?;
+        match value.as_array() {
+            Some(all) if all.is_empty() => Err(D::Error::custom("expected at least one address")),
+            Some(all) => all.iter().map(address).collect::<Result<_, _>>().map(Self),
+            None => address(&value).map(|one| Self(vec![one])),
+        }
+    }
+}
+
+/// Certificate and key of the operator port, where they are given.
+fn certificate(
+    args: &ServeArgs,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<(PathBuf, PathBuf)>, Failure> {
+    match (args.operator_cert.clone().or(certificate), args.operator_key.clone().or(key)) {
+        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+        (None, None) => Ok(None),
+        _ => Err(Failure::Usage(
+            "a certificate of the operator port needs its key, and a key its certificate".to_owned(),
+        )),
+    }
 }
 
 /// A value that is written as text.
@@ -131,13 +170,19 @@ pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
         let mode = mode.as_str();
         return Err(Failure::Usage(format!("mode {mode} needs a tree to follow: give it with --rules or --git")));
     }
+    let of_file = file.operator_listen.map_or_else(|| vec![local(OPERATOR_PORT)], |listens| listens.0);
+    let operator = OperatorPort {
+        listen: if args.operator_listen.is_empty() { of_file } else { args.operator_listen.clone() },
+        certificate: certificate(args, file.operator_cert, file.operator_key)?,
+        names: if args.operator_name.is_empty() { file.operator_names } else { args.operator_name.clone() },
+    };
     let server = ServerConfig {
         mode: mode.unwrap_or(if is_following { Mode::Apply } else { Mode::Heal }),
         rules,
         remote,
         state_dir: state_dir.ok_or_else(no_state_dir)?,
         control_listen: args.control_listen.or(file.control_listen).unwrap_or(local(CONTROL_PORT)),
-        operator_listen: args.operator_listen.or(file.operator_listen).unwrap_or(local(OPERATOR_PORT)),
+        operator,
         metrics_listen: args.metrics_listen.or(file.metrics_listen).unwrap_or(local(METRICS_PORT)),
         allow_dirty: args.allow_dirty || file.allow_dirty.unwrap_or(false),
         allow_non_descendant: args.allow_non_descendant || file.allow_non_descendant.unwrap_or(false),
@@ -266,7 +311,7 @@ mod tests {
             "rules = \"/r\"\nmode = \"plan\"\noperator_listen = \"127.0.0.1:1\"\nshutdown_drain_timeout_secs = 5\n";
         let read = settings(file, &["--operator-listen", "127.0.0.1:2"]).expect("valid");
         assert_eq!(read.server.mode, Mode::Plan);
-        assert_eq!(read.server.operator_listen.port(), 2);
+        assert_eq!(read.server.operator.listen, ["127.0.0.1:2".parse().expect("an address")]);
         assert_eq!(read.server.metrics_listen.port(), METRICS_PORT);
         let of_tree = Global { shutdown_drain_secs: Some(9), ..Global::default() };
         assert_eq!(read.process.drain(&of_tree), Duration::from_secs(5));

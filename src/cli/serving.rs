@@ -66,9 +66,19 @@ pub(crate) struct ServeArgs {
     /// The control port, where edges connect; loopback only [default: 127.0.0.1:7443]
     #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_CONTROL_LISTEN")]
     pub(crate) control_listen: Option<SocketAddr>,
-    /// The operator API; loopback only [default: 127.0.0.1:7080]
-    #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_OPERATOR_LISTEN")]
-    pub(crate) operator_listen: Option<SocketAddr>,
+    /// The operator API: plain HTTP on loopback, TLS on every other address; may be given several times [default:
+    /// 127.0.0.1:7080]
+    #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_OPERATOR_LISTEN", value_delimiter = ',')]
+    pub(crate) operator_listen: Vec<SocketAddr>,
+    /// The certificate chain of the operator port, a PEM file, instead of one from the server's own authority
+    #[arg(long, value_name = "FILE", env = "PORTUNUS_OPERATOR_CERT", requires = "operator_key")]
+    pub(crate) operator_cert: Option<PathBuf>,
+    /// The key of that certificate, a PEM file with mode 0600
+    #[arg(long, value_name = "FILE", env = "PORTUNUS_OPERATOR_KEY", requires = "operator_cert")]
+    pub(crate) operator_key: Option<PathBuf>,
+    /// A further name or address by which operators reach this host; may be given several times
+    #[arg(long, value_name = "HOST", env = "PORTUNUS_OPERATOR_NAME", value_delimiter = ',')]
+    pub(crate) operator_name: Vec<String>,
     /// The port of /metrics, /healthz and /readyz [default: 127.0.0.1:7081]
     #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_METRICS_LISTEN")]
     pub(crate) metrics_listen: Option<SocketAddr>,

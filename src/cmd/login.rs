@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::address::ServerUrl;
 use crate::cli::{ContextCommand, LoginArgs};
 use crate::client::Client;
-use crate::contexts::{Context, Contexts};
+use crate::contexts::{Contexts, SignedIn};
 use crate::failure::{Exit, Failure};
 use crate::output::{print, print_value, say};
 use crate::render::table::Columns;
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: &LoginArgs) -> Result<Exit, Failure> {
     let me: OperatorRow = client.get("/v1/operators/me").await?;
     let mut contexts = Contexts::load()?;
     let name = args.url.place();
-    let context = Context {
+    let context = SignedIn {
         server: args.url.to_string(),
         pin: args.pin,
         operator: me.name.to_string(),
@@ -111,7 +111,7 @@ fn named(text: &str) -> String {
 }
 
 fn rows(contexts: &Contexts) -> Vec<ContextRow> {
-    let row = |(name, context): (&String, &Context)| ContextRow {
+    let row = |(name, context): (&String, &SignedIn)| ContextRow {
         name: name.clone(),
         server: context.server.clone(),
         pin: context.pin,

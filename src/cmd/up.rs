@@ -170,13 +170,13 @@ async fn start(args: &UpArgs, mut settings: Settings, policy: Policy) -> Result<
     // From here on the follower reads it, and nobody reads it twice at a time.
     drop(reading);
     let connector = server.in_process();
-    let addresses = [server.control_address(), server.operator_address(), server.metrics_address()];
+    let addresses = [server.control_address(), server.metrics_address()];
     let config = EdgeConfig {
         name: EdgeName::local(),
         server: Endpoint::InProcess(Arc::new(move || connector.connect())),
         state_dir: Some(edge_state),
         metrics_listen: None,
-        process_listens: addresses.into_iter().flatten().collect(),
+        process_listens: addresses.into_iter().flatten().chain(server.operator_addresses()).collect(),
         disabled_capabilities: schema::capability::Capabilities::new(),
         policy,
         shutdown_drain: wishes.drain(&global(tree.as_ref())),

@@ -39,6 +39,7 @@ mod modes;
 mod moving_on;
 mod namespaces;
 mod neighbours;
+mod operators;
 mod overflow;
 mod overrides;
 mod panics;

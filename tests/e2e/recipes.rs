@@ -55,13 +55,15 @@ while test $# -gt 0; do
     --config) test "$2" = - && cat >> "$PLATFORM/config"; shift ;;
     --request) method=$2; shift ;;
     --data-urlencode) body=${2#body@}; shift ;;
-    --output) shift ;;
+    --output) out=$2; shift ;;
     --fail | --silent | --show-error) ;;
     -*) echo "what is $1?" >&2; exit 2 ;;
     *) path=$1 ;;
   esac
   shift
 done
+# The identity token of a job.
+case "$path" in *"&audience=portunus") printf '{"value":"%s"}' "$IDENTITY" > "$out"; exit 0 ;; esac
 # A page holds a hundred.
 case "$path" in
   *per_page=100*"&page="*) pages=".[${path##*=}00 - 100:${path##*=}00]" ;;
@@ -152,8 +154,7 @@ impl Scene {
         command.args(&shell[1..]).arg(&script).current_dir(at).stdin(Stdio::null()).env_clear();
         command.env("PATH", format!("{}:{path}", self.world.arg("platform/bin")));
         command.env("HOME", self.world.path("home")).env("PLATFORM", self.world.path("platform"));
-        // The server of this world is not where a host has its own.
-        command.env("PORTUNUS_STATE_DIR", self.world.path("server-state"));
+        // The server of this world is not where a variable of the project would say.
         command.env("PORTUNUS_SERVER", format!("http://127.0.0.1:{}", self.server));
         command.envs(env.iter().map(|(key, value)| (key, value)));
         let output = command.output().unwrap();
@@ -192,6 +193,8 @@ impl Scene {
         assert!(self.recipe["on"].get(event).is_some(), "{event} starts the workflow");
         let summary = self.world.path("platform/summary.md");
         fs::write(&summary, "").unwrap();
+        assert_eq!(job["permissions"]["id-token"].as_str(), Some("write"));
+        let url = format!("http://127.0.0.1:{}", self.server);
         let mut code = 0;
         for step in job["steps"].as_sequence().unwrap() {
             let Some(lines) = step["run"].as_str() else {
@@ -210,11 +213,17 @@ impl Scene {
             let mut env = vec![
                 ("GITHUB_REPOSITORY".to_owned(), "owner/fleet".to_owned()),
                 ("GITHUB_STEP_SUMMARY".to_owned(), summary.to_str().unwrap().to_owned()),
+                ("RUNNER_TEMP".to_owned(), self.world.arg("home")),
+                ("ACTIONS_ID_TOKEN_REQUEST_URL".to_owned(), "https://forge.example.org/token?v=1".to_owned()),
+                ("ACTIONS_ID_TOKEN_REQUEST_TOKEN".to_owned(), self.token.to_owned()),
+                ("IDENTITY".to_owned(), self.world.token()),
             ];
             for (key, value) in step["env"].as_mapping().into_iter().flatten() {
                 let value = match value.as_str().unwrap() {
                     "${{ github.token }}" => self.token,
                     "${{ github.event.pull_request.number }}" => "7",
+                    "${{ vars.PORTUNUS_URL }}" => url.as_str(),
+                    "${{ vars.PORTUNUS_PIN }}" => "",
                     other => panic!("what is {other}?"),
                 };
                 env.push((key.as_str().unwrap().to_owned(), value.to_owned()));
@@ -245,6 +254,9 @@ impl Scene {
             ("PORTUNUS_GITLAB_TOKEN", self.token),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(job["id_tokens"]["PORTUNUS_OPERATOR_TOKEN"]["aud"].as_str(), Some("portunus"));
+        let identity = ("PORTUNUS_OPERATOR_TOKEN".to_owned(), self.world.token());
+        let env: Vec<_> = env.into_iter().chain([identity]).collect();
         let said = self.shell(&["bash"], &lines("script").unwrap(), at, &env);
         if let Some(after) = lines("after_script") {
             let after = self.shell(&["bash"], &after, at, &env);

@@ -117,7 +117,7 @@ fn foreign_hosts_origins_tokens_and_content_types_are_refused() {
 #[test]
 fn ports_that_could_be_reached_from_outside_are_not_opened() {
     let world = World::new();
-    for flag in ["--control-listen", "--operator-listen"] {
+    for flag in ["--control-listen"] {
         let mut args = vec!["serve".to_owned(), "--mode".to_owned(), "heal".to_owned()];
         let mut places = world.server_args();
         let at = places.iter().position(|arg| arg == flag).unwrap() + 1;

@@ -111,7 +111,10 @@ fn the_recipes_are_yaml_and_call_commands_that_exist() {
             commands += 1;
         }
     }
-    assert_eq!(commands, 8, "validate, plan, apply and status in each; tests/e2e/recipes.rs runs them");
+    assert_eq!(
+        commands, 10,
+        "validate, plan, apply and status in each, and login in both jobs of one; tests/e2e/recipes.rs runs them"
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::places::Seat;
+use crate::port::Arrival;
 
 /// How long a connection is waited for.
 #[derive(Debug)]
@@ -121,8 +122,19 @@ impl Guarded {
         Self { stream, patience, seat }
     }
 
-    pub(crate) fn peer(&self) -> Option<std::net::SocketAddr> {
-        self.stream.tcp().peer_addr().ok()
+    /// How its requests arrive; `None` where the peer is gone already.
+    pub(crate) fn arrival(&self) -> Option<Arrival> {
+        let tcp = self.stream.tcp();
+        let is_tls = matches!(self.stream, Stream::Tls(_));
+        Some(Arrival { peer: tcp.peer_addr().ok()?, local: tcp.local_addr().ok()?, is_tls })
+    }
+
+    /// True if the peer chose HTTP/2 in its handshake.
+    pub(crate) fn is_http2(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => false,
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
     }
 
     pub(crate) fn seat(&self) -> &Seat {

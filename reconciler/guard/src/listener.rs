@@ -1,4 +1,4 @@
-//! Accepts while there is a place, and serves HTTP/1 with bounded heads. I/O.
+//! Accepts while there is a place, and serves HTTP with bounded heads. I/O.
 //!
 //! Keeps: a port has at most its cap of connections open, and each of them has spoken in time and goes on doing so.
 
@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,8 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::http::Request;
 use futures_util::Stream;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -24,7 +25,6 @@ use tracing::{debug, error, info, warn};
 
 use crate::connection::{Guarded, Patience, Stream as Connection};
 use crate::places::{Caps, Places, Seat};
-use crate::port::PeerAddress;
 use crate::tls::{Openings, Tls};
 
 /// What an HTTP/2 peer says before anything else: the 24 bytes of RFC 9113, section 3.4.
@@ -35,6 +35,12 @@ const REST: Duration = Duration::from_millis(100);
 const HEAD: usize = 32 << 10;
 /// Header lines of an HTTP/1 request.
 const HEADERS: usize = 64;
+/// Streams of one HTTP/2 connection: a command has few questions at once.
+const STREAMS: u32 = 16;
+/// Bytes that an HTTP/2 peer may send ahead of what is read, on one stream and on all of a connection.
+const WINDOW: u32 = 256 << 10;
+/// Streams that an HTTP/2 peer may reset before they are taken: beyond, the connection ends.
+const RESETS: usize = 2 * STREAMS as usize;
 
 /// How long accepting must have gone well before a shortage is over: near the limit it succeeds and fails by turns.
 const SETTLED: Duration = Duration::from_mins(1);
@@ -181,7 +187,7 @@ impl GuardedListener {
         futures_util::stream::unfold(self, |mut listener| async { Some((Ok(listener.accept().await), listener)) })
     }
 
-    /// Serves HTTP/1 until `stop`, then lets the requests that run come to their end. Dropped, it cuts them.
+    /// Serves HTTP/1, or HTTP/2 where a handshake chose it, until `stop`, then lets the requests that run come to their end. Dropped, it cuts them.
     pub async fn serve(mut self, router: Router, stop: CancellationToken) {
         let mut connections = JoinSet::new();
         loop {
@@ -213,33 +219,52 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// One HTTP/1 connection from its first request to its last.
+/// One connection from its first request to its last.
 async fn converse(connection: Guarded, router: Router, head: Duration, stop: CancellationToken) {
-    let seat = connection.seat().clone();
-    let peer = connection.peer().map(PeerAddress);
+    let within = Arc::new(Requests { seat: connection.seat().clone(), open: AtomicUsize::new(0) });
+    let (arrival, requests) = (connection.arrival(), Arc::clone(&within));
     let served = router.map_request(move |mut request: Request<hyper::body::Incoming>| {
-        // Requests of one connection come one after the other, and each has its place.
-        _ = seat.begin(true);
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
+        requests.begin();
+        if let Some(arrival) = arrival {
+            request.extensions_mut().insert(arrival);
         }
         request.map(Body::new)
     });
-    let seat = connection.seat().clone();
     let served = served.map_response(move |response: axum::response::Response| {
-        let request = WithinRequest(seat.clone());
+        let request = WithinRequest(Arc::clone(&within));
         response.map(|body| Answer { body, _request: request })
     });
-    // The idle rule would let a byte a minute through; this bounds a head as a whole.
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(HEAD).max_headers(HEADERS);
-    let mut served =
-        std::pin::pin!(builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(served)));
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
+    let (is_http2, service) = (connection.is_http2(), TowerToHyperService::new(served));
+    let io = TokioIo::new(connection);
+    let ended = if is_http2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_header_list_size(HEAD as u32)
+            .max_pending_accept_reset_streams(RESETS)
+            .max_local_error_reset_streams(RESETS);
+        let mut served = std::pin::pin!(builder.serve_connection(io, service));
+        tokio::select! {
+            ended = served.as_mut() => ended,
+            () = stop.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        }
+    } else {
+        // The idle rule would let a byte a minute through; this bounds a head as a whole.
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(HEAD).max_headers(HEADERS);
+        let mut served = std::pin::pin!(builder.serve_connection(io, service));
+        tokio::select! {
+            ended = served.as_mut() => ended,
+            () = stop.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
         }
     };
     if let Err(error) = ended {
@@ -247,12 +272,33 @@ async fn converse(connection: Guarded, router: Router, head: Duration, stop: Can
     }
 }
 
+/// The requests of one connection that are not answered yet: with HTTP/2 there may be several.
+struct Requests {
+    seat: Seat,
+    open: AtomicUsize,
+}
+
+impl Requests {
+    fn begin(&self) {
+        if self.open.fetch_add(1, Ordering::AcqRel) == 0 {
+            // Its place is its own until the last of them is answered.
+            _ = self.seat.begin(true);
+        }
+    }
+
+    fn end(&self) {
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.seat.idle();
+        }
+    }
+}
+
 /// Ends with the answer to a request: the connection may give way again.
-struct WithinRequest(Seat);
+struct WithinRequest(Arc<Requests>);
 
 impl Drop for WithinRequest {
     fn drop(&mut self) {
-        self.0.idle();
+        self.0.end();
     }
 }
 

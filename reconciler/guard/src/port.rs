@@ -18,9 +18,16 @@ const MOST: usize = 4096;
 /// Type and flags of the frame that every HTTP/2 server begins with: SETTINGS, no acknowledgement (RFC 9113, 6.5).
 const SETTINGS: [u8; 2] = [4, 0];
 
-/// Where a request comes from, as an extension of it.
+/// How a request arrived, as an extension of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerAddress(pub std::net::SocketAddr);
+pub struct Arrival {
+    /// Where it comes from.
+    pub peer: std::net::SocketAddr,
+    /// Which address of this host it was sent to.
+    pub local: std::net::SocketAddr,
+    /// True if it came over TLS.
+    pub is_tls: bool,
+}
 
 /// One of the ports of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -80,55 +80,20 @@ pub struct View<'a> {
 
 pub(super) enum Command {
     Event(Box<Event>),
-    Connect {
-        session: SessionId,
-        channel: SessionChannel,
-        hello: Box<Event>,
-    },
-    Apply {
-        request: Box<ApplyRequest>,
-        reply: oneshot::Sender<Result<ApplyResult, Refusal>>,
-    },
-    Request {
-        authority: Option<Mandate>,
-        request: Box<Request>,
-        reply: oneshot::Sender<Result<RequestAnswer, RequestRefusal>>,
-    },
-    Control {
-        actor: String,
-        control: Control,
-        reply: oneshot::Sender<Result<(), Refusal>>,
-    },
+    Connect { session: SessionId, channel: SessionChannel, hello: Box<Event> },
+    Apply { request: Box<ApplyRequest>, reply: oneshot::Sender<Result<ApplyResult, Refusal>> },
+    Request { authority: Option<Mandate>, request: Box<Request>, reply: RequestReply },
+    Control { actor: String, control: Control, reply: oneshot::Sender<Result<(), Refusal>> },
     Read(Read),
-    Counters {
-        edge: EdgeName,
-        session: SessionId,
-        report: proto::StatsReport,
-    },
-    Ask {
-        edge: EdgeName,
-        request: proto::StatsRequest,
-        reply: Reply<Reading>,
-    },
-    Check {
-        edge: EdgeName,
-        request: proto::CheckTargets,
-        reply: Reply<proto::TargetsChecked>,
-    },
-    Checked {
-        session: SessionId,
-        answer: proto::TargetsChecked,
-    },
-    Prove {
-        edge: EdgeName,
-        request: proto::Prove,
-        reply: Reply<proto::Proven>,
-    },
-    Proven {
-        session: SessionId,
-        answer: proto::Proven,
-    },
+    Counters { edge: EdgeName, session: SessionId, report: proto::StatsReport },
+    Ask { edge: EdgeName, request: proto::StatsRequest, reply: Reply<Reading> },
+    Check { edge: EdgeName, request: proto::CheckTargets, reply: Reply<proto::TargetsChecked> },
+    Checked { session: SessionId, answer: proto::TargetsChecked },
+    Prove { edge: EdgeName, request: proto::Prove, reply: Reply<proto::Proven> },
+    Proven { session: SessionId, answer: proto::Proven },
 }
+
+type RequestReply = oneshot::Sender<Result<RequestAnswer, RequestRefusal>>;
 
 /// Who waits for what was decided.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ pub mod metrics;
 mod notice_log;
 mod oidc;
 pub mod operator;
+pub mod operator_port;
 pub mod operators;
 mod outgoing;
 pub mod parts;

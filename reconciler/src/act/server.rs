@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use guard::{Failed, Supervisor};
+use guard::{Failed, Supervisor, Tls};
 use schema::check::CheckLimits;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use super::edges::EdgeControl;
 use super::guarded::Guards;
 use super::inflow::Inflow;
 use super::operator::{Webhook, WebhookError};
+use super::operator_port::OperatorPort;
 use super::operators::{Keeper, Operators, UnreadableOperators};
 use super::parts::Part;
 use super::remote::follower::Follower;
@@ -31,8 +32,9 @@ pub use super::state::TOKEN_FILE;
 use super::state::{self, OpenedState, StateError};
 use super::store::Store;
 use super::timings::Timings;
+use super::trust::{TrustError, keeping, now_secs};
 use super::wake::Wake;
-use super::{continuing, directory_follower, metrics, operator, upkeep};
+use super::{continuing, directory_follower, metrics, operator, operator_port, upkeep};
 use crate::decide::fleet::{Fleet, Mode};
 
 /// In-process sessions that wait to be served: there is one edge, and it has one attempt at a time.
@@ -54,7 +56,7 @@ pub struct ServerConfig {
     /// The control port for edges.
     pub control_listen: SocketAddr,
     /// The operator API.
-    pub operator_listen: SocketAddr,
+    pub operator: OperatorPort,
     /// Metrics.
     pub metrics_listen: SocketAddr,
     /// What the server does by itself.
@@ -99,6 +101,9 @@ pub enum ServerError {
     /// The state could not be opened or read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The certificate authority, or the certificate of a port, cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The operators or the audit could not be read.
     #[error("the operators cannot be read")]
     Operators(#[from] UnreadableOperators),
@@ -120,7 +125,8 @@ pub struct Server {
     timings: Timings,
     fleet: FleetHandle,
     control: TcpListener,
-    operator: TcpListener,
+    operator: Vec<TcpListener>,
+    operator_tls: Option<Tls>,
     metrics: TcpListener,
     guards: Guards,
     in_process: mpsc::Receiver<DuplexStream>,
@@ -149,14 +155,15 @@ impl Server {
     /// Raises the limit of descriptors, and opens the state and all listeners. Nothing is served before
     /// [`Server::run`].
     pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
-        for (port, address) in [("control", config.control_listen), ("operator", config.operator_listen)] {
-            if !address.ip().is_loopback() {
-                return Err(ServerError::NotLoopback { port, address });
-            }
+        if !config.control_listen.ip().is_loopback() {
+            return Err(ServerError::NotLoopback { port: "control", address: config.control_listen });
         }
         let guards = Guards::within(guard::descriptors::raise());
         let control = listen("control", config.control_listen).await?;
-        let operator = listen("operator", config.operator_listen).await?;
+        let mut operator = Vec::new();
+        for address in &config.operator.listen {
+            operator.push(listen("operator", *address).await?);
+        }
         let metrics = listen("metrics", config.metrics_listen).await?;
         let state_dir = config.state_dir.clone();
         let opened = tokio::task::spawn_blocking(move || state::open(&state_dir)).await;
@@ -170,6 +177,15 @@ impl Server {
         let secret_file = config.remote.as_ref().and_then(|remote| remote.webhook_secret_file.as_deref());
         let webhook = secret_file.map(|path| Webhook::new(path, wake.clone())).transpose()?;
         let store = Arc::new(store);
+        let authorities = {
+            let dir = config.state_dir.clone();
+            match tokio::task::spawn_blocking(move || keeping::open(&dir, now_secs())).await {
+                Ok(opened) => watch::channel(Arc::new(opened?)).1,
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        };
+        let addresses: Vec<SocketAddr> = operator.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let operator_tls = config.operator.tls(authorities, &addresses)?;
         let (operators, keeper) = Operators::open(Arc::clone(&store), &token)?;
         let timings = Timings::new()?;
         let (driver, handle) = Driver::new(fleet, Arc::clone(&store), timings.clone());
@@ -184,6 +200,7 @@ impl Server {
             fleet: handle,
             control,
             operator,
+            operator_tls,
             metrics,
             guards,
             in_process,
@@ -206,9 +223,14 @@ impl Server {
         self.control.local_addr()
     }
 
-    /// Where the operator API listens.
+    /// Where the operator API listens: the first address.
     pub fn operator_address(&self) -> io::Result<SocketAddr> {
-        self.operator.local_addr()
+        self.operator.first().ok_or(io::ErrorKind::NotFound)?.local_addr()
+    }
+
+    /// All of its addresses.
+    pub fn operator_addresses(&self) -> Vec<SocketAddr> {
+        self.operator.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
     /// Where metrics are served.
@@ -265,15 +287,21 @@ impl Server {
             state_dir: self.config.state_dir.clone(),
             timings: self.timings,
             operators: self.operators,
+            hosts: self.config.operator.hosts(),
             limits: self.config.limits,
             repository: self.config.remote.as_ref().map(|_| clone.clone()).or(self.config.rules.clone()),
             webhook: self.webhook.clone(),
             max_body: operator::MAX_BODY,
             shutdown: stop.clone(),
         });
-        let operator = self.guards.http(self.operator, self.guards.operator_cap);
         let metrics = self.guards.http(self.metrics, self.guards.metrics_cap);
-        let api = operator.serve(api, stop.clone());
+        let tls = self.operator_tls.as_ref();
+        let operators = self
+            .operator
+            .into_iter()
+            .map(|listener| operator_port::guarded(&self.guards, listener, tls).serve(api.clone(), stop.clone()));
+        let api = futures_util::future::join_all(operators);
+        let api = async { _ = api.await };
         let metrics =
             metrics.serve(metrics::router(self.fleet.clone(), self.config.log_lines_dropped.clone()), stop.clone());
         if let Some(dir) = self.config.rules.clone() {

@@ -70,9 +70,16 @@ pub struct StatusDocument {
     /// The freeze that stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Freeze>,
+    /// How much is left out because the operator may not see it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub hidden: u64,
     /// The first line of the ledger that did not fit its chain when the server started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ledger_broken: Option<u64>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The tree in force and the followed tree.
@@ -298,6 +305,7 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> StatusDocument {
         edges,
         drift: fleet.drift(),
         apply: fleet.latest_apply().cloned(),
+        hidden: 0,
         lock: fleet.lock(now),
         frozen: fleet.frozen().cloned(),
         ledger_broken: fleet.ledger_break(),

@@ -53,7 +53,7 @@ struct Discovery {
     jwks_uri: String,
 }
 
-/// Why an issuer's keys cannot be had.
+/// Why an issuer's keys cannot be read.
 #[derive(Debug, thiserror::Error)]
 enum NoKeys {
     #[error("no answer: {0}")]
@@ -96,7 +96,7 @@ impl Keys {
             }
             Arc::clone(all.entry(issuer.to_owned()).or_default())
         };
-        // Whoever waits here has a token of this issuer, and finds what the one before has read.
+        // A request that waits here has a token of this issuer, and finds what the one before it has read.
         let mut known = known.lock().await;
         if let Some(key) = known.key(id, FRESH) {
             return Some(key);

@@ -1,6 +1,6 @@
 //! The audit of requests: what is written down of them, and `/v1/audit`. I/O.
 //!
-//! Keeps: a request that could change something is written down before it is answered, with what came of it; nothing
+//! Keeps: a request that could change something is written down before it is answered, with its outcome; nothing
 //! of a body or a token is.
 
 use std::net::IpAddr;

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, Query, State as Extract};
+use axum::{Extension, Json};
 use schema::canonical::Digest;
 use schema::check::{CheckLimits, check_tree};
 use schema::name::EdgeName;
@@ -13,6 +13,7 @@ use schema::ruleset::{EdgeRules, Placed, RuleSet, TreeFiles};
 use serde::Deserialize;
 
 use super::heavy::heavy;
+use super::identity::Who;
 use super::ledger::{lines, recorded_changes, revision};
 use super::{Failure, State};
 use crate::act::source;
@@ -39,6 +40,7 @@ enum Known {
 
 pub(super) async fn blame(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Path((edge, port)): Path<(String, String)>,
     Query(query): Query<BlameQuery>,
 ) -> Result<Json<Blame>, Failure> {
@@ -58,8 +60,16 @@ pub(super) async fn blame(
         move |protocol| Port { edge: name.clone(), port: number, protocol }
     };
     let ports: Vec<Port> = protocols.iter().copied().map(&port_of).collect();
-    let look =
-        move |edges: &crate::decide::edges::Edges| edges.get(&name).map_or(Known::NoEdge, |view| known(view, &ports));
+    let look = move |edges: &crate::decide::edges::Edges| {
+        let view = edges.get(&name).filter(|_| who.caller.limits.has_edge(&name));
+        match view.map(|view| known(view, &ports)) {
+            None => Known::NoEdge,
+            Some(Known::Rule { owner, .. }) if !who.sees(edges, &name, &owner.rule.name) => Known::Nobody,
+            Some(Known::Over(held, _)) if !who.sees(edges, &name, &held.rule.name) => Known::Nobody,
+            Some(Known::Both) if !who.caller.limits.is_of_edges_only() => Known::Nobody,
+            Some(known) => known,
+        }
+    };
     let known = state.context.fleet.read(move |view| look(view.fleet.edges())).await?;
     let place = match query.protocol.as_deref() {
         Some(protocol) => format!("{edge}:{number}/{protocol}"),

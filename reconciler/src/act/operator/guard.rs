@@ -4,6 +4,9 @@
 //! Keeps: what could change something, and every refusal of a stranger or a role, is written to the audit before it is
 //! answered.
 
+use std::net::IpAddr;
+
+use ::guard::port::Arrival;
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State as Extract};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
@@ -23,7 +26,7 @@ const LONGEST_REASON: usize = 4096;
 
 /// Runs before every handler.
 pub(super) async fn guard(Extract(state): Extract<State>, mut request: Request<Body>, next: Next) -> Response {
-    if let Err(failure) = own_host(&request) {
+    if let Err(failure) = own_host(&request, &state.context.hosts) {
         return failure.into_response();
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -37,7 +40,7 @@ pub(super) async fn guard(Extract(state): Extract<State>, mut request: Request<B
         }
     };
     account.who = caller.name.to_string();
-    // Without a route there is no handler but those that say so.
+    // Without a route there are only the handlers that refuse the request.
     let route = request.extensions().get::<MatchedPath>().and_then(|path| Route::find(method.as_str(), path.as_str()));
     if let Some(route) = route {
         let who = Who { caller, route, until };
@@ -72,7 +75,8 @@ async fn as_problem(response: Response) -> Response {
     Failure::new(status.as_u16(), "bad_request", title, detail).into_response()
 }
 
-fn own_host(request: &Request<Body>) -> Result<(), Failure> {
+fn own_host(request: &Request<Body>, names: &[String]) -> Result<(), Failure> {
+    let arrival = request.extensions().get::<Arrival>().filter(|arrival| arrival.is_tls);
     let headers = request.headers();
     // What is there twice, or is no text, names no host and no page of ours.
     let named = only(headers, HOST.as_str());
@@ -81,13 +85,17 @@ fn own_host(request: &Request<Body>) -> Result<(), Failure> {
         (Some(authority), Ok(_)) => Some(authority.as_str()),
         (None, Ok(named)) => named,
     };
-    if !host.is_some_and(is_loopback_host) {
-        // A page that made a browser resolve its own name to 127.0.0.1 still sends that name here.
-        return Err(Failure::new(403, "foreign_host", "Foreign host", "the Host header names another machine"));
+    let is_own = |host: &str| is_loopback_host(host) || arrival.is_some_and(|arrival| is_named(host, arrival, names));
+    if !host.is_some_and(is_own) {
+        // A page that made a browser resolve its own name to this host's address still sends that name here.
+        let advice = if arrival.is_some() { "; a server has further names by --operator-name" } else { "" };
+        let detail = format!("the Host header names another machine{advice}");
+        return Err(Failure::new(403, "foreign_host", "Foreign host", detail));
     }
     let origin = only(headers, ORIGIN.as_str());
     if origin != Ok(None) {
-        let own = origin.ok().flatten().and_then(|origin| origin.strip_prefix("http://"));
+        let scheme = if arrival.is_some() { "https://" } else { "http://" };
+        let own = origin.ok().flatten().and_then(|origin| origin.strip_prefix(scheme));
         let is_own = own.zip(host).is_some_and(|(origin, host)| origin == host);
         if !is_own {
             return Err(Failure::new(
@@ -165,12 +173,24 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Uncle
     if values.next().is_some() { Err(Unclear) } else { Ok(Some(text)) }
 }
 
-/// True for names and addresses that only ever mean this machine; any port.
-fn is_loopback_host(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
+/// True for the address that the request was sent to, and for names that the server was given.
+fn is_named(host: &str, arrival: &Arrival, names: &[String]) -> bool {
+    let name = name_of(host);
+    let is_address = name.parse::<IpAddr>().is_ok_and(|address| address == arrival.local.ip().to_canonical());
+    is_address || names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// A host without its port.
+fn name_of(host: &str) -> &str {
+    match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
+    }
+}
+
+/// True for names and addresses that only ever mean this machine; any port.
+fn is_loopback_host(host: &str) -> bool {
+    let name = name_of(host);
     name.eq_ignore_ascii_case("localhost")
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -6,17 +6,23 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ::guard::port::Arrival;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use guard::port::PeerAddress;
+use axum::response::{IntoResponseParts, ResponseParts};
 use jiff::Timestamp;
+use schema::name::{EdgeName, RuleName};
 
 use super::{Failure, State};
 use crate::act::operators::Operators;
+use crate::decide::edges::Edges;
 use crate::decide::operators::roster::Recognised;
 use crate::decide::operators::{AskedRoute, Caller, Denied, Mandate, Route, Touch};
+
+/// The header with the count of what a list leaves out.
+pub const HIDDEN_HEADER: &str = "x-portunus-hidden";
 
 /// The operator that makes a request, and what it asks for.
 #[derive(Debug, Clone)]
@@ -44,6 +50,11 @@ impl Who {
         self.authority(is_dry_run).may(plan).map_err(|denied: Denied| Failure::denied(&denied))
     }
 
+    /// True if the operator may see a rule.
+    pub(super) fn sees(&self, edges: &Edges, edge: &EdgeName, rule: &RuleName) -> bool {
+        self.caller.limits.is_none() || self.caller.limits.sees(edges, edge, rule)
+    }
+
     /// Returns once the operator is revoked, or its token has ended.
     pub(super) fn ended(&self, operators: &Operators) -> impl Future<Output = ()> + Send + use<> {
         let (operators, caller, until) = (operators.clone(), self.caller.clone(), self.until);
@@ -51,9 +62,24 @@ impl Who {
     }
 }
 
+/// How much of a list is left out because the operator may not see it, as a header of the answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hidden(pub(super) u64);
+
+impl IntoResponseParts for Hidden {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        if self.0 > 0 {
+            parts.headers_mut().insert(HIDDEN_HEADER, self.0.into());
+        }
+        Ok(parts)
+    }
+}
+
 /// The address that a request came from.
 pub(super) fn source(request: &Request<Body>) -> Option<IpAddr> {
-    request.extensions().get::<PeerAddress>().map(|address| address.0.ip().to_canonical())
+    request.extensions().get::<Arrival>().map(|arrival| arrival.peer.ip().to_canonical())
 }
 
 /// Recognises the operator by the token.

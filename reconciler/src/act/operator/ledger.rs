@@ -1,13 +1,14 @@
 //! The ledger over the API: all of it, one entry, whether it is whole, and the revisions that it names. I/O.
 
-use axum::Json;
 use axum::extract::{Path, Query, State as Extract};
+use axum::{Extension, Json};
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use serde::Deserialize;
 
 use super::documents::HistoryDetail;
 use super::heavy::heavy;
+use super::identity::{Hidden, Who};
 use super::{Failure, State};
 use crate::act::revisions;
 use crate::act::store::Store;
@@ -78,30 +79,45 @@ async fn entries(state: &State) -> Result<Vec<HistoryEntry>, Failure> {
 /// The entries that are selected, oldest first unless the selection says otherwise.
 pub(super) async fn history(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Query(selection): Query<Selection>,
-) -> Result<Json<Vec<HistoryEntry>>, Failure> {
-    let all = entries(&state).await?;
+) -> Result<(Hidden, Json<Vec<HistoryEntry>>), Failure> {
+    let (hidden, all) = seen(&state, &who, entries(&state).await?).await?;
     if selection.is_empty() {
-        return Ok(Json(all));
+        return Ok((hidden, Json(all)));
     }
     let fleet = state.context.fleet.read(|view| view.fleet.clone()).await?;
     let store = state.context.store.clone();
     let select =
         move || selection::entries(&selection, all, &fleet, Timestamp::now(), |apply| recorded_changes(&store, apply));
-    heavy(select).await??.map(Json).map_err(Failure::unselected)
+    let selected = heavy(select).await??.map_err(Failure::unselected)?;
+    Ok((hidden, Json(selected)))
+}
+
+/// The entries that the operator sees, and how many it does not.
+async fn seen(state: &State, who: &Who, mut all: Vec<HistoryEntry>) -> Result<(Hidden, Vec<HistoryEntry>), Failure> {
+    let edges = state.context.fleet.read(|view| view.fleet.edges().clone()).await?;
+    let hidden = who.caller.limits.leave_history(&edges, &mut all);
+    Ok((Hidden(hidden), all))
 }
 
 pub(super) async fn entry(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Path(id): Path<String>,
 ) -> Result<Json<HistoryDetail>, Failure> {
     let number = id.parse::<u64>().ok();
     let is_it = |found: &HistoryEntry| number == Some(found.entry.id) || found.entry.apply_id == id;
-    let found = entries(&state).await?.into_iter().find(|found| !id.is_empty() && is_it(found));
+    let (_, all) = seen(&state, &who, entries(&state).await?).await?;
+    let found = all.into_iter().find(|found| !id.is_empty() && is_it(found));
     let mut entry = found.ok_or_else(|| Failure::not_found(format!("the history has no entry {id}")))?;
     let apply_id = entry.entry.apply_id.clone();
     let store = state.context.store.clone();
-    let plan = heavy(move || recorded_plan(&store, &apply_id)).await??;
+    let mut plan = heavy(move || recorded_plan(&store, &apply_id)).await??;
+    let edges = state.context.fleet.read(|view| view.fleet.edges().clone()).await?;
+    if let Some(plan) = &mut plan {
+        who.caller.limits.leave_changes(&edges, &mut plan.changes);
+    }
     // An earlier version kept the figures with the plan only.
     entry.summary = entry.summary.or(plan.as_ref().map(|plan| plan.summary));
     Ok(Json(HistoryDetail { entry, plan }))

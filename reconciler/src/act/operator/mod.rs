@@ -40,8 +40,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::documents::Problem;
 pub use self::guard::parameters;
+pub use self::identity::HIDDEN_HEADER;
 use super::driver::{FleetHandle, Stopped};
-use super::operators::Operators;
+use super::operators::{KeeperStopped, Operators};
 use super::questions::NoAnswer;
 use super::store::Store;
 use super::timings::Timings;
@@ -66,6 +67,8 @@ pub struct Context {
     pub state_dir: PathBuf,
     /// Who may ask, and what is written down about it.
     pub operators: Operators,
+    /// Further names of this host.
+    pub hosts: Vec<String>,
     /// How long plans take.
     pub timings: Timings,
     /// Limits of the rule language.
@@ -208,6 +211,12 @@ impl Failure {
             Unselected::Invalid(why) => Self::new(400, "bad_request", "Bad Request", why),
             Unselected::Nothing(_) => Self::not_found(error.to_string()),
         }
+    }
+}
+
+impl From<KeeperStopped> for Failure {
+    fn from(stopped: KeeperStopped) -> Self {
+        Self::new(503, "stopping", "Server is stopping", stopped.to_string())
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
-use super::identity::Who;
+use super::identity::{Hidden, Who};
 use super::{Failure, State, body};
 use crate::decide::break_glass::Override;
 use crate::decide::fleet::{OverrideRefusal, OverrideRequest, Request, RequestAnswer, RequestRefusal};
@@ -163,16 +163,22 @@ fn standing(view: &EdgeView, rule: &RuleName) -> (RuleState, String, String) {
     }
 }
 
-pub(super) async fn list(Extract(state): Extract<State>) -> Result<Json<Vec<OverrideRow>>, Failure> {
-    let rows = state.context.fleet.read(|view| {
-        let all = view.fleet.edges().iter();
+pub(super) async fn list(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+) -> Result<(Hidden, Json<Vec<OverrideRow>>), Failure> {
+    let rows = state.context.fleet.read(move |view| {
+        let edges = view.fleet.edges();
+        let all = edges.iter();
         let rows = all.flat_map(|(edge, view)| {
             let rules = view.overrides.values().map(|held| row(edge, view, held));
             rules.chain(view.deviations.iter().map(|each| target_row(edge, view, each))).collect::<Vec<_>>()
         });
-        rows.collect()
+        let all: Vec<OverrideRow> = rows.collect();
+        let (seen, hidden): (Vec<_>, Vec<_>) = all.into_iter().partition(|row| who.sees(edges, &row.edge, &row.rule));
+        (Hidden(hidden.len() as u64), Json(seen))
     });
-    Ok(Json(rows.await?))
+    Ok(rows.await?)
 }
 
 pub(super) async fn add(

@@ -1,16 +1,18 @@
 //! The reading half of the API. I/O.
 
-use axum::Json;
 use axum::extract::{Path, Query, State as Extract};
+use axum::{Extension, Json};
 use jiff::Timestamp;
 use schema::name::{EdgeName, RuleAddress, RuleName};
 use serde::Deserialize;
 
 use super::documents::{RuleRow, StatsDocument, TargetsDocument};
 use super::heavy::heavy;
+use super::identity::{Hidden, Who};
 use super::ledger::past_apply;
 use super::{Failure, State};
 use crate::act::counters::CountersError;
+use crate::act::driver::View;
 use crate::decide::fleet::{ApplyResult, Fleet};
 use crate::decide::plan::FORMAT_VERSION;
 use crate::decide::selection::{Selection, Unselected};
@@ -30,10 +32,12 @@ async fn written<T: Send + 'static>(
 
 pub(super) async fn status(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Query(selection): Query<Selection>,
 ) -> Result<Json<StatusDocument>, Failure> {
     let select = move |fleet: &Fleet| {
         let mut document = status::status(fleet, Timestamp::now());
+        who.caller.limits.leave_status(fleet.edges(), &mut document);
         selection.status(&mut document.edges, &mut document.drift)?;
         document.targets = TargetTotals::of(&all_rows(&document.edges));
         Ok(document)
@@ -47,11 +51,19 @@ fn selected<T>(Json(found): Json<Result<T, Unselected>>) -> Result<Json<T>, Fail
 }
 
 /// What is in force and what is followed, without the edges.
-pub(super) async fn revision(Extract(state): Extract<State>) -> Result<Json<RevisionStatus>, Failure> {
-    Ok(Json(state.context.fleet.read(|view| status::revision(view.fleet)).await?))
+pub(super) async fn revision(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+) -> Result<(Hidden, Json<RevisionStatus>), Failure> {
+    let mut revision = state.context.fleet.read(|view| status::revision(view.fleet)).await?;
+    let hidden = who.caller.limits.leave_revision(&mut revision);
+    Ok((Hidden(hidden), Json(revision)))
 }
 
-pub(super) async fn edges(Extract(state): Extract<State>) -> Result<Json<Vec<EdgeStatus>>, Failure> {
+pub(super) async fn edges(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+) -> Result<(Hidden, Json<Vec<EdgeStatus>>), Failure> {
     let now = Timestamp::now();
     let (fleet, addresses) = state.context.fleet.read(|view| (view.fleet.clone(), view.addresses.clone())).await?;
     heavy(move || {
@@ -60,38 +72,53 @@ pub(super) async fn edges(Extract(state): Extract<State>) -> Result<Json<Vec<Edg
             let address = address.map(|address| address.to_string()).unwrap_or_default();
             EdgeStatus { address, ..edge_status(name, edge, now) }
         });
-        rows.collect()
+        let mut rows: Vec<EdgeStatus> = rows.collect();
+        let hidden = who.caller.limits.leave_edges(fleet.edges(), &mut rows);
+        (Hidden(hidden), Json(rows))
     })
     .await
-    .map(Json)
 }
 
 pub(super) async fn rules(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Query(selection): Query<Selection>,
-) -> Result<Json<Vec<RuleRow>>, Failure> {
+) -> Result<(Hidden, Json<Vec<RuleRow>>), Failure> {
     let select = move |fleet: &Fleet| {
-        let rows = selection.rows(status::edges(fleet, Timestamp::now()))?;
-        Ok(rows.into_iter().map(|row| RuleRow { edge: row.edge, status: row.status }).collect())
+        let mut edges = status::edges(fleet, Timestamp::now());
+        let hidden = who.caller.limits.leave_edges(fleet.edges(), &mut edges);
+        let rows = selection.rows(edges)?;
+        let rows = rows.into_iter().map(|row| RuleRow { edge: row.edge, status: row.status });
+        Ok((hidden, rows.collect()))
     };
-    selected(written(&state, select).await?)
+    let Json((hidden, rows)) = selected(written(&state, select).await?)?;
+    Ok((Hidden(hidden), Json(rows)))
 }
 
 /// The targets of all rules that are selected.
 pub(super) async fn targets(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Query(selection): Query<Selection>,
 ) -> Result<Json<TargetsDocument>, Failure> {
     let select = move |fleet: &Fleet| {
-        let (targets, all) = selection.targets(status::edges(fleet, Timestamp::now()))?;
+        let mut edges = status::edges(fleet, Timestamp::now());
+        let hidden = who.caller.limits.leave_edges(fleet.edges(), &mut edges);
+        let (targets, all) = selection.targets(edges)?;
         let (format_version, kind) = (FORMAT_VERSION.to_owned(), "targets".to_owned());
-        Ok(TargetsDocument { format_version, kind, totals: TargetTotals::of(&all), targets })
+        Ok(TargetsDocument { format_version, kind, totals: TargetTotals::of(&all), hidden, targets })
     };
     selected(written(&state, select).await?)
 }
 
 /// The address in the path, if such a rule is known.
-pub(super) async fn known_rule(state: &State, edge: &str, rule: &str) -> Result<(RuleAddress, RuleRow), Failure> {
+pub(super) async fn known_rule(
+    state: &State,
+    who: &Who,
+    edge: &str,
+    rule: &str,
+) -> Result<(RuleAddress, RuleRow), Failure> {
+    let who = who.clone();
     let unknown = || Failure::not_found(format!("there is no rule {edge}/{rule}"));
     let address = RuleAddress {
         edge: EdgeName::new(edge).map_err(|_| unknown())?,
@@ -102,7 +129,8 @@ pub(super) async fn known_rule(state: &State, edge: &str, rule: &str) -> Result<
         .context
         .fleet
         .read(move |view| {
-            let edge = view.fleet.edges().get(&wanted.edge)?;
+            let edges = view.fleet.edges();
+            let edge = edges.get(&wanted.edge).filter(|_| who.sees(edges, &wanted.edge, &wanted.rule))?;
             let status = rule_status(edge, &wanted.rule, Timestamp::now())?;
             Some(RuleRow { edge: wanted.edge, status })
         })
@@ -112,9 +140,10 @@ pub(super) async fn known_rule(state: &State, edge: &str, rule: &str) -> Result<
 
 pub(super) async fn rule(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Path((edge, rule)): Path<(String, String)>,
 ) -> Result<Json<RuleRow>, Failure> {
-    let (address, mut row) = known_rule(&state, &edge, &rule).await?;
+    let (address, mut row) = known_rule(&state, &who, &edge, &rule).await?;
     // An edge reports changes; results that repeat are asked for. One that does not answer is shown as it was heard
     // last.
     if let Ok(stats) = ask(&state, &address, StatsQuery { per_port: false, per_target: true }).await {
@@ -144,10 +173,11 @@ impl StatsQuery {
 
 pub(super) async fn stats(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Path((edge, rule)): Path<(String, String)>,
     Query(query): Query<StatsQuery>,
 ) -> Result<Json<StatsDocument>, Failure> {
-    let (address, _) = known_rule(&state, &edge, &rule).await?;
+    let (address, _) = known_rule(&state, &who, &edge, &rule).await?;
     ask(&state, &address, query).await.map(Json)
 }
 
@@ -162,12 +192,16 @@ pub(super) async fn ask(state: &State, address: &RuleAddress, query: StatsQuery)
 
 pub(super) async fn apply(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Path(id): Path<String>,
 ) -> Result<Json<ApplyResult>, Failure> {
     let wanted = id.clone();
-    let found = state.context.fleet.read(move |view| view.fleet.apply_result(&wanted).cloned()).await?;
-    match found {
-        Some(result) => Ok(Json(result)),
-        None => past_apply(&state, &id).await.map(Json),
-    }
+    let look = move |view: &View<'_>| (view.fleet.apply_result(&wanted).cloned(), view.fleet.edges().clone());
+    let (found, edges) = state.context.fleet.read(look).await?;
+    let mut result = match found {
+        Some(result) => result,
+        None => past_apply(&state, &id).await?,
+    };
+    who.caller.limits.leave_apply(&edges, &mut result);
+    Ok(Json(result))
 }

@@ -5,14 +5,15 @@
 
 use std::cmp::Reverse;
 
-use axum::Json;
 use axum::extract::{Query, State as Extract};
+use axum::{Extension, Json};
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use schema::name::RuleAddress;
 
 use super::documents::{RatesDocument, StatsDocument};
 use super::heavy::heavy;
+use super::identity::{Hidden, Who};
 use super::read::{StatsQuery, ask};
 use super::{Failure, State};
 use crate::decide::selection::{Row, Selection, Sort};
@@ -26,13 +27,18 @@ const AT_ONCE: usize = 8;
 /// `GET /v1/stats`
 pub(super) async fn list(
     Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
     Query(selection): Query<Selection>,
     Query(query): Query<StatsQuery>,
-) -> Result<Json<Vec<StatsDocument>>, Failure> {
+) -> Result<(Hidden, Json<Vec<StatsDocument>>), Failure> {
     let fleet = state.context.fleet.read(|view| view.fleet.clone()).await?;
     let wanted = selection.clone();
-    let select = move || wanted.unlimited_rows(status::edges(&fleet, Timestamp::now()), Sort::OF_STATS);
-    let rows = heavy(select).await?.map_err(Failure::unselected)?;
+    let select = move || {
+        let mut edges = status::edges(&fleet, Timestamp::now());
+        let hidden = who.caller.limits.leave_edges(fleet.edges(), &mut edges);
+        Ok((Hidden(hidden), wanted.unlimited_rows(edges, Sort::OF_STATS)?))
+    };
+    let (hidden, rows) = heavy(select).await?.map_err(Failure::unselected)?;
     let mut counted = state.context.fleet.read(move |view| counted(rows, view.counters)).await?;
     match selection.sort {
         Some(Sort::Connections) => counted.sort_by_key(|row| Reverse(row.counters.active_connections)),
@@ -44,14 +50,14 @@ pub(super) async fn list(
     }
     let counted = selection.limited(counted).map_err(Failure::unselected)?;
     if !query.asks() {
-        return Ok(Json(counted));
+        return Ok((hidden, Json(counted)));
     }
     if counted.len() > ASKED {
         let detail = format!("ports and targets are shown of {ASKED} rules at most, and {} match", counted.len());
         return Err(Failure::new(400, "bad_request", "Too many rules", detail));
     }
     let asked = stream::iter(counted).map(|row| asked(&state, row, query)).buffered(AT_ONCE);
-    Ok(Json(asked.collect().await))
+    Ok((hidden, Json(asked.collect().await)))
 }
 
 fn speed(rates: &RatesDocument) -> f64 {

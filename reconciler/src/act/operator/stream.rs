@@ -26,6 +26,7 @@ use super::{Failure, State};
 use crate::act::counters::rates_since;
 use crate::act::driver::{FleetHandle, Numbered, Stopped, View};
 use crate::decide::fleet::{ApplyResult, Fleet, Notice, Outcome};
+use crate::decide::operators::grant::GrantMatcher;
 use crate::decide::selection::{self, Selection};
 use crate::decide::status::target_rows::all_rows;
 use crate::decide::status::{self, StatusDocument};
@@ -109,12 +110,19 @@ pub(super) async fn events(
     if !places.is_empty() {
         // What names nothing that there is would wait for ever.
         let fleet = state.context.fleet.read(|view| view.fleet.clone()).await?;
-        heavy(move || places.rules(&mut status::edges(&fleet, now))).await?.map_err(Failure::unselected)?;
+        let limits = who.caller.limits.clone();
+        let look = move || {
+            let mut edges = status::edges(&fleet, now);
+            limits.leave_edges(fleet.edges(), &mut edges);
+            places.rules(&mut edges)
+        };
+        heavy(look).await?.map_err(Failure::unselected)?;
     }
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse::<u64>().ok());
     let listener = EventListener {
         fleet: state.context.fleet.clone(),
         notices: state.context.fleet.notices(),
+        who: who.clone(),
         query,
         left: selection.limit,
         selection: (!selection.is_empty()).then(|| Arc::new(selection)),
@@ -131,6 +139,8 @@ pub(super) async fn events(
 struct EventListener {
     fleet: FleetHandle,
     notices: Receiver<Numbered>,
+    /// Who listens.
+    who: Who,
     /// The newest event that the listener has.
     newest: u64,
     /// What it wants.
@@ -182,7 +192,10 @@ impl EventListener {
                 continue;
             }
             self.newest = number;
-            if self.query.wants(&notice) && self.is_selected(&notice).await? {
+            if self.query.wants(&notice)
+                && self.is_selected(&notice).await?
+                && let Some(notice) = self.seen(&notice).await?
+            {
                 self.left = self.left.map(|left| left - 1);
                 return Some(event(kind(&notice), Some(number), &Timed { time, notice: &notice }));
             }
@@ -193,6 +206,16 @@ impl EventListener {
         let Some(selection) = self.selection.clone() else { return Some(true) };
         let notice = Arc::clone(notice);
         self.fleet.read(move |view| selection::wants(&selection, view.fleet, &notice)).await.ok()
+    }
+
+    /// The event as the operator sees it; nothing where it does not.
+    async fn seen(&self, notice: &Arc<Notice>) -> Option<Option<Arc<Notice>>> {
+        if self.who.caller.limits.is_none() {
+            return Some(Some(Arc::clone(notice)));
+        }
+        let (notice, caller) = (Arc::clone(notice), self.who.caller.clone());
+        let look = move |view: &View<'_>| caller.limits.seen(view.fleet.edges(), &notice).map(Arc::new);
+        self.fleet.read(look).await.ok()
     }
 
     /// Finds what the listener missed: the notices themselves, else a snapshot.
@@ -216,7 +239,8 @@ impl EventListener {
                 self.newest = at;
                 self.replay.clear();
                 let places = self.selection.as_ref().map(|selection| selection.places());
-                let snapshot = move || event("snapshot", Some(at), &snapshot(&fleet, places));
+                let caller = self.who.caller.clone();
+                let snapshot = move || event("snapshot", Some(at), &snapshot(&fleet, &caller.limits, places));
                 tokio::task::spawn_blocking(snapshot).await.map(Some).map_err(|_| Stopped)
             }
         }
@@ -224,8 +248,10 @@ impl EventListener {
 }
 
 /// The status of what is selected, which may be nothing by now.
-fn snapshot(fleet: &Fleet, places: Option<Selection>) -> StatusDocument {
+fn snapshot(fleet: &Fleet, limits: &GrantMatcher, places: Option<Selection>) -> StatusDocument {
     let mut document = status::status(fleet, Timestamp::now());
+    limits.leave_status(fleet.edges(), &mut document);
+    document.targets = TargetTotals::of(&all_rows(&document.edges));
     if let Some(places) = places {
         let found = places.status(&mut document.edges, &mut document.drift);
         if found.is_err() {
@@ -270,7 +296,7 @@ pub(super) async fn apply(
         // Its end is the first event, and the last.
         None => past_apply(&state, &id).await?,
     };
-    let watcher = ApplyWatcher { fleet, notices, id, told: None, next: Some(now) };
+    let watcher = ApplyWatcher { who: who.clone(), fleet, notices, id, told: None, next: Some(now) };
     let events = stream::unfold(watcher, async |mut watcher| Some((Ok(watcher.next().await?), watcher)));
     Ok(sse(&state, &who, events))
 }
@@ -282,6 +308,7 @@ async fn look(fleet: &FleetHandle, id: &str) -> Result<Option<ApplyResult>, Stop
 
 /// One listener to one apply.
 struct ApplyWatcher {
+    who: Who,
     fleet: FleetHandle,
     notices: Receiver<Numbered>,
     id: String,
@@ -297,7 +324,12 @@ impl ApplyWatcher {
             None if self.told.as_ref().is_some_and(|told| told.outcome != Outcome::Running) => return None,
             None => self.changed().await?,
         };
-        let event = event("apply", None, &result);
+        let mut shown = result.clone();
+        if !self.who.caller.limits.is_none() {
+            let edges = self.fleet.read(|view| view.fleet.edges().clone()).await.ok()?;
+            self.who.caller.limits.leave_apply(&edges, &mut shown);
+        }
+        let event = event("apply", None, &shown);
         self.told = Some(result);
         Some(event)
     }
@@ -326,7 +358,7 @@ pub(super) async fn stats(
     Path((edge, rule)): Path<(String, String)>,
     Query(query): Query<StatsQuery>,
 ) -> Result<Sse<impl Stream<Item = StreamItem>>, Failure> {
-    let (address, _) = known_rule(&state, &edge, &rule).await?;
+    let (address, _) = known_rule(&state, &who, &edge, &rule).await?;
     let document = ask(&state, &address, query).await?;
     let first = event("stats", None, &document);
     let shared = state.clone();

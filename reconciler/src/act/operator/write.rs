@@ -191,7 +191,7 @@ pub(super) async fn plan_of(
     let planned = (ruleset.clone(), edges.clone());
     let authority = who.authority(true);
     let mut document = heavy(move || {
-        let document = plan::plan(&PlanInput {
+        let mut document = plan::plan(&PlanInput {
             ruleset: &ruleset,
             source: &tree.source,
             edges: &edges,
@@ -206,6 +206,7 @@ pub(super) async fn plan_of(
             now,
         });
         authority.may(Some(&touches(&document, &tree, &edges, settings)))?;
+        authority.caller.limits.leave_plan(&edges, &mut document);
         Ok(PlanDocument {
             not_followed: other.map(|followed| Refusal::NotFollowed { followed }.message(now)),
             ..document.under(frozen)

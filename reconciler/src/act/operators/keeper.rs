@@ -133,7 +133,7 @@ impl Keeper {
                 _ => {}
             }
         }
-        // Whoever went away needs no answer.
+        // A request that was given up needs no answer.
         for reply in waiting {
             _ = reply.send(());
         }

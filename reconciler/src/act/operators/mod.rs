@@ -1,7 +1,7 @@
 //! The operators that exist and the audit, owned by one task. I/O.
 //!
-//! Keeps: an operator is on disk before anybody learns its token, and gone from disk before its end is confirmed; whoever
-//! checks a token never waits for the disk; entries of the audit are written in the order of their answers.
+//! Keeps: an operator is on disk before anybody learns its token, and gone from disk before its end is confirmed; checking
+//! a token never waits for the disk; entries of the audit are written in the order of their answers.
 
 mod keeper;
 
@@ -16,7 +16,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub(super) use keeper::AUDIT_PREFIX;
 pub use keeper::Keeper;
 
-use super::driver::Stopped;
 use super::oidc::Issuers;
 use super::store::{Store, StoreError};
 use crate::decide::operators::failed_logins::LoginSource;
@@ -51,6 +50,11 @@ pub enum UnreadableOperators {
     #[error("the HTTP client cannot be created")]
     Client(#[from] reqwest::Error),
 }
+
+/// The task that owns them is gone: the server is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the server is stopping")]
+pub struct KeeperStopped;
 
 /// The audit, or its newest part.
 #[derive(Debug, Clone, Default)]
@@ -131,40 +135,43 @@ impl Operators {
         }
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(KeeperReply<T>) -> KeeperCommand) -> Result<T, Stopped> {
+    async fn ask<T>(&self, command: impl FnOnce(KeeperReply<T>) -> KeeperCommand) -> Result<T, KeeperStopped> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| Stopped)?;
-        answer.await.map_err(|_| Stopped)
+        self.commands.send(command(reply)).await.map_err(|_| KeeperStopped)?;
+        answer.await.map_err(|_| KeeperStopped)
     }
 
     /// Creates an operator.
-    pub async fn create(&self, operator: Operator) -> Result<Result<(), OperatorsError>, Stopped> {
+    pub async fn create(&self, operator: Operator) -> Result<Result<(), OperatorsError>, KeeperStopped> {
         self.ask(|reply| KeeperCommand::Create { operator: Box::new(operator), reply }).await
     }
 
     /// Ends an operator, and what it has open.
-    pub async fn revoke(&self, name: OperatorName) -> Result<Result<Operator, OperatorsError>, Stopped> {
+    pub async fn revoke(&self, name: OperatorName) -> Result<Result<Operator, OperatorsError>, KeeperStopped> {
         self.ask(|reply| KeeperCommand::Revoke { name, reply }).await
     }
 
     /// Writes down a request that could change something; returns once that is on disk.
-    pub async fn done(&self, entry: AuditEntry) -> Result<(), Stopped> {
+    pub async fn done(&self, entry: AuditEntry) -> Result<(), KeeperStopped> {
         self.ask(|reply| KeeperCommand::Done { entry, reply }).await
     }
 
     /// Writes down, or counts, a request that was refused.
-    pub async fn refused(&self, entry: AuditEntry) -> Result<(), Stopped> {
-        self.commands.send(KeeperCommand::Refused { entry }).await.map_err(|_| Stopped)
+    pub async fn refused(&self, entry: AuditEntry) -> Result<(), KeeperStopped> {
+        self.commands.send(KeeperCommand::Refused { entry }).await.map_err(|_| KeeperStopped)
     }
 
     /// Counts a wrong token. An error says how long its source has to wait.
-    pub async fn failed_login(&self, from: Option<IpAddr>) -> Result<Result<(), Duration>, Stopped> {
+    pub async fn failed_login(&self, from: Option<IpAddr>) -> Result<Result<(), Duration>, KeeperStopped> {
         let (source, now) = (LoginSource::of(from), Timestamp::now());
         self.ask(|reply| KeeperCommand::Failed { source, now, reply }).await
     }
 
     /// The audit since then, or all that is kept.
-    pub async fn audit(&self, since: Option<Timestamp>) -> Result<Result<AuditRead, UnreadableOperators>, Stopped> {
+    pub async fn audit(
+        &self,
+        since: Option<Timestamp>,
+    ) -> Result<Result<AuditRead, UnreadableOperators>, KeeperStopped> {
         self.ask(|reply| KeeperCommand::Audit { since, reply }).await
     }
 }

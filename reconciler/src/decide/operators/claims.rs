@@ -102,7 +102,7 @@ impl Terms {
     }
 }
 
-/// True for an https URL, or an http one that means this machine, with nothing that is no part of an issuer.
+/// True for an https URL, or an http one that means this machine, with nothing that does not belong to an issuer.
 fn is_issuer(text: &str) -> bool {
     let is_plain = is_line(text) && !text.contains(['?', '#', '@', ' ', '\\']);
     let (rest, is_secure) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
@@ -163,8 +163,8 @@ mod tests {
 
     #[test]
     fn every_claim_must_fit_as_a_whole_and_a_star_crosses_slashes() {
-        for good in ["repository=team/rules", "repository=team/*", "repository=*", "ref=refs/*", "ref=*/main"] {
-            assert!(accepted(&terms(&[good]), |_| {}), "{good}");
+        for right in ["repository=team/rules", "repository=team/*", "repository=*", "ref=refs/*", "ref=*/main"] {
+            assert!(accepted(&terms(&[right]), |_| {}), "{right}");
         }
         for bad in ["repository=rules", "repository=team", "repository=team/rule", "ref=main", "repository=Team/*"] {
             assert!(!accepted(&terms(&[bad]), |_| {}), "{bad}");
@@ -199,8 +199,8 @@ mod tests {
     #[test]
     fn terms_that_cannot_be_trusted_are_refused() {
         let with = |issuer: &str| Terms { issuer: issuer.to_owned(), ..terms(&["sub=x"]) }.check();
-        for good in ["https://gitlab.example.org", "https://forge.example.org:8443/api", "http://127.0.0.1:4000"] {
-            assert_eq!(with(good), Ok(()), "{good}");
+        for right in ["https://gitlab.example.org", "https://forge.example.org:8443/api", "http://127.0.0.1:4000"] {
+            assert_eq!(with(right), Ok(()), "{right}");
         }
         for bad in [
             "http://gitlab.example.org",

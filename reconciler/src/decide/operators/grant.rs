@@ -14,7 +14,7 @@ const MOST_VALUES: usize = 100;
 /// The longest glob or owner.
 const LONGEST_VALUE: usize = 200;
 
-/// What an operator is limited to. An empty list is no limit.
+/// What an operator is limited to. An empty list does not limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grant {

@@ -16,6 +16,7 @@ pub mod may;
 pub mod role;
 pub mod roster;
 pub mod route;
+mod sight;
 pub mod touch;
 
 pub use audit::{AuditEntry, Refusals};

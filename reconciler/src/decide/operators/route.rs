@@ -48,7 +48,7 @@ pub enum Rights {
         /// True if it concerns the whole fleet, so that the operator must have no limits.
         unlimited: bool,
     },
-    /// Whoever proves to know a secret of its own; no operator.
+    /// Callers that prove to know a secret of their own; no operator.
     Signed,
 }
 

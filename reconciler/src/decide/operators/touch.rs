@@ -66,7 +66,7 @@ pub fn versions<'v>(view: &'v EdgeView, rule: &RuleName) -> Vec<&'v Arc<Rule>> {
 }
 
 /// What the changes of a plan touch. A rule that is only tried again, and one that the tree wants as it was applied, are
-/// not changed by whoever applies it.
+/// not changed by applying it.
 pub fn of_plan(changes: &[PlannedChange], ruleset: &RuleSet, edges: &Edges) -> Vec<Touch> {
     let of_change = |change: &PlannedChange| {
         if change.action == Action::Retry {

@@ -208,6 +208,10 @@ pub struct RailVerdict {
     pub message: String,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanDocument {
@@ -257,6 +261,9 @@ pub struct PlanDocument {
     /// The freeze that stood when the plan was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Freeze>,
+    /// How much is left out because the operator may not see it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hidden: u64,
     /// What edges hold for it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub leases: BTreeMap<EdgeName, Lease>,
@@ -308,6 +315,7 @@ impl PlanDocument {
         bare.dirty_allowed = false;
         bare.not_followed = None;
         bare.leases.clear();
+        bare.hidden = 0;
         // Drift is what is, not what is planned; it holds last-seen times and comes and goes with sessions.
         bare.drift.clear();
         bare.hints.clear();

@@ -171,6 +171,7 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (PlanDocument, BTreeS
         uncommitted: uncommitted.map(|why| Remark { code: why.code().to_owned(), message: why.message() }),
         not_followed: None,
         frozen: None,
+        hidden: 0,
         leases: BTreeMap::new(),
     };
     document.plan_id = document.compute_id();

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use reconciler::act::driver::FleetHandle;
 use reconciler::act::guarded::Guards;
+use reconciler::act::operator_port::OperatorPort;
 use reconciler::act::server::{Server, ServerConfig, ServerError, TOKEN_FILE};
 use reconciler::decide::fleet::Mode;
 use schema::check::CheckLimits;
@@ -45,7 +46,7 @@ fn config(state_dir: &Path) -> ServerConfig {
         remote: None,
         state_dir: state_dir.to_owned(),
         control_listen: any_port(),
-        operator_listen: any_port(),
+        operator: OperatorPort { listen: vec![any_port()], ..OperatorPort::default() },
         metrics_listen: any_port(),
         mode: Mode::Heal,
         allow_dirty: false,

@@ -163,6 +163,7 @@ async fn a_body_that_grows_over_the_bound_is_refused() {
         store,
         state_dir: dir.path().join("state"),
         operators,
+        hosts: Vec::new(),
         timings,
         limits: CheckLimits::default(),
         repository: None,

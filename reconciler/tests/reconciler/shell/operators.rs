@@ -244,3 +244,37 @@ async fn no_token_is_kept_and_reserved_names_are_refused() {
         assert!(!bytes.windows(token.len()).any(|part| part == token.as_bytes()), "{}", path.display());
     }
 }
+
+#[tokio::test]
+async fn what_an_operator_may_not_see_is_left_out_and_counted() {
+    let server = Running::start().await;
+    let mut session = server.session("local").await;
+    let begun = server.api().post("/v1/apply", &tree(&[RULES, OTHERS])).await;
+    assert_eq!(begun.status, 202, "{begun:?}");
+    settle(&server, &mut session, &begun).await;
+    let web = server.operator("web", "viewer", json!({ "owners": ["team"] })).await;
+    let status: Value = web.get("/v1/status").await.json();
+    assert_eq!((&status["hidden"], &status["edges"][0]["rules"][0]["rule"]), (&json!(1), &json!("web")));
+    assert_eq!(status["edges"][0]["rules"].as_array().map(Vec::len), Some(1));
+    for path in ["/v1/rules", "/v1/edges", "/v1/stats", "/v1/targets", "/v1/history/1", "/v1/applies/a1"] {
+        let answer = web.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        assert!(!answer.body.contains("\"db\""), "{path}: {}", answer.body);
+    }
+    assert!(web.get("/v1/rules").await.head.contains("x-portunus-hidden: 1"));
+    let targets: Value = web.get("/v1/targets").await.json();
+    assert_eq!(targets["hidden"], json!(1));
+    for path in ["/v1/rules/local/db", "/v1/rules/local/db/stats", "/v1/blame/local/19090", "/v1/rules?rule=db"] {
+        web.get(path).await.is_problem(404, "not_found");
+    }
+    let mut events = web.events("/v1/events").await;
+    let snapshot = events.named("snapshot").await;
+    assert_eq!(snapshot.data["hidden"], json!(1));
+    // Elsewhere there is nothing at all.
+    let away = server.operator("away", "viewer", json!({ "edges": ["fra-*"] })).await;
+    let status: Value = away.get("/v1/status").await.json();
+    assert_eq!((&status["edges"], &status["hidden"]), (&json!([]), &json!(2)));
+    let everything: Value = server.api().get("/v1/status").await.json();
+    assert_eq!(everything["hidden"], Value::Null);
+    server.stop().await;
+}

@@ -48,7 +48,7 @@ fn promised(route: Route) -> Option<(Role, Role)> {
         | Route::Audit
         | Route::Backup => Admin,
         _ => {
-            assert_eq!(route.row().method, Method::Get, "{route:?} is no reading: promise its role here");
+            assert_eq!(route.row().method, Method::Get, "{route:?} does not only read: promise its role here");
             Viewer
         }
     };

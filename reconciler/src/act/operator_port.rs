@@ -1,0 +1,104 @@
+//! Where operators connect: plain HTTP on loopback, TLS on every other address. I/O.
+//!
+//! Keeps: no address that another machine can reach is ever spoken to without TLS, a wildcard least of all; the certificate is
+//! from the server's authority unless the operator gave one.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use guard::tls::Refused;
+use guard::{GuardedListener, Port, Tls};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::net::TcpListener;
+
+use super::guarded::Guards;
+use super::private_file::read_private;
+use super::trust::TrustError;
+use super::trust::keeping::Watched;
+use super::trust::serving::{self, ServerCertificate};
+
+/// Where operators connect, and what the port shows them.
+#[derive(Debug, Clone, Default)]
+pub struct OperatorPort {
+    /// The addresses.
+    pub listen: Vec<SocketAddr>,
+    /// Certificate chain and key that replace those of the server's authority.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Further names of this host.
+    pub names: Vec<String>,
+}
+
+/// A certificate that the operator gave.
+#[derive(Debug)]
+struct GivenCertificate(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for GivenCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+impl OperatorPort {
+    /// All names of this host, for the certificate and for the Host header.
+    pub(super) fn hosts(&self) -> Vec<String> {
+        let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let mut hosts: Vec<String> = self.names.clone();
+        hosts.extend((!own.is_empty()).then_some(own));
+        hosts
+    }
+
+    /// What the certificate of the server's authority is for.
+    fn names(&self, addresses: &[SocketAddr]) -> Vec<String> {
+        let addresses = addresses.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
+        let loopback = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let is_name = |name: &String| name.is_ascii() && !name.contains(char::is_whitespace);
+        let mut names: Vec<String> = self.hosts().into_iter().filter(is_name).collect();
+        names.extend(addresses.map(|ip| ip.to_string()).chain(loopback));
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// How the port speaks TLS; `None` where it listens on loopback only. Blocks for a moment.
+    pub(super) fn tls(&self, authorities: Watched, addresses: &[SocketAddr]) -> Result<Option<Tls>, TrustError> {
+        if addresses.iter().all(|address| address.ip().is_loopback()) {
+            return Ok(None);
+        }
+        let certificate: Arc<dyn ResolvesServerCert> = match &self.certificate {
+            Some((certificate, key)) => Arc::new(GivenCertificate(given(certificate, key)?)),
+            None => ServerCertificate::new(authorities, self.names(addresses)),
+        };
+        let config = Arc::new(serving::public(certificate, &[b"h2", b"http/1.1"])?);
+        Ok(Some(Tls { config, port: Port::Operator, refused: Arc::new(Refused::default()) }))
+    }
+}
+
+/// A listener of the port with its limits.
+pub(super) fn guarded(guards: &Guards, listener: TcpListener, tls: Option<&Tls>) -> GuardedListener {
+    let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let guarded = guards.http(listener, guards.operator_cap);
+    match tls.filter(|_| !is_loopback) {
+        Some(tls) => guarded.over_tls(tls.clone()),
+        None => guarded,
+    }
+}
+
+fn given(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TrustError> {
+    let unusable = |path: &Path, reason: String| TrustError::Unusable { path: path.to_owned(), reason };
+    let pem = std::fs::read(certificate).map_err(|error| unusable(certificate, error.to_string()))?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| unusable(certificate, "it is not a PEM file of certificates".to_owned()))?;
+    if chain.is_empty() {
+        return Err(unusable(certificate, "no PEM certificate was found in it".to_owned()));
+    }
+    let secret = PrivateKeyDer::from_pem_slice(&read_private(key)?)
+        .map_err(|_| unusable(key, "no PEM private key was found in it".to_owned()))?;
+    let both = CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider());
+    both.map(Arc::new).map_err(|error| unusable(certificate, format!("it does not fit the key: {error}")))
+}
