@@ -213,7 +213,8 @@ impl Dialling {
         steps.push(Do::Count(DialFailure::Connect(cause)));
         if cause.is_targets() {
             self.cause = Some(cause);
-        } else {
+        } else if cause != ConnectCause::Route {
+            // Many hosts have no route to IPv6 addresses: those that a name has besides spare it no verdict.
             self.is_spared = true;
         }
         let attempt = several.as_mut().and_then(|several| several.attempts[lane as usize].take());
@@ -320,7 +321,8 @@ impl Dialling {
 
     fn tell(&self, failure: DialFailure, steps: &mut Steps) {
         let failure = self.cause.map_or(failure, DialFailure::Connect);
-        if !self.is_spared {
+        let is_targets = !matches!(failure, DialFailure::Connect(cause) if !cause.is_targets());
+        if is_targets && !self.is_spared {
             steps.push(Do::Tell(failure));
         }
     }

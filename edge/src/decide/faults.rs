@@ -3,6 +3,7 @@
 //! Connections and probes both ask here. Keeps: an error of this host is never a verdict about a target.
 
 use std::io::{Error, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use schema::counters::ConnectCause;
@@ -12,6 +13,8 @@ use schema::counters::CounterLabel as _;
 const ENFILE: i32 = 23;
 /// The limit of open files of this process.
 const EMFILE: i32 = 24;
+/// An invalid argument: the same number on every Linux.
+const EINVAL: i32 = 22;
 /// No buffer space, as Linux numbers it apart from a few processors that no edge runs on.
 const ENOBUFS: i32 = 105;
 
@@ -38,6 +41,35 @@ pub fn fault_of(error: &Error) -> ConnectCause {
         Some(EMFILE | ENFILE) => ConnectCause::Descriptors,
         Some(ENOBUFS) => ConnectCause::Memory,
         _ => ConnectCause::Other,
+    }
+}
+
+/// Whose fault it is that the call that connects fails at once. Nothing was sent by then, so it is the routing table of
+/// this host that speaks; what routers and targets say comes later, as an error of the socket ([`fault_of`]):
+///
+/// - `ENETUNREACH`, `ENETDOWN`: there is no route, or its interface is down. An edge that lost its default route would
+///   otherwise take every target for dead.
+/// - `EHOSTUNREACH`, `EINVAL`, `EACCES`: a route of the types `unreachable`, `blackhole` and `prohibit`, by which an
+///   administrator of this host forbids the address.
+///
+/// An address that can serve nobody (multicast, broadcast, an IPv6 address of a link without its interface) has the same
+/// errors, and is the target's fault.
+pub fn fault_at_once(error: &Error, to: SocketAddr) -> ConnectCause {
+    let forbids = |error: &Error| error.kind() == ErrorKind::HostUnreachable || error.raw_os_error() == Some(EINVAL);
+    match fault_of(error) {
+        cause @ (ConnectCause::Unreachable | ConnectCause::Other) if is_unusable(to.ip()) => cause,
+        ConnectCause::Unreachable | ConnectCause::Other if forbids(error) => ConnectCause::Firewall,
+        ConnectCause::Unreachable => ConnectCause::Route,
+        cause => cause,
+    }
+}
+
+fn is_unusable(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    match ip {
+        _ if ip.is_multicast() => true,
+        IpAddr::V4(ip) => ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
 }
 
@@ -103,6 +135,30 @@ mod tests {
         }
         for (errno, cause) in of_target {
             assert_eq!((fault_of(&errno.into()), cause.is_targets()), (cause, true), "{errno:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_routes_of_this_host_refuse_at_once_is_not_the_fault_of_a_target() {
+        let target: SocketAddr = "192.0.2.7:80".parse().unwrap();
+        for (errno, cause) in [
+            (Errno::NETUNREACH, ConnectCause::Route),
+            (Errno::NETDOWN, ConnectCause::Route),
+            (Errno::HOSTUNREACH, ConnectCause::Firewall),
+            (Errno::INVAL, ConnectCause::Firewall),
+            (Errno::ACCESS, ConnectCause::Firewall),
+        ] {
+            assert_eq!((fault_at_once(&errno.into(), target), cause.is_targets()), (cause, false), "{errno:?}");
+        }
+        assert_eq!(fault_at_once(&Errno::CONNREFUSED.into(), target), ConnectCause::Refused);
+        for (to, errno) in [
+            ("224.0.0.1:80", Errno::NETUNREACH),
+            ("255.255.255.255:80", Errno::NETUNREACH),
+            ("[fe80::1]:80", Errno::INVAL),
+            ("[ff02::1]:80", Errno::NETUNREACH),
+        ] {
+            let cause = fault_at_once(&errno.into(), to.parse().unwrap());
+            assert!(cause.is_targets(), "{to}: {cause:?}");
         }
     }
 

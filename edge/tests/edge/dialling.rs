@@ -17,7 +17,8 @@ use tokio::time::timeout;
 use crate::datagrams::{client, udp};
 use crate::dns::{Dns, Reply};
 use crate::support::{
-    BlackHole, LONG, apply, connect, echo, free_ports, is_turned_away, limits, ping, runtime, target, to, wait_until,
+    BlackHole, LONG, alone_in_network, apply, connect, echo, free_ports, ip, is_turned_away, limits, ping, runtime,
+    target, to, wait_until,
 };
 
 fn figures(edge: &RuntimeHandle, rule: &str) -> Figures {
@@ -84,39 +85,77 @@ async fn a_datagram_does_not_go_round_between_two_rules() {
 }
 
 /// Another process may use the same port towards another peer, and that one may not share it: any of a few will do.
-#[tokio::test]
-async fn a_port_that_an_outgoing_connection_holds_can_be_listened_on_while_it_lives_and_while_it_lingers() {
+/// In a network of its own: connections of others, also ended ones, hold ports without sharing them, and the system gives
+/// neighbouring ports to neighbouring connections.
+#[test]
+fn a_port_that_an_outgoing_connection_holds_can_be_listened_on_while_it_lives_and_while_it_lingers() {
     const EACH: u16 = 6;
-    let edge = runtime().await;
-    let ((listener, address), port) = (target().await, free_ports(1));
-    let mut rules = vec![to("web", port, address, |_| ())];
-    apply(&edge, 1, &rules).await;
-    let there = echo("b").await;
-    let mut held = Vec::new();
-    for number in 0..EACH * 2 {
-        let mut client = connect(port).await;
-        let (mut server, from) = timeout(LONG, listener.accept()).await.unwrap().unwrap();
-        let name = format!("{}-{number}", if number < EACH { "live" } else { "lingers" });
-        rules.push(to(&name, from.port(), there, |_| ()));
-        if number < EACH {
-            held.push((client, server));
-            continue;
+    let name =
+        "dialling::a_port_that_an_outgoing_connection_holds_can_be_listened_on_while_it_lives_and_while_it_lingers";
+    alone_in_network(name, async {
+        let edge = runtime().await;
+        let ((listener, address), port) = (target().await, free_ports(1));
+        let mut rules = vec![to("web", port, address, |_| ())];
+        apply(&edge, 1, &rules).await;
+        let there = echo("b").await;
+        let mut held = Vec::new();
+        for number in 0..EACH * 2 {
+            let mut client = connect(port).await;
+            let (mut server, from) = timeout(LONG, listener.accept()).await.unwrap().unwrap();
+            let name = format!("{}-{number}", if number < EACH { "live" } else { "lingers" });
+            rules.push(to(&name, from.port(), there, |_| ()));
+            if number < EACH {
+                held.push((client, server));
+                continue;
+            }
+            // The edge ends its side first, and its socket lingers.
+            client.shutdown().await.unwrap();
+            timeout(LONG, server.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+            drop(server);
+            timeout(LONG, client.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
         }
-        // The edge ends its side first, and its socket lingers.
-        client.shutdown().await.unwrap();
-        timeout(LONG, server.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
-        drop(server);
-        timeout(LONG, client.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
-    }
-    wait_until(|| figures(&edge, "web").active_connections == u64::from(EACH)).await;
-    let status = apply(&edge, 2, &rules).await;
-    for kind in ["live", "lingers"] {
-        let is_one = |rule: &&RuleStatus| rule.name.starts_with(kind) && rule.state == RuleState::Active;
-        let rule = status.rules.iter().find(is_one).unwrap_or_else(|| panic!("no {kind} one serves"));
-        let mut client = connect(rule.running.as_ref().unwrap().listen.ports.first()).await;
-        client.read_u8().await.unwrap();
-        ping(&mut client, b"hello").await;
-    }
+        wait_until(|| figures(&edge, "web").active_connections == u64::from(EACH)).await;
+        let status = apply(&edge, 2, &rules).await;
+        for kind in ["live", "lingers"] {
+            let is_one = |rule: &&RuleStatus| rule.name.starts_with(kind) && rule.state == RuleState::Active;
+            let rule = status.rules.iter().find(is_one).unwrap_or_else(|| panic!("no {kind} one serves"));
+            let mut client = connect(rule.running.as_ref().unwrap().listen.ports.first()).await;
+            client.read_u8().await.unwrap();
+            ping(&mut client, b"hello").await;
+        }
+    });
+}
+
+#[test]
+fn what_the_routes_of_this_host_refuse_is_counted_as_its_own_fault() {
+    alone_in_network("dialling::what_the_routes_of_this_host_refuse_is_counted_as_its_own_fault", async {
+        let edge = runtime().await;
+        let kinds = [
+            ("blackhole", ConnectCause::Firewall),
+            ("unreachable", ConnectCause::Firewall),
+            ("prohibit", ConnectCause::Firewall),
+            ("none", ConnectCause::Route),
+        ];
+        let (mut rules, first) = (Vec::new(), free_ports(2 * kinds.len() as u16));
+        for (number, (kind, _)) in kinds.iter().enumerate() {
+            let host = [198, 51, 100, number as u8];
+            if *kind != "none" {
+                ip(&["route", "add", *kind, &IpAddr::from(host).to_string()]);
+            }
+            let port = first + 2 * number as u16;
+            let there = |parts: &mut RuleParts| parts.targets[0].host = Host::Ip(host.into());
+            rules.push(to(kind, port, (host, 9).into(), there));
+            rules.push(udp(&format!("{kind}-udp"), port + 1, (host, 9).into(), there));
+        }
+        apply(&edge, 1, &rules).await;
+        for (number, (kind, cause)) in kinds.into_iter().enumerate() {
+            let port = first + 2 * number as u16;
+            assert!(is_turned_away(port).await, "{kind}");
+            wait_until(|| failed(&edge, kind, cause) == 1).await;
+            client().await.send_to(b"x", ("127.0.0.1", port + 1)).await.unwrap();
+            wait_until(|| failed(&edge, &format!("{kind}-udp"), cause) == 1).await;
+        }
+    });
 }
 
 /// The system refuses a broadcast address to a socket that did not ask for it, as it would for a firewall.

@@ -62,7 +62,7 @@ label! {
         Refused = "refused",
         /// No answer in time.
         Timeout = "timeout",
-        /// No way to the target.
+        /// A router on the way, or a neighbour that does not answer, says that the target cannot be reached.
         Unreachable = "unreachable",
         /// Reset while connecting.
         Reset = "reset",
@@ -80,13 +80,18 @@ label! {
         Other = "other",
         /// The edge's own policy forbids the address, or it is a metadata address.
         Policy = "policy",
+        /// This host has no route to the target.
+        Route = "route",
     }
 }
 
 impl ConnectCause {
     /// False where this host is at fault, which says nothing about the target.
     pub const fn is_targets(self) -> bool {
-        !matches!(self, Self::Descriptors | Self::SourcePorts | Self::Memory | Self::Firewall | Self::Policy)
+        !matches!(
+            self,
+            Self::Descriptors | Self::SourcePorts | Self::Memory | Self::Firewall | Self::Policy | Self::Route
+        )
     }
 
     /// What this host lacks or forbids, for people; of others, what they are called.
@@ -95,8 +100,9 @@ impl ConnectCause {
             Self::Descriptors => "this host has no descriptor left",
             Self::SourcePorts => "this host has no source port left",
             Self::Memory => "this host has no memory left for it",
-            Self::Firewall => "a firewall or policy of this host forbids it",
+            Self::Firewall => "a firewall, a policy or a route of this host forbids it",
             Self::Policy => "the policy of this edge forbids it",
+            Self::Route => "this host has no route to it",
             other => other.as_str(),
         }
     }

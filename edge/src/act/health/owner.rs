@@ -535,14 +535,15 @@ fn outcome(met: ConnectionOutcome) -> Option<Outcome> {
             | ConnectCause::SourcePorts
             | ConnectCause::Memory
             | ConnectCause::Firewall
-            | ConnectCause::Policy,
+            | ConnectCause::Policy
+            | ConnectCause::Route,
         ) => None,
         ConnectionOutcome::Failure(ConnectCause::Timeout) => {
             failed(ResultCode::L4Tout, "a connection was not answered in time")
         }
         ConnectionOutcome::Failure(ConnectCause::Refused) => failed(ResultCode::L4Con, "a connection was refused"),
         ConnectionOutcome::Failure(ConnectCause::Unreachable) => {
-            failed(ResultCode::L4Con, "a connection had no route to the target")
+            failed(ResultCode::L4Con, "a connection found the target unreachable")
         }
         ConnectionOutcome::Failure(ConnectCause::Reset) => failed(ResultCode::L4Con, "a connection was reset"),
         ConnectionOutcome::Failure(ConnectCause::Loop) => {

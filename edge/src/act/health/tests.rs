@@ -269,7 +269,14 @@ async fn connections_that_fail_take_a_target_out_and_reset_what_lives_where_the_
     let choice = serve(&health, &[&rule]).await.into_values().next().unwrap();
     let chosen = choice.chosen();
     assert_ne!(chosen.places[0].awaits_success.load(std::sync::atomic::Ordering::Relaxed), 0);
-    for own in [ConnectCause::Descriptors, ConnectCause::SourcePorts, ConnectCause::Memory, ConnectCause::Firewall] {
+    let own = [
+        ConnectCause::Descriptors,
+        ConnectCause::SourcePorts,
+        ConnectCause::Memory,
+        ConnectCause::Firewall,
+        ConnectCause::Route,
+    ];
+    for own in own {
         (0..3).for_each(|_| choice.tell(&chosen.places[0], 1, ConnectionOutcome::Failure(own)));
     }
     for _ in 0..3 {

@@ -17,10 +17,11 @@ use mio::{Events, Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::connect_unspec;
 use schema::health::{Outcome, ResultCode};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 use tokio::io::unix::AsyncFd;
 
-use super::{EarlyEnd, Probed, reach};
+use super::reach::{self, NotConnected};
+use super::{EarlyEnd, Probed};
 use crate::decide::faults::{ConnectCause, fault_of};
 use crate::decide::probe_schedule::ProbeId;
 
@@ -88,9 +89,9 @@ impl Connects {
     /// Begins one. Its end is found by [`Self::look`], at the earliest by the next.
     pub(in crate::act::health) fn begin(&mut self, connect: Connect) {
         let spare = self.spare[usize::from(connect.address.is_ipv6())].pop();
-        match begin(connect.address, spare) {
+        match reach::begin(connect.address, spare) {
             Ok(socket) => self.fresh.push((connect, socket)),
-            Err(error) => self.end(&connect, Err(error)),
+            Err(error) => self.conclude(&connect, Err(error)),
         }
     }
 
@@ -203,6 +204,10 @@ impl Connects {
     }
 
     fn end(&mut self, connect: &Connect, result: io::Result<()>) {
+        self.conclude(connect, result.map_err(NotConnected::from));
+    }
+
+    fn conclude(&mut self, connect: &Connect, result: Result<(), NotConnected>) {
         let probed = match result {
             Ok(()) => Probed::Found(self.success.clone()),
             Err(error) => match reach::failure(connect.address, &error) {
@@ -211,24 +216,6 @@ impl Connects {
             },
         };
         self.ended.push(Connected { id: connect.id, started: connect.started, probed });
-    }
-}
-
-/// A socket that leaves by a reset: thousands of probes in a minute shall leave no TIME_WAIT, and no target waits for
-/// an end. Saying so costs less than the farewells of both sides do.
-fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    socket.set_linger(Some(Duration::ZERO))?;
-    // The port that it leaves from shall keep no rule from listening there.
-    socket.set_reuse_address(true)?;
-    Ok(socket)
-}
-
-fn begin(address: SocketAddr, spare: Option<Socket>) -> io::Result<Socket> {
-    let socket = spare.map_or_else(|| socket(address), Ok)?;
-    match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
-        _ => Ok(socket),
     }
 }
 
@@ -249,6 +236,8 @@ fn established(socket: &Socket) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+
+    use socket2::{Domain, Type};
 
     use super::*;
 

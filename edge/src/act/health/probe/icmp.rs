@@ -10,8 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
 
-use super::reach::lacks_source;
-use super::{EarlyEnd, ProbeStep, broken, failed, failed_by};
+use super::reach::{Failures, NotConnected, lacks_source};
+use super::{ProbeStep, broken, failed, failed_as};
 
 const ECHO_V4: u8 = 8;
 const ECHO_REPLY_V4: u8 = 0;
@@ -40,39 +40,37 @@ fn open(is_v4: bool) -> io::Result<(Socket, bool)> {
 
 /// Asks once.
 pub(super) async fn ask(addresses: &[SocketAddr], deadline: Instant) -> ProbeStep<Outcome> {
-    let mut last = failed(ResultCode::L4Con, "the target has no address");
+    let mut failures = Failures::default();
     for (index, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - index) as u32;
         let asked = match timeout(share, echo(*address)).await {
-            Ok(Ok(())) => {
-                return Ok(Outcome::new(ResultCode::L7Ok, &format!("{} answered the echo request", address.ip())));
-            }
-            Ok(Err(error)) if lacks_source(*address, &error) => {
+            Ok(Ok(())) => Ok(Outcome::new(ResultCode::L7Ok, &format!("{} answered the echo request", address.ip()))),
+            Ok(Err(NotConnected { error, .. })) if lacks_source(*address, &error) => {
                 let detail = format!("no echo reply from {}: this host has no address to ask from", address.ip());
                 failed(ResultCode::L4Con, &detail)
             }
-            Ok(Err(error)) => {
-                let detail = broken(&format!("no echo reply from {}", address.ip()), &error);
-                failed_by(ResultCode::L4Con, &error, &detail)
+            Ok(Err(unreached)) => {
+                let detail = broken(&format!("no echo reply from {}", address.ip()), &unreached.error);
+                failed_as(ResultCode::L4Con, &unreached.error, unreached.cause(*address), &detail)
             }
             Err(_) => failed(ResultCode::L7Tout, &format!("{} did not answer the echo request in time", address.ip())),
         };
-        // Where this host is at fault, what other addresses say is not a verdict about all.
-        if !matches!(last, Err(EarlyEnd::Missed(_))) {
-            last = asked;
+        match asked {
+            Ok(outcome) => return Ok(outcome),
+            Err(failed) => failures.add(failed),
         }
     }
-    last
+    Err(failures.verdict())
 }
 
-async fn echo(address: SocketAddr) -> io::Result<()> {
+async fn echo(address: SocketAddr) -> Result<(), NotConnected> {
     let is_v4 = address.is_ipv4();
     let (socket, has_header) = open(is_v4)?;
     socket.set_nonblocking(true)?;
-    socket.connect(&SocketAddr::new(address.ip(), 0).into())?;
+    socket.connect(&SocketAddr::new(address.ip(), 0).into()).map_err(NotConnected::at_once)?;
     let mut token = [0; TOKEN];
-    getrandom::fill(&mut token)?;
+    getrandom::fill(&mut token).map_err(io::Error::from)?;
     // It sends and receives like any socket of datagrams.
     let socket = UdpSocket::from_std(socket.into())?;
     socket.send(&request(is_v4, &token)).await?;

@@ -179,7 +179,11 @@ fn failed<T>(code: ResultCode, detail: &str) -> ProbeStep<T> {
 
 /// The same for an error of the system, which may be this host's own fault.
 fn failed_by<T>(code: ResultCode, error: &io::Error, detail: &str) -> ProbeStep<T> {
-    let cause = fault_of(error);
+    failed_as(code, error, fault_of(error), detail)
+}
+
+/// The same where whose fault it is was judged before.
+fn failed_as<T>(code: ResultCode, error: &io::Error, cause: ConnectCause, detail: &str) -> ProbeStep<T> {
     // What a library says by an error of its own is about the other side.
     if error.raw_os_error().is_some() && !cause.is_targets() {
         return Err(EarlyEnd::Missed(Missed::Host { cause, detail: detail.to_owned() }));

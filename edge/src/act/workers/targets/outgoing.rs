@@ -10,11 +10,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, getpeername, getsockna
 
 use crate::act::descriptors::for_client;
 use crate::act::interfaces;
-use crate::decide::faults::{ConnectCause, fault_of};
+use crate::decide::faults::{ConnectCause, fault_at_once};
 
-/// Whose fault it is that a socket is not connected to an address.
+/// Whose fault it is that a socket cannot even begin to connect to an address.
 pub(crate) fn cause_of(error: Errno, address: SocketAddr) -> ConnectCause {
-    match fault_of(&error.into()) {
+    match fault_at_once(&error.into(), address) {
         ConnectCause::SourcePorts if error == Errno::ADDRNOTAVAIL && !interfaces::has_source(address) => {
             ConnectCause::Unreachable
         }
