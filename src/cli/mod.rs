@@ -36,7 +36,9 @@ pub(crate) use operators::{AuditArgs, OperatorCommand, OperatorCreateArgs};
 pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
 pub(crate) use select::Query;
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
-pub(crate) use targets::{TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetsArgs};
+pub(crate) use targets::{
+    TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetWeightArgs, TargetsArgs, TermsArgs,
+};
 pub(crate) use upkeep::{BackupArgs, ManArgs, RestoreArgs};
 
 use crate::cmd::health::HealthCommand;

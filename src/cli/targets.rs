@@ -33,7 +33,7 @@ impl TargetCommand {
         match self {
             Self::Pause(args) | Self::Disable(args) => &args.place.looks,
             Self::Resume(args) | Self::Enable(args) => &args.looks,
-            Self::Weight(args) => &args.set.place.looks,
+            Self::Weight(args) => &args.looks,
             Self::Check(args) => &args.looks,
         }
     }
@@ -58,9 +58,9 @@ pub(crate) struct TargetArgs {
     /// The rule, as EDGE/RULE
     #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
     pub(crate) rule: RuleAddress,
-    /// The target, as `status EDGE/RULE` names it
+    /// The target, as `status EDGE/RULE` names it [default: all targets of the rule]
     #[arg(value_name = "HOST:PORT")]
-    pub(crate) target: String,
+    pub(crate) target: Option<String>,
     #[command(flatten)]
     pub(crate) looks: Looks,
     #[command(flatten)]
@@ -71,6 +71,13 @@ pub(crate) struct TargetArgs {
 pub(crate) struct TargetSetArgs {
     #[command(flatten)]
     pub(crate) place: TargetArgs,
+    #[command(flatten)]
+    pub(crate) terms: TermsArgs,
+}
+
+/// How long an override lasts, and why it is there.
+#[derive(Debug, Args)]
+pub(crate) struct TermsArgs {
     /// How long the override lasts [default: until an operator ends it]
     #[arg(long, value_name = "DURATION", env = "PORTUNUS_TARGET_TTL", value_parser = lifetime)]
     pub(crate) ttl: Option<Duration>,
@@ -81,8 +88,18 @@ pub(crate) struct TargetSetArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TargetWeightArgs {
+    /// The rule, as EDGE/RULE
+    #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
+    pub(crate) rule: RuleAddress,
+    /// The target, as `status EDGE/RULE` names it
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) target: String,
     #[command(flatten)]
-    pub(crate) set: TargetSetArgs,
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) terms: TermsArgs,
     /// The weight from 0 to 100; with 0 the target receives no new connections
     #[arg(value_name = "WEIGHT", value_parser = clap::value_parser!(u64).range(..=100))]
     pub(crate) weight: u64,

@@ -3,13 +3,13 @@
 //! Exit codes: 0 also where nothing had to change; `check` exits 5 where a target of the round is down.
 
 use jiff::Timestamp;
-use reconciler::act::operator::documents::{CheckDocument, TargetBody};
+use reconciler::act::operator::documents::{CheckDocument, TargetBody, TargetsAnswer};
 use reconciler::decide::fleet::TargetAnswer;
 use schema::health::TargetState;
 use schema::name::RuleAddress;
 
 use super::check_all;
-use crate::cli::{ServerArgs, TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs};
+use crate::cli::{ServerArgs, TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetWeightArgs, TermsArgs};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value};
@@ -17,11 +17,11 @@ use crate::render::targets;
 
 pub(crate) async fn run(command: &TargetCommand) -> Result<Exit, Failure> {
     match command {
-        TargetCommand::Pause(args) => set(args, "pause", None).await,
+        TargetCommand::Pause(args) => set(args, "pause").await,
         TargetCommand::Resume(args) => order(args, &body("resume")).await,
-        TargetCommand::Disable(args) => set(args, "disable", None).await,
+        TargetCommand::Disable(args) => set(args, "disable").await,
         TargetCommand::Enable(args) => order(args, &body("enable")).await,
-        TargetCommand::Weight(args) => set(&args.set, "weight", Some(args.weight)).await,
+        TargetCommand::Weight(args) => weigh(args).await,
         TargetCommand::Check(args) => check(args).await,
     }
 }
@@ -30,23 +30,42 @@ fn body(operation: &str) -> TargetBody {
     TargetBody { operation: operation.to_owned(), ..TargetBody::default() }
 }
 
-async fn set(args: &TargetSetArgs, operation: &str, weight: Option<u64>) -> Result<Exit, Failure> {
-    let ttl_secs = args.ttl.map(|ttl| ttl.as_secs());
-    order(&args.place, &TargetBody { why: args.why.clone(), ttl_secs, weight, ..body(operation) }).await
+fn with_terms(operation: &str, terms: &TermsArgs) -> TargetBody {
+    let ttl_secs = terms.ttl.map(|ttl| ttl.as_secs());
+    TargetBody { why: terms.why.clone(), ttl_secs, ..body(operation) }
+}
+
+async fn set(args: &TargetSetArgs, operation: &str) -> Result<Exit, Failure> {
+    order(&args.place, &with_terms(operation, &args.terms)).await
+}
+
+async fn weigh(args: &TargetWeightArgs) -> Result<Exit, Failure> {
+    let body = TargetBody { weight: Some(args.weight), ..with_terms("weight", &args.terms) };
+    let answer: TargetAnswer = ask(&args.server, &args.rule, Some(&args.target), &body).await?;
+    if !print_value(args.looks.output, &answer)? {
+        print(&line(&answer))?;
+    }
+    Ok(Exit::Done)
 }
 
 async fn order(args: &TargetArgs, body: &TargetBody) -> Result<Exit, Failure> {
-    let answer: TargetAnswer = ask(&args.server, &args.rule, Some(&args.target), body).await?;
-    if !print_value(args.looks.output, &answer)? {
-        print(&format!("{}/{} {}\n", answer.edge, answer.rule, sentence(&answer)))?;
+    let (text, is_printed) = if args.target.is_some() {
+        let answer: TargetAnswer = ask(&args.server, &args.rule, args.target.as_deref(), body).await?;
+        (line(&answer), print_value(args.looks.output, &answer)?)
+    } else {
+        let answer: TargetsAnswer = ask(&args.server, &args.rule, None, body).await?;
+        (answer.targets.iter().map(line).collect(), print_value(args.looks.output, &answer)?)
+    };
+    if !is_printed {
+        print(&text)?;
     }
     Ok(Exit::Done)
 }
 
 /// The message begins with the target where an override is in force.
-fn sentence(answer: &TargetAnswer) -> String {
+fn line(answer: &TargetAnswer) -> String {
     let target = if answer.overrides.is_empty() { format!("{}: ", clean(&answer.target)) } else { String::new() };
-    format!("{target}{}", clean(&answer.message))
+    format!("{}/{} {target}{}\n", answer.edge, answer.rule, clean(&answer.message))
 }
 
 async fn check(args: &TargetCheckArgs) -> Result<Exit, Failure> {

@@ -136,10 +136,17 @@ const ROUTES: &[RouteText] = &[
     (
         "POST",
         "/v1/targets/{edge}/{rule}",
-        "Probes all targets of a rule now (`check`).",
+        "Pauses or disables all targets of a rule, ends that, or probes them now.",
         "TargetBody",
-        "CheckDocument",
-        &["404 unknown_edge", "404 unknown_rule", "503 client_not_connected", "504 ack_timeout"],
+        "TargetsAnswer; CheckDocument for `check`",
+        &[
+            "404 unknown_edge",
+            "404 unknown_rule",
+            "404 unknown_target",
+            "503 client_not_connected",
+            "504 ack_timeout",
+            "507 state_not_writable",
+        ],
     ),
     (
         "POST",

@@ -185,6 +185,19 @@ fn operators_pause_and_disable_targets_and_the_edge_remembers_it() {
     let said = scene.target("check", scene.preferred);
     said.exits(0);
     scene.world.cli(&["target", "pause", "edge-01/a", "127.0.0.1:1", "--why", "x"]).exits(1);
+    scene.world.cli(&["target", "weight", "edge-01/a", "20"]).exits(64);
+    // Without a target: all of the rule.
+    let both = [scene.preferred, scene.spare];
+    for (operation, state) in [("pause", "paused"), ("resume", "up"), ("disable", "disabled"), ("enable", "up")] {
+        let answer = scene.world.cli(&["target", operation, "edge-01/a", "-o", "json"]).exits(0).json();
+        let changed = answer["targets"].as_array().unwrap().iter().filter(|one| one["changed"] == true);
+        assert_eq!(changed.count(), 2, "{operation}: {answer}");
+        for target in both {
+            scene.wait_target(target, state);
+        }
+    }
+    let said = scene.world.cli(&["target", "resume", "edge-01/a"]).exits(0);
+    assert_eq!(said.out.lines().count(), 2, "{}", said.out);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
 pub use super::overrides::{OverrideBody, OverrideKind, OverrideRow};
-use crate::decide::fleet::{ApplyResult, Freeze, Hold, Refusal};
+use crate::decide::fleet::{ApplyResult, Freeze, Hold, Refusal, TargetAnswer};
 use crate::decide::ledger::HistoryEntry;
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
 use crate::decide::record::RecordedPlan;
@@ -366,6 +366,17 @@ pub struct TargetBody {
     /// 0 to 100, for `weight`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u64>,
+}
+
+/// Answer to an operation on all targets of a rule: one answer for each target.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TargetsAnswer {
+    /// The edge.
+    pub edge: EdgeName,
+    /// The rule.
+    pub rule: RuleName,
+    /// In the order of the rule.
+    pub targets: Vec<TargetAnswer>,
 }
 
 /// Answer to the operation `check`: the targets as they are after the round.

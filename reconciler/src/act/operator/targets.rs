@@ -12,12 +12,12 @@ use schema::rule::DEFAULT_WEIGHT;
 use serde::Deserialize;
 
 use super::audit::Noted;
-use super::documents::{CheckDocument, TargetBody};
+use super::documents::{CheckDocument, TargetBody, TargetsAnswer};
 use super::identity::Who;
 use super::{Failure, State};
 use crate::act::checks::CheckError;
 use crate::decide::deviations::{self, Order};
-use crate::decide::fleet::{Request, RequestAnswer, RequestRefusal, TargetOrder, TargetRefusal};
+use crate::decide::fleet::{Request, RequestAnswer, RequestRefusal, TargetAnswer, TargetOrder, TargetRefusal};
 use crate::decide::operators::{Denied, Touch};
 
 /// An order is a few words.
@@ -102,13 +102,41 @@ async fn carry_out(
     (order, why, ttl): (Order, String, Option<Duration>),
 ) -> Result<Response, Failure> {
     let (edge, rule) = named(&place)?;
-    let Some(target) = place.target.clone() else {
-        return Err(bad_request("only `check` applies to all targets of a rule: name one target"));
+    let to = |target: String| {
+        let (edge, rule, why) = (edge.clone(), rule.clone(), why.clone());
+        TargetOrder { edge, rule, target, order, actor: who.actor(), why, ttl }
     };
-    let order = TargetOrder { edge, rule, target, order, actor: who.actor(), why, ttl };
+    if let Some(target) = &place.target {
+        let answer = carry_out_one(state, who, &place, to(target.clone())).await?;
+        return Ok((StatusCode::OK, Json(answer)).into_response());
+    }
+    if matches!(order, Order::Weight(_)) {
+        return Err(bad_request("a weight is that of one target: name it"));
+    }
+    let (wanted_edge, wanted_rule) = (edge.clone(), rule.clone());
+    let known = state
+        .context
+        .fleet
+        .read(move |view| deviations::targets_of(view.fleet.edges().get(&wanted_edge)?, &wanted_rule))
+        .await?;
+    // What is not known is refused by whoever carries orders out, who asks for rights first.
+    let known = known.unwrap_or_else(|| vec![String::new()]);
+    let mut targets = Vec::new();
+    for target in known {
+        targets.push(carry_out_one(state, who, &place, to(target)).await?);
+    }
+    Ok((StatusCode::OK, Json(TargetsAnswer { edge, rule, targets })).into_response())
+}
+
+async fn carry_out_one(
+    state: &State,
+    who: &Who,
+    place: &TargetPath,
+    order: TargetOrder,
+) -> Result<TargetAnswer, Failure> {
     match state.context.fleet.request(who.authority(false), Request::Target(order)).await? {
-        Ok(RequestAnswer::Target(answer)) => Ok((StatusCode::OK, Json(answer)).into_response()),
-        Err(RequestRefusal::Target(refusal)) => Err(refused(&place, refusal)),
+        Ok(RequestAnswer::Target(answer)) => Ok(answer),
+        Err(RequestRefusal::Target(refusal)) => Err(refused(place, refusal)),
         Err(RequestRefusal::Denied(denied)) => Err(Failure::denied(&denied)),
         Err(refusal @ RequestRefusal::StateNotWritable(_)) => Err(Failure::state_not_writable(refusal.to_string())),
         Ok(RequestAnswer::Override(_) | RequestAnswer::Forgotten)
