@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::peers::{Echo, Steady, answers, refuses};
-use crate::support::{World, ports, rule, rule_of, wait_until};
+use crate::support::{World, ports, rule, rule_of, skip, wait_until};
 
 struct Scene {
     world: World,
@@ -229,6 +229,43 @@ fn an_override_that_ends_while_both_are_down_never_serves_again() {
             && status["drift"] == serde_json::json!([])
     });
     assert!(refuses(scene.port + 1));
+}
+
+/// Of one process the kernel moves only the clock since the start of the host, and never while it runs. To an edge that
+/// starts again with that clock an hour ahead, the wall clock has been set back by an hour since its first start.
+#[test]
+fn a_wall_clock_that_was_set_between_two_starts_of_an_edge_moves_no_end() {
+    const HOUR: i64 = 3600;
+    let world = World::new();
+    let server = world.serve(&["--mode", "heal"]);
+    let edge = world.edge("edge-01");
+    let scene = Scene { echo: Echo::start(), port: ports(3), world };
+    let world = &scene.world;
+    world.edit_and_apply("a.toml", &rule("edge-01", "web", scene.port, scene.echo.port, ""));
+    scene.add("short", scene.port + 1, "30m").exits(0);
+    scene.add("long", scene.port + 2, "2h").exits(0);
+    world.wait_rule("edge-01", "short", "active");
+    world.wait_rule("edge-01", "long", "active");
+    server.kill();
+    edge.kill();
+    // Set ahead by an hour: nothing ends early. An hour after the start of the host at the latest, this cannot be shown.
+    match world.edge_ahead_by("edge-01", -HOUR) {
+        Some(early) => {
+            for offset in 0..3 {
+                wait_until("the last good state", || answers(scene.port + offset) == Some(scene.echo.port));
+            }
+            early.kill();
+        }
+        None => skip("the clock of a process cannot be set back here"),
+    }
+    // Set back by an hour: what ends after half of one is over.
+    let Some(_late) = world.edge_ahead_by("edge-01", HOUR) else {
+        return skip("no time namespaces here (root and `unshare --time` make them)");
+    };
+    for offset in [0, 2] {
+        wait_until("what has not ended", || answers(scene.port + offset) == Some(scene.echo.port));
+    }
+    wait_until("the end of the other one", || refuses(scene.port + 1));
 }
 
 #[test]

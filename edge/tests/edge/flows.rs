@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edge::act::workers::Meter;
 use schema::counters::{ConnectCause, Lost};
@@ -23,8 +23,11 @@ fn meter(edge: &edge::act::runtime::RuntimeHandle, rule: &str) -> std::sync::Arc
     edge.status().rule(rule).unwrap().meter.clone().unwrap()
 }
 
+/// How long a flow lives without a datagram where a test waits for its end.
+const IDLE: Duration = Duration::from_secs(1);
+
 fn briefly(parts: &mut RuleParts) {
-    parts.udp_flow_idle = Duration::from_secs(1);
+    parts.udp_flow_idle = IDLE;
 }
 
 #[tokio::test]
@@ -109,15 +112,24 @@ fn a_flow_without_a_datagram_for_too_long_ends_and_leaves_nothing() {
         let meter = meter(&edge, "dns");
         let clients = futures(50).await;
         let before = open();
-        for socket in &clients {
-            ask(socket, local(port), b"?").await;
+        // On a busy host the first of them may end before the last one begins; they are asked again then.
+        loop {
+            let start = Instant::now();
+            for socket in &clients {
+                ask(socket, local(port), b"?").await;
+            }
+            let found = (meter.figures().active_flows, open());
+            if start.elapsed() < IDLE {
+                assert_eq!(found, (50, before + 50));
+                break;
+            }
         }
-        assert_eq!((meter.figures().active_flows, open()), (50, before + 50));
+        let begun = meter.figures().connections_total;
         wait_until(|| meter.figures().active_flows == 0).await;
         wait_until(|| open() == before && edge.connections().count() == 0).await;
         // The client may come back at any time.
         ask(&clients[0], local(port), b"again").await;
-        assert_eq!(meter.figures().connections_total, 51);
+        assert_eq!(meter.figures().connections_total, begun + 1);
     });
 }
 
