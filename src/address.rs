@@ -108,6 +108,10 @@ impl fmt::Display for ControlUrl {
 fn plain(text: &str, port: u16, schemes: &[&str]) -> Result<Url, InvalidUrl> {
     // HOST:PORT is how most tools name a server.
     let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    // A number alone is a port to people, and an IPv4 address to URLs.
+    if text.trim_start_matches("http://").bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(InvalidUrl::Form { port });
+    }
     let url = Url::parse(&text).map_err(|_| InvalidUrl::Form { port })?;
     if !schemes.contains(&url.scheme()) {
         let expected = if schemes.len() > 1 { "https, or http on loopback" } else { "http" };
@@ -141,6 +145,14 @@ pub(crate) fn query(pairs: impl Iterator<Item = (&'static str, String)>) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_alone_is_not_an_address() {
+        for text in ["17080", "http://17080", ""] {
+            assert_eq!(text.parse::<ServerUrl>(), Err(InvalidUrl::Form { port: 7080 }), "{text}");
+        }
+        assert_eq!("17443".parse::<ControlUrl>(), Err(InvalidUrl::Form { port: 7443 }));
+    }
 
     #[test]
     fn an_operator_speaks_tls_or_to_loopback() {

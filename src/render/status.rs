@@ -253,7 +253,9 @@ fn advice(drift: &Drift) -> String {
                 .to_owned()
         }
         DriftKind::Missing | DriftKind::Changed | DriftKind::StaleGeneration => {
-            "the server sends it again by itself unless its mode is `off`; `portunus apply` sends it now".to_owned()
+            "the server sends it again by itself unless its mode is `off`; `portunus apply` sends it now to edges that are \
+             connected"
+                .to_owned()
         }
         DriftKind::Unsettled => format!(
             "make sure that only one server and one process control the edge; `portunus status {}` shows it, and \

@@ -232,6 +232,15 @@ fn a_rule_that_never_came_to_serve_is_removed_in_the_plan_too() {
     let [change] = &document.changes[..] else { panic!("one change") };
     assert_eq!((change.rule.as_str(), change.action), ("r", Action::Remove));
     assert_eq!(ports(change), (vec![], vec![], vec![]));
+    // It is not the edge's last rule either: nothing is taken off the net.
+    let has_tripped = |edges: &Edges| {
+        let document = planned(&ruleset(&[]), edges);
+        document.rails.iter().any(|rail| rail.name == "last_rule" && rail.tripped)
+    };
+    assert!(has_tripped(&edges), "`s` serves");
+    let report = edges.get_mut("a").and_then(|edge| edge.report.as_mut()).expect("there");
+    report.rules.remove("s");
+    assert!(!has_tripped(&edges));
 }
 
 #[test]
