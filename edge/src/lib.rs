@@ -1,9 +1,18 @@
 //! What moves bytes: an edge takes whole desired sets from its server, brings its sockets there without closing a
 //! port that stays, and forwards whether the server lives or not.
 //!
-//! - [`decide`]: pure. Which desired state is admitted, which sockets are bound, kept and released, how long to wait.
-//! - [`act`]: I/O. [`act::agent`] keeps a session, [`act::session`] speaks it, [`act::runtime`] owns rules and
-//!   sockets, [`act::last_good`] keeps what a restart needs, [`act::workers`] is the seam to what moves bytes.
+//! Read in this order:
+//!
+//! 1. [`decide::admission`] and [`decide::desired`]: which desired state is taken, and what it says.
+//! 2. [`decide::transition`]: which sockets a switch binds, keeps and releases. [`decide::parting`]: what becomes of the
+//!    connections.
+//! 3. [`decide::dialling`]: how a connection or a flow reaches a target. [`decide::relaying`]: how a connection ends.
+//! 4. [`act::agent`] keeps a session with the server, and [`act::session`] speaks the protocol.
+//! 5. [`act::runtime`] owns rules and sockets and carries switches out; [`act::last_good`] keeps what a restart needs.
+//! 6. [`act::workers`] moves the bytes, on threads of its own; ARCHITECTURE.md tells a connection's life file by file.
+//! 7. `act::health` owns the verdicts about targets, and [`act::names`] resolves their names.
+//!
+//! ARCHITECTURE.md shows every task and thread with its channels and their bounds.
 //!
 //! `act` uses `decide`, never the reverse.
 

@@ -1,6 +1,6 @@
 //! `stats`: the counters of all rules or of one, and on demand of their ports and targets. I/O.
 
-use reconciler::act::operator::documents::{RatesDocument, StatsDocument, TargetStatsDocument};
+use reconciler::decide::statistics::{RatesDocument, StatsDocument, TargetStatsDocument};
 use schema::counters::Figures;
 use schema::name::RuleAddress;
 

@@ -151,15 +151,16 @@ pub(crate) fn incomplete(plan: &PlanDocument) -> Option<String> {
 
 fn figures(summary: &Summary) -> Vec<String> {
     let all = [
-        (summary.activate, "to activate"),
-        (summary.rebind, "to rebind"),
-        (summary.update, "to update"),
-        (summary.moved, "to move"),
-        (summary.remove, "to remove"),
-        (summary.retry, "to retry"),
-        (summary.reject, "rejected"),
+        (Action::Activate, "to activate"),
+        (Action::Rebind, "to rebind"),
+        (Action::Update, "to update"),
+        (Action::Move, "to move"),
+        (Action::Remove, "to remove"),
+        (Action::Retry, "to retry"),
+        (Action::Reject, "rejected"),
     ];
-    all.into_iter().filter(|(number, _)| *number > 0).map(|(number, words)| format!("{number} {words}")).collect()
+    let figures = all.into_iter().map(|(action, words)| (summary.of(action), words));
+    figures.filter(|(number, _)| *number > 0).map(|(number, words)| format!("{number} {words}")).collect()
 }
 
 /// Why an apply would be refused: one line each.

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::workspace::{MEMBERS, packages};
+use crate::source::{code, production};
+use crate::workspace::{MEMBERS, assert_none, files, packages};
 
 /// The workspace crates that each of them depends on, tests and build scripts included.
 fn dependencies() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
@@ -30,4 +31,22 @@ fn the_direction_is_tool_then_reconciler_and_edge_then_schema_and_guard() {
         ("portunus-schema", of(&[])),
     ]);
     assert_eq!(dependencies(), expected);
+}
+
+/// The folder of the operator API, and the file that starts it.
+const API: [&str; 2] = ["reconciler/src/act/operator/", "reconciler/src/act/server.rs"];
+
+#[test]
+fn nothing_below_the_operator_api_imports_from_it() {
+    let is_below = |path: &str| path.starts_with("reconciler/src/") && !API.iter().any(|home| path.starts_with(home));
+    let mut findings = Vec::new();
+    for file in files().iter().filter(|file| file.is_rust() && !file.is_test() && is_below(&file.path)) {
+        let code = code(file.text());
+        for (number, line) in production(&code).lines().enumerate() {
+            if ["act::operator::", "super::operator::"].iter().any(|path| line.contains(path)) {
+                findings.push(format!("{}:{}: {}", file.path, number + 1, line.trim()));
+            }
+        }
+    }
+    assert_none("files below the operator API import from it", &findings);
 }

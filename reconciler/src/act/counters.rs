@@ -10,9 +10,9 @@ use schema::name::{EdgeName, RuleName};
 use schema::proto;
 
 use super::codec;
-use super::operator::documents::{AgesDocument, PortStatsDocument, RatesDocument, StatsDocument, TargetStatsDocument};
 use super::questions::NoAnswer;
 use super::rates::{self, Window};
+use crate::decide::statistics::{AgesDocument, PortStatsDocument, RatesDocument, StatsDocument, TargetStatsDocument};
 use crate::decide::target::time_from_wire;
 use crate::decide::words;
 

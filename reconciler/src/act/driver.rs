@@ -7,6 +7,7 @@
 //! Long because the handle, its commands and the task that serves them are one protocol.
 
 mod asking;
+mod channel;
 mod writing;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,10 +21,11 @@ use schema::name::{EdgeName, RuleName};
 use schema::proto;
 use schema::proto::server_message::Body;
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::asking::OpenQuestions;
+pub use self::channel::SessionChannel;
 use super::backlog::Backlog;
 use super::codec;
 use super::counters::{Counters, Reading};
@@ -101,35 +103,6 @@ enum Waiter {
     Apply(oneshot::Sender<Result<ApplyResult, Refusal>>),
     Request(oneshot::Sender<Result<RequestAnswer, RequestRefusal>>),
     Control(oneshot::Sender<Result<(), Refusal>>),
-}
-
-/// The way to one edge. Dropping it ends the session.
-#[derive(Debug)]
-pub struct SessionChannel {
-    /// Its messages.
-    outgoing: mpsc::Sender<proto::ServerMessage>,
-    /// Ends the session's own task when it is dropped with this channel.
-    ends: DropGuard,
-    /// Where the edge speaks from; none in the same process.
-    address: Option<SocketAddr>,
-}
-
-impl SessionChannel {
-    /// A channel whose end cancels a token.
-    pub fn new(outgoing: mpsc::Sender<proto::ServerMessage>, ends: DropGuard) -> Self {
-        Self { outgoing, ends, address: None }
-    }
-
-    /// The same of an edge that speaks from there.
-    #[must_use]
-    pub fn from_address(self, address: Option<SocketAddr>) -> Self {
-        Self { address, ..self }
-    }
-
-    /// Ends the session.
-    fn close(self) {
-        drop(self.ends);
-    }
 }
 
 /// The driver is gone: the server is stopping.

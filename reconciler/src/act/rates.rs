@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use schema::counters::Figures;
 
-use super::operator::documents::RatesDocument;
+use crate::decide::statistics::RatesDocument;
 
 /// What rates are averages over, at least.
 pub(super) const WINDOW_SECS: f64 = 5.0;

@@ -27,6 +27,7 @@ pub mod record;
 pub mod remote;
 pub mod restored;
 pub mod selection;
+pub mod statistics;
 pub mod status;
 pub mod succession;
 pub mod target;

@@ -16,9 +16,9 @@ use tokio::time::timeout;
 use super::{Command, Driver, FleetHandle, Stopped};
 use crate::act::checks::{self, CheckAnswer};
 use crate::act::counters::{self, CountersError, Reading};
-use crate::act::operator::documents::StatsDocument;
 use crate::act::questions::{NoAnswer, Questions, Reply};
 use crate::decide::fleet::PROVE_FEATURE;
+use crate::decide::statistics::StatsDocument;
 
 /// Questions of each kind that edges have not answered.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schema::name::{EdgeName, RuleAddress, RuleName};
 use serde::Deserialize;
 
-use super::documents::{RuleRow, StatsDocument, TargetsDocument};
+use super::documents::{RuleRow, TargetsDocument};
 use super::heavy::heavy;
 use super::identity::{Hidden, Who};
 use super::ledger::past_apply;
@@ -16,6 +16,7 @@ use crate::act::driver::View;
 use crate::decide::fleet::{ApplyResult, Fleet};
 use crate::decide::plan::FORMAT_VERSION;
 use crate::decide::selection::{Selection, Unselected};
+use crate::decide::statistics::StatsDocument;
 use crate::decide::status::target_rows::all_rows;
 use crate::decide::status::{self, EdgeStatus, RevisionStatus, StatusDocument, edge_status, rule_status};
 use crate::decide::target_totals::TargetTotals;

@@ -11,12 +11,12 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use schema::name::RuleAddress;
 
-use super::documents::{RatesDocument, StatsDocument};
 use super::heavy::heavy;
 use super::identity::{Hidden, Who};
 use super::read::{StatsQuery, ask};
 use super::{Failure, State};
 use crate::decide::selection::{Row, Selection, Sort};
+use crate::decide::statistics::{RatesDocument, StatsDocument};
 use crate::decide::status;
 
 /// Rules whose ports and targets one request can ask for.

@@ -183,6 +183,24 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The figure that changes of this kind are counted in.
+    pub(crate) const fn of_mut(&mut self, action: Action) -> &mut u32 {
+        match action {
+            Action::Activate => &mut self.activate,
+            Action::Rebind => &mut self.rebind,
+            Action::Update => &mut self.update,
+            Action::Move => &mut self.moved,
+            Action::Remove => &mut self.remove,
+            Action::Reject => &mut self.reject,
+            Action::Retry => &mut self.retry,
+        }
+    }
+
+    /// How many changes are of this kind.
+    pub const fn of(mut self, action: Action) -> u32 {
+        *self.of_mut(action)
+    }
+
     /// How many changes, rejections and retries included.
     pub const fn changes(&self) -> u32 {
         self.activate + self.rebind + self.update + self.moved + self.remove + self.reject + self.retry
@@ -286,15 +304,7 @@ impl PlanDocument {
             *edges.entry(&change.edge).or_insert(true) &= is_decided;
             if is_decided {
                 decided += 1;
-                let counter = match change.action {
-                    Action::Activate => &mut summary.activate,
-                    Action::Rebind => &mut summary.rebind,
-                    Action::Update => &mut summary.update,
-                    Action::Move => &mut summary.moved,
-                    Action::Remove => &mut summary.remove,
-                    Action::Reject => &mut summary.reject,
-                    Action::Retry => &mut summary.retry,
-                };
+                let counter = summary.of_mut(change.action);
                 *counter = counter.saturating_sub(1);
             }
         }

@@ -357,16 +357,7 @@ fn impact(edge: &EdgeView, change: &Change, endings: &Endings, now: Timestamp) -
 }
 
 fn count(change: &PlannedChange, summary: &mut Summary) {
-    let counter = match change.action {
-        Action::Activate => &mut summary.activate,
-        Action::Rebind => &mut summary.rebind,
-        Action::Update => &mut summary.update,
-        Action::Move => &mut summary.moved,
-        Action::Remove => &mut summary.remove,
-        Action::Reject => &mut summary.reject,
-        Action::Retry => &mut summary.retry,
-    };
-    *counter += 1;
+    *summary.of_mut(change.action) += 1;
     summary.ports_bound += change.ports.bind.iter().map(|text| width(text)).sum::<u32>();
     summary.ports_released += change.ports.release.iter().map(|text| width(text)).sum::<u32>();
 }
