@@ -10,6 +10,7 @@ use reconciler::decide::plan::{
     Action, BaseEdge, Hint, Impact, ImpactKind, Losing, PlanDocument, PlannedChange, PlannedWave, ProofStatus, Source,
     Summary, Uncommitted, filter_note,
 };
+use schema::codes::RuleCode;
 use schema::name::EdgeName;
 use schema::ruleset::Origin;
 use schema::spec::FieldChange;
@@ -296,7 +297,7 @@ fn write_change(to: &mut String, change: &PlannedChange) -> fmt::Result {
 
 /// Code and message of a change, unless its edge is marked already.
 pub(crate) fn reason(change: &PlannedChange) -> Option<String> {
-    let code = change.code.as_deref().filter(|code| *code != "client_not_connected")?;
+    let code = change.code.as_deref().filter(|code| *code != RuleCode::ClientNotConnected.as_str())?;
     Some(format!("{}: {}", clean(code), clean(change.message.as_deref().unwrap_or_default())))
 }
 

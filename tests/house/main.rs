@@ -4,6 +4,7 @@
 
 mod bench;
 mod circles;
+mod codes;
 mod dependencies;
 mod direction;
 mod documents;

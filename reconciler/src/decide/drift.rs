@@ -1,5 +1,6 @@
 //! How what runs differs from what was applied: drift, kept apart from planned changes. Pure.
 
+use schema::codes::RuleCode;
 use schema::name::{EdgeName, RuleName};
 use schema::spec::{FieldChange, field_changes};
 use schema::state::RuleState;
@@ -132,7 +133,7 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
         let is_expected = edge.desired.as_ref().is_some_and(|desired| !desired.wanted.is_empty());
         if is_expected || edge.report.is_some() || edge.hello.is_some() {
             let since = edge.last_seen.map_or_else(|| "never seen".to_owned(), |at| format!("last seen {at:.0}"));
-            all.push(entry(None, DriftKind::EdgeOffline, "client_not_connected", since));
+            all.push(entry(None, DriftKind::EdgeOffline, RuleCode::ClientNotConnected.as_str(), since));
         }
     }
     for (rule, held) in &edge.overrides {

@@ -35,6 +35,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use schema::check::CheckLimits;
+use schema::codes::RuleCode;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -182,9 +183,9 @@ impl Failure {
     /// An edge that was asked and did not answer.
     fn unanswered(why: NoAnswer, place: impl std::fmt::Display) -> Self {
         let (status, code, title) = match why {
-            NoAnswer::NotConnected => (503, "client_not_connected", "Edge not connected"),
-            NoAnswer::WentAway => (503, "client_not_connected", "Edge disconnected"),
-            NoAnswer::Timeout => (504, "ack_timeout", "Edge does not answer"),
+            NoAnswer::NotConnected => (503, RuleCode::ClientNotConnected.as_str(), "Edge not connected"),
+            NoAnswer::WentAway => (503, RuleCode::ClientNotConnected.as_str(), "Edge disconnected"),
+            NoAnswer::Timeout => (504, RuleCode::AckTimeout.as_str(), "Edge does not answer"),
             NoAnswer::Unable => (501, "not_supported", "Edge is too old"),
         };
         Self::new(status, code, title, format!("{place}: {why}"))

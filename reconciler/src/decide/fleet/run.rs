@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schema::codes::RuleCode;
 use schema::health::RuleHealth;
 use schema::name::EdgeName;
 use schema::state::RuleState;
@@ -150,7 +151,7 @@ fn advance_edge(edge: &mut EdgeResult, view: &EdgeView, wait_healthy: bool, is_f
     }
     if is_late {
         edge.outcome = EdgeOutcome::Timeout;
-        "ack_timeout".clone_into(&mut edge.code);
+        RuleCode::AckTimeout.as_str().clone_into(&mut edge.code);
         "no report arrived in time: the state of the edge is unknown".clone_into(&mut edge.message);
     }
 }
@@ -168,7 +169,7 @@ pub(super) fn rule_result(view: &EdgeView, change: &PlannedChange) -> RuleResult
     if change.action == Action::Reject {
         result.state = Some(RuleState::Rejected);
     } else if !view.connected {
-        "client_not_connected".clone_into(&mut result.code);
+        RuleCode::ClientNotConnected.as_str().clone_into(&mut result.code);
     }
     result
 }

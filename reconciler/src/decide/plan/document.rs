@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
+use schema::codes::RuleCode;
 use schema::diagnostic::DiagnosticJson;
 use schema::name::{EdgeName, RuleName};
 use schema::ruleset::Origin;
@@ -337,7 +338,7 @@ impl PlanDocument {
         for change in &mut bare.changes {
             change.impact = Impact::new(change.impact.kind, 0);
             change.proof = None;
-            if change.code.as_deref() == Some("client_not_connected") {
+            if change.code.as_deref() == Some(RuleCode::ClientNotConnected.as_str()) {
                 change.code = None;
                 change.message = None;
             }

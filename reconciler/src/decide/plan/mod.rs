@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
+use schema::codes::RuleCode;
 use schema::diagnostic::DiagnosticJson;
 use schema::diff::{self, Change, ChangeKind};
 use schema::ending::{self, Endings, Part};
@@ -255,7 +256,7 @@ fn plan_edge(
     }
     if !edge.connected {
         for change in of_edge.iter_mut().filter(|change| change.code.is_none()) {
-            change.code = Some("client_not_connected".to_owned());
+            change.code = Some(RuleCode::ClientNotConnected.as_str().to_owned());
             change.message = Some("the edge is not connected: planned from its last known state".to_owned());
         }
     }
