@@ -7,6 +7,8 @@ use schema::counters::Figures;
 use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
+use super::target::TargetView;
+
 /// How fast counters grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct RatesDocument {
