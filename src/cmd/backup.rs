@@ -7,7 +7,7 @@ use std::io::{self, BufReader};
 use std::path::Path;
 
 use reconciler::act::backup::archive::Reader;
-use reconciler::act::backup::restore::{Restored, restore};
+use reconciler::act::backup::restore::{RestoredBackup, restore};
 use schema::causes::with_causes;
 use tokio::task::spawn_blocking;
 
@@ -54,7 +54,7 @@ pub(crate) fn restore_from(args: &RestoreArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn words(restored: &Restored, dir: &Path) -> String {
+fn words(restored: &RestoredBackup, dir: &Path) -> String {
     let made = restored.created_at.map_or_else(String::new, |at| format!(" of {at:.0}"));
     let dir = clean(&dir.display().to_string()).into_owned();
     format!(

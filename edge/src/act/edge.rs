@@ -30,7 +30,7 @@ use crate::act::names::{self, Names};
 #[cfg(feature = "testing")]
 use crate::act::parts::Killer;
 use crate::act::parts::Part;
-use crate::act::runtime::{self, Before, Bounds, Pending, Restarted, RuntimeHandle, Stopped};
+use crate::act::runtime::{self, Before, Pending, Restarted, RuntimeBounds, RuntimeHandle, Stopped};
 use crate::act::server_connector::Endpoint;
 use crate::act::session::Offer;
 use crate::act::steady::Steady;
@@ -166,7 +166,7 @@ impl Edge {
         let restored = stored.and_then(|stored| restore(stored, &offer));
         let supervisor = Supervisor::new();
         let names = Names::supervised(config.names, Limits::default(), &supervisor);
-        let bounds = Bounds { limits: offer.limits, policy: config.policy };
+        let bounds = RuntimeBounds { limits: offer.limits, policy: config.policy };
         let (runtime, actor) = tokio::select! {
             started = runtime::try_start(bounds, names, store, restored, &supervisor) => started.map_err(EdgeError::Workers)?,
             failed = supervisor.failed() => return Err(failed.into()),

@@ -210,7 +210,7 @@ impl RuntimeHandle {
 
 /// What an edge may do at all.
 #[derive(Debug, Clone, Default)]
-pub struct Bounds {
+pub struct RuntimeBounds {
     /// By its host.
     pub limits: Limits,
     /// By its owner.
@@ -228,13 +228,13 @@ pub async fn start(
     restored: Option<Before>,
 ) -> (RuntimeHandle, JoinHandle<()>) {
     let supervisor = Supervisor::new();
-    let bounds = Bounds { limits, policy: Policy::default() };
+    let bounds = RuntimeBounds { limits, policy: Policy::default() };
     try_start(bounds, names, store, restored, &supervisor).await.expect("a process has descriptors left when it starts")
 }
 
 /// The same within bounds, where there may be too few descriptors.
 pub async fn try_start(
-    bounds: Bounds,
+    bounds: RuntimeBounds,
     names: Names,
     store: Option<LastGood>,
     restored: Option<Before>,

@@ -54,7 +54,7 @@ impl Kind {
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ArchiveEntry {
     /// What it is.
     pub kind: Kind,
     /// Its key, or its path inside the state directory.
@@ -153,7 +153,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next entry; `None` once the checksum was right and nothing is left.
-    pub fn next(&mut self) -> Result<Option<Entry>, InvalidArchive> {
+    pub fn next(&mut self) -> Result<Option<ArchiveEntry>, InvalidArchive> {
         if self.is_over {
             return Ok(None);
         }
@@ -179,7 +179,7 @@ impl<R: Read> Reader<R> {
         }
         let name = self.bytes(length.into())?;
         let name = String::from_utf8(name).map_err(|_| InvalidArchive::Damaged("a name is not text"))?;
-        Ok(Some(Entry { kind, name, number, content: self.bytes(size)? }))
+        Ok(Some(ArchiveEntry { kind, name, number, content: self.bytes(size)? }))
     }
 
     /// So many bytes, for which memory is taken as they come.

@@ -58,7 +58,7 @@ pub enum RestoreError {
 
 /// What was restored.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Restored {
+pub struct RestoredBackup {
     /// When the backup was made.
     pub created_at: Option<Timestamp>,
     /// The version of the program that made it.
@@ -74,7 +74,7 @@ pub struct Restored {
 }
 
 /// Restores a backup into a directory that is empty or not there.
-pub fn restore(backup: &Path, dir: &Path) -> Result<Restored, RestoreError> {
+pub fn restore(backup: &Path, dir: &Path) -> Result<RestoredBackup, RestoreError> {
     refuse_taken(dir)?;
     // The checksum is at the end: nothing is believed before it was seen.
     read(backup, |_| Ok(()))?;
@@ -116,7 +116,7 @@ fn beside(dir: &Path) -> Option<PathBuf> {
 
 fn read(
     backup: &Path,
-    mut each: impl FnMut(super::archive::Entry) -> Result<(), RestoreError>,
+    mut each: impl FnMut(super::archive::ArchiveEntry) -> Result<(), RestoreError>,
 ) -> Result<(), RestoreError> {
     let invalid = |reason| RestoreError::Archive { path: backup.to_owned(), reason };
     let file = File::open(backup).map_err(|error| invalid(error.into()))?;
@@ -127,9 +127,9 @@ fn read(
     Ok(())
 }
 
-fn make(backup: &Path, dir: &Path) -> Result<Restored, RestoreError> {
+fn make(backup: &Path, dir: &Path) -> Result<RestoredBackup, RestoreError> {
     let content = |reason: String| RestoreError::Content { path: backup.to_owned(), reason };
-    let mut restored = Restored {
+    let mut restored = RestoredBackup {
         created_at: None,
         program: String::new(),
         lineage: String::new(),
@@ -165,7 +165,7 @@ fn make(backup: &Path, dir: &Path) -> Result<Restored, RestoreError> {
 }
 
 /// What the records say, as a server that starts reads them.
-fn check(records: &[(String, u64, Vec<u8>)], restored: &mut Restored) -> Result<(), InvalidRecord> {
+fn check(records: &[(String, u64, Vec<u8>)], restored: &mut RestoredBackup) -> Result<(), InvalidRecord> {
     let pairs = || records.iter().map(|(key, _, value)| (key.as_str(), value.as_slice()));
     let invalid = |key: &str, reason: &str| InvalidRecord { key: key.to_owned(), reason: reason.to_owned() };
     let lineage = pairs().find(|(key, _)| *key == LINEAGE_KEY).map(|(_, value)| String::from_utf8_lossy(value));

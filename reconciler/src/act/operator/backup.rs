@@ -23,9 +23,9 @@ const WAITING: usize = 8;
 const PIECE: usize = 64 << 10;
 
 /// Sends what is written to the body of a response; blocks while that is full.
-struct Pieces(mpsc::Sender<io::Result<Bytes>>);
+struct BackupPieces(mpsc::Sender<io::Result<Bytes>>);
 
-impl Write for Pieces {
+impl Write for BackupPieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
         sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
@@ -44,7 +44,7 @@ pub(super) async fn backup(Extract(state): Extract<State>) -> Result<Response, F
     // Ends with the response: writing fails once nobody reads.
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let to = BufWriter::with_capacity(PIECE, Pieces(sender.clone()));
+        let to = BufWriter::with_capacity(PIECE, BackupPieces(sender.clone()));
         match save(&store, &dir, Timestamp::now(), to) {
             Ok(()) => tracing::info!("a backup was made"),
             Err(SaveError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
