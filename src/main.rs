@@ -29,6 +29,7 @@ mod render;
 mod replace;
 mod secret;
 mod server_schema;
+mod service;
 mod settings;
 mod signals;
 mod sse;
@@ -38,6 +39,7 @@ mod tree;
 use std::process::ExitCode;
 
 use cli::{Command, Printing};
+use edge::InheritedSockets;
 use failure::{Exit, Failure};
 
 fn main() -> ExitCode {
@@ -51,10 +53,13 @@ fn main() -> ExitCode {
     if is_wide {
         output::set_wide();
     }
+    let is_serving = matches!(cli.command, Command::Serve(_) | Command::Edge(_) | Command::Up(_));
+    // Before anything opens a descriptor or starts a thread.
+    let inherited = if is_serving { InheritedSockets::from_env() } else { InheritedSockets::default() };
     if matches!(cli.command, Command::Serve(_) | Command::Up(_)) {
         allocator::settle();
     }
-    let exit = match run(cli.command) {
+    let exit = match run(cli.command, inherited) {
         Ok(exit) => exit,
         Err(failure) => failure.report(format),
     };
@@ -62,7 +67,7 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-fn run(command: Command) -> Result<Exit, Failure> {
+fn run(command: Command, inherited: InheritedSockets) -> Result<Exit, Failure> {
     match command {
         Command::Validate(args) => cmd::validate::run(&args),
         Command::Fmt(args) => cmd::fmt::run(&args),
@@ -95,9 +100,9 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Context(command) => cmd::login::context(&command),
         Command::Operator(command) => asking(cmd::operators::run(&command)),
         Command::Audit(args) => asking(cmd::operators::audit(&args)),
-        Command::Serve(args) => serving(cmd::serve::run(args)),
-        Command::Edge(args) => serving(cmd::edge::run(args)),
-        Command::Up(args) => serving(cmd::up::run(args)),
+        Command::Serve(args) => serving(cmd::serve::run(args, inherited)),
+        Command::Edge(args) => serving(cmd::edge::run(args, inherited)),
+        Command::Up(args) => serving(cmd::up::run(args, inherited)),
     }
 }
 

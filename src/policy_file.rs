@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use crate::failure::Failure;
 use crate::input;
 use crate::output::clean;
+use crate::service;
 
 /// Where the policy of an edge comes from.
 #[derive(Debug, Clone)]
@@ -39,11 +40,11 @@ impl PolicyFile {
         Ok(Policy { allow_metadata_targets: self.allow_metadata_targets, ..policy })
     }
 
-    /// Puts what the file says now in force, in a task of its own. A file that cannot be read leaves the policy as it is.
+    /// Puts what the file says now in force, in a task of its own; the reload is over then. A file that cannot be read leaves the policy as it is.
     pub(crate) fn read_again(&self, runtime: &RuntimeHandle) {
         let (file, runtime) = (self.clone(), runtime.clone());
         if file.path.is_none() {
-            return;
+            return service::ready();
         }
         // Ends with the process, and owns nothing.
         tokio::spawn(async move {
@@ -58,6 +59,7 @@ impl PolicyFile {
                 }
                 Err(error) => tracing::error!(%error, "the policy was not read because of a bug"),
             }
+            service::ready();
         });
     }
 }

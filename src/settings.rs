@@ -191,6 +191,7 @@ pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
             ..CheckLimits::default()
         }),
         log_lines_dropped: Arc::default(),
+        inherited: edge::InheritedSockets::default(),
     };
     let of_file = |format| match format {
         FileLogFormat::Text => LogFormat::Text,

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::failure::Failure;
+use crate::service;
 
 /// Waits for something, unless the person ends it with Ctrl-C; the words say what that leaves behind.
 pub(crate) async fn unless_interrupted<T>(
@@ -84,6 +85,7 @@ impl Signals {
             result = &mut work => return result,
             () = self.end(&look_again) => info!("shutdown was requested; another signal ends the process at once"),
         }
+        service::stopping();
         end.cancel();
         tokio::select! {
             result = &mut work => return result,

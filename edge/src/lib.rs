@@ -27,3 +27,5 @@ pub use act::last_good::{StateError, has_last_good};
 pub use act::parts::Killer;
 pub use act::parts::Part;
 pub use act::server_connector::{Endpoint, InProcessConnector};
+pub use guard::InheritedSockets;
+pub use guard::inherited::close_unmatched;

@@ -58,7 +58,7 @@ fn words(restored: &RestoredBackup, dir: &Path) -> String {
     let made = restored.created_at.map_or_else(String::new, |at| format!(" of {at:.0}"));
     let dir = clean(&dir.display().to_string()).into_owned();
     format!(
-        "Restored the backup{made} into {dir}: {}, {}.\nWhat happened after that moment is not in it. Edges, operators \
+        "RestoredBackup the backup{made} into {dir}: {}, {}.\nWhat happened after that moment is not in it. Edges, operators \
          and codes that were revoked since then are valid again: revoke them again once the server runs.\nStart it with \
          `portunus serve --state-dir {dir}`. Edges come back without joining again, and generations continue above those \
          that they report.",

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge::{Edge, EdgeConfig, Endpoint};
+use edge::{Edge, EdgeConfig, Endpoint, InheritedSockets};
 use reconciler::act::checked_tree::CheckedTree;
 use reconciler::act::driver::FleetHandle;
 use reconciler::act::server::Server;
@@ -27,6 +27,7 @@ use crate::logging::Logging;
 use crate::output::{clean, say};
 use crate::policy_file::PolicyFile;
 use crate::render::style;
+use crate::service;
 use crate::settings::{self, Settings, Wishes};
 use crate::signals::Signals;
 use crate::tree::Reading;
@@ -44,9 +45,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const LEVEL: &str = "info,edge::act::agent=warn,edge::act::session=warn,reconciler::act::driver=warn,\
                      reconciler::act::server=warn,reconciler::routine=warn";
 
-pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(mut args: UpArgs, inherited: InheritedSockets) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
-    let settings = settings_of(&mut args)?;
+    let mut settings = settings_of(&mut args)?;
+    settings.server.inherited = inherited;
     let policy = PolicyFile::new(args.policy.take(), args.allow_metadata_targets);
     let Some(up) = signals.unless_ended(Box::pin(start(&args, settings, policy.read()?))).await else {
         return Ok(Exit::Done);
@@ -87,9 +89,21 @@ pub(crate) async fn run(mut args: UpArgs) -> Result<Exit, Failure> {
         }
     };
     let look_again = || {
+        service::reloading();
         wake.wake();
-        policy.read_again(&runtime);
         runtime.look_again();
+        policy.read_again(&runtime);
+    };
+    let (fleet, looked_at) = (fleet.clone(), runtime.clone());
+    service::ready();
+    let running = async {
+        tokio::select! {
+            result = running => result,
+            () = service::report(|| async {
+                let edge = super::edge::status(&looked_at).await?;
+                serve::status(&fleet).await.map(|server| format!("{edge}, {server}"))
+            }) => Ok(()),
+        }
     };
     signals.during(running, look_again, end_edge.clone(), at_once).await?;
     Ok(Exit::Done)
@@ -144,6 +158,7 @@ async fn start(args: &UpArgs, mut settings: Settings, policy: Policy) -> Result<
     let logging = Logging::start(level, format, args.serve.color.color)?;
     settings.server.log_lines_dropped = logging.dropped();
     let edge_state = settings.server.state_dir.join(EDGE_STATE);
+    let inherited = settings.server.inherited.clone();
     let followed = match (&settings.server.remote, &settings.server.rules) {
         (Some(remote), _) => remote.address.to_string(),
         (None, dir) => dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default(),
@@ -179,6 +194,7 @@ async fn start(args: &UpArgs, mut settings: Settings, policy: Policy) -> Result<
         process_listens: addresses.into_iter().flatten().chain(server.operator_addresses()).collect(),
         disabled_capabilities: schema::capability::Capabilities::new(),
         policy,
+        inherited,
         shutdown_drain: wishes.drain(&global(tree.as_ref())),
         names: edge::act::names::ResolverFiles::default(),
         log_lines_dropped: logging.dropped(),

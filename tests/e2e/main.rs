@@ -58,6 +58,7 @@ mod saving;
 mod scale;
 mod scopes;
 mod secrets;
+mod services;
 mod shortages;
 mod shown_limits;
 mod signals;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use guard::{Failed, Supervisor};
+use guard::{Failed, InheritedSockets, Supervisor};
 use schema::canonical::Digest;
 use schema::capability::{self, Capabilities};
 use schema::masked;
@@ -67,6 +67,8 @@ pub struct EdgeConfig {
     pub names: names::ResolverFiles,
     /// Log lines that the process has dropped, for its metrics.
     pub log_lines_dropped: Arc<AtomicU64>,
+    /// Sockets of the service manager, which are used instead of new ones on the same address.
+    pub inherited: InheritedSockets,
 }
 
 /// Why an edge does not start, or ends by itself.
@@ -152,7 +154,10 @@ impl Edge {
         let listener = match config.metrics_listen {
             Some(address) => {
                 let failed = |source| EdgeError::Metrics { address, source };
-                Some(TcpListener::bind(address).await.map_err(failed)?)
+                Some(match config.inherited.take_tcp(address).map_err(failed)? {
+                    Some(socket) => TcpListener::from_std(socket).map_err(failed)?,
+                    None => TcpListener::bind(address).await.map_err(failed)?,
+                })
             }
             None => None,
         };
@@ -166,7 +171,7 @@ impl Edge {
         let restored = stored.and_then(|stored| restore(stored, &offer));
         let supervisor = Supervisor::new();
         let names = Names::supervised(config.names, Limits::default(), &supervisor);
-        let bounds = RuntimeBounds { limits: offer.limits, policy: config.policy };
+        let bounds = RuntimeBounds { limits: offer.limits, policy: config.policy, inherited: config.inherited };
         let (runtime, actor) = tokio::select! {
             started = runtime::try_start(bounds, names, store, restored, &supervisor) => started.map_err(EdgeError::Workers)?,
             failed = supervisor.failed() => return Err(failed.into()),

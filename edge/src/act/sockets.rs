@@ -5,6 +5,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use guard::InheritedSockets;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
 use rustix::io::Errno;
@@ -169,12 +170,42 @@ fn bind_to(listener: &Listener, address: SocketAddr, is_one_family: bool, sharin
     if sharing == Sharing::Switch {
         socket.set_reuse_port(true)?;
     }
-    // Accepted connections inherit these on Linux: no system call per connection.
-    socket.set_tcp_nodelay(true)?;
-    // Urgent bytes are passed on at their place, as RFC 6093 has it.
-    socket.set_out_of_band_inline(true)?;
+    prepare_tcp(&socket)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// Accepted connections inherit these on Linux: no system call per connection.
+fn prepare_tcp(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    // Urgent bytes are passed on at their place, as RFC 6093 has it.
+    socket.set_out_of_band_inline(true)
+}
+
+/// The socket of the service manager that a listener stands for, if there is one, as one of this edge.
+pub(crate) fn inherited(sockets: &InheritedSockets, listener: &Listener) -> Option<Socket> {
+    let ip = match listener.address {
+        ListenAddress::Any => None,
+        ListenAddress::Ip(ip) => Some(ip),
+        // Which link such a socket is bound to is not known here.
+        ListenAddress::Scoped(_) => return None,
+    };
+    let is_tcp = listener.protocol == Protocol::Tcp;
+    let socket = sockets.take_for(is_tcp, ip, listener.port)?;
+    let prepared = socket.set_nonblocking(true).and_then(|()| match listener.protocol {
+        Protocol::Tcp => socket.set_reuse_address(true).and_then(|()| prepare_tcp(&socket)),
+        Protocol::Udp => prepare_udp(&socket, listener.address.bind_ip(), ip.is_some()),
+    });
+    match prepared {
+        Ok(()) => {
+            tracing::info!(%listener, "a socket of the service manager is used");
+            Some(socket)
+        }
+        Err(error) => {
+            tracing::warn!(%listener, %error, "a socket of the service manager cannot be used, another one is made");
+            None
+        }
+    }
 }
 
 /// Without SO_REUSEADDR, which lets two processes share a UDP port unnoticed.
@@ -187,21 +218,25 @@ fn bind_udp(address: SocketAddr, is_one_family: bool, is_shared: bool) -> io::Re
     if is_shared {
         socket.set_reuse_port(true)?;
     }
+    prepare_udp(&socket, ip, is_one_family)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn prepare_udp(socket: &Socket, ip: IpAddr, is_one_family: bool) -> io::Result<()> {
     if ip.is_unspecified() {
         // Which address a datagram came to, for its answer must come from there. Of a broadcast only the IPv4 option
         // tells an address that can answer, on a socket for both families too.
         if ip.is_ipv6() {
-            setsockopt(&socket, Ipv6RecvPacketInfo, &true)?;
+            setsockopt(socket, Ipv6RecvPacketInfo, &true)?;
         }
         if ip.is_ipv4() || !is_one_family {
-            setsockopt(&socket, Ipv4PacketInfo, &true)?;
+            setsockopt(socket, Ipv4PacketInfo, &true)?;
         }
     }
     // Beyond the limit of the system the kernel takes what it may.
     socket.set_recv_buffer_size(UDP_QUEUE)?;
-    socket.set_send_buffer_size(UDP_QUEUE)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
+    socket.set_send_buffer_size(UDP_QUEUE)
 }
 
 fn lacks_ipv6(error: &io::Error) -> bool {

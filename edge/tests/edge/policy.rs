@@ -255,7 +255,7 @@ async fn a_target_that_is_forbidden_when_it_is_dialled_is_passed_over_without_a_
     }
     let figures = || status.rule("web").unwrap().meter.as_ref().unwrap().figures();
     wait_until(|| *figures().connect_errors.of(ConnectCause::Policy) == 5).await;
-    assert_eq!(figures().target_failovers, 0, "five in a row are no verdict: this edge is at fault");
+    assert_eq!(figures().target_failovers, 0, "five in a row are not a verdict: this edge is at fault");
 }
 
 #[tokio::test]

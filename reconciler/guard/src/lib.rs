@@ -21,6 +21,7 @@
 
 pub mod connection;
 pub mod descriptors;
+pub mod inherited;
 pub mod listener;
 pub mod places;
 pub mod port;
@@ -29,6 +30,7 @@ pub mod tls;
 pub mod trust;
 
 pub use connection::Guarded;
+pub use inherited::InheritedSockets;
 pub use listener::{GuardedListener, Limits};
 pub use places::{NoPlace, Seat};
 pub use port::Port;

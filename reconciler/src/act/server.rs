@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use guard::{Failed, Supervisor, Tls};
+use guard::{Failed, InheritedSockets, Supervisor, Tls};
 use schema::check::CheckLimits;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
@@ -69,6 +69,8 @@ pub struct ServerConfig {
     pub limits: CheckLimits,
     /// Log lines that the process has dropped, for its metrics.
     pub log_lines_dropped: Arc<AtomicU64>,
+    /// Sockets of the service manager, which are used instead of new ones on the same address.
+    pub inherited: InheritedSockets,
 }
 
 /// Why the server cannot start or ended.
@@ -159,12 +161,12 @@ impl Server {
             return Err(ServerError::NotLoopback { port: "control", address: config.control_listen });
         }
         let guards = Guards::within(guard::descriptors::raise());
-        let control = listen("control", config.control_listen).await?;
+        let control = listen("control", config.control_listen, &config.inherited).await?;
         let mut operator = Vec::new();
         for address in &config.operator.listen {
-            operator.push(listen("operator", *address).await?);
+            operator.push(listen("operator", *address, &config.inherited).await?);
         }
-        let metrics = listen("metrics", config.metrics_listen).await?;
+        let metrics = listen("metrics", config.metrics_listen, &config.inherited).await?;
         let state_dir = config.state_dir.clone();
         let opened = tokio::task::spawn_blocking(move || state::open(&state_dir)).await;
         let OpenedState { store, lineage, restored, kept, token } = match opened {
@@ -347,6 +349,14 @@ impl Server {
     }
 }
 
-async fn listen(port: &'static str, address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { port, address, source })
+async fn listen(
+    port: &'static str,
+    address: SocketAddr,
+    inherited: &InheritedSockets,
+) -> Result<TcpListener, ServerError> {
+    let failed = |source| ServerError::Listen { port, address, source };
+    match inherited.take_tcp(address).map_err(failed)? {
+        Some(socket) => TcpListener::from_std(socket).map_err(failed),
+        None => TcpListener::bind(address).await.map_err(failed),
+    }
 }

@@ -6,7 +6,7 @@ use std::{fs, io};
 use super::operators::AUDIT_PREFIX;
 use super::private_file::{self, PrivateFileError};
 use super::revisions::{self, RevisionError};
-use super::store::{self, Batch, Moment, Store, StoreError};
+use super::store::{self, Batch, Moment, RESTORE, Store, StoreError};
 use crate::decide::fleet::settings_of;
 use crate::decide::kept::Kept;
 use crate::decide::record::{
@@ -21,10 +21,6 @@ pub const TOKEN_FILE: &str = "operator.token";
 const LINEAGE_LENGTH: usize = 16;
 /// Fewest characters of a token: 128 bits as hexadecimal digits.
 const SHORTEST_TOKEN: usize = 32;
-
-/// What to do about a state that is damaged.
-pub(super) const RESTORE: &str =
-    "move the state directory away and restore a backup with `portunus restore FILE --state-dir DIR`";
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -44,6 +44,10 @@ const REVISION_KEY: &str = "revision";
 /// redb's own default is a gigabyte; what is kept here is a few megabytes.
 const CACHE_BYTES: usize = 32 << 20;
 
+/// What to do about a state that is damaged.
+pub(super) const RESTORE: &str =
+    "move the state directory away and restore a backup with `portunus restore FILE --state-dir DIR`";
+
 /// Why the store could not be opened, read or written.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -65,7 +69,7 @@ pub enum StoreError {
         found: u64,
     },
     /// The content makes no sense.
-    #[error("the state in {} is damaged: {reason}; {}", path.display(), super::state::RESTORE)]
+    #[error("the state in {} is damaged: {reason}; {}", path.display(), RESTORE)]
     Corrupt {
         /// The database file.
         path: PathBuf,

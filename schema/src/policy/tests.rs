@@ -1,3 +1,5 @@
+//! What a policy allows, part by part, and its laws.
+
 use std::net::SocketAddr;
 
 use proptest::prelude::*;

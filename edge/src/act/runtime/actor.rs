@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use guard::InheritedSockets;
 use schema::capability::Limits;
 use schema::codes::RuleCode;
 use schema::diff::Rules;
@@ -35,6 +36,7 @@ use crate::act::health::{self, Choices, HealthHandle, ServingRule, View};
 use crate::act::last_good::{LastGood, Stored};
 use crate::act::policy::PolicyInForce;
 use crate::act::prepare::{self, BindOrder, BindOrders, Prepared};
+use crate::act::sockets;
 use crate::act::status::Status;
 use crate::act::workers::{Choice, Dataplane, Meter, Route, Routing};
 use crate::decide::admission::Refused;
@@ -87,12 +89,15 @@ pub(super) enum Trying {
 pub(super) struct Within {
     pub(super) limits: Limits,
     pub(super) policy: PolicyInForce,
+    pub(super) inherited: InheritedSockets,
 }
 
 pub(super) struct Actor {
     pub(super) dataplane: Dataplane,
     pub(super) limits: Limits,
     pub(super) policy: PolicyInForce,
+    /// Sockets of the service manager, until it is known which of them rules need.
+    pub(super) inherited: InheritedSockets,
     pub(super) desired: Desired,
     pub(super) serving: BTreeMap<RuleName, ServedRule>,
     pub(super) failed: BTreeMap<RuleName, FailedRule>,
@@ -136,7 +141,7 @@ impl Actor {
     pub(super) fn new(
         dataplane: Dataplane,
         (health, orders): (HealthHandle, mpsc::Receiver<health::PartingOrder>),
-        Within { limits, policy }: Within,
+        Within { limits, policy, inherited }: Within,
         store: Option<LastGood>,
         status: watch::Sender<Arc<Status>>,
         retries: Arc<AtomicU64>,
@@ -145,6 +150,7 @@ impl Actor {
             dataplane,
             limits,
             policy,
+            inherited,
             desired: Desired::default(),
             serving: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -228,6 +234,10 @@ impl Actor {
                         self.set_policy(policy).await;
                         _ = done.send(());
                     }
+                    Some(RuntimeCommand::Answer(done)) => {
+                        self.dataplane.settle().await;
+                        _ = done.send(());
+                    }
                     Some(RuntimeCommand::StopAccepting(done)) => {
                         self.has_stopped = true;
                         self.reserved.clear();
@@ -299,6 +309,7 @@ impl Actor {
         }
         self.begin_trial(self.desired.clone(), confirm_within);
         self.change_to(desired).await;
+        guard::inherited::close_unmatched(&self.inherited);
         // Plans of before are stale now: what was held for them and not needed is given back.
         self.reserved.clear();
         self.trial_has_begun();
@@ -343,6 +354,7 @@ impl Actor {
             self.switch(&wanted).await;
         }
         self.reconcile(Trying::All).await;
+        guard::inherited::close_unmatched(&self.inherited);
     }
 
     fn wanted(&self, trying: Trying) -> BTreeMap<RuleName, Wanted> {
@@ -504,7 +516,11 @@ impl Actor {
             })
             .collect();
         let needed: Vec<Listener> = orders.values().flatten().map(|order| order.listener).collect();
-        let held = self.reserved.spend(&needed);
+        let mut held = self.reserved.spend(&needed);
+        let is_free = |order: &&BindOrder| order.replaces.is_empty() && order.open.is_none();
+        for order in orders.values().flatten().filter(is_free) {
+            held.extend(sockets::inherited(&self.inherited, &order.listener).map(|socket| (order.listener, socket)));
+        }
         let budget =
             self.limits.file_descriptors.saturating_sub(self.dataplane.listeners() as u64 + self.reserved.count());
         let prepared = spawn_blocking(move || prepare::prepare(&plan, &orders, held, budget)).await;

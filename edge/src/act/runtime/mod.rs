@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use guard::Supervisor;
+use guard::{InheritedSockets, Supervisor};
 use schema::capability::Limits;
 use schema::name::RuleName;
 use schema::policy::Policy;
@@ -74,6 +74,7 @@ enum RuntimeCommand {
     Retry(oneshot::Sender<()>),
     Override(Box<TargetOverrides>, oneshot::Sender<()>),
     Policy(Policy, oneshot::Sender<()>),
+    Answer(oneshot::Sender<()>),
     StopAccepting(oneshot::Sender<()>),
     LeaveState(oneshot::Sender<()>),
 }
@@ -163,6 +164,15 @@ impl RuntimeHandle {
         wait.await.map_err(|_| Stopped)
     }
 
+    /// Returns once the owner of the sockets, every worker and health have answered: each of them works.
+    pub async fn answers(&self) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(RuntimeCommand::Answer(done)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)?;
+        // Of no rule: only the answer counts.
+        self.health.newest(Some(String::new())).await.map(drop)
+    }
+
     /// What the owner of the edge allows.
     pub(crate) fn policy(&self) -> &PolicyInForce {
         &self.policy
@@ -215,6 +225,8 @@ pub struct RuntimeBounds {
     pub limits: Limits,
     /// By its owner.
     pub policy: Policy,
+    /// Sockets that are there already.
+    pub inherited: InheritedSockets,
 }
 
 /// Starts a runtime without a policy. With a store, what it kept is served before this returns.
@@ -228,7 +240,7 @@ pub async fn start(
     restored: Option<Before>,
 ) -> (RuntimeHandle, JoinHandle<()>) {
     let supervisor = Supervisor::new();
-    let bounds = RuntimeBounds { limits, policy: Policy::default() };
+    let bounds = RuntimeBounds { limits, ..RuntimeBounds::default() };
     try_start(bounds, names, store, restored, &supervisor).await.expect("a process has descriptors left when it starts")
 }
 
@@ -248,7 +260,7 @@ pub async fn try_start(
     let dataplane = Dataplane::start(names.clone(), policy.clone(), supervisor)?;
     let connections = dataplane.connections();
     let retries = Arc::new(AtomicU64::new(0));
-    let within = Within { limits: bounds.limits, policy: policy.clone() };
+    let within = Within { limits: bounds.limits, policy: policy.clone(), inherited: bounds.inherited };
     let mut actor = Actor::new(dataplane, (health.clone(), orders), within, store, sender, retries.clone());
     if let Some(before) = restored {
         actor.restore(before).await;

@@ -149,7 +149,8 @@ fn make(backup: &Path, dir: &Path) -> Result<RestoredBackup, RestoreError> {
             },
             Kind::Record => records.push((entry.name, entry.number, entry.content)),
             Kind::File => {
-                let path = inside(dir, &entry.name).ok_or_else(|| content(format!("`{}` is no path", entry.name)))?;
+                let path = inside(dir, &entry.name)
+                    .ok_or_else(|| content(format!("`{}` is not a path inside of the directory", entry.name)))?;
                 if let Some(folder) = path.parent().filter(|folder| *folder != dir) {
                     private_file::ensure_private_dir(folder)?;
                 }

@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Failure, State};
 use crate::act::backup::save::{SaveError, save};
 
-/// Pieces that wait for the reader.
+/// BackupPieces that wait for the reader.
 const WAITING: usize = 8;
 /// Bytes of a piece.
 const PIECE: usize = 64 << 10;

@@ -45,7 +45,7 @@ impl Store {
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // It may have been closed by a failure in between; whoever needs it opens it.
         let Some(database) = slot.as_mut() else { return Ok(false) };
-        // Whoever reads all of it holds on to pages; the next time does it.
+        // A reader of the whole store holds on to pages: the next time compacts it.
         if self.exports.load(Ordering::Acquire) > 0 {
             return Ok(false);
         }

@@ -53,6 +53,7 @@ fn config(state_dir: &Path) -> ServerConfig {
         allow_non_descendant: false,
         limits: CheckLimits::default(),
         log_lines_dropped: std::sync::Arc::default(),
+        inherited: guard::InheritedSockets::default(),
     }
 }
 
