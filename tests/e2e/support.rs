@@ -345,26 +345,6 @@ impl World {
         self.start(name, &all)
     }
 
-    /// Starts an edge whose clock since the start of the host is so many seconds ahead; `None` where this user cannot
-    /// arrange that.
-    pub(crate) fn edge_ahead_by(&self, name: &str, secs: i64) -> Option<Handle> {
-        let clock = ["--time".to_owned(), format!("--boottime={secs}")];
-        let uptime = |mut command: Command| {
-            let output = command.arg("/proc/uptime").output().ok()?;
-            String::from_utf8(output.stdout).ok()?.split('.').next()?.parse::<i64>().ok()
-        };
-        let mut ahead = Command::new("unshare");
-        ahead.args(&clock).arg("cat");
-        if (uptime(ahead)? - uptime(Command::new("cat"))?).abs_diff(secs) > 5 {
-            return None;
-        }
-        let (server, state) = (format!("http://127.0.0.1:{}", self.control), self.arg(&format!("{name}-state")));
-        let mut edge = self.quiet("unshare");
-        edge.args(&clock).arg(env!("CARGO_BIN_EXE_portunus"));
-        edge.args(["edge", "--name", name, "--server", &server, "--state-dir", &state]);
-        Some(self.own(name, edge))
-    }
-
     /// Starts an edge and waits until the server sees it.
     pub(crate) fn edge(&self, name: &str) -> Handle {
         self.edge_with(name, &[])

@@ -119,7 +119,7 @@ async fn carry_out(
         .fleet
         .read(move |view| deviations::targets_of(view.fleet.edges().get(&wanted_edge)?, &wanted_rule))
         .await?;
-    // What is not known is refused by whoever carries orders out, who asks for rights first.
+    // The fleet refuses an unknown rule, after it has checked the rights of the operator.
     let known = known.unwrap_or_else(|| vec![String::new()]);
     let mut targets = Vec::new();
     for target in known {
