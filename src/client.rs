@@ -273,22 +273,22 @@ fn token_of_state() -> Result<Option<Secret>, Failure> {
 
 /// Why a certificate is not accepted, if that is the cause.
 fn untrusted(error: &reqwest::Error) -> Option<String> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(one) = cause {
-        let within = one.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = one.downcast_ref::<rustls::Error>().or_else(|| within?.downcast_ref::<rustls::Error>());
-        match tls {
-            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                return Some("its certificate is not signed by the pinned or a trusted authority".to_owned());
-            }
-            Some(rustls::Error::InvalidCertificate(why)) => {
-                return Some(format!("its certificate is not valid: {why}"));
-            }
-            _ => {}
+    match tls_error(error)? {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            Some("its certificate is not signed by the pinned or a trusted authority".to_owned())
         }
-        cause = one.source();
+        rustls::Error::InvalidCertificate(why) => Some(format!("its certificate is not valid: {why}")),
+        _ => None,
     }
-    None
+}
+
+/// The error of TLS among the causes; an I/O error may hold another error without naming it as its source.
+fn tls_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    if let Some(found) = error.downcast_ref::<rustls::Error>() {
+        return Some(found);
+    }
+    let within = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    within.and_then(|within| tls_error(within)).or_else(|| tls_error(error.source()?))
 }
 
 /// The innermost cause says it best: `connection refused`.

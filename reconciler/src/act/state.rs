@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::operators::AUDIT_PREFIX;
 use super::private_file::{self, PrivateFileError};
 use super::revisions::{self, RevisionError};
 use super::store::{self, Batch, Moment, RESTORE, Store, StoreError};
 use crate::decide::fleet::settings_of;
 use crate::decide::kept::Kept;
+use crate::decide::operators::audit::AUDIT_PREFIX;
 use crate::decide::record::{
     self, InvalidRecord, LEDGER_PREFIX, LINEAGE_KEY, PLAN_PREFIX, REVISION_FILE_PREFIX, REVISION_PREFIX,
     USED_PLAN_PREFIX,

@@ -13,14 +13,12 @@ use tracing::{error, info};
 
 use super::{AuditRead, KeeperCommand, KeeperReply, OperatorsError, UnreadableOperators};
 use crate::act::store::{Batch, Store, StoreError};
-use crate::decide::operators::audit::KEPT;
+use crate::decide::operators::audit::{AUDIT_PREFIX, KEPT};
 use crate::decide::operators::{AuditEntry, FailedLogins, Operator, Refusals, Roster};
 use crate::decide::record::InvalidRecord;
 
 /// Prefix of the operators.
 const OPERATOR_PREFIX: &str = "operator/";
-/// Prefix of the audit.
-pub(in crate::act) const AUDIT_PREFIX: &str = "audit/";
 const REFUSALS_KEY: &str = "meta/audit-refusals";
 /// Commands that are taken at once, and whose entries are written together.
 const TOGETHER: usize = 64;

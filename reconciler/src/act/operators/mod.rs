@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use schema::name::OperatorName;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub(super) use keeper::AUDIT_PREFIX;
 pub use keeper::Keeper;
 
 use super::oidc::Issuers;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// Prefix of its records.
+pub const AUDIT_PREFIX: &str = "audit/";
 /// Refusals that are written down within an hour.
 pub const REFUSALS: u64 = 1000;
 /// Entries that are kept, the newest ones: some hundred bytes each.

@@ -173,7 +173,7 @@ routes! {
     HistoryEntry => reads("/v1/history/{id}"),
     /// Whether the ledger is whole.
     Verification => reads("/v1/history/verification"),
-    /// The whole state, with its keys. Audited: whoever has it can pose as this server.
+    /// The whole state, with its keys. Audited: anyone who has it can pose as this server.
     Backup => changes(Get, "/v1/backup", of_the_fleet(Role::Admin)),
     /// Who put a port on an edge.
     Blame => reads("/v1/blame/{edge}/{port}"),
