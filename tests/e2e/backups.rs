@@ -11,7 +11,7 @@ use crate::support::{World, ports, rule, wait_until};
 
 /// What a state directory may hold. A new kind of file belongs into this list, and into backups unless the server makes it
 /// again (`DERIVED` in `reconciler/src/act/backup/mod.rs`).
-const KNOWN: [&str; 4] = ["edge", "git", "operator.token", "server.redb"];
+const KNOWN: [&str; 5] = ["ca", "edge", "git", "operator.token", "server.redb"];
 
 fn mode(path: &str) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o777

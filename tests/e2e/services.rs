@@ -119,7 +119,8 @@ fn the_ports_of_a_server_can_be_sockets_of_the_service_manager_and_others_are_cl
     });
     world.edge("edge-01");
     wait_until("the stray socket is closed", || TcpStream::connect(("127.0.0.1", stray)).is_err());
-    assert!(server.log().contains(&format!("{}/tcp", at(stray))), "{}", server.log());
+    let closed = format!("{}/tcp", at(stray));
+    wait_until("the log names it", || server.log().contains(&closed));
     server.stop();
 }
 
