@@ -1,4 +1,4 @@
-//! Under a service manager: what it is told, the sockets that it opens, and the units that are shipped.
+//! Under a service manager: what the process reports, the sockets that it opens, and the units that are shipped.
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;

@@ -1,6 +1,6 @@
 //! Listening sockets that the service manager opened for this process (`LISTEN_FDS`). I/O.
 //!
-//! A socket is found by its protocol and address; its name means nothing. Whoever needs one takes it, in whatever order;
+//! A socket is found by its protocol and address; its name means nothing. Each part takes the sockets that it needs;
 //! what nobody takes is closed once it is known what is needed.
 //!
 //! Keeps: descriptors that were meant for another process are not touched; no socket is taken twice; a child process
