@@ -95,13 +95,14 @@ impl FromStr for ControlUrl {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        plain(text, 7443, &["http"]).map(Self)
+        plain(text, 7443, &["http", "https"]).map(Self)
     }
 }
 
-impl fmt::Display for ControlUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str().trim_end_matches('/'))
+impl ControlUrl {
+    /// `HOST:PORT`. The scheme does not matter: a control port speaks TLS and nothing else.
+    pub(crate) fn place(&self) -> String {
+        format!("{}:{}", host(&self.0), self.0.port().unwrap_or(7443))
     }
 }
 

@@ -84,6 +84,8 @@ fn run(command: Command, inherited: InheritedSockets) -> Result<Exit, Failure> {
         Command::Status(args) => asking(cmd::status::run(&args)),
         Command::Rules(args) => asking(cmd::rules::run(&args)),
         Command::Edges(args) => asking(cmd::edges::run(&args)),
+        Command::EdgeToken(command) => asking(cmd::edge_token::run(&command)),
+        Command::Ca(command) => asking(cmd::ca::run(&command)),
         Command::Stats(args) => asking(cmd::stats::run(&args)),
         Command::Events(args) => asking(cmd::events::run(&args)),
         Command::History(args) => asking(cmd::history::run(&args)),

@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use reconciler::act::operator_port::OperatorPort;
 use reconciler::act::remote::{Address, RefName, RemoteConfig, TreePath};
-use reconciler::act::server::ServerConfig;
+use reconciler::act::server::{ServerConfig, TrustConfig};
+use reconciler::act::trust::registrar::EdgeTerms;
 use reconciler::decide::fleet::Mode;
 use schema::check::CheckLimits;
+use schema::join;
 use schema::ruleset::Global;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -29,6 +31,8 @@ const OPERATOR_PORT: u16 = 7080;
 const METRICS_PORT: u16 = 7081;
 const INTERVAL: Duration = Duration::from_secs(30);
 const GIT_TIMEOUT: Duration = Duration::from_mins(2);
+/// Edges renew at half of it, and a renewal takes a moment.
+const SHORTEST_CERTIFICATE: Duration = Duration::from_secs(5);
 const SHUTDOWN_DRAIN: Duration = Duration::from_secs(30);
 
 /// The keys of `server.toml`.
@@ -51,6 +55,11 @@ pub(crate) struct ServerFile {
     operator_key: Option<PathBuf>,
     operator_names: Vec<String>,
     metrics_listen: Option<SocketAddr>,
+    advertise: Option<Text<Place>>,
+    ca_cert: Option<PathBuf>,
+    ca_key: Option<PathBuf>,
+    edge_cert_ttl_secs: Option<u64>,
+    edge_cert_grace_secs: Option<u64>,
     mode: Option<Mode>,
     allow_dirty: Option<bool>,
     allow_non_descendant: Option<bool>,
@@ -92,6 +101,18 @@ fn certificate(
         _ => Err(Failure::Usage(
             "a certificate of the operator port needs its key, and a key its certificate".to_owned(),
         )),
+    }
+}
+
+/// `HOST:PORT`
+#[derive(Debug)]
+struct Place(String);
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if join::is_place(text) { Ok(Self(text.to_owned())) } else { Err("expected HOST:PORT".to_owned()) }
     }
 }
 
@@ -159,6 +180,7 @@ pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
         None => ServerFile::default(),
     };
     let remote = remote(args, &mut file)?;
+    let trust = trust(args, &mut file)?;
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let rules = if args.git.is_some() { None } else { args.rules.clone().or(file.rules) };
     let is_following = rules.is_some() || remote.is_some();
@@ -190,6 +212,7 @@ pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
             range_rule_max_ports,
             ..CheckLimits::default()
         }),
+        trust,
         log_lines_dropped: Arc::default(),
         inherited: edge::InheritedSockets::default(),
     };
@@ -206,6 +229,25 @@ pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
             default_level: INFO,
         },
     })
+}
+
+/// How edges join.
+fn trust(args: &ServeArgs, file: &mut ServerFile) -> Result<TrustConfig, Failure> {
+    let defaults = TrustConfig::default();
+    let of_file = (file.ca_cert.take(), file.ca_key.take());
+    let authority = match (args.ca_cert.clone().or(of_file.0), args.ca_key.clone().or(of_file.1)) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => return Err(Failure::Usage("--ca-cert and --ca-key belong together: give both".to_owned())),
+    };
+    let secs = |secs: Option<u64>| secs.map(Duration::from_secs);
+    let ttl = args.edge_cert_ttl.or(secs(file.edge_cert_ttl_secs)).unwrap_or(defaults.edges.ttl);
+    if ttl < SHORTEST_CERTIFICATE {
+        return Err(Failure::Usage("--edge-cert-ttl must be at least 5s".to_owned()));
+    }
+    let grace = args.edge_cert_grace.or(secs(file.edge_cert_grace_secs)).unwrap_or(defaults.edges.grace);
+    let advertise = args.advertise.clone().or(file.advertise.take().map(|text| text.0.0));
+    Ok(TrustConfig { advertise, authority, edges: EdgeTerms { ttl, grace } })
 }
 
 /// The repository to follow, if one is named.
@@ -254,7 +296,14 @@ fn read_file(path: &Path) -> Result<ServerFile, Failure> {
         parse_file(&text).map_err(|reason| Failure::Other(format!("{}: {}", path.display(), clean(&reason))))?;
     // Relative paths belong to the file that says them.
     let folder = path.parent().unwrap_or(Path::new(""));
-    let named = [&mut file.rules, &mut file.state_dir, &mut file.git_token_file, &mut file.webhook_secret_file];
+    let named = [
+        &mut file.rules,
+        &mut file.state_dir,
+        &mut file.git_token_file,
+        &mut file.webhook_secret_file,
+        &mut file.ca_cert,
+        &mut file.ca_key,
+    ];
     for named in named.into_iter().flatten() {
         *named = folder.join(&*named);
     }

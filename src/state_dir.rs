@@ -18,9 +18,14 @@ pub(crate) fn of_server() -> Option<PathBuf> {
     Some(home()?.join("portunus"))
 }
 
+/// The directory of the state directories of edges.
+pub(crate) fn of_edges() -> Option<PathBuf> {
+    Some(home()?.join("portunus-edge"))
+}
+
 /// The state directory of an edge: one for each name, for several may run on one host.
 pub(crate) fn of_edge(name: &EdgeName) -> Option<PathBuf> {
-    Some(home()?.join("portunus-edge").join(name.as_str()))
+    Some(of_edges()?.join(name.as_str()))
 }
 
 /// Where commands look for the token: the directory that is named, else the user's own.

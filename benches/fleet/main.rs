@@ -61,12 +61,12 @@ impl Server {
         let listens = |line: String| {
             let line: serde_json::Value = serde_json::from_str(&line).ok()?;
             let url = |port: &str| Some(format!("http://{}", line[port].as_str()?));
-            (line["message"] == "server listens").then_some((url("control")?, url("operator")?))
+            (line["message"] == "server listens").then_some(url("operator")?)
         };
-        let (control, operator) = lines.find_map(listens).expect("the server says where it listens");
+        let operator = lines.find_map(listens).expect("the server says where it listens");
         let token = std::fs::read_to_string(dir.join("state/operator.token")).expect("a server that is up has a token");
         let reader = thread::spawn(move || lines.for_each(drop));
-        let places = Places { control, operator, token: token.trim().to_owned() };
+        let places = Places { members: dir.join("members"), operator, token: token.trim().to_owned() };
         (Self { process, reader: Some(reader) }, places)
     }
 

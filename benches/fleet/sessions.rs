@@ -1,13 +1,17 @@
 //! Sessions of edges that do what they are told at once: the protocol is real, the sockets are not there. I/O.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use edge::act::joining::channel_of_member;
+use schema::join::JoinUri;
+use schema::name::EdgeName;
 use schema::proto::{self, edge_message, server_message};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
+use tonic::transport::Channel;
 
 /// Sessions that are opened at the same time.
 const AT_ONCE: usize = 64;
@@ -16,7 +20,8 @@ const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Where a server listens, and what its operators show.
 pub(crate) struct Places {
-    pub(crate) control: String,
+    /// Where edges keep their certificates.
+    pub(crate) members: PathBuf,
     pub(crate) operator: String,
     pub(crate) token: String,
 }
@@ -52,7 +57,7 @@ struct Edge {
 
 /// All sessions, and one listener to the events of the server.
 pub(crate) struct Sessions {
-    url: Arc<str>,
+    places: Arc<Places>,
     seen: mpsc::UnboundedReceiver<Seeing>,
     tell: mpsc::UnboundedSender<Seeing>,
     edges: Vec<Edge>,
@@ -62,8 +67,9 @@ pub(crate) struct Sessions {
 impl Sessions {
     pub(crate) async fn open(places: Places, names: &[String]) -> Self {
         let (tell, seen) = mpsc::unbounded_channel();
-        let url = places.control.as_str().into();
-        let mut sessions = Self { url, seen, tell: tell.clone(), edges: Vec::new(), tasks: JoinSet::new() };
+        let places = Arc::new(places);
+        let mut sessions =
+            Self { places: places.clone(), seen, tell: tell.clone(), edges: Vec::new(), tasks: JoinSet::new() };
         sessions.tasks.spawn(listen(places, tell));
         sessions.more(names).await;
         sessions
@@ -77,10 +83,10 @@ impl Sessions {
                 opened.recv().await;
                 waiting -= 1;
             }
-            let (edge, url, name) = (self.edges.len(), self.url.clone(), name.clone());
+            let (edge, places, name) = (self.edges.len(), self.places.clone(), name.clone());
             let (tell, open) = (self.tell.clone(), open.clone());
             self.edges.push(Edge::default());
-            self.tasks.spawn(async move { session(edge, &url, name, tell, open).await });
+            self.tasks.spawn(async move { session(edge, places, name, tell, open).await });
             waiting += 1;
         }
         for _ in 0..waiting {
@@ -134,7 +140,7 @@ impl Sessions {
 }
 
 /// Listens to what the server says of its edges, as a dashboard does.
-async fn listen(places: Places, tell: mpsc::UnboundedSender<Seeing>) {
+async fn listen(places: Arc<Places>, tell: mpsc::UnboundedSender<Seeing>) {
     let url = format!("{}/v1/events?edges=true", places.operator);
     let request = reqwest::Client::new().get(url).bearer_auth(&places.token);
     let mut stream = request.send().await.and_then(reqwest::Response::error_for_status).expect("events");
@@ -163,10 +169,33 @@ fn message(body: edge_message::Body) -> proto::EdgeMessage {
     proto::EdgeMessage { body: Some(body) }
 }
 
+/// A connection of an edge that has joined: over TLS, by its certificate.
+async fn member(places: &Places, name: &str) -> Channel {
+    let dir = places.members.join(name);
+    let edge = EdgeName::new(name).expect("a name");
+    let invitation = if dir.exists() { None } else { Some(invite(places, name).await) };
+    std::fs::create_dir_all(&dir).expect("a folder");
+    channel_of_member(edge, dir, invitation).await.expect("the server listens")
+}
+
+async fn invite(places: &Places, name: &str) -> JoinUri {
+    let url = format!("{}/v1/edge-tokens", places.operator);
+    let body = serde_json::json!({ "name": name, "ttl_secs": 3600 });
+    let request = reqwest::Client::new().post(url).bearer_auth(&places.token).json(&body);
+    let answer = request.send().await.and_then(reqwest::Response::error_for_status).expect("an invitation");
+    let answer: serde_json::Value = answer.json().await.expect("JSON");
+    answer["uri"].as_str().expect("a URI").parse().expect("a URI")
+}
+
 /// One session, until the server ends it.
-async fn session(edge: usize, url: &str, name: String, tell: mpsc::UnboundedSender<Seeing>, opened: mpsc::Sender<()>) {
-    let endpoint = Endpoint::from_shared(url.to_owned()).expect("a URL").tcp_nodelay(true);
-    let channel = endpoint.connect().await.expect("the server listens");
+async fn session(
+    edge: usize,
+    places: Arc<Places>,
+    name: String,
+    tell: mpsc::UnboundedSender<Seeing>,
+    opened: mpsc::Sender<()>,
+) {
+    let channel = member(&places, &name).await;
     let (outgoing, receiver) = mpsc::channel(4);
     let hello = proto::Hello {
         edge: name,

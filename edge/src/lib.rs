@@ -22,7 +22,9 @@ pub mod act;
 pub mod decide;
 
 pub use act::edge::{Edge, EdgeConfig, EdgeError, ShutdownDrain};
+pub use act::joining::FleetAccess;
 pub use act::last_good::{StateError, has_last_good};
+pub use act::membership::{Membership, members_below, membership};
 #[cfg(feature = "testing")]
 pub use act::parts::Killer;
 pub use act::parts::Part;

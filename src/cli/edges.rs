@@ -19,6 +19,8 @@ pub(crate) struct EdgesArgs {
 pub(crate) enum EdgesCommand {
     /// Forget an edge that is permanently gone, with its desired state
     Forget(EdgesForgetArgs),
+    /// End the session and the certificate of an edge; it keeps forwarding, and joins again only with a new URI
+    Revoke(EdgesRevokeArgs),
 }
 
 impl EdgesArgs {
@@ -26,6 +28,7 @@ impl EdgesArgs {
     pub(crate) fn printing(&self) -> Printing {
         match &self.command {
             Some(EdgesCommand::Forget(args)) => args.looks.printing(),
+            Some(EdgesCommand::Revoke(args)) => args.looks.printing(),
             None => self.list.looks.printing(),
         }
     }
@@ -41,6 +44,17 @@ pub(crate) struct EdgesListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EdgesForgetArgs {
+    /// The edge
+    #[arg(value_name = "EDGE", value_parser = |text: &str| EdgeName::new(text))]
+    pub(crate) edge: EdgeName,
+    #[command(flatten)]
+    pub(crate) looks: Looks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EdgesRevokeArgs {
     /// The edge
     #[arg(value_name = "EDGE", value_parser = |text: &str| EdgeName::new(text))]
     pub(crate) edge: EdgeName,

@@ -14,6 +14,7 @@ mod overrides;
 mod select;
 mod serving;
 mod targets;
+mod trust;
 mod upkeep;
 
 use std::borrow::Cow;
@@ -39,6 +40,7 @@ pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
 pub(crate) use targets::{
     TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetWeightArgs, TargetsArgs, TermsArgs,
 };
+pub(crate) use trust::{CaCommand, EdgeTokenCommand};
 pub(crate) use upkeep::{BackupArgs, ManArgs, RestoreArgs};
 
 use crate::cmd::health::HealthCommand;
@@ -71,8 +73,14 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// List the rules of all edges
     Rules(RulesArgs),
-    /// List the edges, or forget one that is permanently gone
+    /// List the edges, revoke one, or forget one that is permanently gone
     Edges(EdgesArgs),
+    /// Invite an edge
+    #[command(subcommand)]
+    EdgeToken(EdgeTokenCommand),
+    /// Show, replace or end the certificate authority of the server
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Show the counters of all rules, or of one
     Stats(StatsArgs),
     /// Show events: a snapshot, then live events
@@ -149,6 +157,8 @@ impl Command {
             Self::Status(args) => args.looks.printing(),
             Self::Rules(args) => args.looks.printing(),
             Self::Edges(args) => args.printing(),
+            Self::EdgeToken(command) => command.printing(),
+            Self::Ca(command) => command.printing(),
             Self::Stats(args) => args.looks.printing(),
             Self::History(args) => args.looks.printing(),
             Self::Targets(args) => args.looks.printing(),

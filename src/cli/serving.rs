@@ -14,11 +14,17 @@ use super::common::{Color, ColorArg, LogFormat, RangeArg};
 use crate::address::ControlUrl;
 use crate::duration;
 
-/// Where the control port is found when nobody says otherwise.
-const DEFAULT_CONTROL: &str = "http://127.0.0.1:7443";
-
 fn edge_name(text: &str) -> Result<EdgeName, String> {
     EdgeName::new(text).map_err(|error| error.to_string())
+}
+
+fn place(text: &str) -> Result<String, String> {
+    let is_place = schema::join::is_place(text);
+    if is_place {
+        Ok(text.to_owned())
+    } else {
+        Err("expected HOST:PORT, for example control.example.org:7443".to_owned())
+    }
 }
 
 fn mode(text: &str) -> Result<Mode, String> {
@@ -63,9 +69,24 @@ pub(crate) struct ServeArgs {
     /// The directory of revisions, ledger and token [default: $XDG_STATE_HOME/portunus]
     #[arg(long, value_name = "DIR", env = "PORTUNUS_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// The control port, where edges connect; loopback only [default: 127.0.0.1:7443]
+    /// The control port, where edges connect over mutual TLS [default: 127.0.0.1:7443]
     #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_CONTROL_LISTEN")]
     pub(crate) control_listen: Option<SocketAddr>,
+    /// The address by which edges reach the control port, for join URIs [default: the control port's own address]
+    #[arg(long, value_name = "HOST:PORT", env = "PORTUNUS_ADVERTISE", value_parser = place)]
+    pub(crate) advertise: Option<String>,
+    /// The certificate of a certificate authority of your own, PEM [default: the server makes one]
+    #[arg(long, value_name = "FILE", env = "PORTUNUS_CA_CERT", requires = "ca_key")]
+    pub(crate) ca_cert: Option<PathBuf>,
+    /// Its private key, PEM, in a file with mode 0600
+    #[arg(long, value_name = "FILE", env = "PORTUNUS_CA_KEY", requires = "ca_cert")]
+    pub(crate) ca_key: Option<PathBuf>,
+    /// How long the certificates of edges are valid, at least 5s; edges renew them at half of that [default: 24h]
+    #[arg(long, value_name = "DURATION", env = "PORTUNUS_EDGE_CERT_TTL", value_parser = duration::parse)]
+    pub(crate) edge_cert_ttl: Option<Duration>,
+    /// How long an expired certificate of an edge may still be renewed [default: 30d]
+    #[arg(long, value_name = "DURATION", env = "PORTUNUS_EDGE_CERT_GRACE", value_parser = duration::parse)]
+    pub(crate) edge_cert_grace: Option<Duration>,
     /// The operator API: plain HTTP on loopback, TLS on every other address; may be given several times [default:
     /// 127.0.0.1:7080]
     #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_OPERATOR_LISTEN", value_delimiter = ',')]
@@ -127,13 +148,16 @@ pub(crate) struct UpArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EdgeArgs {
-    /// The server's control port
-    #[arg(long, value_name = "URL", default_value = DEFAULT_CONTROL, env = "PORTUNUS_EDGE_SERVER", hide_env_values = true)]
-    pub(crate) server: ControlUrl,
-    /// The name of this edge
+    /// The URI of `portunus edge-token create`, or @FILE with it; needed the first time only
+    #[arg(long, value_name = "URI", env = "PORTUNUS_EDGE_JOIN", hide_env_values = true)]
+    pub(crate) join: Option<String>,
+    /// The server's control port [default: the one that this edge joined]
+    #[arg(long, value_name = "URL", env = "PORTUNUS_EDGE_SERVER", hide_env_values = true)]
+    pub(crate) server: Option<ControlUrl>,
+    /// The name of this edge [default: the one that it joined with]
     #[arg(long, value_name = "NAME", env = "PORTUNUS_EDGE_NAME", value_parser = edge_name)]
-    pub(crate) name: EdgeName,
-    /// The directory of the last good state [default: $XDG_STATE_HOME/portunus-edge/NAME]
+    pub(crate) name: Option<EdgeName>,
+    /// The directory of the last good state and the certificate [default: $XDG_STATE_HOME/portunus-edge/NAME]
     #[arg(long, value_name = "DIR", env = "PORTUNUS_EDGE_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// The port of the metrics of this process and its session [default: none]

@@ -1,6 +1,7 @@
 //! `edges`: which edges there are, and forgetting one that is gone for good. I/O.
 
 use jiff::Timestamp;
+use reconciler::act::operator::certificates::RevokedEdge;
 use reconciler::act::operator::edges::ForgottenEdge;
 use reconciler::decide::status::EdgeStatus;
 use serde::Serialize;
@@ -21,6 +22,8 @@ struct Row<'a> {
     last_seen: Option<Timestamp>,
     address: &'a str,
     version: &'a str,
+    certificate_expires_at: Option<Timestamp>,
+    revoked: bool,
 }
 
 pub(crate) async fn run(args: &EdgesArgs) -> Result<Exit, Failure> {
@@ -38,6 +41,19 @@ pub(crate) async fn run(args: &EdgesArgs) -> Result<Exit, Failure> {
         }
         return Ok(Exit::Done);
     }
+    if let Some(EdgesCommand::Revoke(args)) = &args.command {
+        let path = format!("/v1/edges/{}/revoke", args.edge);
+        let revoked: RevokedEdge = Client::new(&args.server)?.post(&path, &serde_json::json!({})).await?;
+        if !print_value(args.looks.output, &revoked)? {
+            print(&format!("{} is revoked.\n", revoked.name))?;
+            say(format!(
+                "It keeps forwarding what it has. It can only join again with a new URI from `portunus edge-token \
+                 create {}`.",
+                revoked.name
+            ));
+        }
+        return Ok(Exit::Done);
+    }
     let edges: Vec<EdgeStatus> = Client::new(&args.list.server)?.get("/v1/edges").await?;
     let rows: Vec<Row<'_>> = edges
         .iter()
@@ -48,6 +64,8 @@ pub(crate) async fn run(args: &EdgesArgs) -> Result<Exit, Failure> {
             last_seen: edge.last_seen,
             address: &edge.address,
             version: &edge.version,
+            certificate_expires_at: edge.certificate_expires_at,
+            revoked: edge.revoked,
         })
         .collect();
     if print_value(args.list.looks.format(), &rows)? {
@@ -64,13 +82,19 @@ pub(crate) async fn run(args: &EdgesArgs) -> Result<Exit, Failure> {
 fn table(rows: &[Row<'_>]) -> String {
     let or_none = |text: String| if text.is_empty() { "–".to_owned() } else { text };
     let at = |moment: Option<Timestamp>| or_none(moment.map(time).unwrap_or_default());
-    let mut columns = Columns::new(&["EDGE", "STATE", "SINCE", "LAST SEEN", "ADDRESS", "VERSION"]);
+    let mut columns = Columns::new(&["EDGE", "STATE", "SINCE", "LAST SEEN", "CERTIFICATE UNTIL", "ADDRESS", "VERSION"]);
     for row in rows {
         columns.row(&[
             row.name.to_owned(),
-            if row.connected { "connected" } else { "offline" }.to_owned(),
+            match (row.revoked, row.connected) {
+                (true, _) => "revoked",
+                (false, true) => "connected",
+                (false, false) => "offline",
+            }
+            .to_owned(),
             at(row.since),
             at(row.last_seen),
+            at(row.certificate_expires_at),
             or_none(row.address.to_owned()),
             or_none(row.version.to_owned()),
         ]);

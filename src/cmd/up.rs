@@ -240,7 +240,7 @@ fn banner(server: &Server, followed: &str, tree: Option<&CheckedTree>, is_late: 
     };
     let change = if tree.is_some() || is_late { "Change a file there" } else { "Push a commit there" };
     format!(
-        "{}\n  rules     {}{rules}\n  operators http://{}\n  metrics   http://{}/metrics\n  edges     http://{}\n\
+        "{}\n  rules     {}{rules}\n  operators http://{}\n  metrics   http://{}/metrics\n  edges     {} (mutual TLS)\n\
          {change} and look with `portunus status`; Ctrl-C ends.",
         style::strong("portunus is up"),
         clean(followed),

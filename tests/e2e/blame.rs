@@ -93,7 +93,7 @@ fn a_port_from_before_the_ledger_is_said_to_be_older() {
     let port = ports(1);
     world.edit_and_apply("a.toml", &rule("edge-01", "web", port, 9, ""));
     server.stop();
-    std::fs::remove_dir_all(world.path("server-state")).unwrap();
+    world.lose_records();
     world.serve(&["--mode", "heal"]);
     world.wait_connected("edge-01", true);
     world.wait_rule("edge-01", "web", "active");

@@ -34,10 +34,9 @@ fn an_edge_full_of_clients_still_has_its_session_its_binds_its_probes_and_its_me
     let (own, port) = (ports(1), ports(3));
     let (at, metrics, state) =
         (format!("http://127.0.0.1:{}", world.control), format!("127.0.0.1:{own}"), world.arg("edge-state"));
-    let edge = start(
-        &world,
-        &["edge", "--name", "edge-01", "--server", &at, "--state-dir", &state, "--metrics-listen", &metrics],
-    );
+    let args = ["edge", "--name", "edge-01", "--server", &at, "--state-dir", &state, "--metrics-listen", &metrics];
+    let args = world.joining(&args);
+    let edge = start(&world, &args.iter().map(String::as_str).collect::<Vec<_>>());
     world.wait_connected("edge-01", true);
     let (target, probed) = (Echo::start().port, std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     let checked =

@@ -27,6 +27,7 @@ mod forwarding;
 mod git_over_https;
 mod git_source;
 mod health;
+mod joining;
 mod journey;
 mod junk;
 mod ledger;

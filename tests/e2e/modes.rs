@@ -133,7 +133,10 @@ fn mode_heal_puts_back_what_somebody_else_told_an_edge() {
     world.edit_and_apply("a.toml", &rule("edge-01", "a", port, one.port, ""));
     server.stop();
     // Another server with a state of its own tells the edge something else in the meantime.
-    std::fs::rename(world.path("server-state"), world.path("kept-state")).unwrap();
+    let mut copy = std::process::Command::new("cp");
+    copy.arg("-a").arg(world.path("server-state")).arg(world.path("kept-state"));
+    assert!(copy.status().unwrap().success());
+    world.lose_records();
     let stranger = world.serve(&["--mode", "heal"]);
     world.wait_connected("edge-01", true);
     world.edit_and_apply("a.toml", &rule("edge-01", "a", port + 1, two.port, ""));

@@ -1,6 +1,6 @@
 //! A way between edges and their server that counts the messages of their sessions, and kills the server at one.
 //!
-//! Keeps: a message is a DATA frame of HTTP/2 with something in it, in either direction; the one at which the server
+//! Keeps: a message is a record of TLS with encrypted content, in either direction; the one at which the server
 //! dies does not arrive, all before it did.
 
 use std::io::{self, Read, Write};
@@ -11,11 +11,10 @@ use std::thread;
 use crate::peers::serve;
 use crate::support::Handle;
 
-/// What a client says before its first frame: `PRI * HTTP/2.0`, two empty lines, `SM`, two more.
-const PREFACE: usize = 24;
-/// Length, type, flags and stream of a frame.
-const HEADER: usize = 9;
-const DATA: u8 = 0;
+/// Type, version and length of a record.
+const HEADER: usize = 5;
+/// The type of encrypted records.
+const DATA: u8 = 23;
 
 /// Who is to die, and after how many more messages.
 struct Armed {
@@ -58,27 +57,25 @@ impl Relay {
 
 fn relay(edge: &TcpStream, server: &TcpStream, gate: &Arc<Mutex<Option<Armed>>>) {
     thread::scope(|scope| {
-        let pass = |mut from: &TcpStream, mut to: &TcpStream, preface: usize| {
+        let pass = |mut from: &TcpStream, mut to: &TcpStream| {
             from.set_nodelay(true).ok();
             // Either end may go at any time; the other one learns of it.
-            frames(&mut from, &mut to, preface, gate).ok();
+            records(&mut from, &mut to, gate).ok();
             from.shutdown(Shutdown::Both).ok();
             to.shutdown(Shutdown::Both).ok();
         };
-        scope.spawn(move || pass(edge, server, PREFACE));
-        pass(server, edge, 0);
+        scope.spawn(move || pass(edge, server));
+        pass(server, edge);
     });
 }
 
-fn frames(from: &mut impl Read, to: &mut impl Write, preface: usize, gate: &Mutex<Option<Armed>>) -> io::Result<()> {
-    let mut bytes = vec![0; preface];
-    from.read_exact(&mut bytes)?;
-    to.write_all(&bytes)?;
+fn records(from: &mut impl Read, to: &mut impl Write, gate: &Mutex<Option<Armed>>) -> io::Result<()> {
+    let mut bytes = Vec::new();
     loop {
         bytes.resize(HEADER, 0);
         from.read_exact(&mut bytes)?;
-        let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]) as usize;
-        let is_message = bytes[3] == DATA && length > 0;
+        let length = usize::from(u16::from_be_bytes([bytes[3], bytes[4]]));
+        let is_message = bytes[0] == DATA;
         bytes.resize(HEADER + length, 0);
         from.read_exact(&mut bytes[HEADER..])?;
         if is_message && kills(gate) {

@@ -95,7 +95,7 @@ fn a_server_that_lost_its_state_numbers_above_what_its_edges_run() {
     assert_eq!(world.generations("edge-01"), (3, 3));
     let probe = Steady::probe(port, vec![echo.port]);
     server.kill();
-    std::fs::remove_dir_all(world.path("server-state")).unwrap();
+    world.lose_records();
     world.serve(&["--mode", "heal"]);
     world.wait_connected("edge-01", true);
     probe.more(3);

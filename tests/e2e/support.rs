@@ -5,6 +5,7 @@
 //!
 //! Long because a world is one thing: every theme needs all of its parts, and each is a few lines.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -81,6 +82,8 @@ pub(crate) type Handle = Arc<Process>;
 /// A rule tree, a server, edges and an operator.
 pub(crate) struct World {
     processes: Mutex<Vec<Handle>>,
+    /// Edges that have joined, and from where.
+    pub(crate) members: Mutex<HashMap<String, PathBuf>>,
     pub(crate) control: u16,
     pub(crate) operator: u16,
     pub(crate) metrics: u16,
@@ -96,6 +99,7 @@ impl World {
         let dir = tempfile::Builder::new().prefix("portunus-e2e-").tempdir().unwrap();
         let world = Self {
             processes: Mutex::new(Vec::new()),
+            members: Mutex::default(),
             control: first,
             operator: first + 1,
             metrics: first + 2,
@@ -216,21 +220,21 @@ impl World {
 
     pub(crate) fn start(&self, name: &str, args: &[&str]) -> Handle {
         let mut command = self.portunus();
-        command.args(args);
+        command.args(self.joining(args));
         self.own(name, command)
     }
 
     /// The same with more in its environment.
     pub(crate) fn start_with_env(&self, name: &str, args: &[&str], env: &[(&str, &str)]) -> Handle {
         let mut command = self.portunus();
-        command.args(args).envs(env.iter().copied());
+        command.args(self.joining(args)).envs(env.iter().copied());
         self.own(name, command)
     }
 
     /// The same with another standard error than its log.
     pub(crate) fn start_with_stderr(&self, name: &str, args: &[&str], stderr: Stdio) -> Handle {
         let mut command = self.portunus();
-        command.args(args);
+        command.args(self.joining(args));
         let log = self.path(&format!("{name}.log"));
         let process = Arc::new(Process::start_with_stderr(name, command, &log, stderr));
         self.processes.lock().unwrap().push(process.clone());
@@ -265,7 +269,7 @@ impl World {
         }
         let (server, state) = (format!("http://127.0.0.1:{}", self.control), self.arg(&format!("{name}-state")));
         private.arg(env!("CARGO_BIN_EXE_portunus"));
-        private.args(["edge", "--name", name, "--server", &server, "--state-dir", &state]);
+        private.args(self.joining(&["edge", "--name", name, "--server", &server, "--state-dir", &state]));
         let edge = self.own(name, private);
         self.wait_connected(name, true);
         Some(edge)

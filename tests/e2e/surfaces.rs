@@ -115,20 +115,6 @@ fn foreign_hosts_origins_tokens_and_content_types_are_refused() {
 }
 
 #[test]
-fn ports_that_could_be_reached_from_outside_are_not_opened() {
-    let world = World::new();
-    for flag in ["--control-listen"] {
-        let mut args = vec!["serve".to_owned(), "--mode".to_owned(), "heal".to_owned()];
-        let mut places = world.server_args();
-        let at = places.iter().position(|arg| arg == flag).unwrap() + 1;
-        places[at] = places[at].replace("127.0.0.1", "0.0.0.0");
-        args.extend(places);
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        world.cli(&args).exits(1).says("loopback");
-    }
-}
-
-#[test]
 fn an_edge_that_misses_its_keepalive_gives_its_name_to_the_next() {
     let world = World::with_edges(&[]);
     let first = world.edge("edge-01");

@@ -75,6 +75,8 @@ fn server_and_edge_go_on_without_the_terminals_that_they_were_started_on() {
     wait_until("the server to be ready", || is_ready(&world));
     let (control, state) = (format!("http://127.0.0.1:{}", world.control), world.arg("edge-state"));
     let edge = ["edge", "--name", "edge-01", "--server", &control, "--state-dir", &state, "--log-level", "debug"];
+    let edge = world.joining(&edge);
+    let edge: Vec<&str> = edge.iter().map(String::as_str).collect();
     let Some(edge) = OnTerminal::start(&world, &edge) else { return };
     world.wait_connected("edge-01", true);
     let (first, one, two) = (ports(1), Echo::start(), Echo::start());

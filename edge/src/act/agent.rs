@@ -13,9 +13,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::act::joining::{FleetMember, MembershipError};
 use crate::act::rpc::edge_control_client::EdgeControlClient;
 use crate::act::runtime::{RuntimeHandle, Stopped};
-use crate::act::server_connector::{Endpoint, GREETING, ServerConnector};
+use crate::act::server_connector::{GREETING, ServerConnector};
+use crate::act::server_tls::{self, DialError};
 use crate::act::session::{AfterMessage, Offer, Session};
 use crate::act::wording;
 use crate::decide::backoff;
@@ -30,11 +32,14 @@ const STATS_INTERVAL: Duration = Duration::from_secs(1);
 /// For the server to read why a session ended.
 const PARTING: Duration = Duration::from_secs(1);
 
+/// Why a server ends a session whose certificate admits nobody any more.
+const MEMBERSHIP_CODES: [&str; 4] = ["revoked", "superseded", "unknown_edge", "certificate_expired"];
+
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
-    #[error("the server cannot be reached")]
-    Unreachable(#[source] tonic::transport::Error),
+    #[error(transparent)]
+    NoMember(#[from] MembershipError),
     #[error("the session was interrupted")]
     Broken(#[source] Box<tonic::Status>),
     #[error("the server refused the session: {message} ({code})")]
@@ -60,6 +65,8 @@ impl From<tonic::Status> for SessionError {
 pub(crate) struct SessionView {
     /// True between welcome and end.
     pub(crate) connected: watch::Receiver<bool>,
+    /// The membership, except in the same process.
+    pub(crate) member: Option<FleetMember>,
 }
 
 pub(crate) struct Agent {
@@ -70,19 +77,15 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Checks the address of the server.
-    pub(crate) fn new(
-        server: Endpoint,
-        offer: Offer,
-        runtime: RuntimeHandle,
-    ) -> Result<(Self, SessionView), tonic::transport::Error> {
+    pub(crate) fn new(server: ServerConnector, offer: Offer, runtime: RuntimeHandle) -> (Self, SessionView) {
         let (connected, view) = watch::channel(false);
-        let agent = Self { way: ServerConnector::new(server)?, offer: Arc::new(offer), runtime, connected };
-        Ok((agent, SessionView { connected: view }))
+        let member = server.member().cloned();
+        let agent = Self { way: server, offer: Arc::new(offer), runtime, connected };
+        (agent, SessionView { connected: view, member })
     }
 
-    /// Runs session after session.
-    pub(crate) async fn run(self, stop: CancellationToken) {
+    /// Runs session after session; fails where the edge cannot become a member.
+    pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), MembershipError> {
         let mut failures = 0;
         let mut last_error = String::new();
         while let Some(Err(error)) = stop.run_until_cancelled(self.session()).await {
@@ -90,6 +93,13 @@ impl Agent {
             if self.runtime.give_back().await.is_err() {
                 break;
             }
+            let error = match self.after(error).await {
+                Ok(error) => error,
+                Err(refused) => {
+                    self.connected.send_replace(false);
+                    return Err(refused);
+                }
+            };
             // A welcome came: the next attempt is the first again, unless it would only come to the same end.
             if self.connected.send_replace(false) && !matches!(error, SessionError::Disagreed) {
                 failures = 0;
@@ -111,12 +121,41 @@ impl Agent {
             }
         }
         self.connected.send_replace(false);
+        Ok(())
+    }
+
+    /// What an error means for the membership; fails where the edge has to end.
+    async fn after(&self, error: SessionError) -> Result<SessionError, MembershipError> {
+        let Some(member) = self.way.member() else { return Ok(error) };
+        match &error {
+            SessionError::Refused { code, .. } | SessionError::NoMember(MembershipError::NotRenewed { code, .. }) => {
+                match code.as_str() {
+                    "revoked" => member.note_revoked(true).await,
+                    // The clocks differ, or it expired while there was no session.
+                    "certificate_expired" => {
+                        if let Err(error) = member.renew().await {
+                            return Ok(error.into());
+                        }
+                    }
+                    _ => {}
+                }
+                Ok(error)
+            }
+            _ => match error {
+                SessionError::NoMember(error) if error.is_final() => Err(error),
+                other => Ok(other),
+            },
+        }
     }
 
     /// Why there is no session: where no server greeted, it may be the address of another port of one.
     async fn reason(&self, error: &SessionError) -> String {
         let mistaken = match error {
-            SessionError::Broken(_) | SessionError::NoGreeting | SessionError::Unreachable(_) => {
+            SessionError::Broken(status) if server_tls::is_not_accepted(&**status) => {
+                return DialError::NotAccepted.to_string();
+            }
+            SessionError::Broken(_) | SessionError::NoGreeting => self.way.mistaken().await,
+            SessionError::NoMember(MembershipError::Dial(error)) if error.may_be_another_port() => {
                 self.way.mistaken().await
             }
             _ => None,
@@ -126,7 +165,10 @@ impl Agent {
 
     /// One session from its hello to its end.
     async fn session(&self) -> Result<std::convert::Infallible, SessionError> {
-        let channel = self.way.connect().await.map_err(SessionError::Unreachable)?;
+        if let Some(member) = self.way.member() {
+            member.ensure().await?;
+        }
+        let channel = self.way.connect().await?;
         let mut client = EdgeControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         let mut session = Session::new(self.offer.clone(), self.runtime.clone());
         let (outgoing, receiver) = mpsc::channel::<EdgeMessage>(OUTGOING);
@@ -147,6 +189,11 @@ impl Agent {
             _ => return Err(SessionError::NoGreeting),
         }
         self.connected.send_replace(true);
+        let mut renewals = JoinSet::new();
+        if let Some(member) = self.way.member() {
+            member.note_revoked(false).await;
+            renewals.spawn(member.clone().stay(false));
+        }
         let mut stats = interval_at(Instant::now() + STATS_INTERVAL, STATS_INTERVAL);
         stats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut confirmations = JoinSet::new();
@@ -158,6 +205,18 @@ impl Agent {
                         confirmations = JoinSet::new();
                         confirmations.spawn(self.way.clone().come_through(confirm));
                         continue;
+                    }
+                    ServerMessage { body: Some(server_message::Body::Renew(_)) } => {
+                        if let Some(member) = self.way.member() {
+                            renewals = JoinSet::new();
+                            renewals.spawn(member.clone().stay(true));
+                        }
+                        continue;
+                    }
+                    ServerMessage { body: Some(server_message::Body::Refusal(refusal)) }
+                        if MEMBERSHIP_CODES.contains(&refusal.code.as_str()) =>
+                    {
+                        return Err(SessionError::Refused { code: refusal.code, message: refusal.message });
                     }
                     received => session.receive(received).await?,
                 },
@@ -191,7 +250,7 @@ async fn until_closed(incoming: &mut tonic::Streaming<ServerMessage>) {
 /// One sentence for the log: what happened, and why.
 fn sentence(error: &SessionError) -> String {
     let cause = match error {
-        SessionError::Unreachable(source) => wording::cause(source),
+        SessionError::NoMember(source) => wording::cause(source),
         // Without a cause below it, it is what the server said.
         SessionError::Broken(status) if status.source().is_none() => Some(status.message().to_owned()),
         SessionError::Broken(status) => wording::cause(&**status),

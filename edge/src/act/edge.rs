@@ -12,7 +12,6 @@ use std::time::Duration;
 use guard::{Failed, InheritedSockets, Supervisor};
 use schema::canonical::Digest;
 use schema::capability::{self, Capabilities};
-use schema::masked;
 use schema::name::{EdgeName, RuleName};
 use schema::net::{ListenAddress, Listener, Protocol};
 use schema::policy::Policy;
@@ -22,16 +21,16 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tonic::transport::Uri;
 
 use crate::act::agent::Agent;
+use crate::act::joining::FleetMember;
 use crate::act::last_good::{Exception, LastGood, StateError, Stored};
 use crate::act::names::{self, Names};
 #[cfg(feature = "testing")]
 use crate::act::parts::Killer;
 use crate::act::parts::Part;
 use crate::act::runtime::{self, Before, Pending, Restarted, RuntimeBounds, RuntimeHandle, Stopped};
-use crate::act::server_connector::Endpoint;
+use crate::act::server_connector::{Endpoint, ServerConnector};
 use crate::act::session::Offer;
 use crate::act::steady::Steady;
 use crate::act::{abilities, interfaces, metrics};
@@ -85,16 +84,9 @@ pub enum EdgeError {
         /// What the system said.
         source: io::Error,
     },
-    /// The server's address cannot be understood.
-    #[error("`{}` is not a valid server address: expected http://HOST:PORT", masked::url(.0))]
-    Server(String),
-    /// The server is on another host.
-    #[error(
-        "`{}` is not on this host: TLS to servers is not supported yet, and rules travel over plain HTTP only on \
-         loopback (localhost, 127.0.0.0/8, [::1])",
-        masked::url(.0)
-    )]
-    Remote(String),
+    /// It has no directory for its membership.
+    #[error("an edge of a fleet needs a state directory")]
+    NoStateDirectory,
     /// The system has nothing left for the workers.
     #[error("the workers cannot be started: the limit of open files may be too low (`ulimit -n`, LimitNOFILE=)")]
     Workers(#[source] io::Error),
@@ -142,15 +134,19 @@ impl ShutdownDrain {
 impl Edge {
     /// Opens the state, serves what it holds, and starts to connect.
     pub async fn start(config: EdgeConfig) -> Result<Self, EdgeError> {
-        if let Endpoint::Url(url) = &config.server {
-            check_server(url)?;
-        }
         // Before any socket: the edge that leaves the folder has closed its own by then.
         let store = match &config.state_dir {
             Some(folder) => Some(LastGood::open_within(folder, &config.name, TAKE_OVER).await?),
             None => None,
         };
         let stored = store.as_ref().map(LastGood::read).transpose()?.flatten();
+        let way = match config.server {
+            Endpoint::InProcess(connector) => ServerConnector::InProcess(connector),
+            Endpoint::Fleet(access) => {
+                let state_dir = config.state_dir.clone().ok_or(EdgeError::NoStateDirectory)?;
+                ServerConnector::Fleet(FleetMember::open(config.name.clone(), state_dir, access)?)
+            }
+        };
         let listener = match config.metrics_listen {
             Some(address) => {
                 let failed = |source| EdgeError::Metrics { address, source };
@@ -177,15 +173,10 @@ impl Edge {
             failed = supervisor.failed() => return Err(failed.into()),
         };
 
-        let invalid = match &config.server {
-            Endpoint::Url(url) => url.clone(),
-            Endpoint::InProcess(_) => String::new(),
-        };
-        let agent = Agent::new(config.server, offer, runtime.clone());
-        let (agent, session) = agent.map_err(|_| EdgeError::Server(invalid))?;
+        let (agent, session) = Agent::new(way, offer, runtime.clone());
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        tasks.spawn(supervisor.lasting(Part::Session, agent.run(stop.clone())));
+        tasks.spawn(supervisor.serving(Part::Session.to_string(), agent.run(stop.clone())));
         if let Some(listener) = listener {
             let source = metrics::MetricsSource {
                 runtime: runtime.clone(),
@@ -291,18 +282,6 @@ impl Edge {
     }
 }
 
-/// An edge speaks plain HTTP, to this host only.
-fn check_server(url: &str) -> Result<(), EdgeError> {
-    let invalid = || EdgeError::Server(url.to_owned());
-    let parsed: Uri = url.parse().map_err(|_| invalid())?;
-    let host = parsed.host().filter(|_| parsed.scheme_str() == Some("http")).ok_or_else(invalid)?;
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    if address.map_or(host.eq_ignore_ascii_case("localhost"), |ip| ip.to_canonical().is_loopback()) {
-        return Ok(());
-    }
-    Err(EdgeError::Remote(url.to_owned()))
-}
-
 fn own_listener(address: SocketAddr) -> Listener {
     let ip = match address.ip() {
         // The host's default makes an IPv6 wildcard take IPv4 too.
@@ -349,29 +328,4 @@ fn restore(stored: Stored, offer: &Offer) -> Option<Before> {
         None => None,
     };
     Some(Before { desired, exceptions, overrides, trial, clock })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_is_on_this_host() {
-        for url in ["http://127.0.0.1:7443", "http://127.9.9.9:1", "http://LocalHost:7443/", "http://[::1]:7443"] {
-            check_server(url).unwrap();
-        }
-        for url in ["http://10.1.1.1:7443", "http://[2001:db8::1]:7443", "http://server.test"] {
-            let error = check_server(url).unwrap_err();
-            assert!(matches!(error, EdgeError::Remote(_)), "{error}");
-            assert!(error.to_string().starts_with(&format!("`{url}` is not on this host")), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_password_in_the_address_of_a_server_is_in_no_message() {
-        for url in ["http://127.0.0.1@a.test", "http://me:PASSWORD@a.test", "ftp://me:PASSWORD@127.0.0.1"] {
-            let text = format!("{}", check_server(url).unwrap_err());
-            assert!(text.contains("***@") && !text.contains("PASSWORD"), "{text}");
-        }
-    }
 }

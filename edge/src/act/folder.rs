@@ -49,18 +49,52 @@ impl Folder {
 
     /// The bytes of a file of this edge in it, if there is one.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
-        let failed = |source| StateError::Io { path: self.path.clone(), doing: "read the last good state", source };
-        let path = self.path.join(name);
-        let mut file = match trust::open(&path, OpenOptions::new().read(true)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        trust(&path, &file.metadata().map_err(failed)?)?;
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut file, &mut bytes).map_err(failed)?;
-        Ok(Some(bytes))
+        read(&self.path, name)
     }
+}
+
+/// The bytes of a file of a state folder, if there is one.
+pub(crate) fn read(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+    let failed = |source| StateError::Io { path: folder.to_owned(), doing: "read a file of the state", source };
+    let path = folder.join(name);
+    let mut file = match trust::open(&path, OpenOptions::new().read(true)) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    trust(&path, &file.metadata().map_err(failed)?)?;
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut file, &mut bytes).map_err(failed)?;
+    Ok(Some(bytes))
+}
+
+/// Replaces a file of a state folder as a whole. What was half written is removed: on a full disk it would only be in
+/// the way.
+pub(crate) fn replace(folder: &Path, name: &str, temporary: &str, bytes: &[u8]) -> Result<(), StateError> {
+    let written = rewrite(folder, name, temporary, bytes);
+    if written.is_err() {
+        // The failure itself is what matters; the next attempt removes the leftover.
+        _ = fs::remove_file(folder.join(temporary));
+    }
+    written
+}
+
+fn rewrite(folder: &Path, name: &str, temporary: &str, bytes: &[u8]) -> Result<(), StateError> {
+    let failed = |doing| move |source| StateError::Io { path: folder.to_owned(), doing, source };
+    let temporary = folder.join(temporary);
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove a leftover")(error)),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(failed("create a file in it"))?;
+    io::Write::write_all(&mut file, bytes).and_then(|()| file.sync_all()).map_err(failed("write the state"))?;
+    fs::rename(&temporary, folder.join(name)).map_err(failed("put the state in place"))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync it"))
 }
 
 /// The file that is locked; where none can be made, the folder itself.

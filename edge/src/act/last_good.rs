@@ -3,9 +3,8 @@
 //! Keeps: the file is whole or the former one (temporary file, fsync, rename, fsync of the folder); a file that
 //! cannot be understood is moved aside and never stops the edge; one process uses a folder at a time.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +18,7 @@ use schema::rule::Rule;
 use schema::wire;
 use tokio::time::{Instant, sleep};
 
-use super::folder::Folder;
+use super::folder::{self, Folder};
 use super::steady::Steady;
 
 /// First bytes of the file; the last two digits are the version of what follows.
@@ -64,6 +63,12 @@ pub enum StateError {
         /// Who asked for them.
         name: EdgeName,
     },
+    /// The membership cannot be understood.
+    #[error(
+        "{0} is damaged: restore it from a backup, or remove it and join again with --join and a new URI from \
+         `portunus edge-token create`"
+    )]
+    Membership(PathBuf),
     /// The system refused.
     #[error("state directory {path}: cannot {doing}")]
     Io {
@@ -221,33 +226,9 @@ impl LastGood {
         Ok(None)
     }
 
-    /// Replaces what is kept. What was half written is removed: on a full disk it would only be in the way.
+    /// Replaces what is kept.
     pub(crate) fn write(&self, stored: &Stored) -> Result<(), StateError> {
-        let written = self.replace(stored);
-        if written.is_err() {
-            // The failure itself is what matters; the next attempt removes a leftover too.
-            _ = fs::remove_file(self.folder.path.join(TEMPORARY));
-        }
-        written
-    }
-
-    fn replace(&self, stored: &Stored) -> Result<(), StateError> {
-        let folder = &self.folder.path;
-        let failed = |doing| move |source| StateError::Io { path: folder.clone(), doing, source };
-        let temporary = folder.join(TEMPORARY);
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove a leftover")(error)),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(failed("create a file in it"))?;
-        file.write_all(&encode(stored)).and_then(|()| file.sync_all()).map_err(failed("write the state"))?;
-        fs::rename(&temporary, folder.join(FILE)).map_err(failed("put the state in place"))?;
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync it"))
+        folder::replace(&self.folder.path, FILE, TEMPORARY, &encode(stored))
     }
 }
 

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::agent::SessionView;
 use crate::act::descriptors;
+use crate::act::joining::FleetMember;
 use crate::act::runtime::RuntimeHandle;
 
 /// What the peers of this port may take: scrapers are few, and whatever else connects must not take what connections
@@ -51,6 +52,11 @@ impl MetricsSource {
         let gauges = [
             ("portunus_session_connected", "1 while there is a session.", u64::from(*self.session.connected.borrow())),
             ("portunus_session_generation", "The generation of the last accepted desired state.", generation),
+            (
+                "portunus_edge_revoked",
+                "1 if the server said that this edge was revoked.",
+                self.session.member.as_ref().is_some_and(FleetMember::is_revoked).into(),
+            ),
             ("portunus_open_listeners", "Listening sockets.", status.listeners as u64),
             ("portunus_open_connections", "Live connections.", connections.count() as u64),
             ("portunus_open_descriptors", "Descriptors in use.", descriptors::in_use()),

@@ -10,14 +10,16 @@ use std::time::Duration;
 use guard::Port;
 use hyper_util::rt::TokioIo;
 use schema::proto::{self, ServerMessage, server_message};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::time::{sleep, timeout};
 use tonic::transport::{self, Channel};
 
+use crate::act::joining::{FleetAccess, FleetMember, MembershipError};
 use crate::act::rpc::edge_control_client::EdgeControlClient;
+use crate::act::server_tls::DialError;
 
 /// How often a quiet connection is asked whether it still lives, and how long the answer may take.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(20));
 /// For the connection, and again for the server's first word.
 pub(super) const GREETING: Duration = Duration::from_secs(5);
 /// Between two attempts to come through: a trial is a matter of seconds.
@@ -29,60 +31,66 @@ pub type InProcessConnector = Arc<dyn Fn() -> io::Result<DuplexStream> + Send + 
 /// Where the server is.
 #[derive(Clone)]
 pub enum Endpoint {
-    /// Its control port, `http://127.0.0.1:7443`.
-    Url(String),
+    /// On any host, over TLS.
+    Fleet(FleetAccess),
     /// In the same process.
     InProcess(InProcessConnector),
 }
 
-/// `HOST:PORT` of an address.
-fn place(uri: &tonic::transport::Uri) -> Option<String> {
-    Some(format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(80)))
+/// HTTP/2 as an edge speaks it. The address is not used: the connection is there already.
+fn http2() -> transport::Endpoint {
+    transport::Endpoint::from_static("http://control.portunus.internal")
+        .connect_timeout(GREETING)
+        .http2_keep_alive_interval(KEEPALIVE.0)
+        .keep_alive_timeout(KEEPALIVE.1)
+        .keep_alive_while_idle(true)
+}
+
+/// A channel over a connection; once it is lost, so is the channel.
+pub(super) async fn channel_over<S>(stream: S) -> Result<Channel, transport::Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut once = Some(stream);
+    let service = tower::service_fn(move |_| {
+        let stream = once.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
+        async move { stream.map(TokioIo::new) }
+    });
+    http2().connect_with_connector(service).await
 }
 
 /// How connections to the server are made.
 #[derive(Clone)]
-pub(super) struct ServerConnector {
-    channel: transport::Endpoint,
-    server: Endpoint,
+pub(crate) enum ServerConnector {
+    Fleet(FleetMember),
+    InProcess(InProcessConnector),
 }
 
 impl ServerConnector {
-    /// Checks the address of the server.
-    pub(super) fn new(server: Endpoint) -> Result<Self, transport::Error> {
-        let url = match &server {
-            Endpoint::Url(url) => url.clone(),
-            Endpoint::InProcess(_) => "http://in-process".to_owned(),
-        };
-        let channel = transport::Endpoint::from_shared(url)?
-            .connect_timeout(GREETING)
-            .http2_keep_alive_interval(KEEPALIVE.0)
-            .keep_alive_timeout(KEEPALIVE.1)
-            .keep_alive_while_idle(true)
-            .tcp_nodelay(true);
-        Ok(Self { channel, server })
+    /// A new connection.
+    pub(super) async fn connect(&self) -> Result<Channel, MembershipError> {
+        match self {
+            Self::Fleet(member) => member.connect().await,
+            Self::InProcess(connector) => {
+                let stream = connector().map_err(DialError::Unreachable)?;
+                Ok(channel_over(stream).await.map_err(DialError::from)?)
+            }
+        }
     }
 
-    /// A new connection.
-    pub(super) async fn connect(&self) -> Result<Channel, transport::Error> {
-        match &self.server {
-            Endpoint::Url(_) => self.channel.connect().await,
-            Endpoint::InProcess(connector) => {
-                let connector = connector.clone();
-                let service = tower::service_fn(move |_| {
-                    let stream = connector();
-                    async move { stream.map(TokioIo::new) }
-                });
-                self.channel.connect_with_connector(service).await
-            }
+    /// The membership, except in the same process.
+    pub(super) const fn member(&self) -> Option<&FleetMember> {
+        match self {
+            Self::Fleet(member) => Some(member),
+            Self::InProcess(_) => None,
         }
     }
 
     /// What the address of the server is instead of a control port, if it is another port of a server.
     pub(super) async fn mistaken(&self) -> Option<String> {
-        let Endpoint::Url(url) = &self.server else { return None };
-        let port = guard::port::recognised(&place(self.channel.uri())?).await?;
-        (port != Port::Control).then(|| format!("{url}: {}", port.instead_of(Port::Control)))
+        let place = self.member()?.server()?;
+        let port = guard::port::recognised(&place).await?;
+        (port != Port::Control).then(|| format!("{place}: {}", port.instead_of(Port::Control)))
     }
 
     /// Gives a confirmation back once a connection made from now on has reached the server that it is from; tries for

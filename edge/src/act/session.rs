@@ -150,8 +150,10 @@ impl Session {
                 tracing::warn!(code = refusal.code, reason = refusal.message, "the server ended the session");
                 Ok((Vec::new(), AfterMessage::End))
             }
-            // A welcome is said once, before this; what is unknown belongs to a newer server.
-            Some(server_message::Body::Welcome(_)) | None => Ok((Vec::new(), AfterMessage::Continue)),
+            // A welcome is said once, before this; renewals are not part of a session; what is unknown belongs to a newer server.
+            Some(server_message::Body::Welcome(_) | server_message::Body::Renew(_)) | None => {
+                Ok((Vec::new(), AfterMessage::Continue))
+            }
         }
     }
 

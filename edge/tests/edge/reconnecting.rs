@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge::{Edge, EdgeConfig, EdgeError, Endpoint};
+use edge::{Edge, EdgeConfig, Endpoint};
 use schema::capability::{Capabilities, Capability};
 use schema::name::EdgeName;
 use schema::proto::{Refusal, Welcome, server_message};
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::server::{Link, Server};
-use crate::support::{LONG, Prober, connect, desired_state, echo, free_ports, ping, to};
+use crate::support::{LONG, Prober, connect, desired_state, echo, free_ports, over_tcp, ping, to};
 
 fn config(server: Endpoint) -> EdgeConfig {
     EdgeConfig {
@@ -41,7 +41,7 @@ async fn a_lost_server_stops_nothing_and_is_found_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut server = Server::on(listener);
-    let edge = Edge::start(config(Endpoint::Url(format!("http://{address}")))).await.unwrap();
+    let edge = Edge::start(config(over_tcp(address))).await.unwrap();
     let mut link = server.session().await;
     let hello = link.hello().await;
     assert_eq!(hello.edge, "edge-01");
@@ -77,7 +77,7 @@ async fn a_refused_session_is_asked_for_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut server = Server::on(listener);
-    let edge = Edge::start(config(Endpoint::Url(format!("http://{address}")))).await.unwrap();
+    let edge = Edge::start(config(over_tcp(address))).await.unwrap();
     for _ in 0..2 {
         let mut link = server.session().await;
         link.hello().await;
@@ -97,7 +97,7 @@ async fn a_disagreement_is_reported_before_the_session_ends_and_another_one_begi
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut server = Server::on(listener);
-    let edge = Edge::start(config(Endpoint::Url(format!("http://{address}")))).await.unwrap();
+    let edge = Edge::start(config(over_tcp(address))).await.unwrap();
     let mut link = server.session().await;
     link.hello().await;
     welcome(&link).await;
@@ -129,18 +129,4 @@ async fn a_session_in_the_same_process_needs_no_port() {
     assert_eq!(link.report().await.answers, 1);
     ping(&mut connect(port).await, b"in process").await;
     drop(edge);
-}
-
-#[tokio::test]
-async fn a_server_on_another_host_is_refused_at_the_start() {
-    let started = Edge::start(config(Endpoint::Url("http://192.0.2.1:7443".to_owned()))).await;
-    assert!(started.is_err_and(|error| matches!(error, EdgeError::Remote(_))));
-}
-
-#[tokio::test]
-async fn an_address_that_is_none_is_refused_at_the_start() {
-    for url in ["https://127.0.0.1:7443", "127.0.0.1:7443", "http://", "http://a b"] {
-        let started = Edge::start(config(Endpoint::Url(url.to_owned()))).await;
-        assert!(started.is_err_and(|error| error.to_string().contains(url)), "{url}");
-    }
 }

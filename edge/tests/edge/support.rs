@@ -338,8 +338,8 @@ pub(crate) async fn let_pass(time: Duration) {
 pub(crate) fn config_without_server(folder: &std::path::Path) -> EdgeConfig {
     EdgeConfig {
         name: EdgeName::new("edge-01").unwrap(),
-        // Nobody listens on port 1: there is never a server.
-        server: Endpoint::Url("http://127.0.0.1:1".to_owned()),
+        // Nobody listens on port 1: the server is away for good.
+        server: over_tcp(SocketAddr::from(([127, 0, 0, 1], 1))),
         state_dir: Some(folder.to_owned()),
         metrics_listen: None,
         process_listens: Vec::new(),
@@ -350,6 +350,18 @@ pub(crate) fn config_without_server(folder: &std::path::Path) -> EdgeConfig {
         log_lines_dropped: std::sync::Arc::default(),
         inherited: guard::InheritedSockets::default(),
     }
+}
+
+/// A server of the tests, which speaks the protocol without TLS, as if it were in the same process.
+pub(crate) fn over_tcp(address: SocketAddr) -> Endpoint {
+    Endpoint::InProcess(std::sync::Arc::new(move || {
+        let stream = std::net::TcpStream::connect(address)?;
+        stream.set_nonblocking(true)?;
+        let mut far = tokio::net::TcpStream::from_std(stream)?;
+        let (near, mut middle) = tokio::io::duplex(256 << 10);
+        tokio::spawn(async move { drop(tokio::io::copy_bidirectional(&mut middle, &mut far).await) });
+        Ok(near)
+    }))
 }
 
 /// Ends an edge and waits until it has.

@@ -7,6 +7,7 @@
 //! Long because the handle, its commands and the task that serves them are one protocol.
 
 mod asking;
+mod certificates;
 mod channel;
 mod writing;
 
@@ -36,6 +37,7 @@ pub use super::recent::Numbered;
 use super::recent::Recent;
 use super::store::Store;
 use super::timings::Timings;
+use crate::decide::enrolment::NotAdmitted;
 use crate::decide::fleet::{
     ApplyRequest, ApplyResult, Control, Effect, Event, Fleet, Notice, Outcome, Refusal, Request, RequestAnswer,
     RequestRefusal, SessionId,
@@ -82,17 +84,62 @@ pub struct View<'a> {
 
 pub(super) enum Command {
     Event(Box<Event>),
-    Connect { session: SessionId, channel: SessionChannel, hello: Box<Event> },
-    Apply { request: Box<ApplyRequest>, reply: oneshot::Sender<Result<ApplyResult, Refusal>> },
-    Request { authority: Option<Mandate>, request: Box<Request>, reply: RequestReply },
-    Control { actor: String, control: Control, reply: oneshot::Sender<Result<(), Refusal>> },
+    Connect {
+        session: SessionId,
+        channel: SessionChannel,
+        hello: Box<Event>,
+    },
+    Apply {
+        request: Box<ApplyRequest>,
+        reply: oneshot::Sender<Result<ApplyResult, Refusal>>,
+    },
+    Request {
+        authority: Option<Mandate>,
+        request: Box<Request>,
+        reply: RequestReply,
+    },
+    Control {
+        actor: String,
+        control: Control,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     Read(Read),
-    Counters { edge: EdgeName, session: SessionId, report: proto::StatsReport },
-    Ask { edge: EdgeName, request: proto::StatsRequest, reply: Reply<Reading> },
-    Check { edge: EdgeName, request: proto::CheckTargets, reply: Reply<proto::TargetsChecked> },
-    Checked { session: SessionId, answer: proto::TargetsChecked },
-    Prove { edge: EdgeName, request: proto::Prove, reply: Reply<proto::Proven> },
-    Proven { session: SessionId, answer: proto::Proven },
+    Counters {
+        edge: EdgeName,
+        session: SessionId,
+        report: proto::StatsReport,
+    },
+    Ask {
+        edge: EdgeName,
+        request: proto::StatsRequest,
+        reply: Reply<Reading>,
+    },
+    Check {
+        edge: EdgeName,
+        request: proto::CheckTargets,
+        reply: Reply<proto::TargetsChecked>,
+    },
+    Checked {
+        session: SessionId,
+        answer: proto::TargetsChecked,
+    },
+    Prove {
+        edge: EdgeName,
+        request: proto::Prove,
+        reply: Reply<proto::Proven>,
+    },
+    Proven {
+        session: SessionId,
+        answer: proto::Proven,
+    },
+    /// Ends the session of an edge, or only this one.
+    Cut {
+        edge: EdgeName,
+        session: Option<SessionId>,
+        reason: NotAdmitted,
+    },
+    /// Has an edge renew its certificate; all that are connected where none is named.
+    Renew(Option<SessionId>),
 }
 
 type RequestReply = oneshot::Sender<Result<RequestAnswer, RequestRefusal>>;
@@ -372,6 +419,8 @@ impl Driver {
             Command::Prove { edge, request, reply } => self.put_proof(&edge, request, reply),
             Command::Checked { session, answer } => self.asked.checks.answer(session, answer.request_id, answer),
             Command::Proven { session, answer } => self.asked.proofs.answer(session, answer.request_id, answer),
+            Command::Cut { edge, session, reason } => self.cut(edge, session, reason).await,
+            Command::Renew(session) => self.ask_for_renewal(session),
         }
     }
 

@@ -22,6 +22,11 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, error, warn};
 
 use super::driver::{FleetHandle, SessionChannel};
+use super::trust::enrolling::identity;
+use super::trust::now_secs;
+use super::trust::registrar::TrustHandle;
+use super::trust::verifying::Identity;
+use crate::decide::enrolment::NotAdmitted;
 use crate::decide::fleet::{Event, SessionId};
 use crate::decide::generation;
 use crate::decide::target;
@@ -32,6 +37,8 @@ use crate::decide::words;
 pub const MAX_MESSAGE: usize = 64 << 20;
 /// How long a peer may take for its hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the certificate of a session is looked at, at least.
+const LOOK_AGAIN: Duration = Duration::from_hours(1);
 /// Messages to an edge that it has not taken: one desired state is in flight at most, the rest are questions.
 const OUTGOING: usize = 64;
 
@@ -46,6 +53,7 @@ pub use service::edge_control_server::EdgeControlServer;
 #[derive(Debug)]
 pub struct EdgeControl {
     fleet: FleetHandle,
+    trust: TrustHandle,
     next_session: AtomicU64,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -53,8 +61,8 @@ pub struct EdgeControl {
 
 impl EdgeControl {
     /// A service that feeds this fleet; its session tasks belong to `tasks` and end with `shutdown`.
-    pub fn new(fleet: FleetHandle, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
-        Self { fleet, next_session: AtomicU64::new(1), tasks, shutdown }
+    pub fn new(fleet: FleetHandle, trust: TrustHandle, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
+        Self { fleet, trust, next_session: AtomicU64::new(1), tasks, shutdown }
     }
 
     /// The service with its limits set.
@@ -75,6 +83,13 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let peer = request.extensions().get::<Peer>().cloned();
         let address = peer.as_ref().and_then(|peer| peer.addresses.remote_addr());
+        let admitted = match &peer {
+            None => None,
+            Some(peer) => match self.admit(peer).await? {
+                Ok(identity) => Some(identity),
+                Err(refused) => return Ok(refusal(refused.code(), refused.to_string())),
+            },
+        };
         let seat = peer.map(|peer| peer.seat);
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.message())
@@ -84,6 +99,10 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
             return Err(Status::invalid_argument("the first message of a session must be a hello"));
         };
         let (edge, hello, report) = hello_from_wire(message).map_err(Status::invalid_argument)?;
+        if let Some(identity) = admitted.as_ref().filter(|identity| identity.name != edge) {
+            let message = format!("the certificate is that of edge {}, and not of {edge}", identity.name);
+            return Ok(refusal("wrong_name", message));
+        }
         let place = self.place(seat, &edge).await?;
         let session = self.next_session.fetch_add(1, Ordering::Relaxed);
         let (outgoing_tx, outgoing) = mpsc::channel(OUTGOING);
@@ -95,11 +114,13 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
             .await
             .map_err(|stopped| Status::unavailable(stopped.to_string()))?;
         let fleet = self.fleet.clone();
+        let certificate = watch_certificate(self.fleet.clone(), self.trust.clone(), session, admitted);
         self.tasks.spawn(async move {
             // One edge must not end the sessions of all others: it is said, and the session is over.
             let received = contained(receive(&fleet, session, &edge, incoming));
             tokio::select! {
                 () = ended.cancelled() => {}
+                () = certificate => {}
                 received = received => if let Err(panic) = received {
                     error!(edge = %edge, session, panic, "session ended because of a bug");
                 }
@@ -113,7 +134,10 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
         Ok(Response::new(Box::pin(stream)))
     }
 
-    async fn reach(&self, _: Request<proto::ReachRequest>) -> Result<Response<proto::Reached>, Status> {
+    async fn reach(&self, request: Request<proto::ReachRequest>) -> Result<Response<proto::Reached>, Status> {
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            self.admit(peer).await?.map_err(|refused| Status::permission_denied(refused.to_string()))?;
+        }
         let lineage = self.fleet.read(|view| view.fleet.lineage().to_owned()).await;
         let lineage = lineage.map_err(|stopped| Status::unavailable(stopped.to_string()))?;
         Ok(Response::new(proto::Reached { lineage }))
@@ -121,6 +145,22 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
 }
 
 impl EdgeControl {
+    /// Whom a peer's certificate speaks for.
+    async fn admit(&self, peer: &Peer) -> Result<Result<Identity, NotAdmitted>, Status> {
+        let no_certificate = || Status::unauthenticated("a session needs the certificate of an edge: join first");
+        let identity = identity(Some(peer)).ok_or_else(no_certificate)?;
+        if identity.is_expired(now_secs()) {
+            return Ok(Err(NotAdmitted::Expired));
+        }
+        let (name, epoch) = (identity.name.clone(), identity.epoch);
+        let admitted = self.trust.read(move |register| register.admits(&name, epoch)).await;
+        let admitted = admitted.map_err(|error| Status::unavailable(error.to_string()))?;
+        if let Err(reason) = admitted {
+            warn!(edge = %identity.name, reason = reason.code(), "a session is refused");
+        }
+        Ok(admitted.map(|()| identity))
+    }
+
     /// The place that the session has from now on; none where it comes from the same process.
     async fn place(&self, seat: Option<Seat>, edge: &EdgeName) -> Result<Option<SessionSeat>, Status> {
         let Some(seat) = seat else { return Ok(None) };
@@ -138,6 +178,49 @@ impl EdgeControl {
             }
         })?;
         Ok(Some(SessionSeat(seat)))
+    }
+}
+
+/// An answer that ends the session at once, and says why.
+fn refusal(code: &str, message: String) -> Response<Outgoing> {
+    let refusal = proto::Refusal { code: code.to_owned(), message };
+    let message = proto::ServerMessage { body: Some(proto::server_message::Body::Refusal(refusal)) };
+    Response::new(Box::pin(futures_util::stream::once(async { Ok(message) })))
+}
+
+/// Ends once the certificate of a session admits nobody any more; never for an edge of the same process.
+async fn watch_certificate(fleet: FleetHandle, trust: TrustHandle, session: SessionId, identity: Option<Identity>) {
+    let Some(Identity { name, epoch, mut not_after }) = identity else { return std::future::pending().await };
+    loop {
+        let current = trust.authorities.borrow().current.pin;
+        let asked = name.clone();
+        // First of all because it may have been revoked since it was admitted, before it had a session to cut.
+        let standing = trust.read(move |register| {
+            let signed = register.get(&asked).map(|entry| (entry.expires_at, entry.is_of_another(current)));
+            register.admits(&asked, epoch).map(|()| signed)
+        });
+        let reason = match standing.await {
+            Err(_) => return,
+            Ok(Err(reason)) => reason,
+            Ok(Ok(signed)) => {
+                if let Some((end, is_of_another)) = signed {
+                    let end = end.and_then(|end| u64::try_from(end.as_second()).ok());
+                    not_after = not_after.max(end.unwrap_or(0));
+                    if is_of_another {
+                        _ = fleet.renew_certificate(session).await;
+                    }
+                }
+                let rest = not_after.saturating_add(1).saturating_sub(now_secs());
+                if rest > 0 {
+                    // Looked at now and then, since clocks are set.
+                    tokio::time::sleep(Duration::from_secs(rest).min(LOOK_AGAIN)).await;
+                    continue;
+                }
+                NotAdmitted::Expired
+            }
+        };
+        _ = fleet.cut(name, Some(session), reason).await;
+        return;
     }
 }
 

@@ -24,8 +24,8 @@ const HEADER_LIST: u32 = 16 << 10;
 /// Streams that a peer reset before they were taken, and that were reset because of its mistakes: beyond, the
 /// connection ends. Twice what may be open, so that an edge that gives up on everything is none.
 const RESETS: usize = 2 * STREAMS as usize;
-/// How long an edge may take to answer a ping: with one every 10 s, a silent end is noticed after 15 s.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an edge may take to answer a ping: with one every 10 s, a silent end is noticed within 30 s.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What peers of the three ports may take.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,6 +25,8 @@ pub enum Part {
     Upkeep,
     /// The task that goes on with a rollout that a restart cut off.
     Rollout,
+    /// The task that owns the register of edges.
+    Registrar,
 }
 
 impl fmt::Display for Part {
@@ -40,6 +42,7 @@ impl fmt::Display for Part {
             Self::Operators => "the owner of operators and audit",
             Self::Upkeep => "the upkeep of the state",
             Self::Rollout => "the task that continues rollouts",
+            Self::Registrar => "the owner of the register of edges",
         })
     }
 }

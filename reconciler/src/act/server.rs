@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use guard::{Failed, InheritedSockets, Supervisor, Tls};
+use guard::tls::Refused;
+use guard::{Failed, InheritedSockets, Port, Supervisor, Tls};
 use schema::check::CheckLimits;
+use schema::join;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +34,11 @@ pub use super::state::TOKEN_FILE;
 use super::state::{self, OpenedState, StateError};
 use super::store::Store;
 use super::timings::Timings;
-use super::trust::{TrustError, keeping, now_secs};
+use super::trust::TrustError;
+use super::trust::enrolling::EnrolmentService;
+use super::trust::registrar::{EdgeTerms, Registrar, TrustHandle};
+use super::trust::serving::{self, ServerCertificate};
+use super::trust::verifying::EdgeVerifier;
 use super::wake::Wake;
 use super::{continuing, directory_follower, metrics, operator, operator_port, upkeep};
 use crate::decide::fleet::{Fleet, Mode};
@@ -67,26 +73,35 @@ pub struct ServerConfig {
     pub allow_non_descendant: bool,
     /// Limits of the rule language.
     pub limits: CheckLimits,
+    /// Who may take part.
+    pub trust: TrustConfig,
     /// Log lines that the process has dropped, for its metrics.
     pub log_lines_dropped: Arc<AtomicU64>,
     /// Sockets of the service manager, which are used instead of new ones on the same address.
     pub inherited: InheritedSockets,
 }
 
+/// How edges join and prove who they are.
+#[derive(Debug, Clone)]
+pub struct TrustConfig {
+    /// `HOST:PORT` by which edges reach the control port, where that is not its own address.
+    pub advertise: Option<String>,
+    /// Certificate and key of an authority that the operator gave.
+    pub authority: Option<(PathBuf, PathBuf)>,
+    /// How long certificates of edges are valid.
+    pub edges: EdgeTerms,
+}
+
+impl Default for TrustConfig {
+    fn default() -> Self {
+        let edges = EdgeTerms { ttl: Duration::from_hours(24), grace: Duration::from_hours(30 * 24) };
+        Self { advertise: None, authority: None, edges }
+    }
+}
+
 /// Why the server cannot start or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// A port that would be open to others without protection.
-    #[error(
-        "the {port} port cannot listen on {address}: without mutual TLS, anyone who can reach it could take part, so \
-         it binds loopback only (127.0.0.1 or [::1])"
-    )]
-    NotLoopback {
-        /// Which port.
-        port: &'static str,
-        /// Where it should listen.
-        address: SocketAddr,
-    },
     /// A listener could not be made.
     #[error("the {port} port cannot listen on {address}: {source}")]
     Listen {
@@ -137,6 +152,10 @@ pub struct Server {
     keeper: Keeper,
     webhook: Option<Webhook>,
     wake: Wake,
+    registrar: Registrar,
+    trust: TrustHandle,
+    certificate: Arc<ServerCertificate>,
+    refused: Arc<Refused>,
 }
 
 /// Opens sessions to a server in the same process.
@@ -157,9 +176,6 @@ impl Server {
     /// Raises the limit of descriptors, and opens the state and all listeners. Nothing is served before
     /// [`Server::run`].
     pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
-        if !config.control_listen.ip().is_loopback() {
-            return Err(ServerError::NotLoopback { port: "control", address: config.control_listen });
-        }
         let guards = Guards::within(guard::descriptors::raise());
         let control = listen("control", config.control_listen, &config.inherited).await?;
         let mut operator = Vec::new();
@@ -179,19 +195,22 @@ impl Server {
         let secret_file = config.remote.as_ref().and_then(|remote| remote.webhook_secret_file.as_deref());
         let webhook = secret_file.map(|path| Webhook::new(path, wake.clone())).transpose()?;
         let store = Arc::new(store);
-        let authorities = {
-            let dir = config.state_dir.clone();
-            match tokio::task::spawn_blocking(move || keeping::open(&dir, now_secs())).await {
-                Ok(opened) => watch::channel(Arc::new(opened?)).1,
+        let (registrar, trust) = {
+            let (store, state_dir, config) = (Arc::clone(&store), config.state_dir.clone(), config.trust.clone());
+            let open = move || Registrar::open(store, state_dir, config.authority.as_ref(), config.edges);
+            match tokio::task::spawn_blocking(open).await {
+                Ok(opened) => opened?,
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             }
         };
         let addresses: Vec<SocketAddr> = operator.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let operator_tls = config.operator.tls(authorities, &addresses)?;
+        let operator_tls = config.operator.tls(trust.authorities.clone(), &addresses)?;
         let (operators, keeper) = Operators::open(Arc::clone(&store), &token)?;
         let timings = Timings::new()?;
         let (driver, handle) = Driver::new(fleet, Arc::clone(&store), timings.clone());
         let driver = driver.keeping(kept);
+        let names = vec![join::SERVER_NAME.to_owned()];
+        let certificate = ServerCertificate::new(trust.authorities.clone(), names);
         let (connector, in_process) = mpsc::channel(IN_PROCESS);
         Ok(Self {
             supervisor: Supervisor::new(),
@@ -211,6 +230,10 @@ impl Server {
             keeper,
             webhook,
             wake,
+            registrar,
+            trust,
+            certificate,
+            refused: Arc::default(),
         })
     }
 
@@ -255,6 +278,20 @@ impl Server {
         self.driver.has_revision()
     }
 
+    /// Who may take part.
+    pub fn trust(&self) -> TrustHandle {
+        self.trust.clone()
+    }
+
+    /// `HOST:PORT` by which edges reach the control port; `None` where the server cannot know it.
+    pub fn advertised(&self) -> Option<String> {
+        if self.config.trust.advertise.is_some() {
+            return self.config.trust.advertise.clone();
+        }
+        let address = self.control_address().ok()?;
+        (!address.ip().is_unspecified()).then(|| address.to_string())
+    }
+
     /// The fleet, to look at.
     pub fn fleet(&self) -> FleetHandle {
         self.fleet.clone()
@@ -274,19 +311,30 @@ impl Server {
         let _end = stop.clone().drop_guard();
         let supervisor = &self.supervisor;
         let stopped = || stop.clone().cancelled_owned();
-        let service = || EdgeControl::new(self.fleet.clone(), tasks.clone(), stop.clone()).into_server();
+        let advertised = self.advertised();
+        let service =
+            || EdgeControl::new(self.fleet.clone(), self.trust.clone(), tasks.clone(), stop.clone()).into_server();
+        let verifier = EdgeVerifier::new(self.trust.authorities.clone(), self.config.trust.edges.grace);
+        let tls = Tls {
+            config: Arc::new(serving::control(Arc::clone(&self.certificate), verifier)?),
+            port: Port::Control,
+            refused: Arc::clone(&self.refused),
+        };
         let clone = self.config.state_dir.join(remote::CLONE_DIR);
         let streams = futures_util::StreamExt::map(ReceiverStream::new(self.in_process), Ok::<_, io::Error>);
         let control = self
             .guards
             .http2()
             .add_service(Inflow::new(service()))
-            .serve_with_incoming_shutdown(self.guards.control(self.control).incoming(), stopped());
+            .add_service(EnrolmentService::server(self.trust.clone()))
+            .serve_with_incoming_shutdown(self.guards.control(self.control).over_tls(tls).incoming(), stopped());
         let in_process = self.guards.alive().add_service(service()).serve_with_incoming_shutdown(streams, stopped());
         let api = operator::router(operator::Context {
             fleet: self.fleet.clone(),
             store: Arc::clone(&self.store),
             state_dir: self.config.state_dir.clone(),
+            trust: self.trust.clone(),
+            advertised,
             timings: self.timings,
             operators: self.operators,
             hosts: self.config.operator.hosts(),
@@ -328,6 +376,7 @@ impl Server {
         parts.spawn(supervisor.lasting(Part::Metrics, metrics));
         parts.spawn(supervisor.lasting(Part::Operators, self.keeper.run(stop.clone())));
         parts.spawn(supervisor.lasting(Part::Driver, self.driver.run(stop.clone())));
+        parts.spawn(supervisor.lasting(Part::Registrar, self.registrar.run(self.fleet.clone(), stop.clone())));
         info!(mode = self.config.mode.as_str(), "server runs");
         let failed = tokio::select! {
             () = shutdown.cancelled() => None,

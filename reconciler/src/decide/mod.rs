@@ -10,6 +10,7 @@ pub mod control;
 pub mod deviations;
 pub mod drift;
 pub mod edges;
+pub mod enrolment;
 pub mod fleet;
 pub mod generation;
 pub mod glossary;

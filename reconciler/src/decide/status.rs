@@ -177,6 +177,12 @@ pub struct EdgeStatus {
     /// Version of its program.
     #[serde(default)]
     pub version: String,
+    /// When its newest certificate ends, in the list of edges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_expires_at: Option<Timestamp>,
+    /// True if an operator revoked it, in the list of edges.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revoked: bool,
     /// Names of what it can do; `None` where it was never heard.
     #[serde(default)]
     pub capabilities: Option<Vec<String>>,
@@ -375,6 +381,8 @@ pub fn edge_status(name: &EdgeName, edge: &EdgeView, now: Timestamp) -> EdgeStat
         since: edge.since,
         last_seen: edge.last_seen,
         address: String::new(),
+        certificate_expires_at: None,
+        revoked: false,
         version: hello.map(|hello| hello.version.clone()).unwrap_or_default(),
         capabilities: hello
             .map(|hello| hello.capabilities.iter().map(|capability| capability.as_str().to_owned()).collect()),

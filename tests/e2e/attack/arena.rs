@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use super::lies::LIAR;
 use super::memory::Group;
 use crate::git_source::{Scene, secret};
 use crate::peers::{Echo, answers};
@@ -23,6 +24,8 @@ pub(super) struct Place {
     pub(super) rule: u16,
     pub(super) token: String,
     pub(super) tree: PathBuf,
+    /// The state directory of an edge that has joined, and lies.
+    pub(super) liar: PathBuf,
 }
 
 impl Place {
@@ -70,6 +73,8 @@ impl Arena {
         let scene = Scene::new();
         let file = secret(&scene.world, "webhook.secret", "between-us\n");
         let hosted = scene.follow(&["--webhook-secret-file", &file]);
+        let liar = world.edge(LIAR);
+        liar.stop();
         let place = Place {
             control: world.control,
             operator: world.operator,
@@ -79,6 +84,7 @@ impl Arena {
             rule: listen,
             token: world.token(),
             tree: world.tree(),
+            liar: world.path("liar-state"),
         };
         let (place, server, edge) = (Arc::new(place), Mutex::new(server), Mutex::new(edge));
         Self { world, scene, place, echo, server, edge, hosted, group }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use edge::act::joining::channel_of_member;
+use schema::name::EdgeName;
 use schema::proto::{self, edge_message};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
 
 use super::arena::Place;
 use super::dice::Dice;
@@ -22,8 +23,8 @@ pub(super) fn lie(place: &Place, dice: &mut Dice) -> u64 {
 }
 
 async fn session(place: &Place, dice: &mut Dice) -> Option<u64> {
-    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", place.control)).ok()?;
-    let channel = endpoint.connect_timeout(STAY).connect().await.ok()?;
+    // A liar has joined, and lies from then on.
+    let channel = channel_of_member(EdgeName::new(LIAR).ok()?, place.liar.clone(), None).await.ok()?;
     let (outgoing, messages) = mpsc::channel(4);
     let first = hello(dice);
     outgoing.send(message(edge_message::Body::Hello(first))).await.ok()?;
@@ -53,14 +54,18 @@ fn message(body: edge_message::Body) -> proto::EdgeMessage {
     proto::EdgeMessage { body: Some(body) }
 }
 
-/// Names of edges that exist, of edges that do not, and of nothing.
+/// The name that it has a certificate for.
+pub(super) const LIAR: &str = "liar";
+
+/// Its own name, those of edges that exist, of edges that do not, and of nothing.
 fn name(dice: &mut Dice) -> String {
-    match dice.below(6) {
+    match dice.below(12) {
         0 => "real".to_owned(),
         1 => String::new(),
         2 => "x".repeat(100_000),
         3 => "../../etc".to_owned(),
-        _ => format!("liar-{}", dice.below(1_000_000)),
+        4 => format!("liar-{}", dice.below(1_000_000)),
+        _ => LIAR.to_owned(),
     }
 }
 

@@ -25,8 +25,18 @@ pub(super) async fn forget(
 ) -> Result<Json<ForgottenEdge>, Failure> {
     let unknown = |detail: String| Failure::new(404, "unknown_edge", "Not found", detail);
     let name = EdgeName::new(&edge).map_err(|_| unknown(format!("edge {edge} does not exist")))?;
+    let is_joined = {
+        let asked = name.clone();
+        let joined = state.context.trust.read(move |register| register.get(&asked).is_some()).await;
+        joined.map_err(|error| Failure::new(503, "stopping", "Server is stopping", error.to_string()))?
+    };
     let request = Request::Forget { edge: name.clone(), actor: who.actor() };
-    state.context.fleet.request(who.authority(false), request).await?.map_err(|refusal| {
+    let forgotten = match state.context.fleet.request(who.authority(false), request).await? {
+        // It was invited or joined, and never had a session.
+        Err(RequestRefusal::Forget(ForgetRefusal::Unknown(_))) if is_joined => Ok(()),
+        other => other.map(drop),
+    };
+    forgotten.map_err(|refusal| {
         let detail = refusal.to_string();
         match refusal {
             RequestRefusal::Forget(ForgetRefusal::Unknown(_)) => unknown(detail),
@@ -38,6 +48,10 @@ pub(super) async fn forget(
             RequestRefusal::Override(_) | RequestRefusal::Target(_) => unreachable!("an edge was to be forgotten"),
         }
     })?;
+    if is_joined {
+        let forgotten = state.context.trust.forget(name.clone()).await;
+        forgotten.map_err(|error| Failure::state_not_writable(error.to_string()))?;
+    }
     let asked = name.clone();
     let named = state.context.fleet.read(move |view| view.fleet.is_named(&asked)).await?;
     Ok(Json(ForgottenEdge { name, named }))

@@ -9,6 +9,7 @@ mod backup;
 mod blame;
 mod blast;
 mod body;
+pub mod certificates;
 mod control;
 pub mod documents;
 pub mod edges;
@@ -47,6 +48,7 @@ use super::operators::{KeeperStopped, Operators};
 use super::questions::NoAnswer;
 use super::store::Store;
 use super::timings::Timings;
+use super::trust::registrar::TrustHandle;
 use crate::decide::operators::route::Method;
 use crate::decide::operators::{Denied, Rights, Route};
 use crate::decide::selection::Unselected;
@@ -70,6 +72,10 @@ pub struct Context {
     pub operators: Operators,
     /// Further names of this host.
     pub hosts: Vec<String>,
+    /// Which edges may take part.
+    pub trust: TrustHandle,
+    /// `HOST:PORT` by which edges reach the control port; `None` where the server cannot know it.
+    pub advertised: Option<String>,
     /// How long plans take.
     pub timings: Timings,
     /// Limits of the rule language.
@@ -145,6 +151,11 @@ fn handler(route: Route) -> MethodRouter<State> {
         Route::Revision => of(route, read::revision),
         Route::Edges => of(route, read::edges),
         Route::ForgetEdge => of(route, edges::forget),
+        Route::RevokeEdge => of(route, certificates::revoke),
+        Route::InviteEdge => of(route, certificates::invite),
+        Route::Authority => of(route, certificates::authority),
+        Route::RotateAuthority => of(route, certificates::rotate),
+        Route::RetireAuthority => of(route, certificates::retire),
         Route::Rules => of(route, read::rules),
         Route::Rule => of(route, read::rule),
         Route::RuleStats => of(route, read::stats),

@@ -1,5 +1,7 @@
 //! The reading half of the API. I/O.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::extract::{Path, Query, State as Extract};
 use axum::{Extension, Json};
 use jiff::Timestamp;
@@ -20,6 +22,7 @@ use crate::decide::statistics::StatsDocument;
 use crate::decide::status::target_rows::all_rows;
 use crate::decide::status::{self, EdgeStatus, RevisionStatus, StatusDocument, edge_status, rule_status};
 use crate::decide::target_totals::TargetTotals;
+use crate::decide::view::EdgeView;
 
 /// Works on a copy of the fleet off the async threads: a large fleet takes a while to write down, and the driver must
 /// not wait for that.
@@ -67,11 +70,26 @@ pub(super) async fn edges(
 ) -> Result<(Hidden, Json<Vec<EdgeStatus>>), Failure> {
     let now = Timestamp::now();
     let (fleet, addresses) = state.context.fleet.read(|view| (view.fleet.clone(), view.addresses.clone())).await?;
+    let enrolled = state.context.trust.read(|register| {
+        register.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect::<BTreeMap<_, _>>()
+    });
+    let enrolled =
+        enrolled.await.map_err(|error| Failure::new(503, "stopping", "Server is stopping", error.to_string()))?;
     heavy(move || {
-        let rows = fleet.edges().iter().map(|(name, edge)| {
+        let unknown = EdgeView::default();
+        let joined = enrolled.iter().filter(|(_, entry)| entry.has_joined()).map(|(name, _)| name);
+        // Those that joined and never had a session are listed.
+        let names: BTreeSet<&EdgeName> = fleet.edges().keys().chain(joined).collect();
+        let rows = names.into_iter().map(|name| {
             let address = addresses.get(name).copied().flatten();
             let address = address.map(|address| address.to_string()).unwrap_or_default();
-            EdgeStatus { address, ..edge_status(name, edge, now) }
+            let entry = enrolled.get(name).filter(|entry| entry.has_joined());
+            EdgeStatus {
+                address,
+                certificate_expires_at: entry.and_then(|entry| entry.expires_at),
+                revoked: entry.is_some_and(|entry| entry.revoked),
+                ..edge_status(name, fleet.edges().get(name).unwrap_or(&unknown), now)
+            }
         });
         let mut rows: Vec<EdgeStatus> = rows.collect();
         let hidden = who.caller.limits.leave_edges(fleet.edges(), &mut rows);

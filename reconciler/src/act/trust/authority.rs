@@ -49,7 +49,7 @@ impl fmt::Debug for Authority {
 
 /// What a certificate for an edge says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member<'a> {
+pub struct EdgeSubject<'a> {
     /// Its name.
     pub name: &'a EdgeName,
     /// Which join of the name it comes from.
@@ -128,7 +128,7 @@ impl Authority {
     pub fn issue_edge(
         &self,
         request: &CertificateSigningRequestParams,
-        member: &Member<'_>,
+        member: &EdgeSubject<'_>,
     ) -> Result<CertificateDer<'static>, TrustError> {
         let mut params = parameters(member.now, member.now + member.ttl);
         params.distinguished_name.push(DnType::CommonName, member.name.as_str());

@@ -72,8 +72,8 @@ impl Authorities {
     }
 }
 
-/// Opens the directory below a state directory; the first start makes the authority.
-pub fn open(state_dir: &Path, now: u64) -> Result<Authorities, TrustError> {
+/// Opens the directory below a state directory; where `is_first`, an authority is made if there is none.
+pub fn open(state_dir: &Path, is_first: bool, now: u64) -> Result<Authorities, TrustError> {
     let dir = state_dir.join(DIR);
     private_file::ensure_private_dir(&dir)?;
     check_format(&dir)?;
@@ -87,13 +87,15 @@ pub fn open(state_dir: &Path, now: u64) -> Result<Authorities, TrustError> {
     let previous = found.pop();
     match current {
         Some(current) => Authorities::of(current, previous, now),
-        None => Authorities::of(create(&dir, 1, now)?, None, now),
+        None if is_first => Authorities::of(create(&dir, 1, now)?, None, now),
+        None => Err(TrustError::Unusable {
+            path: dir,
+            reason: "the certificate authority is missing, and edges have certificates from it: restore the directory \
+                     from a backup, or give an authority with --ca-cert and --ca-key, after which every edge joins \
+                     again"
+                .to_owned(),
+        }),
     }
-}
-
-/// True if the directory holds an authority.
-pub fn is_there(state_dir: &Path) -> bool {
-    numbers(&state_dir.join(DIR)).is_ok_and(|numbers| !numbers.is_empty())
 }
 
 /// The authority that an operator gave.
@@ -255,7 +257,7 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     fn opened(dir: &Path) -> Authorities {
-        open(dir, NOW).expect("opens")
+        open(dir, true, NOW).expect("opens")
     }
 
     #[test]
@@ -307,7 +309,7 @@ mod tests {
     fn what_is_lost_or_damaged_or_newer_is_an_error_that_says_what_to_do() {
         let dir = tempfile::tempdir().expect("a folder");
         let (first, ca) = (opened(dir.path()), dir.path().join(DIR));
-        let error = |what: &str| open(dir.path(), NOW).expect_err(what).to_string();
+        let error = |what: &str| open(dir.path(), true, NOW).expect_err(what).to_string();
         let key = fs::read(ca.join("ca-1.key")).expect("there");
         fs::write(ca.join("ca-1.key"), "no key").expect("written");
         assert!(error("damaged").contains("no usable PEM private key"));

@@ -3,10 +3,14 @@
 //! - [`authority`]: the keys of the authority, as values: what they sign.
 //! - [`keeping`]: where they are kept, and how a second authority takes over from the first.
 //! - [`serving`]: the certificates that the server's own ports show, renewed before they expire.
+//! - [`registrar`]: the task that owns the register of edges: codes, epochs, revocations.
+//! - [`enrolling`]: the calls by which an edge gets its certificate.
 //! - [`verifying`]: the certificates that edges show, and what each is good for.
 
 pub mod authority;
+pub mod enrolling;
 pub mod keeping;
+pub mod registrar;
 pub mod serving;
 pub mod verifying;
 
@@ -14,6 +18,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::private_file::PrivateFileError;
+use super::store::StoreError;
 
 /// Why the certificate authority cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +49,26 @@ pub enum TrustError {
     /// There is a second authority already.
     #[error("the previous certificate authority is still trusted: end it first with `portunus ca retire`")]
     Overlap,
+    /// The register could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An entry of the register makes no sense.
+    #[error("the record {key} of the state cannot be read: {reason}")]
+    Record {
+        /// Its key.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The disk took no change.
+    #[error("the server cannot write its state: nothing was changed")]
+    NotWritten,
+    /// The task that owns the register is gone.
+    #[error("the server is stopping")]
+    Stopped,
+    /// The system has no random numbers.
+    #[error("random numbers are not available: {0}")]
+    Random(#[from] getrandom::Error),
     /// There is one authority only.
     #[error("there is no previous certificate authority to end: `portunus ca rotate` makes the next one")]
     Single,

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_certificate_is_made_again_at_half_of_its_life_and_when_another_authority_signs() {
         let dir = tempfile::tempdir().expect("a folder");
-        let first = keeping::open(dir.path(), NOW).expect("opens");
+        let first = keeping::open(dir.path(), true, NOW).expect("opens");
         let (sender, receiver) = watch::channel(Arc::new(first.clone()));
         let port = ServerCertificate::new(receiver, vec!["localhost".to_owned(), "127.0.0.1".to_owned()]);
         let shown = |now: u64| port.at(now).expect("made").cert.clone();

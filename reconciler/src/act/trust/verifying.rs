@@ -156,7 +156,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::act::trust::authority::{Authority, Member, read_request};
+    use crate::act::trust::authority::{Authority, EdgeSubject, read_request};
     use crate::act::trust::keeping;
 
     const NOW: u64 = 1_800_000_000;
@@ -170,7 +170,7 @@ mod tests {
 
     fn issued(authority: &Authority, name: &str, epoch: u64) -> CertificateDer<'static> {
         let name = EdgeName::new(name).expect("a name");
-        let member = Member { name: &name, epoch, now: NOW, ttl: DAY };
+        let member = EdgeSubject { name: &name, epoch, now: NOW, ttl: DAY };
         authority.issue_edge(&request(&CertificateParams::default()), &member).expect("issued")
     }
 
@@ -182,7 +182,7 @@ mod tests {
 
     fn scene() -> Scene {
         let dir = tempfile::tempdir().expect("a folder");
-        let authorities = keeping::open(dir.path(), NOW).expect("opens");
+        let authorities = keeping::open(dir.path(), true, NOW).expect("opens");
         let (sender, receiver) = watch::channel(Arc::new(authorities));
         let verifier = EdgeVerifier::new(receiver, Duration::from_secs(GRACE));
         Scene { dir, sender, verifier }
@@ -209,7 +209,7 @@ mod tests {
         for text in ["a", "0", "edge-01.fra_1", &longest] {
             let name = EdgeName::new(text).expect("a name");
             for epoch in [0, 1, u64::MAX] {
-                let member = Member { name: &name, epoch, now: NOW, ttl: DAY };
+                let member = EdgeSubject { name: &name, epoch, now: NOW, ttl: DAY };
                 let issued = scene.authorities().current.issue_edge(&request(&params), &member).expect("issued");
                 let read = Identity::read(&issued).expect("an edge's");
                 assert_eq!(read, Identity { name: name.clone(), epoch, not_after: NOW + DAY });

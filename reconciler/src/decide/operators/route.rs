@@ -147,6 +147,16 @@ routes! {
     Edges => reads("/v1/edges"),
     /// Forgets an edge.
     ForgetEdge => changes(Delete, "/v1/edges/{edge}", of_the_fleet(Role::Admin)),
+    /// Revokes an edge.
+    RevokeEdge => changes(Post, "/v1/edges/{edge}/revoke", of_the_fleet(Role::Admin)),
+    /// Invites an edge.
+    InviteEdge => changes(Post, "/v1/edge-tokens", of_the_fleet(Role::Admin)),
+    /// The certificate authorities that are trusted.
+    Authority => reads("/v1/ca"),
+    /// Makes the next certificate authority.
+    RotateAuthority => changes(Post, "/v1/ca/rotate", of_the_fleet(Role::Admin)),
+    /// Ends the previous certificate authority.
+    RetireAuthority => changes(Post, "/v1/ca/retire", of_the_fleet(Role::Admin)),
     /// All rules.
     Rules => reads("/v1/rules"),
     /// One rule.

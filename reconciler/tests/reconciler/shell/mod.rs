@@ -13,6 +13,7 @@ mod parts;
 mod session;
 mod starting;
 mod targets;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use reconciler::act::driver::FleetHandle;
 use reconciler::act::guarded::Guards;
 use reconciler::act::operator_port::OperatorPort;
-use reconciler::act::server::{Server, ServerConfig, ServerError, TOKEN_FILE};
+use reconciler::act::server::{Server, ServerConfig, ServerError, TOKEN_FILE, TrustConfig};
 use reconciler::decide::fleet::Mode;
 use schema::check::CheckLimits;
 use tempfile::TempDir;
@@ -52,6 +53,7 @@ fn config(state_dir: &Path) -> ServerConfig {
         allow_dirty: false,
         allow_non_descendant: false,
         limits: CheckLimits::default(),
+        trust: TrustConfig::default(),
         log_lines_dropped: std::sync::Arc::default(),
         inherited: guard::InheritedSockets::default(),
     }
@@ -85,6 +87,7 @@ impl Running {
         let (control, operator) = (server.control_address().unwrap(), server.operator_address().unwrap());
         let (metrics, fleet) = (server.metrics_address().unwrap(), server.fleet());
         let token = std::fs::read_to_string(state.join(TOKEN_FILE)).unwrap().trim().to_owned();
+        tls::serves(control, server.trust());
         let stop = CancellationToken::new();
         let task = tokio::spawn(server.run(stop.clone()));
         Self { dir, control, operator, metrics, fleet, token, stop, task }

@@ -6,8 +6,10 @@ use axum::serve;
 use reconciler::act::driver::Driver;
 use reconciler::act::operator::{self, Context};
 use reconciler::act::operators::Operators;
+use reconciler::act::server::TrustConfig;
 use reconciler::act::store::Store;
 use reconciler::act::timings::Timings;
+use reconciler::act::trust::registrar::Registrar;
 use reconciler::decide::fleet::{Fleet, Mode, Restored};
 use schema::check::CheckLimits;
 use serde_json::{Value, json};
@@ -158,12 +160,16 @@ async fn a_body_that_grows_over_the_bound_is_refused() {
     let driver = tokio::spawn(driver.run(shutdown.clone()));
     let (operators, keeper) = Operators::open(Arc::clone(&store), "secret").unwrap();
     let keeper = tokio::spawn(keeper.run(shutdown.clone()));
+    let terms = TrustConfig::default().edges;
+    let (_registrar, trust) = Registrar::open(Arc::clone(&store), dir.path().join("state"), None, terms).unwrap();
     let context = Context {
         fleet,
         store,
         state_dir: dir.path().join("state"),
         operators,
         hosts: Vec::new(),
+        trust,
+        advertised: None,
         timings,
         limits: CheckLimits::default(),
         repository: None,

@@ -22,7 +22,8 @@ fn next(part: Part) -> Option<Part> {
         Part::Follower => Some(Part::RemoteFollower),
         Part::RemoteFollower => Some(Part::Upkeep),
         Part::Upkeep => Some(Part::Rollout),
-        Part::Rollout => None,
+        Part::Rollout => Some(Part::Registrar),
+        Part::Registrar => None,
     }
 }
 

@@ -9,10 +9,9 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
-use super::LONG;
+use super::{LONG, tls};
 
 /// A session, or what became of it.
 #[derive(Debug)]
@@ -39,7 +38,11 @@ pub(super) fn message(body: edge_message::Body) -> EdgeMessage {
 impl Session {
     /// Sends a first message; the server's status where it does not like it.
     pub(super) async fn begin(server: SocketAddr, first: EdgeMessage) -> Result<Self, Status> {
-        let channel: Channel = Endpoint::from_shared(format!("http://{server}")).unwrap().connect().await.unwrap();
+        let edge = match &first.body {
+            Some(edge_message::Body::Hello(hello)) => hello.edge.clone(),
+            _ => String::new(),
+        };
+        let channel = tls::channel(server, &edge).await;
         let mut grpc = Grpc::new(channel);
         grpc.ready().await.unwrap();
         let (to_server, messages) = mpsc::channel(8);
