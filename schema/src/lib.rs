@@ -40,7 +40,7 @@ pub mod text;
 pub mod wire;
 
 /// The messages of the edge protocol, as prost generates them.
-#[expect(missing_docs, clippy::pedantic, reason = "generated")]
+#[expect(missing_docs, clippy::pedantic, clippy::large_enum_variant, reason = "generated")]
 pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/portunus.v1.rs"));
 }

@@ -150,19 +150,15 @@ impl Policy {
         if is_allowed {
             return None;
         }
-        Some(match &self.target_networks {
-            Some(networks) => {
-                let shown = listed(networks.as_slice());
-                format!("the edge's policy does not allow a {what} {host} (target_networks: {shown})")
-            }
-            None => {
-                debug_assert!(ip.is_some_and(|ip| is_metadata(reached(ip))), "nothing else is refused without a list");
-                format!(
-                    "the edge does not allow a {what} {host}: it is an address where hosts find their credentials (start \
-                     the edge with --allow-metadata-targets, or name it in target_networks of its policy)"
-                )
-            }
-        })
+        let Some(networks) = &self.target_networks else {
+            debug_assert!(ip.is_some_and(|ip| is_metadata(reached(ip))), "nothing else is refused without a list");
+            return Some(format!(
+                "the edge does not allow a {what} {host}: it is an address where hosts find their credentials (start the \
+                 edge with --allow-metadata-targets, or name it in target_networks of its policy)"
+            ));
+        };
+        let shown = listed(networks.as_slice());
+        Some(format!("the edge's policy does not allow a {what} {host} (target_networks: {shown})"))
     }
 
     fn port_reason(&self, what: &str, ports: PortRange) -> Option<String> {

@@ -42,7 +42,7 @@ fn verify(path: &Path) -> Result<(), String> {
     let mut reader = File::open(path)
         .map_err(|error: io::Error| error.to_string())
         .and_then(|file| Reader::new(BufReader::new(file)).map_err(|error| error.to_string()))?;
-    while reader.next().map_err(|error| error.to_string())?.is_some() {}
+    while reader.next_entry().map_err(|error| error.to_string())?.is_some() {}
     Ok(())
 }
 

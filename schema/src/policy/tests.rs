@@ -10,10 +10,12 @@ use crate::rule::{RuleParts, Target};
 use crate::testing::rule_with;
 use crate::wire::policy::{policy_from_wire, policy_to_wire};
 
+#[expect(clippy::unnecessary_wraps, reason = "the lists of a policy are optional")]
 fn networks(texts: &[&str]) -> Option<Networks> {
     Some(texts.iter().map(|text| text.parse::<Network>().expect("a network")).collect())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the lists of a policy are optional")]
 fn ports(texts: &[&str]) -> Option<PortSet> {
     Some(PortSet::from_ranges(texts.iter().map(|text| PortRange::parse(text).expect("ports"))))
 }
@@ -108,7 +110,7 @@ fn a_later_target_and_a_check_of_its_own_count_as_targets() {
     assert!(with(&second).is_some_and(|text| text.contains("192.0.2.1")));
     let check = |parts: &mut RuleParts, address: Option<&str>, port| {
         let address = address.map(|ip| ip.parse().expect("an address"));
-        parts.health = Some(HealthCheck { address, port, ..HealthCheck::new(HealthKind::Tcp, 15) });
+        parts.health = Some(HealthCheck { port, address, ..HealthCheck::new(HealthKind::Tcp, 15) });
     };
     assert_eq!(with(&|parts| check(parts, None, None)), None);
     assert_eq!(with(&|parts| check(parts, Some("10.9.9.9"), Some(80))), None);

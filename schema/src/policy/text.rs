@@ -45,10 +45,10 @@ impl TryFrom<PolicyText> for Policy {
 
     fn try_from(text: PolicyText) -> Result<Self, String> {
         Ok(Self {
-            listen_ports: text.listen_ports.map(ports).transpose()?,
-            listen_addresses: text.listen_addresses.map(networks).transpose()?,
-            target_networks: text.target_networks.map(networks).transpose()?,
-            target_ports: text.target_ports.map(ports).transpose()?,
+            listen_ports: text.listen_ports.as_deref().map(ports).transpose()?,
+            listen_addresses: text.listen_addresses.as_deref().map(networks).transpose()?,
+            target_networks: text.target_networks.as_deref().map(networks).transpose()?,
+            target_ports: text.target_ports.as_deref().map(ports).transpose()?,
             max_rules: text.max_rules,
             max_connections: text.max_connections,
             allow_metadata_targets: text.allow_metadata_targets,
@@ -56,11 +56,11 @@ impl TryFrom<PolicyText> for Policy {
     }
 }
 
-fn ports(texts: Vec<String>) -> Result<PortSet, String> {
+fn ports(texts: &[String]) -> Result<PortSet, String> {
     let range = |text: &String| PortRange::parse(text).ok_or_else(|| format!("`{text}` is not a port or range"));
     Ok(PortSet::from_ranges(texts.iter().map(range).collect::<Result<Vec<_>, _>>()?))
 }
 
-fn networks(texts: Vec<String>) -> Result<Networks, String> {
+fn networks(texts: &[String]) -> Result<Networks, String> {
     texts.iter().map(|text| text.parse::<Network>().map_err(|error| error.to_string())).collect()
 }

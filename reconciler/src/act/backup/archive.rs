@@ -153,7 +153,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next entry; `None` once the checksum was right and nothing is left.
-    pub fn next(&mut self) -> Result<Option<ArchiveEntry>, InvalidArchive> {
+    pub fn next_entry(&mut self) -> Result<Option<ArchiveEntry>, InvalidArchive> {
         if self.is_over {
             return Ok(None);
         }

@@ -121,7 +121,7 @@ fn read(
     let invalid = |reason| RestoreError::Archive { path: backup.to_owned(), reason };
     let file = File::open(backup).map_err(|error| invalid(error.into()))?;
     let mut reader = Reader::new(BufReader::new(file)).map_err(invalid)?;
-    while let Some(entry) = reader.next().map_err(invalid)? {
+    while let Some(entry) = reader.next_entry().map_err(invalid)? {
         each(entry)?;
     }
     Ok(())

@@ -134,7 +134,7 @@ fn a_ledger_that_was_changed_is_not_restored() {
     let file = scene.path("crafted");
     let mut writer = Writer::new(fs::File::create(&file).expect("made")).expect("begun");
     let mut reader = Reader::new(fs::File::open(&scene.backup).expect("there")).expect("a backup");
-    while let Some(mut entry) = reader.next().expect("whole") {
+    while let Some(mut entry) = reader.next_entry().expect("whole") {
         if entry.name.starts_with("ledger/") {
             entry.content = String::from_utf8(entry.content).expect("JSON").replace("frozen", "thawed").into_bytes();
         }
