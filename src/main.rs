@@ -53,12 +53,12 @@ fn main() -> ExitCode {
     if is_wide {
         output::set_wide();
     }
-    let is_serving = matches!(cli.command, Command::Serve(_) | Command::Edge(_) | Command::Up(_));
-    // Before anything opens a descriptor or starts a thread.
-    let inherited = if is_serving { InheritedSockets::from_env() } else { InheritedSockets::default() };
     if matches!(cli.command, Command::Serve(_) | Command::Up(_)) {
         allocator::settle();
     }
+    let is_serving = matches!(cli.command, Command::Serve(_) | Command::Edge(_) | Command::Up(_));
+    // After the allocator, which may start the program once more; before anything opens a descriptor or starts a thread.
+    let inherited = if is_serving { InheritedSockets::from_env() } else { InheritedSockets::default() };
     let exit = match run(cli.command, inherited) {
         Ok(exit) => exit,
         Err(failure) => failure.report(format),

@@ -134,6 +134,8 @@ fn a_rule_can_listen_on_a_socket_of_the_service_manager() {
     let metrics_at = at(metrics);
     let args =
         ["edge", "--name", "edge-01", "--server", &control, "--state-dir", &state, "--metrics-listen", &metrics_at];
+    let args = world.joining(&args);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let Some(edge) = activated(&world, &[at(listen), metrics_at.clone(), at(stray)], &args) else { return };
     wait_until("the edge runs", || http(metrics, "GET", "/metrics", &[], "").is_ok_and(|(status, _)| status == 200));
     world.wait_connected("edge-01", true);
