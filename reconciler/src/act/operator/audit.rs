@@ -61,11 +61,15 @@ impl Account {
 
     /// Writes an answer down, where the route or the answer calls for it.
     pub(super) async fn answered(mut self, state: &State, route: Option<Route>, answer: Answered) {
-        if let Some(code @ ("forbidden" | "outside_grant")) = answer.code.as_deref() {
+        let is_audited = route.is_some_and(|route| route.row().audited == Audited::Yes);
+        // Who has the role for a change and not the grant is written down like everybody who could change something.
+        if let Some(code) = answer.code.as_deref()
+            && (code == "forbidden" || (code == "outside_grant" && !is_audited))
+        {
             state.context.operators.refused(self.entry(code)).await.ok();
             return;
         }
-        if !route.is_some_and(|route| route.row().audited == Audited::Yes) {
+        if !is_audited {
             return;
         }
         match answer.noted {

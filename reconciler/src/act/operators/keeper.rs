@@ -90,7 +90,7 @@ impl Keeper {
                     waiting.push(reply);
                 }
                 KeeperCommand::Refused { entry } => {
-                    if self.refusals.count(entry.at) {
+                    if self.refusals.count(&entry.who, entry.at) {
                         batch = self.append(batch, &entry);
                     }
                 }
