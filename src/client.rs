@@ -19,7 +19,7 @@ use reqwest::{RequestBuilder, Response, redirect};
 use rustls::CertificateError;
 use schema::canonical::Digest;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::address::ServerUrl;
 use crate::cli::ServerArgs;
@@ -248,9 +248,16 @@ impl Events<'_> {
         serde_json::from_str(&message.data).map_err(|error| self.client.foreign(error.to_string()))
     }
 
-    /// The failure of a stream that ended before its time.
-    pub(crate) fn ended(&self) -> Failure {
-        Failure::Unreachable { server: self.client.server.clone(), reason: "the server ended the stream".to_owned() }
+    /// The failure of a stream that ended before its time: the server says it where it is still there.
+    pub(crate) async fn ended(&self) -> Failure {
+        match self.client.get::<IgnoredAny>("/v1/edges?limit=1").await {
+            // A token that was revoked ends its streams.
+            Err(refused @ Failure::Problem(_)) => refused,
+            Ok(_) | Err(_) => {
+                let reason = "the server ended the stream".to_owned();
+                Failure::Unreachable { server: self.client.server.clone(), reason }
+            }
+        }
     }
 }
 

@@ -44,7 +44,7 @@ async fn show(client: &Client, args: &EventsArgs) -> Result<Exit, Failure> {
             return Ok(Exit::Done);
         }
     }
-    Err(events.ended())
+    Err(events.ended().await)
 }
 
 /// The event with its kind and number, on one line of JSON or as one document of YAML.

@@ -46,13 +46,13 @@ async fn watch(client: &Client, args: &StatusArgs) -> Result<Exit, Failure> {
     let mut events = client.events("/v1/events").await?;
     loop {
         if events.next().await?.is_none() {
-            return Err(events.ended());
+            return Err(events.ended().await);
         }
         sleep(CALM).await;
         // What has come meanwhile is part of what is read next.
         while let Ok(message) = timeout(Duration::ZERO, events.next()).await {
             if message?.is_none() {
-                return Err(events.ended());
+                return Err(events.ended().await);
             }
         }
         let document = read(client, args).await?;

@@ -84,8 +84,13 @@ fn an_operator_signs_in_over_tls_by_the_pin_and_works_from_anywhere() {
     let listed = scene.elsewhere(&["context", "list", "-o", "json"], "").exits(0);
     assert!(!listed.out.contains(&token), "{listed}");
     assert_eq!((&listed.json()[0]["name"], &listed.json()[0]["current"]), (&json!(name), &json!(true)));
-    // Revoked is refused from then on; a removed context is gone.
+    // Revoked is refused from then on, and its streams end and say why; a removed context is gone.
+    let watching = ["events", "--server", &plain, "--token", &token];
+    let watching = scene.world.start_cli("watching", &watching);
+    wait_until("the snapshot", || watching.log().contains("snapshot"));
     scene.world.cli(&["operator", "revoke", "ops"]).exits(0);
+    assert_eq!(watching.ended(), 1, "{}", watching.log());
+    assert!(watching.log().contains("bearer token"), "{}", watching.log());
     scene.elsewhere(&["status"], "").exits(1);
     scene.elsewhere(&["context", "remove", &name], "").exits(0);
     scene.elsewhere(&["context", "use", &name], "").exits(1);
