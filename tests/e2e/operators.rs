@@ -17,7 +17,7 @@ use schema::canonical::Digest;
 use serde_json::{Value, json};
 
 use crate::processes::Said;
-use crate::support::{World, http, ports, rule};
+use crate::support::{World, http, ports, rule, wait_until};
 
 /// A server whose operator port is on loopback, and beside it on every address over TLS.
 struct Scene {
