@@ -250,14 +250,11 @@ impl Events<'_> {
 
     /// The failure of a stream that ended before its time: the server says it where it is still there.
     pub(crate) async fn ended(&self) -> Failure {
-        match self.client.get::<IgnoredAny>("/v1/edges?limit=1").await {
-            // A token that was revoked ends its streams.
-            Err(refused @ Failure::Problem(_)) => refused,
-            Ok(_) | Err(_) => {
-                let reason = "the server ended the stream".to_owned();
-                Failure::Unreachable { server: self.client.server.clone(), reason }
-            }
+        // A token that was revoked ends its streams.
+        if let Err(refused @ Failure::Problem(_)) = self.client.get::<IgnoredAny>("/v1/edges?limit=1").await {
+            return refused;
         }
+        Failure::Unreachable { server: self.client.server.clone(), reason: "the server ended the stream".to_owned() }
     }
 }
 
@@ -267,7 +264,7 @@ fn token_of_state() -> Result<Option<Secret>, Failure> {
     let Some(dir) = state_dir::for_token() else { return Ok(None) };
     match read_private(&dir.join(TOKEN_FILE)) {
         Ok(bytes) => Secret::parse(&String::from_utf8_lossy(&bytes))
-            .and_then(|token| Ok(Some(token)))
+            .map(Some)
             .map_err(|_| Failure::Other(format!("{} contains no token", dir.join(TOKEN_FILE).display()))),
         Err(PrivateFileError::Io { source, .. })
             if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>

@@ -49,12 +49,13 @@ pub(crate) struct Contexts {
     /// The one that commands use.
     pub(crate) current: Option<String>,
     /// By `HOST:PORT`.
-    pub(crate) contexts: BTreeMap<String, SignedIn>,
+    #[serde(rename = "contexts")]
+    pub(crate) by_place: BTreeMap<String, SignedIn>,
 }
 
 impl Default for Contexts {
     fn default() -> Self {
-        Self { format: FORMAT, current: None, contexts: BTreeMap::new() }
+        Self { format: FORMAT, current: None, by_place: BTreeMap::new() }
     }
 }
 
@@ -105,12 +106,12 @@ impl Contexts {
 
     /// The current one.
     pub(crate) fn current(&self) -> Option<&SignedIn> {
-        self.contexts.get(self.current.as_ref()?)
+        self.by_place.get(self.current.as_ref()?)
     }
 
     /// That of a server: the same scheme, host and port.
     pub(crate) fn of(&self, server: &ServerUrl) -> Option<&SignedIn> {
-        let context = self.contexts.get(&server.place())?;
+        let context = self.by_place.get(&server.place())?;
         context.server.parse::<ServerUrl>().is_ok_and(|known| known == *server).then_some(context)
     }
 }

@@ -43,7 +43,7 @@ fn text(authorities: &AuthoritiesDocument) -> String {
         text.push_str("It was given with --ca-cert.\n");
     }
     if !authorities.not_renewed.is_empty() {
-        let names: Vec<&str> = authorities.not_renewed.iter().map(|name| name.as_str()).collect();
+        let names: Vec<&str> = authorities.not_renewed.iter().map(schema::name::EdgeName::as_str).collect();
         let edges = count(names.len() as u64, "edge");
         _ = writeln!(text, "Certificates from the previous one: {edges} ({})", names.join(", "));
     }

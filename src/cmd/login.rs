@@ -41,7 +41,7 @@ pub(crate) async fn run(args: &LoginArgs) -> Result<Exit, Failure> {
         operator: me.name.to_string(),
         token: token.reveal().to_owned(),
     };
-    contexts.contexts.insert(name.clone(), context);
+    contexts.by_place.insert(name.clone(), context);
     contexts.current = Some(name.clone());
     contexts.save()?;
     if !print_value(args.looks.output, &me)? {
@@ -84,7 +84,7 @@ pub(crate) fn context(command: &ContextCommand) -> Result<Exit, Failure> {
         }
         ContextCommand::Use(args) => {
             let name = named(&args.name);
-            if !contexts.contexts.contains_key(&name) {
+            if !contexts.by_place.contains_key(&name) {
                 return Err(unknown(&args.name));
             }
             contexts.current = Some(name.clone());
@@ -93,7 +93,7 @@ pub(crate) fn context(command: &ContextCommand) -> Result<Exit, Failure> {
         }
         ContextCommand::Remove(args) => {
             let name = named(&args.name);
-            contexts.contexts.remove(&name).ok_or_else(|| unknown(&args.name))?;
+            contexts.by_place.remove(&name).ok_or_else(|| unknown(&args.name))?;
             contexts.current.take_if(|current| *current == name);
             contexts.save()?;
             say(format!("{name} is removed; its token stays valid until the operator is revoked."));
@@ -118,7 +118,7 @@ fn rows(contexts: &Contexts) -> Vec<ContextRow> {
         operator: context.operator.clone(),
         current: contexts.current.as_ref() == Some(name),
     };
-    contexts.contexts.iter().map(row).collect()
+    contexts.by_place.iter().map(row).collect()
 }
 
 fn table(rows: &[ContextRow]) -> String {

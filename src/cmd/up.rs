@@ -105,7 +105,7 @@ pub(crate) async fn run(mut args: UpArgs, inherited: InheritedSockets) -> Result
             }) => Ok(()),
         }
     };
-    signals.during(running, look_again, end_edge.clone(), at_once).await?;
+    signals.during(Box::pin(running), look_again, end_edge.clone(), at_once).await?;
     Ok(Exit::Done)
 }
 

@@ -171,7 +171,7 @@ fn a_ci_job_applies_by_its_identity_token_and_no_other_token_passes() {
     let (url, pin) = (scene.url(), scene.pin());
     let with =
         |token: &str, args: &[&str]| scene.elsewhere(&[args, &["--server", &url, "--pin", &pin]].concat(), token);
-    scene.world.write("web.toml", &rule("edge-01", "web", ports(1), ports(1), ""));
+    scene.world.write("web.toml", rule("edge-01", "web", ports(1), ports(1), ""));
     let tree = scene.world.tree_arg();
     with(&issuer.token(|_| ()), &["apply", &tree, "--yes", "--allow-dirty"]).exits(0);
     let history = scene.world.cli(&["history", "-o", "json"]).exits(0).json();
@@ -245,7 +245,7 @@ fn no_secret_is_written_anywhere_but_where_it_belongs() {
     let token = scene.create(&["ops", "--role", "admin"]);
     let limited = scene.create(&["web", "--role", "applier", "--owner", "team"]);
     let job = issuer.token(|_| ());
-    scene.world.write("web.toml", &rule("edge-01", "web", ports(1), ports(1), ""));
+    scene.world.write("web.toml", rule("edge-01", "web", ports(1), ports(1), ""));
     let tree = scene.world.tree_arg();
     let mut said = Vec::new();
     for secret in [token.as_str(), &limited, &job, "GUESSED-TOKEN"] {

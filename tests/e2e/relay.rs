@@ -70,7 +70,7 @@ fn relay(edge: &TcpStream, server: &TcpStream, gate: &Arc<Mutex<Option<Armed>>>)
 }
 
 fn records(from: &mut impl Read, to: &mut impl Write, gate: &Mutex<Option<Armed>>) -> io::Result<()> {
-    let mut bytes = Vec::new();
+    let mut bytes = vec![0; HEADER];
     loop {
         bytes.resize(HEADER, 0);
         from.read_exact(&mut bytes)?;

@@ -88,7 +88,7 @@ impl Agent {
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), MembershipError> {
         let mut failures = 0;
         let mut last_error = String::new();
-        while let Some(Err(error)) = stop.run_until_cancelled(self.session()).await {
+        while let Some(Err(error)) = stop.run_until_cancelled(Box::pin(self.session())).await {
             // Whose plans they were held for is not known any more.
             if self.runtime.give_back().await.is_err() {
                 break;

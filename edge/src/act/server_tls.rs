@@ -113,10 +113,10 @@ fn failed(error: &io::Error, anchor: &Anchor) -> DialError {
             | CertificateError::NotValidYetContext { .. },
         ) => DialError::Clock { now: clock() },
         Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        )
-        | Error::InvalidCertificate(
-            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
+            CertificateError::NotValidForName
+            | CertificateError::NotValidForNameContext { .. }
+            | CertificateError::InvalidPurpose
+            | CertificateError::InvalidPurposeContext { .. },
         ) => DialError::NotAControlPort,
         Error::InvalidCertificate(_) => DialError::NotTrusted(known),
         Error::AlertReceived(alert) if is_about_certificate(*alert) => DialError::NotAccepted,

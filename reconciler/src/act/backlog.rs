@@ -56,12 +56,14 @@ impl Backlog {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
     fn records_come_before_what_follows_them_and_not_with_what_comes_later() {
         let record =
-            |key: &str| Effect::Persist(Record { key: key.to_owned(), value: Vec::new(), files: Default::default() });
+            |key: &str| Effect::Persist(Record { key: key.to_owned(), value: Vec::new(), files: Arc::default() });
         let mut backlog = Backlog::default();
         backlog.extend(vec![record("a"), record("b"), Effect::Welcome { session: 1 }, record("c")]);
         let keys: Vec<String> = backlog.records().into_iter().map(|record| record.key).collect();

@@ -36,3 +36,8 @@ pub mod target_override;
 pub mod target_totals;
 pub mod view;
 pub mod words;
+
+/// True for a figure that is left out of JSON.
+pub(crate) fn is_zero<T: Default + PartialEq>(figure: &T) -> bool {
+    *figure == T::default()
+}

@@ -71,15 +71,11 @@ pub struct StatusDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Freeze>,
     /// How much is left out because the operator may not see it.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "crate::decide::is_zero")]
     pub hidden: u64,
     /// The first line of the ledger that did not fit its chain when the server started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ledger_broken: Option<u64>,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 /// The tree in force and the followed tree.

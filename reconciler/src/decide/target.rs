@@ -38,13 +38,13 @@ pub struct TargetView {
     #[serde(default)]
     pub history: Vec<TargetChange>,
     /// Attempts so far while a new version of its rule waits for it.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::decide::is_zero")]
     pub attempts: u32,
     /// Ports of a target of several that connections failed, in order; the lowest ones where there are very many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failing_ports: Vec<u16>,
     /// How many there are in all.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::decide::is_zero")]
     pub failing_ports_total: u32,
 }
 
@@ -81,11 +81,6 @@ impl TargetView {
         });
         range.unwrap_or(1)
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 /// What a probe or a connection found out.

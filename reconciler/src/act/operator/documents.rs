@@ -18,10 +18,6 @@ use crate::decide::succession::Ancestry;
 use crate::decide::target::TargetView;
 use crate::decide::target_totals::{TargetRow, TargetTotals};
 
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
 /// Body of `POST /v1/validate`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -222,7 +218,7 @@ pub struct TargetsDocument {
     /// Of all selected targets, those that a limit left out too.
     pub totals: TargetTotals,
     /// How many rules are left out because the operator may not see them.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::decide::is_zero")]
     pub hidden: u64,
     /// By edge, rule and file order.
     pub targets: Vec<TargetRow>,

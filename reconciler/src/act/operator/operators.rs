@@ -162,12 +162,11 @@ pub(super) async fn create(
     let expires_at = ttl.and_then(|ttl| now.checked_add(ttl).ok());
     let random = |error: getrandom::Error| Failure::new(500, "internal", "No random numbers", error.to_string());
     let (name, role) = (request.name, request.role);
-    let (secret, token) = match request.oidc {
-        Some(terms) => (Secret::Oidc(terms), None),
-        None => {
-            let token = random_token().map_err(random)?;
-            (Secret::Token(Digest::of(token.as_bytes())), Some(token))
-        }
+    let (secret, token) = if let Some(terms) = request.oidc {
+        (Secret::Oidc(terms), None)
+    } else {
+        let token = random_token().map_err(random)?;
+        (Secret::Token(Digest::of(token.as_bytes())), Some(token))
     };
     let operator = Operator::new(name.clone(), (role, request.grant), (now, who.actor()), expires_at, secret);
     state.context.operators.create(operator).await?.map_err(refused)?;

@@ -18,8 +18,11 @@ pub enum Expect {
 pub struct Batch {
     /// Prefixes of keys that are deleted before everything else.
     pub(super) cleared: Vec<String>,
-    pub(super) writes: Vec<(String, Expect, Option<Arc<[u8]>>)>,
+    /// Keys, what is expected of each, and its new value; without one, it is deleted.
+    pub(super) writes: Vec<Write>,
 }
+
+type Write = (String, Expect, Option<Arc<[u8]>>);
 
 impl Batch {
     /// A batch without writes.

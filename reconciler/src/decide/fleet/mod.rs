@@ -150,7 +150,7 @@ impl Fleet {
         let mut step = Step::at(now);
         self.started_at.get_or_insert(now);
         if let Some(started) = self.cut_off.take() {
-            self.end_cut_off(started, &mut step);
+            self.end_cut_off(&started, &mut step);
         }
         self.end_overrides(&mut step);
         self.expire_deviations(&mut step);
@@ -167,8 +167,8 @@ impl Fleet {
 
     /// The apply that ended with the server before: its desired state is recorded and goes on healing; only the outcome
     /// was never written down.
-    fn end_cut_off(&mut self, started: Entry, step: &mut Step) {
-        let edges = self.cut_off_edges(&started);
+    fn end_cut_off(&mut self, started: &Entry, step: &mut Step) {
+        let edges = self.cut_off_edges(started);
         let entry = Entry { edges, ..started.clone().with_outcome("interrupted", step.now) };
         let entry = entry.chained(&mut self.head);
         step.persist(Record::ledger(&entry));
@@ -176,7 +176,7 @@ impl Fleet {
             let edges = entry.edges.iter().map(|(edge, ended)| recorded_edge(&entry, edge, ended));
             Arc::make_mut(result).edges = edges.collect();
         }
-        self.note_cut_off(&started, step);
+        self.note_cut_off(started, step);
     }
 
     fn take(&mut self, event: Event, step: &mut Step) {

@@ -227,10 +227,6 @@ pub struct RailVerdict {
     pub message: String,
 }
 
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanDocument {
@@ -281,7 +277,7 @@ pub struct PlanDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Freeze>,
     /// How much is left out because the operator may not see it.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::decide::is_zero")]
     pub hidden: u64,
     /// What edges hold for it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -54,7 +54,7 @@ pub struct Impact {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub losing: Option<Losing>,
     /// Live connections of the rule that drain already: an earlier change ends them, not this one.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::decide::is_zero")]
     pub draining: u64,
     /// How long the last of those have left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,11 +69,6 @@ pub struct Impact {
     /// of the change, and where it ends some of the rule's connections and leaves others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_per_sec: Option<f64>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 impl Impact {

@@ -233,7 +233,9 @@ mod tests {
         let refused = || failure(at("192.0.2.1"), &io::Error::from(ErrorKind::ConnectionRefused).into());
         let verdict = |all: [EarlyEnd; 2]| {
             let mut failures = Failures::default();
-            all.into_iter().for_each(|failed| failures.add(failed));
+            for failed in all {
+                failures.add(failed);
+            }
             failures.verdict()
         };
         assert!(matches!(verdict([without_route(), without_route()]), EarlyEnd::Missed(_)));

@@ -6,11 +6,11 @@ use super::*;
 use crate::decide::fleet::EdgeResult;
 
 fn at(secs: i64) -> Timestamp {
-    Timestamp::from_second(1_000 + secs).unwrap()
+    Timestamp::from_second(1_000 + secs).expect("a time")
 }
 
 fn edge(name: &str) -> EdgeName {
-    EdgeName::new(name).unwrap()
+    EdgeName::new(name).expect("a name")
 }
 
 fn run(is_automatic: bool, outcome: EdgeOutcome) -> Run {
