@@ -338,7 +338,7 @@ pub(crate) async fn let_pass(time: Duration) {
 pub(crate) fn config_without_server(folder: &std::path::Path) -> EdgeConfig {
     EdgeConfig {
         name: EdgeName::new("edge-01").unwrap(),
-        // Nobody listens on port 1: the server is away for good.
+        // Nobody listens on port 1: the server does not come back.
         server: over_tcp(SocketAddr::from(([127, 0, 0, 1], 1))),
         state_dir: Some(folder.to_owned()),
         metrics_listen: None,

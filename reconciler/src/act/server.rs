@@ -1,15 +1,14 @@
 //! The server as a whole: its state, its listeners, its tasks and their end. I/O.
 
+mod config;
+
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use guard::tls::Refused;
 use guard::{Failed, InheritedSockets, Port, Supervisor, Tls};
-use schema::check::CheckLimits;
 use schema::join;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
@@ -20,28 +19,28 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info};
 
+pub use self::config::{ServerConfig, TrustConfig};
 use super::driver::{Driver, FleetHandle};
 use super::edges::EdgeControl;
 use super::guarded::Guards;
 use super::inflow::Inflow;
 use super::operator::{Webhook, WebhookError};
-use super::operator_port::OperatorPort;
 use super::operators::{Keeper, Operators, UnreadableOperators};
 use super::parts::Part;
+use super::remote;
 use super::remote::follower::Follower;
-use super::remote::{self, RemoteConfig};
 pub use super::state::TOKEN_FILE;
 use super::state::{self, OpenedState, StateError};
 use super::store::Store;
 use super::timings::Timings;
 use super::trust::TrustError;
 use super::trust::enrolling::EnrolmentService;
-use super::trust::registrar::{EdgeTerms, Registrar, TrustHandle};
+use super::trust::registrar::{Registrar, TrustHandle};
 use super::trust::serving::{self, ServerCertificate};
 use super::trust::verifying::EdgeVerifier;
 use super::wake::Wake;
 use super::{continuing, directory_follower, metrics, operator, operator_port, upkeep};
-use crate::decide::fleet::{Fleet, Mode};
+use crate::decide::fleet::Fleet;
 
 /// In-process sessions that wait to be served: there is one edge, and it has one attempt at a time.
 const IN_PROCESS: usize = 4;
@@ -49,55 +48,6 @@ const IN_PROCESS: usize = 4;
 const GRACE: Duration = Duration::from_secs(3);
 /// Bytes of an in-process session in either direction.
 const DUPLEX: usize = 256 << 10;
-
-/// Everything that `serve` can be told.
-#[derive(Debug, Clone)]
-pub struct ServerConfig {
-    /// The directory to follow, if any.
-    pub rules: Option<PathBuf>,
-    /// The remote repository to follow, if any; not both.
-    pub remote: Option<RemoteConfig>,
-    /// Where revisions, the ledger and the token live.
-    pub state_dir: PathBuf,
-    /// The control port for edges.
-    pub control_listen: SocketAddr,
-    /// The operator API.
-    pub operator: OperatorPort,
-    /// Metrics.
-    pub metrics_listen: SocketAddr,
-    /// What the server does by itself.
-    pub mode: Mode,
-    /// Follow a tree that differs from its commit.
-    pub allow_dirty: bool,
-    /// Follow a tree whose commit does not descend from the one in force.
-    pub allow_non_descendant: bool,
-    /// Limits of the rule language.
-    pub limits: CheckLimits,
-    /// Who may take part.
-    pub trust: TrustConfig,
-    /// Log lines that the process has dropped, for its metrics.
-    pub log_lines_dropped: Arc<AtomicU64>,
-    /// Sockets of the service manager, which are used instead of new ones on the same address.
-    pub inherited: InheritedSockets,
-}
-
-/// How edges join and prove who they are.
-#[derive(Debug, Clone)]
-pub struct TrustConfig {
-    /// `HOST:PORT` by which edges reach the control port, where that is not its own address.
-    pub advertise: Option<String>,
-    /// Certificate and key of an authority that the operator gave.
-    pub authority: Option<(PathBuf, PathBuf)>,
-    /// How long certificates of edges are valid.
-    pub edges: EdgeTerms,
-}
-
-impl Default for TrustConfig {
-    fn default() -> Self {
-        let edges = EdgeTerms { ttl: Duration::from_hours(24), grace: Duration::from_hours(30 * 24) };
-        Self { advertise: None, authority: None, edges }
-    }
-}
 
 /// Why the server cannot start or ended.
 #[derive(Debug, thiserror::Error)]

@@ -23,7 +23,6 @@ use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use self::target_rows::all_rows;
 use super::break_glass::{Override, OverrideStatus, Overrides};
 use super::drift::{self, Drift};
 use super::edges::Edges;
@@ -303,7 +302,7 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> StatusDocument {
         lineage: fleet.lineage().to_owned(),
         mode: Some(fleet.mode()),
         revision: revision(fleet),
-        targets: TargetTotals::of(&all_rows(&edges)),
+        targets: TargetTotals::of(&target_rows::all_rows(&edges)),
         edges,
         drift: fleet.drift(),
         apply: fleet.latest_apply().cloned(),
