@@ -164,7 +164,7 @@ fn eight_targets_are_dialled_by_priority_and_no_longer_than_ten_seconds() {
             .map(|number| {
                 let all = stats["targets"].as_array().unwrap();
                 let one = all.iter().find(|one| one["host"] == host(number).as_str()).unwrap();
-                one["last_failure"].as_str().unwrap().to_owned()
+                one["last_failure"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap()
             })
             .collect();
         assert!(failed.is_sorted(), "by priority: {failed:?}");

@@ -66,6 +66,10 @@ impl Client {
         self.raw(format!("{}connection: close\r\n\r\n", self.head("GET", path)).into_bytes()).await
     }
 
+    pub(super) async fn delete(&self, path: &str) -> Answer {
+        self.raw(format!("{}connection: close\r\n\r\n", self.head("DELETE", path)).into_bytes()).await
+    }
+
     pub(super) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_text(path, &body.to_string()).await
     }

@@ -177,7 +177,8 @@ async fn orders_that_make_no_sense_are_problem_documents() {
     ] {
         api.post(PLACE, &body).await.is_problem(400, "bad_request");
     }
-    api.post("/v1/targets/local/web", &pause).await.is_problem(400, "bad_request");
+    let weight = json!({ "operation": "weight", "weight": 5 });
+    api.post("/v1/targets/local/web", &weight).await.is_problem(400, "bad_request");
     server.stop().await;
 }
 

@@ -42,6 +42,10 @@ fn promised(route: Route) -> Option<(Role, Role)> {
         | Route::AddOverride
         | Route::RemoveOverride => Applier,
         Route::ForgetEdge
+        | Route::RevokeEdge
+        | Route::InviteEdge
+        | Route::RotateAuthority
+        | Route::RetireAuthority
         | Route::Operators
         | Route::CreateOperator
         | Route::RevokeOperator
@@ -81,10 +85,15 @@ fn what_concerns_the_whole_fleet_needs_an_operator_without_limits() {
         Route::Freeze,
         Route::Unfreeze,
         Route::ForgetEdge,
+        Route::RevokeEdge,
+        Route::InviteEdge,
+        Route::RotateAuthority,
+        Route::RetireAuthority,
         Route::Operators,
         Route::CreateOperator,
         Route::RevokeOperator,
         Route::Audit,
+        Route::Backup,
     ];
     for route in Route::ALL.iter().filter(|route| route.least(false).is_some()) {
         let is_allowed = may(&caller(Role::Admin, limited()), AskedRoute::for_real(*route), None).is_ok();
