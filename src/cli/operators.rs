@@ -54,7 +54,7 @@ pub(crate) struct OperatorCreateArgs {
     #[arg(long, value_name = "NAME", env = "PORTUNUS_OPERATOR_OWNER")]
     pub(crate) owner: Vec<String>,
     /// Let CI jobs act as this operator by their identity tokens (OIDC), without a stored secret: the issuer of the tokens,
-    /// such as https://token.actions.githubusercontent.com
+    /// such as `https://token.actions.githubusercontent.com`
     #[arg(
         long,
         value_name = "URL",

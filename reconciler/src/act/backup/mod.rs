@@ -1,6 +1,6 @@
 //! Backups of a server's state directory: one file with everything that a new server needs to go on as this one. I/O.
 //!
-//! [`archive`] is the form of the file, [`save`] writes it while the server runs, [`restore`] makes a state directory
+//! `archive` is the form of the file, `save` writes it while the server runs, `restore` makes a state directory
 //! of it.
 //!
 //! Keeps: the records in a backup are those of one moment; a file that is cut, changed or from a later version is never

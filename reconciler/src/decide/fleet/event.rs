@@ -161,7 +161,7 @@ pub enum Event {
     },
     /// An operator applies a tree.
     Apply {
-        /// Comes back in [`Effect::RequestAnswer`].
+        /// Comes back in [`Effect::Answered`].
         ticket: u64,
         /// What is asked.
         request: Box<ApplyRequest>,

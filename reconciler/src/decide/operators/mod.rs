@@ -1,7 +1,7 @@
 //! Who may do what: operators, their roles and limits, and the one function that decides. Pure.
 //!
 //! - [`route`]: every route of the API with the rights that it needs, as one table.
-//! - [`may`]: the decision, from a caller, a request and what the request would touch.
+//! - [`may()`](may()): the decision, from a caller, a request and what the request would touch.
 //! - [`grant`]: limits of edges, ports and owners; [`touch`]: what a plan or an order touches.
 //! - [`roster`]: the operators that exist, and what a token is compared with; [`claims`]: identity tokens of CI jobs.
 //! - [`audit`]: what is written down about requests; [`failed_logins`]: how often a source may be wrong.
