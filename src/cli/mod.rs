@@ -246,7 +246,12 @@ fn masked_value(given: &str) -> Cow<'_, str> {
     if given.contains("://") {
         return masked::url(given);
     }
-    match given.rsplit_once('@') {
+    // `@FILE`, an event such as `fail@31`, and a sentence hold none.
+    let may_be_server = |before: &str, host: &str| {
+        let is_word = !before.is_empty() && !given.contains(char::is_whitespace);
+        is_word && host.parse::<f64>().is_err()
+    };
+    match given.rsplit_once('@').filter(|(before, host)| may_be_server(before, host) || before.contains(':')) {
         Some((before, host)) => match before.split_once(':') {
             Some((user, _)) => format!("{user}:***@{host}").into(),
             None => format!("***@{host}").into(),
@@ -298,6 +303,17 @@ mod tests {
             }
         }
         assert!(tried > 1000, "{tried}");
+    }
+
+    #[test]
+    fn what_is_no_address_of_a_server_is_shown_as_it_was_given() {
+        let said = |given: &str| without_passwords_of(&format!("`{given}`"), [given.to_owned()].into_iter());
+        for given in ["tick@31622401", "fail@9.5", "pass fail@31", "@token.file", "ask ada@example.org"] {
+            assert_eq!(said(given), format!("`{given}`"));
+        }
+        for given in ["TOKEN@127.0.0.1", "TOKEN@host:7080"] {
+            assert!(!said(given).contains("TOKEN"), "{given}");
+        }
     }
 
     #[test]
