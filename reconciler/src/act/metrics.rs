@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use jiff::Timestamp;
 use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
 use schema::counters::{CounterKind, CounterRow, Figures, ROWS};
 use schema::health::{ResultCode, RuleHealth};
@@ -22,6 +23,8 @@ use tracing::warn;
 use super::counters::Rows;
 use super::driver::FleetHandle;
 use super::timings::Timings;
+use super::trust::registrar::TrustHandle;
+use super::trust::serving::ServerCertificate;
 use crate::decide::drift::DriftKind;
 use crate::decide::fleet::{Fleet, Outcome};
 use crate::decide::remote::RemoteView;
@@ -33,42 +36,70 @@ const RULE: [&str; 3] = ["client", "rule", "owner"];
 const RULE_AND_STATE: [&str; 4] = ["client", "rule", "owner", "state"];
 
 /// What the figures are read from.
-type MetricsSource = (FleetHandle, Arc<AtomicU64>);
+#[derive(Debug, Clone)]
+pub struct MetricsSource {
+    /// What the fleet knows.
+    pub fleet: FleetHandle,
+    /// The authority and the certificates of edges.
+    pub trust: TrustHandle,
+    /// The certificate of the control port.
+    pub certificate: Arc<ServerCertificate>,
+    /// Log lines that the process has dropped.
+    pub log_lines_dropped: Arc<AtomicU64>,
+}
+
+impl MetricsSource {
+    /// When each certificate ends: its kind, the edge that it is of, and the end in seconds since 1970.
+    async fn certificates(&self) -> Vec<(&'static str, String, i64)> {
+        let authorities = Arc::clone(&self.trust.authorities.borrow());
+        let ca = Some(("ca", String::new(), authorities.current.not_after.cast_signed()));
+        let server = self.certificate.not_after().map(|end| ("server", String::new(), end.cast_signed()));
+        let edges = self.trust.read(|register| {
+            let valid = register.iter().filter(|(_, entry)| entry.has_joined() && !entry.revoked);
+            valid.filter_map(|(name, entry)| Some(("edge", name.to_string(), entry.expires_at?.as_second()))).collect()
+        });
+        // A server that is stopping has nothing to say of its edges.
+        let edges: Vec<_> = edges.await.unwrap_or_default();
+        ca.into_iter().chain(server).chain(edges).collect()
+    }
+}
 
 /// The routes of the metrics port.
-pub fn router(fleet: FleetHandle, log_lines_dropped: Arc<AtomicU64>) -> Router {
+pub fn router(source: MetricsSource) -> Router {
     let routes = Router::new()
         .route("/metrics", get(scrape))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state((fleet, log_lines_dropped));
+        .with_state(source);
     guard::port::marked(routes, guard::Port::Metrics)
 }
 
 /// Ready once the driver answers: state is restored and edges are served.
-async fn ready(State((fleet, _)): State<MetricsSource>) -> Response {
-    match fleet.read(|_| ()).await {
+async fn ready(State(source): State<MetricsSource>) -> Response {
+    match source.fleet.read(|_| ()).await {
         Ok(()) => "ready\n".into_response(),
         Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")).into_response(),
     }
 }
 
-async fn scrape(State((fleet, log_lines_dropped)): State<MetricsSource>) -> Response {
+async fn scrape(State(source): State<MetricsSource>) -> Response {
     // A copy: rendering a large fleet takes a while, and the driver must not wait for that.
-    let copy = fleet.read(|view| MetricsSnapshot {
+    let copy = source.fleet.read(|view| MetricsSnapshot {
         fleet: view.fleet.clone(),
         counters: view.counters.rows().clone(),
         probes: view.counters.probes().clone(),
         applies: view.applies.clone(),
         timings: view.timings.clone(),
         log_lines_dropped: 0,
+        certificates: Vec::new(),
         store_bytes: view.store.bytes(),
     });
     let mut scene = match copy.await {
         Ok(scene) => scene,
         Err(stopped) => return (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")).into_response(),
     };
-    scene.log_lines_dropped = log_lines_dropped.load(Ordering::Relaxed);
+    scene.log_lines_dropped = source.log_lines_dropped.load(Ordering::Relaxed);
+    scene.certificates = source.certificates().await;
     let rendered = match tokio::task::spawn_blocking(move || render(&scene)).await {
         Ok(rendered) => rendered,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -90,6 +121,7 @@ struct MetricsSnapshot {
     applies: BTreeMap<Outcome, u64>,
     timings: Timings,
     log_lines_dropped: u64,
+    certificates: Vec<(&'static str, String, i64)>,
     store_bytes: u64,
 }
 
@@ -208,6 +240,12 @@ fn render(view: &MetricsSnapshot) -> prometheus::Result<String> {
             have.",
         &["client"],
     )?;
+    let help = "Seconds until the certificate ends; negative once it has ended.";
+    let expires = gauge(&registry, "portunus_certificate_expires_seconds", help, &["kind", "client"])?;
+    let now = Timestamp::now().as_second();
+    for (kind, client, end) in &view.certificates {
+        expires.with_label_values(&[*kind, client]).set((end - now) as f64);
+    }
     for (name, edge) in view.fleet.edges() {
         let client = name.as_str();
         connected.with_label_values(&[client]).set(if edge.connected { 1.0 } else { 0.0 });

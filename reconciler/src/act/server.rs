@@ -24,6 +24,7 @@ use super::driver::{Driver, FleetHandle};
 use super::edges::EdgeControl;
 use super::guarded::Guards;
 use super::inflow::Inflow;
+use super::metrics::MetricsSource;
 use super::operator::{Webhook, WebhookError};
 use super::operators::{Keeper, Operators, UnreadableOperators};
 use super::parts::Part;
@@ -302,8 +303,13 @@ impl Server {
             .map(|listener| operator_port::guarded(&self.guards, listener, tls).serve(api.clone(), stop.clone()));
         let api = futures_util::future::join_all(operators);
         let api = async { _ = api.await };
-        let metrics =
-            metrics.serve(metrics::router(self.fleet.clone(), self.config.log_lines_dropped.clone()), stop.clone());
+        let source = MetricsSource {
+            fleet: self.fleet.clone(),
+            trust: self.trust.clone(),
+            certificate: self.certificate.clone(),
+            log_lines_dropped: self.config.log_lines_dropped.clone(),
+        };
+        let metrics = metrics.serve(metrics::router(source), stop.clone());
         if let Some(dir) = self.config.rules.clone() {
             let (limits, fleet, wake) = (self.config.limits, self.fleet.clone(), self.wake.clone());
             let follower = directory_follower::follow(dir, limits, fleet, wake, stop.clone());

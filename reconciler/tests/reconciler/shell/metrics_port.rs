@@ -10,7 +10,7 @@ use super::http::Client;
 use super::session::message;
 use super::{LONG, RULES, Running};
 
-const SERIES: [&str; 22] = [
+const SERIES: [&str; 23] = [
     "portunus_log_lines_dropped_total counter",
     "portunus_rule_bytes_in_total counter",
     "portunus_rule_bytes_out_total counter",
@@ -33,6 +33,7 @@ const SERIES: [&str; 22] = [
     "portunus_rule_lb_total counter",
     "portunus_probe_total counter",
     "portunus_store_bytes gauge",
+    "portunus_certificate_expires_seconds gauge",
 ];
 
 #[tokio::test]
@@ -93,6 +94,21 @@ async fn every_series_is_there_with_its_help_and_type() {
         assert!(text.contains(&format!("portunus_probe_total{{result=\"{code}\"}} {count}\n")), "{code}\n{text}");
     }
     assert!(text.contains("portunus_probe_total{result=\"dns\"} 3\n"), "{text}");
+    let expires = |labels: &str| -> Option<i64> {
+        let row = text
+            .lines()
+            .find(|line| line.starts_with("portunus_certificate_expires_seconds") && line.contains(labels))?;
+        row.rsplit(' ').next()?.parse().ok()
+    };
+    let day = 24 * 3600;
+    for (labels, about) in [
+        ("client=\"local\",kind=\"edge\"", day),
+        ("client=\"\",kind=\"server\"", 30 * day),
+        ("client=\"\",kind=\"ca\"", 3650 * day),
+    ] {
+        let left = expires(labels).unwrap_or_else(|| panic!("{labels}: {text}"));
+        assert!((about - 3 * day..=about + 3 * day).contains(&left) && left > 0, "{labels}: {left}");
+    }
     server.stop().await;
 }
 
