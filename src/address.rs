@@ -70,7 +70,7 @@ impl FromStr for ServerUrl {
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         let url = plain(text, 7080, &["http", "https"])?;
         let is_private = url.scheme() == "https" || is_loopback(&url);
-        if is_private { Ok(Self(url)) } else { Err(InvalidUrl::NotLoopback(host(&url))) }
+        if is_private { Ok(Self(url)) } else { Err(InvalidUrl::NotLoopback(host(&url) + &port_of(&url))) }
     }
 }
 
@@ -125,6 +125,11 @@ fn plain(text: &str, port: u16, schemes: &[&str]) -> Result<Url, InvalidUrl> {
         return Err(InvalidUrl::Rest);
     }
     Ok(url)
+}
+
+/// `:PORT`, where one was given.
+fn port_of(url: &Url) -> String {
+    url.port().map_or_else(String::new, |port| format!(":{port}"))
 }
 
 fn host(url: &Url) -> String {

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use schema::name::EdgeName;
 use schema::net::{PortRange, PortSet};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Values of one limit: a person types them.
 const MOST_VALUES: usize = 100;
@@ -19,14 +20,23 @@ const LONGEST_VALUE: usize = 200;
 #[serde(default, deny_unknown_fields)]
 pub struct Grant {
     /// Globs over names of edges.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "values")]
     pub edges: Vec<String>,
     /// Ports and ranges of ports, such as `8000-8999`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "values")]
     pub ports: Vec<String>,
     /// Owners of rules.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "values")]
     pub owners: Vec<String>,
+}
+
+/// A list that is there and empty looks as if it allowed nothing, and would not limit anything.
+fn values<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let values = Vec::deserialize(deserializer)?;
+    if values.is_empty() {
+        return Err(D::Error::custom("an empty list limits nothing: leave it out, or name what is allowed"));
+    }
+    Ok(values)
 }
 
 /// Why a limit cannot be used.
@@ -172,6 +182,17 @@ mod tests {
         assert!(has("fra-1") && has("ber-1") && !has("ber-12") && !has("xfra-1"));
         assert!(limits.has_owner("team-web") && !limits.has_owner("") && !limits.has_owner("team"));
         assert!(GrantMatcher::from(&Grant::default()).has_owner("") && Grant::default().is_unlimited());
+    }
+
+    #[test]
+    fn an_empty_list_is_refused_and_never_taken_for_no_limit() {
+        for list in ["edges", "ports", "owners"] {
+            let read = serde_json::from_value::<Grant>(serde_json::json!({ list: [] }));
+            assert!(read.is_err_and(|error| error.to_string().contains("limits nothing")), "{list}");
+        }
+        let none: Grant = serde_json::from_str("{}").expect("without limits");
+        assert_eq!(serde_json::to_string(&none).expect("JSON"), "{}");
+        assert!(none.is_unlimited());
     }
 
     #[test]
