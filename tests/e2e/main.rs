@@ -34,6 +34,7 @@ mod ledger;
 mod lists;
 mod logs;
 mod meeting_itself;
+mod members;
 mod metrics;
 mod mistakes;
 mod modes;
