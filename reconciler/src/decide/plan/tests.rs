@@ -11,6 +11,7 @@ use schema::ruleset::Placed;
 use schema::testing::{rule, rule_with};
 
 use super::*;
+use crate::decide::glossary;
 use crate::decide::view::{Hello, Report, RuleView};
 
 fn name(text: &str) -> EdgeName {
@@ -353,6 +354,11 @@ fn every_rail_that_trips_is_listed_with_the_exact_flag_and_the_limits_are_those_
         line("protected", ""),
     ];
     assert_eq!(rails(Allowances::default(), &strict), all);
+    let others = ["empty_file", "non_descendant"].map(|name| line(name, ""));
+    for (name, _) in all.iter().chain(&others) {
+        let is_rail = |meaning: &glossary::Meaning| meaning.topic == "rail";
+        assert!(glossary::explain(name).any(is_rail), "`explain` does not know the rail {name}");
+    }
     let allowed = Allowances { removals: Some(6), rebinds: Some(4), drops: Some(30), ..Allowances::default() };
     assert_eq!(rails(allowed, &strict), all[5..], "no flag lifts a protection");
     let off_by_one = Allowances { removals: Some(7), rebinds: Some(3), drops: Some(31), ..Allowances::default() };
