@@ -85,7 +85,7 @@ fn a_revoked_edge_forwards_on_and_joins_again_only_with_a_new_code() {
     world.wait_connected("edge-01", false);
     wait_until("the edge to say it", || edge.log().contains("revoked"));
     assert_eq!(answers(port), Some(echo.port), "it forwards what it has");
-    // For good: over a restart of either.
+    // It stays revoked over a restart of either.
     server.kill();
     edge.kill();
     world.serve(&["--mode", "heal"]);
