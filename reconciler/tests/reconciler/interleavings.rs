@@ -398,6 +398,28 @@ proptest! {
     }
 }
 
+/// Invariant 7, where a server dies while an edge waits for its confirmation, and the edge returns: the next apply
+/// takes the tree back in force, and the one after it has nothing to write down.
+#[test]
+fn a_tree_that_was_not_confirmed_before_its_server_died_is_applied_once() {
+    let mut run = Run::new(Mode::Heal);
+    let steps = [
+        Step::Hello(2),
+        Step::Tree { sets: [0, 0, 0], is_on_trial: true },
+        Step::Hello(2),
+        Step::DiesAfter(0),
+        Step::Deliver { edge: 2, is_answer_lost: false },
+        Step::WindowEnds(2),
+    ];
+    for step in &steps {
+        run.take(step);
+    }
+    run.be_fair();
+    let again = run.bring();
+    let does_something = again.iter().any(|effect| !matches!(effect, Effect::Answer { .. }));
+    assert!(!does_something, "{again:#?}");
+}
+
 /// The records of an apply are one transaction: it is completed on every edge, or it never began on any.
 #[test]
 fn a_server_that_dies_at_any_step_of_an_apply_completes_it_or_never_began_it() {

@@ -101,7 +101,9 @@ impl Fleet {
         let Some(view) = self.edges.get(edge) else { return };
         let (Some(report), Some(desired)) = (&view.report, &view.desired) else { return };
         let Some(wanted) = returned_to(view) else { return };
-        let is_of_decided = report.lineage == self.lineage
+        // Once the return is recorded, nothing is on trial any more, whatever the edge repeats.
+        let is_of_decided = desired.confirm_within.is_some()
+            && report.lineage == self.lineage
             && (report.generation, report.desired_digest) == (desired.generation, desired.digest);
         if !is_of_decided {
             return;
@@ -113,7 +115,7 @@ impl Fleet {
         let before = known.filter(|_| is_known).unwrap_or_else(|| Before::with(wanted));
         let reason = format!("{edge} was not confirmed in time and reverted to its previous state");
         let Some(run) = run else {
-            self.put_back(edge, &before, step);
+            self.take_back(edge, &before, step);
             return self.returned_alone(edge, &reason, step);
         };
         run.bases.remove(edge);
@@ -123,7 +125,17 @@ impl Fleet {
             "no confirmation arrived in time: the edge reverted to its previous state".clone_into(&mut result.message);
         }
         run.is_untold = true;
-        self.put_back(edge, &before, step);
+        self.take_back(edge, &before, step);
+    }
+
+    /// What the edge returned to is wanted there. It may be the very set that was on trial, which keeps its generation.
+    fn take_back(&mut self, edge: &EdgeName, before: &Before, step: &mut Step) {
+        self.put_back(edge, before, step);
+        let desired = self.edges.get_mut(edge).and_then(|view| view.desired.as_mut());
+        if let Some(desired) = desired.filter(|desired| desired.confirm_within.is_some()) {
+            desired.confirm_within = None;
+            step.persist(Record::edge(edge, desired));
+        }
     }
 
     /// The apply is over for its server, which may be another one by now.
