@@ -111,7 +111,7 @@ impl Scene {
         } else {
             let expected = if is_begun { &after } else { &before };
             assert!(first == *expected && second == *expected, "message {message}, begun {is_begun}: {status}");
-            assert_eq!((self.runs(&status, 0), self.runs(&status, 1)), (first, second), "{status}");
+            assert_eq!((self.runs(&status, 0), self.runs(&status, 1)), (first.clone(), second.clone()), "{status}");
         }
         if is_begun {
             let entries = history.as_array().unwrap().iter().filter(|entry| entry["commit"] == commit.as_str());
