@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use schema::name::RuleAddress;
 
 use super::common::{ListLooks, Looks, ServerArgs};
-use super::operator::rule_address;
+use super::operator::{Selector, rule_address, selector};
 use super::select::{HealthArg, SelectArgs, SortArg};
 use crate::duration;
 
@@ -55,10 +55,10 @@ pub(crate) struct TargetsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// The rule, as EDGE/RULE
-    #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
-    pub(crate) rule: RuleAddress,
-    /// The target, as `status EDGE/RULE` names it [default: all targets of the rule]
+    /// The edge, for all of its rules, or one rule
+    #[arg(value_name = "EDGE or EDGE/RULE", value_parser = selector)]
+    pub(crate) place: Selector,
+    /// The target, as `status EDGE/RULE` names it [default: all targets]
     #[arg(value_name = "HOST:PORT")]
     pub(crate) target: Option<String>,
     #[command(flatten)]
@@ -107,10 +107,10 @@ pub(crate) struct TargetWeightArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TargetCheckArgs {
-    /// The rule, as EDGE/RULE [default: every rule that has a health check]
-    #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
-    pub(crate) rule: Option<RuleAddress>,
-    /// The target, as HOST:PORT [default: all targets of the rule]
+    /// The edge, for all of its rules, or one rule [default: every rule that has a health check]
+    #[arg(value_name = "EDGE or EDGE/RULE", value_parser = selector)]
+    pub(crate) place: Option<Selector>,
+    /// The target of a rule, as HOST:PORT [default: all targets]
     #[arg(value_name = "HOST:PORT")]
     pub(crate) target: Option<String>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `target check` without a name: probes the targets of every rule that has a check. I/O.
+//! `target check` without a rule: probes the targets of every rule that has a check, on all edges or one. I/O.
 //!
 //! Keeps: each rule has the time of its own check; so many are asked at once.
 
@@ -41,9 +41,10 @@ struct Unanswered {
 type RuleAddress = (EdgeName, RuleName);
 
 /// Checks everything that the status shows with a check, and prints it in the order of the names.
-pub(crate) async fn run(server: &ServerArgs, looks: &Looks) -> Result<Exit, Failure> {
+pub(crate) async fn run(server: &ServerArgs, looks: &Looks, only: Option<&EdgeName>) -> Result<Exit, Failure> {
     let client = Arc::new(Client::new(server)?);
-    let status: StatusDocument = client.get("/v1/status").await?;
+    let path = only.map_or_else(|| "/v1/status".to_owned(), |edge| format!("/v1/status?edge={edge}"));
+    let status: StatusDocument = client.get(&path).await?;
     let mut checked = Checked { checks: Vec::new(), unanswered: Vec::new() };
     for (place, answer) in ask(&client, places(&status, &mut checked.unanswered)).await {
         match answer {

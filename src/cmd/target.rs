@@ -1,19 +1,24 @@
 //! `target pause/resume/disable/enable/weight/check`: what operators do to a target at runtime. I/O.
 //!
-//! Exit codes: 0 also where nothing had to change; `check` exits 5 where a target of the round is down.
+//! Exit codes: 0 also where nothing had to change; 5 where `check` finds a target down, or an operation on an edge did
+//! not reach all of its targets.
 
 use jiff::Timestamp;
-use reconciler::act::operator::documents::{CheckDocument, TargetBody, TargetsAnswer};
+use reconciler::act::operator::documents::{CheckDocument, TargetBody, TargetsAnswer, TargetsDocument};
 use reconciler::decide::fleet::TargetAnswer;
+use reconciler::decide::target_totals::TargetRow;
 use schema::health::TargetState;
-use schema::name::RuleAddress;
+use schema::name::{EdgeName, RuleAddress, RuleName};
+use serde::Serialize;
 
 use super::check_all;
-use crate::cli::{ServerArgs, TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetWeightArgs, TermsArgs};
+use crate::cli::{
+    Selector, ServerArgs, TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetWeightArgs, TermsArgs,
+};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value};
-use crate::render::targets;
+use crate::render::{style, targets};
 
 pub(crate) async fn run(command: &TargetCommand) -> Result<Exit, Failure> {
     match command {
@@ -49,17 +54,70 @@ async fn weigh(args: &TargetWeightArgs) -> Result<Exit, Failure> {
 }
 
 async fn order(args: &TargetArgs, body: &TargetBody) -> Result<Exit, Failure> {
+    let rule = match &args.place {
+        Selector::Rule(rule) => rule,
+        Selector::Edge(edge) => return of_edge(args, edge, body).await,
+    };
     let (text, is_printed) = if args.target.is_some() {
-        let answer: TargetAnswer = ask(&args.server, &args.rule, args.target.as_deref(), body).await?;
+        let answer: TargetAnswer = ask(&args.server, rule, args.target.as_deref(), body).await?;
         (line(&answer), print_value(args.looks.output, &answer)?)
     } else {
-        let answer: TargetsAnswer = ask(&args.server, &args.rule, None, body).await?;
+        let answer: TargetsAnswer = ask(&args.server, rule, None, body).await?;
         (answer.targets.iter().map(line).collect(), print_value(args.looks.output, &answer)?)
     };
     if !is_printed {
         print(&text)?;
     }
     Ok(Exit::Done)
+}
+
+/// What the operations on an edge print with `-o json`.
+#[derive(Serialize)]
+struct EdgeAnswer {
+    edge: EdgeName,
+    targets: Vec<TargetAnswer>,
+    failed: Vec<FailedTarget>,
+}
+
+/// A target that the operation did not reach.
+#[derive(Serialize)]
+struct FailedTarget {
+    rule: RuleName,
+    target: String,
+    message: String,
+}
+
+/// Every target of an edge, or the one of that name in every rule that has it. A refusal of one does not stop the rest.
+async fn of_edge(args: &TargetArgs, edge: &EdgeName, body: &TargetBody) -> Result<Exit, Failure> {
+    let path = format!("/v1/targets?edge={edge}");
+    let known: TargetsDocument = Client::new(&args.server)?.get(&path).await?;
+    let is_meant = |row: &TargetRow| args.target.as_ref().is_none_or(|target| row.target.target == *target);
+    let mut answer = EdgeAnswer { edge: edge.clone(), targets: Vec::new(), failed: Vec::new() };
+    for row in known.targets.into_iter().filter(is_meant) {
+        let rule = RuleAddress { edge: row.edge, rule: row.rule };
+        match ask(&args.server, &rule, Some(&row.target.target), body).await {
+            Ok(one) => answer.targets.push(one),
+            Err(failure @ Failure::Problem(_)) => answer.failed.push(FailedTarget {
+                rule: rule.rule,
+                target: row.target.target,
+                message: failure.to_string(),
+            }),
+            Err(failure) => return Err(failure),
+        }
+    }
+    if answer.targets.is_empty() && answer.failed.is_empty() {
+        let which =
+            args.target.as_ref().map_or_else(|| "no targets".to_owned(), |target| format!("no target {target}"));
+        return Err(Failure::Other(format!("edge {edge} has {which}; see `portunus targets --edge {edge}`")));
+    }
+    if !print_value(args.looks.output, &answer)? {
+        let failed = |one: &FailedTarget| {
+            format!("{edge}/{} {}: {}\n", one.rule, clean(&one.target), style::error(clean(&one.message)))
+        };
+        let lines = answer.targets.iter().map(line).chain(answer.failed.iter().map(failed));
+        print(&lines.collect::<String>())?;
+    }
+    Ok(if answer.failed.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
 /// The message begins with the target where an override is in force.
@@ -69,7 +127,14 @@ fn line(answer: &TargetAnswer) -> String {
 }
 
 async fn check(args: &TargetCheckArgs) -> Result<Exit, Failure> {
-    let Some(rule) = &args.rule else { return check_all::run(&args.server, &args.looks).await };
+    let rule = match &args.place {
+        Some(Selector::Rule(rule)) => rule,
+        Some(Selector::Edge(_)) if args.target.is_some() => {
+            return Err(Failure::Usage("a round of one target needs its rule, as EDGE/RULE".to_owned()));
+        }
+        Some(Selector::Edge(edge)) => return check_all::run(&args.server, &args.looks, Some(edge)).await,
+        None => return check_all::run(&args.server, &args.looks, None).await,
+    };
     let answer: CheckDocument = ask(&args.server, rule, args.target.as_deref(), &body("check")).await?;
     if !print_value(args.looks.output, &answer)? {
         print(&targets::table(&answer.targets, Timestamp::now()))?;

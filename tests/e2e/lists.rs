@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::peers::{Echo, answers};
-use crate::support::{World, ports, range_rule, rule};
+use crate::support::{World, ports, range_rule, rule, wait_until};
 
 /// Two edges with two rules each; the rules of the second have an owner.
 fn world() -> (World, Echo, u16) {
@@ -104,4 +104,33 @@ fn overrides_of_targets_are_listed_and_a_range_is_named_by_any_of_its_ports() {
     let (status, body) =
         world.api("POST", "/v1/targets/edge-01/web/127.0.0.1:1", "{\"operation\": \"pause\"}").unwrap();
     assert!(status == 404 && body.contains("names no single target"), "{body}");
+}
+
+#[test]
+fn an_operation_on_an_edge_reaches_the_targets_of_all_its_rules() {
+    let world = World::with_edges(&["edge-01", "edge-02"]);
+    let (listen, target) = (ports(3), Echo::start().port);
+    let check = "health_check_interval_secs = 1";
+    let rules = [("edge-01", "a"), ("edge-01", "b"), ("edge-02", "c")];
+    let texts = (0..).zip(rules).map(|(number, (edge, name))| rule(edge, name, listen + number, target, check));
+    world.edit_and_apply("a.toml", &texts.collect::<String>());
+    let states = |world: &World| {
+        let document = world.cli(&["targets", "-o", "json"]).exits(0).json();
+        document["targets"].as_array().unwrap().iter().map(|row| row["state"].clone()).collect::<Vec<_>>()
+    };
+    let paused = world.cli(&["target", "pause", "edge-01", "--why", "upgrade", "-o", "json"]).exits(0).json();
+    assert_eq!((paused["edge"].as_str(), paused["failed"].as_array().map(Vec::len)), (Some("edge-01"), Some(0)));
+    let rules: Vec<_> = paused["targets"].as_array().unwrap().iter().map(|one| one["rule"].clone()).collect();
+    assert_eq!(rules, ["a", "b"], "{paused}");
+    wait_until("both targets to be paused and no other", || {
+        let states = states(&world);
+        states[..2] == ["paused", "paused"] && states[2] == "up"
+    });
+    world.cli(&["target", "resume", "edge-01", &format!("127.0.0.1:{target}")]).exits(0).says("edge-01/b");
+    wait_until("all to be up", || states(&world).iter().all(|state| state == "up"));
+    let checked = world.cli(&["target", "check", "edge-01", "-o", "json"]).exits(0).json();
+    assert_eq!(checked["checks"].as_array().map(Vec::len), Some(2), "{checked}");
+    world.cli(&["target", "pause", "edge-01", "127.0.0.1:1", "--why", "x"]).exits(1).says("no target 127.0.0.1:1");
+    world.cli(&["target", "pause", "edge-09", "--why", "x"]).exits(1).says("edge-09");
+    world.cli(&["target", "check", "edge-09"]).exits(1).says("edge-09");
 }

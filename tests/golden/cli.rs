@@ -90,7 +90,7 @@ fn help_and_version_are_0_and_usage_errors_are_64() {
         &["bisect", "abcd", "--", "true"],
         &["blame", "local:53/sctp"],
         &["history", "3", "--verify"],
-        &["target", "pause", "web", "127.0.0.1:80"],
+        &["target", "pause", "local/", "127.0.0.1:80"],
         &["target", "pause", "local/web", "127.0.0.1:80", "--ttl", "0"],
         &["target", "weight", "local/web", "127.0.0.1:80", "101"],
         &["target", "resume", "local/web", "127.0.0.1:80", "--ttl", "5"],
