@@ -97,3 +97,24 @@ fn an_edge_that_connects_again_is_one_line_of_the_log() {
     let log = lines_after(before);
     assert!(!log.contains("rule=r"), "{log}");
 }
+
+#[test]
+fn up_logs_what_it_read_and_applied_and_every_rule_only_where_that_is_asked_for() {
+    const RULES: u16 = 5;
+    let world = World::new();
+    let (echo, port) = (Echo::start(), ports(RULES));
+    let tree: String = (0..RULES).map(|n| rule("local", &format!("r{n}"), port + n, echo.port, "")).collect();
+    world.write("a.toml", tree);
+    let lines = |more: &[&str]| {
+        let up = world.up(&[&[world.tree_arg().as_str()], more].concat());
+        let log = logged(&up, "apply ended");
+        wait_until("the rules to serve", || (0..RULES).all(|n| answers(port + n) == Some(echo.port)));
+        up.signal("TERM");
+        assert_eq!(up.ended(), 0, "{}", up.log());
+        log.lines().filter(|line| line.contains(" INFO ") || line.contains(" DEBUG ")).count()
+    };
+    let quiet = lines(&[]);
+    assert!(quiet <= 2, "{quiet} lines");
+    let all = lines(&["--log-level", "info"]);
+    assert!(all > usize::from(RULES), "{all} lines");
+}
