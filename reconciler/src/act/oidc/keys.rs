@@ -4,7 +4,7 @@
 //! not have; a known key is found without waiting for the issuer; answers are bounded.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use jsonwebtoken::jwk::{Jwk, JwkSet};
@@ -31,15 +31,29 @@ const MOST_KEYS: usize = 100;
 /// Issuers: operators name few.
 const MOST_ISSUERS: usize = 100;
 
-/// What is known of one issuer.
+/// One issuer.
 #[derive(Debug, Default)]
-struct IssuerKeys {
-    keys: Vec<Jwk>,
-    read: Option<Instant>,
-    asked: Option<Instant>,
+struct Issuer {
+    /// Never locked while the issuer is asked.
+    read: std::sync::Mutex<ReadKeys>,
+    /// Locked by the request that asks the issuer: when it was asked last.
+    asking: Mutex<Option<Instant>>,
 }
 
-impl IssuerKeys {
+impl Issuer {
+    fn key(&self, id: &str, younger_than: Duration) -> Option<Jwk> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).key(id, younger_than)
+    }
+}
+
+/// The keys of an issuer as they were read last.
+#[derive(Debug, Default)]
+struct ReadKeys {
+    keys: Vec<Jwk>,
+    read: Option<Instant>,
+}
+
+impl ReadKeys {
     fn key(&self, id: &str, younger_than: Duration) -> Option<Jwk> {
         self.read.filter(|read| read.elapsed() < younger_than)?;
         self.keys.iter().find(|key| key.common.key_id.as_deref() == Some(id)).cloned()
@@ -77,7 +91,7 @@ pub(super) struct Keys {
     outside: Client,
     /// Reaches issuers on this host.
     inside: Client,
-    known: Mutex<HashMap<String, Arc<Mutex<IssuerKeys>>>>,
+    known: Mutex<HashMap<String, Arc<Issuer>>>,
 }
 
 impl Keys {
@@ -96,17 +110,28 @@ impl Keys {
             }
             Arc::clone(all.entry(issuer.to_owned()).or_default())
         };
-        // A request that waits here has a token of this issuer, and finds what the one before it has read.
-        let mut known = known.lock().await;
         if let Some(key) = known.key(id, FRESH) {
             return Some(key);
         }
-        if known.asked.is_none_or(|asked| asked.elapsed() >= PAUSE) {
-            known.asked = Some(Instant::now());
+        let mut asked = match known.asking.try_lock() {
+            Ok(asked) => asked,
+            // Another request asks already: an old key is good until that one knows better.
+            Err(_) => match known.key(id, STALE) {
+                Some(key) => return Some(key),
+                // A request that waits here finds what the one before it has read.
+                None => known.asking.lock().await,
+            },
+        };
+        if let Some(key) = known.key(id, FRESH) {
+            return Some(key);
+        }
+        if asked.is_none_or(|asked| asked.elapsed() >= PAUSE) {
+            *asked = Some(Instant::now());
             match self.read(issuer).await {
                 Ok(keys) => {
                     debug!(issuer, keys = keys.len(), "keys of an issuer read");
-                    (known.keys, known.read) = (keys, Some(Instant::now()));
+                    *known.read.lock().unwrap_or_else(PoisonError::into_inner) =
+                        ReadKeys { keys, read: Some(Instant::now()) };
                 }
                 Err(error) => warn!(issuer, %error, "keys of an issuer cannot be read"),
             }
@@ -147,5 +172,56 @@ impl Keys {
             body.extend_from_slice(&chunk);
         }
         Ok(serde_json::from_slice(&body)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn answer(mut stream: TcpStream, document: serde_json::Value) {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.expect("a request"));
+        }
+        let body = document.to_string();
+        let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all((head + &body).as_bytes()).await.expect("written");
+    }
+
+    #[tokio::test]
+    async fn a_known_key_is_found_while_an_unknown_one_makes_the_issuer_hang() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let issuer = format!("http://{}", listener.local_addr().expect("an address"));
+        let (hangs, is_hanging) = oneshot::channel();
+        let url = issuer.clone();
+        tokio::spawn(async move {
+            let discovery = json!({ "issuer": url, "jwks_uri": format!("{url}/keys") });
+            answer(listener.accept().await.expect("a connection").0, discovery).await;
+            let keys = json!({ "keys": [{ "kty": "oct", "kid": "k", "k": "c2VjcmV0" }] });
+            answer(listener.accept().await.expect("a connection").0, keys).await;
+            let held = listener.accept().await.expect("a connection");
+            hangs.send(()).expect("a test that waits");
+            std::future::pending::<()>().await;
+            drop(held);
+        });
+        let keys = Arc::new(Keys::new().expect("a client"));
+        assert!(keys.find(&issuer, "k").await.is_some());
+        // As after the pause between two questions.
+        *keys.known.lock().await[&issuer].asking.lock().await = None;
+        let unknown = tokio::spawn({
+            let (keys, issuer) = (Arc::clone(&keys), issuer.clone());
+            async move { keys.find(&issuer, "unknown").await }
+        });
+        is_hanging.await.expect("a question");
+        let found = timeout(PATIENCE / 5, keys.find(&issuer, "k")).await.expect("no wait for the issuer");
+        assert!(found.is_some());
+        assert!(unknown.await.expect("no panic").is_none());
     }
 }
