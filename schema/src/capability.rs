@@ -43,6 +43,11 @@ capabilities! {
     IcmpHealth = "icmp_health", "Probes targets by ICMP echo requests.";
     ProxyProtocol = "proxy_protocol", "Sends PROXY headers.";
     SourceIp = "source_ip", "Balances by source address.";
+    Sni = "sni", "Chooses rules by TLS server name.";
+    Access = "access", "Admits connections by source networks.";
+    RateLimit = "rate_limit", "Limits bandwidth and new connections.";
+    Quota = "quota", "Counts bytes against quotas.";
+    AcceptProxy = "accept_proxy", "Reads PROXY headers of load balancers in front.";
     Ipv6 = "ipv6", "Has IPv6.";
     ScopedAddresses = "scoped_addresses", "Supports addresses with an interface.";
     PrivilegedPorts = "privileged_ports", "May bind ports below 1024.";
@@ -83,6 +88,33 @@ pub struct Rejection {
 /// The first port that needs no privilege on Linux by default (`net.ipv4.ip_unprivileged_port_start`).
 pub const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
+/// What the keys that say who may connect, how much, and by which name need of an edge.
+fn entry_needs(rule: &Rule) -> [Option<(Capability, RuleCode, &'static str)>; 5] {
+    let owner = rule.owner_limits.as_deref();
+    let has_rates = rule.rate_limit.is_some() || owner.is_some_and(|owner| owner.rate_limit.is_some());
+    let has_quota = rule.quota.is_some() || owner.is_some_and(|owner| owner.quota.is_some());
+    let needs = |is_used: bool, need| is_used.then_some(need);
+    [
+        needs(
+            !rule.accept_proxy.as_slice().is_empty(),
+            (Capability::AcceptProxy, RuleCode::AcceptProxyUnsupported, "the edge does not read PROXY headers"),
+        ),
+        needs(
+            !rule.sni.is_empty(),
+            (Capability::Sni, RuleCode::SniUnsupported, "the edge does not support routing by server name"),
+        ),
+        needs(
+            rule.access.is_some(),
+            (Capability::Access, RuleCode::AccessUnsupported, "the edge does not support access lists"),
+        ),
+        needs(
+            has_rates,
+            (Capability::RateLimit, RuleCode::RateLimitUnsupported, "the edge does not support rate limits"),
+        ),
+        needs(has_quota, (Capability::Quota, RuleCode::QuotaUnsupported, "the edge does not support quotas")),
+    ]
+}
+
 /// Why this edge cannot take this rule, if so. Looks at the rule alone; budgets over all rules are the planner's.
 pub fn rejection(rule: &Rule, capabilities: &Capabilities, limits: &Limits) -> Option<Rejection> {
     let lacks = |capability| !capabilities.contains(&capability);
@@ -122,6 +154,9 @@ pub fn rejection(rule: &Rule, capabilities: &Capabilities, limits: &Limits) -> O
     }
     if rule.targets.iter().any(|target| target.proxy_protocol.is_some()) && lacks(Capability::ProxyProtocol) {
         return reject(RuleCode::ProxyProtocolUnsupported, "the edge does not support PROXY headers".to_owned());
+    }
+    if let Some((_, code, message)) = entry_needs(rule).into_iter().flatten().find(|(needed, ..)| lacks(*needed)) {
+        return reject(code, message.to_owned());
     }
     if rule.balance == Balance::SourceIp && lacks(Capability::SourceIp) {
         return reject(

@@ -83,6 +83,8 @@ codes! {
             "Rename one of the rules: the name identifies a rule on its edges.";
         DuplicateEdge = "duplicate_edge", "The inventory lists an edge twice.",
             "Keep one `[[edge]]` entry with all of the labels.";
+        DuplicateOwner = "duplicate_owner", "The tree lists an owner twice.",
+            "Keep one `[[owner]]` entry with all of the limits.";
         DuplicateTarget = "duplicate_target", "A rule lists the same host and port twice.",
             "Remove one of the two targets; to give a target a larger share, raise its `weight`.";
         UnknownEdge = "unknown_edge", "The tree has an inventory that does not contain the named edge.",
@@ -92,7 +94,8 @@ codes! {
              selector.";
         PortClash = "port_clash", "Two rules of one edge listen on the same protocol, port and address.",
             "Change the port of one rule; `0.0.0.0` and `::` overlap every address of their family, and a rule without \
-             a listen address overlaps all addresses.";
+             a listen address overlaps all addresses. Rules with `sni` share a port with each other and with one rule \
+             without it, unless they name the same server.";
         RangeTooWide = "range_too_wide", "The port range is wider than `range_rule_max_ports` allows.",
             "Split the range into several rules, or raise the limit in server.toml (default 1024).";
         RangeWidthMismatch = "range_width_mismatch", "A target's port range is not as wide as the listen range.",
@@ -148,6 +151,16 @@ codes! {
         SourceIpUnsupported = "source_ip_unsupported_by_client", "The edge does not support balancing by source \
             address.",
             "Upgrade the edge, or choose another `balance`.";
+        SniUnsupported = "sni_unsupported_by_client", "The edge does not support routing by server name.",
+            "Upgrade the edge, or give the rule a port of its own and remove `sni`.";
+        AccessUnsupported = "access_unsupported_by_client", "The edge does not support access lists.",
+            "Upgrade the edge, or remove `access`.";
+        RateLimitUnsupported = "rate_limit_unsupported_by_client", "The edge does not support rate limits.",
+            "Upgrade the edge, or remove `rate_limit` from the rule and from its owner.";
+        QuotaUnsupported = "quota_unsupported_by_client", "The edge does not support quotas.",
+            "Upgrade the edge, or remove `quota` from the rule and from its owner.";
+        AcceptProxyUnsupported = "accept_proxy_unsupported_by_client", "The edge does not read PROXY headers.",
+            "Upgrade the edge, or remove `accept_proxy`.";
         FdBudgetExceeded = "fd_budget_exceeded", "The listeners would exceed the edge's limit of file descriptors.",
             "Raise the edge's limit (`ulimit -n`, LimitNOFILE=), or spread the rules over more edges.";
         PrivilegedPort = "privileged_port", "The edge is not permitted to bind privileged ports.",

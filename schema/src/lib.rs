@@ -6,6 +6,7 @@
 //! [`format`](mod@format) for people's files, [`spec`] for rules as data, [`reference`](mod@reference) for what a key
 //! or a code means.
 
+pub mod access;
 pub mod bounds;
 pub mod canonical;
 pub mod capability;
@@ -27,11 +28,14 @@ pub mod masked;
 pub mod name;
 pub mod net;
 pub mod policy;
+pub mod quota;
+pub mod rate;
 pub mod reference;
 pub mod rollout;
 pub mod rule;
 pub mod ruleset;
 pub mod scope;
+pub mod sni;
 pub mod spec;
 pub mod state;
 #[cfg(feature = "testing")]

@@ -9,11 +9,16 @@ use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::time::Duration;
 
+use crate::access::{Access, MAX_NETWORKS};
 use crate::codes::TreeCode;
 use crate::health::HealthCheck;
 pub use crate::host::{Host, InvalidHost, MAX_HOST};
 use crate::name::RuleName;
 use crate::net::{ListenRange, PortRange, Protocol};
+use crate::policy::Networks;
+use crate::quota::Quota;
+use crate::rate::RateLimit;
+use crate::sni::{MAX_NAMES, ServerName};
 
 /// Most targets of one rule.
 pub const MAX_TARGETS: usize = 8;
@@ -27,6 +32,8 @@ pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub const DEFAULT_UDP_MAX_FLOWS: u32 = 1024;
 /// `udp_flow_idle_secs` where it is not given.
 pub const DEFAULT_UDP_FLOW_IDLE: Duration = Duration::from_mins(1);
+/// `sni_timeout_ms` where it is not given.
+pub const DEFAULT_SNI_TIMEOUT: Duration = Duration::from_secs(3);
 /// A target's weight where it is not given, and the largest.
 pub const DEFAULT_WEIGHT: u8 = 100;
 /// The largest priority, which is the least preferred.
@@ -95,6 +102,7 @@ macro_rules! words {
         }
     };
 }
+pub(crate) use words;
 words!(Balance { Failover = "failover", SourceIp = "source-ip", RoundRobin = "round-robin", LeastConnections = "least-connections" });
 
 impl Balance {
@@ -182,6 +190,29 @@ pub struct RuleParts {
     pub udp_max_flows: u32,
     /// How long a UDP flow lives without a datagram.
     pub udp_flow_idle: Duration,
+    /// The server names that lead to it, ascending; empty: it is not chosen by name.
+    pub sni: Vec<ServerName>,
+    /// How long a client may take for its hello.
+    pub sni_timeout: Duration,
+    /// From where connections begin with a PROXY header.
+    pub accept_proxy: Networks,
+    /// Who may connect; never empty.
+    pub access: Option<Box<Access>>,
+    /// Never empty.
+    pub rate_limit: Option<Box<RateLimit>>,
+    /// How much may pass in a period.
+    pub quota: Option<Box<Quota>>,
+    /// What it shares with the other rules of its owner.
+    pub owner_limits: Option<Box<OwnerLimits>>,
+}
+
+/// What all rules of an owner share on one edge; each of them carries the same. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct OwnerLimits {
+    /// Without limits for each source.
+    pub rate_limit: Option<RateLimit>,
+    /// How much may pass in a period.
+    pub quota: Option<Quota>,
 }
 
 impl RuleParts {
@@ -207,6 +238,13 @@ impl RuleParts {
             on_target_down: OnTargetDown::default(),
             udp_max_flows: DEFAULT_UDP_MAX_FLOWS,
             udp_flow_idle: DEFAULT_UDP_FLOW_IDLE,
+            sni: Vec::new(),
+            sni_timeout: DEFAULT_SNI_TIMEOUT,
+            accept_proxy: Networks::default(),
+            access: None,
+            rate_limit: None,
+            quota: None,
+            owner_limits: None,
         }
     }
 }
@@ -244,6 +282,7 @@ impl Rule {
         if let Some(health) = &parts.health {
             health.problems(&mut problems);
         }
+        check_entry(&parts, &mut problems);
         if problems.is_empty() { Ok(Self(parts)) } else { Err(problems) }
     }
 
@@ -316,5 +355,41 @@ fn check_protocol(parts: &RuleParts, problems: &mut Vec<RuleProblem>) {
                 ));
             }
         }
+    }
+}
+
+/// Who may connect, how much, and where to.
+fn check_entry(parts: &RuleParts, problems: &mut Vec<RuleProblem>) {
+    let is_udp = parts.listen.protocol == Protocol::Udp;
+    let tcp_only = [("sni", !parts.sni.is_empty()), ("accept_proxy", !parts.accept_proxy.as_slice().is_empty())];
+    for (key, _) in tcp_only.into_iter().filter(|(_, is_set)| is_udp && *is_set) {
+        problems.push(problem(TreeCode::NotApplicable, key, format!("`{key}` does not apply to a udp rule")));
+    }
+    if !parts.sni.is_empty() && !parts.listen.ports.is_single() {
+        let message = format!("a rule with `sni` listens on one port, not on {}", parts.listen.ports);
+        problems.push(problem(TreeCode::NotApplicable, "sni", message));
+    }
+    let counts = [
+        ("sni", parts.sni.len(), MAX_NAMES, "names"),
+        ("accept_proxy", parts.accept_proxy.as_slice().len(), MAX_NETWORKS, "networks"),
+    ];
+    for (key, count, most, what) in counts.into_iter().filter(|(_, count, most, _)| count > most) {
+        problems.push(problem(TreeCode::OutOfRange, key, format!("{count} {what}; at most {most} are allowed")));
+    }
+    if let Some(access) = &parts.access {
+        access.problems(problems);
+    }
+    let owner = parts.owner_limits.as_deref();
+    let rates = [
+        ("rate_limit", parts.rate_limit.as_deref()),
+        ("owner_limits.rate_limit", owner.and_then(|owner| owner.rate_limit.as_ref())),
+    ];
+    for (key, rate) in rates.into_iter().filter_map(|(key, rate)| Some((key, rate?))) {
+        rate.problems(key, problems);
+    }
+    let quotas =
+        [("quota", parts.quota.as_deref()), ("owner_limits.quota", owner.and_then(|owner| owner.quota.as_ref()))];
+    for (key, quota) in quotas.into_iter().filter_map(|(key, quota)| Some((key, quota?))) {
+        quota.problems(key, problems);
     }
 }

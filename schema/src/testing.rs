@@ -55,20 +55,26 @@ pub fn places(rules: &crate::diff::Rules) -> BTreeMap<Listener, BTreeSet<(Host, 
 /// Strategies for property tests: arbitrary valid rules and sets of them.
 pub mod arbitrary {
     use std::collections::BTreeMap;
-    use std::num::NonZeroU32;
+    use std::num::{NonZeroU32, NonZeroU64};
     use std::sync::Arc;
     use std::time::Duration;
 
+    use ipnet::IpNet;
     use proptest::collection::vec;
     use proptest::option;
     use proptest::prelude::*;
     use proptest::sample::select;
 
+    use crate::access::{Access, Enforcement, LiveConnections};
     use crate::diff::Rules;
     use crate::health::{HealthCheck, HealthKind, MAX_HISTORY, Retry, StatusRanges};
     use crate::name::RuleName;
     use crate::net::{ListenAddress, ListenRange, PortRange, Protocol};
-    use crate::rule::{Balance, Host, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts, Target};
+    use crate::policy::{Network, Networks};
+    use crate::quota::{MAX_QUOTA_BYTES, OnExhausted, Period, Quota, TimeZoneName};
+    use crate::rate::{MAX_BYTES_PER_SEC, MAX_CONNECTIONS_PER_SEC, PerSource, RateLimit};
+    use crate::rule::{Balance, Host, LastResort, OnTargetDown, OwnerLimits, ProxyProtocol, Rule, RuleParts, Target};
+    use crate::sni::ServerName;
 
     /// A rule name, from few enough that sets of rules share some.
     pub fn name() -> impl Strategy<Value = RuleName> {
@@ -165,6 +171,118 @@ pub mod arbitrary {
     fn listen() -> impl Strategy<Value = ListenRange> {
         (prop_oneof![4 => Just(Protocol::Tcp), 1 => Just(Protocol::Udp)], address(), ports())
             .prop_map(|(protocol, address, ports)| ListenRange { protocol, address, ports })
+    }
+
+    fn network() -> impl Strategy<Value = Network> {
+        let v4 = (any::<u32>(), 0_u8..=32)
+            .prop_map(|(bits, prefix)| IpNet::new(std::net::Ipv4Addr::from_bits(bits).into(), prefix));
+        let v6 = (any::<u128>(), 0_u8..=128)
+            .prop_map(|(bits, prefix)| IpNet::new(std::net::Ipv6Addr::from_bits(bits).into(), prefix));
+        prop_oneof![v4, v6].prop_map(|net| {
+            Network::from_net(net.expect("the prefix fits").trunc()).expect("no bits are set beyond the prefix")
+        })
+    }
+
+    /// A list of networks, perhaps empty.
+    pub fn networks() -> impl Strategy<Value = Networks> {
+        vec(network(), 0..4).prop_map(|networks| networks.into_iter().collect())
+    }
+
+    fn rate_limit() -> impl Strategy<Value = RateLimit> {
+        let bytes = || option::of((1..=MAX_BYTES_PER_SEC).prop_map(|bytes| NonZeroU64::new(bytes).expect("above 0")));
+        let count =
+            || option::of((1..=MAX_CONNECTIONS_PER_SEC).prop_map(|count| NonZeroU32::new(count).expect("above 0")));
+        let source = option::of((count(), count(), count(), 1_u8..=32, 1_u8..=128));
+        (bytes(), bytes(), bytes(), count(), count(), source, any::<bool>()).prop_filter_map(
+            "it limits something",
+            |(bandwidth_in, bandwidth_out, burst, new_connections, more, source, observe)| {
+                let per_source = source.map(|(connections, new_connections, more, prefix_v4, prefix_v6)| PerSource {
+                    connections,
+                    new_connections,
+                    new_connections_burst: more.filter(|_| new_connections.is_some()),
+                    prefix_v4,
+                    prefix_v6,
+                });
+                let rate = RateLimit {
+                    bandwidth_in,
+                    bandwidth_out,
+                    bandwidth_burst: burst.filter(|_| bandwidth_in.or(bandwidth_out).is_some()),
+                    new_connections,
+                    new_connections_burst: more.filter(|_| new_connections.is_some()),
+                    per_source: per_source.filter(|own| own.connections.or(own.new_connections).is_some()),
+                    mode: if observe { Enforcement::Observe } else { Enforcement::Enforce },
+                };
+                (!rate.is_empty()).then_some(rate)
+            },
+        )
+    }
+
+    fn quota() -> impl Strategy<Value = Quota> {
+        let periods = vec![Period::Hour, Period::Day, Period::Week, Period::Month, Period::Total];
+        let zones = vec!["UTC", "Europe/Berlin", "America/St_Johns"];
+        let exhausted = vec![OnExhausted::Stop, OnExhausted::Throttle, OnExhausted::Observe];
+        let words = (select(periods), select(zones), select(exhausted));
+        (1..=MAX_QUOTA_BYTES, words, 1_u8..=31, 1_u8..=100, 1..=MAX_BYTES_PER_SEC).prop_map(
+            |(bytes, (period, zone, on_exhausted), day, warn_percent, throttle)| {
+                let mut quota = Quota::new(NonZeroU64::new(bytes).expect("above 0"));
+                (quota.period, quota.on_exhausted, quota.warn_percent) = (period, on_exhausted, warn_percent);
+                if period == Period::Month {
+                    quota.anchor_day = day;
+                }
+                if period != Period::Total {
+                    quota.time_zone = TimeZoneName::parse(zone).expect("a zone");
+                }
+                quota.throttle = NonZeroU64::new(throttle).filter(|_| on_exhausted == OnExhausted::Throttle);
+                quota
+            },
+        )
+    }
+
+    fn access() -> impl Strategy<Value = Option<Access>> {
+        (networks(), networks(), any::<[bool; 2]>()).prop_map(|(allow, deny, [observe, drain])| {
+            let mode = if observe { Enforcement::Observe } else { Enforcement::Enforce };
+            let live = if drain { LiveConnections::Drain } else { LiveConnections::Keep };
+            let access = Access { allow, deny, mode, live };
+            (!access.is_empty()).then_some(access)
+        })
+    }
+
+    /// A rule with keys that say who may connect, how much, and by which name.
+    pub fn guarded_rule() -> BoxedStrategy<Rule> {
+        let name = "(\\*\\.)?[a-z][a-z0-9_]{0,8}(\\.[a-z][a-z0-9-]{0,8}[a-z0-9]){1,3}\\.[a-z]{2,6}";
+        let names = vec(name, 0..4);
+        let limits = (access(), option::of(rate_limit().boxed()), option::of(quota().boxed()));
+        (rule().boxed(), names, 1_u64..=60_000, networks(), limits)
+            .prop_map(|(rule, names, timeout, proxies, limits)| {
+                let mut parts = rule.into_parts();
+                if parts.listen.protocol == Protocol::Tcp {
+                    if parts.listen.ports.is_single() {
+                        parts.sni = names.iter().map(|name| ServerName::parse(name).expect("a name")).collect();
+                        parts.sni.sort();
+                        parts.sni.dedup();
+                    }
+                    parts.sni_timeout = Duration::from_millis(timeout);
+                    parts.accept_proxy = proxies;
+                }
+                (parts.access, parts.rate_limit, parts.quota) =
+                    (limits.0.map(Box::new), limits.1.map(Box::new), limits.2.map(Box::new));
+                Rule::new(parts).expect("every part is in its range")
+            })
+            .boxed()
+    }
+
+    /// Such a rule with the limits of its owner.
+    pub fn owned_rule() -> BoxedStrategy<Rule> {
+        (guarded_rule(), option::of(rate_limit()), option::of(quota()))
+            .prop_map(|(rule, rate_limit, quota)| {
+                let mut parts = rule.into_parts();
+                let rate_limit =
+                    rate_limit.map(|rate| RateLimit { per_source: None, ..rate }).filter(|rate| !rate.is_empty());
+                let limits = OwnerLimits { rate_limit, quota };
+                parts.owner_limits = (limits != OwnerLimits::default()).then(|| Box::new(limits));
+                Rule::new(parts).expect("every part is in its range")
+            })
+            .boxed()
     }
 
     /// Any valid rule that a file can hold.

@@ -3,6 +3,7 @@
 //! Reading validates everything again: an edge trusts no server, and [`Rule`] cannot exist otherwise.
 
 pub mod ending;
+pub mod entry;
 pub mod policy;
 
 use std::num::NonZeroU32;
@@ -95,7 +96,7 @@ pub fn port_set_from_wire(message: &[proto::Ports]) -> PortSet {
 
 /// The message of a rule; the canonical form is its encoding.
 pub fn rule_to_wire(rule: &Rule) -> proto::RuleSpec {
-    proto::RuleSpec {
+    let mut spec = proto::RuleSpec {
         name: rule.name.to_string(),
         description: rule.description.clone(),
         owner: rule.owner.clone(),
@@ -135,23 +136,26 @@ pub fn rule_to_wire(rule: &Rule) -> proto::RuleSpec {
         .into(),
         udp_max_flows: rule.udp_max_flows,
         udp_flow_idle_secs: rule.udp_flow_idle.as_secs(),
-    }
+        ..proto::RuleSpec::default()
+    };
+    entry::put(rule, &mut spec);
+    spec
 }
 
 /// The rule of a message, validated in full.
 pub fn rule_from_wire(message: &proto::RuleSpec) -> Result<Rule, InvalidWire> {
     let max_connections = u32::try_from(message.max_connections).map_err(|_| InvalidWire::Field("max_connections"))?;
-    let parts = RuleParts {
-        name: RuleName::new(&message.name).map_err(|_| InvalidWire::Field("name"))?,
+    let listen = ListenRange {
+        protocol: protocol_from_wire(message.protocol)?,
+        address: address_from_wire(&message.listen_address)?,
+        ports: ports_from_wire(message.first_port, message.last_port, "first_port")?,
+    };
+    let name = RuleName::new(&message.name).map_err(|_| InvalidWire::Field("name"))?;
+    let targets = message.targets.iter().map(target_from_wire).collect::<Result<_, _>>()?;
+    let mut parts = RuleParts {
         description: message.description.clone(),
         owner: message.owner.clone(),
         protected: message.protected,
-        listen: ListenRange {
-            protocol: protocol_from_wire(message.protocol)?,
-            address: address_from_wire(&message.listen_address)?,
-            ports: ports_from_wire(message.first_port, message.last_port, "first_port")?,
-        },
-        targets: message.targets.iter().map(target_from_wire).collect::<Result<_, _>>()?,
         prefer_ipv6: message.prefer_ipv6,
         balance: match proto::Balance::try_from(message.balance) {
             Ok(proto::Balance::Failover) => Balance::Failover,
@@ -183,7 +187,9 @@ pub fn rule_from_wire(message: &proto::RuleSpec) -> Result<Rule, InvalidWire> {
         },
         udp_max_flows: message.udp_max_flows,
         udp_flow_idle: Duration::from_secs(message.udp_flow_idle_secs),
+        ..RuleParts::new(name, listen, targets)
     };
+    entry::take(message, &mut parts)?;
     Rule::new(parts).map_err(|problems| {
         let sentences: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
         InvalidWire::Rule(sentences.join("; "))

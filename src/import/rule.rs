@@ -297,10 +297,6 @@ fn rest(
             gathered.find(Kind::Dropped, at, label, key, "there is no such key");
             continue;
         };
-        if [keys::RATE_LIMIT, keys::SNI].contains(&field) {
-            gathered.find(Kind::Dropped, at, label, key, "reserved: no version supports it yet");
-            continue;
-        }
         let value = json(&entry.node);
         let value = if field == keys::PROXY_PROTOCOL { proxy_protocol(&value) } else { Some(value) };
         let Some(value) = value else { continue };

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use super::RuleEntry;
 use super::edges::Fleet;
+use super::shared_ports::SharedPorts;
 use crate::codes::TreeCode;
 use crate::diagnostic::Diagnostic;
 use crate::findings::Findings;
@@ -69,6 +70,7 @@ pub(super) fn duplicates(
 /// Reports rules of one edge that claim the same socket; disabled rules claim none.
 pub(super) fn ports(entries: &[RuleEntry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, diagnostics: &mut Findings) {
     let mut pairs = Pairs::new();
+    let mut shared = SharedPorts::default();
     let mut listening: Vec<(u16, u32, ListenRange)> = Vec::new();
     for (edge, members) in by_edge.iter().enumerate() {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
@@ -78,10 +80,12 @@ pub(super) fn ports(entries: &[RuleEntry<'_>], by_edge: &[Vec<u32>], fleet: &Fle
                 let listen = own.listen.filter(|listen| own.enabled && listen.protocol == protocol)?;
                 Some((listen.ports.first(), *member, listen))
             }));
+            shared.gather(entries, &mut listening, edge as u32);
             listening.sort_unstable_by_key(|(first, member, _)| (*first, *member));
             sweep(&listening, |a, b| note(&mut pairs, a, b, edge as u32));
         }
     }
+    shared.report(entries, fleet, diagnostics);
     for ((first, second), edges) in in_order(pairs) {
         let (first, second) = (&entries[first as usize], &entries[second as usize]);
         let (Some(one), Some(other)) = (first.own.listen, second.own.listen) else { continue };

@@ -6,8 +6,15 @@ use crate::decode::{Decoded, Draft, Slot};
 use crate::fields::{health, retry, rule};
 use crate::health::{DEFAULT_INTERVAL_SECS, DEFAULT_TIMEOUT_MS, HealthCheck, HealthKind, Retry, StatusRanges};
 
+/// The active check: the rule's own, in either form, replaces that of `[defaults]` as a whole.
+pub(super) fn of(check: &mut RuleCheck<'_, '_>) -> Option<HealthCheck> {
+    let own = check.own.has(rule::HEALTH) || check.own.has(rule::HEALTH_CHECK_INTERVAL_SECS);
+    let source = if own { Some(check.own) } else { check.defaults };
+    read(check, source?)
+}
+
 /// The check that a rule or its `[defaults]` asks for.
-pub(super) fn read(check: &mut RuleCheck<'_, '_>, source: &Draft<'_>) -> Option<HealthCheck> {
+fn read(check: &mut RuleCheck<'_, '_>, source: &Draft<'_>) -> Option<HealthCheck> {
     if let Some(slot) = source.get(rule::HEALTH) {
         let Some(draft) = slot.table() else {
             check.whole = false;

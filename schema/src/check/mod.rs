@@ -6,12 +6,14 @@
 mod addresses;
 mod clashes;
 mod edges;
+mod entry;
 mod health;
 mod loops;
 mod memo;
-mod reserved;
+mod owners;
 mod rule;
 mod settings;
+mod shared_ports;
 mod targets;
 
 use std::collections::BTreeMap;
@@ -26,13 +28,14 @@ use crate::name::RuleName;
 use crate::net::ListenRange;
 use crate::rule::Rule;
 use crate::ruleset::{EdgeRules, Origin, Placed, Rails, RuleSet, TreeFiles, tree_digest};
+use crate::sni::ServerName;
 use crate::text;
 
 use edges::Fleet;
+use owners::Owners;
 
 pub use loops::{Lockout, find as find_lockouts};
 pub use memo::Memo;
-pub(crate) use reserved::note as reserved_note;
 pub(crate) use rule::{EXCLUSIVE, whole_rule};
 pub use settings::tree_ignore;
 
@@ -91,6 +94,10 @@ struct DraftedRule {
     listen_span: Span,
     /// Where its targets stand, if it is valid.
     targets: Box<[Span]>,
+    /// The server names that lead to it, with their places.
+    sni: Box<[(ServerName, Span)]>,
+    /// Where it says whose PROXY headers it expects.
+    accept_proxy_span: Option<Span>,
     enabled: bool,
     rule: Option<Arc<Rule>>,
 }
@@ -133,6 +140,7 @@ fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>, can
         return Some(Checked { ruleset: None, diagnostics: diagnostics.into_sorted() });
     }
     let mut fleet = Fleet::gather(&files, &mut diagnostics);
+    let owners = Owners::gather(&files, &mut diagnostics);
     let global = settings::global(&files, &mut diagnostics);
     let mut entries = Vec::new();
     for file in &files {
@@ -167,11 +175,12 @@ fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>, can
     clashes::duplicates(&entries, &by_edge, &fleet, &mut diagnostics);
     clashes::ports(&entries, &by_edge, &fleet, &mut diagnostics);
     loops::lockouts(&entries, &by_edge, &fleet, &mut diagnostics);
+    owners.check_used(&entries, &mut diagnostics);
     if cancel.is_cancelled() {
         return None;
     }
     let ruleset = (!diagnostics.has_errors()).then(|| {
-        let (edges, disabled) = placed(&entries, &by_edge, &fleet);
+        let (edges, disabled) = placed(&entries, &by_edge, &fleet, &owners);
         let (digest, inventory) = (tree_digest(&tree.files), fleet.inventory());
         let rollout = rollout.map(|placed| placed.rollout).unwrap_or_default();
         let empty_files = empty_files(tree).map(|file| file.path.clone()).collect();
@@ -256,7 +265,6 @@ fn read_files<'t>(
         let Some(root) = decode::decode(file, node, table, diagnostics) else { continue };
         rules += if is_fleet { 0 } else { root.tables(root::RULE).len() };
         if is_fleet {
-            reserved::refuse(file, &root, diagnostics);
             settings::check_ignore(file, &root, diagnostics);
             fleet = FleetFile { rails: settings::rails(&root), rollout: settings::rollout(file, &root) };
         } else if memo.is_some() && diagnostics.made() == found_before {
@@ -281,16 +289,18 @@ fn edges_of<'f, 't>(file: &'f RuleFile<'t>) -> impl Iterator<Item = (&'t SourceF
 type ByEdge = BTreeMap<crate::name::EdgeName, EdgeRules>;
 
 /// The rules of every edge: enabled and disabled ones. Called on a tree without errors, so every entry has its rule.
-fn placed(entries: &[RuleEntry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>) -> (ByEdge, ByEdge) {
+fn placed(entries: &[RuleEntry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, owners: &Owners<'_>) -> (ByEdge, ByEdge) {
+    let rules: Vec<Option<Arc<Rule>>> =
+        entries.iter().map(|entry| Some(owners.complete(entry.own.rule.as_ref()?))).collect();
     let (mut edges, mut disabled) = (ByEdge::new(), ByEdge::new());
     for (edge, members) in by_edge.iter().enumerate() {
         for (map, enabled) in [(&mut edges, true), (&mut disabled, false)] {
             let rules: EdgeRules = members
                 .iter()
-                .map(|member| &entries[*member as usize].own)
-                .filter(|own| own.enabled == enabled)
-                .filter_map(|own| {
-                    let placed = Placed { rule: own.rule.clone()?, origin: Some(own.origin.clone()) };
+                .map(|member| (&entries[*member as usize].own, &rules[*member as usize]))
+                .filter(|(own, _)| own.enabled == enabled)
+                .filter_map(|(own, rule)| {
+                    let placed = Placed { rule: rule.clone()?, origin: Some(own.origin.clone()) };
                     Some((own.name.clone()?, placed))
                 })
                 .collect();
@@ -302,5 +312,7 @@ fn placed(entries: &[RuleEntry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>) ->
     (edges, disabled)
 }
 
+#[cfg(test)]
+mod entry_tests;
 #[cfg(test)]
 mod tests;

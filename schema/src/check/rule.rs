@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use super::edges::Fleet;
 use super::targets::{first_alike, problem_place};
-use super::{CheckLimits, DraftedRule, RuleEntry, RuleFile, addresses, health, reserved, targets};
+use super::{CheckLimits, DraftedRule, RuleEntry, RuleFile, addresses, entry, health, owners, targets};
 use crate::codes::TreeCode;
 use crate::decode::{Decoded, Draft, Slot};
 use crate::diagnostic::{Diagnostic, LineIndex, SourceFile, Span};
 use crate::fields::{Concern, root, rule};
 use crate::findings::Findings;
-use crate::health::HealthCheck;
 use crate::name::RuleName;
 use crate::net::{ListenAddress, ListenRange, PortRange, Protocol};
 use crate::rule::{Balance, LastResort, OnTargetDown, ProxyProtocol, Rule, RuleParts};
@@ -44,14 +43,12 @@ pub(super) fn entries_of<'t>(
     }
     let before = diagnostics.made();
     if let Some(defaults) = defaults {
-        reserved::refuse(file.file, defaults, diagnostics);
         check_defaults(file.file, defaults, diagnostics);
     }
     let mut is_clean = diagnostics.made() == before;
     let lines = LineIndex::new(file.file);
     for draft in drafts {
         let before = diagnostics.made();
-        reserved::refuse(file.file, draft, diagnostics);
         let own = said_of(file.file, &lines, draft, defaults, limits, diagnostics);
         is_clean &= diagnostics.made() == before;
         let edges = fleet.select(file.file, draft, defaults, diagnostics);
@@ -82,16 +79,20 @@ fn said_of(
         listen,
         listen_span,
         targets: targets::places(draft, rule.as_deref()),
+        sni: entry::names(&check),
+        accept_proxy_span: check.get(rule::ACCEPT_PROXY).map(|slot| slot.span),
         enabled: check.get(rule::ENABLED).and_then(Slot::bool).unwrap_or(true),
         rule,
     }
 }
 
-/// A rule that stands alone, such as a spec from a program: reserved keys are allowed.
+/// A rule that stands alone, such as a spec from a program: it may carry the limits of its owner.
 pub(crate) fn whole_rule(file: &SourceFile, own: &Draft<'_>, diagnostics: &mut Findings) -> Option<Rule> {
     let limits = CheckLimits { range_rule_max_ports: u32::MAX, ..CheckLimits::default() };
     let mut check = RuleCheck::new(file, own, None, &limits, diagnostics);
     let (parts, whole) = check.parts();
+    let limits = own.table(rule::OWNER_LIMITS).map(owners::carried);
+    let parts = parts.map(|parts| RuleParts { owner_limits: limits.flatten().map(Box::new), ..parts });
     parts.and_then(|parts| check.rule(parts)).filter(|_| whole)
 }
 
@@ -101,9 +102,11 @@ fn check_defaults(file: &SourceFile, defaults: &Draft<'_>, diagnostics: &mut Fin
     let mut check = RuleCheck::new(file, defaults, None, &limits, diagnostics);
     check.exclusive_keys();
     check.balance();
-    let Some(health) = check.health() else { return };
     let mut problems = Vec::new();
-    health.problems(&mut problems);
+    if let Some(health) = health::of(&mut check) {
+        health.problems(&mut problems);
+    }
+    entry::read(&mut check).problems(&mut problems);
     for problem in problems {
         let span = problem_place(defaults, None, &problem.key).unwrap_or(defaults.span);
         diagnostics.push(Diagnostic::error(problem.code, file, span, problem.message));
@@ -186,7 +189,7 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
         self.read(field, Slot::bool).unwrap_or(default)
     }
 
-    fn number(&mut self, field: usize) -> Option<u64> {
+    pub(super) fn number(&mut self, field: usize) -> Option<u64> {
         // The field table admits no negative number.
         self.read(field, Slot::int).map(i64::unsigned_abs)
     }
@@ -218,10 +221,11 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
         self.flag(rule::ENABLED, true);
         parts.prefer_ipv6 = self.flag(rule::PREFER_IPV6, false);
         parts.balance = self.balance();
-        parts.health = self.health();
+        parts.health = health::of(self);
         parts.last_resort = self.word(rule::LAST_RESORT, LastResort::parse);
         parts.on_target_down = self.word(rule::ON_TARGET_DOWN, OnTargetDown::parse);
         self.limits_of(&mut parts);
+        entry::read(self).put_into(&mut parts);
         (Some(parts), self.whole)
     }
 
@@ -383,13 +387,6 @@ impl<'c, 'a> RuleCheck<'c, 'a> {
                 _ => inherited.unwrap_or_default(),
             },
         }
-    }
-
-    /// The active check: the rule's own, in either form, replaces that of `[defaults]` as a whole.
-    fn health(&mut self) -> Option<HealthCheck> {
-        let own = self.own.has(rule::HEALTH) || self.own.has(rule::HEALTH_CHECK_INTERVAL_SECS);
-        let source = if own { Some(self.own) } else { self.defaults };
-        health::read(self, source?)
     }
 }
 

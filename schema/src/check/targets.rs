@@ -1,5 +1,6 @@
 //! `target` and `targets` of a rule, and the place of a problem inside a rule. Pure.
 
+use super::entry;
 use super::rule::{RuleCheck, slot_ports};
 use crate::codes::TreeCode;
 use crate::decode::{Decoded, Draft, Slot};
@@ -111,6 +112,12 @@ pub(super) fn problem_place(own: &Draft<'_>, defaults: Option<&Draft<'_>>, key: 
             .map(span)
             .or_else(|| check.map(|slot| slot.key_span))
             .or_else(|| slot(rule::HEALTH_CHECK_INTERVAL_SECS).map(span));
+    }
+    if let Some((first, _)) =
+        key.split_once('.').filter(|(first, _)| matches!(*first, "access" | "rate_limit" | "quota"))
+    {
+        let has_own = rule::TABLE.find(first, 0).is_some_and(|field| own.has(field));
+        return entry::place(if has_own { own } else { defaults? }, key);
     }
     let Some(rest) = key.strip_prefix("targets[") else { return slot(rule::TABLE.find(key, 0)?).map(span) };
     let (index, rest) = rest.split_once(']')?;

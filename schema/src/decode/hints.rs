@@ -29,7 +29,7 @@ pub(super) fn of_mismatch(field: &Field, value: &Value<'_>, source: &str) -> Opt
         (Kind::Ports, Value::Integer(port)) => {
             Some(format!("write `{} = {port}` for a single port", key.strip_suffix('s').unwrap_or(key)))
         }
-        (Kind::Texts { .. }, Value::String(_)) if !source.is_empty() => {
+        (Kind::Texts { .. } | Kind::ServerNames | Kind::Networks, Value::String(_)) if !source.is_empty() => {
             Some(format!("write a list: `{key} = [{}]`", shortened(source)))
         }
         (Kind::Tables(_), Value::String(text)) => {

@@ -4,6 +4,7 @@
 //! only; a key whose value was refused is present and [`Decoded::Refused`], so that nobody reports it as missing.
 
 mod hints;
+mod lists;
 mod value;
 
 use std::borrow::Cow;
@@ -14,7 +15,9 @@ use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::fields::{self, MAX_FIELDS, Table};
 use crate::findings::Findings;
 use crate::net::{ListenAddress, PortRange};
+use crate::policy::Network;
 use crate::rule::Host;
+use crate::sni::ServerName;
 use crate::text::{self, NOT_A_RULE_FILE, Node};
 
 pub(crate) use value::takes;
@@ -28,10 +31,14 @@ pub enum Decoded<'a> {
     Bool(bool),
     /// `Int`.
     Int(i64),
-    /// `Text`, `Payload`, `Name`, `Word`, `Statuses`, `Regex`.
+    /// `Text`, `Payload`, `Name`, `Word`, `TimeZone`, `Statuses`, `Regex`.
     Text(Cow<'a, str>),
     /// `Texts`.
     Texts(Vec<(Span, Cow<'a, str>)>),
+    /// `ServerNames`.
+    ServerNames(Vec<(Span, ServerName)>),
+    /// `Networks`.
+    Networks(Vec<(Span, Network)>),
     /// `TextMap`.
     Map(Vec<(Cow<'a, str>, Cow<'a, str>)>),
     /// `Ip`.
@@ -48,8 +55,6 @@ pub enum Decoded<'a> {
     Table(Box<Draft<'a>>),
     /// `Tables`.
     Tables(Vec<Draft<'a>>),
-    /// `Open`.
-    Open,
 }
 
 /// One key that a file sets.
@@ -149,6 +154,8 @@ impl Decoded<'_> {
             Self::Text(text) => Decoded::Text(owned(text)),
             Self::Texts(texts) => Decoded::Texts(texts.into_iter().map(|(span, text)| (span, owned(text))).collect()),
             Self::Map(map) => Decoded::Map(map.into_iter().map(|(key, value)| (owned(key), owned(value))).collect()),
+            Self::ServerNames(names) => Decoded::ServerNames(names),
+            Self::Networks(networks) => Decoded::Networks(networks),
             Self::Ip(ip) => Decoded::Ip(ip),
             Self::Address(address) => Decoded::Address(address),
             Self::Ports(ports) => Decoded::Ports(ports),
@@ -156,7 +163,6 @@ impl Decoded<'_> {
             Self::Host(host) => Decoded::Host(host),
             Self::Table(draft) => Decoded::Table(Box::new(draft.into_owned())),
             Self::Tables(drafts) => Decoded::Tables(drafts.into_iter().map(Draft::into_owned).collect()),
-            Self::Open => Decoded::Open,
         }
     }
 }
@@ -211,6 +217,22 @@ impl<'a> Slot<'a> {
     pub fn listen_address(&self) -> Option<ListenAddress> {
         match self.value {
             Decoded::Address(address) => Some(address),
+            _ => None,
+        }
+    }
+
+    /// The server names, of a field that takes them.
+    pub fn server_names(&self) -> Option<&[(Span, ServerName)]> {
+        match &self.value {
+            Decoded::ServerNames(names) => Some(names),
+            _ => None,
+        }
+    }
+
+    /// The networks, of a field that takes them.
+    pub fn networks(&self) -> Option<&[(Span, Network)]> {
+        match &self.value {
+            Decoded::Networks(networks) => Some(networks),
             _ => None,
         }
     }

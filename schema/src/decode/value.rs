@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use super::lists::{network, server_name, time_zone};
 use super::{Decoded, Decoder, first_line, hints, shortened};
 use crate::codes::TreeCode;
 use crate::diagnostic::{Diagnostic, Span};
@@ -22,11 +23,11 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    fn new(code: TreeCode, message: impl Into<String>) -> Self {
+    pub(super) fn new(code: TreeCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), help: None }
     }
 
-    fn help(mut self, help: impl Into<String>) -> Self {
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -43,6 +44,12 @@ impl Decoder<'_> {
                 Err(Refused::new(TreeCode::OutOfRange, format!("`{}` is outside {min}..={max}", field.key)))
             }
             (Kind::Texts { max }, text::Value::Array(items)) => return self.texts(items, max, field),
+            (Kind::ServerNames, text::Value::Array(items)) => {
+                return self.list(items, field, server_name).map(Decoded::ServerNames);
+            }
+            (Kind::Networks, text::Value::Array(items)) => {
+                return self.list(items, field, network).map(Decoded::Networks);
+            }
             (Kind::TextMap, text::Value::Table(entries)) => return self.text_map(entries, field),
             (Kind::Table(table), value @ text::Value::Table(_)) => {
                 return self.table(Node { span, value }, table, field.key).map(|draft| Decoded::Table(Box::new(draft)));
@@ -64,7 +71,6 @@ impl Decoder<'_> {
             }
             (Kind::Tables(table), text::Value::Table(_)) => Err(wrong_type(field, "a table")
                 .help(format!("write {}: every entry of a list of tables has its own header", table.header))),
-            (Kind::Open, _) => Ok(Decoded::Open),
             (kind, text::Value::String(text)) if takes_text(kind) => from_text(text, field),
             (_, other) => Err(self.mismatch(&other, span, field)),
         };
@@ -81,7 +87,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn refuse(&mut self, span: Span, refusal: Refused) {
+    pub(super) fn refuse(&mut self, span: Span, refusal: Refused) {
         let span = first_line(self.file, span);
         let error = Diagnostic::error(refusal.code, self.file, span, refusal.message);
         self.diagnostics.push(match refusal.help {
@@ -97,56 +103,6 @@ impl Decoder<'_> {
         wrong_type(field, found)
             .help(hint.unwrap_or_else(|| format!("for example `{} = {}`", field.key, field.example)))
     }
-
-    fn texts<'a>(&mut self, items: Vec<Node<'a>>, max: usize, field: &'static Field) -> Option<Decoded<'a>> {
-        let mut texts = Vec::with_capacity(items.len());
-        let mut whole = true;
-        for item in items {
-            let refusal = match item.value {
-                text::Value::String(text) => match plain(&text, max, false, field) {
-                    Ok(()) => {
-                        texts.push((item.span, text));
-                        continue;
-                    }
-                    Err(refusal) => refusal,
-                },
-                other => Refused::new(
-                    TreeCode::WrongType,
-                    format!("`{}` must be a list of strings, but one entry is {}", field.key, other.kind()),
-                ),
-            };
-            self.refuse(item.span, refusal);
-            whole = false;
-        }
-        whole.then_some(Decoded::Texts(texts))
-    }
-
-    fn text_map<'a>(&mut self, entries: Vec<text::Entry<'a>>, field: &'static Field) -> Option<Decoded<'a>> {
-        let mut map = Vec::with_capacity(entries.len());
-        let mut whole = true;
-        for entry in entries {
-            let refusal = match entry.node.value {
-                text::Value::String(text) => {
-                    let checked = plain(&entry.key, 63, false, field).and_then(|()| plain(&text, 253, false, field));
-                    match checked {
-                        Ok(()) if !entry.key.is_empty() => {
-                            map.push((entry.key, text));
-                            continue;
-                        }
-                        Ok(()) => Refused::new(TreeCode::InvalidValue, format!("a key of `{}` is empty", field.key)),
-                        Err(refusal) => refusal,
-                    }
-                }
-                other => Refused::new(
-                    TreeCode::WrongType,
-                    format!("`{}.{}` must be a string, not {}", field.key, shortened(&entry.key), other.kind()),
-                ),
-            };
-            self.refuse(entry.node.span, refusal);
-            whole = false;
-        }
-        whole.then_some(Decoded::Map(map))
-    }
 }
 
 /// What a kind takes, in the words of a message.
@@ -154,11 +110,10 @@ pub(crate) fn takes(kind: Kind) -> &'static str {
     match kind {
         Kind::Bool => "true or false",
         Kind::Int { .. } => "a whole number",
-        Kind::Texts { .. } => "a list of strings",
+        Kind::Texts { .. } | Kind::ServerNames | Kind::Networks => "a list of strings",
         Kind::TextMap => "a table of strings",
         Kind::Table(_) => "a table",
         Kind::Tables(_) => "a list of tables",
-        Kind::Open => "nothing yet",
         _ => "a string",
     }
 }
@@ -183,6 +138,7 @@ const fn takes_text(kind: Kind) -> bool {
             | Kind::Word(_)
             | Kind::Ip
             | Kind::ListenAddress
+            | Kind::TimeZone
             | Kind::Ports
             | Kind::Endpoint
             | Kind::Host
@@ -192,7 +148,7 @@ const fn takes_text(kind: Kind) -> bool {
 }
 
 /// Longest of the texts whose form bounds them anyway, so that no parser sees megabytes.
-const MAX_FORM: usize = 1024;
+pub(super) const MAX_FORM: usize = 1024;
 
 fn from_text<'a>(text: Cow<'a, str>, field: &'static Field) -> Result<Decoded<'a>, Refused> {
     let invalid = |message: String| Refused::new(TreeCode::InvalidValue, message);
@@ -211,6 +167,7 @@ fn from_text<'a>(text: Cow<'a, str>, field: &'static Field) -> Result<Decoded<'a
             })?;
             return Ok(Decoded::Ip(ip.to_canonical()));
         }
+        Kind::TimeZone => time_zone(&text)?,
         Kind::ListenAddress => return listen_address(&text).map(Decoded::Address),
         Kind::Ports => return ports(&text).map(Decoded::Ports),
         Kind::Endpoint => {
@@ -239,7 +196,7 @@ fn from_text<'a>(text: Cow<'a, str>, field: &'static Field) -> Result<Decoded<'a
     Ok(Decoded::Text(text))
 }
 
-fn bounded(text: &str, max: usize, field: &Field) -> Result<(), Refused> {
+pub(super) fn bounded(text: &str, max: usize, field: &Field) -> Result<(), Refused> {
     if text.len() <= max {
         return Ok(());
     }
@@ -249,7 +206,7 @@ fn bounded(text: &str, max: usize, field: &Field) -> Result<(), Refused> {
 }
 
 /// Text that can be printed as it stands: control characters could rewrite the reader's terminal.
-fn plain(text: &str, max: usize, lines: bool, field: &Field) -> Result<(), Refused> {
+pub(super) fn plain(text: &str, max: usize, lines: bool, field: &Field) -> Result<(), Refused> {
     bounded(text, max, field)?;
     if text.chars().any(|c| c.is_control() && !(lines && matches!(c, '\n' | '\r' | '\t'))) {
         return Err(Refused::new(TreeCode::InvalidValue, format!("`{}` contains a control character", field.key)));

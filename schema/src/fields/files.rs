@@ -8,6 +8,9 @@ table! {
     root, "file", "a rule file", "The tables of a rule file.";
     EDGE = Field::new("edge", Kind::Tables(&crate::fields::edge::TABLE), "", "[{ name = \"edge-01\" }]",
         "The inventory of edges (optional). If the tree has one, naming an unknown edge is an error.");
+    OWNER = Field::new("owner", Kind::Tables(&crate::fields::owner::TABLE), "",
+        "[{ name = \"team-web\", quota = { bytes = 5000000000000 } }]",
+        "Limits of all rules of an owner together (optional); a tree names each owner once.");
     DEFAULTS = Field::new("defaults", Kind::Table(&crate::fields::defaults::TABLE), "", "{ owner = \"team-web\" }",
         "Defaults for the rules of this file: any key of `[[rule]]` except `name`, `listen_*`, `target` and \
          `targets`.");
@@ -47,6 +50,7 @@ pub mod defaults {
             rule::LISTEN_PORTS,
             rule::TARGET,
             rule::TARGETS,
+            rule::OWNER_LIMITS,
         ],
     };
 }

@@ -6,12 +6,14 @@
 mod checks;
 mod files;
 mod fleet;
+mod limits;
 mod rules;
 
 pub use checks::{health, retry};
 pub use files::{defaults, edge, global, root, stats};
 pub use fleet::{portunus, rails, rollout, tree, wave};
-pub use rules::{rule, target};
+pub use limits::{access, owner, owner_limits, owner_rate_limit, per_source, quota, rate_limit};
+pub use rules::{rule, spec, target};
 
 /// What a value may be.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +43,12 @@ pub enum Kind {
     Name,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// A list of TLS server names.
+    ServerNames,
+    /// A list of networks in CIDR form, or addresses.
+    Networks,
+    /// The IANA name of a time zone.
+    TimeZone,
     /// A list of texts.
     Texts {
         /// Most bytes of each.
@@ -66,8 +74,6 @@ pub enum Kind {
     Table(&'static Table),
     /// A list of tables.
     Tables(&'static Table),
-    /// Not supported yet: any value, always refused.
-    Open,
 }
 
 /// Which rules a key can concern.
@@ -229,6 +235,12 @@ pub static TABLES: &[&Table] = &[
     &target::TABLE,
     &health::TABLE,
     &retry::TABLE,
+    &access::TABLE,
+    &rate_limit::TABLE,
+    &per_source::TABLE,
+    &quota::TABLE,
+    &owner::TABLE,
+    &owner_rate_limit::TABLE,
     &global::TABLE,
     &stats::TABLE,
     &portunus::TABLE,
@@ -241,7 +253,7 @@ pub static TABLES: &[&Table] = &[
 /// Declares a module with one table and an index constant for each of its fields.
 macro_rules! table {
     (
-        $(#[$meta:meta])* $module:ident, $name:literal, $header:literal, $doc:literal;
+        $(#[$meta:meta])* $module:ident, $name:literal, $header:literal, $doc:literal $(, without $without:ident)?;
         $($index:ident = $field:expr;)*
     ) => {
         $(#[$meta])*
@@ -259,7 +271,7 @@ macro_rules! table {
 
             /// The table.
             pub static TABLE: Table =
-                Table { name: $name, header: $header, doc: $doc, fields: FIELDS, without: &[] };
+                Table { name: $name, header: $header, doc: $doc, fields: FIELDS, without: &[$($without)?] };
 
             /// Its fields.
             pub(in crate::fields) static FIELDS: &[Field] = &[$($field,)*];

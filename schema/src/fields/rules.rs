@@ -9,7 +9,7 @@ const DAY_SECS: i64 = 86_400;
 
 table! {
     /// `[[rule]]`.
-    rule, "rule", "[[rule]]", "One forwarding intent: where to listen and where to forward to.";
+    rule, "rule", "[[rule]]", "One forwarding intent: where to listen and where to forward to.", without OWNER_LIMITS;
     NAME = Field::new("name", Kind::Name, "", "\"web\"",
         "The name that identifies the rule on its edges: unique per edge, 1 to 63 characters from a-z, 0-9, `.`, `_`, \
          `-`, starting with a letter or digit.").required();
@@ -80,8 +80,33 @@ table! {
         "Ends a flow after this time without a datagram. At the default, flows whose listen port or target \
          port is 53, 123, 1812 or 1813 stop counting once every datagram has its answer, and end 3 s later. In `[defaults]` it applies to UDP \
          rules only.").udp_only();
-    RATE_LIMIT = Field::new("rate_limit", Kind::Open, "", "{}", "Not supported yet.");
-    SNI = Field::new("sni", Kind::Open, "", "{}", "Not supported yet.");
+    SNI = Field::new("sni", Kind::ServerNames, "[]", "[\"www.example.org\", \"*.shop.example.org\"]",
+        "The TLS server names that lead to the rule, 1 to 64. `*.` as the first label stands for one label. Rules with \
+         `sni` share a port with each other and with at most one rule without it, the fallback; the rule listens on one \
+         port.").tcp_only();
+    SNI_TIMEOUT_MS = Field::new("sni_timeout_ms", Kind::Int { min: 1, max: 60_000 }, "3000", "1000",
+        "How long a client may take to send its whole TLS hello. Of the rules that share a port, the longest applies.")
+        .tcp_only();
+    ACCEPT_PROXY = Field::new("accept_proxy", Kind::Networks, "[]", "[\"10.1.0.0/16\"]",
+        "The networks of load balancers in front of the edge: a connection from one of them must begin with a PROXY \
+         header, version 1 or 2.").tcp_only();
+    ACCESS = Field::new("access", Kind::Table(&crate::fields::access::TABLE), "", "{ allow = [\"10.0.0.0/8\"] }",
+        "Which sources may connect.");
+    RATE_LIMIT = Field::new("rate_limit", Kind::Table(&crate::fields::rate_limit::TABLE), "",
+        "{ new_connections_per_sec = 200 }", "Limits of bandwidth and of new connections.");
+    QUOTA = Field::new("quota", Kind::Table(&crate::fields::quota::TABLE), "",
+        "{ bytes = 1000000000000, period = \"month\" }", "How many bytes may be forwarded in a period.");
+    OWNER_LIMITS = Field::new("owner_limits", Kind::Table(&crate::fields::owner_limits::TABLE), "", "{}",
+        "The limits of the owner of the rule, as its `[[owner]]` entry sets them.");
+}
+
+/// A rule as data that programs exchange: the fields of `[[rule]]` with the limits of its owner, which a file states once
+/// for all rules of an owner.
+pub mod spec {
+    use crate::fields::Table;
+
+    /// The table.
+    pub static TABLE: Table = Table { without: &[], ..super::rule::TABLE };
 }
 
 table! {

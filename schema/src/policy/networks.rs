@@ -47,6 +47,18 @@ impl FromStr for Network {
     }
 }
 
+impl Network {
+    /// As `ipnet` has it; of an IPv4-mapped network the IPv4 network.
+    pub const fn net(self) -> IpNet {
+        self.0
+    }
+
+    /// The network, unless bits beyond its prefix are set.
+    pub fn from_net(net: IpNet) -> Option<Self> {
+        (net.trunc() == net).then(|| Self(canonical(net)))
+    }
+}
+
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

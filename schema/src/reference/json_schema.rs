@@ -4,10 +4,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::check::{EXCLUSIVE, reserved_note};
+use crate::access::MAX_NETWORKS;
+use crate::check::EXCLUSIVE;
 use crate::fields::{Concern, Field, Kind, Table, portunus, root, rule, target};
 use crate::name::MAX_NAME;
 use crate::rule::{Balance, MAX_TARGETS};
+use crate::sni::MAX_NAMES;
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
@@ -83,7 +85,7 @@ fn between_keys(is_rule: bool) -> Vec<Value> {
 
 fn object(table: &'static Table) -> Map<String, Value> {
     let properties: Map<String, Value> =
-        table.own_fields().map(|(_, field)| (field.key.to_owned(), property(table, field))).collect();
+        table.own_fields().map(|(_, field)| (field.key.to_owned(), property(field))).collect();
     let required: Vec<&str> =
         table.own_fields().filter(|(_, field)| field.required).map(|(_, field)| field.key).collect();
     let mut schema = Map::new();
@@ -110,15 +112,9 @@ fn object(table: &'static Table) -> Map<String, Value> {
     schema
 }
 
-fn property(table: &'static Table, field: &'static Field) -> Value {
+fn property(field: &'static Field) -> Value {
     let mut schema = value(field);
-    let mut description = field.doc.to_owned();
-    if let Some(why) = reserved_note(table, field.key) {
-        description = format!("{description} Reserved: {why}.");
-        // Whatever its value is.
-        schema.insert("not".to_owned(), json!({}));
-    }
-    schema.insert("description".to_owned(), description.into());
+    schema.insert("description".to_owned(), field.doc.into());
     if let Some(default) = default(field) {
         schema.insert("default".to_owned(), default);
     }
@@ -138,19 +134,22 @@ fn value(field: &'static Field) -> Map<String, Value> {
         Kind::Name => json!({ "type": "string", "pattern": "^[a-z0-9][a-z0-9._-]*$", "maxLength": MAX_NAME }),
         Kind::Word(words) => json!({ "enum": words }),
         Kind::Texts { max } => json!({ "type": "array", "items": { "type": "string", "maxLength": max } }),
+        Kind::ServerNames => {
+            json!({ "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": MAX_NAMES })
+        }
+        Kind::Networks => json!({ "type": "array", "items": { "type": "string" }, "maxItems": MAX_NETWORKS }),
         Kind::TextMap => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Ports => json!({ "type": "string", "pattern": "^ *[0-9]+ *(- *[0-9]+ *)?$" }),
         Kind::Endpoint => {
             json!({ "type": "string", "pattern": "^(\\[[^\\]]+\\]|[^:\\[\\]]+): *[0-9]+ *(- *[0-9]+ *)?$" })
         }
         Kind::Host => json!({ "type": "string", "minLength": 1, "maxLength": 254 }),
-        Kind::Ip | Kind::ListenAddress | Kind::Statuses | Kind::Regex => json!({ "type": "string" }),
+        Kind::Ip | Kind::ListenAddress | Kind::TimeZone | Kind::Statuses | Kind::Regex => json!({ "type": "string" }),
         Kind::Table(table) => Value::Object(object(table)),
         Kind::Tables(table) if table.name == "rule.targets" => {
             json!({ "type": "array", "items": object(table), "minItems": 1, "maxItems": MAX_TARGETS })
         }
         Kind::Tables(table) => json!({ "type": "array", "items": object(table) }),
-        Kind::Open => json!({}),
     };
     match schema {
         Value::Object(map) => map,

@@ -112,9 +112,6 @@ fn explain_field(table: &Table, field: &Field) -> String {
         Concern::Udp => line("for", "UDP rules only"),
     }
     line("example", &format!("{} = {}", field.key, field.example));
-    if let Some(why) = crate::check::reserved_note(table, field.key) {
-        line("reserved", why);
-    }
     text
 }
 
@@ -126,6 +123,9 @@ fn type_of(kind: Kind) -> String {
         Kind::Name => "name".to_owned(),
         Kind::Word(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
         Kind::Ip | Kind::ListenAddress => "IP address".to_owned(),
+        Kind::ServerNames => "list of server names".to_owned(),
+        Kind::Networks => "list of networks".to_owned(),
+        Kind::TimeZone => "IANA time zone".to_owned(),
         Kind::Ports => "\"LO-HI\"".to_owned(),
         Kind::Endpoint => "\"HOST:PORT\" or \"HOST:LO-HI\"".to_owned(),
         Kind::Host => "IP address or DNS name".to_owned(),

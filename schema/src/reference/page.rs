@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::type_of;
-use crate::check::reserved_note;
 use crate::codes::{CodeDoc, RuleCode, TreeCode};
 use crate::counters::{CounterKind, ROWS};
 use crate::fields::{Concern, Field, TABLES, Table};
@@ -64,21 +63,17 @@ fn section(page: &mut String, table: &Table) {
             (false, "") => String::new(),
             (false, default) => format!("`{default}`"),
         };
-        let cells =
-            [format!("`{}`", field.key), cell(&type_of(field.kind)), cell(&default), cell(&meaning(table, field))];
+        let cells = [format!("`{}`", field.key), cell(&type_of(field.kind)), cell(&default), cell(&meaning(field))];
         line(format!("| {} |", cells.join(" | ")).replace("|  |", "| |"));
     }
 }
 
-fn meaning(table: &Table, field: &Field) -> String {
+fn meaning(field: &Field) -> String {
     let mut text = field.doc.to_owned();
     match field.concern {
         Concern::All => {}
         Concern::Tcp => text.push_str(" TCP rules only."),
         Concern::Udp => text.push_str(" UDP rules only."),
-    }
-    if let Some(why) = reserved_note(table, field.key) {
-        write!(text, " *Reserved: {why}.*").expect("a string grows as needed");
     }
     write!(text, " Example: `{} = {}`", field.key, field.example).expect("a string grows as needed");
     text

@@ -105,15 +105,6 @@ fn a_schema_refuses_what_validate_refuses() {
         assert!(!is_valid("r.json", &file), "{file}");
         assert!(!allows(&schema, &file), "the schema takes {file}");
     }
-    let fields = crate::fields::rule::TABLE.own_fields();
-    for (_, field) in
-        fields.filter(|(_, field)| super::super::check::reserved_note(&crate::fields::rule::TABLE, field.key).is_some())
-    {
-        let with = file(&rule, &json!({ field.key: {} }), &json!({}));
-        assert!(!is_valid("r.json", &with) && !allows(&schema, &with), "{}", field.key);
-        let with = file(&rule, &json!({}), &json!({ field.key: {} }));
-        assert!(!allows(&schema, &with), "{}", field.key);
-    }
 }
 
 /// A rule file; a key with null is taken out of the rule.

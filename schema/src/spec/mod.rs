@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::check;
 use crate::decode;
 use crate::diagnostic::{Diagnostic, SourceFile};
-use crate::fields::{retry, rule};
+use crate::fields::{per_source, retry, rule, spec};
 use crate::findings::Findings;
 use crate::name::EdgeName;
 use crate::rule::Rule;
@@ -43,19 +43,33 @@ pub fn to_json(rule: &Rule) -> Map<String, Value> {
     if let Some(health) = &rule.health {
         map.insert("health".to_owned(), Value::Object(given(parts::of_health(health))));
     }
+    for (path, parts) in parts::tables(rule) {
+        nest(&mut map, path, given(parts));
+    }
     map
+}
+
+/// Puts a table at its path.
+fn nest(map: &mut Map<String, Value>, path: &str, table: Map<String, Value>) {
+    let Some((first, rest)) = path.split_once('.') else {
+        map.insert(path.to_owned(), Value::Object(table));
+        return;
+    };
+    if let Value::Object(inner) = map.entry(first).or_insert_with(|| Value::Object(Map::new())) {
+        nest(inner, rest, table);
+    }
 }
 
 fn given(parts: Vec<FieldPart>) -> Map<String, Value> {
     parts.into_iter().filter(|part| !part.is_default).map(|part| (part.key.to_owned(), part.value)).collect()
 }
 
-/// The rule of such a value, through the decoder of rule files; reserved keys are allowed. The error names every
+/// The rule of such a value, through the decoder of rule files; it may carry the limits of its owner. The error names every
 /// key that is wrong and why.
 pub fn from_json(value: &Value) -> Result<Rule, String> {
     let file = SourceFile::new("", "");
     let mut found = Findings::new();
-    let draft = decode::decode(&file, text::from_json(value), &rule::TABLE, &mut found);
+    let draft = decode::decode(&file, text::from_json(value), &spec::TABLE, &mut found);
     let rule = draft.as_ref().and_then(|draft| check::whole_rule(&file, draft, &mut found));
     let reason = |one: Diagnostic| match one.help {
         Some(help) => format!("{} ({help})", one.message),
@@ -77,6 +91,13 @@ pub fn from_json(value: &Value) -> Result<Rule, String> {
 
 /// Every field with its default filled in, by path; fields without a value are absent.
 pub fn flat(rule: &Rule) -> BTreeMap<String, Value> {
+    let tables: Vec<_> = parts::tables(rule).into_iter().map(|(path, _)| path).collect();
+    flat_beside(rule, &tables)
+}
+
+/// The same for a comparison with a rule that has these tables: of a table that only one of the two has, defaults are
+/// left out.
+fn flat_beside(rule: &Rule, tables: &[&str]) -> BTreeMap<String, Value> {
     let mut fields = BTreeMap::new();
     let mut add = |prefix: &str, parts: Vec<FieldPart>| {
         for part in parts.into_iter().filter(|part| !part.value.is_null()) {
@@ -91,12 +112,20 @@ pub fn flat(rule: &Rule) -> BTreeMap<String, Value> {
         Some(health) => add("health.", parts::of_health(health)),
         None => add("health.", vec![FieldPart::given("kind", "none")]),
     }
+    for (path, mut parts) in parts::tables(rule) {
+        if !tables.contains(&path) {
+            parts.retain(|part| !part.is_default);
+        }
+        add(&format!("{path}."), parts);
+    }
     fields
 }
 
 /// The fields that differ, in the order of their paths; the name is one of them for a renamed rule.
 pub fn field_changes(before: &Rule, after: &Rule) -> Vec<FieldChange> {
-    let (mut before, mut after) = (flat(before), flat(after));
+    let tables = |rule: &Rule| parts::tables(rule).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    let (known, wanted) = (tables(before), tables(after));
+    let (mut before, mut after) = (flat_beside(before, &wanted), flat_beside(after, &known));
     let paths: std::collections::BTreeSet<String> = before.keys().chain(after.keys()).cloned().collect();
     paths
         .into_iter()
@@ -122,10 +151,14 @@ pub fn new_fields(rule: &Rule) -> Vec<FieldChange> {
     if let Some(health) = &rule.health {
         add("health.", parts::of_health(health));
     }
+    for (path, parts) in parts::tables(rule) {
+        add(&format!("{path}."), parts);
+    }
     fields.into_iter().map(|(path, after)| FieldChange { path, before: Value::Null, after }).collect()
 }
 
-/// The rule as one `[[rule]]` in canonical form, placed on an edge where one is given.
+/// The rule as one `[[rule]]` in canonical form, placed on an edge where one is given. The limits of its owner are left out:
+/// an `[[owner]]` entry holds them.
 pub fn to_toml(rule: &Rule, edge: Option<&EdgeName>) -> String {
     let mut text = "[[rule]]\n".to_owned();
     let mut keys: Vec<(usize, &str, String)> = parts::of_rule(rule)
@@ -146,6 +179,9 @@ pub fn to_toml(rule: &Rule, edge: Option<&EdgeName>) -> String {
     if let Some(health) = &rule.health {
         keys.push((rule::HEALTH, "health", inline_table(parts::of_health(health))));
     }
+    for (path, text) in inline_tables(rule) {
+        keys.push((order(path), path, text));
+    }
     keys.sort_by_key(|(order, ..)| *order);
     for (_, key, value) in keys {
         writeln!(text, "{key} = {value}").expect("a string grows as needed");
@@ -157,6 +193,22 @@ fn order(key: &str) -> usize {
     rule::TABLE.find(key, 0).unwrap_or(usize::MAX)
 }
 
+/// The sub-tables that say who may connect and how much, as TOML.
+fn inline_tables(rule: &Rule) -> Vec<(&'static str, String)> {
+    let mut tables: Vec<(&str, Vec<FieldPart>)> = Vec::new();
+    for (path, parts) in parts::tables(rule).into_iter().filter(|(path, _)| !path.starts_with("owner_limits")) {
+        match (path.split_once('.'), tables.last_mut()) {
+            // A table inside of the one before it stands before its last key, `mode`.
+            (Some((_, key)), Some((_, outer))) => {
+                let at = outer.len().saturating_sub(1);
+                outer.insert(at, FieldPart::given(key, Value::Object(given(parts))));
+            }
+            _ => tables.push((path, parts)),
+        }
+    }
+    tables.into_iter().map(|(path, parts)| (path, inline_table(parts))).collect()
+}
+
 fn inline_table(parts: Vec<FieldPart>) -> String {
     let given = parts.into_iter().filter(|part| !part.is_default);
     let pairs: Vec<String> = given.map(|part| format!("{} = {}", part.key, toml_value(&part.value))).collect();
@@ -165,10 +217,15 @@ fn inline_table(parts: Vec<FieldPart>) -> String {
 
 fn toml_value(value: &Value) -> String {
     match value {
-        // A rule holds strings, numbers, flags and a table of them only; numbers and flags are written alike in both.
+        // A rule holds strings, numbers, flags, lists and tables of them only; numbers and flags are written alike in both.
         Value::String(text) => toml_edit::Value::from(text.as_str()).to_string(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(toml_value).collect();
+            format!("[{}]", items.join(", "))
+        }
         Value::Object(map) => {
-            let keys = retry::TABLE.own_fields().map(|(_, field)| field.key);
+            let tables = [&retry::TABLE, &per_source::TABLE];
+            let keys = tables.into_iter().flat_map(|table| table.own_fields().map(|(_, field)| field.key));
             let pairs = keys.filter_map(|key| Some(format!("{key} = {}", toml_value(map.get(key)?))));
             let pairs: Vec<String> = pairs.collect();
             format!("{{ {} }}", pairs.join(", "))

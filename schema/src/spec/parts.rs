@@ -1,5 +1,7 @@
 //! The fields of a rule, its targets and its check as keys with values, in the order of the field table. Pure.
 
+mod entry;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -43,6 +45,11 @@ impl Parts {
         self.1.push(FieldPart { key: self.0.fields[field].key, value, is_default });
     }
 
+    fn list<T: ToString>(&mut self, field: usize, values: &[T]) {
+        let value = values.iter().map(ToString::to_string).collect::<Vec<_>>();
+        self.1.push(FieldPart { key: self.0.fields[field].key, is_default: value.is_empty(), value: value.into() });
+    }
+
     /// A port under one key, a range under another.
     fn ports(&mut self, one: usize, range: usize, ports: PortRange) {
         if ports.is_single() { self.give(one, ports.first()) } else { self.give(range, ports.to_string()) }
@@ -53,7 +60,7 @@ fn secs(duration: Duration) -> u64 {
     duration.as_secs()
 }
 
-/// All but targets and health.
+/// All but targets and sub-tables.
 pub(super) fn of_rule(rule: &Rule) -> Vec<FieldPart> {
     let default = RuleParts::new(rule.name.clone(), rule.listen, Vec::new());
     let mut parts = Parts(&rule::TABLE, Vec::with_capacity(rule::TABLE.fields.len()));
@@ -82,6 +89,9 @@ pub(super) fn of_rule(rule: &Rule) -> Vec<FieldPart> {
     to.add(rule::ON_TARGET_DOWN, rule.on_target_down.as_str(), OnTargetDown::default().as_str());
     to.add(rule::UDP_MAX_FLOWS, rule.udp_max_flows, default.udp_max_flows);
     to.add(rule::UDP_FLOW_IDLE_SECS, secs(rule.udp_flow_idle), secs(default.udp_flow_idle));
+    to.list(rule::SNI, &rule.sni);
+    to.add(rule::SNI_TIMEOUT_MS, millis(rule.sni_timeout), millis(default.sni_timeout));
+    to.list(rule::ACCEPT_PROXY, rule.accept_proxy.as_slice());
     parts.1
 }
 
@@ -141,6 +151,8 @@ pub(super) fn of_health(own: &HealthCheck) -> Vec<FieldPart> {
     to.add(health::RETRY, of_retry(own.retry), of_retry(default.retry));
     parts.1
 }
+
+pub(super) use entry::tables;
 
 fn of_retry(own: Retry) -> Value {
     let key = |field: usize| retry::TABLE.fields[field].key.to_owned();
