@@ -69,7 +69,7 @@ fn garbage_and_fields_of_other_versions_never_panic() {
 
 /// The fields of each message of the protocol, from its source.
 fn declared(name: &str) -> Vec<String> {
-    let source = include_str!("../proto/portunus/v1/edge.proto");
+    let source = include_str!("../../proto/portunus/v1/edge.proto");
     let (_, after) = source.split_once(&format!("\nmessage {name} {{\n")).expect("the protocol has it");
     let body = after.split("\n}\n").next().expect("it ends");
     let lines = body.lines().filter(|line| !line.trim_start().starts_with("//"));
