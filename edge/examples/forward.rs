@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Dataplane::start(Names::start(ResolverFiles::default()), PolicyInForce::default(), &Supervisor::new())?;
     let meter = dataplane.meter(Arc::default());
     let choice = Arc::new(Choice::unwatched(&rule));
-    dataplane.publish(Routing::new([Route { rule: Arc::new(rule), meter, choice }], []));
+    dataplane.publish(Routing::new([Route { rule: Arc::new(rule), meter, choice, gate: None }], []));
     let mut acceptors = Vec::new();
     for listener in range.listeners() {
         let socket = sockets::bind(&listener, false)?;

@@ -12,7 +12,7 @@ mod wire;
 
 use std::fmt;
 
-pub use labels::{Break, ChoiceKind, ConnectCause, CounterLabel, Lost};
+pub use labels::{Break, ChoiceKind, ConnectCause, CounterLabel, Lost, RefusalReason, RefusedBy};
 pub use wire::Unreadable;
 
 use crate::net::Protocol;
@@ -162,7 +162,7 @@ macro_rules! shapes {
     )+};
 }
 
-shapes! { ConnectCause Break ChoiceKind Lost }
+shapes! { ConnectCause Break ChoiceKind Lost RefusedBy }
 
 macro_rules! counters {
     ($(
@@ -219,8 +219,10 @@ counters! {
     active_connections: Whole = 3, "portunus_rule_active_connections", Gauge, None;
     /// Connections and flows that were accepted.
     connections_total: Whole = 4, "portunus_rule_connections_total", Counter, None;
-    /// Connections that were refused: the limit was reached, or no target takes any.
+    /// Connections that were refused: a limit was reached, their source may not connect, or no target takes any.
     connections_refused: Whole = 5, "portunus_rule_connections_refused_total", Counter, None;
+    /// Connections and flows that access lists, limits, quotas or missing PROXY headers refused, or would have refused.
+    refused: RefusedBy = 16, "portunus_rule_refused_total", Counter, None;
     /// Target names that did not resolve.
     dns_failures: Whole = 6, "portunus_rule_dns_failures_total", Counter, None;
     /// Attempts to connect to targets that failed, by cause.

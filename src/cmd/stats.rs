@@ -112,6 +112,14 @@ fn row(name: String, counters: &Figures, rates: Option<&RatesDocument>) -> [Stri
     if counters.flows_dropped_overflow > 0 {
         errors.push(format!("{} flows above the limit", counters.flows_dropped_overflow));
     }
+    for (refused, number) in counters.refused.iter() {
+        let (mode, reason) = refused.split_once('_').unwrap_or(("enforce", refused));
+        let reason = reason.replace('_', " ");
+        errors.push(match mode {
+            "observe" => format!("{number} would be refused by {reason}"),
+            _ => format!("{number} refused by {reason}"),
+        });
+    }
     for (cause, number) in counters.datagrams_dropped.iter() {
         errors.push(format!("{number} dropped {cause}"));
     }

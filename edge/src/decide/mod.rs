@@ -8,6 +8,7 @@ pub mod deferred;
 pub mod desired;
 pub mod dial;
 pub mod dialling;
+pub mod entry;
 pub mod faults;
 pub mod flows;
 pub mod names;

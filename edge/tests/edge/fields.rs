@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edge::decide::breaks::Break;
+use schema::access::{Access, Enforcement};
 use schema::fields::{Concern, rule, target};
 use schema::health::{HealthCheck, HealthKind, TargetState};
 use schema::net::ListenAddress;
@@ -35,6 +36,7 @@ static FIELDS: &[Field] = &[
     }),
     Field(&["balance"], |bench| Box::pin(balance(bench))),
     Field(&["max_connections"], |bench| Box::pin(max_connections(bench))),
+    Field(&["access"], |bench| Box::pin(access(bench))),
     Field(&["idle_timeout_secs"], |bench| Box::pin(idle_timeout(bench))),
     Field(&["half_closed_timeout_secs"], |bench| Box::pin(half_closed_timeout(bench))),
     Field(&["stalled_timeout_secs"], |bench| Box::pin(stalled_timeout(bench))),
@@ -62,9 +64,9 @@ const ELSEWHERE: &[&str] = &[
     "protected",
     "src_ip_sticky",
     "health_check_interval_secs",
-    "rate_limit",
-    "sni",
 ];
+/// Keys of which no edge announces the capability yet.
+const UNANNOUNCED: &[&str] = &["sni", "sni_timeout_ms", "accept_proxy", "rate_limit", "quota", "owner_limits"];
 
 #[test]
 fn every_key_of_a_rule_is_tried_or_said_to_concern_no_bytes() {
@@ -72,7 +74,8 @@ fn every_key_of_a_rule_is_tried_or_said_to_concern_no_bytes() {
     let of_targets = target::TABLE.fields.iter().map(|field| format!("targets.{}", field.key));
     let mut all: Vec<String> = keys.chain(of_targets).collect();
     let tried = FIELDS.iter().flat_map(|field| field.0);
-    let mut known: Vec<String> = tried.chain(PLACES).chain(ELSEWHERE).map(|key| (*key).to_owned()).collect();
+    let mut known: Vec<String> =
+        tried.chain(PLACES).chain(ELSEWHERE).chain(UNANNOUNCED).map(|key| (*key).to_owned()).collect();
     all.sort_unstable();
     known.sort_unstable();
     assert_eq!(known, all);
@@ -144,9 +147,35 @@ async fn max_connections(bench: Bench) {
     bench.serve(|parts| parts.max_connections = NonZeroU32::new(1)).await;
     let (_, mut held) = bench.served().await;
     bench.turns_away().await;
+    assert_eq!(refused(&bench), [("enforce_connections", 1)]);
     assert_eq!(bench.meter().figures().connections_refused, 1);
     bench.talk(&mut held).await;
     bench.serve(|parts| parts.max_connections = NonZeroU32::new(2)).await;
+    bench.served().await;
+}
+
+/// Whom the rule refused or would have refused, by mode and reason.
+fn refused(bench: &Bench) -> Vec<(&'static str, u64)> {
+    bench.meter().figures().refused.iter().collect()
+}
+
+async fn access(bench: Bench) {
+    let listed = |allow: &[&str], deny: &[&str], mode| {
+        let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a network")).collect();
+        let access = Access { allow: networks(allow), deny: networks(deny), mode, ..Access::default() };
+        move |parts: &mut RuleParts| parts.access = Some(Box::new(access))
+    };
+    bench.serve(listed(&["127.0.0.0/8"], &["127.9.0.0/16"], Enforcement::Enforce)).await;
+    let (_, mut held) = bench.served().await;
+    assert_eq!(refused(&bench), []);
+    bench.serve(listed(&["10.0.0.0/8"], &[], Enforcement::Observe)).await;
+    bench.served().await;
+    assert_eq!(refused(&bench), [("observe_access", 1)]);
+    bench.serve(listed(&[], &["127.0.0.1"], Enforcement::Enforce)).await;
+    bench.turns_away().await;
+    assert_eq!(refused(&bench), [("enforce_access", 1), ("observe_access", 1)]);
+    bench.talk(&mut held).await;
+    bench.serve(|_| ()).await;
     bench.served().await;
 }
 

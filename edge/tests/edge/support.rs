@@ -85,6 +85,7 @@ pub(crate) fn capabilities() -> Capabilities {
         Capability::ActiveHealth,
         Capability::SourceIp,
         Capability::ProxyProtocol,
+        Capability::Access,
     ])
 }
 

@@ -4,6 +4,8 @@
 
 use std::fmt::Debug;
 
+use crate::access::Enforcement;
+
 /// A closed set of words that a counter is divided by.
 pub trait CounterLabel: Copy + Debug + Eq + 'static {
     /// The names of the labels. Where there are several, a word has a part for each, joined by `_`.
@@ -166,5 +168,109 @@ label! {
         NoRoom = "no_room",
         /// Anything else.
         Other = "other",
+    }
+}
+
+/// Why a connection or flow was refused, or would have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RefusalReason {
+    /// The access lists do not admit its source.
+    Access,
+    /// The rule, or the edge, has as many connections as it may.
+    Connections,
+    /// Connections come faster than they may.
+    ConnectionRate,
+    /// Its source has as many connections as it may.
+    SourceConnections,
+    /// Its source connects faster than it may.
+    SourceRate,
+    /// The quota is used up.
+    Quota,
+    /// It should have begun with a PROXY header.
+    ProxyHeader,
+}
+
+label! {
+    /// Connections and flows that were refused, or would have been, by the mode of what refuses them and by reason.
+    RefusedBy ["mode", "reason"] {
+        /// [`RefusalReason::Access`], enforced.
+        EnforceAccess = "enforce_access",
+        /// [`RefusalReason::Connections`], enforced.
+        EnforceConnections = "enforce_connections",
+        /// [`RefusalReason::ConnectionRate`], enforced.
+        EnforceConnectionRate = "enforce_connection_rate",
+        /// [`RefusalReason::SourceConnections`], enforced.
+        EnforceSourceConnections = "enforce_source_connections",
+        /// [`RefusalReason::SourceRate`], enforced.
+        EnforceSourceRate = "enforce_source_rate",
+        /// [`RefusalReason::Quota`], enforced.
+        EnforceQuota = "enforce_quota",
+        /// [`RefusalReason::ProxyHeader`], enforced.
+        EnforceProxyHeader = "enforce_proxy_header",
+        /// [`RefusalReason::Access`], observed.
+        ObserveAccess = "observe_access",
+        /// [`RefusalReason::Connections`], observed.
+        ObserveConnections = "observe_connections",
+        /// [`RefusalReason::ConnectionRate`], observed.
+        ObserveConnectionRate = "observe_connection_rate",
+        /// [`RefusalReason::SourceConnections`], observed.
+        ObserveSourceConnections = "observe_source_connections",
+        /// [`RefusalReason::SourceRate`], observed.
+        ObserveSourceRate = "observe_source_rate",
+        /// [`RefusalReason::Quota`], observed.
+        ObserveQuota = "observe_quota",
+        /// [`RefusalReason::ProxyHeader`], observed.
+        ObserveProxyHeader = "observe_proxy_header",
+    }
+    /// A word of an edge of another version.
+    other Other = "other"
+}
+
+impl RefusalReason {
+    /// All of them, in the order of [`RefusedBy`].
+    pub const ALL: [Self; 7] = [
+        Self::Access,
+        Self::Connections,
+        Self::ConnectionRate,
+        Self::SourceConnections,
+        Self::SourceRate,
+        Self::Quota,
+        Self::ProxyHeader,
+    ];
+
+    /// The word, as in the label `reason`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Connections => "connections",
+            Self::ConnectionRate => "connection_rate",
+            Self::SourceConnections => "source_connections",
+            Self::SourceRate => "source_rate",
+            Self::Quota => "quota",
+            Self::ProxyHeader => "proxy_header",
+        }
+    }
+
+    /// What it is counted as.
+    pub const fn by(self, mode: Enforcement) -> RefusedBy {
+        let first = match mode {
+            Enforcement::Enforce => 0,
+            Enforcement::Observe => Self::ALL.len(),
+        };
+        RefusedBy::ALL[first + self as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_counted_by_its_mode_and_reason() {
+        for reason in RefusalReason::ALL {
+            for mode in [Enforcement::Enforce, Enforcement::Observe] {
+                assert_eq!(reason.by(mode).as_str(), format!("{}_{}", mode.as_str(), reason.as_str()));
+            }
+        }
     }
 }

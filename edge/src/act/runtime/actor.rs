@@ -38,7 +38,7 @@ use crate::act::policy::PolicyInForce;
 use crate::act::prepare::{self, BindOrder, BindOrders, Prepared};
 use crate::act::sockets;
 use crate::act::status::Status;
-use crate::act::workers::{Choice, Dataplane, Meter, Route, Routing};
+use crate::act::workers::{Choice, Dataplane, Gate, Meter, Route, Routing};
 use crate::decide::admission::Refused;
 use crate::decide::backoff;
 use crate::decide::desired::{Desired, DesiredRule};
@@ -48,11 +48,13 @@ pub(super) struct ServedRule {
     pub(super) rule: Arc<Rule>,
     pub(super) meter: Arc<Meter>,
     choice: Arc<Choice>,
+    gate: Option<Arc<Gate>>,
 }
 
 impl ServedRule {
     fn route(&self) -> Route {
-        Route { rule: self.rule.clone(), meter: self.meter.clone(), choice: self.choice.clone() }
+        let (meter, choice, gate) = (self.meter.clone(), self.choice.clone(), self.gate.clone());
+        Route { rule: self.rule.clone(), meter, choice, gate }
     }
 }
 
@@ -556,7 +558,8 @@ impl Actor {
                 log_balance(&former.rule, &next.rule);
             }
             let choice = choices.remove(name).unwrap_or_else(|| Arc::new(Choice::unwatched(&next.rule)));
-            self.serving.insert(name.clone(), ServedRule { rule: next.rule.clone(), meter, choice });
+            let gate = Gate::of(&next.rule);
+            self.serving.insert(name.clone(), ServedRule { rule: next.rule.clone(), meter, choice, gate });
         }
         let changed = |(name, former): &(&RuleName, &ServedRule)| {
             self.serving.get(*name).is_none_or(|served| served.rule.listen != former.rule.listen)

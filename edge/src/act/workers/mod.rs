@@ -51,6 +51,7 @@ use crate::act::policy::PolicyInForce;
 pub use acceptor::Acceptor;
 pub use ages::Ages;
 pub use counting::drain::Drain;
+pub use counting::gate::Gate;
 pub(crate) use counting::meant::{Overdue, Scope};
 pub use counting::meter::{Meter, PlaceFigures, PortFigures, TargetFigures, TargetKey};
 pub use counting::tally::LastTimes;

@@ -34,10 +34,13 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
-    /// Takes a connection in, unless the rule has as many as it may or no target takes any. Allocates nothing. To be
+    /// Takes a connection in, unless the rule's gate refuses it, the rule has as many as it may or no target takes any. Allocates nothing. To be
     /// called by the worker that accepted it.
     pub(crate) fn new(route: &Arc<Route>, listener: Listener, client: IpAddr, worker: usize) -> Result<Self, Refusal> {
         let meter = &route.meter;
+        if let Some(gate) = &route.gate {
+            gate.pass(client, |reason| meter.observed(worker, listener.port, reason)).map_err(Refusal::Entry)?;
+        }
         enter(route, listener.protocol)?;
         let version = route.choice.version();
         let (chosen, order) = pick(route, &route.choice, (client, listener.port), worker);

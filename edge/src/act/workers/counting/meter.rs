@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use schema::counters::{ChoiceKind, Figures};
+use schema::access::Enforcement;
+use schema::counters::{ChoiceKind, Figures, RefusalReason};
 use schema::health::Rotation;
 use schema::rule::{Host, MAX_TARGETS, Target};
 use tokio::sync::Notify;
@@ -121,6 +122,8 @@ pub(crate) enum Refusal {
     Overflow,
     /// No target takes any.
     NoServer,
+    /// A check of the rule refuses it.
+    Entry(RefusalReason),
 }
 
 /// The counters and live connections of one rule.
@@ -257,9 +260,19 @@ impl Meter {
                 continue;
             }
             tally.counts.connections_refused.add(1);
-            if why == Refusal::NoServer {
-                tally.counts.lb.of(ChoiceKind::NoServer).add(1);
+            match why {
+                Refusal::NoServer => tally.counts.lb.of(ChoiceKind::NoServer).add(1),
+                Refusal::Limit => tally.counts.refused.of(RefusalReason::Connections.by(Enforcement::Enforce)).add(1),
+                Refusal::Entry(reason) => tally.counts.refused.of(reason.by(Enforcement::Enforce)).add(1),
+                Refusal::Overflow => {}
             }
+        }
+    }
+    /// Counts a connection that a check would have refused, did it not only observe.
+    pub(crate) fn observed(&self, worker: usize, port: u16, reason: RefusalReason) {
+        let shard = &self.shards[worker];
+        for tally in [&shard.total, &tally_of(&shard.ports, &port).tally] {
+            tally.counts.refused.of(reason.by(Enforcement::Observe)).add(1);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub(super) mod admitted;
 pub(super) mod drain;
+pub(super) mod gate;
 pub(super) mod meant;
 pub(super) mod meter;
 pub(super) mod shortages;

@@ -33,8 +33,8 @@ impl Adoptions {
     pub(crate) fn of(&mut self, before: &Arc<Route>, owner: &Arc<Route>) -> Arc<Route> {
         let key = (Arc::as_ptr(before), Arc::as_ptr(owner));
         let adopted = self.0.entry(key).or_insert_with(|| {
-            let (meter, choice) = (owner.meter.clone(), owner.choice.clone());
-            Arc::new(Route { rule: before.rule.clone(), meter, choice })
+            let (meter, choice, gate) = (owner.meter.clone(), owner.choice.clone(), owner.gate.clone());
+            Arc::new(Route { rule: before.rule.clone(), meter, choice, gate })
         });
         adopted.clone()
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use schema::net::{ListenAddress, ListenRange, Listener, PortRange, Protocol};
 use schema::rule::Rule;
 
+use super::super::counting::gate::Gate;
 use super::super::counting::meter::Meter;
 use super::choice::Choice;
 use crate::decide::dial;
@@ -22,6 +23,8 @@ pub struct Route {
     pub meter: Arc<Meter>,
     /// Its targets, as health sees them.
     pub choice: Arc<Choice>,
+    /// What it asks of connections before it takes them, if anything.
+    pub gate: Option<Arc<Gate>>,
 }
 
 type Table = HashMap<(Protocol, ListenAddress), Vec<(PortRange, Arc<Route>)>>;
@@ -108,7 +111,7 @@ mod tests {
 
     fn route(name: &str, first: u16, last: u16) -> Route {
         let rule = rule(name, first, last);
-        Route { choice: Arc::new(Choice::unwatched(&rule)), rule, meter: Arc::default() }
+        Route { choice: Arc::new(Choice::unwatched(&rule)), rule, meter: Arc::default(), gate: None }
     }
 
     fn name(routing: &Routing, port: u16) -> Option<&str> {
