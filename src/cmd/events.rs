@@ -144,11 +144,13 @@ fn notice(notice: &Notice) -> String {
             };
             format!("override  {edge}/{rule} {step} ({}: {})", clean(actor), clean(why))
         }
-        Notice::Freeze { frozen } => match frozen {
+        Notice::Freeze { frozen, by, why } => match frozen {
             Some(freeze) => format!("freeze    by {}: {}", clean(&freeze.by), clean(&freeze.why)),
-            None => "freeze    lifted".to_owned(),
+            None => format!("freeze    lifted by {}: {}", clean(by), clean(why)),
         },
-        Notice::Hold { hold } => format!("hold      {}", if hold.is_some() { "held" } else { "ended" }),
+        Notice::Hold { hold, by } => {
+            format!("hold      {} by {}", if hold.is_some() { "held" } else { "ended" }, clean(by))
+        }
         Notice::Apply { result } => {
             let on = result.continues.as_ref().map(|on| format!(", goes on with {}", clean(on))).unwrap_or_default();
             format!("apply     {} by {}{on}: {}", clean(&result.id), clean(&result.actor), result.outcome.as_str())

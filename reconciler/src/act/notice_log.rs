@@ -61,9 +61,9 @@ pub(super) fn write(notice: &Notice, fleet: &Fleet) {
             let (rule, words) = (&deviation.rule, deviation.in_words());
             warn!(edge = %edge, rule = %rule, by, turn = turn.as_str(), words, "override of a target");
         }
-        Notice::Freeze { frozen: Some(freeze) } => warn!(by = freeze.by, why = freeze.why, "applying is frozen"),
-        Notice::Freeze { frozen: None } => info!("applying is no longer frozen"),
-        Notice::Hold { hold } => info!(held = hold.is_some(), "hold changed"),
+        Notice::Freeze { frozen: Some(freeze), .. } => warn!(by = freeze.by, why = freeze.why, "applying is frozen"),
+        Notice::Freeze { frozen: None, by, why } => info!(by, why, "applying is no longer frozen"),
+        Notice::Hold { hold, by } => info!(by, held = hold.is_some(), "hold changed"),
         Notice::Tree { digest, commit, verdict } => tree(digest, commit.as_deref(), verdict, fleet),
         Notice::Remote { url, reference, error: Some(error), .. } => {
             warn!(url, reference, error, "the git remote cannot be reached");

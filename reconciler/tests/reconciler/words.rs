@@ -147,11 +147,11 @@ fn notice(notice: &Notice, names: &TreeNames) -> String {
             format!("notice remote {reference} {}", if error.is_some() { "fails" } else { "answers" })
         }
         Notice::Override { edge, rule, step, .. } => format!("notice override {edge}/{rule} {step:?}").to_lowercase(),
-        Notice::Freeze { frozen } => match frozen {
+        Notice::Freeze { frozen, by, .. } => match frozen {
             Some(freeze) => format!("notice frozen by {}: {}", freeze.by, freeze.why),
-            None => "notice not frozen".to_owned(),
+            None => format!("notice not frozen by {by}"),
         },
-        Notice::Hold { hold } => format!("notice held: {}", hold.is_some()),
+        Notice::Hold { hold, .. } => format!("notice held: {}", hold.is_some()),
         Notice::Apply { result } => format!("notice {}", apply(result)),
     }
 }

@@ -109,7 +109,7 @@ pub(super) async fn recognise(state: &State, headers: &HeaderMap, from: Option<I
         Ok(()) => Err(unauthorized(detail)),
         Err(wait) => {
             let detail = format!("too many invalid tokens from this address: try again in {} s", wait.as_secs());
-            Err(Failure::new(429, "too_many_failed_logins", "Too many failed logins", detail))
+            Err(Failure::new(429, "too_many_failed_logins", "Too many failed logins", detail).retry_after(wait))
         }
     }
 }

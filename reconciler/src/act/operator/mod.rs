@@ -28,10 +28,12 @@ mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::handler::Handler;
-use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -184,11 +186,16 @@ fn handler(route: Route) -> MethodRouter<State> {
 
 /// A problem document as a response.
 #[derive(Debug)]
-struct Failure(Box<Problem>);
+struct Failure(Box<Problem>, Option<Duration>);
 
 impl Failure {
     fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Problem::new(status, code, title, detail)))
+        Self(Box::new(Problem::new(status, code, title, detail)), None)
+    }
+
+    /// The same, with the time after which to try again.
+    fn retry_after(self, wait: Duration) -> Self {
+        Self(self.0, Some(wait))
     }
 
     /// An edge that was asked and did not answer.
@@ -210,7 +217,7 @@ impl Failure {
     /// The operator may not.
     fn denied(denied: &Denied) -> Self {
         let problem = Problem::new(403, denied.code(), denied.title(), denied.to_string());
-        Self(Box::new(Problem { changes: denied.changes().to_vec(), ..problem }))
+        Self(Box::new(Problem { changes: denied.changes().to_vec(), ..problem }), None)
     }
 
     fn not_found(detail: impl Into<String>) -> Self {
@@ -244,6 +251,9 @@ impl IntoResponse for Failure {
         let body = serde_json::to_vec(&*self.0).expect("a problem holds only texts and lists");
         let mut response = (status, [("content-type", "application/problem+json")], body).into_response();
         response.extensions_mut().insert(audit::ProblemCode(self.0.code));
+        if let Some(retry_after) = self.1 {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
+        }
         response
     }
 }

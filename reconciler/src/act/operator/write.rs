@@ -100,7 +100,7 @@ fn invalid_tree(diagnostics: &[Diagnostic]) -> Failure {
     let mut problem =
         Problem::new(422, "invalid_tree", "The tree has errors", "nothing was planned: the tree has errors");
     problem.diagnostics = all_to_json(diagnostics);
-    Failure(Box::new(problem))
+    Failure(Box::new(problem), None)
 }
 
 pub(super) async fn validate(
@@ -285,5 +285,5 @@ pub(super) fn wait(secs: Option<u64>) -> Duration {
 }
 
 pub(super) fn refused(refusal: Refusal) -> Failure {
-    Failure(Box::new(Problem::refused(refusal, "nothing was applied", Timestamp::now())))
+    Failure(Box::new(Problem::refused(refusal, "nothing was applied", Timestamp::now())), None)
 }

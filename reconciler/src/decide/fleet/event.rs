@@ -503,11 +503,20 @@ pub enum Notice {
     Freeze {
         /// The freeze that stands now.
         frozen: Option<Freeze>,
+        /// The operator who changed it; `clock` where its time was over.
+        #[serde(default)]
+        by: String,
+        /// The reason.
+        #[serde(default)]
+        why: String,
     },
     /// The hold of a rollback ended.
     Hold {
         /// The hold that stands now.
         hold: Option<Hold>,
+        /// The operator who ended it.
+        #[serde(default)]
+        by: String,
     },
     /// An apply began, advanced or ended.
     Apply {

@@ -64,7 +64,7 @@ impl Fleet {
                 let line = line.chained(&mut self.head);
                 step.persist(Record::hold(None));
                 step.persist(Record::ledger(&line));
-                step.emit(Notice::Hold { hold: None });
+                step.emit(Notice::Hold { hold: None, by: actor.to_owned() });
                 self.follow(step);
             }
             Control::Unfreeze { .. } | Control::Release => {}
@@ -86,7 +86,7 @@ impl Fleet {
         let line = line.chained(&mut self.head);
         step.persist(Record::freeze(self.frozen.as_ref()));
         step.persist(Record::ledger(&line));
-        step.emit(Notice::Freeze { frozen: self.frozen.clone() });
+        step.emit(Notice::Freeze { frozen: self.frozen.clone(), by: line.actor, why: line.why });
     }
 
     /// A line of the ledger that is not about an apply; it names the revision in force.

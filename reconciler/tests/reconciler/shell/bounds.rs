@@ -200,22 +200,11 @@ async fn an_edge_that_is_gone_for_good_is_forgotten_over_a_restart() {
     assert_eq!(server.api().post("/v1/apply", &tree).await.status, 202);
     let desired = gone.desired().await;
     gone.accept(&desired).await;
-    let forget = |name: &'static str| {
-        let client = server.api();
-        async move {
-            client
-                .raw(
-                    format!("{}connection: close\r\n\r\n", client.head("DELETE", &format!("/v1/edges/{name}")))
-                        .into_bytes(),
-                )
-                .await
-        }
-    };
-    forget("nobody").await.is_problem(404, "unknown_edge");
-    forget("gone").await.is_problem(409, "edge_connected");
+    server.api().delete("/v1/edges/nobody").await.is_problem(404, "unknown_edge");
+    server.api().delete("/v1/edges/gone").await.is_problem(409, "edge_connected");
     drop(gone);
     until(&server, |edges| edges[0]["connected"] == false).await;
-    assert_eq!(forget("gone").await.json::<Value>(), json!({ "name": "gone", "named": true }));
+    assert_eq!(server.api().delete("/v1/edges/gone").await.json::<Value>(), json!({ "name": "gone", "named": true }));
     let history = server.api().get("/v1/history").await.body;
     assert!(history.contains("\"forgotten\""), "{history}");
     let other = "[[rule]]\nname = \"web\"\nedges = [\"other\"]\nlisten_port = 1\ntarget = \"a:1\"\n";

@@ -67,7 +67,8 @@ impl Client {
     }
 
     pub(super) async fn delete(&self, path: &str) -> Answer {
-        self.raw(format!("{}connection: close\r\n\r\n", self.head("DELETE", path)).into_bytes()).await
+        let head = self.head("DELETE", path);
+        self.raw(format!("{head}connection: close\r\ncontent-length: 2\r\n\r\n{{}}").into_bytes()).await
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> Answer {
@@ -152,11 +153,15 @@ impl Events {
 
     /// The next event of that name.
     pub(super) async fn named(&mut self, name: &str) -> Event {
-        loop {
-            let event = self.next().await.expect("an event");
-            if event.name == name {
-                return event;
+        let named = async {
+            loop {
+                let event = self.next().await.expect("an event");
+                if event.name == name {
+                    return event;
+                }
             }
-        }
+        };
+        // Keepalives are lines, too.
+        timeout(LONG, named).await.unwrap_or_else(|_| panic!("no event {name}"))
     }
 }

@@ -46,11 +46,6 @@ async fn settle(server: &Running, session: &mut Session, begun: &Answer) {
     while events.next().await.is_some() {}
 }
 
-async fn delete(client: &Client, path: &str) -> Answer {
-    let head = client.head("DELETE", path);
-    client.raw(format!("{head}connection: close\r\ncontent-length: 2\r\n\r\n{{}}").into_bytes()).await
-}
-
 #[tokio::test]
 async fn each_role_may_what_it_may_and_the_refusals_are_in_the_audit() {
     let server = Running::start().await;
@@ -143,7 +138,7 @@ async fn limits_hold_for_overrides_and_targets() {
     let pause = json!({ "operation": "pause", "why": "x" });
     web.post("/v1/targets/local/db/127.0.0.1:80", &pause).await.is_problem(403, "outside_grant");
     web.post("/v1/targets/local/db", &json!({ "operation": "check" })).await.is_problem(403, "outside_grant");
-    delete(&web, "/v1/targets/local/db/127.0.0.1:80").await.is_problem(403, "outside_grant");
+    web.delete("/v1/targets/local/db/127.0.0.1:80").await.is_problem(403, "outside_grant");
     assert_eq!(web.post("/v1/targets/local/web/127.0.0.1:80", &pause).await.status, 200);
     let rule = |port: u16, owner: &str| {
         let rule = json!({ "name": "glass", "owner": owner, "listen_port": port, "target": "127.0.0.1:80" });
@@ -165,14 +160,18 @@ async fn a_revoked_operator_is_a_stranger_and_its_streams_end() {
     let (mut hers, mut own) = (viewer.events("/v1/events").await, server.api().events("/v1/events").await);
     hers.named("snapshot").await;
     own.named("snapshot").await;
-    assert_eq!(delete(&server.api(), "/v1/operators/vera").await.status, 200);
+    assert_eq!(server.api().delete("/v1/operators/vera").await.status, 200);
     while hers.next().await.is_some() {}
     viewer.get("/v1/status").await.is_problem(401, "unauthorized");
-    delete(&server.api(), "/v1/operators/vera").await.is_problem(404, "unknown_operator");
-    delete(&server.api(), "/v1/operators/operator").await.is_problem(409, "reserved_name");
+    server.api().delete("/v1/operators/vera").await.is_problem(404, "unknown_operator");
+    server.api().delete("/v1/operators/operator").await.is_problem(409, "reserved_name");
     // The other stream goes on.
     server.api().post("/v1/freeze", &json!({ "why": "x" })).await;
-    own.named("freeze").await;
+    assert_eq!(own.named("freeze").await.data["by"], "operator");
+    let ended = server.api().delete("/v1/freeze").await;
+    assert_eq!(ended.status, 200, "{ended:?}");
+    let lifted = own.named("freeze").await;
+    assert_eq!((&lifted.data["frozen"], &lifted.data["by"]), (&Value::Null, &json!("operator")));
     // It stays so over a restart, and a new one of that name is another operator.
     let again = server.operator("vera", "viewer", json!({})).await;
     let dir = server.stop().await;
@@ -209,7 +208,10 @@ async fn wrong_tokens_are_limited_and_a_valid_one_is_always_served() {
         wrong.get("/v1/status").await.is_problem(401, "unauthorized");
     }
     for _ in 0..3 {
-        wrong.get("/v1/status").await.is_problem(429, "too_many_failed_logins");
+        let limited = wrong.get("/v1/status").await;
+        limited.is_problem(429, "too_many_failed_logins");
+        let wait = limited.head.lines().find_map(|line| line.strip_prefix("retry-after: ")?.parse::<u64>().ok());
+        assert!(wait.is_some_and(|secs| (1..=60).contains(&secs)), "{limited:?}");
         none.get("/v1/status").await.is_problem(401, "unauthorized");
         assert_eq!(server.api().get("/v1/status").await.status, 200);
     }

@@ -123,9 +123,7 @@ async fn an_override_reaches_its_edge_and_outlives_the_server() {
     let server = Running::start_in(dir).await;
     let session = server.session("local").await;
     assert_eq!(session.overrides.len(), 2);
-    let api = server.api();
-    let head = api.head("DELETE", PLACE);
-    let ended = api.raw(format!("{head}connection: close\r\n\r\n").into_bytes()).await;
+    let ended = server.api().delete(PLACE).await;
     assert_eq!(ended.status, 200, "{ended:?}");
     assert_eq!(ended.json::<Value>()["overrides"], json!([]));
     server.stop().await;
