@@ -91,6 +91,7 @@ fn run(command: Command, inherited: InheritedSockets) -> Result<Exit, Failure> {
         Command::History(args) => asking(cmd::history::run(&args)),
         Command::Blame(args) => asking(cmd::blame::run(&args)),
         Command::Targets(args) => asking(cmd::targets::run(&args)),
+        Command::Connections(args) => asking(cmd::connections::run(&args)),
         Command::Target(command) => asking(cmd::target::run(&command)),
         Command::Override(command) => asking(cmd::override_rule::run(&command)),
         Command::Rollback(args) => asking(cmd::rollback::run(&args)),

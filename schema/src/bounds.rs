@@ -1,7 +1,8 @@
 //! How much an edge may say in one message: the length of every text and of every list of the protocol. Pure.
 //!
 //! Keeps: a message is measured as it stands on the wire, before anything of it is decoded, for a list of a million
-//! empty entries takes two bytes each there and hundreds in memory.
+//! empty entries takes two bytes each there and hundreds in memory. Long because the shapes of one protocol are one
+//! table.
 
 use crate::access::MAX_NETWORKS;
 use crate::policy::MAX_ENTRIES;
@@ -40,6 +41,8 @@ const COUNTS: usize = 256;
 const NUMBERS_PER_ENTRY: usize = 8;
 /// Ranges of ports that a host gives to outgoing connections: reserved ports cut holes into one range.
 const PORT_RANGES: usize = 1024;
+/// Connections that one answer may list.
+pub const MAX_LISTED: usize = 10_000;
 /// Rows by port or by target of one rule.
 const ROWS: usize = 1 << 19;
 
@@ -115,8 +118,24 @@ macro_rules! shapes {
 shapes! {
     EDGE_MESSAGE = "EdgeMessage" {
         hello: One(&HELLO), report: One(&REPORT), stats: One(&STATS), checked: One(&CHECKED), proven: One(&PROVEN),
-        policy: One(&POLICY),
+        policy: One(&POLICY), connections: One(&CONNECTIONS), usage: One(&USAGE),
     }
+    CONNECTIONS = "ConnectionsReport" {
+        request_id: Number, refused: One(&REFUSAL), rules: Rules(&RULE_CONNECTIONS),
+        connections: List(&LIVE_CONNECTION, MAX_LISTED),
+    }
+    RULE_CONNECTIONS = "RuleConnections" { rule: Text(NAME), connections: Number }
+    LIVE_CONNECTION = "LiveConnection" {
+        id: Text(WORD), rule: Text(NAME), protocol: Number, source: Text(HOST), listener: Text(HOST),
+        target: Text(HOST), age_ms: Number, idle_ms: Number, bytes_in: Number, bytes_out: Number, drains: Number,
+    }
+    USAGE = "UsageReport" { request_id: Number, rules: Rules(&RULE_USAGE) }
+    RULE_USAGE = "RuleUsage" {
+        rule: Text(NAME), since_ms: Number, last_ms: Number, ports: List(&PORT_USAGE, ROWS),
+        sources: List(&SOURCE_USAGE, WORDS),
+    }
+    PORT_USAGE = "PortUsage" { port: Number, last_ms: Number }
+    SOURCE_USAGE = "SourceUsage" { network: Text(HOST), connections: Number, last_ms: Number }
     HELLO = "Hello" {
         edge: Text(NAME), version: Text(WORD), capabilities: Texts(WORD, WORDS), limits: One(&LIMITS),
         own_listeners: List(&LISTENER, WORDS), report: One(&REPORT), features: Texts(WORD, WORDS),

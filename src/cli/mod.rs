@@ -4,6 +4,7 @@
 //! a usage error is never taken for a plan with changes, so clap's exit code 2 becomes 64.
 
 mod common;
+mod connections;
 mod edges;
 mod ledger;
 mod login;
@@ -24,6 +25,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use schema::masked;
 
 pub(crate) use common::{AllowArgs, Color, Format, LogFormat, Looks, PlanFormat, Printing, ServerArgs};
+pub(crate) use connections::{ConnectionsArgs, ConnectionsCommand, ConnectionsEndArgs};
 pub(crate) use edges::{EdgesArgs, EdgesCommand};
 pub(crate) use ledger::{
     BisectArgs, BlameArgs, FreezeArgs, HistoryArgs, ResumeArgs, RollbackArgs, UnfreezeArgs, WaitArgs,
@@ -35,7 +37,7 @@ pub(crate) use operator::{
 };
 pub(crate) use operators::{AuditArgs, OperatorCommand, OperatorCreateArgs};
 pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
-pub(crate) use select::Query;
+pub(crate) use select::{PlaceArgs, Query};
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
 pub(crate) use targets::{
     TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetWeightArgs, TargetsArgs, TermsArgs,
@@ -94,6 +96,8 @@ pub(crate) enum Command {
     /// Pause, disable, weight or check a target at runtime
     #[command(subcommand)]
     Target(TargetCommand),
+    /// List the live connections of all edges, or end some of them
+    Connections(ConnectionsArgs),
     /// Put a rule on an edge without git, with a reason and an expiry
     #[command(subcommand)]
     Override(OverrideCommand),
@@ -162,6 +166,7 @@ impl Command {
             Self::Stats(args) => args.looks.printing(),
             Self::History(args) => args.looks.printing(),
             Self::Targets(args) => args.looks.printing(),
+            Self::Connections(args) => args.printing(),
             Self::Override(command) => command.printing(),
             Self::Validate(args) => args.looks.printing(),
             Self::Fmt(args) => args.looks.printing(),

@@ -3,20 +3,32 @@
 //! Keeps: they are named as the query parameters of the API, which decides what they mean.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
 use reconciler::decide::selection;
 
-use crate::address;
+use crate::{address, duration};
 
 /// A parameter of a query that may be absent.
 type Pair = (&'static str, Option<String>);
 
-/// Which edges and rules are meant.
+/// Which edges and rules are meant, and how many rows.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Selectors, all of which must match")]
 pub(crate) struct SelectArgs {
+    #[command(flatten)]
+    pub(crate) places: PlaceArgs,
+    /// At most so many rows; of the history, the newest; of events, the first, after which the command ends
+    #[arg(long, value_name = "N", env = "PORTUNUS_LIMIT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+}
+
+/// Which edges and rules are meant.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selectors, all of which must match")]
+pub(crate) struct PlaceArgs {
     /// Edges whose names match
     #[arg(long, value_name = "GLOB", env = "PORTUNUS_SELECT_EDGE")]
     pub(crate) edge: Option<String>,
@@ -36,9 +48,33 @@ pub(crate) struct SelectArgs {
     /// Rules that listen on this port
     #[arg(long, value_name = "N", env = "PORTUNUS_SELECT_PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// At most so many rows; of the history, the newest; of events, the first, after which the command ends
-    #[arg(long, value_name = "N", env = "PORTUNUS_LIMIT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) limit: Option<u32>,
+}
+
+/// Which connections are meant.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selectors, all of which must match")]
+pub(crate) struct ConnectionArgs {
+    /// Connections from this network, such as 10.0.0.0/8, or from this address
+    #[arg(long, value_name = "NET", env = "PORTUNUS_SELECT_SOURCE")]
+    source: Option<String>,
+    /// Connections to this target
+    #[arg(long, value_name = "HOST:PORT", env = "PORTUNUS_SELECT_TARGET")]
+    target: Option<String>,
+    /// Connections that are at least so old, such as `10m`
+    #[arg(long, value_name = "DURATION", env = "PORTUNUS_SELECT_OLDER", value_parser = duration::parse)]
+    older: Option<Duration>,
+    /// The connection with this id, as the list shows it
+    #[arg(long, value_name = "ID", env = "PORTUNUS_SELECT_ID")]
+    id: Option<String>,
+}
+
+/// The order of connections.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selectors, all of which must match")]
+pub(crate) struct ConnectionSortArg {
+    /// The order over all edges: by rule, the oldest first, or most bytes first
+    #[arg(long, value_name = "BY", env = "PORTUNUS_SORT", value_parser = ["name", "age", "bytes"])]
+    sort: Option<String>,
 }
 
 /// Which rules are meant by their health.
@@ -97,6 +133,26 @@ fn since(text: &str) -> Result<String, String> {
 
 impl SelectArgs {
     fn pairs(&self) -> Vec<Pair> {
+        let mut pairs = self.places.pairs();
+        pairs.push(("limit", self.limit.map(|limit| limit.to_string())));
+        pairs
+    }
+}
+
+impl ConnectionArgs {
+    fn pairs(&self) -> Vec<Pair> {
+        let older = self.older.map(|age| format!("{}s", age.as_secs()));
+        vec![
+            ("source", self.source.clone()),
+            ("target", self.target.clone()),
+            ("older", older),
+            ("id", self.id.clone()),
+        ]
+    }
+}
+
+impl PlaceArgs {
+    fn pairs(&self) -> Vec<Pair> {
         let labels = Some(self.label.join(",")).filter(|labels| !labels.is_empty());
         vec![
             ("edge", self.edge.clone()),
@@ -105,7 +161,6 @@ impl SelectArgs {
             ("owner", self.owner.clone()),
             ("state", self.state.clone()),
             ("port", self.port.map(|port| port.to_string())),
-            ("limit", self.limit.map(|limit| limit.to_string())),
         ]
     }
 }
@@ -130,6 +185,7 @@ selectors! {
     HealthArg health;
     SortArg sort;
     StatsSortArg sort;
+    ConnectionSortArg sort;
     TimeSortArg sort;
     SinceArg since;
 }
@@ -140,7 +196,16 @@ pub(crate) struct Query(Vec<(&'static str, String)>);
 impl Query {
     /// What the arguments select.
     pub(crate) fn of(select: &SelectArgs, more: &[&dyn Selectors]) -> Self {
-        let pairs = select.pairs().into_iter().chain(more.iter().map(|one| one.pair()));
+        Self::from_pairs(select.pairs().into_iter().chain(more.iter().map(|one| one.pair())))
+    }
+
+    /// What the arguments select of connections.
+    pub(crate) fn of_connections(places: &PlaceArgs, of: &ConnectionArgs, more: &[&dyn Selectors]) -> Self {
+        let pairs = places.pairs().into_iter().chain(of.pairs());
+        Self::from_pairs(pairs.chain(more.iter().map(|one| one.pair())))
+    }
+
+    fn from_pairs(pairs: impl Iterator<Item = Pair>) -> Self {
         Self(pairs.filter_map(|(name, value)| Some((name, value?))).collect())
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod blame;
 pub(crate) mod ca;
 mod check_all;
 pub(crate) mod completions;
+pub(crate) mod connections;
 pub(crate) mod edge;
 pub(crate) mod edge_token;
 pub(crate) mod edges;

@@ -19,7 +19,7 @@ pub(crate) async fn run(args: &StatsArgs) -> Result<Exit, Failure> {
     let query = Query::of(&args.select, &[&args.health, &args.sort]);
     let query = match &args.selector {
         Some(Selector::Rule(rule)) if query.is_empty() => return of_rule(args, &client, rule).await,
-        Some(_) if args.select.edge.is_some() => {
+        Some(_) if args.select.places.edge.is_some() => {
             return Err(Failure::Usage("either EDGE or --edge says which edge is meant, not both".to_owned()));
         }
         Some(Selector::Rule(_)) => {

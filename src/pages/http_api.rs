@@ -206,6 +206,22 @@ const ROUTES: &[RouteText] = &[
     ),
     (
         "GET",
+        "/v1/connections",
+        "The live connections and flows of the selected rules, as their edges have them now.",
+        "",
+        "ConnectionsDocument",
+        &["404 not_found"],
+    ),
+    (
+        "DELETE",
+        "/v1/connections",
+        "Resets every live connection that matches. The reason is kept in the history.",
+        "EndConnectionsBody",
+        "EndedConnections",
+        &["404 not_found", "503 client_not_connected", "504 ack_timeout", "507 state_not_writable"],
+    ),
+    (
+        "GET",
         "/v1/events",
         "An event `snapshot`, then what happens. `Last-Event-ID` gets what was missed, as long as it is kept.",
         "",

@@ -1,6 +1,7 @@
 //! What people see: values into text with styles, which the output takes out where there is no terminal. Pure.
 
 pub(crate) mod apply;
+pub(crate) mod connections;
 pub(crate) mod diagnostic;
 pub(crate) mod difference;
 pub(crate) mod drift;

@@ -32,6 +32,7 @@ mod journey;
 mod junk;
 mod ledger;
 mod lists;
+mod live_connections;
 mod logs;
 mod meeting_itself;
 mod members;

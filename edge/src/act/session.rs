@@ -17,13 +17,14 @@ use schema::proto::{self, edge_message, server_message};
 use schema::wire;
 use schema::wire::ending::{AGES_FEATURE, part_from_wire};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::act::listing::CONNECTIONS_FEATURE;
+use crate::act::pending::PendingAnswers;
 use crate::act::runtime::{ApplyTerms, RuntimeHandle, Stopped};
 use crate::act::status::{RuleStatus, Status};
 use crate::act::workers::Ages;
-use crate::act::{interfaces, port_range, proving};
+use crate::act::{interfaces, port_range};
 use crate::decide::admission::{self, Accepted, Admission, Base, Refused};
 use crate::decide::desired::Desired;
 
@@ -40,17 +41,11 @@ pub struct Offer {
     pub own_listeners: Vec<Listener>,
 }
 
-/// Rounds of probes that a server may wait for at once; each ends within the longest timeout of a check.
-const ROUNDS: usize = 64;
-
 /// What this edge understands of the protocol beyond its first version.
-const FEATURES: [&str; 4] = ["confirm", "prove", AGES_FEATURE, "yield"];
+const FEATURES: [&str; 5] = ["confirm", "prove", AGES_FEATURE, "yield", CONNECTIONS_FEATURE];
 
 /// Between two reports that are made only because flows found no room: each names every rule of the edge.
 const FLOWS_GAP: Duration = Duration::from_secs(10);
-
-/// Plans that are proven at once: a person waits for each.
-const PROOFS: usize = 8;
 
 /// Whether the session goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,10 +72,8 @@ pub struct Session {
     has_refused_flows: bool,
     /// When the last one was made only for that.
     told_of_flows: Option<Instant>,
-    /// Rounds of probes that the server waits for.
-    rounds: JoinSet<Result<proto::TargetsChecked, Stopped>>,
-    /// Plans that are proven for it.
-    proofs: JoinSet<Result<proto::Proven, Stopped>>,
+    /// What the server waits for.
+    pending: PendingAnswers,
 }
 
 fn message(body: edge_message::Body) -> proto::EdgeMessage {
@@ -93,7 +86,6 @@ impl Session {
         let (mut changes, policies) = (runtime.subscribe(), runtime.policy().subscribe());
         let shown = changes.borrow_and_update().clone();
         let (counted, probes) = (BTreeMap::new(), Vec::new());
-        let (rounds, proofs) = (JoinSet::new(), JoinSet::new());
         let (has_refused_flows, told_of_flows) = (false, None);
         Self {
             offer,
@@ -105,8 +97,7 @@ impl Session {
             probes,
             has_refused_flows,
             told_of_flows,
-            rounds,
-            proofs,
+            pending: PendingAnswers::default(),
         }
     }
 
@@ -150,10 +141,14 @@ impl Session {
                 tracing::warn!(code = refusal.code, reason = refusal.message, "the server ended the session");
                 Ok((Vec::new(), AfterMessage::End))
             }
-            // A welcome is said once, before this; renewals are not part of a session; what is unknown belongs to a newer server.
-            Some(server_message::Body::Welcome(_) | server_message::Body::Renew(_)) | None => {
-                Ok((Vec::new(), AfterMessage::Continue))
+            Some(server_message::Body::Connections(request)) => {
+                Ok((self.list_connections(request), AfterMessage::Continue))
             }
+            // A welcome is said once, before this; renewals are not part of a session; what is unknown belongs to a newer server.
+            Some(
+                server_message::Body::Welcome(_) | server_message::Body::Renew(_) | server_message::Body::Usage(_),
+            )
+            | None => Ok((Vec::new(), AfterMessage::Continue)),
         }
     }
 
@@ -228,52 +223,23 @@ impl Session {
                 changed.map_err(|_| Stopped)?;
                 Ok(self.report())
             }
-            Some(ended) = self.rounds.join_next() => match ended {
-                Ok(checked) => Ok(vec![message(edge_message::Body::Checked(checked?))]),
-                Err(error) => {
-                    tracing::error!(%error, "a round of probes failed because of a bug");
-                    Ok(Vec::new())
-                }
-            },
-            Some(ended) = self.proofs.join_next() => match ended {
-                Ok(proven) => Ok(vec![message(edge_message::Body::Proven(proven?))]),
-                Err(error) => {
-                    tracing::error!(%error, "a plan could not be proven because of a bug");
-                    Ok(Vec::new())
-                }
-            },
+            Some(answer) = self.pending.next() => Ok(answer?.into_iter().map(message).collect()),
         }
     }
 
-    /// Starts a round of probes; its end is a message of its own.
     fn check(&mut self, request: proto::CheckTargets) -> Vec<proto::EdgeMessage> {
-        if self.rounds.len() >= ROUNDS {
-            let refused = proto::Refusal {
-                code: "busy".to_owned(),
-                message: format!("{ROUNDS} rounds of probes are already in progress"),
-            };
-            let request_id = request.request_id;
-            let checked = proto::TargetsChecked { request_id, refused: Some(refused), targets: Vec::new() };
-            return vec![message(edge_message::Body::Checked(checked))];
-        }
-        let health = self.runtime.health().clone();
-        self.rounds.spawn(async move { health.check(request).await });
-        Vec::new()
+        self.pending.check(&self.runtime, request).map(message).into_iter().collect()
     }
 
-    /// Starts to prove a plan; its end is a message of its own.
     fn prove(&mut self, mut request: proto::Prove) -> Vec<proto::EdgeMessage> {
-        if self.proofs.len() >= PROOFS {
-            let message_text = format!("{PROOFS} plans are already being proven");
-            let refused = Some(proto::Refusal { code: "busy".to_owned(), message: message_text });
-            let proven = proto::Proven { request_id: request.request_id, refused, ..proto::Proven::default() };
-            return vec![message(edge_message::Body::Proven(proven))];
-        }
         let Offer { capabilities, limits, .. } = &*self.offer;
         let desired = Desired::read(Accepted::default(), std::mem::take(&mut request.rules), capabilities, limits)
             .on_host(&interfaces::addresses());
-        self.proofs.spawn(proving::prove(self.runtime.clone(), desired, request));
-        Vec::new()
+        self.pending.prove(&self.runtime, desired, request).map(message).into_iter().collect()
+    }
+
+    fn list_connections(&mut self, request: proto::ConnectionsRequest) -> Vec<proto::EdgeMessage> {
+        self.pending.list(&self.runtime, request).map(message).into_iter().collect()
     }
 
     /// A report of the edge's own accord.

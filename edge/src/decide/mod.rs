@@ -11,6 +11,7 @@ pub mod dialling;
 pub mod entry;
 pub mod faults;
 pub mod flows;
+pub mod live;
 pub mod names;
 pub mod overrides;
 pub mod parting;

@@ -54,6 +54,8 @@ impl Link {
                 edge_message::Body::Stats(_)
                 | edge_message::Body::Checked(_)
                 | edge_message::Body::Proven(_)
+                | edge_message::Body::Connections(_)
+                | edge_message::Body::Usage(_)
                 | edge_message::Body::Policy(_) => {}
                 edge_message::Body::Hello(hello) => panic!("a second hello: {hello:?}"),
             }

@@ -132,6 +132,15 @@ pub(super) enum Command {
         session: SessionId,
         answer: proto::Proven,
     },
+    List {
+        edge: EdgeName,
+        request: proto::ConnectionsRequest,
+        reply: Reply<proto::ConnectionsReport>,
+    },
+    Listed {
+        session: SessionId,
+        answer: proto::ConnectionsReport,
+    },
     /// Ends the session of an edge, or only this one.
     Cut {
         edge: EdgeName,
@@ -233,16 +242,6 @@ impl FleetHandle {
         report: proto::StatsReport,
     ) -> Result<(), Stopped> {
         self.command(Command::Counters { edge, session, report }).await
-    }
-
-    /// Takes the answer of an edge to a check in.
-    pub async fn checked(&self, session: SessionId, answer: proto::TargetsChecked) -> Result<(), Stopped> {
-        self.command(Command::Checked { session, answer }).await
-    }
-
-    /// Takes the answer of an edge to a plan in.
-    pub async fn proven(&self, session: SessionId, answer: proto::Proven) -> Result<(), Stopped> {
-        self.command(Command::Proven { session, answer }).await
     }
 
     /// Everything that happens from now on.
@@ -418,6 +417,8 @@ impl Driver {
             }
             Command::Prove { edge, request, reply } => self.put_proof(&edge, request, reply),
             Command::Checked { session, answer } => self.asked.checks.answer(session, answer.request_id, answer),
+            Command::List { edge, request, reply } => self.put_list(&edge, request, reply),
+            Command::Listed { session, answer } => self.asked.lists.answer(session, answer.request_id, answer),
             Command::Proven { session, answer } => self.asked.proofs.answer(session, answer.request_id, answer),
             Command::Cut { edge, session, reason } => self.cut(edge, session, reason).await,
             Command::Renew(session) => self.ask_for_renewal(session),

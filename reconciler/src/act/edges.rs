@@ -272,9 +272,10 @@ async fn receive(
                     return;
                 }
             },
+            Some(proto::edge_message::Body::Connections(answer)) => fleet.listed(session, answer).await,
             Some(proto::edge_message::Body::Proven(answer)) => fleet.proven(session, answer).await,
-            // A message of a newer edge.
-            None => Ok(()),
+            // A message that nobody asks for, or one of a newer edge.
+            Some(proto::edge_message::Body::Usage(_)) | None => Ok(()),
         };
         if taken.is_err() {
             return;

@@ -39,11 +39,13 @@ pub enum LedgerAction {
     Override,
     /// An edge as a whole did not settle, or was forgotten.
     Edge,
+    /// An operator ended live connections.
+    Connections,
 }
 
 impl LedgerAction {
     /// Every action.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Apply,
         Self::Rollback,
         Self::Resume,
@@ -52,6 +54,7 @@ impl LedgerAction {
         Self::Return,
         Self::Override,
         Self::Edge,
+        Self::Connections,
     ];
 
     /// As in JSON.
@@ -65,6 +68,7 @@ impl LedgerAction {
             Self::Return => "return",
             Self::Override => "override",
             Self::Edge => "edge",
+            Self::Connections => "connections",
         }
     }
 
@@ -116,7 +120,8 @@ pub struct Entry {
     pub dirty: bool,
     /// `started`, `applied`, `partial`, `superseded`, `returned` or `interrupted`; `frozen`, `unfrozen` or `released`; of
     /// an override of a target `override`, `override_ended`, `override_expired` or `override_dropped`, of a break-glass
-    /// rule `rule_added`, `rule_removed`, `rule_expired` or `rule_taken_over`; of an edge `unsettled` or `forgotten`.
+    /// rule `rule_added`, `rule_removed`, `rule_expired` or `rule_taken_over`; of an edge `unsettled` or `forgotten`;
+    /// of connections `connections_ended`.
     pub outcome: String,
     /// The generation that each touched edge was given.
     pub generations: BTreeMap<EdgeName, u64>,
@@ -161,6 +166,7 @@ pub const OUTCOMES: &[&str] = &[
     "rule_taken_over",
     "unsettled",
     "forgotten",
+    "connections_ended",
 ];
 
 /// How an apply ended on one edge.

@@ -86,7 +86,9 @@ pub enum Sort {
     Health,
     /// Most live connections of the rule first.
     Connections,
-    /// Most bytes in both directions first; of counters only.
+    /// The oldest first; of connections only.
+    Age,
+    /// Most bytes in both directions first; of counters and connections only.
     Bytes,
     /// Most bytes a second first; of counters only.
     Rate,
@@ -101,6 +103,8 @@ impl Sort {
     pub const OF_RULES: &[Self] = &[Self::Name, Self::State, Self::Health, Self::Connections];
     /// Those of counters.
     pub const OF_STATS: &[Self] = &[Self::Name, Self::State, Self::Health, Self::Connections, Self::Bytes, Self::Rate];
+    /// Those of connections.
+    pub const OF_CONNECTIONS: &[Self] = &[Self::Name, Self::Age, Self::Bytes];
     /// Those of the history.
     pub const OF_HISTORY: &[Self] = &[Self::Oldest, Self::Newest];
 
@@ -110,6 +114,7 @@ impl Sort {
             Self::State => "state",
             Self::Health => "health",
             Self::Connections => "connections",
+            Self::Age => "age",
             Self::Bytes => "bytes",
             Self::Rate => "rate",
             Self::Oldest => "oldest",
@@ -312,7 +317,8 @@ impl Selection {
         Self { edge, label, rule, owner, port, ..Self::default() }
     }
 
-    fn is_of_rules(&self) -> bool {
+    /// True if rules are chosen, by their places or by what they do.
+    pub fn is_of_rules(&self) -> bool {
         self.names_rules() || self.state.is_some() || self.health.is_some()
     }
 
@@ -321,7 +327,7 @@ impl Selection {
     }
 
     /// `--edge 'fra-*' --state failed`
-    fn in_words(&self) -> String {
+    pub fn in_words(&self) -> String {
         let document = serde_json::to_value(self).unwrap_or_default();
         let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let all = document.as_object().into_iter().flatten();
@@ -413,7 +419,7 @@ fn sort_rows(rows: &mut [Row], order: Sort) {
         Sort::State => rows.sort_by_key(|row| rule_rank(row.status.state)),
         Sort::Health => rows.sort_by_key(|row| health_rank(row.status.health)),
         Sort::Connections => rows.sort_by_key(|row| Reverse(row.status.connections)),
-        Sort::Name | Sort::Bytes | Sort::Rate | Sort::Oldest | Sort::Newest => {}
+        Sort::Name | Sort::Age | Sort::Bytes | Sort::Rate | Sort::Oldest | Sort::Newest => {}
     }
 }
 

@@ -55,6 +55,7 @@ fn effect(effect: &Effect, names: &TreeNames) -> String {
                 let changed = if answer.changed { "changed" } else { "unchanged" };
                 format!("answer {} {changed}: {}", answer.operation, answer.message)
             }
+            Ok(RequestAnswer::Noted) => "answer noted".to_owned(),
             Ok(RequestAnswer::Forgotten) => "answer forgotten".to_owned(),
             Err(why) => format!("refused: {why}"),
         },

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use mio::{Poll, Registry};
 
 use super::shared::Shared;
+use super::slab::Key;
 use super::targets::local_addresses::LocalAddresses;
 use super::timers::Tick;
+use crate::decide::live::ConnectionId;
 
 /// What a worker lends to both protocols.
 pub(super) struct Context {
@@ -24,6 +26,12 @@ impl Context {
     /// Where sockets are registered to be noticed.
     pub(super) fn registry(&self) -> &Registry {
         self.poll.registry()
+    }
+
+    /// The name of a connection or flow of this worker.
+    pub(super) fn id_of(&self, key: Key, run: u32, is_flow: bool) -> ConnectionId {
+        let (slot, generation) = (key.slot(), key.generation());
+        ConnectionId { run, worker: self.index as u16, is_flow, slot, generation }
     }
 
     /// A connection or flow of this worker has ended.

@@ -16,8 +16,10 @@ use super::acceptor::Acceptor;
 use super::counting::admitted::Admitted;
 use super::counting::drain::Drain;
 use super::counting::meant::{Concerned, Overdue};
+use super::counting::source::Source;
 use super::counting::switch::Switch;
-use super::targets::question::Resolved;
+use super::live::{QuerySlice, SlabQuery};
+use super::targets::question::{Resolved, SlabKind};
 
 /// Commands that may wait: the runtime sends one at a time and most of them are awaited. Resolvers, the other senders,
 /// wait for a place.
@@ -41,6 +43,8 @@ pub(super) enum WorkerCommand {
     Reset(Arc<Overdue>),
     /// Say how many ticks ago each of these connections came.
     Ages(Arc<Concerned>, oneshot::Sender<Vec<u32>>),
+    /// Look at one slice of the connections or flows, from this place on.
+    Survey(Arc<SlabQuery>, SlabKind, u32, oneshot::Sender<QuerySlice>),
     /// A name was looked up for a connection.
     Resolved(Resolved),
     /// Panic, as by a bug.
@@ -51,6 +55,8 @@ pub(super) enum WorkerCommand {
 /// A connection on its way to its worker.
 pub(super) struct Handed {
     pub(super) client: OwnedFd,
+    /// Where it comes from.
+    pub(super) source: Source,
     /// Where it is, if a target of its rule is to learn of it.
     pub(super) from: Option<Box<SocketAddr>>,
     pub(super) admitted: Admitted,

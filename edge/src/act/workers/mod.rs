@@ -11,10 +11,12 @@ mod acceptor;
 mod ages;
 mod context;
 mod counting;
+mod live;
 mod mailbox;
 mod room;
 mod shared;
 mod slab;
+mod surveying;
 mod targets;
 mod tcp;
 mod timers;
@@ -54,7 +56,9 @@ pub use counting::drain::Drain;
 pub use counting::gate::Gate;
 pub(crate) use counting::meant::{Overdue, Scope};
 pub use counting::meter::{Meter, PlaceFigures, PortFigures, TargetFigures, TargetKey};
+pub use counting::source::Source;
 pub use counting::tally::LastTimes;
+pub use live::{ConnectionQuery, LiveConnection, QueryResult};
 pub use targets::choice::{Choice, Chosen, ConnectionOutcome, FEEDBACK, Feedback, Place, PortTrial};
 pub use targets::routing::{Route, Routing};
 
@@ -285,6 +289,11 @@ impl Connections {
     /// edge.
     pub async fn ages(&self, meter: Arc<Meter>, endings: Endings) -> Option<Ages> {
         ages::ask(&self.0, Concerned { meter, endings }).await
+    }
+
+    /// Lists those that are meant, or ends them. No worker looks at many of them at once.
+    pub async fn survey(&self, wanted: ConnectionQuery) -> QueryResult {
+        surveying::ask(&self.0, wanted).await
     }
 
     /// Waits until none is left. Nothing may be accepted any more.

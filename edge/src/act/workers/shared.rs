@@ -33,6 +33,8 @@ pub(super) struct Shared {
     /// For more clients.
     pub(super) room: Room,
     pub(super) shortages: Shortages,
+    /// Names this run of the edge: names of connections from before a restart name none of it.
+    pub(super) run: u32,
 }
 
 impl Shared {
@@ -53,6 +55,7 @@ impl Shared {
             is_stopping: AtomicBool::new(false),
             emptied: Notify::new(),
             shortages: Shortages::default(),
+            run: getrandom::u32().unwrap_or_default(),
         }
     }
 

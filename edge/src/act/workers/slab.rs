@@ -22,6 +22,11 @@ impl Key {
         self.slot
     }
 
+    /// How many had the place before.
+    pub(super) const fn generation(self) -> u32 {
+        self.generation
+    }
+
     /// With two bits of the caller's, as a number below 2^62.
     pub(super) const fn pack(self, leg: u8) -> usize {
         ((self.generation as usize) << 32) | ((self.slot as usize) << 2) | (leg & LEG) as usize
@@ -91,6 +96,17 @@ impl<T> Slab<T> {
         self.entries.iter_mut().filter_map(|entry| entry.value.as_mut())
     }
 
+    /// What is kept in so many places from `from` on, and where to go on, if there are more places.
+    pub(super) fn slice(&self, from: u32, most: usize) -> (impl Iterator<Item = (Key, &T)>, Option<u32>) {
+        let start = (from as usize).min(self.entries.len());
+        let end = start.saturating_add(most).min(self.entries.len());
+        let kept = self.entries[start..end].iter().enumerate().filter_map(move |(index, entry)| {
+            let key = Key { slot: (start + index) as u32, generation: entry.generation };
+            entry.value.as_ref().map(|value| (key, value))
+        });
+        (kept, (end < self.entries.len()).then_some(end as u32))
+    }
+
     /// Everything that is kept.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.entries.iter().enumerate().filter_map(|(slot, entry)| {
@@ -115,6 +131,21 @@ mod tests {
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get_mut(second), Some(&mut "second"));
         assert_eq!(slab.iter().count(), 1);
+    }
+
+    #[test]
+    fn slices_show_everything_once() {
+        let mut slab = Slab::default();
+        let keys: Vec<Key> = (0..10).map(|value| slab.insert_with(|_| value)).collect();
+        slab.remove(keys[3]);
+        let (mut seen, mut next) = (Vec::new(), Some(0));
+        while let Some(from) = next {
+            let (slice, later) = slab.slice(from, 4);
+            seen.extend(slice.map(|(_, value)| *value));
+            next = later;
+        }
+        assert_eq!(seen, [0, 1, 2, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(slab.slice(99, 4).0.count(), 0);
     }
 
     #[test]

@@ -115,6 +115,13 @@ impl Worker {
                 // Who asked may have gone.
                 _ = reply.send(self.ages(&concerned));
             }
+            WorkerCommand::Survey(look, kind, from, reply) => {
+                let slice = match kind {
+                    SlabKind::Connection => self.tcp.survey(&look, from, &self.context),
+                    SlabKind::Flow => self.udp.survey(&look, from, &self.context),
+                };
+                _ = reply.send(slice);
+            }
             #[cfg(feature = "testing")]
             WorkerCommand::Panic => panic!("killed by a test"),
             WorkerCommand::Resolved(resolved) => match resolved.kind {

@@ -17,8 +17,12 @@ use super::{Command, Driver, FleetHandle, Stopped};
 use crate::act::checks::{self, CheckAnswer};
 use crate::act::counters::{self, CountersError, Reading};
 use crate::act::questions::{NoAnswer, Questions, Reply};
-use crate::decide::fleet::PROVE_FEATURE;
+use crate::decide::connections;
+use crate::decide::fleet::{PROVE_FEATURE, SessionId};
 use crate::decide::statistics::StatsDocument;
+
+/// How long an edge may take to look at all of its connections.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Questions of each kind that edges have not answered.
 #[derive(Debug, Default)]
@@ -26,14 +30,16 @@ pub(super) struct OpenQuestions {
     pub(super) readings: Questions<Reading>,
     pub(super) checks: Questions<proto::TargetsChecked>,
     pub(super) proofs: Questions<proto::Proven>,
+    pub(super) lists: Questions<proto::ConnectionsReport>,
 }
 
 impl OpenQuestions {
     /// Answers what a session can no longer answer.
-    pub(super) fn session_ended(&mut self, session: crate::decide::fleet::SessionId) {
+    pub(super) fn session_ended(&mut self, session: SessionId) {
         self.readings.session_ended(session);
         self.checks.session_ended(session);
         self.proofs.session_ended(session);
+        self.lists.session_ended(session);
     }
 }
 
@@ -57,14 +63,34 @@ impl Driver {
 
     /// The same for a plan, which only edges of a later version understand.
     pub(super) fn put_proof(&mut self, edge: &EdgeName, request: proto::Prove, reply: Reply<proto::Proven>) {
-        let view = self.fleet.edges().get(edge).filter(|_| self.fleet.session(edge).is_some());
-        let hello = view.and_then(|view| view.hello.as_ref());
-        if hello.is_some_and(|hello| !hello.features.contains(PROVE_FEATURE)) {
+        if !self.is_able(edge, PROVE_FEATURE) {
             drop(reply.send(Err(NoAnswer::Unable)));
             return;
         }
         let body = |request_id| server_message::Body::Prove(proto::Prove { request_id, ..request });
         self.put(edge, reply, |asked| &mut asked.proofs, body);
+    }
+
+    /// The same for live connections.
+    pub(super) fn put_list(
+        &mut self,
+        edge: &EdgeName,
+        request: proto::ConnectionsRequest,
+        reply: Reply<proto::ConnectionsReport>,
+    ) {
+        if !self.is_able(edge, connections::FEATURE) {
+            drop(reply.send(Err(NoAnswer::Unable)));
+            return;
+        }
+        let body = |request_id| server_message::Body::Connections(proto::ConnectionsRequest { request_id, ..request });
+        self.put(edge, reply, |asked| &mut asked.lists, body);
+    }
+
+    /// False if an edge is connected and does not understand a question.
+    fn is_able(&self, edge: &EdgeName, feature: &str) -> bool {
+        let view = self.fleet.edges().get(edge).filter(|_| self.fleet.session(edge).is_some());
+        let hello = view.and_then(|view| view.hello.as_ref());
+        hello.is_none_or(|hello| hello.features.contains(feature))
     }
 }
 
@@ -105,6 +131,15 @@ impl FleetHandle {
         Ok(answer.map_err(CountersError::from).and_then(|reading| counters::document(of, &asked, &reading)))
     }
 
+    /// Has an edge list live connections, or end them.
+    pub async fn connections(
+        &self,
+        edge: EdgeName,
+        request: proto::ConnectionsRequest,
+    ) -> Result<Result<proto::ConnectionsReport, NoAnswer>, Stopped> {
+        self.ask(LIST_TIMEOUT, |reply| Command::List { edge, request, reply }).await
+    }
+
     /// Has an edge probe the targets of a rule now, or one of them, and waits for the result.
     pub async fn check(
         &self,
@@ -117,6 +152,21 @@ impl FleetHandle {
         let request = proto::CheckTargets { request_id: 0, rule: rule.to_string(), target };
         let answer = self.ask(wait, |reply| Command::Check { edge, request, reply }).await?;
         Ok(answer.map_err(Into::into).and_then(checks::read))
+    }
+
+    /// Takes the answer of an edge to a check in.
+    pub async fn checked(&self, session: SessionId, answer: proto::TargetsChecked) -> Result<(), Stopped> {
+        self.command(Command::Checked { session, answer }).await
+    }
+
+    /// Takes the answer of an edge to a plan in.
+    pub async fn proven(&self, session: SessionId, answer: proto::Proven) -> Result<(), Stopped> {
+        self.command(Command::Proven { session, answer }).await
+    }
+
+    /// Takes the answer of an edge about its connections in.
+    pub async fn listed(&self, session: SessionId, answer: proto::ConnectionsReport) -> Result<(), Stopped> {
+        self.command(Command::Listed { session, answer }).await
     }
 
     /// Puts a question, and waits for its answer as long as it may take.

@@ -19,7 +19,7 @@ use super::identity::{self, Who};
 use super::{Failure, State};
 use crate::decide::operators::Route;
 use crate::decide::operators::roster::Recognised;
-use crate::decide::selection;
+use crate::decide::{connections, selection};
 
 /// Bytes of a reason for a refusal. It repeats parts of the request, which is larger.
 const LONGEST_REASON: usize = 4096;
@@ -141,6 +141,7 @@ pub fn parameters(path: &str) -> &'static [&'static str] {
     match path.strip_prefix("/v1/").unwrap_or_default() {
         "status" | "rules" | "targets" => selection::LIST,
         "stats" => selection::STATS,
+        "connections" => connections::CONNECTIONS,
         "events" => selection::EVENTS,
         "history" => selection::HISTORY,
         "history/verification" => &["contains"],
@@ -210,6 +211,7 @@ mod tests {
             ("/v1/events", "edge=a*&since=10m"),
             ("/v1/history", "since=2026-01-02T08:00:00Z&limit=5"),
             ("/v1/stats", "sort=bytes&per_target=true"),
+            ("/v1/connections", "source=10.0.0.0/8&older=10m&sort=age"),
         ] {
             assert!(known_parameters(path, query).is_ok(), "{path}?{query}");
         }

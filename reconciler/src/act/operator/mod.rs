@@ -10,6 +10,7 @@ mod blame;
 mod blast;
 mod body;
 pub mod certificates;
+pub mod connections;
 mod control;
 pub mod documents;
 pub mod edges;
@@ -166,6 +167,8 @@ fn handler(route: Route) -> MethodRouter<State> {
         Route::Targets => of(route, read::targets),
         Route::CheckTargets | Route::SteerTarget => of(route, targets::post),
         Route::ReleaseTarget => of(route, targets::delete),
+        Route::Connections => of(route, connections::list),
+        Route::EndConnections => of(route, connections::end),
         Route::Events => of(route, stream::events),
         Route::History => of(route, ledger::history),
         Route::HistoryEntry => of(route, ledger::entry),

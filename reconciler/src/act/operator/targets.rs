@@ -139,7 +139,7 @@ async fn carry_out_one(
         Err(RequestRefusal::Target(refusal)) => Err(refused(place, refusal)),
         Err(RequestRefusal::Denied(denied)) => Err(Failure::denied(&denied)),
         Err(refusal @ RequestRefusal::StateNotWritable(_)) => Err(Failure::state_not_writable(refusal.to_string())),
-        Ok(RequestAnswer::Override(_) | RequestAnswer::Forgotten)
+        Ok(RequestAnswer::Override(_) | RequestAnswer::Noted | RequestAnswer::Forgotten)
         | Err(RequestRefusal::Override(_) | RequestRefusal::Forget(_)) => {
             unreachable!("an order for a target was given")
         }

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use super::freezing::Control;
 use super::{
-    ApplyResult, ForgetRefusal, OverrideRefusal, OverrideRequest, OverrideStep, Refusal, TargetAnswer, TargetOrder,
-    TargetRefusal, Verdict,
+    ApplyResult, ConnectionsOrder, ForgetRefusal, OverrideRefusal, OverrideRequest, OverrideStep, Refusal,
+    TargetAnswer, TargetOrder, TargetRefusal, Verdict,
 };
 use crate::decide::break_glass::Override;
 use crate::decide::control::{Freeze, Hold};
@@ -220,6 +220,8 @@ pub enum Request {
     Override(OverrideRequest),
     /// An order for a target.
     Target(TargetOrder),
+    /// To write down that live connections are ended.
+    EndConnections(ConnectionsOrder),
     /// To forget an edge that is gone for good.
     Forget {
         /// The edge.
@@ -236,6 +238,8 @@ pub enum RequestAnswer {
     Override(Override),
     /// The result of an order for a target.
     Target(TargetAnswer),
+    /// It is written down.
+    Noted,
     /// The edge is forgotten.
     Forgotten,
 }

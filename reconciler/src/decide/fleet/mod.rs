@@ -12,6 +12,7 @@ mod beginning;
 mod confirming;
 mod cut_off;
 mod decided;
+mod ending_connections;
 mod event;
 mod forgetting;
 mod freezing;
@@ -56,6 +57,7 @@ pub use super::outcome::{EdgeOutcome, Outcome};
 pub use super::restored::Restored;
 pub use confirming::FEATURE as CONFIRM_FEATURE;
 pub use cut_off::Continuation;
+pub use ending_connections::ConnectionsOrder;
 pub use event::{
     ApplyRequest, Effect, Event, Notice, Purpose, Request, RequestAnswer, RequestRefusal, SessionId, TargetWeight,
     TreeRead,
@@ -215,6 +217,10 @@ impl Fleet {
         Ok(match request {
             Request::Override(request) => RequestAnswer::Override(self.request_override(request, step)?),
             Request::Target(order) => RequestAnswer::Target(self.order(order, step)?),
+            Request::EndConnections(order) => {
+                self.note_ending(order, step);
+                RequestAnswer::Noted
+            }
             Request::Forget { edge, actor } => {
                 self.forget(edge, actor, step)?;
                 RequestAnswer::Forgotten

@@ -46,6 +46,7 @@ impl Fleet {
     /// Whether the operator may have that.
     pub(super) fn permits(&self, authority: &Mandate, request: &Request) -> Result<(), Denied> {
         let touch = match request {
+            Request::EndConnections(order) => return authority.may(Some(&self.touched_by_ending(order))),
             Request::Override(OverrideRequest::Add { edge, rule, .. }) => {
                 Touch::known(edge, &rule.name, self.edges.get(edge), Some(rule))
             }

@@ -175,6 +175,10 @@ routes! {
     SteerTarget => changes(Post, "/v1/targets/{edge}/{rule}/{target}", of(Role::Applier)),
     /// Ends every override of a target.
     ReleaseTarget => changes(Delete, "/v1/targets/{edge}/{rule}/{target}", of(Role::Applier)),
+    /// The live connections.
+    Connections => reads("/v1/connections"),
+    /// Ends live connections.
+    EndConnections => changes(Delete, "/v1/connections", of(Role::Applier)),
     /// What happens.
     Events => reads("/v1/events"),
     /// The ledger.

@@ -90,7 +90,7 @@ fn place_of(found: &HistoryEntry) -> Option<(EdgeName, Option<RuleName>)> {
     let entry = &found.entry;
     let first = entry.note.split(' ').next()?;
     match entry.action {
-        LedgerAction::Override => {
+        LedgerAction::Override | LedgerAction::Connections => {
             let (edge, rule) = first.split_once('/')?;
             Some((EdgeName::new(edge).ok()?, RuleName::new(rule).ok()))
         }

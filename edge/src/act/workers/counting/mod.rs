@@ -9,6 +9,7 @@ pub(super) mod gate;
 pub(super) mod meant;
 pub(super) mod meter;
 pub(super) mod shortages;
+pub(super) mod source;
 pub(super) mod switch;
 pub(super) mod tally;
 pub(super) mod ticket;

@@ -4,6 +4,7 @@
 //! moment it belongs to one target: the one that it is dialling or that serves it, and to the rule that owns its listener
 //! for as long as that leads to its place.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use super::drain::Drain;
 use super::meant::{Concerned, Overdue};
 use super::meter::{PlaceTally, PortTally, Refusal, Shard, TargetKey, key, tally_of};
 use super::shortages::Shortages;
+use super::source::Source;
 use super::tally::{Tally, wall_clock};
 use crate::act::interfaces;
 use crate::decide::breaks::Break;
@@ -31,8 +33,12 @@ pub(crate) struct Ticket {
     /// When it came, in ticks of its worker; enough for two years.
     born: u32,
     pub(crate) worker: u16,
+    /// Where it comes from.
+    source: Source,
     /// The target that it is at serves it.
     is_served: bool,
+    /// Bytes from the client to the target, and back.
+    moved: [Cell<u64>; 2],
     pub(crate) port: Arc<PortTally>,
     pub(crate) place: Arc<PlaceTally>,
     /// Its listener does not lead to its place any more.
@@ -41,10 +47,11 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// Starts to count a connection that this worker serves.
-    pub(crate) fn new(admitted: Admitted, worker: usize, now: Tick) -> Self {
+    pub(crate) fn new(admitted: Admitted, source: Source, worker: usize, now: Tick) -> Self {
         let (port, place) = counters(&admitted, worker, &key(&admitted.place().target));
         let (born, worker) = (now as u32, worker as u16);
-        let ticket = Self { admitted, born, worker, is_served: false, port, place, drain: None };
+        let moved = [const { Cell::new(0) }; 2];
+        let ticket = Self { admitted, born, worker, source, is_served: false, moved, port, place, drain: None };
         ticket.begins();
         for tally in [&ticket.shard().total, &ticket.port.tally] {
             tally.counts.connections_total.add(1);
@@ -212,7 +219,22 @@ impl Ticket {
         let is_live = Arc::ptr_eq(&self.route().meter, &meant.meter) && !self.is_released() && self.drain.is_none();
         let is_meant =
             is_live && meant.endings.find(self.listener(), &self.target().host, self.target_port()).is_some();
-        is_meant.then(|| (now as u32).wrapping_sub(self.born))
+        is_meant.then(|| self.age(now))
+    }
+
+    /// How many ticks ago it came.
+    pub(crate) fn age(&self, now: Tick) -> u32 {
+        (now as u32).wrapping_sub(self.born)
+    }
+
+    /// Where it comes from.
+    pub(crate) fn source(&self) -> Source {
+        self.source
+    }
+
+    /// Bytes from the client to the target, and back.
+    pub(crate) fn moved(&self) -> (u64, u64) {
+        (self.moved[0].get(), self.moved[1].get())
     }
 
     /// True if it is one of those that are meant.
@@ -252,11 +274,13 @@ impl Ticket {
 
     /// Counts bytes from the client to the target.
     pub(crate) fn moved_in(&self, bytes: usize) {
+        self.moved[0].set(self.moved[0].get() + bytes as u64);
         self.tallies().iter().for_each(|tally| tally.counts.bytes_in.add(bytes as u64));
     }
 
     /// Counts bytes from the target to the client.
     pub(crate) fn moved_out(&self, bytes: usize) {
+        self.moved[1].set(self.moved[1].get() + bytes as u64);
         self.tallies().iter().for_each(|tally| tally.counts.bytes_out.add(bytes as u64));
     }
 
@@ -266,6 +290,7 @@ impl Ticket {
             tally.counts.udp_datagrams_in.add(datagrams);
             tally.counts.bytes_in.add(bytes as u64);
         }
+        self.moved[0].set(self.moved[0].get() + bytes as u64);
     }
 
     /// Counts datagrams from the target to the client.
@@ -274,6 +299,7 @@ impl Ticket {
             tally.counts.udp_datagrams_out.add(datagrams);
             tally.counts.bytes_out.add(bytes as u64);
         }
+        self.moved[1].set(self.moved[1].get() + bytes as u64);
     }
 
     /// Counts datagrams that were not passed on.

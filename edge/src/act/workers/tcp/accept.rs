@@ -192,8 +192,9 @@ impl Tcp {
             context.shared.room.settle(context.index, TARGETS);
             return reset(&client);
         }
+        let source = from.into();
         let from = admitted.may_tell_client().then(|| Box::new(from));
-        let mut handed = Handed { client, from, admitted };
+        let mut handed = Handed { client, source, from, admitted };
         if worker != context.index {
             match context.shared.workers[worker].hand(handed) {
                 Ok(()) => return,

@@ -45,8 +45,8 @@ impl Tcp {
             context.shared.room.settle(context.index, TARGETS);
             return context.ended();
         }
-        let Handed { client, from, admitted } = handed;
-        let ticket = Ticket::new(admitted, context.index, self.tools.now);
+        let Handed { client, source, from, admitted } = handed;
+        let ticket = Ticket::new(admitted, source, context.index, self.tools.now);
         let target = ticket.whereabouts();
         let dialling = ticket.dialling(self.tools.now);
         let dial = Dial { dialling, second: None, may_meet_itself: [false; 2], from, is_owed: true };

@@ -27,6 +27,7 @@ use super::context::Context;
 use super::counting::meant::Concerned;
 use super::counting::switch::{Adoptions, Switch};
 use super::counting::ticket::Ticket;
+use super::live::{QuerySlice, SLICE, SeenConnection, SlabQuery};
 use super::room::TARGETS;
 use super::slab::{Key, Slab};
 use super::timers::{Tick, Wheel};
@@ -190,6 +191,20 @@ impl Tcp {
     /// How many ticks ago each connection of a rule came.
     pub(super) fn ages(&self, meant: &Concerned, now: Tick) -> impl Iterator<Item = u32> {
         self.connections.iter().filter_map(move |(_, connection)| connection.ticket.age_in(meant, now))
+    }
+
+    /// Looks at a slice of the connections: to list them, or to end those that are meant.
+    pub(super) fn survey(&mut self, look: &SlabQuery, from: u32, context: &Context) -> QuerySlice {
+        let (slice, next) = self.connections.slice(from, SLICE);
+        let seen = slice.map(|(key, connection)| {
+            let id = context.id_of(key, look.run(), false);
+            (key, SeenConnection { ticket: &connection.ticket, id, active: connection.active })
+        });
+        let (found, meant) = look.slice(seen, self.tools.now);
+        for key in meant {
+            self.end(key, Ending::Broken(Break::EdgeCut), context);
+        }
+        QuerySlice::new(found, next)
     }
 
     /// Ends all connections.

@@ -125,7 +125,7 @@ impl Udp {
             admitted.meter().refused(context.index, listener.port, Refusal::Limit);
             return None;
         }
-        let ticket = Ticket::new(admitted, context.index, context.now);
+        let ticket = Ticket::new(admitted, id.client.into(), context.index, context.now);
         match context.shared.room.take(context.index, FLOW) {
             Lent::Granted => {}
             Lent::NotYet => context.shared.room.lend(context.index, FLOW),

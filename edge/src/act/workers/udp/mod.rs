@@ -25,6 +25,7 @@ use super::context::Context;
 use super::counting::meant::Concerned;
 use super::counting::switch::{Adoptions, Switch};
 use super::counting::ticket::Ticket;
+use super::live::{QuerySlice, SLICE, SeenConnection, SlabQuery};
 use super::room::FLOW;
 use super::slab::{Key, Slab};
 use super::timers::{Tick, Wheel};
@@ -150,6 +151,22 @@ impl Udp {
         for key in keys {
             self.end(key, context);
         }
+    }
+
+    /// Looks at a slice of the flows: to list them, or to end those that are meant. A flow that has all of its answers
+    /// counts as ended.
+    pub(super) fn survey(&mut self, look: &SlabQuery, from: u32, context: &Context) -> QuerySlice {
+        let (slice, next) = self.flows.slice(from, SLICE);
+        let live = slice.filter(|(_, flow)| !flow.ticket.is_released());
+        let seen = live.map(|(key, flow)| {
+            let id = context.id_of(key, look.run(), true);
+            (key, SeenConnection { ticket: &flow.ticket, id, active: flow.active })
+        });
+        let (found, meant) = look.slice(seen, context.now);
+        for key in meant {
+            self.end(key, context);
+        }
+        QuerySlice::new(found, next)
     }
 
     /// Ends all flows.
