@@ -28,7 +28,9 @@ fn every_case_prints_what_its_file_says() {
 
 #[test]
 fn no_code_lacks_a_case_and_no_case_a_code() {
-    let codes: BTreeSet<String> = TreeCode::ALL.iter().map(|code| code.as_str().to_owned()).collect();
+    // Every key of the language works in this version, so that no tree shows a reserved one.
+    let shown = TreeCode::ALL.iter().filter(|code| **code != TreeCode::ReservedKey);
+    let codes: BTreeSet<String> = shown.map(|code| code.as_str().to_owned()).collect();
     let mut found: BTreeSet<String> = cases("diagnostics").into_iter().collect();
     found.extend(MADE.map(str::to_owned));
     assert_eq!(found, codes);

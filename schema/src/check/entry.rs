@@ -19,7 +19,7 @@ use crate::sni::ServerName;
 
 /// What a rule, or `[defaults]`, says of them.
 #[derive(Default)]
-pub(super) struct Entry {
+pub(super) struct EntryKeys {
     sni: Vec<ServerName>,
     sni_timeout: Option<Duration>,
     accept_proxy: Networks,
@@ -29,7 +29,7 @@ pub(super) struct Entry {
 }
 
 /// Reads the keys. What contradicts itself in the values alone is left to the rule.
-pub(super) fn read(check: &mut RuleCheck<'_, '_>) -> Entry {
+pub(super) fn read(check: &mut RuleCheck<'_, '_>) -> EntryKeys {
     // Keys that cannot concern the rule are reported already.
     let is_udp = check.protocol == Some(Protocol::Udp);
     let sni = if is_udp { Vec::new() } else { sni(check) };
@@ -46,10 +46,10 @@ pub(super) fn read(check: &mut RuleCheck<'_, '_>) -> Entry {
             None
         }
     };
-    Entry { sni, sni_timeout, accept_proxy, access, rate_limit, quota }
+    EntryKeys { sni, sni_timeout, accept_proxy, access, rate_limit, quota }
 }
 
-impl Entry {
+impl EntryKeys {
     /// Hands everything to a rule.
     pub(super) fn put_into(self, parts: &mut RuleParts) {
         parts.sni = self.sni;

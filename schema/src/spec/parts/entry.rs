@@ -42,7 +42,7 @@ fn of_access(own: &Access) -> Vec<FieldPart> {
     to.list(access::DENY, own.deny.as_slice());
     to.add(access::MODE, own.mode.as_str(), Enforcement::default().as_str());
     to.add(access::LIVE, own.live.as_str(), LiveConnections::default().as_str());
-    // Everyone may connect where no list says who: that is no list at all.
+    // An empty `allow` means that the key is absent; the key itself takes at least one network.
     parts.1.retain(|part| part.key != "allow" || !part.is_default);
     parts.1
 }
