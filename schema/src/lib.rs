@@ -27,6 +27,7 @@ pub mod join;
 pub mod masked;
 pub mod name;
 pub mod net;
+pub mod networks;
 pub mod policy;
 pub mod quota;
 pub mod rate;

@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod backoff;
 pub mod breaks;
+pub mod client_header;
 pub mod datagrams;
 pub mod deferred;
 pub mod desired;

@@ -1,0 +1,23 @@
+//! Addresses as disjoint spans in ascending order. Pure.
+
+/// From the first to the last address of each span, both in it.
+pub(super) struct Spans<T>(Box<[(T, T)]>);
+
+impl<T: Copy + Ord> Spans<T> {
+    /// Of spans that ascend by their first addresses; those that overlap become one.
+    pub(super) fn of(ascending: impl Iterator<Item = (T, T)>) -> Self {
+        let mut spans: Vec<(T, T)> = Vec::with_capacity(ascending.size_hint().0);
+        for (first, last) in ascending {
+            match spans.last_mut() {
+                Some((_, end)) if first <= *end => *end = last.max(*end),
+                _ => spans.push((first, last)),
+            }
+        }
+        Self(spans.into())
+    }
+
+    pub(super) fn contain(&self, address: T) -> bool {
+        let after = self.0.partition_point(|(first, _)| *first <= address);
+        after.checked_sub(1).is_some_and(|index| address <= self.0[index].1)
+    }
+}
