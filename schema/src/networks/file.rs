@@ -15,7 +15,7 @@ use crate::policy::{InvalidNetwork, Network};
 /// Largest list file.
 pub const MAX_LIST_BYTES: u64 = 32 << 20;
 /// Most networks of a list file.
-pub const MAX_NETWORKS: usize = 1_000_000;
+pub const MAX_LISTED: usize = 1_000_000;
 /// Characters of a line that a message repeats: the longest network has 43.
 const SHOWN: usize = 64;
 
@@ -33,9 +33,9 @@ pub fn read_list(file: &SourceFile, found: &mut Findings) -> Option<NetworkList>
         }
         let begin = from + (content.len() - content.trim_start().len());
         let span = Span::new(begin, begin + text.len());
-        if v4.len() + v6.len() >= MAX_NETWORKS {
+        if v4.len() + v6.len() >= MAX_LISTED {
             let message =
-                format!("the file has more than {MAX_NETWORKS} networks, of which this is the first too many");
+                format!("the file has more than {MAX_LISTED} networks, of which this is the first too many");
             found.push(
                 Diagnostic::error(TreeCode::FileTooLarge, file, span, message)
                     .help("merge networks, or split the list over several rules"),

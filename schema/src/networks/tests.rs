@@ -71,7 +71,7 @@ fn each_wrong_line_is_reported_at_its_place() {
 
 #[test]
 fn one_network_more_than_a_million_is_refused_at_its_line() {
-    let mut text = "10.0.0.1\n".repeat(MAX_NETWORKS);
+    let mut text = "10.0.0.1\n".repeat(MAX_LISTED);
     assert_eq!(read(&text).expect("a million lines").len(), 1);
     text.push_str("10.0.0.2\n");
     let faults = read(&text).expect_err("one more");

@@ -16,7 +16,7 @@ use super::git::{Provenance, author, committed_at, subject};
 use super::look::{MAX_DEPTH, MAX_ENTRIES};
 use super::select::is_ignored_name;
 use super::upload::{too_large, without_bom};
-use super::{FileSelection, MAX_FILE_BYTES, MAX_TREE_BYTES, SETTINGS, TreeFile, TreeFiles, submodule};
+use super::{FileSelection, MAX_FILE_BYTES, MAX_TREE_BYTES, SETTINGS, TreeFile, TreeFiles, lists_of, submodule};
 
 /// Links followed on the way to one file; the kernel's own limit.
 const MAX_LINKS: usize = 40;
@@ -56,11 +56,15 @@ pub(in crate::act) fn read_commit(
     walk.root = root;
     walk.tree.selection = walk.selection()?;
     walk.folder(root, &[], &[])?;
+    walk.lists()?;
     let mut tree = walk.tree;
     tree.files.sort_by(|a, b| a.source.path.cmp(&b.source.path));
     tree.diagnostics = walk.found.into_sorted();
     Ok((provenance, tree))
 }
+
+/// Why a link leads nowhere whose target is not in the tree.
+const MISSING: &str = "the target of the symbolic link does not exist";
 
 /// A path from the root of the tree, part by part.
 type Parts = Vec<Vec<u8>>;
@@ -108,6 +112,26 @@ impl CommitWalk<'_> {
         Ok(text
             .map(|text| FileSelection::of_settings(&SourceFile::new(SETTINGS, without_bom(text))))
             .unwrap_or_default())
+    }
+
+    /// The list files that rules name. One that is not there is missed when the tree is checked.
+    fn lists(&mut self) -> Result<(), gix::Error> {
+        let selection = std::mem::take(&mut self.tree.selection).with_lists(lists_of(&self.tree.files));
+        let labels: Vec<String> = selection.lists().map(str::to_owned).collect();
+        self.tree.selection = selection;
+        for label in labels {
+            match self.lead(Vec::new(), label.as_bytes())? {
+                Led::Inside(_, EntryKind::Blob | EntryKind::BlobExecutable, id) => self.file(id, label.as_bytes())?,
+                Led::Inside(_, EntryKind::Tree, _) => {
+                    self.problem(label.as_bytes(), "it is a folder, and not a file");
+                }
+                Led::Inside(..) => self.problem(label.as_bytes(), "the path leads into a submodule"),
+                // A link among the rules' folders that leads out is found there.
+                Led::Nowhere(why) if why == MISSING || self.found.any(|found| *found.path == *label) => {}
+                Led::Nowhere(why) => self.problem(label.as_bytes(), why),
+            }
+        }
+        Ok(())
     }
 
     fn entry(&self, tree: ObjectId, name: &[u8]) -> Result<Option<(EntryKind, ObjectId)>, gix::Error> {
@@ -215,7 +239,7 @@ impl CommitWalk<'_> {
         let mut ahead: Parts = path.rsplit(|byte| *byte == b'/').map(<[u8]>::to_vec).collect();
         let mut links = 1;
         let Some(start) = self.at(&at)? else {
-            return Ok(Led::Nowhere("the target of the symbolic link does not exist"));
+            return Ok(Led::Nowhere(MISSING));
         };
         let mut found = (EntryKind::Tree, start);
         loop {
@@ -234,7 +258,7 @@ impl CommitWalk<'_> {
                 }
                 (EntryKind::Tree, _) if !ahead.is_empty() => {}
                 (kind, id) if ahead.is_empty() => return Ok(Led::Inside(at, kind, id)),
-                _ => return Ok(Led::Nowhere("the target of the symbolic link does not exist")),
+                _ => return Ok(Led::Nowhere(MISSING)),
             }
             let Some(part) = ahead.pop() else { continue };
             match part.as_slice() {
@@ -246,7 +270,7 @@ impl CommitWalk<'_> {
                 }
                 name => {
                     let Some(inside) = self.at(&at)? else {
-                        return Ok(Led::Nowhere("the target of the symbolic link does not exist"));
+                        return Ok(Led::Nowhere(MISSING));
                     };
                     match self.entry(inside, name)? {
                         Some((EntryKind::Link, id)) => {
@@ -258,7 +282,7 @@ impl CommitWalk<'_> {
                             found = entry;
                             continue;
                         }
-                        None => return Ok(Led::Nowhere("the target of the symbolic link does not exist")),
+                        None => return Ok(Led::Nowhere(MISSING)),
                     }
                 }
             }
@@ -287,7 +311,8 @@ impl CommitWalk<'_> {
         };
         let size = self.repository.find_header(id)?.size();
         let before = self.bytes;
-        self.bytes += size.min(MAX_FILE_BYTES);
+        let most = self.tree.selection.most_bytes(name);
+        self.bytes += size.min(most);
         if self.bytes > MAX_TREE_BYTES {
             if before <= MAX_TREE_BYTES {
                 let message = format!("the tree contains more than {MAX_TREE_BYTES} bytes (256 MiB) up to here");
@@ -295,8 +320,8 @@ impl CommitWalk<'_> {
             }
             return Ok(());
         }
-        if size > MAX_FILE_BYTES {
-            self.found.push(too_large(name, size));
+        if size > most {
+            self.found.push(too_large(name, size, most));
             return Ok(());
         }
         let bytes = self.repository.find_blob(id)?.take_data();

@@ -3,6 +3,7 @@
 //! Keeps: nothing outside the canonical root is read, nothing but regular files is opened, and every problem of
 //! every file is reported in one run. A look before and after the reading says whether the files belong together.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,9 +15,9 @@ use schema::diagnostic::{Diagnostic, SourceFile, Span};
 use schema::findings::{Cancel, Findings};
 use thiserror::Error;
 
-use super::look::{FoundFile, Look, Stamp, look_at, look_at_name, os_words};
+use super::look::{FoundFile, Look, Stamp, look_at, look_at_lists, look_at_name, os_words};
 use super::upload::too_large;
-use super::{BOM, FileSelection, MAX_FILE_BYTES, MAX_TREE_BYTES, SETTINGS, TreeFile, TreeFiles};
+use super::{BOM, FileSelection, MAX_FILE_BYTES, MAX_TREE_BYTES, SETTINGS, TreeFile, TreeFiles, lists_of};
 
 /// A tree that still moves after so many looks is reported as moving; the next hint leads to a new reading.
 const ATTEMPTS: usize = 3;
@@ -71,16 +72,16 @@ pub fn read_stable(dir: &Path) -> Result<TreeFiles, SourceError> {
 
 /// The same; once it is cancelled the result is of no use, and comes soon.
 pub fn read_stable_until(dir: &Path, cancel: &Cancel) -> Result<TreeFiles, SourceError> {
-    settle(|| read_once(dir, cancel), || look(dir))
+    settle(|| read_once(dir, cancel), |lists| Ok(look_at_lists(look(dir)?, lists)))
 }
 
 fn settle(
     mut read: impl FnMut() -> Result<(TreeFiles, Look), SourceError>,
-    mut look: impl FnMut() -> Result<Look, SourceError>,
+    mut look: impl FnMut(&FileSelection) -> Result<Look, SourceError>,
 ) -> Result<TreeFiles, SourceError> {
     let (mut tree, mut before) = read()?;
     for attempt in 1..=ATTEMPTS {
-        let after = look()?;
+        let after = look(&tree.selection)?;
         tree.moved |= before != after;
         if !tree.moved || attempt == ATTEMPTS {
             break;
@@ -97,38 +98,62 @@ fn settle(
 fn read_once(dir: &Path, cancel: &Cancel) -> Result<(TreeFiles, Look), SourceError> {
     let root = resolve(dir)?;
     let selection = selection(&root);
-    let look = look_at(&root, &selection);
-    let mut tree = TreeFiles { root: Some(root), files: Vec::new(), diagnostics: Vec::new(), selection, moved: false };
-    let mut total = 0;
-    let mut found = Findings::new();
-    for (label, is) in &look.found {
-        if cancel.is_cancelled() {
-            break;
-        }
-        let (real, stamp) = match is {
-            FoundFile::Problem(message) => {
-                found.push(unreadable(label, message.clone()));
-                continue;
-            }
-            FoundFile::File { real, stamp } => (real, stamp),
-        };
-        total += stamp.size.min(MAX_FILE_BYTES);
-        if total > MAX_TREE_BYTES {
-            let message = format!("the tree contains more than {MAX_TREE_BYTES} bytes (256 MiB) up to here");
-            found.push(Diagnostic::without_place(TreeCode::FileTooLarge, label.as_str(), message));
-            break;
-        }
-        match read_file(label, real, stamp) {
-            Ok(file) => tree.files.push(file),
-            Err(Unread::Moved) => {
-                tree.moved = true;
-                found.push(unreadable(label, "the file changed while it was read"));
-            }
-            Err(Unread::Refused(diagnostic)) => found.push(*diagnostic),
-        }
+    let mut look = look_at(&root, &selection);
+    let tree = TreeFiles { root: Some(root), files: Vec::new(), diagnostics: Vec::new(), selection, moved: false };
+    let mut reading = Reading { tree, found: Findings::new(), total: 0 };
+    reading.take(&look, |_| true, cancel);
+    let lists = lists_of(&reading.tree.files);
+    if !lists.is_empty() {
+        let known: BTreeSet<String> = look.found.iter().map(|(label, _)| label.clone()).collect();
+        reading.tree.selection = reading.tree.selection.with_lists(lists);
+        look = look_at_lists(look, &reading.tree.selection);
+        reading.take(&look, |label| !known.contains(label), cancel);
+        reading.tree.files.sort_by(|one, other| one.source.path.cmp(&other.source.path));
     }
+    let Reading { mut tree, found, .. } = reading;
     tree.diagnostics = found.into_sorted();
     Ok((tree, look))
+}
+
+/// A tree that is being read.
+struct Reading {
+    tree: TreeFiles,
+    found: Findings,
+    /// Bytes so far.
+    total: u64,
+}
+
+impl Reading {
+    /// Reads those of the files that were found.
+    fn take(&mut self, look: &Look, is_meant: impl Fn(&str) -> bool, cancel: &Cancel) {
+        for (label, is) in look.found.iter().filter(|(label, _)| is_meant(label)) {
+            if cancel.is_cancelled() {
+                return;
+            }
+            let (real, stamp) = match is {
+                FoundFile::Problem(message) => {
+                    self.found.push(unreadable(label, message.clone()));
+                    continue;
+                }
+                FoundFile::File { real, stamp } => (real, stamp),
+            };
+            let most = self.tree.selection.most_bytes(label);
+            self.total += stamp.size.min(most);
+            if self.total > MAX_TREE_BYTES {
+                let message = format!("the tree contains more than {MAX_TREE_BYTES} bytes (256 MiB) up to here");
+                self.found.push(Diagnostic::without_place(TreeCode::FileTooLarge, label.as_str(), message));
+                return;
+            }
+            match read_file(label, real, stamp, most) {
+                Ok(file) => self.tree.files.push(file),
+                Err(Unread::Moved) => {
+                    self.tree.moved = true;
+                    self.found.push(unreadable(label, "the file changed while it was read"));
+                }
+                Err(Unread::Refused(diagnostic)) => self.found.push(*diagnostic),
+            }
+        }
+    }
 }
 
 fn resolve(dir: &Path) -> Result<PathBuf, SourceError> {
@@ -144,7 +169,8 @@ fn resolve(dir: &Path) -> Result<PathBuf, SourceError> {
 fn selection(root: &Path) -> FileSelection {
     match look_at_name(root, SETTINGS) {
         Some(FoundFile::File { real, stamp }) => {
-            read_file(SETTINGS, &real, &stamp).map(|file| FileSelection::of_settings(&file.source)).unwrap_or_default()
+            let file = read_file(SETTINGS, &real, &stamp, MAX_FILE_BYTES);
+            file.map(|file| FileSelection::of_settings(&file.source)).unwrap_or_default()
         }
         _ => FileSelection::default(),
     }
@@ -156,9 +182,9 @@ enum Unread {
     Refused(Box<Diagnostic>),
 }
 
-fn read_file(label: &str, real: &Path, seen: &Stamp) -> Result<TreeFile, Unread> {
-    if seen.size > MAX_FILE_BYTES {
-        return Err(Unread::Refused(Box::new(too_large(label, seen.size))));
+fn read_file(label: &str, real: &Path, seen: &Stamp, most: u64) -> Result<TreeFile, Unread> {
+    if seen.size > most {
+        return Err(Unread::Refused(Box::new(too_large(label, seen.size, most))));
     }
     let bytes = read_bytes(real, seen).map_err(|error| match error {
         Some(error) if error.kind() != io::ErrorKind::NotFound => {

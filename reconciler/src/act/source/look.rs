@@ -76,6 +76,21 @@ pub(super) fn look_at(root: &Path, selection: &FileSelection) -> Look {
     look
 }
 
+/// Looks at the list files that the rules of a tree name, and adds them to what was found. One that is not there is
+/// missed when the tree is checked.
+pub(super) fn look_at_lists(mut look: Look, selection: &FileSelection) -> Look {
+    let mut walk = DirectoryWalk::new(look.root.clone());
+    for label in selection.lists() {
+        walk.list(label, selection);
+    }
+    look.found.extend(walk.look.found);
+    look.found.sort_by(|a, b| a.0.cmp(&b.0));
+    look.folders.extend(walk.look.folders);
+    look.links.extend(walk.look.links);
+    look.links.sort();
+    look
+}
+
 /// Looks at one name directly below a canonical root.
 pub(super) fn look_at_name(root: &Path, name: &str) -> Option<FoundFile> {
     let mut walk = DirectoryWalk::new(root.to_owned());
@@ -173,6 +188,29 @@ impl DirectoryWalk {
             self.look.folders.insert(parent.to_owned());
         }
         self.node(real, label, &meta, selection);
+    }
+
+    /// A file that is known by its whole path.
+    fn list(&mut self, label: &str, selection: &FileSelection) {
+        let path = self.look.root.join(label);
+        let resolved = fs::canonicalize(&path).and_then(|real| fs::metadata(&real).map(|meta| (real, meta)));
+        let (real, meta) = match resolved {
+            Ok(resolved) => resolved,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return,
+            Err(error) => return self.problem(OsStr::new(label), os_words(&error)),
+        };
+        if real != path {
+            self.look.links.push(path);
+        }
+        if !real.starts_with(&self.look.root) {
+            let message = format!("the path leads out of the tree, to {}", real.display());
+            return self.problem(OsStr::new(label), message);
+        }
+        if meta.is_dir() {
+            return self.problem(OsStr::new(label), "it is a folder, and not a file");
+        }
+        self.look.folders.extend(real.parent().map(Path::to_owned));
+        self.node(real, OsStr::new(label), &meta, selection);
     }
 
     fn node(&mut self, real: PathBuf, label: &OsStr, meta: &Metadata, selection: &FileSelection) {

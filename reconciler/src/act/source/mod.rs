@@ -13,7 +13,11 @@ mod upload;
 
 use std::path::PathBuf;
 
+use std::collections::BTreeSet;
+
 use schema::diagnostic::{Diagnostic, SourceFile};
+use schema::networks::named_lists;
+use schema::text::Syntax;
 
 pub(in crate::act) use look::{Look, Stamp};
 pub use select::FileSelection;
@@ -22,7 +26,7 @@ pub use upload::{UploadError, from_upload};
 /// The one file of a tree that is not a rule file: rails, rollout and what to ignore.
 pub const SETTINGS: &str = "portunus.toml";
 
-/// Larger files are refused unread (`file_too_large`); CONTRACT §2.
+/// Larger rule files are refused unread (`file_too_large`); lists of networks may be larger.
 pub const MAX_FILE_BYTES: u64 = 8 << 20;
 
 /// More than this in one tree is refused: it is what the operator API takes in one body (CONTRACT §8).
@@ -45,7 +49,7 @@ pub struct TreeFile {
 pub struct TreeFiles {
     /// The canonical path of the tree, `None` for an upload.
     pub root: Option<PathBuf>,
-    /// The rule files and `portunus.toml`, in path order.
+    /// The rule files, `portunus.toml` and the list files that rules name, in path order.
     pub files: Vec<TreeFile>,
     /// What is wrong with files that could not be taken, in path order.
     pub diagnostics: Vec<Diagnostic>,
@@ -62,9 +66,10 @@ impl TreeFiles {
         self.files.iter().map(|file| &file.source).find(|source| &*source.path == SETTINGS)
     }
 
-    /// The rule files in path order, without `portunus.toml`.
+    /// The rule files in path order, without `portunus.toml` and the list files that rules name.
     pub fn rule_files(&self) -> impl Iterator<Item = &SourceFile> {
-        self.files.iter().map(|file| &file.source).filter(|source| &*source.path != SETTINGS)
+        let is_rule_file = |source: &&SourceFile| &*source.path != SETTINGS && Syntax::of_path(&source.path).is_some();
+        self.files.iter().map(|file| &file.source).filter(is_rule_file)
     }
 
     /// What checking a tree takes.
@@ -72,10 +77,17 @@ impl TreeFiles {
         schema::ruleset::TreeFiles { files: self.sources(), problems: self.diagnostics.clone() }
     }
 
-    /// All files in path order, `portunus.toml` among them.
+    /// All files in path order, `portunus.toml` and list files among them.
     pub fn sources(&self) -> Vec<SourceFile> {
         self.files.iter().map(|file| file.source.clone()).collect()
     }
+}
+
+/// The list files that rule files name.
+fn lists_of(files: &[TreeFile]) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    files.iter().for_each(|file| named_lists(&file.source, &mut named));
+    named
 }
 
 /// A folder of the tree that belongs to another repository. In some work trees its rules would be there, in others not:

@@ -3,12 +3,15 @@
 //! Keeps: the answer depends on names in the listing only, never on where a link leads, so that the files of a
 //! Kubernetes ConfigMap (links into a folder whose name starts with a dot) are taken.
 
+use std::collections::BTreeSet;
+
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use schema::check::tree_ignore;
 use schema::diagnostic::SourceFile;
+use schema::networks::MAX_LIST_BYTES;
 use schema::text::Syntax;
 
-use super::SETTINGS;
+use super::{MAX_FILE_BYTES, SETTINGS};
 
 /// The rules of CONTRACT §2 with the `[tree] ignore` globs of one tree.
 #[derive(Debug, Clone)]
@@ -16,11 +19,13 @@ pub struct FileSelection {
     files: GlobSet,
     /// Folders that need not be entered: the globs themselves, and what stands before a final `/**`.
     folders: GlobSet,
+    /// Files that rules name as lists of networks.
+    lists: BTreeSet<String>,
 }
 
 impl Default for FileSelection {
     fn default() -> Self {
-        Self { files: GlobSet::empty(), folders: GlobSet::empty() }
+        Self { files: GlobSet::empty(), folders: GlobSet::empty(), lists: BTreeSet::new() }
     }
 }
 
@@ -45,9 +50,25 @@ impl FileSelection {
             }
         }
         match (files.build(), folders.build()) {
-            (Ok(files), Ok(folders)) => Self { files, folders },
+            (Ok(files), Ok(folders)) => Self { files, folders, lists: BTreeSet::new() },
             _ => Self::default(),
         }
+    }
+
+    /// The same selection for a tree whose rules name these list files.
+    #[must_use]
+    pub(super) fn with_lists(self, lists: BTreeSet<String>) -> Self {
+        Self { lists, ..self }
+    }
+
+    /// The list files that belong to the tree if they are there.
+    pub(super) fn lists(&self) -> impl Iterator<Item = &str> {
+        self.lists.iter().map(String::as_str).filter(|label| self.takes(label))
+    }
+
+    /// The largest size of the file with this label.
+    pub(super) fn most_bytes(&self, label: &str) -> u64 {
+        if self.lists.contains(label) { MAX_LIST_BYTES } else { MAX_FILE_BYTES }
     }
 
     /// True if the file with this label belongs to the tree.
@@ -56,7 +77,7 @@ impl FileSelection {
             return true;
         }
         let mut folders = label.match_indices('/').map(|(at, _)| &label[..at]);
-        Syntax::of_path(label).is_some()
+        (Syntax::of_path(label).is_some() || self.lists.contains(label))
             && !label.split('/').any(|name| is_ignored_name(name.as_bytes()))
             && !self.files.is_match(label)
             && !folders.any(|folder| self.folders.is_match(folder))

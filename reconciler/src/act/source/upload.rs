@@ -10,7 +10,7 @@ use schema::diagnostic::{Diagnostic, SourceFile};
 use schema::findings::Findings;
 use thiserror::Error;
 
-use super::{BOM, FileSelection, MAX_FILE_BYTES, SETTINGS, TreeFile, TreeFiles};
+use super::{BOM, FileSelection, SETTINGS, TreeFile, TreeFiles, lists_of};
 
 /// Longer than any path that a file system takes.
 const MAX_LABEL_BYTES: usize = 4096;
@@ -57,12 +57,22 @@ pub fn from_upload(files: Vec<(Arc<str>, Arc<str>)>) -> Result<TreeFiles, Upload
         moved: false,
     };
     let mut found = Findings::new();
-    for (label, text) in by_label {
-        if !tree.selection.takes(&label) {
-            continue;
-        }
-        if text.len() as u64 > MAX_FILE_BYTES {
-            found.push(too_large(&label, text.len() as u64));
+    let (rules, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        by_label.into_iter().partition(|(label, _)| tree.selection.takes(label));
+    take(&mut tree, rules, &mut found);
+    tree.selection = tree.selection.with_lists(lists_of(&tree.files));
+    take(&mut tree, others, &mut found);
+    tree.files.sort_by(|one, other| one.source.path.cmp(&other.source.path));
+    tree.diagnostics = found.into_sorted();
+    Ok(tree)
+}
+
+/// Takes those files that belong to the tree.
+fn take(tree: &mut TreeFiles, files: BTreeMap<Arc<str>, Arc<str>>, found: &mut Findings) {
+    for (label, text) in files.into_iter().filter(|(label, _)| tree.selection.takes(label)) {
+        let (bytes, most) = (text.len() as u64, tree.selection.most_bytes(&label));
+        if bytes > most {
+            found.push(too_large(&label, bytes, most));
             continue;
         }
         let plain = without_bom(&text);
@@ -71,16 +81,14 @@ pub fn from_upload(files: Vec<(Arc<str>, Arc<str>)>) -> Result<TreeFiles, Upload
         let text = if bom { plain.into() } else { text };
         tree.files.push(TreeFile { bom, source: SourceFile::new(label, text) });
     }
-    tree.diagnostics = found.into_sorted();
-    Ok(tree)
 }
 
 pub(super) fn without_bom(text: &str) -> &str {
     text.strip_prefix(BOM).unwrap_or(text)
 }
 
-pub(super) fn too_large(label: &str, bytes: u64) -> Diagnostic {
-    let message = format!("the file has {bytes} bytes; at most {MAX_FILE_BYTES} (8 MiB) are allowed");
+pub(super) fn too_large(label: &str, bytes: u64, most: u64) -> Diagnostic {
+    let message = format!("the file has {bytes} bytes; at most {most} ({} MiB) are allowed", most >> 20);
     Diagnostic::without_place(TreeCode::FileTooLarge, label, message)
 }
 
@@ -127,6 +135,22 @@ mod tests {
         assert_eq!(&*tree.files[1].source.text, "b = 1");
         assert!(tree.settings().is_some());
         assert_eq!(tree.rule_files().count(), 2);
+    }
+
+    #[test]
+    fn a_list_that_a_rule_names_belongs_to_the_upload_and_other_texts_do_not() {
+        let rules = "[[rule]]\nname = \"a\"\naccess = { allow_file = \"lists/a.txt\", deny_file = \".b.txt\" }\n";
+        let files = [("web.toml", rules), ("lists/a.txt", "10.0.0.0/8"), ("lists/c.txt", "x"), (".b.txt", "x")];
+        let tree = upload(&files).expect("valid labels");
+        let labels: Vec<_> = tree.files.iter().map(|file| &*file.source.path).collect();
+        assert_eq!(labels, ["lists/a.txt", "web.toml"]);
+        assert_eq!(tree.rule_files().count(), 1);
+        let long = "# a long list\n".repeat(700_000);
+        let tree = upload(&[("web.toml", rules), ("lists/a.txt", &long)]).expect("valid labels");
+        assert_eq!((tree.files.len(), tree.diagnostics.len()), (2, 0), "9 MiB of a list");
+        let too_long = long.repeat(4);
+        let tree = upload(&[("web.toml", rules), ("lists/a.txt", &too_long)]).expect("valid labels");
+        assert_eq!((tree.files.len(), tree.diagnostics[0].code), (1, TreeCode::FileTooLarge));
     }
 
     #[test]

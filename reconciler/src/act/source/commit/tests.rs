@@ -154,3 +154,18 @@ fn a_submodule_is_a_finding_and_not_an_empty_folder() {
     let (_, tree) = read_commit(&repository, head, "").expect("readable");
     assert_eq!((&*tree.diagnostics[0].path, tree.files.len()), ("shared", 1));
 }
+
+#[test]
+fn a_commit_has_the_lists_that_its_rules_name() {
+    let repo = Repo::new();
+    let rule = |list: &str| format!("[[rule]]\nname = \"a\"\naccess = {{ allow_file = \"{list}\" }}\n");
+    repo.write("a.toml", rule("lists/office.txt")).write("lists/office.txt", "10.0.0.0/8\n").write("other.txt", "x");
+    repo.write("b.toml", rule("linked.txt")).link("lists/office.txt", "linked.txt");
+    repo.write("c.toml", rule("missing.txt")).write("d.toml", rule("out.txt")).link("/etc/hostname", "out.txt");
+    repo.write("e.toml", rule("lists"));
+    let (labels, problems) = repo.labels("");
+    let rules = ["a.toml", "b.toml", "c.toml", "d.toml", "e.toml"];
+    assert_eq!(labels, [&rules[..], &["linked.txt", "lists/office.txt"]].concat());
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].starts_with("lists: ") && problems[1].starts_with("out.txt: "), "{problems:?}");
+}

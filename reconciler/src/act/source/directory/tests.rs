@@ -159,7 +159,7 @@ fn a_tree_that_moves_while_it_is_read_is_read_again() {
     let mut moves = 1..=2;
     let read = settle(
         || read_once(dir.path(), &Cancel::default()),
-        || {
+        |_| {
             if let Some(round) = moves.next() {
                 save(dir.path(), "a.toml", &format!("moved {round}"));
             }
@@ -177,7 +177,7 @@ fn a_tree_that_never_settles_is_an_error_about_the_whole_tree() {
     let mut looks = 0;
     let read = settle(
         || read_once(dir.path(), &Cancel::default()),
-        || {
+        |_| {
             looks += 1;
             save(dir.path(), "a.toml", "moved");
             look(dir.path())
@@ -196,9 +196,9 @@ fn a_file_that_is_not_the_one_looked_at_counts_as_moved() {
     let seen = Stamp::of(&fs::metadata(&path).expect("exists"));
     write(dir.path(), "b.toml", "a = 2");
     fs::rename(dir.path().join("b.toml"), &path).expect("rename");
-    assert!(matches!(read_file("a.toml", &path, &seen), Err(Unread::Moved)));
+    assert!(matches!(read_file("a.toml", &path, &seen, MAX_FILE_BYTES), Err(Unread::Moved)));
     fs::remove_file(&path).expect("remove");
-    assert!(matches!(read_file("a.toml", &path, &seen), Err(Unread::Moved)));
+    assert!(matches!(read_file("a.toml", &path, &seen, MAX_FILE_BYTES), Err(Unread::Moved)));
 }
 
 #[test]
@@ -304,4 +304,52 @@ fn a_tree_whose_folders_nest_without_end_is_bounded() {
     write(&deep, "x.toml", "");
     let read = read_stable(dir.path()).expect("a tree");
     assert!(only_finding(&read).2.contains("deeper than 64"));
+}
+
+const WITH_LISTS: &str = "[[rule]]\nname = \"web\"\nlisten_port = 1\ntarget = \"a:1\"\n[rule.access]\n\
+                          allow_file = \"lists/office.txt\"\ndeny_file = \"away.txt\"\n";
+
+#[test]
+fn lists_that_rules_name_belong_to_the_tree_and_other_files_do_not() {
+    let dir = tree(&[
+        ("b/web.toml", WITH_LISTS),
+        ("lists/office.txt", "10.0.0.0/8"),
+        ("lists/other.txt", "nobody names it"),
+        ("away.txt", "192.0.2.0/24"),
+    ]);
+    let read = read_stable(dir.path()).expect("a tree");
+    assert_eq!(labels(&read), ["away.txt", "b/web.toml", "lists/office.txt"]);
+    assert_eq!((findings(&read), read.moved), (vec![], false));
+    assert_eq!(read.rule_files().count(), 1);
+    fs::remove_file(dir.path().join("away.txt")).expect("removed");
+    let read = read_stable(dir.path()).expect("a tree");
+    assert_eq!((labels(&read), findings(&read)), (vec!["b/web.toml", "lists/office.txt"], vec![]));
+}
+
+#[test]
+fn a_list_may_be_larger_than_a_rule_file_and_never_leads_out() {
+    let dir = tree(&[("web.toml", WITH_LISTS), ("lists/office.txt", "")]);
+    write(dir.path(), "lists/office.txt", vec![b'#'; 9 << 20]);
+    let outside = tree(&[("secret.txt", "x")]);
+    symlink(outside.path().join("secret.txt"), dir.path().join("away.txt")).expect("a link");
+    let read = read_stable(dir.path()).expect("a tree");
+    assert_eq!(labels(&read), ["lists/office.txt", "web.toml"]);
+    let (path, code, message) = only_finding(&read);
+    assert_eq!((path, code), ("away.txt", TreeCode::UnreadableFile));
+    assert!(message.starts_with("the path leads out of the tree"), "{message}");
+    write(dir.path(), "lists/office.txt", vec![b'#'; (32 << 20) + 1]);
+    fs::remove_file(dir.path().join("away.txt")).expect("removed");
+    let read = read_stable(dir.path()).expect("a tree");
+    assert_eq!((only_finding(&read).0, only_finding(&read).1), ("lists/office.txt", TreeCode::FileTooLarge));
+}
+
+#[test]
+fn a_list_that_changes_while_it_is_read_makes_the_tree_a_moving_one() {
+    let dir = tree(&[("web.toml", WITH_LISTS), ("lists/office.txt", "10.0.0.0/8"), ("away.txt", "")]);
+    let (_, before) = read_once(dir.path(), &Cancel::default()).expect("a tree");
+    let lists = FileSelection::default().with_lists(["lists/office.txt".to_owned(), "away.txt".to_owned()].into());
+    let again = |dir: &Path| look_at_lists(look(dir).expect("a look"), &lists);
+    assert_eq!(again(dir.path()), before);
+    write(dir.path(), "lists/office.txt", "10.0.0.0/9 # and more");
+    assert_ne!(again(dir.path()), before);
 }
