@@ -10,7 +10,7 @@ use super::{NetworkList, host_bits_v4, host_bits_v6};
 use crate::codes::TreeCode;
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::findings::Findings;
-use crate::policy::{InvalidNetwork, Network};
+use crate::policy::Network;
 
 /// Largest list file.
 pub const MAX_LIST_BYTES: u64 = 32 << 20;
@@ -34,8 +34,7 @@ pub fn read_list(file: &SourceFile, found: &mut Findings) -> Option<NetworkList>
         let begin = from + (content.len() - content.trim_start().len());
         let span = Span::new(begin, begin + text.len());
         if v4.len() + v6.len() >= MAX_LISTED {
-            let message =
-                format!("the file has more than {MAX_LISTED} networks, of which this is the first too many");
+            let message = format!("the file has more than {MAX_LISTED} networks, of which this is the first too many");
             found.push(
                 Diagnostic::error(TreeCode::FileTooLarge, file, span, message)
                     .help("merge networks, or split the list over several rules"),
@@ -88,12 +87,7 @@ fn prefix_length(text: &str) -> Option<u8> {
 fn fault(file: &SourceFile, span: Span, text: &str) -> Diagnostic {
     let shown: String = text.chars().take(SHOWN).collect();
     let found = match shown.parse::<Network>() {
-        Err(error @ InvalidNetwork::HostBits { .. }) => {
-            Diagnostic::error(TreeCode::InvalidValue, file, span, error.to_string())
-        }
-        Err(error @ InvalidNetwork::Form(_)) => {
-            Diagnostic::error(TreeCode::InvalidValue, file, span, error.to_string())
-        }
+        Err(error) => Diagnostic::error(TreeCode::InvalidValue, file, span, error.to_string()),
         Ok(_) => {
             let message = format!("`{shown}` is not a network: the prefix length has digits that it does not need");
             Diagnostic::error(TreeCode::InvalidValue, file, span, message)

@@ -47,6 +47,7 @@ impl ListFile {
     }
 
     /// The same file with its networks, if they are known.
+    #[must_use]
     pub fn resolved(&self, lists: &Lists) -> Self {
         let list = self.list.as_ref().or_else(|| lists.get(self.digest)).cloned();
         Self { list, ..self.clone() }

@@ -106,7 +106,7 @@ impl FromIterator<Network> for NetworkList {
     fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for network in networks {
-            match IpNet::from(network) {
+            match network.net() {
                 IpNet::V4(network) => v4.push(records::key_v4(network.addr().to_bits(), network.prefix_len())),
                 IpNet::V6(network) => v6.push((network.addr().to_bits(), network.prefix_len())),
             }

@@ -115,9 +115,9 @@ fn read_v6(record: &[u8]) -> (u128, u8) {
 }
 
 fn network_v4(first: u32, prefix: u8) -> Option<Network> {
-    Network::try_from(IpNet::V4(Ipv4Net::new(Ipv4Addr::from_bits(first), prefix).ok()?)).ok()
+    Network::from_net(IpNet::V4(Ipv4Net::new(Ipv4Addr::from_bits(first), prefix).ok()?))
 }
 
 fn network_v6(first: u128, prefix: u8) -> Option<Network> {
-    Network::try_from(IpNet::V6(Ipv6Net::new(Ipv6Addr::from_bits(first), prefix).ok()?)).ok()
+    Network::from_net(IpNet::V6(Ipv6Net::new(Ipv6Addr::from_bits(first), prefix).ok()?))
 }

@@ -39,27 +39,9 @@ impl FromStr for Network {
         let address = |text: &str| text.parse::<IpAddr>().ok().map(IpNet::from);
         let written = text.parse::<IpNet>().ok().or_else(|| address(text));
         let written = written.ok_or_else(|| InvalidNetwork::Form(text.to_owned()))?;
-        Self::try_from(written).map_err(|error| match error {
-            // As it was written, and not as it was understood.
-            InvalidNetwork::HostBits { network, .. } => InvalidNetwork::HostBits { text: text.to_owned(), network },
-            form @ InvalidNetwork::Form(_) => form,
-        })
-    }
-}
-
-impl From<Network> for IpNet {
-    fn from(network: Network) -> Self {
-        network.0
-    }
-}
-
-impl TryFrom<IpNet> for Network {
-    type Error = InvalidNetwork;
-
-    fn try_from(written: IpNet) -> Result<Self, InvalidNetwork> {
         let network = Self(canonical(written.trunc()));
         if written.trunc() != written {
-            return Err(InvalidNetwork::HostBits { text: written.to_string(), network });
+            return Err(InvalidNetwork::HostBits { text: text.to_owned(), network });
         }
         Ok(network)
     }
