@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use crate::codes::TreeCode;
-use crate::policy::Networks;
+use crate::networks::{ListFile, Lists, NetworkList};
 use crate::rule::{RuleProblem, words};
 
 /// Most networks of one list that a rule itself holds.
@@ -36,10 +36,14 @@ words!(LiveConnections { Keep = "keep", Drain = "drain" });
 /// `[rule.access]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Access {
-    /// Who may connect; empty: everyone.
-    pub allow: Networks,
+    /// Who may connect, beside those of `allow_file`; without either, everyone may.
+    pub allow: NetworkList,
     /// Who may not.
-    pub deny: Networks,
+    pub deny: NetworkList,
+    /// A file with more of those who may.
+    pub allow_file: Option<ListFile>,
+    /// A file with more of those who may not.
+    pub deny_file: Option<ListFile>,
     /// Whether the lists refuse.
     pub mode: Enforcement,
     /// What happens to live connections that a changed list refuses.
@@ -49,18 +53,43 @@ pub struct Access {
 impl Access {
     /// True if nobody is refused, whatever the mode is.
     pub fn is_empty(&self) -> bool {
-        self.allow.as_slice().is_empty() && self.deny.as_slice().is_empty()
+        self.allow.is_empty() && self.deny.is_empty() && !self.has_files()
     }
 
     /// True if the lists admit the address, whatever the mode is.
     pub fn admits(&self, source: IpAddr) -> bool {
-        !self.deny.contain(source) && (self.allow.as_slice().is_empty() || self.allow.contain(source))
+        if is_in(source, &self.deny, self.deny_file.as_ref()) {
+            return false;
+        }
+        self.admits_unlisted() || is_in(source, &self.allow, self.allow_file.as_ref())
+    }
+
+    /// True if those may connect that no list names.
+    pub fn admits_unlisted(&self) -> bool {
+        self.allow.is_empty() && self.allow_file.is_none()
+    }
+
+    /// True if networks of it are in files.
+    pub fn has_files(&self) -> bool {
+        self.files().next().is_some()
+    }
+
+    /// The files of it.
+    pub fn files(&self) -> impl Iterator<Item = &ListFile> {
+        self.allow_file.iter().chain(&self.deny_file)
+    }
+
+    /// The same with the networks of its files, as far as they are known.
+    #[must_use]
+    pub fn resolved(&self, lists: &Lists) -> Self {
+        let resolved = |file: &Option<ListFile>| file.as_ref().map(|file| file.resolved(lists));
+        Self { allow_file: resolved(&self.allow_file), deny_file: resolved(&self.deny_file), ..self.clone() }
     }
 
     /// What is wrong with it, by keys inside of a rule.
     pub(crate) fn problems(&self, problems: &mut Vec<RuleProblem>) {
         for (key, list) in [("allow", &self.allow), ("deny", &self.deny)] {
-            let count = list.as_slice().len();
+            let count = list.len();
             if count > MAX_NETWORKS {
                 let message = format!("{count} networks; at most {MAX_NETWORKS} are allowed");
                 problems.push(RuleProblem { code: TreeCode::OutOfRange, key: format!("access.{key}"), message });
@@ -69,13 +98,17 @@ impl Access {
     }
 }
 
+fn is_in(source: IpAddr, list: &NetworkList, file: Option<&ListFile>) -> bool {
+    list.contains(source) || file.and_then(ListFile::list).is_some_and(|list| list.contains(source))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn deny_wins_and_mapped_addresses_are_ipv4() {
-        let list = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a network")).collect::<Networks>();
+        let list = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a network")).collect::<NetworkList>();
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
         let access =
             Access { allow: list(&["10.0.0.0/8", "2001:db8::/32"]), deny: list(&["10.9.0.0/16"]), ..Access::default() };
@@ -91,7 +124,16 @@ mod tests {
         for (source, admitted) in cases {
             assert_eq!(access.admits(ip(source)), admitted, "{source}");
         }
-        let only_deny = Access { allow: Networks::default(), ..access };
+        let only_deny = Access { allow: NetworkList::default(), ..access.clone() };
         assert!(only_deny.admits(ip("192.0.2.1")) && !only_deny.admits(ip("10.9.0.1")));
+        let files = Access {
+            allow_file: Some(ListFile::new("a.txt", list(&["192.0.2.0/24"]))),
+            deny_file: Some(ListFile::new("b.txt", list(&["10.1.0.0/16"]))),
+            ..access
+        };
+        let admitted = ["192.0.2.1", "10.2.0.1", "10.1.0.1", "198.51.100.1"].map(|source| files.admits(ip(source)));
+        assert_eq!(admitted, [true, true, false, false]);
+        let only_file = Access { allow: NetworkList::default(), ..files };
+        assert!(!only_file.admits(ip("10.2.0.1")) && only_file.admits(ip("192.0.2.1")));
     }
 }

@@ -204,7 +204,9 @@ shapes! {
     }
     ACCESS_SPEC = "AccessSpec" {
         allow: Text(NETWORK_BYTES), deny: Text(NETWORK_BYTES), observe: Number, drain: Number,
+        allow_file: One(&LIST_REFERENCE), deny_file: One(&LIST_REFERENCE),
     }
+    LIST_REFERENCE = "ListReference" { path: Text(SENTENCE), digest: Text(NAME), networks: Number }
     RATE_LIMIT_SPEC = "RateLimitSpec" {
         bandwidth_in_bytes_per_sec: Number, bandwidth_out_bytes_per_sec: Number, bandwidth_burst_bytes: Number,
         new_connections_per_sec: Number, new_connections_burst: Number, per_source: One(&PER_SOURCE_SPEC),

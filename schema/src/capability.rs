@@ -96,7 +96,7 @@ fn entry_needs(rule: &Rule) -> [Option<(Capability, RuleCode, &'static str)>; 5]
     let needs = |is_used: bool, need| is_used.then_some(need);
     [
         needs(
-            !rule.accept_proxy.as_slice().is_empty(),
+            !rule.accept_proxy.is_empty(),
             (Capability::AcceptProxy, RuleCode::AcceptProxyUnsupported, "the edge does not read PROXY headers"),
         ),
         needs(

@@ -15,7 +15,7 @@ use crate::health::HealthCheck;
 pub use crate::host::{Host, InvalidHost, MAX_HOST};
 use crate::name::RuleName;
 use crate::net::{ListenRange, PortRange, Protocol};
-use crate::policy::Networks;
+use crate::networks::{Lists, NetworkList};
 use crate::quota::Quota;
 use crate::rate::RateLimit;
 use crate::sni::{MAX_NAMES, ServerName};
@@ -195,7 +195,7 @@ pub struct RuleParts {
     /// How long a client may take for its hello.
     pub sni_timeout: Duration,
     /// From where connections begin with a PROXY header.
-    pub accept_proxy: Networks,
+    pub accept_proxy: NetworkList,
     /// Who may connect; never empty.
     pub access: Option<Box<Access>>,
     /// Never empty.
@@ -240,7 +240,7 @@ impl RuleParts {
             udp_flow_idle: DEFAULT_UDP_FLOW_IDLE,
             sni: Vec::new(),
             sni_timeout: DEFAULT_SNI_TIMEOUT,
-            accept_proxy: Networks::default(),
+            accept_proxy: NetworkList::default(),
             access: None,
             rate_limit: None,
             quota: None,
@@ -289,6 +289,20 @@ impl Rule {
     /// The parts, to build a variation from.
     pub fn into_parts(self) -> RuleParts {
         self.0
+    }
+
+    /// The same rule with the networks of its list files, as far as they are known.
+    #[must_use]
+    pub fn resolved(mut self, lists: &Lists) -> Self {
+        if let Some(access) = self.0.access.as_mut().filter(|access| access.has_files()) {
+            **access = access.resolved(lists);
+        }
+        self
+    }
+
+    /// True unless networks of its list files are not at hand.
+    pub fn is_resolved(&self) -> bool {
+        self.access.iter().flat_map(|access| access.files()).all(|file| file.list().is_some())
     }
 
     /// TCP or UDP.
@@ -361,7 +375,7 @@ fn check_protocol(parts: &RuleParts, problems: &mut Vec<RuleProblem>) {
 /// Who may connect, how much, and where to.
 fn check_entry(parts: &RuleParts, problems: &mut Vec<RuleProblem>) {
     let is_udp = parts.listen.protocol == Protocol::Udp;
-    let tcp_only = [("sni", !parts.sni.is_empty()), ("accept_proxy", !parts.accept_proxy.as_slice().is_empty())];
+    let tcp_only = [("sni", !parts.sni.is_empty()), ("accept_proxy", !parts.accept_proxy.is_empty())];
     for (key, _) in tcp_only.into_iter().filter(|(_, is_set)| is_udp && *is_set) {
         problems.push(problem(TreeCode::NotApplicable, key, format!("`{key}` does not apply to a udp rule")));
     }
@@ -371,7 +385,7 @@ fn check_entry(parts: &RuleParts, problems: &mut Vec<RuleProblem>) {
     }
     let counts = [
         ("sni", parts.sni.len(), MAX_NAMES, "names"),
-        ("accept_proxy", parts.accept_proxy.as_slice().len(), MAX_NETWORKS, "networks"),
+        ("accept_proxy", parts.accept_proxy.len(), MAX_NETWORKS, "networks"),
     ];
     for (key, count, most, what) in counts.into_iter().filter(|(_, count, most, _)| count > most) {
         problems.push(problem(TreeCode::OutOfRange, key, format!("{count} {what}; at most {most} are allowed")));

@@ -70,7 +70,8 @@ pub mod arbitrary {
     use crate::health::{HealthCheck, HealthKind, MAX_HISTORY, Retry, StatusRanges};
     use crate::name::RuleName;
     use crate::net::{ListenAddress, ListenRange, PortRange, Protocol};
-    use crate::policy::{Network, Networks};
+    use crate::networks::{ListFile, NetworkList};
+    use crate::policy::Network;
     use crate::quota::{MAX_QUOTA_BYTES, OnExhausted, Period, Quota, TimeZoneName};
     use crate::rate::{MAX_BYTES_PER_SEC, MAX_CONNECTIONS_PER_SEC, PerSource, RateLimit};
     use crate::rule::{Balance, Host, LastResort, OnTargetDown, OwnerLimits, ProxyProtocol, Rule, RuleParts, Target};
@@ -184,7 +185,7 @@ pub mod arbitrary {
     }
 
     /// A list of networks, perhaps empty.
-    pub fn networks() -> impl Strategy<Value = Networks> {
+    pub fn networks() -> impl Strategy<Value = NetworkList> {
         vec(network(), 0..4).prop_map(|networks| networks.into_iter().collect())
     }
 
@@ -239,12 +240,15 @@ pub mod arbitrary {
     }
 
     fn access() -> impl Strategy<Value = Option<Access>> {
-        (networks(), networks(), any::<[bool; 2]>()).prop_map(|(allow, deny, [observe, drain])| {
-            let mode = if observe { Enforcement::Observe } else { Enforcement::Enforce };
-            let live = if drain { LiveConnections::Drain } else { LiveConnections::Keep };
-            let access = Access { allow, deny, mode, live };
-            (!access.is_empty()).then_some(access)
-        })
+        let file = || option::of(networks().prop_map(|list| ListFile::new("lists/a.txt", list)));
+        (networks(), networks(), any::<[bool; 2]>(), file(), file()).prop_map(
+            |(allow, deny, [observe, drain], allow_file, deny_file)| {
+                let mode = if observe { Enforcement::Observe } else { Enforcement::Enforce };
+                let live = if drain { LiveConnections::Drain } else { LiveConnections::Keep };
+                let access = Access { allow, deny, allow_file, deny_file, mode, live };
+                (!access.is_empty()).then_some(access)
+            },
+        )
     }
 
     /// A rule with keys that say who may connect, how much, and by which name.

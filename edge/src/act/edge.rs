@@ -14,8 +14,10 @@ use schema::canonical::Digest;
 use schema::capability::{self, Capabilities};
 use schema::name::{EdgeName, RuleName};
 use schema::net::{ListenAddress, Listener, Protocol};
+use schema::networks::Lists;
 use schema::policy::Policy;
 use schema::rule::Rule;
+use schema::wire;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -306,11 +308,14 @@ fn restore(stored: Stored, offer: &Offer) -> Option<Before> {
         capability::rejection(rule, &offer.capabilities, &offer.limits).is_none()
             && capability::forwards_to_itself(rule, |ip| addresses.contains(&ip)).is_none()
     };
-    let restored =
-        |exception: &Exception| Some((RuleName::new(exception.name()).ok()?, exception.running().filter(may_serve)));
+    let lists = stored.lists.into_iter().chain(desired.lists).collect();
+    let lists = wire::entry::lists_from_wire(lists, &Lists::default()).unwrap_or_default();
+    let restored = |exception: &Exception| {
+        Some((RuleName::new(exception.name()).ok()?, exception.running(&lists).filter(may_serve)))
+    };
     let exceptions = stored.exceptions.iter().filter_map(restored).collect();
-    let desired =
-        Desired::read(accepted, desired.rules, &offer.capabilities, &offer.limits).ending_as_kept(desired.ends);
+    let desired = Desired::read(accepted, desired.rules, Some(&lists), &offer.capabilities, &offer.limits)
+        .ending_as_kept(desired.ends);
     let desired = desired.on_host(&addresses);
     let trial = match stored.trial {
         Some(trial) if trial.is_missed => Some(Restarted::Missed),

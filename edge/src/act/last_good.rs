@@ -13,7 +13,8 @@ use guard::trust::NotOurs;
 use prost::Message;
 use schema::canonical::Digest;
 use schema::name::EdgeName;
-use schema::proto::{DesiredState, RuleSpec, TargetOverrides};
+use schema::networks::Lists;
+use schema::proto::{DesiredState, NetworkRecords, RuleSpec, TargetOverrides};
 use schema::rule::Rule;
 use schema::wire;
 use tokio::time::{Instant, sleep};
@@ -100,9 +101,10 @@ impl Exception {
         &self.name
     }
 
-    /// What served; `None` too where this version of the edge cannot read it.
-    pub(crate) fn running(&self) -> Option<Arc<Rule>> {
-        self.running.as_ref().and_then(|spec| wire::rule_from_wire(spec).ok()).map(Arc::new)
+    /// What served; `None` too where this version of the edge cannot read it, or a list of it is missing.
+    pub(crate) fn running(&self, lists: &Lists) -> Option<Arc<Rule>> {
+        let rule = self.running.as_ref().and_then(|spec| wire::rule_from_wire(spec).ok())?.resolved(lists);
+        rule.is_resolved().then(|| Arc::new(rule))
     }
 }
 
@@ -140,6 +142,9 @@ pub(crate) struct Stored {
     /// The clock that the ends in it are of.
     #[prost(message, optional, tag = "6")]
     pub(crate) clock: Option<Steady>,
+    /// What the list files hold of rules that did not serve in their desired version.
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) lists: Vec<NetworkRecords>,
 }
 
 impl Stored {

@@ -12,6 +12,7 @@ use schema::counters::Figures;
 use schema::ending::{Endings, Part};
 use schema::name::{EdgeName, RuleName};
 use schema::net::Listener;
+use schema::networks::Lists;
 use schema::policy::Policy;
 use schema::proto::{self, edge_message, server_message};
 use schema::wire;
@@ -74,6 +75,17 @@ pub struct Session {
     told_of_flows: Option<Instant>,
     /// What the server waits for.
     pending: PendingAnswers,
+}
+
+/// What list files hold: as the message says, or as what runs has it.
+fn arrived(lists: Vec<proto::NetworkRecords>, status: &Status) -> Lists {
+    let running = status.rules.iter().filter_map(|rule| rule.running.as_deref());
+    let known = wire::entry::lists_of(running);
+    wire::entry::lists_from_wire(lists, &known).unwrap_or_else(|error| {
+        // Rules that need what is damaged are rejected.
+        tracing::error!(%error, "a desired state holds a damaged list");
+        known
+    })
 }
 
 fn message(body: edge_message::Body) -> proto::EdgeMessage {
@@ -176,7 +188,9 @@ impl Session {
                 };
                 let now_ms = self.runtime.health().steady().now_ms();
                 let ends = desired.ends;
-                let desired = Desired::read(accepted, desired.rules, capabilities, limits).ending_from(ends, now_ms);
+                let lists = arrived(desired.lists, &status);
+                let desired = Desired::read(accepted, desired.rules, Some(&lists), capabilities, limits)
+                    .ending_from(ends, now_ms);
                 let desired = desired.on_host(&interfaces::addresses());
                 let refused = self.runtime.apply_on(desired, terms).await?;
                 if let Some(refused) = &refused {
@@ -233,7 +247,7 @@ impl Session {
 
     fn prove(&mut self, mut request: proto::Prove) -> Vec<proto::EdgeMessage> {
         let Offer { capabilities, limits, .. } = &*self.offer;
-        let desired = Desired::read(Accepted::default(), std::mem::take(&mut request.rules), capabilities, limits)
+        let desired = Desired::read(Accepted::default(), std::mem::take(&mut request.rules), None, capabilities, limits)
             .on_host(&interfaces::addresses());
         self.pending.prove(&self.runtime, desired, request).map(message).into_iter().collect()
     }

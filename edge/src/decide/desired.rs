@@ -9,6 +9,7 @@ use std::sync::Arc;
 use schema::capability::{self, Capabilities, Limits, Rejection};
 use schema::codes::RuleCode;
 use schema::name::RuleName;
+use schema::networks::Lists;
 use schema::proto::{DesiredState, RuleEnd, RuleSpec};
 use schema::rule::Rule;
 use schema::wire;
@@ -49,8 +50,14 @@ pub struct RuleExpiry {
 }
 
 impl Desired {
-    /// Reads every rule of an admitted state.
-    pub fn read(accepted: Accepted, specs: Vec<RuleSpec>, capabilities: &Capabilities, limits: &Limits) -> Self {
+    /// Reads every rule of an admitted state. `lists` is what its list files hold; none where nothing depends on that.
+    pub fn read(
+        accepted: Accepted,
+        specs: Vec<RuleSpec>,
+        lists: Option<&Lists>,
+        capabilities: &Capabilities,
+        limits: &Limits,
+    ) -> Self {
         let mut desired = Self { accepted, ..Self::default() };
         let invalid = |message| Rejection { code: RuleCode::InvalidRule, message };
         for spec in specs {
@@ -67,7 +74,9 @@ impl Desired {
             }
             let (rule, rejection) = match wire::rule_from_wire(&spec) {
                 Ok(rule) => {
-                    let rejection = capability::rejection(&rule, capabilities, limits);
+                    let rule = lists.map_or_else(|| rule.clone(), |lists| rule.clone().resolved(lists));
+                    let missing = lists.and_then(|_| missing(&rule)).map(invalid);
+                    let rejection = capability::rejection(&rule, capabilities, limits).or(missing);
                     (Some(Arc::new(rule)), rejection)
                 }
                 Err(error) => (None, Some(invalid(error.to_string()))),
@@ -159,9 +168,17 @@ impl Desired {
             digest: self.accepted.digest.as_bytes().to_vec(),
             rules,
             ends: self.ends_to_wire(),
+            lists: wire::entry::lists_to_wire(self.rules.values().filter_map(|desired| desired.rule.as_deref())),
             ..DesiredState::default()
         }
     }
+}
+
+/// What keeps a rule from serving whose list files are not all at hand: it would admit the wrong clients.
+fn missing(rule: &Rule) -> Option<String> {
+    let mut files = rule.access.iter().flat_map(|access| access.files());
+    let file = files.find(|file| file.list().is_none())?;
+    Some(format!("the networks of the list file {} are missing", file.path))
 }
 
 #[cfg(test)]
@@ -176,7 +193,7 @@ mod tests {
     fn a_rule_ends_once_its_time_is_over_and_stays_ended_over_a_restart() {
         let specs = vec![rule_to_wire(&rule("ends", 8000, 8000)), rule_to_wire(&rule("stays", 8001, 8001))];
         let capabilities = Capabilities::from([Capability::Tcp]);
-        let read = |specs| Desired::read(Accepted::default(), specs, &capabilities, &Limits::default());
+        let read = |specs| Desired::read(Accepted::default(), specs, None, &capabilities, &Limits::default());
         let mut desired = read(specs).ending([("ends".to_owned(), RuleExpiry { at_ms: 50, until_ms: 7 })]);
         assert_eq!((desired.end_overdue(49), desired.next_end()), (Vec::new(), Some(50)));
         assert_eq!(desired.end_overdue(50), [RuleName::new("ends").expect("a name")]);
@@ -195,7 +212,8 @@ mod tests {
         let sent = |until_ms: u64, wall: u64, now: u64| {
             let specs = vec![rule_to_wire(&rule("ends", 8000, 8000))];
             let end = RuleEnd { rule: "ends".to_owned(), rest_ms: until_ms - wall, until_ms, at_ms: 0 };
-            Desired::read(Accepted::default(), specs, &capabilities, &Limits::default()).ending_from(vec![end], now)
+            Desired::read(Accepted::default(), specs, None, &capabilities, &Limits::default())
+                .ending_from(vec![end], now)
         };
         let take = |known: &Desired, mut next: Desired, now: u64| {
             next.keep_ends(&known.ends);
@@ -226,7 +244,7 @@ mod tests {
         let nameless = RuleSpec { name: "No Name".to_owned(), ..RuleSpec::default() };
         let capabilities = Capabilities::from([Capability::Tcp]);
         let specs = vec![good.clone(), range, broken, nameless, good];
-        let desired = Desired::read(Accepted::default(), specs, &capabilities, &Limits::default());
+        let desired = Desired::read(Accepted::default(), specs, None, &capabilities, &Limits::default());
         let code = |name: &str| desired.rules[name].rejection.as_ref().map(|rejection| rejection.code);
         assert_eq!(code("good"), None);
         assert_eq!(code("range"), Some(RuleCode::PortRangeUnsupported));
@@ -249,7 +267,7 @@ mod tests {
             to("other-port", 8001, "192.0.2.7"),
         ];
         let capabilities = Capabilities::from([Capability::Tcp]);
-        let desired = Desired::read(Accepted::default(), specs, &capabilities, &Limits::default());
+        let desired = Desired::read(Accepted::default(), specs, None, &capabilities, &Limits::default());
         let desired = desired.on_host(&BTreeSet::from(["192.0.2.7".parse().expect("an address")]));
         let rejection = |name: &str| desired.rules[name].rejection.clone();
         let own = rejection("own").expect("it is refused");

@@ -175,7 +175,7 @@ mod tests {
     fn desired(ports: &[u16]) -> Desired {
         let specs = ports.iter().map(|port| rule_to_wire(&rule(&format!("r{port}"), *port, *port))).collect();
         let all: Capabilities = Capability::ALL.iter().copied().collect();
-        Desired::read(Accepted::default(), specs, &all, &Limits::default())
+        Desired::read(Accepted::default(), specs, None, &all, &Limits::default())
     }
 
     fn serving(ports: &[u16]) -> Rules {
@@ -190,7 +190,7 @@ mod tests {
     fn a_policy_that_widens_again_gives_back_what_it_took_and_nothing_else() {
         let specs = vec![rule_to_wire(&rule("range", 8000, 8001)), rule_to_wire(&rule("low", 80, 80))];
         let tcp = Capabilities::from([Capability::Tcp, Capability::PrivilegedPorts]);
-        let mut desired = Desired::read(Accepted::default(), specs, &tcp, &Limits::default());
+        let mut desired = Desired::read(Accepted::default(), specs, None, &tcp, &Limits::default());
         let narrow = parse("listen_ports = [9000]").expect("valid");
         judge(&mut desired, &Rules::new(), &narrow);
         let code = |desired: &Desired, name: &str| desired.rules[name].rejection.as_ref().map(|one| one.code);

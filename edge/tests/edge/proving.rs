@@ -21,7 +21,7 @@ use crate::support::{
 const LEASE: Duration = Duration::from_mins(2);
 
 fn wanted(rules: &[Arc<Rule>]) -> Desired {
-    Desired::read(Accepted::default(), desired_state(0, rules).rules, &capabilities(), &limits())
+    Desired::read(Accepted::default(), desired_state(0, rules).rules, None, &capabilities(), &limits())
 }
 
 fn base(edge: &RuntimeHandle) -> Base {

@@ -17,9 +17,11 @@ use schema::canonical;
 use schema::capability::{Capabilities, Capability, Limits};
 use schema::name::EdgeName;
 use schema::net::PortRange;
+use schema::networks::Lists;
 use schema::proto::DesiredState;
 use schema::rule::{Host, Rule, RuleParts, Target};
 use schema::testing::rule_with;
+use schema::wire::entry::{lists_from_wire, lists_to_wire};
 use schema::wire::rule_to_wire;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -97,6 +99,7 @@ pub(crate) fn desired_state(generation: u64, rules: &[Arc<Rule>]) -> DesiredStat
         generation,
         digest: canonical::rules_digest(by_name.values().map(|rule| &***rule)).as_bytes().to_vec(),
         rules: by_name.values().map(|rule| rule_to_wire(rule)).collect(),
+        lists: lists_to_wire(by_name.values().map(|rule| &***rule)),
         ..DesiredState::default()
     }
 }
@@ -106,7 +109,8 @@ pub(crate) fn desired(generation: u64, rules: &[Arc<Rule>]) -> Desired {
     let state = desired_state(generation, rules);
     let digest = canonical::Digest::from_bytes(&state.digest).unwrap();
     let accepted = Accepted { lineage: state.lineage, generation, digest };
-    Desired::read(accepted, state.rules, &capabilities(), &limits())
+    let lists = lists_from_wire(state.lists, &Lists::default()).unwrap();
+    Desired::read(accepted, state.rules, Some(&lists), &capabilities(), &limits())
 }
 
 pub(crate) async fn runtime() -> RuntimeHandle {

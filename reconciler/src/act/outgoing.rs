@@ -56,5 +56,6 @@ pub(super) fn desired(
         quiet_window_ms: millis(quiet_window),
         ends: Vec::new(),
         yields: Vec::new(),
+        lists: wire::entry::lists_to_wire(rules.iter().map(|rule| &**rule)),
     }
 }

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use schema::canonical::Digest;
+use schema::networks::Lists;
+
 use super::private_file::{self, PrivateFileError};
 use super::revisions::{self, RevisionError};
 use super::store::{self, Batch, Moment, RESTORE, Store, StoreError};
@@ -116,11 +119,39 @@ pub(super) fn open(dir: &Path) -> Result<OpenedState, StateError> {
         let revision = revisions::read(&store, applied.source.digest)?;
         applied.settings = revision.map(|revision| settings_of(&revision.files));
     }
+    resolve_lists(&store, &mut restored)?;
     if let Some(line) = restored.ledger_break {
         return Err(StateError::BrokenLedger { path: dir.join(store::FILE), line });
     }
     let token = operator_token(&dir.join(TOKEN_FILE))?;
     Ok(OpenedState { store, lineage, restored, kept, token })
+}
+
+/// Finds what the list files of rules hold: the records of edges name them by digest, and the trees that were applied have
+/// them. A list of a tree that is not kept any more is with the edge that runs it.
+fn resolve_lists(store: &Store, restored: &mut Restored) -> Result<(), StateError> {
+    let mut missing = restored.missing_lists();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let applied = restored.applied.iter().map(|applied| record::revision_key(applied.source.digest));
+    let keys: Vec<String> = applied.chain(store.keys(REVISION_PREFIX)?).collect();
+    let mut lists = Lists::default();
+    for key in keys {
+        let digest = key.strip_prefix(REVISION_PREFIX).and_then(Digest::parse);
+        let Some(revision) = digest.map(|digest| revisions::read(store, digest)).transpose()?.flatten() else {
+            continue;
+        };
+        for list in revision.lists() {
+            missing.remove(&list.digest());
+            lists.add(&list);
+        }
+        if missing.is_empty() {
+            break;
+        }
+    }
+    restored.resolve_lists(&lists);
+    Ok(())
 }
 
 /// The store is made before the token, so that an empty store beside a token is damage and no interrupted first start.

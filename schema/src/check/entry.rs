@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
+use super::lists;
 use super::rule::RuleCheck;
 use crate::access::{Access, Enforcement, LiveConnections};
 use crate::codes::TreeCode;
@@ -11,7 +12,7 @@ use crate::decode::{Decoded, Draft, Slot};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::fields::{access, per_source, quota, rate_limit, rule};
 use crate::net::Protocol;
-use crate::policy::Networks;
+use crate::networks::NetworkList;
 use crate::quota::{OnExhausted, Period, Quota, TimeZoneName};
 use crate::rate::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6, PerSource, RateLimit};
 use crate::rule::{RuleParts, RuleProblem};
@@ -22,7 +23,7 @@ use crate::sni::ServerName;
 pub(super) struct EntryKeys {
     sni: Vec<ServerName>,
     sni_timeout: Option<Duration>,
-    accept_proxy: Networks,
+    accept_proxy: NetworkList,
     access: Option<Access>,
     rate_limit: Option<RateLimit>,
     quota: Option<Quota>,
@@ -88,7 +89,7 @@ pub(super) fn has_refused(draft: &Draft<'_>) -> bool {
     })
 }
 
-fn networks(slot: &Slot<'_>) -> Option<Networks> {
+fn networks(slot: &Slot<'_>) -> Option<NetworkList> {
     Some(slot.networks()?.iter().map(|(_, network)| *network).collect())
 }
 
@@ -128,7 +129,7 @@ fn access_of(check: &mut RuleCheck<'_, '_>, draft: &Draft<'_>) -> Option<Access>
     }
     let list = |field| draft.get(field).and_then(networks);
     let allow = list(access::ALLOW);
-    if let (Some(slot), Some([])) = (draft.get(access::ALLOW), allow.as_ref().map(Networks::as_slice)) {
+    if let Some(slot) = draft.get(access::ALLOW).filter(|_| allow.as_ref().is_some_and(NetworkList::is_empty)) {
         check.error(TreeCode::OutOfRange, slot.span, "`allow` has no network: nobody could connect").help =
             Some("remove the key to admit everyone, or set `enabled = false` in the rule".to_owned());
         check.whole = false;
@@ -136,12 +137,14 @@ fn access_of(check: &mut RuleCheck<'_, '_>, draft: &Draft<'_>) -> Option<Access>
     let read = Access {
         allow: allow.unwrap_or_default(),
         deny: list(access::DENY).unwrap_or_default(),
+        allow_file: lists::file_of(draft, access::ALLOW_FILE),
+        deny_file: lists::file_of(draft, access::DENY_FILE),
         mode: draft.text(access::MODE).and_then(Enforcement::parse).unwrap_or_default(),
         live: draft.text(access::LIVE).and_then(LiveConnections::parse).unwrap_or_default(),
     };
     let is_set = |field| draft.has(field);
     if read.is_empty() && !is_set(access::ALLOW) && !is_set(access::DENY) && !draft.slots().is_empty() {
-        check.error(TreeCode::MissingKey, draft.span, "`access` needs `allow` or `deny`");
+        check.error(TreeCode::MissingKey, draft.span, "`access` needs `allow`, `deny`, `allow_file` or `deny_file`");
         check.whole = false;
     }
     (!read.is_empty()).then_some(read)

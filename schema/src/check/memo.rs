@@ -10,11 +10,14 @@ use std::sync::Arc;
 use super::{CheckLimits, DraftedRule};
 use crate::decode::Draft;
 use crate::diagnostic::SourceFile;
+use crate::networks::NetworkList;
 
 /// The drafts of a tree's files. It holds one tree: what the next one does not have is forgotten.
 #[derive(Debug, Default)]
 pub struct Memo {
     files: HashMap<Arc<str>, Known>,
+    /// List files by path, with the text that they were read from.
+    lists: HashMap<Arc<str>, (Arc<str>, NetworkList)>,
     limits: CheckLimits,
     parsed: usize,
 }
@@ -52,6 +55,17 @@ impl Memo {
         self.parsed += parsed;
         self.limits = limits;
         self.files = files.into_iter().map(|(file, known)| (file.path.clone(), known)).collect();
+    }
+
+    /// What a list file holds, if this is what it held.
+    pub(super) fn recall_list(&self, file: &SourceFile) -> Option<NetworkList> {
+        let (text, list) = self.lists.get(&file.path)?;
+        (*text == file.text).then(|| list.clone())
+    }
+
+    /// Remembers these list files in the place of all others.
+    pub(super) fn replace_lists<'f>(&mut self, lists: impl Iterator<Item = (&'f SourceFile, NetworkList)>) {
+        self.lists = lists.map(|(file, list)| (file.path.clone(), (file.text.clone(), list))).collect();
     }
 
     /// Remembers what the rules of a file said, if the file is remembered.

@@ -8,6 +8,7 @@ mod clashes;
 mod edges;
 mod entry;
 mod health;
+mod lists;
 mod loops;
 mod memo;
 mod owners;
@@ -32,6 +33,7 @@ use crate::sni::ServerName;
 use crate::text;
 
 use edges::Fleet;
+use lists::{NamedList, TreeLists};
 use owners::Owners;
 
 pub use loops::{Lockout, find as find_lockouts};
@@ -96,6 +98,8 @@ struct DraftedRule {
     targets: Box<[Span]>,
     /// The server names that lead to it, with their places.
     sni: Box<[(ServerName, Span)]>,
+    /// The list files that it names.
+    lists: Box<[NamedList]>,
     /// Where it says whose PROXY headers it expects.
     accept_proxy_span: Option<Span>,
     enabled: bool,
@@ -139,6 +143,7 @@ fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>, can
         diagnostics.push(found);
         return Some(Checked { ruleset: None, diagnostics: diagnostics.into_sorted() });
     }
+    let lists = TreeLists::gather(tree, memo.as_deref_mut(), &mut diagnostics);
     let mut fleet = Fleet::gather(&files, &mut diagnostics);
     let owners = Owners::gather(&files, &mut diagnostics);
     let global = settings::global(&files, &mut diagnostics);
@@ -175,12 +180,13 @@ fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>, can
     clashes::duplicates(&entries, &by_edge, &fleet, &mut diagnostics);
     clashes::ports(&entries, &by_edge, &fleet, &mut diagnostics);
     loops::lockouts(&entries, &by_edge, &fleet, &mut diagnostics);
+    lists.check_named(&entries, tree, &mut diagnostics);
     owners.check_used(&entries, &mut diagnostics);
     if cancel.is_cancelled() {
         return None;
     }
     let ruleset = (!diagnostics.has_errors()).then(|| {
-        let (edges, disabled) = placed(&entries, &by_edge, &fleet, &owners);
+        let (edges, disabled) = placed(&entries, &by_edge, &fleet, |rule| lists.complete(owners.complete(rule)));
         let (digest, inventory) = (tree_digest(&tree.files), fleet.inventory());
         let rollout = rollout.map(|placed| placed.rollout).unwrap_or_default();
         let empty_files = empty_files(tree).map(|file| file.path.clone()).collect();
@@ -246,7 +252,7 @@ fn read_files<'t>(
     let mut fleet = FleetFile::default();
     let (mut kept, mut parsed) = (Vec::new(), 0);
     let mut rules = 0;
-    for file in &tree.files {
+    for file in tree.files.iter().filter(|file| !lists::is_list(&file.path)) {
         if diagnostics.is_cancelled() || rules > limits.max_rules {
             // What was remembered stays remembered.
             return (files, fleet);
@@ -289,9 +295,13 @@ fn edges_of<'f, 't>(file: &'f RuleFile<'t>) -> impl Iterator<Item = (&'t SourceF
 type ByEdge = BTreeMap<crate::name::EdgeName, EdgeRules>;
 
 /// The rules of every edge: enabled and disabled ones. Called on a tree without errors, so every entry has its rule.
-fn placed(entries: &[RuleEntry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, owners: &Owners<'_>) -> (ByEdge, ByEdge) {
-    let rules: Vec<Option<Arc<Rule>>> =
-        entries.iter().map(|entry| Some(owners.complete(entry.own.rule.as_ref()?))).collect();
+fn placed(
+    entries: &[RuleEntry<'_>],
+    by_edge: &[Vec<u32>],
+    fleet: &Fleet<'_>,
+    complete: impl Fn(&Arc<Rule>) -> Arc<Rule>,
+) -> (ByEdge, ByEdge) {
+    let rules: Vec<Option<Arc<Rule>>> = entries.iter().map(|entry| entry.own.rule.as_ref().map(&complete)).collect();
     let (mut edges, mut disabled) = (ByEdge::new(), ByEdge::new());
     for (edge, members) in by_edge.iter().enumerate() {
         for (map, enabled) in [(&mut edges, true), (&mut disabled, false)] {
@@ -314,5 +324,7 @@ fn placed(entries: &[RuleEntry<'_>], by_edge: &[Vec<u32>], fleet: &Fleet<'_>, ow
 
 #[cfg(test)]
 mod entry_tests;
+#[cfg(test)]
+mod list_tests;
 #[cfg(test)]
 mod tests;

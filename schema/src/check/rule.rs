@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::edges::Fleet;
 use super::targets::{first_alike, problem_place};
-use super::{CheckLimits, DraftedRule, RuleEntry, RuleFile, addresses, entry, health, owners, targets};
+use super::{CheckLimits, DraftedRule, RuleEntry, RuleFile, addresses, entry, health, lists, owners, targets};
 use crate::codes::TreeCode;
 use crate::decode::{Decoded, Draft, Slot};
 use crate::diagnostic::{Diagnostic, LineIndex, SourceFile, Span};
@@ -80,19 +80,24 @@ fn said_of(
         listen_span,
         targets: targets::places(draft, rule.as_deref()),
         sni: entry::names(&check),
+        lists: lists::named(check.get(rule::ACCESS)),
         accept_proxy_span: check.get(rule::ACCEPT_PROXY).map(|slot| slot.span),
         enabled: check.get(rule::ENABLED).and_then(Slot::bool).unwrap_or(true),
         rule,
     }
 }
 
-/// A rule that stands alone, such as a spec from a program: it may carry the limits of its owner.
+/// A rule that stands alone, such as a spec from a program: it may carry the limits of its owner, and
+/// digests for what its list files hold.
 pub(crate) fn whole_rule(file: &SourceFile, own: &Draft<'_>, diagnostics: &mut Findings) -> Option<Rule> {
     let limits = CheckLimits { range_rule_max_ports: u32::MAX, ..CheckLimits::default() };
     let mut check = RuleCheck::new(file, own, None, &limits, diagnostics);
     let (parts, whole) = check.parts();
     let limits = own.table(rule::OWNER_LIMITS).map(owners::carried);
-    let parts = parts.map(|parts| RuleParts { owner_limits: limits.flatten().map(Box::new), ..parts });
+    let mut parts = parts.map(|parts| RuleParts { owner_limits: limits.flatten().map(Box::new), ..parts });
+    if let Some(access) = parts.as_mut().and_then(|parts| parts.access.as_mut()) {
+        lists::refer(access, own.get(rule::ACCESS_LISTS));
+    }
     parts.and_then(|parts| check.rule(parts)).filter(|_| whole)
 }
 

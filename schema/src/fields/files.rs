@@ -51,6 +51,7 @@ pub mod defaults {
             rule::TARGET,
             rule::TARGETS,
             rule::OWNER_LIMITS,
+            rule::ACCESS_LISTS,
         ],
     };
 }

@@ -59,6 +59,12 @@ table! {
         "The networks that may connect, at most 10,000. Default: all.");
     DENY = Field::new("deny", Kind::Networks, "[]", "[\"10.9.0.0/16\"]",
         "The networks that may not connect, at most 10,000; it takes precedence over `allow`.");
+    ALLOW_FILE = Field::new("allow_file", Kind::Text { max: 4096, lines: false }, "", "\"lists/office.txt\"",
+        "A file of the tree with more networks that may connect: one network a line, `#` begins a comment, at most \
+         1,000,000 networks and 32 MiB. The path begins at the root of the tree.");
+    DENY_FILE = Field::new("deny_file", Kind::Text { max: 4096, lines: false }, "", "\"lists/abuse.txt\"",
+        "A file of the tree with more networks that may not connect, as `allow_file`; it takes precedence over `allow` \
+         and `allow_file`.");
     MODE = Field::new("mode", Kind::Word(Enforcement::WORDS), "\"enforce\"", "\"observe\"",
         "`observe` refuses nobody, and counts whom `enforce` would refuse.");
     LIVE = Field::new("live", Kind::Word(LiveConnections::WORDS), "\"keep\"", "\"drain\"",

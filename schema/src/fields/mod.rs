@@ -253,7 +253,7 @@ pub static TABLES: &[&Table] = &[
 /// Declares a module with one table and an index constant for each of its fields.
 macro_rules! table {
     (
-        $(#[$meta:meta])* $module:ident, $name:literal, $header:literal, $doc:literal $(, without $without:ident)?;
+        $(#[$meta:meta])* $module:ident, $name:literal, $header:literal, $doc:literal $(, without $($without:ident),+)?;
         $($index:ident = $field:expr;)*
     ) => {
         $(#[$meta])*
@@ -271,7 +271,7 @@ macro_rules! table {
 
             /// The table.
             pub static TABLE: Table =
-                Table { name: $name, header: $header, doc: $doc, fields: FIELDS, without: &[$($without)?] };
+                Table { name: $name, header: $header, doc: $doc, fields: FIELDS, without: &[$($($without),+)?] };
 
             /// Its fields.
             pub(in crate::fields) static FIELDS: &[Field] = &[$($field,)*];

@@ -9,7 +9,7 @@ const DAY_SECS: i64 = 86_400;
 
 table! {
     /// `[[rule]]`.
-    rule, "rule", "[[rule]]", "One forwarding intent: where to listen and where to forward to.", without OWNER_LIMITS;
+    rule, "rule", "[[rule]]", "One forwarding intent: where to listen and where to forward to.", without OWNER_LIMITS, ACCESS_LISTS;
     NAME = Field::new("name", Kind::Name, "", "\"web\"",
         "The name that identifies the rule on its edges: unique per edge, 1 to 63 characters from a-z, 0-9, `.`, `_`, \
          `-`, starting with a letter or digit.").required();
@@ -98,10 +98,12 @@ table! {
         "{ bytes = 1000000000000, period = \"month\" }", "How many bytes may be forwarded in a period.");
     OWNER_LIMITS = Field::new("owner_limits", Kind::Table(&crate::fields::owner_limits::TABLE), "", "{}",
         "The limits of the owner of the rule, as its `[[owner]]` entry sets them.");
+    ACCESS_LISTS = Field::new("access_lists", Kind::TextMap, "", "{ allow_file = \"sha256:…/1\" }",
+        "The digest and the number of the networks of each list file of the rule.");
 }
 
 /// A rule as data that programs exchange: the fields of `[[rule]]` with the limits of its owner, which a file states once
-/// for all rules of an owner.
+/// for all rules of an owner, and with what stands for the content of its list files.
 pub mod spec {
     use crate::fields::Table;
 

@@ -2,6 +2,7 @@
 //!
 //! Keeps: `from_json(to_json(rule)) == rule`; every key comes from the field table.
 
+mod lists;
 mod parts;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,9 @@ pub fn to_json(rule: &Rule) -> Map<String, Value> {
     }
     for (path, parts) in parts::tables(rule) {
         nest(&mut map, path, given(parts));
+    }
+    if let Some(lists) = lists::references(rule) {
+        map.insert("access_lists".to_owned(), lists);
     }
     map
 }
@@ -121,8 +125,16 @@ fn flat_beside(rule: &Rule, tables: &[&str]) -> BTreeMap<String, Value> {
     fields
 }
 
-/// The fields that differ, in the order of their paths; the name is one of them for a renamed rule.
+/// The fields that differ, in the order of their paths; the name is one of them for a renamed rule. Of lists of networks,
+/// what is added and removed is named beside them.
 pub fn field_changes(before: &Rule, after: &Rule) -> Vec<FieldChange> {
+    let mut changes = key_changes(before, after);
+    changes.extend(lists::changes(before, after));
+    changes.sort_by(|one, other| one.path.cmp(&other.path));
+    changes
+}
+
+fn key_changes(before: &Rule, after: &Rule) -> Vec<FieldChange> {
     let tables = |rule: &Rule| parts::tables(rule).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
     let (known, wanted) = (tables(before), tables(after));
     let (mut before, mut after) = (flat_beside(before, &wanted), flat_beside(after, &known));
@@ -154,6 +166,7 @@ pub fn new_fields(rule: &Rule) -> Vec<FieldChange> {
     for (path, parts) in parts::tables(rule) {
         add(&format!("{path}."), parts);
     }
+    fields.extend(lists::of_new(rule).into_iter().map(|change| (change.path, change.after)));
     fields.into_iter().map(|(path, after)| FieldChange { path, before: Value::Null, after }).collect()
 }
 

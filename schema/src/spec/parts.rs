@@ -91,7 +91,7 @@ pub(super) fn of_rule(rule: &Rule) -> Vec<FieldPart> {
     to.add(rule::UDP_FLOW_IDLE_SECS, secs(rule.udp_flow_idle), secs(default.udp_flow_idle));
     to.list(rule::SNI, &rule.sni);
     to.add(rule::SNI_TIMEOUT_MS, millis(rule.sni_timeout), millis(default.sni_timeout));
-    to.list(rule::ACCEPT_PROXY, rule.accept_proxy.as_slice());
+    to.list(rule::ACCEPT_PROXY, &rule.accept_proxy.iter().collect::<Vec<_>>());
     parts.1
 }
 

@@ -8,7 +8,9 @@ use ipnet::IpNet;
 
 use super::InvalidWire;
 use crate::access::{Access, Enforcement, LiveConnections};
-use crate::policy::{Network, Networks};
+use crate::canonical::Digest;
+use crate::networks::{ListFile, Lists, NetworkList};
+use crate::policy::Network;
 use crate::proto;
 use crate::quota::{OnExhausted, Period, Quota, TimeZoneName};
 use crate::rate::{PerSource, RateLimit};
@@ -19,9 +21,9 @@ use crate::sni::ServerName;
 const V6: u8 = 64;
 
 /// Networks as packed bytes, in ascending order.
-pub fn networks_to_wire(networks: &Networks) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(networks.as_slice().len() * 5);
-    for network in networks.as_slice() {
+pub fn networks_to_wire(networks: &NetworkList) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(networks.len() * 5);
+    for network in networks.iter() {
         match network.net() {
             IpNet::V4(net) => {
                 bytes.push(net.prefix_len());
@@ -37,7 +39,7 @@ pub fn networks_to_wire(networks: &Networks) -> Vec<u8> {
 }
 
 /// The networks of packed bytes.
-pub fn networks_from_wire(mut bytes: &[u8]) -> Option<Networks> {
+pub fn networks_from_wire(mut bytes: &[u8]) -> Option<NetworkList> {
     let mut networks = Vec::with_capacity(bytes.len() / 5);
     while let Some((prefix, rest)) = bytes.split_first() {
         let (address, prefix): (IpAddr, u8) = if *prefix < V6 {
@@ -64,6 +66,8 @@ pub(super) fn put(rule: &Rule, spec: &mut proto::RuleSpec) {
         deny: networks_to_wire(&access.deny),
         observe: access.mode == Enforcement::Observe,
         drain: access.live == LiveConnections::Drain,
+        allow_file: access.allow_file.as_ref().map(file_to_wire),
+        deny_file: access.deny_file.as_ref().map(file_to_wire),
     });
     spec.rate_limit = rule.rate_limit.as_deref().map(rate_limit_to_wire);
     spec.quota = rule.quota.as_deref().map(quota_to_wire);
@@ -92,6 +96,8 @@ pub(super) fn take(spec: &proto::RuleSpec, parts: &mut RuleParts) -> Result<(), 
             deny: networks(&access.deny, "access.deny")?,
             mode: mode(access.observe),
             live: if access.drain { LiveConnections::Drain } else { LiveConnections::Keep },
+            allow_file: access.allow_file.as_ref().map(file_from_wire).transpose()?,
+            deny_file: access.deny_file.as_ref().map(file_from_wire).transpose()?,
         })),
     };
     parts.rate_limit = spec.rate_limit.as_ref().map(rate_limit_from_wire).transpose()?.map(Box::new);
@@ -104,6 +110,39 @@ pub(super) fn take(spec: &proto::RuleSpec, parts: &mut RuleParts) -> Result<(), 
         })),
     };
     Ok(())
+}
+
+fn file_to_wire(file: &ListFile) -> proto::ListReference {
+    let digest = file.digest().as_bytes().to_vec();
+    proto::ListReference { path: file.path.to_string(), digest, networks: file.networks() }
+}
+
+/// The networks of it are in the desired state that brought it, if it is to be found there.
+fn file_from_wire(message: &proto::ListReference) -> Result<ListFile, InvalidWire> {
+    let digest = Digest::from_bytes(&message.digest).ok_or(InvalidWire::Field("access.allow_file.digest"))?;
+    Ok(ListFile::referred(message.path.as_str(), digest, message.networks))
+}
+
+/// The contents of all list files of these rules, each once.
+pub fn lists_to_wire<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<proto::NetworkRecords> {
+    let records = |list: &NetworkList| proto::NetworkRecords { ipv4: list.ipv4().to_vec(), ipv6: list.ipv6().to_vec() };
+    lists_of(rules).iter().map(records).collect()
+}
+
+/// The contents of list files that these rules have at hand.
+pub fn lists_of<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Lists {
+    let files = rules.into_iter().flat_map(|rule| rule.access.iter().flat_map(|access| access.files()));
+    files.filter_map(ListFile::list).collect()
+}
+
+/// The contents of a message, beside those that are known; what is known already is not held twice.
+pub fn lists_from_wire(message: Vec<proto::NetworkRecords>, known: &Lists) -> Result<Lists, InvalidWire> {
+    let mut lists = known.clone();
+    for proto::NetworkRecords { ipv4, ipv6 } in message {
+        let list = NetworkList::from_records(ipv4, ipv6).ok_or(InvalidWire::Field("lists"))?;
+        lists.add(&list);
+    }
+    Ok(lists)
 }
 
 fn mode(is_observed: bool) -> Enforcement {

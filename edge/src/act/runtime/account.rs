@@ -8,6 +8,7 @@ use std::sync::Arc;
 use schema::canonical::{self, Digest};
 use schema::name::RuleName;
 use schema::state::RuleState;
+use schema::wire;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
@@ -121,13 +122,18 @@ impl Actor {
         let Some(store) = self.store.clone() else { return };
         let exception = |(name, desired): (&RuleName, &DesiredRule)| {
             let running = self.serving.get(name).map(|served| &served.rule);
-            let known = running.or_else(|| self.fallback.get(name));
-            (running.is_none() || running != desired.rule.as_ref())
-                .then(|| Exception::new(name.to_string(), known.map(|rule| &**rule)))
+            let known = running.or_else(|| self.fallback.get(name)).cloned();
+            (running.is_none() || running != desired.rule.as_ref()).then(|| (name.clone(), known))
         };
+        let exceptions: Vec<_> = self.desired.rules.iter().filter_map(exception).collect();
+        let others = exceptions.iter().filter_map(|(_, known)| known.as_deref());
         let stored = Stored {
             desired: Some(self.desired.to_wire()),
-            exceptions: self.desired.rules.iter().filter_map(exception).collect(),
+            lists: wire::entry::lists_to_wire(others),
+            exceptions: exceptions
+                .iter()
+                .map(|(name, known)| Exception::new(name.to_string(), known.as_deref()))
+                .collect(),
             edge: store.name().to_string(),
             overrides: Some(self.overrides.clone()).filter(|list| !list.overrides.is_empty()),
             trial: self.stored_trial(),

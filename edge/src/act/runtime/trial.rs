@@ -7,6 +7,8 @@
 use std::time::Duration;
 
 use schema::capability::{Capabilities, Limits};
+use schema::networks::Lists;
+use schema::wire;
 use tokio::time::Instant;
 
 use super::actor::Actor;
@@ -56,7 +58,9 @@ impl Pending {
         // After a restart of the host the clock begins anew, and must not make it wait for longer than it was told to.
         let rest = clock.rest(stored.until_ms).min(within);
         let accepted = Accepted { lineage: previous.lineage, generation: previous.generation, ..Accepted::default() };
-        let read = Desired::read(accepted, previous.rules, capabilities, limits).ending_as_kept(previous.ends);
+        let lists = wire::entry::lists_from_wire(previous.lists, &Lists::default()).unwrap_or_default();
+        let read =
+            Desired::read(accepted, previous.rules, Some(&lists), capabilities, limits).ending_as_kept(previous.ends);
         let previous = read.on_host(&interfaces::addresses());
         Self { previous, rest, until_ms: stored.until_ms, within }
     }

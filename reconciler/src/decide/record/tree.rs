@@ -3,6 +3,10 @@
 use std::sync::Arc;
 
 use schema::canonical::Digest;
+use schema::diagnostic::SourceFile;
+use schema::findings::Findings;
+use schema::networks::{NetworkList, read_list};
+use schema::text::Syntax;
 use serde::{Deserialize, Serialize};
 
 use super::{InvalidRecord, REVISION_FILE_PREFIX, REVISION_PREFIX, Record, read};
@@ -15,6 +19,17 @@ pub struct Revision {
     pub source: Source,
     /// Its files.
     pub files: Vec<FileDocument>,
+}
+
+impl Revision {
+    /// What its list files hold.
+    pub fn lists(&self) -> impl Iterator<Item = NetworkList> {
+        let is_list = |file: &&FileDocument| Syntax::of_path(&file.path).is_none();
+        self.files.iter().filter(is_list).filter_map(|file| {
+            let file = SourceFile::new(file.path.clone(), file.text.clone());
+            read_list(&file, &mut Findings::new())
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]

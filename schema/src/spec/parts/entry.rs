@@ -38,8 +38,10 @@ pub(in crate::spec) fn tables(rule: &Rule) -> Vec<(&'static str, Vec<FieldPart>)
 fn of_access(own: &Access) -> Vec<FieldPart> {
     let mut parts = Parts(&access::TABLE, Vec::new());
     let to = &mut parts;
-    to.list(access::ALLOW, own.allow.as_slice());
-    to.list(access::DENY, own.deny.as_slice());
+    to.list(access::ALLOW, &own.allow.iter().collect::<Vec<_>>());
+    to.list(access::DENY, &own.deny.iter().collect::<Vec<_>>());
+    to.option(access::ALLOW_FILE, own.allow_file.as_ref().map(|file| &*file.path));
+    to.option(access::DENY_FILE, own.deny_file.as_ref().map(|file| &*file.path));
     to.add(access::MODE, own.mode.as_str(), Enforcement::default().as_str());
     to.add(access::LIVE, own.live.as_str(), LiveConnections::default().as_str());
     // An empty `allow` means that the key is absent; the key itself takes at least one network.
