@@ -50,7 +50,7 @@ impl Bench {
         let capabilities = Capabilities::from([Capability::Tcp, Capability::PortRange, Capability::Ipv6]);
         let start = Instant::now();
         let specs = rules.iter().map(rule_to_wire).collect();
-        let desired = Desired::read(accepted, specs, &capabilities, &limits());
+        let desired = Desired::read(accepted, specs, None, &capabilities, &limits());
         self.edge.apply(desired).await.expect("the edge runs");
         let elapsed = start.elapsed();
         let listeners = self.edge.status().listeners;

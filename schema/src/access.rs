@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use crate::codes::TreeCode;
 use crate::networks::{ListFile, Lists, NetworkList};
-use crate::rule::{RuleProblem, words};
+use crate::rule::{Rule, RuleProblem, words};
 
 /// Most networks of one list that a rule itself holds.
 pub const MAX_NETWORKS: usize = 10_000;
@@ -95,6 +95,27 @@ impl Access {
                 problems.push(RuleProblem { code: TreeCode::OutOfRange, key: format!("access.{key}"), message });
             }
         }
+    }
+}
+
+impl Rule {
+    /// The same rule with the networks of its list files, as far as they are known.
+    ///
+    /// # Panics
+    /// Never: what a file holds changes nothing that makes a rule whole.
+    #[must_use]
+    pub fn resolved(self, lists: &Lists) -> Self {
+        if self.is_resolved() {
+            return self;
+        }
+        let mut parts = self.into_parts();
+        parts.access = parts.access.map(|access| Box::new(access.resolved(lists)));
+        Self::new(parts).expect("it was whole before")
+    }
+
+    /// True unless networks of its list files are not at hand.
+    pub fn is_resolved(&self) -> bool {
+        self.access.iter().flat_map(|access| access.files()).all(|file| file.list().is_some())
     }
 }
 

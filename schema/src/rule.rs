@@ -15,7 +15,7 @@ use crate::health::HealthCheck;
 pub use crate::host::{Host, InvalidHost, MAX_HOST};
 use crate::name::RuleName;
 use crate::net::{ListenRange, PortRange, Protocol};
-use crate::networks::{Lists, NetworkList};
+use crate::networks::NetworkList;
 use crate::quota::Quota;
 use crate::rate::RateLimit;
 use crate::sni::{MAX_NAMES, ServerName};
@@ -289,20 +289,6 @@ impl Rule {
     /// The parts, to build a variation from.
     pub fn into_parts(self) -> RuleParts {
         self.0
-    }
-
-    /// The same rule with the networks of its list files, as far as they are known.
-    #[must_use]
-    pub fn resolved(mut self, lists: &Lists) -> Self {
-        if let Some(access) = self.0.access.as_mut().filter(|access| access.has_files()) {
-            **access = access.resolved(lists);
-        }
-        self
-    }
-
-    /// True unless networks of its list files are not at hand.
-    pub fn is_resolved(&self) -> bool {
-        self.access.iter().flat_map(|access| access.files()).all(|file| file.list().is_some())
     }
 
     /// TCP or UDP.

@@ -240,8 +240,10 @@ pub mod arbitrary {
     }
 
     fn access() -> impl Strategy<Value = Option<Access>> {
-        let file = || option::of(networks().prop_map(|list| ListFile::new("lists/a.txt", list)));
-        (networks(), networks(), any::<[bool; 2]>(), file(), file()).prop_map(
+        let file = |path: &'static str| {
+            option::of(vec(network(), 1..4).prop_map(move |list| ListFile::new(path, list.into_iter().collect())))
+        };
+        (networks(), networks(), any::<[bool; 2]>(), file("lists/allow.txt"), file("lists/deny.txt")).prop_map(
             |(allow, deny, [observe, drain], allow_file, deny_file)| {
                 let mode = if observe { Enforcement::Observe } else { Enforcement::Enforce };
                 let live = if drain { LiveConnections::Drain } else { LiveConnections::Keep };

@@ -108,6 +108,12 @@ fn the_full_file_is_valid_but_for_foreign_keys_and_formatting_settles_it() {
     check_all(FULL_YAML);
 }
 
+/// The file that a list of a rule was read from.
+fn list_file(file: &schema::networks::ListFile) -> SourceFile {
+    let lines: Vec<String> = file.list().expect("it is at hand").iter().map(|network| format!("{network}\n")).collect();
+    SourceFile::new(file.path.clone(), lines.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -166,7 +172,9 @@ proptest! {
         prop_assert_eq!(draft.tables(schema::fields::root::RULE).len(), 1);
         // A limit of the server and defaults of the protocol aside, the tree holds this very rule.
         let limits = CheckLimits { range_rule_max_ports: u32::MAX, ..CheckLimits::default() };
-        let checked = check_tree(&TreeFiles { files: vec![file], problems: Vec::new() }, &limits);
+        let lists = rule.access.iter().flat_map(|access| access.files()).map(list_file);
+        let files = std::iter::once(file).chain(lists).collect();
+        let checked = check_tree(&TreeFiles { files, problems: Vec::new() }, &limits);
         if let Some(set) = checked.ruleset {
             let placed = set.edges.values().next().and_then(|rules| rules.values().next()).expect("one rule");
             prop_assert_eq!(&*placed.rule, &rule);

@@ -12,7 +12,7 @@ use crate::canonical::Digest;
 use crate::codes::TreeCode;
 use crate::decode::{Decoded, Draft, Slot};
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
-use crate::fields::access;
+use crate::fields::{access, rule};
 use crate::findings::Findings;
 use crate::networks::{ListFile, NetworkList, list_path_fault, read_list};
 use crate::rule::{Rule, RuleParts};
@@ -48,8 +48,9 @@ pub(super) fn file_of(draft: &Draft<'_>, field: usize) -> Option<ListFile> {
 }
 
 /// Gives the files of a rule as data the digests that come with it.
-pub(super) fn refer(access: &mut Access, slot: Option<&Slot<'_>>) {
-    let Some(Decoded::Map(carried)) = slot.map(|slot| &slot.value) else { return };
+pub(super) fn refer(parts: Option<&mut RuleParts>, own: &Draft<'_>) {
+    let Some(access) = parts.and_then(|parts| parts.access.as_mut()) else { return };
+    let Some(Decoded::Map(carried)) = own.get(rule::ACCESS_LISTS).map(|slot| &slot.value) else { return };
     for (key, value) in carried {
         let file = match &**key {
             "allow_file" => &mut access.allow_file,

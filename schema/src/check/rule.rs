@@ -95,9 +95,7 @@ pub(crate) fn whole_rule(file: &SourceFile, own: &Draft<'_>, diagnostics: &mut F
     let (parts, whole) = check.parts();
     let limits = own.table(rule::OWNER_LIMITS).map(owners::carried);
     let mut parts = parts.map(|parts| RuleParts { owner_limits: limits.flatten().map(Box::new), ..parts });
-    if let Some(access) = parts.as_mut().and_then(|parts| parts.access.as_mut()) {
-        lists::refer(access, own.get(rule::ACCESS_LISTS));
-    }
+    lists::refer(parts.as_mut(), own);
     parts.and_then(|parts| check.rule(parts)).filter(|_| whole)
 }
 
