@@ -108,8 +108,6 @@ impl TreeLists {
             return Some(found.help("write the path from the root of the tree, for example `lists/office.txt`"));
         }
         match self.by_path.get(path) {
-            // Its own errors are reported at their places.
-            Some(None) => None,
             Some(Some(list)) if *is_allow && list.is_empty() => {
                 let message = format!("the list file {path} has no network: nobody could connect");
                 Some(
@@ -117,7 +115,8 @@ impl TreeLists {
                         .help("add a network to it, or remove the key to admit everyone"),
                 )
             }
-            Some(Some(_)) => None,
+            // Its own errors are reported at their places.
+            Some(_) => None,
             None if tree.problems.iter().any(|found| found.path == *path) => None,
             None => {
                 let found = error(TreeCode::UnreadableFile, format!("the tree has no file {path}"))?;

@@ -86,12 +86,10 @@ fn prefix_length(text: &str) -> Option<u8> {
 
 fn fault(file: &SourceFile, span: Span, text: &str) -> Diagnostic {
     let shown: String = text.chars().take(SHOWN).collect();
-    let found = match shown.parse::<Network>() {
-        Err(error) => Diagnostic::error(TreeCode::InvalidValue, file, span, error.to_string()),
-        Ok(_) => {
-            let message = format!("`{shown}` is not a network: the prefix length has digits that it does not need");
-            Diagnostic::error(TreeCode::InvalidValue, file, span, message)
-        }
+    let message = match shown.parse::<Network>() {
+        Err(error) => error.to_string(),
+        Ok(_) => format!("`{shown}` is not a network: the prefix length has digits that it does not need"),
     };
+    let found = Diagnostic::error(TreeCode::InvalidValue, file, span, message);
     found.help("a list file holds one network a line; `#` begins a comment")
 }

@@ -1,6 +1,6 @@
 //! Which list files the rule files of a tree name, before anybody has checked them. Pure.
 //!
-//! A list file belongs to a tree only because a rule names it, so whoever reads a tree asks here what else to read.
+//! A list file belongs to a tree only because a rule names it, so what reads a tree asks here for the other files of it.
 //! Keeps: every list that a check would look for is named; a path that no check accepts is not.
 
 use std::collections::BTreeSet;

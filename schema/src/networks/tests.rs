@@ -1,3 +1,5 @@
+//! What lists of networks promise.
+
 use proptest::prelude::*;
 
 use super::*;

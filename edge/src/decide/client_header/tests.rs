@@ -1,3 +1,5 @@
+//! What reading the header of a load balancer promises.
+
 use proptest::prelude::*;
 use schema::rule::ProxyProtocol;
 

@@ -100,7 +100,7 @@ fn read_once(dir: &Path, cancel: &Cancel) -> Result<(TreeFiles, Look), SourceErr
     let selection = selection(&root);
     let mut look = look_at(&root, &selection);
     let tree = TreeFiles { root: Some(root), files: Vec::new(), diagnostics: Vec::new(), selection, moved: false };
-    let mut reading = Reading { tree, found: Findings::new(), total: 0 };
+    let mut reading = TreeReading { tree, found: Findings::new(), total: 0 };
     reading.take(&look, |_| true, cancel);
     let lists = lists_of(&reading.tree.files);
     if !lists.is_empty() {
@@ -110,20 +110,20 @@ fn read_once(dir: &Path, cancel: &Cancel) -> Result<(TreeFiles, Look), SourceErr
         reading.take(&look, |label| !known.contains(label), cancel);
         reading.tree.files.sort_by(|one, other| one.source.path.cmp(&other.source.path));
     }
-    let Reading { mut tree, found, .. } = reading;
+    let TreeReading { mut tree, found, .. } = reading;
     tree.diagnostics = found.into_sorted();
     Ok((tree, look))
 }
 
 /// A tree that is being read.
-struct Reading {
+struct TreeReading {
     tree: TreeFiles,
     found: Findings,
     /// Bytes so far.
     total: u64,
 }
 
-impl Reading {
+impl TreeReading {
     /// Reads those of the files that were found.
     fn take(&mut self, look: &Look, is_meant: impl Fn(&str) -> bool, cancel: &Cancel) {
         for (label, is) in look.found.iter().filter(|(label, _)| is_meant(label)) {
