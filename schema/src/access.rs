@@ -98,6 +98,12 @@ impl Access {
     }
 }
 
+/// True if a change of these lists ends the live connections that the new version refuses: the one judge of it.
+pub fn ends_refused(before: &Rule, after: &Rule) -> bool {
+    let drains = |access: &Access| access.live == LiveConnections::Drain && access.mode == Enforcement::Enforce;
+    after.access.as_deref().is_some_and(drains) && before.access != after.access
+}
+
 impl Rule {
     /// The same rule with the networks of its list files, as far as they are known.
     ///

@@ -26,6 +26,8 @@ pub fn capabilities(disabled: &Capabilities) -> Capabilities {
         Capability::SourceIp,
         Capability::ProxyProtocol,
         Capability::ActiveHealth,
+        Capability::Access,
+        Capability::AcceptProxy,
     ]);
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
         capabilities.extend([Capability::Ipv6, Capability::ScopedAddresses]);

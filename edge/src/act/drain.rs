@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use schema::ending::Part;
 use schema::name::RuleName;
+use schema::net::ListenRange;
+use schema::rule::Rule;
 use tokio::time::Instant;
 
 use crate::act::workers::{Drain, Meter};
@@ -45,9 +47,19 @@ impl Drains {
             listen.push(part.listen);
             lasts = part.drain_timeout;
         }
+        self.start(meter, (listen, lasts), false)
+    }
+
+    /// A drain for connections of one rule whose clients its new access lists refuse.
+    pub(crate) fn refuse(&mut self, meter: &Arc<Meter>, before: &Rule) -> Arc<Drain> {
+        self.start(meter, (vec![before.listen], before.drain_timeout), true)
+    }
+
+    fn start(&mut self, meter: &Arc<Meter>, terms: (Vec<ListenRange>, Duration), is_refusal: bool) -> Arc<Drain> {
+        let (listen, lasts) = terms;
         let ends_at = SystemTime::now() + lasts;
         let ends_at_ms = ends_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let drain = Drain::new(listen, u64::try_from(ends_at_ms).unwrap_or(u64::MAX));
+        let drain = Drain::new(listen, u64::try_from(ends_at_ms).unwrap_or(u64::MAX), is_refusal);
         let (meter, deadline) = (meter.clone(), Instant::now() + lasts);
         self.draining.push(Draining { meter, drain: drain.clone(), deadline });
         drain

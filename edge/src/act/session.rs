@@ -247,8 +247,9 @@ impl Session {
 
     fn prove(&mut self, mut request: proto::Prove) -> Vec<proto::EdgeMessage> {
         let Offer { capabilities, limits, .. } = &*self.offer;
-        let desired = Desired::read(Accepted::default(), std::mem::take(&mut request.rules), None, capabilities, limits)
-            .on_host(&interfaces::addresses());
+        let desired =
+            Desired::read(Accepted::default(), std::mem::take(&mut request.rules), None, capabilities, limits)
+                .on_host(&interfaces::addresses());
         self.pending.prove(&self.runtime, desired, request).map(message).into_iter().collect()
     }
 

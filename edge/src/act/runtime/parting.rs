@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use schema::diff::{self, Change, Rules};
+use schema::access;
+use schema::diff::{self, Change, ChangeSet, Rules};
 use schema::ending::{self, Endings, Part};
 use schema::name::RuleName;
 use schema::proto::TargetOverrides;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 
 use super::actor::Actor;
 use crate::act::health::{Parting, PartingOrder};
-use crate::act::workers::{Drain, Meter, Overdue};
+use crate::act::workers::{Drain, Meter, Overdue, Refusing};
 use crate::decide::overrides;
 
 /// The counters of rules, by name.
@@ -32,29 +33,44 @@ impl Actor {
             (None, _) => false,
         };
         let mut concerned = changes.changes.iter().filter(|change| is_elsewhere(change));
-        if concerned.next().is_some() || !endings.is_empty() || !self.drains.is_empty() {
+        let refusing = self.refusing(&changes, meters);
+        if concerned.next().is_some() || !endings.is_empty() || !refusing.is_empty() || !self.drains.is_empty() {
             self.dataplane.settle().await;
             let is_busy = |name: &RuleName| meters.get(name).is_some_and(|meter| meter.active() > 0);
             let mut moved = changes.changes.iter().filter(|change| is_elsewhere(change));
             let is_any_moved = moved.any(|change| change.before.as_ref().is_some_and(|rule| is_busy(&rule.name)));
-            if is_any_moved || endings.rules().any(is_busy) || !self.drains.is_empty() {
-                self.note_switch(endings, meters).await;
+            if is_any_moved || endings.rules().any(is_busy) || !refusing.is_empty() || !self.drains.is_empty() {
+                self.note_switch(endings, refusing, meters).await;
             }
         }
         // Published with the rest, once it is known which rules failed.
         self.drains.forget_ended();
     }
 
-    async fn note_switch(&mut self, endings: Endings, meters: &Meters) {
+    /// The rules whose new access lists end live connections, each with a drain of its own.
+    fn refusing(&mut self, changes: &ChangeSet, meters: &Meters) -> Vec<Refusing> {
+        let mut all = Vec::new();
+        for change in &changes.changes {
+            let (Some(before), Some(rule)) = (&change.before, &change.after) else { continue };
+            let meter = meters.get(&before.name).filter(|meter| meter.active() > 0);
+            if let Some(meter) = meter.filter(|_| access::ends_refused(before, rule)) {
+                let drain = self.drains.refuse(meter, before);
+                all.push(Refusing { meter: meter.clone(), rule: rule.clone(), drain });
+            }
+        }
+        all
+    }
+
+    async fn note_switch(&mut self, endings: Endings, refusing: Vec<Refusing>, meters: &Meters) {
         let mut by_rule: HashMap<RuleName, Arc<Drain>> = HashMap::new();
         for rule in endings.rules() {
             if let Some(meter) = meters.get(rule) {
                 by_rule.insert(rule.clone(), self.drains.begin(meter, endings.of_rule(rule)));
             }
         }
-        let drain = |part: &Part| by_rule.get(&part.rule).cloned().unwrap_or_else(|| Drain::new(Vec::new(), 0));
+        let drain = |part: &Part| by_rule.get(&part.rule).cloned().unwrap_or_else(|| Drain::new(Vec::new(), 0, false));
         let drains = endings.parts().iter().map(drain).collect();
-        self.dataplane.note_switch(endings, drains).await;
+        self.dataplane.note_switch(endings, drains, refusing).await;
     }
 
     /// Takes the whole list of what operators ordered.
@@ -92,7 +108,7 @@ impl Actor {
                 let strays = Part::of_strays(&served.rule, served.rule.drain_timeout);
                 let meters = Meters::from([(order.rule, meter)]);
                 self.dataplane.settle().await;
-                self.note_switch(Endings::from(vec![strays]), &meters).await;
+                self.note_switch(Endings::from(vec![strays]), Vec::new(), &meters).await;
                 self.drains.forget_ended();
                 self.publish();
             }

@@ -52,13 +52,22 @@ pub(super) enum WorkerCommand {
     Panic,
 }
 
+/// Both ends of a client's connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClientEnds {
+    /// Where the client is.
+    pub(super) client: SocketAddr,
+    /// Where it connected to, if a load balancer in front says so; otherwise this host knows.
+    pub(super) local: Option<SocketAddr>,
+}
+
 /// A connection on its way to its worker.
 pub(super) struct Handed {
     pub(super) client: OwnedFd,
     /// Where it comes from.
     pub(super) source: Source,
-    /// Where it is, if a target of its rule is to learn of it.
-    pub(super) from: Option<Box<SocketAddr>>,
+    /// Both ends, if a target of its rule is to learn of them.
+    pub(super) from: Option<Box<ClientEnds>>,
     pub(super) admitted: Admitted,
 }
 

@@ -57,6 +57,7 @@ pub use counting::gate::Gate;
 pub(crate) use counting::meant::{Overdue, Scope};
 pub use counting::meter::{Meter, PlaceFigures, PortFigures, TargetFigures, TargetKey};
 pub use counting::source::Source;
+pub(crate) use counting::switch::Refusing;
 pub use counting::tally::LastTimes;
 pub use live::{ConnectionQuery, LiveConnection, QueryResult};
 pub use targets::choice::{Choice, Chosen, ConnectionOutcome, FEEDBACK, Feedback, Place, PortTrial};
@@ -194,8 +195,8 @@ impl Dataplane {
 
     /// Lets every connection learn what a switch means for it: `endings` with the drain of each part. Nothing that an
     /// earlier routing took in may be under way (see [`Self::settle`]).
-    pub(crate) async fn note_switch(&self, endings: Endings, drains: Vec<Arc<Drain>>) {
-        let switch = Arc::new(Switch { endings, drains, routing: self.shared.routing.load_full() });
+    pub(crate) async fn note_switch(&self, endings: Endings, drains: Vec<Arc<Drain>>, refusing: Vec<Refusing>) {
+        let switch = Arc::new(Switch { endings, drains, refusing, routing: self.shared.routing.load_full() });
         self.ask(|done| WorkerCommand::Note(switch.clone(), done)).await;
     }
 

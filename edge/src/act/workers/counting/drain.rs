@@ -14,13 +14,15 @@ pub struct Drain {
     pub listen: Vec<ListenRange>,
     /// When what is left of them is reset, in milliseconds since 1970.
     pub ends_at_ms: u64,
+    /// Access lists refuse their clients; nothing else has changed for them.
+    pub(crate) is_refusal: bool,
     live: AtomicU64,
 }
 
 impl Drain {
     /// One without connections.
-    pub(crate) fn new(listen: Vec<ListenRange>, ends_at_ms: u64) -> Arc<Self> {
-        Arc::new(Self { listen, ends_at_ms, live: AtomicU64::new(0) })
+    pub(crate) fn new(listen: Vec<ListenRange>, ends_at_ms: u64, is_refusal: bool) -> Arc<Self> {
+        Arc::new(Self { listen, ends_at_ms, is_refusal, live: AtomicU64::new(0) })
     }
 
     /// Connections that are left.

@@ -5,11 +5,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use schema::ending::Endings;
+use schema::ending::{Endings, leads_to};
+use schema::rule::Rule;
 
 use super::super::targets::routing::{Route, Routing};
 use super::drain::Drain;
-use super::meter::key;
+use super::meter::{Meter, key};
 use super::ticket::{Ticket, counters};
 use crate::decide::dial;
 use crate::decide::parting::{self, Fate};
@@ -20,8 +21,18 @@ pub(crate) struct Switch {
     pub(crate) endings: Endings,
     /// The drain of each part of that.
     pub(crate) drains: Vec<Arc<Drain>>,
+    /// The rules whose new access lists end live connections.
+    pub(crate) refusing: Vec<Refusing>,
     /// Who serves from now on.
     pub(crate) routing: Arc<Routing>,
+}
+
+/// A rule whose new access lists end the live connections that they refuse.
+pub(crate) struct Refusing {
+    pub(crate) meter: Arc<Meter>,
+    /// The new version.
+    pub(crate) rule: Arc<Rule>,
+    pub(crate) drain: Arc<Drain>,
 }
 
 /// Ways of connections that came in under one version and live on with another owner: made once for all of them.
@@ -48,7 +59,7 @@ impl Ticket {
         let rule = owner.map(|owner| &*owner.rule);
         match parting::fate(&switch.endings, rule, listener, &self.target().host, port) {
             Fate::Lives => {
-                if self.drain.is_some() {
+                if self.drain.as_ref().is_some_and(|drain| !drain.is_refusal) {
                     self.set_drain(None);
                 }
                 if let Some(owner) = owner {
@@ -59,6 +70,31 @@ impl Ticket {
             Fate::Drains(_) | Fate::AsBefore => {}
         }
         self.admitted.keep_led_to(rule);
+    }
+
+    /// Learns what access lists say of its source from now on.
+    pub(crate) fn note_access(&mut self, switch: &Switch) {
+        let source = self.source().ip();
+        let admits = |rule: &Rule| rule.access.as_deref().is_none_or(|access| access.admits(source));
+        if let Some(drain) = &self.drain {
+            if !drain.is_refusal {
+                return;
+            }
+            let (listener, port) = (self.listener(), self.target_port());
+            let host = &self.target().host;
+            let is_spared = switch
+                .routing
+                .serving(&listener)
+                .is_some_and(|owner| admits(&owner.rule) && leads_to(&owner.rule, listener, host, port));
+            if is_spared {
+                self.set_drain(None);
+            }
+            return;
+        }
+        let refusing = switch.refusing.iter().find(|refusing| Arc::ptr_eq(&refusing.meter, &self.route().meter));
+        if let Some(refusing) = refusing.filter(|refusing| !admits(&refusing.rule)) {
+            self.set_drain(Some(refusing.drain.clone()));
+        }
     }
 
     /// Counts with the owner of its listener from now on.

@@ -21,7 +21,7 @@ use super::super::acceptor::Acceptor;
 use super::super::context::Context;
 use super::super::counting::admitted::Admitted;
 use super::super::counting::meter::Refusal;
-use super::super::mailbox::Handed;
+use super::super::mailbox::{ClientEnds, Handed};
 use super::super::room::{CLIENTS, CONNECTION, Lent, TARGETS};
 use super::super::slab::{Key, Slab};
 use super::super::timers::{Tick, ticks};
@@ -39,6 +39,15 @@ struct AcceptingSocket {
     listener: Listener,
     acceptor: Acceptor,
     is_ready: bool,
+}
+
+/// A connection that was accepted.
+pub(super) struct Arrival {
+    pub(super) client: OwnedFd,
+    pub(super) ends: ClientEnds,
+    pub(super) listener: Listener,
+    /// Nothing more is to be said about where it comes from.
+    pub(super) is_announced: bool,
 }
 
 /// The listening sockets of one worker.
@@ -151,7 +160,8 @@ impl Tcp {
                     // Always there on an IP socket.
                     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
                     let from = from.and_then(|from| SocketAddr::try_from(from).ok()).unwrap_or(nowhere);
-                    self.admit(client, from, listener, context);
+                    let ends = ClientEnds { client: from, local: None };
+                    self.admit(Arrival { client, ends, listener, is_announced: false }, context);
                 }
                 Err(Errno::AGAIN) => {
                     context.shared.room.give(context.index, CONNECTION);
@@ -169,13 +179,18 @@ impl Tcp {
     }
 
     /// Refuses a connection or gives it to a worker. Limits are looked at before anything is allocated for it.
-    fn admit(&mut self, client: OwnedFd, from: SocketAddr, listener: Listener, context: &mut Context) {
+    pub(super) fn admit(&mut self, arrival: Arrival, context: &mut Context) {
         let routing = context.shared.routing.load();
-        let Some(route) = routing.find(&listener) else {
+        let Some(route) = routing.find(&arrival.listener) else {
             context.shared.room.settle(context.index, TARGETS);
-            return reset(&client);
+            return reset(&arrival.client);
         };
-        let admitted = match Admitted::new(route, listener, from.ip().to_canonical(), context.index) {
+        if !arrival.is_announced && route.rule.accept_proxy.contains(arrival.ends.client.ip()) {
+            drop(routing);
+            return self.await_header(arrival, context);
+        }
+        let Arrival { client, ends, listener, .. } = arrival;
+        let admitted = match Admitted::new(route, listener, ends.client.ip().to_canonical(), context.index) {
             Ok(admitted) => admitted,
             Err(why) => {
                 route.meter.refused(context.index, listener.port, why);
@@ -192,8 +207,8 @@ impl Tcp {
             context.shared.room.settle(context.index, TARGETS);
             return reset(&client);
         }
-        let source = from.into();
-        let from = admitted.may_tell_client().then(|| Box::new(from));
+        let source = ends.client.into();
+        let from = admitted.may_tell_client().then(|| Box::new(ends));
         let mut handed = Handed { client, source, from, admitted };
         if worker != context.index {
             match context.shared.workers[worker].hand(handed) {

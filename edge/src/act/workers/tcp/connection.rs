@@ -3,7 +3,6 @@
 //! Keeps: it owns no buffer and no pipe while nothing waits to be written; its sockets close before it stops counting
 //! as active.
 
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use super::super::counting::ticket::Ticket;
+use super::super::mailbox::ClientEnds;
 use super::super::timers::Tick;
 use super::ready::Score;
 use super::splice::Pipe;
@@ -182,7 +182,7 @@ pub(super) struct Dial {
     /// Which of the two could be connected to itself.
     pub(super) may_meet_itself: [bool; 2],
     /// Where the client is, if a target is to learn of it: of one that has gone the system does not tell any more.
-    pub(super) from: Option<Box<SocketAddr>>,
+    pub(super) from: Option<Box<ClientEnds>>,
     /// The descriptor that was lent for its target is not open yet.
     pub(super) is_owed: bool,
 }

@@ -10,6 +10,7 @@ mod attempt;
 mod connect;
 mod connection;
 mod ending;
+mod headers;
 mod overdue;
 mod proxy_header;
 mod ready;
@@ -36,6 +37,7 @@ use crate::decide::dialling::{Heard, Lane};
 use accept::AcceptingSockets;
 use connection::Connection;
 use ending::Ending;
+use headers::AwaitedHeaders;
 use ready::{Ready, TURN};
 use relay::{BUFFER, RelayBuffers};
 use splice::Pipes;
@@ -47,6 +49,8 @@ pub(super) use connect::refuse;
 pub(super) struct Tcp {
     listeners: AcceptingSockets,
     connections: Slab<Connection>,
+    /// Connections of load balancers that have yet to say whom they connect for.
+    headers: AwaitedHeaders,
     timers: Wheel,
     /// Sockets and addresses that wait for a descriptor, by the slot of their connection.
     wanting: HashMap<u32, (Lane, SocketAddr)>,
@@ -63,6 +67,7 @@ impl Tcp {
         Self {
             listeners: AcceptingSockets::default(),
             connections: Slab::default(),
+            headers: AwaitedHeaders::default(),
             timers: Wheel::default(),
             wanting: HashMap::new(),
             ready: Ready::default(),
@@ -88,6 +93,9 @@ impl Tcp {
         if self.listeners.note(token.0) {
             return;
         }
+        if let Some(key) = AwaitedHeaders::key_of(token.0) {
+            return self.note_arrival(key, event, context);
+        }
         let (key, leg) = Key::unpack(token.0);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(noted) = connection.leg_mut(leg) else { return };
@@ -106,7 +114,8 @@ impl Tcp {
 
     /// When there is something to do next.
     pub(super) fn next(&self) -> Option<Tick> {
-        [self.timers.next(), self.listeners.next(), self.tools.pipes.next_look()].into_iter().flatten().min()
+        let own = [self.timers.next(), self.listeners.next(), self.tools.pipes.next_look(), self.headers.next()];
+        own.into_iter().flatten().min()
     }
 
     /// One turn: what is due, what waits to be accepted, and what can be moved.
@@ -117,6 +126,7 @@ impl Tcp {
             self.overdue(slot, context);
         }
         self.due = due;
+        self.refuse_overdue(context);
         self.tools.pipes.close_unused(self.tools.now);
         self.accept_waiting(context);
         self.take_turns(context);
@@ -167,7 +177,10 @@ impl Tcp {
 
     /// Lets every connection learn that other rules serve from now on.
     pub(super) fn note_switch(&mut self, switch: &Switch, adoptions: &mut Adoptions) {
-        self.connections.values_mut().for_each(|connection| connection.ticket.note(switch, adoptions));
+        for connection in self.connections.values_mut() {
+            connection.ticket.note(switch, adoptions);
+            connection.ticket.note_access(switch);
+        }
     }
 
     /// Ends the connections that are meant.
@@ -209,6 +222,7 @@ impl Tcp {
 
     /// Ends all connections.
     pub(super) fn reset_all(&mut self, context: &Context) {
+        self.reset_arrivals(context);
         let keys: Vec<Key> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.end(key, Ending::Broken(Break::EdgeCut), context);

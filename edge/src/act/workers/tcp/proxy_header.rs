@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use rustix::net::getsockname;
 use schema::rule::ProxyProtocol;
 
+use super::super::mailbox::ClientEnds;
 use super::connection::Connection;
 use super::relay::{RelayBuffers, open};
 use crate::decide::proxy::Header;
@@ -15,13 +16,13 @@ use crate::decide::proxy::Header;
 /// Sends the header, and with it what the client has sent so far. False where this host does not know the connection.
 pub(super) fn send(
     connection: &mut Connection,
-    from: SocketAddr,
+    from: ClientEnds,
     version: ProxyProtocol,
     tools: &mut RelayBuffers,
 ) -> bool {
-    let local = getsockname(&connection.client.socket).ok().and_then(|address| SocketAddr::try_from(address).ok());
-    let Some(local) = local else { return false };
-    let header = Header::new(version, from, local);
+    let own = || getsockname(&connection.client.socket).ok().and_then(|address| SocketAddr::try_from(address).ok());
+    let Some(local) = from.local.or_else(own) else { return false };
+    let header = Header::new(version, from.client, local);
     open(connection, header.as_bytes(), tools);
     true
 }

@@ -141,7 +141,10 @@ impl Udp {
 
     /// Lets every flow learn that other rules serve from now on.
     pub(super) fn note_switch(&mut self, switch: &Switch, adoptions: &mut Adoptions) {
-        self.flows.values_mut().for_each(|flow| flow.ticket.note(switch, adoptions));
+        for flow in self.flows.values_mut() {
+            flow.ticket.note(switch, adoptions);
+            flow.ticket.note_access(switch);
+        }
     }
 
     /// Ends the flows that are meant.
