@@ -37,6 +37,7 @@ static FIELDS: &[Field] = &[
     Field(&["balance"], |bench| Box::pin(balance(bench))),
     Field(&["max_connections"], |bench| Box::pin(max_connections(bench))),
     Field(&["access"], |bench| Box::pin(access(bench))),
+    Field(&["accept_proxy"], |bench| Box::pin(accept_proxy(bench))),
     Field(&["idle_timeout_secs"], |bench| Box::pin(idle_timeout(bench))),
     Field(&["half_closed_timeout_secs"], |bench| Box::pin(half_closed_timeout(bench))),
     Field(&["stalled_timeout_secs"], |bench| Box::pin(stalled_timeout(bench))),
@@ -64,9 +65,10 @@ const ELSEWHERE: &[&str] = &[
     "protected",
     "src_ip_sticky",
     "health_check_interval_secs",
+    "access_lists",
 ];
 /// Keys of which no edge announces the capability yet.
-const UNANNOUNCED: &[&str] = &["sni", "sni_timeout_ms", "accept_proxy", "rate_limit", "quota", "owner_limits"];
+const UNANNOUNCED: &[&str] = &["sni", "sni_timeout_ms", "rate_limit", "quota", "owner_limits"];
 
 #[test]
 fn every_key_of_a_rule_is_tried_or_said_to_concern_no_bytes() {
@@ -157,6 +159,21 @@ async fn max_connections(bench: Bench) {
 /// Whom the rule refused or would have refused, by mode and reason.
 fn refused(bench: &Bench) -> Vec<(&'static str, u64)> {
     bench.meter().figures().refused.iter().collect()
+}
+
+/// Whom a header names, and what becomes of its bytes, `announced.rs` tells.
+async fn accept_proxy(bench: Bench) {
+    let from = |network: &'static str| {
+        move |parts: &mut RuleParts| parts.accept_proxy = [network.parse().expect("a network")].into_iter().collect()
+    };
+    bench.serve(from("10.0.0.0/8")).await;
+    let (_, mut held) = bench.served().await;
+    bench.serve(from("127.0.0.0/8")).await;
+    bench.turns_away().await;
+    assert_eq!(refused(&bench), [("enforce_proxy_header", 1)]);
+    bench.talk(&mut held).await;
+    bench.serve(|_| ()).await;
+    bench.served().await;
 }
 
 async fn access(bench: Bench) {

@@ -88,6 +88,7 @@ pub(crate) fn capabilities() -> Capabilities {
         Capability::SourceIp,
         Capability::ProxyProtocol,
         Capability::Access,
+        Capability::AcceptProxy,
     ])
 }
 
