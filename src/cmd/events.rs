@@ -90,6 +90,10 @@ fn notice(notice: &Notice) -> String {
         Notice::Unsettled { edge, code, message } => {
             format!("edge      {edge} does not settle: {}", joined(&[code, message]))
         }
+        Notice::Certificate { edge, stage, expires_at } => {
+            let of = edge.as_ref().map_or("the certificate authority", |edge| edge.as_str());
+            format!("cert      {of} {}, ends {}", stage.as_str(), time(*expires_at))
+        }
         Notice::Rule { edge, rule, state, code, message } => {
             let (state, why) = match state {
                 Some(state) => (state.as_str(), rules::cause(*state, code, message)),

@@ -69,6 +69,16 @@ fn a_code_works_once_for_its_name_and_is_burnt_by_wrong_tries() {
     let (old, new) = (scene.invite("edge-02"), scene.invite("edge-02"));
     let (code, said) = scene.refused("replaced", &["--join", &old]);
     assert!(code == 1 && said.contains("replaced"), "{code}: {said}");
+    // Each refusal is in the audit by the name that was asked for, and counted.
+    let audit = scene.world.cli(&["audit", "-o", "json"]).exits(0).json();
+    let entries = audit["entries"].as_array().unwrap();
+    let joins = |name: &str| {
+        let of = format!("join {name}");
+        entries.iter().filter(|entry| entry["what"] == of && entry["outcome"] == "invalid_code").count()
+    };
+    assert_eq!((joins("edge-01"), joins("edge-02"), joins("edge-03")), (1, 5, 1), "{audit}");
+    let metrics = World::scrape(scene.world.metrics);
+    assert!(metrics.contains("portunus_edge_refused_total{reason=\"invalid_code\",wish=\"join\"} 7"), "{metrics}");
     scene.world.start_cli("two", &["edge", "--state-dir", &scene.world.arg("two"), "--join", &new]);
     wait_until("the second edge to join", || scene.is_connected("edge-02"));
 }
@@ -100,4 +110,23 @@ fn a_revoked_edge_forwards_on_and_joins_again_only_with_a_new_code() {
     world.wait_connected("edge-01", true);
     world.edit_and_apply("b.toml", &rule("edge-01", "b", port + 1, echo.port, ""));
     assert_eq!(answers(port + 1), Some(echo.port));
+}
+
+#[test]
+fn an_edge_that_does_not_renew_is_an_event_before_its_certificate_ends_and_one_after() {
+    let world = World::new();
+    world.serve(&["--mode", "heal", "--edge-cert-ttl", "5s"]);
+    let edge = world.edge("edge-01");
+    let events = world.events(&["--edges"]);
+    edge.kill();
+    let stage = |stage: &str| {
+        let event = events.wait(stage, |event| event.to_string().contains(&format!("\"stage\":\"{stage}\"")));
+        assert!(event.to_string().contains("\"edge\":\"edge-01\""), "{event}");
+    };
+    stage("ending");
+    stage("ended");
+    // Within the grace it renews and is back, which is an event, too.
+    world.start_edge("edge-01", &[]);
+    stage("valid");
+    world.wait_connected("edge-01", true);
 }

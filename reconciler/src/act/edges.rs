@@ -24,6 +24,7 @@ use tracing::{debug, error, warn};
 use super::driver::{FleetHandle, SessionChannel};
 use super::trust::enrolling::identity;
 use super::trust::now_secs;
+use super::trust::refusals::{self, EdgeRefusals, Wish};
 use super::trust::registrar::TrustHandle;
 use super::trust::verifying::Identity;
 use crate::decide::enrolment::NotAdmitted;
@@ -54,6 +55,7 @@ pub use service::edge_control_server::EdgeControlServer;
 pub struct EdgeControl {
     fleet: FleetHandle,
     trust: TrustHandle,
+    refusals: EdgeRefusals,
     next_session: AtomicU64,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -61,8 +63,13 @@ pub struct EdgeControl {
 
 impl EdgeControl {
     /// A service that feeds this fleet; its session tasks belong to `tasks` and end with `shutdown`.
-    pub fn new(fleet: FleetHandle, trust: TrustHandle, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
-        Self { fleet, trust, next_session: AtomicU64::new(1), tasks, shutdown }
+    pub fn new(
+        fleet: FleetHandle,
+        (trust, refusals): (TrustHandle, EdgeRefusals),
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { fleet, trust, refusals, next_session: AtomicU64::new(1), tasks, shutdown }
     }
 
     /// The service with its limits set.
@@ -100,6 +107,7 @@ impl service::edge_control_server::EdgeControl for EdgeControl {
         };
         let (edge, hello, report) = hello_from_wire(message).map_err(Status::invalid_argument)?;
         if let Some(identity) = admitted.as_ref().filter(|identity| identity.name != edge) {
+            self.refusals.note((Wish::Session, "wrong_name"), (Some(&identity.name), true), address).await;
             let message = format!("the certificate is that of edge {}, and not of {edge}", identity.name);
             return Ok(refusal("wrong_name", message));
         }
@@ -148,15 +156,22 @@ impl EdgeControl {
     /// Whom a peer's certificate speaks for.
     async fn admit(&self, peer: &Peer) -> Result<Result<Identity, NotAdmitted>, Status> {
         let no_certificate = || Status::unauthenticated("a session needs the certificate of an edge: join first");
-        let identity = identity(Some(peer)).ok_or_else(no_certificate)?;
+        let from = refusals::address(Some(peer));
+        let Some(identity) = identity(Some(peer)) else {
+            self.refusals.note((Wish::Session, "no_certificate"), (None, false), from).await;
+            return Err(no_certificate());
+        };
         if identity.is_expired(now_secs()) {
-            return Ok(Err(NotAdmitted::Expired));
+            let reason = NotAdmitted::Expired;
+            self.refusals.note((Wish::Session, reason.code()), (Some(&identity.name), true), from).await;
+            return Ok(Err(reason));
         }
         let (name, epoch) = (identity.name.clone(), identity.epoch);
         let admitted = self.trust.read(move |register| register.admits(&name, epoch)).await;
         let admitted = admitted.map_err(|error| Status::unavailable(error.to_string()))?;
         if let Err(reason) = admitted {
             warn!(edge = %identity.name, reason = reason.code(), "a session is refused");
+            self.refusals.note((Wish::Session, reason.code()), (Some(&identity.name), true), from).await;
         }
         Ok(admitted.map(|()| identity))
     }

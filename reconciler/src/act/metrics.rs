@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use guard::tls::Refused;
 use jiff::Timestamp;
 use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
 use schema::counters::{CounterKind, CounterRow, Figures, ROWS};
@@ -23,6 +24,7 @@ use tracing::warn;
 use super::counters::Rows;
 use super::driver::FleetHandle;
 use super::timings::Timings;
+use super::trust::refusals::{EdgeRefusals, Wish};
 use super::trust::registrar::TrustHandle;
 use super::trust::serving::ServerCertificate;
 use crate::decide::drift::DriftKind;
@@ -44,6 +46,10 @@ pub struct MetricsSource {
     pub trust: TrustHandle,
     /// The certificate of the control port.
     pub certificate: Arc<ServerCertificate>,
+    /// Edges that were not let in.
+    pub refusals: EdgeRefusals,
+    /// Handshakes that failed, by port.
+    pub tls: Vec<(&'static str, Arc<Refused>)>,
     /// Log lines that the process has dropped.
     pub log_lines_dropped: Arc<AtomicU64>,
 }
@@ -92,6 +98,8 @@ async fn scrape(State(source): State<MetricsSource>) -> Response {
         timings: view.timings.clone(),
         log_lines_dropped: 0,
         certificates: Vec::new(),
+        refusals: Vec::new(),
+        handshakes: Vec::new(),
         store_bytes: view.store.bytes(),
     });
     let mut scene = match copy.await {
@@ -100,6 +108,8 @@ async fn scrape(State(source): State<MetricsSource>) -> Response {
     };
     scene.log_lines_dropped = source.log_lines_dropped.load(Ordering::Relaxed);
     scene.certificates = source.certificates().await;
+    scene.refusals = source.refusals.counts();
+    scene.handshakes = source.tls.iter().map(|(port, refused)| (*port, refused.counts())).collect();
     let rendered = match tokio::task::spawn_blocking(move || render(&scene)).await {
         Ok(rendered) => rendered,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -122,6 +132,8 @@ struct MetricsSnapshot {
     timings: Timings,
     log_lines_dropped: u64,
     certificates: Vec<(&'static str, String, i64)>,
+    refusals: Vec<(Wish, &'static str, u64)>,
+    handshakes: Vec<(&'static str, [(&'static str, u64); 4])>,
     store_bytes: u64,
 }
 
@@ -245,6 +257,18 @@ fn render(view: &MetricsSnapshot) -> prometheus::Result<String> {
     let now = Timestamp::now().as_second();
     for (kind, client, end) in &view.certificates {
         expires.with_label_values(&[*kind, client]).set((end - now) as f64);
+    }
+    let help = "Edges that were not let in, by what they wanted and the reason.";
+    let refused = counter(&registry, "portunus_edge_refused_total", help, &["wish", "reason"])?;
+    for (wish, reason, count) in &view.refusals {
+        refused.with_label_values(&[wish.as_str(), *reason]).inc_by(*count as f64);
+    }
+    let help = "Connections to a TLS port that ended before their handshake was complete.";
+    let handshakes = counter(&registry, "portunus_tls_refused_total", help, &["port", "reason"])?;
+    for (port, reasons) in &view.handshakes {
+        for (reason, count) in reasons {
+            handshakes.with_label_values(&[*port, *reason]).inc_by(*count as f64);
+        }
     }
     for (name, edge) in view.fleet.edges() {
         let client = name.as_str();

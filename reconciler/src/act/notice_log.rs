@@ -25,6 +25,10 @@ pub(super) fn write(notice: &Notice, fleet: &Fleet) {
             }
         }
         Notice::Unsettled { edge, code, message } => error!(edge = %edge, code, message, "edge does not settle"),
+        Notice::Certificate { edge, stage, expires_at } => {
+            let (of, stage) = (edge.as_ref().map_or("the authority", EdgeName::as_str), stage.as_str());
+            warn!(of, stage, %expires_at, "certificate changed");
+        }
         Notice::Rule { edge, rule, state, code, message } => {
             let state = state.map_or("gone", schema::state::RuleState::as_str);
             if code.is_empty() {

@@ -36,6 +36,7 @@ use super::store::Store;
 use super::timings::Timings;
 use super::trust::TrustError;
 use super::trust::enrolling::EnrolmentService;
+use super::trust::refusals::EdgeRefusals;
 use super::trust::registrar::{Registrar, TrustHandle};
 use super::trust::serving::{self, ServerCertificate};
 use super::trust::verifying::EdgeVerifier;
@@ -263,8 +264,9 @@ impl Server {
         let supervisor = &self.supervisor;
         let stopped = || stop.clone().cancelled_owned();
         let advertised = self.advertised();
-        let service =
-            || EdgeControl::new(self.fleet.clone(), self.trust.clone(), tasks.clone(), stop.clone()).into_server();
+        let refusals = EdgeRefusals::new(self.operators.clone());
+        let trust = || (self.trust.clone(), refusals.clone());
+        let service = || EdgeControl::new(self.fleet.clone(), trust(), tasks.clone(), stop.clone()).into_server();
         let verifier = EdgeVerifier::new(self.trust.authorities.clone(), self.config.trust.edges.grace);
         let tls = Tls {
             config: Arc::new(serving::control(Arc::clone(&self.certificate), verifier)?),
@@ -277,7 +279,7 @@ impl Server {
             .guards
             .http2()
             .add_service(Inflow::new(service()))
-            .add_service(EnrolmentService::server(self.trust.clone()))
+            .add_service(EnrolmentService::server(self.trust.clone(), refusals.clone()))
             .serve_with_incoming_shutdown(self.guards.control(self.control).over_tls(tls).incoming(), stopped());
         let in_process = self.guards.alive().add_service(service()).serve_with_incoming_shutdown(streams, stopped());
         let api = operator::router(operator::Context {
@@ -307,6 +309,10 @@ impl Server {
             fleet: self.fleet.clone(),
             trust: self.trust.clone(),
             certificate: self.certificate.clone(),
+            refusals: refusals.clone(),
+            tls: std::iter::once(("control", Arc::clone(&self.refused)))
+                .chain(self.operator_tls.iter().map(|tls| ("operator", Arc::clone(&tls.refused))))
+                .collect(),
             log_lines_dropped: self.config.log_lines_dropped.clone(),
         };
         let metrics = metrics.serve(metrics::router(source), stop.clone());

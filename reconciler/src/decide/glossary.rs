@@ -47,6 +47,7 @@ const CONNECT: &str = "cause of a failed connection";
 const DATAGRAM: &str = "cause of a dropped datagram";
 const CHOICE: &str = "choice of a target";
 const BREAK: &str = "end of a connection";
+const REFUSED: &str = "refusal of a connection";
 const PLAN: &str = "verdict of a plan";
 const EVENT: &str = "kind of event";
 
@@ -321,6 +322,68 @@ pub const ALL: &[Meaning] = &[
     of(BREAK, "edge_half_closed", "One side had ended, and nothing moved for `half_closed_timeout_secs`."),
     of(BREAK, "edge_stalled", "A peer took nothing for `stalled_timeout_secs` while data waited for it."),
     of(BREAK, "edge_cut", "A change ended the connection, or its drain timeout was over."),
+    of(REFUSED, "enforce_access", "The connection was refused: the access list of the rule refuses the source."),
+    of(
+        REFUSED,
+        "enforce_connections",
+        "The connection was refused: `rate_limit` of the rule or its owner allows no more connections.",
+    ),
+    of(
+        REFUSED,
+        "enforce_connection_rate",
+        "The connection was refused: new connections came faster than `new_connections_per_sec` allows.",
+    ),
+    of(
+        REFUSED,
+        "enforce_source_connections",
+        "The connection was refused: the source has as many connections as `per_source.connections` allows.",
+    ),
+    of(
+        REFUSED,
+        "enforce_source_rate",
+        "The connection was refused: new connections of the source came faster than `per_source.new_connections_per_sec` allows.",
+    ),
+    of(REFUSED, "enforce_quota", "The connection was refused: the quota of the rule or its owner is used up."),
+    of(
+        REFUSED,
+        "enforce_proxy_header",
+        "The connection was refused: a load balancer of `accept_proxy` sent no valid PROXY header in time.",
+    ),
+    of(
+        REFUSED,
+        "observe_access",
+        "The connection would have been refused, and `observe` let it pass: the access list of the rule refuses the source.",
+    ),
+    of(
+        REFUSED,
+        "observe_connections",
+        "The connection would have been refused, and `observe` let it pass: `rate_limit` of the rule or its owner allows no more connections.",
+    ),
+    of(
+        REFUSED,
+        "observe_connection_rate",
+        "The connection would have been refused, and `observe` let it pass: new connections came faster than `new_connections_per_sec` allows.",
+    ),
+    of(
+        REFUSED,
+        "observe_source_connections",
+        "The connection would have been refused, and `observe` let it pass: the source has as many connections as `per_source.connections` allows.",
+    ),
+    of(
+        REFUSED,
+        "observe_source_rate",
+        "The connection would have been refused, and `observe` let it pass: new connections of the source came faster than `per_source.new_connections_per_sec` allows.",
+    ),
+    of(
+        REFUSED,
+        "observe_quota",
+        "The connection would have been refused, and `observe` let it pass: the quota of the rule or its owner is used up.",
+    ),
+    of(
+        REFUSED,
+        "observe_proxy_header",
+        "The connection would have been refused, and `observe` let it pass: a load balancer of `accept_proxy` sent no valid PROXY header in time.",
+    ),
     of(
         PLAN,
         "blocked",
@@ -328,6 +391,7 @@ pub const ALL: &[Meaning] = &[
     ),
     of(EVENT, "snapshot", "What is in force when the stream begins. What happens follows it."),
     of(EVENT, "edge", "An edge connected, disconnected, or has another generation."),
+    of(EVENT, "certificate", "A certificate of an edge or of the authority nears its end, has ended, or was renewed."),
     of(EVENT, "rule", "A rule has another state."),
     of(EVENT, "health", "A rule has another health."),
     of(EVENT, "balance", "A rule shares its new connections in another way."),

@@ -6,6 +6,7 @@ pub mod applied;
 pub mod assign;
 pub mod blame;
 pub mod break_glass;
+pub mod certificate_ends;
 pub mod connections;
 pub mod control;
 pub mod deviations;

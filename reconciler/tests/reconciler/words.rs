@@ -120,6 +120,9 @@ fn notice(notice: &Notice, names: &TreeNames) -> String {
             format!("notice {edge} {state}, generation {generation} of {desired_generation}")
         }
         Notice::Unsettled { edge, code, .. } => format!("notice {edge} {code}"),
+        Notice::Certificate { edge, stage, .. } => {
+            format!("notice certificate {} {}", edge.as_ref().map_or("ca", |edge| edge.as_str()), stage.as_str())
+        }
         Notice::Rule { edge, rule, state, code, .. } => {
             let state = state.map_or("gone", |state| state.as_str());
             format!("notice {edge}/{rule} {state} {code}").trim_end().to_owned()

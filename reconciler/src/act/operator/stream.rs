@@ -76,7 +76,7 @@ impl EventsQuery {
     fn wants(self, notice: &Notice) -> bool {
         let is_filtered = self.edges || self.rules || self.targets;
         match notice {
-            Notice::Edge { .. } | Notice::Unsettled { .. } => self.edges || !is_filtered,
+            Notice::Edge { .. } | Notice::Unsettled { .. } | Notice::Certificate { .. } => self.edges || !is_filtered,
             Notice::Rule { .. } | Notice::Health { .. } | Notice::Balance { .. } | Notice::Override { .. } => {
                 self.rules || !is_filtered
             }
@@ -267,6 +267,7 @@ fn kind(notice: &Notice) -> &'static str {
     match notice {
         Notice::Edge { .. } => "edge",
         Notice::Unsettled { .. } => "unsettled",
+        Notice::Certificate { .. } => "certificate",
         Notice::Rule { .. } => "rule",
         Notice::Health { .. } => "health",
         Notice::Balance { .. } => "balance",

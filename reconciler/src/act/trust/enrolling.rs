@@ -2,6 +2,8 @@
 //!
 //! Keeps: a stranger learns only that its code is not valid; a certificate is issued after its epoch was written.
 
+use std::net::SocketAddr;
+
 use guard::connection::Peer;
 use jiff::Timestamp;
 use rcgen::{CertificateSigningRequestParams, PublicKeyData};
@@ -13,6 +15,7 @@ use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 
 use super::authority::{self, EdgeSubject};
+use super::refusals::{self, EdgeRefusals, Wish};
 use super::registrar::TrustHandle;
 use super::verifying::Identity;
 use super::{TrustError, now_secs};
@@ -32,12 +35,13 @@ pub use service::enrolment_server::EnrolmentServer;
 #[derive(Debug)]
 pub struct EnrolmentService {
     trust: TrustHandle,
+    refusals: EdgeRefusals,
 }
 
 impl EnrolmentService {
     /// The service with its limits set.
-    pub fn server(trust: TrustHandle) -> EnrolmentServer<Self> {
-        EnrolmentServer::new(Self { trust }).max_decoding_message_size(MAX_REQUEST)
+    pub fn server(trust: TrustHandle, refusals: EdgeRefusals) -> EnrolmentServer<Self> {
+        EnrolmentServer::new(Self { trust, refusals }).max_decoding_message_size(MAX_REQUEST)
     }
 
     /// When a certificate ends that is issued now, and the authority that signs it.
@@ -45,6 +49,12 @@ impl EnrolmentService {
         let end = now.saturating_add(self.trust.terms.ttl.as_secs());
         let end = Timestamp::from_second(i64::try_from(end).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX);
         (self.trust.authorities.borrow().current.pin, end)
+    }
+
+    /// The answer to everybody whose code is not good, whatever the reason is.
+    async fn not_joined(&self, edge: Option<&EdgeName>, from: Option<SocketAddr>) -> Status {
+        self.refusals.note((Wish::Join, "invalid_code"), (edge, false), from).await;
+        Status::permission_denied(InvalidCode.to_string())
     }
 
     fn issue(
@@ -91,36 +101,41 @@ pub fn identity(peer: Option<&Peer>) -> Option<Identity> {
 #[tonic::async_trait]
 impl service::enrolment_server::Enrolment for EnrolmentService {
     async fn join(&self, request: Request<proto::JoinRequest>) -> Result<Response<proto::Enrolled>, Status> {
-        let refused = |_: InvalidCode| Status::permission_denied(InvalidCode.to_string());
+        let from = refusals::address(request.extensions().get::<Peer>());
         let message = request.into_inner();
-        let name = EdgeName::new(&message.edge).map_err(|_| refused(InvalidCode))?;
-        let code = Code::new(&message.code).ok_or(InvalidCode).map_err(refused)?;
+        let (name, code) = (EdgeName::new(&message.edge).ok(), Code::new(&message.code));
+        let (Some(name), Some(code)) = (name.clone(), code) else {
+            return Err(self.not_joined(name.as_ref(), from).await);
+        };
         let signing_request = read(&message.signing_request)?;
         let now = now_secs();
         let (authority, expires_at) = self.terms(now);
         let attempt = JoinAttempt { code: code.digest(), key: key_of(&signing_request), authority, expires_at };
         let joined = self.trust.join(name.clone(), attempt).await.map_err(|error| unavailable(&error))?;
-        let epoch = joined.map_err(|error| {
+        let Ok(epoch) = joined else {
             warn!(edge = %name, "a join was refused: its code is not valid");
-            refused(error)
-        })?;
+            return Err(self.not_joined(Some(&name), from).await);
+        };
         info!(edge = %name, "edge joined");
         self.issue(&signing_request, &name, (epoch, now))
     }
 
     async fn renew(&self, request: Request<proto::RenewRequest>) -> Result<Response<proto::Enrolled>, Status> {
-        let identity = identity(request.extensions().get::<Peer>());
-        let Some(Identity { name, epoch, .. }) = identity else {
+        let peer = request.extensions().get::<Peer>();
+        let from = refusals::address(peer);
+        let Some(Identity { name, epoch, .. }) = identity(peer) else {
+            self.refusals.note((Wish::Renew, "no_certificate"), (None, false), from).await;
             return Err(Status::unauthenticated("renewing needs the certificate of the edge"));
         };
         let signing_request = read(&request.into_inner().signing_request)?;
         let now = now_secs();
         let renewed = self.trust.renew(name.clone(), epoch, self.terms(now)).await;
-        renewed.map_err(|error| unavailable(&error))?.map_err(|refused| {
+        if let Err(refused) = renewed.map_err(|error| unavailable(&error))? {
             warn!(edge = %name, reason = refused.code(), "a renewal was refused");
+            self.refusals.note((Wish::Renew, refused.code()), (Some(&name), true), from).await;
             // The word for programs comes first, as in a refusal of a session.
-            Status::permission_denied(format!("{}: {refused}", refused.code()))
-        })?;
+            return Err(Status::permission_denied(format!("{}: {refused}", refused.code())));
+        }
         self.issue(&signing_request, &name, (epoch, now))
     }
 }

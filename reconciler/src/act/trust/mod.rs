@@ -10,6 +10,7 @@
 pub mod authority;
 pub mod enrolling;
 pub mod keeping;
+pub mod refusals;
 pub mod registrar;
 pub mod serving;
 pub mod verifying;

@@ -15,6 +15,7 @@ use schema::join::{Code, JoinUri};
 use schema::name::EdgeName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -22,7 +23,9 @@ use super::keeping::{self, Authorities, Watched};
 use super::{TrustError, now_secs};
 use crate::act::driver::FleetHandle;
 use crate::act::store::{Batch, Store};
+use crate::decide::certificate_ends::{CertificateEnds, CertificateInUse};
 use crate::decide::enrolment::{Enrolment, InvalidCode, JoinAttempt, NotAdmitted, OpenCode, Register};
+use crate::decide::fleet::Event;
 
 const EDGE_PREFIX: &str = "trust/edge/";
 const EPOCH_KEY: &str = "trust/epoch";
@@ -188,6 +191,10 @@ impl TrustHandle {
     }
 }
 
+/// Between two looks at the ends of certificates, where they live for a day; where they live for less, they are looked at
+/// eight times in a life.
+const LOOK: Duration = Duration::from_mins(1);
+
 /// Owns the register.
 #[derive(Debug)]
 pub struct Registrar {
@@ -196,6 +203,8 @@ pub struct Registrar {
     state_dir: PathBuf,
     authorities: watch::Sender<Arc<Authorities>>,
     commands: mpsc::Receiver<TrustCommand>,
+    terms: EdgeTerms,
+    ends: CertificateEnds,
 }
 
 impl Registrar {
@@ -224,16 +233,20 @@ impl Registrar {
         let register = read_register(&store)?;
         let (authorities, watched) = watch::channel(Arc::new(authorities));
         let (sender, commands) = mpsc::channel(REQUESTS);
-        let handle = TrustHandle { commands: sender, authorities: watched, terms };
-        Ok((Self { register, store, state_dir, authorities, commands }, handle))
+        let handle = TrustHandle { commands: sender, authorities: watched, terms: terms.clone() };
+        let ends = CertificateEnds::default();
+        Ok((Self { register, store, state_dir, authorities, commands, terms, ends }, handle))
     }
 
     /// Runs until it is stopped.
     pub async fn run(mut self, fleet: FleetHandle, stop: CancellationToken) {
+        let mut looks = tokio::time::interval(LOOK.min(self.terms.ttl / 8));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let mut commands = Vec::new();
             tokio::select! {
                 () = stop.cancelled() => return,
+                _ = looks.tick() => self.look_at_ends(&fleet).await,
                 taken = self.commands.recv_many(&mut commands, TOGETHER) => if taken == 0 { return },
             }
             let mut changes = Vec::new();
@@ -251,6 +264,20 @@ impl Registrar {
                 }
             }
             self.change_all(changes, &fleet).await;
+        }
+    }
+
+    /// Reports the certificates that near their end, have ended, or were renewed since the last look.
+    async fn look_at_ends(&mut self, fleet: &FleetHandle) {
+        let end = i64::try_from(self.authorities.borrow().current.not_after).unwrap_or(i64::MAX);
+        let authority = Timestamp::from_second(end).unwrap_or(Timestamp::MAX);
+        let of_edges = self.register.iter().filter(|(_, entry)| entry.has_joined() && !entry.revoked);
+        let of_edges = of_edges.filter_map(|(name, entry)| {
+            Some(CertificateInUse { edge: Some(name.clone()), expires_at: entry.expires_at? })
+        });
+        let all = std::iter::once(CertificateInUse { edge: None, expires_at: authority }).chain(of_edges);
+        for change in self.ends.look(all, self.terms.ttl, Timestamp::now()) {
+            _ = fleet.event(Event::Certificate(change)).await;
         }
     }
 

@@ -23,6 +23,7 @@ use super::{
     TargetAnswer, TargetOrder, TargetRefusal, Verdict,
 };
 use crate::decide::break_glass::Override;
+use crate::decide::certificate_ends::{CertificateChange, CertificateStage};
 use crate::decide::control::{Freeze, Hold};
 use crate::decide::deviations::DeviationChange;
 use crate::decide::live::Live;
@@ -152,6 +153,8 @@ pub enum Event {
         /// Live connections by rule, and where they are where that has changed.
         connections: Vec<(RuleName, u64, Option<Live>)>,
     },
+    /// A certificate nears its end, has ended, or was renewed.
+    Certificate(CertificateChange),
     /// A session ended.
     Gone {
         /// The session.
@@ -203,6 +206,7 @@ impl Event {
             | Self::Counted { edge, .. }
             | Self::Gone { edge, .. } => Some(edge),
             Self::Tree(_)
+            | Self::Certificate(_)
             | Self::Remote(_)
             | Self::Apply { .. }
             | Self::Request { .. }
@@ -387,6 +391,15 @@ pub enum Notice {
         code: String,
         /// In words.
         message: String,
+    },
+    /// The certificate of an edge or of the authority nears its end, has ended, or was renewed.
+    Certificate {
+        /// The edge; `None` for the certificate authority.
+        edge: Option<EdgeName>,
+        /// How near it is.
+        stage: CertificateStage,
+        /// When it ends.
+        expires_at: Timestamp,
     },
     /// A rule has another state.
     Rule {

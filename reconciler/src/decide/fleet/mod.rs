@@ -45,6 +45,7 @@ use self::link::Link;
 use self::result::recorded_edge;
 use self::rollout::Rollout;
 use self::step::Step;
+use super::certificate_ends::CertificateChange;
 use super::edges::Edges;
 use super::ledger::{Entry, Head};
 use super::live::Live;
@@ -190,6 +191,9 @@ impl Fleet {
             Event::Policy { session, edge, policy } => self.policy(session, &edge, *policy, step),
             Event::Counted { session, edge, connections } => self.counted(session, &edge, connections),
             Event::Gone { session, edge } => self.gone(session, &edge, step),
+            Event::Certificate(CertificateChange { certificate, stage }) => {
+                step.emit(Notice::Certificate { edge: certificate.edge, stage, expires_at: certificate.expires_at });
+            }
             Event::Apply { ticket, request } => {
                 let answer = Box::new(self.apply(&request, step));
                 step.push(Effect::Answer { ticket, answer });

@@ -139,6 +139,7 @@ impl GrantMatcher {
         let is_seen = match notice {
             _ if self.is_none() => true,
             Notice::Edge { edge, .. } | Notice::Unsettled { edge, .. } => self.has_edge(edge),
+            Notice::Certificate { edge, .. } => edge.as_ref().is_none_or(|edge| self.has_edge(edge)),
             Notice::Rule { edge, rule, .. }
             | Notice::Health { edge, rule, .. }
             | Notice::Balance { edge, rule, .. }

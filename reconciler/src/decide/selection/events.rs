@@ -12,6 +12,7 @@ use crate::decide::status::rule_status;
 fn place(notice: &Notice) -> Option<(&EdgeName, Option<&RuleName>)> {
     match notice {
         Notice::Edge { edge, .. } | Notice::Unsettled { edge, .. } => Some((edge, None)),
+        Notice::Certificate { edge, .. } => edge.as_ref().map(|edge| (edge, None)),
         Notice::Rule { edge, rule, .. }
         | Notice::Health { edge, rule, .. }
         | Notice::Target { edge, rule, .. }

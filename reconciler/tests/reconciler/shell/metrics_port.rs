@@ -10,7 +10,7 @@ use super::http::Client;
 use super::session::message;
 use super::{LONG, RULES, Running};
 
-const SERIES: [&str; 23] = [
+const SERIES: [&str; 24] = [
     "portunus_log_lines_dropped_total counter",
     "portunus_rule_bytes_in_total counter",
     "portunus_rule_bytes_out_total counter",
@@ -34,6 +34,7 @@ const SERIES: [&str; 23] = [
     "portunus_probe_total counter",
     "portunus_store_bytes gauge",
     "portunus_certificate_expires_seconds gauge",
+    "portunus_tls_refused_total counter",
 ];
 
 #[tokio::test]

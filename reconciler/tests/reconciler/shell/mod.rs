@@ -12,6 +12,7 @@ mod operators;
 mod parts;
 mod session;
 mod starting;
+mod strangers;
 mod targets;
 mod tls;
 

@@ -66,6 +66,11 @@ pub(super) async fn joined(server: SocketAddr, edge: &str) -> Shown {
     shown
 }
 
+/// From now on an edge of that name shows this certificate.
+pub(super) fn shows(server: SocketAddr, edge: &str, shown: Shown) {
+    SHOWN.lock().unwrap().insert((server, edge.to_owned()), shown);
+}
+
 /// A connection with this certificate, or with none.
 pub(super) async fn connect(server: SocketAddr, shown: Option<Shown>) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
