@@ -87,6 +87,7 @@ fn run(command: Command, inherited: InheritedSockets) -> Result<Exit, Failure> {
         Command::EdgeToken(command) => asking(cmd::edge_token::run(&command)),
         Command::Ca(command) => asking(cmd::ca::run(&command)),
         Command::Stats(args) => asking(cmd::stats::run(&args)),
+        Command::Quota(command) => asking(cmd::quota::run(&command)),
         Command::Events(args) => asking(cmd::events::run(&args)),
         Command::History(args) => asking(cmd::history::run(&args)),
         Command::Blame(args) => asking(cmd::blame::run(&args)),

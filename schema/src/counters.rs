@@ -12,7 +12,7 @@ mod wire;
 
 use std::fmt;
 
-pub use labels::{Break, ChoiceKind, ConnectCause, CounterLabel, Lost, RefusalReason, RefusedBy};
+pub use labels::{Break, ByteDirection, ChoiceKind, ConnectCause, CounterLabel, Lost, RefusalReason, RefusedBy};
 pub use wire::Unreadable;
 
 use crate::net::Protocol;
@@ -51,6 +51,11 @@ pub struct CounterRow {
 }
 
 impl CounterRow {
+    /// A count in the unit of the series: metrics have seconds where messages have microseconds.
+    pub fn in_series(&self, count: u64) -> f64 {
+        if self.key.ends_with("_micros") { count as f64 / 1e6 } else { count as f64 }
+    }
+
     /// The values of the row's labels that a word stands for.
     pub fn split(&self, word: &'static str) -> Vec<&'static str> {
         match (self.labels.len(), word.split_once('_')) {
@@ -162,7 +167,7 @@ macro_rules! shapes {
     )+};
 }
 
-shapes! { ConnectCause Break ChoiceKind Lost RefusedBy }
+shapes! { ConnectCause Break ChoiceKind Lost RefusedBy ByteDirection }
 
 macro_rules! counters {
     ($(
@@ -235,6 +240,8 @@ counters! {
     lb: ChoiceKind = 14, "portunus_rule_lb_total", Counter, None;
     /// New flows that found no room because `udp_max_flows` was reached.
     flows_dropped_overflow: Whole = 11, "portunus_rule_flows_dropped_overflow_total", Counter, Some(Protocol::Udp);
+    /// How long connections waited for their bandwidth, by direction: in microseconds, and in seconds in the metrics.
+    throttled_micros: ByteDirection = 17, "portunus_rule_throttled_seconds_total", Counter, None;
     /// Datagrams that were not passed on, by cause.
     datagrams_dropped: Lost = 12, "portunus_rule_udp_datagrams_dropped_total", Counter, Some(Protocol::Udp);
 }

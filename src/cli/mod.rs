@@ -12,6 +12,7 @@ mod mistakes;
 mod operator;
 mod operators;
 mod overrides;
+mod quotas;
 mod select;
 mod serving;
 mod targets;
@@ -37,6 +38,7 @@ pub(crate) use operator::{
 };
 pub(crate) use operators::{AuditArgs, OperatorCommand, OperatorCreateArgs};
 pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
+pub(crate) use quotas::{QuotaCommand, QuotaListArgs};
 pub(crate) use select::{PlaceArgs, Query};
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
 pub(crate) use targets::{
@@ -85,6 +87,9 @@ pub(crate) enum Command {
     Ca(CaCommand),
     /// Show the counters of all rules, or of one
     Stats(StatsArgs),
+    /// List the quotas of rules and owners, or begin the period of one anew
+    #[command(subcommand)]
+    Quota(QuotaCommand),
     /// Show events: a snapshot, then live events
     Events(EventsArgs),
     /// List the applies with their actor and result; with an ID, show one entry in full
@@ -164,6 +169,7 @@ impl Command {
             Self::EdgeToken(command) => command.printing(),
             Self::Ca(command) => command.printing(),
             Self::Stats(args) => args.looks.printing(),
+            Self::Quota(command) => command.printing(),
             Self::History(args) => args.looks.printing(),
             Self::Targets(args) => args.looks.printing(),
             Self::Connections(args) => args.printing(),

@@ -13,7 +13,7 @@ use crate::cli::{EventsArgs, Format, Query};
 use crate::client::{Client, Events};
 use crate::failure::{Exit, Failure};
 use crate::output::{Out, clean};
-use crate::render::words::{joined, time};
+use crate::render::words::{bytes, joined, time};
 use crate::render::{rules, status, targets};
 use crate::sse::Message;
 
@@ -138,6 +138,11 @@ fn notice(notice: &Notice) -> String {
         Notice::TargetOverride { edge, turn, by, deviation } => {
             let words = targets::deviation(deviation);
             format!("override  {edge}/{} {} by {}: {words}", deviation.rule, turn.as_str(), clean(by))
+        }
+        Notice::Quota { edge, rule, owner, state, used, limit, ends } => {
+            let name = rule.as_ref().map_or_else(|| format!("owner {}", clean(owner)), ToString::to_string);
+            let ends = ends.map(|ends| format!(", ends {}", time(ends))).unwrap_or_default();
+            format!("quota     {edge}/{name} {}: {} of {}{ends}", state.as_str(), bytes(*used), bytes(*limit))
         }
         Notice::Override { edge, rule, step, actor, why, until } => {
             let step = match step {

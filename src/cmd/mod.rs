@@ -24,6 +24,7 @@ pub(crate) mod man;
 pub(crate) mod operators;
 pub(crate) mod override_rule;
 pub(crate) mod plan;
+pub(crate) mod quota;
 pub(crate) mod resume;
 pub(crate) mod rollback;
 pub(crate) mod rules;

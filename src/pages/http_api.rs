@@ -165,6 +165,22 @@ const ROUTES: &[RouteText] = &[
         "list of StatsDocument",
         &["404 not_found", "503 client_not_connected", "504 ack_timeout"],
     ),
+    (
+        "GET",
+        "/v1/quotas",
+        "The quotas of the selected rules and of their owners; that of an owner has no `rule`.",
+        "",
+        "list of QuotaDocument",
+        &["404 not_found"],
+    ),
+    (
+        "POST",
+        "/v1/quotas/{edge}/{rule}/reset",
+        "Begins the period of a rule's quota anew, with a line of the history.",
+        "ResetBody",
+        "QuotaReset",
+        &["404 unknown_quota", "503 client_not_connected", "504 ack_timeout"],
+    ),
     ("GET", "/v1/targets", "The targets of all rules, with totals.", "", "TargetsDocument", &["404 not_found"]),
     (
         "POST",

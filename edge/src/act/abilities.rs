@@ -28,6 +28,8 @@ pub fn capabilities(disabled: &Capabilities) -> Capabilities {
         Capability::ActiveHealth,
         Capability::Access,
         Capability::AcceptProxy,
+        Capability::RateLimit,
+        Capability::Quota,
     ]);
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
         capabilities.extend([Capability::Ipv6, Capability::ScopedAddresses]);

@@ -207,6 +207,11 @@ impl LastGood {
         &self.name
     }
 
+    /// Where it is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder.path
+    }
+
     /// What was written last. A damaged file is moved aside, logged, and counts as nothing; another edge's rules
     /// are an error.
     pub(crate) fn read(&self) -> Result<Option<Stored>, StateError> {

@@ -22,6 +22,7 @@ pub mod policy;
 mod port_range;
 pub mod prepare;
 mod proving;
+mod quota_file;
 pub mod runtime;
 pub mod server_connector;
 mod server_tls;

@@ -1,7 +1,7 @@
 //! One session with the server, message by message: what comes in, what goes out. No sockets of its own.
 //!
 //! Keeps: every desired state is answered by a report of what runs; a generation is never lowered; the counters
-//! of a rule are sent once more before it vanishes from the reports.
+//! of a rule are sent once more before it vanishes from the reports. Long because every message is answered in one place.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use crate::act::workers::Ages;
 use crate::act::{interfaces, port_range};
 use crate::decide::admission::{self, Accepted, Admission, Base, Refused};
 use crate::decide::desired::Desired;
+use crate::decide::quotas::QuotaOf;
 
 /// What an edge says about itself when it connects.
 #[derive(Debug, Clone)]
@@ -63,6 +64,7 @@ pub struct Session {
     runtime: RuntimeHandle,
     changes: watch::Receiver<Arc<Status>>,
     policies: watch::Receiver<Arc<Policy>>,
+    quotas: watch::Receiver<Arc<Vec<proto::QuotaState>>>,
     /// As last reported.
     shown: Arc<Status>,
     /// Counters as last sent, and where connections were. Empty at first: the server is told all of them once.
@@ -99,11 +101,16 @@ impl Session {
         let shown = changes.borrow_and_update().clone();
         let (counted, probes) = (BTreeMap::new(), Vec::new());
         let (has_refused_flows, told_of_flows) = (false, None);
+        let mut quotas = runtime.quotas();
+        if !quotas.borrow_and_update().is_empty() {
+            quotas.mark_changed();
+        }
         Self {
             offer,
             runtime,
             changes,
             policies,
+            quotas,
             shown,
             counted,
             probes,
@@ -146,6 +153,17 @@ impl Session {
             Some(server_message::Body::Confirm(confirm)) => {
                 self.runtime.confirm(confirm.lineage, confirm.generation).await?;
                 Ok((Vec::new(), AfterMessage::Continue))
+            }
+            Some(server_message::Body::ResetQuota(request)) => {
+                let used = self.runtime.reset_quota(QuotaOf::Rule(request.rule)).await?;
+                let answer = proto::QuotaReset {
+                    request_id: request.request_id,
+                    is_known: used.is_some(),
+                    used_bytes: used.unwrap_or_default(),
+                };
+                // First, so that the list has it once the reset is answered.
+                let messages = vec![self.quotas(), message(edge_message::Body::QuotaReset(answer))];
+                Ok((messages, AfterMessage::Continue))
             }
             Some(server_message::Body::Prove(request)) => Ok((self.prove(request), AfterMessage::Continue)),
             Some(server_message::Body::Check(request)) => Ok((self.check(request), AfterMessage::Continue)),
@@ -233,6 +251,9 @@ impl Session {
                 let policy = wire::policy::policy_to_wire(&self.policies.borrow_and_update());
                 Ok(vec![message(edge_message::Body::Policy(policy))])
             }
+            Ok(()) = self.quotas.changed() => {
+                Ok(vec![self.quotas()])
+            }
             changed = self.changes.changed() => {
                 changed.map_err(|_| Stopped)?;
                 Ok(self.report())
@@ -241,6 +262,13 @@ impl Session {
         }
     }
 
+    /// What was used of quotas.
+    fn quotas(&mut self) -> proto::EdgeMessage {
+        let quotas = self.quotas.borrow_and_update().to_vec();
+        message(edge_message::Body::Quotas(proto::QuotaReport { quotas }))
+    }
+
+    /// Starts a round of probes; its end is a message of its own.
     fn check(&mut self, request: proto::CheckTargets) -> Vec<proto::EdgeMessage> {
         self.pending.check(&self.runtime, request).map(message).into_iter().collect()
     }

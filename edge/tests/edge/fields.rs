@@ -1,19 +1,23 @@
 //! Every field that concerns bytes, on every path that they take: one table, and a test that it names every key.
+//! Long because every field has its check here.
 
 mod ways;
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edge::decide::breaks::Break;
 use schema::access::{Access, Enforcement};
+use schema::counters::{ByteDirection, Lost};
 use schema::fields::{Concern, rule, target};
 use schema::health::{HealthCheck, HealthKind, TargetState};
 use schema::net::ListenAddress;
-use schema::rule::{Balance, LastResort, OnTargetDown, ProxyProtocol, RuleParts};
+use schema::quota::{OnExhausted, Quota};
+use schema::rate::{PerSource, RateLimit};
+use schema::rule::{Balance, LastResort, OnTargetDown, OwnerLimits, ProxyProtocol, RuleParts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -23,7 +27,7 @@ use crate::connections::broken;
 use crate::datagrams::client;
 use crate::dns::Reply;
 use crate::support::{BlackHole, LONG, apply, free_ports, is_reset, let_pass, skipped, wait_for, wait_until};
-use ways::{Bench, PATHS, Path, answer, target_at};
+use ways::{Bench, Client, PATHS, Path, answer, target_at};
 
 type Checking = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -38,6 +42,9 @@ static FIELDS: &[Field] = &[
     Field(&["max_connections"], |bench| Box::pin(max_connections(bench))),
     Field(&["access"], |bench| Box::pin(access(bench))),
     Field(&["accept_proxy"], |bench| Box::pin(accept_proxy(bench))),
+    Field(&["rate_limit"], |bench| Box::pin(rate_limit(bench))),
+    Field(&["quota"], |bench| Box::pin(quota(bench, false))),
+    Field(&["owner_limits"], |bench| Box::pin(quota(bench, true))),
     Field(&["idle_timeout_secs"], |bench| Box::pin(idle_timeout(bench))),
     Field(&["half_closed_timeout_secs"], |bench| Box::pin(half_closed_timeout(bench))),
     Field(&["stalled_timeout_secs"], |bench| Box::pin(stalled_timeout(bench))),
@@ -68,7 +75,7 @@ const ELSEWHERE: &[&str] = &[
     "access_lists",
 ];
 /// Keys of which no edge announces the capability yet.
-const UNANNOUNCED: &[&str] = &["sni", "sni_timeout_ms", "rate_limit", "quota", "owner_limits"];
+const UNANNOUNCED: &[&str] = &["sni", "sni_timeout_ms"];
 
 #[test]
 fn every_key_of_a_rule_is_tried_or_said_to_concern_no_bytes() {
@@ -194,6 +201,62 @@ async fn access(bench: Bench) {
     bench.talk(&mut held).await;
     bench.serve(|_| ()).await;
     bench.served().await;
+}
+
+async fn rate_limit(bench: Bench) {
+    let limited = |limit: RateLimit| move |parts: &mut RuleParts| parts.rate_limit = Some(Box::new(limit));
+    let rate = |mode| RateLimit { new_connections: NonZeroU32::new(1), mode, ..RateLimit::default() };
+    bench.serve(limited(rate(Enforcement::Enforce))).await;
+    let (_, mut held) = bench.served().await;
+    bench.turns_away().await;
+    assert_eq!(refused(&bench), [("enforce_connection_rate", 1)]);
+    bench.serve(limited(rate(Enforcement::Observe))).await;
+    bench.served().await;
+    bench.served().await;
+    assert!(refused(&bench).iter().any(|(word, count)| *word == "observe_connection_rate" && *count > 0));
+    let source = |most| PerSource { connections: NonZeroU32::new(most), ..PerSource::default() };
+    bench.serve(limited(RateLimit { per_source: Some(source(1)), ..RateLimit::default() })).await;
+    let (_, _other) = bench.served().await;
+    bench.turns_away().await;
+    assert!(refused(&bench).contains(&("enforce_source_connections", 1)));
+    let bandwidth = |per_sec| RateLimit { bandwidth_in: NonZeroU64::new(per_sec), ..RateLimit::default() };
+    if let Client::Datagrams(socket) = &held {
+        bench.serve(limited(bandwidth(1))).await;
+        let lost = || *bench.meter().figures().datagrams_dropped.of(Lost::Rate);
+        let (before, at) = (lost(), ("127.0.0.1", bench.port));
+        socket.send_to(b"12", at).await.expect("a datagram is sent");
+        socket.send_to(b"34", at).await.expect("a datagram is sent");
+        return wait_until(|| lost() > before).await;
+    }
+    let length = if bench.path == Path::Spliced { 1 << 20 } else { 100 };
+    bench.serve(limited(bandwidth(2 * length))).await;
+    let start = Instant::now();
+    bench.talk(&mut held).await;
+    assert!(start.elapsed() > Duration::from_millis(350), "{:?}", start.elapsed());
+    assert!(*bench.meter().figures().throttled_micros.of(ByteDirection::In) > 300_000);
+}
+
+async fn quota(bench: Bench, is_owners: bool) {
+    let quota = |on_exhausted| Quota { on_exhausted, ..Quota::new(NonZeroU64::MIN) };
+    let limited = |quota: Quota| {
+        move |parts: &mut RuleParts| {
+            if is_owners {
+                "team".clone_into(&mut parts.owner);
+                parts.owner_limits = Some(Box::new(OwnerLimits { rate_limit: None, quota: Some(quota) }));
+            } else {
+                parts.quota = Some(Box::new(quota));
+            }
+        }
+    };
+    bench.serve(limited(quota(OnExhausted::Observe))).await;
+    let (_, mut held) = bench.served().await;
+    bench.served().await;
+    assert_eq!(refused(&bench), [("observe_quota", 1)]);
+    bench.talk(&mut held).await;
+    bench.serve(limited(quota(OnExhausted::Stop))).await;
+    Bench::is_ended(&bench.meter(), &mut held).await;
+    bench.turns_away().await;
+    assert!(refused(&bench).contains(&("enforce_quota", 1)));
 }
 
 async fn idle_timeout(bench: Bench) {

@@ -17,6 +17,7 @@ mod endings;
 mod faults;
 mod fields;
 mod flows;
+mod limits;
 mod moving;
 mod names;
 mod parts;

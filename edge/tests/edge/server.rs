@@ -56,6 +56,8 @@ impl Link {
                 | edge_message::Body::Proven(_)
                 | edge_message::Body::Connections(_)
                 | edge_message::Body::Usage(_)
+                | edge_message::Body::Quotas(_)
+                | edge_message::Body::QuotaReset(_)
                 | edge_message::Body::Policy(_) => {}
                 edge_message::Body::Hello(hello) => panic!("a second hello: {hello:?}"),
             }

@@ -89,6 +89,8 @@ pub(crate) fn capabilities() -> Capabilities {
         Capability::ProxyProtocol,
         Capability::Access,
         Capability::AcceptProxy,
+        Capability::RateLimit,
+        Capability::Quota,
     ])
 }
 

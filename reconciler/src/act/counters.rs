@@ -12,6 +12,7 @@ use schema::proto;
 use super::codec;
 use super::questions::NoAnswer;
 use super::rates::{self, Window};
+use crate::decide::quota::{self, QuotaOf, QuotaView, Quotas};
 use crate::decide::statistics::{AgesDocument, PortStatsDocument, RatesDocument, StatsDocument, TargetStatsDocument};
 use crate::decide::target::time_from_wire;
 use crate::decide::words;
@@ -50,6 +51,7 @@ pub struct Counters {
     windows: BTreeMap<EdgeName, BTreeMap<RuleName, Window>>,
     probes_of: BTreeMap<EdgeName, Probes>,
     probes: Probes,
+    quotas: BTreeMap<EdgeName, Quotas>,
 }
 
 impl Counters {
@@ -66,6 +68,20 @@ impl Counters {
     /// Probes of all edges by result code, since this server started to count.
     pub fn probes(&self) -> &BTreeMap<String, u64> {
         &self.probes
+    }
+
+    /// What was used of quotas, by edge.
+    pub fn quotas(&self) -> &BTreeMap<EdgeName, Quotas> {
+        &self.quotas
+    }
+
+    /// Takes the quotas of an edge in. Returns those that have another level than before; of an edge that said nothing
+    /// before, nothing is new.
+    pub(super) fn take_quotas(&mut self, edge: &EdgeName, quotas: Quotas) -> Vec<(QuotaOf, QuotaView)> {
+        let before = self.quotas.insert(edge.clone(), quotas);
+        let now = &self.quotas[edge];
+        let turned = before.iter().flat_map(|before| quota::turns(before, now));
+        turned.map(|(of, view)| (of.clone(), view.clone())).collect()
     }
 
     /// Takes a report in: a periodic one, or the answer to a question.
@@ -127,6 +143,7 @@ impl Counters {
         self.rules.retain(|edge, _| is_known(edge));
         self.windows.retain(|edge, _| is_known(edge));
         self.probes_of.retain(|edge, _| is_known(edge));
+        self.quotas.retain(|edge, _| is_known(edge));
     }
 
     /// Forgets rules that are gone, so that a later one of the same name begins at nothing.

@@ -9,6 +9,7 @@
 mod asking;
 mod certificates;
 mod channel;
+mod quotas;
 mod writing;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +28,7 @@ use tracing::{debug, info, warn};
 
 use self::asking::OpenQuestions;
 pub use self::channel::SessionChannel;
+use self::quotas::QuotaCommand;
 use super::backlog::Backlog;
 use super::codec;
 use super::counters::{Counters, Reading};
@@ -141,6 +143,7 @@ pub(super) enum Command {
         session: SessionId,
         answer: proto::ConnectionsReport,
     },
+    Quota(QuotaCommand),
     /// Ends the session of an edge, or only this one.
     Cut {
         edge: EdgeName,
@@ -415,6 +418,7 @@ impl Driver {
                 let body = |request_id| Body::Check(proto::CheckTargets { request_id, ..request });
                 self.put(&edge, reply, |asked| &mut asked.checks, body);
             }
+            Command::Quota(command) => self.take_quota(command),
             Command::Prove { edge, request, reply } => self.put_proof(&edge, request, reply),
             Command::Checked { session, answer } => self.asked.checks.answer(session, answer.request_id, answer),
             Command::List { edge, request, reply } => self.put_list(&edge, request, reply),
@@ -557,7 +561,7 @@ impl Driver {
         }
     }
 
-    fn emit(&mut self, notice: Notice) {
+    pub(super) fn emit(&mut self, notice: Notice) {
         self.last_notice += 1;
         if let Notice::Apply { result } = &notice
             && let Some(finished) = result.finished_at.filter(|_| result.outcome != Outcome::Running)

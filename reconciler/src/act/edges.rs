@@ -30,6 +30,7 @@ use super::trust::verifying::Identity;
 use crate::decide::enrolment::NotAdmitted;
 use crate::decide::fleet::{Event, SessionId};
 use crate::decide::generation;
+use crate::decide::quota::quotas_from_wire;
 use crate::decide::target;
 use crate::decide::view::{Confirmation, FlowLimit, Hello, Report, RuleView};
 use crate::decide::words;
@@ -289,6 +290,10 @@ async fn receive(
             },
             Some(proto::edge_message::Body::Connections(answer)) => fleet.listed(session, answer).await,
             Some(proto::edge_message::Body::Proven(answer)) => fleet.proven(session, answer).await,
+            Some(proto::edge_message::Body::Quotas(report)) => {
+                fleet.quotas(edge.clone(), session, quotas_from_wire(&report.quotas)).await
+            }
+            Some(proto::edge_message::Body::QuotaReset(answer)) => fleet.quota_reset(session, answer).await,
             // A message that nobody asks for, or one of a newer edge.
             Some(proto::edge_message::Body::Usage(_)) | None => Ok(()),
         };

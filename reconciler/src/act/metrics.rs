@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
 use schema::counters::{CounterKind, CounterRow, Figures, ROWS};
 use schema::health::{ResultCode, RuleHealth};
+use schema::name::EdgeName;
 use schema::net::Protocol;
 use schema::state::RuleState;
 use tracing::warn;
@@ -29,6 +30,7 @@ use super::trust::registrar::TrustHandle;
 use super::trust::serving::ServerCertificate;
 use crate::decide::drift::DriftKind;
 use crate::decide::fleet::{Fleet, Outcome};
+use crate::decide::quota::{QuotaLevel, QuotaOf, Quotas};
 use crate::decide::remote::RemoteView;
 use crate::decide::target_totals::TargetTotals;
 use crate::decide::view::RuleView;
@@ -94,6 +96,7 @@ async fn scrape(State(source): State<MetricsSource>) -> Response {
         fleet: view.fleet.clone(),
         counters: view.counters.rows().clone(),
         probes: view.counters.probes().clone(),
+        quotas: view.counters.quotas().clone(),
         applies: view.applies.clone(),
         timings: view.timings.clone(),
         log_lines_dropped: 0,
@@ -128,6 +131,7 @@ struct MetricsSnapshot {
     fleet: Fleet,
     counters: Rows,
     probes: BTreeMap<String, u64>,
+    quotas: BTreeMap<EdgeName, Quotas>,
     applies: BTreeMap<Outcome, u64>,
     timings: Timings,
     log_lines_dropped: u64,
@@ -152,10 +156,10 @@ impl Series {
         })
     }
 
-    fn set(&self, labels: &[&str], count: u64) {
+    fn set(&self, labels: &[&str], value: f64) {
         match self {
-            Self::Counter(series) => series.with_label_values(labels).inc_by(count as f64),
-            Self::Gauge(series) => series.with_label_values(labels).set(count as f64),
+            Self::Counter(series) => series.with_label_values(labels).inc_by(value),
+            Self::Gauge(series) => series.with_label_values(labels).set(value),
         }
     }
 }
@@ -206,12 +210,12 @@ impl RuleSeries {
                 continue;
             }
             if row.words.is_empty() {
-                series.set(labels, counts[0]);
+                series.set(labels, row.in_series(counts[0]));
             }
             for (place, (word, count)) in row.words.iter().zip(counts).enumerate() {
                 // An alert on an increase misses the first count of a row that begins with it.
                 if place < row.known || *count > 0 {
-                    series.set(&[&labels[..], &row.split(word)].concat(), *count);
+                    series.set(&[&labels[..], &row.split(word)].concat(), row.in_series(*count));
                 }
             }
         }
@@ -291,6 +295,7 @@ fn render(view: &MetricsSnapshot) -> prometheus::Result<String> {
             }
         }
     }
+    of_quotas(&registry, view)?;
     let drifted = gauge(&registry, "portunus_drift", "Deviations from the applied state, by kind.", &["kind"])?;
     for kind in DriftKind::ALL {
         drifted.with_label_values(&[kind.as_str()]).set(0.0);
@@ -329,6 +334,30 @@ fn render(view: &MetricsSnapshot) -> prometheus::Result<String> {
     let mut text = Vec::new();
     TextEncoder::new().encode(&families, &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The quotas of rules and owners of connected edges: a row of an owner has no rule.
+fn of_quotas(registry: &Registry, view: &MetricsSnapshot) -> prometheus::Result<()> {
+    let used = gauge(registry, "portunus_quota_bytes_used", "Bytes of the period of a quota.", &RULE)?;
+    let limit = gauge(registry, "portunus_quota_bytes_limit", "Bytes that the period of a quota has.", &RULE)?;
+    let exhausted = gauge(registry, "portunus_quota_exhausted", "1 while nothing is left of a quota.", &RULE)?;
+    for (name, edge) in view.fleet.edges().iter().filter(|(_, edge)| edge.connected) {
+        for (of, quota) in view.quotas.get(name).into_iter().flatten() {
+            let (rule, owner) = match of {
+                QuotaOf::Owner(owner) => ("", owner.as_str()),
+                QuotaOf::Rule(rule) => {
+                    let status = crate::decide::status::rule_state(edge, rule);
+                    let owner = status.and_then(|status| status.rule).map_or("", |rule| rule.owner.as_str());
+                    (rule.as_str(), owner)
+                }
+            };
+            let labels = [name.as_str(), rule, owner];
+            used.with_label_values(&labels).set(quota.used as f64);
+            limit.with_label_values(&labels).set(quota.limit as f64);
+            exhausted.with_label_values(&labels).set(if quota.level() == QuotaLevel::Exhausted { 1.0 } else { 0.0 });
+        }
+    }
+    Ok(())
 }
 
 /// The followed remote repository, where there is one.

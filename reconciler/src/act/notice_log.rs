@@ -65,6 +65,10 @@ pub(super) fn write(notice: &Notice, fleet: &Fleet) {
             let (rule, words) = (&deviation.rule, deviation.in_words());
             warn!(edge = %edge, rule = %rule, by, turn = turn.as_str(), words, "override of a target");
         }
+        Notice::Quota { edge, rule, owner, state, used, limit, .. } => {
+            let (rule, state) = (rule.as_ref().map_or("-", |rule| rule.as_str()), state.as_str());
+            warn!(edge = %edge, rule, owner, state, used, limit, "quota changed");
+        }
         Notice::Freeze { frozen: Some(freeze), .. } => warn!(by = freeze.by, why = freeze.why, "applying is frozen"),
         Notice::Freeze { frozen: None, by, why } => info!(by, why, "applying is no longer frozen"),
         Notice::Hold { hold, by } => info!(by, held = hold.is_some(), "hold changed"),

@@ -48,6 +48,8 @@ const DATAGRAM: &str = "cause of a dropped datagram";
 const CHOICE: &str = "choice of a target";
 const BREAK: &str = "end of a connection";
 const REFUSED: &str = "refusal of a connection";
+const QUOTA: &str = "state of a quota";
+const DIRECTION: &str = "direction of bytes";
 const PLAN: &str = "verdict of a plan";
 const EVENT: &str = "kind of event";
 
@@ -155,6 +157,7 @@ pub const ALL: &[Meaning] = &[
     of(ENTRY, "unsettled", "An edge did not come to rest."),
     of(ENTRY, "forgotten", "An operator had the server forget an edge."),
     of(ENTRY, "connections_ended", "An operator reset live connections. The note says which, and why is the reason."),
+    of(ENTRY, "quota_reset", "An operator began the period of a quota anew."),
     of(ACTION, "apply", "A tree was applied, by an operator or because the server follows it (`watch`)."),
     of(ACTION, "rollback", "A recorded revision was applied again, and is held."),
     of(ACTION, "resume", "A hold ended, or what was cut off was completed."),
@@ -164,6 +167,7 @@ pub const ALL: &[Meaning] = &[
     of(ACTION, "override", "An override of a target or a break-glass rule began or ended."),
     of(ACTION, "edge", "An edge as a whole did not settle, or was forgotten."),
     of(ACTION, "connections", "An operator ended live connections."),
+    of(ACTION, "quota", "The period of a quota was begun anew."),
     of(CHANGE, "activate", "`+` A new rule begins to serve."),
     of(CHANGE, "rebind", "`±` The listeners of the rule change."),
     of(CHANGE, "update", "`~` The rule changes, and its listeners stay."),
@@ -273,6 +277,7 @@ pub const ALL: &[Meaning] = &[
     of(API, "unknown_revision", "No such revision was applied. `portunus history` lists those that were."),
     of(API, "unknown_rule", "The edge is not to run such a rule."),
     of(API, "unknown_target", "The rule does not have such a target."),
+    of(API, "unknown_quota", "The rule has no quota, or its edge has not reported it yet."),
     of(TOOL, "usage", "The command line is wrong."),
     of(TOOL, "untrusted_server", "The server's certificate is not the pinned or a trusted one. Nothing was sent."),
     of(TOOL, "io", "A file or the output cannot be read or written."),
@@ -389,6 +394,12 @@ pub const ALL: &[Meaning] = &[
         "blocked",
         "A rail would trip, so the apply would send nothing (exit 3). The flag that is named allows it.",
     ),
+    of(DATAGRAM, "rate", "The bandwidth or the quota of the rule or its owner was used up."),
+    of(DIRECTION, "in", "From clients to targets."),
+    of(DIRECTION, "out", "From targets to clients."),
+    of(QUOTA, "available", "Less than the warning percentage is used."),
+    of(QUOTA, "warning", "The warning percentage is reached."),
+    of(QUOTA, "exhausted", "Nothing is left until the period ends, or until `quota reset`."),
     of(EVENT, "snapshot", "What is in force when the stream begins. What happens follows it."),
     of(EVENT, "edge", "An edge connected, disconnected, or has another generation."),
     of(EVENT, "certificate", "A certificate of an edge or of the authority nears its end, has ended, or was renewed."),
@@ -398,6 +409,7 @@ pub const ALL: &[Meaning] = &[
     of(EVENT, "target", "A target has another state."),
     of(EVENT, "weights", "The shares of a rule's targets changed."),
     of(EVENT, "target_override", "An override of a target was set or ended."),
+    of(EVENT, "quota", "A quota is nearly used up, used up, or available again."),
     of(EVENT, "override", "A break-glass rule was added or removed, or changed its state."),
     of(EVENT, "tree", "The followed tree was read. The verdict says whether it was applied."),
     of(EVENT, "remote", "The git remote was asked, or could not be reached."),

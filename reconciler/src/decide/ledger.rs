@@ -41,11 +41,13 @@ pub enum LedgerAction {
     Edge,
     /// An operator ended live connections.
     Connections,
+    /// The period of a quota was begun anew.
+    Quota,
 }
 
 impl LedgerAction {
     /// Every action.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Apply,
         Self::Rollback,
         Self::Resume,
@@ -55,6 +57,7 @@ impl LedgerAction {
         Self::Override,
         Self::Edge,
         Self::Connections,
+        Self::Quota,
     ];
 
     /// As in JSON.
@@ -69,6 +72,7 @@ impl LedgerAction {
             Self::Override => "override",
             Self::Edge => "edge",
             Self::Connections => "connections",
+            Self::Quota => "quota",
         }
     }
 
@@ -121,7 +125,7 @@ pub struct Entry {
     /// `started`, `applied`, `partial`, `superseded`, `returned` or `interrupted`; `frozen`, `unfrozen` or `released`; of
     /// an override of a target `override`, `override_ended`, `override_expired` or `override_dropped`, of a break-glass
     /// rule `rule_added`, `rule_removed`, `rule_expired` or `rule_taken_over`; of an edge `unsettled` or `forgotten`;
-    /// of connections `connections_ended`.
+    /// of connections `connections_ended`; of a quota `quota_reset`.
     pub outcome: String,
     /// The generation that each touched edge was given.
     pub generations: BTreeMap<EdgeName, u64>,
@@ -167,6 +171,7 @@ pub const OUTCOMES: &[&str] = &[
     "unsettled",
     "forgotten",
     "connections_ended",
+    "quota_reset",
 ];
 
 /// How an apply ended on one edge.

@@ -26,6 +26,7 @@ pub mod operators;
 pub mod outcome;
 pub mod overrides;
 pub mod plan;
+pub mod quota;
 pub mod record;
 pub mod remote;
 pub mod restored;

@@ -29,6 +29,8 @@ pub use history::entries;
 
 /// The query parameters of the lists of rules and targets, as the flags of the command line are named.
 pub const LIST: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit"];
+/// Those of the quotas.
+pub const QUOTAS: &[&str] = &["edge", "label", "rule", "owner", "port", "limit"];
 /// Those of the counters.
 pub const STATS: &[&str] =
     &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit", "per_port", "per_target"];

@@ -57,6 +57,7 @@ fn effect(effect: &Effect, names: &TreeNames) -> String {
             }
             Ok(RequestAnswer::Noted) => "answer noted".to_owned(),
             Ok(RequestAnswer::Forgotten) => "answer forgotten".to_owned(),
+            Ok(RequestAnswer::QuotaReset) => "answer quota reset".to_owned(),
             Err(why) => format!("refused: {why}"),
         },
         Effect::Controlled { outcome, .. } => match &**outcome {
@@ -140,6 +141,10 @@ fn notice(notice: &Notice, names: &TreeNames) -> String {
             let all: Vec<String> =
                 targets.iter().map(|one| format!("{} {}/{}", one.target, one.effective_weight, one.weight)).collect();
             format!("notice {edge}/{rule} weights {}, {} eligible", all.join(", "), eligible.len())
+        }
+        Notice::Quota { edge, rule, owner, state, .. } => {
+            let rule = rule.as_ref().map_or(owner.as_str(), |rule| rule.as_str());
+            format!("notice {edge}/{rule} quota {}", state.as_str())
         }
         Notice::TargetOverride { edge, turn, by, deviation: each } => {
             format!("notice {edge} override {} by {by}: {}", turn.as_str(), deviation(each))

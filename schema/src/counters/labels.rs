@@ -168,6 +168,8 @@ label! {
         NoRoom = "no_room",
         /// Anything else.
         Other = "other",
+        /// The bandwidth or the quota of its rule or owner was used up.
+        Rate = "rate",
     }
 }
 
@@ -259,6 +261,18 @@ impl RefusalReason {
         };
         RefusedBy::ALL[first + self as usize]
     }
+}
+
+label! {
+    /// Which way bytes go.
+    ByteDirection ["direction"] {
+        /// From clients to targets.
+        In = "in",
+        /// From targets to clients.
+        Out = "out",
+    }
+    /// A word of an edge of another version.
+    other Other = "other"
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use guard::InheritedSockets;
 use schema::capability::Limits;
-use schema::codes::RuleCode;
 use schema::diff::Rules;
 use schema::name::RuleName;
 use schema::net::Listener;
@@ -28,6 +27,7 @@ use tokio::time::{Instant, sleep_until};
 use super::failing::FailingFlows;
 use super::parting::Meters;
 use super::quiet::QuietWindow;
+use super::quotas::Quotas;
 use super::reserved::Reserved;
 use super::trial::Trial;
 use super::{Before, Restarted, RuntimeCommand};
@@ -61,7 +61,7 @@ impl ServedRule {
 pub(super) struct FailedRule {
     pub(super) failure: RuleFailure,
     /// In a row.
-    times: u32,
+    pub(super) times: u32,
     due: Instant,
 }
 
@@ -76,9 +76,6 @@ pub(super) struct Unstored {
 
 /// Timers stand still while the host is suspended; the clock of ends does not.
 const LOOK_FOR_ENDS: Duration = Duration::from_mins(1);
-
-/// Tries of a rule that released its ports before it counts as failed: 16 s, in which the other edge has answered.
-const YIELDED_TRIES: u32 = 6;
 
 /// Which of the failed rules to try.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -108,7 +105,7 @@ pub(super) struct Actor {
     /// The rules that wait.
     pub(super) waiting: WaitingRules,
     /// Rules that release their ports where their new version finds one in use.
-    yields: BTreeSet<RuleName>,
+    pub(super) yields: BTreeSet<RuleName>,
     /// What served before a restart and may be served again where the newest version fails.
     pub(super) fallback: BTreeMap<RuleName, Arc<Rule>>,
     /// What operators ordered about targets.
@@ -136,6 +133,7 @@ pub(super) struct Actor {
     pub(super) trial: Trial,
     /// Sockets that are held for plans.
     pub(super) reserved: Reserved,
+    pub(super) quotas: Quotas,
 }
 
 impl Actor {
@@ -148,6 +146,7 @@ impl Actor {
         status: watch::Sender<Arc<Status>>,
         retries: Arc<AtomicU64>,
     ) -> Self {
+        let quotas = Quotas::new(store.as_ref());
         Self {
             dataplane,
             limits,
@@ -176,12 +175,13 @@ impl Actor {
             has_stopped: false,
             trial: Trial::None,
             reserved: Reserved::default(),
+            quotas,
         }
     }
 
     /// Works until the last handle is dropped.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<RuntimeCommand>) {
-        let (emptied, again) = (self.emptied.clone(), self.again.clone());
+        let (emptied, again, crossed) = (self.emptied.clone(), self.again.clone(), self.quotas.keeper.clone());
         let mut orders = self.orders.take().expect("the task runs once");
         loop {
             let retry = self.failed.values().map(|failed| failed.due).min().filter(|_| !self.has_stopped);
@@ -192,6 +192,7 @@ impl Actor {
             let trial = self.trial_ends().filter(|_| !self.has_stopped);
             let quiet = self.next_look();
             let end = self.next_end().filter(|_| !self.has_stopped);
+            let quotas = self.quotas.next_look();
             tokio::select! {
                 command = commands.recv() => match command {
                     None => return,
@@ -236,6 +237,9 @@ impl Actor {
                         self.set_policy(policy).await;
                         _ = done.send(());
                     }
+                    Some(RuntimeCommand::ResetQuota(of, done)) => {
+                        _ = done.send(self.reset_quota(&of).await);
+                    }
                     Some(RuntimeCommand::Answer(done)) => {
                         self.dataplane.settle().await;
                         _ = done.send(());
@@ -248,6 +252,7 @@ impl Actor {
                         _ = done.send(());
                     }
                     Some(RuntimeCommand::LeaveState(done)) => {
+                        self.store_quotas().await;
                         if self.unstored.is_some() {
                             self.store().await;
                         }
@@ -290,6 +295,8 @@ impl Actor {
                     self.dataplane.reset(overdue).await;
                 },
                 () = emptied.notified() => self.forget_drained(),
+                () = until(quotas) => self.look_at_quotas().await,
+                () = crossed.notified() => self.look_at_quotas().await,
                 Ok(()) = self.view.changed() => self.publish(),
                 Some(order) = orders.recv() => self.part(order).await,
             }
@@ -403,45 +410,10 @@ impl Actor {
         self.failed.retain(|name, _| rules.contains_key(name));
         let serving = &self.serving;
         self.fallback.retain(|name, _| rules.contains_key(name) && !serving.contains_key(name));
+        // First, so that a restart between the two finds what a renamed rule has used under either name.
+        self.store_quotas().await;
         self.store().await;
         self.publish();
-    }
-
-    /// The same wishes without the old versions of rules whose ports another edge of this host waits for, where the new
-    /// versions wait for ports of that edge: one of the two has to be first.
-    fn without_yielding(
-        &self,
-        wanted: &BTreeMap<RuleName, Wanted>,
-        failures: &BTreeMap<RuleName, RuleFailure>,
-    ) -> Option<BTreeMap<RuleName, Wanted>> {
-        let is_in_use = |name: &RuleName| {
-            failures
-                .get(name)
-                .is_some_and(|failure| failure.code == RuleCode::PortInUse && failure.blocked_by.is_none())
-        };
-        let yielding =
-            |name: &&RuleName| self.yields.contains(*name) && self.serving.contains_key(*name) && is_in_use(name);
-        let names: Vec<&RuleName> = wanted.keys().filter(yielding).collect();
-        if names.is_empty() {
-            return None;
-        }
-        let wishes = wanted.iter().filter(|(name, _)| !names.contains(name)).map(|(name, wish)| {
-            let wish = match wish {
-                Wanted::Try(rule) if failures.contains_key(name) => Wanted::Hold(Some(rule.clone())),
-                wish => wish.clone(),
-            };
-            (name.clone(), wish)
-        });
-        for name in &names {
-            tracing::warn!(rule = %name, "the ports of a rule are released: another edge of this host waits for them");
-        }
-        Some(wishes.collect())
-    }
-
-    /// True for a rule that released its ports and waits for those of the edge that took them.
-    pub(super) fn is_yielding(&self, name: &RuleName) -> bool {
-        let waits = |failed: &FailedRule| failed.failure.code == RuleCode::PortInUse && failed.times <= YIELDED_TRIES;
-        self.yields.contains(name) && !self.serving.contains_key(name) && self.failed.get(name).is_some_and(waits)
     }
 
     /// When to look for rules whose time is over.
@@ -561,6 +533,8 @@ impl Actor {
             let gate = Gate::of(&next.rule);
             self.serving.insert(name.clone(), ServedRule { rule: next.rule.clone(), meter, choice, gate });
         }
+        let previous = |(name, next): (&RuleName, &transition::Serving)| Some((name.clone(), next.previous.clone()?));
+        self.limit(&settled.serving.iter().filter_map(previous).collect());
         let changed = |(name, former): &(&RuleName, &ServedRule)| {
             self.serving.get(*name).is_none_or(|served| served.rule.listen != former.rule.listen)
         };

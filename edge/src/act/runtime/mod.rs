@@ -10,8 +10,10 @@ mod failing;
 mod parting;
 mod policing;
 mod quiet;
+mod quotas;
 mod reserved;
 mod trial;
+mod yielding;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,7 +25,7 @@ use guard::{InheritedSockets, Supervisor};
 use schema::capability::Limits;
 use schema::name::RuleName;
 use schema::policy::Policy;
-use schema::proto::TargetOverrides;
+use schema::proto::{QuotaState, TargetOverrides};
 use schema::rule::Rule;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -39,6 +41,7 @@ use crate::act::steady::Steady;
 use crate::act::workers::{Connections, Dataplane};
 use crate::decide::admission::{Base, Refused};
 use crate::decide::desired::Desired;
+use crate::decide::quotas::QuotaOf;
 use crate::decide::transition::RuleFailure;
 
 pub use reserved::{Proof, RuleProof};
@@ -74,6 +77,7 @@ enum RuntimeCommand {
     Retry(oneshot::Sender<()>),
     Override(Box<TargetOverrides>, oneshot::Sender<()>),
     Policy(Policy, oneshot::Sender<()>),
+    ResetQuota(QuotaOf, oneshot::Sender<Option<u64>>),
     Answer(oneshot::Sender<()>),
     StopAccepting(oneshot::Sender<()>),
     LeaveState(oneshot::Sender<()>),
@@ -90,6 +94,7 @@ pub struct RuntimeHandle {
     names: Names,
     policy: PolicyInForce,
     again: Arc<Notify>,
+    quotas: watch::Receiver<Arc<Vec<QuotaState>>>,
 }
 
 impl RuntimeHandle {
@@ -162,6 +167,18 @@ impl RuntimeHandle {
         let (done, wait) = oneshot::channel();
         self.commands.send(RuntimeCommand::Policy(policy, done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
+    }
+
+    /// Begins the period of a quota anew. Returns what was used in it, or nothing where there is no such quota.
+    pub async fn reset_quota(&self, of: QuotaOf) -> Result<Option<u64>, Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(RuntimeCommand::ResetQuota(of, done)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// What was used of quotas, now and whenever others are to learn of it.
+    pub fn quotas(&self) -> watch::Receiver<Arc<Vec<QuotaState>>> {
+        self.quotas.clone()
     }
 
     /// Returns once the owner of the sockets, every worker and health have answered: each of them works.
@@ -266,9 +283,9 @@ pub async fn try_start(
         actor.restore(before).await;
     }
     actor.publish();
-    let again = actor.again.clone();
+    let (again, quotas) = (actor.again.clone(), actor.quotas.subscribe());
     let task = tokio::spawn(supervisor.lasting(Part::Runtime, actor.run(receiver)));
-    Ok((RuntimeHandle { commands, status, connections, retries, health, names, policy, again }, task))
+    Ok((RuntimeHandle { commands, status, connections, retries, health, names, policy, again, quotas }, task))
 }
 
 /// What an edge knew before its restart.

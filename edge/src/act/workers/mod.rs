@@ -11,6 +11,7 @@ mod acceptor;
 mod ages;
 mod context;
 mod counting;
+mod limiting;
 mod live;
 mod mailbox;
 mod room;
@@ -59,6 +60,9 @@ pub use counting::meter::{Meter, PlaceFigures, PortFigures, TargetFigures, Targe
 pub use counting::source::Source;
 pub(crate) use counting::switch::Refusing;
 pub use counting::tally::LastTimes;
+pub(crate) use limiting::clock::now as limits_now;
+pub(crate) use limiting::limits::{LimitScope, RuleLimits};
+pub(crate) use limiting::quota::{QuotaCount, warns_at};
 pub use live::{ConnectionQuery, LiveConnection, QueryResult};
 pub use targets::choice::{Choice, Chosen, ConnectionOutcome, FEEDBACK, Feedback, Place, PortTrial};
 pub use targets::routing::{Route, Routing};

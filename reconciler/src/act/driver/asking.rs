@@ -31,6 +31,7 @@ pub(super) struct OpenQuestions {
     pub(super) checks: Questions<proto::TargetsChecked>,
     pub(super) proofs: Questions<proto::Proven>,
     pub(super) lists: Questions<proto::ConnectionsReport>,
+    pub(super) resets: Questions<proto::QuotaReset>,
 }
 
 impl OpenQuestions {
@@ -40,6 +41,7 @@ impl OpenQuestions {
         self.checks.session_ended(session);
         self.proofs.session_ended(session);
         self.lists.session_ended(session);
+        self.resets.session_ended(session);
     }
 }
 

@@ -140,6 +140,7 @@ fn known_parameters(path: &str, query: &str) -> Result<(), Failure> {
 pub fn parameters(path: &str) -> &'static [&'static str] {
     match path.strip_prefix("/v1/").unwrap_or_default() {
         "status" | "rules" | "targets" => selection::LIST,
+        "quotas" => selection::QUOTAS,
         "stats" => selection::STATS,
         "connections" => connections::CONNECTIONS,
         "events" => selection::EVENTS,

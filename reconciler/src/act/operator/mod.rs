@@ -20,6 +20,7 @@ mod identity;
 mod ledger;
 pub mod operators;
 mod overrides;
+pub mod quotas;
 mod read;
 mod stats;
 mod stream;
@@ -169,6 +170,8 @@ fn handler(route: Route) -> MethodRouter<State> {
         Route::ReleaseTarget => of(route, targets::delete),
         Route::Connections => of(route, connections::list),
         Route::EndConnections => of(route, connections::end),
+        Route::Quotas => of(route, quotas::list),
+        Route::ResetQuota => of(route, quotas::reset),
         Route::Events => of(route, stream::events),
         Route::History => of(route, ledger::history),
         Route::HistoryEntry => of(route, ledger::entry),

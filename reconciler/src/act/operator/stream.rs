@@ -77,9 +77,11 @@ impl EventsQuery {
         let is_filtered = self.edges || self.rules || self.targets;
         match notice {
             Notice::Edge { .. } | Notice::Unsettled { .. } | Notice::Certificate { .. } => self.edges || !is_filtered,
-            Notice::Rule { .. } | Notice::Health { .. } | Notice::Balance { .. } | Notice::Override { .. } => {
-                self.rules || !is_filtered
-            }
+            Notice::Rule { .. }
+            | Notice::Health { .. }
+            | Notice::Balance { .. }
+            | Notice::Quota { .. }
+            | Notice::Override { .. } => self.rules || !is_filtered,
             Notice::Target { .. } | Notice::Weights { .. } | Notice::TargetOverride { .. } => {
                 self.targets || !is_filtered
             }
@@ -275,6 +277,7 @@ fn kind(notice: &Notice) -> &'static str {
         Notice::Weights { .. } => "weights",
         Notice::TargetOverride { .. } => "target_override",
         Notice::Override { .. } => "override",
+        Notice::Quota { .. } => "quota",
         Notice::Tree { .. } => "tree",
         Notice::Remote { .. } => "remote",
         Notice::Apply { .. } => "apply",

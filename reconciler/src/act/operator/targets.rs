@@ -25,7 +25,7 @@ pub(super) const MAX_ORDER: usize = 64 << 10;
 /// The longest override: what is to stay longer belongs into the tree.
 const MAX_TTL: Duration = Duration::from_hours(24 * 365);
 /// The longest reason.
-const MAX_WHY: usize = 1000;
+pub(super) const MAX_WHY: usize = 1000;
 /// What an edge may take for a round beside the timeout of the check itself: probes may queue.
 const ROUND: Duration = Duration::from_secs(5);
 /// The longest wait for a round; the command line waits longer.
@@ -39,7 +39,7 @@ pub(super) struct TargetPath {
     target: Option<String>,
 }
 
-fn bad_request(detail: impl Into<String>) -> Failure {
+pub(super) fn bad_request(detail: impl Into<String>) -> Failure {
     Failure::new(400, "bad_request", "Not possible", detail)
 }
 
@@ -139,7 +139,9 @@ async fn carry_out_one(
         Err(RequestRefusal::Target(refusal)) => Err(refused(place, refusal)),
         Err(RequestRefusal::Denied(denied)) => Err(Failure::denied(&denied)),
         Err(refusal @ RequestRefusal::StateNotWritable(_)) => Err(Failure::state_not_writable(refusal.to_string())),
-        Ok(RequestAnswer::Override(_) | RequestAnswer::Noted | RequestAnswer::Forgotten)
+        Ok(
+            RequestAnswer::Override(_) | RequestAnswer::Noted | RequestAnswer::Forgotten | RequestAnswer::QuotaReset,
+        )
         | Err(RequestRefusal::Override(_) | RequestRefusal::Forget(_)) => {
             unreachable!("an order for a target was given")
         }

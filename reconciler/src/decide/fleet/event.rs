@@ -29,6 +29,7 @@ use crate::decide::deviations::DeviationChange;
 use crate::decide::live::Live;
 use crate::decide::operators::{Denied, Mandate};
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, Source};
+use crate::decide::quota::QuotaLevel;
 use crate::decide::record::Record;
 use crate::decide::remote::RemoteView;
 use crate::decide::succession::Ancestry;
@@ -233,6 +234,19 @@ pub enum Request {
         /// Who asks.
         actor: String,
     },
+    /// To write down that the period of a quota was begun anew, which its edge has done.
+    QuotaReset {
+        /// The edge.
+        edge: EdgeName,
+        /// The rule.
+        rule: RuleName,
+        /// Who asked.
+        actor: String,
+        /// Why.
+        why: String,
+        /// Bytes that had been used.
+        used: u64,
+    },
 }
 
 /// What an operator is answered.
@@ -246,6 +260,8 @@ pub enum RequestAnswer {
     Noted,
     /// The edge is forgotten.
     Forgotten,
+    /// The reset is written down.
+    QuotaReset,
 }
 
 /// Why nothing was done of what an operator asked for.
@@ -479,6 +495,25 @@ pub enum Notice {
         /// The override.
         #[serde(flatten)]
         deviation: TargetOverride,
+    },
+    /// A quota is nearly used up, used up, or available again.
+    Quota {
+        /// The edge.
+        edge: EdgeName,
+        /// The rule; absent where the quota is that of an owner.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rule: Option<RuleName>,
+        /// The owner; empty where the rule has none.
+        owner: String,
+        /// How much is left.
+        state: QuotaLevel,
+        /// Bytes of the period.
+        used: u64,
+        /// Bytes that a period has.
+        limit: u64,
+        /// When the next period begins; absent where it never does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ends: Option<Timestamp>,
     },
     /// The followed tree was read, with this result.
     Tree {

@@ -47,7 +47,7 @@ use self::rollout::Rollout;
 use self::step::Step;
 use super::certificate_ends::CertificateChange;
 use super::edges::Edges;
-use super::ledger::{Entry, Head};
+use super::ledger::{Entry, Head, LedgerAction};
 use super::live::Live;
 use super::record::Record;
 use super::remote::RemoteView;
@@ -228,6 +228,12 @@ impl Fleet {
             Request::Forget { edge, actor } => {
                 self.forget(edge, actor, step)?;
                 RequestAnswer::Forgotten
+            }
+            Request::QuotaReset { edge, rule, actor, why, used } => {
+                let line = self.line(LedgerAction::Quota, actor, why.clone(), "quota_reset", step.now);
+                let line = Entry { note: format!("{edge}/{rule}, {used} bytes used"), ..line };
+                step.persist(Record::ledger(&line.chained(&mut self.head)));
+                RequestAnswer::QuotaReset
             }
         })
     }

@@ -54,6 +54,7 @@ impl Fleet {
                 Touch::known(edge, rule, self.edges.get(edge), None)
             }
             Request::Target(order) => Touch::known(&order.edge, &order.rule, self.edges.get(&order.edge), None),
+            Request::QuotaReset { edge, rule, .. } => Touch::known(edge, rule, self.edges.get(edge), None),
             Request::Forget { .. } => Touch::Fleet("an edge as a whole"),
         };
         authority.may(Some(&[touch]))

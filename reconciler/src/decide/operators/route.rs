@@ -179,6 +179,10 @@ routes! {
     Connections => reads("/v1/connections"),
     /// Ends live connections.
     EndConnections => changes(Delete, "/v1/connections", of(Role::Applier)),
+    /// All quotas.
+    Quotas => reads("/v1/quotas"),
+    /// Begins the period of a rule's quota anew.
+    ResetQuota => changes(Post, "/v1/quotas/{edge}/{rule}/reset", of(Role::Applier)),
     /// What happens.
     Events => reads("/v1/events"),
     /// The ledger.

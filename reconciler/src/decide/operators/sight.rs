@@ -145,7 +145,9 @@ impl GrantMatcher {
             | Notice::Balance { edge, rule, .. }
             | Notice::Target { edge, rule, .. }
             | Notice::Weights { edge, rule, .. }
-            | Notice::Override { edge, rule, .. } => self.sees(known, edge, rule),
+            | Notice::Override { edge, rule, .. }
+            | Notice::Quota { edge, rule: Some(rule), .. } => self.sees(known, edge, rule),
+            Notice::Quota { edge, rule: None, owner, .. } => self.has_edge(edge) && self.has_owner(owner),
             Notice::TargetOverride { edge, deviation, .. } => self.sees(known, edge, &deviation.rule),
             Notice::Apply { result } => {
                 let mut result = result.clone();

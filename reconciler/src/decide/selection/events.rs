@@ -19,6 +19,7 @@ fn place(notice: &Notice) -> Option<(&EdgeName, Option<&RuleName>)> {
         | Notice::Weights { edge, rule, .. }
         | Notice::Balance { edge, rule, .. }
         | Notice::Override { edge, rule, .. } => Some((edge, Some(rule))),
+        Notice::Quota { edge, rule, .. } => Some((edge, rule.as_ref())),
         Notice::TargetOverride { edge, deviation, .. } => Some((edge, Some(&deviation.rule))),
         Notice::Tree { .. }
         | Notice::Remote { .. }

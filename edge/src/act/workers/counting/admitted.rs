@@ -11,6 +11,8 @@ use schema::health::{DialOrder, Rotation};
 use schema::net::{Listener, Protocol};
 use schema::rule::{Balance, Rule, Target};
 
+use super::super::limiting::clock;
+use super::super::limiting::sources::Seat;
 use super::super::targets::choice::{Choice, Chosen, Place};
 use super::super::targets::routing::Route;
 use super::meter::{Meter, Refusal};
@@ -31,17 +33,20 @@ pub(crate) struct Admitted {
     /// It counts as ended already.
     pub(crate) is_released: bool,
     pub(crate) id: u64,
+    /// Its place among the connections of its source, where these are limited.
+    _seat: Option<Box<Seat>>,
 }
 
 impl Admitted {
-    /// Takes a connection in, unless the rule's gate refuses it, the rule has as many as it may or no target takes any. Allocates nothing. To be
-    /// called by the worker that accepted it.
+    /// Takes a connection in, unless the rule's gate or limits refuse it, the rule has as many as it may or no target takes
+    /// any. Allocates nothing where nothing is limited. To be called by the worker that accepted it.
     pub(crate) fn new(route: &Arc<Route>, listener: Listener, client: IpAddr, worker: usize) -> Result<Self, Refusal> {
         let meter = &route.meter;
         if let Some(gate) = &route.gate {
             gate.pass(client, |reason| meter.observed(worker, listener.port, reason)).map_err(Refusal::Entry)?;
         }
         enter(route, listener.protocol)?;
+        let seat = limited(route, listener.port, client, worker).inspect_err(|_| meter.leave())?;
         let version = route.choice.version();
         let (chosen, order) = pick(route, &route.choice, (client, listener.port), worker);
         if order.is_empty() {
@@ -49,7 +54,8 @@ impl Admitted {
             return Err(Refusal::NoServer);
         }
         let id = meter.admitted.fetch_add(1, Relaxed);
-        let admitted = Self { route: route.clone(), listener, chosen, version, order, step: 0, is_released: false, id };
+        let (route, step, is_released) = (route.clone(), 0, false);
+        let admitted = Self { route, listener, chosen, version, order, step, is_released, id, _seat: seat };
         admitted.count_live(true);
         Ok(admitted)
     }
@@ -184,6 +190,17 @@ fn enter(route: &Route, protocol: Protocol) -> Result<(), Refusal> {
     let active = &route.meter.active;
     let taken = active.fetch_update(Relaxed, Relaxed, |active| (active < max.min(flows)).then_some(active + 1));
     taken.map(|_| ()).map_err(|_| if flows <= max { Refusal::Overflow } else { Refusal::Limit })
+}
+
+/// Asks the limits of the rule and its owner. A rule without any costs one look at a flag.
+fn limited(route: &Route, port: u16, client: IpAddr, worker: usize) -> Result<Option<Box<Seat>>, Refusal> {
+    let shard = &route.meter.shards[worker];
+    if !shard.is_limited.load(Relaxed) {
+        return Ok(None);
+    }
+    let limits = shard.limits.load();
+    let Some(limits) = &*limits else { return Ok(None) };
+    limits.admit(client, clock::now(), |reason| route.meter.observed(worker, port, reason)).map_err(Refusal::Entry)
 }
 
 impl Drop for Admitted {

@@ -21,6 +21,8 @@ pub(crate) enum Scope {
     Targets(Vec<TargetKey>),
     /// Those that go to one port of a target.
     Place(TargetKey, u16),
+    /// Every one.
+    All,
 }
 
 /// Connections of a rule that are to be reset.
@@ -37,6 +39,7 @@ impl Overdue {
     /// True if a connection from this listener to a port of this target is meant.
     pub(crate) fn contains(&self, listener: Listener, target: &Target, port: u16) -> bool {
         match &self.scope {
+            Scope::All => true,
             Scope::Place((host, _), own) => target.host == *host && port == *own,
             Scope::Targets(targets) => targets.iter().any(|(host, first)| {
                 // By the version that it came in under, or by the one that serves now.

@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use schema::access::Enforcement;
 use schema::counters::{ChoiceKind, Figures, RefusalReason};
 use schema::health::Rotation;
 use schema::rule::{Host, MAX_TARGETS, Target};
 use tokio::sync::Notify;
 
+use super::super::limiting::limits::RuleLimits;
 use super::tally::{Counter, LastTimes, Tally, wall_clock};
 
 /// A target as the counters know it: its host and its first port.
@@ -99,6 +100,10 @@ pub(crate) struct Shard {
     turn: [AtomicI32; MAX_TARGETS],
     /// When a flow found no room last, in milliseconds since 1970.
     overflow_ms: AtomicU64,
+    /// True if [`Self::limits`] are some: all that a connection without limits looks at.
+    pub(crate) is_limited: AtomicBool,
+    /// What holds for its connections; written by control.
+    pub(crate) limits: ArcSwapOption<RuleLimits>,
 }
 
 impl Shard {
@@ -228,6 +233,19 @@ impl Meter {
     /// Connections so far: those that come later have this number or a higher one.
     pub(crate) fn next_connection(&self) -> u64 {
         self.admitted.load(Relaxed)
+    }
+
+    /// What holds for its connections.
+    pub(crate) fn limits(&self) -> Option<Arc<RuleLimits>> {
+        self.shards.first().and_then(|shard| shard.limits.load_full())
+    }
+
+    /// Other limits hold for its connections from now on, live ones included.
+    pub(crate) fn set_limits(&self, limits: Option<&Arc<RuleLimits>>) {
+        for shard in &self.shards {
+            shard.limits.store(limits.cloned());
+            shard.is_limited.store(limits.is_some(), Relaxed);
+        }
     }
 
     /// One live connection more, whatever the rule allows.

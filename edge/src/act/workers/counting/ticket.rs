@@ -6,12 +6,17 @@
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use schema::counters::{ChoiceKind, Lost};
+use schema::counters::{ByteDirection, ChoiceKind, Lost};
 use schema::net::{Listener, Protocol};
 use schema::rule::{Host, Target};
 
+use super::super::limiting::clock;
+use super::super::limiting::limits::RuleLimits;
+use super::super::limiting::throttle::IN;
 use super::super::targets::choice::{ConnectionOutcome, Place};
 use super::super::targets::routing::Route;
 use super::super::timers::Tick;
@@ -306,6 +311,41 @@ impl Ticket {
     pub(crate) fn lost(&self, why: Lost, datagrams: u64) {
         if datagrams > 0 {
             self.tallies().iter().for_each(|tally| tally.counts.datagrams_dropped.of(why).add(datagrams));
+        }
+    }
+
+    /// True if its rule or owner has limits.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.shard().is_limited.load(Relaxed)
+    }
+
+    /// What limits it.
+    pub(crate) fn limits(&self) -> impl Deref<Target = Option<Arc<RuleLimits>>> {
+        self.shard().limits.load()
+    }
+
+    /// Counts for how long a direction waited for its limits, in nanoseconds.
+    pub(crate) fn throttled(&self, direction: usize, nanos: u64) {
+        if nanos > 0 {
+            let direction = if direction == IN { ByteDirection::In } else { ByteDirection::Out };
+            self.tallies().iter().for_each(|tally| tally.counts.throttled_micros.of(direction).add(nanos / 1000));
+        }
+    }
+
+    /// Lets datagrams of a direction pass, or counts that its limits do not.
+    pub(crate) fn passes(&self, direction: usize, datagrams: u64, bytes: usize) -> bool {
+        let passes = self.is_limited().then(|| self.limits().as_ref()?.pass(direction, bytes as u64, clock::now()));
+        match passes {
+            // No limit, or one that was taken away at this moment.
+            None => true,
+            Some(Some(late)) => {
+                self.throttled(direction, late);
+                true
+            }
+            Some(None) => {
+                self.lost(Lost::Rate, datagrams);
+                false
+            }
         }
     }
 

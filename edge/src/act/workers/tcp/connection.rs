@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use super::super::counting::ticket::Ticket;
+use super::super::limiting::throttle::Throttle;
 use super::super::mailbox::ClientEnds;
 use super::super::timers::Tick;
 use super::ready::Score;
@@ -211,6 +212,8 @@ pub(super) struct Connection {
     pub(super) is_held_up: bool,
     /// When it was connected or moved something last.
     pub(super) active: Tick,
+    /// Its part in the limits of its rule, where that has some. It counts as gone before its ticket does.
+    pub(super) throttle: Option<Box<Throttle>>,
     pub(super) ticket: Ticket,
 }
 
@@ -231,6 +234,7 @@ impl Connection {
             watch: None,
             is_held_up: false,
             active: 0,
+            throttle: None,
             ticket,
         }
     }

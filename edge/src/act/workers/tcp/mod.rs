@@ -11,8 +11,10 @@ mod connect;
 mod connection;
 mod ending;
 mod headers;
+mod limited;
 mod overdue;
 mod proxy_header;
+mod quanta;
 mod ready;
 mod relay;
 mod splice;
@@ -151,19 +153,29 @@ impl Tcp {
         let Some(connection) = self.connections.get_mut(key) else { return 0 };
         connection.score.is_queued = false;
         let was_half_closed = connection.is_half_closed();
-        let turn = relay::pump(connection, quantum, &mut self.tools);
+        let quanta = connection.quanta(quantum, self.tools.now);
+        let turn = relay::pump(connection, quanta, &mut self.tools);
+        connection.settle(quanta, turn.moved);
+        let is_waiting = connection.is_waiting();
         let half_closes = connection.is_half_closed() != was_half_closed;
-        let bytes = turn.moved + turn.discarded;
-        if turn.moved > 0 || half_closes {
+        let moved = turn.moved[0] + turn.moved[1];
+        let bytes = moved + turn.discarded;
+        if moved > 0 || half_closes {
             self.moved(key);
         }
         self.conclude(key, turn.next, turn.discarded > 0, context);
         if half_closes {
             self.look_sooner(key);
         }
+        if is_waiting {
+            self.set_timer(key);
+        }
         // It may have ended.
         let Some(connection) = self.connections.get_mut(key) else { return bytes };
-        self.ready.note(&mut connection.score, bytes, self.tools.now);
+        // What limits let pass says nothing about how much there is.
+        if quanta.granted.is_none() {
+            self.ready.note(&mut connection.score, bytes, self.tools.now);
+        }
         if !turn.is_finished {
             self.ready.push_unfinished(key, &mut connection.score);
         }

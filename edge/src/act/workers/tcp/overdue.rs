@@ -51,7 +51,9 @@ impl Tcp {
         {
             return self.await_delivery(key, awaiting.ending, context);
         }
-        if std::mem::take(&mut connection.is_held_up) {
+        if connection.may_ask(now) {
+            self.ready.push(key, &mut connection.score);
+        } else if std::mem::take(&mut connection.is_held_up) {
             connection.try_again();
             self.ready.push(key, &mut connection.score);
         } else {
@@ -251,7 +253,9 @@ fn bound(leg: &Leg, timeout: Duration) {
 /// Why the edge ends a connection by itself, if its time is over.
 fn timed_out(connection: &Connection, now: Tick) -> Option<Break> {
     let rule = &connection.ticket.route().rule;
-    let is_over = |timeout: Option<Duration>| timeout.is_some_and(|it| connection.active + ticks(it) <= now);
+    let is_over = |timeout: Option<Duration>| {
+        timeout.is_some_and(|it| connection.active + ticks(it) <= now) && !connection.is_waiting()
+    };
     if is_over(rule.idle_timeout) {
         Some(Break::EdgeIdle)
     } else if connection.is_half_closed() && is_over(rule.half_closed_timeout) {
@@ -277,7 +281,7 @@ fn next_look(connection: &Connection) -> Tick {
     let half_closed = rule.half_closed_timeout.filter(|_| connection.is_half_closed()).map(after);
     let awaiting = connection.awaiting().map(|awaiting| awaiting.next);
     let next = [settle, idle, half_closed, awaiting].into_iter().flatten().min();
-    next.unwrap_or(Tick::MAX).min(connection.look)
+    next.unwrap_or(Tick::MAX).min(connection.look).min(connection.next_grant())
 }
 
 fn settle(connection: &mut Connection) {

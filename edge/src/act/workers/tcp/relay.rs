@@ -14,6 +14,7 @@ use socket2::SockRef;
 
 use super::super::timers::Tick;
 use super::connection::{Connection, Direction, Held, Leg, Nagle, ReceiverDistance, Rest};
+use super::quanta::{Quanta, Quantum};
 use super::splice::Pipes;
 use super::unacknowledged::Kernel;
 use crate::decide::relaying::{Happening, Passage, RelayDecision, Side};
@@ -32,7 +33,8 @@ const NEAR_QUEUE: usize = 128 << 10;
 
 /// What a turn came to.
 pub(super) struct Pumped {
-    pub(super) moved: usize,
+    /// Bytes from the client, and from the target.
+    pub(super) moved: [usize; 2],
     /// Bytes that were read for a side that failed, and forgotten.
     pub(super) discarded: usize,
     /// There is nothing to do before the next event.
@@ -51,18 +53,16 @@ pub(super) struct RelayBuffers {
     pub(super) now: Tick,
 }
 
-/// One turn: at most `quantum` bytes each way, and what one call moves beyond it.
-pub(super) fn pump(connection: &mut Connection, quantum: usize, tools: &mut RelayBuffers) -> Pumped {
+/// One turn.
+pub(super) fn pump(connection: &mut Connection, quanta: Quanta, tools: &mut RelayBuffers) -> Pumped {
     let failed_before = connection.failures();
     let Connection { client, target, inward, outward, ticket, .. } = connection;
-    let Some(target) = target else {
-        return Pumped { moved: 0, discarded: 0, is_finished: true, is_held_up: false, next: RelayDecision::GoOn };
-    };
+    let Some(target) = target else { return Pumped::nothing() };
     // What failed in this turn may end the connection: nothing is worth discarding then.
-    let discarded_in = inward.discard(client, quantum, &mut tools.buffer);
-    let discarded_out = outward.discard(target, quantum, &mut tools.buffer);
-    let moved_in = inward.pump(client, target, quantum, tools, |bytes| ticket.moved_in(bytes));
-    let moved_out = outward.pump(target, client, quantum, tools, |bytes| ticket.moved_out(bytes));
+    let discarded_in = inward.discard(client, quanta.fair, &mut tools.buffer);
+    let discarded_out = outward.discard(target, quanta.fair, &mut tools.buffer);
+    let moved_in = inward.pump(client, target, quanta.of(0), tools, |bytes| ticket.moved_in(bytes));
+    let moved_out = outward.pump(target, client, quanta.of(1), tools, |bytes| ticket.moved_out(bytes));
     inward.forsake(target, tools);
     outward.forsake(client, tools);
     let is_held_up = inward.is_held_up(moved_in, target) || outward.is_held_up(moved_out, client);
@@ -79,9 +79,16 @@ pub(super) fn pump(connection: &mut Connection, quantum: usize, tools: &mut Rela
         };
     }
     // A side that failed just now may have left something to read, and the other one something to discard.
-    let most = moved_in.max(moved_out).max(discarded_in).max(discarded_out);
-    let is_finished = most < quantum && failed == failed_before;
-    Pumped { moved: moved_in + moved_out, discarded: discarded_in + discarded_out, is_finished, is_held_up, next }
+    let is_used_up = quanta.of(0).is_used_up(moved_in) || quanta.of(1).is_used_up(moved_out);
+    let is_finished = !is_used_up && discarded_in.max(discarded_out) < quanta.fair && failed == failed_before;
+    let moved = [moved_in, moved_out];
+    Pumped { moved, discarded: discarded_in + discarded_out, is_finished, is_held_up, next }
+}
+
+impl Pumped {
+    fn nothing() -> Self {
+        Self { moved: [0; 2], discarded: 0, is_finished: true, is_held_up: false, next: RelayDecision::GoOn }
+    }
 }
 
 /// Sends what the target is told first, in one segment with what the client has sent already. Waits for nothing: a
@@ -126,27 +133,38 @@ impl Direction {
         matches!(self.held, Held::Nothing)
     }
 
+    /// True if there may be something to move now.
+    pub(super) fn may_move(&self, from: &Leg, to: &Leg) -> bool {
+        let may_read = self.passage.is_reading() && from.is_readable;
+        to.is_writable && !to.has_failed() && (may_read || !self.is_empty())
+    }
+
     fn pump(
         &mut self,
         from: &mut Leg,
         to: &mut Leg,
-        quantum: usize,
+        quantum: Quantum,
         tools: &mut RelayBuffers,
         count: impl Fn(usize),
     ) -> usize {
         let mut moved = 0;
-        while moved < quantum {
-            let may_read = self.passage.is_reading() && from.is_readable;
-            if !to.is_writable || to.has_failed() || (self.is_empty() && !may_read) {
+        while moved < quantum.bytes {
+            if !self.may_move(from, to) {
                 break;
             }
             // Splicing stops at urgent data, and takes what is behind it for an end where the side has failed.
             let splices = self.is_splicing && !from.is_urgent && !from.has_failed();
             let step = match self.held {
-                Held::Nothing if splices => self.fill_pipe(from, quantum - moved, tools),
-                Held::Nothing => self.copy(from, to, &mut tools.buffer),
-                Held::Rest(_) => self.write_rest(to),
-                Held::Piped(..) => self.drain_pipe(to, tools),
+                // A pipe is worth its calls from a buffer full on.
+                Held::Nothing if splices => {
+                    self.fill_pipe(from, quantum.call(moved, (quantum.bytes - moved).max(BUFFER)), tools)
+                }
+                Held::Nothing => {
+                    let most = quantum.call(moved, BUFFER);
+                    self.copy(from, to, &mut tools.buffer[..most])
+                }
+                Held::Rest(_) => self.write_rest(to, quantum.call(moved, usize::MAX)),
+                Held::Piped(..) => self.drain_pipe(to, quantum.call(moved, PIECE), tools),
             };
             match step {
                 Transfer::Moved(bytes) => {
@@ -225,7 +243,8 @@ impl Direction {
             let happening = if from.is_cut() { Happening::SourceFailed } else { Happening::SourceEnded };
             self.passage = self.passage.after(happening);
         } else if length == buffer.len() {
-            self.is_splicing = true;
+            // Where less is granted than a buffer holds, copying costs less.
+            self.is_splicing |= length >= BUFFER;
         } else if !from.has_failed() && !from.is_urgent {
             // What comes later comes with an event. A read stops short at urgent data, at the end of what has come, and
             // at the end of all: no further read is needed to learn of that where the event was seen before this one.
@@ -264,10 +283,11 @@ impl Direction {
         };
     }
 
-    fn write_rest(&mut self, to: &mut Leg) -> Transfer {
+    fn write_rest(&mut self, to: &mut Leg, most: usize) -> Transfer {
         self.hurry(to);
         let Held::Rest(rest) = &mut self.held else { return Transfer::Read };
-        let written = write(to, &rest.bytes[rest.start as usize..]);
+        let left = &rest.bytes[rest.start as usize..];
+        let written = write(to, &left[..left.len().min(most.saturating_add(rest.header as usize))]);
         let header = written.min(rest.header as usize);
         rest.start += written as u32;
         rest.header -= header as u32;
@@ -282,7 +302,7 @@ impl Direction {
             self.is_splicing = false;
             return Transfer::Read;
         };
-        let filled = pipe.fill(&from.socket, limit.max(BUFFER));
+        let filled = pipe.fill(&from.socket, limit);
         if let Ok(bytes) = filled
             && bytes > 0
         {
@@ -300,10 +320,10 @@ impl Direction {
         Transfer::Read
     }
 
-    fn drain_pipe(&mut self, to: &mut Leg, tools: &mut RelayBuffers) -> Transfer {
+    fn drain_pipe(&mut self, to: &mut Leg, most: usize, tools: &mut RelayBuffers) -> Transfer {
         self.hurry(to);
         let Held::Piped(pipe, held) = &mut self.held else { return Transfer::Read };
-        let piece = PIECE.min(*held as usize);
+        let piece = PIECE.min(most).min(*held as usize);
         let written = match pipe.drain(&to.socket, piece) {
             Ok(written) => written,
             Err(error) => {

@@ -13,6 +13,7 @@ use super::super::context::Context;
 use super::super::counting::admitted::Admitted;
 use super::super::counting::meter::Refusal;
 use super::super::counting::ticket::Ticket;
+use super::super::limiting::throttle::IN;
 use super::super::room::{FLOW, Lent};
 use super::super::slab::Key;
 use super::super::timers::ticks;
@@ -147,6 +148,14 @@ impl Udp {
 
     /// Passes on what one flow has in these slots. A target that is not there is followed by the next one, once.
     fn deliver(&mut self, mut key: Key, slots: &[u8], tools: &mut DatagramBuffers, context: &mut Context) {
+        let mut passed = [0; BATCH];
+        let slots = match self.flows.get_mut(key) {
+            Some(flow) if flow.ticket.is_limited() => flow.passed(slots, tools, &mut passed),
+            _ => slots,
+        };
+        if slots.is_empty() {
+            return;
+        }
         let mut dealt_with = 0;
         for is_last in [false, true] {
             let Sent::Failed(count, cause) = self.send_in(key, &slots[dealt_with..], tools, context) else { return };
@@ -214,6 +223,19 @@ fn count_in(slots: &Slots, slot: u8) -> usize {
 }
 
 impl Flow {
+    /// Those of these slots that limits let pass.
+    fn passed<'a>(&self, slots: &[u8], tools: &DatagramBuffers, passed: &'a mut [u8; BATCH]) -> &'a [u8] {
+        let mut count = 0;
+        for slot in slots {
+            let datagrams = count_in(&tools.inbox, *slot) as u64;
+            if self.ticket.passes(IN, datagrams, tools.inbox.bytes(usize::from(*slot)).len()) {
+                passed[count] = *slot;
+                count += 1;
+            }
+        }
+        &passed[..count]
+    }
+
     fn send_one(&self, bytes: &[u8]) -> Sent {
         let Upstream::Open(socket) = &self.upstream else { return Sent::All };
         let mut sent = send(socket, bytes, SendFlags::NOSIGNAL);

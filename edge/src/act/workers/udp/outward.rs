@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use schema::counters::Lost;
 
 use super::super::context::Context;
+use super::super::limiting::throttle::OUT;
 use super::super::slab::Key;
 use super::errors::{SendError, judge, refuses_pieces};
 use super::flow::Upstream;
@@ -87,6 +88,14 @@ impl Udp {
             *whose = (*received != CUT).then_some(key);
             if *received == CUT {
                 flow.ticket.lost(Lost::Other, 1);
+            }
+        }
+        if flow.ticket.is_limited() {
+            for (slot, whose) in flows.iter_mut().enumerate().skip(*used).take(got.count) {
+                let (datagrams, bytes) = (slots.received[slot].count() as u64, slots.bytes(slot).len());
+                if whose.is_some() && !flow.ticket.passes(OUT, datagrams, bytes) {
+                    *whose = None;
+                }
             }
         }
         let datagrams = slots.received[*used..*used + got.count].iter().map(|received| received.count()).sum();

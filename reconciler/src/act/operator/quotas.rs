@@ -1,0 +1,102 @@
+//! The quotas over the API: all of them, and the reset of one. I/O.
+
+use std::collections::BTreeSet;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, Query, State as Extract};
+use axum::{Extension, Json};
+use jiff::Timestamp;
+use schema::name::{EdgeName, RuleName};
+use serde::{Deserialize, Serialize};
+
+use super::heavy::heavy;
+use super::identity::{Hidden, Who};
+use super::targets::{MAX_ORDER, MAX_WHY, bad_request};
+use super::{Failure, State};
+use crate::decide::fleet::{Request, RequestRefusal};
+use crate::decide::operators::Touch;
+use crate::decide::quota::{QuotaDocument, QuotaOf, QuotaReset};
+use crate::decide::selection::{Row, Selection, Sort};
+use crate::decide::status;
+use crate::decide::status::target_rows::owner;
+
+/// The body of a reset.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResetBody {
+    /// Why.
+    pub why: String,
+}
+
+/// `GET /v1/quotas`: those of the rules that are selected and seen, and of the owners of these rules.
+pub(super) async fn list(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+    Query(selection): Query<Selection>,
+) -> Result<(Hidden, Json<Vec<QuotaDocument>>), Failure> {
+    let (fleet, quotas) = state.context.fleet.read(|view| (view.fleet.clone(), view.counters.quotas().clone())).await?;
+    let select = move || {
+        let mut edges = status::edges(&fleet, Timestamp::now());
+        let hidden = who.caller.limits.leave_edges(fleet.edges(), &mut edges);
+        let rows = selection.unlimited_rows(edges, Sort::OF_RULES)?;
+        let mut documents = Vec::new();
+        let mut owners: BTreeSet<(EdgeName, String)> = BTreeSet::new();
+        for Row { edge, status, .. } in rows {
+            let Some(of_edge) = quotas.get(&edge) else { continue };
+            let owner = owner(&status).clone();
+            if let Some(view) = of_edge.get(&QuotaOf::Owner(owner.clone()))
+                && owners.insert((edge.clone(), owner.clone()))
+            {
+                documents.push(QuotaDocument::new(edge.clone(), None, owner.clone(), view));
+            }
+            if let Some(view) = of_edge.get(&QuotaOf::Rule(status.rule.clone())) {
+                documents.push(QuotaDocument::new(edge, Some(status.rule), owner, view));
+            }
+        }
+        let key = |document: &QuotaDocument| (document.edge.clone(), document.rule.clone(), document.owner.clone());
+        documents.sort_by_key(key);
+        documents.truncate(selection.limit.unwrap_or(usize::MAX));
+        Ok((Hidden(hidden), Json(documents)))
+    };
+    heavy(select).await?.map_err(Failure::unselected)
+}
+
+/// `POST /v1/quotas/{edge}/{rule}/reset`
+pub(super) async fn reset(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+    Path((edge, rule)): Path<(String, String)>,
+    body: Body,
+) -> Result<Json<QuotaReset>, Failure> {
+    let bytes = to_bytes(body, MAX_ORDER).await.map_err(|error| bad_request(error.to_string()))?;
+    let ResetBody { why } = serde_json::from_slice(&bytes).map_err(|error| bad_request(error.to_string()))?;
+    if why.trim().is_empty() || why.chars().count() > MAX_WHY {
+        return Err(bad_request(format!("`why` must have between 1 and {MAX_WHY} characters")));
+    }
+    let unknown = || Failure::new(404, "unknown_quota", "No such quota", format!("{edge}/{rule} has no quota"));
+    let (Ok(edge_name), Ok(rule_name)) = (EdgeName::new(&edge), RuleName::new(&rule)) else {
+        return Err(unknown());
+    };
+    let authority = who.authority(false);
+    let (wanted_edge, wanted_rule, asked) = (edge_name.clone(), rule_name.clone(), authority.clone());
+    let found = state.context.fleet.read(move |view| {
+        let touch = Touch::known(&wanted_edge, &wanted_rule, view.fleet.edges().get(&wanted_edge), None);
+        asked.may(Some(&[touch]))?;
+        let quotas = view.counters.quotas().get(&wanted_edge);
+        Ok(quotas.is_some_and(|quotas| quotas.contains_key(&QuotaOf::Rule(wanted_rule))))
+    });
+    if !found.await?.map_err(|denied| Failure::denied(&denied))? {
+        return Err(unknown());
+    }
+    let answer = state.context.fleet.reset_quota(edge_name.clone(), &rule_name).await?;
+    let answer = answer.map_err(|why| Failure::unanswered(why, format_args!("{edge}/{rule}")))?;
+    let used = answer.ok_or_else(unknown)?;
+    let note = Request::QuotaReset { edge: edge_name.clone(), rule: rule_name.clone(), actor: who.actor(), why, used };
+    match state.context.fleet.request(authority, note).await? {
+        Ok(_) => {}
+        Err(RequestRefusal::Denied(denied)) => return Err(Failure::denied(&denied)),
+        Err(refusal) => return Err(Failure::state_not_writable(refusal.to_string())),
+    }
+    let message = format!("The quota of {edge}/{rule} begins anew; {used} bytes had been used.");
+    Ok(Json(QuotaReset { edge: edge_name, rule: rule_name, used, message }))
+}

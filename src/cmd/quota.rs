@@ -1,0 +1,69 @@
+//! `quota list/reset`: what was used of quotas, and a new beginning of one. I/O.
+
+use reconciler::act::operator::quotas::ResetBody;
+use reconciler::decide::quota::{QuotaDocument, QuotaReset};
+
+use crate::cli::{Query, QuotaCommand, QuotaListArgs, Selector};
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::output::{print, print_value, say};
+use crate::render::table::Columns;
+use crate::render::words::{bytes, time};
+
+pub(crate) async fn run(command: &QuotaCommand) -> Result<Exit, Failure> {
+    match command {
+        QuotaCommand::List(args) => list(args).await,
+        QuotaCommand::Reset(args) => {
+            let path = format!("/v1/quotas/{}/{}/reset", args.rule.edge, args.rule.rule);
+            let body = ResetBody { why: args.why.clone() };
+            let reset: QuotaReset = Client::new(&args.server)?.post(&path, &body).await?;
+            if !print_value(args.looks.output, &reset)? {
+                print(&format!("{}\n", reset.message))?;
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+async fn list(args: &QuotaListArgs) -> Result<Exit, Failure> {
+    let query = Query::of(&args.select, &[]);
+    let query = match &args.selector {
+        Some(_) if args.select.places.edge.is_some() => {
+            return Err(Failure::Usage("either EDGE or --edge says which edge is meant, not both".to_owned()));
+        }
+        Some(Selector::Rule(_)) if args.select.places.rule.is_some() => {
+            return Err(Failure::Usage("either EDGE/RULE or --rule says which rule is meant, not both".to_owned()));
+        }
+        Some(Selector::Rule(address)) => query.with("edge", &address.edge).with("rule", &address.rule),
+        Some(Selector::Edge(edge)) => query.with("edge", edge),
+        None => query,
+    };
+    let rows: Vec<QuotaDocument> = Client::new(&args.server)?.get(&query.on("/v1/quotas")).await?;
+    if print_value(args.looks.format(), &rows)? {
+        return Ok(Exit::Done);
+    }
+    if rows.is_empty() {
+        say("No rule or owner has a quota.");
+    } else {
+        print(&table(&rows))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn table(rows: &[QuotaDocument]) -> String {
+    let mut columns = Columns::new(&["QUOTA", "#USED", "#LIMIT", "#PERCENT", "PERIOD", "ENDS", "STATE", "OWNER"]);
+    for row in rows {
+        let name = row.rule.as_ref().map_or_else(|| format!("owner {}", row.owner), ToString::to_string);
+        columns.row(&[
+            format!("{}/{name}", row.edge),
+            bytes(row.used),
+            bytes(row.limit),
+            format!("{:.1}", row.percent),
+            row.period.clone(),
+            row.ends.map_or_else(|| "never".to_owned(), time),
+            row.state.as_str().to_owned(),
+            if row.owner.is_empty() { "–".to_owned() } else { row.owner.clone() },
+        ]);
+    }
+    columns.text("")
+}
