@@ -341,6 +341,9 @@ pub(crate) fn impact(change: &PlannedChange) -> Option<String> {
         if impact.connections > 0 {
             parts.push(format!("{} at most", count(impact.connections, "live connection")));
         }
+        if let Some(refused) = impact.refused.filter(|_| impact.losing != Some(Losing::Access)) {
+            parts.push(format!("the new lists refuse {}", count(refused, "live connection")));
+        }
         if let (Some(oldest), Some(median)) = (impact.oldest_secs, impact.median_secs) {
             parts.push(format!("oldest {}, median {}", lasting(oldest), lasting(median)));
         }
@@ -357,6 +360,7 @@ pub(crate) fn impact(change: &PlannedChange) -> Option<String> {
             let whose = match impact.losing {
                 Some(Losing::Listeners) => "released listeners",
                 Some(Losing::Both) => "released listeners and of targets that are removed",
+                Some(Losing::Access) => "sources that the new lists refuse",
                 Some(Losing::Targets) | None => "targets that are removed",
             };
             Some(format!("connections of {whose} drain, then are reset{}", live()))

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod abilities;
+mod access;
 mod attack;
 mod backups;
 mod bad_input;

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::State;
 use super::heavy::heavy;
+use super::refusals::count_refused;
 use crate::decide::edges::Edges;
 use crate::decide::plan::{self, Action, ImpactKind, PlanDocument, PlannedChange};
 
@@ -30,6 +31,7 @@ const AT_ONCE: usize = 32;
 
 /// Adds how fast new connections come, as the server counted last, and how old those are that end, as their edges say.
 pub(super) async fn measure(state: &State, (ruleset, edges): (Arc<RuleSet>, Edges), plan: &mut PlanDocument) {
+    count_refused(state, (&ruleset, &edges), plan).await;
     let serving = serving(plan);
     let rules: Vec<(EdgeName, RuleName)> = serving.iter().map(|index| before(&plan.changes[*index])).collect();
     let now = Timestamp::now();

@@ -22,6 +22,7 @@ pub mod operators;
 mod overrides;
 pub mod quotas;
 mod read;
+mod refusals;
 mod stats;
 mod stream;
 mod targets;

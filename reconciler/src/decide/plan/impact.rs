@@ -28,6 +28,8 @@ pub enum Losing {
     Targets,
     /// Some lose their listener, some their target.
     Both,
+    /// New access lists refuse their sources.
+    Access,
 }
 
 impl From<Loss> for Losing {
@@ -59,6 +61,10 @@ pub struct Impact {
     /// How long the last of those have left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining_secs: Option<u64>,
+    /// Live connections that new access lists refuse; absent where the edge did not list them all. They continue unless the
+    /// rule says `live = "drain"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<u64>,
     /// How old the oldest of them is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_secs: Option<u64>,
@@ -80,6 +86,7 @@ impl Impact {
             losing: None,
             draining: 0,
             draining_secs: None,
+            refused: None,
             oldest_secs: None,
             median_secs: None,
             connections_per_sec: None,

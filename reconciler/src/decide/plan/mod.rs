@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schema::access;
 use schema::canonical::Digest;
 use schema::codes::RuleCode;
 use schema::diagnostic::DiagnosticJson;
@@ -341,7 +342,8 @@ fn impact(edge: &EdgeView, change: &Change, endings: &Endings, now: Timestamp) -
     let parts: Vec<&Part> = endings.of_rule(&before.name).collect();
     let view = edge.rule(&before.name);
     let is_label = |path: &str| matches!(path, "name" | "description" | "owner" | "protected" | "drain_timeout_secs");
-    let kind = if !parts.is_empty() {
+    let refuses = change.after.as_ref().is_some_and(|after| access::ends_refused(before, after));
+    let kind = if !parts.is_empty() || refuses {
         ImpactKind::Drain
     } else if fields(change).iter().all(|field| is_label(&field.path)) {
         ImpactKind::None
@@ -350,10 +352,11 @@ fn impact(edge: &EdgeView, change: &Change, endings: &Endings, now: Timestamp) -
     };
     let drains = view.and_then(|view| view.live.as_ref()).map(|live| live.drains.as_slice()).unwrap_or_default();
     Impact {
-        losing: endings.loss_of(&before.name).map(Losing::from),
+        losing: endings.loss_of(&before.name).map(Losing::from).or(refuses.then_some(Losing::Access)),
         draining: drains.iter().map(|drain| drain.connections).sum(),
         draining_secs: drains.iter().map(|drain| drain.secs_left(now)).max(),
-        ..Impact::new(kind, view.map_or(0, |view| view.ended_by(&parts)))
+        // Whom lists refuse is not known here: it may be all of them.
+        ..Impact::new(kind, view.map_or(0, |view| if refuses { view.going_on() } else { view.ended_by(&parts) }))
     }
 }
 
