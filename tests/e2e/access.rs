@@ -40,7 +40,7 @@ fn a_list_of_the_tree_is_in_force_on_its_edge_and_stays_so_over_restarts() {
     world.edit_and_apply("web.toml", &format!("[[edge]]\nname = \"fra-01\"\n{web}"));
     wait_until("the list to be in force", || reaches("127.0.0.2", port) && !reaches("127.0.0.3", port));
 
-    // Another order and comments are no change; other networks are.
+    // Another order and comments change nothing; other networks do.
     world.edit("lists/office.txt", "# the same\n127.0.0.2/32\n");
     assert_eq!(world.plan()["changes"], json!([]));
     world.edit("lists/office.txt", "127.0.0.3\n127.0.0.4\n");

@@ -100,14 +100,15 @@ async fn a_list_that_admits_again_spares_what_drains() {
     let (edge, target, port) = (runtime().await, echo("").await, free_ports(1));
     let rule = |access: Access| to("web", port, target, with(access));
     apply(&edge, 1, &[rule(Access { deny: list(&["192.0.2.1"]), ..Access::default() })]).await;
-    let mut client = from([127, 0, 0, 2], port).await;
-    ping(&mut client, b"hello").await;
-    let drains = Access { deny: list(&["127.0.0.2"]), live: LiveConnections::Drain, ..Access::default() };
+    let (mut spared, mut refused) = (from([127, 0, 0, 2], port).await, from([127, 0, 0, 3], port).await);
+    ping(&mut spared, b"hello").await;
+    ping(&mut refused, b"hello").await;
+    let drains = Access { deny: list(&["127.0.0.2/31"]), live: LiveConnections::Drain, ..Access::default() };
     apply(&edge, 2, &[rule(drains.clone())]).await;
-    apply(&edge, 3, &[rule(Access { deny: list(&["192.0.2.9"]), ..drains })]).await;
-    // Past the end that it had.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    ping(&mut client, b"spared").await;
+    apply(&edge, 3, &[rule(Access { deny: list(&["127.0.0.3"]), ..drains })]).await;
+    // Both had the same end.
+    assert!(is_reset(&mut refused).await);
+    ping(&mut spared, b"spared").await;
 }
 
 #[tokio::test]

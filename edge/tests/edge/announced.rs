@@ -36,10 +36,8 @@ async fn the_address_of_the_header_counts_for_lists_and_for_the_target_and_no_by
     let meter = status.rule("web").unwrap().meter.clone().unwrap();
     for (header, split) in [(V1.to_vec(), 0), (v2(), 0), (V1.to_vec(), 9), (v2(), 20)] {
         let mut client = connect(port).await;
+        client.set_nodelay(true).unwrap();
         client.write_all(&header[..split]).await.unwrap();
-        if split > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
         client.write_all(&[&header[split..], b"question"].concat()).await.unwrap();
         let (mut server, _) = timeout(LONG, listener.accept()).await.expect("it is dialled").unwrap();
         let mut read = vec![0; V1.len() + 8];
@@ -128,7 +126,7 @@ async fn haproxy_in_front_says_whom_it_connects_for() {
         let mut client = connect(front).await;
         client.write_all(b"question").await.unwrap();
         let own: SocketAddr = client.local_addr().unwrap();
-        // A look at the port by whoever started the daemon is a connection, too; it sends nothing.
+        // The look whether the daemon listens is a connection as well, which sends nothing.
         let expected = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {front}\r\nquestion", own.port());
         loop {
             let (mut server, _) = timeout(LONG, listener.accept()).await.expect("it is dialled").unwrap();

@@ -57,7 +57,7 @@ pub(super) enum WorkerCommand {
 pub(super) struct ClientEnds {
     /// Where the client is.
     pub(super) client: SocketAddr,
-    /// Where it connected to, if a load balancer in front says so; otherwise this host knows.
+    /// Where it connected to, if a load balancer in front names it; otherwise this host knows.
     pub(super) local: Option<SocketAddr>,
 }
 

@@ -1,6 +1,6 @@
 //! How many live connections the new access lists of a plan refuse, as the edges list them. I/O.
 //!
-//! Keeps: the lists themselves judge ([`schema::access::Access::admits`], which the edges ask too); a plan waits no longer
+//! Keeps: the lists themselves judge ([`schema::access::Access::admits`], as on the edges); a plan waits no longer
 //! than [`PATIENCE`], and says nothing where it does not know all.
 
 use std::collections::BTreeMap;

@@ -46,7 +46,7 @@ pub(super) struct Arrival {
     pub(super) client: OwnedFd,
     pub(super) ends: ClientEnds,
     pub(super) listener: Listener,
-    /// Nothing more is to be said about where it comes from.
+    /// It is known where it comes from.
     pub(super) is_announced: bool,
 }
 
