@@ -86,7 +86,9 @@ impl TreeFiles {
 /// The list files that rule files name.
 fn lists_of(files: &[TreeFile]) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
-    files.iter().for_each(|file| named_lists(&file.source, &mut named));
+    for file in files {
+        named_lists(&file.source, &mut named);
+    }
     named
 }
 
