@@ -179,7 +179,7 @@ shapes! {
         request_id: Number, refused: One(&REFUSAL), lease: Number, lease_ms: Number, rules: Rules(&RULE_PROOF),
     }
     RULE_PROOF = "RuleProof" { rule: Text(NAME), proven: Number, code: Text(WORD), message: Text(SENTENCE) }
-    STATS = "StatsReport" { request_id: Number, rules: Rules(&RULE_STATS), probes: List(&CAUSE_COUNT, WORDS) }
+    STATS = "StatsReport" { request_id: Number, rules: Rules(&RULE_STATS), probes: List(&CAUSE_COUNT, WORDS), sni_missed: List(&CAUSE_COUNT, WORDS) }
     RULE_STATS = "RuleStats" {
         rule: Text(NAME), total: One(&COUNTERS), ports: List(&PORT_STATS, ROWS), targets: List(&TARGET_STATS, ROWS),
         ages: One(&AGES), live: One(&LIVE),

@@ -12,7 +12,9 @@ mod wire;
 
 use std::fmt;
 
-pub use labels::{Break, ByteDirection, ChoiceKind, ConnectCause, CounterLabel, Lost, RefusalReason, RefusedBy};
+pub use labels::{
+    Break, ByteDirection, ChoiceKind, ConnectCause, CounterLabel, Lost, RefusalReason, RefusedBy, SniMiss, SniResult,
+};
 pub use wire::Unreadable;
 
 use crate::net::Protocol;
@@ -167,7 +169,7 @@ macro_rules! shapes {
     )+};
 }
 
-shapes! { ConnectCause Break ChoiceKind Lost RefusedBy ByteDirection }
+shapes! { ConnectCause Break ChoiceKind Lost RefusedBy ByteDirection SniResult }
 
 macro_rules! counters {
     ($(
@@ -238,6 +240,8 @@ counters! {
     target_failovers: Whole = 13, "portunus_rule_target_failovers_total", Counter, None;
     /// Choices of a target, by kind.
     lb: ChoiceKind = 14, "portunus_rule_lb_total", Counter, None;
+    /// Connections that came by the TLS server name, or as the fallback of rules that do, by how.
+    sni: SniResult = 18, "portunus_rule_sni_total", Counter, Some(Protocol::Tcp);
     /// New flows that found no room because `udp_max_flows` was reached.
     flows_dropped_overflow: Whole = 11, "portunus_rule_flows_dropped_overflow_total", Counter, Some(Protocol::Udp);
     /// How long connections waited for their bandwidth, by direction: in microseconds, and in seconds in the metrics.

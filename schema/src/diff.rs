@@ -4,11 +4,11 @@
 //! Laws, each a property test: `apply(a, diff(a, b)) = b`; `diff(a, a)` is empty;
 //! `apply(b, invert(diff(a, b))) = a`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::name::RuleName;
-use crate::net::{ListenAddress, ListenRange, PortRange, PortSet, Protocol};
+use crate::net::{ListenAddress, ListenRange, Listener, PortRange, PortSet, Protocol};
 use crate::rule::Rule;
 
 /// The rules of one edge.
@@ -57,6 +57,8 @@ pub struct ChangeSet {
     pub changes: Vec<Change>,
     /// Rules that stay as they are.
     pub unchanged: u32,
+    /// Those of them that share a port with others, by name: connections of a changed rule may pass to them.
+    pub beside: Vec<Arc<Rule>>,
 }
 
 impl ChangeSet {
@@ -70,7 +72,7 @@ impl ChangeSet {
     pub fn invert(&self) -> Self {
         let mut changes: Vec<Change> = self.changes.iter().map(inverted).collect();
         changes.sort_by(|a, b| a.rule.cmp(&b.rule));
-        Self { changes, unchanged: self.unchanged }
+        Self { changes, unchanged: self.unchanged, beside: self.beside.clone() }
     }
 }
 
@@ -104,12 +106,14 @@ fn inverted(change: &Change) -> Change {
 pub fn diff(current: &Rules, target: &Rules) -> ChangeSet {
     let moves = moves(current, target);
     let moved_away: BTreeSet<&RuleName> = moves.values().copied().collect();
+    let shared = NamedPorts::of(current, target);
     let mut changes = Vec::new();
-    let mut unchanged = 0;
+    let (mut unchanged, mut beside) = (0, Vec::new());
     for (name, after) in target {
         let (kind, previous) = match (current.get(name), moves.get(name)) {
             (Some(before), _) if before == after || **before == **after => {
                 unchanged += 1;
+                beside.extend(shared.are_of(after).then(|| after.clone()));
                 continue;
             }
             (Some(before), _) if before.listen == after.listen => (ChangeKind::Update, Some(name)),
@@ -157,8 +161,9 @@ pub fn diff(current: &Rules, target: &Rules) -> ChangeSet {
                 change.release = in_ranges(before.listen, &outside);
             }
         }
+        shared.count_once(&mut changes);
     }
-    ChangeSet { changes, unchanged }
+    ChangeSet { changes, unchanged, beside }
 }
 
 /// The rules after the changes: what [`diff`] promises.
@@ -176,7 +181,8 @@ pub fn apply(current: &Rules, changes: &ChangeSet) -> Rules {
     rules
 }
 
-/// New name → old name, for names that disappear where exactly one new rule has the same listeners.
+/// New name → old name, for names that disappear where exactly one new rule has the same listeners. Of rules that share
+/// a port, one continues another if both list a name, or if neither lists any.
 fn moves<'a>(current: &'a Rules, target: &'a Rules) -> BTreeMap<&'a RuleName, &'a RuleName> {
     let mut fresh: HashMap<ListenRange, Vec<&RuleName>> = HashMap::new();
     for (name, rule) in target.iter().filter(|(name, _)| !current.contains_key(*name)) {
@@ -185,14 +191,86 @@ fn moves<'a>(current: &'a Rules, target: &'a Rules) -> BTreeMap<&'a RuleName, &'
     if fresh.is_empty() {
         return BTreeMap::new();
     }
-    current
-        .iter()
-        .filter(|(name, _)| !target.contains_key(*name))
-        .filter_map(|(old, rule)| match fresh.get(&rule.listen).map(Vec::as_slice) {
-            Some([new]) => Some((*new, old)),
-            _ => None,
-        })
-        .collect()
+    let mut gone: HashMap<ListenRange, Vec<&RuleName>> = HashMap::new();
+    for (name, rule) in current.iter().filter(|(name, _)| !target.contains_key(*name)) {
+        gone.entry(rule.listen).or_default().push(name);
+    }
+    let continues = |old: &RuleName, new: &RuleName| {
+        let (old, new) = (&current[old], &target[new]);
+        let is_alone = |rules: &Rules| rules.values().filter(|rule| rule.listen == old.listen).count() == 1;
+        match (old.sni.as_slice(), new.sni.as_slice()) {
+            ([], []) => true,
+            (names, others) if names.iter().any(|name| others.contains(name)) => true,
+            _ => is_alone(current) && is_alone(target),
+        }
+    };
+    let mut pairs: Vec<(&RuleName, &RuleName)> = Vec::new();
+    for (listen, old) in gone {
+        let Some(new) = fresh.get(&listen) else { continue };
+        let of_both = old.iter().flat_map(|old| new.iter().map(move |new| (*new, *old)));
+        pairs.extend(of_both.filter(|(new, old)| continues(old, new)));
+    }
+    let is_only = |(new, old): &(&RuleName, &RuleName)| {
+        pairs.iter().filter(|(other, _)| other == new).count() == 1
+            && pairs.iter().filter(|(_, other)| other == old).count() == 1
+    };
+    pairs.iter().copied().filter(is_only).collect()
+}
+
+/// The ports that rules are chosen on by name, before or after a change.
+struct NamedPorts(HashSet<(ListenAddress, u16)>);
+
+impl NamedPorts {
+    fn of(current: &Rules, target: &Rules) -> Self {
+        Self(current.values().chain(target.values()).filter_map(|rule| named_port(Some(rule))).collect())
+    }
+
+    /// True if one of them is a port of the rule.
+    fn are_of(&self, rule: &Rule) -> bool {
+        let is_of = |(address, port): &(ListenAddress, u16)| {
+            *address == rule.listen.address && rule.listen.ports.contains(*port)
+        };
+        !rule.sni.is_empty() || (rule.protocol() == Protocol::Tcp && self.0.iter().any(is_of))
+    }
+
+    /// Several rules need a shared port to be bound, or leave it: that happens once, for the rule without names or else
+    /// for the first one.
+    fn count_once(&self, changes: &mut [Change]) {
+        let mut bound = self.of_plain(changes, |change| (change.after.as_deref(), &change.bind));
+        let mut released = self.of_plain(changes, |change| (change.before.as_deref(), &change.release));
+        for change in changes {
+            if let (Some(port), [range]) = (named_port(change.after.as_deref()), change.bind.as_slice())
+                && !bound.insert(port)
+            {
+                change.keep = vec![*range];
+                change.bind.clear();
+            }
+            if let (Some(port), [_]) = (named_port(change.before.as_deref()), change.release.as_slice())
+                && !released.insert(port)
+            {
+                change.release.clear();
+            }
+        }
+    }
+
+    /// Those of the ports that are in these ranges of rules without names.
+    fn of_plain(
+        &self,
+        changes: &[Change],
+        of: impl Fn(&Change) -> (Option<&Rule>, &[ListenRange]),
+    ) -> HashSet<(ListenAddress, u16)> {
+        let is_of_plain = |(address, port): &(ListenAddress, u16)| {
+            let listener = Listener { protocol: Protocol::Tcp, address: *address, port: *port };
+            let is_in = |ranges: &[ListenRange]| ranges.iter().any(|range| range.contains(listener));
+            changes.iter().map(&of).any(|(rule, ranges)| named_port(rule).is_none() && is_in(ranges))
+        };
+        self.0.iter().copied().filter(is_of_plain).collect()
+    }
+}
+
+/// The port of a rule that is chosen by name.
+fn named_port(rule: Option<&Rule>) -> Option<(ListenAddress, u16)> {
+    rule.filter(|rule| !rule.sni.is_empty()).map(|rule| (rule.listen.address, rule.listen.ports.first()))
 }
 
 /// The ports of an edge by protocol and address.

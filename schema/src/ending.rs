@@ -5,6 +5,9 @@
 //! and leads to its place. A row of targets leads from listener LO+i to port LO'+i, so places are compared listener by
 //! listener, in runs of listeners on which the same rule was and the same rule is.
 //!
+//! Rules that are chosen by name share a listener. Connections stay with their rule for as long as it is there, and pass
+//! to the rules that its names lead to when it is gone ([`heirs`]).
+//!
 //! Keeps: the planner, rails, the quiet window and the edge's drain ask this module and decide nothing by themselves.
 //! Laws, each a property test: what is in both versions is not ended; what is ended was served before and is not served
 //! afterwards, and each such connection is ended by exactly one part.
@@ -16,6 +19,7 @@ use crate::diff::ChangeSet;
 use crate::name::RuleName;
 use crate::net::{ListenAddress, ListenRange, Listener, PortRange, Protocol};
 use crate::rule::{Host, Rule, Target};
+use crate::shared_port::heirs;
 
 /// Places of a run of listeners: the first one leads to `first`, the next one to the port after it, and so on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,9 +111,9 @@ pub enum Loss {
 /// Everything that a change ends. A connection is in one part at most.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Endings {
-    /// By listener.
+    /// By listener, then by rule.
     parts: Vec<Part>,
-    /// The places of a rule's parts among them.
+    /// The places of a rule's parts among them, by listener.
     by_rule: BTreeMap<RuleName, Vec<usize>>,
 }
 
@@ -146,18 +150,20 @@ impl Endings {
         self.by_rule.keys()
     }
 
-    /// The place, among the parts, of the one that ends connections from this listener to this place.
-    pub fn find(&self, listener: Listener, host: &Host, port: u16) -> Option<usize> {
+    /// The place, among the parts, of the one that ends connections of a rule, by its name before the change, from this
+    /// listener to this place.
+    pub fn find(&self, rule: &RuleName, listener: Listener, host: &Host, port: u16) -> Option<usize> {
         let key = (listener.protocol, listener.address, listener.port);
-        let after = self.parts.partition_point(|part| place(part) <= key);
-        let index = after.checked_sub(1)?;
+        let of_rule = self.by_rule.get(rule)?;
+        let after = of_rule.partition_point(|index| place(&self.parts[*index]) <= key);
+        let index = of_rule[after.checked_sub(1)?];
         self.parts[index].ends(listener, host, port).then_some(index)
     }
 }
 
 impl From<Vec<Part>> for Endings {
     fn from(mut parts: Vec<Part>) -> Self {
-        parts.sort_unstable_by_key(place);
+        parts.sort_by(|one, other| place(one).cmp(&place(other)).then_with(|| one.rule.cmp(&other.rule)));
         let mut by_rule: BTreeMap<RuleName, Vec<usize>> = BTreeMap::new();
         for (index, part) in parts.iter().enumerate() {
             by_rule.entry(part.rule.clone()).or_default().push(index);
@@ -191,47 +197,112 @@ fn rows(rule: &Rule, from: u16) -> Vec<Row> {
 
 /// What these changes end.
 pub fn ends(changes: &ChangeSet) -> Endings {
-    // A listener has one owner at a time, so who takes over a changed rule's listener is a changed rule itself.
-    let mut owners: HashMap<(Protocol, ListenAddress), Vec<&Rule>> = HashMap::new();
-    for after in changes.changes.iter().filter_map(|change| change.after.as_deref()) {
-        owners.entry((after.listen.protocol, after.listen.address)).or_default().push(after);
-    }
-    for rules in owners.values_mut() {
-        rules.sort_unstable_by_key(|rule| rule.listen.ports);
-    }
+    // Who takes over a changed rule's listener is a changed rule itself, or one that shares the port with it.
+    let after = changes.changes.iter().filter_map(|change| change.after.as_deref());
+    let owners = Successors::of(after.chain(changes.beside.iter().map(|rule| &**rule)));
     let mut parts = Vec::new();
-    for before in changes.changes.iter().filter_map(|change| change.before.as_deref()) {
-        let owners = owners.get(&(before.listen.protocol, before.listen.address)).map_or(&[][..], Vec::as_slice);
-        ends_of(before, owners, &mut parts);
+    for change in &changes.changes {
+        if let Some(before) = change.before.as_deref() {
+            ends_of(before, change.after.as_deref(), &owners, &mut parts);
+        }
     }
     Endings::from(parts)
 }
 
-/// Goes through a rule's listeners, run by run. `owners` own listeners on its address afterwards, in the order of ports.
-fn ends_of(before: &Rule, owners: &[&Rule], parts: &mut Vec<Part>) {
-    let mut part = |ports: PortRange, end: End| {
+/// Who owns listeners after a change.
+#[derive(Default)]
+struct Successors<'a> {
+    /// Rules without names, in the order of ports.
+    plain: HashMap<(Protocol, ListenAddress), Vec<&'a Rule>>,
+    /// Rules that are chosen by name.
+    named: HashMap<ListenAddress, BTreeMap<u16, Vec<&'a Rule>>>,
+}
+
+impl<'a> Successors<'a> {
+    fn of(rules: impl Iterator<Item = &'a Rule>) -> Self {
+        let mut owners = Self::default();
+        for rule in rules {
+            let ListenRange { protocol, address, ports } = rule.listen;
+            if rule.sni.is_empty() {
+                owners.plain.entry((protocol, address)).or_default().push(rule);
+            } else {
+                owners.named.entry(address).or_default().entry(ports.first()).or_default().push(rule);
+            }
+        }
+        for rules in owners.plain.values_mut() {
+            rules.sort_unstable_by_key(|rule| rule.listen.ports);
+        }
+        owners
+    }
+
+    /// The runs of a rule's ports that have the same owners each, in order.
+    fn runs(&self, listen: ListenRange) -> Vec<(PortRange, Vec<&'a Rule>)> {
+        let own = listen.ports;
+        let plain = self.plain.get(&(listen.protocol, listen.address)).map_or(&[][..], Vec::as_slice);
+        let from = plain.partition_point(|owner| owner.listen.ports.last() < own.first());
+        let shared = plain[from..].iter().map_while(|owner| Some((own.intersection(owner.listen.ports)?, *owner)));
+        let mut runs: Vec<(PortRange, Vec<&Rule>)> = Vec::new();
+        let mut next = Some(own.first());
+        for (ports, owner) in shared {
+            let gap = next.and_then(|next| PortRange::new(next, ports.first() - 1));
+            runs.extend(gap.map(|gap| (gap, Vec::new())));
+            runs.push((ports, vec![owner]));
+            next = ports.last().checked_add(1);
+        }
+        let rest = next.and_then(|next| PortRange::new(next, own.last()));
+        runs.extend(rest.map(|rest| (rest, Vec::new())));
+        let named = self.named.get(&listen.address).filter(|_| listen.protocol == Protocol::Tcp);
+        let Some(named) = named else { return runs };
+        runs.into_iter().flat_map(|(ports, owners)| cut(ports, &owners, named)).collect()
+    }
+}
+
+/// A run of ports, cut at those that rules are chosen on by name.
+fn cut<'a>(
+    ports: PortRange,
+    owners: &[&'a Rule],
+    named: &BTreeMap<u16, Vec<&'a Rule>>,
+) -> Vec<(PortRange, Vec<&'a Rule>)> {
+    let mut runs = Vec::new();
+    let mut next = Some(ports.first());
+    for (port, rules) in named.range(ports.first()..=ports.last()) {
+        let before = next.and_then(|next| PortRange::new(next, port - 1));
+        runs.extend(before.map(|before| (before, owners.to_vec())));
+        runs.extend(PortRange::single(*port).map(|port| (port, [owners, rules].concat())));
+        next = port.checked_add(1);
+    }
+    let rest = next.and_then(|next| PortRange::new(next, ports.last()));
+    runs.extend(rest.map(|rest| (rest, owners.to_vec())));
+    runs
+}
+
+/// Goes through a rule's listeners, run by run. `after` is the rule after the change, where it is there still.
+fn ends_of(before: &Rule, after: Option<&Rule>, owners: &Successors<'_>, parts: &mut Vec<Part>) {
+    for (ports, owners) in owners.runs(before.listen) {
         let listen = ListenRange { ports, ..before.listen };
+        let end = if owners.is_empty() {
+            End::Released
+        } else {
+            let (had, kept) = (rows(before, ports.first()), kept(before, after, listen.at(ports.first()), &owners));
+            let lost: Vec<Row> = had.into_iter().filter(|row| !kept.contains(row)).collect();
+            if lost.is_empty() {
+                continue;
+            }
+            End::Places { lost, kept }
+        };
         parts.push(Part { rule: before.name.clone(), listen, drain_timeout: before.drain_timeout, end });
-    };
-    let own = before.listen.ports;
-    let mut next = own.first();
-    let from = owners.partition_point(|owner| owner.listen.ports.last() < own.first());
-    for owner in &owners[from..] {
-        let Some(shared) = own.intersection(owner.listen.ports) else { break };
-        if let Some(gap) = PortRange::new(next, shared.first() - 1) {
-            part(gap, End::Released);
-        }
-        let (had, kept) = (rows(before, shared.first()), rows(owner, shared.first()));
-        let lost: Vec<Row> = had.into_iter().filter(|row| !kept.contains(row)).collect();
-        if !lost.is_empty() {
-            part(shared, End::Places { lost, kept });
-        }
-        let Some(after) = shared.last().checked_add(1) else { return };
-        next = after;
     }
-    if let Some(rest) = PortRange::new(next, own.last()) {
-        part(rest, End::Released);
+}
+
+/// The places at which connections of a rule live on, for listeners from this one on.
+fn kept(before: &Rule, after: Option<&Rule>, first: Listener, owners: &[&Rule]) -> Vec<Row> {
+    let own = after.filter(|after| after.listen.contains(first));
+    let mut kept = Vec::new();
+    for heir in own.map_or_else(|| heirs(&before.sni, owners), |own| vec![own]) {
+        let more: Vec<Row> = rows(heir, first.port).into_iter().filter(|row| !kept.contains(row)).collect();
+        kept.extend(more);
     }
+    kept
 }
 
 #[cfg(test)]

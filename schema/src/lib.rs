@@ -36,6 +36,7 @@ pub mod rollout;
 pub mod rule;
 pub mod ruleset;
 pub mod scope;
+pub mod shared_port;
 pub mod sni;
 pub mod spec;
 pub mod state;

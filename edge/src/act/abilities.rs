@@ -30,6 +30,7 @@ pub fn capabilities(disabled: &Capabilities) -> Capabilities {
         Capability::AcceptProxy,
         Capability::RateLimit,
         Capability::Quota,
+        Capability::Sni,
     ]);
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
         capabilities.extend([Capability::Ipv6, Capability::ScopedAddresses]);

@@ -3,7 +3,7 @@
 //! Keeps: a rule that does not get all of its sockets closes those it got before anything is switched, and the
 //! sockets it would have replaced are as before.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use schema::codes::RuleCode;
 use schema::name::RuleName;
@@ -11,7 +11,7 @@ use schema::net::Listener;
 use socket2::Socket;
 
 use crate::act::holders::Holders;
-use crate::act::sockets::{self, BindError};
+use crate::act::sockets;
 use crate::act::workers::Acceptor;
 use crate::decide::transition::{self, RuleFailure, Settled, Transition};
 
@@ -47,7 +47,9 @@ pub(crate) fn prepare(
     let mut bound: HashMap<Listener, Socket> = HashMap::new();
     let mut holders = Holders::default();
     for (name, orders) in orders {
-        match bind_all(orders, &mut held, budget, &mut holders) {
+        // Rules that are chosen by name share what one of them has bound.
+        let missing: Vec<&BindOrder> = orders.iter().filter(|order| !bound.contains_key(&order.listener)).collect();
+        match bind_all(&missing, &mut held, budget, &mut holders) {
             Ok(sockets) => {
                 budget -= sockets.len() as u64;
                 bound.extend(sockets);
@@ -56,32 +58,38 @@ pub(crate) fn prepare(
         }
     }
     let mut ready: HashMap<Listener, Acceptor> = HashMap::new();
+    let mut unusable: HashMap<Listener, RuleFailure> = HashMap::new();
     let settled = loop {
         let settled = transition::settle(plan, &failures);
         let count = failures.len();
         for (name, orders) in orders.iter().filter(|(name, _)| !settled.failed.contains_key(*name)) {
-            if let Err(error) = open_all(orders, &mut bound, &mut ready) {
-                failures.insert(name.clone(), error.told(&mut holders));
+            if let Err(failure) = open_all(orders, &mut bound, &mut ready, &mut unusable, &mut holders) {
+                failures.insert(name.clone(), failure);
             }
         }
         if failures.len() == count {
             break settled;
         }
     };
+    collect(settled, orders, ready)
+}
+
+/// What the rules that serve have of it. Sockets that nobody needs close.
+fn collect(settled: Settled, orders: &BindOrders, mut ready: HashMap<Listener, Acceptor>) -> Prepared {
     let mut prepared = Prepared { settled, acceptors: Vec::with_capacity(ready.len()), shared: Vec::new() };
-    for (name, orders) in orders {
-        let is_failed = prepared.settled.failed.contains_key(name);
-        for order in orders {
-            let acceptor = ready.remove(&order.listener).or_else(|| order.open.clone());
-            if is_failed {
-                order.replaces.iter().for_each(|old| share(old, false));
-            } else if let Some(acceptor) = acceptor {
-                if !order.replaces.is_empty() {
-                    prepared.shared.push(acceptor.clone());
-                }
-                prepared.acceptors.push((order.listener, acceptor));
-            }
+    let (failed, serving): (Vec<_>, Vec<_>) =
+        orders.iter().partition(|(name, _)| prepared.settled.failed.contains_key(*name));
+    let mut taken: HashSet<Listener> = HashSet::new();
+    for order in serving.into_iter().flat_map(|(_, orders)| orders) {
+        let acceptor = ready.remove(&order.listener).or_else(|| order.open.clone());
+        let Some(acceptor) = acceptor.filter(|_| taken.insert(order.listener)) else { continue };
+        if !order.replaces.is_empty() {
+            prepared.shared.push(acceptor.clone());
         }
+        prepared.acceptors.push((order.listener, acceptor));
+    }
+    for order in failed.into_iter().flat_map(|(_, orders)| orders).filter(|order| !taken.contains(&order.listener)) {
+        order.replaces.iter().for_each(|old| share(old, false));
     }
     prepared
 }
@@ -96,7 +104,7 @@ pub(crate) fn share(acceptor: &Acceptor, is_shared: bool) {
 /// All sockets of one rule. Those that replace another one do not listen yet: they would draw its connections
 /// while the rule may still fail.
 fn bind_all(
-    orders: &[BindOrder],
+    orders: &[&BindOrder],
     held: &mut HashMap<Listener, Socket>,
     budget: u64,
     holders: &mut Holders,
@@ -122,16 +130,26 @@ fn bind_all(
     Ok(bound)
 }
 
-/// Makes the sockets of a rule that serves ready to accept from.
+/// Makes the sockets of a rule that serves ready to accept from. What one rule finds `unusable` is so for all that share
+/// it.
 fn open_all(
     orders: &[BindOrder],
     bound: &mut HashMap<Listener, Socket>,
     ready: &mut HashMap<Listener, Acceptor>,
-) -> Result<(), BindError> {
+    unusable: &mut HashMap<Listener, RuleFailure>,
+    holders: &mut Holders,
+) -> Result<(), RuleFailure> {
     for order in orders {
+        if let Some(failure) = unusable.get(&order.listener) {
+            return Err(failure.clone());
+        }
         let Some(socket) = bound.remove(&order.listener) else { continue };
-        if !order.replaces.is_empty() {
-            sockets::listen(&order.listener, &socket)?;
+        if !order.replaces.is_empty()
+            && let Err(error) = sockets::listen(&order.listener, &socket)
+        {
+            let failure = error.told(holders);
+            unusable.insert(order.listener, failure.clone());
+            return Err(failure);
         }
         ready.insert(order.listener, Acceptor::new(socket));
     }

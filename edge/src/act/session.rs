@@ -71,6 +71,8 @@ pub struct Session {
     counted: BTreeMap<String, (Figures, proto::Live)>,
     /// Probes as last sent.
     probes: Vec<proto::CauseCount>,
+    /// Connections without a rule, as they were said last.
+    sni_missed: Vec<proto::CauseCount>,
     /// Flows found no room since the last report.
     has_refused_flows: bool,
     /// When the last one was made only for that.
@@ -99,7 +101,7 @@ impl Session {
     pub fn new(offer: Arc<Offer>, runtime: RuntimeHandle) -> Self {
         let (mut changes, policies) = (runtime.subscribe(), runtime.policy().subscribe());
         let shown = changes.borrow_and_update().clone();
-        let (counted, probes) = (BTreeMap::new(), Vec::new());
+        let (counted, probes, sni_missed) = (BTreeMap::new(), Vec::new(), Vec::new());
         let (has_refused_flows, told_of_flows) = (false, None);
         let mut quotas = runtime.quotas();
         if !quotas.borrow_and_update().is_empty() {
@@ -114,6 +116,7 @@ impl Session {
             shown,
             counted,
             probes,
+            sni_missed,
             has_refused_flows,
             told_of_flows,
             pending: PendingAnswers::default(),
@@ -348,12 +351,13 @@ impl Session {
                 });
             }
         }
-        let probes = self.runtime.health().probes();
-        if moved.is_empty() && probes == self.probes {
+        let (probes, sni_missed) = (self.runtime.health().probes(), self.runtime.connections().sni_missed());
+        if moved.is_empty() && probes == self.probes && sni_missed == self.sni_missed {
             return None;
         }
         self.probes.clone_from(&probes);
-        Some(message(edge_message::Body::Stats(proto::StatsReport { request_id: 0, rules: moved, probes })))
+        self.sni_missed.clone_from(&sni_missed);
+        Some(message(edge_message::Body::Stats(proto::StatsReport { request_id: 0, rules: moved, probes, sni_missed })))
     }
 
     async fn stats(&self, request: &proto::StatsRequest) -> Result<proto::EdgeMessage, Stopped> {
@@ -380,7 +384,8 @@ impl Session {
             rules.push(proto::RuleStats { ages, ..stats(rule) });
         }
         let (request_id, probes) = (request.request_id, health.probes());
-        Ok(message(edge_message::Body::Stats(proto::StatsReport { request_id, rules, probes })))
+        let sni_missed = self.runtime.connections().sni_missed();
+        Ok(message(edge_message::Body::Stats(proto::StatsReport { request_id, rules, probes, sni_missed })))
     }
 }
 

@@ -12,6 +12,7 @@ pub mod dialling;
 pub mod entry;
 pub mod faults;
 pub mod flows;
+pub mod hello;
 pub mod live;
 pub mod names;
 pub mod overrides;

@@ -4,7 +4,7 @@
 //! steps: [`transition`] says what to bind, [`settle`] takes what could not be bound and says what serves then.
 //!
 //! Keeps: a port that serves before and after is never released in between; a rule gets all of its sockets or
-//! none; a failed rule leaves exactly the sockets that it had; no socket has two owners.
+//! none; a failed rule leaves exactly the sockets that it had; no socket has two owners, unless they are chosen by name.
 
 mod quiet;
 
@@ -16,6 +16,7 @@ use schema::diff::{self, ChangeKind, Rules};
 use schema::name::RuleName;
 use schema::net::{ListenAddress, Listener, Protocol};
 use schema::rule::Rule;
+use schema::shared_port::{self, Clash, claims_alike};
 
 pub use quiet::{WaitingRules, hold_busy};
 
@@ -68,9 +69,10 @@ struct RuleStep {
 }
 
 impl RuleStep {
-    fn keeps_its_listeners(&self) -> bool {
+    /// True if every rule that can serve beside the version before can serve beside the next one.
+    fn keeps_its_claims(&self) -> bool {
         match (&self.next, &self.previous) {
-            (Some(next), Some(previous)) => next.listen == previous.rule.listen,
+            (Some(next), Some(previous)) => claims_alike(next, &previous.rule),
             (None, _) => true,
             (Some(_), None) => false,
         }
@@ -161,7 +163,9 @@ impl Transition {
                 continue;
             }
             for listener in next.listen.listeners() {
-                let overlapping: Vec<Listener> = open.conflicting(listener).map(|(listener, ())| listener).collect();
+                let mut overlapping: Vec<Listener> =
+                    open.conflicting(listener).map(|(listener, ())| listener).collect();
+                overlapping.dedup();
                 if !overlapping.contains(&listener) {
                     step.bind.push(Bind { listener, replaces: overlapping });
                 }
@@ -180,26 +184,23 @@ pub fn settle(plan: &Transition, failures: &BTreeMap<RuleName, RuleFailure>) -> 
     let stays = |name: &RuleName, step: &RuleStep, failed: &BTreeMap<RuleName, RuleFailure>| {
         step.next.is_none() || failed.contains_key(name)
     };
-    let mut kept: ByPort<&RuleName> = ByPort::default();
+    let mut kept: ByPort<&Rule> = ByPort::default();
     let mut fresh: Vec<&RuleName> =
         plan.steps.iter().filter(|(name, step)| stays(name, step, &failed)).map(|(name, _)| name).collect();
     while !fresh.is_empty() {
         for name in fresh.drain(..) {
             if let Some(previous) = plan.steps.get(name).and_then(|step| step.previous.as_ref()) {
-                previous.rule.listen.listeners().for_each(|listener| kept.insert(listener, name));
+                previous.rule.listen.listeners().for_each(|listener| kept.insert(listener, &*previous.rule));
             }
         }
         for (name, step) in &plan.steps {
-            // A rule whose listeners stay owns them all: nobody else can keep one of them.
-            if stays(name, step, &failed) || step.keeps_its_listeners() {
+            // A rule whose claims stay has all that it needs: nobody else can keep any of it.
+            if stays(name, step, &failed) || step.keeps_its_claims() {
                 continue;
             }
             let Some(next) = &step.next else { continue };
-            let blocked = next.listen.listeners().find_map(|listener| {
-                kept.conflicting(listener).find(|(_, owner)| *owner != name).map(|(_, owner)| (listener, owner))
-            });
-            if let Some((listener, owner)) = blocked {
-                failed.insert(name.clone(), blocked_failure(listener, owner));
+            if let Some(failure) = kept.blocking(next) {
+                failed.insert(name.clone(), failure);
                 fresh.push(name);
             }
         }
@@ -221,33 +222,34 @@ pub fn settle(plan: &Transition, failures: &BTreeMap<RuleName, RuleFailure>) -> 
     settled.discard = bound.filter(|listener| !owned.contains(listener)).collect();
     let before = plan.steps.values().filter_map(|step| step.previous.as_ref()).map(|previous| &previous.rule);
     let open = before.chain(plan.removed.values()).flat_map(|rule| rule.listen.listeners());
-    settled.release = open.filter(|listener| !owned.contains(listener)).collect();
+    // A port that several rules left is released once, and counts as owned from here on.
+    settled.release = open.filter(|listener| owned.insert(*listener)).collect();
     settled
 }
 
-fn blocked_failure(listener: Listener, owner: &RuleName) -> RuleFailure {
-    RuleFailure {
-        code: RuleCode::PortInUse,
-        message: format!("port {} already bound by rule `{owner}`", listener.port),
-        blocked_by: Some(owner.clone()),
-    }
+fn blocked_failure(listener: Listener, clash: &Clash, owner: &RuleName) -> RuleFailure {
+    let port = listener.port;
+    let message = match clash {
+        Clash::Port => format!("port {port} already bound by rule `{owner}`"),
+        Clash::Name(server_name) => format!("port {port} leads to rule `{owner}` for the server name {server_name}"),
+        Clash::AcceptProxy => format!("port {port} is shared with rule `{owner}`, which has another `accept_proxy`"),
+    };
+    RuleFailure { code: RuleCode::PortInUse, message, blocked_by: Some(owner.clone()) }
 }
 
 /// Rules that claim a socket which another wanted rule has a better claim to: one whose listeners stay wins, then
 /// the first by name. A checked tree holds no such pair; an edge trusts no server.
 fn claims_that_clash(steps: &BTreeMap<RuleName, RuleStep>) -> BTreeMap<RuleName, RuleFailure> {
-    let mut claims: ByPort<&RuleName> = ByPort::default();
+    let mut claims: ByPort<&Rule> = ByPort::default();
     let mut clashes = BTreeMap::new();
     let mut claimants: Vec<_> =
         steps.iter().filter_map(|(name, step)| Some((name, step, step.next.as_ref()?))).collect();
-    claimants.sort_by_key(|(_, step, _)| !step.keeps_its_listeners());
+    claimants.sort_by_key(|(_, step, _)| !step.keeps_its_claims());
     for (name, _, next) in claimants {
-        let clash =
-            next.listen.listeners().find_map(|listener| Some((listener, claims.conflicting(listener).next()?.1)));
-        if let Some((listener, owner)) = clash {
-            clashes.insert(name.clone(), blocked_failure(listener, owner));
+        if let Some(failure) = claims.blocking(next) {
+            clashes.insert(name.clone(), failure);
         } else {
-            next.listen.listeners().for_each(|listener| claims.insert(listener, name));
+            next.listen.listeners().for_each(|listener| claims.insert(listener, &**next));
         }
     }
     clashes
@@ -302,6 +304,17 @@ impl<T: Copy> ByPort<T> {
             .iter()
             .filter(move |(address, _)| address.overlaps(listener.address))
             .map(move |(address, value)| (Listener { address: *address, ..listener }, *value))
+    }
+}
+
+impl ByPort<&Rule> {
+    /// Why a rule cannot have what it claims, if one of these has it.
+    fn blocking(&self, next: &Rule) -> Option<RuleFailure> {
+        next.listen.listeners().find_map(|listener| {
+            let owners = self.conflicting(listener).filter(|(_, owner)| owner.name != next.name);
+            let mut clashes = owners.filter_map(|(_, owner)| Some((shared_port::clash(next, owner)?, &owner.name)));
+            clashes.next().map(|(clash, owner)| blocked_failure(listener, &clash, owner))
+        })
     }
 }
 

@@ -182,7 +182,8 @@ async fn change(what: &str, scene: Scene, before: &[Arc<Rule>], after: &[Arc<Rul
     let mut planned = 0;
     for (rule, counted) in status.rules.iter().filter_map(|rule| Some((rule.running.as_ref()?, rule.meter.as_ref()?))) {
         for ((port, host, to), connections) in counted.per_place() {
-            planned += if endings.find(rule.listen.at(port), &host, to).is_some() { connections } else { 0 };
+            planned +=
+                if endings.find(&rule.name, rule.listen.at(port), &host, to).is_some() { connections } else { 0 };
         }
     }
     assert_eq!(planned, going, "{what}: what a plan counts");

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use edge::decide::breaks::Break;
 use schema::access::{Access, Enforcement};
-use schema::counters::{ByteDirection, Lost};
+use schema::counters::{ByteDirection, Lost, SniResult};
 use schema::fields::{Concern, rule, target};
 use schema::health::{HealthCheck, HealthKind, TargetState};
 use schema::net::ListenAddress;
 use schema::quota::{OnExhausted, Quota};
 use schema::rate::{PerSource, RateLimit};
 use schema::rule::{Balance, LastResort, OnTargetDown, OwnerLimits, ProxyProtocol, RuleParts};
+use schema::sni::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -26,7 +27,8 @@ use tokio::time::timeout;
 use crate::connections::broken;
 use crate::datagrams::client;
 use crate::dns::Reply;
-use crate::support::{BlackHole, LONG, apply, free_ports, is_reset, let_pass, skipped, wait_for, wait_until};
+use crate::sni::hello;
+use crate::support::{BlackHole, LONG, apply, connect, free_ports, is_reset, let_pass, skipped, wait_for, wait_until};
 use ways::{Bench, Client, PATHS, Path, answer, target_at};
 
 type Checking = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -56,6 +58,7 @@ static FIELDS: &[Field] = &[
     Field(&["proxy_protocol", "targets.proxy_protocol"], |bench| Box::pin(proxy_protocol(bench))),
     Field(&["udp_max_flows"], |bench| Box::pin(udp_max_flows(bench))),
     Field(&["udp_flow_idle_secs"], |bench| Box::pin(udp_flow_idle(bench))),
+    Field(&["sni", "sni_timeout_ms"], |bench| Box::pin(sni(bench))),
 ];
 
 /// What the paths themselves are made of.
@@ -75,7 +78,7 @@ const ELSEWHERE: &[&str] = &[
     "access_lists",
 ];
 /// Keys of which no edge announces the capability yet.
-const UNANNOUNCED: &[&str] = &["sni", "sni_timeout_ms"];
+const UNANNOUNCED: &[&str] = &[];
 
 #[test]
 fn every_key_of_a_rule_is_tried_or_said_to_concern_no_bytes() {
@@ -111,6 +114,8 @@ fn concerns(key: &str, path: Path) -> bool {
     let field = rule::TABLE.fields.iter().find(|field| field.key == key);
     match field.map_or(Concern::All, |field| field.concern) {
         _ if key == "proxy_protocol" => path != Path::Datagrams,
+        // A range has no names.
+        _ if key == "sni" => !matches!(path, Path::Datagrams | Path::Range),
         Concern::All => true,
         Concern::Tcp => path != Path::Datagrams,
         Concern::Udp => path == Path::Datagrams,
@@ -436,4 +441,23 @@ async fn udp_flow_idle(bench: Bench) {
     bench.serve(|parts| parts.udp_flow_idle = Duration::from_secs(1)).await;
     let (_, mut client) = bench.served().await;
     Bench::is_ended(&bench.meter(), &mut client).await;
+}
+
+async fn sni(bench: Bench) {
+    bench
+        .serve(|parts| {
+            parts.sni = vec![ServerName::parse("a.example").unwrap()];
+            parts.sni_timeout = Duration::from_millis(200);
+        })
+        .await;
+    let hello = hello("a.example");
+    let mut stream = connect(bench.port).await;
+    stream.write_all(&hello).await.unwrap();
+    let mut answer = vec![0; 1 + hello.len()];
+    timeout(LONG, stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
+    assert_eq!((answer[0], &answer[1..]), (b'a', &hello[..]));
+    bench.talk(&mut ways::Client::Stream(stream)).await;
+    assert!(is_reset(&mut connect(bench.port).await).await, "a client that says nothing");
+    let figures = bench.meter().figures();
+    assert_eq!((*figures.sni.of(SniResult::Exact), figures.connections_total), (1, 1));
 }

@@ -30,6 +30,8 @@ mod relaying;
 mod restarting;
 mod server;
 mod sessions;
+mod shared_ports;
+mod sni;
 mod support;
 mod switching;
 mod targets;

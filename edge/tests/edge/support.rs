@@ -91,6 +91,7 @@ pub(crate) fn capabilities() -> Capabilities {
         Capability::AcceptProxy,
         Capability::RateLimit,
         Capability::Quota,
+        Capability::Sni,
     ])
 }
 

@@ -52,7 +52,11 @@ pub struct Counters {
     probes_of: BTreeMap<EdgeName, Probes>,
     probes: Probes,
     quotas: BTreeMap<EdgeName, Quotas>,
+    sni_missed: Missed,
 }
+
+/// Connections that no rule was for, by cause, as each edge counted them last.
+pub type Missed = BTreeMap<EdgeName, BTreeMap<&'static str, u64>>;
 
 impl Counters {
     /// All rows.
@@ -84,6 +88,11 @@ impl Counters {
         turned.map(|(of, view)| (of.clone(), view.clone())).collect()
     }
 
+    /// Connections to ports with server names that no rule was for, by edge and cause.
+    pub fn sni_missed(&self) -> &Missed {
+        &self.sni_missed
+    }
+
     /// Takes a report in: a periodic one, or the answer to a question.
     pub(super) fn take(&mut self, edge: &EdgeName, report: &proto::StatsReport, now: Timestamp) {
         let known = self.rules.entry(edge.clone()).or_default();
@@ -99,6 +108,7 @@ impl Counters {
             self.sample(edge, now);
         }
         self.count_probes(edge, &report.probes);
+        self.sni_missed.insert(edge.clone(), words::sni_missed(&report.sni_missed));
     }
 
     /// An answer, with how fast its rules grow.
@@ -144,6 +154,7 @@ impl Counters {
         self.windows.retain(|edge, _| is_known(edge));
         self.probes_of.retain(|edge, _| is_known(edge));
         self.quotas.retain(|edge, _| is_known(edge));
+        self.sni_missed.retain(|edge, _| is_known(edge));
     }
 
     /// Forgets rules that are gone, so that a later one of the same name begins at nothing.
@@ -248,7 +259,7 @@ mod tests {
         let mut counters = Counters::default();
         let mut count = |edge: &str, number| {
             let probes = vec![proto::CauseCount { cause: "L4OK".to_owned(), count: number }];
-            let report = proto::StatsReport { request_id: 0, rules: Vec::new(), probes };
+            let report = proto::StatsReport { request_id: 0, rules: Vec::new(), probes, sni_missed: Vec::new() };
             counters.take(&EdgeName::new(edge).expect("a name"), &report, at(0));
             counters.probes()["L4OK"]
         };

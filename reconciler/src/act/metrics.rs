@@ -15,14 +15,14 @@ use axum::routing::get;
 use guard::tls::Refused;
 use jiff::Timestamp;
 use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
-use schema::counters::{CounterKind, CounterRow, Figures, ROWS};
+use schema::counters::{CounterKind, CounterRow, Figures, ROWS, SniMiss};
 use schema::health::{ResultCode, RuleHealth};
 use schema::name::EdgeName;
 use schema::net::Protocol;
 use schema::state::RuleState;
 use tracing::warn;
 
-use super::counters::Rows;
+use super::counters::{Missed, Rows};
 use super::driver::FleetHandle;
 use super::timings::Timings;
 use super::trust::refusals::{EdgeRefusals, Wish};
@@ -33,7 +33,7 @@ use crate::decide::fleet::{Fleet, Outcome};
 use crate::decide::quota::{QuotaLevel, QuotaOf, Quotas};
 use crate::decide::remote::RemoteView;
 use crate::decide::target_totals::TargetTotals;
-use crate::decide::view::RuleView;
+use crate::decide::view::{EdgeView, RuleView};
 use crate::decide::words;
 
 const RULE: [&str; 3] = ["client", "rule", "owner"];
@@ -97,6 +97,7 @@ async fn scrape(State(source): State<MetricsSource>) -> Response {
         counters: view.counters.rows().clone(),
         probes: view.counters.probes().clone(),
         quotas: view.counters.quotas().clone(),
+        sni_missed: view.counters.sni_missed().clone(),
         applies: view.applies.clone(),
         timings: view.timings.clone(),
         log_lines_dropped: 0,
@@ -132,6 +133,7 @@ struct MetricsSnapshot {
     counters: Rows,
     probes: BTreeMap<String, u64>,
     quotas: BTreeMap<EdgeName, Quotas>,
+    sni_missed: Missed,
     applies: BTreeMap<Outcome, u64>,
     timings: Timings,
     log_lines_dropped: u64,
@@ -274,8 +276,18 @@ fn render(view: &MetricsSnapshot) -> prometheus::Result<String> {
             handshakes.with_label_values(&[*port, *reason]).inc_by(*count as f64);
         }
     }
+    let help = "Connections to ports with server names that no rule was for, by cause.";
+    let missed = counter(&registry, "portunus_edge_sni_missed_total", help, &["client", "cause"])?;
     for (name, edge) in view.fleet.edges() {
         let client = name.as_str();
+        let counted = view.sni_missed.get(name);
+        // Of an edge without such a port no row says that it might count there.
+        if edge.connected && (counted.is_some_and(|counted| !counted.is_empty()) || has_names(edge)) {
+            for cause in SniMiss::ALL.iter().map(|why| why.as_str()) {
+                let count = counted.and_then(|counted| counted.get(cause)).copied().unwrap_or_default();
+                missed.with_label_values(&[client, cause]).inc_by(count as f64);
+            }
+        }
         connected.with_label_values(&[client]).set(if edge.connected { 1.0 } else { 0.0 });
         generation.with_label_values(&[client]).set(edge.observed_generation() as f64);
         desired.with_label_values(&[client]).set(edge.desired_generation() as f64);
@@ -358,6 +370,11 @@ fn of_quotas(registry: &Registry, view: &MetricsSnapshot) -> prometheus::Result<
         }
     }
     Ok(())
+}
+
+/// True if the edge runs a rule that is chosen by a server name.
+fn has_names(edge: &EdgeView) -> bool {
+    edge.rule_names().into_iter().filter_map(|rule| edge.serving(rule)).any(|rule| !rule.sni.is_empty())
 }
 
 /// The followed remote repository, where there is one.

@@ -10,9 +10,9 @@ use schema::capability::{Rejection, rejection};
 use schema::codes::RuleCode;
 use schema::diff::{self, Rules};
 use schema::name::RuleName;
-use schema::net::ListenRange;
 use schema::rule::Rule;
 use schema::ruleset::{EdgeRules, Placed, rules_only};
+use schema::shared_port;
 use schema::state::RuleState;
 
 use super::generation;
@@ -202,8 +202,8 @@ fn keep_serving(
         if by_edge(&change.rule) {
             continue;
         }
-        let taken = |listen: &ListenRange| rules.values().any(|placed| placed.rule.listen.conflicts_with(listen));
-        if !taken(&before.listen) {
+        let is_taken = rules.values().any(|placed| shared_port::clash(&placed.rule, before).is_some());
+        if !is_taken {
             let origin = edge.placed(&before.name).and_then(|placed| placed.origin.clone());
             rules.insert(before.name.clone(), Placed { rule: before.clone(), origin });
         }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use schema::codes::RuleCode;
+use schema::counters::SniMiss;
 use schema::health::{Layer, ResultCode};
 use schema::proto::CauseCount;
 
@@ -21,6 +22,17 @@ pub fn probes(counts: &[CauseCount]) -> BTreeMap<&'static str, u64> {
     let mut sums = BTreeMap::<_, u64>::new();
     for CauseCount { cause, count } in counts {
         let sum = sums.entry(probe(cause)).or_default();
+        *sum = sum.saturating_add(*count);
+    }
+    sums
+}
+
+/// Connections to ports with server names that no rule was for, by cause.
+pub fn sni_missed(counts: &[CauseCount]) -> BTreeMap<&'static str, u64> {
+    let mut sums = BTreeMap::<_, u64>::new();
+    for CauseCount { cause, count } in counts {
+        let known = SniMiss::ALL.iter().map(|why| why.as_str()).find(|word| *word == cause);
+        let sum = sums.entry(known.unwrap_or(OTHER)).or_default();
         *sum = sum.saturating_add(*count);
     }
     sums

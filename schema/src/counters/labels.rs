@@ -156,6 +156,40 @@ label! {
 }
 
 label! {
+    /// How the name that a TLS client asked for led to a rule.
+    SniResult ["result"] {
+        /// The rule lists the name.
+        Exact = "exact",
+        /// The rule lists a wildcard that stands for the name.
+        Wildcard = "wildcard",
+        /// No rule of the port lists the name, or there was none, and the rule is the fallback.
+        Fallback = "fallback",
+    }
+    /// A word of an edge of another version.
+    other Other = "other"
+}
+
+label! {
+    /// Why a connection to a port with names had no rule.
+    SniMiss ["cause"] {
+        /// No rule lists the name.
+        NoMatch = "no_match",
+        /// The hello has no name.
+        NoName = "no_name",
+        /// What the client sent is not TLS.
+        NotTls = "not_tls",
+        /// The hello was not whole in time, or at the client's end.
+        Timeout = "timeout",
+        /// The hello is longer than 64 KiB.
+        TooLarge = "too_large",
+        /// Too many connections of the port waited for their hellos.
+        Overflow = "overflow",
+    }
+    /// A word of an edge of another version.
+    other Other = "other"
+}
+
+label! {
     /// Why a datagram was not passed on.
     Lost ["cause"] {
         /// The target's name had no address.

@@ -33,7 +33,8 @@ proptest! {
         let endings = ends(&diff(&before, &after));
         let stays = connections(&after);
         for (listener, host, port) in connections(&before) {
-            let found = endings.find(listener, &host, port);
+            let owner = before.values().find(|rule| rule.listen.contains(listener)).expect("it served");
+            let found = endings.find(&owner.name, listener, &host, port);
             let lives = stays.contains(&(listener, host.clone(), port));
             prop_assert_eq!(found.is_none(), lives, "{} to {}:{}", listener, host, port);
             let by: Vec<&Part> = endings.parts().iter().filter(|part| part.ends(listener, &host, port)).collect();
@@ -56,7 +57,8 @@ proptest! {
         let back = ends(&diff(&after, &before));
         let there = connections(&before);
         for (listener, host, port) in connections(&after) {
-            let ends = back.find(listener, &host, port).is_some();
+            let owner = after.values().find(|rule| rule.listen.contains(listener)).expect("it served");
+            let ends = back.find(&owner.name, listener, &host, port).is_some();
             prop_assert_eq!(ends, !there.contains(&(listener, host, port)));
         }
     }

@@ -40,7 +40,7 @@ impl Actor {
             let mut moved = changes.changes.iter().filter(|change| is_elsewhere(change));
             let is_any_moved = moved.any(|change| change.before.as_ref().is_some_and(|rule| is_busy(&rule.name)));
             if is_any_moved || endings.rules().any(is_busy) || !refusing.is_empty() || !self.drains.is_empty() {
-                self.note_switch(endings, refusing, meters).await;
+                self.note_switch(endings, refusing, (before, meters)).await;
             }
         }
         // Published with the rest, once it is known which rules failed.
@@ -61,7 +61,7 @@ impl Actor {
         all
     }
 
-    async fn note_switch(&mut self, endings: Endings, refusing: Vec<Refusing>, meters: &Meters) {
+    async fn note_switch(&mut self, endings: Endings, refusing: Vec<Refusing>, (before, meters): (&Rules, &Meters)) {
         let mut by_rule: HashMap<RuleName, Arc<Drain>> = HashMap::new();
         for rule in endings.rules() {
             if let Some(meter) = meters.get(rule) {
@@ -70,7 +70,8 @@ impl Actor {
         }
         let drain = |part: &Part| by_rule.get(&part.rule).cloned().unwrap_or_else(|| Drain::new(Vec::new(), 0, false));
         let drains = endings.parts().iter().map(drain).collect();
-        self.dataplane.note_switch(endings, drains, refusing).await;
+        let by_meter = meters.iter().filter_map(|(name, meter)| Some((meter.clone(), before.get(name)?.clone())));
+        self.dataplane.note_switch(endings, drains, refusing, by_meter.collect()).await;
     }
 
     /// Takes the whole list of what operators ordered.
@@ -106,9 +107,10 @@ impl Actor {
             // Targets of the version before, which serve no longer: the rule does not lead to them.
             Parting::Drain => {
                 let strays = Part::of_strays(&served.rule, served.rule.drain_timeout);
+                let before = Rules::from([(order.rule.clone(), served.rule.clone())]);
                 let meters = Meters::from([(order.rule, meter)]);
                 self.dataplane.settle().await;
-                self.note_switch(Endings::from(vec![strays]), Vec::new(), &meters).await;
+                self.note_switch(Endings::from(vec![strays]), Vec::new(), (&before, &meters)).await;
                 self.drains.forget_ended();
                 self.publish();
             }

@@ -4,11 +4,12 @@
 //! and a wake-up costs a system call only where none is under way.
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use mio::Waker;
+use mio::unix::SourceFd;
+use mio::{Registry, Waker};
 use schema::net::Listener;
 use tokio::sync::{mpsc, oneshot};
 
@@ -69,6 +70,19 @@ pub(super) struct Handed {
     /// Both ends, if a target of its rule is to learn of them.
     pub(super) from: Option<Box<ClientEnds>>,
     pub(super) admitted: Admitted,
+    /// The worker that has it hears of what happens to its client.
+    pub(super) is_watched: bool,
+}
+
+impl Handed {
+    /// Lets its client go, so that another worker can watch it.
+    pub(super) fn stop_watching(&mut self, registry: &Registry) {
+        if std::mem::take(&mut self.is_watched)
+            && let Err(error) = registry.deregister(&mut SourceFd(&self.client.as_raw_fd()))
+        {
+            tracing::debug!(%error, "a client is watched by two workers");
+        }
+    }
 }
 
 /// The senders' end: the way to one worker.

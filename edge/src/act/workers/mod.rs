@@ -33,14 +33,17 @@ use std::time::Duration;
 
 use guard::Supervisor;
 use mio::{Poll, Waker};
+use schema::counters::SniMiss;
 use schema::ending::Endings;
 use schema::net::{Listener, Protocol};
+use schema::proto;
 use socket2::Socket;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use counting::meant::Concerned;
+pub(crate) use counting::switch::RulesByMeter;
 use counting::switch::Switch;
 use mailbox::WorkerCommand;
 use shared::Shared;
@@ -65,7 +68,7 @@ pub(crate) use limiting::limits::{LimitScope, RuleLimits};
 pub(crate) use limiting::quota::{QuotaCount, warns_at};
 pub use live::{ConnectionQuery, LiveConnection, QueryResult};
 pub use targets::choice::{Choice, Chosen, ConnectionOutcome, FEEDBACK, Feedback, Place, PortTrial};
-pub use targets::routing::{Route, Routing};
+pub use targets::routing::{NamedRoutes, PortPlan, Route, Routing};
 
 /// How long a socket that was exchanged for another one on its port goes on accepting the handshakes that were under
 /// way: a round trip to most of the world. Its successor accepts already.
@@ -197,10 +200,18 @@ impl Dataplane {
         self.ask(WorkerCommand::Fence).await;
     }
 
-    /// Lets every connection learn what a switch means for it: `endings` with the drain of each part. Nothing that an
-    /// earlier routing took in may be under way (see [`Self::settle`]).
-    pub(crate) async fn note_switch(&self, endings: Endings, drains: Vec<Arc<Drain>>, refusing: Vec<Refusing>) {
-        let switch = Arc::new(Switch { endings, drains, refusing, routing: self.shared.routing.load_full() });
+    /// Lets every connection learn what a switch means for it: `endings` with the drain of each part, what new access
+    /// lists refuse, and the rules `before` it. Nothing that an earlier routing took in may be under way (see
+    /// [`Self::settle`]).
+    pub(crate) async fn note_switch(
+        &self,
+        endings: Endings,
+        drains: Vec<Arc<Drain>>,
+        refusing: Vec<Refusing>,
+        before: RulesByMeter,
+    ) {
+        let routing = self.shared.routing.load_full();
+        let switch = Arc::new(Switch { endings, drains, refusing, before, routing });
         self.ask(|done| WorkerCommand::Note(switch.clone(), done)).await;
     }
 
@@ -271,6 +282,17 @@ impl Connections {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.count()
+    }
+
+    /// How many connections no rule was for, by cause.
+    pub fn sni_misses(&self) -> [u64; SniMiss::ALL.len()] {
+        self.0.misses()
+    }
+
+    /// The same for a report, without causes that did not come about.
+    pub fn sni_missed(&self) -> Vec<proto::CauseCount> {
+        let counted = SniMiss::ALL.iter().zip(self.sni_misses()).filter(|(_, count)| *count > 0);
+        counted.map(|(why, count)| proto::CauseCount { cause: why.as_str().to_owned(), count }).collect()
     }
 
     /// How many workers serve them.

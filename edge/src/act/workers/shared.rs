@@ -2,9 +2,11 @@
 //!
 //! Keeps: nothing in it is locked, and nothing but loads of it is touched per event.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
+use schema::counters::SniMiss;
 use tokio::sync::{Notify, mpsc};
 
 use super::counting::shortages::Shortages;
@@ -30,6 +32,10 @@ pub(super) struct Shared {
     pub(super) is_stopping: AtomicBool,
     /// Told when a worker's last connection ends.
     pub(super) emptied: Notify,
+    /// Connections of all workers that have no rule yet.
+    undecided: AtomicUsize,
+    /// TLS clients and others that no rule was for, by cause.
+    misses: [AtomicU64; SniMiss::ALL.len()],
     /// For more clients.
     pub(super) room: Room,
     pub(super) shortages: Shortages,
@@ -54,6 +60,8 @@ impl Shared {
             is_resetting: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             emptied: Notify::new(),
+            undecided: AtomicUsize::new(0),
+            misses: Default::default(),
             shortages: Shortages::default(),
             run: getrandom::u32().unwrap_or_default(),
         }
@@ -61,7 +69,29 @@ impl Shared {
 
     /// Live connections.
     pub(super) fn count(&self) -> usize {
-        self.workers.iter().map(Mailbox::load).sum()
+        self.workers.iter().map(Mailbox::load).sum::<usize>() + self.undecided.load(Relaxed)
+    }
+
+    /// A connection waits for its rule.
+    pub(super) fn undecided(&self) {
+        self.undecided.fetch_add(1, Relaxed);
+    }
+
+    /// It counts as one of a worker, or has ended.
+    pub(super) fn decided(&self) {
+        if self.undecided.fetch_sub(1, Relaxed) == 1 {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// No rule was for a connection.
+    pub(super) fn missed(&self, why: SniMiss) {
+        self.misses[why as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How many there were, by cause.
+    pub(super) fn misses(&self) -> [u64; SniMiss::ALL.len()] {
+        self.misses.each_ref().map(|count| count.load(Relaxed))
     }
 
     /// True if there are more live connections than the edge's policy allows, the one that has just begun included.

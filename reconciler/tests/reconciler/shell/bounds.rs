@@ -89,7 +89,8 @@ async fn words_outside_of_a_closed_set_count_as_other() {
     let total = proto::Counters { ids: vec![15 * 64 + 63, 4 * 64, 9999 * 64], counts: vec![2, 1, 5] };
     let rules = vec![proto::RuleStats { rule: "web".to_owned(), total: Some(total), ..proto::RuleStats::default() }];
     for _ in 0..2 {
-        let stats = proto::StatsReport { request_id: 0, rules: rules.clone(), probes: made_up() };
+        let stats =
+            proto::StatsReport { request_id: 0, rules: rules.clone(), probes: made_up(), sni_missed: made_up() };
         session.send(message(edge_message::Body::Stats(stats))).await;
     }
     let mut report = proto::Report {

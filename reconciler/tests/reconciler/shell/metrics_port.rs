@@ -10,7 +10,7 @@ use super::http::Client;
 use super::session::message;
 use super::{LONG, RULES, Running};
 
-const SERIES: [&str; 24] = [
+const SERIES: [&str; 26] = [
     "portunus_log_lines_dropped_total counter",
     "portunus_rule_bytes_in_total counter",
     "portunus_rule_bytes_out_total counter",
@@ -23,6 +23,8 @@ const SERIES: [&str; 24] = [
     "portunus_edge_connected gauge",
     "portunus_edge_generation gauge",
     "portunus_edge_desired_generation gauge",
+    "portunus_edge_sni_missed_total counter",
+    "portunus_rule_sni_total counter",
     "portunus_drift gauge",
     "portunus_apply_total counter",
     "portunus_apply_duration_seconds histogram",
@@ -54,7 +56,8 @@ async fn every_series_is_there_with_its_help_and_type() {
     let stats = proto::RuleStats { rule: "web".to_owned(), total, ..proto::RuleStats::default() };
     let probed = |cause: &str, count| proto::CauseCount { cause: cause.to_owned(), count };
     let probes = vec![probed("L7STS", 6), probed("dns", 3)];
-    let report = proto::StatsReport { request_id: 0, rules: vec![stats], probes };
+    let sni_missed = vec![probed("no_match", 8), probed("made up", 1)];
+    let report = proto::StatsReport { request_id: 0, rules: vec![stats], probes, sni_missed };
     session.send(message(edge_message::Body::Stats(report))).await;
     let client = Client::new(server.metrics, None);
     let row = "portunus_rule_bytes_in_total{client=\"local\",owner=\"team\",rule=\"web\"} 7";
@@ -72,6 +75,11 @@ async fn every_series_is_there_with_its_help_and_type() {
         assert!(text.contains(&format!("# TYPE {series}\n")), "{series}\n{text}");
         assert!(text.contains(&format!("# HELP {name} ")), "{name}");
     }
+    for (cause, count) in [("no_match", 8), ("timeout", 0)] {
+        let row = format!("portunus_edge_sni_missed_total{{cause=\"{cause}\",client=\"local\"}} {count}\n");
+        assert!(text.contains(&row), "{row}{text}");
+    }
+    assert!(!text.contains("made up"), "{text}");
     assert!(text.contains("portunus_apply_total{outcome=\"applied\"} 1"), "{text}");
     for outcome in Outcome::ENDS.map(Outcome::as_str).into_iter().filter(|outcome| *outcome != "applied") {
         assert!(text.contains(&format!("portunus_apply_total{{outcome=\"{outcome}\"}} 0")), "{outcome}: {text}");

@@ -235,7 +235,7 @@ async fn stats_carry_rates_and_what_targets_have_seen() {
             ports: Vec::new(),
             ..proto::RuleStats::default()
         };
-        message(edge_message::Body::Stats(proto::StatsReport { request_id, rules: vec![rule], probes: Vec::new() }))
+        message(edge_message::Body::Stats(proto::StatsReport { request_id, rules: vec![rule], ..Default::default() }))
     };
     session.send(stats(0, 1000)).await;
     session.send(stats(0, 5000)).await;

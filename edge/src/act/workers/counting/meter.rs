@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use schema::access::Enforcement;
-use schema::counters::{ChoiceKind, Figures, RefusalReason};
+use schema::counters::{ChoiceKind, Figures, RefusalReason, SniResult};
 use schema::health::Rotation;
 use schema::rule::{Host, MAX_TARGETS, Target};
+use schema::shared_port::NameMatch;
 use tokio::sync::Notify;
 
 use super::super::limiting::limits::RuleLimits;
@@ -263,6 +264,19 @@ impl Meter {
     pub(crate) fn leave(&self) {
         if self.active.fetch_sub(1, Relaxed) == 1 {
             self.emptied.notify_one();
+        }
+    }
+
+    /// Counts a connection that came by the name which its client asked for.
+    pub(crate) fn chosen_by_name(&self, worker: usize, port: u16, how: NameMatch) {
+        let result = match how {
+            NameMatch::Exact => SniResult::Exact,
+            NameMatch::Wildcard => SniResult::Wildcard,
+            NameMatch::Fallback => SniResult::Fallback,
+        };
+        let shard = &self.shards[worker];
+        for tally in [&shard.total, &tally_of(&shard.ports, &port).tally] {
+            tally.counts.sni.of(result).add(1);
         }
     }
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use schema::ending::{Endings, leads_to};
 use schema::rule::Rule;
 
-use super::super::targets::routing::{Route, Routing};
+use super::super::targets::routing::{PortPlan, Route, Routing};
 use super::drain::Drain;
 use super::meter::{Meter, key};
 use super::ticket::{Ticket, counters};
 use crate::decide::dial;
-use crate::decide::parting::{self, Fate};
+use crate::decide::parting::{self, Fate, Owners};
 
 /// A switch, as connections are told of it.
 pub(crate) struct Switch {
@@ -23,6 +23,8 @@ pub(crate) struct Switch {
     pub(crate) drains: Vec<Arc<Drain>>,
     /// The rules whose new access lists end live connections.
     pub(crate) refusing: Vec<Refusing>,
+    /// The rules that served before it, by their counters, which outlive a version and a name.
+    pub(crate) before: RulesByMeter,
     /// Who serves from now on.
     pub(crate) routing: Arc<Routing>,
 }
@@ -33,6 +35,22 @@ pub(crate) struct Refusing {
     /// The new version.
     pub(crate) rule: Arc<Rule>,
     pub(crate) drain: Arc<Drain>,
+}
+
+/// Rules by the address of their counters, with what keeps these where they are.
+#[derive(Default)]
+pub(crate) struct RulesByMeter(HashMap<usize, (Arc<Meter>, Arc<Rule>)>);
+
+impl RulesByMeter {
+    fn get(&self, meter: &Arc<Meter>) -> Option<&Arc<Rule>> {
+        self.0.get(&Arc::as_ptr(meter).addr()).map(|(_, rule)| rule)
+    }
+}
+
+impl FromIterator<(Arc<Meter>, Arc<Rule>)> for RulesByMeter {
+    fn from_iter<T: IntoIterator<Item = (Arc<Meter>, Arc<Rule>)>>(rules: T) -> Self {
+        Self(rules.into_iter().map(|(meter, rule)| (Arc::as_ptr(&meter).addr(), (meter, rule))).collect())
+    }
 }
 
 /// Ways of connections that came in under one version and live on with another owner: made once for all of them.
@@ -55,21 +73,23 @@ impl Ticket {
     /// Learns that other rules serve from now on.
     pub(crate) fn note(&mut self, switch: &Switch, adoptions: &mut Adoptions) {
         let (listener, port) = (self.listener(), self.target_port());
-        let owner = switch.routing.serving(&listener);
-        let rule = owner.map(|owner| &*owner.rule);
-        match parting::fate(&switch.endings, rule, listener, &self.target().host, port) {
-            Fate::Lives => {
+        let routes = switch.routing.serving(&listener).map_or(&[][..], PortPlan::routes);
+        let serving: Vec<&Rule> = routes.iter().map(|route| &*route.rule).collect();
+        let own = routes.iter().position(|route| Arc::ptr_eq(&route.meter, &self.route().meter));
+        let before = switch.before.get(&self.route().meter).unwrap_or(&self.route().rule).clone();
+        let owners = Owners { serving: &serving, own, before: &before };
+        let fate = parting::fate(&switch.endings, owners, listener, &self.target().host, port);
+        match fate {
+            Fate::Lives(owner) => {
                 if self.drain.as_ref().is_some_and(|drain| !drain.is_refusal) {
                     self.set_drain(None);
                 }
-                if let Some(owner) = owner {
-                    self.follow(owner, adoptions);
-                }
+                self.follow(&routes[owner], adoptions);
             }
             Fate::Drains(part) if self.drain.is_none() => self.set_drain(Some(switch.drains[part].clone())),
             Fate::Drains(_) | Fate::AsBefore => {}
         }
-        self.admitted.keep_led_to(rule);
+        self.admitted.keep_led_to(owners.owner(fate));
     }
 
     /// Learns what access lists say of its source from now on.
@@ -82,10 +102,9 @@ impl Ticket {
             }
             let (listener, port) = (self.listener(), self.target_port());
             let host = &self.target().host;
-            let is_spared = switch
-                .routing
-                .serving(&listener)
-                .is_some_and(|owner| admits(&owner.rule) && leads_to(&owner.rule, listener, host, port));
+            let routes = switch.routing.serving(&listener).map_or(&[][..], PortPlan::routes);
+            let own = routes.iter().find(|route| Arc::ptr_eq(&route.meter, &self.route().meter));
+            let is_spared = own.is_some_and(|own| admits(&own.rule) && leads_to(&own.rule, listener, host, port));
             if is_spared {
                 self.set_drain(None);
             }

@@ -222,8 +222,9 @@ impl Ticket {
     /// How many ticks ago it came, if it is one of those that are meant. What drains already, another change ends.
     pub(crate) fn age_in(&self, meant: &Concerned, now: Tick) -> Option<u32> {
         let is_live = Arc::ptr_eq(&self.route().meter, &meant.meter) && !self.is_released() && self.drain.is_none();
-        let is_meant =
-            is_live && meant.endings.find(self.listener(), &self.target().host, self.target_port()).is_some();
+        let (listener, host, port) = (self.listener(), &self.target().host, self.target_port());
+        let ends = |rule| meant.endings.find(rule, listener, host, port).is_some();
+        let is_meant = is_live && meant.endings.rules().any(ends);
         is_meant.then(|| self.age(now))
     }
 

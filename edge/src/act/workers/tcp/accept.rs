@@ -9,6 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -24,6 +25,7 @@ use super::super::counting::meter::Refusal;
 use super::super::mailbox::{ClientEnds, Handed};
 use super::super::room::{CLIENTS, CONNECTION, Lent, TARGETS};
 use super::super::slab::{Key, Slab};
+use super::super::targets::routing::{PortPlan, Route};
 use super::super::timers::{Tick, ticks};
 use super::Tcp;
 use super::connection::reset;
@@ -48,6 +50,8 @@ pub(super) struct Arrival {
     pub(super) listener: Listener,
     /// It is known where it comes from.
     pub(super) is_announced: bool,
+    /// This worker hears of what happens to it.
+    pub(super) is_watched: bool,
 }
 
 /// The listening sockets of one worker.
@@ -161,7 +165,8 @@ impl Tcp {
                     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
                     let from = from.and_then(|from| SocketAddr::try_from(from).ok()).unwrap_or(nowhere);
                     let ends = ClientEnds { client: from, local: None };
-                    self.admit(Arrival { client, ends, listener, is_announced: false }, context);
+                    let arrival = Arrival { client, ends, listener, is_announced: false, is_watched: false };
+                    self.route(arrival, context);
                 }
                 Err(Errno::AGAIN) => {
                     context.shared.room.give(context.index, CONNECTION);
@@ -178,18 +183,33 @@ impl Tcp {
         Ok(false)
     }
 
-    /// Refuses a connection or gives it to a worker. Limits are looked at before anything is allocated for it.
-    pub(super) fn admit(&mut self, arrival: Arrival, context: &mut Context) {
+    /// Finds the rule of a connection, once it is known where it comes from and what it asks for.
+    pub(super) fn route(&mut self, arrival: Arrival, context: &mut Context) {
         let routing = context.shared.routing.load();
-        let Some(route) = routing.find(&arrival.listener) else {
+        let Some(plan) = routing.find(&arrival.listener) else {
             context.shared.room.settle(context.index, TARGETS);
             return reset(&arrival.client);
         };
-        if !arrival.is_announced && route.rule.accept_proxy.contains(arrival.ends.client.ip()) {
-            drop(routing);
-            return self.await_header(arrival, context);
+        // The rules of one port agree on who sends headers.
+        let is_headed =
+            |route: &Arc<Route>| !arrival.is_announced && route.rule.accept_proxy.contains(arrival.ends.client.ip());
+        match plan {
+            plan if plan.routes().first().is_some_and(is_headed) => {
+                drop(routing);
+                self.await_header(arrival, context);
+            }
+            PortPlan::One(route) => self.admit(arrival, route, context),
+            PortPlan::Named(named) => {
+                let timeout = named.timeout;
+                drop(routing);
+                self.await_hello(arrival, timeout, context);
+            }
         }
-        let Arrival { client, ends, listener, .. } = arrival;
+    }
+
+    /// Refuses a connection or gives it to a worker. Limits are looked at before anything is allocated for it.
+    pub(super) fn admit(&mut self, arrival: Arrival, route: &Arc<Route>, context: &mut Context) {
+        let Arrival { client, ends, listener, is_watched, .. } = arrival;
         let admitted = match Admitted::new(route, listener, ends.client.ip().to_canonical(), context.index) {
             Ok(admitted) => admitted,
             Err(why) => {
@@ -198,7 +218,6 @@ impl Tcp {
                 return reset(&client);
             }
         };
-        drop(routing);
         let worker = context.shared.least_loaded(context.index);
         context.shared.workers[worker].began();
         if context.shared.is_beyond_policy() {
@@ -209,8 +228,9 @@ impl Tcp {
         }
         let source = ends.client.into();
         let from = admitted.may_tell_client().then(|| Box::new(ends));
-        let mut handed = Handed { client, source, from, admitted };
+        let mut handed = Handed { client, source, from, admitted, is_watched };
         if worker != context.index {
+            handed.stop_watching(context.registry());
             match context.shared.workers[worker].hand(handed) {
                 Ok(()) => return,
                 Err(back) => handed = back,

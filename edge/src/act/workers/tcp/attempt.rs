@@ -12,13 +12,26 @@ use rustix::net::{SocketType, connect, sockopt};
 
 use super::super::slab::Key;
 use super::super::targets::outgoing::{cause_of, socket_to};
+use super::connection::CLIENT;
 use crate::decide::faults::{ConnectCause, fault_of};
 
-/// Lets a worker hear of everything that happens to a socket.
-pub(super) fn register(registry: &Registry, socket: &OwnedFd, key: Key, leg: u8) -> std::io::Result<()> {
-    // Urgent data is an event of its own: it ends what a read returns.
-    let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-    registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(key.pack(leg)), interest)
+/// Everything that happens to a socket. Urgent data is an event of its own: it ends what a read returns.
+const EVERYTHING: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+
+/// Lets a worker hear of everything that happens to the socket of a target.
+fn register(registry: &Registry, socket: &OwnedFd, key: Key, leg: u8) -> std::io::Result<()> {
+    registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(key.pack(leg)), EVERYTHING)
+}
+
+/// The same for the socket of a client, of which the worker may have heard something before.
+pub(super) fn watch_client(registry: &Registry, socket: &OwnedFd, key: Key, is_watched: bool) -> std::io::Result<()> {
+    let (descriptor, token) = (socket.as_raw_fd(), Token(key.pack(CLIENT)));
+    let mut source = SourceFd(&descriptor);
+    if is_watched {
+        registry.reregister(&mut source, token, EVERYTHING)
+    } else {
+        registry.register(&mut source, token, EVERYTHING)
+    }
 }
 
 /// Starts to connect.

@@ -19,7 +19,7 @@ use super::super::targets::addresses::{heard, look_up};
 use super::super::targets::outgoing::meets_itself;
 use super::super::targets::question::{Asker, Resolved, SlabKind};
 use super::super::timers::{Tick, ticks};
-use super::attempt::{self, register};
+use super::attempt::{self, watch_client};
 use super::connection::{CLIENT, Connection, Dial, Leg, RIVAL, TARGET, reset};
 use super::ending::Ending;
 use super::{Tcp, proxy_header};
@@ -45,14 +45,14 @@ impl Tcp {
             context.shared.room.settle(context.index, TARGETS);
             return context.ended();
         }
-        let Handed { client, source, from, admitted } = handed;
+        let Handed { client, source, from, admitted, is_watched } = handed;
         let ticket = Ticket::new(admitted, source, context.index, self.tools.now);
         let target = ticket.whereabouts();
         let dialling = ticket.dialling(self.tools.now);
         let dial = Dial { dialling, second: None, may_meet_itself: [false; 2], from, is_owed: true };
         let key = self.connections.insert_with(|_| Connection::new(client, ticket, dial));
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if let Err(error) = register(context.registry(), &connection.client.socket, key, CLIENT) {
+        if let Err(error) = watch_client(context.registry(), &connection.client.socket, key, is_watched) {
             connection.ticket.count(DialFailure::Connect(fault_of(&error)), &context.shared.shortages);
             connection.ticket.unserved();
             return self.end(key, Ending::Reset, context);

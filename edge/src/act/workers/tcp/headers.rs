@@ -184,7 +184,7 @@ impl Tcp {
             return refuse(&arrival, context);
         }
         let ends = ends.map_or(arrival.ends, |ends| ClientEnds { client: ends.client, local: Some(ends.local) });
-        self.admit(Arrival { ends, is_announced: true, ..arrival }, context);
+        self.route(Arrival { ends, is_announced: true, ..arrival }, context);
     }
 }
 
@@ -205,7 +205,8 @@ fn look(arrival: &Arrival, buffer: &mut [u8]) -> HeaderLook {
 /// Resets a connection without a header, and counts it for the rule of its port.
 fn refuse(arrival: &Arrival, context: &Context) {
     let listener = arrival.listener;
-    if let Some(route) = context.shared.routing.load().find(&listener) {
+    // Of several rules it is not known which one it would have reached.
+    if let Some(route) = context.shared.routing.load().find(&listener).and_then(|plan| plan.routes().first()) {
         route.meter.refused(context.index, listener.port, Refusal::Entry(RefusalReason::ProxyHeader));
     }
     context.shared.room.settle(context.index, TARGETS);

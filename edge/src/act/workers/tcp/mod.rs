@@ -19,6 +19,7 @@ mod ready;
 mod relay;
 mod splice;
 mod unacknowledged;
+mod undecided;
 mod watch;
 
 use std::collections::HashMap;
@@ -44,12 +45,15 @@ use ready::{Ready, TURN};
 use relay::{BUFFER, RelayBuffers};
 use splice::Pipes;
 use unacknowledged::Kernel;
+use undecided::{UNDECIDED, UndecidedConnections};
 
 pub(super) use connect::refuse;
 
 /// All of TCP on one worker.
 pub(super) struct Tcp {
     listeners: AcceptingSockets,
+    /// Those that have no rule yet.
+    undecided: UndecidedConnections,
     connections: Slab<Connection>,
     /// Connections of load balancers that have yet to say whom they connect for.
     headers: AwaitedHeaders,
@@ -68,6 +72,7 @@ impl Tcp {
     pub(super) fn new(workers: usize) -> Self {
         Self {
             listeners: AcceptingSockets::default(),
+            undecided: UndecidedConnections::default(),
             connections: Slab::default(),
             headers: AwaitedHeaders::default(),
             timers: Wheel::default(),
@@ -99,6 +104,9 @@ impl Tcp {
             return self.note_arrival(key, event, context);
         }
         let (key, leg) = Key::unpack(token.0);
+        if leg == UNDECIDED {
+            return self.note_undecided(key, event, context);
+        }
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(noted) = connection.leg_mut(leg) else { return };
         noted.note(event);
@@ -116,8 +124,9 @@ impl Tcp {
 
     /// When there is something to do next.
     pub(super) fn next(&self) -> Option<Tick> {
-        let own = [self.timers.next(), self.listeners.next(), self.tools.pipes.next_look(), self.headers.next()];
-        own.into_iter().flatten().min()
+        let (sockets, hellos, headers) = (self.listeners.next(), self.undecided.next(), self.headers.next());
+        let next = [self.timers.next(), sockets, hellos, headers, self.tools.pipes.next_look()];
+        next.into_iter().flatten().min()
     }
 
     /// One turn: what is due, what waits to be accepted, and what can be moved.
@@ -129,6 +138,7 @@ impl Tcp {
         }
         self.due = due;
         self.refuse_overdue(context);
+        self.decide_overdue(context);
         self.tools.pipes.close_unused(self.tools.now);
         self.accept_waiting(context);
         self.take_turns(context);
@@ -235,6 +245,7 @@ impl Tcp {
     /// Ends all connections.
     pub(super) fn reset_all(&mut self, context: &Context) {
         self.reset_arrivals(context);
+        self.reset_undecided(context);
         let keys: Vec<Key> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.end(key, Ending::Broken(Break::EdgeCut), context);

@@ -116,7 +116,7 @@ impl Udp {
             return None;
         }
         let routing = context.shared.routing.load();
-        let route = routing.find(&listener)?;
+        let route = routing.find(&listener)?.one()?;
         let admitted = Admitted::new(route, listener, id.client.ip(), context.index)
             .inspect_err(|why| route.meter.refused(context.index, listener.port, *why))
             .ok()?;

@@ -15,6 +15,7 @@ use super::super::context::Context;
 use super::super::counting::meter::Refusal;
 use super::super::slab::Key;
 use super::super::targets::question::{Asker, NameQuestion, Resolved, SlabKind};
+use super::super::targets::routing::PortPlan;
 use super::super::timers::{Tick, ticks};
 use super::Udp;
 use super::flow::{Flow, Upstream};
@@ -136,7 +137,11 @@ impl Udp {
         }
         let routing = context.shared.routing.load();
         let (route, listener) = (flow.ticket.route(), flow.ticket.listener());
-        if !routing.find(&listener).is_some_and(|now| std::sync::Arc::ptr_eq(&now.rule, &route.rule)) {
+        if !routing
+            .find(&listener)
+            .and_then(PortPlan::one)
+            .is_some_and(|now| std::sync::Arc::ptr_eq(&now.rule, &route.rule))
+        {
             self.end(key, context);
             return Ok(false);
         }
