@@ -48,7 +48,7 @@ pub(super) struct Arrival {
     pub(super) client: OwnedFd,
     pub(super) ends: ClientEnds,
     pub(super) listener: Listener,
-    /// It is known where it comes from.
+    /// It is known where it comes from: its header was read, or it has none.
     pub(super) is_announced: bool,
     /// This worker hears of what happens to it.
     pub(super) is_watched: bool,
