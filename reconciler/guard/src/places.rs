@@ -1,15 +1,18 @@
 //! The places of one port: who has one, and who gives way where a newcomer finds none free. No I/O.
 //!
 //! Keeps: a connection that is within a request is never the one that gives way; of the others the one that has been
-//! without a complete request for longest is; strangers never take the places of those that are known.
+//! without a complete request for longest is, and where it is granted a while for that, not before; strangers never take
+//! the places of those that are known.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 /// Why a request or session cannot begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +51,8 @@ impl Bell {
 #[derive(Debug, Default)]
 struct Room {
     open: HashMap<u64, Stage>,
-    /// Those without a complete request, the oldest first.
-    waiting: BTreeMap<u64, (u64, Arc<Bell>)>,
+    /// Those without a complete request, the oldest first, and since when.
+    waiting: BTreeMap<u64, (u64, Arc<Bell>, Instant)>,
     guests: usize,
     /// Numbers both connections and moments.
     next: u64,
@@ -75,16 +78,27 @@ impl Room {
     fn wait(&mut self, id: u64, bell: &Arc<Bell>) {
         let since = self.number();
         self.open.insert(id, Stage::Waiting(since));
-        self.waiting.insert(since, (id, Arc::clone(bell)));
+        self.waiting.insert(since, (id, Arc::clone(bell), Instant::now()));
     }
 
-    /// Has the connection give way that has been without a complete request for longest; false where there is none.
-    fn evict(&mut self) -> bool {
-        let Some((_, (id, bell))) = self.waiting.pop_first() else { return false };
+    /// Has the connection give way that has been without a complete request for longest.
+    fn evict(&mut self, grace: Duration) -> Result<(), NoneGivesWay> {
+        let oldest = self.waiting.first_entry().ok_or(NoneGivesWay { until: None })?;
+        let until = oldest.get().2 + grace;
+        if until > Instant::now() {
+            return Err(NoneGivesWay { until: Some(until) });
+        }
+        let (id, bell, _) = oldest.remove();
         self.open.remove(&id);
         bell.ring();
-        true
+        Ok(())
     }
+}
+
+/// Nobody gives way for a newcomer, until this moment or until one ends.
+#[derive(Debug, PartialEq, Eq)]
+struct NoneGivesWay {
+    until: Option<Instant>,
 }
 
 /// How many connections a port may have.
@@ -96,6 +110,8 @@ pub(crate) struct Caps {
     pub(crate) waiting: usize,
     /// Within a session, of peers that nothing names.
     pub(crate) guests: usize,
+    /// How long a connection has for a complete request before it gives way.
+    pub(crate) grace: Duration,
 }
 
 /// The places of one port.
@@ -111,34 +127,42 @@ impl Places {
         Arc::new(Self { room: Mutex::default(), freed: Notify::new(), caps })
     }
 
+    /// The same for connections that need some time before their first request can be complete.
+    pub(crate) fn with_grace(&self, grace: Duration) -> Arc<Self> {
+        Self::new(Caps { grace, ..self.caps })
+    }
+
     fn room(&self) -> MutexGuard<'_, Room> {
         // Every change below is complete before anything in it could panic.
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place for a connection that has said nothing yet: a free one, else that of the oldest without a complete
-    /// request. Where all connections are within one, waits until one of them ends.
+    /// request. Where all connections are within one, waits until one of them ends; where the oldest still has time for
+    /// its request, until that time is over.
     pub(crate) async fn take(self: &Arc<Self>) -> Seat {
         loop {
             let freed = self.freed.notified();
-            if let Some(seat) = self.try_take() {
-                return seat;
+            match self.try_take() {
+                Ok(seat) => return seat,
+                Err(NoneGivesWay { until: None }) => freed.await,
+                // Woken before that where one is free: the time is over for good then.
+                Err(NoneGivesWay { until: Some(until) }) => drop(timeout_at(until, freed).await),
             }
-            freed.await;
         }
     }
 
-    fn try_take(self: &Arc<Self>) -> Option<Seat> {
+    fn try_take(self: &Arc<Self>) -> Result<Seat, NoneGivesWay> {
         let mut room = self.room();
         let is_full = room.open.len() >= self.caps.open || room.waiting.len() >= self.caps.waiting;
-        if is_full && !room.evict() {
-            return None;
+        if is_full {
+            room.evict(self.caps.grace)?;
         }
         let id = room.number();
         let bell = Arc::new(Bell::default());
         room.wait(id, &bell);
         drop(room);
-        Some(Seat { places: Arc::clone(self), id, bell })
+        Ok(Seat { places: Arc::clone(self), id, bell })
     }
 }
 
@@ -216,7 +240,7 @@ mod tests {
     use super::*;
 
     fn places(open: usize, waiting: usize, guests: usize) -> Arc<Places> {
-        Places::new(Caps { open, waiting, guests })
+        Places::new(Caps { open, waiting, guests, grace: Duration::ZERO })
     }
 
     #[test]
@@ -243,9 +267,9 @@ mod tests {
         for seat in &seats {
             seat.begin(true).expect("its place");
         }
-        assert!(places.try_take().is_none());
+        assert_eq!(places.try_take().err(), Some(NoneGivesWay { until: None }));
         seats[0].leave();
-        assert!(places.try_take().is_some());
+        assert!(places.try_take().is_ok());
     }
 
     #[test]
@@ -276,5 +300,27 @@ mod tests {
         seat.idle();
         waiting.await.expect("a place");
         assert!(seat.is_evicted());
+    }
+
+    #[tokio::test]
+    async fn nobody_gives_way_before_it_had_time_for_its_request() {
+        const GRACE: Duration = Duration::from_millis(50);
+        let places = places(2, 2, 2).with_grace(GRACE);
+        let begun = Instant::now();
+        let (first, second) = (places.take().await, places.take().await);
+        let third = places.take().await;
+        assert!(begun.elapsed() >= GRACE && first.is_evicted() && !second.is_evicted());
+        // What is within a request stays, however old it is.
+        third.begin(true).expect("its place");
+        let fourth = places.take().await;
+        assert!(second.is_evicted() && !third.is_evicted());
+        let fifth = places.take().await;
+        assert!(begun.elapsed() >= 2 * GRACE && fourth.is_evicted() && !third.is_evicted());
+        // One that ends makes room at once.
+        let patient = places.with_grace(Duration::from_hours(1));
+        let (one, _other) = (patient.take().await, patient.take().await);
+        one.leave();
+        patient.take().await;
+        drop(fifth);
     }
 }

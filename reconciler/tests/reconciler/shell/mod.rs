@@ -6,6 +6,7 @@ mod control_port;
 mod event_streams;
 mod guards;
 mod http;
+mod joins;
 mod metrics_port;
 mod operator_api;
 mod operators;

@@ -66,6 +66,13 @@ pub(super) async fn joined(server: SocketAddr, edge: &str) -> Shown {
     shown
 }
 
+/// A code with which an edge of that name can join.
+pub(super) async fn invite(server: SocketAddr, name: &EdgeName) -> String {
+    let trust = SERVERS.lock().unwrap()[&server].clone();
+    let invitation = trust.invite(name.clone(), server.to_string(), Duration::from_mins(1)).await.unwrap();
+    invitation.uri.code.expose().to_owned()
+}
+
 /// From now on an edge of that name shows this certificate.
 pub(super) fn shows(server: SocketAddr, edge: &str, shown: Shown) {
     SHOWN.lock().unwrap().insert((server, edge.to_owned()), shown);
