@@ -23,6 +23,7 @@ mod exit_codes;
 mod failing_ports;
 mod faults;
 mod firewalled;
+mod fleets;
 mod floods;
 mod forwarding;
 mod git_over_https;
