@@ -54,6 +54,7 @@ mod policies;
 mod processes;
 mod proofs;
 mod provenance;
+mod quotas;
 mod ranges;
 mod recipes;
 mod relay;

@@ -80,9 +80,9 @@ impl Rate {
 const BEHIND: u64 = SECOND / 2;
 /// What is kept for those that wait, in time: more than the tick that each of them may be late.
 const RESERVE: u64 = SECOND / 20;
-/// How much is worth a turn, in time and in bytes: a full segment, or what comes in a tenth of a second.
+/// How much is worth a turn, in time and in bytes: what comes in a tenth of a second, or what one read copies.
 const STEP: u64 = SECOND / 10;
-const SEGMENT: u64 = 1448;
+const PORTION: u64 = 16 << 10;
 /// The longest wait before a connection asks again: the rate may be another one by then.
 pub const LONGEST_WAIT: u64 = SECOND / 4;
 
@@ -118,7 +118,7 @@ impl SharedRate {
         let spare = held.saturating_sub(reserve);
         let part = self.rate.part(self.waiting);
         let due = own.map_or(0, |own| part.units_in(now.saturating_sub(own).min(BEHIND)));
-        let step = part.units_in(STEP).clamp(1, SEGMENT);
+        let step = part.units_in(STEP).clamp(1, PORTION);
         let grant = due.saturating_add(spare).min(held).min(want);
         if grant >= step.min(want) {
             return Grant::Bytes(grant);

@@ -69,7 +69,7 @@ fn a_bandwidth_is_right_and_fair_for_one_connection_and_for_a_hundred_on_two_wor
             assert!(sum * 100 >= most * 98, "{per_sec} {count}: {sum}");
             let fair = most / count as u64;
             let worst = world.moved().into_iter().map(|one| one.abs_diff(fair)).max().unwrap_or(0);
-            assert!(worst <= fair / 10 + 2 * SEGMENT, "{per_sec} {count}: {:?}", world.moved());
+            assert!(worst <= fair / 10 + 2 * PORTION, "{per_sec} {count}: {:?}", world.moved());
         }
     }
 }
