@@ -118,7 +118,8 @@ impl SharedRate {
         let spare = held.saturating_sub(reserve);
         let part = self.rate.part(self.waiting);
         let due = own.map_or(0, |own| part.units_in(now.saturating_sub(own).min(BEHIND)));
-        let step = part.units_in(STEP).clamp(1, PORTION);
+        // What a late wake-up could not find in the bucket any more is not waited for.
+        let step = part.units_in(STEP).min(self.rate.burst / 5 * 2).clamp(1, PORTION);
         let grant = due.saturating_add(spare).min(held).min(want);
         if grant >= step.min(want) {
             return Grant::Bytes(grant);
