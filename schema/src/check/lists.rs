@@ -3,9 +3,10 @@
 //! Keeps: a file is read once, however many rules name it, and a file that did not change is not read again; a rule
 //! without a list file is untouched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::edges::Fleet;
 use super::{FLEET_FILE, Memo, RuleEntry};
 use crate::access::Access;
 use crate::canonical::Digest;
@@ -18,6 +19,9 @@ use crate::networks::{ListFile, NetworkList, list_path_fault, read_list};
 use crate::rule::{Rule, RuleParts};
 use crate::ruleset::TreeFiles;
 use crate::text::Syntax;
+
+/// Most bytes of the list files of one edge, each content once: with the rules they are one message of 64 MiB at most.
+const MAX_EDGE_LISTS: usize = 48 << 20;
 
 /// True for the files of a tree that hold lists: they are there because rules name them.
 pub(super) fn is_list(path: &str) -> bool {
@@ -66,6 +70,17 @@ pub(super) fn refer(parts: Option<&mut RuleParts>, own: &Draft<'_>) {
 fn referred(text: &str) -> Option<(Digest, u32)> {
     let (digest, networks) = text.split_once('/')?;
     Some((Digest::parse(digest)?, networks.parse().ok()?))
+}
+
+/// The first item with which the sizes of different contents sum to more than `most`.
+fn first_beyond<T>(items: impl Iterator<Item = T>, size: impl Fn(&T) -> (Digest, usize), most: usize) -> Option<T> {
+    let (mut known, mut sum) = (BTreeSet::new(), 0);
+    let mut items = items;
+    items.find(|item| {
+        let (digest, bytes) = size(item);
+        sum += if known.insert(digest) { bytes } else { 0 };
+        sum > most
+    })
 }
 
 /// All list files of a tree.
@@ -127,6 +142,33 @@ impl TreeLists {
         }
     }
 
+    /// Reports the list file with which those of an edge are too large for one desired state.
+    pub(super) fn check_size(
+        &self,
+        entries: &[RuleEntry<'_>],
+        by_edge: &[Vec<u32>],
+        fleet: &Fleet<'_>,
+        diagnostics: &mut Findings,
+    ) {
+        for (edge, members) in by_edge.iter().enumerate().filter(|_| !self.by_path.is_empty()) {
+            let entries = members.iter().map(|member| &entries[*member as usize]);
+            let named = entries.flat_map(|entry| entry.own.lists.iter().map(|named| (entry.file, named)));
+            let lists = named.filter_map(|(file, named)| Some((file, named, self.by_path.get(&named.path)?.as_ref()?)));
+            let size = |(_, _, list): &(_, _, &NetworkList)| (list.digest(), list.ipv4().len() + list.ipv6().len());
+            if let Some((file, named, _)) = first_beyond(lists, size, MAX_EDGE_LISTS) {
+                let message = format!(
+                    "with the list file {} the lists of edge {} are too large: at most {} MiB of networks fit into one \
+                     state of an edge",
+                    named.path,
+                    fleet.name(edge as u32),
+                    MAX_EDGE_LISTS >> 20
+                );
+                let found = Diagnostic::error(TreeCode::FileTooLarge, file, named.span, message);
+                diagnostics.push(found.help("an IPv4 network takes 5 bytes and an IPv6 network 17: merge networks"));
+            }
+        }
+    }
+
     /// The rule with the networks of its files.
     pub(super) fn complete(&self, rule: Arc<Rule>) -> Arc<Rule> {
         let Some(access) = rule.access.as_deref().filter(|access| access.has_files()) else { return rule };
@@ -138,5 +180,19 @@ impl TreeLists {
             Access { allow_file: found(&access.allow_file), deny_file: found(&access.deny_file), ..access.clone() };
         let parts = RuleParts { access: Some(Box::new(access)), ..rule.as_ref().clone().into_parts() };
         Rule::new(parts).map_or(rule, Arc::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contents_count_once_and_the_first_one_too_many_is_named() {
+        let size = |(content, bytes): &(&str, usize)| (Digest::of(content.as_bytes()), *bytes);
+        let beyond = |items: &[(&'static str, usize)], most| first_beyond(items.iter().copied(), size, most);
+        assert_eq!(beyond(&[("a", 5), ("a", 5), ("b", 5)], 10), None);
+        assert_eq!(beyond(&[("a", 5), ("b", 5), ("c", 1), ("d", 9)], 10), Some(("c", 1)));
+        assert_eq!(beyond(&[], 0), None);
     }
 }

@@ -181,6 +181,7 @@ fn check(tree: &TreeFiles, limits: CheckLimits, mut memo: Option<&mut Memo>, can
     clashes::ports(&entries, &by_edge, &fleet, &mut diagnostics);
     loops::lockouts(&entries, &by_edge, &fleet, &mut diagnostics);
     lists.check_named(&entries, tree, &mut diagnostics);
+    lists.check_size(&entries, &by_edge, &fleet, &mut diagnostics);
     owners.check_used(&entries, &mut diagnostics);
     if cancel.is_cancelled() {
         return None;

@@ -107,7 +107,8 @@ fn a_difference_names_what_came_and_what_left() {
     assert_eq!(named(&found.removed), ["192.0.2.1/32"]);
     assert_eq!((found.added_total, found.removed_total), (2, 1));
     assert_eq!(difference(&before, &before), ListDifference::default());
-    let many: NetworkList = read(&(0..100).map(|n| format!("10.0.{n}.0/24\n")).collect::<String>()).expect("a list");
+    let many: NetworkList =
+        read(&(0..100).map(|n| format!("10.0.{n}.0/24\n")).collect::<Vec<_>>().concat()).expect("a list");
     let found = difference(&NetworkList::default(), &many);
     assert_eq!((found.added.len(), found.added_total, found.removed_total), (20, 100, 0));
 }
