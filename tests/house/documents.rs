@@ -22,7 +22,8 @@ fn errors(place: &str, diagnostics: &[Diagnostic]) -> Vec<String> {
 /// The rule tree of an example.
 fn example(name: &str) -> (Option<RuleSet>, Vec<Diagnostic>) {
     let folder = format!("examples/{name}/");
-    let below = |file: &&WorkFile| file.path.starts_with(&folder) && Syntax::of_path(&file.path).is_some();
+    let is_tree = |path: &str| Syntax::of_path(path).is_some() || path.contains("/lists/");
+    let below = |file: &&WorkFile| file.path.starts_with(&folder) && is_tree(&file.path);
     checked(files().iter().filter(below).map(|file| SourceFile::new(&file.path[folder.len()..], file.text())).collect())
 }
 
