@@ -91,6 +91,7 @@ fn run(command: Command, inherited: InheritedSockets) -> Result<Exit, Failure> {
         Command::Events(args) => asking(cmd::events::run(&args)),
         Command::History(args) => asking(cmd::history::run(&args)),
         Command::Blame(args) => asking(cmd::blame::run(&args)),
+        Command::Trace(args) => asking(cmd::trace::run(&args)),
         Command::Targets(args) => asking(cmd::targets::run(&args)),
         Command::Connections(args) => asking(cmd::connections::run(&args)),
         Command::Target(command) => asking(cmd::target::run(&command)),

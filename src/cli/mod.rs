@@ -16,6 +16,7 @@ mod quotas;
 mod select;
 mod serving;
 mod targets;
+mod trace;
 mod trust;
 mod upkeep;
 
@@ -44,6 +45,7 @@ pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
 pub(crate) use targets::{
     TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetWeightArgs, TargetsArgs, TermsArgs,
 };
+pub(crate) use trace::TraceArgs;
 pub(crate) use trust::{CaCommand, EdgeTokenCommand};
 pub(crate) use upkeep::{BackupArgs, ManArgs, RestoreArgs};
 
@@ -96,6 +98,9 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Show which commit put a port on an edge, with its rule and its apply
     Blame(BlameArgs),
+    /// Show what would happen to a connection: its rule, access, limits and the targets to dial; exit with 2 if it would not
+    /// be forwarded
+    Trace(TraceArgs),
     /// List the targets of all rules, with totals
     Targets(TargetsArgs),
     /// Pause, disable, weight or check a target at runtime
@@ -180,6 +185,7 @@ impl Command {
             Self::Apply(args) => args.looks.printing(),
             Self::Events(args) => args.looks.printing(),
             Self::Blame(args) => args.looks.printing(),
+            Self::Trace(args) => args.looks.printing(),
             Self::Target(command) => command.looks().printing(),
             Self::Rollback(args) => args.looks.printing(),
             Self::Bisect(args) => args.looks.printing(),

@@ -34,5 +34,6 @@ pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod target;
 pub(crate) mod targets;
+pub(crate) mod trace;
 pub(crate) mod up;
 pub(crate) mod validate;

@@ -23,6 +23,7 @@ const COMMANDS: [&str; 24] = [
     "events",
     "history",
     "blame",
+    "trace",
     "targets",
     "target",
     "rollback",

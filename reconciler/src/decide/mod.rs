@@ -37,6 +37,7 @@ pub mod succession;
 pub mod target;
 pub mod target_override;
 pub mod target_totals;
+pub mod trace;
 pub mod view;
 pub mod words;
 

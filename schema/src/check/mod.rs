@@ -12,6 +12,7 @@ mod lists;
 mod loops;
 mod memo;
 mod owners;
+mod places;
 mod rule;
 mod settings;
 mod shared_ports;
@@ -38,6 +39,7 @@ use owners::Owners;
 
 pub use loops::{Lockout, find as find_lockouts};
 pub use memo::Memo;
+pub use places::key_lines;
 pub(crate) use rule::{EXCLUSIVE, whole_rule};
 pub use settings::tree_ignore;
 

@@ -1,0 +1,426 @@
+//! What would happen to a connection: which rule takes it, who refuses it, and where it is sent. Pure.
+//!
+//! It asks the judges that edges ask: the lists of `access`, the pools and orders of `schema::health`. What depends on the
+//! connections of the moment (counts, rates, quotas, rotations) is shown and not judged.
+//!
+//! Keeps: nothing is sent anywhere, and nothing is counted.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use schema::access::Enforcement;
+use schema::health::{Request, Rotation, Selection, Standing, TargetGroup, TargetSeed, TargetState};
+use schema::name::{EdgeName, RuleName};
+use schema::net::{ListenAddress, Protocol};
+use schema::rule::{Balance, Rule, Target};
+use schema::ruleset::{EdgeRules, Origin};
+use schema::sni::ServerName;
+use schema::spec;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::status::{EdgeStatus, InvalidStatus};
+use super::target::TargetView;
+
+/// The version of the document.
+const FORMAT_VERSION: &str = "1.0";
+
+/// Lines of a rule's keys in its file, by their paths.
+pub type KeyLines = BTreeMap<String, u32>;
+
+/// A connection that somebody asks about.
+#[derive(Debug, Clone)]
+pub struct TraceQuestion {
+    /// The edge.
+    pub edge: EdgeName,
+    /// Who connects.
+    pub from: IpAddr,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port that is connected to.
+    pub port: u16,
+    /// The address that is connected to, where several rules have the port.
+    pub listen_address: Option<ListenAddress>,
+    /// The name in the TLS hello.
+    pub server_name: Option<ServerName>,
+}
+
+/// A rule as it is traced.
+#[derive(Debug, Clone)]
+pub struct TracedRule {
+    /// The rule.
+    pub rule: Arc<Rule>,
+    /// Where the tree has it.
+    pub origin: Option<Origin>,
+    /// Its targets as the edge sees them; empty where that is not known.
+    pub targets: Vec<TargetView>,
+    /// Where its keys stand, if its file is at hand.
+    pub lines: KeyLines,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Untraceable {
+    /// Several rules listen on the port, on addresses of their own.
+    #[error("several rules listen on port {port}, on {}: name one of these addresses", .addresses.join(", "))]
+    Ambiguous {
+        /// The port.
+        port: u16,
+        /// Their addresses.
+        addresses: Vec<String>,
+    },
+}
+
+/// Where something stands in the tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracePlace {
+    /// The file, relative to the tree.
+    pub file: Arc<str>,
+    /// Line from 1: of the key, or of its rule where only that is known.
+    pub line: u32,
+}
+
+/// How a server name led to the rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracedName {
+    /// `exact`, `wildcard` or `fallback`.
+    pub matched: String,
+    /// The name in the rule; null for the fallback.
+    pub name: Option<String>,
+    /// Where it stands.
+    pub place: Option<TracePlace>,
+}
+
+/// What the access lists say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracedAccess {
+    /// Whether the lists admit the source.
+    pub admitted: bool,
+    /// `enforce` or `observe`.
+    pub mode: String,
+    /// Which list decides: `allow`, `deny`, or `default` where no network of them matches.
+    pub list: String,
+    /// The network that matches; null where none does.
+    pub network: Option<String>,
+    /// Where it stands.
+    pub place: Option<TracePlace>,
+}
+
+/// A limit that holds for the connection; whether it is reached depends on the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracedLimit {
+    /// The key, such as `rate_limit.new_connections_per_sec`; that of an owner begins with `owner`.
+    pub key: String,
+    /// Its value.
+    pub value: Value,
+    /// Where it stands.
+    pub place: Option<TracePlace>,
+}
+
+/// The pool that carries the weight.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracedPool {
+    /// Its priority; null where no target is eligible.
+    pub priority: Option<u8>,
+    /// How it shares new connections.
+    pub balance: String,
+    /// Where that stands.
+    pub place: Option<TracePlace>,
+}
+
+/// One target that would be dialled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracedTarget {
+    /// `HOST:PORT`, with the port that matches the listen port.
+    pub target: String,
+    /// Its state.
+    pub state: TargetState,
+    /// Its pool.
+    pub priority: u8,
+    /// The PROXY header that it is sent, if any.
+    pub proxy_protocol: Option<String>,
+    /// Where it stands.
+    pub place: Option<TracePlace>,
+}
+
+/// What would happen to a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Of this document.
+    pub format_version: String,
+    /// `trace`
+    pub kind: String,
+    /// The edge.
+    pub edge: EdgeName,
+    /// Who connects.
+    pub from: IpAddr,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The port that is connected to.
+    pub port: u16,
+    /// The name in the TLS hello.
+    pub server_name: Option<String>,
+    /// Whether it would be forwarded.
+    pub forwarded: bool,
+    /// Why not: `no_listener`, `no_name`, `no_match`, `access` or `no_target`; empty where it would be.
+    pub refused: String,
+    /// Where it comes in, as `ADDRESS:PORT`; null where nobody listens.
+    pub listener: Option<String>,
+    /// The rule that takes it; null where none does.
+    pub rule: Option<RuleName>,
+    /// Where the rule stands.
+    pub place: Option<TracePlace>,
+    /// How the server name led to it; null on a port that is not shared.
+    pub sni: Option<TracedName>,
+    /// Whether it has to begin with a PROXY header, which then says who connects.
+    pub accept_proxy: bool,
+    /// What the access lists say; null where the rule has none.
+    pub access: Option<TracedAccess>,
+    /// The limits that hold for it.
+    pub limits: Vec<TracedLimit>,
+    /// The pool that would serve it.
+    pub pool: Option<TracedPool>,
+    /// The targets in the order in which they would be dialled.
+    pub dial_order: Vec<TracedTarget>,
+    /// The PROXY header that the first of them is sent, if any.
+    pub proxy_protocol: Option<String>,
+}
+
+/// The rules of an edge in a tree; `lines` gives the lines of a rule's keys.
+pub fn of_tree(rules: &EdgeRules, lines: impl Fn(&Origin) -> KeyLines) -> Vec<TracedRule> {
+    let traced = rules.values().map(|placed| TracedRule {
+        rule: placed.rule.clone(),
+        origin: placed.origin.clone(),
+        targets: Vec::new(),
+        lines: placed.origin.as_ref().map(&lines).unwrap_or_default(),
+    });
+    traced.collect()
+}
+
+/// The rules that serve on an edge.
+pub fn of_status(edge: &EdgeStatus) -> Result<Vec<TracedRule>, InvalidStatus> {
+    // A rule without health does not serve; what it should be says nothing about connections now.
+    let serving = edge.rules.iter().filter(|rule| rule.health.is_some());
+    let traced = serving.map(|status| {
+        let rule = spec::from_json(&Value::Object(status.spec.clone())).map_err(|reason| InvalidStatus {
+            edge: edge.name.clone(),
+            rule: status.rule.clone(),
+            reason,
+        })?;
+        let (origin, targets) = (status.origin.clone(), status.targets.clone());
+        Ok(TracedRule { rule: rule.into(), origin, targets, lines: KeyLines::new() })
+    });
+    traced.collect()
+}
+
+/// What would happen to a connection.
+pub fn trace(rules: &[TracedRule], question: &TraceQuestion) -> Result<Trace, Untraceable> {
+    let mut trace = unanswered(question);
+    let Some(listening) = listening(rules, question)? else {
+        "no_listener".clone_into(&mut trace.refused);
+        return Ok(trace);
+    };
+    let listen = listening[0].rule.listen;
+    trace.listener = Some(format!("{}:{}", listen.address.to_text().unwrap_or_else(|| "*".to_owned()), question.port));
+    trace.accept_proxy = listening[0].rule.accept_proxy.contain(question.from);
+    let Some((found, matched)) = led_to(&listening, question.server_name.as_ref()) else {
+        let why = if question.server_name.is_some() { "no_match" } else { "no_name" };
+        why.clone_into(&mut trace.refused);
+        return Ok(trace);
+    };
+    let is_shared = listening.iter().any(|other| !other.rule.sni.is_empty());
+    trace.sni = is_shared.then_some(matched);
+    trace.rule = Some(found.rule.name.clone());
+    trace.place = place(found, "listen_port").or_else(|| place(found, "listen_ports"));
+    trace.access = access(found, question.from);
+    trace.limits = limits(found);
+    let is_refused =
+        trace.access.as_ref().is_some_and(|access| !access.admitted && access.mode == Enforcement::Enforce.as_str());
+    (trace.pool, trace.dial_order) = targets(found, question);
+    trace.proxy_protocol = trace.dial_order.first().and_then(|first| first.proxy_protocol.clone());
+    if is_refused {
+        "access".clone_into(&mut trace.refused);
+    } else if trace.dial_order.is_empty() {
+        "no_target".clone_into(&mut trace.refused);
+    }
+    trace.forwarded = trace.refused.is_empty();
+    Ok(trace)
+}
+
+fn unanswered(question: &TraceQuestion) -> Trace {
+    Trace {
+        format_version: FORMAT_VERSION.to_owned(),
+        kind: "trace".to_owned(),
+        edge: question.edge.clone(),
+        from: question.from.to_canonical(),
+        protocol: question.protocol.as_str().to_owned(),
+        port: question.port,
+        server_name: question.server_name.as_ref().map(ToString::to_string),
+        forwarded: false,
+        refused: String::new(),
+        listener: None,
+        rule: None,
+        place: None,
+        sni: None,
+        accept_proxy: false,
+        access: None,
+        limits: Vec::new(),
+        pool: None,
+        dial_order: Vec::new(),
+        proxy_protocol: None,
+    }
+}
+
+/// The rules of the one listener that takes the connection; `None` where nobody listens.
+fn listening<'r>(
+    rules: &'r [TracedRule],
+    question: &TraceQuestion,
+) -> Result<Option<Vec<&'r TracedRule>>, Untraceable> {
+    let is_asked = |address: ListenAddress| question.listen_address.is_none_or(|asked| asked.overlaps(address));
+    let mut by_address: BTreeMap<ListenAddress, Vec<&TracedRule>> = BTreeMap::new();
+    for rule in rules {
+        let listen = rule.rule.listen;
+        if listen.protocol == question.protocol && listen.ports.contains(question.port) && is_asked(listen.address) {
+            by_address.entry(listen.address).or_default().push(rule);
+        }
+    }
+    // A socket on IPv6 addresses never takes an IPv4 connection here, nor the other way round.
+    let is_ipv4 = question.from.to_canonical().is_ipv4();
+    by_address.retain(|address, _| address.ip().is_none_or(|ip| ip.is_ipv4() == is_ipv4));
+    if by_address.len() > 1 {
+        let addresses = by_address.keys().map(|address| address.to_text().unwrap_or_else(|| "*".to_owned())).collect();
+        return Err(Untraceable::Ambiguous { port: question.port, addresses });
+    }
+    Ok(by_address.into_values().next())
+}
+
+/// The rule that a server name leads to, and how.
+fn led_to<'r>(rules: &[&'r TracedRule], name: Option<&ServerName>) -> Option<(&'r TracedRule, TracedName)> {
+    let parent = name.and_then(|name| name.as_str().split_once('.')).map(|(_, parent)| parent);
+    let lists = |matched: &str, is_it: &dyn Fn(&ServerName) -> bool| {
+        rules.iter().find_map(|rule| {
+            let own = rule.rule.sni.iter().find(|own| is_it(own))?;
+            let place = place(rule, &format!("sni[{own}]"));
+            Some((*rule, TracedName { matched: matched.to_owned(), name: Some(own.to_string()), place }))
+        })
+    };
+    let exact = || lists("exact", &|own| Some(own) == name);
+    let wildcard = || lists("wildcard", &|own| own.wildcard().is_some() && own.wildcard() == parent);
+    let fallback = || {
+        let rule = rules.iter().find(|rule| rule.rule.sni.is_empty())?;
+        Some((*rule, TracedName { matched: "fallback".to_owned(), name: None, place: None }))
+    };
+    exact().or_else(wildcard).or_else(fallback)
+}
+
+/// Where a key of a rule stands, or where the rule does.
+fn place(of: &TracedRule, key: &str) -> Option<TracePlace> {
+    let origin = of.origin.as_ref()?;
+    let mut parents = std::iter::successors(Some(key), |key| key.rfind(['.', '[']).map(|end| &key[..end]));
+    let line = parents.find_map(|key| of.lines.get(key)).copied();
+    Some(TracePlace { file: origin.file.clone(), line: line.unwrap_or(origin.line) })
+}
+
+fn access(of: &TracedRule, from: IpAddr) -> Option<TracedAccess> {
+    let access = of.rule.access.as_deref()?;
+    let (from, admitted) = (from.to_canonical(), access.admits(from));
+    let matching = |networks: &schema::policy::Networks| {
+        // The narrowest says most.
+        let matching = networks.as_slice().iter().filter(|network| network.net().contains(&from));
+        matching.max_by_key(|network| network.net().prefix_len()).map(ToString::to_string)
+    };
+    let (list, network) = match (matching(&access.deny), matching(&access.allow)) {
+        (Some(network), _) => ("deny", Some(network)),
+        (None, Some(network)) => ("allow", Some(network)),
+        (None, None) => ("default", None),
+    };
+    let key = network.as_ref().map_or_else(|| "access".to_owned(), |network| format!("access.{list}[{network}]"));
+    Some(TracedAccess {
+        admitted,
+        mode: access.mode.as_str().to_owned(),
+        list: list.to_owned(),
+        network,
+        place: place(of, &key),
+    })
+}
+
+/// In the order in which they are asked.
+fn limits(of: &TracedRule) -> Vec<TracedLimit> {
+    let fields = spec::new_fields(&of.rule);
+    let is_limit = |path: &str| {
+        let tables = ["owner_limits.", "rate_limit.", "quota."];
+        tables.iter().any(|table| path.starts_with(table)) || matches!(path, "max_connections" | "udp_max_flows")
+    };
+    let rank = |path: &str| usize::from(!path.starts_with("owner_limits."));
+    let mut limits: Vec<_> =
+        fields.into_iter().filter(|field| is_limit(&field.path) && !field.after.is_null()).collect();
+    limits.sort_by_key(|field| rank(&field.path));
+    let limits = limits.into_iter().map(|field| {
+        let place = place(of, &field.path);
+        TracedLimit { key: field.path.replacen("owner_limits", "owner", 1), value: field.after, place }
+    });
+    limits.collect()
+}
+
+/// The pool that would serve the connection, and whom it would dial.
+fn targets(of: &TracedRule, question: &TraceQuestion) -> (Option<TracedPool>, Vec<TracedTarget>) {
+    let rule = &of.rule;
+    let selection = selection(of, question.port);
+    let mut turn = Rotation::default();
+    let mut request = Request { client: question.from.to_canonical(), connections: &[], turn: &mut turn, trial: None };
+    let order = selection.order(&mut request);
+    let balance = rule.balance.as_str().to_owned();
+    let key = if rule.balance == Balance::default() { "targets" } else { "balance" };
+    let pool = TracedPool { priority: selection.pools().active(), balance, place: place(of, key) };
+    let offset = question.port - rule.listen.ports.first();
+    let dialled = order.iter().map(|index| {
+        let (target, standing) = (&rule.targets[index], selection.standings()[index]);
+        let one = Target { ports: one_port(target, offset), ..target.clone() };
+        TracedTarget {
+            target: one.to_string(),
+            state: standing.state,
+            priority: standing.priority,
+            proxy_protocol: target.proxy_protocol.map(|version| version.as_str().to_owned()),
+            place: place(of, &format!("targets[{index}].host"))
+                .filter(|_| of.lines.contains_key("targets"))
+                .or_else(|| place(of, "target")),
+        }
+    });
+    (Some(pool), dialled.collect())
+}
+
+/// The port of a target that matches a listen port so far into the range.
+fn one_port(target: &Target, offset: u16) -> schema::net::PortRange {
+    let port = target.ports.first().saturating_add(offset);
+    schema::net::PortRange::single(port).unwrap_or(target.ports)
+}
+
+/// How the targets stand: as the edge sees them, or as those of a new rule.
+fn selection(of: &TracedRule, port: u16) -> Selection {
+    let rule = &of.rule;
+    if of.targets.is_empty() {
+        return TargetGroup::new(rule, std::time::Duration::ZERO).selection().clone();
+    }
+    let offset = port - rule.listen.ports.first();
+    let standings: Vec<(Standing, TargetSeed)> = rule
+        .targets
+        .iter()
+        .map(|target| {
+            let name = target.to_string();
+            let seen = of.targets.iter().find(|seen| seen.target == name);
+            let mut state = seen.map_or(TargetState::Unknown, |seen| seen.state);
+            let own = target.ports.first().saturating_add(offset);
+            if state.is_in_use() && seen.is_some_and(|seen| seen.failing_ports.contains(&own)) {
+                state = TargetState::Down;
+            }
+            let weight = seen.map_or(target.weight, |seen| u8::try_from(seen.weight).unwrap_or(target.weight));
+            let standing = Standing { priority: target.priority, weight, state, is_checked: rule.health.is_some() };
+            (standing, TargetSeed::new(&name))
+        })
+        .collect();
+    Selection::new(&standings, rule.balance, rule.last_resort)
+}
+
+#[cfg(test)]
+mod tests;
