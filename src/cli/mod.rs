@@ -98,8 +98,7 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Show which commit put a port on an edge, with its rule and its apply
     Blame(BlameArgs),
-    /// Show what would happen to a connection: its rule, access, limits and the targets to dial; exit with 2 if it would not
-    /// be forwarded
+    /// Show what would happen to a connection; exit with 2 if it would not be forwarded
     Trace(TraceArgs),
     /// List the targets of all rules, with totals
     Targets(TargetsArgs),

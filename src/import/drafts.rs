@@ -9,6 +9,7 @@ use std::sync::Arc;
 use schema::name::{MAX_NAME, RuleName};
 use schema::net::{ListenAddress, ListenRange, Protocol};
 use schema::rule::Rule;
+use schema::sni::ServerName;
 
 /// A rule on its way into a file.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub(super) struct Drafts {
     numbers: HashMap<String, u32>,
     /// The first enabled rule on each port, by kinds of addresses that a newcomer may ask for.
     ports: HashMap<(Protocol, u16, On), u32>,
+    /// Who of the enabled rules on a listener has a server name, or has none.
+    names_on: HashMap<(ListenRange, Option<ServerName>), u32>,
 }
 
 impl Drafts {
@@ -54,12 +57,26 @@ impl Drafts {
             for (port, on) in ports.ports().flat_map(|port| kinds.into_iter().flatten().map(move |on| (port, on))) {
                 self.ports.entry((protocol, port, on)).or_insert(number);
             }
+            let names = draft.rule.sni.iter().map(|name| Some(name.clone()));
+            let none = draft.rule.sni.is_empty().then_some(None);
+            self.names_on.extend(names.chain(none).map(|name| ((draft.rule.listen, name), number)));
         }
         self.rules.push(draft);
     }
 
-    /// Who came first of those that have one of the ports.
-    pub(super) fn taken(&self, listen: ListenRange) -> Option<&RuleName> {
+    /// Who came first of those that have one of the ports, and does not share it by server name.
+    pub(super) fn taken(&self, rule: &Rule) -> Option<&RuleName> {
+        let first = &self.rules[self.first_on(rule.listen)? as usize].rule;
+        if first.listen != rule.listen {
+            return Some(&first.name);
+        }
+        let names = || rule.sni.iter().map(|name| Some(name.clone()));
+        let claims: Vec<Option<ServerName>> = if rule.sni.is_empty() { vec![None] } else { names().collect() };
+        let holders = claims.into_iter().filter_map(|claim| self.names_on.get(&(rule.listen, claim)));
+        holders.min().map(|holder| &self.rules[*holder as usize].rule.name)
+    }
+
+    fn first_on(&self, listen: ListenRange) -> Option<u32> {
         let exactly = |ip: IpAddr| On::Exactly(ListenAddress::Ip(ip));
         // As `ListenAddress::overlaps` has it, from the side of the newcomer.
         let on = match listen.address.ip() {
@@ -77,8 +94,7 @@ impl Drafts {
             }
         };
         let places = listen.ports.ports().flat_map(|port| on.iter().map(move |on| (listen.protocol, port, *on)));
-        let first = places.filter_map(|place| self.ports.get(&place)).min()?;
-        Some(&self.rules[*first as usize].rule.name)
+        places.filter_map(|place| self.ports.get(&place)).min().copied()
     }
 
     /// The name, or the first with a number behind it that nobody has.
@@ -127,10 +143,11 @@ mod tests {
             for (address, ports) in
                 ADDRESSES.into_iter().flat_map(|one| ["70-79", "79-84", "84-85", "90-95"].map(|p| (one, p)))
             {
-                let listen = draft("new", address, ports, true).rule.listen;
+                let new = draft("new", address, ports, true).rule;
+                let listen = new.listen;
                 let conflicting = |draft: &&Draft| draft.enabled && draft.rule.listen.conflicts_with(&listen);
                 let expected = drafts.rules().iter().find(conflicting).map(|draft| &draft.rule.name);
-                assert_eq!(drafts.taken(listen), expected, "{first:?}, {second:?}: {address:?}:{ports}");
+                assert_eq!(drafts.taken(&new), expected, "{first:?}, {second:?}: {address:?}:{ports}");
                 taken += u32::from(expected.is_some());
             }
         }

@@ -5,7 +5,9 @@
 
 mod agree;
 mod drafts;
+mod owners;
 mod place;
+mod rates;
 mod read;
 mod rule;
 mod target;
@@ -24,6 +26,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use drafts::{Draft, Drafts};
+use owners::Owners;
 use place::FilePosition;
 
 /// What became of something that the tree does not hold as it stood.
@@ -136,6 +139,7 @@ pub(super) struct Gathered {
     /// Clients whose edges have another name, which was said.
     renamed: HashSet<String>,
     global: Map<String, Value>,
+    owners: Owners,
     findings: Vec<Finding>,
     kept: More,
     more: More,
@@ -172,9 +176,10 @@ pub(crate) fn import(inputs: &[SourceFile], edge: &EdgeName, limits: CheckLimits
     if errors.has_errors() {
         return Err(errors.into_found());
     }
-    let Gathered { edges, global, findings, more, .. } = gathered;
+    let Gathered { edges, global, owners, findings, more, .. } = gathered;
     let rules = edges.values().map(|drafts| drafts.rules().len()).sum();
     let mut files: Vec<File> = edges.iter().map(|(edge, drafts)| file(edge, drafts.rules(), &global)).collect();
+    files.extend(owners.text().map(|text| owners_file(&edges, &text)));
     files.retain(|file| !file.text.is_empty());
     if rules > 0 {
         let sources = files.iter().map(|file| SourceFile::new(&*file.path, &*file.text)).collect();
@@ -184,6 +189,14 @@ pub(crate) fn import(inputs: &[SourceFile], edge: &EdgeName, limits: CheckLimits
         }
     }
     Ok(Imported { files, rules, findings, more })
+}
+
+/// The file of the owners; an edge of that name has its own.
+fn owners_file(edges: &BTreeMap<EdgeName, Drafts>, text: &str) -> File {
+    let is_taken = edges.keys().any(|edge| edge.as_str() == "owners");
+    let path = if is_taken { "owner-limits.toml" } else { "owners.toml" };
+    let text = format::format(&SourceFile::new(path, text)).unwrap_or_else(|_| text.to_owned());
+    File { path: path.to_owned(), text }
 }
 
 /// The file of one edge.

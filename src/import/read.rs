@@ -13,7 +13,7 @@ use schema::text::{self, Entry, Node, Syntax, Value as Parsed};
 
 use super::place::{FilePosition, json};
 use super::rule::{self, ImportContext};
-use super::{Gathered, Kind, valid};
+use super::{Gathered, Kind, owners, valid};
 
 /// Keys under which a list of rules may stand.
 const LISTS: [&str; 4] = ["rules", "rule", "items", "data"];
@@ -106,6 +106,10 @@ fn lists(root: &Node<'_>, context: &ImportContext<'_, '_>, at: FilePosition<'_>,
             }
             true
         }
+        Parsed::Table(entries) if owners::is_one(entries) => {
+            owners::take(entries, at, gathered);
+            true
+        }
         Parsed::Table(entries) => {
             let mut is_found = false;
             for entry in entries {
@@ -134,6 +138,18 @@ fn entry_of_root(
         (key, Parsed::Table(clients)) if LISTS.contains(&key) => {
             for client in clients {
                 of_client(&client.key, &client.node, context, at, gathered);
+            }
+            return true;
+        }
+        ("owners" | "owner_rate_limits" | "owner_caps" | "quotas" | "traffic_quotas", Parsed::Array(owners)) => {
+            for owner in owners {
+                match &owner.value {
+                    Parsed::Table(entries) => owners::take(entries, at.at(owner.span), gathered),
+                    other => {
+                        let reason = format!("expected an owner, this is {}", other.kind());
+                        gathered.find(Kind::Dropped, at.at(owner.span), "", entry.key.as_ref(), reason);
+                    }
+                }
             }
             return true;
         }

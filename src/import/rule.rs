@@ -14,7 +14,9 @@ use serde_json::{Map, Value};
 
 use super::agree::{contradiction, holds};
 use super::drafts::Draft;
+use super::owners;
 use super::place::{FilePosition, json};
+use super::rates;
 use super::target::{plain_host, ports, proxy_protocol, rest_of_target, target_core, text_target};
 use super::{Gathered, Kind};
 
@@ -69,6 +71,9 @@ const LISTEN: [&str; 8] = [
     "listen_addr",
     "listen",
 ];
+const SNI: [&str; 2] = ["sni_pattern", "sni"];
+/// Names of the owner of a rule.
+const OWNER: [&str; 3] = ["owner", "owner_user_id", "owner_id"];
 const TARGET: [&str; 6] = ["target", "targets", "target_host", "target_port", "target_port_end", "target_ports"];
 
 /// Keys by name, wrappers opened.
@@ -160,6 +165,10 @@ pub(super) fn take(entry: &Node<'_>, context: &ImportContext<'_, '_>, file: File
         gathered.find(Kind::Dropped, at, "", "", format!("expected a rule, this is {}", entry.value.kind()));
         return;
     };
+    if owners::is_one(entries) {
+        owners::take(entries, at, gathered);
+        return;
+    }
     let mut keys = Keys::new();
     let opened = open(entries, &mut keys);
     inherit(context.defaults, &mut keys);
@@ -209,7 +218,7 @@ pub(super) fn take(entry: &Node<'_>, context: &ImportContext<'_, '_>, file: File
         gathered.find(Kind::Dropped, at, &label, "", reason);
         return;
     }
-    let taken = gathered.edges.get(&edge).and_then(|drafts| drafts.taken(rule.listen));
+    let taken = gathered.edges.get(&edge).and_then(|drafts| drafts.taken(&rule));
     if let Some(taken) = taken.filter(|_| enabled) {
         let reason = format!("{} already belongs to {edge}/{taken}", rule.listen);
         gathered.find(Kind::Dropped, at, &label, "", reason);
@@ -250,6 +259,11 @@ fn core(keys: &Keys<'_, '_>) -> Result<Map<String, Value>, String> {
             Err(_) => _ = core.insert("listen_address".to_owned(), text.into()),
         }
     }
+    // Without the names that lead to it, a rule would take every connection of its port: it is dropped with them.
+    if let Some(names) = value(keys, &SNI) {
+        let names = if names.is_string() { Value::from(vec![names]) } else { names };
+        core.insert("sni".to_owned(), names);
+    }
     let ports = ports(keys, "listen_port", "listen_port_end", &["listen_ports", "listen_range"])?;
     core.extend(ports.map(|ports| ports.under("listen_port", "listen_ports")));
     if let Some(target) = value(keys, &["target"]) {
@@ -283,7 +297,7 @@ fn rest(
     gathered: &mut Gathered,
 ) {
     let is_core = |key: &str| {
-        let of_rule = [&LISTEN[..], &TARGET, &CLIENTS, &IDS, &NAMES].iter().any(|list| list.contains(&key));
+        let of_rule = [&LISTEN[..], &SNI, &TARGET, &CLIENTS, &IDS, &NAMES].iter().any(|list| list.contains(&key));
         of_rule || key == "enabled"
     };
     for (key, entry) in keys.iter().filter(|(key, _)| !is_core(key)) {
@@ -292,16 +306,29 @@ fn rest(
             gathered.find(Kind::Ignored, at, label, key, "the current state of the rule, not its configuration");
             continue;
         }
-        let Some(field) = keys::TABLE.find(key, 0).filter(|field| ![keys::EDGES, keys::EDGE_LABELS].contains(field))
+        let ours = if OWNER.contains(key) { "owner" } else { *key };
+        let Some(field) = keys::TABLE.find(ours, 0).filter(|field| ![keys::EDGES, keys::EDGE_LABELS].contains(field))
         else {
             gathered.find(Kind::Dropped, at, label, key, "there is no such key");
             continue;
         };
         let value = json(&entry.node);
         let value = if field == keys::PROXY_PROTOCOL { proxy_protocol(&value) } else { Some(value) };
-        let Some(value) = value else { continue };
+        let Some(mut value) = value else { continue };
+        if let Value::Object(given) = &value
+            && field == keys::RATE_LIMIT
+        {
+            let read = rates::read(given);
+            if let Some(reason) = read.changed {
+                gathered.find(Kind::Changed, at, label, key, reason);
+            }
+            if let Some(connections) = read.connections {
+                keep_connections(connections, core, label, at, gathered);
+            }
+            value = Value::Object(read.table);
+        }
         let mut with = core.clone();
-        with.insert((*key).to_owned(), value);
+        with.insert(ours.to_owned(), value);
         match spec::from_json(&Value::Object(with.clone())) {
             Ok(_) => *core = with,
             Err(reason) => gathered.find(Kind::Dropped, at, label, key, reason),
@@ -311,6 +338,26 @@ fn rest(
         for (index, target) in targets.iter().enumerate() {
             rest_of_target(index, target, label, file, gathered);
         }
+    }
+}
+
+/// Connections at once are `max_connections` here; a rule that has that key already keeps the lower one.
+fn keep_connections(
+    most: Value,
+    core: &mut Map<String, Value>,
+    label: &str,
+    at: FilePosition<'_>,
+    gathered: &mut Gathered,
+) {
+    let known = core.get("max_connections").and_then(Value::as_u64).filter(|known| *known > 0);
+    if known.is_some_and(|known| most.as_u64().is_some_and(|most| known <= most)) {
+        return;
+    }
+    let mut with = core.clone();
+    with.insert("max_connections".to_owned(), most);
+    match spec::from_json(&Value::Object(with.clone())) {
+        Ok(_) => *core = with,
+        Err(reason) => gathered.find(Kind::Dropped, at, label, "rate_limit.concurrent_connections", reason),
     }
 }
 

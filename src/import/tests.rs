@@ -240,3 +240,62 @@ fn findings_are_counted_beyond_a_thousand_of_each_kind() {
     assert_eq!(kept, schema::findings::MAX_FINDINGS);
     assert!(imported.number(Kind::Dropped) >= 3000, "{}", imported.number(Kind::Dropped));
 }
+
+#[test]
+fn rules_that_upstream_chooses_by_server_name_share_their_port() {
+    let imported = read(
+        r#"[{"name":"a","listen_port":443,"target":"x:1","sni_pattern":"A.example.org"},
+            {"name":"b","listen_port":443,"target":"x:2","sni_pattern":"*.example.org"},
+            {"name":"rest","listen_port":443,"target":"x:3","sni_pattern":null},
+            {"name":"again","listen_port":443,"target":"x:4","sni_pattern":"a.example.org."},
+            {"name":"second","listen_port":443,"target":"x:5"},
+            {"name":"odd","listen_port":444,"target":"x:6","sni_pattern":"*.org"}]"#,
+    );
+    let of = |name: &str| format!("local/{name}");
+    let dropped: Vec<_> = imported.findings.iter().map(|found| (found.kind, found.rule.clone())).collect();
+    assert_eq!(dropped, ["again", "second", "odd"].map(|name| (Kind::Dropped, of(name))), "{imported:#?}");
+    let tree = tree(&imported);
+    let rules = &tree.edges[&EdgeName::local()];
+    let names: Vec<_> =
+        rules.values().map(|placed| placed.rule.sni.iter().map(ToString::to_string).collect::<Vec<_>>()).collect();
+    assert_eq!(names, [vec!["a.example.org".to_owned()], vec!["*.example.org".to_owned()], vec![]]);
+}
+
+#[test]
+fn rate_limits_and_the_limits_of_owners_are_carried_over() {
+    let imported = read(
+        r#"{"rules":[{"name":"a","listen_port":80,"target":"x:1","owner_user_id":"alice",
+             "rate_limit":{"bandwidth_out_bps":1000,"concurrent_connections":7,"new_connections_per_sec":5}}],
+            "owner_rate_limits":[{"client_name":"e1","owner_id":"alice","updated_at_unix_ms":5,
+               "rate_limit":{"bandwidth_in_bps":9,"concurrent_connections":3}},
+              {"client_name":"e2","owner_id":"alice","rate_limit":{"bandwidth_in_bps":8}}],
+            "quotas":[{"user_id":"alice","monthly_bytes":500,"billing_anchor":1705312800,"exhausted":false},
+              {"user_id":"bob","monthly_bytes":0}]}"#,
+    );
+    let tree = tree(&imported);
+    let rule = &tree.edges[&EdgeName::local()].values().next().expect("one").rule;
+    let rate = rule.rate_limit.as_deref().expect("it has limits");
+    assert_eq!((rate.bandwidth_out.map(u64::from), rate.new_connections.map(u32::from)), (Some(1000), Some(5)));
+    assert_eq!(rule.max_connections.map(u32::from), Some(7));
+    let owner = rule.owner_limits.as_deref().expect("alice has limits");
+    assert_eq!(owner.rate_limit.as_ref().and_then(|rate| rate.bandwidth_in).map(u64::from), Some(9));
+    assert_eq!(owner.quota.as_ref().map(|quota| (quota.bytes.get(), quota.anchor_day)), Some((500, 15)));
+    let dropped: Vec<_> = imported.findings.iter().filter(|found| found.kind == Kind::Dropped).collect();
+    let keys: Vec<_> = dropped.iter().map(|found| (found.rule.as_str(), found.key.as_str())).collect();
+    assert_eq!(
+        keys,
+        [("owner alice", "rate_limit.concurrent_connections"), ("owner alice", "rate_limit"), ("owner bob", "quota")],
+        "{dropped:#?}"
+    );
+}
+
+#[test]
+fn the_limits_of_owners_of_a_valid_rule_file_stay() {
+    let file = "[[owner]]\nname = \"team\"\nquota = { bytes = 7 }\n\n[[rule]]\nname = \"a\"\nowner = \"team\"\nlisten_port = 1\n\
+                target = \"x:2\"\n";
+    let input = SourceFile::new("a.toml", file);
+    let imported = import(&[input], &EdgeName::local(), CheckLimits::default()).expect("it is TOML");
+    assert!(imported.is_complete(), "{:?}", imported.findings);
+    let tree = tree(&imported);
+    assert!(tree.edges[&EdgeName::local()].values().next().expect("one").rule.owner_limits.is_some());
+}

@@ -63,11 +63,19 @@ fn keep(draft: Draft, edge: &EdgeName, at: FilePosition<'_>, gathered: &mut Gath
     let drafts = gathered.edges.entry(edge.clone()).or_default();
     let name = draft.rule.name.as_str();
     let label = format!("{edge}/{name}");
-    if let Some(taken) = drafts.taken(draft.rule.listen).filter(|_| draft.enabled) {
+    if let Some(taken) = drafts.taken(&draft.rule).filter(|_| draft.enabled) {
         let reason = format!("{} already belongs to {edge}/{taken}", draft.rule.listen);
         gathered.find(Kind::Dropped, at, &label, "", reason);
         return;
     }
+    let limits = spec::to_json(&draft.rule).remove("owner_limits");
+    for (key, table) in limits.as_ref().and_then(serde_json::Value::as_object).into_iter().flatten() {
+        if !gathered.owners.add(&draft.rule.owner, key, table) {
+            let reason = "another file sets other limits for this owner";
+            gathered.find(Kind::Dropped, at, &label, &format!("owner.{key}"), reason);
+        }
+    }
+    let drafts = gathered.edges.entry(edge.clone()).or_default();
     let free = drafts.free_name(name);
     if free == name {
         drafts.push(draft);

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{assert_golden, many_rules, portunus, run, tree};
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "validate",
     "fmt",
     "import",

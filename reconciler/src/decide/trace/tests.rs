@@ -1,6 +1,7 @@
 //! What tracing promises, case by case.
 
 use schema::access::Access;
+use schema::name::RuleName;
 use schema::net::PortRange;
 use schema::rule::{Host, ProxyProtocol, RuleParts};
 use schema::testing::rule_with;
