@@ -16,3 +16,5 @@ mod plan;
 mod scale;
 #[path = "golden/support.rs"]
 mod support;
+#[path = "golden/trace.rs"]
+mod trace;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use reconciler::decide::plan::PlanFile;
 use reconciler::decide::status::StatusDocument;
-use reconciler::decide::trace::{Trace, TracePlace, TraceQuestion, TracedRule, of_status, of_tree, trace};
+use reconciler::decide::trace::{Trace, TracePlace, TraceQuestion, TracedRule, Untraceable, of_status, of_tree, trace};
 use schema::check::{check_tree, key_lines};
 use schema::diagnostic::SourceFile;
 use schema::net::Protocol;
@@ -33,7 +33,10 @@ pub(crate) async fn run(args: &TraceArgs) -> Result<Exit, Failure> {
         listen_address: args.listen_address,
         server_name: args.sni.clone(),
     };
-    let found = trace(&rules, &question).map_err(|error| Failure::Usage(format!("{error} with --listen-address")))?;
+    let found = trace(&rules, &question).map_err(|error| match error {
+        Untraceable::Ambiguous { .. } => Failure::Usage(error.to_string()),
+        Untraceable::Unread { .. } => Failure::Other(error.to_string()),
+    })?;
     if !print_value(args.looks.output, &found)? {
         print(&text(&found))?;
     }

@@ -15,6 +15,7 @@ use schema::access::Enforcement;
 use schema::health::{Request, Rotation, Selection, Standing, TargetGroup, TargetSeed, TargetState};
 use schema::name::EdgeName;
 use schema::net::{ListenAddress, Protocol};
+use schema::networks::ListFile;
 use schema::rule::{Balance, Rule, Target};
 use schema::ruleset::{EdgeRules, Origin};
 use schema::sni::ServerName;
@@ -66,12 +67,18 @@ pub struct TracedRule {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Untraceable {
     /// Several rules listen on the port, on addresses of their own.
-    #[error("several rules listen on port {port}, on {}: name one of these addresses", .addresses.join(", "))]
+    #[error("several rules listen on port {port}, on {}: name one of these addresses with --listen-address", .addresses.join(", "))]
     Ambiguous {
         /// The port.
         port: u16,
         /// Their addresses.
         addresses: Vec<String>,
+    },
+    /// The networks of the rule's list files are not at hand.
+    #[error("the networks of the list files of rule {rule} are not at hand: trace in the rule tree instead")]
+    Unread {
+        /// The rule.
+        rule: String,
     },
 }
 
@@ -111,7 +118,7 @@ pub fn trace(rules: &[TracedRule], question: &TraceQuestion) -> Result<Trace, Un
     };
     let listen = listening[0].rule.listen;
     trace.listener = Some(format!("{}:{}", listen.address.to_text().unwrap_or_else(|| "*".to_owned()), question.port));
-    trace.accept_proxy = listening[0].rule.accept_proxy.contain(question.from);
+    trace.accept_proxy = listening[0].rule.accept_proxy.contains(question.from);
     let Some((found, matched)) = led_to(&listening, question.server_name.as_ref()) else {
         let why = if question.server_name.is_some() { "no_match" } else { "no_name" };
         why.clone_into(&mut trace.refused);
@@ -121,6 +128,9 @@ pub fn trace(rules: &[TracedRule], question: &TraceQuestion) -> Result<Trace, Un
     trace.sni = is_shared.then_some(matched);
     trace.rule = Some(found.rule.name.clone());
     trace.place = place(found, "listen_port").or_else(|| place(found, "listen_ports"));
+    if !found.rule.is_resolved() {
+        return Err(Untraceable::Unread { rule: found.rule.name.to_string() });
+    }
     trace.access = access(found, question.from);
     trace.limits = limits(found);
     let is_refused =
@@ -213,16 +223,15 @@ fn place(of: &TracedRule, key: &str) -> Option<TracePlace> {
 fn access(of: &TracedRule, from: IpAddr) -> Option<TracedAccess> {
     let access = of.rule.access.as_deref()?;
     let (from, admitted) = (from.to_canonical(), access.admits(from));
-    let matching = |networks: &schema::policy::Networks| {
-        // The narrowest says most.
-        let matching = networks.as_slice().iter().filter(|network| network.net().contains(&from));
-        matching.max_by_key(|network| network.net().prefix_len()).map(ToString::to_string)
-    };
-    let (list, network) = match (matching(&access.deny), matching(&access.allow)) {
-        (Some(network), _) => ("deny", Some(network)),
-        (None, Some(network)) => ("allow", Some(network)),
-        (None, None) => ("default", None),
-    };
+    let in_file = |file: Option<&ListFile>| file.and_then(ListFile::list).and_then(|list| list.find(from));
+    let found = [
+        ("deny", access.deny.find(from)),
+        ("deny_file", in_file(access.deny_file.as_ref())),
+        ("allow", access.allow.find(from)),
+        ("allow_file", in_file(access.allow_file.as_ref())),
+    ];
+    let found = found.into_iter().find_map(|(list, network)| Some((list, network?.to_string())));
+    let (list, network) = found.map_or(("default", None), |(list, network)| (list, Some(network)));
     let key = network.as_ref().map_or_else(|| "access".to_owned(), |network| format!("access.{list}[{network}]"));
     Some(TracedAccess {
         admitted,

@@ -35,7 +35,7 @@ pub struct TracedAccess {
     pub admitted: bool,
     /// `enforce` or `observe`.
     pub mode: String,
-    /// Which list decides: `allow`, `deny`, or `default` where no network of them matches.
+    /// Which list decides: `deny`, `deny_file`, `allow`, `allow_file`, or `default` where no network of them matches.
     pub list: String,
     /// The network that matches; null where none does.
     pub network: Option<String>,
