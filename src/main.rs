@@ -94,6 +94,7 @@ fn run(command: Command, inherited: InheritedSockets) -> Result<Exit, Failure> {
         Command::Trace(args) => asking(cmd::trace::run(&args)),
         Command::Targets(args) => asking(cmd::targets::run(&args)),
         Command::Connections(args) => asking(cmd::connections::run(&args)),
+        Command::Unused(args) => asking(cmd::unused::run(&args)),
         Command::Target(command) => asking(cmd::target::run(&command)),
         Command::Override(command) => asking(cmd::override_rule::run(&command)),
         Command::Rollback(args) => asking(cmd::rollback::run(&args)),

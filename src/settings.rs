@@ -214,6 +214,7 @@ pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
         }),
         trust,
         log_lines_dropped: Arc::default(),
+        connection_log_dropped: None,
         inherited: edge::InheritedSockets::default(),
     };
     let of_file = |format| match format {

@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rule = Rule::new(parts).map_err(|problems| format!("{problems:?}"))?;
 
     let mut dataplane =
-        Dataplane::start(Names::start(ResolverFiles::default()), PolicyInForce::default(), &Supervisor::new())?;
+        Dataplane::start(Names::start(ResolverFiles::default()), PolicyInForce::default(), None, &Supervisor::new())?;
     let meter = dataplane.meter(Arc::default());
     let choice = Arc::new(Choice::unwatched(&rule));
     dataplane.publish(Routing::new([Route { rule: Arc::new(rule), meter, choice, gate: None }], []));

@@ -18,6 +18,7 @@ mod serving;
 mod targets;
 mod trace;
 mod trust;
+mod unused;
 mod upkeep;
 
 use std::borrow::Cow;
@@ -47,6 +48,7 @@ pub(crate) use targets::{
 };
 pub(crate) use trace::TraceArgs;
 pub(crate) use trust::{CaCommand, EdgeTokenCommand};
+pub(crate) use unused::UnusedArgs;
 pub(crate) use upkeep::{BackupArgs, ManArgs, RestoreArgs};
 
 use crate::cmd::health::HealthCommand;
@@ -106,7 +108,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Target(TargetCommand),
     /// List the live connections of all edges, or end some of them
-    Connections(ConnectionsArgs),
+    Connections(Box<ConnectionsArgs>),
+    /// List the rules and ports that nobody connected to for so long
+    Unused(UnusedArgs),
     /// Put a rule on an edge without git, with a reason and an expiry
     #[command(subcommand)]
     Override(OverrideCommand),
@@ -177,6 +181,7 @@ impl Command {
             Self::History(args) => args.looks.printing(),
             Self::Targets(args) => args.looks.printing(),
             Self::Connections(args) => args.printing(),
+            Self::Unused(args) => args.looks.printing(),
             Self::Override(command) => command.printing(),
             Self::Validate(args) => args.looks.printing(),
             Self::Fmt(args) => args.looks.printing(),

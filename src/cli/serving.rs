@@ -136,6 +136,10 @@ pub(crate) struct UpArgs {
     /// The rule tree [default: .]
     #[arg(value_name = "DIR", conflicts_with_all = ["rules", "git"])]
     pub(crate) dir: Option<PathBuf>,
+    /// Write a line of JSON for each connection or flow of the edge in this process that ends; `-` is standard output.
+    /// SIGHUP opens the file again
+    #[arg(long, value_name = "FILE", env = "PORTUNUS_CONNECTION_LOG")]
+    pub(crate) connection_log: Option<PathBuf>,
     /// The policy of the edge in this process: what it may listen on and connect to; SIGHUP reads it again
     #[arg(long, value_name = "FILE", env = "PORTUNUS_POLICY")]
     pub(crate) policy: Option<PathBuf>,
@@ -172,6 +176,9 @@ pub(crate) struct EdgeArgs {
         value_parser = capability
     )]
     pub(crate) disable_capability: Vec<Capability>,
+    /// Write a line of JSON for each connection or flow that ends; `-` is standard output. SIGHUP opens the file again
+    #[arg(long, value_name = "FILE", env = "PORTUNUS_EDGE_CONNECTION_LOG")]
+    pub(crate) connection_log: Option<PathBuf>,
     /// The policy of this edge: what it may listen on and connect to, whatever its server sends; SIGHUP reads it again
     #[arg(long, value_name = "FILE", env = "PORTUNUS_EDGE_POLICY")]
     pub(crate) policy: Option<PathBuf>,

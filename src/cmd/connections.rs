@@ -69,7 +69,8 @@ fn of_place(query: Query, selector: Option<&Selector>, places: &PlaceArgs) -> Re
     }
 }
 
-fn say_unanswered(edges: &[UnansweredEdge]) {
+/// Names the edges that gave no answer.
+pub(crate) fn say_unanswered(edges: &[UnansweredEdge]) {
     for edge in edges {
         say(format!("note: {} gave no answer: {}", edge.edge, clean(&edge.message)));
     }

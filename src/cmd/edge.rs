@@ -5,7 +5,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use edge::act::connection_log::ConnectionLogFile;
 use edge::act::runtime::RuntimeHandle;
 use edge::{Edge, EdgeConfig, EdgeError, Endpoint, FleetAccess, InheritedSockets, Membership};
 use schema::causes::with_causes;
@@ -42,12 +44,17 @@ pub(crate) async fn run(args: EdgeArgs, inherited: InheritedSockets) -> Result<E
         shutdown_drain: args.shutdown_drain_timeout,
         names: edge::act::names::ResolverFiles::default(),
         log_lines_dropped,
+        connection_log: args.connection_log.map(|path| ConnectionLogFile { path, dropped: Arc::default() }),
         inherited,
     };
     let edge = Edge::start(config).await.map_err(|error| failed(&error))?;
     let (end, at_once, runtime) = (CancellationToken::new(), edge.end_now(), edge.runtime().clone());
+    let connection_log = edge.connection_log();
     let look_again = || {
         service::reloading();
+        if let Some(log) = &connection_log {
+            log.reopen();
+        }
         runtime.look_again();
         policy.read_again(&runtime);
     };

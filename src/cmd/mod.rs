@@ -35,5 +35,6 @@ pub(crate) mod status;
 pub(crate) mod target;
 pub(crate) mod targets;
 pub(crate) mod trace;
+pub(crate) mod unused;
 pub(crate) mod up;
 pub(crate) mod validate;

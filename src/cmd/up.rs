@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edge::act::connection_log::ConnectionLogFile;
 use edge::{Edge, EdgeConfig, Endpoint, InheritedSockets};
 use reconciler::act::checked_tree::CheckedTree;
 use reconciler::act::driver::FleetHandle;
@@ -59,6 +60,7 @@ pub(crate) async fn run(mut args: UpArgs, inherited: InheritedSockets) -> Result
     let (end_server, end_edge) = (CancellationToken::new(), CancellationToken::new());
     // Joined below, or ended with the process after a second signal.
     let mut server = tokio::spawn(server.run(end_server.clone()));
+    let connection_log = edge.connection_log();
     let (at_once, runtime, drain) = (edge.end_now(), edge.runtime().clone(), edge.shutdown_drain());
     let late_tree = async {
         if !is_tree_known && let Some(global) = first_global(&fleet).await {
@@ -90,6 +92,9 @@ pub(crate) async fn run(mut args: UpArgs, inherited: InheritedSockets) -> Result
     };
     let look_again = || {
         service::reloading();
+        if let Some(log) = &connection_log {
+            log.reopen();
+        }
         wake.wake();
         runtime.look_again();
         policy.read_again(&runtime);
@@ -157,6 +162,8 @@ async fn start(args: &UpArgs, mut settings: Settings, policy: Policy) -> Result<
     let (level, mut format) = wishes.logging(&of_tree);
     let logging = Logging::start(level, format, args.serve.color.color)?;
     settings.server.log_lines_dropped = logging.dropped();
+    let connection_log = args.connection_log.clone().map(|path| ConnectionLogFile { path, dropped: Arc::default() });
+    settings.server.connection_log_dropped = connection_log.as_ref().map(|file| file.dropped.clone());
     let edge_state = settings.server.state_dir.join(EDGE_STATE);
     let inherited = settings.server.inherited.clone();
     let followed = match (&settings.server.remote, &settings.server.rules) {
@@ -198,6 +205,7 @@ async fn start(args: &UpArgs, mut settings: Settings, policy: Policy) -> Result<
         shutdown_drain: wishes.drain(&global(tree.as_ref())),
         names: edge::act::names::ResolverFiles::default(),
         log_lines_dropped: logging.dropped(),
+        connection_log,
     };
     let edge = Edge::start(config).await.map_err(|error| super::edge::failed(&error))?;
     say(banner(&server, &followed, tree.as_ref(), is_late));

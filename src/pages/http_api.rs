@@ -238,6 +238,14 @@ const ROUTES: &[RouteText] = &[
     ),
     (
         "GET",
+        "/v1/unused",
+        "The rules and ports of the selected rules that nobody connected to for so long; edges remember it over restarts.",
+        "",
+        "UnusedDocument",
+        &["404 not_found"],
+    ),
+    (
+        "GET",
         "/v1/events",
         "An event `snapshot`, then what happens. `Last-Event-ID` gets what was missed, as long as it is kept.",
         "",

@@ -17,7 +17,7 @@ pub(crate) fn text(document: &ConnectionsDocument, now: Timestamp) -> String {
     text.push_str(&table(rows, now));
     let left_out = document.total.saturating_sub(rows.len() as u64);
     if left_out > 0 {
-        text.push_str(&format!("and {left_out} more, which --limit omits\n"));
+        text.extend(["and ", &left_out.to_string(), " more, which --limit omits\n"]);
     }
     text
 }

@@ -18,4 +18,5 @@ pub(crate) mod summary;
 pub(crate) mod table;
 pub(crate) mod target_list;
 pub(crate) mod targets;
+pub(crate) mod unused;
 pub(crate) mod words;

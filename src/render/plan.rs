@@ -333,8 +333,21 @@ pub(crate) fn write_field(to: &mut String, field: &FieldChange, is_new: bool) ->
     }
 }
 
-/// What a change means for live connections, if anything.
+/// What a change means for live connections, if anything, and who used what it takes away.
 pub(crate) fn impact(change: &PlannedChange) -> Option<String> {
+    let parts: Vec<String> = [of_live(change), uses(&change.impact)].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// `last connection 2026-01-02T08:00:00Z, in 24 h from 192.0.2.0/24 (12)`
+fn uses(impact: &Impact) -> Option<String> {
+    let last = format!("last connection {}", time(impact.last_connection_at?));
+    let from: Vec<String> =
+        impact.sources.iter().map(|source| format!("{} ({})", clean(&source.network), source.connections)).collect();
+    Some(if from.is_empty() { last } else { format!("{last}, in 24 h from {}", from.join(", ")) })
+}
+
+fn of_live(change: &PlannedChange) -> Option<String> {
     let impact = &change.impact;
     let live = || {
         let mut parts = Vec::new();
@@ -429,7 +442,8 @@ pub(crate) fn source(source: &Source) -> String {
 
 #[cfg(test)]
 mod tests {
-    use reconciler::decide::plan::{Impact, Ports};
+    use reconciler::decide::plan::Ports;
+    use reconciler::decide::unused::ImpactSource;
     use schema::name::RuleName;
 
     use super::*;
@@ -471,6 +485,15 @@ mod tests {
         assert_eq!(
             words(Action::Rebind, &["*:8443"], losing(Losing::Both, 0)).expect("an impact"),
             "connections of released listeners and of targets that are removed drain, then are reset"
+        );
+        let used = Impact {
+            last_connection_at: Some("2026-01-02T08:00:00Z".parse().expect("a time")),
+            sources: vec![ImpactSource { network: "192.0.2.0/24".to_owned(), connections: 12, last_seen: None }],
+            ..Impact::new(ImpactKind::None, 0)
+        };
+        assert_eq!(
+            words(Action::Remove, &["*:8443"], used).expect("a use"),
+            "last connection 2026-01-02T08:00:00Z, in 24 h from 192.0.2.0/24 (12)"
         );
         let unhurried = Impact { connections_per_sec: Some(0.0), ..Impact::new(ImpactKind::NewConnections, 0) };
         assert_eq!(words(Action::Update, &[], unhurried).expect("an impact"), "new connections only");

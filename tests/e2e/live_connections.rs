@@ -1,4 +1,4 @@
-//! Live connections: listed and ended across edges, by the command line and the API.
+//! Live connections: listed and ended across edges, by the command line and the API; and the log of those that ended.
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -82,7 +82,7 @@ fn live_connections_are_listed_with_what_they_moved() {
         (&["--target", &target], &["fra-01/dns"]),
         (&["--id", row["id"].as_str().unwrap()], &["fra-01/web"]),
         (&["--source", "127.0.0.0/8", "--sort", "bytes", "--limit", "1"], &["fra-01/web"]),
-        (&["--since", "1h", "--sort", "age", "--limit", "1"], &["fra-01/web"]),
+        (&["fra-01/web", "--since", "1h", "--sort", "age", "--limit", "1"], &["fra-01/web"]),
     ] {
         let found = list(args);
         assert_eq!(rows(&found).into_iter().map(|(rule, _)| rule).collect::<Vec<_>>(), expected, "{args:?}");
@@ -142,4 +142,85 @@ fn connections_that_an_operator_ends_are_reset_and_the_ledger_has_the_reason() {
     assert_eq!(lines[1].0, "maintenance");
     assert_eq!(lines[1].1, "fra-01/web 1 connection, nyc-01/web 1 connection (--rule web)");
     world.cli(&["history", "--verify"]).exits(0);
+}
+
+/// The lines of a log of connections.
+fn lines(path: &std::path::Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
+}
+
+fn wait_lines(path: &std::path::Path, count: usize) -> Vec<Value> {
+    wait_for("the lines of the log", || {
+        let lines = lines(path);
+        if lines.len() >= count { Ok(lines) } else { Err(format!("{lines:?}")) }
+    })
+}
+
+#[test]
+fn each_connection_and_flow_that_ends_is_a_line_and_sighup_opens_the_log_again() {
+    let world = World::new();
+    world.serve(&["--mode", "heal"]);
+    let (log, metrics) = (world.path("connections.log"), ports(1));
+    let listen = format!("127.0.0.1:{metrics}");
+    let args = ["--connection-log", &world.arg("connections.log"), "--metrics-listen", &listen];
+    let edge = world.edge_with("fra-01", &args);
+    let (echo, udp, port) = (Echo::start(), udp_echo(), ports(4));
+    let rules = [
+        rule("fra-01", "web", port, echo.port, "owner = \"team-a\"\nmax_connections = 1"),
+        rule("fra-01", "dns", port + 1, udp, "protocol = \"udp\"\nudp_flow_idle_secs = 1"),
+        rule("fra-01", "dead", port + 2, port + 3, ""),
+    ];
+    world.edit_and_apply("a.toml", &rules.concat());
+
+    let mut client = Client::to(port);
+    client.ping(1, 0, 5_000).unwrap();
+    let source = client.stream.local_addr().unwrap().to_string();
+    assert!(Client::connect(("127.0.0.1", port)).is_err(), "the second is refused");
+    let refused = &wait_lines(&log, 1)[0];
+    assert_eq!((&refused["rule"], &refused["end"]), (&json!("web"), &json!("connections")), "{refused}");
+    assert_eq!((&refused["target"], &refused["bytes_in"]), (&Value::Null, &json!(0)), "{refused}");
+    drop(client);
+    let closed = &wait_lines(&log, 2)[1];
+    let target = format!("127.0.0.1:{}", echo.port);
+    assert_eq!(
+        (&closed["rule"], &closed["owner"], &closed["source"], &closed["target"]),
+        (&json!("web"), &json!("team-a"), &json!(source), &json!(target)),
+        "{closed}"
+    );
+    assert_eq!(
+        (&closed["listener"], &closed["bytes_in"], &closed["bytes_out"], &closed["end"]),
+        (&json!(format!("*:{port}")), &json!(5_000), &json!(5_002), &json!("closed")),
+        "{closed}"
+    );
+    assert!(closed["duration_ms"].is_u64() && closed["started_at"].as_str().is_some_and(|at| at.ends_with('Z')));
+
+    let flow = UdpSocket::bind("127.0.0.1:0").unwrap();
+    flow.set_read_timeout(Some(LONG)).unwrap();
+    flow.send_to(b"ping", ("127.0.0.1", port + 1)).unwrap();
+    flow.recv_from(&mut [0; 16]).unwrap();
+    let idle = &wait_lines(&log, 3)[2];
+    assert_eq!((&idle["protocol"], &idle["bytes_out"], &idle["end"]), (&json!("udp"), &json!(4), &json!("closed")));
+    assert!(Client::connect(("127.0.0.1", port + 2)).is_err(), "nobody is there");
+    assert_eq!(wait_lines(&log, 4)[3]["end"], "no_target");
+
+    // What was moved away stays as it is, and the next line is in a new file.
+    let moved = world.path("connections.log.1");
+    std::fs::rename(&log, &moved).unwrap();
+    edge.signal("HUP");
+    wait_for("the log to be opened again", || log.exists().then_some(()).ok_or_else(|| edge.log()));
+    let broken = Client::to(port);
+    socket2::SockRef::from(&broken.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(broken);
+    assert_eq!(wait_lines(&log, 1)[0]["end"], "client_reset");
+    assert_eq!(lines(&moved).len(), 4);
+    let text = World::scrape(metrics);
+    assert!(text.contains("portunus_connection_log_dropped_total 0"), "{text}");
+
+    // The last lines are written at the end.
+    let open = Client::to(port);
+    edge.signal("TERM");
+    edge.signal("TERM");
+    assert_eq!(wait_lines(&log, 2)[1]["end"], "edge_cut");
+    drop(open);
 }

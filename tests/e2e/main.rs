@@ -73,5 +73,6 @@ mod steering;
 mod support;
 mod surfaces;
 mod terminals;
+mod uses;
 mod vanishing;
 mod waiting;

@@ -25,6 +25,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::act::agent::Agent;
+use crate::act::connection_log::{self, ConnectionLog, ConnectionLogFile};
 use crate::act::joining::FleetMember;
 use crate::act::last_good::{Exception, LastGood, StateError, Stored};
 use crate::act::names::{self, Names};
@@ -68,6 +69,8 @@ pub struct EdgeConfig {
     pub names: names::ResolverFiles,
     /// Log lines that the process has dropped, for its metrics.
     pub log_lines_dropped: Arc<AtomicU64>,
+    /// Where connections that end are written down.
+    pub connection_log: Option<ConnectionLogFile>,
     /// Sockets of the service manager, which are used instead of new ones on the same address.
     pub inherited: InheritedSockets,
 }
@@ -83,6 +86,14 @@ pub enum EdgeError {
     Metrics {
         /// The address.
         address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The connection log cannot be opened.
+    #[error("the connection log {path} cannot be opened", path = path.display())]
+    ConnectionLog {
+        /// The file.
+        path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
@@ -109,6 +120,7 @@ pub struct Edge {
     stop: DropGuard,
     now: CancellationToken,
     metrics_address: Option<SocketAddr>,
+    connection_log: Option<ConnectionLog>,
     shutdown_drain: ShutdownDrain,
 }
 
@@ -169,7 +181,16 @@ impl Edge {
         let restored = stored.and_then(|stored| restore(stored, &offer));
         let supervisor = Supervisor::new();
         let names = Names::supervised(config.names, Limits::default(), &supervisor);
-        let bounds = RuntimeBounds { limits: offer.limits, policy: config.policy, inherited: config.inherited };
+        let connection_log = match &config.connection_log {
+            Some(file) => Some(log_connections(file, &supervisor)?),
+            None => None,
+        };
+        let bounds = RuntimeBounds {
+            limits: offer.limits,
+            policy: config.policy,
+            inherited: config.inherited,
+            connection_log: connection_log.clone(),
+        };
         let (runtime, actor) = tokio::select! {
             started = runtime::try_start(bounds, names, store, restored, &supervisor) => started.map_err(EdgeError::Workers)?,
             failed = supervisor.failed() => return Err(failed.into()),
@@ -184,6 +205,7 @@ impl Edge {
                 runtime: runtime.clone(),
                 session,
                 log_lines_dropped: config.log_lines_dropped,
+                connection_log_dropped: config.connection_log.map(|file| file.dropped),
             };
             tasks.spawn(supervisor.lasting(Part::Metrics, metrics::serve(listener, source, stop.clone())));
         }
@@ -201,6 +223,7 @@ impl Edge {
             stop: stop.drop_guard(),
             now: CancellationToken::new(),
             metrics_address,
+            connection_log,
             shutdown_drain: ShutdownDrain::new(config.shutdown_drain),
         })
     }
@@ -208,6 +231,11 @@ impl Edge {
     /// Where metrics are served, with the port that the system chose for port 0.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
+    }
+
+    /// The log of connections, if there is one.
+    pub fn connection_log(&self) -> Option<ConnectionLog> {
+        self.connection_log.clone()
     }
 
     /// The part that owns the sockets.
@@ -250,7 +278,7 @@ impl Edge {
     }
 
     async fn until(self, shutdown: CancellationToken) -> Result<(), EdgeError> {
-        let Self { supervisor, runtime, actor, tasks, stop, now, shutdown_drain, .. } = self;
+        let Self { supervisor, runtime, actor, tasks, stop, now, connection_log, shutdown_drain, .. } = self;
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = now.cancelled() => {}
@@ -275,6 +303,9 @@ impl Edge {
         // Late tasks end with the process: they own nothing but their sockets.
         _ = timeout(LAST_BREATH, async {
             connections.ended().await;
+            if let Some(log) = connection_log {
+                log.flush().await;
+            }
             tasks.wait().await;
             drop(runtime);
             _ = actor.await;
@@ -282,6 +313,16 @@ impl Edge {
         .await;
         Ok(())
     }
+}
+
+/// Starts the writer of the log of connections.
+fn log_connections(file: &ConnectionLogFile, supervisor: &Supervisor) -> Result<ConnectionLog, EdgeError> {
+    let failed = |source| EdgeError::ConnectionLog { path: file.path.clone(), source };
+    let open = connection_log::open(file).map_err(failed)?;
+    let log = open.log();
+    // It ends with the process, which waits for its last lines.
+    supervisor.thread(Part::ConnectionLog, "connection-log".to_owned(), move || open.write()).map_err(failed)?;
+    Ok(log)
 }
 
 fn own_listener(address: SocketAddr) -> Listener {

@@ -202,6 +202,11 @@ impl LastGood {
         Ok(Self { folder: Folder::open(folder)?, name: name.clone() })
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder.path
+    }
+
     /// The edge whose rules are kept here.
     pub(crate) fn name(&self) -> &EdgeName {
         &self.name

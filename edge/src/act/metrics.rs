@@ -31,6 +31,7 @@ pub(crate) struct MetricsSource {
     pub(crate) runtime: RuntimeHandle,
     pub(crate) session: SessionView,
     pub(crate) log_lines_dropped: Arc<AtomicU64>,
+    pub(crate) connection_log_dropped: Option<Arc<AtomicU64>>,
 }
 
 impl MetricsSource {
@@ -75,6 +76,10 @@ impl MetricsSource {
         let dropped = IntCounter::new(name, "Log lines that could not be written to standard error.")?;
         dropped.inc_by(self.log_lines_dropped.load(Ordering::Relaxed));
         registry.register(Box::new(dropped))?;
+        let name = "portunus_connection_log_dropped_total";
+        let lost = IntCounter::new(name, "Lines of the connection log that found no room or could not be written.")?;
+        lost.inc_by(self.connection_log_dropped.as_ref().map_or(0, |count| count.load(Ordering::Relaxed)));
+        registry.register(Box::new(lost))?;
         let rests = IntCounter::new(
             "portunus_accept_shortages_total",
             "Times that accepting paused because descriptors were short.",

@@ -2,6 +2,7 @@
 
 pub mod abilities;
 pub mod agent;
+pub mod connection_log;
 pub mod descriptors;
 mod drain;
 pub mod edge;
@@ -30,6 +31,7 @@ pub mod session;
 pub mod sockets;
 pub mod status;
 pub(crate) mod steady;
+pub(crate) mod usage;
 mod wording;
 pub mod workers;
 

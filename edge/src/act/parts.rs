@@ -25,6 +25,10 @@ pub enum Part {
     Session,
     /// The port for metrics.
     Metrics,
+    /// The task that remembers when rules were used.
+    Usage,
+    /// The thread that writes the log of connections.
+    ConnectionLog,
 }
 
 impl fmt::Display for Part {
@@ -37,6 +41,8 @@ impl fmt::Display for Part {
             Self::Names => "the resolver of names",
             Self::Session => "the session with the server",
             Self::Metrics => "the metrics port",
+            Self::Usage => "the memory of uses",
+            Self::ConnectionLog => "the writer of the connection log",
         })
     }
 }
@@ -68,6 +74,7 @@ impl Killer {
     pub async fn kill(&self, part: Part) {
         match part {
             Part::Worker(index) => self.connections.kill(index).await,
+            Part::ConnectionLog => self.connections.kill_log(),
             part => self.supervisor.kill(part),
         }
     }

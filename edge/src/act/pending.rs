@@ -24,6 +24,7 @@ pub(crate) struct PendingAnswers {
     rounds: JoinSet<Result<proto::TargetsChecked, Stopped>>,
     proofs: JoinSet<Result<proto::Proven, Stopped>>,
     lists: JoinSet<proto::ConnectionsReport>,
+    uses: JoinSet<Result<proto::UsageReport, Stopped>>,
 }
 
 fn busy(what: String) -> Refusal {
@@ -47,6 +48,9 @@ impl PendingAnswers {
             }
             Some(ended) = self.lists.join_next() => {
                 Some(Ok(made(ended, "connections could not be listed").map(Body::Connections)))
+            }
+            Some(ended) = self.uses.join_next() => {
+                Some(made(ended, "uses could not be read").transpose().map(|answer| answer.map(Body::Usage)))
             }
             else => None,
         }
@@ -73,6 +77,14 @@ impl PendingAnswers {
         }
         self.proofs.spawn(proving::prove(runtime.clone(), desired, request));
         None
+    }
+
+    /// Starts to read when rules were used. A server asks one question at a time; one more waits for its time to end.
+    pub(crate) fn uses(&mut self, runtime: &RuntimeHandle, request: proto::UsageRequest) {
+        if self.uses.len() < LISTS {
+            let usage = runtime.usage().clone();
+            self.uses.spawn(async move { usage.report(request).await });
+        }
     }
 
     /// Starts to list connections, or to end them.

@@ -24,6 +24,7 @@ use crate::act::listing::CONNECTIONS_FEATURE;
 use crate::act::pending::PendingAnswers;
 use crate::act::runtime::{ApplyTerms, RuntimeHandle, Stopped};
 use crate::act::status::{RuleStatus, Status};
+use crate::act::usage::USAGE_FEATURE;
 use crate::act::workers::Ages;
 use crate::act::{interfaces, port_range};
 use crate::decide::admission::{self, Accepted, Admission, Base, Refused};
@@ -44,7 +45,7 @@ pub struct Offer {
 }
 
 /// What this edge understands of the protocol beyond its first version.
-const FEATURES: [&str; 5] = ["confirm", "prove", AGES_FEATURE, "yield", CONNECTIONS_FEATURE];
+const FEATURES: [&str; 6] = ["confirm", "prove", AGES_FEATURE, "yield", CONNECTIONS_FEATURE, USAGE_FEATURE];
 
 /// Between two reports that are made only because flows found no room: each names every rule of the edge.
 const FLOWS_GAP: Duration = Duration::from_secs(10);
@@ -177,11 +178,14 @@ impl Session {
             Some(server_message::Body::Connections(request)) => {
                 Ok((self.list_connections(request), AfterMessage::Continue))
             }
+            Some(server_message::Body::Usage(request)) => {
+                self.pending.uses(&self.runtime, request);
+                Ok((Vec::new(), AfterMessage::Continue))
+            }
             // A welcome is said once, before this; renewals are not part of a session; what is unknown belongs to a newer server.
-            Some(
-                server_message::Body::Welcome(_) | server_message::Body::Renew(_) | server_message::Body::Usage(_),
-            )
-            | None => Ok((Vec::new(), AfterMessage::Continue)),
+            Some(server_message::Body::Welcome(_) | server_message::Body::Renew(_)) | None => {
+                Ok((Vec::new(), AfterMessage::Continue))
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! A task or thread that ends by a panic ends the edge with an error that names it, and the next start serves at once.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use edge::act::connection_log::ConnectionLogFile;
 use edge::{Edge, EdgeConfig, EdgeError, Part};
 use guard::supervisor::How;
 use tokio::time::timeout;
@@ -23,13 +25,16 @@ fn next(part: Part, workers: usize) -> Option<Part> {
         Part::Health => Some(Part::Names),
         Part::Names => Some(Part::Session),
         Part::Session => Some(Part::Metrics),
-        Part::Metrics => None,
+        Part::Metrics => Some(Part::Usage),
+        Part::Usage => Some(Part::ConnectionLog),
+        Part::ConnectionLog => None,
     }
 }
 
 fn config(folder: &std::path::Path) -> EdgeConfig {
     let metrics_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    EdgeConfig { metrics_listen, ..config_without_server(folder) }
+    let connection_log = Some(ConnectionLogFile { path: folder.join("connections.log"), dropped: Arc::default() });
+    EdgeConfig { metrics_listen, connection_log, ..config_without_server(folder) }
 }
 
 /// What the edge ends with once the part has panicked.

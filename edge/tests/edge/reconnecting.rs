@@ -27,6 +27,7 @@ fn config(server: Endpoint) -> EdgeConfig {
         shutdown_drain: Duration::ZERO,
         names: edge::act::names::ResolverFiles::default(),
         log_lines_dropped: std::sync::Arc::default(),
+        connection_log: None,
         inherited: guard::InheritedSockets::default(),
     }
 }

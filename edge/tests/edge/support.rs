@@ -357,6 +357,7 @@ pub(crate) fn config_without_server(folder: &std::path::Path) -> EdgeConfig {
         shutdown_drain: Duration::from_secs(30),
         names: ResolverFiles::default(),
         log_lines_dropped: std::sync::Arc::default(),
+        connection_log: None,
         inherited: guard::InheritedSockets::default(),
     }
 }

@@ -144,6 +144,15 @@ pub(super) enum Command {
         answer: proto::ConnectionsReport,
     },
     Quota(QuotaCommand),
+    Usage {
+        edge: EdgeName,
+        request: proto::UsageRequest,
+        reply: Reply<proto::UsageReport>,
+    },
+    Used {
+        session: SessionId,
+        answer: proto::UsageReport,
+    },
     /// Ends the session of an edge, or only this one.
     Cut {
         edge: EdgeName,
@@ -235,16 +244,6 @@ impl FleetHandle {
         });
         self.command(Command::Read(read)).await?;
         answer.await.map_err(|_| Stopped)
-    }
-
-    /// Takes counters in that an edge reported.
-    pub async fn counters(
-        &self,
-        edge: EdgeName,
-        session: SessionId,
-        report: proto::StatsReport,
-    ) -> Result<(), Stopped> {
-        self.command(Command::Counters { edge, session, report }).await
     }
 
     /// Everything that happens from now on.
@@ -422,6 +421,8 @@ impl Driver {
             Command::Prove { edge, request, reply } => self.put_proof(&edge, request, reply),
             Command::Checked { session, answer } => self.asked.checks.answer(session, answer.request_id, answer),
             Command::List { edge, request, reply } => self.put_list(&edge, request, reply),
+            Command::Usage { edge, request, reply } => self.put_usage(&edge, request, reply),
+            Command::Used { session, answer } => self.asked.uses.answer(session, answer.request_id, answer),
             Command::Listed { session, answer } => self.asked.lists.answer(session, answer.request_id, answer),
             Command::Proven { session, answer } => self.asked.proofs.answer(session, answer.request_id, answer),
             Command::Cut { edge, session, reason } => self.cut(edge, session, reason).await,

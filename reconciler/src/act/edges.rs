@@ -294,8 +294,9 @@ async fn receive(
                 fleet.quotas(edge.clone(), session, quotas_from_wire(&report.quotas)).await
             }
             Some(proto::edge_message::Body::QuotaReset(answer)) => fleet.quota_reset(session, answer).await,
-            // A message that nobody asks for, or one of a newer edge.
-            Some(proto::edge_message::Body::Usage(_)) | None => Ok(()),
+            Some(proto::edge_message::Body::Usage(answer)) => fleet.used(session, answer).await,
+            // A message of a newer edge.
+            None => Ok(()),
         };
         if taken.is_err() {
             return;

@@ -54,6 +54,8 @@ pub struct MetricsSource {
     pub tls: Vec<(&'static str, Arc<Refused>)>,
     /// Log lines that the process has dropped.
     pub log_lines_dropped: Arc<AtomicU64>,
+    /// Lines of a connection log that were dropped, where there is such a log.
+    pub connection_log_dropped: Option<Arc<AtomicU64>>,
 }
 
 impl MetricsSource {
@@ -101,6 +103,7 @@ async fn scrape(State(source): State<MetricsSource>) -> Response {
         applies: view.applies.clone(),
         timings: view.timings.clone(),
         log_lines_dropped: 0,
+        connection_log_dropped: None,
         certificates: Vec::new(),
         refusals: Vec::new(),
         handshakes: Vec::new(),
@@ -111,6 +114,8 @@ async fn scrape(State(source): State<MetricsSource>) -> Response {
         Err(stopped) => return (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")).into_response(),
     };
     scene.log_lines_dropped = source.log_lines_dropped.load(Ordering::Relaxed);
+    let of_log = source.connection_log_dropped.as_ref();
+    scene.connection_log_dropped = of_log.map(|dropped| dropped.load(Ordering::Relaxed));
     scene.certificates = source.certificates().await;
     scene.refusals = source.refusals.counts();
     scene.handshakes = source.tls.iter().map(|(port, refused)| (*port, refused.counts())).collect();
@@ -137,6 +142,7 @@ struct MetricsSnapshot {
     applies: BTreeMap<Outcome, u64>,
     timings: Timings,
     log_lines_dropped: u64,
+    connection_log_dropped: Option<u64>,
     certificates: Vec<(&'static str, String, i64)>,
     refusals: Vec<(Wish, &'static str, u64)>,
     handshakes: Vec<(&'static str, [(&'static str, u64); 4])>,
@@ -339,6 +345,11 @@ fn render(view: &MetricsSnapshot) -> prometheus::Result<String> {
     let help = "Log lines that could not be written to standard error.";
     let dropped = counter(&registry, "portunus_log_lines_dropped_total", help, &[])?;
     dropped.with_label_values(&[] as &[&str]).inc_by(view.log_lines_dropped as f64);
+    if let Some(lines) = view.connection_log_dropped {
+        let help = "Lines of the connection log that found no room or could not be written.";
+        let dropped = counter(&registry, "portunus_connection_log_dropped_total", help, &[])?;
+        dropped.with_label_values(&[] as &[&str]).inc_by(lines as f64);
+    }
     let build = gauge(&registry, "portunus_build_info", "1, with the version of the program.", &["version"])?;
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
     let mut families = registry.gather();

@@ -314,6 +314,7 @@ impl Server {
                 .chain(self.operator_tls.iter().map(|tls| ("operator", Arc::clone(&tls.refused))))
                 .collect(),
             log_lines_dropped: self.config.log_lines_dropped.clone(),
+            connection_log_dropped: self.config.connection_log_dropped.clone(),
         };
         let metrics = metrics.serve(metrics::router(source), stop.clone());
         if let Some(dir) = self.config.rules.clone() {

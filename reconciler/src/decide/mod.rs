@@ -38,6 +38,7 @@ pub mod target;
 pub mod target_override;
 pub mod target_totals;
 pub mod trace;
+pub mod unused;
 pub mod view;
 pub mod words;
 

@@ -30,6 +30,7 @@ use schema::rule::Rule;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::act::connection_log::ConnectionLog;
 use crate::act::health::{self, HealthHandle};
 use crate::act::last_good::LastGood;
 use crate::act::names::Names;
@@ -38,6 +39,7 @@ use crate::act::policy::PolicyInForce;
 use crate::act::runtime::actor::{Actor, Within};
 use crate::act::status::Status;
 use crate::act::steady::Steady;
+use crate::act::usage::UsageHandle;
 use crate::act::workers::{Connections, Dataplane};
 use crate::decide::admission::{Base, Refused};
 use crate::decide::desired::Desired;
@@ -95,6 +97,7 @@ pub struct RuntimeHandle {
     policy: PolicyInForce,
     again: Arc<Notify>,
     quotas: watch::Receiver<Arc<Vec<QuotaState>>>,
+    usage: UsageHandle,
 }
 
 impl RuntimeHandle {
@@ -136,6 +139,11 @@ impl RuntimeHandle {
         let (done, wait) = oneshot::channel();
         self.commands.send(RuntimeCommand::GiveBack(done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
+    }
+
+    /// When rules were used last, and by whom.
+    pub(crate) fn usage(&self) -> &UsageHandle {
+        &self.usage
     }
 
     /// The names of targets.
@@ -204,6 +212,7 @@ impl RuntimeHandle {
 
     /// Leaves the state folder to the next edge, with everything stored that could be; nothing is stored any more.
     pub async fn leave_state(&self) -> Result<(), Stopped> {
+        self.usage.leave().await;
         let (done, wait) = oneshot::channel();
         self.commands.send(RuntimeCommand::LeaveState(done)).await.map_err(|_| Stopped)?;
         wait.await.map_err(|_| Stopped)
@@ -236,7 +245,7 @@ impl RuntimeHandle {
 }
 
 /// What an edge may do at all.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct RuntimeBounds {
     /// By its host.
     pub limits: Limits,
@@ -244,6 +253,8 @@ pub struct RuntimeBounds {
     pub policy: Policy,
     /// Sockets that are there already.
     pub inherited: InheritedSockets,
+    /// Where connections that end are written down.
+    pub connection_log: Option<ConnectionLog>,
 }
 
 /// Starts a runtime without a policy. With a store, what it kept is served before this returns.
@@ -274,10 +285,11 @@ pub async fn try_start(
     let policy = PolicyInForce::new(bounds.policy);
     let steady = Steady::start(restored.as_ref().and_then(|before| before.clock.clone()));
     let (health, orders) = health::start(names.clone(), policy.clone(), steady, supervisor);
-    let dataplane = Dataplane::start(names.clone(), policy.clone(), supervisor)?;
+    let dataplane = Dataplane::start(names.clone(), policy.clone(), bounds.connection_log, supervisor)?;
     let connections = dataplane.connections();
     let retries = Arc::new(AtomicU64::new(0));
     let within = Within { limits: bounds.limits, policy: policy.clone(), inherited: bounds.inherited };
+    let folder = store.as_ref().map(|store| store.path().to_owned());
     let mut actor = Actor::new(dataplane, (health.clone(), orders), within, store, sender, retries.clone());
     if let Some(before) = restored {
         actor.restore(before).await;
@@ -285,7 +297,8 @@ pub async fn try_start(
     actor.publish();
     let (again, quotas) = (actor.again.clone(), actor.quotas.subscribe());
     let task = tokio::spawn(supervisor.lasting(Part::Runtime, actor.run(receiver)));
-    Ok((RuntimeHandle { commands, status, connections, retries, health, names, policy, again, quotas }, task))
+    let usage = UsageHandle::start(folder, status.clone(), supervisor);
+    Ok((RuntimeHandle { commands, status, connections, retries, health, names, policy, again, quotas, usage }, task))
 }
 
 /// What an edge knew before its restart.

@@ -13,6 +13,7 @@ mod context;
 mod counting;
 mod limiting;
 mod live;
+mod logging;
 mod mailbox;
 mod room;
 mod shared;
@@ -50,6 +51,7 @@ use shared::Shared;
 use targets::resolver;
 use worker::Worker;
 
+use crate::act::connection_log::ConnectionLog;
 use crate::act::names::Names;
 use crate::act::parts::Part;
 use crate::act::policy::PolicyInForce;
@@ -63,6 +65,7 @@ pub use counting::meter::{Meter, PlaceFigures, PortFigures, TargetFigures, Targe
 pub use counting::source::Source;
 pub(crate) use counting::switch::Refusing;
 pub use counting::tally::LastTimes;
+pub(crate) use counting::tally::wall_clock;
 pub(crate) use limiting::clock::now as limits_now;
 pub(crate) use limiting::limits::{LimitScope, RuleLimits};
 pub(crate) use limiting::quota::{QuotaCount, warns_at};
@@ -89,14 +92,19 @@ impl Dataplane {
     ///
     /// # Panics
     /// Where the system has no thread left for a worker.
-    pub fn start(names: Names, policy: PolicyInForce, supervisor: &Supervisor) -> io::Result<Self> {
+    pub fn start(
+        names: Names,
+        policy: PolicyInForce,
+        log: Option<ConnectionLog>,
+        supervisor: &Supervisor,
+    ) -> io::Result<Self> {
         let workers = available_parallelism().map_or(1, usize::from);
         let polls: Vec<Poll> = (0..workers).map(|_| Poll::new()).collect::<io::Result<_>>()?;
         let waker = |poll: &Poll| Waker::new(poll.registry(), worker::WAKE);
         let wakers: Vec<Waker> = polls.iter().map(waker).collect::<io::Result<_>>()?;
         let (outsides, insides): (Vec<_>, Vec<_>) = wakers.into_iter().map(mailbox::mailbox).unzip();
         let (ask, questions) = mpsc::channel(resolver::QUESTIONS);
-        let shared = Arc::new(Shared::new(outsides, ask, names, policy));
+        let shared = Arc::new(Shared::new(outsides, ask, (names, policy), log));
         let resolver = supervisor.lasting(Part::Lookups, resolver::answer(questions, shared.clone()));
         let resolver = tokio::spawn(resolver).abort_handle();
         let start = |(index, (poll, inside))| {
@@ -305,6 +313,12 @@ impl Connections {
     #[cfg(feature = "testing")]
     pub(crate) async fn kill(&self, worker: usize) {
         self.0.workers[worker].send(WorkerCommand::Panic).await;
+    }
+
+    /// Makes the writer of the log of connections panic.
+    #[cfg(feature = "testing")]
+    pub(crate) fn kill_log(&self) {
+        self.0.log.iter().for_each(ConnectionLog::kill);
     }
 
     /// True while none is accepted for want of descriptors, and how often that came about.

@@ -14,6 +14,7 @@ use super::mailbox::Mailbox;
 use super::room::Room;
 use super::targets::question::NameQuestion;
 use super::targets::routing::Routing;
+use crate::act::connection_log::ConnectionLog;
 use crate::act::names::Names;
 use crate::act::policy::PolicyInForce;
 
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     /// For more clients.
     pub(super) room: Room,
     pub(super) shortages: Shortages,
+    /// Where connections that end are written down.
+    pub(super) log: Option<ConnectionLog>,
     /// Names this run of the edge: names of connections from before a restart name none of it.
     pub(super) run: u32,
 }
@@ -47,8 +50,8 @@ impl Shared {
     pub(super) fn new(
         workers: Vec<Mailbox>,
         questions: mpsc::Sender<NameQuestion>,
-        names: Names,
-        policy: PolicyInForce,
+        (names, policy): (Names, PolicyInForce),
+        log: Option<ConnectionLog>,
     ) -> Self {
         Self {
             room: Room::new(workers.len()),
@@ -63,6 +66,7 @@ impl Shared {
             undecided: AtomicUsize::new(0),
             misses: Default::default(),
             shortages: Shortages::default(),
+            log,
             run: getrandom::u32().unwrap_or_default(),
         }
     }

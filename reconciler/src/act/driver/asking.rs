@@ -17,9 +17,9 @@ use super::{Command, Driver, FleetHandle, Stopped};
 use crate::act::checks::{self, CheckAnswer};
 use crate::act::counters::{self, CountersError, Reading};
 use crate::act::questions::{NoAnswer, Questions, Reply};
-use crate::decide::connections;
 use crate::decide::fleet::{PROVE_FEATURE, SessionId};
 use crate::decide::statistics::StatsDocument;
+use crate::decide::{connections, unused};
 
 /// How long an edge may take to look at all of its connections.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +32,7 @@ pub(super) struct OpenQuestions {
     pub(super) proofs: Questions<proto::Proven>,
     pub(super) lists: Questions<proto::ConnectionsReport>,
     pub(super) resets: Questions<proto::QuotaReset>,
+    pub(super) uses: Questions<proto::UsageReport>,
 }
 
 impl OpenQuestions {
@@ -42,6 +43,7 @@ impl OpenQuestions {
         self.proofs.session_ended(session);
         self.lists.session_ended(session);
         self.resets.session_ended(session);
+        self.uses.session_ended(session);
     }
 }
 
@@ -86,6 +88,21 @@ impl Driver {
         }
         let body = |request_id| server_message::Body::Connections(proto::ConnectionsRequest { request_id, ..request });
         self.put(edge, reply, |asked| &mut asked.lists, body);
+    }
+
+    /// The same for when rules were used.
+    pub(super) fn put_usage(
+        &mut self,
+        edge: &EdgeName,
+        request: proto::UsageRequest,
+        reply: Reply<proto::UsageReport>,
+    ) {
+        if !self.is_able(edge, unused::FEATURE) {
+            drop(reply.send(Err(NoAnswer::Unable)));
+            return;
+        }
+        let body = |request_id| server_message::Body::Usage(proto::UsageRequest { request_id, ..request });
+        self.put(edge, reply, |asked| &mut asked.uses, body);
     }
 
     /// False if an edge is connected and does not understand a question.
@@ -142,6 +159,20 @@ impl FleetHandle {
         self.ask(LIST_TIMEOUT, |reply| Command::List { edge, request, reply }).await
     }
 
+    /// Asks an edge when its rules were used last, and by whom.
+    pub async fn usage(
+        &self,
+        edge: EdgeName,
+        request: proto::UsageRequest,
+    ) -> Result<Result<proto::UsageReport, NoAnswer>, Stopped> {
+        self.ask(LIST_TIMEOUT, |reply| Command::Usage { edge, request, reply }).await
+    }
+
+    /// Takes the answer of an edge about uses in.
+    pub async fn used(&self, session: SessionId, answer: proto::UsageReport) -> Result<(), Stopped> {
+        self.command(Command::Used { session, answer }).await
+    }
+
     /// Has an edge probe the targets of a rule now, or one of them, and waits for the result.
     pub async fn check(
         &self,
@@ -154,6 +185,16 @@ impl FleetHandle {
         let request = proto::CheckTargets { request_id: 0, rule: rule.to_string(), target };
         let answer = self.ask(wait, |reply| Command::Check { edge, request, reply }).await?;
         Ok(answer.map_err(Into::into).and_then(checks::read))
+    }
+
+    /// Takes counters in that an edge reported.
+    pub async fn counters(
+        &self,
+        edge: EdgeName,
+        session: SessionId,
+        report: proto::StatsReport,
+    ) -> Result<(), Stopped> {
+        self.command(Command::Counters { edge, session, report }).await
     }
 
     /// Takes the answer of an edge to a check in.

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::State;
 use super::heavy::heavy;
 use super::refusals::count_refused;
+use super::taken::{self, before};
 use crate::decide::edges::Edges;
 use crate::decide::plan::{self, Action, ImpactKind, PlanDocument, PlannedChange};
 
@@ -62,6 +63,7 @@ pub(super) async fn measure(state: &State, (ruleset, edges): (Arc<RuleSet>, Edge
     let questions: Vec<(usize, Vec<Part>)> =
         asked.into_iter().filter_map(parts).filter(|(_, parts)| !parts.is_empty()).collect();
     ask(state, plan, questions).await;
+    taken::add(state, plan).await;
 }
 
 async fn ask(state: &State, plan: &mut PlanDocument, questions: Vec<(usize, Vec<Part>)>) {
@@ -87,11 +89,6 @@ async fn ask(state: &State, plan: &mut PlanDocument, questions: Vec<(usize, Vec<
             Ok(None) | Err(_) => return,
         }
     }
-}
-
-/// The rule as it serves before the change.
-fn before(change: &PlannedChange) -> (EdgeName, RuleName) {
-    (change.edge.clone(), change.previous_rule.clone().unwrap_or_else(|| change.rule.clone()))
 }
 
 /// The changes of what serves already, on edges that are there.

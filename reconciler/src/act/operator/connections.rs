@@ -82,7 +82,7 @@ pub(super) async fn list(
     let now = Timestamp::now();
     let request = more.request(&selection, now).map_err(Failure::unselected)?;
     let (asked, hidden) = asked(&state, &who, &selection).await?;
-    let found = gather(&state, asked, &request, &selection, now).await?;
+    let found = gather(&state, asked, &request, &selection).await?;
     let total = found.total();
     let is_narrowed = !more.is_empty() || selection.since.is_some();
     if total == 0 && is_narrowed && found.unanswered.is_empty() {
@@ -107,7 +107,7 @@ pub(super) async fn end(
     let request = more.request(&selection, now).map_err(Failure::unselected)?;
     let (asked, _) = asked(&state, &who, &selection).await?;
     let counting = proto::ConnectionsRequest { limit: 0, ..request.clone() };
-    let counted = gather(&state, asked, &counting, &selection, now).await?;
+    let counted = gather(&state, asked, &counting, &selection).await?;
     let rules = counted.by_rule();
     if rules.is_empty() {
         return Err(counted.unanswered.first().map_or_else(|| nothing(&more, &selection), unanswered));
@@ -120,7 +120,7 @@ pub(super) async fn end(
         asked.entry(edge).or_insert_with(|| Some(Vec::new())).get_or_insert_default().push(rule);
     }
     let ending = proto::ConnectionsRequest { end: true, ..counting };
-    let mut ended = gather(&state, asked, &ending, &selection, now).await?;
+    let mut ended = gather(&state, asked, &ending, &selection).await?;
     ended.unanswered.extend(counted.unanswered);
     Ok(Json(EndedConnections { ended: ended.total(), rules: ended.by_rule(), unanswered: ended.unanswered }))
 }
@@ -154,6 +154,16 @@ fn nothing(more: &ConnectionSelection, selection: &Selection) -> Failure {
 
 fn unanswered(edge: &UnansweredEdge) -> Failure {
     Failure::new(503, &edge.code, "No answer", format!("{}: {}", edge.edge, edge.message))
+}
+
+/// An edge that gave no answer.
+pub(super) fn unanswered_edge(edge: EdgeName, why: NoAnswer) -> UnansweredEdge {
+    let code = match why {
+        NoAnswer::NotConnected | NoAnswer::WentAway => RuleCode::ClientNotConnected.as_str(),
+        NoAnswer::Timeout => RuleCode::AckTimeout.as_str(),
+        NoAnswer::Unable => "not_supported",
+    };
+    UnansweredEdge { edge, code: code.to_owned(), message: why.to_string() }
 }
 
 /// Writes down what is about to be ended, unless the operator may not end it.
@@ -197,7 +207,6 @@ async fn gather(
     asked: Asked,
     request: &proto::ConnectionsRequest,
     selection: &Selection,
-    now: Timestamp,
 ) -> Result<Gathered, Failure> {
     let answers = asked.into_iter().map(|(edge, rules)| {
         let (all_rules, rules) = (rules.is_none(), rules.unwrap_or_default());
@@ -214,16 +223,9 @@ async fn gather(
                 let (code, message) = (refused.code, refused.message);
                 gathered.unanswered.push(UnansweredEdge { edge, code, message });
             }
-            Ok(report) => gathered.add(&edge, report, selection, now),
-            Err(why) => {
-                let code = match why {
-                    NoAnswer::NotConnected | NoAnswer::WentAway => RuleCode::ClientNotConnected.as_str(),
-                    NoAnswer::Timeout => RuleCode::AckTimeout.as_str(),
-                    NoAnswer::Unable => "not_supported",
-                };
-                let (code, message) = (code.to_owned(), why.to_string());
-                gathered.unanswered.push(UnansweredEdge { edge, code, message });
-            }
+            // Ages are those of the moment at which the edge answered.
+            Ok(report) => gathered.add(&edge, report, selection, Timestamp::now()),
+            Err(why) => gathered.unanswered.push(unanswered_edge(edge, why)),
         }
     }
     gathered.unanswered.sort_by(|one, other| one.edge.cmp(&other.edge));

@@ -19,7 +19,7 @@ use super::identity::{self, Who};
 use super::{Failure, State};
 use crate::decide::operators::Route;
 use crate::decide::operators::roster::Recognised;
-use crate::decide::{connections, selection};
+use crate::decide::{connections, selection, unused};
 
 /// Bytes of a reason for a refusal. It repeats parts of the request, which is larger.
 const LONGEST_REASON: usize = 4096;
@@ -143,6 +143,7 @@ pub fn parameters(path: &str) -> &'static [&'static str] {
         "quotas" => selection::QUOTAS,
         "stats" => selection::STATS,
         "connections" => connections::CONNECTIONS,
+        "unused" => unused::UNUSED,
         "events" => selection::EVENTS,
         "history" => selection::HISTORY,
         "history/verification" => &["contains"],

@@ -25,7 +25,9 @@ mod read;
 mod refusals;
 mod stats;
 mod stream;
+mod taken;
 mod targets;
+mod unused;
 mod webhook;
 mod write;
 
@@ -173,6 +175,7 @@ fn handler(route: Route) -> MethodRouter<State> {
         Route::EndConnections => of(route, connections::end),
         Route::Quotas => of(route, quotas::list),
         Route::ResetQuota => of(route, quotas::reset),
+        Route::Unused => of(route, unused::list),
         Route::Events => of(route, stream::events),
         Route::History => of(route, ledger::history),
         Route::HistoryEntry => of(route, ledger::entry),

@@ -41,6 +41,8 @@ pub struct ServerConfig {
     pub trust: TrustConfig,
     /// Log lines that the process has dropped, for its metrics.
     pub log_lines_dropped: Arc<AtomicU64>,
+    /// Lines that the connection log of an edge in this process has dropped, if there is such a log.
+    pub connection_log_dropped: Option<Arc<AtomicU64>>,
     /// Sockets of the service manager, which are used instead of new ones on the same address.
     pub inherited: InheritedSockets,
 }

@@ -183,6 +183,8 @@ routes! {
     Quotas => reads("/v1/quotas"),
     /// Begins the period of a rule's quota anew.
     ResetQuota => changes(Post, "/v1/quotas/{edge}/{rule}/reset", of(Role::Applier)),
+    /// Rules that nobody uses.
+    Unused => reads("/v1/unused"),
     /// What happens.
     Events => reads("/v1/events"),
     /// The ledger.

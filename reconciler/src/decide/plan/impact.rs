@@ -1,7 +1,10 @@
 //! What a planned change means for live connections. Values.
 
+use jiff::Timestamp;
 use schema::ending::Loss;
 use serde::{Deserialize, Serialize};
+
+use crate::decide::unused::ImpactSource;
 
 /// What a change means for live connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +49,7 @@ impl From<Loss> for Losing {
 ///
 /// Ages and rates are asked of the edges for the plan: they are missing where an edge is not connected or did not
 /// answer at once, from plans against a saved status, and where only those of the whole rule are known.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Impact {
     /// What happens to them.
     pub kind: ImpactKind,
@@ -75,6 +78,13 @@ pub struct Impact {
     /// of the change, and where it ends some of the rule's connections and leaves others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_per_sec: Option<f64>,
+    /// When the last connection came to what is released or removed; absent where none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_connection_at: Option<Timestamp>,
+    /// Where connections of the rule came from in the last 24 hours, the busiest networks first; only of what is released,
+    /// removed or refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<ImpactSource>,
 }
 
 impl Impact {
@@ -90,6 +100,8 @@ impl Impact {
             oldest_secs: None,
             median_secs: None,
             connections_per_sec: None,
+            last_connection_at: None,
+            sources: Vec::new(),
         }
     }
 }

@@ -118,7 +118,7 @@ fn prove(change: &mut PlannedChange, answer: &EdgeProof) {
                 change.message = Some(message.clone());
                 let Ports { keep, release, .. } = std::mem::take(&mut change.ports);
                 change.ports.keep = keep.into_iter().chain(release).collect();
-                change.impact = Impact { kind: ImpactKind::None, connections: 0, ..change.impact };
+                change.impact = Impact { kind: ImpactKind::None, connections: 0, ..change.impact.clone() };
             }
             proof(ProofStatus::Refused, message)
         }

@@ -57,6 +57,7 @@ fn config(state_dir: &Path) -> ServerConfig {
         limits: CheckLimits::default(),
         trust: TrustConfig::default(),
         log_lines_dropped: std::sync::Arc::default(),
+        connection_log_dropped: None,
         inherited: guard::InheritedSockets::default(),
     }
 }

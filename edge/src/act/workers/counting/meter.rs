@@ -5,8 +5,9 @@
 //! Keeps: only what limits and drains need at once (how many live, how many came) is shared between workers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use schema::access::Enforcement;
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 
 use super::super::limiting::limits::RuleLimits;
 use super::tally::{Counter, LastTimes, Tally, wall_clock};
+use crate::decide::sketch::{SourceNetwork, SourceSketch};
 
 /// A target as the counters know it: its host and its first port.
 pub type TargetKey = (Host, u16);
@@ -36,6 +38,8 @@ pub type TargetFigures = (TargetKey, Figures);
 #[derive(Default)]
 pub(crate) struct PortTally {
     pub(crate) tally: Tally,
+    /// When its last connection came, in milliseconds since 1970.
+    last_ms: Counter,
     /// The places that its connections go to. Only one worker adds to them.
     places: ArcSwap<Vec<Arc<PlaceTally>>>,
 }
@@ -105,9 +109,21 @@ pub(crate) struct Shard {
     pub(crate) is_limited: AtomicBool,
     /// What holds for its connections; written by control.
     pub(crate) limits: ArcSwapOption<RuleLimits>,
+    /// Where connections come from. Its worker never waits for it.
+    sources: Mutex<SourceSketch>,
 }
 
 impl Shard {
+    /// Notes where a connection comes from, and that its port is used.
+    pub(crate) fn used(&self, port: &PortTally, source: IpAddr) {
+        let now_ms = wall_clock();
+        port.last_ms.set(now_ms);
+        // Somebody reads it just now: one connection less is counted.
+        if let Ok(mut sources) = self.sources.try_lock() {
+            sources.note(source, now_ms);
+        }
+    }
+
     /// Lets a choice move the rotation.
     pub(crate) fn with_turn<T>(&self, choose: impl FnOnce(&mut Rotation) -> T) -> T {
         let mut turn = Rotation::from_credits(self.turn.each_ref().map(|credit| credit.load(Relaxed)));
@@ -196,6 +212,30 @@ impl Meter {
             }
         }
         times
+    }
+
+    /// When the last connection came, and when each port was used last: now where it has connections.
+    pub(crate) fn last_uses(&self, now_ms: u64) -> (u64, BTreeMap<u16, u64>) {
+        let (mut last_ms, mut ports) = (0, BTreeMap::<u16, u64>::new());
+        for shard in &self.shards {
+            for (port, counted) in shard.ports.load().iter() {
+                let came_ms = counted.last_ms.read();
+                let is_open = counted.tally.counts.active_connections.read() > 0;
+                let used = ports.entry(*port).or_default();
+                *used = (*used).max(if is_open { now_ms } else { came_ms });
+                last_ms = last_ms.max(came_ms);
+            }
+        }
+        (last_ms, ports)
+    }
+
+    /// The networks that connections came from in the last day.
+    pub(crate) fn sources(&self, now_ms: u64) -> Vec<SourceNetwork> {
+        let of_shard = |shard: &Shard| match shard.sources.lock() {
+            Ok(sources) => sources.recent(now_ms).collect::<Vec<_>>(),
+            Err(_) => Vec::new(),
+        };
+        self.shards.iter().flat_map(of_shard).collect()
     }
 
     /// Live connections that do not drain, by place; places without any are left out.

@@ -58,6 +58,7 @@ impl Ticket {
         let moved = [const { Cell::new(0) }; 2];
         let ticket = Self { admitted, born, worker, source, is_served: false, moved, port, place, drain: None };
         ticket.begins();
+        ticket.shard().used(&ticket.port, source.ip());
         for tally in [&ticket.shard().total, &ticket.port.tally] {
             tally.counts.connections_total.add(1);
         }

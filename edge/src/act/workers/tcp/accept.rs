@@ -213,7 +213,7 @@ impl Tcp {
         let admitted = match Admitted::new(route, listener, ends.client.ip().to_canonical(), context.index) {
             Ok(admitted) => admitted,
             Err(why) => {
-                route.meter.refused(context.index, listener.port, why);
+                context.refused(route, listener, ends.client, why);
                 context.shared.room.settle(context.index, TARGETS);
                 return reset(&client);
             }
@@ -222,7 +222,7 @@ impl Tcp {
         context.shared.workers[worker].began();
         if context.shared.is_beyond_policy() {
             context.shared.ended(worker);
-            admitted.meter().refused(context.index, listener.port, Refusal::Limit);
+            context.refused(&admitted.route, listener, ends.client, Refusal::Limit);
             context.shared.room.settle(context.index, TARGETS);
             return reset(&client);
         }

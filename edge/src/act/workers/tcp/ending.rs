@@ -1,6 +1,7 @@
 //! How a connection ends. Values.
 
 use crate::decide::breaks::Break;
+use crate::decide::endings::ConnectionEnd;
 
 /// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,15 @@ pub(super) enum Ending {
 }
 
 impl Ending {
+    /// The same for the log.
+    pub(super) fn as_end(self) -> ConnectionEnd {
+        match self {
+            Self::Whole => ConnectionEnd::Closed,
+            Self::Reset => ConnectionEnd::NoTarget,
+            Self::Broken(why) | Self::Unproven(why) => ConnectionEnd::Broken(why),
+        }
+    }
+
     /// The same where a reset could lose something.
     pub(super) fn without_reset(self) -> Self {
         match self {

@@ -207,7 +207,7 @@ fn refuse(arrival: &Arrival, context: &Context) {
     let listener = arrival.listener;
     // Of several rules it is not known which one it would have reached.
     if let Some(route) = context.shared.routing.load().find(&listener).and_then(|plan| plan.routes().first()) {
-        route.meter.refused(context.index, listener.port, Refusal::Entry(RefusalReason::ProxyHeader));
+        context.refused(route, listener, arrival.ends.client, Refusal::Entry(RefusalReason::ProxyHeader));
     }
     context.shared.room.settle(context.index, TARGETS);
     reset(&arrival.client);

@@ -262,6 +262,7 @@ impl Tcp {
         if let Ending::Broken(why) | Ending::Unproven(why) = ending {
             connection.ticket.broken(why);
         }
+        context.log_end(&connection.ticket, ending.as_end());
         for pipe in connection.take_pipes() {
             self.tools.pipes.discard(pipe);
         }

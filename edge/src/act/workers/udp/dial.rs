@@ -25,6 +25,7 @@ use super::errors::{SendError, judge};
 use super::flow::Upstream;
 use super::{MARK, Udp};
 use crate::decide::dialling::{DialFailure, Do, Heard, Lane};
+use crate::decide::endings::ConnectionEnd;
 use crate::decide::faults::ConnectCause;
 
 fn start(address: SocketAddr, registry: &Registry, key: Key) -> Result<OwnedFd, Errno> {
@@ -108,7 +109,7 @@ impl Udp {
         if let Err(lost) = dialled {
             let waiting = std::mem::take(&mut flow.waiting).take(&mut self.waiting);
             flow.ticket.lost(lost, waiting.len() as u64);
-            return self.end(key, context);
+            return self.end(key, ConnectionEnd::NoTarget, context);
         }
         let Upstream::Open(socket) = &flow.upstream else { return };
         self.timers.set(key.slot(), context.now + flow.idle());
@@ -130,7 +131,7 @@ impl Udp {
         }
         let end = flow.active + flow.idle();
         if end <= context.now {
-            return self.end(key, context);
+            return self.end(key, ConnectionEnd::Closed, context);
         }
         self.timers.set(key.slot(), end);
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use schema::counters::Lost;
+use schema::net::Listener;
 
 use super::super::context::Context;
 use super::super::counting::admitted::Admitted;
@@ -16,6 +17,7 @@ use super::super::counting::ticket::Ticket;
 use super::super::limiting::throttle::IN;
 use super::super::room::{FLOW, Lent};
 use super::super::slab::Key;
+use super::super::targets::routing::Route;
 use super::super::timers::ticks;
 use super::errors::{SendError, judge, refuses_pieces};
 use super::flow::{Flow, FlowId, Upstream};
@@ -24,6 +26,7 @@ use super::slots::{BATCH, CUT, Slots};
 use super::{DatagramBuffers, Udp};
 use crate::decide::datagrams::{Received, next_piece};
 use crate::decide::dialling::DialFailure;
+use crate::decide::endings::ConnectionEnd;
 use crate::decide::faults::ConnectCause;
 
 /// What became of the datagrams of one flow.
@@ -117,13 +120,17 @@ impl Udp {
         }
         let routing = context.shared.routing.load();
         let route = routing.find(&listener)?.one()?;
-        let admitted = Admitted::new(route, listener, id.client.ip(), context.index)
-            .inspect_err(|why| route.meter.refused(context.index, listener.port, *why))
-            .ok()?;
+        let admitted = match Admitted::new(route, listener, id.client.ip(), context.index) {
+            Ok(admitted) => admitted,
+            Err(why) => {
+                self.refuse(&id, route, listener, why, context);
+                return None;
+            }
+        };
         context.shared.workers[context.index].began();
         if context.shared.is_beyond_policy() {
             context.shared.ended(context.index);
-            admitted.meter().refused(context.index, listener.port, Refusal::Limit);
+            self.refuse(&id, &admitted.route, listener, Refusal::Limit, context);
             return None;
         }
         let ticket = Ticket::new(admitted, id.client.into(), context.index, context.now);
@@ -144,6 +151,14 @@ impl Udp {
         self.sockets.joined(listening);
         self.timers.set(key.slot(), context.now + ticks(idle));
         Some(key)
+    }
+
+    /// Counts a datagram that no flow takes, and writes its flow down.
+    fn refuse(&mut self, id: &FlowId, route: &Route, listener: Listener, why: Refusal, context: &Context) {
+        route.meter.refused(context.index, listener.port, why);
+        if context.shared.log.is_some() && self.refused.is_new(id, context.now) {
+            context.log_refusal(route, listener, id.client, why);
+        }
     }
 
     /// Passes on what one flow has in these slots. A target that is not there is followed by the next one, once.
@@ -172,7 +187,7 @@ impl Udp {
                 }
             }
             if is_over {
-                self.end(key, context);
+                self.end(key, ConnectionEnd::NoTarget, context);
                 if is_last {
                     return;
                 }
@@ -195,7 +210,7 @@ impl Udp {
                 let datagrams: usize = slots.iter().map(|slot| count_in(&tools.inbox, *slot)).sum();
                 flow.ticket.lost(lost, datagrams as u64);
             }
-            self.end(key, context);
+            self.end(key, ConnectionEnd::NoTarget, context);
             return Sent::All;
         }
         let Some(flow) = self.flows.get_mut(key) else { return Sent::All };

@@ -13,13 +13,14 @@ mod inward;
 mod listening;
 mod moving;
 mod outward;
+mod refused;
 mod sender;
 mod slots;
 
 use std::collections::{HashMap, VecDeque};
 
 use mio::Token;
-use schema::counters::Lost;
+use schema::counters::{Break, Lost};
 
 use super::context::Context;
 use super::counting::meant::Concerned;
@@ -29,9 +30,11 @@ use super::live::{QuerySlice, SLICE, SeenConnection, SlabQuery};
 use super::room::FLOW;
 use super::slab::{Key, Slab};
 use super::timers::{Tick, Wheel};
+use crate::decide::endings::ConnectionEnd;
 use flow::{Flow, FlowId};
 use listening::Sockets;
 use outward::Outbox;
+use refused::RefusedFlows;
 use sender::Sender;
 use slots::{DatagramReceiver, Slots};
 
@@ -74,6 +77,8 @@ pub(super) struct Udp {
     waiting: usize,
     /// Flows that have all of their answers, oldest first, each with since when: what is taken back stays listed.
     answered: VecDeque<(Key, Tick)>,
+    /// Flows that were refused lately.
+    refused: RefusedFlows,
     /// Names looked up so far, so that their addresses take turns.
     names: usize,
     due: Vec<u32>,
@@ -152,7 +157,7 @@ impl Udp {
         let meant = |(_, flow): &(Key, &Flow)| is_meant(&flow.ticket);
         let keys: Vec<Key> = self.flows.iter().filter(meant).map(|(key, _)| key).collect();
         for key in keys {
-            self.end(key, context);
+            self.end(key, ConnectionEnd::Broken(Break::EdgeCut), context);
         }
     }
 
@@ -167,7 +172,7 @@ impl Udp {
         });
         let (found, meant) = look.slice(seen, context.now);
         for key in meant {
-            self.end(key, context);
+            self.end(key, ConnectionEnd::Broken(Break::EdgeCut), context);
         }
         QuerySlice::new(found, next)
     }
@@ -176,12 +181,12 @@ impl Udp {
     pub(super) fn reset_all(&mut self, context: &Context) {
         let keys: Vec<Key> = self.flows.iter().map(|(key, _)| key).collect();
         for key in keys {
-            self.end(key, context);
+            self.end(key, ConnectionEnd::Broken(Break::EdgeCut), context);
         }
     }
 
     /// Ends a flow, and gives back what it had.
-    fn end(&mut self, key: Key, context: &Context) {
+    fn end(&mut self, key: Key, end: ConnectionEnd, context: &Context) {
         let Some(Flow { id, listening, upstream, waiting, ticket, released, is_owed, .. }) = self.flows.remove(key)
         else {
             return;
@@ -192,6 +197,7 @@ impl Udp {
         if is_owed {
             context.shared.room.settle(context.index, FLOW);
         }
+        context.log_end(&ticket, end);
         // The socket closes before the ticket is given back.
         drop(upstream);
         drop(ticket);

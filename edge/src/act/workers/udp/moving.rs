@@ -19,6 +19,7 @@ use super::super::targets::routing::PortPlan;
 use super::super::timers::{Tick, ticks};
 use super::Udp;
 use super::flow::{Flow, Upstream};
+use crate::decide::endings::ConnectionEnd;
 use crate::decide::flows::{self, ANSWERED, SILENCE};
 
 /// Flows of one worker that have their answers and wait for late ones: each holds a descriptor.
@@ -124,7 +125,7 @@ impl Udp {
             && let Some((oldest, since)) = self.answered.pop_front()
             && self.flows.get_mut(oldest).is_some_and(|flow| flow.released == Some(since))
         {
-            self.end(oldest, context);
+            self.end(oldest, ConnectionEnd::Closed, context);
         }
     }
 
@@ -142,7 +143,7 @@ impl Udp {
             .and_then(PortPlan::one)
             .is_some_and(|now| std::sync::Arc::ptr_eq(&now.rule, &route.rule))
         {
-            self.end(key, context);
+            self.end(key, ConnectionEnd::Closed, context);
             return Ok(false);
         }
         if let Err(why) = flow.ticket.come_back() {

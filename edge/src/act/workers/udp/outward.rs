@@ -17,6 +17,7 @@ use super::sender::{From, Parcel, as_family, send_alone};
 use super::slots::{BATCH, CUT, Slots};
 use super::{DatagramBuffers, Udp};
 use crate::decide::datagrams::next_piece;
+use crate::decide::endings::ConnectionEnd;
 
 /// Slots as they lie.
 const IN_ORDER: [u8; BATCH] = {
@@ -72,7 +73,7 @@ impl Udp {
                     flow.ticket.lost(Lost::Unreachable, 1);
                     // What has its answers needs no other target.
                     if flow.released.is_some() || !self.fail(key, cause, context) {
-                        self.end(key, context);
+                        self.end(key, ConnectionEnd::NoTarget, context);
                     }
                     return;
                 }

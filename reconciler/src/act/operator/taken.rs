@@ -1,0 +1,109 @@
+//! Who used what a plan takes away: when the last connection came, and from which networks they came. I/O.
+//!
+//! Keeps: it only adds figures to a plan, and never holds it up for longer than [`PATIENCE`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use schema::name::{EdgeName, RuleName};
+use schema::net::PortRange;
+use schema::proto;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::State;
+use crate::decide::plan::{Action, ImpactKind, PlanDocument, PlannedChange};
+use crate::decide::target::time_from_wire;
+use crate::decide::unused::busiest;
+
+/// How long a plan waits for all edges: an edge answers in milliseconds, and a person waits.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Edges that are asked at once.
+const AT_ONCE: usize = 32;
+
+/// Adds what edges remember of the rules and ports that are released or removed.
+pub(super) async fn add(state: &State, plan: &mut PlanDocument) {
+    let mut rules: BTreeMap<EdgeName, BTreeSet<RuleName>> = BTreeMap::new();
+    for change in plan.changes.iter().filter(|change| takes_away(change)) {
+        let (edge, rule) = before(change);
+        if plan.base.edges.get(&edge).is_some_and(|edge| edge.connected) {
+            rules.entry(edge).or_default().insert(rule);
+        }
+    }
+    let answers = ask(state, rules).await;
+    for change in plan.changes.iter_mut().filter(|change| takes_away(change)) {
+        let Some(usage) = answers.get(&before(change)) else { continue };
+        change.impact.last_connection_at = time_from_wire(last_use(change, usage));
+        change.impact.sources = busiest(usage, |_| true);
+    }
+}
+
+/// The rule as it serves before the change.
+pub(super) fn before(change: &PlannedChange) -> (EdgeName, RuleName) {
+    (change.edge.clone(), change.previous_rule.clone().unwrap_or_else(|| change.rule.clone()))
+}
+
+fn takes_away(change: &PlannedChange) -> bool {
+    change.action == Action::Remove || !change.ports.release.is_empty() || change.impact.kind == ImpactKind::Drain
+}
+
+/// When what is taken away was used last: of a rule that keeps some of its ports, the released ones.
+fn last_use(change: &PlannedChange, usage: &proto::RuleUsage) -> u64 {
+    let released: Vec<PortRange> = change.ports.release.iter().filter_map(|text| ports_of(text)).collect();
+    if change.action == Action::Remove || released.is_empty() || change.ports.keep.is_empty() {
+        return usage.last_ms;
+    }
+    let is_released = |port: &&proto::PortUsage| {
+        u16::try_from(port.port).is_ok_and(|port| released.iter().any(|range| range.contains(port)))
+    };
+    usage.ports.iter().filter(is_released).map(|port| port.last_ms).max().unwrap_or_default()
+}
+
+/// Of `*:8000-8009`, `0.0.0.0:8005` and `[::]:8005/udp`.
+fn ports_of(text: &str) -> Option<PortRange> {
+    text.trim_end_matches("/udp").rsplit(':').next().and_then(PortRange::parse)
+}
+
+async fn ask(
+    state: &State,
+    rules: BTreeMap<EdgeName, BTreeSet<RuleName>>,
+) -> BTreeMap<(EdgeName, RuleName), proto::RuleUsage> {
+    let until = Instant::now() + PATIENCE;
+    let (mut questions, mut under_way) = (rules.into_iter(), JoinSet::new());
+    let mut all = BTreeMap::new();
+    loop {
+        while under_way.len() < AT_ONCE
+            && let Some((edge, rules)) = questions.next()
+        {
+            let fleet = state.context.fleet.clone();
+            let rules = rules.iter().map(ToString::to_string).collect();
+            let request = proto::UsageRequest { rules, per_port: true, sources: true, ..Default::default() };
+            under_way.spawn(async move { (edge.clone(), fleet.usage(edge, request).await) });
+        }
+        match timeout_at(until, under_way.join_next()).await {
+            Ok(Some(Ok((edge, Ok(Ok(report)))))) => {
+                for usage in report.rules {
+                    if let Ok(rule) = RuleName::new(&usage.rule) {
+                        all.insert((edge.clone(), rule), usage);
+                    }
+                }
+            }
+            // An edge that cannot answer leaves its changes without these figures.
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return all,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_ports_are_read_from_every_form_of_a_listener() {
+        for (text, first, last) in [("*:80", 80, 80), ("0.0.0.0:8000-8009", 8000, 8009), ("[::]:53/udp", 53, 53)] {
+            let range = ports_of(text).expect("ports");
+            assert_eq!((range.first(), range.last()), (first, last), "{text}");
+        }
+    }
+}
