@@ -12,7 +12,7 @@ use super::counting::meter::Refusal;
 use super::counting::source::Source;
 use super::counting::tally::wall_clock;
 use super::counting::ticket::Ticket;
-use super::targets::routing::Route;
+use super::targets::routing::{PortPlan, Route};
 use super::timers::lasting;
 use crate::act::connection_log::ConnectionRecord;
 use crate::decide::endings::ConnectionEnd;
@@ -63,7 +63,7 @@ impl Context {
     fn rule_of(&self, ticket: &Ticket) -> Arc<Rule> {
         let routing = self.shared.routing.load();
         let plan = routing.serving(&ticket.listener());
-        let mut owners = plan.into_iter().flat_map(|plan| plan.routes());
+        let mut owners = plan.into_iter().flat_map(PortPlan::routes);
         let owner = owners.find(|owner| Arc::ptr_eq(&owner.meter, &ticket.route().meter));
         owner.unwrap_or_else(|| ticket.route()).rule.clone()
     }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use rcgen::{CertificateParams, KeyPair};
 use reconciler::act::guarded::Guards;
@@ -36,7 +35,6 @@ async fn five_hundred_edges_join_and_a_code_is_good_for_one_of_two() {
         codes.push((name.clone(), tls::invite(server.control, &name).await));
     }
     let turns = Arc::new(Semaphore::new(AT_ONCE));
-    let begun = Instant::now();
     let mut joining = JoinSet::new();
     for (name, code) in codes {
         let (control, turns) = (server.control, Arc::clone(&turns));
@@ -51,7 +49,6 @@ async fn five_hundred_edges_join_and_a_code_is_good_for_one_of_two() {
         });
     }
     let sessions = timeout(3 * LONG, joining.join_all()).await.expect("all of them");
-    println!("{EDGES} edges joined and opened their sessions in {:?}", begun.elapsed());
     let edges: Value = server.api().get("/v1/edges").await.json();
     let connected = edges.as_array().expect("a list").iter().filter(|edge| edge["connected"] == true).count();
     assert_eq!(connected, EDGES);
