@@ -15,6 +15,8 @@ pub const RULES: usize = 10_000;
 const ENTRIES_PER_RULE: usize = 200;
 /// A name of a rule, an edge or a lineage: names have at most 63 characters, digests 64.
 const NAME: usize = 64;
+/// Bytes of an owner: 128 characters.
+const OWNER: usize = 512;
 /// A code, a cause, a state, a capability.
 const WORD: usize = 64;
 /// What an edge says in words.
@@ -118,8 +120,15 @@ macro_rules! shapes {
 shapes! {
     EDGE_MESSAGE = "EdgeMessage" {
         hello: One(&HELLO), report: One(&REPORT), stats: One(&STATS), checked: One(&CHECKED), proven: One(&PROVEN),
-        policy: One(&POLICY), connections: One(&CONNECTIONS), usage: One(&USAGE),
+        policy: One(&POLICY), connections: One(&CONNECTIONS), usage: One(&USAGE), quotas: One(&QUOTAS),
+        quota_reset: One(&QUOTA_RESET),
     }
+    QUOTAS = "QuotaReport" { quotas: List(&QUOTA, ROWS) }
+    QUOTA = "QuotaState" {
+        rule: Text(NAME), owner: Text(OWNER), used_bytes: Number, limit_bytes: Number, warn_percent: Number,
+        starts_at: Number, ends_at: Number, period: Text(WORD), on_exhausted: Text(WORD),
+    }
+    QUOTA_RESET = "QuotaReset" { request_id: Number, is_known: Number, used_bytes: Number }
     CONNECTIONS = "ConnectionsReport" {
         request_id: Number, refused: One(&REFUSAL), rules: Rules(&RULE_CONNECTIONS),
         connections: List(&LIVE_CONNECTION, MAX_LISTED),

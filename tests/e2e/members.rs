@@ -125,7 +125,7 @@ fn an_edge_that_does_not_renew_is_an_event_before_its_certificate_ends_and_one_a
     };
     stage("ending");
     stage("ended");
-    // Within the grace it renews and is back, which is an event, too.
+    // Within the grace it renews and is back, which is an event as well.
     world.start_edge("edge-01", &[]);
     stage("valid");
     world.wait_connected("edge-01", true);

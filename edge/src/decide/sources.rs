@@ -26,24 +26,24 @@ pub struct SourceTerms {
 
 /// A source: a network by its first address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Source {
+pub struct SourceNetwork {
     network: IpAddr,
     prefix: u8,
 }
 
 impl SourceTerms {
     /// The source of a connection from this address, which is not a mapped one.
-    pub fn source(&self, address: IpAddr) -> Source {
+    pub fn source(&self, address: IpAddr) -> SourceNetwork {
         match address {
             IpAddr::V4(ip) => {
                 let prefix = self.prefix_v4.min(32);
                 let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-                Source { network: IpAddr::V4((ip.to_bits() & mask).into()), prefix }
+                SourceNetwork { network: IpAddr::V4((ip.to_bits() & mask).into()), prefix }
             }
             IpAddr::V6(ip) => {
                 let prefix = self.prefix_v6.min(128);
                 let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
-                Source { network: IpAddr::V6((ip.to_bits() & mask).into()), prefix }
+                SourceNetwork { network: IpAddr::V6((ip.to_bits() & mask).into()), prefix }
             }
         }
     }
@@ -51,7 +51,7 @@ impl SourceTerms {
 
 /// The result for one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arrival {
+pub struct SourceVerdict {
     /// Its source has as many live ones as it may.
     pub over_connections: bool,
     /// Its source has begun as many as it may.
@@ -61,7 +61,7 @@ pub struct Arrival {
 }
 
 struct SourceSlot {
-    source: Source,
+    source: SourceNetwork,
     live: u32,
     empty_at: Moment,
     older: u32,
@@ -70,7 +70,7 @@ struct SourceSlot {
 
 /// The sources of one rule, or a share of them.
 pub struct Sources {
-    by_source: HashMap<Source, u32>,
+    by_source: HashMap<SourceNetwork, u32>,
     slots: Vec<SourceSlot>,
     most: usize,
     /// Quiet ones, by when they were heard last.
@@ -86,9 +86,9 @@ impl Sources {
 
     /// A connection comes. One that is over counts as live only where it `enters` in spite of that, and never takes
     /// anything from the rate.
-    pub fn arrive(&mut self, source: Source, terms: &SourceTerms, now: Moment, enters: bool) -> Arrival {
+    pub fn arrive(&mut self, source: SourceNetwork, terms: &SourceTerms, now: Moment, enters: bool) -> SourceVerdict {
         let Some(index) = self.slot_of(source) else {
-            return Arrival { over_connections: false, over_rate: false, is_counted: false };
+            return SourceVerdict { over_connections: false, over_rate: false, is_counted: false };
         };
         let slot = &mut self.slots[index as usize];
         let over_connections = terms.connections.is_some_and(|most| slot.live >= most);
@@ -103,11 +103,11 @@ impl Sources {
         } else if slot.live == 0 {
             self.append(index);
         }
-        Arrival { over_connections, over_rate, is_counted }
+        SourceVerdict { over_connections, over_rate, is_counted }
     }
 
     /// A connection that counted as live has ended.
-    pub fn leave(&mut self, source: Source) {
+    pub fn leave(&mut self, source: SourceNetwork) {
         let Some(&index) = self.by_source.get(&source) else { return };
         let slot = &mut self.slots[index as usize];
         slot.live = slot.live.saturating_sub(1);
@@ -134,7 +134,7 @@ impl Sources {
     }
 
     /// The slot of a source, which is not among the quiet ones now.
-    fn slot_of(&mut self, source: Source) -> Option<u32> {
+    fn slot_of(&mut self, source: SourceNetwork) -> Option<u32> {
         if let Some(&index) = self.by_source.get(&source) {
             if self.slots[index as usize].live == 0 {
                 self.unlink(index);
@@ -236,7 +236,7 @@ mod tests {
         let source = terms.source(ip("192.0.2.1"));
         assert!(sources.arrive(source, &terms, EPOCH, true).is_counted);
         let second = sources.arrive(source, &terms, EPOCH, true);
-        assert_eq!(second, Arrival { over_connections: true, over_rate: true, is_counted: true });
+        assert_eq!(second, SourceVerdict { over_connections: true, over_rate: true, is_counted: true });
         sources.leave(source);
         assert!(sources.arrive(source, &terms, EPOCH + SECOND, true).over_connections);
     }
@@ -266,7 +266,7 @@ mod tests {
         let [one, two] = ["192.0.2.1", "192.0.2.2"].map(|text| terms.source(ip(text)));
         assert!(sources.arrive(one, &terms, EPOCH, false).is_counted);
         let arrival = sources.arrive(two, &terms, EPOCH, false);
-        assert_eq!(arrival, Arrival { over_connections: false, over_rate: false, is_counted: false });
+        assert_eq!(arrival, SourceVerdict { over_connections: false, over_rate: false, is_counted: false });
         sources.leave(two);
         sources.leave(one);
         assert!(sources.arrive(two, &terms, EPOCH, false).is_counted);

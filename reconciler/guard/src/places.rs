@@ -146,7 +146,7 @@ impl Places {
             match self.try_take() {
                 Ok(seat) => return seat,
                 Err(NoneGivesWay { until: None }) => freed.await,
-                // Woken before that where one is free: the time is over for good then.
+                // It is woken earlier where one becomes free.
                 Err(NoneGivesWay { until: Some(until) }) => drop(timeout_at(until, freed).await),
             }
         }

@@ -1,6 +1,6 @@
 //! When certificates near their end or have ended, and which changes of that are worth a word. Pure.
 //!
-//! Keeps: each change is reported once; a certificate that is in order when it is first seen is no news.
+//! Keeps: each change is reported once; a certificate that is in order when it is first seen is not reported.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

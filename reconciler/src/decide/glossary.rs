@@ -47,6 +47,7 @@ const CONNECT: &str = "cause of a failed connection";
 const DATAGRAM: &str = "cause of a dropped datagram";
 const CHOICE: &str = "choice of a target";
 const BREAK: &str = "end of a connection";
+const SNI: &str = "choice by server name";
 const REFUSED: &str = "refusal of a connection";
 const QUOTA: &str = "state of a quota";
 const DIRECTION: &str = "direction of bytes";
@@ -389,6 +390,9 @@ pub const ALL: &[Meaning] = &[
         "observe_proxy_header",
         "The connection would have been refused, and `observe` let it pass: a load balancer of `accept_proxy` sent no valid PROXY header in time.",
     ),
+    of(SNI, "exact", "The server name of the client is one that the rule lists."),
+    of(SNI, "wildcard", "The server name of the client matches a wildcard of the rule."),
+    of(SNI, "fallback", "No rule of the port lists the server name, or the client sent none."),
     of(
         PLAN,
         "blocked",

@@ -161,7 +161,7 @@ impl Events {
                 }
             }
         };
-        // Keepalives are lines, too.
+        // Keepalives are lines as well.
         timeout(LONG, named).await.unwrap_or_else(|_| panic!("no event {name}"))
     }
 }

@@ -13,7 +13,7 @@ use super::quota::QuotaCount;
 use super::sources::{Seat, SharedSources};
 use crate::decide::entry::{self, Enforcement, EntryCheck, RefusalReason};
 use crate::decide::rates::{Moment, Rate};
-use crate::decide::sources::{Arrival, SourceTerms};
+use crate::decide::sources::{SourceTerms, SourceVerdict};
 
 /// The limits of one rule, or of one owner on this edge.
 #[derive(Default, Clone)]
@@ -167,7 +167,7 @@ struct Entering<'a> {
     limits: &'a RuleLimits,
     source: IpAddr,
     now: Moment,
-    arrival: Option<Arrival>,
+    arrival: Option<SourceVerdict>,
     seat: Option<Seat>,
     /// Of the owner and of the rule.
     taken: [Option<&'a Bucket>; 2],

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::decide::rates::Moment;
-use crate::decide::sources::{Arrival, Source, SourceTerms, Sources};
+use crate::decide::sources::{SourceNetwork, SourceTerms, SourceVerdict, Sources};
 
 /// CONTRACT §10.
 const SOURCES: usize = 65_536;
@@ -39,14 +39,19 @@ impl SharedSources {
     }
 
     /// A connection comes. One that is over enters only where that is to be.
-    pub(crate) fn arrive(self: &Arc<Self>, address: IpAddr, now: Moment, enters: bool) -> (Arrival, Option<Seat>) {
+    pub(crate) fn arrive(
+        self: &Arc<Self>,
+        address: IpAddr,
+        now: Moment,
+        enters: bool,
+    ) -> (SourceVerdict, Option<Seat>) {
         let terms = self.terms.load();
         let source = terms.source(address);
         let arrival = lock(self.share(source)).arrive(source, &terms, now, enters);
         (arrival, arrival.is_counted.then(|| Seat { sources: self.clone(), source }))
     }
 
-    fn share(&self, source: Source) -> &Mutex<Sources> {
+    fn share(&self, source: SourceNetwork) -> &Mutex<Sources> {
         &self.shares[self.hasher.hash_one(source) as usize % SHARES]
     }
 }
@@ -54,7 +59,7 @@ impl SharedSources {
 /// A live connection of a source.
 pub(crate) struct Seat {
     sources: Arc<SharedSources>,
-    source: Source,
+    source: SourceNetwork,
 }
 
 impl Drop for Seat {

@@ -35,6 +35,8 @@ fn promised(route: Route) -> Option<(Role, Role)> {
         | Route::Heartbeat
         | Route::Resume
         | Route::Freeze
+        | Route::EndConnections
+        | Route::ResetQuota
         | Route::Unfreeze
         | Route::CheckTargets
         | Route::SteerTarget
