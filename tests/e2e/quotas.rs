@@ -1,4 +1,4 @@
-//! Quotas of real processes: what was used is listed, survives a kill, and begins anew where an operator says so.
+//! Quotas of real processes: what was used is listed, survives a kill, and begins again when an operator resets it.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -26,24 +26,24 @@ pub struct SourceTerms {
 
 /// A source: a network by its first address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SourceNetwork {
+pub struct LimitedSource {
     network: IpAddr,
     prefix: u8,
 }
 
 impl SourceTerms {
     /// The source of a connection from this address, which is not a mapped one.
-    pub fn source(&self, address: IpAddr) -> SourceNetwork {
+    pub fn source(&self, address: IpAddr) -> LimitedSource {
         match address {
             IpAddr::V4(ip) => {
                 let prefix = self.prefix_v4.min(32);
                 let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-                SourceNetwork { network: IpAddr::V4((ip.to_bits() & mask).into()), prefix }
+                LimitedSource { network: IpAddr::V4((ip.to_bits() & mask).into()), prefix }
             }
             IpAddr::V6(ip) => {
                 let prefix = self.prefix_v6.min(128);
                 let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
-                SourceNetwork { network: IpAddr::V6((ip.to_bits() & mask).into()), prefix }
+                LimitedSource { network: IpAddr::V6((ip.to_bits() & mask).into()), prefix }
             }
         }
     }
@@ -61,7 +61,7 @@ pub struct SourceVerdict {
 }
 
 struct SourceSlot {
-    source: SourceNetwork,
+    source: LimitedSource,
     live: u32,
     empty_at: Moment,
     older: u32,
@@ -70,7 +70,7 @@ struct SourceSlot {
 
 /// The sources of one rule, or a share of them.
 pub struct Sources {
-    by_source: HashMap<SourceNetwork, u32>,
+    by_source: HashMap<LimitedSource, u32>,
     slots: Vec<SourceSlot>,
     most: usize,
     /// Quiet ones, by when they were heard last.
@@ -86,7 +86,7 @@ impl Sources {
 
     /// A connection comes. One that is over counts as live only where it `enters` in spite of that, and never takes
     /// anything from the rate.
-    pub fn arrive(&mut self, source: SourceNetwork, terms: &SourceTerms, now: Moment, enters: bool) -> SourceVerdict {
+    pub fn arrive(&mut self, source: LimitedSource, terms: &SourceTerms, now: Moment, enters: bool) -> SourceVerdict {
         let Some(index) = self.slot_of(source) else {
             return SourceVerdict { over_connections: false, over_rate: false, is_counted: false };
         };
@@ -107,7 +107,7 @@ impl Sources {
     }
 
     /// A connection that counted as live has ended.
-    pub fn leave(&mut self, source: SourceNetwork) {
+    pub fn leave(&mut self, source: LimitedSource) {
         let Some(&index) = self.by_source.get(&source) else { return };
         let slot = &mut self.slots[index as usize];
         slot.live = slot.live.saturating_sub(1);
@@ -134,7 +134,7 @@ impl Sources {
     }
 
     /// The slot of a source, which is not among the quiet ones now.
-    fn slot_of(&mut self, source: SourceNetwork) -> Option<u32> {
+    fn slot_of(&mut self, source: LimitedSource) -> Option<u32> {
         if let Some(&index) = self.by_source.get(&source) {
             if self.slots[index as usize].live == 0 {
                 self.unlink(index);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::decide::rates::Moment;
-use crate::decide::sources::{SourceNetwork, SourceTerms, SourceVerdict, Sources};
+use crate::decide::sources::{LimitedSource, SourceTerms, SourceVerdict, Sources};
 
 /// CONTRACT §10.
 const SOURCES: usize = 65_536;
@@ -51,7 +51,7 @@ impl SharedSources {
         (arrival, arrival.is_counted.then(|| Seat { sources: self.clone(), source }))
     }
 
-    fn share(&self, source: SourceNetwork) -> &Mutex<Sources> {
+    fn share(&self, source: LimitedSource) -> &Mutex<Sources> {
         &self.shares[self.hasher.hash_one(source) as usize % SHARES]
     }
 }
@@ -59,7 +59,7 @@ impl SharedSources {
 /// A live connection of a source.
 pub(crate) struct Seat {
     sources: Arc<SharedSources>,
-    source: SourceNetwork,
+    source: LimitedSource,
 }
 
 impl Drop for Seat {
