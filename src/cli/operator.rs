@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 use schema::name::{EdgeName, RuleAddress};
 
 use super::common::{ActorArg, AllowArgs, ColorArg, ListLooks, Looks, PlanFormat, RangeArg, ServerArgs};
-use super::select::{HealthArg, SelectArgs, SinceArg, SortArg, StatsSortArg};
+use super::select::{HealthArg, OffsetArg, SelectArgs, SinceArg, SortArg, StatsSortArg};
 use crate::duration;
 
 #[derive(Debug, Args)]
@@ -194,6 +194,8 @@ pub(crate) struct RulesArgs {
     pub(crate) health: HealthArg,
     #[command(flatten)]
     pub(crate) sort: SortArg,
+    #[command(flatten)]
+    pub(crate) page: OffsetArg,
     #[command(flatten)]
     pub(crate) looks: ListLooks,
     #[command(flatten)]

@@ -95,6 +95,15 @@ pub(crate) struct SortArg {
     sort: Option<String>,
 }
 
+/// Which page of a list.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selectors, all of which must match")]
+pub(crate) struct OffsetArg {
+    /// So many rows are passed over; with --limit, a long list can be read page by page
+    #[arg(long, value_name = "N", env = "PORTUNUS_OFFSET")]
+    offset: Option<u32>,
+}
+
 /// The order of counters.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Selectors, all of which must match")]
@@ -169,6 +178,19 @@ impl PlaceArgs {
 pub(crate) trait Selectors {
     /// The parameter.
     fn pair(&self) -> Pair;
+}
+
+impl OffsetArg {
+    /// True if rows are passed over.
+    pub(crate) fn is_given(&self) -> bool {
+        self.offset.is_some()
+    }
+}
+
+impl Selectors for OffsetArg {
+    fn pair(&self) -> Pair {
+        ("offset", self.offset.map(|offset| offset.to_string()))
+    }
 }
 
 macro_rules! selectors {

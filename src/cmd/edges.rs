@@ -54,7 +54,7 @@ pub(crate) async fn run(args: &EdgesArgs) -> Result<Exit, Failure> {
         }
         return Ok(Exit::Done);
     }
-    let edges: Vec<EdgeStatus> = Client::new(&args.list.server)?.get("/v1/edges").await?;
+    let edges: Vec<EdgeStatus> = Client::new(&args.list.server)?.get("/v1/edges?summary=true").await?;
     let rows: Vec<Row<'_>> = edges
         .iter()
         .map(|edge| Row {

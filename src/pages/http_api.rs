@@ -90,7 +90,15 @@ const ROUTES: &[RouteText] = &[
     ("DELETE", "/v1/freeze", "Allows applying again.", "UnfreezeBody", "FreezeAnswer", &["507 state_not_writable"]),
     ("GET", "/v1/status", "Revision, edges, rules, drift and totals.", "", "StatusDocument", &["404 not_found"]),
     ("GET", "/v1/revision", "What is in force and what is followed, without the edges.", "", "RevisionStatus", &[]),
-    ("GET", "/v1/edges", "All edges, with the addresses that they connect from.", "", "list of EdgeStatus", &[]),
+    (
+        "GET",
+        "/v1/edges",
+        "All edges, with the addresses that they connect from; `summary=true` counts the rules of each instead of listing \
+         them. The header `X-Portunus-Total` counts the edges of all pages of `limit` and `offset`.",
+        "",
+        "list of EdgeStatus",
+        &["404 not_found"],
+    ),
     (
         "DELETE",
         "/v1/edges/{edge}",
@@ -132,7 +140,14 @@ const ROUTES: &[RouteText] = &[
         "AuthoritiesDocument",
         &["409 ca_given", "409 ca_in_use", "409 ca_single", "507 state_not_writable"],
     ),
-    ("GET", "/v1/rules", "The rules of all edges.", "", "list of RuleRow", &["404 not_found"]),
+    (
+        "GET",
+        "/v1/rules",
+        "The rules of all edges. The header `X-Portunus-Total` counts the rules of all pages of `limit` and `offset`.",
+        "",
+        "list of RuleRow",
+        &["404 not_found"],
+    ),
     (
         "GET",
         "/v1/rules/{edge}/{rule}",
@@ -168,7 +183,8 @@ const ROUTES: &[RouteText] = &[
     (
         "GET",
         "/v1/quotas",
-        "The quotas of the selected rules and of their owners; that of an owner has no `rule`.",
+        "The quotas of the selected rules and of their owners; that of an owner has no `rule`. The header \
+         `X-Portunus-Total` counts the quotas of all pages of `limit` and `offset`.",
         "",
         "list of QuotaDocument",
         &["404 not_found"],

@@ -3,8 +3,10 @@
 //! Keeps: one type for both, so that a selector means the same everywhere; what matches nothing is an error. Long because
 //! a selection and the lists of rules and targets are one subject; events and history have files of their own.
 
+mod edges;
 mod events;
 mod history;
+mod paging;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -20,17 +22,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::drift::Drift;
+use super::fleet::Fleet;
 use super::status::target_rows::{self, owner};
-use super::status::{EdgeStatus, RuleStatus};
+use super::status::{self, EdgeStatus, RuleStatus};
 use super::target_totals::TargetRow;
+pub use edges::{EDGES, EdgeMarks, EdgeSelection};
 pub(crate) use events::check_state;
 pub use events::wants;
 pub use history::entries;
+pub use paging::Paged;
 
 /// The query parameters of the lists of rules and targets, as the flags of the command line are named.
 pub const LIST: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit"];
+/// Those of the list of rules, which can be read page by page.
+pub const RULES: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit", "offset"];
 /// Those of the quotas.
-pub const QUOTAS: &[&str] = &["edge", "label", "rule", "owner", "port", "limit"];
+pub const QUOTAS: &[&str] = &["edge", "label", "rule", "owner", "port", "limit", "offset"];
 /// Those of the counters.
 pub const STATS: &[&str] =
     &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit", "per_port", "per_target"];
@@ -71,6 +78,9 @@ pub struct Selection {
     /// At most so many rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// So many rows are passed over first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<usize>,
     /// Since when, as [`since`] reads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
@@ -230,10 +240,10 @@ impl Selection {
         self.any(edges)
     }
 
-    /// The rules that are meant, sorted and limited over all edges.
-    pub fn rows(&self, edges: Vec<EdgeStatus>) -> Result<Vec<Row>, Unselected> {
+    /// The rules that are meant, sorted over all edges: a page of them.
+    pub fn rows(&self, edges: Vec<EdgeStatus>) -> Result<Paged<Row>, Unselected> {
         let rows = self.unlimited_rows(edges, Sort::OF_RULES)?;
-        self.limited(rows)
+        self.page(rows)
     }
 
     /// The rules that are meant, in one of these orders or a further one that the caller brings them into.
@@ -270,6 +280,13 @@ impl Selection {
         }
         let all = rows.clone();
         Ok((self.limited(rows)?, all))
+    }
+
+    /// The edges of a fleet that are meant, each with all of its rules: what this list is made of, without writing
+    /// down the other edges.
+    pub fn edges(&self, fleet: &Fleet, now: Timestamp) -> Result<Vec<EdgeStatus>, Unselected> {
+        let matcher = self.matcher()?;
+        Ok(status::edges_where(fleet, now, |name, labels| matcher.is_edge(name, labels)))
     }
 
     /// Edges that are meant, each with its rules that are.
@@ -333,7 +350,7 @@ impl Selection {
         let document = serde_json::to_value(self).unwrap_or_default();
         let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let all = document.as_object().into_iter().flatten();
-        let words = all.filter(|(name, _)| !matches!(name.as_str(), "sort" | "limit"));
+        let words = all.filter(|(name, _)| !matches!(name.as_str(), "sort" | "limit" | "offset"));
         let words: Vec<String> = words.map(|(name, value)| format!("--{name} {}", word(value))).collect();
         if words.is_empty() { "the selection: there is nothing to list".to_owned() } else { words.join(" ") }
     }
@@ -520,7 +537,7 @@ mod tests {
         let selection: Selection =
             serde_json::from_value(json!({"sort": "connections", "limit": 2})).expect("a selection");
         let rows = selection.rows(edges.clone()).expect("rows");
-        let names: Vec<String> = rows.iter().map(|row| format!("{}/{}", row.edge, row.status.rule)).collect();
+        let names: Vec<String> = rows.rows.iter().map(|row| format!("{}/{}", row.edge, row.status.rule)).collect();
         assert_eq!(names, ["a/r2", "b/r1"]);
         let mut nested = edges;
         selection.rules(&mut nested).expect("rules");

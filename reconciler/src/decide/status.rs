@@ -2,39 +2,39 @@
 //!
 //! Long because a status is written and read back with the same types, so that neither half can forget a field.
 
+mod saved;
+pub mod summaries;
 pub mod target_rows;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
-use schema::capability::{Capability, Limits};
+use schema::capability::Limits;
 use schema::diagnostic::{DiagnosticJson, Severity};
-use schema::diff::Rules;
 use schema::health::RuleHealth;
 use schema::name::{EdgeName, Labels, RuleName};
-use schema::net::{Listener, PortRange, PortSet};
 use schema::policy::Policy;
 use schema::rule::Rule;
-use schema::ruleset::{EdgeRules, Origin, Placed, Rails};
+use schema::ruleset::{Origin, Rails};
 use schema::spec;
 use schema::state::RuleState;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::break_glass::{Override, OverrideStatus, Overrides};
+use super::break_glass::OverrideStatus;
 use super::drift::{self, Drift};
-use super::edges::Edges;
 use super::fleet::{ApplyResult, Fleet, Freeze, Hold, Lock, Mode, Verdict};
 use super::held::held;
-use super::live::{DrainStatus, Live, PlaceCount};
+use super::live::{DrainStatus, PlaceCount};
 use super::plan::{FORMAT_VERSION, Source, Summary};
 use super::remote::RemoteView;
 use super::target::TargetView;
 use super::target_override::TargetOverride;
 use super::target_totals::TargetTotals;
-use super::view::{Confirmation, DesiredEdge, EdgeView, FlowLimit, Hello, Report, RuleView};
+use super::view::{Confirmation, EdgeView, FlowLimit, RuleView};
+pub use saved::{InvalidStatus, edges_of};
+use summaries::EdgeSummary;
 
 /// Of a rule that is wanted no more, was sent once and never reported.
 const UNCONFIRMED: &str = "the rule may still serve: the edge has not confirmed its removal";
@@ -202,6 +202,9 @@ pub struct EdgeStatus {
     /// What its owner allows on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
+    /// What its rules come to, in a list of edges that leaves them out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<EdgeSummary>,
     /// Deviations of its targets that operators ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub target_overrides: Vec<TargetOverride>,
@@ -281,21 +284,13 @@ fn active() -> RuleState {
     RuleState::Active
 }
 
-/// Why a status file cannot be planned against.
-#[derive(Debug, thiserror::Error)]
-#[error("edge {edge}, rule {rule}: {reason}")]
-pub struct InvalidStatus {
-    /// The edge.
-    pub edge: EdgeName,
-    /// The rule.
-    pub rule: RuleName,
-    /// What is wrong with its spec.
-    pub reason: String,
-}
-
 /// The status of the fleet at a time.
 pub fn status(fleet: &Fleet, now: Timestamp) -> StatusDocument {
-    let edges = edges(fleet, now);
+    status_with(fleet, now, edges(fleet, now))
+}
+
+/// The status of the fleet with these edges.
+pub fn status_with(fleet: &Fleet, now: Timestamp, edges: Vec<EdgeStatus>) -> StatusDocument {
     StatusDocument {
         format_version: FORMAT_VERSION.to_owned(),
         kind: "status".to_owned(),
@@ -315,8 +310,16 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> StatusDocument {
 
 /// Every edge with its labels, by name.
 pub fn edges(fleet: &Fleet, now: Timestamp) -> Vec<EdgeStatus> {
-    let edges = fleet.edges().iter();
-    edges.map(|(name, edge)| EdgeStatus { labels: fleet.labels(name), ..edge_status(name, edge, now) }).collect()
+    edges_where(fleet, now, |_, _| true)
+}
+
+/// The edges whose names and labels match, by name. What is known of the others is not written down.
+pub fn edges_where(fleet: &Fleet, now: Timestamp, is_meant: impl Fn(&EdgeName, &Labels) -> bool) -> Vec<EdgeStatus> {
+    let status = |(name, edge)| {
+        let labels = fleet.labels(name);
+        is_meant(name, &labels).then(|| EdgeStatus { labels, ..edge_status(name, edge, now) })
+    };
+    fleet.edges().iter().filter_map(status).collect()
 }
 
 /// The tree in force and the followed one.
@@ -392,6 +395,7 @@ pub fn edge_status(name: &EdgeName, edge: &EdgeView, now: Timestamp) -> EdgeStat
             .unwrap_or_default(),
         host: hello.map(|hello| hello.host.clone()).unwrap_or_default(),
         policy: hello.and_then(|hello| hello.policy.clone()),
+        summary: None,
         target_overrides: edge.deviations.clone(),
         rules: edge.rule_names().into_iter().filter_map(|rule| rule_status(edge, rule, now)).collect(),
     }
@@ -474,127 +478,5 @@ pub fn rule_status(edge: &EdgeView, name: &RuleName, now: Timestamp) -> Option<R
         health: if edge.connected { health } else { health.map(|_| RuleHealth::Unknown) },
         targets: view.map(|view| view.targets.clone()).unwrap_or_default(),
         flow_limit: view.and_then(|view| view.flow_limit),
-    })
-}
-
-/// The fleet of a saved status. What a file leaves out is taken as connected, able and idle.
-pub fn edges_of(document: &StatusDocument) -> Result<Edges, InvalidStatus> {
-    document.edges.iter().map(|edge| Ok((edge.name.clone(), edge_of(edge)?))).collect()
-}
-
-fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
-    let mut overrides = Overrides::new();
-    let mut report = Report { generation: edge.generation, desired_digest: Digest::default(), ..Report::default() };
-    let mut disabled = EdgeRules::new();
-    for rule in &edge.rules {
-        let read = |spec: &Map<String, Value>| {
-            let mut spec = spec.clone();
-            spec.entry("name").or_insert_with(|| Value::String(rule.rule.to_string()));
-            spec::from_json(&Value::Object(spec)).map(Arc::new).map_err(|reason| InvalidStatus {
-                edge: edge.name.clone(),
-                rule: rule.rule.clone(),
-                reason,
-            })
-        };
-        let shown = read(&rule.spec)?;
-        let other = rule.wanted.as_ref().map(read).transpose()?;
-        if let Some(held) = &rule.over {
-            let (actor, why, since, until) = (held.actor.clone(), held.why.clone(), held.since, held.until);
-            let held = Override { rule: other.clone().unwrap_or_else(|| shown.clone()), actor, why, since, until };
-            overrides.insert(rule.rule.clone(), held);
-        }
-        let state = rule.last_known();
-        if state == RuleState::Disabled {
-            disabled.insert(rule.rule.clone(), Placed { rule: shown, origin: rule.origin.clone() });
-            continue;
-        }
-        let is_serving = matches!(state, RuleState::Active | RuleState::Draining) || other.is_some();
-        let view = RuleView {
-            state,
-            code: rule.code.clone(),
-            message: rule.message.clone(),
-            wanted: if is_serving { other } else { Some(shown.clone()) },
-            running: is_serving.then_some(shown),
-            connections: match state {
-                RuleState::Draining => rule.connections,
-                _ => rule.connections + rule.draining.iter().map(|drain| drain.connections).sum::<u64>(),
-            },
-            live: Some(Live::saved(rule.connections, &rule.places, &rule.draining)),
-            health: rule.health,
-            targets: rule.targets.clone(),
-            flow_limit: rule.flow_limit,
-        };
-        report.rules.insert(rule.rule.clone(), view);
-    }
-    let origins: BTreeMap<_, _> = edge.rules.iter().map(|rule| (&rule.rule, &rule.origin)).collect();
-    let told: EdgeRules = report
-        .rules
-        .iter()
-        .filter(|(_, view)| view.state != RuleState::Draining)
-        .filter_map(|(name, view)| {
-            let origin = origins.get(name).and_then(|origin| (*origin).clone());
-            Some((name.clone(), Placed { rule: view.told()?.clone(), origin }))
-        })
-        .collect();
-    report.running_digest = schema::canonical::rules_digest(
-        report
-            .rules
-            .values()
-            .filter(|view| view.state != RuleState::Draining)
-            .filter_map(|view| view.running.as_deref()),
-    );
-    // A file written by hand may leave the wanted generation out.
-    let desired_generation = if edge.desired_generation == 0 { edge.generation } else { edge.desired_generation };
-    let digest = schema::canonical::rules_digest(told.values().map(|placed| &*placed.rule));
-    if edge.generation == desired_generation {
-        report.desired_digest = digest;
-    }
-    let is_described = edge.capabilities.is_some()
-        || edge.limits != Limits::default()
-        || edge.policy.is_some()
-        || !(edge.own_listeners.is_empty() && edge.ephemeral_ports.is_empty() && edge.host.is_empty());
-    let hello = is_described.then(|| Hello {
-        version: edge.version.clone(),
-        capabilities: match &edge.capabilities {
-            Some(names) => names.iter().filter_map(|name| Capability::parse(name)).collect(),
-            None => Capability::ALL.iter().copied().collect(),
-        },
-        limits: edge.limits,
-        own_listeners: edge.own_listeners.iter().filter_map(|text| Listener::parse(text)).collect(),
-        ephemeral_ports: PortSet::from_ranges(edge.ephemeral_ports.iter().filter_map(|text| PortRange::parse(text))),
-        host: edge.host.clone(),
-        policy: edge.policy.clone(),
-        ..Hello::default()
-    });
-    let was_heard = edge.connected || edge.generation > 0 || !edge.rules.is_empty();
-    Ok(EdgeView {
-        desired: Some(DesiredEdge {
-            generation: desired_generation,
-            wanted: told
-                .iter()
-                .filter(|(name, _)| !overrides.contains_key(*name))
-                .map(|(name, placed)| (name.clone(), placed.clone()))
-                .collect(),
-            rules: told,
-            digest,
-            rejected: BTreeMap::new(),
-            disabled,
-            acknowledged: false,
-            before: Rules::new(),
-            leaving: Rules::new(),
-            confirm_within: None,
-            ends: BTreeMap::new(),
-        }),
-        given_up: 0,
-        sent: 0,
-        connected: edge.connected,
-        since: edge.since,
-        last_seen: edge.last_seen,
-        hello,
-        report: was_heard.then_some(report),
-        overrides,
-        deviations: edge.target_overrides.clone(),
-        is_stranger: false,
-        forgotten: false,
     })
 }

@@ -1,13 +1,97 @@
-//! `/v1/edges/{edge}`: edges that are gone for good. I/O.
+//! `/v1/edges`: the list of edges, and edges that are gone for good. I/O.
 
-use axum::extract::{Path, State as Extract};
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, Query, State as Extract};
 use axum::{Extension, Json};
-use schema::name::EdgeName;
+use jiff::Timestamp;
+use schema::name::{EdgeName, Labels};
 use serde::{Deserialize, Serialize};
 
-use super::identity::Who;
+use super::heavy::heavy;
+use super::identity::{Hidden, RowTotal, Who};
 use super::{Failure, State};
-use crate::decide::fleet::{ForgetRefusal, Request, RequestRefusal};
+use crate::act::driver::Addresses;
+use crate::decide::enrolment::Enrolment;
+use crate::decide::fleet::{Fleet, ForgetRefusal, Request, RequestRefusal};
+use crate::decide::selection::{EdgeMarks, EdgeSelection, Unselected};
+use crate::decide::status::summaries::EdgeSummary;
+use crate::decide::status::{EdgeStatus, edge_status};
+use crate::decide::view::EdgeView;
+
+/// `GET /v1/edges`
+pub(super) async fn list(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+    Query(selection): Query<EdgeSelection>,
+) -> Result<(Hidden, RowTotal, Json<Vec<EdgeStatus>>), Failure> {
+    let (fleet, addresses) = state.context.fleet.read(|view| (view.fleet.clone(), view.addresses.clone())).await?;
+    let enrolled = state.context.trust.read(|register| {
+        let joined = register.iter().filter(|(_, entry)| entry.has_joined());
+        joined.map(|(name, entry)| (name.clone(), entry.clone())).collect()
+    });
+    let enrolled =
+        enrolled.await.map_err(|error| Failure::new(503, "stopping", "Server is stopping", error.to_string()))?;
+    let members = Members { fleet, addresses, enrolled };
+    heavy(move || members.page(&who, &selection)).await?.map_err(Failure::unselected)
+}
+
+/// What is known of the edges, and who joined.
+struct Members {
+    fleet: Fleet,
+    addresses: Addresses,
+    enrolled: BTreeMap<EdgeName, Enrolment>,
+}
+
+impl Members {
+    fn page(
+        &self,
+        who: &Who,
+        selection: &EdgeSelection,
+    ) -> Result<(Hidden, RowTotal, Json<Vec<EdgeStatus>>), Unselected> {
+        let limits = &who.caller.limits;
+        // Those that joined and never had a session are listed.
+        let mut names: Vec<&EdgeName> = self.fleet.edges().beside(&self.enrolled).map(|(name, ..)| name).collect();
+        let hidden = if limits.is_none() {
+            0
+        } else {
+            names.retain(|name| limits.has_edge(name));
+            let mut all: Vec<EdgeStatus> =
+                self.fleet.edges().beside(&self.enrolled).map(|(name, ..)| self.row(name)).collect();
+            limits.leave_edges(self.fleet.edges(), &mut all)
+        };
+        let labels: Vec<Labels> = names.iter().map(|name| self.fleet.labels(name)).collect();
+        let edges = names.into_iter().zip(&labels).map(|(name, labels)| {
+            let connected = self.fleet.edges().get(name).is_some_and(|edge| edge.connected);
+            let revoked = self.enrolled.get(name).is_some_and(|entry| entry.revoked);
+            (EdgeMarks { name, labels, connected, revoked }, name)
+        });
+        let page = selection.page(edges.collect())?;
+        let mut rows: Vec<EdgeStatus> = page.rows.iter().map(|(_, name)| self.row(name)).collect();
+        limits.leave_edges(self.fleet.edges(), &mut rows);
+        if selection.summary {
+            for row in &mut rows {
+                row.summary = Some(EdgeSummary::of(row));
+                row.rules.clear();
+                row.target_overrides.clear();
+            }
+        }
+        Ok((Hidden(hidden), RowTotal(page.total), Json(rows)))
+    }
+
+    fn row(&self, name: &EdgeName) -> EdgeStatus {
+        let unknown = EdgeView::default();
+        let address = self.addresses.get(name).copied().flatten();
+        let entry = self.enrolled.get(name);
+        EdgeStatus {
+            labels: self.fleet.labels(name),
+            address: address.map(|address| address.to_string()).unwrap_or_default(),
+            certificate_expires_at: entry.and_then(|entry| entry.expires_at),
+            revoked: entry.is_some_and(|entry| entry.revoked),
+            ..edge_status(name, self.fleet.edges().get(name).unwrap_or(&unknown), Timestamp::now())
+        }
+    }
+}
 
 /// The edge that was forgotten.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -139,7 +139,9 @@ fn known_parameters(path: &str, query: &str) -> Result<(), Failure> {
 /// What the query of a path may hold.
 pub fn parameters(path: &str) -> &'static [&'static str] {
     match path.strip_prefix("/v1/").unwrap_or_default() {
-        "status" | "rules" | "targets" => selection::LIST,
+        "status" | "targets" => selection::LIST,
+        "rules" => selection::RULES,
+        "edges" => selection::EDGES,
         "quotas" => selection::QUOTAS,
         "stats" => selection::STATS,
         "connections" => connections::CONNECTIONS,
@@ -210,6 +212,8 @@ mod tests {
             ("/v1/rules/e/r/stats", "per_port=true&per_target=false"),
             ("/v1/events", "edges=true"),
             ("/v1/blame/e/80", "protocol=udp"),
+            ("/v1/rules", "limit=100&offset=200"),
+            ("/v1/edges", "edge=fra-*&state=offline&summary=true&limit=100&offset=100"),
             ("/v1/events", "edge=a*&since=10m"),
             ("/v1/history", "since=2026-01-02T08:00:00Z&limit=5"),
             ("/v1/stats", "sort=bytes&per_target=true"),
@@ -220,7 +224,12 @@ mod tests {
         for path in ["/v1/status", "/v1/rules", "/v1/rules/e/r", "/v1/edges", "/v1/history", "/v1/plan", "/v1/freeze"] {
             assert!(known_parameters(path, "egde=a").is_err(), "{path}");
         }
-        for (path, query) in [("/v1/history", "health=up"), ("/v1/events", "sort=name"), ("/v1/status", "since=1m")] {
+        for (path, query) in [
+            ("/v1/history", "health=up"),
+            ("/v1/events", "sort=name"),
+            ("/v1/status", "since=1m"),
+            ("/v1/status", "offset=1"),
+        ] {
             assert!(known_parameters(path, query).is_err(), "{path}?{query} would have no effect");
         }
     }

@@ -24,6 +24,9 @@ use crate::decide::operators::{AskedRoute, Caller, Denied, Mandate, Route, Touch
 /// The header with the count of what a list leaves out.
 pub const HIDDEN_HEADER: &str = "x-portunus-hidden";
 
+/// The header with the count of all rows of a list of which the body holds a page.
+pub const TOTAL_HEADER: &str = "x-portunus-total";
+
 /// The operator that makes a request, and what it asks for.
 #[derive(Debug, Clone)]
 pub(super) struct Who {
@@ -73,6 +76,19 @@ impl IntoResponseParts for Hidden {
         if self.0 > 0 {
             parts.headers_mut().insert(HIDDEN_HEADER, self.0.into());
         }
+        Ok(parts)
+    }
+}
+
+/// How many rows match, with those of other pages, as a header of the answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowTotal(pub(super) u64);
+
+impl IntoResponseParts for RowTotal {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        parts.headers_mut().insert(TOTAL_HEADER, self.0.into());
         Ok(parts)
     }
 }

@@ -49,7 +49,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::documents::Problem;
 pub use self::guard::parameters;
-pub use self::identity::HIDDEN_HEADER;
+pub use self::identity::{HIDDEN_HEADER, TOTAL_HEADER};
 use super::driver::{FleetHandle, Stopped};
 use super::operators::{KeeperStopped, Operators};
 use super::questions::NoAnswer;
@@ -156,7 +156,7 @@ fn handler(route: Route) -> MethodRouter<State> {
         Route::Unfreeze => of(route, control::unfreeze),
         Route::Status => of(route, read::status),
         Route::Revision => of(route, read::revision),
-        Route::Edges => of(route, read::edges),
+        Route::Edges => of(route, edges::list),
         Route::ForgetEdge => of(route, edges::forget),
         Route::RevokeEdge => of(route, certificates::revoke),
         Route::InviteEdge => of(route, certificates::invite),

@@ -10,13 +10,13 @@ use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
 use super::heavy::heavy;
-use super::identity::{Hidden, Who};
+use super::identity::{Hidden, RowTotal, Who};
 use super::targets::{MAX_ORDER, MAX_WHY, bad_request};
 use super::{Failure, State};
 use crate::decide::fleet::{Request, RequestRefusal};
 use crate::decide::operators::Touch;
 use crate::decide::quota::{QuotaDocument, QuotaOf, QuotaReset};
-use crate::decide::selection::{Row, Selection, Sort};
+use crate::decide::selection::{Paged, Row, Selection, Sort};
 use crate::decide::status;
 use crate::decide::status::target_rows::owner;
 
@@ -33,7 +33,7 @@ pub(super) async fn list(
     Extract(state): Extract<State>,
     Extension(who): Extension<Who>,
     Query(selection): Query<Selection>,
-) -> Result<(Hidden, Json<Vec<QuotaDocument>>), Failure> {
+) -> Result<(Hidden, RowTotal, Json<Vec<QuotaDocument>>), Failure> {
     let (fleet, quotas) = state.context.fleet.read(|view| (view.fleet.clone(), view.counters.quotas().clone())).await?;
     let select = move || {
         let mut edges = status::edges(&fleet, Timestamp::now());
@@ -55,8 +55,8 @@ pub(super) async fn list(
         }
         let key = |document: &QuotaDocument| (document.edge.clone(), document.rule.clone(), document.owner.clone());
         documents.sort_by_key(key);
-        documents.truncate(selection.limit.unwrap_or(usize::MAX));
-        Ok((Hidden(hidden), Json(documents)))
+        let page = Paged::of(documents, selection.offset, selection.limit);
+        Ok((Hidden(hidden), RowTotal(page.total), Json(page.rows)))
     };
     heavy(select).await?.map_err(Failure::unselected)
 }

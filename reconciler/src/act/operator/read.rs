@@ -1,7 +1,5 @@
 //! The reading half of the API. I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use axum::extract::{Path, Query, State as Extract};
 use axum::{Extension, Json};
 use jiff::Timestamp;
@@ -10,7 +8,7 @@ use serde::Deserialize;
 
 use super::documents::{RuleRow, TargetsDocument};
 use super::heavy::heavy;
-use super::identity::{Hidden, Who};
+use super::identity::{Hidden, RowTotal, Who};
 use super::ledger::past_apply;
 use super::{Failure, State};
 use crate::act::counters::CountersError;
@@ -20,9 +18,8 @@ use crate::decide::plan::FORMAT_VERSION;
 use crate::decide::selection::{Selection, Unselected};
 use crate::decide::statistics::StatsDocument;
 use crate::decide::status::target_rows::all_rows;
-use crate::decide::status::{self, EdgeStatus, RevisionStatus, StatusDocument, edge_status, rule_status};
+use crate::decide::status::{self, RevisionStatus, StatusDocument, rule_status};
 use crate::decide::target_totals::TargetTotals;
-use crate::decide::view::EdgeView;
 
 /// Works on a copy of the fleet off the async threads: a large fleet takes a while to write down, and the driver must
 /// not wait for that.
@@ -40,7 +37,10 @@ pub(super) async fn status(
     Query(selection): Query<Selection>,
 ) -> Result<Json<StatusDocument>, Failure> {
     let select = move |fleet: &Fleet| {
-        let mut document = status::status(fleet, Timestamp::now());
+        let now = Timestamp::now();
+        // What is hidden is counted over the whole fleet.
+        let edges = if who.caller.limits.is_none() { selection.edges(fleet, now)? } else { status::edges(fleet, now) };
+        let mut document = status::status_with(fleet, now, edges);
         who.caller.limits.leave_status(fleet.edges(), &mut document);
         selection.status(&mut document.edges, &mut document.drift)?;
         document.targets = TargetTotals::of(&all_rows(&document.edges));
@@ -64,54 +64,22 @@ pub(super) async fn revision(
     Ok((Hidden(hidden), Json(revision)))
 }
 
-pub(super) async fn edges(
-    Extract(state): Extract<State>,
-    Extension(who): Extension<Who>,
-) -> Result<(Hidden, Json<Vec<EdgeStatus>>), Failure> {
-    let now = Timestamp::now();
-    let (fleet, addresses) = state.context.fleet.read(|view| (view.fleet.clone(), view.addresses.clone())).await?;
-    let enrolled = state.context.trust.read(|register| {
-        register.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect::<BTreeMap<_, _>>()
-    });
-    let enrolled =
-        enrolled.await.map_err(|error| Failure::new(503, "stopping", "Server is stopping", error.to_string()))?;
-    heavy(move || {
-        let unknown = EdgeView::default();
-        let joined = enrolled.iter().filter(|(_, entry)| entry.has_joined()).map(|(name, _)| name);
-        // Those that joined and never had a session are listed.
-        let names: BTreeSet<&EdgeName> = fleet.edges().keys().chain(joined).collect();
-        let rows = names.into_iter().map(|name| {
-            let address = addresses.get(name).copied().flatten();
-            let address = address.map(|address| address.to_string()).unwrap_or_default();
-            let entry = enrolled.get(name).filter(|entry| entry.has_joined());
-            EdgeStatus {
-                address,
-                certificate_expires_at: entry.and_then(|entry| entry.expires_at),
-                revoked: entry.is_some_and(|entry| entry.revoked),
-                ..edge_status(name, fleet.edges().get(name).unwrap_or(&unknown), now)
-            }
-        });
-        let mut rows: Vec<EdgeStatus> = rows.collect();
-        let hidden = who.caller.limits.leave_edges(fleet.edges(), &mut rows);
-        (Hidden(hidden), Json(rows))
-    })
-    .await
-}
-
 pub(super) async fn rules(
     Extract(state): Extract<State>,
     Extension(who): Extension<Who>,
     Query(selection): Query<Selection>,
-) -> Result<(Hidden, Json<Vec<RuleRow>>), Failure> {
+) -> Result<(Hidden, RowTotal, Json<Vec<RuleRow>>), Failure> {
     let select = move |fleet: &Fleet| {
-        let mut edges = status::edges(fleet, Timestamp::now());
+        let now = Timestamp::now();
+        let mut edges =
+            if who.caller.limits.is_none() { selection.edges(fleet, now)? } else { status::edges(fleet, now) };
         let hidden = who.caller.limits.leave_edges(fleet.edges(), &mut edges);
-        let rows = selection.rows(edges)?;
-        let rows = rows.into_iter().map(|row| RuleRow { edge: row.edge, status: row.status });
-        Ok((hidden, rows.collect()))
+        let page = selection.rows(edges)?;
+        let rows = page.rows.into_iter().map(|row| RuleRow { edge: row.edge, status: row.status });
+        Ok((hidden, page.total, rows.collect()))
     };
-    let Json((hidden, rows)) = selected(written(&state, select).await?)?;
-    Ok((Hidden(hidden), Json(rows)))
+    let Json((hidden, total, rows)) = selected(written(&state, select).await?)?;
+    Ok((Hidden(hidden), RowTotal(total), Json(rows)))
 }
 
 /// The targets of all rules that are selected.

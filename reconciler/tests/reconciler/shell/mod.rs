@@ -10,6 +10,7 @@ mod joins;
 mod metrics_port;
 mod operator_api;
 mod operators;
+mod paging;
 mod parts;
 mod session;
 mod starting;

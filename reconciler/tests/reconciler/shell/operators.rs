@@ -15,7 +15,7 @@ fn tree(texts: &[&str]) -> Value {
 
 impl Running {
     /// Creates an operator and speaks as it.
-    async fn operator(&self, name: &str, role: &str, grant: Value) -> Client {
+    pub(super) async fn operator(&self, name: &str, role: &str, grant: Value) -> Client {
         let body = json!({ "name": name, "role": role, "grant": grant });
         let created = self.api().post("/v1/operators", &body).await;
         assert_eq!(created.status, 201, "{created:?}");
