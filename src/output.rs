@@ -3,12 +3,13 @@
 //! Keeps: a reader that closed its end of the pipe is not an error, and the command goes on to its own exit code; no
 //! control character of a user's file or a server's answer reaches a terminal.
 
-use std::borrow::Cow;
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstream::ColorChoice;
+use reconciler::decide::render::Length;
+pub(crate) use reconciler::decide::render::clean::{clean, is_harmful};
 use serde::Serialize;
 use terminal_size::{Width, terminal_size_of};
 
@@ -27,6 +28,11 @@ pub(crate) fn set_wide() {
 /// True if nothing is cut, folded or grouped for the sake of room.
 pub(crate) fn is_wide() -> bool {
     IS_WIDE.load(Ordering::Relaxed)
+}
+
+/// How much a plan shows of what is alike.
+pub(crate) fn length() -> Length {
+    if is_wide() { Length::Full } else { Length::Brief }
 }
 
 /// How many columns a table may have: those of the terminal, else what `COLUMNS` says; without either there is no bound.
@@ -165,41 +171,4 @@ pub(crate) fn print_value_while_read(format: Format, value: &impl Serialize) -> 
         }
     }
     out.end().map(Some)
-}
-
-/// Makes control characters visible; those that reorder text too. Line ends and tabs become escapes as well.
-pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_harmful) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 8);
-    for letter in text.chars() {
-        match letter {
-            '\n' => shown.push_str("\\n"),
-            '\t' => shown.push_str("\\t"),
-            '\r' => shown.push_str("\\r"),
-            letter if is_harmful(letter) => {
-                write!(shown, "\\u{{{:x}}}", u32::from(letter)).expect("a string grows as needed");
-            }
-            letter => shown.push(letter),
-        }
-    }
-    Cow::Owned(shown)
-}
-
-/// Control characters of both kinds, line and paragraph separators, and the marks that change the direction of text.
-pub(crate) fn is_harmful(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_that_moves_a_cursor_or_turns_text_around_stays() {
-        assert_eq!(clean("plain ö"), "plain ö");
-        assert_eq!(clean("a\u{1b}[31mb\u{9b}c\u{7f}\n\u{202e}"), "a\\u{1b}[31mb\\u{9b}c\\u{7f}\\n\\u{202e}");
-    }
 }

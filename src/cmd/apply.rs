@@ -25,7 +25,7 @@ use crate::cli::{ApplyArgs, Format, Rollback};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::input;
-use crate::output::{can_ask, print, print_value, say};
+use crate::output::{can_ask, length, print, print_value, say};
 use crate::progress::Progress;
 use crate::render::{self, diagnostic};
 use crate::signals::unless_interrupted;
@@ -75,7 +75,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
     let is_dirty_allowed = plan.dirty_allowed || (plan.source.uncommitted().is_some() && args.allow.allow_dirty);
     // A plan file was made before this command, and knows nothing of its flags.
     let as_allowed = PlanDocument { dirty_allowed: is_dirty_allowed, ..plan.clone() };
-    let shown = render::plan::text(&as_allowed);
+    let shown = render::plan::text(&as_allowed, length());
     if is_text {
         print(&shown)?;
     }

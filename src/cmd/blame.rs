@@ -9,7 +9,7 @@ use crate::cli::BlameArgs;
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value};
-use crate::render::plan::place;
+use crate::render::change::place;
 use crate::render::style;
 use crate::render::words::time;
 

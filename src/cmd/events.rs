@@ -14,7 +14,7 @@ use crate::client::{Client, Events};
 use crate::failure::{Exit, Failure};
 use crate::output::{Out, clean};
 use crate::render::words::{bytes, joined, time};
-use crate::render::{rules, status, targets};
+use crate::render::{rule_words, status, targets};
 use crate::sse::Message;
 
 pub(crate) async fn run(args: &EventsArgs) -> Result<Exit, Failure> {
@@ -96,7 +96,7 @@ fn notice(notice: &Notice) -> String {
         }
         Notice::Rule { edge, rule, state, code, message } => {
             let (state, why) = match state {
-                Some(state) => (state.as_str(), rules::cause(*state, code, message)),
+                Some(state) => (state.as_str(), rule_words::cause(*state, code, message)),
                 None => ("gone", joined(&[code, message])),
             };
             let colon = if why.is_empty() { "" } else { ": " };

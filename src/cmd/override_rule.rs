@@ -10,7 +10,7 @@ use crate::cli::{OverrideAddArgs, OverrideCommand, Selector};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value, say};
-use crate::render::rules;
+use crate::render::rule_words;
 use crate::render::table::Columns;
 use crate::render::words::{joined, time};
 
@@ -134,7 +134,7 @@ fn table(rows: &[OverrideRow]) -> String {
 
 /// `rule *:8443`, `10.0.0.5:80 paused`, `10.0.0.5:80 weight 20`
 fn what(row: &OverrideRow) -> String {
-    let Some(target) = &row.target else { return format!("rule {}", rules::listens(&row.spec)) };
+    let Some(target) = &row.target else { return format!("rule {}", rule_words::listens(&row.spec)) };
     match (row.operation.as_deref(), row.weight) {
         (Some("pause"), _) => format!("{target} paused"),
         (Some("disable"), _) => format!("{target} disabled"),

@@ -18,7 +18,7 @@ use crate::cli::{AllowArgs, PlanArgs, PlanFormat};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::input;
-use crate::output::{clean, print, print_value, say};
+use crate::output::{clean, length, print, print_value, say};
 use crate::render::{self, diagnostic};
 use crate::replace::replace;
 use crate::tree::{self, NO_RANGE_LIMIT};
@@ -100,7 +100,7 @@ pub(crate) fn allowances(args: &AllowArgs) -> Allowances {
 /// Prints a plan as it was asked for.
 fn print_plan(format: PlanFormat, document: &PlanDocument) -> Result<(), Failure> {
     match format {
-        PlanFormat::Text | PlanFormat::Wide => print(&render::plan::text(document)),
+        PlanFormat::Text | PlanFormat::Wide => print(&render::plan::text(document, length())),
         PlanFormat::Markdown => print(&render::plan_markdown::text(document)),
         PlanFormat::Json | PlanFormat::Yaml => print_value(format.plain(), document).map(drop),
     }

@@ -11,7 +11,7 @@ use super::plan::allowances;
 use crate::cli::{Format, RollbackArgs};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
-use crate::output::{can_ask, print, say};
+use crate::output::{can_ask, length, print, say};
 use crate::render;
 use crate::signals::unless_interrupted;
 
@@ -33,7 +33,7 @@ pub(crate) async fn run(args: &RollbackArgs) -> Result<Exit, Failure> {
         Err(failure) if !args.yes && !can_ask() => return Err(not_shown(failure)),
         plan => plan?,
     };
-    let shown = render::plan::text(&plan);
+    let shown = render::plan::text(&plan, length());
     let is_text = args.looks.output == Format::Text;
     if is_text {
         print(&shown)?;

@@ -8,7 +8,7 @@ use schema::name::EdgeName;
 use schema::state::RuleState;
 
 use super::words::{count, joined, listed};
-use super::{rules, style};
+use super::{rule_words, style};
 use crate::output::clean;
 
 /// More edges in one line are counted.
@@ -134,7 +134,7 @@ fn write_edges(to: &mut String, result: &ApplyResult) -> fmt::Result {
     for edge in &result.edges {
         for rule in edge.rules.iter().filter(|rule| !is_as_planned(edge, rule)) {
             let words = match rule.state {
-                Some(state) => rules::cause(state, &rule.code, &rule.message),
+                Some(state) => rule_words::cause(state, &rule.code, &rule.message),
                 None => joined(&[&rule.code, &rule.message]),
             };
             let colon = if words.is_empty() { "" } else { ": " };

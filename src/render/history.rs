@@ -12,7 +12,7 @@ use schema::name::EdgeName;
 
 use super::table::Columns;
 use super::words::{ago, count, joined, lasting, listed, short_hash, time};
-use super::{plan, plan_lines, style};
+use super::{change, plan_lines, style};
 use crate::output::{clean, is_wide};
 
 /// More edges of one kind are counted.
@@ -117,7 +117,7 @@ fn write_planned(to: &mut String, changes: &[PlannedChange]) -> fmt::Result {
     writeln!(to, "\n{}", style::strong("Planned:"))?;
     if changes.len() <= SHOWN_IN_FULL || is_wide() {
         for change in changes {
-            write!(to, "\n{}\n{}", style::strong(&change.edge), plan::change(change))?;
+            write!(to, "\n{}\n{}", style::strong(&change.edge), change::change(change))?;
         }
         return Ok(());
     }

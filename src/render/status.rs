@@ -18,7 +18,7 @@ use super::table::Columns;
 use super::targets;
 use super::words::{ago, count, short_hash, time};
 use super::{drift, rules, style, summary, target_list};
-use crate::output::clean;
+use crate::output::{clean, length};
 
 /// More errors are counted; `validate` shows all, with carets.
 const SHOWN_ERRORS: usize = 10;
@@ -53,7 +53,7 @@ fn write_status(to: &mut String, status: &StatusDocument, is_selected: bool, now
     if status.edges.iter().map(|edge| edge.rules.len()).sum::<usize>() > 1 {
         to.push_str(&target_list::down(&all_rows(&status.edges)));
     }
-    drift::write(to, &status.drift)?;
+    drift::write(to, &status.drift, length())?;
     write_advice(to, &status.drift)
 }
 

@@ -78,7 +78,8 @@ fn last(target: &TargetView, now: Timestamp) -> String {
 pub(crate) fn write_rule(to: &mut String, edge: &EdgeStatus, rule: &RuleStatus, now: Timestamp) -> fmt::Result {
     if let Some(health) = rule.health {
         // Where nothing checks and nothing was met, there is no health to speak of.
-        let word = Some(super::rules::health(rule)).filter(|word| word == "–").unwrap_or_else(|| health.to_string());
+        let word =
+            Some(super::rule_words::health(rule)).filter(|word| word == "–").unwrap_or_else(|| health.to_string());
         writeln!(to, "\n{} {word}{}", style::strong("Health"), failing_ports(&rule.targets))?;
     }
     if !rule.balance.is_empty() {

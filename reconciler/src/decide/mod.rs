@@ -29,6 +29,7 @@ pub mod plan;
 pub mod quota;
 pub mod record;
 pub mod remote;
+pub mod render;
 pub mod restored;
 pub mod selection;
 pub mod statistics;

@@ -350,7 +350,7 @@ fn write_suspect(to: &mut String, suspect: &Suspect, is_alone: bool) -> std::fmt
         writeln!(to, "  diff    {} on {}", count(summary.changes(), "change"), count(summary.edges, "edge"))?;
     }
     for change in suspect.changes.iter().filter(|_| is_alone) {
-        write!(to, "\n{}\n{}", style::strong(&change.edge), render::plan::change(change))?;
+        write!(to, "\n{}\n{}", style::strong(&change.edge), render::change::change(change))?;
     }
     Ok(())
 }

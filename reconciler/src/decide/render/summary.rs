@@ -4,23 +4,23 @@
 
 use std::collections::BTreeMap;
 
+use crate::decide::drift::DriftKind;
+use crate::decide::fleet::{ApplyResult, EdgeOutcome, Outcome, Verdict};
+use crate::decide::status::{RevisionStatus, StatusDocument};
+use crate::decide::target_totals::TargetTotals;
 use jiff::Timestamp;
-use reconciler::decide::drift::DriftKind;
-use reconciler::decide::fleet::{ApplyResult, EdgeOutcome, Outcome, Verdict};
-use reconciler::decide::status::{RevisionStatus, StatusDocument};
-use reconciler::decide::target_totals::TargetTotals;
 use schema::health::RuleHealth;
 
+use super::clean::clean;
 use super::plan::source;
 use super::style;
 use super::words::{ago, count};
-use crate::output::clean;
 
 /// Between the parts of a line.
 const DOT: &str = " · ";
 
 /// `In sync · 3 edges · 30 rules · 27 of 27 targets up`
-pub(crate) fn verdict(status: &StatusDocument) -> String {
+pub fn verdict(status: &StatusDocument) -> String {
     let mut parts = Vec::new();
     if is_in_sync(status) {
         parts.push(style::added("In sync").to_string());
@@ -41,7 +41,7 @@ pub(crate) fn verdict(status: &StatusDocument) -> String {
 }
 
 /// True if what runs everywhere is what was applied, and what was applied is what is followed.
-pub(crate) fn is_in_sync(status: &StatusDocument) -> bool {
+pub fn is_in_sync(status: &StatusDocument) -> bool {
     status.revision.digest.is_some() && !status.revision.held && status.drift.is_empty()
 }
 
@@ -60,7 +60,7 @@ fn applying(status: &StatusDocument) -> Option<String> {
 }
 
 /// True if no changed rule of the edge failed or was rejected.
-fn is_whole(edge: &reconciler::decide::fleet::EdgeResult) -> bool {
+fn is_whole(edge: &crate::decide::fleet::EdgeResult) -> bool {
     use schema::state::RuleState::{Failed, Rejected};
     !edge.rules.iter().any(|rule| matches!(rule.state, Some(Failed | Rejected)))
 }
@@ -105,7 +105,7 @@ fn health(status: &StatusDocument) -> Vec<String> {
 }
 
 /// `26 of 27 targets up`; those that nothing checks and nothing met are counted apart.
-pub(crate) fn targets(totals: &TargetTotals) -> Vec<String> {
+pub fn targets(totals: &TargetTotals) -> Vec<String> {
     let known = totals.all - totals.unchecked;
     let mut parts = Vec::new();
     if known > 0 {
@@ -124,7 +124,7 @@ pub(crate) fn targets(totals: &TargetTotals) -> Vec<String> {
 }
 
 /// `Commit 0a1b2c3 on main by Ann <ann@example.org>, applied by operator 3m ago`; `None` before the first apply.
-pub(crate) fn provenance(status: &StatusDocument, now: Timestamp) -> Option<String> {
+pub fn provenance(status: &StatusDocument, now: Timestamp) -> Option<String> {
     let revision = &status.revision;
     let digest = revision.digest?;
     let mut text = format!("{} {}", style::strong("Revision"), digest.short());

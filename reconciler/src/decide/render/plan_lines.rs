@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use reconciler::decide::plan::{Action, PlanDocument, PlannedChange};
+use crate::decide::plan::{Action, PlanDocument, PlannedChange};
 use schema::name::EdgeName;
 
+use super::clean::clean;
 use super::difference::{Difference, difference};
 use super::words::{count, listed};
-use super::{new_rule, plan, style};
-use crate::output::clean;
+use super::{change, new_rule, style};
 
 /// More edges in one line are counted.
 const SHOWN_EDGES: usize = 6;
@@ -19,12 +19,12 @@ const SHOWN_EDGES: usize = 6;
 const SHOWN_WAITING: usize = 6;
 
 /// True for a change of an edge that is offline and for which it was decided before: it takes effect when the edge comes.
-pub(crate) fn is_decided(plan: &PlanDocument, change: &PlannedChange) -> bool {
+pub fn is_decided(plan: &PlanDocument, change: &PlannedChange) -> bool {
     plan.is_decided(change)
 }
 
 /// One line for each change; the same change on several edges is one.
-pub(crate) fn grouped<'a>(changes: impl Iterator<Item = &'a PlannedChange>) -> Vec<String> {
+pub fn grouped<'a>(changes: impl Iterator<Item = &'a PlannedChange>) -> Vec<String> {
     let mut groups: Vec<(String, &PlannedChange, Vec<&EdgeName>)> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for change in changes {
@@ -40,7 +40,7 @@ pub(crate) fn grouped<'a>(changes: impl Iterator<Item = &'a PlannedChange>) -> V
 }
 
 /// One line for each edge that waits for what was decided before, or for all where they are many.
-pub(crate) fn waiting(plan: &PlanDocument) -> Vec<String> {
+pub fn waiting(plan: &PlanDocument) -> Vec<String> {
     let mut edges: BTreeMap<&EdgeName, u64> = BTreeMap::new();
     for change in plan.changes.iter().filter(|change| is_decided(plan, change)) {
         *edges.entry(&change.edge).or_default() += 1;
@@ -75,14 +75,14 @@ fn line(change: &PlannedChange, edges: &[&EdgeName], details: &str) -> String {
         [_] => String::new(),
         several => format!(" on {} ({})", count(several.len() as u64, "edge"), listed(several, SHOWN_EDGES)),
     };
-    let origin = change.origin.as_ref().map(|origin| format!("  {}", style::faint(plan::place(origin))));
+    let origin = change.origin.as_ref().map(|origin| format!("  {}", style::faint(change::place(origin))));
     let gap = if details.is_empty() { "" } else { "  " };
     format!("{head}  {}{place}{}{gap}{details}", change.action.as_str(), origin.unwrap_or_default())
 }
 
 /// All that is below the heading of a change shown in full.
 fn details(change: &PlannedChange) -> String {
-    let mut parts: Vec<String> = plan::reason(change).into_iter().collect();
+    let mut parts: Vec<String> = change::reason(change).into_iter().collect();
     let ports = [("bind", &change.ports.bind), ("keep", &change.ports.keep), ("release", &change.ports.release)];
     for (verb, ranges) in ports.into_iter().filter(|(_, ranges)| !ranges.is_empty()) {
         let ranges: Vec<_> = ranges.iter().map(|range| clean(range)).collect();
@@ -106,7 +106,7 @@ fn details(change: &PlannedChange) -> String {
             }
         });
     }
-    parts.extend(plan::impact(change));
-    parts.extend(plan::proof(change).map(|proof| format!("proof {proof}")));
+    parts.extend(change::impact(change));
+    parts.extend(change::proof(change).map(|proof| format!("proof {proof}")));
     parts.join("; ")
 }

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::output::clean;
+use super::clean::clean;
 
 /// `1 rule`, `2 rules`.
-pub(crate) fn count(number: impl Into<u64>, one: &str) -> String {
+pub fn count(number: impl Into<u64>, one: &str) -> String {
     let number = number.into();
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
 /// At most `limit` items, and how many more there are.
-pub(crate) fn listed<T: Display>(items: &[T], limit: usize) -> String {
+pub fn listed<T: Display>(items: &[T], limit: usize) -> String {
     let shown: Vec<String> = items.iter().take(limit).map(ToString::to_string).collect();
     let rest = items.len().saturating_sub(limit);
     if rest == 0 { shown.join(", ") } else { format!("{} and {rest} more", shown.join(", ")) }
 }
 
 /// Each item with a line end.
-pub(crate) fn lines<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
+pub fn lines<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
     let mut text = String::new();
     for item in items {
         text.push_str(item.as_ref());
@@ -31,23 +31,23 @@ pub(crate) fn lines<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String
 }
 
 /// Codes and messages, as far as there are any, with colons between.
-pub(crate) fn joined(parts: &[&str]) -> String {
+pub fn joined(parts: &[&str]) -> String {
     parts.iter().filter(|part| !part.is_empty()).map(|part| clean(part)).collect::<Vec<_>>().join(": ")
 }
 
 /// A point in time, to the second.
-pub(crate) fn time(at: Timestamp) -> String {
+pub fn time(at: Timestamp) -> String {
     format!("{at:.0}")
 }
 
 /// How long ago something was, in one unit.
-pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
+pub fn ago(at: Timestamp, now: Timestamp) -> String {
     let secs = now.duration_since(at).as_secs().max(0).unsigned_abs();
     if secs < 2 { "now".to_owned() } else { format!("{} ago", rough(Duration::from_secs(secs))) }
 }
 
 /// How long something has lasted, in one unit.
-pub(crate) fn lasting(secs: u64) -> String {
+pub fn lasting(secs: u64) -> String {
     rough(Duration::from_secs(secs))
 }
 
@@ -61,7 +61,7 @@ fn rough(span: Duration) -> String {
 }
 
 /// Bytes with a binary unit.
-pub(crate) fn bytes(number: u64) -> String {
+pub fn bytes(number: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if number < 1024 {
         return format!("{number} B");
@@ -79,7 +79,7 @@ pub(crate) fn bytes(number: u64) -> String {
 }
 
 /// The first letters of a hash, as git shows it.
-pub(crate) fn short_hash(hash: &str) -> &str {
+pub fn short_hash(hash: &str) -> &str {
     hash.get(..12).unwrap_or(hash)
 }
 

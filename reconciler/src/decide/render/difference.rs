@@ -3,13 +3,13 @@
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
-use crate::output::clean;
+use super::clean::clean;
 
 /// Longer values are shown below each other.
 const LONGEST_ON_ONE_LINE: usize = 60;
 
 /// A change as people read it.
-pub(crate) enum Difference {
+pub enum Difference {
     /// `before → after`
     Line(String, String),
     /// Lines with their sign: ` `, `-` or `+`.
@@ -17,7 +17,7 @@ pub(crate) enum Difference {
 }
 
 /// Compares two values.
-pub(crate) fn difference(before: &Value, after: &Value) -> Difference {
+pub fn difference(before: &Value, after: &Value) -> Difference {
     let is_long = |value: &Value| match value {
         Value::String(text) => text.len() > LONGEST_ON_ONE_LINE || text.contains('\n'),
         _ => false,
@@ -39,7 +39,7 @@ pub(crate) fn difference(before: &Value, after: &Value) -> Difference {
 }
 
 /// A value on one line; an absent one is `none`.
-pub(crate) fn shown(value: &Value) -> String {
+pub fn shown(value: &Value) -> String {
     match value {
         Value::Null => "none".to_owned(),
         value => clean(&value.to_string()).into_owned(),

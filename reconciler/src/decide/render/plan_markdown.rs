@@ -6,20 +6,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use reconciler::decide::plan::{Action, PlanDocument, PlannedChange};
+use crate::decide::plan::{Action, PlanDocument, PlannedChange};
 use schema::spec::FieldChange;
 use serde_json::Value;
 
+use super::change::{impact, place, reason};
 use super::difference::{Difference, difference};
 use super::plan::{
-    blockers, edge_mark, impact, incomplete, place, reason, rejected_heading, rejections, remarks, rollout_heading,
-    source, verdict, wave_words,
+    blockers, edge_mark, incomplete, rejected_heading, rejections, remarks, rollout_heading, source, verdict,
+    wave_words,
 };
 use super::words::{count, listed};
 use super::{drift, new_rule};
 
 /// A comment on a pull request may have 65,536 characters; some are left for what a bot adds.
-pub(crate) const LIMIT: usize = 60_000;
+pub const LIMIT: usize = 60_000;
 /// Kept for the closing lines.
 const TAIL: usize = 2_000;
 /// One change never takes more than this, however many fields it has.
@@ -31,7 +32,7 @@ const SHOWN_WAVES: usize = 16;
 const MARKER: &str = "<!-- portunus-plan -->";
 
 /// The whole comment.
-pub(crate) fn text(plan: &PlanDocument) -> String {
+pub fn text(plan: &PlanDocument) -> String {
     let mut text = format!("{MARKER}\n### {}\n", escape(&verdict(plan)));
     if let Some(gap) = incomplete(plan) {
         writeln!(text, "\n{}", escape(&gap)).expect("a string grows as needed");
@@ -89,7 +90,7 @@ fn push_waves(text: &mut String, plan: &PlanDocument) {
 }
 
 /// Which changes are shown where not all have room: those that take something away first, each kind in the order of
-/// the plan. They are shown in that order, too.
+/// the plan. They are also shown in that order.
 fn choose(
     changes: &[PlannedChange],
     room: usize,
@@ -272,7 +273,7 @@ fn code(text: &str) -> String {
 
 /// Every character that Markdown or HTML could read as more than itself becomes an entity.
 fn escape(text: &str) -> String {
-    let text = crate::output::clean(text);
+    let text = super::clean::clean(text);
     let mut escaped = String::with_capacity(text.len() + 16);
     let mut before = ' ';
     let mut letters = text.chars().peekable();

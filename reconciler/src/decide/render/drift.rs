@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use reconciler::decide::drift::{Drift, DriftKind};
+use crate::decide::drift::{Drift, DriftKind};
 use schema::state::RuleState;
 
-use super::plan::write_field;
+use super::change::write_field;
 use super::words::{count, joined, listed};
-use super::{rules, style};
-use crate::output::is_wide;
+use super::{Length, rule_words, style};
 
 /// More differences of one kind with the same words are one line together.
 const SHOWN_ALIKE: usize = 3;
@@ -21,7 +20,7 @@ const SHOWN_PLACES: usize = 8;
 type Key<'a> = (DriftKind, bool, &'a str, &'a str);
 
 /// What differs from what was applied.
-pub(crate) fn write(to: &mut String, drift: &[Drift]) -> fmt::Result {
+pub fn write(to: &mut String, drift: &[Drift], length: Length) -> fmt::Result {
     if drift.is_empty() {
         return Ok(());
     }
@@ -29,7 +28,7 @@ pub(crate) fn write(to: &mut String, drift: &[Drift]) -> fmt::Result {
     let mut groups: BTreeMap<Key<'_>, Vec<&Drift>> = BTreeMap::new();
     let mut alone: BTreeMap<String, Vec<&Drift>> = BTreeMap::new();
     for one in drift {
-        if let Some(key) = key(one) {
+        if let Some(key) = key(one, length) {
             groups.entry(key).or_default().push(one);
         }
     }
@@ -40,7 +39,7 @@ pub(crate) fn write(to: &mut String, drift: &[Drift]) -> fmt::Result {
     for group in groups.values() {
         writeln!(to, "  {}", line(group))?;
     }
-    for one in drift.iter().filter(|one| key(one).is_none_or(|key| !groups.contains_key(&key))) {
+    for one in drift.iter().filter(|one| key(one, length).is_none_or(|key| !groups.contains_key(&key))) {
         alone.entry(place(one)).or_default().push(one);
     }
     for (place, found) in alone {
@@ -58,9 +57,9 @@ pub(crate) fn write(to: &mut String, drift: &[Drift]) -> fmt::Result {
 }
 
 /// What is alike has the same key; when an edge was heard last tells nothing apart.
-fn key(one: &Drift) -> Option<Key<'_>> {
+fn key(one: &Drift, length: Length) -> Option<Key<'_>> {
     let message = if one.kind == DriftKind::EdgeOffline { "" } else { one.message.as_str() };
-    (!is_wide()).then_some((one.kind, one.rule.is_some(), one.code.as_str(), message))
+    (length == Length::Brief).then_some((one.kind, one.rule.is_some(), one.code.as_str(), message))
 }
 
 /// `edge_offline 45 edges (edge-06, edge-07 and 43 more): client_not_connected`
@@ -75,7 +74,7 @@ fn line(group: &[&Drift]) -> String {
 }
 
 /// `EDGE/RULE`, or the edge.
-pub(crate) fn place(drift: &Drift) -> String {
+pub fn place(drift: &Drift) -> String {
     match &drift.rule {
         Some(rule) => format!("{}/{rule}", drift.edge),
         None => drift.edge.to_string(),
@@ -83,9 +82,9 @@ pub(crate) fn place(drift: &Drift) -> String {
 }
 
 /// Code and message, as far as there are any.
-pub(crate) fn words(drift: &Drift) -> String {
+pub fn words(drift: &Drift) -> String {
     let state = if drift.kind == DriftKind::Failed { RuleState::Failed } else { RuleState::Active };
-    rules::cause(state, &drift.code, &drift.message)
+    rule_words::cause(state, &drift.code, &drift.message)
 }
 
 #[cfg(test)]
@@ -104,7 +103,7 @@ mod tests {
         }
         all.push(serde_json::from_value(json!({"edge": "z", "rule": "web", "kind": "missing"})).expect("drift"));
         let mut text = String::new();
-        write(&mut text, &all).expect("written");
+        write(&mut text, &all, Length::Brief).expect("written");
         let text = anstream::adapter::strip_str(&text).to_string();
         let lines: Vec<&str> = text.lines().skip(2).collect();
         assert!(lines[0].starts_with("  edge_offline 45 edges (edge-01, edge-02,"), "{text}");

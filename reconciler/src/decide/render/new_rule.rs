@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use reconciler::decide::plan::PlannedChange;
+use crate::decide::plan::PlannedChange;
 use schema::spec::FieldChange;
 use serde_json::Value;
 
 use super::difference::shown;
 
 /// True where the change begins a rule: its name has nothing before it.
-pub(crate) fn is_new(change: &PlannedChange) -> bool {
+pub fn is_new(change: &PlannedChange) -> bool {
     change.fields.iter().any(|field| field.path == "name" && field.before.is_null())
 }
 
 /// Where a new rule forwards to.
-pub(crate) fn targets(change: &PlannedChange) -> Option<String> {
+pub fn targets(change: &PlannedChange) -> Option<String> {
     if !is_new(change) {
         return None;
     }
@@ -35,7 +35,7 @@ pub(crate) fn targets(change: &PlannedChange) -> Option<String> {
 }
 
 /// Where a new rule would listen that binds nothing, because its edge cannot do it.
-pub(crate) fn listener(change: &PlannedChange) -> Option<String> {
+pub fn listener(change: &PlannedChange) -> Option<String> {
     let has_listeners = !(change.ports.bind.is_empty() && change.ports.keep.is_empty());
     if has_listeners || !is_new(change) {
         return None;
@@ -49,7 +49,7 @@ pub(crate) fn listener(change: &PlannedChange) -> Option<String> {
 }
 
 /// The fields that are listed one by one: of a new rule those that its name, its listeners and its targets do not say.
-pub(crate) fn shown_fields(change: &PlannedChange) -> impl Iterator<Item = &FieldChange> {
+pub fn shown_fields(change: &PlannedChange) -> impl Iterator<Item = &FieldChange> {
     let is_new = is_new(change);
     change.fields.iter().filter(move |field| {
         let is_said = match field.path.as_str() {
@@ -73,7 +73,7 @@ fn text(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use reconciler::decide::plan::{Action, Impact, ImpactKind, Ports};
+    use crate::decide::plan::{Action, Impact, ImpactKind, Ports};
     use schema::name::{EdgeName, RuleName};
 
     use super::*;
