@@ -41,6 +41,12 @@ pub(crate) fn server_schema() -> Value {
             json!({ "type": "array", "items": { "type": "string" }, "default": [],
                 "description": "Further names by which operators reach this host." }),
         ),
+        (
+            "operator_hosts",
+            json!({ "type": "array", "items": { "type": "string" }, "default": [],
+                "description": "Further names by which the page and the API may be called, such as that of a reverse \
+                                proxy; unlike `operator_names` they are not in the certificate." }),
+        ),
         ("metrics_listen", listen("The address of the metrics port.", 7081)),
         ("advertise", text("The address by which edges reach the control port: `HOST:PORT`.")),
         ("ca_cert", text("The certificate of a certificate authority of your own, PEM.")),

@@ -54,6 +54,7 @@ pub(crate) struct ServerFile {
     operator_cert: Option<PathBuf>,
     operator_key: Option<PathBuf>,
     operator_names: Vec<String>,
+    operator_hosts: Vec<String>,
     metrics_listen: Option<SocketAddr>,
     advertise: Option<Text<Place>>,
     ca_cert: Option<PathBuf>,
@@ -197,6 +198,7 @@ pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
         listen: if args.operator_listen.is_empty() { of_file } else { args.operator_listen.clone() },
         certificate: certificate(args, file.operator_cert, file.operator_key)?,
         names: if args.operator_name.is_empty() { file.operator_names } else { args.operator_name.clone() },
+        hosts: if args.operator_host.is_empty() { file.operator_hosts } else { args.operator_host.clone() },
     };
     let server = ServerConfig {
         mode: mode.unwrap_or(if is_following { Mode::Apply } else { Mode::Heal }),

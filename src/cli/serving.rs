@@ -100,6 +100,10 @@ pub(crate) struct ServeArgs {
     /// A further name or address by which operators reach this host; may be given several times
     #[arg(long, value_name = "HOST", env = "PORTUNUS_OPERATOR_NAME", value_delimiter = ',')]
     pub(crate) operator_name: Vec<String>,
+    /// A further name by which the page and the API may be called, such as that of a reverse proxy; may be given several
+    /// times
+    #[arg(long, value_name = "HOST", env = "PORTUNUS_OPERATOR_HOST", value_delimiter = ',')]
+    pub(crate) operator_host: Vec<String>,
     /// The port of /metrics, /healthz and /readyz [default: 127.0.0.1:7081]
     #[arg(long, value_name = "ADDR:PORT", env = "PORTUNUS_METRICS_LISTEN")]
     pub(crate) metrics_listen: Option<SocketAddr>,

@@ -89,6 +89,14 @@ const ROUTES: &[RouteText] = &[
     ("POST", "/v1/freeze", "Stops applying.", "FreezeBody", "FreezeAnswer", &["507 state_not_writable"]),
     ("DELETE", "/v1/freeze", "Allows applying again.", "UnfreezeBody", "FreezeAnswer", &["507 state_not_writable"]),
     ("GET", "/v1/status", "Revision, edges, rules, drift and totals.", "", "StatusDocument", &["404 not_found"]),
+    (
+        "GET",
+        "/v1/summary",
+        "The fleet in a few figures, and what needs a look; its size does not grow with the fleet.",
+        "",
+        "FleetSummary",
+        &[],
+    ),
     ("GET", "/v1/revision", "What is in force and what is followed, without the edges.", "", "RevisionStatus", &[]),
     (
         "GET",

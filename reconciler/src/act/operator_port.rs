@@ -29,8 +29,31 @@ pub struct OperatorPort {
     pub listen: Vec<SocketAddr>,
     /// Certificate chain and key that replace those of the server's authority.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// Further names of this host.
+    /// Further names of this host, for the certificate and for the Host header.
     pub names: Vec<String>,
+    /// Further names for the Host header alone, such as that of a reverse proxy.
+    pub hosts: Vec<String>,
+}
+
+/// The names by which browsers and commands may call the port, beside `localhost` and the address itself.
+#[derive(Debug, Clone, Default)]
+pub struct OwnHosts {
+    /// Those that the operator gave.
+    pub given: Vec<String>,
+    /// That of the machine; it counts over TLS only, where a certificate says it as well.
+    pub machine: Option<String>,
+}
+
+impl OwnHosts {
+    /// True if the operator gave that name.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    /// True if the machine has that name.
+    pub fn is_machine(&self, name: &str) -> bool {
+        self.machine.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(name))
+    }
 }
 
 /// A certificate that the operator gave.
@@ -44,12 +67,9 @@ impl ResolvesServerCert for GivenCertificate {
 }
 
 impl OperatorPort {
-    /// All names of this host, for the certificate and for the Host header.
-    pub(super) fn hosts(&self) -> Vec<String> {
-        let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let mut hosts: Vec<String> = self.names.clone();
-        hosts.extend((!own.is_empty()).then_some(own));
-        hosts
+    /// All names for the Host header.
+    pub(super) fn hosts(&self) -> OwnHosts {
+        OwnHosts { given: [&self.names[..], &self.hosts].concat(), machine: machine() }
     }
 
     /// What the certificate of the server's authority is for.
@@ -57,7 +77,7 @@ impl OperatorPort {
         let addresses = addresses.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
         let loopback = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         let is_name = |name: &String| name.is_ascii() && !name.contains(char::is_whitespace);
-        let mut names: Vec<String> = self.hosts().into_iter().filter(is_name).collect();
+        let mut names: Vec<String> = self.names.iter().cloned().chain(machine()).filter(is_name).collect();
         names.extend(addresses.map(|ip| ip.to_string()).chain(loopback));
         names.sort();
         names.dedup();
@@ -76,6 +96,10 @@ impl OperatorPort {
         let config = Arc::new(serving::public(certificate, &[b"h2", b"http/1.1"])?);
         Ok(Some(Tls { config, port: Port::Operator, refused: Arc::new(Refused::default()) }))
     }
+}
+
+fn machine() -> Option<String> {
+    Some(rustix::system::uname().nodename().to_string_lossy().into_owned()).filter(|name| !name.is_empty())
 }
 
 /// A listener of the port with its limits.

@@ -30,6 +30,7 @@ use super::operators::{Keeper, Operators, UnreadableOperators};
 use super::parts::Part;
 use super::remote;
 use super::remote::follower::Follower;
+use super::sessions::Sessions;
 pub use super::state::TOKEN_FILE;
 use super::state::{self, OpenedState, StateError};
 use super::store::Store;
@@ -41,7 +42,7 @@ use super::trust::registrar::{Registrar, TrustHandle};
 use super::trust::serving::{self, ServerCertificate};
 use super::trust::verifying::EdgeVerifier;
 use super::wake::Wake;
-use super::{continuing, directory_follower, metrics, operator, operator_port, upkeep};
+use super::{continuing, directory_follower, metrics, operator, operator_port, page, upkeep};
 use crate::decide::fleet::Fleet;
 
 /// In-process sessions that wait to be served: there is one edge, and it has one attempt at a time.
@@ -101,6 +102,7 @@ pub struct Server {
     in_process: mpsc::Receiver<DuplexStream>,
     connector: InProcess,
     operators: Operators,
+    sessions: Sessions,
     keeper: Keeper,
     webhook: Option<Webhook>,
     wake: Wake,
@@ -178,6 +180,7 @@ impl Server {
             guards,
             in_process,
             connector: InProcess(connector),
+            sessions: Sessions::new(operators.clone()),
             operators,
             keeper,
             webhook,
@@ -203,6 +206,11 @@ impl Server {
     /// Where the operator API listens: the first address.
     pub fn operator_address(&self) -> io::Result<SocketAddr> {
         self.operator.first().ok_or(io::ErrorKind::NotFound)?.local_addr()
+    }
+
+    /// Who is signed in to the page.
+    pub fn sessions(&self) -> Sessions {
+        self.sessions.clone()
     }
 
     /// All of its addresses.
@@ -282,7 +290,7 @@ impl Server {
             .add_service(EnrolmentService::server(self.trust.clone(), refusals.clone()))
             .serve_with_incoming_shutdown(self.guards.control(self.control).over_tls(tls).incoming(), stopped());
         let in_process = self.guards.alive().add_service(service()).serve_with_incoming_shutdown(streams, stopped());
-        let api = operator::router(operator::Context {
+        let api = page::router(operator::Context {
             fleet: self.fleet.clone(),
             store: Arc::clone(&self.store),
             state_dir: self.config.state_dir.clone(),
@@ -290,6 +298,7 @@ impl Server {
             advertised,
             timings: self.timings,
             operators: self.operators,
+            sessions: self.sessions,
             hosts: self.config.operator.hosts(),
             limits: self.config.limits,
             repository: self.config.remote.as_ref().map(|_| clone.clone()).or(self.config.rules.clone()),

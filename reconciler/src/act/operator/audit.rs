@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, State};
+use crate::act::operators::Operators;
 use crate::decide::operators::{AuditEntry, Audited, Route};
 use crate::decide::selection;
 
@@ -29,15 +30,15 @@ pub(super) struct Noted(pub(super) Option<String>);
 
 /// A request as it is written down.
 #[derive(Debug, Clone)]
-pub(super) struct Account {
-    pub(super) who: String,
-    pub(super) from: Option<IpAddr>,
-    pub(super) what: String,
+pub(in crate::act) struct Account {
+    pub(in crate::act) who: String,
+    from: Option<IpAddr>,
+    what: String,
 }
 
 impl Account {
     /// A request of somebody who is not known yet.
-    pub(super) fn new(from: Option<IpAddr>, method: &str, path: &str) -> Self {
+    pub(in crate::act) fn new(from: Option<IpAddr>, method: &str, path: &str) -> Self {
         let what: String =
             format!("{method} {path}").chars().filter(|letter| !letter.is_control()).take(LONGEST).collect();
         Self { who: String::new(), from, what }
@@ -54,19 +55,24 @@ impl Account {
     }
 
     /// Writes a refusal down.
-    pub(super) async fn refused(&self, state: &State, failure: &Failure) {
+    pub(in crate::act) async fn refused(&self, operators: &Operators, failure: &Failure) {
         // A server that is stopping writes nothing more.
-        state.context.operators.refused(self.entry(&failure.0.code)).await.ok();
+        operators.refused(self.entry(&failure.0.code)).await.ok();
+    }
+
+    /// Writes down what was done.
+    pub(in crate::act) async fn done(&self, operators: &Operators) {
+        operators.done(self.entry("done")).await.ok();
     }
 
     /// Writes an answer down, where the route or the answer calls for it.
-    pub(super) async fn answered(mut self, state: &State, route: Option<Route>, answer: Answered) {
+    pub(super) async fn answered(mut self, operators: &Operators, route: Option<Route>, answer: Answered) {
         let is_audited = route.is_some_and(|route| route.row().audited == Audited::Yes);
         // Who has the role for a change and not the grant is written down like everybody who could change something.
         if let Some(code) = answer.code.as_deref()
             && (code == "forbidden" || (code == "outside_grant" && !is_audited))
         {
-            state.context.operators.refused(self.entry(code)).await.ok();
+            operators.refused(self.entry(code)).await.ok();
             return;
         }
         if !is_audited {
@@ -78,7 +84,7 @@ impl Account {
             None => {}
         }
         let outcome = answer.code.unwrap_or_else(|| if answer.is_begun { "accepted" } else { "done" }.to_owned());
-        state.context.operators.done(self.entry(&outcome)).await.ok();
+        operators.done(self.entry(&outcome)).await.ok();
     }
 }
 

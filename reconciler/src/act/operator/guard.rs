@@ -15,8 +15,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::audit::{Account, Answered};
-use super::identity::{self, Who};
+use super::identity::{self, Inside, Who};
 use super::{Failure, State};
+use crate::act::operator_port::OwnHosts;
+use crate::act::operators::Operators;
 use crate::decide::operators::Route;
 use crate::decide::operators::roster::Recognised;
 use crate::decide::{connections, selection, unused};
@@ -26,27 +28,46 @@ const LONGEST_REASON: usize = 4096;
 
 /// Runs before every handler.
 pub(super) async fn guard(Extract(state): Extract<State>, mut request: Request<Body>, next: Next) -> Response {
-    if let Err(failure) = own_host(&request, &state.context.hosts) {
-        return failure.into_response();
-    }
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let from = identity::source(&request);
-    let mut account = Account::new(from, method.as_str(), &path);
-    let Recognised { caller, until } = match identity::recognise(&state, request.headers(), from).await {
-        Ok(recognised) => recognised,
-        Err(failure) => {
-            account.refused(&state, &failure).await;
-            return failure.into_response();
+    let context = &state.context;
+    let operators: &Operators = &context.operators;
+    let arrival = identity::arrival(request.extensions());
+    let inside = request.extensions_mut().remove::<Inside>();
+    let from = inside.as_ref().map_or_else(|| identity::source(arrival), |inside| inside.from);
+    let mut account = Account::new(from, request.method().as_str(), request.uri().path());
+    let (Recognised { caller, until }, session) = match inside {
+        // The page's own guard has looked at Host, Origin and cookie.
+        Some(Inside { who, session, .. }) => (who, Some(session)),
+        None => {
+            let origin = match own_host(&request, &context.hosts) {
+                Ok(origin) => origin,
+                Err(failure) => return failure.into_response(),
+            };
+            let headers = request.headers().clone();
+            let found = match identity::recognise(context, &headers, arrival, from).await {
+                Ok(found) => found,
+                Err(failure) => {
+                    account.refused(operators, &failure).await;
+                    return failure.into_response();
+                }
+            };
+            account.who = found.0.caller.name.to_string();
+            if let Err(failure) = origin.allows(request.method(), found.1.is_some()) {
+                account.refused(operators, &failure).await;
+                return failure.into_response();
+            }
+            found
         }
     };
     account.who = caller.name.to_string();
+    let method = request.method().clone();
+    let session = session.map(|key| (context.sessions.clone(), key));
     // Without a route there are only the handlers that refuse the request.
     let route = request.extensions().get::<MatchedPath>().and_then(|path| Route::find(method.as_str(), path.as_str()));
     if let Some(route) = route {
-        let who = Who { caller, route, until };
+        let who = Who { caller, route, until, session };
         // What needs more than the least of the route is decided where that is known.
         if let Err(failure) = who.may(true, None) {
-            account.refused(&state, &failure).await;
+            account.refused(operators, &failure).await;
             return failure.into_response();
         }
         request.extensions_mut().insert(who);
@@ -56,7 +77,7 @@ pub(super) async fn guard(Extract(state): Extract<State>, mut request: Request<B
         Err(failure) => failure.into_response(),
     };
     let answered = Answered::from(&response);
-    account.answered(&state, route, answered).await;
+    account.answered(operators, route, answered).await;
     response
 }
 
@@ -75,7 +96,30 @@ async fn as_problem(response: Response) -> Response {
     Failure::new(status.as_u16(), "bad_request", title, detail).into_response()
 }
 
-fn own_host(request: &Request<Body>, names: &[String]) -> Result<(), Failure> {
+/// Which web page made a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::act) enum RequestOrigin {
+    /// The request does not say it: most requests that read, and all of commands.
+    Unsaid,
+    /// A page of this server.
+    Own,
+}
+
+impl RequestOrigin {
+    /// Refuses what changes something, was sent with a cookie, and does not show that a page of this server asked for it:
+    /// a browser sends a cookie whoever makes it do so.
+    pub(in crate::act) fn allows(self, method: &Method, has_cookie: bool) -> Result<(), Failure> {
+        let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        if reads || !has_cookie || self == Self::Own {
+            return Ok(());
+        }
+        let detail = "a request that changes something and is signed in by a cookie needs the header Origin";
+        Err(Failure::new(403, "foreign_origin", "Foreign origin", detail))
+    }
+}
+
+/// Refuses what was sent to another host or by a page of another one.
+pub(in crate::act) fn own_host(request: &Request<Body>, hosts: &OwnHosts) -> Result<RequestOrigin, Failure> {
     let arrival = request.extensions().get::<Arrival>().filter(|arrival| arrival.is_tls);
     let headers = request.headers();
     // What is there twice, or is no text, names no host and no page of ours.
@@ -85,28 +129,24 @@ fn own_host(request: &Request<Body>, names: &[String]) -> Result<(), Failure> {
         (Some(authority), Ok(_)) => Some(authority.as_str()),
         (None, Ok(named)) => named,
     };
-    let is_own = |host: &str| is_loopback_host(host) || arrival.is_some_and(|arrival| is_named(host, arrival, names));
-    if !host.is_some_and(is_own) {
+    let is_given = host.is_some_and(|host| hosts.is_given(name_of(host)));
+    let is_own = |host: &str| is_loopback_host(host) || arrival.is_some_and(|arrival| is_named(host, arrival, hosts));
+    if !is_given && !host.is_some_and(is_own) {
         // A page that made a browser resolve its own name to this host's address still sends that name here.
-        let advice = if arrival.is_some() { "; a server has further names by --operator-name" } else { "" };
-        let detail = format!("the Host header names another machine{advice}");
+        let detail = "the Host header names another machine; a server has further names by --operator-host";
         return Err(Failure::new(403, "foreign_host", "Foreign host", detail));
     }
     let origin = only(headers, ORIGIN.as_str());
-    if origin != Ok(None) {
-        let scheme = if arrival.is_some() { "https://" } else { "http://" };
-        let own = origin.ok().flatten().and_then(|origin| origin.strip_prefix(scheme));
-        let is_own = own.zip(host).is_some_and(|(origin, host)| origin == host);
-        if !is_own {
-            return Err(Failure::new(
-                403,
-                "foreign_origin",
-                "Foreign origin",
-                "the request comes from a foreign web page",
-            ));
-        }
+    if origin == Ok(None) {
+        return Ok(RequestOrigin::Unsaid);
     }
-    Ok(())
+    let (scheme, origin) = origin.ok().flatten().and_then(|origin| origin.split_once("://")).unwrap_or_default();
+    // A reverse proxy in front of plain HTTP speaks TLS by the name that the operator gave.
+    let is_scheme = scheme == if arrival.is_some() { "https" } else { "http" } || (is_given && scheme == "https");
+    if is_scheme && host == Some(origin) {
+        return Ok(RequestOrigin::Own);
+    }
+    Err(Failure::new(403, "foreign_origin", "Foreign origin", "the request comes from a foreign web page"))
 }
 
 fn well_formed(state: &State, request: &Request<Body>) -> Result<(), Failure> {
@@ -178,11 +218,11 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Uncle
     if values.next().is_some() { Err(Unclear) } else { Ok(Some(text)) }
 }
 
-/// True for the address that the request was sent to, and for names that the server was given.
-fn is_named(host: &str, arrival: &Arrival, names: &[String]) -> bool {
+/// True for the address that the request was sent to, and for the name of the machine.
+fn is_named(host: &str, arrival: &Arrival, hosts: &OwnHosts) -> bool {
     let name = name_of(host);
     let is_address = name.parse::<IpAddr>().is_ok_and(|address| address == arrival.local.ip().to_canonical());
-    is_address || names.iter().any(|known| known.eq_ignore_ascii_case(name))
+    is_address || hosts.is_machine(name)
 }
 
 /// A host without its port.

@@ -1,4 +1,4 @@
-//! Who makes a request: the operator whose token it carries. I/O.
+//! Who makes a request: the operator whose token it carries, or who is signed in to the page that makes it. I/O.
 //!
 //! Keeps: a stranger learns nothing but that the token is not valid; a valid token is served however many wrong ones came
 //! from the same address; only a request that is recognised reaches a handler.
@@ -7,20 +7,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ::guard::port::Arrival;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::{Extensions, HeaderMap};
 use axum::response::{IntoResponseParts, ResponseParts};
 use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
 
-use super::{Failure, State};
+use super::{Context, Failure};
 use crate::act::operators::Operators;
+use crate::act::sessions::{SessionKey, Sessions};
 use crate::decide::edges::Edges;
 use crate::decide::operators::roster::Recognised;
 use crate::decide::operators::{AskedRoute, Caller, Denied, Mandate, Route, Touch};
 
+/// Cookies of one name that are looked at: a browser sends one.
+const MOST_COOKIES: usize = 4;
 /// The header with the count of what a list leaves out.
 pub const HIDDEN_HEADER: &str = "x-portunus-hidden";
 
@@ -35,6 +36,20 @@ pub(super) struct Who {
     pub(super) route: Route,
     /// When its token ends.
     pub(super) until: Option<Timestamp>,
+    /// Its session, where the page or its cookie makes the request.
+    pub(super) session: Option<(Sessions, SessionKey)>,
+}
+
+/// A caller that is recognised, as an extension of a request that the page makes in this process. No request that arrives
+/// has one: extensions are no part of HTTP.
+#[derive(Debug, Clone)]
+pub(in crate::act) struct Inside {
+    /// The operator.
+    pub(in crate::act) who: Recognised,
+    /// Its session.
+    pub(in crate::act) session: SessionKey,
+    /// Where its browser is.
+    pub(in crate::act) from: Option<IpAddr>,
 }
 
 impl Who {
@@ -58,10 +73,22 @@ impl Who {
         self.caller.limits.is_none() || self.caller.limits.sees(edges, edge, rule)
     }
 
-    /// Returns once the operator is revoked, or its token has ended.
+    /// Returns once the operator is revoked, or its token or its session has ended.
     pub(super) fn ended(&self, operators: &Operators) -> impl Future<Output = ()> + Send + use<> {
         let (operators, caller, until) = (operators.clone(), self.caller.clone(), self.until);
-        async move { operators.ended(caller, until).await }
+        let session = self.session.clone();
+        async move {
+            let signed_out = async {
+                match session {
+                    Some((sessions, key)) => sessions.ended(key).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = operators.ended(caller, until) => {}
+                () = signed_out => {}
+            }
+        }
     }
 }
 
@@ -93,19 +120,74 @@ impl IntoResponseParts for RowTotal {
     }
 }
 
+/// How a request arrived.
+pub(in crate::act) fn arrival(extensions: &Extensions) -> Option<Arrival> {
+    extensions.get::<Arrival>().copied()
+}
+
 /// The address that a request came from.
-pub(super) fn source(request: &Request<Body>) -> Option<IpAddr> {
-    request.extensions().get::<Arrival>().map(|arrival| arrival.peer.ip().to_canonical())
+pub(in crate::act) fn source(arrival: Option<Arrival>) -> Option<IpAddr> {
+    arrival.map(|arrival| arrival.peer.ip().to_canonical())
+}
+
+/// The cookie of a session. Browsers send a cookie to every port of a host, so each port has a name of its own.
+pub(in crate::act) fn cookie_name(arrival: Option<Arrival>) -> String {
+    let port = arrival.map_or(0, |arrival| arrival.local.port());
+    let prefix = if arrival.is_some_and(|arrival| arrival.is_tls) { "__Host-" } else { "" };
+    format!("{prefix}portunus-{port}")
+}
+
+/// The session that the cookie of a request is for.
+pub(in crate::act) fn signed_in(
+    sessions: &Sessions,
+    headers: &HeaderMap,
+    arrival: Option<Arrival>,
+) -> Option<(SessionKey, Recognised)> {
+    let name = cookie_name(arrival);
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    sessions.find(pairs.filter(|(known, _)| *known == name).map(|(_, id)| id).take(MOST_COOKIES))
+}
+
+/// Recognises the operator by the token, or without one by the cookie of the page.
+pub(super) async fn recognise(
+    context: &Context,
+    headers: &HeaderMap,
+    arrival: Option<Arrival>,
+    from: Option<IpAddr>,
+) -> Result<(Recognised, Option<SessionKey>), Failure> {
+    let Some(token) = bearer(headers) else {
+        let found = signed_in(&context.sessions, headers, arrival);
+        let (session, who) = found.ok_or_else(|| unauthorized("a valid bearer token is required".to_owned()))?;
+        return Ok((who, Some(session)));
+    };
+    recognise_token(context, token, from).await.map(|who| (who, None))
+}
+
+fn unauthorized(detail: String) -> Failure {
+    Failure::new(401, "unauthorized", "Unauthorized", detail)
+}
+
+/// Counts a wrong secret; the refusal.
+pub(in crate::act) async fn refused_login(context: &Context, from: Option<IpAddr>, detail: String) -> Failure {
+    match context.operators.failed_login(from).await {
+        Ok(Ok(())) => unauthorized(detail),
+        Ok(Err(wait)) => {
+            let detail = format!("too many invalid tokens from this address: try again in {} s", wait.as_secs());
+            Failure::new(429, "too_many_failed_logins", "Too many failed logins", detail).retry_after(wait)
+        }
+        Err(stopped) => stopped.into(),
+    }
 }
 
 /// Recognises the operator by the token.
-pub(super) async fn recognise(state: &State, headers: &HeaderMap, from: Option<IpAddr>) -> Result<Recognised, Failure> {
-    let unauthorized = |detail: String| Failure::new(401, "unauthorized", "Unauthorized", detail);
-    let Some(token) = bearer(headers) else {
-        return Err(unauthorized("a valid bearer token is required".to_owned()));
-    };
+pub(in crate::act) async fn recognise_token(
+    context: &Context,
+    token: &str,
+    from: Option<IpAddr>,
+) -> Result<Recognised, Failure> {
     let now = Timestamp::now();
-    let operators = &state.context.operators;
+    let operators = &context.operators;
     let found = match operators.roster().find(token) {
         Some(found) => Some(found),
         None => operators.find_by_identity(token).await,
@@ -121,13 +203,7 @@ pub(super) async fn recognise(state: &State, headers: &HeaderMap, from: Option<I
         }
         None => "a valid bearer token is required".to_owned(),
     };
-    match state.context.operators.failed_login(from).await? {
-        Ok(()) => Err(unauthorized(detail)),
-        Err(wait) => {
-            let detail = format!("too many invalid tokens from this address: try again in {} s", wait.as_secs());
-            Err(Failure::new(429, "too_many_failed_logins", "Too many failed logins", detail).retry_after(wait))
-        }
-    }
+    Err(refused_login(context, from, detail).await)
 }
 
 /// The token; an empty one is none.

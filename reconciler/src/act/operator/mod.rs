@@ -14,9 +14,9 @@ pub mod connections;
 mod control;
 pub mod documents;
 pub mod edges;
-mod guard;
+pub(super) mod guard;
 mod heavy;
-mod identity;
+pub(super) mod identity;
 mod ledger;
 pub mod operators;
 mod overrides;
@@ -51,8 +51,10 @@ use self::documents::Problem;
 pub use self::guard::parameters;
 pub use self::identity::{HIDDEN_HEADER, TOTAL_HEADER};
 use super::driver::{FleetHandle, Stopped};
+use super::operator_port::OwnHosts;
 use super::operators::{KeeperStopped, Operators};
 use super::questions::NoAnswer;
+use super::sessions::Sessions;
 use super::store::Store;
 use super::timings::Timings;
 use super::trust::registrar::TrustHandle;
@@ -78,7 +80,9 @@ pub struct Context {
     /// Who may ask, and what is written down about it.
     pub operators: Operators,
     /// Further names of this host.
-    pub hosts: Vec<String>,
+    pub hosts: OwnHosts,
+    /// Who is signed in to the page.
+    pub sessions: Sessions,
     /// Which edges may take part.
     pub trust: TrustHandle,
     /// `HOST:PORT` by which edges reach the control port; `None` where the server cannot know it.
@@ -108,15 +112,11 @@ struct State {
     backups: Arc<Semaphore>,
 }
 
-/// The whole API.
-pub fn router(context: Context) -> Router {
+/// The whole API. The port has it together with the page: [`router`](super::page::router).
+pub(super) fn router(context: Arc<Context>) -> Router {
     let room = Arc::new(Semaphore::new(body::shares(context.max_body).max(1)));
-    let state = State {
-        context: Arc::new(context),
-        uploads: Arc::new(Semaphore::new(UPLOADS)),
-        room,
-        backups: Arc::new(Semaphore::new(1)),
-    };
+    let state =
+        State { context, uploads: Arc::new(Semaphore::new(UPLOADS)), room, backups: Arc::new(Semaphore::new(1)) };
     let (signed, guarded): (Vec<Route>, Vec<Route>) =
         Route::ALL.iter().partition(|route| route.row().rights == Rights::Signed);
     let add = |router: Router<State>, route: Route| router.route(route.row().path, handler(route));
@@ -129,8 +129,7 @@ pub fn router(context: Context) -> Router {
         })
         .layer(middleware::from_fn_with_state(state.clone(), guard::guard));
     // Behind no guard: their callers are machines elsewhere that have no token, and prove themselves otherwise.
-    let routes = signed.into_iter().fold(routes, add).with_state(state);
-    ::guard::port::marked(routes, ::guard::Port::Operator)
+    signed.into_iter().fold(routes, add).with_state(state)
 }
 
 fn of<H: Handler<T, State>, T: 'static>(route: Route, handler: H) -> MethodRouter<State> {
@@ -155,6 +154,7 @@ fn handler(route: Route) -> MethodRouter<State> {
         Route::Freeze => of(route, control::freeze),
         Route::Unfreeze => of(route, control::unfreeze),
         Route::Status => of(route, read::status),
+        Route::Summary => of(route, read::summary),
         Route::Revision => of(route, read::revision),
         Route::Edges => of(route, edges::list),
         Route::ForgetEdge => of(route, edges::forget),
@@ -196,16 +196,21 @@ fn handler(route: Route) -> MethodRouter<State> {
 
 /// A problem document as a response.
 #[derive(Debug)]
-struct Failure(Box<Problem>, Option<Duration>);
+pub(super) struct Failure(Box<Problem>, Option<Duration>);
 
 impl Failure {
-    fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
         Self(Box::new(Problem::new(status, code, title, detail)), None)
     }
 
     /// The same, with the time after which to try again.
     fn retry_after(self, wait: Duration) -> Self {
         Self(self.0, Some(wait))
+    }
+
+    /// The document, and the time after which to try again.
+    pub(super) fn into_parts(self) -> (Problem, Option<Duration>) {
+        (*self.0, self.1)
     }
 
     /// An edge that was asked and did not answer.

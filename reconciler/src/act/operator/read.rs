@@ -19,6 +19,7 @@ use crate::decide::selection::{Selection, Unselected};
 use crate::decide::statistics::StatsDocument;
 use crate::decide::status::target_rows::all_rows;
 use crate::decide::status::{self, RevisionStatus, StatusDocument, rule_status};
+use crate::decide::summary::{self, FleetSummary};
 use crate::decide::target_totals::TargetTotals;
 
 /// Works on a copy of the fleet off the async threads: a large fleet takes a while to write down, and the driver must
@@ -52,6 +53,14 @@ pub(super) async fn status(
 /// A selection that selects nothing is an answer of its own.
 fn selected<T>(Json(found): Json<Result<T, Unselected>>) -> Result<Json<T>, Failure> {
     found.map(Json).map_err(Failure::unselected)
+}
+
+/// The fleet in a few figures.
+pub(super) async fn summary(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+) -> Result<Json<FleetSummary>, Failure> {
+    written(&state, move |fleet| summary::summary(fleet, &who.caller.limits, Timestamp::now())).await
 }
 
 /// What is in force and what is followed, without the edges.

@@ -4,6 +4,7 @@
 //! - [`may()`](may()): the decision, from a caller, a request and what the request would touch.
 //! - [`grant`]: limits of edges, ports and owners; [`touch`]: what a plan or an order touches.
 //! - [`roster`]: the operators that exist, and what a token is compared with; [`claims`]: identity tokens of CI jobs.
+//! - [`session_table`]: who is signed in to the page.
 //! - [`audit`]: what is written down about requests; [`failed_logins`]: how often a source may be wrong.
 //!
 //! Keeps: an operator's secret is known by its digest only, and is compared in constant time.
@@ -16,6 +17,7 @@ pub mod may;
 pub mod role;
 pub mod roster;
 pub mod route;
+pub mod session_table;
 mod sight;
 pub mod touch;
 
@@ -27,4 +29,5 @@ pub use may::{AskedRoute, Caller, Denied, Mandate, may};
 pub use role::Role;
 pub use roster::{Operator, RefusedOperator, Roster, Secret};
 pub use route::{Audited, Rights, Route};
+pub use session_table::SessionTable;
 pub use touch::Touch;

@@ -141,6 +141,8 @@ routes! {
     Unfreeze => changes(Delete, "/v1/freeze", of_the_fleet(Role::Applier)),
     /// Everything.
     Status => reads("/v1/status"),
+    /// The same in a few figures.
+    Summary => reads("/v1/summary"),
     /// What is in force.
     Revision => reads("/v1/revision"),
     /// All edges.

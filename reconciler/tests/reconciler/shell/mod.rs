@@ -10,6 +10,7 @@ mod joins;
 mod metrics_port;
 mod operator_api;
 mod operators;
+mod page;
 mod paging;
 mod parts;
 mod session;
@@ -26,6 +27,7 @@ use reconciler::act::driver::FleetHandle;
 use reconciler::act::guarded::Guards;
 use reconciler::act::operator_port::OperatorPort;
 use reconciler::act::server::{Server, ServerConfig, ServerError, TOKEN_FILE, TrustConfig};
+use reconciler::act::sessions::Sessions;
 use reconciler::decide::fleet::Mode;
 use schema::check::CheckLimits;
 use tempfile::TempDir;
@@ -72,6 +74,7 @@ struct Running {
     metrics: SocketAddr,
     fleet: FleetHandle,
     token: String,
+    sessions: Sessions,
     stop: CancellationToken,
     task: JoinHandle<Result<(), ServerError>>,
 }
@@ -91,10 +94,11 @@ impl Running {
         let (control, operator) = (server.control_address().unwrap(), server.operator_address().unwrap());
         let (metrics, fleet) = (server.metrics_address().unwrap(), server.fleet());
         let token = std::fs::read_to_string(state.join(TOKEN_FILE)).unwrap().trim().to_owned();
+        let sessions = server.sessions();
         tls::serves(control, server.trust());
         let stop = CancellationToken::new();
         let task = tokio::spawn(server.run(stop.clone()));
-        Self { dir, control, operator, metrics, fleet, token, stop, task }
+        Self { dir, control, operator, metrics, fleet, token, sessions, stop, task }
     }
 
     async fn stop(self) -> TempDir {

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use axum::serve;
 use reconciler::act::driver::Driver;
-use reconciler::act::operator::{self, Context};
+use reconciler::act::operator::Context;
+use reconciler::act::operator_port::OwnHosts;
 use reconciler::act::operators::Operators;
+use reconciler::act::page;
 use reconciler::act::server::TrustConfig;
+use reconciler::act::sessions::Sessions;
 use reconciler::act::store::Store;
 use reconciler::act::timings::Timings;
 use reconciler::act::trust::registrar::Registrar;
@@ -166,8 +169,9 @@ async fn a_body_that_grows_over_the_bound_is_refused() {
         fleet,
         store,
         state_dir: dir.path().join("state"),
+        sessions: Sessions::new(operators.clone()),
         operators,
-        hosts: Vec::new(),
+        hosts: OwnHosts::default(),
         trust,
         advertised: None,
         timings,
@@ -179,7 +183,7 @@ async fn a_body_that_grows_over_the_bound_is_refused() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let api = Client::new(listener.local_addr().unwrap(), Some("secret".to_owned()));
-    let serving = serve(listener, operator::router(context)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let serving = serve(listener, page::router(context)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let serving = tokio::spawn(async { serving.await });
     let chunk = format!("400\r\n{}\r\n", "x".repeat(0x400));
     let head = format!("{}transfer-encoding: chunked\r\n\r\n", api.head("POST", "/v1/plan"));

@@ -24,7 +24,7 @@ impl Running {
         Client::new(self.operator, Some(created["token"].as_str().expect("a token").to_owned()))
     }
 
-    async fn audit(&self) -> Vec<(String, String, String)> {
+    pub(super) async fn audit(&self) -> Vec<(String, String, String)> {
         let audit: Value = self.api().get("/v1/audit").await.json();
         let text = |entry: &Value, key: &str| entry[key].as_str().expect("a text").to_owned();
         let entries = audit["entries"].as_array().expect("entries").iter();

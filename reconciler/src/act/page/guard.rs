@@ -1,0 +1,154 @@
+//! Who may see the page: the right Host, no foreign Origin, a cookie of somebody who is signed in. I/O.
+//!
+//! Keeps: a form that changes something shows that a page of this server sent it; a refusal is a page that says what to do.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Request, State as Extract};
+use axum::http::header::{HeaderName, LOCATION};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::ask::Ask;
+use super::layout::{Layout, Refused, Visit, html};
+use super::{PageState, assets, problem};
+use crate::act::operator::audit::Account;
+use crate::act::operator::documents::Problem;
+use crate::act::operator::guard::own_host;
+use crate::act::operator::identity::{self, Inside};
+use crate::decide::page::problem::ProblemView;
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage {
+    layout: Layout,
+    view: ProblemView,
+}
+
+/// A problem for somebody who is not signed in.
+#[derive(Template)]
+#[template(path = "outside.html")]
+struct OutsidePage {
+    style: String,
+    view: ProblemView,
+}
+
+/// Comes back by itself: see [`bounce`].
+#[derive(Template)]
+#[template(path = "bounce.html")]
+struct BouncePage {
+    style: String,
+    path: String,
+}
+
+/// Runs before what everybody reaches.
+pub(super) async fn own(Extract(state): Extract<PageState>, mut request: Request<Body>, next: Next) -> Response {
+    match own_host(&request, &state.context.hosts) {
+        Ok(origin) => _ = request.extensions_mut().insert(origin),
+        Err(failure) => return outside(&failure.into_parts().0),
+    }
+    let response = next.run(request).await;
+    match response.extensions().get::<Refused>() {
+        Some(Refused(problem)) => with_headers(outside(problem), response.headers()),
+        None => response,
+    }
+}
+
+/// Runs before every view.
+pub(super) async fn signed_in(Extract(state): Extract<PageState>, mut request: Request<Body>, next: Next) -> Response {
+    let origin = match own_host(&request, &state.context.hosts) {
+        Ok(origin) => origin,
+        Err(failure) => return outside(&failure.into_parts().0),
+    };
+    let sessions = &state.context.sessions;
+    let arrival = identity::arrival(request.extensions());
+    let Some((key, who)) = identity::signed_in(sessions, request.headers(), arrival) else {
+        return stranger(&request);
+    };
+    let from = identity::source(arrival);
+    let path: Arc<str> = request.uri().path().into();
+    let ask = Ask::new(state.api.clone(), Inside { who: who.clone(), session: key, from });
+    let visit = Visit { ask, sessions: sessions.clone(), key, path: Arc::clone(&path) };
+    if let Err(failure) = origin.allows(request.method(), true) {
+        let mut account = Account::new(from, request.method().as_str(), &path);
+        account.who = who.caller.name.to_string();
+        account.refused(&state.context.operators, &failure).await;
+        return refusal(&visit, &failure.into_parts().0).await;
+    }
+    request.extensions_mut().insert(visit.clone());
+    let response = next.run(request).await;
+    match response.extensions().get::<Refused>() {
+        Some(Refused(problem)) => refusal(&visit, problem).await,
+        None => response,
+    }
+}
+
+/// A refusal as a page around which everything else is there.
+async fn refusal(visit: &Visit, found: &Problem) -> Response {
+    let view = problem::view(found);
+    let layout = visit.layout(view.title.clone()).await;
+    with_status(html(&ProblemPage { layout, view }), found.status)
+}
+
+/// The same for who is not signed in.
+pub(super) fn outside(found: &Problem) -> Response {
+    let page = OutsidePage { style: assets::address("style.css"), view: problem::view(found) };
+    with_status(html(&page), found.status)
+}
+
+/// What is not there, of what everybody may ask for.
+pub(super) fn missing() -> Response {
+    outside(&Problem::new(404, "not_found", "Not found", "there is no such page"))
+}
+
+/// A path that no view has.
+pub(super) async fn no_such_page(Extension(visit): Extension<Visit>) -> Refused {
+    let detail = format!("there is no page {}", visit.path);
+    Problem::new(404, "not_found", "Not found", detail).into()
+}
+
+/// A path that is not asked for in this way.
+pub(super) async fn not_this_way() -> Refused {
+    let detail = "the address does not support this method";
+    Problem::new(405, "method_not_allowed", "Method not allowed", detail).into()
+}
+
+fn with_status(mut response: Response, status: u16) -> Response {
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+fn with_headers(mut response: Response, headers: &HeaderMap) -> Response {
+    response.headers_mut().extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+    response
+}
+
+/// Somebody who is not signed in is led to where that can be done, and from there to what was asked for. What a form was to
+/// change is not done, and that is said.
+fn stranger(request: &Request<Body>) -> Response {
+    let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !is_reading {
+        let detail = "you are not signed in any more, and nothing was changed: sign in and repeat it";
+        return outside(&Problem::new(401, "unauthorized", "Not signed in", detail));
+    }
+    let wanted = request.uri().path_and_query().map_or("/ui/", |wanted| wanted.as_str());
+    let says = |name: &HeaderName, value: &str| request.headers().get(name).is_some_and(|found| found == value);
+    if says(&FETCH_SITE, "cross-site") && says(&FETCH_MODE, "navigate") {
+        return bounce(wanted);
+    }
+    let place = format!("/ui/sign-in?to={}", super::sign_in::encoded(wanted));
+    (StatusCode::SEE_OTHER, [(LOCATION, place)]).into_response()
+}
+
+/// A browser that follows a link on another site leaves the cookie out, because it is strict. A page that leads to the same
+/// address makes it a request of this site, with the cookie.
+fn bounce(path: &str) -> Response {
+    html(&BouncePage { style: assets::address("style.css"), path: path.to_owned() })
+}

@@ -1,0 +1,443 @@
+//! The fleet at a glance: is it in sync, what changed last and by whom, what needs a look. Pure.
+
+use jiff::Timestamp;
+
+use super::head::{self, drift_in_words, extent, target_of};
+use super::words::{Badge, Moment, count, grouped, short_hash};
+use crate::decide::drift::DriftKind;
+use crate::decide::fleet::{ApplyResult, EdgeOutcome, Freeze, Outcome, Verdict};
+use crate::decide::status::RevisionStatus;
+use crate::decide::summary::{DownTarget, FleetSummary};
+
+/// Errors of the followed tree that are listed.
+const SHOWN_ERRORS: usize = 5;
+
+/// The view.
+#[derive(Debug, Clone)]
+pub struct FleetView {
+    /// In sync or not.
+    pub verdict: Badge,
+    /// Edges, rules, targets, connections.
+    pub figures: Vec<Figure>,
+    /// What needs a look, the worst first.
+    pub attention: Vec<Attention>,
+    /// What stands there instead.
+    pub all_well: &'static str,
+    /// What was applied last.
+    pub revision: Option<InForce>,
+    /// What the server does by itself.
+    pub mode: String,
+    /// What is followed, in sentences.
+    pub followed: Vec<String>,
+    /// The apply that runs, or that did not end well.
+    pub apply: Option<Progress>,
+    /// Whether applying is frozen.
+    pub freeze: FreezeView,
+    /// How much the operator may not see.
+    pub hidden: u64,
+    /// The same as a sentence.
+    pub hidden_text: String,
+}
+
+/// A large number.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// What is counted.
+    pub name: &'static str,
+    /// The number.
+    pub value: String,
+    /// Of how many; may be empty.
+    pub of: String,
+    /// What is not well among them.
+    pub states: Vec<Badge>,
+    /// The list behind it.
+    pub link: Option<String>,
+}
+
+/// One thing to look at.
+#[derive(Debug, Clone)]
+pub struct Attention {
+    /// What kind.
+    pub state: Badge,
+    /// What it is.
+    pub text: String,
+    /// More of it.
+    pub detail: String,
+    /// `since`, `last seen`
+    pub at_word: &'static str,
+    /// When.
+    pub at: Option<Moment>,
+    /// Where to see more.
+    pub link: Option<String>,
+}
+
+impl Attention {
+    fn new(state: Badge, text: impl Into<String>) -> Self {
+        Self { state, text: text.into(), detail: String::new(), at_word: "", at: None, link: None }
+    }
+}
+
+/// The revision in force.
+#[derive(Debug, Clone)]
+pub struct InForce {
+    /// The first digits of its digest.
+    pub digest: String,
+    /// The first line of its commit's message, or what there is instead.
+    pub subject: String,
+    /// The first digits of its commit.
+    pub commit: String,
+    /// The branch.
+    pub reference: String,
+    /// Who wrote it.
+    pub author: String,
+    /// When it was applied.
+    pub at: Option<Moment>,
+    /// By whom.
+    pub by: String,
+    /// By which apply.
+    pub apply: String,
+    /// The view of applies.
+    pub link: Option<String>,
+}
+
+/// An apply that runs, or that did not end well.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// `Apply a12`
+    pub title: String,
+    /// How it stands.
+    pub state: Badge,
+    /// `3 of 12 edges`
+    pub extent: String,
+    /// The same in percent.
+    pub percent: u64,
+    /// Who.
+    pub by: String,
+    /// When it began.
+    pub since: Moment,
+    /// Why it stopped or waits, and which edges refused.
+    pub lines: Vec<String>,
+    /// The view of applies.
+    pub link: Option<String>,
+}
+
+/// Whether applying is frozen, and the form to change that.
+#[derive(Debug, Clone)]
+pub struct FreezeView {
+    /// Frozen or not.
+    pub state: Badge,
+    /// The freeze that stands.
+    pub stands: Option<FreezeStands>,
+    /// True if the operator may change it.
+    pub may: bool,
+    /// Where the form is sent to.
+    pub action: &'static str,
+    /// What its button says.
+    pub button: &'static str,
+}
+
+/// The freeze that stands.
+#[derive(Debug, Clone)]
+pub struct FreezeStands {
+    /// Why.
+    pub why: String,
+    /// By whom.
+    pub by: String,
+    /// Since when.
+    pub since: Moment,
+    /// Until when.
+    pub until: Option<Moment>,
+}
+
+/// The view of a fleet. `may_freeze` is whether the operator could change a freeze.
+pub fn view(summary: &FleetSummary, may_freeze: bool, now: Timestamp) -> FleetView {
+    let attention = attention(summary, now);
+    FleetView {
+        verdict: head::line(summary).verdict,
+        figures: figures(summary),
+        attention,
+        all_well: if summary.edges.all == 0 { "There are no known edges yet." } else { "Nothing does. All is well." },
+        revision: in_force(&summary.revision, now),
+        mode: mode(summary),
+        followed: followed(&summary.revision, now),
+        apply: summary
+            .apply
+            .as_ref()
+            .filter(|apply| is_worth_showing(apply, summary))
+            .map(|apply| progress(apply, now)),
+        freeze: freeze(summary.frozen.as_ref(), may_freeze, now),
+        hidden: summary.hidden,
+        hidden_text: format!(
+            "{} that your limits do not include are left out.",
+            count(summary.hidden, "entry").replace("entrys", "entries")
+        ),
+    }
+}
+
+fn figures(summary: &FleetSummary) -> Vec<Figure> {
+    let offline = summary.edges.all - summary.edges.connected.min(summary.edges.all);
+    let totals = &summary.targets;
+    let some = |number: u64, badge: fn(String) -> Badge, word: &str| {
+        (number > 0).then(|| badge(format!("{} {word}", grouped(number))))
+    };
+    let figure = |name, value: u64, of: Option<u64>, states: Vec<Option<Badge>>, path: &str| Figure {
+        name,
+        value: grouped(value),
+        of: of.map(grouped).unwrap_or_default(),
+        states: states.into_iter().flatten().collect(),
+        link: head::link(path),
+    };
+    let state = |state| summary.rules.states.get(&state).copied().unwrap_or_default();
+    use schema::state::RuleState::{Failed, Pending, Rejected};
+    vec![
+        figure(
+            "Edges connected",
+            summary.edges.connected,
+            Some(summary.edges.all),
+            vec![some(offline, Badge::down, "offline")],
+            "/ui/edges",
+        ),
+        figure(
+            "Rules",
+            summary.rules.all,
+            None,
+            vec![
+                some(summary.rules.down, Badge::down, "down"),
+                some(state(Failed) + state(Rejected), Badge::down, "not serving as applied"),
+                some(state(Pending), Badge::info, "pending"),
+                some(summary.rules.overrides, Badge::warn, "by override"),
+            ],
+            "/ui/rules",
+        ),
+        figure(
+            "Targets up",
+            totals.up,
+            Some(totals.all - totals.unchecked.min(totals.all)),
+            vec![
+                some(totals.down, Badge::down, "down"),
+                some(totals.paused, Badge::warn, "paused"),
+                some(totals.disabled, Badge::off, "disabled"),
+            ],
+            "/ui/rules?health=down",
+        ),
+        figure(
+            "Connections",
+            summary.connections,
+            None,
+            vec![some(summary.draining, Badge::info, "draining")],
+            "/ui/connections",
+        ),
+    ]
+}
+
+/// The worst first: what does not serve, what is not known, what people decided.
+fn attention(summary: &FleetSummary, now: Timestamp) -> Vec<Attention> {
+    let mut items = Vec::new();
+    if let Some(line) = summary.ledger_broken {
+        let text = format!("The ledger was changed outside of the server from entry {line} on");
+        let detail = "Run `portunus history --verify`.".to_owned();
+        items.push(Attention { detail, ..Attention::new(Badge::down("ledger"), text) });
+    }
+    items.extend(summary.down.iter().map(|down| down_target(down, now)));
+    let unreached = summary.rules.down_first.iter().filter(|rule| {
+        // A rule that is down because of a listed target is in that line.
+        !summary.down.iter().any(|down| down.rule.as_deref() == Some(rule.as_str()))
+    });
+    items.extend(unreached.map(|rule| Attention {
+        link: head::link(&format!("/ui/rules/{rule}")),
+        ..Attention::new(Badge::down("down"), format!("Rule {rule}"))
+    }));
+    for (edge, seen) in &summary.edges.offline {
+        items.push(Attention {
+            at_word: "last seen",
+            at: seen.map(|seen| Moment::new(seen, now)),
+            link: head::link(&format!("/ui/edges/{edge}")),
+            ..Attention::new(Badge::down("offline"), format!("Edge {edge}"))
+        });
+    }
+    let more = summary.edges.all.saturating_sub(summary.edges.connected + summary.edges.offline.len() as u64);
+    if more > 0 {
+        let text = format!("{} more", count(more, "edge"));
+        items.push(Attention { link: head::link("/ui/edges"), ..Attention::new(Badge::down("offline"), text) });
+    }
+    for (kind, number) in summary.drift.iter().filter(|(kind, _)| **kind != DriftKind::EdgeOffline) {
+        let badge = if *kind == DriftKind::Override { Badge::warn("override") } else { Badge::warn("drift") };
+        items.push(Attention {
+            link: head::link(&format!("/ui/drift?kind={}", kind.as_str())),
+            ..Attention::new(badge, drift_in_words(*kind, *number))
+        });
+    }
+    if summary.target_overrides > 0 {
+        let text = count(summary.target_overrides, "target override");
+        items.push(Attention { link: head::link("/ui/drift"), ..Attention::new(Badge::warn("override"), text) });
+    }
+    items.extend(held(summary, now));
+    items
+}
+
+fn down_target(down: &DownTarget, now: Timestamp) -> Attention {
+    let text = match &down.rule {
+        Some(rule) => format!("{} in {rule}", down.target),
+        None => format!("{} in {} on {}", down.target, count(down.rules, "rule"), count(down.edges, "edge")),
+    };
+    let detail = down.last.as_ref().map(|last| target_of(&last.code, &last.detail)).unwrap_or_default();
+    let link = match &down.rule {
+        Some(rule) => head::link(&format!("/ui/rules/{rule}")),
+        None => head::link("/ui/rules?health=down"),
+    };
+    Attention {
+        detail,
+        at_word: "since",
+        at: down.since.map(|since| Moment::new(since, now)),
+        link,
+        ..Attention::new(Badge::down("down"), text)
+    }
+}
+
+/// What keeps the followed tree out.
+fn held(summary: &FleetSummary, now: Timestamp) -> Vec<Attention> {
+    let revision = &summary.revision;
+    let mut items = Vec::new();
+    if revision.held {
+        let reason = if revision.reason.is_empty() { "another revision is held" } else { &revision.reason };
+        let detail = if revision.hold.is_some() { "It stays until git moves or somebody resumes." } else { "" };
+        items.push(Attention {
+            detail: detail.to_owned(),
+            link: head::link("/ui/plan"),
+            ..Attention::new(Badge::warn("held"), capital(reason))
+        });
+    } else if revision.verdict == Some(Verdict::Waiting) && is_other(revision) {
+        let text = "A newer tree waits for an apply";
+        items.push(Attention { link: head::link("/ui/plan"), ..Attention::new(Badge::info("waiting"), text) });
+    }
+    for error in revision.errors.iter().take(SHOWN_ERRORS) {
+        let place = error.line.map_or_else(|| error.file.clone(), |line| format!("{}:{line}", error.file));
+        items.push(Attention { detail: place, ..Attention::new(Badge::down("error"), capital(&error.message)) });
+    }
+    let more = revision.errors.len().saturating_sub(SHOWN_ERRORS) as u64;
+    if more > 0 {
+        items.push(Attention::new(Badge::down("error"), format!("{} more", count(more, "error"))));
+    }
+    if let Some(error) = revision.remote.as_ref().and_then(|remote| remote.error.as_ref()) {
+        let at = revision.remote.as_ref().and_then(|remote| remote.attempted_at);
+        items.push(Attention {
+            detail: error.clone(),
+            at_word: "tried",
+            at: at.map(|at| Moment::new(at, now)),
+            ..Attention::new(Badge::warn("remote"), "The repository cannot be read")
+        });
+    }
+    items
+}
+
+fn is_other(revision: &RevisionStatus) -> bool {
+    revision.attempted.as_ref().map(|attempted| attempted.digest) != revision.digest
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+fn in_force(revision: &RevisionStatus, now: Timestamp) -> Option<InForce> {
+    let digest = revision.digest?;
+    let source = revision.applied.as_ref();
+    let text = |found: Option<&String>| found.cloned().unwrap_or_default();
+    let dirty = source.is_some_and(|source| source.dirty);
+    let subject = source.and_then(|source| source.subject.clone());
+    let nameless = if revision.commit.is_some() { "A commit without a subject" } else { "A tree without a commit" };
+    let subject = subject.unwrap_or_else(|| nameless.to_owned());
+    let by = match (revision.actor.as_deref(), revision.applied_by.as_deref()) {
+        (Some(actor), Some(claimed)) if actor != claimed => format!("{actor} as {claimed}"),
+        (actor, claimed) => actor.or(claimed).unwrap_or_default().to_owned(),
+    };
+    Some(InForce {
+        digest: digest.short(),
+        subject: if dirty { format!("{subject}, with changes that are not committed") } else { subject },
+        commit: revision.commit.as_deref().map(short_hash).unwrap_or_default().to_owned(),
+        reference: text(source.and_then(|source| source.reference.as_ref())),
+        author: text(source.and_then(|source| source.author.as_ref())),
+        at: revision.applied_at.map(|at| Moment::new(at, now)),
+        by,
+        apply: revision.apply_id.clone().unwrap_or_default(),
+        link: revision.apply_id.as_ref().and_then(|_| head::link("/ui/applies")),
+    })
+}
+
+fn mode(summary: &FleetSummary) -> String {
+    use crate::decide::fleet::Mode;
+    let Some(mode) = summary.mode else { return String::new() };
+    let words = match mode {
+        Mode::Off => "the server does nothing by itself",
+        Mode::Plan => "changes of the tree are planned and wait for an apply",
+        Mode::Heal => "what was applied last is kept in force",
+        Mode::Apply => "the tree is followed",
+    };
+    format!("{}: {words}", mode.as_str())
+}
+
+fn followed(revision: &RevisionStatus, now: Timestamp) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(remote) = &revision.remote {
+        let path = if remote.path.is_empty() { String::new() } else { format!(" in {}", remote.path) };
+        let seen = match (&remote.commit, remote.fetched_at) {
+            (Some(commit), Some(at)) => {
+                format!("commit {} seen {}", short_hash(commit), super::words::relative(now, at))
+            }
+            _ => "not seen yet".to_owned(),
+        };
+        lines.push(format!("Follows {}{path} of {}, {seen}.", remote.reference, remote.url));
+    }
+    if let (Some(attempted), Some(at), true) = (&revision.attempted, revision.attempted_at, is_other(revision)) {
+        let commit = attempted.commit.as_deref().map_or_else(
+            || format!("the tree {}", attempted.digest.short()),
+            |commit| format!("commit {}", short_hash(commit)),
+        );
+        lines.push(format!("Read last: {commit}, {}.", super::words::relative(now, at)));
+    }
+    lines
+}
+
+/// One that runs, or the last one where it reached only a part and something is missing still.
+fn is_worth_showing(apply: &ApplyResult, summary: &FleetSummary) -> bool {
+    let is_whole = apply.outcome == Outcome::Applied || apply.outcome == Outcome::Superseded;
+    apply.outcome == Outcome::Running || (!is_whole && !summary.drift.is_empty())
+}
+
+fn progress(apply: &ApplyResult, now: Timestamp) -> Progress {
+    let done = apply.edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Done).count() as u64;
+    let state = match apply.outcome {
+        Outcome::Running if apply.paused.is_some() => Badge::warn("paused"),
+        Outcome::Running => Badge::info("running"),
+        Outcome::Applied => Badge::up("applied"),
+        other => Badge::warn(other.as_str()),
+    };
+    let mut lines: Vec<String> = apply.paused.iter().map(|why| format!("The rollout is paused: {why}")).collect();
+    lines.extend(apply.stopped.iter().map(|why| format!("The rollout was stopped: {why}")));
+    let failed = apply.edges.iter().filter(|edge| !edge.message.is_empty() && edge.outcome != EdgeOutcome::Done);
+    lines.extend(failed.take(SHOWN_ERRORS).map(|edge| format!("{}: {}", edge.edge, edge.message)));
+    Progress {
+        title: format!("Apply {}", apply.id),
+        state,
+        extent: extent(apply),
+        percent: (done * 100).checked_div(apply.edges.len() as u64).unwrap_or(100),
+        by: apply.actor.clone(),
+        since: Moment::new(apply.started_at, now),
+        lines,
+        link: head::link("/ui/applies"),
+    }
+}
+
+fn freeze(frozen: Option<&Freeze>, may: bool, now: Timestamp) -> FreezeView {
+    let stands = frozen.map(|freeze| FreezeStands {
+        why: freeze.why.clone(),
+        by: freeze.by.clone(),
+        since: Moment::new(freeze.since, now),
+        until: freeze.until.map(|until| Moment::new(until, now)),
+    });
+    let (state, action, button) = match &stands {
+        Some(_) => (Badge::warn("frozen"), "/ui/unfreeze", "Unfreeze"),
+        None => (Badge::off("not frozen"), "/ui/freeze", "Freeze"),
+    };
+    FreezeView { state, stands, may, action, button }
+}

@@ -1,0 +1,14 @@
+//! What the page shows: documents of the API in, views out. Pure.
+//!
+//! - [`words`]: times, counts and sizes as people read them.
+//! - [`head`]: the line about the fleet that every page begins with, and the navigation.
+//! - [`problem`]: a refusal with what to do about it.
+//! - One file for each view, named as the view is.
+//!
+//! Keeps: a view holds texts and the names of CSS classes, so that a template decides nothing; a state is a word and a shape
+//! before it is a colour.
+
+pub mod fleet;
+pub mod head;
+pub mod problem;
+pub mod words;

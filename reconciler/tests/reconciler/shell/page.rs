@@ -1,0 +1,337 @@
+//! The page over the real port: sign-in, sessions, and everything that another site could try.
+
+use serde_json::json;
+
+use super::Running;
+use super::http::{Answer, Client};
+
+/// A browser: it keeps the cookie, says where its forms come from, and follows nothing by itself.
+struct Browser {
+    client: Client,
+    cookie: Option<String>,
+}
+
+impl Answer {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        // Names are compared without regard to case, values are as they were sent.
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    #[track_caller]
+    fn leads_to(&self, place: &str) {
+        assert_eq!(self.status, 303, "{self:?}");
+        assert_eq!(self.header("location"), Some(place), "{self:?}");
+    }
+
+    /// `NAME=ID` of the cookie that is set.
+    fn cookie(&self) -> Option<String> {
+        self.header("set-cookie").and_then(|cookie| cookie.split(';').next()).map(str::to_owned)
+    }
+}
+
+impl Browser {
+    fn new(server: &Running) -> Self {
+        let client = Client { content_type: None, ..Client::new(server.operator, None) };
+        Self { client, cookie: None }
+    }
+
+    fn with_headers(&self, more: &str) -> Client {
+        let cookie = self.cookie.as_ref().map(|cookie| format!("cookie: {cookie}\r\n")).unwrap_or_default();
+        Client { headers: format!("{cookie}{more}"), ..self.client.clone() }
+    }
+
+    fn own_origin(&self) -> String {
+        format!("origin: http://{}\r\n", self.client.host)
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.with_headers("").get(path).await
+    }
+
+    /// Sends a form with these headers.
+    async fn post_with(&self, path: &str, form: &str, headers: &str) -> Answer {
+        let client = Client { content_type: Some("application/x-www-form-urlencoded"), ..self.with_headers(headers) };
+        client.post_text(path, form).await
+    }
+
+    /// Sends a form as a page of the server does.
+    async fn post(&self, path: &str, form: &str) -> Answer {
+        self.post_with(path, form, &self.own_origin()).await
+    }
+
+    async fn sign_in(&mut self, token: &str) -> Answer {
+        let answer = self.post("/ui/sign-in", &format!("token={token}")).await;
+        self.cookie = answer.cookie().or(self.cookie.take());
+        answer
+    }
+}
+
+async fn signed_in(server: &Running) -> Browser {
+    let mut browser = Browser::new(server);
+    browser.sign_in(&server.token).await.leads_to("/ui/");
+    browser
+}
+
+#[tokio::test]
+async fn a_token_signs_in_and_the_page_shows_the_fleet() {
+    let server = Running::start().await;
+    let mut browser = Browser::new(&server);
+    browser.get("/").await.leads_to("/ui/");
+    browser.get("/ui").await.leads_to("/ui/");
+    browser.get("/ui/").await.leads_to("/ui/sign-in?to=%2fui%2f");
+    let form = browser.get("/ui/sign-in").await;
+    assert!(form.status == 200 && form.body.contains("name=\"token\""), "{form:?}");
+    let answer = browser.sign_in(&server.token).await;
+    answer.leads_to("/ui/");
+    let cookie = answer.header("set-cookie").expect("a cookie");
+    for part in ["; path=/", "; httponly", "; samesite=strict"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    assert!(!cookie.contains("secure"), "plain HTTP on loopback: {cookie}");
+    let fleet = browser.get("/ui/").await;
+    assert_eq!((fleet.status, fleet.content_type()), (200, "text/html; charset=utf-8"));
+    for text in ["Nothing has been applied yet", "operator <span class=\"badge\">admin</span>", "aria-current=\"page\""]
+    {
+        assert!(fleet.body.contains(text), "{text}: {}", fleet.body);
+    }
+    let entry = |who: &str, what: &str, outcome: &str| (who.to_owned(), what.to_owned(), outcome.to_owned());
+    assert_eq!(server.audit().await, [entry("operator", "POST /ui/sign-in", "done")]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_of_the_port_has_the_security_headers() {
+    let server = Running::start().await;
+    let browser = signed_in(&server).await;
+    let style = browser.get("/ui/").await;
+    let style = style.body.split("href=\"").find(|part| part.contains("style.css")).expect("a style sheet");
+    let style = style.split('"').next().expect("an address").to_owned();
+    for path in ["/ui/", "/ui/none", "/ui/sign-in", "/v1/status", "/none", &style] {
+        let answer = browser.get(path).await;
+        let policy = answer.header("content-security-policy").unwrap_or_else(|| panic!("{path}: {answer:?}"));
+        assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(answer.header("x-frame-options"), Some("deny"), "{path}");
+        assert_eq!(answer.header("referrer-policy"), Some("same-origin"), "{path}");
+        let is_asset = path == style;
+        let cached = answer.header("cache-control").expect("it says");
+        assert_eq!(cached.contains("immutable"), is_asset, "{path}: {cached}");
+        assert_eq!(cached.contains("no-store"), !is_asset, "{path}: {cached}");
+        assert!(!answer.body.contains("style=") && !answer.body.contains("onclick"), "{path}: nothing inline");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_refused_counted_and_written_down() {
+    let server = Running::start().await;
+    let mut browser = Browser::new(&server);
+    for _ in 0..10 {
+        let refused = browser.sign_in("wrong").await;
+        assert!(refused.status == 401 && refused.body.contains("not valid"), "{refused:?}");
+    }
+    let limited = browser.sign_in("wrong").await;
+    assert_eq!(limited.status, 429, "{limited:?}");
+    let wait = limited.header("retry-after").and_then(|wait| wait.parse::<u64>().ok());
+    assert!(wait.is_some_and(|secs| (1..=60).contains(&secs)), "{limited:?}");
+    // The API counts the same source, and a valid token is always served.
+    let api = Client::new(server.operator, Some("wrong".to_owned()));
+    api.get("/v1/status").await.is_problem(429, "too_many_failed_logins");
+    assert!(browser.cookie.is_none());
+    browser.sign_in(&server.token).await.leads_to("/ui/");
+    let audit = server.audit().await;
+    let count = |outcome: &str| {
+        audit
+            .iter()
+            .filter(|(who, what, found)| who.is_empty() && what == "POST /ui/sign-in" && found == outcome)
+            .count()
+    };
+    assert_eq!((count("unauthorized"), count("too_many_failed_logins")), (10, 1));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_was_given_to_a_browser_is_not_the_one_that_signs_in() {
+    let server = Running::start().await;
+    let name = format!("portunus-{}", server.operator.port());
+    let mut browser = Browser::new(&server);
+    browser.cookie = Some(format!("{name}=fixed"));
+    let answer = browser.sign_in(&server.token).await;
+    answer.leads_to("/ui/");
+    let first = browser.cookie.clone().expect("a cookie");
+    assert!(first.starts_with(&name) && first != format!("{name}=fixed"));
+    let fixed = Browser { cookie: Some(format!("{name}=fixed")), ..Browser::new(&server) };
+    assert_eq!(fixed.get("/ui/").await.status, 303);
+    // The next sign-in of the same browser ends the session before it.
+    browser.sign_in(&server.token).await.leads_to("/ui/");
+    assert_ne!(browser.cookie.as_ref(), Some(&first));
+    let before = Browser { cookie: Some(first), ..Browser::new(&server) };
+    assert_eq!(before.get("/ui/").await.status, 303);
+    assert_eq!(browser.get("/ui/").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stolen_cookie_is_worth_nothing_after_the_sign_out() {
+    let server = Running::start().await;
+    let browser = signed_in(&server).await;
+    let stolen =
+        Client { headers: format!("cookie: {}\r\n", browser.cookie.clone().unwrap()), ..browser.client.clone() };
+    let mut events = stolen.events("/ui/live/events").await;
+    events.named("snapshot").await;
+    // Without an origin nobody is signed out either.
+    let refused = browser.post_with("/ui/sign-out", "", "").await;
+    assert_eq!(refused.status, 403, "{refused:?}");
+    assert_eq!(stolen.get("/ui/").await.status, 200);
+    let out = browser.post("/ui/sign-out", "").await;
+    out.leads_to("/ui/sign-in");
+    assert!(out.header("set-cookie").is_some_and(|cookie| cookie.contains("max-age=0")), "{out:?}");
+    stolen.get("/ui/").await.leads_to("/ui/sign-in?to=%2fui%2f");
+    stolen.get("/v1/status").await.is_problem(401, "unauthorized");
+    while events.next().await.is_some() {}
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_write_with_the_cookie_needs_an_origin_of_this_server() {
+    let server = Running::start().await;
+    let browser = signed_in(&server).await;
+    let foreign = ["origin: http://example.org\r\n", "origin: null\r\n", "origin: http://localhost:1\r\n", ""];
+    for origin in foreign {
+        let refused = browser.post_with("/ui/freeze", "why=csrf", origin).await;
+        assert!(refused.status == 403 && refused.content_type().starts_with("text/html"), "{origin}: {refused:?}");
+        let json = Client { content_type: Some("application/json"), ..browser.with_headers(origin) };
+        json.post("/v1/freeze", &json!({ "why": "csrf" })).await.is_problem(403, "foreign_origin");
+        json.delete("/v1/freeze").await.is_problem(403, "foreign_origin");
+    }
+    let status: serde_json::Value = server.api().get("/v1/status").await.json();
+    assert_eq!(status["frozen"], serde_json::Value::Null);
+    // By its own page it works, on the page and in the API.
+    browser.post("/ui/freeze", "why=fair").await.leads_to("/ui/");
+    let page = browser.get("/ui/").await;
+    assert!(page.body.contains("The fleet is frozen.") && page.body.contains("fair"), "{}", page.body);
+    assert!(!browser.get("/ui/").await.body.contains("The fleet is frozen."), "it is said once");
+    let own = browser.own_origin();
+    let json = Client { content_type: Some("application/json"), ..browser.with_headers(&own) };
+    assert_eq!(json.delete("/v1/freeze").await.status, 200);
+    // The cookie is as good as a token where nothing is changed.
+    assert_eq!(browser.get("/v1/status").await.status, 200);
+    let audit = server.audit().await;
+    let count = |what: &str, outcome: &str| {
+        audit.iter().filter(|(who, known, found)| who == "operator" && known == what && found == outcome).count()
+    };
+    assert_eq!(count("POST /v1/freeze", "done"), 1, "the page's form is the API's request: {audit:?}");
+    assert_eq!(count("POST /ui/freeze", "foreign_origin"), 1, "the one without an origin");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_foreign_host_reaches_nothing_of_the_page() {
+    let server = Running::start().await;
+    let browser = signed_in(&server).await;
+    let rebound = Client { host: "example.org".to_owned(), ..browser.with_headers("") };
+    for path in ["/", "/ui/", "/ui/sign-in", "/ui/assets/x"] {
+        let refused = rebound.get(path).await;
+        assert!(refused.status == 403 && !refused.body.contains("operator <span"), "{path}: {refused:?}");
+    }
+    let local = format!("localhost:{}", server.operator.port());
+    let by_name = Client { host: local, ..browser.with_headers("") };
+    assert_eq!(by_name.get("/ui/").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn after_the_sign_in_a_browser_stays_on_this_server() {
+    let server = Running::start().await;
+    let browser = Browser::new(&server);
+    for (wanted, place) in [
+        ("%2Fui%2Fnone%3Fa%3Db", "/ui/none?a=b"),
+        ("https%3A%2F%2Fexample.org%2Fui%2F", "/ui/"),
+        ("%2F%2Fexample.org%2Fui%2F", "/ui/"),
+        ("%2F%5Cexample.org", "/ui/"),
+        ("%2Fui%2F..%2Fv1%2Fbackup", "/ui/"),
+    ] {
+        let answer = browser.post("/ui/sign-in", &format!("to={wanted}&token={}", server.token)).await;
+        answer.leads_to(place);
+    }
+    // Who is signed in already is led there at once.
+    let browser = signed_in(&server).await;
+    browser.get("/ui/sign-in?to=%2Fui%2Fnone").await.leads_to("/ui/none");
+    browser.get("/ui/sign-in?to=https%3A%2F%2Fexample.org").await.leads_to("/ui/");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_signs_in_once_and_its_code_is_gone_from_the_address() {
+    let server = Running::start().await;
+    let link = format!("/ui/sign-in?once={}", server.sessions.new_link().unwrap());
+    let mut browser = Browser::new(&server);
+    // Whoever only fetches ahead does not use it up, and gets a form that does.
+    let ahead = browser.with_headers("sec-purpose: prefetch\r\n").get(&link).await;
+    assert!(ahead.status == 200 && ahead.cookie().is_none() && ahead.body.contains("name=\"once\""), "{ahead:?}");
+    let answer = browser.get(&link).await;
+    answer.leads_to("/ui/");
+    browser.cookie = answer.cookie();
+    assert!(browser.get("/ui/").await.body.contains("operator <span"));
+    let again = Browser::new(&server).get(&link).await;
+    assert!(again.status == 401 && again.cookie().is_none() && again.body.contains("has been used"), "{again:?}");
+    // The browser that it signed in is led on, not refused.
+    browser.get(&link).await.leads_to("/ui/");
+    let form = format!("once={}", server.sessions.new_link().unwrap());
+    let by_form = Browser::new(&server).post("/ui/sign-in", &form).await;
+    by_form.leads_to("/ui/");
+    let audit = server.audit().await;
+    let has = |what: &str, outcome: &str| audit.iter().any(|(_, known, found)| known == what && found == outcome);
+    assert!(has("GET /ui/sign-in", "done") && has("GET /ui/sign-in", "unauthorized"), "{audit:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_operator() {
+    let server = Running::start().await;
+    let vera = server.operator("vera", "viewer", json!({})).await;
+    let mut browser = Browser::new(&server);
+    browser.sign_in(vera.token.as_deref().unwrap()).await.leads_to("/ui/");
+    let page = browser.get("/ui/").await;
+    assert!(page.body.contains("vera <span class=\"badge\">viewer</span>"), "{}", page.body);
+    assert!(!page.body.contains("/ui/freeze"), "a viewer is not offered what it may not do");
+    let refused = browser.post("/ui/freeze", "why=x").await;
+    assert!(refused.status == 403 && refused.body.contains("needs the role applier"), "{refused:?}");
+    let mut events = browser.with_headers("").events("/ui/live/events").await;
+    events.named("snapshot").await;
+    assert_eq!(server.api().delete("/v1/operators/vera").await.status, 200);
+    while events.next().await.is_some() {}
+    assert_eq!(browser.get("/ui/").await.status, 303);
+    let unsaid = browser.post("/ui/freeze", "why=x").await;
+    assert!(unsaid.status == 401 && unsaid.body.contains("nothing was changed"), "{unsaid:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_on_another_site_leads_to_the_page_although_the_cookie_is_strict() {
+    let server = Running::start().await;
+    let browser = Browser::new(&server);
+    let from_elsewhere = browser.with_headers("sec-fetch-site: cross-site\r\nsec-fetch-mode: navigate\r\n");
+    let answer = from_elsewhere.get("/ui/rules?q=%22%3E%3Cscript%3E").await;
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer.body.contains("http-equiv=\"refresh\" content=\"0; url=/ui/rules?q=%22%3E%3Cscript%3E\""),
+        "{answer:?}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn problems_are_pages_that_say_what_to_do() {
+    let server = Running::start().await;
+    let browser = signed_in(&server).await;
+    let missing = browser.get("/ui/%3Cscript%3Ealert(1)%3C%2Fscript%3E").await;
+    assert_eq!(missing.status, 404);
+    assert!(missing.body.contains("<nav") && !missing.body.contains("<script>alert"), "{}", missing.body);
+    let empty = browser.post("/ui/freeze", "why=+").await;
+    assert!(empty.status == 400 && empty.body.contains("a freeze needs a reason"), "{empty:?}");
+    let wrong = browser.post("/ui/", "").await;
+    assert!(wrong.status == 405 && wrong.body.contains("<nav"), "{wrong:?}");
+    server.stop().await;
+}
