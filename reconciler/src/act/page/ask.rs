@@ -58,8 +58,7 @@ impl Ask {
     /// Reads a list with its figures.
     pub async fn list<T: DeserializeOwned>(&self, path_and_query: &str) -> Result<ListAnswer<T>, Problem> {
         let response = self.call(Method::GET, path_and_query, Body::empty(), &HeaderMap::new()).await?;
-        let figure = |name| response.headers().get(name).and_then(|value| value.to_str().ok()?.parse().ok());
-        let (hidden, total) = (figure(HIDDEN_HEADER).unwrap_or_default(), figure(TOTAL_HEADER));
+        let (hidden, total) = figures(response.headers());
         Ok(ListAnswer { rows: document(response).await?, hidden, total })
     }
 
@@ -102,6 +101,12 @@ impl Ask {
         }
         Err(problem)
     }
+}
+
+/// What is left out, and how many rows there are.
+fn figures(headers: &HeaderMap) -> (u64, Option<u64>) {
+    let figure = |name| headers.get(name).and_then(|value| value.to_str().ok()?.parse().ok());
+    (figure(HIDDEN_HEADER).unwrap_or_default(), figure(TOTAL_HEADER))
 }
 
 async fn document<T: DeserializeOwned>(response: Response) -> Result<T, Problem> {
