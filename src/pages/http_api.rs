@@ -3,12 +3,12 @@
 //! Keeps: the routes are those of the router, the parameters those that the guard lets through, and the documents those that
 //! their types define. Long because every route is a row of one table.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Write as _;
+use std::collections::{BTreeSet, VecDeque};
 
 use reconciler::decide::operators::{Rights, Route};
 
-use super::structs::{Document, all};
+use super::sections::{anchor, linked, names_in, reached, section};
+use super::structs::all;
 use super::{assert_page, cell};
 
 /// Method, path, what it does, body, answer, and the codes that it has beyond those of every path.
@@ -23,6 +23,14 @@ const ROUTES: &[RouteText] = &[
         "PlanRequest",
         "PlanDocument",
         &["413 file_too_large", "422 invalid_tree"],
+    ),
+    (
+        "GET",
+        "/v1/plan",
+        "What the followed tree would change now, or a revision of the history; where no tree is followed, the one in force.",
+        "",
+        "PlanDocument",
+        &["404 no_tree", "404 unknown_revision", "409 ambiguous_revision", "410 revision_gone", "422 invalid_tree"],
     ),
     (
         "POST",
@@ -84,7 +92,7 @@ const ROUTES: &[RouteText] = &[
         "Ends the hold of a rollback, or completes an apply that was cut off.",
         "ResumeBody",
         "ResumeAnswer",
-        &["409 rails", "423 locked", "423 frozen", "507 state_not_writable"],
+        &["409 stale", "409 rails", "423 locked", "423 frozen", "507 state_not_writable"],
     ),
     ("POST", "/v1/freeze", "Stops applying.", "FreezeBody", "FreezeAnswer", &["507 state_not_writable"]),
     ("DELETE", "/v1/freeze", "Allows applying again.", "UnfreezeBody", "FreezeAnswer", &["507 state_not_writable"]),
@@ -163,6 +171,30 @@ const ROUTES: &[RouteText] = &[
         "",
         "RuleRow",
         &["404 not_found"],
+    ),
+    (
+        "GET",
+        "/v1/rules/{edge}/{rule}/source",
+        "The text of a rule in its file of the followed tree; where none is followed, of the one in force.",
+        "",
+        "RuleSource",
+        &["404 no_tree", "404 not_found", "409 override_rule", "410 revision_gone", "422 not_editable"],
+    ),
+    (
+        "POST",
+        "/v1/proposals",
+        "Changes the text of a rule and plans the changed tree; nothing is written. The answer has the patch for `git apply`.",
+        "ProposalBody",
+        "Proposal",
+        &[
+            "404 no_tree",
+            "404 not_found",
+            "409 override_rule",
+            "410 revision_gone",
+            "413 file_too_large",
+            "422 invalid_tree",
+            "422 not_editable",
+        ],
     ),
     (
         "GET",
@@ -301,6 +333,14 @@ const ROUTES: &[RouteText] = &[
         "",
         "Blame",
         &["404 not_found", "409 ambiguous_port", "409 override_rule", "409 before_ledger"],
+    ),
+    (
+        "GET",
+        "/v1/drift",
+        "What runs in another way than it was applied, of the selected rules; `total` also counts what a limit left out.",
+        "",
+        "DriftDocument",
+        &["404 not_found"],
     ),
     ("GET", "/v1/overrides", "The break-glass rules of all edges.", "", "list of OverrideRow", &[]),
     (
@@ -462,109 +502,4 @@ fn page() -> String {
         write(section(&name, document, &documents));
     }
     page
-}
-
-/// All documents that those named here lead to, by name.
-fn reached(mut named: VecDeque<String>, documents: &BTreeMap<String, Document>) -> BTreeMap<String, &Document> {
-    let mut reached = BTreeMap::new();
-    while let Some(name) = named.pop_front() {
-        let Some(document) = documents.get(&name) else { continue };
-        if reached.insert(name, document).is_none() {
-            named.extend(document.fields.iter().flat_map(|field| names_in(&field.kind, documents)));
-        }
-    }
-    reached
-}
-
-fn section(name: &str, document: &Document, documents: &BTreeMap<String, Document>) -> String {
-    let mut text = format!("\n### {name}\n\n{}\n", document.about.trim());
-    if !document.fields.is_empty() {
-        text.push_str("\n| field | type | meaning |\n|---|---|---|\n");
-    }
-    for field in &document.fields {
-        let kind = linked(&json_kind(&field.kind), documents);
-        let name = if field.is_flat { "its fields".to_owned() } else { format!("`{}`", field.name) };
-        writeln!(text, "| {name} | {} | {} |", cell(&kind), cell(&field.about)).expect("a string grows as needed");
-    }
-    if !document.words.is_empty() {
-        text.push_str("\n| word | meaning |\n|---|---|\n");
-    }
-    for (word, about) in &document.words {
-        writeln!(text, "| `{word}` | {} |", cell(about)).expect("a string grows as needed");
-    }
-    text
-}
-
-/// A type as JSON has it.
-fn json_kind(kind: &str) -> String {
-    let inside = |outer: &str| kind.strip_prefix(outer)?.strip_suffix('>').map(json_kind);
-    for outer in ["Option<", "Box<", "Arc<"] {
-        if let Some(inner) = inside(outer) {
-            return if outer == "Option<" { format!("{inner} or null") } else { inner };
-        }
-    }
-    if let Some(inner) = inside("Vec<").or_else(|| inside("BTreeSet<")) {
-        return format!("list of {inner}");
-    }
-    if let Some(inner) = kind.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
-        return format!("list of {}", json_kind(inner));
-    }
-    if kind.starts_with("BTreeMap<") || kind.starts_with("Map<") || kind == "Labels" {
-        let value = kind.rsplit_once(", ").map_or("", |(_, value)| value.trim_end_matches('>'));
-        return if value.is_empty() || value == "Value" {
-            "object".to_owned()
-        } else {
-            format!("object of {}", json_kind(value))
-        };
-    }
-    match kind {
-        "bool" => "true or false",
-        "u8" | "u16" | "u32" | "u64" | "usize" | "i64" | "f64" => "number",
-        "String" | "EdgeName" | "RuleName" | "RuleAddress" | "Arc<str>" | "str" => "string",
-        "Digest" => "string, `sha256:…`",
-        "Timestamp" => "string, a time as RFC 3339 has it",
-        other => other,
-    }
-    .to_owned()
-}
-
-fn is_word(letter: char) -> bool {
-    letter.is_ascii_alphanumeric()
-}
-
-fn names_in(text: &str, documents: &BTreeMap<String, Document>) -> Vec<String> {
-    text.split(|letter| !is_word(letter)).filter(|word| documents.contains_key(*word)).map(str::to_owned).collect()
-}
-
-/// The text with a link for each document that it names.
-fn linked(text: &str, documents: &BTreeMap<String, Document>) -> String {
-    let mut linked = String::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(|letter| !is_word(letter)).unwrap_or(rest.len());
-        // A letter that is of no word stands for itself.
-        let length = if end == 0 { rest.chars().next().map_or(1, char::len_utf8) } else { end };
-        let (word, tail) = rest.split_at(length);
-        if documents.contains_key(word) {
-            write!(linked, "[{word}](#{})", word.to_lowercase()).expect("a string grows as needed");
-        } else {
-            linked.push_str(word);
-        }
-        rest = tail;
-    }
-    linked
-}
-
-/// The anchor that forges give a heading.
-fn anchor(heading: &str) -> String {
-    heading
-        .to_lowercase()
-        .chars()
-        .filter_map(|letter| match letter {
-            ' ' => Some('-'),
-            '-' | '_' => Some(letter),
-            letter if letter.is_alphanumeric() => Some(letter),
-            _ => None,
-        })
-        .collect()
 }

@@ -3,6 +3,7 @@
 mod configuration;
 mod editors;
 mod http_api;
+mod sections;
 mod structs;
 
 use std::fs;

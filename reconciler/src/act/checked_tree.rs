@@ -122,6 +122,7 @@ pub(super) fn check(
         dirty_paths: shown(provenance.dirty),
         filtered_paths: shown(provenance.filtered),
         shallow: provenance.shallow,
+        folder: provenance.folder,
         digest: ruleset::tree_digest(&files),
     };
     let (ruleset, diagnostics) = (checked.ruleset.map(Arc::new), checked.diagnostics);

@@ -248,6 +248,12 @@ pub const ALL: &[Meaning] = &[
     of(API, "invalid_tree", "The tree has errors, which are listed."),
     of(API, "locked", "Another operator applies. `portunus status` shows how far that is."),
     of(API, "method_not_allowed", "The path exists for another method."),
+    of(
+        API,
+        "not_editable",
+        "The rule is written in a form that cannot be changed by itself. The message says what to edit instead.",
+    ),
+    of(API, "no_tree", "No tree is followed, and none was applied yet, so there is nothing to plan or to change."),
     of(API, "not_followed", "In mode apply only the followed tree can be applied."),
     of(API, "not_advertised", "Edges need an address to connect to: start the server with --advertise HOST:PORT."),
     of(API, "not_found", "There is no such path, edge, rule, entry or apply, or nothing matches the selection."),

@@ -27,6 +27,7 @@ pub mod outcome;
 pub mod overrides;
 pub mod page;
 pub mod plan;
+pub mod proposal;
 pub mod quota;
 pub mod record;
 pub mod remote;

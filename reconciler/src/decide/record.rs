@@ -24,7 +24,7 @@ use super::break_glass::{Override, Overrides};
 use super::control::{Freeze, Hold};
 use super::generation;
 use super::ledger::{self, Entry};
-use super::plan::{FileDocument, PlannedChange, Summary};
+use super::plan::{FileDocument, PlannedChange, PlannedWave, Summary};
 use super::restored::Restored;
 use super::target_override::TargetOverride;
 use super::view::DesiredEdge;
@@ -129,6 +129,9 @@ pub struct RecordedPlan {
     pub summary: Summary,
     /// By edge and rule.
     pub changes: Vec<PlannedChange>,
+    /// Which edges were to change in which wave; empty where the tree has no waves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waves: Vec<PlannedWave>,
 }
 
 /// What an apply was to change, from its record.

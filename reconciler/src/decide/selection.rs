@@ -36,6 +36,8 @@ pub use paging::Paged;
 pub const LIST: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit"];
 /// Those of the list of rules, which can be read page by page.
 pub const RULES: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit", "offset"];
+/// Those of the drift.
+pub const DRIFT: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "limit"];
 /// Those of the quotas.
 pub const QUOTAS: &[&str] = &["edge", "label", "rule", "owner", "port", "limit", "offset"];
 /// Those of the counters.
@@ -45,7 +47,8 @@ pub const STATS: &[&str] =
 pub const EVENTS: &[&str] =
     &["edge", "label", "rule", "owner", "state", "health", "port", "limit", "since", "edges", "rules", "targets"];
 /// Those of the history: an entry has no health.
-pub const HISTORY: &[&str] = &["edge", "label", "rule", "owner", "state", "port", "sort", "limit", "since"];
+pub const HISTORY: &[&str] =
+    &["edge", "label", "rule", "owner", "state", "port", "sort", "limit", "since", "action", "before"];
 
 /// What a person or a program asks for. An empty selection means everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

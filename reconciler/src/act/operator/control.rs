@@ -27,12 +27,12 @@ use crate::decide::record::Revision;
 const LONGEST_FREEZE: Duration = Duration::from_hours(24 * 365);
 
 /// A recorded revision, checked again: the rule language and the limits may have moved on since.
-async fn recorded(state: &State, revision: Revision) -> Result<TreeRead, Failure> {
+pub(super) async fn recorded(state: &State, revision: Revision) -> Result<TreeRead, Failure> {
     check(state, revision.files, Some(revision.source), true).await?.into_read()
 }
 
 /// What was applied once needs no word to be applied as dirty, empty or older than what is in force.
-fn of_recorded(allowances: Allowances) -> Allowances {
+pub(super) fn of_recorded(allowances: Allowances) -> Allowances {
     Allowances { empty: true, dirty: true, non_descendant: true, ..allowances }
 }
 
@@ -71,7 +71,8 @@ pub(super) async fn resume(
     Extension(who): Extension<Who>,
     request: Body,
 ) -> Result<Json<ResumeAnswer>, Failure> {
-    let request: ResumeBody = body::read(request, MAX_ORDER).await?;
+    // It may hold a plan, which is as long as its fleet is large.
+    let request: ResumeBody = body::read(request, state.context.max_body).await?;
     let applied_by = claim(request.applied_by)?;
     let (mode, hold, followed, applied) = state
         .context
@@ -95,9 +96,13 @@ pub(super) async fn resume(
         state.context.fleet.control(who.actor(), Control::Release).await?.map_err(refused)?;
         return Ok(Json(ResumeAnswer { released: hold, apply: None }));
     };
+    if request.plan.as_ref().is_some_and(|plan| plan.source.digest != tree.source.digest) {
+        let detail = "the tree that would be applied is another one than was planned";
+        return Err(Failure::new(409, "stale", "The plan is stale", detail));
+    }
     let (timeout, allow_offline) = (wait(request.timeout_secs), request.allow_offline);
     let begun = at_once(&who, Purpose::Resume, (tree, allowances), timeout, allow_offline);
-    let request = ApplyRequest { applied_by, ..begun };
+    let request = ApplyRequest { applied_by, plan: request.plan, ..begun };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok(Json(ResumeAnswer { released: hold, apply: Some(result) }))
 }

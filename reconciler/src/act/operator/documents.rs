@@ -9,6 +9,7 @@ use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
 pub use super::overrides::{OverrideBody, OverrideKind, OverrideRow};
+use crate::decide::drift::Drift;
 use crate::decide::fleet::{ApplyResult, Freeze, Hold, Refusal, TargetAnswer};
 use crate::decide::ledger::HistoryEntry;
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, RailVerdict, Source};
@@ -181,6 +182,10 @@ pub struct ResumeBody {
     /// Who or which CI run the client acts for, at most 200 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_by: Option<String>,
+    /// The plan that the person saw, as `GET /v1/plan` gives it; the resumption is refused as stale if it does not hold any
+    /// more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanDocument>,
     /// What the person allows.
     pub allowances: Allowances,
     /// How long to wait for edges; default 60.
@@ -222,6 +227,22 @@ pub struct TargetsDocument {
     pub hidden: u64,
     /// By edge, rule and file order.
     pub targets: Vec<TargetRow>,
+}
+
+/// Answer to `GET /v1/drift`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DriftDocument {
+    /// See `decide::plan::FORMAT_VERSION`.
+    pub format_version: String,
+    /// `drift`
+    pub kind: String,
+    /// How many differences are selected, including those that a limit left out.
+    pub total: u64,
+    /// How many are left out because the operator may not see them.
+    #[serde(default, skip_serializing_if = "crate::decide::is_zero")]
+    pub hidden: u64,
+    /// By edge and rule.
+    pub drift: Vec<Drift>,
 }
 
 /// One rule with its edge, as `/v1/rules` lists it.

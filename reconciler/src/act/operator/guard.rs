@@ -182,6 +182,8 @@ pub fn parameters(path: &str) -> &'static [&'static str] {
         "status" | "targets" => selection::LIST,
         "rules" => selection::RULES,
         "edges" => selection::EDGES,
+        "plan" => &["revision"],
+        "drift" => selection::DRIFT,
         "quotas" => selection::QUOTAS,
         "stats" => selection::STATS,
         "connections" => connections::CONNECTIONS,

@@ -14,7 +14,7 @@ use crate::act::revisions;
 use crate::act::store::Store;
 use crate::decide::fleet::ApplyResult;
 use crate::decide::held::held;
-use crate::decide::ledger::{Entry, HistoryEntry, NoRevision, Verification, resolve};
+use crate::decide::ledger::{Entry, HistoryEntry, LedgerAction, NoRevision, Verification, resolve};
 use crate::decide::plan::{PlannedChange, Source};
 use crate::decide::record::{self, LEDGER_PREFIX, PLAN_PREFIX, RecordedPlan, Revision};
 use crate::decide::selection::{self, Selection};
@@ -49,7 +49,7 @@ pub(super) fn named(store: &Store, in_force: Option<Digest>, name: &str) -> Resu
     let mut found = revision(store, entry.digest)?.ok_or_else(|| gone(entry))?;
     if found.source.commit != entry.commit {
         // The same files came with several commits; the one that was named is meant.
-        let source = Source::unversioned(entry.digest);
+        let source = Source { folder: found.source.folder.take(), ..Source::unversioned(entry.digest) };
         found.source = Source {
             vcs: if entry.commit.is_some() { "git".to_owned() } else { source.vcs },
             commit: entry.commit.clone(),
@@ -76,13 +76,45 @@ async fn entries(state: &State) -> Result<Vec<HistoryEntry>, Failure> {
     Ok(HistoryEntry::of_ledger(lines, held))
 }
 
+/// What a history can be narrowed to beside places and times.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HistoryQuery {
+    /// Actions, with commas between.
+    action: Option<String>,
+    /// Entries with a lower number only: the page behind the one that ended there.
+    before: Option<u64>,
+}
+
+impl HistoryQuery {
+    fn leave(&self, entries: &mut Vec<HistoryEntry>) -> Result<(), Failure> {
+        let known = |word: &str| LedgerAction::ALL.into_iter().find(|action| action.as_str() == word.trim());
+        let action = |word: &str| {
+            known(word).ok_or_else(|| {
+                let words = LedgerAction::ALL.map(LedgerAction::as_str).join(", ");
+                let detail = format!("action `{word}`: expected one of {words}, or several with commas between");
+                Failure::new(400, "bad_request", "Bad Request", detail)
+            })
+        };
+        let wanted = self.action.as_deref().map(|all| all.split(',').map(action).collect::<Result<Vec<_>, _>>());
+        let wanted = wanted.transpose()?;
+        entries.retain(|found| {
+            wanted.as_ref().is_none_or(|wanted| wanted.contains(&found.entry.action))
+                && self.before.is_none_or(|before| found.entry.id < before)
+        });
+        Ok(())
+    }
+}
+
 /// The entries that are selected, oldest first unless the selection says otherwise.
 pub(super) async fn history(
     Extract(state): Extract<State>,
     Extension(who): Extension<Who>,
     Query(selection): Query<Selection>,
+    Query(query): Query<HistoryQuery>,
 ) -> Result<(Hidden, Json<Vec<HistoryEntry>>), Failure> {
-    let (hidden, all) = seen(&state, &who, entries(&state).await?).await?;
+    let (hidden, mut all) = seen(&state, &who, entries(&state).await?).await?;
+    query.leave(&mut all)?;
     if selection.is_empty() {
         return Ok((hidden, Json(all)));
     }

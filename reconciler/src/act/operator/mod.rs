@@ -20,9 +20,11 @@ pub(super) mod identity;
 mod ledger;
 pub mod operators;
 mod overrides;
+pub mod proposals;
 pub mod quotas;
 mod read;
 mod refusals;
+mod revision_plan;
 mod stats;
 mod stream;
 mod taken;
@@ -145,6 +147,7 @@ fn handler(route: Route) -> MethodRouter<State> {
     match route {
         Route::Validate => of(route, write::validate),
         Route::Plan => of(route, write::plan),
+        Route::PlanOfRevision => of(route, revision_plan::plan),
         Route::Apply => of(route, write::apply),
         Route::ApplyState => of(route, read::apply),
         Route::ApplyEvents => of(route, stream::apply),
@@ -165,6 +168,8 @@ fn handler(route: Route) -> MethodRouter<State> {
         Route::RetireAuthority => of(route, certificates::retire),
         Route::Rules => of(route, read::rules),
         Route::Rule => of(route, read::rule),
+        Route::RuleSource => of(route, proposals::source),
+        Route::Propose => of(route, proposals::propose),
         Route::RuleStats => of(route, read::stats),
         Route::RuleStatsStream => of(route, stream::stats),
         Route::Stats => of(route, stats::list),
@@ -182,6 +187,7 @@ fn handler(route: Route) -> MethodRouter<State> {
         Route::Verification => of(route, ledger::verify),
         Route::Backup => of(route, backup::backup),
         Route::Blame => of(route, blame::blame),
+        Route::Drift => of(route, read::drift),
         Route::Overrides => of(route, overrides::list),
         Route::AddOverride => of(route, overrides::add),
         Route::RemoveOverride => of(route, overrides::remove),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schema::name::{EdgeName, RuleAddress, RuleName};
 use serde::Deserialize;
 
-use super::documents::{RuleRow, TargetsDocument};
+use super::documents::{DriftDocument, RuleRow, TargetsDocument};
 use super::heavy::heavy;
 use super::identity::{Hidden, RowTotal, Who};
 use super::ledger::past_apply;
@@ -89,6 +89,29 @@ pub(super) async fn rules(
     };
     let Json((hidden, total, rows)) = selected(written(&state, select).await?)?;
     Ok((Hidden(hidden), RowTotal(total), Json(rows)))
+}
+
+/// What runs in another way than it was applied.
+pub(super) async fn drift(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+    Query(selection): Query<Selection>,
+) -> Result<Json<DriftDocument>, Failure> {
+    let select = move |fleet: &Fleet| {
+        let mut drift = fleet.drift();
+        let hidden = who.caller.limits.leave_drift(fleet.edges(), &mut drift);
+        let (limit, places) = (selection.limit, Selection { limit: None, ..selection });
+        if !places.is_empty() {
+            let mut edges = status::edges(fleet, Timestamp::now());
+            who.caller.limits.leave_edges(fleet.edges(), &mut edges);
+            places.status(&mut edges, &mut drift)?;
+        }
+        let total = drift.len() as u64;
+        drift.truncate(limit.unwrap_or(usize::MAX));
+        let (format_version, kind) = (FORMAT_VERSION.to_owned(), "drift".to_owned());
+        Ok(DriftDocument { format_version, kind, total, hidden, drift })
+    };
+    selected(written(&state, select).await?)
 }
 
 /// The targets of all rules that are selected.

@@ -8,6 +8,7 @@ use axum::extract::State as Extract;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use jiff::Timestamp;
+use schema::canonical::Digest;
 use schema::check::{Checked, check_tree};
 use schema::diagnostic::{Diagnostic, all_to_json};
 use schema::ruleset::{self, RuleSet, TreeFiles};
@@ -17,6 +18,7 @@ use super::heavy::heavy;
 use super::identity::Who;
 use super::{Failure, State, blast, body};
 use crate::act::source;
+use crate::decide::edges::Edges;
 use crate::decide::fleet::{ApplyRequest, ApplyResult, Purpose, Refusal, TreeRead, touches};
 use crate::decide::operators::Denied;
 use crate::decide::plan::{
@@ -171,6 +173,30 @@ pub(super) async fn plan_of(
     allowances: Allowances,
     purpose: &Purpose,
 ) -> Result<PlanDocument, Failure> {
+    let authority = who.authority(true);
+    let permit = move |document: &mut PlanDocument, of: &PlannedFor<'_>| {
+        authority.may(Some(&touches(document, of.tree, of.edges, of.settings)))?;
+        authority.caller.limits.leave_plan(of.edges, document);
+        Ok(())
+    };
+    planned(state, tree, allowances, purpose, permit).await
+}
+
+/// What a plan was made of.
+pub(super) struct PlannedFor<'a> {
+    pub(super) tree: &'a TreeRead,
+    pub(super) edges: &'a Edges,
+    pub(super) settings: Option<Digest>,
+}
+
+/// What applying a valid tree would change now, as far as `permit` leaves it to the operator.
+pub(super) async fn planned(
+    state: &State,
+    tree: TreeRead,
+    allowances: Allowances,
+    purpose: &Purpose,
+    permit: impl FnOnce(&mut PlanDocument, &PlannedFor<'_>) -> Result<(), Denied> + Send + 'static,
+) -> Result<PlanDocument, Failure> {
     // As the fleet has it: a rollback goes back by its nature.
     let is_rollback = matches!(purpose, Purpose::Rollback { .. });
     let now = Timestamp::now();
@@ -189,7 +215,6 @@ pub(super) async fn plan_of(
     let timer = state.context.timings.plan.start_timer();
     let ruleset = tree.ruleset.clone().expect("only valid trees are planned");
     let planned = (ruleset.clone(), edges.clone());
-    let authority = who.authority(true);
     let mut document = heavy(move || {
         let mut document = plan::plan(&PlanInput {
             ruleset: &ruleset,
@@ -205,8 +230,7 @@ pub(super) async fn plan_of(
             diagnostics: &tree.diagnostics,
             now,
         });
-        authority.may(Some(&touches(&document, &tree, &edges, settings)))?;
-        authority.caller.limits.leave_plan(&edges, &mut document);
+        permit(&mut document, &PlannedFor { tree: &tree, edges: &edges, settings })?;
         Ok(PlanDocument {
             not_followed: other.map(|followed| Refusal::NotFollowed { followed }.message(now)),
             ..document.under(frozen)

@@ -34,6 +34,7 @@ pub(in crate::act) fn read_commit(
         author: author(&commit),
         subject: subject(&commit),
         committed_at: committed_at(&commit),
+        folder: Some(folder.trim_matches('/').to_owned()).filter(|folder| !folder.is_empty()),
         ..Provenance::default()
     };
     let tree = TreeFiles {

@@ -124,6 +124,8 @@ pub struct Provenance {
     pub submodules: Vec<String>,
     /// How many commits a shallow clone has; `None` in a whole one.
     pub shallow: Option<u32>,
+    /// The folder of the work tree that the tree is; `None` for its top, or where its name is not UTF-8.
+    pub folder: Option<String>,
 }
 
 impl Provenance {
@@ -149,7 +151,8 @@ fn provenance_for(dir: &Path, files: &TreeFiles, user: &UserConfig) -> Result<Pr
     let Ok(prefix) = root.strip_prefix(&workdir) else { return Ok(Provenance::default()) };
     let read_error = |source: gix::Error| GitError::Read { dir: dir.to_owned(), source: Box::new(source) };
 
-    let mut found = Provenance { in_git: true, ..Provenance::default() };
+    let folder = prefix.to_str().filter(|folder| !folder.is_empty()).map(str::to_owned);
+    let mut found = Provenance { in_git: true, folder, ..Provenance::default() };
     let mut committed = Committed::new(&repository, workdir.clone(), user);
     let mut head = repository.head().map_err(read_error)?;
     found.reference = head.referent_name().map(|name| name.shorten().to_string());

@@ -142,7 +142,7 @@ impl Fleet {
         // What was decided before for edges that are offline is in the record of the apply that decided it.
         let (summary, _) = start.plan.without_decided();
         let changes = start.plan.changes.iter().filter(|change| !start.plan.is_decided(change)).cloned().collect();
-        let recorded = RecordedPlan { summary, changes };
+        let recorded = RecordedPlan { summary, changes, waves: start.plan.waves.clone() };
         step.persist(Record::plan(&result.id, &recorded));
         let entry = Entry {
             at: step.now,

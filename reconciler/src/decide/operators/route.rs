@@ -114,6 +114,8 @@ routes! {
     Validate => plans("/v1/validate"),
     /// Plans a tree.
     Plan => plans("/v1/plan"),
+    /// Plans the followed tree, or a revision of the history.
+    PlanOfRevision => reads("/v1/plan"),
     /// Applies a tree.
     Apply => changes(Post, "/v1/apply", of(Role::Applier)),
     /// How an apply stands.
@@ -163,6 +165,15 @@ routes! {
     Rules => reads("/v1/rules"),
     /// One rule.
     Rule => reads("/v1/rules/{edge}/{rule}"),
+    /// Its text in the tree.
+    RuleSource => RouteRow {
+        method: Get,
+        path: "/v1/rules/{edge}/{rule}/source",
+        rights: of(Role::Planner),
+        audited: Audited::No,
+    },
+    /// A changed rule as a diff with its plan.
+    Propose => plans("/v1/proposals"),
     /// Its counters.
     RuleStats => reads("/v1/rules/{edge}/{rule}/stats"),
     /// The same as a stream.
@@ -199,6 +210,8 @@ routes! {
     Backup => changes(Get, "/v1/backup", of_the_fleet(Role::Admin)),
     /// Who put a port on an edge.
     Blame => reads("/v1/blame/{edge}/{port}"),
+    /// What runs in another way than it was applied.
+    Drift => reads("/v1/drift"),
     /// The overrides.
     Overrides => reads("/v1/overrides"),
     /// Adds a break-glass rule.

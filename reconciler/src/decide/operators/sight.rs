@@ -107,6 +107,30 @@ impl GrantMatcher {
         plan.plan_id = plan.compute_id();
     }
 
+    /// Leaves of a plan that others may carry out what is seen.
+    pub fn leave_foreign_plan(&self, known: &Edges, plan: &mut PlanDocument) {
+        if self.is_none() {
+            return;
+        }
+        let before = plan.changes.len() + plan.hints.len() + plan.diagnostics.len();
+        plan.changes.retain(|change| {
+            let mut names = std::iter::once(&change.rule).chain(&change.previous_rule);
+            names.any(|rule| self.sees(known, &change.edge, rule))
+        });
+        plan.base.edges.retain(|edge, _| self.has_edge(edge));
+        for wave in &mut plan.waves {
+            wave.edges.retain(|edge| self.has_edge(edge));
+        }
+        plan.waves.retain(|wave| !wave.edges.is_empty());
+        plan.hints.clear();
+        plan.diagnostics.clear();
+        for rail in &mut plan.rails {
+            rail.message.clear();
+        }
+        plan.hidden = (before - plan.changes.len()) as u64 + self.leave_drift(known, &mut plan.drift);
+        plan.plan_id = plan.compute_id();
+    }
+
     /// Leaves the changes of a recorded plan that are seen.
     pub fn leave_changes(&self, known: &Edges, changes: &mut Vec<PlannedChange>) {
         changes.retain(|change| self.is_none() || self.sees(known, &change.edge, &change.rule));

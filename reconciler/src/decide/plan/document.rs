@@ -323,6 +323,8 @@ impl PlanDocument {
         bare.not_followed = None;
         bare.leases.clear();
         bare.hidden = 0;
+        // Where the tree is in its repository changes nothing, and an earlier version did not say it.
+        bare.source.folder = None;
         // Drift is what is, not what is planned; it holds last-seen times and comes and goes with sessions.
         bare.drift.clear();
         bare.hints.clear();

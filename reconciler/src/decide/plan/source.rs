@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// Characters of an author, a subject and a branch: longer ones are no longer read as a whole.
 pub const LONGEST_LABEL: usize = 200;
 
+/// Bytes of a folder: longer than any path that a file system takes.
+const LONGEST_FOLDER: usize = 4096;
+
 /// Where a tree comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
@@ -37,6 +40,10 @@ pub struct Source {
     /// How many commits a shallow clone has; absent in a whole one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shallow: Option<u32>,
+    /// The folder of the repository that the tree is, with `/` between its parts; absent at the root of the repository
+    /// and outside of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
     /// Digest of the tree's files.
     pub digest: Digest,
 }
@@ -55,24 +62,33 @@ impl Source {
             dirty_paths: Vec::new(),
             filtered_paths: Vec::new(),
             shallow: None,
+            folder: None,
             digest,
         }
     }
 
-    /// True if both name the same files of the same commit. A subject tells nothing apart: it follows from the commit,
-    /// and a record of an earlier version has none.
+    /// True if both name the same files of the same commit. Subject and folder tell nothing apart: a record of an earlier
+    /// version has none.
     pub fn is_same(&self, other: &Self) -> bool {
-        *self == Self { subject: self.subject.clone(), ..other.clone() }
+        *self == Self { subject: self.subject.clone(), folder: self.folder.clone(), ..other.clone() }
+    }
+
+    /// A file of the tree, from the root of the repository; without one, from the root of the tree.
+    pub fn path_of(&self, file: &str) -> String {
+        self.folder.as_ref().map_or_else(|| file.to_owned(), |folder| format!("{folder}/{file}"))
     }
 
     /// Cuts what a client says of its commit to lengths that a list can show.
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        for text in [&mut self.reference, &mut self.author, &mut self.subject, &mut self.committed_at] {
+        let texts = [&mut self.reference, &mut self.author, &mut self.subject, &mut self.committed_at];
+        for text in texts {
             if let Some(long) = text.as_ref().filter(|text| text.chars().count() > LONGEST_LABEL) {
                 *text = Some(long.chars().take(LONGEST_LABEL).collect());
             }
         }
+        // A folder outside of the repository would lead a patch elsewhere.
+        self.folder = self.folder.filter(|folder| is_folder(folder));
         self
     }
 
@@ -87,6 +103,12 @@ impl Source {
             None
         }
     }
+}
+
+/// True for a relative path without `.`, `..` and control characters.
+fn is_folder(text: &str) -> bool {
+    let is_part = |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control);
+    text.len() <= LONGEST_FOLDER && text.split('/').all(is_part)
 }
 
 /// Why a tree does not count as committed. Such a tree can be planned; applying it takes `--allow-dirty`.
@@ -153,6 +175,18 @@ pub fn filter_note(filtered: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_those_of_the_repository_and_a_folder_is_inside_it() {
+        let none = Source::unversioned(Digest::default());
+        assert_eq!(none.path_of("web.toml"), "web.toml");
+        let of = |folder: &str| Source { folder: Some(folder.to_owned()), ..none.clone() }.bounded();
+        assert_eq!(of("my rules/live").path_of("a/web.toml"), "my rules/live/a/web.toml");
+        for bad in ["", "/etc", "..", "a/../..", "a//b", "a\nb"] {
+            assert_eq!(of(bad).folder, None, "{bad:?}");
+        }
+        assert!(none.is_same(&of("rules")), "an earlier version recorded no folder");
+    }
 
     #[test]
     fn only_a_clean_tree_with_a_commit_counts_as_committed() {

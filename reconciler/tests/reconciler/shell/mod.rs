@@ -13,6 +13,7 @@ mod operators;
 mod page;
 mod paging;
 mod parts;
+mod proposals;
 mod session;
 mod starting;
 mod strangers;

@@ -401,18 +401,18 @@ async fn walk(story: Story) -> usize {
 
 #[tokio::test]
 async fn a_server_that_dies_at_any_step_of_an_apply_leaves_old_or_new() {
-    let steps = walk(Story::Plain).await;
+    let steps = Box::pin(walk(Story::Plain)).await;
     assert!(steps > 10, "records, three sends, three answers and an end are more than {steps} steps");
 }
 
 #[tokio::test]
 async fn a_server_that_dies_at_any_step_of_a_rollout_leaves_old_or_new_edges_in_the_order_of_waves() {
-    let steps = walk(Story::Waves).await;
+    let steps = Box::pin(walk(Story::Waves)).await;
     assert!(steps > 15, "three waves are more than {steps} steps");
 }
 
 #[tokio::test]
 async fn a_server_that_dies_while_a_tree_takes_an_override_over_leaves_old_or_new() {
-    let steps = walk(Story::TakesOver).await;
+    let steps = Box::pin(walk(Story::TakesOver)).await;
     assert!(steps > 10, "an apply of three edges is more than {steps} steps");
 }

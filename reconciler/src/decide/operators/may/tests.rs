@@ -30,7 +30,7 @@ fn promised(route: Route) -> Option<(Role, Role)> {
     let role = match route {
         Route::GitWebhook => return None,
         Route::Rollback => return Some((Applier, Planner)),
-        Route::Validate | Route::Plan => Planner,
+        Route::Validate | Route::Plan | Route::Propose | Route::RuleSource => Planner,
         Route::Apply
         | Route::Heartbeat
         | Route::Resume
