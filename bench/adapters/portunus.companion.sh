@@ -3,6 +3,7 @@
 [ -x "$PORTUNUS_BIN" ] || exit 77
 mkdir -p "$BENCH_TMP/rules"
 "$(dirname "$0")/rule.sh" edge-01 >"$BENCH_TMP/rules/bench.toml"
+[ "$MODE" = list ] && "$(dirname "$0")/networks.sh" >"$BENCH_TMP/rules/networks.txt"
 # Builds before the guards of uncommitted trees have no such flag and follow any tree.
 dirty=
 "$PORTUNUS_BIN" serve --help | grep -q -e --allow-dirty && dirty=--allow-dirty

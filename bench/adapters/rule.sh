@@ -37,3 +37,10 @@ elif [ "$MODE" = failover ]; then
 else
   printf 'connect_timeout_ms = 5000\nidle_timeout_secs = 60\nmax_connections = 100000\nhealth_check_interval_secs = 5\n'
 fi
+case $MODE in
+sni) printf 'sni = ["openssl.example"]\n' ;;
+list) printf '[rule.access]\nallow_file = "networks.txt"\n' ;;
+# 10 Gbit/s, and more than any machine moves.
+cap10) printf '[rule.rate_limit]\nbandwidth_in_bytes_per_sec = 1250000000\nbandwidth_out_bytes_per_sec = 1250000000\n' ;;
+cap) printf '[rule.rate_limit]\nbandwidth_in_bytes_per_sec = 1000000000000\nbandwidth_out_bytes_per_sec = 1000000000000\n' ;;
+esac

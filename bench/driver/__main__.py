@@ -30,6 +30,10 @@ WORK = {
     "udp64x1000": ("udp", ["datagrams", "--conns", "1000", "--size", "64"], "per_s"),
     "udp1200x1": ("udp", ["datagrams", "--conns", "1", "--size", "1200"], "per_s"),
     "udp1200x1000": ("udp", ["datagrams", "--conns", "1000", "--size", "1200"], "per_s"),
+    "cps-sni": ("sni", ["connections", "--conns", "64", "--hello"], "per_s"),
+    "cps-list": ("list", ["connections", "--conns", "64"], "per_s"),
+    "bulk32-cap10": ("cap10", ["bulk", "--conns", "32"], "gib_s"),
+    "bulk32-cap": ("cap", ["bulk", "--conns", "32"], "gib_s"),
     "udp64x1lat": ("udp", ["datagrams", "--conns", "1", "--size", "64", "--out", "1"], "p50_us"),
 }
 # Workloads with a table of their own, and its columns.
@@ -42,6 +46,8 @@ LISTED = {
     "range": ["start_ms", "rss_kib", "pss_kib", "descriptors"],
 }
 PAIRED = ["unprivileged", "far", "failover", "probes"]
+# Modes of forwarders that route by server name, have lists of networks, or limit bandwidth; adapters of others know none.
+SELECTING = {"sni": ["haproxy", "portunus"], "list": ["haproxy", "portunus"], "cap10": ["portunus"], "cap": ["portunus"]}
 # Forwarders with active checks, one configuration of each.
 FAILING_OVER = ["haproxy", "portunus"]
 PROBED = ["targets", "probes_s", "cpu_percent", "user_percent", "us_each", "gap_s", "least_gap_s", "most_gap_s", "mean_100ms", "p99_100ms", "most_100ms", "least_100ms", "error"]
@@ -110,11 +116,11 @@ class Bench:
         return peers[first:] + peers[:first]
 
     def repeated(self, works):
-        for mode in ("tcp", "udp"):
+        for mode in ("tcp", "udp", *SELECTING):
             here = [work for work in works if work in WORK and WORK[work][0] == mode]
             if not here:
                 continue
-            peers = [peer for peer in [self.start(name, mode) for name in self.peers] if peer.ok]
+            peers = [peer for peer in [self.start(name, mode) for name in self.peers if name in SELECTING.get(mode, self.peers)] if peer.ok]
             for repetition in range(self.options.reps):
                 for work in here:
                     for peer in self.in_turn(peers, repetition):

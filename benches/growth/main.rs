@@ -12,9 +12,10 @@ mod tree;
 
 mod api;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use divan::black_box;
+use nix::time::{ClockId, clock_gettime};
 use schema::check::{CheckLimits, check_tree};
 use schema::diagnostic::all_to_json;
 use schema::ruleset::TreeFiles;
@@ -25,6 +26,8 @@ const TO: usize = 128_000;
 const STEEP: f64 = 1.2;
 /// Shorter times are those of caches and clocks.
 const MEASURABLE: Duration = Duration::from_millis(2);
+/// Rounds are repeated until they have taken so much together.
+const ROUNDS: Duration = Duration::from_millis(1500);
 /// A list that takes longer is not doubled again.
 const ENOUGH: Duration = Duration::from_secs(20);
 
@@ -52,33 +55,41 @@ fn lists() -> Vec<(String, Make)> {
     lists
 }
 
-/// The shortest of three times: whatever else the machine does only adds to it.
+/// The shortest processor time of several rounds: whatever else the machine does only adds to it.
 fn time_of(work: &mut Work) -> Duration {
     let mut once = || {
-        let started = Instant::now();
+        let started = processor_time();
         work();
-        started.elapsed()
+        processor_time().saturating_sub(started)
     };
-    let first = once();
-    // What takes seconds is not blurred by the caches.
-    if first > ENOUGH / 10 { first } else { first.min(once()).min(once()) }
+    let (mut shortest, mut spent) = (Duration::MAX, Duration::ZERO);
+    while spent < ROUNDS {
+        let time = once();
+        shortest = shortest.min(time);
+        // Clocks may stand still for less than a tick.
+        spent += time.max(Duration::from_micros(100));
+    }
+    shortest
 }
 
-/// The slope of the times over the sizes, both as logarithms.
+/// Of this thread.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The median of the slopes between any two sizes, both as logarithms (Theil and Sen's estimator): a time that the
+/// machine disturbed does not change it.
 fn exponent(times: &[(usize, Duration)]) -> Option<f64> {
     let points: Vec<(f64, f64)> = times
         .iter()
         .filter(|(_, time)| *time >= MEASURABLE)
         .map(|(size, time)| ((*size as f64).ln(), time.as_secs_f64().ln()))
         .collect();
-    if points.len() < 2 {
-        return None;
-    }
-    let count = points.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
-    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
-    let over = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum::<f64>();
-    Some(over / points.iter().map(|point| (point.0 - x).powi(2)).sum::<f64>())
+    let pairs =
+        points.iter().enumerate().flat_map(|(index, one)| points[..index].iter().map(move |other| (one, other)));
+    let mut slopes: Vec<f64> = pairs.map(|(one, other)| (one.1 - other.1) / (one.0 - other.0)).collect();
+    slopes.sort_by(f64::total_cmp);
+    slopes.get(slopes.len() / 2).copied()
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are what it is run for")]
@@ -101,6 +112,9 @@ fn main() {
         let (size, last) = times.last().copied().unwrap_or_default();
         let shown = exponent(&times).map_or_else(|| "   -".to_owned(), |found| format!("{found:.2}"));
         let mark = if exponent(&times).is_some_and(|found| found > STEEP) { " <--" } else { "" };
+        if std::env::var_os("GROWTH_TIMES").is_some() {
+            println!("{times:?}");
+        }
         println!("{name:<44} {shown}   {size:>6} in {last:>10.1?}{mark}");
     }
 }

@@ -20,7 +20,7 @@ use work::Work;
 const USAGE: &str = "\
 loadgen serve --port P [--threads N]
 loadgen bulk|connections|echo|datagrams|idle|stall|half-close|memory --port P [--host IP] [--pid PID]
-        [--conns N] [--secs S] [--warm S] [--size B] [--out N] [--threads N] [--up]";
+        [--conns N] [--secs S] [--warm S] [--size B] [--out N] [--threads N] [--up] [--hello]";
 
 fn value<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
     args.iter().position(|arg| arg == name).and_then(|at| args.get(at + 1)).map(String::as_str)
@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         outstanding: number(&args, "--out", 64),
         threads: number(&args, "--threads", 2),
         is_upload: args.iter().any(|arg| arg == "--up"),
+        says_hello: args.iter().any(|arg| arg == "--hello"),
     };
     let result = match args.first().map(String::as_str) {
         Some("serve") => server::serve(port, work.threads),

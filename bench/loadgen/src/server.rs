@@ -2,7 +2,8 @@
 //!
 //! The first byte that a client sends picks what its connection does: `E` echoes, the `E` included; `S` sends an endless
 //! pattern; `D` discards; `H` reads to the end, waits, and sends ten mebibytes and its count; `R` sends four bytes, ends
-//! its side and counts what still comes; `Q` answers with the last count of an `R`. UDP on the same port echoes.
+//! its side and counts what still comes; `Q` answers with the last count of an `R`. A record of TLS is read, and whatever
+//! comes is answered with one byte. UDP on the same port echoes.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -21,6 +22,8 @@ use crate::sockets::{Poll, READABLE, WRITABLE, listen, receive, send};
 
 /// What `H` sends and `R` expects.
 pub const BIG: usize = 10 << 20;
+/// The first byte of a record of the handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
 const LISTENER: usize = usize::MAX;
 const BUFFER: usize = 256 << 10;
 
@@ -30,6 +33,7 @@ enum Mode {
     Echo,
     Source,
     Discard,
+    Answer,
 }
 
 struct Connection {
@@ -136,6 +140,7 @@ impl Connection {
             match first[0] {
                 b'E' => self.mode = Mode::Echo,
                 b'D' => self.mode = Mode::Discard,
+                TLS_HANDSHAKE => self.mode = Mode::Answer,
                 b'S' => {
                     receive(&self.socket, &mut first, RecvFlags::empty())?;
                     self.mode = Mode::Source;
@@ -159,6 +164,11 @@ impl Connection {
             Mode::Discard => match receive(&self.socket, buffer, RecvFlags::TRUNC)? {
                 Some(0) => Ok(Next::Close),
                 _ => Ok(Next::Keep),
+            },
+            Mode::Answer => match receive(&self.socket, buffer, RecvFlags::empty())? {
+                Some(0) => Ok(Next::Close),
+                Some(_) => send(&self.socket, b"E").map(|_| Next::Keep),
+                None => Ok(Next::Keep),
             },
             Mode::New => Ok(Next::Keep),
         }

@@ -1,4 +1,4 @@
-//! Connections per second: connect, one byte there and back, close; so many at a time. I/O.
+//! Connections per second: connect, one byte or a TLS hello there and a byte back, close; so many at a time. I/O.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,8 +16,13 @@ use crate::processes::Time;
 use crate::report::Report;
 use crate::sockets::{Poll, READABLE, WRITABLE, receive, send, start};
 
+/// What OpenSSL sends to a server of the name `openssl.example`.
+const HELLO: &str = include_str!("../../../../edge/tests/hellos/openssl.hex");
+
 #[derive(Default)]
 struct Shared {
+    /// What a connection begins with.
+    opening: Vec<u8>,
     is_measuring: AtomicBool,
     is_over: AtomicBool,
     done: AtomicU64,
@@ -25,7 +30,8 @@ struct Shared {
 }
 
 pub fn run(work: &Work) -> io::Result<()> {
-    let shared = Shared::default();
+    let opening = if work.says_hello { bytes(HELLO) } else { b"E".to_vec() };
+    let shared = Shared { opening, ..Shared::default() };
     let each = (work.conns / work.threads).max(1);
     thread::scope(|scope| {
         let threads: Vec<_> =
@@ -49,6 +55,17 @@ pub fn run(work: &Work) -> io::Result<()> {
         before.report_until(after, latency.report(report)).print();
         Ok(())
     })
+}
+
+/// Bytes of a text of hexadecimal digits with comments.
+fn bytes(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(str::chars)
+        .filter_map(|letter| letter.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect();
+    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
 struct Slot {
@@ -79,7 +96,7 @@ impl<'s> Client<'s> {
         let begun = Instant::now();
         let socket = start(self.address, SocketType::STREAM)?;
         // On loopback the handshake is done when `connect` returns.
-        let has_sent = send(&socket, b"E").is_ok_and(|sent| sent.is_some());
+        let has_sent = send(&socket, &self.shared.opening).is_ok_and(|sent| sent.is_some());
         let more = if has_sent { EventFlags::empty() } else { WRITABLE };
         self.poll.add(&socket, number, READABLE | more | EventFlags::RDHUP | EventFlags::ET)?;
         Ok(Slot { socket, has_sent, begun })
@@ -91,7 +108,7 @@ impl<'s> Client<'s> {
             for place in 0..count {
                 let (number, flags) = self.poll.event(place);
                 let Some(slot) = &mut self.slots[number] else { continue };
-                let Some(is_fine) = slot.turn(flags) else { continue };
+                let Some(is_fine) = slot.turn(flags, &self.shared.opening) else { continue };
                 if is_fine {
                     self.shared.done.fetch_add(1, Ordering::Relaxed);
                     if self.shared.is_measuring.load(Ordering::Relaxed) {
@@ -123,9 +140,9 @@ impl<'s> Client<'s> {
 
 impl Slot {
     /// How it ended, once it did.
-    fn turn(&mut self, flags: EventFlags) -> Option<bool> {
+    fn turn(&mut self, flags: EventFlags, opening: &[u8]) -> Option<bool> {
         if !self.has_sent && flags.contains(WRITABLE) {
-            match send(&self.socket, b"E") {
+            match send(&self.socket, opening) {
                 Ok(sent) => self.has_sent = sent.is_some(),
                 Err(_) => return Some(false),
             }

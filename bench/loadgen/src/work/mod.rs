@@ -29,6 +29,8 @@ pub struct Work {
     pub outstanding: usize,
     pub threads: usize,
     pub is_upload: bool,
+    /// Connections begin with the hello of a TLS client.
+    pub says_hello: bool,
 }
 
 /// Where a measurement is.
