@@ -39,7 +39,7 @@ pub const RULES: &[&str] = &["edge", "label", "rule", "owner", "state", "health"
 /// Those of the drift.
 pub const DRIFT: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "limit"];
 /// Those of the quotas.
-pub const QUOTAS: &[&str] = &["edge", "label", "rule", "owner", "port", "limit", "offset"];
+pub const QUOTAS: &[&str] = &["edge", "label", "rule", "owner", "port", "sort", "limit", "offset"];
 /// Those of the counters.
 pub const STATS: &[&str] =
     &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit", "per_port", "per_target"];
@@ -107,6 +107,8 @@ pub enum Sort {
     Bytes,
     /// Most bytes a second first; of counters only.
     Rate,
+    /// Most of the quota used first; of quotas only.
+    Used,
     /// The first entry of the history first.
     Oldest,
     /// The last one first.
@@ -120,6 +122,8 @@ impl Sort {
     pub const OF_STATS: &[Self] = &[Self::Name, Self::State, Self::Health, Self::Connections, Self::Bytes, Self::Rate];
     /// Those of connections.
     pub const OF_CONNECTIONS: &[Self] = &[Self::Name, Self::Age, Self::Bytes];
+    /// Those of quotas.
+    pub const OF_QUOTAS: &[Self] = &[Self::Name, Self::Used];
     /// Those of the history.
     pub const OF_HISTORY: &[Self] = &[Self::Oldest, Self::Newest];
 
@@ -132,6 +136,7 @@ impl Sort {
             Self::Age => "age",
             Self::Bytes => "bytes",
             Self::Rate => "rate",
+            Self::Used => "used",
             Self::Oldest => "oldest",
             Self::Newest => "newest",
         }
@@ -441,7 +446,7 @@ fn sort_rows(rows: &mut [Row], order: Sort) {
         Sort::State => rows.sort_by_key(|row| rule_rank(row.status.state)),
         Sort::Health => rows.sort_by_key(|row| health_rank(row.status.health)),
         Sort::Connections => rows.sort_by_key(|row| Reverse(row.status.connections)),
-        Sort::Name | Sort::Age | Sort::Bytes | Sort::Rate | Sort::Oldest | Sort::Newest => {}
+        Sort::Name | Sort::Age | Sort::Bytes | Sort::Rate | Sort::Used | Sort::Oldest | Sort::Newest => {}
     }
 }
 

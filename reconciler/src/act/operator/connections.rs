@@ -33,7 +33,7 @@ const MAX_BODY: usize = 64 << 10;
 const MAX_WHY: usize = 1000;
 
 /// Answer to `GET /v1/connections`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ConnectionsDocument {
     /// See `decide::plan::FORMAT_VERSION`.
     pub format_version: String,
@@ -41,6 +41,9 @@ pub struct ConnectionsDocument {
     pub kind: String,
     /// How many match, including those that a limit left out.
     pub total: u64,
+    /// The same by rule.
+    #[serde(default)]
+    pub rules: Vec<RuleConnections>,
     /// How many rules are left out because the operator may not see them.
     #[serde(default, skip_serializing_if = "crate::decide::is_zero")]
     pub hidden: u64,
@@ -88,9 +91,10 @@ pub(super) async fn list(
     if total == 0 && is_narrowed && found.unanswered.is_empty() {
         return Err(nothing(&more, &selection));
     }
+    let rules = found.by_rule();
     let Gathered { connections, unanswered, .. } = found;
     let (format_version, kind) = (FORMAT_VERSION.to_owned(), "connections".to_owned());
-    Ok(Json(ConnectionsDocument { format_version, kind, total, hidden, unanswered, connections }))
+    Ok(Json(ConnectionsDocument { format_version, kind, total, rules, hidden, unanswered, connections }))
 }
 
 /// `DELETE /v1/connections`

@@ -38,7 +38,7 @@ pub(super) async fn list(
     let select = move || {
         let mut edges = status::edges(&fleet, Timestamp::now());
         let hidden = who.caller.limits.leave_edges(fleet.edges(), &mut edges);
-        let rows = selection.unlimited_rows(edges, Sort::OF_RULES)?;
+        let rows = selection.unlimited_rows(edges, Sort::OF_QUOTAS)?;
         let mut documents = Vec::new();
         let mut owners: BTreeSet<(EdgeName, String)> = BTreeSet::new();
         for Row { edge, status, .. } in rows {
@@ -55,6 +55,9 @@ pub(super) async fn list(
         }
         let key = |document: &QuotaDocument| (document.edge.clone(), document.rule.clone(), document.owner.clone());
         documents.sort_by_key(key);
+        if selection.sort == Some(Sort::Used) {
+            documents.sort_by(|one, other| other.percent.total_cmp(&one.percent));
+        }
         let page = Paged::of(documents, selection.offset, selection.limit);
         Ok((Hidden(hidden), RowTotal(page.total), Json(page.rows)))
     };
