@@ -2,10 +2,12 @@
 //! of sessions that speak the edge protocol over a connection each. I/O: loopback and a temporary folder; prints a
 //! table and never fails for being slow.
 //!
-//! `FLEET_EDGES` is the number of edges (5000), `PORTUNUS_BIN` another server to measure.
+//! `FLEET_EDGES` is the number of edges (5000), `FLEET_RULES` the number of rules of each (1), `PORTUNUS_BIN` another
+//! server to measure. The page is measured last: `FLEET_EDGES=1000 FLEET_RULES=10` are its 10,000 rules.
 
 #![expect(clippy::print_stdout, reason = "the table is what this program is for")]
 
+mod page;
 mod sessions;
 
 use std::fmt::Write as _;
@@ -91,17 +93,28 @@ fn edge(index: usize) -> String {
     format!("edge-{index:05}")
 }
 
-/// Rules of the edges of one file. Every edge has one rule, whose target's port is what changes.
+/// A number that the environment gives.
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// Rules of the edges of one file. Every edge has a rule whose target's port is what changes, and further ones that stay.
 fn write_file(dir: &Path, file: usize, edges: usize, port: impl Fn(usize) -> u16) {
     let mut text = String::new();
     for index in (file * PER_FILE..edges).take(PER_FILE) {
         let (name, port) = (edge(index), port(index));
-        write!(
-            text,
-            "[[edge]]\nname = \"{name}\"\n\n[[rule]]\nname = \"web-{index:05}\"\nedges = [\"{name}\"]\n\
-             listen_port = 8443\ntarget = \"10.0.0.1:{port}\"\n\n"
-        )
-        .expect("a string takes all");
+        writeln!(text, "[[edge]]\nname = \"{name}\"\n").expect("a string takes all");
+        for rule in 0..number("FLEET_RULES", 1) {
+            let suffix = if rule == 0 { String::new() } else { format!("-{rule}") };
+            let (listen, port) = (8443 + rule, if rule == 0 { port } else { 1000 });
+            write!(
+                text,
+                "[[rule]]\nname = \"web-{index:05}{suffix}\"\nedges = [\"{name}\"]\nowner = \"team-{}\"\n\
+                 listen_port = {listen}\ntarget = \"10.0.0.1:{port}\"\n\n",
+                index % 10
+            )
+            .expect("a string takes all");
+        }
     }
     // As an editor saves: no reader sees half a file.
     let (path, beside) = (dir.join(format!("rules.d/part-{file:03}.toml")), dir.join("beside"));
@@ -125,7 +138,7 @@ fn in_words(mut times: Vec<Duration>) -> String {
 
 #[tokio::main]
 async fn main() {
-    let edges: usize = std::env::var("FLEET_EDGES").map_or(5000, |text| text.parse().expect("a number of edges"));
+    let edges = number("FLEET_EDGES", 5000);
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let dir = scratch.path();
     std::fs::create_dir(dir.join("rules.d")).expect("the folder is new");
@@ -175,4 +188,5 @@ async fn main() {
     println!("| … and the server has the last acknowledgement | {} |", in_words(acknowledged));
     println!("| … its processor time | {:.1} s | {WHOLE} times |", (server.processor() - before) / WHOLE as f64);
     println!("| memory at the end | {} MiB | |", server.memory() / 1024);
+    page::measure(sessions.places(), &names, || server.processor()).await;
 }

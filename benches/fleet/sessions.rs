@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edge::act::joining::channel_of_member;
+use schema::counters::Figures;
 use schema::join::JoinUri;
 use schema::name::EdgeName;
 use schema::proto::{self, edge_message, server_message};
@@ -92,6 +93,11 @@ impl Sessions {
         for _ in 0..waiting {
             opened.recv().await;
         }
+    }
+
+    /// Where the server listens.
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Takes the next sight in.
@@ -228,8 +234,44 @@ async fn session(
                     return;
                 }
             }
+            Some(server_message::Body::StatsRequest(asked)) => {
+                let report = counted(asked);
+                if outgoing.send(message(edge_message::Body::Stats(report))).await.is_err() {
+                    return;
+                }
+            }
             _ => {}
         }
+    }
+}
+
+/// What an edge says of the counters of a rule.
+fn counted(asked: proto::StatsRequest) -> proto::StatsReport {
+    let figures = Figures { bytes_in: 1 << 30, bytes_out: 1 << 34, connections_total: 1 << 20, ..Figures::default() };
+    let target = proto::TargetStats {
+        host: "10.0.0.1".to_owned(),
+        port: 1000,
+        counters: Some(figures.to_wire()),
+        report: Some(up("10.0.0.1:1000")),
+        ..proto::TargetStats::default()
+    };
+    let rule = proto::RuleStats {
+        rule: asked.rule,
+        total: Some(figures.to_wire()),
+        targets: vec![target],
+        ..proto::RuleStats::default()
+    };
+    proto::StatsReport { request_id: asked.request_id, rules: vec![rule], ..proto::StatsReport::default() }
+}
+
+fn up(target: &str) -> proto::TargetReport {
+    proto::TargetReport {
+        target: target.to_owned(),
+        state: "up".to_owned(),
+        weight: 100,
+        effective_weight: 100,
+        since_ms: 1_700_000_000_000,
+        ..proto::TargetReport::default()
     }
 }
 
@@ -238,6 +280,8 @@ fn done(desired: proto::DesiredState) -> proto::Report {
     let rules = desired.rules.into_iter().map(|rule| proto::RuleReport {
         rule: rule.name.clone(),
         state: proto::RuleState::Active.into(),
+        health: "up".to_owned(),
+        targets: rule.targets.iter().map(|target| up(&format!("{}:{}", target.host, target.first_port))).collect(),
         running: Some(rule),
         ..proto::RuleReport::default()
     });

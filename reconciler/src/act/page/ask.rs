@@ -33,6 +33,13 @@ pub struct ListAnswer<T> {
     pub total: Option<u64>,
 }
 
+impl<T> ListAnswer<Vec<T>> {
+    /// How many rows the list has, and how much is left out of it.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.total.unwrap_or(self.rows.len() as u64), self.hidden)
+    }
+}
+
 /// Asks in the name of who is signed in.
 #[derive(Debug, Clone)]
 pub struct Ask {
@@ -60,6 +67,14 @@ impl Ask {
         let response = self.call(Method::GET, path_and_query, Body::empty(), &HeaderMap::new()).await?;
         let (hidden, total) = figures(response.headers());
         Ok(ListAnswer { rows: document(response).await?, hidden, total })
+    }
+
+    /// Reads a page of a list. Of a selection that selects nothing, the list is empty.
+    pub async fn page<T: DeserializeOwned>(&self, path_and_query: &str) -> Result<ListAnswer<Vec<T>>, Problem> {
+        match self.list(path_and_query).await {
+            Err(problem) if problem.status == 404 => Ok(ListAnswer { rows: Vec::new(), hidden: 0, total: Some(0) }),
+            other => other,
+        }
     }
 
     /// Has something done.

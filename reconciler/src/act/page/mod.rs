@@ -11,11 +11,19 @@
 
 pub mod ask;
 mod assets;
+mod connections;
+mod edge;
+mod edges;
 mod fleet;
+#[cfg(test)]
+mod goldens;
 mod guard;
 pub(super) mod layout;
 mod live;
 mod problem;
+mod quotas;
+mod rule;
+mod rules;
 mod sign_in;
 
 use std::sync::Arc;
@@ -55,6 +63,19 @@ fn views(state: &PageState) -> Router {
         .route("/ui/", get(fleet::show))
         .route("/ui/freeze", post(fleet::freeze))
         .route("/ui/unfreeze", post(fleet::unfreeze))
+        .route("/ui/rules", get(rules::show))
+        .route("/ui/rules/{edge}/{rule}", get(rule::show))
+        .route("/ui/rules/{edge}/{rule}/targets", post(rule::steer))
+        .route("/ui/rules/{edge}/{rule}/release", post(rule::release))
+        .route("/ui/rules/{edge}/{rule}/check", post(rule::check))
+        .route("/ui/rules/{edge}/{rule}/reset-quota", post(rule::reset_quota))
+        .route("/ui/edges", get(edges::show))
+        .route("/ui/edges/{edge}", get(edge::show))
+        .route("/ui/edges/{edge}/revoke", post(edge::revoke))
+        .route("/ui/edges/{edge}/forget", post(edge::forget))
+        .route("/ui/connections", get(connections::show))
+        .route("/ui/connections/end", get(connections::ask_end).post(connections::end))
+        .route("/ui/quotas", get(quotas::show))
         .route("/ui/live/events", get(live::events))
         .route("/ui/live/rules/{edge}/{rule}", get(live::rule))
         .route("/ui/{*path}", any(guard::no_such_page))

@@ -104,7 +104,13 @@ fn targets(summary: &FleetSummary) -> Vec<String> {
 }
 
 /// The views that the navigation names: path, name, and the weakest role that may open it.
-pub const VIEWS: &[(&str, &str, Role)] = &[("/ui/", "Fleet", Role::Viewer)];
+pub const VIEWS: &[(&str, &str, Role)] = &[
+    ("/ui/", "Fleet", Role::Viewer),
+    ("/ui/rules", "Rules", Role::Viewer),
+    ("/ui/edges", "Edges", Role::Viewer),
+    ("/ui/connections", "Connections", Role::Viewer),
+    ("/ui/quotas", "Quotas", Role::Viewer),
+];
 
 /// A link into a view, where there is such a view.
 pub fn link(path: &str) -> Option<String> {

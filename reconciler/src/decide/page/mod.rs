@@ -8,7 +8,18 @@
 //! Keeps: a view holds texts and the names of CSS classes, so that a template decides nothing; a state is a word and a shape
 //! before it is a colour.
 
+pub mod connections;
+pub mod edge;
+pub mod edges;
+pub mod filter;
 pub mod fleet;
 pub mod head;
 pub mod problem;
+pub mod query;
+pub mod quotas;
+pub mod rule;
+pub mod rule_figures;
+pub mod rule_line;
+pub mod rule_targets;
+pub mod rules;
 pub mod words;

@@ -11,6 +11,7 @@ mod metrics_port;
 mod operator_api;
 mod operators;
 mod page;
+mod page_views;
 mod paging;
 mod parts;
 mod proposals;

@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::Running;
-use super::http::{Answer, Client};
+use super::http::{Answer, Client, Events};
 
 /// A browser: it keeps the cookie, says where its forms come from, and follows nothing by itself.
-struct Browser {
+pub(super) struct Browser {
     client: Client,
     cookie: Option<String>,
 }
@@ -18,7 +18,7 @@ impl Answer {
     }
 
     #[track_caller]
-    fn leads_to(&self, place: &str) {
+    pub(super) fn leads_to(&self, place: &str) {
         assert_eq!(self.status, 303, "{self:?}");
         assert_eq!(self.header("location"), Some(place), "{self:?}");
     }
@@ -30,7 +30,7 @@ impl Answer {
 }
 
 impl Browser {
-    fn new(server: &Running) -> Self {
+    pub(super) fn new(server: &Running) -> Self {
         let client = Client { content_type: None, ..Client::new(server.operator, None) };
         Self { client, cookie: None }
     }
@@ -44,29 +44,34 @@ impl Browser {
         format!("origin: http://{}\r\n", self.client.host)
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(super) async fn get(&self, path: &str) -> Answer {
         self.with_headers("").get(path).await
     }
 
+    /// A stream of events.
+    pub(super) async fn events(&self, path: &str) -> Events {
+        self.with_headers("").events(path).await
+    }
+
     /// Sends a form with these headers.
-    async fn post_with(&self, path: &str, form: &str, headers: &str) -> Answer {
+    pub(super) async fn post_with(&self, path: &str, form: &str, headers: &str) -> Answer {
         let client = Client { content_type: Some("application/x-www-form-urlencoded"), ..self.with_headers(headers) };
         client.post_text(path, form).await
     }
 
     /// Sends a form as a page of the server does.
-    async fn post(&self, path: &str, form: &str) -> Answer {
+    pub(super) async fn post(&self, path: &str, form: &str) -> Answer {
         self.post_with(path, form, &self.own_origin()).await
     }
 
-    async fn sign_in(&mut self, token: &str) -> Answer {
+    pub(super) async fn sign_in(&mut self, token: &str) -> Answer {
         let answer = self.post("/ui/sign-in", &format!("token={token}")).await;
         self.cookie = answer.cookie().or(self.cookie.take());
         answer
     }
 }
 
-async fn signed_in(server: &Running) -> Browser {
+pub(super) async fn signed_in(server: &Running) -> Browser {
     let mut browser = Browser::new(server);
     browser.sign_in(&server.token).await.leads_to("/ui/");
     browser

@@ -1,0 +1,33 @@
+//! `/ui/quotas`: how much of each quota was used. I/O.
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::RawQuery;
+use axum::response::Response;
+use jiff::Timestamp;
+
+use super::ask::ListAnswer;
+use super::layout::{Layout, Refused, Visit, html};
+use crate::decide::operators::Role;
+use crate::decide::page::filter::rows_of;
+use crate::decide::page::query::ViewQuery;
+use crate::decide::page::quotas::QuotasView;
+use crate::decide::quota::QuotaDocument;
+
+#[derive(Template)]
+#[template(path = "quotas.html")]
+pub(super) struct QuotasPage {
+    pub(super) layout: Layout,
+    pub(super) view: QuotasView,
+    pub(super) may_reset: bool,
+}
+
+pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
+    let query = ViewQuery::parse(&query.unwrap_or_default());
+    let asked = query.with("limit", &rows_of(&query).to_string()).or("sort", "used");
+    let page: ListAnswer<Vec<QuotaDocument>> = visit.ask.page(&asked.on("/v1/quotas")).await?;
+    let (total, hidden) = page.counts();
+    let may_reset = visit.may(Role::Applier);
+    let view = QuotasView::new(&query, &page.rows, (total, hidden, may_reset), Timestamp::now());
+    Ok(html(&QuotasPage { layout: visit.layout("Quotas").await, view, may_reset }))
+}

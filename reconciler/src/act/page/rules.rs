@@ -1,0 +1,30 @@
+//! `/ui/rules`: all rules, a page at a time. I/O.
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::RawQuery;
+use axum::response::Response;
+use jiff::Timestamp;
+
+use super::ask::ListAnswer;
+use super::layout::{Layout, Refused, Visit, html};
+use crate::act::operator::documents::RuleRow;
+use crate::decide::page::filter::rows_of;
+use crate::decide::page::query::ViewQuery;
+use crate::decide::page::rules::RulesView;
+
+#[derive(Template)]
+#[template(path = "rules.html")]
+pub(super) struct RulesPage {
+    pub(super) layout: Layout,
+    pub(super) view: RulesView,
+}
+
+pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
+    let query = ViewQuery::parse(&query.unwrap_or_default());
+    let asked = query.with("limit", &rows_of(&query).to_string());
+    let page: ListAnswer<Vec<RuleRow>> = visit.ask.page(&asked.on("/v1/rules")).await?;
+    let rows = page.rows.iter().map(|row| (&row.edge, &row.status));
+    let view = RulesView::new(&query, rows, page.counts(), Timestamp::now());
+    Ok(html(&RulesPage { layout: visit.layout("Rules").await, view }))
+}

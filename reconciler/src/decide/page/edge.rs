@@ -1,0 +1,199 @@
+//! The view `/ui/edges/EDGE`: one edge, what it can do, and its rules. Pure.
+
+use jiff::Timestamp;
+use schema::name::EdgeName;
+use serde_json::Value;
+
+use super::edges::{generation, labels, state};
+use super::filter::Pager;
+use super::query::ViewQuery;
+use super::rule::{Fact, RuleNotice};
+use super::rule_line::{RuleLine, rule_href};
+use super::words::{Badge, Moment, grouped};
+use crate::decide::drift::{Drift, DriftKind};
+use crate::decide::status::{EdgeStatus, RuleStatus};
+use crate::decide::view::Confirmation;
+
+/// A deviation that an operator ordered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviationLine {
+    /// The rule.
+    pub rule: String,
+    /// Its view.
+    pub href: String,
+    /// The target.
+    pub target: String,
+    /// What.
+    pub what: String,
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub why: String,
+    /// Since when.
+    pub since: Moment,
+    /// Until when, if it ends.
+    pub until: Option<Moment>,
+}
+
+/// The view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeSheet {
+    /// Its name.
+    pub name: String,
+    /// Connected or not.
+    pub state: Badge,
+    /// Since when.
+    pub since: Option<Moment>,
+    /// When it was heard last.
+    pub last_seen: Option<Moment>,
+    /// When its certificate ends.
+    pub certificate: Option<Moment>,
+    /// What to know first.
+    pub notices: Vec<RuleNotice>,
+    /// What it is.
+    pub facts: Vec<Fact>,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// What it can do.
+    pub capabilities: Vec<String>,
+    /// True where it was never heard, so that its capabilities are not known.
+    pub is_unheard: bool,
+    /// What it reported of its bounds.
+    pub limits: Vec<Fact>,
+    /// What its owner allows.
+    pub policy: Vec<Fact>,
+    /// A page of its rules.
+    pub rules: Vec<RuleLine>,
+    /// The other pages.
+    pub pager: Pager,
+    /// Targets that operators steered.
+    pub deviations: Vec<DeviationLine>,
+    /// True if the operator may end its membership.
+    pub may_revoke: bool,
+    /// True if it can be forgotten: it is offline.
+    pub may_forget: bool,
+}
+
+/// What the view is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct EdgeDocuments<'a> {
+    /// The edge, with its deviations.
+    pub edge: &'a EdgeStatus,
+    /// A page of its rules.
+    pub rules: &'a [(EdgeName, RuleStatus)],
+    /// How many rules it has.
+    pub total: u64,
+    /// Its drift.
+    pub drift: &'a [Drift],
+    /// True if the operator manages edges.
+    pub is_admin: bool,
+}
+
+impl EdgeSheet {
+    /// The view of these documents.
+    pub fn new(query: &ViewQuery, documents: EdgeDocuments<'_>, now: Timestamp) -> Self {
+        let EdgeDocuments { edge, rules, total, drift, is_admin } = documents;
+        let moment = |at: Option<Timestamp>| at.map(|at| Moment::new(at, now));
+        let path = super::rule_line::edge_href(edge.name.as_str());
+        Self {
+            name: edge.name.to_string(),
+            state: state(edge),
+            since: moment(edge.since),
+            last_seen: moment(edge.last_seen),
+            certificate: moment(edge.certificate_expires_at),
+            notices: notices(edge, drift),
+            facts: facts(edge),
+            labels: labels(edge),
+            capabilities: edge.capabilities.clone().unwrap_or_default(),
+            is_unheard: edge.capabilities.is_none(),
+            limits: limits(edge),
+            policy: policy(edge),
+            rules: rules.iter().map(|(name, rule)| RuleLine::new(name, rule, now)).collect(),
+            pager: Pager::new(&path, query, (rules.len() as u64, total), "rule"),
+            deviations: deviations(edge, now),
+            may_revoke: is_admin && !edge.revoked,
+            may_forget: is_admin && !edge.connected,
+        }
+    }
+}
+
+fn notices(edge: &EdgeStatus, drift: &[Drift]) -> Vec<RuleNotice> {
+    let mut notices = Vec::new();
+    let mut add = |class, title: &str, text: &str| {
+        notices.push(RuleNotice { class, title: title.to_owned(), text: text.to_owned(), at: None, lines: Vec::new() });
+    };
+    if edge.revoked {
+        add("note-bad", "Revoked", "it keeps forwarding what it has, and joins again only with a new URI");
+    } else if !edge.connected && edge.last_seen.is_some() {
+        add("note-warn", "Offline", "it keeps forwarding what it has; what it does now is not known");
+    }
+    let trial = match edge.confirmation {
+        Confirmation::None => None,
+        Confirmation::Awaited => Some(("On trial", "it reverts by itself unless its state is confirmed in time")),
+        Confirmation::Missed => Some(("Reverted", "no confirmation came in time: it runs what ran before")),
+    };
+    if let Some((title, text)) = trial {
+        add("note-warn", title, text);
+    }
+    let of_edge = drift.iter().filter(|one| one.rule.is_none() && one.kind != DriftKind::EdgeOffline);
+    for one in of_edge {
+        add("note-warn", &format!("Drift: {}", one.kind.as_str().replace('_', " ")), &one.message);
+    }
+    notices
+}
+
+fn facts(edge: &EdgeStatus) -> Vec<Fact> {
+    let or_dash = |text: &str| if text.is_empty() { "–".to_owned() } else { text.to_owned() };
+    let mut facts = vec![Fact::new("Generation", generation(edge)), Fact::new("Version", or_dash(&edge.version))];
+    facts.push(Fact::new("Address", or_dash(&edge.address)));
+    if !edge.own_listeners.is_empty() {
+        facts.push(Fact::new("Its own ports", edge.own_listeners.join(", ")));
+    }
+    if !edge.ephemeral_ports.is_empty() {
+        facts.push(Fact::new("Ephemeral ports", edge.ephemeral_ports.join(", ")));
+    }
+    if let Some(digest) = edge.digest {
+        facts.push(Fact::new("Digest of what runs", digest.to_string()));
+    }
+    facts
+}
+
+fn limits(edge: &EdgeStatus) -> Vec<Fact> {
+    let limits = edge.limits;
+    [
+        ("Rules", u64::from(limits.rules)),
+        ("Ports of a range", limits.ports_per_range.into()),
+        ("Descriptors for listeners", limits.file_descriptors),
+    ]
+    .into_iter()
+    .filter(|(_, number)| *number > 0)
+    .map(|(name, number)| Fact::new(name, format!("at most {}", grouped(number))))
+    .collect()
+}
+
+/// The keys of its policy as its file has them.
+fn policy(edge: &EdgeStatus) -> Vec<Fact> {
+    let Some(policy) = &edge.policy else { return Vec::new() };
+    let document = serde_json::to_value(policy).unwrap_or_default();
+    let text = |value: &Value| match value {
+        Value::Array(all) if all.is_empty() => "nothing".to_owned(),
+        Value::Array(all) => all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    };
+    let all = document.as_object().into_iter().flatten();
+    all.map(|(key, value)| Fact::new(key.as_str(), text(value))).collect()
+}
+
+fn deviations(edge: &EdgeStatus, now: Timestamp) -> Vec<DeviationLine> {
+    let line = |each: &crate::decide::target_override::TargetOverride| DeviationLine {
+        rule: each.rule.to_string(),
+        href: rule_href(edge.name.as_str(), each.rule.as_str()),
+        target: each.target.clone(),
+        what: each.deviation.in_words(),
+        actor: each.actor.clone(),
+        why: each.why.clone(),
+        since: Moment::new(each.since, now),
+        until: each.until.map(|at| Moment::new(at, now)),
+    };
+    edge.target_overrides.iter().map(line).collect()
+}
