@@ -27,6 +27,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         ("style.css", STYLE, include_str!("assets/style.css")),
         ("main.js", SCRIPT, include_str!("assets/main.js")),
         ("live.js", SCRIPT, include_str!("assets/live.js")),
+        ("apply.js", SCRIPT, include_str!("assets/apply.js")),
         ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
     ];
     let asset = |(name, kind, content): (_, _, &'static str)| {

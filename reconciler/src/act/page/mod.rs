@@ -9,18 +9,25 @@
 //! Keeps: the page knows and may what the API answers to its operator, and nothing else; no GET changes anything but the
 //! link that signs in; no answer of the port goes out without its security headers.
 
+mod applies;
 pub mod ask;
 mod assets;
+mod audit;
 mod connections;
+mod drift;
 mod edge;
 mod edges;
 mod fleet;
 #[cfg(test)]
 mod goldens;
 mod guard;
+mod history;
 pub(super) mod layout;
 mod live;
+mod plan;
 mod problem;
+mod proposal;
+mod query;
 mod quotas;
 mod rule;
 mod rules;
@@ -76,6 +83,20 @@ fn views(state: &PageState) -> Router {
         .route("/ui/connections", get(connections::show))
         .route("/ui/connections/end", get(connections::ask_end).post(connections::end))
         .route("/ui/quotas", get(quotas::show))
+        .route("/ui/plan", get(plan::show))
+        .route("/ui/applies", get(applies::show))
+        .route("/ui/applies/{id}", get(applies::apply))
+        .route("/ui/history", get(history::show))
+        .route("/ui/history/{id}", get(history::entry))
+        .route("/ui/history/{id}/rollback", post(history::roll_back))
+        .route("/ui/resume", get(history::before_resume).post(history::resume))
+        .route("/ui/drift", get(drift::show))
+        .route("/ui/audit", get(audit::show))
+        .route("/ui/rules/{edge}/{rule}/edit", get(proposal::edit_form).post(proposal::propose))
+        .route("/ui/rules/{edge}/{rule}/add-target", get(proposal::target_form).post(proposal::propose))
+        .route("/ui/rules/{edge}/{rule}/patch", post(proposal::patch))
+        .route("/ui/rules/{edge}/{rule}/override", post(proposal::run))
+        .route("/ui/live/applies/{id}", get(applies::live))
         .route("/ui/live/events", get(live::events))
         .route("/ui/live/rules/{edge}/{rule}", get(live::rule))
         .route("/ui/{*path}", any(guard::no_such_page))

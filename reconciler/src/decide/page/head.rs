@@ -110,6 +110,11 @@ pub const VIEWS: &[(&str, &str, Role)] = &[
     ("/ui/edges", "Edges", Role::Viewer),
     ("/ui/connections", "Connections", Role::Viewer),
     ("/ui/quotas", "Quotas", Role::Viewer),
+    ("/ui/plan", "Plan", Role::Viewer),
+    ("/ui/applies", "Applies", Role::Viewer),
+    ("/ui/history", "History", Role::Viewer),
+    ("/ui/drift", "Drift", Role::Viewer),
+    ("/ui/audit", "Audit", Role::Admin),
 ];
 
 /// A link into a view, where there is such a view.

@@ -1,0 +1,199 @@
+//! `/ui/history`, one entry, the way back to it, and the end of a hold. I/O.
+//!
+//! Keeps: nothing is applied that was not shown: what is confirmed names the plan that was on the page, and another plan is
+//! shown instead of carried out.
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Form, Path, Query};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::applies::{OlderQuery, entries};
+use super::layout::{Layout, Refused, Visit, html};
+use super::plan::is_answer;
+use super::sign_in::encoded;
+use crate::act::operator::documents::{HistoryDetail, Problem, ResumeAnswer, ResumeBody, RollbackBody};
+use crate::decide::fleet::ApplyResult;
+use crate::decide::operators::Role;
+use crate::decide::page::history::{ConfirmView, EntryView, HistoryView, PER_PAGE, list, one};
+use crate::decide::page::plan::{allowance_boxes, view};
+use crate::decide::plan::{Allowances, PlanDocument};
+
+#[derive(Template)]
+#[template(path = "history.html")]
+struct HistoryPage {
+    layout: Layout,
+    view: HistoryView,
+}
+
+#[derive(Template)]
+#[template(path = "entry.html")]
+struct EntryPage {
+    layout: Layout,
+    view: EntryView,
+}
+
+#[derive(Template)]
+#[template(path = "confirm.html")]
+struct ConfirmPage {
+    layout: Layout,
+    view: ConfirmView,
+}
+
+pub(super) async fn show(
+    Extension(visit): Extension<Visit>,
+    Query(query): Query<OlderQuery>,
+) -> Result<Response, Refused> {
+    let action = query.action.trim();
+    let (found, hidden) = entries(&visit, query.before.trim(), action, PER_PAGE).await?;
+    let view = list(&found, hidden, action, Timestamp::now());
+    let layout = visit.layout("History").await;
+    Ok(html(&HistoryPage { layout, view }))
+}
+
+pub(super) async fn entry(Extension(visit): Extension<Visit>, Path(id): Path<String>) -> Result<Response, Refused> {
+    let detail: HistoryDetail = visit.ask.get(&format!("/v1/history/{}", encoded(&id))).await?;
+    let layout = visit.layout(format!("Entry {}", detail.entry.entry.id)).await;
+    let view = one(&detail.entry, detail.plan.as_ref(), visit.may(Role::Applier), Timestamp::now());
+    Ok(html(&EntryPage { layout, view }))
+}
+
+/// What is confirmed: the plan that was shown, why, and the rails that are lifted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ConfirmForm {
+    why: String,
+    plan_id: String,
+    allow_removals: String,
+    allow_rebinds: String,
+    allow_drops: String,
+    allow_empty: String,
+    allow_non_descendant: String,
+}
+
+impl ConfirmForm {
+    fn allowances(&self) -> Allowances {
+        let number = |text: &str| text.trim().parse().ok();
+        Allowances {
+            removals: number(&self.allow_removals),
+            rebinds: number(&self.allow_rebinds),
+            drops: number(&self.allow_drops),
+            empty: !self.allow_empty.is_empty(),
+            dirty: false,
+            non_descendant: !self.allow_non_descendant.is_empty(),
+        }
+    }
+}
+
+/// Said where the plan on the page is not the one of this moment.
+const CHANGED: &str =
+    "The fleet has changed since the plan was shown, and nothing was applied: this is the plan of now.";
+
+pub(super) async fn roll_back(
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+    Form(form): Form<ConfirmForm>,
+) -> Result<Response, Refused> {
+    if !visit.may(Role::Applier) {
+        return Err(no_right("roll back").into());
+    }
+    if form.why.trim().is_empty() {
+        let detail = "a rollback needs a reason: it is shown wherever the held revision is";
+        return Err(Problem::new(400, "bad_request", "No reason given", detail).into());
+    }
+    let asked = RollbackBody { revision: id.clone(), why: form.why.trim().to_owned(), ..RollbackBody::default() };
+    let preview = RollbackBody { dry_run: true, ..asked.clone() };
+    let plan: PlanDocument = visit.ask.send(Method::POST, "/v1/rollback", &preview).await?;
+    let mut problem = String::new();
+    if plan.plan_id.to_string() == form.plan_id {
+        let body = RollbackBody { plan: Some(plan.clone()), allowances: form.allowances(), ..asked };
+        match visit.ask.send::<ApplyResult>(Method::POST, "/v1/rollback", &body).await {
+            Ok(begun) => {
+                let note = format!("The rollback to entry {id} has begun.");
+                return Ok(visit.done(note, &format!("/ui/applies/{}", begun.id)));
+            }
+            Err(failed) if is_answer(&failed) => problem = in_words(&failed),
+            Err(failed) => return Err(failed.into()),
+        }
+    } else if !form.plan_id.is_empty() {
+        problem = CHANGED.to_owned();
+    }
+    let confirm = ConfirmView {
+        heading: format!("Roll back to entry {id}"),
+        explanation: "It is applied again and held until the followed tree moves, or somebody resumes.".to_owned(),
+        action: format!("/ui/history/{id}/rollback"),
+        button: "Roll back to this",
+        why: Some(form.why),
+        allowances: allowance_boxes(&plan.rails),
+        plan: view(&plan, Timestamp::now()),
+        problem,
+        back: format!("/ui/history/{id}"),
+    };
+    Ok(confirmation(&visit, confirm).await)
+}
+
+fn no_right(what: &str) -> Problem {
+    Problem::new(403, "forbidden", "Forbidden", format!("it takes the role applier to {what}"))
+}
+
+fn in_words(problem: &Problem) -> String {
+    let rails: Vec<String> = problem.rails.iter().filter(|rail| rail.tripped).map(|rail| rail.name.clone()).collect();
+    let rails = if rails.is_empty() { String::new() } else { format!(" ({})", rails.join(", ")) };
+    format!("{}: {}{rails}.", problem.title, problem.detail)
+}
+
+/// The page with the plan and its button; after a failed attempt its status is an error.
+async fn confirmation(visit: &Visit, view: ConfirmView) -> Response {
+    let status = if view.problem.is_empty() { StatusCode::OK } else { StatusCode::CONFLICT };
+    let layout = visit.layout(view.heading.clone()).await;
+    (status, html(&ConfirmPage { layout, view })).into_response()
+}
+
+/// `GET /ui/resume`: what ending the hold would do.
+pub(super) async fn before_resume(Extension(visit): Extension<Visit>) -> Result<Response, Refused> {
+    if !visit.may(Role::Applier) {
+        return Err(no_right("resume").into());
+    }
+    let plan: PlanDocument = visit.ask.get("/v1/plan").await?;
+    Ok(confirmation(&visit, resumption(&plan, String::new())).await)
+}
+
+pub(super) async fn resume(
+    Extension(visit): Extension<Visit>,
+    Form(form): Form<ConfirmForm>,
+) -> Result<Response, Refused> {
+    if !visit.may(Role::Applier) {
+        return Err(no_right("resume").into());
+    }
+    let plan: PlanDocument = visit.ask.get("/v1/plan").await?;
+    if plan.plan_id.to_string() != form.plan_id {
+        let problem = if form.plan_id.is_empty() { "" } else { CHANGED };
+        return Ok(confirmation(&visit, resumption(&plan, problem.to_owned())).await);
+    }
+    let body = ResumeBody { plan: Some(plan.clone()), allowances: form.allowances(), ..ResumeBody::default() };
+    match visit.ask.send::<ResumeAnswer>(Method::POST, "/v1/resume", &body).await {
+        Ok(ResumeAnswer { apply: Some(begun), .. }) => {
+            Ok(visit.done("The server follows the tree again.", &format!("/ui/applies/{}", begun.id)))
+        }
+        Ok(_) => Ok(visit.done("The hold has ended.", "/ui/")),
+        Err(failed) if is_answer(&failed) => Ok(confirmation(&visit, resumption(&plan, in_words(&failed))).await),
+        Err(failed) => Err(failed.into()),
+    }
+}
+
+fn resumption(plan: &PlanDocument, problem: String) -> ConfirmView {
+    ConfirmView {
+        heading: "Resume".to_owned(),
+        explanation: "The hold ends, and the followed tree is applied: this is what it changes.".to_owned(),
+        action: "/ui/resume".to_owned(),
+        button: "Resume",
+        why: None,
+        allowances: allowance_boxes(&plan.rails),
+        plan: view(plan, Timestamp::now()),
+        problem,
+        back: "/ui/plan".to_owned(),
+    }
+}

@@ -1,0 +1,327 @@
+//! Applies: the recent ones as a list, and one with its waves and edges. Pure.
+
+use jiff::Timestamp;
+use schema::name::EdgeName;
+use schema::state::RuleState;
+
+use super::head::link;
+use super::history::{changes_in_words, outcome_badge};
+use super::plan::Fact;
+use super::words::{Badge, Moment, count, lasting, short_hash};
+use crate::decide::fleet::{ApplyResult, EdgeOutcome, EdgeResult, Outcome};
+use crate::decide::ledger::HistoryEntry;
+use crate::decide::plan::PlannedWave;
+
+/// A row of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyRow {
+    /// Its id.
+    pub id: String,
+    /// Where its page is.
+    pub path: String,
+    /// How it stands.
+    pub outcome: Badge,
+    /// When it began.
+    pub at: Moment,
+    /// How long it took; empty while it runs.
+    pub took: String,
+    /// The commit, shortened.
+    pub commit: String,
+    /// Its subject.
+    pub subject: String,
+    /// Who.
+    pub who: String,
+    /// `+1 ~2 -0`
+    pub changes: String,
+    /// How many edges.
+    pub edges: String,
+}
+
+/// The list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliesView {
+    /// The newest first.
+    pub rows: Vec<ApplyRow>,
+    /// Where older ones are; empty on the last page.
+    pub older: String,
+    /// How many the operator may not see, in words.
+    pub hidden: String,
+}
+
+/// At most so many entries on a page.
+pub const PER_PAGE: usize = 50;
+
+/// The list of entries, newest first; one more than fits on a page says that there are older ones.
+pub fn list(entries: &[HistoryEntry], hidden: u64, now: Timestamp) -> AppliesView {
+    let shown = &entries[..entries.len().min(PER_PAGE)];
+    let older = match shown.last() {
+        Some(last) if entries.len() > PER_PAGE => format!("/ui/applies?before={}", last.entry.id),
+        _ => String::new(),
+    };
+    AppliesView { rows: shown.iter().map(|found| row(found, now)).collect(), older, hidden: hidden_in_words(hidden) }
+}
+
+/// `3 entries outside of your limits are not shown.`
+pub fn hidden_in_words(hidden: u64) -> String {
+    match hidden {
+        0 => String::new(),
+        1 => "1 entry outside of your limits is not shown.".to_owned(),
+        number => format!("{number} entries outside of your limits are not shown."),
+    }
+}
+
+fn row(found: &HistoryEntry, now: Timestamp) -> ApplyRow {
+    let entry = &found.entry;
+    ApplyRow {
+        id: entry.apply_id.clone(),
+        path: format!("/ui/applies/{}", entry.apply_id),
+        outcome: outcome_badge(found),
+        at: Moment::new(entry.at, now),
+        took: found.finished_at.map(|end| lasting(end.duration_since(entry.at))).unwrap_or_default(),
+        commit: entry.commit.as_deref().map_or_else(|| "no commit".to_owned(), |commit| short_hash(commit).to_owned()),
+        subject: found.subject.clone().unwrap_or_default(),
+        who: who(&entry.actor, found.applied_by.as_deref()),
+        changes: found.summary.as_ref().map(changes_in_words).unwrap_or_default(),
+        edges: count(entry.generations.len().max(entry.edges.len()) as u64, "edge"),
+    }
+}
+
+/// The operator, and whom it says it acted for.
+pub fn who(actor: &str, applied_by: Option<&str>) -> String {
+    applied_by.map_or_else(|| actor.to_owned(), |claimed| format!("{actor} as {claimed}"))
+}
+
+/// One edge of an apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyEdge {
+    /// Its name.
+    pub edge: String,
+    /// Where its page is, if there is one.
+    pub path: Option<String>,
+    /// How it went.
+    pub state: Badge,
+    /// The same in a sentence.
+    pub words: String,
+    /// The generation to reach.
+    pub generation: u64,
+    /// Rules that are not as planned.
+    pub rules: Vec<ApplyRule>,
+}
+
+/// A rule that is not as planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyRule {
+    /// Its name.
+    pub rule: String,
+    /// Where its page is, if there is one.
+    pub path: Option<String>,
+    /// What is so.
+    pub state: Badge,
+    /// Why.
+    pub why: String,
+}
+
+/// A wave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyWave {
+    /// `Wave 1`, or `Edges` where there are none.
+    pub title: String,
+    /// `2 of 5 edges done`
+    pub progress: String,
+    /// How many are done.
+    pub done: usize,
+    /// Of how many.
+    pub of: usize,
+    /// How it is carried out: how many at once, how long it is watched.
+    pub terms: String,
+    /// Its edges.
+    pub edges: Vec<ApplyEdge>,
+}
+
+/// One apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyView {
+    /// Its id.
+    pub id: String,
+    /// How it stands.
+    pub outcome: Badge,
+    /// The result in a sentence.
+    pub verdict: String,
+    /// True while it runs.
+    pub is_running: bool,
+    /// Why it was stopped or stands still; empty where it does not.
+    pub stopped: String,
+    /// Facts.
+    pub facts: Vec<Fact>,
+    /// Its waves, with the edges in the order in which they begin.
+    pub waves: Vec<ApplyWave>,
+    /// Where its plan is.
+    pub entry: String,
+}
+
+/// The view of an apply; `found` is its entry, if the history has it already.
+pub fn one(result: &ApplyResult, found: Option<&HistoryEntry>, waves: &[PlannedWave], now: Timestamp) -> ApplyView {
+    let mut facts = vec![Fact::at("began", Moment::new(result.started_at, now))];
+    facts.extend(result.finished_at.map(|end| Fact::at("ended", Moment::new(end, now))));
+    let commit =
+        result.commit.as_deref().map_or_else(|| "no commit".to_owned(), |commit| short_hash(commit).to_owned());
+    facts.push(Fact::text("commit", commit));
+    facts.extend(found.and_then(|found| found.subject.clone()).map(|subject| Fact::text("subject", subject)));
+    facts.push(Fact::text("by", who(&result.actor, result.applied_by.as_deref())));
+    facts.extend(
+        found.and_then(|found| found.summary.as_ref()).map(|summary| Fact::text("changes", changes_in_words(summary))),
+    );
+    facts.extend(result.continues.clone().map(|id| Fact::text("continues", id)));
+    let entry = found.map(|found| format!("/ui/history/{}", found.entry.id)).unwrap_or_default();
+    let paused = result.paused.as_ref().map(|why| format!("Paused: {why}."));
+    let stopped = result.stopped.as_ref().map(|why| format!("The rollout was stopped: {why}."));
+    ApplyView {
+        id: result.id.clone(),
+        outcome: outcome(result.outcome),
+        verdict: verdict(result),
+        is_running: result.outcome == Outcome::Running,
+        stopped: paused.or(stopped).unwrap_or_default(),
+        facts,
+        waves: in_waves(result, waves),
+        entry,
+    }
+}
+
+fn in_waves(result: &ApplyResult, waves: &[PlannedWave]) -> Vec<ApplyWave> {
+    let mut left: Vec<&EdgeResult> = result.edges.iter().collect();
+    let mut shown = Vec::new();
+    for wave in waves {
+        let (of_wave, others): (Vec<_>, Vec<_>) = left.into_iter().partition(|edge| wave.edges.contains(&edge.edge));
+        left = others;
+        let place = |edge: &EdgeName| wave.edges.iter().position(|name| name == edge);
+        let mut edges = of_wave;
+        edges.sort_by_key(|edge| place(&edge.edge));
+        if !edges.is_empty() {
+            shown.push(wave_of(format!("Wave {}", wave.wave), terms(wave), &edges));
+        }
+    }
+    if !left.is_empty() {
+        let title = if shown.is_empty() { "Edges" } else { "Other edges" };
+        shown.push(wave_of(title.to_owned(), String::new(), &left));
+    }
+    shown
+}
+
+fn wave_of(title: String, terms: String, edges: &[&EdgeResult]) -> ApplyWave {
+    let done = edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Done).count();
+    ApplyWave {
+        title,
+        progress: format!("{done} of {} done", count(edges.len() as u64, "edge")),
+        done,
+        of: edges.len(),
+        terms,
+        edges: edges.iter().map(|edge| edge_of(edge)).collect(),
+    }
+}
+
+fn terms(wave: &PlannedWave) -> String {
+    let at_once = wave.max_parallel.filter(|most| (most.get() as usize) < wave.edges.len());
+    let mut parts: Vec<String> = at_once.map(|most| format!("{most} at once")).into_iter().collect();
+    parts.extend((wave.max_failed > 0).then(|| format!("{} may fail", wave.max_failed)));
+    parts.extend((wave.soak_secs > 0).then(|| format!("watched for {} s", wave.soak_secs)));
+    parts.join(", ")
+}
+
+fn edge_of(edge: &EdgeResult) -> ApplyEdge {
+    let has_answered = matches!(edge.outcome, EdgeOutcome::Done | EdgeOutcome::Refused | EdgeOutcome::Returned);
+    let is_odd = |rule: &&crate::decide::fleet::RuleResult| {
+        if has_answered { !rule.is_as_planned() } else { rule.state == Some(RuleState::Rejected) }
+    };
+    let rules = edge.rules.iter().filter(is_odd).map(|rule| ApplyRule {
+        rule: rule.rule.to_string(),
+        path: link(&format!("/ui/rules/{}/{}", edge.edge, rule.rule)),
+        state: rule.state.map_or_else(|| Badge::off("gone"), Badge::of_rule),
+        why: joined(&rule.code, &rule.message),
+    });
+    let rules: Vec<ApplyRule> = rules.collect();
+    let state = match edge.outcome {
+        EdgeOutcome::Done if !rules.is_empty() => Badge::warn("done in part"),
+        outcome => edge_badge(outcome),
+    };
+    ApplyEdge {
+        edge: edge.edge.to_string(),
+        path: link(&format!("/ui/edges/{}", edge.edge)),
+        state,
+        words: edge_in_words(edge, rules.len()),
+        generation: edge.generation,
+        rules,
+    }
+}
+
+fn joined(code: &str, message: &str) -> String {
+    let parts: Vec<&str> = [code, message].into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join(": ")
+}
+
+fn edge_badge(outcome: EdgeOutcome) -> Badge {
+    let word = outcome.in_words();
+    match outcome {
+        EdgeOutcome::Done => Badge::up(word),
+        EdgeOutcome::Waiting => Badge::info(word),
+        EdgeOutcome::Queued | EdgeOutcome::Skipped | EdgeOutcome::Offline => Badge::off(word),
+        EdgeOutcome::Returned => Badge::warn(word),
+        EdgeOutcome::Timeout | EdgeOutcome::Refused => Badge::down(word),
+    }
+}
+
+/// How it went on an edge, as `apply` prints it.
+fn edge_in_words(edge: &EdgeResult, odd_rules: usize) -> String {
+    match edge.outcome {
+        EdgeOutcome::Offline | EdgeOutcome::Returned | EdgeOutcome::Done if !edge.message.is_empty() => {
+            edge.message.clone()
+        }
+        EdgeOutcome::Queued => "waits for its wave".to_owned(),
+        EdgeOutcome::Skipped => "was not reached and is unchanged".to_owned(),
+        EdgeOutcome::Waiting => format!("generation {} is being sent", edge.generation),
+        EdgeOutcome::Done if odd_rules > 0 => format!("answered, and did not take {}", count(odd_rules as u64, "rule")),
+        EdgeOutcome::Done => "runs what was planned".to_owned(),
+        EdgeOutcome::Offline => "is offline and takes the state when it comes back".to_owned(),
+        EdgeOutcome::Timeout => "did not report in time; what runs there is not known".to_owned(),
+        EdgeOutcome::Returned => "runs its previous state again".to_owned(),
+        EdgeOutcome::Refused => format!("refused: {}", joined(&edge.code, &edge.message)),
+    }
+}
+
+/// The mark of an outcome.
+pub fn outcome(outcome: Outcome) -> Badge {
+    match outcome {
+        Outcome::Running => Badge::info("running"),
+        Outcome::Applied => Badge::up("applied"),
+        Outcome::Partial => Badge::warn("partial"),
+        Outcome::Superseded => Badge::off("superseded"),
+        Outcome::Returned => Badge::down("returned"),
+        Outcome::Interrupted => Badge::warn("interrupted"),
+    }
+}
+
+fn verdict(result: &ApplyResult) -> String {
+    let edges = count(result.edges.len() as u64, "edge");
+    let number = |outcome| result.edges.iter().filter(|edge| edge.outcome == outcome).count() as u64;
+    match result.outcome {
+        Outcome::Running => format!("{} of {edges} done.", number(EdgeOutcome::Done)),
+        Outcome::Applied if result.edges.is_empty() => {
+            "There was nothing to change; the revision is recorded.".to_owned()
+        }
+        Outcome::Applied => {
+            let waiting = match number(EdgeOutcome::Offline) {
+                0 => String::new(),
+                offline => format!(", {} when they come back", count(offline, "edge")),
+            };
+            format!("Applied as planned on {edges}{waiting}.")
+        }
+        Outcome::Partial => {
+            let done = number(EdgeOutcome::Done);
+            format!("A part is not as planned: {done} of {edges} done; the rest is below.")
+        }
+        Outcome::Superseded => format!("A newer tree was put in force before {edges} answered."),
+        Outcome::Returned => "It was not confirmed in time, and edges run their previous state again.".to_owned(),
+        Outcome::Interrupted => {
+            "The server stopped before all edges answered; everything that it decided continues.".to_owned()
+        }
+    }
+}
