@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use crate::codes::TreeCode;
 use crate::networks::{ListFile, Lists, NetworkList};
+use crate::policy::Network;
 use crate::rule::{Rule, RuleProblem, words};
 
 /// Most networks of one list that a rule itself holds.
@@ -62,6 +63,18 @@ impl Access {
             return false;
         }
         self.admits_unlisted() || is_in(source, &self.allow, self.allow_file.as_ref())
+    }
+
+    /// True if the lists refuse an address of the network, whatever the mode is. A network that takes both lists of those who
+    /// may to be admitted counts as refused.
+    pub fn refuses_some(&self, network: Network) -> bool {
+        let files = |file: &Option<ListFile>, holds: fn(&NetworkList, Network) -> bool| {
+            file.as_ref().and_then(ListFile::list).is_some_and(|list| holds(list, network))
+        };
+        if self.deny.meets(network) || files(&self.deny_file, NetworkList::meets) {
+            return true;
+        }
+        !self.admits_unlisted() && !self.allow.covers(network) && !files(&self.allow_file, NetworkList::covers)
     }
 
     /// True if those may connect that no list names.
@@ -132,6 +145,29 @@ fn is_in(source: IpAddr, list: &NetworkList, file: Option<&ListFile>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_is_refused_in_part_where_one_of_its_addresses_is() {
+        let list = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a network")).collect::<NetworkList>();
+        let refused = |access: &Access, network: &str| access.refuses_some(network.parse().expect("a network"));
+        let deny = Access { deny: list(&["10.0.0.7", "2001:db8:1::/64"]), ..Access::default() };
+        for (network, is_refused) in [
+            ("10.0.0.0/24", true),
+            ("10.0.1.0/24", false),
+            ("10.0.0.7", true),
+            ("2001:db8:1::/48", true),
+            ("2001:db8:2::/48", false),
+        ] {
+            assert_eq!(refused(&deny, network), is_refused, "{network}");
+        }
+        let allow = Access { allow: list(&["10.0.0.0/25", "10.0.0.128/25", "10.0.2.0/25"]), ..Access::default() };
+        for (network, is_refused) in
+            [("10.0.0.0/24", false), ("10.0.0.64/26", false), ("10.0.2.0/24", true), ("10.0.3.0/24", true)]
+        {
+            assert_eq!(refused(&allow, network), is_refused, "{network}");
+        }
+        assert!(!refused(&Access::default(), "0.0.0.0/0"));
+    }
 
     #[test]
     fn deny_wins_and_mapped_addresses_are_ipv4() {

@@ -18,10 +18,10 @@ fn reaches(source: &str, port: u16) -> bool {
     }
     let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(LONG)).unwrap();
-    std::io::Write::write_all(&mut stream, &[0; 1]).ok();
-    stream.shutdown(std::net::Shutdown::Write).ok();
-    // A reset is an error; an end of data comes from the target.
-    stream.read_to_end(&mut Vec::new()).is_ok()
+    // A reset is reported once, by whichever call comes first; an end of data comes from the target.
+    std::io::Write::write_all(&mut stream, &[0; 1]).is_ok()
+        && stream.shutdown(std::net::Shutdown::Write).is_ok()
+        && stream.read_to_end(&mut Vec::new()).is_ok()
 }
 
 fn field<'a>(plan: &'a Value, path: &str) -> &'a Value {
@@ -48,6 +48,15 @@ fn a_list_of_the_tree_is_in_force_on_its_edge_and_stays_so_over_restarts() {
     assert_eq!(plan["changes"][0]["action"], "update", "{plan}");
     assert_eq!(field(&plan, "access.allow_file.added")["after"], json!(["127.0.0.3/32", "127.0.0.4/32"]));
     assert_eq!(field(&plan, "access.allow_file.removed")["before"], json!(["127.0.0.2/32"]));
+    // Who is refused is known from the last 24 hours, by networks of 24 bits.
+    wait_until("the plan to say whom it refuses", || {
+        let impact = world.plan()["changes"][0]["impact"].clone();
+        impact["sources"][0]["network"] == "127.0.0.0/24" && impact["last_connection_at"].is_string()
+    });
+    world.edit("lists/office.txt", "127.0.0.0/24\n");
+    let impact = world.plan()["changes"][0]["impact"].clone();
+    assert!(impact.get("sources").is_none(), "nobody is refused: {impact}");
+    world.edit("lists/office.txt", "127.0.0.3\n127.0.0.4\n");
     world.apply();
     wait_until("the new list to be in force", || reaches("127.0.0.3", port) && !reaches("127.0.0.2", port));
 

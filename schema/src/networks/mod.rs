@@ -91,6 +91,22 @@ impl NetworkList {
         }
     }
 
+    /// True if some address of the network is in one of its networks.
+    pub fn meets(&self, network: Network) -> bool {
+        match network.net() {
+            IpNet::V4(net) => self.0.v4.meet(net.network().to_bits(), net.broadcast().to_bits()),
+            IpNet::V6(net) => self.0.v6.meet(net.network().to_bits(), net.broadcast().to_bits()),
+        }
+    }
+
+    /// True if every address of the network is in one of its networks.
+    pub fn covers(&self, network: Network) -> bool {
+        match network.net() {
+            IpNet::V4(net) => self.0.v4.cover(net.network().to_bits(), net.broadcast().to_bits(), |end| end + 1),
+            IpNet::V6(net) => self.0.v6.cover(net.network().to_bits(), net.broadcast().to_bits(), |end| end + 1),
+        }
+    }
+
     /// The narrowest of its networks that the address is in.
     pub fn find(&self, ip: IpAddr) -> Option<Network> {
         self.0.records.find(ip.to_canonical())

@@ -32,7 +32,7 @@ const AT_ONCE: usize = 32;
 
 /// Adds how fast new connections come, as the server counted last, and how old those are that end, as their edges say.
 pub(super) async fn measure(state: &State, (ruleset, edges): (Arc<RuleSet>, Edges), plan: &mut PlanDocument) {
-    count_refused(state, (&ruleset, &edges), plan).await;
+    let relisted = count_refused(state, (&ruleset, &edges), plan).await;
     let serving = serving(plan);
     let rules: Vec<(EdgeName, RuleName)> = serving.iter().map(|index| before(&plan.changes[*index])).collect();
     let now = Timestamp::now();
@@ -63,7 +63,7 @@ pub(super) async fn measure(state: &State, (ruleset, edges): (Arc<RuleSet>, Edge
     let questions: Vec<(usize, Vec<Part>)> =
         asked.into_iter().filter_map(parts).filter(|(_, parts)| !parts.is_empty()).collect();
     ask(state, plan, questions).await;
-    taken::add(state, plan).await;
+    taken::add(state, &relisted, plan).await;
 }
 
 async fn ask(state: &State, plan: &mut PlanDocument, questions: Vec<(usize, Vec<Part>)>) {

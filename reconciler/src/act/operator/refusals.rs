@@ -27,8 +27,13 @@ const ASKED: usize = 32;
 /// Questions under way at once.
 const AT_ONCE: usize = 8;
 
-/// Adds to each change of access lists how many live connections the new lists refuse.
-pub(super) async fn count_refused(state: &State, (ruleset, edges): (&RuleSet, &Edges), plan: &mut PlanDocument) {
+/// Adds to each change of access lists how many live connections the new lists refuse. Returns these changes by their
+/// place in the plan, with the rule that they lead to.
+pub(super) async fn count_refused(
+    state: &State,
+    (ruleset, edges): (&RuleSet, &Edges),
+    plan: &mut PlanDocument,
+) -> BTreeMap<usize, Arc<Rule>> {
     let mut running: BTreeMap<EdgeName, Rules> = BTreeMap::new();
     let mut asked = Vec::new();
     for (index, change) in plan.changes.iter().enumerate() {
@@ -42,6 +47,7 @@ pub(super) async fn count_refused(state: &State, (ruleset, edges): (&RuleSet, &E
             asked.push((index, request(change), after.rule.clone()));
         }
     }
+    let changed = asked.iter().map(|(index, _, rule)| (*index, Arc::clone(rule))).collect();
     let questions = asked.into_iter().map(|(index, (edge, request), rule)| {
         let fleet = state.context.fleet.clone();
         async move { (index, rule, fleet.connections(edge, request).await) }
@@ -57,6 +63,7 @@ pub(super) async fn count_refused(state: &State, (ruleset, edges): (&RuleSet, &E
             impact.connections = refused;
         }
     }
+    changed
 }
 
 fn request(change: &PlannedChange) -> (EdgeName, proto::ConnectionsRequest) {

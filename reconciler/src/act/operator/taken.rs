@@ -3,16 +3,18 @@
 //! Keeps: it only adds figures to a plan, and never holds it up for longer than [`PATIENCE`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use schema::name::{EdgeName, RuleName};
 use schema::net::PortRange;
 use schema::proto;
+use schema::rule::Rule;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::State;
-use crate::decide::plan::{Action, ImpactKind, PlanDocument, PlannedChange};
+use crate::decide::plan::{Action, ImpactKind, Losing, PlanDocument, PlannedChange};
 use crate::decide::target::time_from_wire;
 use crate::decide::unused::busiest;
 
@@ -21,20 +23,28 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Edges that are asked at once.
 const AT_ONCE: usize = 32;
 
-/// Adds what edges remember of the rules and ports that are released or removed.
-pub(super) async fn add(state: &State, plan: &mut PlanDocument) {
+/// Adds what edges remember of the rules and ports that are released or removed, and of the sources that the changed access
+/// lists of `relisted` refuse; these are changes by their place in the plan, with the rule that they lead to.
+pub(super) async fn add(state: &State, relisted: &BTreeMap<usize, Arc<Rule>>, plan: &mut PlanDocument) {
     let mut rules: BTreeMap<EdgeName, BTreeSet<RuleName>> = BTreeMap::new();
-    for change in plan.changes.iter().filter(|change| takes_away(change)) {
+    let is_asked = |(index, change): &(usize, &PlannedChange)| takes_away(change) || relisted.contains_key(index);
+    for (_, change) in plan.changes.iter().enumerate().filter(is_asked) {
         let (edge, rule) = before(change);
         if plan.base.edges.get(&edge).is_some_and(|edge| edge.connected) {
             rules.entry(edge).or_default().insert(rule);
         }
     }
     let answers = ask(state, rules).await;
-    for change in plan.changes.iter_mut().filter(|change| takes_away(change)) {
+    for (index, change) in plan.changes.iter_mut().enumerate() {
         let Some(usage) = answers.get(&before(change)) else { continue };
-        change.impact.last_connection_at = time_from_wire(last_use(change, usage));
-        change.impact.sources = busiest(usage, |_| true);
+        if takes_away(change) {
+            change.impact.last_connection_at = time_from_wire(last_use(change, usage));
+            change.impact.sources = busiest(usage, |_| true);
+        } else if let Some(access) = relisted.get(&index).and_then(|rule| rule.access.as_deref()) {
+            let is_refused = |text: &str| text.parse().is_ok_and(|network| access.refuses_some(network));
+            change.impact.sources = busiest(usage, is_refused);
+            change.impact.last_connection_at = change.impact.sources.iter().filter_map(|source| source.last_seen).max();
+        }
     }
 }
 
@@ -44,7 +54,8 @@ pub(super) fn before(change: &PlannedChange) -> (EdgeName, RuleName) {
 }
 
 fn takes_away(change: &PlannedChange) -> bool {
-    change.action == Action::Remove || !change.ports.release.is_empty() || change.impact.kind == ImpactKind::Drain
+    let drains = change.impact.kind == ImpactKind::Drain && change.impact.losing != Some(Losing::Access);
+    change.action == Action::Remove || !change.ports.release.is_empty() || drains
 }
 
 /// When what is taken away was used last: of a rule that keeps some of its ports, the released ones.

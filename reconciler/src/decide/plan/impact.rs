@@ -78,7 +78,8 @@ pub struct Impact {
     /// of the change, and where it ends some of the rule's connections and leaves others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_per_sec: Option<f64>,
-    /// When the last connection came to what is released or removed; absent where none is known.
+    /// When the last connection came to what is released or removed, or from a source that is refused; absent where none
+    /// is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_connection_at: Option<Timestamp>,
     /// Where connections of the rule came from in the last 24 hours, the busiest networks first; only of what is released,

@@ -115,7 +115,9 @@ fn uses(impact: &Impact) -> Option<String> {
     let last = format!("last connection {}", time(impact.last_connection_at?));
     let from: Vec<String> =
         impact.sources.iter().map(|source| format!("{} ({})", clean(&source.network), source.connections)).collect();
-    Some(if from.is_empty() { last } else { format!("{last}, in 24 h from {}", from.join(", ")) })
+    let is_of_refused = impact.refused.is_some() || impact.losing == Some(Losing::Access);
+    let whose = if is_of_refused { "refused sources of the last 24 h" } else { "in 24 h from" };
+    Some(if from.is_empty() { last } else { format!("{last}, {whose} {}", from.join(", ")) })
 }
 
 fn of_live(change: &PlannedChange) -> Option<String> {
