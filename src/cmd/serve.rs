@@ -64,6 +64,8 @@ fn announce(server: &Server) {
         operator = address(server.operator_address()),
         control = address(server.control_address()),
         metrics = address(server.metrics_address()),
+        page = server.page_address(),
+        pin = server.page_pin().map(tracing::field::display),
         "server listens"
     );
 }

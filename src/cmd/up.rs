@@ -14,6 +14,7 @@ use reconciler::act::checked_tree::CheckedTree;
 use reconciler::act::driver::FleetHandle;
 use reconciler::act::server::Server;
 use reconciler::decide::fleet::Mode;
+use reconciler::decide::operators::session_table::LINK_LIFETIME;
 use schema::name::EdgeName;
 use schema::policy::Policy;
 use schema::ruleset::Global;
@@ -235,6 +236,20 @@ fn joined(end: ServerEnd) -> Result<(), Failure> {
     }
 }
 
+/// The page, signed in once as the operator of this host; without random numbers as a stranger.
+fn page(server: &Server) -> String {
+    let address = server.page_address();
+    let pin = server.page_pin().filter(|_| address.starts_with("https:"));
+    let pin = pin.map(|pin| format!(", certificate authority {pin}")).unwrap_or_default();
+    match server.sessions().new_link() {
+        Ok(code) => format!(
+            "{address}sign-in?once={code} (signs in once, within {} minutes{pin})",
+            LINK_LIFETIME.as_secs() / 60
+        ),
+        Err(_) => address,
+    }
+}
+
 fn banner(server: &Server, followed: &str, tree: Option<&CheckedTree>, is_late: bool) -> String {
     let address = |found: std::io::Result<std::net::SocketAddr>| found.map(|at| at.to_string()).unwrap_or_default();
     let rules = match tree.map(|tree| &tree.ruleset) {
@@ -248,11 +263,12 @@ fn banner(server: &Server, followed: &str, tree: Option<&CheckedTree>, is_late: 
     };
     let change = if tree.is_some() || is_late { "Change a file there" } else { "Push a commit there" };
     format!(
-        "{}\n  rules     {}{rules}\n  operators http://{}\n  metrics   http://{}/metrics\n  edges     {} (mutual TLS)\n\
+        "{}\n  rules     {}{rules}\n  page      {}\n  operators {}\n  metrics   http://{}/metrics\n  edges     {} (mutual TLS)\n\
          {change} and look with `portunus status`; Ctrl-C ends.",
         style::strong("portunus is up"),
         clean(followed),
-        address(server.operator_address()),
+        page(server),
+        server.page_address().trim_end_matches("/ui/"),
         address(server.metrics_address()),
         address(server.control_address()),
     )

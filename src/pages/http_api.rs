@@ -405,7 +405,7 @@ const ROUTES: &[RouteText] = &[
 /// Codes of every path.
 const EVERYWHERE: &[(&str, &str)] = &[
     ("400 bad_request", "The path, the query or the body cannot be read; `detail` says what is wrong."),
-    ("401 unauthorized", "There is no valid bearer token."),
+    ("401 unauthorized", "There is no valid bearer token, and no cookie of somebody who is signed in to the page."),
     ("403 forbidden", "The operator's role does not allow it; `detail` names the role that does."),
     ("403 outside_grant", "It would change something outside of the operator's limits, which `changes` names."),
     ("403 foreign_host", "The `Host` header names another machine."),

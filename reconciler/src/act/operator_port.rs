@@ -72,6 +72,20 @@ impl OperatorPort {
         OwnHosts { given: [&self.names[..], &self.hosts].concat(), machine: machine() }
     }
 
+    /// Where a browser finds the page: over loopback, if the port listens there.
+    pub(super) fn page_address(&self, addresses: &[SocketAddr]) -> String {
+        let loopback = addresses.iter().find(|address| address.ip().is_loopback());
+        match (loopback, addresses.first()) {
+            (Some(address), _) => format!("http://{address}/ui/"),
+            (None, Some(address)) if address.ip().is_unspecified() => {
+                let name = self.names.first().cloned().or_else(machine).unwrap_or_else(|| "localhost".to_owned());
+                format!("https://{name}:{}/ui/", address.port())
+            }
+            (None, Some(address)) => format!("https://{address}/ui/"),
+            (None, None) => String::new(),
+        }
+    }
+
     /// What the certificate of the server's authority is for.
     fn names(&self, addresses: &[SocketAddr]) -> Vec<String> {
         let addresses = addresses.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
@@ -125,4 +139,22 @@ fn given(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TrustError
         .map_err(|_| unusable(key, "no PEM private key was found in it".to_owned()))?;
     let both = CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider());
     both.map(Arc::new).map_err(|error| unusable(certificate, format!("it does not fit the key: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_is_led_to_loopback_where_it_can_be_and_to_a_name_where_the_address_is_none() {
+        let named = OperatorPort { names: vec!["portunus.example.org".to_owned()], ..OperatorPort::default() };
+        let at = |addresses: &[&str]| {
+            let addresses: Vec<SocketAddr> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
+            named.page_address(&addresses)
+        };
+        assert_eq!(at(&["127.0.0.1:7080"]), "http://127.0.0.1:7080/ui/");
+        assert_eq!(at(&["192.0.2.1:7080", "[::1]:7080"]), "http://[::1]:7080/ui/");
+        assert_eq!(at(&["192.0.2.1:7080"]), "https://192.0.2.1:7080/ui/");
+        assert_eq!(at(&["0.0.0.0:7080"]), "https://portunus.example.org:7080/ui/");
+    }
 }

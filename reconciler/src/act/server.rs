@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use guard::tls::Refused;
 use guard::{Failed, InheritedSockets, Port, Supervisor, Tls};
+use schema::canonical::Digest;
 use schema::join;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
@@ -206,6 +207,18 @@ impl Server {
     /// Where the operator API listens: the first address.
     pub fn operator_address(&self) -> io::Result<SocketAddr> {
         self.operator.first().ok_or(io::ErrorKind::NotFound)?.local_addr()
+    }
+
+    /// Where a browser finds the page: over loopback, if the port listens there.
+    pub fn page_address(&self) -> String {
+        self.config.operator.page_address(&self.operator_addresses())
+    }
+
+    /// What a browser's owner can compare the authority of the port's certificate with; `None` without TLS, and where an
+    /// operator gave a certificate.
+    pub fn page_pin(&self) -> Option<Digest> {
+        let is_own = self.operator_tls.is_some() && self.config.operator.certificate.is_none();
+        is_own.then(|| self.trust.authorities.borrow().current.pin)
     }
 
     /// Who is signed in to the page.

@@ -10,15 +10,16 @@ use ::guard::port::Arrival;
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State as Extract};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::audit::{Account, Answered};
 use super::identity::{self, Inside, Who};
-use super::{Failure, State};
+use super::{Context, Failure, State};
 use crate::act::operator_port::OwnHosts;
-use crate::act::operators::Operators;
+use crate::act::sessions::SessionKey;
 use crate::decide::operators::Route;
 use crate::decide::operators::roster::Recognised;
 use crate::decide::{connections, selection, unused};
@@ -28,42 +29,38 @@ const LONGEST_REASON: usize = 4096;
 
 /// Runs before every handler.
 pub(super) async fn guard(Extract(state): Extract<State>, mut request: Request<Body>, next: Next) -> Response {
-    let context = &state.context;
-    let operators: &Operators = &context.operators;
-    let arrival = identity::arrival(request.extensions());
+    let operators = &state.context.operators;
     let inside = request.extensions_mut().remove::<Inside>();
-    let from = inside.as_ref().map_or_else(|| identity::source(arrival), |inside| inside.from);
+    let from = match &inside {
+        Some(inside) => inside.from,
+        None => identity::source(identity::arrival(request.extensions())),
+    };
     let mut account = Account::new(from, request.method().as_str(), request.uri().path());
-    let (Recognised { caller, until }, session) = match inside {
+    let (Recognised { caller, until }, session) = if let Some(Inside { who, session, .. }) = inside {
         // The page's own guard has looked at Host, Origin and cookie.
-        Some(Inside { who, session, .. }) => (who, Some(session)),
-        None => {
-            let origin = match own_host(&request, &context.hosts) {
-                Ok(origin) => origin,
-                Err(failure) => return failure.into_response(),
-            };
-            let headers = request.headers().clone();
-            let found = match identity::recognise(context, &headers, arrival, from).await {
-                Ok(found) => found,
-                Err(failure) => {
-                    account.refused(operators, &failure).await;
-                    return failure.into_response();
-                }
-            };
-            account.who = found.0.caller.name.to_string();
-            if let Err(failure) = origin.allows(request.method(), found.1.is_some()) {
+        account.who = who.caller.name.to_string();
+        (who, Some(session))
+    } else {
+        let origin = match own_host(&request, &state.context.hosts) {
+            Ok(origin) => origin,
+            Err(failure) => return failure.into_response(),
+        };
+        let (head, body) = request.into_parts();
+        let found = recognised(&state.context, &head, origin, &mut account).await;
+        request = Request::from_parts(head, body);
+        match found {
+            Ok(found) => found,
+            Err(failure) => {
                 account.refused(operators, &failure).await;
                 return failure.into_response();
             }
-            found
         }
     };
-    account.who = caller.name.to_string();
-    let method = request.method().clone();
-    let session = session.map(|key| (context.sessions.clone(), key));
     // Without a route there are only the handlers that refuse the request.
-    let route = request.extensions().get::<MatchedPath>().and_then(|path| Route::find(method.as_str(), path.as_str()));
+    let path = request.extensions().get::<MatchedPath>();
+    let route = path.and_then(|path| Route::find(request.method().as_str(), path.as_str()));
     if let Some(route) = route {
+        let session = session.map(|key| (state.context.sessions.clone(), key));
         let who = Who { caller, route, until, session };
         // What needs more than the least of the route is decided where that is known.
         if let Err(failure) = who.may(true, None) {
@@ -79,6 +76,19 @@ pub(super) async fn guard(Extract(state): Extract<State>, mut request: Request<B
     let answered = Answered::from(&response);
     account.answered(operators, route, answered).await;
     response
+}
+
+/// Who makes a request that arrived, by token or by cookie.
+async fn recognised(
+    context: &Context,
+    head: &Parts,
+    origin: RequestOrigin,
+    account: &mut Account,
+) -> Result<(Recognised, Option<SessionKey>), Failure> {
+    let found = identity::recognise(context, &head.headers, identity::arrival(&head.extensions)).await?;
+    account.who = found.0.caller.name.to_string();
+    origin.allows(&head.method, found.1.is_some())?;
+    Ok(found)
 }
 
 /// What the framework refuses by itself, such as a query that cannot be read, becomes a problem document too.
@@ -107,7 +117,7 @@ pub(in crate::act) enum RequestOrigin {
 
 impl RequestOrigin {
     /// Refuses what changes something, was sent with a cookie, and does not show that a page of this server asked for it:
-    /// a browser sends a cookie whoever makes it do so.
+    /// a browser sends the cookie with requests of every page.
     pub(in crate::act) fn allows(self, method: &Method, has_cookie: bool) -> Result<(), Failure> {
         let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         if reads || !has_cookie || self == Self::Own {

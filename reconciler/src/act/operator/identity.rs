@@ -154,14 +154,13 @@ pub(super) async fn recognise(
     context: &Context,
     headers: &HeaderMap,
     arrival: Option<Arrival>,
-    from: Option<IpAddr>,
 ) -> Result<(Recognised, Option<SessionKey>), Failure> {
     let Some(token) = bearer(headers) else {
         let found = signed_in(&context.sessions, headers, arrival);
         let (session, who) = found.ok_or_else(|| unauthorized("a valid bearer token is required".to_owned()))?;
         return Ok((who, Some(session)));
     };
-    recognise_token(context, token, from).await.map(|who| (who, None))
+    recognise_token(context, token, source(arrival)).await.map(|who| (who, None))
 }
 
 fn unauthorized(detail: String) -> Failure {

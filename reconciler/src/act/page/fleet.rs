@@ -61,3 +61,6 @@ pub(super) async fn unfreeze(
     visit.ask.send::<FreezeAnswer>(Method::DELETE, "/v1/freeze", &body).await?;
     Ok(visit.done("The fleet is no longer frozen.", "/ui/"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ mod edge;
 mod edges;
 mod fleet;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod goldens;
 mod guard;
 mod history;

@@ -181,8 +181,8 @@ mod tests {
     fn the_session_that_was_unused_for_longest_gives_way() {
         let (roster, mut table) = (roster(), SessionTable::default());
         table.begin(id("own"), who(&roster, "own"), &roster, at(0));
-        for number in 0..MOST_OF_ONE {
-            table.begin(id(&number.to_string()), who(&roster, "ann"), &roster, at(number as i64));
+        for (number, secs) in (0..MOST_OF_ONE).zip(0..) {
+            table.begin(id(&number.to_string()), who(&roster, "ann"), &roster, at(secs));
         }
         table.find(&id("0"), &roster, at(1000));
         table.begin(id("new"), who(&roster, "ann"), &roster, at(1001));

@@ -1,11 +1,12 @@
 //! The fleet at a glance: is it in sync, what changed last and by whom, what needs a look. Pure.
 
 use jiff::Timestamp;
+use schema::state::RuleState;
 
 use super::head::{self, drift_in_words, extent, target_of};
 use super::words::{Badge, Moment, count, grouped, short_hash};
 use crate::decide::drift::DriftKind;
-use crate::decide::fleet::{ApplyResult, EdgeOutcome, Freeze, Outcome, Verdict};
+use crate::decide::fleet::{ApplyResult, EdgeOutcome, Freeze, Mode, Outcome, Verdict};
 use crate::decide::status::RevisionStatus;
 use crate::decide::summary::{DownTarget, FleetSummary};
 
@@ -188,7 +189,6 @@ fn figures(summary: &FleetSummary) -> Vec<Figure> {
         link: head::link(path),
     };
     let state = |state| summary.rules.states.get(&state).copied().unwrap_or_default();
-    use schema::state::RuleState::{Failed, Pending, Rejected};
     vec![
         figure(
             "Edges connected",
@@ -203,8 +203,8 @@ fn figures(summary: &FleetSummary) -> Vec<Figure> {
             None,
             vec![
                 some(summary.rules.down, Badge::down, "down"),
-                some(state(Failed) + state(Rejected), Badge::down, "not serving as applied"),
-                some(state(Pending), Badge::info, "pending"),
+                some(state(RuleState::Failed) + state(RuleState::Rejected), Badge::down, "not serving as applied"),
+                some(state(RuleState::Pending), Badge::info, "pending"),
                 some(summary.rules.overrides, Badge::warn, "by override"),
             ],
             "/ui/rules",
@@ -365,7 +365,6 @@ fn in_force(revision: &RevisionStatus, now: Timestamp) -> Option<InForce> {
 }
 
 fn mode(summary: &FleetSummary) -> String {
-    use crate::decide::fleet::Mode;
     let Some(mode) = summary.mode else { return String::new() };
     let words = match mode {
         Mode::Off => "the server does nothing by itself",
