@@ -33,8 +33,8 @@ fn the_direction_is_tool_then_reconciler_and_edge_then_schema_and_guard() {
     assert_eq!(dependencies(), expected);
 }
 
-/// The folder of the operator API, and the file that starts it.
-const API: [&str; 2] = ["reconciler/src/act/operator/", "reconciler/src/act/server.rs"];
+/// The folders of the operator API and of its page, and the file that starts them.
+const API: [&str; 3] = ["reconciler/src/act/operator/", "reconciler/src/act/page/", "reconciler/src/act/server.rs"];
 
 #[test]
 fn nothing_below_the_operator_api_imports_from_it() {

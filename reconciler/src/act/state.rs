@@ -8,7 +8,7 @@ use schema::networks::Lists;
 
 use super::private_file::{self, PrivateFileError};
 use super::revisions::{self, RevisionError};
-use super::store::{self, Batch, Moment, RESTORE, Store, StoreError};
+use super::store::{self, Batch, Compaction, RESTORE, Store, StoreError};
 use crate::decide::fleet::settings_of;
 use crate::decide::kept::Kept;
 use crate::decide::operators::audit::AUDIT_PREFIX;
@@ -110,7 +110,7 @@ pub(super) fn open(dir: &Path) -> Result<OpenedState, StateError> {
         lineage
     };
     let kept = prune(&store)?;
-    store.compact(Moment::Start)?;
+    store.compact(Compaction::Start)?;
     // What takes the room is read when it is asked for; the audit is.
     let records = store.list_without(&[REVISION_PREFIX, REVISION_FILE_PREFIX, PLAN_PREFIX, AUDIT_PREFIX])?;
     let mut restored = record::restore(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())))?;

@@ -25,7 +25,7 @@ use thiserror::Error;
 
 use super::private_file::{self, PrivateFileError};
 pub use batch::{Batch, Expect};
-pub(super) use space::Moment;
+pub(super) use space::Compaction;
 
 /// The file inside the state directory.
 pub(super) const FILE: &str = "server.redb";

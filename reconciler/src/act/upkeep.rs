@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::driver::FleetHandle;
-use super::store::{Moment, Store};
+use super::store::{Compaction, Store};
 use crate::decide::fleet::{Notice, Outcome};
 
 /// Between two looks at how much of the store is free.
@@ -48,7 +48,8 @@ fn is_end(notice: &Notice) -> bool {
 
 async fn compact(store: Arc<Store>) {
     let before = store.bytes();
-    let compacted = tokio::task::spawn_blocking(move || store.compact(Moment::Serving).map(|_| store.bytes())).await;
+    let compacted =
+        tokio::task::spawn_blocking(move || store.compact(Compaction::Serving).map(|_| store.bytes())).await;
     match compacted {
         Ok(Ok(after)) if after < before => info!(before, after, "the state on disk was compacted"),
         Ok(Ok(_)) => {}

@@ -40,8 +40,8 @@ pub(super) struct Who {
     pub(super) session: Option<(Sessions, SessionKey)>,
 }
 
-/// A caller that is recognised, as an extension of a request that the page makes in this process. No request that arrives
-/// has one: extensions are no part of HTTP.
+/// A caller that is recognised, as an extension of a request that the page makes in this process. A request that
+/// arrives never has one: HTTP does not carry extensions.
 #[derive(Debug, Clone)]
 pub(in crate::act) struct Inside {
     /// The operator.

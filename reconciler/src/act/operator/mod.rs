@@ -46,7 +46,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use schema::check::CheckLimits;
 use schema::codes::RuleCode;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use self::documents::Problem;
@@ -112,13 +112,20 @@ struct State {
     room: Arc<Semaphore>,
     /// The turn of a backup.
     backups: Arc<Semaphore>,
+    /// The newest summary.
+    summary: Arc<Mutex<Option<read::KeptSummary>>>,
 }
 
 /// The whole API. The port has it together with the page: [`router`](super::page::router).
 pub(super) fn router(context: Arc<Context>) -> Router {
     let room = Arc::new(Semaphore::new(body::shares(context.max_body).max(1)));
-    let state =
-        State { context, uploads: Arc::new(Semaphore::new(UPLOADS)), room, backups: Arc::new(Semaphore::new(1)) };
+    let state = State {
+        context,
+        uploads: Arc::new(Semaphore::new(UPLOADS)),
+        room,
+        backups: Arc::new(Semaphore::new(1)),
+        summary: Arc::default(),
+    };
     let (signed, guarded): (Vec<Route>, Vec<Route>) =
         Route::ALL.iter().partition(|route| route.row().rights == Rights::Signed);
     let add = |router: Router<State>, route: Route| router.route(route.row().path, handler(route));

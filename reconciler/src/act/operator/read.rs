@@ -1,5 +1,7 @@
 //! The reading half of the API. I/O.
 
+use std::time::{Duration, Instant};
+
 use axum::extract::{Path, Query, State as Extract};
 use axum::{Extension, Json};
 use jiff::Timestamp;
@@ -60,7 +62,31 @@ pub(super) async fn summary(
     Extract(state): Extract<State>,
     Extension(who): Extension<Who>,
 ) -> Result<Json<FleetSummary>, Failure> {
-    written(&state, move |fleet| summary::summary(fleet, &who.caller.limits, Timestamp::now())).await
+    if !who.caller.limits.is_none() {
+        return written(&state, move |fleet| summary::summary(fleet, &who.caller.limits, Timestamp::now())).await;
+    }
+    // Many pages ask at once when something happens: one of them counts, and the others wait for it.
+    let mut newest = state.summary.lock().await;
+    let happened = state.context.fleet.read(|view| view.last_notice).await?;
+    if let Some(kept) = newest.as_ref().filter(|kept| kept.last_notice == happened && kept.at.elapsed() < FRESH) {
+        return Ok(Json(kept.summary.clone()));
+    }
+    let at = Instant::now();
+    let count = move |fleet: &Fleet| summary::summary(fleet, &who.caller.limits, Timestamp::now());
+    let Json(summary) = written(&state, count).await?;
+    *newest = Some(KeptSummary { at, last_notice: happened, summary: summary.clone() });
+    Ok(Json(summary))
+}
+
+/// How long figures that no event announces, such as connections, may be old.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The summary that operators without limits were answered last.
+#[derive(Debug)]
+pub(super) struct KeptSummary {
+    at: Instant,
+    last_notice: u64,
+    summary: FleetSummary,
 }
 
 /// What is in force and what is followed, without the edges.

@@ -22,6 +22,9 @@ use crate::decide::operators::Caller;
 /// The largest answer that a view reads: that of a list without a limit, on a large fleet.
 const MOST: usize = 256 << 20;
 
+/// The event that a stream goes on after.
+pub(super) const LAST_EVENT_ID: &str = "last-event-id";
+
 /// A list, or a part of it.
 #[derive(Debug, Clone)]
 pub struct ListAnswer<T> {
@@ -97,8 +100,8 @@ impl Ask {
         let request = Request::builder().method(method).uri(path).extension(self.inside.clone());
         let request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
         let mut request = request.map_err(|error| unreadable(&error.to_string()))?;
-        if let Some(last) = from.get("last-event-id") {
-            request.headers_mut().insert("last-event-id", last.clone());
+        if let Some(last) = from.get(LAST_EVENT_ID) {
+            request.headers_mut().insert(LAST_EVENT_ID, last.clone());
         }
         let response = match self.api.clone().oneshot(request).await {
             Ok(response) => response,

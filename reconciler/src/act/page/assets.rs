@@ -3,11 +3,10 @@
 use std::sync::LazyLock;
 
 use axum::extract::Path;
+use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use schema::canonical::Digest;
-
-use super::guard;
 
 /// One file.
 #[derive(Debug)]
@@ -43,6 +42,15 @@ pub(super) fn address(name: &str) -> String {
     format!("/ui/assets/{digest}-{name}")
 }
 
+/// What a browser asks for by itself.
+pub(super) async fn icon() -> Response {
+    let found = ASSETS.iter().find(|asset| asset.name == "icon.svg");
+    found.map_or_else(
+        || StatusCode::NOT_FOUND.into_response(),
+        |asset| ([(CONTENT_TYPE, asset.kind), (CACHE_CONTROL, "public, max-age=86400")], asset.content).into_response(),
+    )
+}
+
 /// Serves a file. One by the address of another version is not this file.
 pub(super) async fn asset(Path(wanted): Path<String>) -> Response {
     let is_it = |asset: &&Asset| {
@@ -54,6 +62,6 @@ pub(super) async fn asset(Path(wanted): Path<String>) -> Response {
             let forever = "public, max-age=31536000, immutable";
             ([(CONTENT_TYPE, asset.kind), (CACHE_CONTROL, forever)], asset.content).into_response()
         }
-        None => guard::missing(),
+        None => StatusCode::NOT_FOUND.into_response(),
     }
 }

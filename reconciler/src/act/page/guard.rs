@@ -98,14 +98,9 @@ async fn refusal(visit: &Visit, found: &Problem) -> Response {
 }
 
 /// The same for who is not signed in.
-pub(super) fn outside(found: &Problem) -> Response {
+fn outside(found: &Problem) -> Response {
     let page = OutsidePage { style: assets::address("style.css"), view: problem::view(found) };
     with_status(html(&page), found.status)
-}
-
-/// What is not there, of what everybody may ask for.
-pub(super) fn missing() -> Response {
-    outside(&Problem::new(404, "not_found", "Not found", "there is no such page"))
 }
 
 /// A path that no view has.

@@ -17,7 +17,7 @@ const QUICK: u64 = 64 << 20;
 
 /// When the store may be compacted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::act) enum Moment {
+pub(in crate::act) enum Compaction {
     /// Nobody is served yet.
     Start,
     /// Commits wait meanwhile.
@@ -31,7 +31,7 @@ impl Store {
     }
 
     /// Gives free space back if at least half of the file is free; true if the file is smaller now.
-    pub(in crate::act) fn compact(&self, moment: Moment) -> Result<bool, StoreError> {
+    pub(in crate::act) fn compact(&self, when: Compaction) -> Result<bool, StoreError> {
         let before = self.bytes();
         // Values are rounded up to pages: what the last time left is not free, and is not tried again until it has grown.
         let left = self.compacted.load(Ordering::Relaxed);
@@ -39,7 +39,7 @@ impl Store {
             return Ok(false);
         }
         let used = self.with(used)?;
-        if used > before / 2 || (moment == Moment::Serving && used > QUICK) {
+        if used > before / 2 || (when == Compaction::Serving && used > QUICK) {
             return Ok(false);
         }
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);

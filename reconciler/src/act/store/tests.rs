@@ -184,11 +184,11 @@ fn space_that_is_free_is_given_back_and_nothing_is_lost() {
     let key = |number: usize| format!("revision/{number:03}");
     let put = (0..200).fold(Batch::new(), |batch, number| batch.put(key(number), vec![b'x'; 100_000]));
     store.commit(&put).expect("committed");
-    assert!(!store.compact(Moment::Serving).expect("nothing to do"), "all of it is in use");
+    assert!(!store.compact(Compaction::Serving).expect("nothing to do"), "all of it is in use");
     let full = store.bytes();
     store.commit(&(1..200).fold(Batch::new(), |batch, number| batch.delete(key(number)))).expect("committed");
     assert!(store.bytes() >= full, "what is deleted stays in the file");
-    assert!(store.compact(Moment::Serving).expect("compacted"));
+    assert!(store.compact(Compaction::Serving).expect("compacted"));
     assert!(store.bytes() < full / 4, "{} of {full}", store.bytes());
     assert_eq!(value(&store, &key(0)).expect("kept").len(), 100_000);
     store.commit(&Batch::new().put("a", "1")).expect("goes on");

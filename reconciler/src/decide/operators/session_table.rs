@@ -84,7 +84,7 @@ impl SessionTable {
         Some(session.who.clone())
     }
 
-    /// True if the session goes on. This is no use of it.
+    /// True if the session goes on. Asking does not count as using it.
     pub fn is_live(&self, id: &Digest, roster: &Roster, now: Timestamp) -> bool {
         self.sessions.get(id).is_some_and(|session| session.is_live(roster, now))
     }

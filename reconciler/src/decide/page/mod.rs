@@ -10,6 +10,7 @@
 //! before it is a colour.
 
 pub mod applies;
+pub mod attention;
 pub mod audit;
 pub mod connections;
 pub mod drift;

@@ -1,5 +1,7 @@
 //! A refusal as a page: what is wrong, and what to do about it. Pure.
 
+use schema::codes::RuleCode;
+
 /// What a problem document says, as far as the page shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProblemView {
@@ -17,6 +19,11 @@ pub struct ProblemView {
     pub advice: &'static str,
 }
 
+/// True for an edge that was asked and did not answer.
+fn is_of_edge(code: &str) -> bool {
+    [RuleCode::ClientNotConnected, RuleCode::AckTimeout].iter().any(|known| known.as_str() == code)
+}
+
 /// What to do about a problem with that code.
 pub fn advice(status: u16, code: &str) -> &'static str {
     match code {
@@ -31,7 +38,7 @@ pub fn advice(status: u16, code: &str) -> &'static str {
         "locked" => "Wait until the apply that runs has ended.",
         "stale" => "Something has changed in the meantime. Look at the plan again before you repeat it.",
         "rails" => "Look at the plan. A rail is lifted at a terminal, by the flag that the rail names.",
-        "client_not_connected" | "ack_timeout" => "Look at the edge: it may be offline or busy. Then try again.",
+        _ if is_of_edge(code) => "Look at the edge: it may be offline or busy. Then try again.",
         "bad_request" => "Correct the input and try again.",
         "state_not_writable" => {
             "Look at the server's disk: its state cannot be written, and nothing is changed until it can."

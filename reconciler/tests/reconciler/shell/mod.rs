@@ -91,8 +91,15 @@ impl Running {
     }
 
     async fn start_with(dir: TempDir, guards: Guards) -> Self {
+        Self::start_as(dir, guards, |_| {}).await
+    }
+
+    /// With another configuration.
+    async fn start_as(dir: TempDir, guards: Guards, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let state = dir.path().join("state");
-        let server = Server::start(config(&state)).await.unwrap().with_guards(guards);
+        let mut config = config(&state);
+        change(&mut config);
+        let server = Server::start(config).await.unwrap().with_guards(guards);
         let (control, operator) = (server.control_address().unwrap(), server.operator_address().unwrap());
         let (metrics, fleet) = (server.metrics_address().unwrap(), server.fleet());
         let token = std::fs::read_to_string(state.join(TOKEN_FILE)).unwrap().trim().to_owned();

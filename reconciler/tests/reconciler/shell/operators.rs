@@ -6,9 +6,10 @@ use super::http::{Answer, Client};
 use super::session::Session;
 use super::{RULES, Running};
 
-const OTHERS: &str = "[[rule]]\nname = \"db\"\nowner = \"team-db\"\nlisten_port = 19090\ntarget = \"127.0.0.1:80\"\n";
+pub(super) const OTHERS: &str =
+    "[[rule]]\nname = \"db\"\nowner = \"team-db\"\nlisten_port = 19090\ntarget = \"127.0.0.1:80\"\n";
 
-fn tree(texts: &[&str]) -> Value {
+pub(super) fn tree(texts: &[&str]) -> Value {
     let files = texts.iter().enumerate().map(|(index, text)| json!({ "path": format!("{index}.toml"), "text": text }));
     json!({ "files": files.collect::<Vec<_>>(), "allowances": { "dirty": true, "removals": 1 } })
 }
@@ -38,7 +39,7 @@ impl Running {
 }
 
 /// Lets the edge run what was begun.
-async fn settle(server: &Running, session: &mut Session, begun: &Answer) {
+pub(super) async fn settle(server: &Running, session: &mut Session, begun: &Answer) {
     let id = begun.json::<Value>()["id"].as_str().expect("an id").to_owned();
     let desired = session.desired().await;
     session.accept(&desired).await;

@@ -1,4 +1,7 @@
-//! The page over the real port: sign-in, sessions, and everything that another site could try.
+//! The page over the real port: sign-in, and what ends a session.
+
+mod foreign;
+mod views;
 
 use serde_json::json;
 
@@ -105,30 +108,6 @@ async fn a_token_signs_in_and_the_page_shows_the_fleet() {
 }
 
 #[tokio::test]
-async fn every_answer_of_the_port_has_the_security_headers() {
-    let server = Running::start().await;
-    let browser = signed_in(&server).await;
-    let style = browser.get("/ui/").await;
-    let style = style.body.split("href=\"").find(|part| part.contains("style.css")).expect("a style sheet");
-    let style = style.split('"').next().expect("an address").to_owned();
-    for path in ["/ui/", "/ui/none", "/ui/sign-in", "/v1/status", "/none", &style] {
-        let answer = browser.get(path).await;
-        let policy = answer.header("content-security-policy").unwrap_or_else(|| panic!("{path}: {answer:?}"));
-        assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
-        assert!(!policy.contains("unsafe"), "{policy}");
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
-        assert_eq!(answer.header("x-frame-options"), Some("deny"), "{path}");
-        assert_eq!(answer.header("referrer-policy"), Some("same-origin"), "{path}");
-        let is_asset = path == style;
-        let cached = answer.header("cache-control").expect("it says");
-        assert_eq!(cached.contains("immutable"), is_asset, "{path}: {cached}");
-        assert_eq!(cached.contains("no-store"), !is_asset, "{path}: {cached}");
-        assert!(!answer.body.contains("style=") && !answer.body.contains("onclick"), "{path}: nothing inline");
-    }
-    server.stop().await;
-}
-
-#[tokio::test]
 async fn a_wrong_token_is_refused_counted_and_written_down() {
     let server = Running::start().await;
     let mut browser = Browser::new(&server);
@@ -199,80 +178,11 @@ async fn a_stolen_cookie_is_worth_nothing_after_the_sign_out() {
 }
 
 #[tokio::test]
-async fn a_write_with_the_cookie_needs_an_origin_of_this_server() {
-    let server = Running::start().await;
-    let browser = signed_in(&server).await;
-    let foreign = ["origin: http://example.org\r\n", "origin: null\r\n", "origin: http://localhost:1\r\n", ""];
-    for origin in foreign {
-        let refused = browser.post_with("/ui/freeze", "why=csrf", origin).await;
-        assert!(refused.status == 403 && refused.content_type().starts_with("text/html"), "{origin}: {refused:?}");
-        let json = Client { content_type: Some("application/json"), ..browser.with_headers(origin) };
-        json.post("/v1/freeze", &json!({ "why": "csrf" })).await.is_problem(403, "foreign_origin");
-        json.delete("/v1/freeze").await.is_problem(403, "foreign_origin");
-    }
-    let status: serde_json::Value = server.api().get("/v1/status").await.json();
-    assert_eq!(status["frozen"], serde_json::Value::Null);
-    // By its own page it works, on the page and in the API.
-    browser.post("/ui/freeze", "why=fair").await.leads_to("/ui/");
-    let page = browser.get("/ui/").await;
-    assert!(page.body.contains("The fleet is frozen.") && page.body.contains("fair"), "{}", page.body);
-    assert!(!browser.get("/ui/").await.body.contains("The fleet is frozen."), "it is said once");
-    let own = browser.own_origin();
-    let json = Client { content_type: Some("application/json"), ..browser.with_headers(&own) };
-    assert_eq!(json.delete("/v1/freeze").await.status, 200);
-    // The cookie is as good as a token where nothing is changed.
-    assert_eq!(browser.get("/v1/status").await.status, 200);
-    let audit = server.audit().await;
-    let count = |what: &str, outcome: &str| {
-        audit.iter().filter(|(who, known, found)| who == "operator" && known == what && found == outcome).count()
-    };
-    assert_eq!(count("POST /v1/freeze", "done"), 1, "the page's form is the API's request: {audit:?}");
-    assert_eq!(count("POST /ui/freeze", "foreign_origin"), 1, "the one without an origin");
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_foreign_host_reaches_nothing_of_the_page() {
-    let server = Running::start().await;
-    let browser = signed_in(&server).await;
-    let rebound = Client { host: "example.org".to_owned(), ..browser.with_headers("") };
-    for path in ["/", "/ui/", "/ui/sign-in", "/ui/assets/x"] {
-        let refused = rebound.get(path).await;
-        assert!(refused.status == 403 && !refused.body.contains("operator <span"), "{path}: {refused:?}");
-    }
-    let local = format!("localhost:{}", server.operator.port());
-    let by_name = Client { host: local, ..browser.with_headers("") };
-    assert_eq!(by_name.get("/ui/").await.status, 200);
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn after_the_sign_in_a_browser_stays_on_this_server() {
-    let server = Running::start().await;
-    let browser = Browser::new(&server);
-    for (wanted, place) in [
-        ("%2Fui%2Fnone%3Fa%3Db", "/ui/none?a=b"),
-        ("https%3A%2F%2Fexample.org%2Fui%2F", "/ui/"),
-        ("%2F%2Fexample.org%2Fui%2F", "/ui/"),
-        ("%2F%5Cexample.org", "/ui/"),
-        ("%2Fui%2F..%2Fv1%2Fbackup", "/ui/"),
-    ] {
-        let answer = browser.post("/ui/sign-in", &format!("to={wanted}&token={}", server.token)).await;
-        answer.leads_to(place);
-    }
-    // Who is signed in already is led there at once.
-    let browser = signed_in(&server).await;
-    browser.get("/ui/sign-in?to=%2Fui%2Fnone").await.leads_to("/ui/none");
-    browser.get("/ui/sign-in?to=https%3A%2F%2Fexample.org").await.leads_to("/ui/");
-    server.stop().await;
-}
-
-#[tokio::test]
 async fn a_link_signs_in_once_and_its_code_is_gone_from_the_address() {
     let server = Running::start().await;
     let link = format!("/ui/sign-in?once={}", server.sessions.new_link().unwrap());
     let mut browser = Browser::new(&server);
-    // Whoever only fetches ahead does not use it up, and gets a form that does.
+    // A browser that only fetches ahead does not use it up, and gets a form that does.
     let ahead = browser.with_headers("sec-purpose: prefetch\r\n").get(&link).await;
     assert!(ahead.status == 200 && ahead.cookie().is_none() && ahead.body.contains("name=\"once\""), "{ahead:?}");
     let answer = browser.get(&link).await;
@@ -310,33 +220,5 @@ async fn a_session_ends_with_its_operator() {
     assert_eq!(browser.get("/ui/").await.status, 303);
     let unsaid = browser.post("/ui/freeze", "why=x").await;
     assert!(unsaid.status == 401 && unsaid.body.contains("nothing was changed"), "{unsaid:?}");
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_link_on_another_site_leads_to_the_page_although_the_cookie_is_strict() {
-    let server = Running::start().await;
-    let browser = Browser::new(&server);
-    let from_elsewhere = browser.with_headers("sec-fetch-site: cross-site\r\nsec-fetch-mode: navigate\r\n");
-    let answer = from_elsewhere.get("/ui/rules?q=%22%3E%3Cscript%3E").await;
-    assert_eq!(answer.status, 200);
-    assert!(
-        answer.body.contains("http-equiv=\"refresh\" content=\"0; url=/ui/rules?q=%22%3E%3Cscript%3E\""),
-        "{answer:?}"
-    );
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn problems_are_pages_that_say_what_to_do() {
-    let server = Running::start().await;
-    let browser = signed_in(&server).await;
-    let missing = browser.get("/ui/%3Cscript%3Ealert(1)%3C%2Fscript%3E").await;
-    assert_eq!(missing.status, 404);
-    assert!(missing.body.contains("<nav") && !missing.body.contains("<script>alert"), "{}", missing.body);
-    let empty = browser.post("/ui/freeze", "why=+").await;
-    assert!(empty.status == 400 && empty.body.contains("a freeze needs a reason"), "{empty:?}");
-    let wrong = browser.post("/ui/", "").await;
-    assert!(wrong.status == 405 && wrong.body.contains("<nav"), "{wrong:?}");
     server.stop().await;
 }
