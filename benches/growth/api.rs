@@ -37,6 +37,7 @@ pub(crate) const LISTS: &[List] = &[
     ("rows of targets", targets),
     ("lines of the ledger", ledger),
     ("rules of a report", report),
+    ("a control: a status, copied", copied),
 ];
 
 fn fleet(count: usize) -> (RuleSet, StatusDocument) {
@@ -129,6 +130,13 @@ fn drifts(count: usize) -> Work {
         edges.get_or_new(&name).report.iter_mut().for_each(|report| report.rules.clear());
     }
     Box::new(move || drop(black_box(drift(&edges))))
+}
+
+/// What every list costs at least: one pass over values of the heap, and as many new ones. Its exponent is that of the
+/// caches and of the pages that the kernel provides.
+fn copied(count: usize) -> Work {
+    let edges = fleet(count).1.edges;
+    Box::new(move || drop(black_box(black_box(&edges).clone())))
 }
 
 fn targets(count: usize) -> Work {

@@ -2,7 +2,9 @@
 //! API is doubled from 1,000 to 128,000 entries, and the exponent is printed. 1.0 is in proportion, 2.0 is quadratic.
 //!
 //! `cargo bench --bench growth` measures, `-- NAME` only what has that in its name; without `--bench` each list is made
-//! once, small. What is above 1.2 is printed with an arrow; it fails nothing, for time is not a test.
+//! once, small. What is above 1.2 is printed with an arrow; it fails nothing, for time is not a test. Times are those of the
+//! processor, and with GROWTH_TIMES each of them is printed. A list that fits into the caches at first and does not at the
+//! end grows faster than its work: `a control` shows by how much.
 
 #[path = "../../schema/tests/growth/shapes.rs"]
 mod shapes;
