@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use reconciler::act::operator::HIDDEN_HEADER;
 use reconciler::act::operator::documents::Problem;
+use reconciler::act::operator::{HIDDEN_HEADER, TOTAL_HEADER};
 use reconciler::act::private_file::{PrivateFileError, read_private};
 use reconciler::act::state::TOKEN_FILE;
 use reconciler::act::{Port, recognised};
@@ -97,6 +97,19 @@ impl Client {
         self.document(response).await
     }
 
+    /// Reads a part of a list, with what its head says of the rest. Nothing is printed.
+    pub(crate) async fn page<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, Failure> {
+        let response = self.send(self.http.get(self.server.join(path)).timeout(READ)).await?;
+        let count = |name: &str| response.headers().get(name).and_then(|count| count.to_str().ok()?.parse().ok());
+        let (hidden, total) = (count(HIDDEN_HEADER).unwrap_or_default(), count(TOTAL_HEADER));
+        Ok(Answer { rows: self.body(response).await?, hidden, total })
+    }
+
+    /// The server, as `HOST:PORT`.
+    pub(crate) fn place(&self) -> String {
+        self.server.place()
+    }
+
     /// Sends a document and reads the answer.
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
         let body = serde_json::to_vec(body).map_err(|error| Failure::Other(error.to_string()))?;
@@ -167,6 +180,10 @@ impl Client {
         if let Some(hidden) = hidden.filter(|hidden| *hidden > 0) {
             say(format!("{hidden} more are hidden by the limits of this operator."));
         }
+        self.body(response).await
+    }
+
+    async fn body<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
         let body = async { response.bytes().await.map_err(|error| self.unreachable(&error)) };
         let bytes = unless_interrupted(body, || "the answer of the server was not complete".to_owned()).await?;
         serde_json::from_slice(&bytes).map_err(|error| self.foreign(error.to_string()))
@@ -214,6 +231,22 @@ impl Client {
 
     fn foreign(&self, reason: String) -> Failure {
         Failure::Foreign { server: self.server.clone(), reason }
+    }
+}
+
+/// A part of a list.
+pub(crate) struct Answer<T> {
+    /// The document.
+    pub(crate) rows: T,
+    /// How many rows the operator may not see.
+    pub(crate) hidden: u64,
+    total: Option<u64>,
+}
+
+impl<T> Answer<T> {
+    /// How many rows there are in all; as many as were read where the server does not say.
+    pub(crate) fn total(&self, offset: usize, read: usize) -> usize {
+        self.total.map_or(offset + read, |total| total as usize)
     }
 }
 

@@ -34,6 +34,7 @@ mod settings;
 mod signals;
 mod sse;
 mod state_dir;
+mod top;
 mod tree;
 
 use std::process::ExitCode;
@@ -89,6 +90,7 @@ fn run(command: Command, inherited: InheritedSockets) -> Result<Exit, Failure> {
         Command::Stats(args) => asking(cmd::stats::run(&args)),
         Command::Quota(command) => asking(cmd::quota::run(&command)),
         Command::Events(args) => asking(cmd::events::run(&args)),
+        Command::Top(args) => asking(cmd::top::run(&args)),
         Command::History(args) => asking(cmd::history::run(&args)),
         Command::Blame(args) => asking(cmd::blame::run(&args)),
         Command::Trace(args) => asking(cmd::trace::run(&args)),

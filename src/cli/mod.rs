@@ -16,6 +16,7 @@ mod quotas;
 mod select;
 mod serving;
 mod targets;
+mod top;
 mod trace;
 mod trust;
 mod unused;
@@ -46,6 +47,7 @@ pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
 pub(crate) use targets::{
     TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetWeightArgs, TargetsArgs, TermsArgs,
 };
+pub(crate) use top::TopArgs;
 pub(crate) use trace::TraceArgs;
 pub(crate) use trust::{CaCommand, EdgeTokenCommand};
 pub(crate) use unused::UnusedArgs;
@@ -96,6 +98,8 @@ pub(crate) enum Command {
     Quota(QuotaCommand),
     /// Show events: a snapshot, then live events
     Events(EventsArgs),
+    /// Watch the fleet at the terminal: edges, rules, targets, connections, the plan and events
+    Top(TopArgs),
     /// List the applies with their actor and result; with an ID, show one entry in full
     History(HistoryArgs),
     /// Show which commit put a port on an edge, with its rule and its apply
@@ -178,6 +182,7 @@ impl Command {
             Self::Ca(command) => command.printing(),
             Self::Stats(args) => args.looks.printing(),
             Self::Quota(command) => command.printing(),
+            Self::Top(args) => text(args.color.color),
             Self::History(args) => args.looks.printing(),
             Self::Targets(args) => args.looks.printing(),
             Self::Connections(args) => args.printing(),

@@ -118,6 +118,20 @@ pub(crate) struct StatsSortArg {
     sort: Option<String>,
 }
 
+/// The order of what `top` lists.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selectors, all of which must match")]
+pub(crate) struct TopSortArg {
+    /// The order to begin with, where the view has it; of all but `name`, what needs attention comes first
+    #[arg(
+        long,
+        value_name = "BY",
+        env = "PORTUNUS_SORT",
+        value_parser = ["name", "state", "health", "connections", "age", "bytes"]
+    )]
+    pub(crate) sort: Option<String>,
+}
+
 /// The order of entries.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Selectors, all of which must match")]
@@ -229,6 +243,11 @@ impl Query {
 
     fn from_pairs(pairs: impl Iterator<Item = Pair>) -> Self {
         Self(pairs.filter_map(|(name, value)| Some((name, value?))).collect())
+    }
+
+    /// The parameters.
+    pub(crate) fn into_pairs(self) -> Vec<(&'static str, String)> {
+        self.0
     }
 
     /// True if everything is meant.

@@ -34,6 +34,7 @@ pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod target;
 pub(crate) mod targets;
+pub(crate) mod top;
 pub(crate) mod trace;
 pub(crate) mod unused;
 pub(crate) mod up;

@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod connections;
 pub(crate) mod diagnostic;
+pub(crate) mod events;
 pub(crate) mod history;
 pub(crate) mod rules;
 pub(crate) mod status;

@@ -57,6 +57,14 @@ fn write_status(to: &mut String, status: &StatusDocument, is_selected: bool, now
     write_advice(to, &status.drift)
 }
 
+/// What is in force and what is followed: a status without its edges.
+pub(crate) fn revision(status: &StatusDocument, now: Timestamp) -> String {
+    let mut text = summary::provenance(status, now).unwrap_or_else(|| "Nothing has been applied yet".to_owned());
+    text.push('\n');
+    write_revision(&mut text, status, now).expect("a string grows as needed");
+    text
+}
+
 fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> fmt::Result {
     if let Some(mode) = status.mode {
         writeln!(to, "Mode {}", mode.as_str())?;

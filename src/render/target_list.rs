@@ -85,7 +85,7 @@ fn table(rows: &[TargetRow], now: Timestamp) -> String {
 }
 
 /// `up`; `–` where nothing is known and nothing will tell; of an edge that is offline, `unknown (up)`.
-fn state(row: &TargetRow) -> String {
+pub(crate) fn state(row: &TargetRow) -> String {
     match row.last_state {
         Some(last) => format!("unknown ({last})"),
         None if row.is_unchecked() => "–".to_owned(),

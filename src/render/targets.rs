@@ -132,7 +132,7 @@ fn failing_ports(targets: &[TargetView]) -> String {
 }
 
 /// `3m ago  up → down  L4CON: refused`
-fn change(change: &TargetChange, now: Timestamp) -> String {
+pub(crate) fn change(change: &TargetChange, now: Timestamp) -> String {
     let when = change.at.map(|at| ago(at, now)).unwrap_or_default();
     let cause = joined(&[&change.code, &change.detail]);
     format!("{when}  {} → {}  {cause}", change.from, change.to).trim_end().to_owned()

@@ -365,7 +365,7 @@ impl World {
         fs::read_to_string(self.path("server-state/operator.token")).unwrap_or_default().trim().to_owned()
     }
 
-    fn cli_command(&self, args: &[&str]) -> Command {
+    pub(crate) fn cli_command(&self, args: &[&str]) -> Command {
         let mut command = self.portunus();
         command.args(args).env("PORTUNUS_STATE_DIR", self.path("server-state"));
         command.env("PORTUNUS_SERVER", format!("http://127.0.0.1:{}", self.operator));

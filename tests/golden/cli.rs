@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{assert_golden, many_rules, portunus, run, tree};
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "validate",
     "fmt",
     "import",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 25] = [
     "trace",
     "targets",
     "target",
+    "top",
     "rollback",
     "bisect",
     "resume",

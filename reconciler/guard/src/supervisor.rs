@@ -25,6 +25,17 @@ const OVERTAKING: Duration = Duration::from_millis(100);
 #[cfg(feature = "testing")]
 pub const KILL_FILE: &str = "PORTUNUS_TESTING_KILL_FILE";
 
+/// Panics if a test of a whole process asks for it in the file of `KILL_FILE`: for a program without a supervisor.
+#[cfg(feature = "testing")]
+pub fn obey_test(part: &str) {
+    let asked = std::env::var_os(KILL_FILE).and_then(|file| std::fs::read_to_string(file).ok());
+    assert!(asked.is_none_or(|asked| asked.trim() != part), "killed by a test");
+}
+
+/// Panics if a test of a whole process asks for it; nobody can ask this binary.
+#[cfg(not(feature = "testing"))]
+pub const fn obey_test(_part: &str) {}
+
 /// How a part has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum How {

@@ -41,3 +41,4 @@ pub mod wake;
 pub mod watch;
 
 pub use guard::port::{Port, recognised};
+pub use guard::supervisor::obey_test;

@@ -32,9 +32,9 @@ pub use events::wants;
 pub use history::entries;
 pub use paging::Paged;
 
-/// The query parameters of the lists of rules and targets, as the flags of the command line are named.
+/// The query parameters of a status, as the flags of the command line are named.
 pub const LIST: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit"];
-/// Those of the list of rules, which can be read page by page.
+/// Those of the lists of rules and targets, which can be read page by page.
 pub const RULES: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit", "offset"];
 /// Those of the drift.
 pub const DRIFT: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "limit"];
@@ -42,7 +42,7 @@ pub const DRIFT: &[&str] = &["edge", "label", "rule", "owner", "state", "health"
 pub const QUOTAS: &[&str] = &["edge", "label", "rule", "owner", "port", "sort", "limit", "offset"];
 /// Those of the counters.
 pub const STATS: &[&str] =
-    &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit", "per_port", "per_target"];
+    &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit", "offset", "per_port", "per_target"];
 /// Those of the events: their order is that of time.
 pub const EVENTS: &[&str] =
     &["edge", "label", "rule", "owner", "state", "health", "port", "limit", "since", "edges", "rules", "targets"];
@@ -264,12 +264,8 @@ impl Selection {
     }
 
     /// As many rows as are asked for. None at all is an error where something was asked for.
-    pub fn limited<T>(&self, mut rows: Vec<T>) -> Result<Vec<T>, Unselected> {
-        if !self.is_empty() {
-            self.any(&rows)?;
-        }
-        rows.truncate(self.limit.unwrap_or(usize::MAX));
-        Ok(rows)
+    pub fn limited<T>(&self, rows: Vec<T>) -> Result<Vec<T>, Unselected> {
+        self.page(rows).map(|page| page.rows)
     }
 
     /// The targets that are meant, and all that were before the limit.

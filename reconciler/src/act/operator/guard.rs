@@ -189,8 +189,8 @@ fn known_parameters(path: &str, query: &str) -> Result<(), Failure> {
 /// What the query of a path may hold.
 pub fn parameters(path: &str) -> &'static [&'static str] {
     match path.strip_prefix("/v1/").unwrap_or_default() {
-        "status" | "targets" => selection::LIST,
-        "rules" => selection::RULES,
+        "status" => selection::LIST,
+        "rules" | "targets" => selection::RULES,
         "edges" => selection::EDGES,
         "plan" => &["revision"],
         "drift" => selection::DRIFT,

@@ -144,7 +144,8 @@ pub fn incomplete(plan: &PlanDocument) -> Option<String> {
     is_told.then(|| format!("Incomplete: {} {words} offline.", listed(&offline, SHOWN_RANGES)))
 }
 
-fn figures(summary: &Summary) -> Vec<String> {
+/// `3 to activate`, `1 to remove`: how many changes of each kind.
+pub fn figures(summary: &Summary) -> Vec<String> {
     let all = [
         (Action::Activate, "to activate"),
         (Action::Rebind, "to rebind"),
