@@ -14,6 +14,7 @@ mod committed;
 mod confirming;
 mod console;
 mod cuts;
+mod dashboards;
 mod descriptors;
 mod drains;
 mod drift;
