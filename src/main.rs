@@ -107,6 +107,7 @@ fn run(command: Command, inherited: InheritedSockets) -> Result<Exit, Failure> {
         Command::Login(args) => asking(cmd::login::run(&args)),
         Command::Context(command) => cmd::login::context(&command),
         Command::Operator(command) => asking(cmd::operators::run(&command)),
+        Command::Notify(command) => asking(cmd::notify::run(&command)),
         Command::Audit(args) => asking(cmd::operators::audit(&args)),
         Command::Serve(args) => serving(cmd::serve::run(args, inherited)),
         Command::Edge(args) => serving(cmd::edge::run(args, inherited)),

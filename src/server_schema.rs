@@ -2,9 +2,10 @@
 //!
 //! Keeps: it has the keys that the server reads, no more and no fewer; a test asks the reader for them.
 
+use reconciler::decide::notices::{Forge, NotifierKind, Topic};
 use serde_json::{Map, Value, json};
 
-use crate::settings::{MAX_PORTS, MODES};
+use crate::settings::{LONGEST_INTERVAL, MAX_PORTS, MODES};
 
 /// The schema of the settings of `portunus serve --config`.
 pub(crate) fn server_schema() -> Value {
@@ -71,6 +72,7 @@ pub(crate) fn server_schema() -> Value {
             ),
         ),
         ("log_level", text("`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `portunus=debug,info`.")),
+        ("notify", notify()),
         ("log_format", json!({ "enum": ["text", "json"], "default": "text", "description": "The form of log lines." })),
     ]
     .into_iter()
@@ -86,6 +88,59 @@ pub(crate) fn server_schema() -> Value {
         "properties": properties,
         "additionalProperties": false,
         "not": { "required": ["rules", "git"] },
+    })
+}
+
+/// The tables of the notifiers.
+fn notify() -> Value {
+    let path = |about: &str| json!({ "type": "string", "minLength": 1, "description": about });
+    let names = |about: &str| json!({ "type": "array", "minItems": 1, "items": { "type": "string", "minLength": 1 }, "description": about });
+    let kinds = NotifierKind::ALL.map(NotifierKind::as_str);
+    let only = |kinds: &[&str], taken: &[&str], needed: &[&str]| {
+        let all = ["token_file", "secret_file", "forge", "events", "edges", "owners", "min_interval_secs"];
+        let refused: Map<String, Value> =
+            all.iter().filter(|key| !taken.contains(key)).map(|key| ((*key).to_owned(), json!(false))).collect();
+        json!({
+            "if": { "properties": { "kind": { "enum": kinds } } },
+            "then": { "properties": refused, "required": needed },
+        })
+    };
+    let filters = ["events", "edges", "owners", "min_interval_secs"];
+    let with = |key: &'static str| [filters.as_slice(), &[key]].concat();
+    json!({
+        "type": "array",
+        "description": "Who receives notices, one table for each: see [notices.md](notices.md).",
+        "items": {
+            "type": "object",
+            "properties": {
+                "name": { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,63}$", "description": "Its name, unique among them." },
+                "kind": { "enum": kinds, "description": "What the receiver speaks." },
+                "url": path("The URL of the receiver; of `commit-status`, the web address of the repository. Excludes `url_file`."),
+                "url_file": path("A file that contains the URL, with mode 0600, because most of these URLs are secrets."),
+                "token_file": path("A file that contains the token of `matrix` or `commit-status`, with mode 0600."),
+                "secret_file": path("A file that contains the secret that signs the bodies of a `webhook`, with mode 0600."),
+                "forge": { "enum": Forge::ALL.map(Forge::as_str), "description": "The forge of a `commit-status`." },
+                "events": {
+                    "type": "array", "minItems": 1, "items": { "enum": Topic::ALL.map(Topic::as_str) },
+                    "description": "What it receives; everything where it is absent.",
+                },
+                "edges": names("Only of these edges: names and globs. Notices of the whole fleet pass."),
+                "owners": names("Only of rules of these owners. Notices of the whole fleet do not pass."),
+                "min_interval_secs": {
+                    "type": "integer", "minimum": 0, "maximum": LONGEST_INTERVAL, "default": 0,
+                    "description": "The least time between two messages; what comes in between is merged into one.",
+                },
+            },
+            "required": ["name", "kind"],
+            "oneOf": [{ "required": ["url"] }, { "required": ["url_file"] }],
+            "additionalProperties": false,
+            "allOf": [
+                only(&["slack", "teams", "discord", "telegram"], &filters, &[]),
+                only(&["matrix"], &with("token_file"), &["token_file"]),
+                only(&["webhook"], &with("secret_file"), &[]),
+                only(&["commit-status"], &["token_file", "forge"], &["token_file", "forge"]),
+            ],
+        },
     })
 }
 

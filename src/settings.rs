@@ -2,6 +2,8 @@
 //!
 //! Keeps: a key that this version does not know is an error with its place.
 
+mod notify;
+
 use std::env;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -14,12 +16,15 @@ use reconciler::act::remote::{Address, RefName, RemoteConfig, TreePath};
 use reconciler::act::server::{ServerConfig, TrustConfig};
 use reconciler::act::trust::registrar::EdgeTerms;
 use reconciler::decide::fleet::Mode;
+use reconciler::decide::notices::Notifier;
 use schema::check::CheckLimits;
 use schema::join;
 use schema::ruleset::Global;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+pub(crate) use self::notify::LONGEST_INTERVAL;
+use self::notify::NotifyTable;
 use crate::cli::{LogFormat, ServeArgs};
 use crate::failure::Failure;
 use crate::input;
@@ -68,6 +73,9 @@ pub(crate) struct ServerFile {
     shutdown_drain_timeout_secs: Option<u64>,
     log_level: Option<String>,
     log_format: Option<FileLogFormat>,
+    notify: Vec<toml::Spanned<NotifyTable>>,
+    #[serde(skip)]
+    notifiers: Vec<Notifier>,
 }
 
 /// One address, or several.
@@ -215,6 +223,7 @@ pub(crate) fn read(args: &ServeArgs) -> Result<Settings, Failure> {
             ..CheckLimits::default()
         }),
         trust,
+        notifiers: file.notifiers,
         log_lines_dropped: Arc::default(),
         connection_log_dropped: None,
         inherited: edge::InheritedSockets::default(),
@@ -310,6 +319,7 @@ fn read_file(path: &Path) -> Result<ServerFile, Failure> {
     for named in named.into_iter().flatten() {
         *named = folder.join(&*named);
     }
+    notify::resolve(&mut file.notifiers, folder);
     Ok(file)
 }
 
@@ -321,7 +331,7 @@ pub(crate) const MODES: [&str; 4] =
 
 /// Reads the text of a `server.toml`; the error says what is wrong and in which line.
 pub(crate) fn parse_file(text: &str) -> Result<ServerFile, String> {
-    let file: ServerFile = toml::from_str(text).map_err(|error| {
+    let mut file: ServerFile = toml::from_str(text).map_err(|error| {
         let at = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
         let line = at.map(|line| format!("line {line}: ")).unwrap_or_default();
         format!("{line}{}", error.message())
@@ -329,6 +339,7 @@ pub(crate) fn parse_file(text: &str) -> Result<ServerFile, String> {
     if file.range_rule_max_ports.is_some_and(|ports| !(1..=MAX_PORTS).contains(&ports)) {
         return Err(format!("`range_rule_max_ports` is outside 1..={MAX_PORTS}"));
     }
+    file.notifiers = notify::notifiers(std::mem::take(&mut file.notify), text)?;
     if file.rules.is_some() && file.git.is_some() {
         return Err("`rules` and `git` exclude each other: a server follows a single tree".to_owned());
     }

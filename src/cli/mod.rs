@@ -9,6 +9,7 @@ mod edges;
 mod ledger;
 mod login;
 mod mistakes;
+mod notify;
 mod operator;
 mod operators;
 mod overrides;
@@ -35,6 +36,7 @@ pub(crate) use ledger::{
     BisectArgs, BlameArgs, FreezeArgs, HistoryArgs, ResumeArgs, RollbackArgs, UnfreezeArgs, WaitArgs,
 };
 pub(crate) use login::{ContextCommand, LoginArgs};
+pub(crate) use notify::{NotifyCommand, NotifyListArgs, NotifyTestArgs};
 pub(crate) use operator::{
     ApplyArgs, CompletionsArgs, EventsArgs, ExplainArgs, FmtArgs, ImportArgs, PlanArgs, Rollback, RulesArgs,
     SchemaArgs, SchemaOf, Selector, StatsArgs, StatusArgs, ValidateArgs,
@@ -138,6 +140,9 @@ pub(crate) enum Command {
     Operator(OperatorCommand),
     /// Show what operators asked for and what was refused
     Audit(AuditArgs),
+    /// List who receives notices, or test one of them
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// Run the server
     Serve(ServeArgs),
     /// Run an edge, the process that forwards
@@ -205,6 +210,7 @@ impl Command {
             Self::Context(command) => command.printing(),
             Self::Operator(command) => command.printing(),
             Self::Audit(args) => args.looks.printing(),
+            Self::Notify(command) => command.printing(),
             Self::Health(HealthCommand::Simulate(args)) => args.looks.printing(),
             Self::Explain(args) => args.looks.printing(),
             Self::Schema(args) => args.looks.printing(),

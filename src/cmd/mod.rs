@@ -21,6 +21,7 @@ pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod login;
 pub(crate) mod man;
+pub(crate) mod notify;
 pub(crate) mod operators;
 pub(crate) mod override_rule;
 pub(crate) mod plan;

@@ -36,6 +36,7 @@ fn the_page_of_the_configuration_is_current() {
 fn page() -> String {
     let mut page = HEAD.to_owned();
     server_file(&mut page);
+    notifiers(&mut page);
     policy_file(&mut page);
     page.push_str("\n## Environment variables that are not a flag's\n\n| variable | meaning |\n|---|---|\n");
     for (name, about) in OTHERS {
@@ -72,6 +73,26 @@ fn server_file(page: &mut String) {
     );
 }
 
+/// The keys of a `[[notify]]` table, from the same schema.
+fn notifiers(page: &mut String) {
+    page.push_str(
+        "\n### Notifiers\n\nEach `[[notify]]` table names a receiver of notices. What each kind needs, and what it receives, is in \
+         [notices.md](notices.md). A key that a kind does not take is an error.\n\n| key | value | default | meaning |\n|---|---|---|---|\n",
+    );
+    let schema = server_schema();
+    let properties =
+        schema["properties"]["notify"]["items"]["properties"].as_object().expect("a table has keys").clone();
+    for (key, value) in &properties {
+        let default = value.get("default").map_or_else(String::new, |default| format!("`{default}`"));
+        let about = value["description"].as_str().unwrap_or_default();
+        writeln!(page, "| `{key}` | {} | {default} | {} |", cell(&kind(value)), cell(about))
+            .expect("a string grows as needed");
+    }
+    page.push_str(
+        "\n```toml\n[[notify]]\nname = \"ops\"\nkind = \"slack\"\nurl_file = \"slack.url\"\nevents = [\"apply\", \"held\", \"health\"]\n```\n",
+    );
+}
+
 /// The keys of an edge's policy, from the schema that editors use.
 fn policy_file(page: &mut String) {
     page.push_str(
@@ -105,10 +126,17 @@ fn kind(schema: &Value) -> String {
         return words.join(", ");
     }
     match (schema["type"].as_str(), schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
+        (Some("array"), ..) if schema["items"]["type"] == "object" => "tables, see below".to_owned(),
+        (Some("array"), ..) if schema.get("minItems").is_some() => match schema["items"]["enum"].as_array() {
+            Some(_) => format!("a list of {}", kind(&schema["items"])),
+            None => "a list of strings".to_owned(),
+        },
         (Some("boolean"), ..) => "true or false".to_owned(),
         (Some("integer"), Some(least), Some(most)) => format!("{least} to {most}"),
         (Some("integer"), Some(least), None) => format!("a number from {least} on"),
-        (Some("string"), ..) if schema.get("pattern").is_some() => "`\"ADDRESS:PORT\"`".to_owned(),
+        (Some("string"), ..) if schema["pattern"].as_str().is_some_and(|pattern| pattern.ends_with(":[0-9]+$")) => {
+            "`\"ADDRESS:PORT\"`".to_owned()
+        }
         _ => "a string".to_owned(),
     }
 }

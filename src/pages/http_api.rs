@@ -220,6 +220,15 @@ const ROUTES: &[RouteText] = &[
         "list of StatsDocument",
         &["404 not_found", "503 client_not_connected", "504 ack_timeout"],
     ),
+    ("GET", "/v1/notify", "The notifiers, with what waits for each.", "", "list of NotifierDocument", &[]),
+    (
+        "POST",
+        "/v1/notify/{name}/test",
+        "Sends a test to a notifier, and answers once the receiver has answered or 10 s have passed.",
+        "any JSON",
+        "NotifyTestAnswer",
+        &["404 unknown_notifier"],
+    ),
     (
         "GET",
         "/v1/quotas",

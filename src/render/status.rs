@@ -92,6 +92,9 @@ fn write_revision(to: &mut String, status: &StatusDocument, now: Timestamp) -> f
     if let Some(remote) = &status.revision.remote {
         write_remote(to, remote, now)?;
     }
+    for one in status.notifiers.iter().filter(|one| one.is_ailing()) {
+        writeln!(to, "{} {}", style::warning("Notices to"), one.trouble(now))?;
+    }
     write_held(to, &status.revision, now)
 }
 

@@ -45,6 +45,7 @@ mod modes;
 mod moving_on;
 mod namespaces;
 mod neighbours;
+mod notices;
 mod operators;
 mod overflow;
 mod overrides;

@@ -10,6 +10,7 @@ mod asking;
 mod certificates;
 mod channel;
 mod quotas;
+mod telling;
 mod writing;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,15 +25,17 @@ use schema::proto;
 use schema::proto::server_message::Body;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use self::asking::OpenQuestions;
 pub use self::channel::SessionChannel;
 use self::quotas::QuotaCommand;
+use self::telling::heard;
 use super::backlog::Backlog;
 use super::codec;
 use super::counters::{Counters, Reading};
 use super::notice_log;
+use super::notify::Mailbag;
 use super::outgoing;
 use super::questions::Reply;
 pub use super::recent::Numbered;
@@ -41,10 +44,11 @@ use super::store::Store;
 use super::timings::Timings;
 use crate::decide::enrolment::NotAdmitted;
 use crate::decide::fleet::{
-    ApplyRequest, ApplyResult, Control, Effect, Event, Fleet, Notice, Outcome, Refusal, Request, RequestAnswer,
-    RequestRefusal, SessionId,
+    ApplyRequest, ApplyResult, Control, Effect, Event, Fleet, Outcome, Refusal, Request, RequestAnswer, RequestRefusal,
+    SessionId,
 };
 use crate::decide::kept::Kept;
+use crate::decide::notices::Desk;
 use crate::decide::operators::Mandate;
 use crate::decide::target_override::TargetOverride;
 
@@ -269,6 +273,10 @@ pub struct Driver {
     applies: BTreeMap<Outcome, u64>,
     timings: Timings,
     backlog: Backlog,
+    /// Where letters are written.
+    desk: Box<Desk>,
+    /// Where they are handed over.
+    mailbag: Option<Mailbag>,
     /// What the disk said, while it takes nothing.
     disk_error: Option<String>,
     waiting: HashMap<u64, Waiter>,
@@ -301,6 +309,8 @@ impl Driver {
             applies: BTreeMap::new(),
             timings,
             backlog: Backlog::default(),
+            desk: Box::default(),
+            mailbag: None,
             disk_error: None,
             waiting: HashMap::new(),
             next_ticket: 0,
@@ -417,7 +427,7 @@ impl Driver {
                 let body = |request_id| Body::Check(proto::CheckTargets { request_id, ..request });
                 self.put(&edge, reply, |asked| &mut asked.checks, body);
             }
-            Command::Quota(command) => self.take_quota(command),
+            Command::Quota(command) => self.take_quota(command).await,
             Command::Prove { edge, request, reply } => self.put_proof(&edge, request, reply),
             Command::Checked { session, answer } => self.asked.checks.answer(session, answer.request_id, answer),
             Command::List { edge, request, reply } => self.put_list(&edge, request, reply),
@@ -462,9 +472,11 @@ impl Driver {
         }
         // A tree can be taken back as a whole: it was not sent yet, and it is read or asked for again.
         let can_be_undone = ticket.is_some() || matches!(event, Event::Tree(_));
-        let undo = (!is_behind && can_be_undone).then(|| self.fleet.clone());
+        let undo = (!is_behind && can_be_undone).then(|| (self.fleet.clone(), self.desk.clone()));
         let may_forget = matches!(event, Event::Gone { .. } | Event::Request { .. });
-        let effects = self.fleet.step(event, Timestamp::now());
+        let (now, about) = (Timestamp::now(), heard(&event));
+        let effects = self.fleet.step(event, now);
+        let effects = self.with_letters(effects, about.as_ref(), now);
         if may_forget {
             let edges = self.fleet.edges();
             self.counters.retain_edges(|edge| edges.contains_key(edge));
@@ -479,7 +491,7 @@ impl Driver {
         }
         let has_begun = self.catch_up().await;
         if let Some(before) = undo.filter(|_| !has_begun && !self.backlog.is_empty()) {
-            self.fleet = before;
+            (self.fleet, self.desk) = before;
             self.backlog.clear();
             if let Some(ticket) = ticket {
                 self.not_written(ticket);
@@ -543,6 +555,7 @@ impl Driver {
                 self.emit(notice);
             }
             Effect::EmitUnlogged(notice) => self.emit(notice),
+            Effect::Deliver(letters) => self.hand_over(letters),
             // An operator who went away needs no answer; what was begun goes on.
             Effect::Answer { ticket, answer } => {
                 if let Some(Waiter::Apply(reply)) = self.waiting.remove(&ticket) {
@@ -559,36 +572,6 @@ impl Driver {
                     drop(reply.send(*outcome));
                 }
             }
-        }
-    }
-
-    pub(super) fn emit(&mut self, notice: Notice) {
-        self.last_notice += 1;
-        if let Notice::Apply { result } = &notice
-            && let Some(finished) = result.finished_at.filter(|_| result.outcome != Outcome::Running)
-        {
-            let seconds = finished.duration_since(result.started_at).as_secs_f64();
-            *self.applies.entry(result.outcome).or_default() += 1;
-            self.timings.apply.observe(seconds);
-        }
-        let numbered = (self.last_notice, Timestamp::now(), Arc::new(notice));
-        self.recent.add(numbered.clone());
-        // Without a listener there is nobody to tell.
-        drop(self.notices.send(numbered));
-    }
-
-    pub(super) fn send(&mut self, session: SessionId, body: Body) {
-        let Some(channel) = self.sessions.get(&session) else { return };
-        if channel.outgoing.try_send(proto::ServerMessage { body: Some(body) }).is_err() {
-            self.drop_session(session);
-        }
-    }
-
-    /// A session that takes nothing is cut: the edge comes back and says what it runs.
-    fn drop_session(&mut self, session: SessionId) {
-        warn!(session, "session accepts no messages and is ended");
-        if let Some(channel) = self.sessions.remove(&session) {
-            channel.close();
         }
     }
 }

@@ -24,12 +24,14 @@ use tracing::warn;
 
 use super::counters::{Missed, Rows};
 use super::driver::FleetHandle;
+use super::notify::NotifyHandle;
 use super::timings::Timings;
 use super::trust::refusals::{EdgeRefusals, Wish};
 use super::trust::registrar::TrustHandle;
 use super::trust::serving::ServerCertificate;
 use crate::decide::drift::DriftKind;
 use crate::decide::fleet::{Fleet, Outcome};
+use crate::decide::notices::NotifierDocument;
 use crate::decide::quota::{QuotaLevel, QuotaOf, Quotas};
 use crate::decide::remote::RemoteView;
 use crate::decide::target_totals::TargetTotals;
@@ -50,6 +52,8 @@ pub struct MetricsSource {
     pub certificate: Arc<ServerCertificate>,
     /// Edges that were not let in.
     pub refusals: EdgeRefusals,
+    /// The notifiers, with what waits for them.
+    pub notify: NotifyHandle,
     /// Handshakes that failed, by port.
     pub tls: Vec<(&'static str, Arc<Refused>)>,
     /// Log lines that the process has dropped.
@@ -107,6 +111,7 @@ async fn scrape(State(source): State<MetricsSource>) -> Response {
         certificates: Vec::new(),
         refusals: Vec::new(),
         handshakes: Vec::new(),
+        notifiers: Arc::from([]),
         store_bytes: view.store.bytes(),
     });
     let mut scene = match copy.await {
@@ -118,6 +123,7 @@ async fn scrape(State(source): State<MetricsSource>) -> Response {
     scene.connection_log_dropped = of_log.map(|dropped| dropped.load(Ordering::Relaxed));
     scene.certificates = source.certificates().await;
     scene.refusals = source.refusals.counts();
+    scene.notifiers = source.notify.documents();
     scene.handshakes = source.tls.iter().map(|(port, refused)| (*port, refused.counts())).collect();
     let rendered = match tokio::task::spawn_blocking(move || render(&scene)).await {
         Ok(rendered) => rendered,
@@ -146,6 +152,7 @@ struct MetricsSnapshot {
     certificates: Vec<(&'static str, String, i64)>,
     refusals: Vec<(Wish, &'static str, u64)>,
     handshakes: Vec<(&'static str, [(&'static str, u64); 4])>,
+    notifiers: Arc<[NotifierDocument]>,
     store_bytes: u64,
 }
 
@@ -314,6 +321,7 @@ fn render(view: &MetricsSnapshot) -> prometheus::Result<String> {
         }
     }
     of_quotas(&registry, view)?;
+    of_notifiers(&registry, &view.notifiers)?;
     let drifted = gauge(&registry, "portunus_drift", "Deviations from the applied state, by kind.", &["kind"])?;
     for kind in DriftKind::ALL {
         drifted.with_label_values(&[kind.as_str()]).set(0.0);
@@ -379,6 +387,27 @@ fn of_quotas(registry: &Registry, view: &MetricsSnapshot) -> prometheus::Result<
             limit.with_label_values(&labels).set(quota.limit as f64);
             exhausted.with_label_values(&labels).set(if quota.level() == QuotaLevel::Exhausted { 1.0 } else { 0.0 });
         }
+    }
+    Ok(())
+}
+
+/// What waits for notifiers, was accepted, and was given up.
+fn of_notifiers(registry: &Registry, notifiers: &[NotifierDocument]) -> prometheus::Result<()> {
+    let pending = gauge(registry, "portunus_notify_pending", "Notices that wait for a notifier.", &["name"])?;
+    let given_up = "Notices that a notifier did not accept for a day.";
+    let given_up = counter(registry, "portunus_notify_given_up_total", given_up, &["name"])?;
+    let sent = counter(registry, "portunus_notify_sent_total", "Messages that a notifier accepted.", &["name"])?;
+    let failed =
+        counter(registry, "portunus_notify_failed_total", "Messages that a notifier did not accept.", &["name"])?;
+    let help = "Notices that were merged because too many waited.";
+    let condensed = counter(registry, "portunus_notify_condensed_total", help, &["name"])?;
+    for one in notifiers {
+        let name = [one.name.as_str()];
+        pending.with_label_values(&name).set(one.pending as f64);
+        given_up.with_label_values(&name).inc_by(one.given_up as f64);
+        sent.with_label_values(&name).inc_by(one.sent as f64);
+        failed.with_label_values(&name).inc_by(one.failed as f64);
+        condensed.with_label_values(&name).inc_by(one.condensed as f64);
     }
     Ok(())
 }

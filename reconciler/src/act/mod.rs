@@ -15,6 +15,7 @@ pub mod guarded;
 mod inflow;
 pub mod metrics;
 mod notice_log;
+pub mod notify;
 mod oidc;
 pub mod operator;
 pub mod operator_port;

@@ -27,6 +27,8 @@ pub enum Part {
     Rollout,
     /// The task that owns the register of edges.
     Registrar,
+    /// The task that owns the notices that wait.
+    Notices,
 }
 
 impl fmt::Display for Part {
@@ -43,6 +45,7 @@ impl fmt::Display for Part {
             Self::Upkeep => "the upkeep of the state",
             Self::Rollout => "the task that continues rollouts",
             Self::Registrar => "the owner of the register of edges",
+            Self::Notices => "the owner of the notices",
         })
     }
 }

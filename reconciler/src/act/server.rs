@@ -26,6 +26,7 @@ use super::edges::EdgeControl;
 use super::guarded::Guards;
 use super::inflow::Inflow;
 use super::metrics::MetricsSource;
+use super::notify::{NotifyError, NotifyHandle, PostOffice};
 use super::operator::{Webhook, WebhookError};
 use super::operators::{Keeper, Operators, UnreadableOperators};
 use super::parts::Part;
@@ -75,6 +76,9 @@ pub enum ServerError {
     /// The certificate authority, or the certificate of a port, cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// A notifier cannot be used, or what waits for one cannot be read.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
     /// The operators or the audit could not be read.
     #[error("the operators cannot be read")]
     Operators(#[from] UnreadableOperators),
@@ -105,6 +109,8 @@ pub struct Server {
     operators: Operators,
     sessions: Sessions,
     keeper: Keeper,
+    notify: NotifyHandle,
+    post: PostOffice,
     webhook: Option<Webhook>,
     wake: Wake,
     registrar: Registrar,
@@ -163,7 +169,8 @@ impl Server {
         let (operators, keeper) = Operators::open(Arc::clone(&store), &token)?;
         let timings = Timings::new()?;
         let (driver, handle) = Driver::new(fleet, Arc::clone(&store), timings.clone());
-        let driver = driver.keeping(kept);
+        let notices = PostOffice::opened(Arc::clone(&store), config.notifiers.clone()).await?;
+        let driver = driver.keeping(kept).notifying(notices.desk, notices.mailbag);
         let names = vec![join::SERVER_NAME.to_owned()];
         let certificate = ServerCertificate::new(trust.authorities.clone(), names);
         let (connector, in_process) = mpsc::channel(IN_PROCESS);
@@ -184,6 +191,8 @@ impl Server {
             sessions: Sessions::new(operators.clone()),
             operators,
             keeper,
+            notify: notices.handle,
+            post: notices.office,
             webhook,
             wake,
             registrar,
@@ -316,6 +325,7 @@ impl Server {
             limits: self.config.limits,
             repository: self.config.remote.as_ref().map(|_| clone.clone()).or(self.config.rules.clone()),
             webhook: self.webhook.clone(),
+            notify: self.notify.clone(),
             max_body: operator::MAX_BODY,
             shutdown: stop.clone(),
         });
@@ -332,6 +342,7 @@ impl Server {
             trust: self.trust.clone(),
             certificate: self.certificate.clone(),
             refusals: refusals.clone(),
+            notify: self.notify,
             tls: std::iter::once(("control", Arc::clone(&self.refused)))
                 .chain(self.operator_tls.iter().map(|tls| ("operator", Arc::clone(&tls.refused))))
                 .collect(),
@@ -360,6 +371,7 @@ impl Server {
         parts.spawn(supervisor.lasting(Part::Operator, api));
         parts.spawn(supervisor.lasting(Part::Metrics, metrics));
         parts.spawn(supervisor.lasting(Part::Operators, self.keeper.run(stop.clone())));
+        parts.spawn(supervisor.lasting(Part::Notices, self.post.run(stop.clone())));
         parts.spawn(supervisor.lasting(Part::Driver, self.driver.run(stop.clone())));
         parts.spawn(supervisor.lasting(Part::Registrar, self.registrar.run(self.fleet.clone(), stop.clone())));
         info!(mode = self.config.mode.as_str(), "server runs");

@@ -114,6 +114,13 @@ pub fn drift(edges: &Edges) -> Vec<Drift> {
     all
 }
 
+/// The drift of one edge.
+pub fn of_one(name: &EdgeName, edge: &EdgeView) -> Vec<Drift> {
+    let mut all = Vec::new();
+    of_edge(name, edge, &mut all);
+    all
+}
+
 /// An edge that the rollout of what was applied last has not reached: it runs, as it was told, what was applied before.
 pub(super) fn unreached(edge: &EdgeName, why: String) -> Drift {
     let code = ROLLOUT_UNFINISHED.to_owned();

@@ -51,6 +51,8 @@ const SNI: &str = "choice by server name";
 const REFUSED: &str = "refusal of a connection";
 const QUOTA: &str = "state of a quota";
 const DIRECTION: &str = "direction of bytes";
+const NOTICE: &str = "event of a notice";
+const FORGE: &str = "state of a commit";
 const PLAN: &str = "verdict of a plan";
 const EVENT: &str = "kind of event";
 
@@ -280,6 +282,7 @@ pub const ALL: &[Meaning] = &[
     of(API, "too_many_operators", "The server has as many operators as it keeps. Revoke those that are not used."),
     of(API, "unauthorized", "A valid bearer token is required."),
     of(API, "unknown_edge", "The server knows no such edge."),
+    of(API, "unknown_notifier", "No `[[notify]]` table has this name. The message lists those that there are."),
     of(API, "unknown_operator", "There is no such operator. `portunus operator list` shows those that there are."),
     of(API, "unknown_revision", "No such revision was applied. `portunus history` lists those that were."),
     of(API, "unknown_rule", "The edge is not to run such a rule."),
@@ -425,6 +428,23 @@ pub const ALL: &[Meaning] = &[
     of(EVENT, "remote", "The git remote was asked, or could not be reached."),
     of(EVENT, "apply", "An apply began, or ended."),
     of(EVENT, "freeze", "Applying was frozen, or is allowed again."),
+    of(NOTICE, "apply", "An apply ended."),
+    of(NOTICE, "held", "The followed tree is not applied, or the git remote cannot be fetched. The text says why."),
+    of(
+        NOTICE,
+        "drift",
+        "An edge runs something else than what was applied, an operator deviated from the tree, or that ended.",
+    ),
+    of(NOTICE, "health", "A rule or a target went down, or is up again."),
+    of(NOTICE, "edge", "An edge is offline, or connected again."),
+    of(NOTICE, "quota", "A quota is nearly used up, used up, or available again."),
+    of(NOTICE, "rollback", "An earlier revision was applied again, or is no longer held."),
+    of(NOTICE, "freeze", "Applying was frozen, or is allowed again."),
+    of(NOTICE, "certificate", "A certificate was not renewed in time, has ended, or was renewed."),
+    of(NOTICE, "several", "The message holds several notices that were merged. `merged` lists them."),
+    of(FORGE, "pending", "The commit is being applied, or waits for an operator."),
+    of(FORGE, "success", "The commit was applied as a whole."),
+    of(FORGE, "failure", "The commit was applied in part, or is held. The description says why."),
     of(EVENT, "hold", "A revision is held, or its hold has ended."),
 ];
 
@@ -490,6 +510,7 @@ mod tests {
                 .map(DeviationChange::as_str),
         );
         words.extend([Mode::Off, Mode::Plan, Mode::Heal, Mode::Apply].map(Mode::as_str));
+        words.extend(crate::decide::notices::Topic::ALL.map(crate::decide::notices::Topic::as_str));
         words.extend(words::UNASKED);
         words.extend(schema::counters::ROWS.iter().flat_map(|row| row.words));
         let unknown: Vec<&str> = words.into_iter().filter(|word| !is_known(word)).collect();

@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod live;
 mod lockouts;
 pub mod new_override;
+pub mod notices;
 pub mod operators;
 pub mod outcome;
 pub mod overrides;

@@ -24,6 +24,7 @@ use super::break_glass::{Override, Overrides};
 use super::control::{Freeze, Hold};
 use super::generation;
 use super::ledger::{self, Entry};
+use super::notices::{Posted, TOLD_PREFIX, ToldMark, letter_key};
 use super::plan::{FileDocument, PlannedChange, PlannedWave, Summary};
 use super::restored::Restored;
 use super::target_override::TargetOverride;
@@ -227,6 +228,17 @@ impl Record {
         Self::json(format!("{DEVIATIONS_PREFIX}{edge}"), &overrides)
     }
 
+    /// A letter that waits for a notifier.
+    pub fn letter(posted: &Posted) -> Self {
+        Self::json(letter_key(&posted.to, posted.letter.id), &posted.letter)
+    }
+
+    /// That something was reported as wrong, or is over.
+    pub fn told(key: &str, mark: Option<&ToldMark>) -> Self {
+        let key = format!("{TOLD_PREFIX}{key}");
+        mark.map_or_else(|| Self::end(key.clone()), |mark| Self::json(key.clone(), mark))
+    }
+
     /// A plan file that was used.
     pub fn used_plan(seal: Digest, at: Timestamp) -> Self {
         Self::json(format!("{USED_PLAN_PREFIX}{seal}"), &at)
@@ -259,6 +271,11 @@ fn read<T: for<'de> Deserialize<'de>>(key: &str, value: &[u8]) -> Result<T, Inva
 /// When a plan file was used, from its record.
 pub fn used_at(key: &str, value: &[u8]) -> Result<Timestamp, InvalidRecord> {
     read(key, value)
+}
+
+/// A line of the ledger, where a record is one.
+pub fn ledger_line(record: &Record) -> Option<Entry> {
+    record.key.starts_with(LEDGER_PREFIX).then(|| serde_json::from_slice(&record.value).ok()).flatten()
 }
 
 /// The lines of a ledger from its records, in their order.

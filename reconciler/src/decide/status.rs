@@ -36,9 +36,6 @@ use super::view::{Confirmation, EdgeView, FlowLimit, RuleView};
 pub use saved::{InvalidStatus, edges_of};
 use summaries::EdgeSummary;
 
-/// Of a rule that is wanted no more, was sent once and never reported.
-const UNCONFIRMED: &str = "the rule may still serve: the edge has not confirmed its removal";
-
 /// The status of a fleet. Everything but `edges` may be left out of a file for `plan --live`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -75,6 +72,9 @@ pub struct StatusDocument {
     /// The first line of the ledger that did not fit its chain when the server started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ledger_broken: Option<u64>,
+    /// The notifiers, with what waits for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notifiers: Vec<super::notices::NotifierDocument>,
 }
 
 /// The tree in force and the followed tree.
@@ -301,10 +301,10 @@ pub fn status_with(fleet: &Fleet, now: Timestamp, edges: Vec<EdgeStatus>) -> Sta
         edges,
         drift: fleet.drift(),
         apply: fleet.latest_apply().cloned(),
-        hidden: 0,
         lock: fleet.lock(now),
         frozen: fleet.frozen().cloned(),
         ledger_broken: fleet.ledger_break(),
+        ..StatusDocument::default()
     }
 }
 
@@ -429,7 +429,7 @@ pub fn rule_state<'a>(edge: &'a EdgeView, name: &RuleName) -> Option<RuleStateVi
         (None, None) if is_disabled => (RuleState::Disabled, "", ""),
         // Not heard since the server started: the last known state.
         (None, None) if edge.serving(name).is_some() => (RuleState::Active, "", ""),
-        (None, None) if placed.is_none() => (RuleState::Draining, "", UNCONFIRMED),
+        (None, None) if placed.is_none() => (RuleState::Draining, "", target_rows::UNCONFIRMED),
         (None, None) => (RuleState::Pending, "", ""),
     };
     let running = edge.serving(name);

@@ -45,6 +45,7 @@ fn effect(effect: &Effect, names: &TreeNames) -> String {
             format!("send {edge} overrides: {all}")
         }
         Effect::Emit(told) | Effect::EmitUnlogged(told) => notice(told, names),
+        Effect::Deliver(letters) => format!("deliver {} letters", letters.len()),
         Effect::Answer { answer, .. } => match &**answer {
             Ok(result) => format!("answer {}", apply(result)),
             Err(why) => format!("refused: {}", refusal(why, names)),

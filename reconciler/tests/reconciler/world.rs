@@ -198,6 +198,7 @@ impl World {
                 assert_eq!(link.session, Some(*session), "overrides are sent into a session that is not there");
             }
             Effect::Persist(_)
+            | Effect::Deliver(_)
             | Effect::Refuse { .. }
             | Effect::Emit(_)
             | Effect::EmitUnlogged(_)

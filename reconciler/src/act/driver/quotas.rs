@@ -2,14 +2,15 @@
 //!
 //! Keeps: a quota that is nearly used up, used up or available again is a notice, once.
 
+use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
 use schema::proto;
 use schema::proto::server_message::Body;
 
 use super::{Command, Driver, FleetHandle, Stopped};
+use crate::act::counters;
 use crate::act::questions::{NoAnswer, Reply};
-use crate::act::{counters, notice_log};
-use crate::decide::fleet::{Notice, SessionId};
+use crate::decide::fleet::{Effect, Notice, SessionId};
 use crate::decide::quota::{QuotaOf, Quotas};
 use crate::decide::status::rule_state;
 
@@ -25,9 +26,9 @@ pub(in crate::act) enum QuotaCommand {
 
 impl Driver {
     /// Carries a command out.
-    pub(super) fn take_quota(&mut self, command: QuotaCommand) {
+    pub(super) async fn take_quota(&mut self, command: QuotaCommand) {
         match command {
-            QuotaCommand::Report { edge, session, quotas } => self.take_quotas(&edge, session, quotas),
+            QuotaCommand::Report { edge, session, quotas } => self.take_quotas(&edge, session, quotas).await,
             QuotaCommand::Reset { edge, request, reply } => {
                 let body = |request_id| Body::ResetQuota(proto::ResetQuota { request_id, ..request });
                 self.put(&edge, reply, |asked| &mut asked.resets, body);
@@ -36,10 +37,11 @@ impl Driver {
         }
     }
 
-    fn take_quotas(&mut self, edge: &EdgeName, session: SessionId, quotas: Quotas) {
+    async fn take_quotas(&mut self, edge: &EdgeName, session: SessionId, quotas: Quotas) {
         if self.fleet.session(edge) != Some(session) {
             return;
         }
+        let mut effects = Vec::new();
         for (of, view) in self.counters.take_quotas(edge, quotas) {
             let (rule, owner) = match of {
                 QuotaOf::Owner(owner) => (None, owner),
@@ -52,9 +54,14 @@ impl Driver {
             let (edge, state) = (edge.clone(), view.level());
             let notice =
                 Notice::Quota { edge, rule, owner, state, used: view.used, limit: view.limit, ends: view.ends };
-            notice_log::write(&notice, &self.fleet);
-            self.emit(notice);
+            effects.push(Effect::Emit(notice));
         }
+        if effects.is_empty() {
+            return;
+        }
+        let effects = self.with_letters(effects, None, Timestamp::now());
+        self.backlog.extend(effects);
+        self.catch_up().await;
     }
 }
 

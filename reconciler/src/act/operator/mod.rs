@@ -18,6 +18,7 @@ pub(super) mod guard;
 mod heavy;
 pub(super) mod identity;
 mod ledger;
+mod notify;
 pub mod operators;
 mod overrides;
 pub mod proposals;
@@ -53,6 +54,7 @@ use self::documents::Problem;
 pub use self::guard::parameters;
 pub use self::identity::{HIDDEN_HEADER, TOTAL_HEADER};
 use super::driver::{FleetHandle, Stopped};
+use super::notify::NotifyHandle;
 use super::operator_port::OwnHosts;
 use super::operators::{KeeperStopped, Operators};
 use super::questions::NoAnswer;
@@ -97,6 +99,8 @@ pub struct Context {
     pub repository: Option<PathBuf>,
     /// What a webhook proves itself with, and whom it wakes.
     pub webhook: Option<Webhook>,
+    /// The notifiers, with what waits for them.
+    pub notify: NotifyHandle,
     /// The largest body in bytes: [`MAX_BODY`], but for tests.
     pub max_body: usize,
     /// Ends event streams.
@@ -203,6 +207,8 @@ fn handler(route: Route) -> MethodRouter<State> {
         Route::RevokeOperator => of(route, operators::revoke),
         Route::WhoAmI => of(route, operators::me),
         Route::Audit => of(route, audit::list),
+        Route::Notifiers => of(route, notify::list),
+        Route::TestNotifier => of(route, notify::test),
         Route::GitWebhook => of(route, webhook::called),
     }
 }

@@ -39,11 +39,13 @@ pub(super) async fn status(
     Extension(who): Extension<Who>,
     Query(selection): Query<Selection>,
 ) -> Result<Json<StatusDocument>, Failure> {
+    let notify = state.context.notify.documents();
     let select = move |fleet: &Fleet| {
         let now = Timestamp::now();
         // What is hidden is counted over the whole fleet.
         let edges = if who.caller.limits.is_none() { selection.edges(fleet, now)? } else { status::edges(fleet, now) };
         let mut document = status::status_with(fleet, now, edges);
+        document.notifiers = notify.to_vec();
         who.caller.limits.leave_status(fleet.edges(), &mut document);
         selection.status(&mut document.edges, &mut document.drift)?;
         document.targets = TargetTotals::of(&all_rows(&document.edges));

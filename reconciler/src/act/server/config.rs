@@ -13,6 +13,7 @@ use crate::act::operator_port::OperatorPort;
 use crate::act::remote::RemoteConfig;
 use crate::act::trust::registrar::EdgeTerms;
 use crate::decide::fleet::Mode;
+use crate::decide::notices::Notifier;
 
 /// Everything that `serve` can be told.
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub struct ServerConfig {
     pub limits: CheckLimits,
     /// Who may take part.
     pub trust: TrustConfig,
+    /// Who receives notices.
+    pub notifiers: Vec<Notifier>,
     /// Log lines that the process has dropped, for its metrics.
     pub log_lines_dropped: Arc<AtomicU64>,
     /// Lines that the connection log of an edge in this process has dropped, if there is such a log.

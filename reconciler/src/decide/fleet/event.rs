@@ -27,6 +27,7 @@ use crate::decide::certificate_ends::{CertificateChange, CertificateStage};
 use crate::decide::control::{Freeze, Hold};
 use crate::decide::deviations::DeviationChange;
 use crate::decide::live::Live;
+use crate::decide::notices::Posted;
 use crate::decide::operators::{Denied, Mandate};
 use crate::decide::plan::{Allowances, FileDocument, PlanDocument, Source};
 use crate::decide::quota::QuotaLevel;
@@ -348,6 +349,8 @@ pub enum Effect {
     Emit(Notice),
     /// Tell those who listen to events; the log has another line that says as much.
     EmitUnlogged(Notice),
+    /// Hand letters over that were written beside the step, and are durable by now.
+    Deliver(Vec<Posted>),
     /// Answer an [`Event::Apply`].
     Answer {
         /// Whose.

@@ -233,6 +233,10 @@ routes! {
     WhoAmI => reads("/v1/operators/me"),
     /// The audit.
     Audit => RouteRow { method: Get, path: "/v1/audit", rights: of_the_fleet(Role::Admin), audited: Audited::No },
+    /// The notifiers, with what waits for them.
+    Notifiers => reads("/v1/notify"),
+    /// Sends a test to a notifier.
+    TestNotifier => changes(Post, "/v1/notify/{name}/test", of_the_fleet(Role::Applier)),
     /// Wakes the follower of the repository.
     GitWebhook => RouteRow {
         method: Post,

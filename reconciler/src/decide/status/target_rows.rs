@@ -11,6 +11,9 @@ use super::{EdgeStatus, RuleStatus};
 use crate::decide::target::TargetView;
 use crate::decide::target_totals::TargetRow;
 
+/// Of a rule that is wanted no more, was sent once and never reported.
+pub(super) const UNCONFIRMED: &str = "the rule may still serve: the edge has not confirmed its removal";
+
 /// The targets of all rules of some edges.
 pub fn all_rows(edges: &[EdgeStatus]) -> Vec<TargetRow> {
     edges.iter().flat_map(|edge| edge.rules.iter().flat_map(|rule| rows(&edge.name, edge.connected, rule))).collect()

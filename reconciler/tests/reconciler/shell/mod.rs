@@ -8,6 +8,7 @@ mod guards;
 mod http;
 mod joins;
 mod metrics_port;
+mod notices;
 mod operator_api;
 mod operators;
 mod page;
@@ -61,6 +62,7 @@ fn config(state_dir: &Path) -> ServerConfig {
         allow_non_descendant: false,
         limits: CheckLimits::default(),
         trust: TrustConfig::default(),
+        notifiers: Vec::new(),
         log_lines_dropped: std::sync::Arc::default(),
         connection_log_dropped: None,
         inherited: guard::InheritedSockets::default(),

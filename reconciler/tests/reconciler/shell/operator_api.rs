@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::serve;
 use reconciler::act::driver::Driver;
+use reconciler::act::notify::PostOffice;
 use reconciler::act::operator::Context;
 use reconciler::act::operator_port::OwnHosts;
 use reconciler::act::operators::Operators;
@@ -165,6 +166,7 @@ async fn a_body_that_grows_over_the_bound_is_refused() {
     let keeper = tokio::spawn(keeper.run(shutdown.clone()));
     let terms = TrustConfig::default().edges;
     let (_registrar, trust) = Registrar::open(Arc::clone(&store), dir.path().join("state"), None, terms).unwrap();
+    let notices = Arc::clone(&store);
     let context = Context {
         fleet,
         store,
@@ -178,6 +180,7 @@ async fn a_body_that_grows_over_the_bound_is_refused() {
         limits: CheckLimits::default(),
         repository: None,
         webhook: None,
+        notify: PostOffice::open(notices, Vec::new()).unwrap().handle,
         max_body: 4096,
         shutdown: shutdown.clone(),
     };

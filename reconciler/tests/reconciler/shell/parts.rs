@@ -23,7 +23,8 @@ fn next(part: Part) -> Option<Part> {
         Part::RemoteFollower => Some(Part::Upkeep),
         Part::Upkeep => Some(Part::Rollout),
         Part::Rollout => Some(Part::Registrar),
-        Part::Registrar => None,
+        Part::Registrar => Some(Part::Notices),
+        Part::Notices => None,
     }
 }
 
