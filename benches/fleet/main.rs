@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,15 +46,17 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Starts it on free ports, and waits until it says which.
-    fn start(dir: &Path) -> (Self, Places) {
+    /// Starts it on free ports, or on those of one before, and waits until it says which.
+    fn start(dir: &Path, before: Option<&Places>) -> (Self, Places) {
+        let (control, operator) =
+            before.map_or(("127.0.0.1:0", "127.0.0.1:0"), |before| (&before.control, before.operator_address()));
         let program = std::env::var("PORTUNUS_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_portunus").to_owned());
         let mut process = Command::new(program)
             .args(["serve", "--allow-dirty", "--log-format", "json", "--rules"])
             .arg(dir.join("rules.d"))
             .arg("--state-dir")
             .arg(dir.join("state"))
-            .args(["--control-listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0"])
+            .args(["--control-listen", control, "--operator-listen", operator])
             .args(["--metrics-listen", "127.0.0.1:0"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -62,13 +65,14 @@ impl Server {
         let mut lines = BufReader::new(process.stderr.take().expect("piped")).lines().map_while(Result::ok);
         let listens = |line: String| {
             let line: serde_json::Value = serde_json::from_str(&line).ok()?;
-            let url = |port: &str| Some(format!("http://{}", line[port].as_str()?));
-            (line["message"] == "server listens").then_some(url("operator")?)
+            let address = |port: &str| line[port].as_str().map(str::to_owned);
+            (line["message"] == "server listens").then_some((address("control")?, address("operator")?))
         };
-        let operator = lines.find_map(listens).expect("the server says where it listens");
+        let (control, operator) = lines.find_map(listens).expect("the server says where it listens");
         let token = std::fs::read_to_string(dir.join("state/operator.token")).expect("a server that is up has a token");
         let reader = thread::spawn(move || lines.for_each(drop));
-        let places = Places { members: dir.join("members"), operator, token: token.trim().to_owned() };
+        let operator = format!("http://{operator}");
+        let places = Places { members: dir.join("members"), control, operator, token: token.trim().to_owned() };
         (Self { process, reader: Some(reader) }, places)
     }
 
@@ -136,6 +140,41 @@ fn in_words(mut times: Vec<Duration>) -> String {
     format!("{:.1} ms | {:.1}–{:.1} ms", ms(times[times.len() / 2]), ms(least), ms(most))
 }
 
+/// Kills the server, starts it again, and lets every edge connect at once while an operator asks again and again.
+async fn restart(dir: &Path, (server, sessions): (Server, Sessions), names: &[String], port: u16) {
+    let places = sessions.end();
+    drop(server);
+    let begin = Instant::now();
+    let (server, places) = Server::start(dir, Some(&places));
+    let up = begin.elapsed();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let asking = tokio::spawn(ask(places.operator.clone(), places.token.clone(), asked.clone()));
+    let mut sessions = Sessions::open(places, &names[..1]).await;
+    sessions.all_at_once(&names[1..]).await;
+    let back = begin.elapsed();
+    sessions.all_run(port).await;
+    println!("| after a restart the server listens | {:.2} s | |", up.as_secs_f64());
+    println!("| … every edge has a session | {:.1} s | |", back.as_secs_f64());
+    println!("| … and runs what is in force | {:.1} s | |", begin.elapsed().as_secs_f64());
+    println!("| … processor time of the server | {:.1} s | |", server.processor());
+    asking.abort();
+    let asked = asked.lock().expect("nobody panicked with it").clone();
+    println!("| … an operator's question meanwhile | {} |", in_words(asked));
+}
+
+/// Asks for the revision in force, again and again, as a script does that waits for the server.
+async fn ask(operator: String, token: String, asked: Arc<Mutex<Vec<Duration>>>) {
+    let client = reqwest::Client::new();
+    loop {
+        let begin = Instant::now();
+        let request = client.get(format!("{operator}/v1/revision")).bearer_auth(&token);
+        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+        answer.expect("the server answers").bytes().await.expect("whole");
+        asked.lock().expect("nobody panicked with it").push(begin.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::main]
 async fn main() {
     let edges = number("FLEET_EDGES", 5000);
@@ -143,7 +182,7 @@ async fn main() {
     let dir = scratch.path();
     std::fs::create_dir(dir.join("rules.d")).expect("the folder is new");
     write_all(dir, edges, 1000);
-    let (server, places) = Server::start(dir);
+    let (server, places) = Server::start(dir, None);
     let names: Vec<String> = (0..edges).map(edge).collect();
 
     let begin = Instant::now();
@@ -189,4 +228,5 @@ async fn main() {
     println!("| … its processor time | {:.1} s | {WHOLE} times |", (server.processor() - before) / WHOLE as f64);
     println!("| memory at the end | {} MiB | |", server.memory() / 1024);
     page::measure(sessions.places(), &names, || server.processor()).await;
+    restart(dir, (server, sessions), &names, 3000 + WHOLE as u16 - 1).await;
 }

@@ -20,11 +20,22 @@ const AT_ONCE: usize = 64;
 const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Where a server listens, and what its operators show.
+#[derive(Clone)]
 pub(crate) struct Places {
     /// Where edges keep their certificates.
     pub(crate) members: PathBuf,
+    /// `HOST:PORT` of the control port.
+    pub(crate) control: String,
+    /// The URL of the operator port.
     pub(crate) operator: String,
     pub(crate) token: String,
+}
+
+impl Places {
+    /// `HOST:PORT` of the operator port.
+    pub(crate) fn operator_address(&self) -> &str {
+        self.operator.trim_start_matches("http://")
+    }
 }
 
 /// What was seen of one edge.
@@ -76,11 +87,28 @@ impl Sessions {
         sessions
     }
 
+    /// Opens a session for each of these edges.
     pub(crate) async fn more(&mut self, names: &[String]) {
-        let (open, mut opened) = mpsc::channel(AT_ONCE);
+        self.opened(names, AT_ONCE).await;
+    }
+
+    /// The same without waiting for one before the next.
+    pub(crate) async fn all_at_once(&mut self, names: &[String]) {
+        self.opened(names, names.len()).await;
+    }
+
+    /// Ends all sessions.
+    pub(crate) fn end(self) -> Places {
+        let Self { places, tasks, .. } = self;
+        drop(tasks);
+        Places::clone(&places)
+    }
+
+    async fn opened(&mut self, names: &[String], at_once: usize) {
+        let (open, mut opened) = mpsc::channel(at_once.max(1));
         let mut waiting = 0;
         for name in names {
-            if waiting == AT_ONCE {
+            if waiting == at_once {
                 opened.recv().await;
                 waiting -= 1;
             }
