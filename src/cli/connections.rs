@@ -32,8 +32,9 @@ impl ConnectionsArgs {
     }
 }
 
+/// Which connections are meant.
 #[derive(Debug, Args)]
-pub(crate) struct ConnectionsListArgs {
+pub(crate) struct ConnectionsSelectors {
     /// Only connections of this edge or rule
     #[arg(value_name = "EDGE or EDGE/RULE", value_parser = selector)]
     pub(crate) selector: Option<Selector>,
@@ -45,6 +46,12 @@ pub(crate) struct ConnectionsListArgs {
     pub(crate) of: ConnectionArgs,
     #[command(flatten)]
     pub(crate) since: SinceArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionsListArgs {
+    #[command(flatten)]
+    pub(crate) of: ConnectionsSelectors,
     #[command(flatten)]
     pub(crate) sort: ConnectionSortArg,
     /// At most so many rows [default: 1000]
@@ -58,17 +65,8 @@ pub(crate) struct ConnectionsListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConnectionsEndArgs {
-    /// Only connections of this edge or rule
-    #[arg(value_name = "EDGE or EDGE/RULE", value_parser = selector)]
-    pub(crate) selector: Option<Selector>,
     #[command(flatten)]
-    pub(crate) places: PlaceArgs,
-    #[command(flatten)]
-    pub(crate) health: HealthArg,
-    #[command(flatten)]
-    pub(crate) of: ConnectionArgs,
-    #[command(flatten)]
-    pub(crate) since: SinceArg,
+    pub(crate) of: ConnectionsSelectors,
     /// The reason, which the history keeps
     #[arg(long, value_name = "TEXT", env = "PORTUNUS_CONNECTIONS_WHY")]
     pub(crate) why: String,

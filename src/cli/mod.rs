@@ -30,7 +30,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use schema::masked;
 
 pub(crate) use common::{AllowArgs, Color, Format, LogFormat, Looks, PlanFormat, Printing, ServerArgs};
-pub(crate) use connections::{ConnectionsArgs, ConnectionsCommand, ConnectionsEndArgs};
+pub(crate) use connections::{ConnectionsArgs, ConnectionsCommand, ConnectionsEndArgs, ConnectionsSelectors};
 pub(crate) use edges::{EdgesArgs, EdgesCommand};
 pub(crate) use ledger::{
     BisectArgs, BlameArgs, FreezeArgs, HistoryArgs, ResumeArgs, RollbackArgs, UnfreezeArgs, WaitArgs,
@@ -44,7 +44,7 @@ pub(crate) use operator::{
 pub(crate) use operators::{AuditArgs, OperatorCommand, OperatorCreateArgs};
 pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
 pub(crate) use quotas::{QuotaCommand, QuotaListArgs};
-pub(crate) use select::{PlaceArgs, Query};
+pub(crate) use select::{PlaceArgs, Query, Selectors};
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
 pub(crate) use targets::{
     TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetWeightArgs, TargetsArgs, TermsArgs,

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use reconciler::act::operator::connections::{ConnectionsDocument, EndConnectionsBody, EndedConnections};
 use reconciler::decide::connections::UnansweredEdge;
 
-use crate::cli::{ConnectionsArgs, ConnectionsCommand, ConnectionsEndArgs, PlaceArgs, Query, Selector};
+use crate::cli::{
+    ConnectionsArgs, ConnectionsCommand, ConnectionsEndArgs, ConnectionsSelectors, PlaceArgs, Query, Selector,
+    Selectors,
+};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value, say};
@@ -21,8 +24,7 @@ pub(crate) async fn run(args: &ConnectionsArgs) -> Result<Exit, Failure> {
         return end(args).await;
     }
     let args = &args.list;
-    let query = Query::of_connections(&args.places, &args.of, &[&args.health, &args.since, &args.sort]);
-    let query = of_place(query, args.selector.as_ref(), &args.places)?;
+    let query = selected(&args.of, &[&args.sort])?;
     let query = match args.limit {
         Some(limit) => query.with("limit", &limit),
         None => query,
@@ -36,8 +38,7 @@ pub(crate) async fn run(args: &ConnectionsArgs) -> Result<Exit, Failure> {
 }
 
 async fn end(args: &ConnectionsEndArgs) -> Result<Exit, Failure> {
-    let query = Query::of_connections(&args.places, &args.of, &[&args.health, &args.since]);
-    let query = of_place(query, args.selector.as_ref(), &args.places)?;
+    let query = selected(&args.of, &[])?;
     if query.is_empty() {
         let what = "nothing says which connections to end: give EDGE, EDGE/RULE, --id or another selector";
         return Err(Failure::Usage(what.to_owned()));
@@ -55,6 +56,13 @@ async fn end(args: &ConnectionsEndArgs) -> Result<Exit, Failure> {
     }
     say_unanswered(&ended.unanswered);
     Ok(if ended.unanswered.is_empty() { Exit::Done } else { Exit::Partial })
+}
+
+/// The query of the selectors and of what else is asked for.
+fn selected(of: &ConnectionsSelectors, more: &[&dyn Selectors]) -> Result<Query, Failure> {
+    let parts: Vec<&dyn Selectors> =
+        [&of.health as &dyn Selectors, &of.since].into_iter().chain(more.iter().copied()).collect();
+    of_place(Query::of_connections(&of.places, &of.of, &parts), of.selector.as_ref(), &of.places)
 }
 
 /// The same with the edge or rule that is named beside the selectors.
