@@ -3,7 +3,8 @@
 //! table and never fails for being slow.
 //!
 //! `FLEET_EDGES` is the number of edges (5000), `FLEET_RULES` the number of rules of each (1), `PORTUNUS_BIN` another
-//! server to measure. The page is measured last: `FLEET_EDGES=1000 FLEET_RULES=10` are its 10,000 rules.
+//! server to measure. The page is measured last: `FLEET_EDGES=1000 FLEET_RULES=10` are its 10,000
+//! rules, and `FLEET_PAGE=1` measures nothing but it.
 
 #![expect(clippy::print_stdout, reason = "the table is what this program is for")]
 
@@ -198,6 +199,18 @@ async fn main() {
     let each = (full.saturating_sub(alone)) as f64 / (edges.max(2) - 1) as f64;
     println!("| memory of a session, KiB | {each:.1} | {alone} to {full} in all |");
 
+    if number("FLEET_PAGE", 0) == 0 {
+        changes(dir, edges, &server, &mut sessions).await;
+    }
+    println!("| memory at the end | {} MiB | |", server.memory() / 1024);
+    page::measure(sessions.places(), &names, || server.processor()).await;
+    if number("FLEET_PAGE", 0) == 0 {
+        restart(dir, (server, sessions), &names, 3000 + WHOLE as u16 - 1).await;
+    }
+}
+
+/// How fast changes reach their edges.
+async fn changes(dir: &Path, edges: usize, server: &Server, sessions: &mut Sessions) {
     let mut times = Vec::new();
     for turn in 0..SINGLE {
         let changed = turn * edges / SINGLE;
@@ -226,7 +239,4 @@ async fn main() {
     println!("| one change of every edge: the last one has it, after the quiet time | {} |", in_words(sent));
     println!("| … and the server has the last acknowledgement | {} |", in_words(acknowledged));
     println!("| … its processor time | {:.1} s | {WHOLE} times |", (server.processor() - before) / WHOLE as f64);
-    println!("| memory at the end | {} MiB | |", server.memory() / 1024);
-    page::measure(sessions.places(), &names, || server.processor()).await;
-    restart(dir, (server, sessions), &names, 3000 + WHOLE as u16 - 1).await;
 }

@@ -77,6 +77,7 @@ fn views(state: &PageState) -> Router {
         .route("/ui/rules/{edge}/{rule}/targets", post(rule::steer))
         .route("/ui/rules/{edge}/{rule}/release", post(rule::release))
         .route("/ui/rules/{edge}/{rule}/check", post(rule::check))
+        .route("/ui/rules/{edge}/{rule}/end-override", post(rule::end_override))
         .route("/ui/rules/{edge}/{rule}/reset-quota", post(rule::reset_quota))
         .route("/ui/edges", get(edges::show))
         .route("/ui/edges/{edge}", get(edge::show))

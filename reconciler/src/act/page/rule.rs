@@ -30,6 +30,7 @@ pub(super) struct RulePage {
     pub(super) layout: Layout,
     pub(super) view: RuleSheet,
     pub(super) may_steer: bool,
+    pub(super) may_propose: bool,
     /// The event stream of its counters.
     pub(super) stream: String,
     /// The script that listens to it.
@@ -63,6 +64,7 @@ pub(super) async fn show(Extension(visit): Extension<Visit>, Path((edge, rule)):
     let page = RulePage {
         layout: visit.layout(format!("{edge}/{rule}")).await,
         may_steer: visit.may(Role::Applier),
+        may_propose: visit.may(Role::Planner),
         stream: format!("/ui/live/rules/{place}?per_target=true{per_port}"),
         live: assets::address("live.js"),
         view,
@@ -123,6 +125,16 @@ pub(super) async fn check(Extension(visit): Extension<Visit>, Path((edge, rule))
     let body = TargetBody { operation: "check".to_owned(), ..TargetBody::default() };
     visit.ask.send::<Value>(Method::POST, &format!("/v1/targets/{place}"), &body).await?;
     Ok(visit.done("Every target was checked.", &format!("/ui/rules/{place}")))
+}
+
+/// Ends an override before its time.
+pub(super) async fn end_override(
+    Extension(visit): Extension<Visit>,
+    Path((edge, rule)): Names,
+) -> Result<Response, Refused> {
+    let path = format!("/v1/overrides/{}/{}", segment(&edge), segment(&rule));
+    visit.ask.send::<Value>(Method::DELETE, &path, &serde_json::json!({})).await?;
+    Ok(visit.done(format!("The override {edge}/{rule} has ended."), "/ui/rules"))
 }
 
 /// The form of a quota.

@@ -181,6 +181,7 @@ fn policy(edge: &EdgeStatus) -> Vec<Fact> {
         other => other.to_string(),
     };
     let all = document.as_object().into_iter().flatten();
+    let all = all.filter(|(_, value)| **value != Value::Bool(false));
     all.map(|(key, value)| Fact::new(key.as_str(), text(value))).collect()
 }
 

@@ -16,7 +16,8 @@ use crate::decide::status::target_rows::is_checked;
 use crate::decide::status::{EdgeStatus, RuleStatus};
 
 /// Keys of a rule that the view shows in places of their own.
-const SHOWN: &[&str] = &["name", "description", "owner", "targets", "target", "listen_port", "listen_ports"];
+const SHOWN: &[&str] =
+    &["name", "description", "owner", "targets", "target", "listen_port", "listen_ports", "listen_address", "balance"];
 /// Letters of a setting that are shown; a longer one is in the rule file.
 const LONGEST: usize = 200;
 
@@ -118,6 +119,10 @@ pub struct RuleSheet {
     pub connections_href: String,
     /// True if a round of probes can be asked for.
     pub can_check: bool,
+    /// True if the tree has it, so that a change of it can be proposed.
+    pub is_in_tree: bool,
+    /// True if an operator added it for a while.
+    pub is_override: bool,
     /// True if its ports are few enough to be part of the stream.
     pub has_live_ports: bool,
 }
@@ -148,6 +153,8 @@ impl RuleSheet {
             connections_href: format!("/ui/connections?edge={edge}&rule={}", rule.rule),
             has_live_ports: more_ports.is_empty(),
             can_check: is_checked(&rule.spec) && rule.state == RuleState::Active,
+            is_in_tree: rule.origin.is_some() && rule.over.is_none(),
+            is_override: rule.over.is_some(),
             more_ports,
         }
     }

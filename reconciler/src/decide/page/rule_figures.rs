@@ -74,7 +74,9 @@ impl RuleFigures {
 
 /// `access 3`, `quota 1`: how many of each cause.
 fn by(all: impl Iterator<Item = (&'static str, u64)>) -> Vec<String> {
-    all.map(|(word, number)| format!("{} {}", word.replace('_', " "), grouped(number))).collect()
+    // What is enforced needs no word for that.
+    let name = |word: &'static str| word.strip_prefix("enforce_").unwrap_or(word).replace('_', " ");
+    all.map(|(word, number)| format!("{} {}", name(word), grouped(number))).collect()
 }
 
 fn troubles(figures: &Figures) -> Vec<String> {

@@ -101,7 +101,8 @@ pub fn state(rule: &RuleStatus, now: Timestamp) -> Badge {
 /// `up 2/3`, as `portunus rules` has it; a rule that is up without all of its targets is worth a look.
 pub fn health(rule: &RuleStatus) -> Option<Badge> {
     let health = rule.health?;
-    let word = rule_words::health(rule);
+    // Where nothing checks and nothing was met, there is nothing to say.
+    let word = Some(rule_words::health(rule)).filter(|word| word != "–")?;
     let is_short = rule.targets.iter().any(|target| target.state == TargetState::Down);
     let badge = match health {
         RuleHealth::Up if is_short => Badge::warn(&word),

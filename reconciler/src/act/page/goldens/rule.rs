@@ -31,6 +31,7 @@ fn page(documents: &Documents, may_steer: bool) -> RulePage {
         layout: layout("fra-1/web"),
         view: RuleSheet::new(documents, now()),
         may_steer,
+        may_propose: may_steer,
         stream: "/ui/live/rules/fra-1/web?per_target=true&per_port=true".to_owned(),
         live: "live.js".to_owned(),
     }
