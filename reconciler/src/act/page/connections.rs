@@ -37,10 +37,10 @@ pub(super) struct EndingPage {
 
 pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
     let query = ViewQuery::parse(&query.unwrap_or_default());
-    let found = look(&visit, &query).await?;
+    let (found, layout) = tokio::join!(look(&visit, &query), visit.layout("Connections"));
+    let found = found?;
     let may_end = visit.may(Role::Applier);
     let view = ConnectionsView::new(&query, answers(&found), may_end, Timestamp::now());
-    let layout = visit.layout("Connections").await;
     Ok(html(&ConnectionsPage { layout, view, may_end, live: assets::address("live.js") }))
 }
 

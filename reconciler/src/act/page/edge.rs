@@ -38,10 +38,11 @@ pub(super) async fn show(
         of_edge.on("/v1/status"),
         query.with("edge", &edge).with("limit", &rows_of(&query).to_string()).on("/v1/rules"),
     ];
-    let (found, status, rules) = tokio::join!(
+    let (found, status, rules, layout) = tokio::join!(
         visit.ask.page::<EdgeStatus>(&paths[0]),
         visit.ask.get::<StatusDocument>(&paths[1]),
         visit.ask.page::<RuleRow>(&paths[2]),
+        visit.layout(edge.as_str()),
     );
     let Some(mut found) = found?.rows.into_iter().find(|found| found.name.as_str() == edge) else {
         let detail = format!("there is no edge {edge}");
@@ -65,7 +66,7 @@ pub(super) async fn show(
         is_admin: may(visit.ask.caller(), revokes, None).is_ok(),
     };
     let view = EdgeSheet::new(&query, documents, Timestamp::now());
-    Ok(html(&EdgePage { layout: visit.layout(edge).await, view }))
+    Ok(html(&EdgePage { layout, view }))
 }
 
 /// The name of the edge, typed by who ends its membership.

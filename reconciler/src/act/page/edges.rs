@@ -23,7 +23,9 @@ pub(super) struct EdgesPage {
 pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
     let query = ViewQuery::parse(&query.unwrap_or_default());
     let asked = query.with("limit", &rows_of(&query).to_string()).with("summary", "true");
-    let page: ListAnswer<Vec<EdgeStatus>> = visit.ask.page(&asked.on("/v1/edges")).await?;
+    let path = asked.on("/v1/edges");
+    let (page, layout) = tokio::join!(visit.ask.page(&path), visit.layout("Edges"));
+    let page: ListAnswer<Vec<EdgeStatus>> = page?;
     let view = EdgesView::new(&query, &page.rows, page.counts(), Timestamp::now());
-    Ok(html(&EdgesPage { layout: visit.layout("Edges").await, view }))
+    Ok(html(&EdgesPage { layout, view }))
 }

@@ -25,9 +25,11 @@ pub(super) struct QuotasPage {
 pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
     let query = ViewQuery::parse(&query.unwrap_or_default());
     let asked = query.with("limit", &rows_of(&query).to_string()).or("sort", "used");
-    let page: ListAnswer<Vec<QuotaDocument>> = visit.ask.page(&asked.on("/v1/quotas")).await?;
+    let path = asked.on("/v1/quotas");
+    let (page, layout) = tokio::join!(visit.ask.page(&path), visit.layout("Quotas"));
+    let page: ListAnswer<Vec<QuotaDocument>> = page?;
     let (total, hidden) = page.counts();
     let may_reset = visit.may(Role::Applier);
     let view = QuotasView::new(&query, &page.rows, (total, hidden, may_reset), Timestamp::now());
-    Ok(html(&QuotasPage { layout: visit.layout("Quotas").await, view, may_reset }))
+    Ok(html(&QuotasPage { layout, view, may_reset }))
 }

@@ -44,10 +44,11 @@ pub(super) async fn show(Extension(visit): Extension<Visit>, Path((edge, rule)):
         format!("/v1/rules/{place}/stats?per_port=true&per_target=true"),
         ViewQuery::default().with("edge", &edge).with("rule", &rule).on("/v1/status"),
     ];
-    let (row, stats, status) = tokio::join!(
+    let (row, stats, status, layout) = tokio::join!(
         visit.ask.get::<RuleRow>(&paths[0]),
         visit.ask.get::<StatsDocument>(&paths[1]),
         visit.ask.get::<StatusDocument>(&paths[2]),
+        visit.layout(format!("{edge}/{rule}")),
     );
     let row = row?;
     let status = status.ok();
@@ -62,7 +63,7 @@ pub(super) async fn show(Extension(visit): Extension<Visit>, Path((edge, rule)):
     let view = RuleSheet::new(documents, Timestamp::now());
     let per_port = if view.has_live_ports { "&per_port=true" } else { "" };
     let page = RulePage {
-        layout: visit.layout(format!("{edge}/{rule}")).await,
+        layout,
         may_steer: visit.may(Role::Applier),
         may_propose: visit.may(Role::Planner),
         stream: format!("/ui/live/rules/{place}?per_target=true{per_port}"),

@@ -23,8 +23,10 @@ pub(super) struct RulesPage {
 pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
     let query = ViewQuery::parse(&query.unwrap_or_default());
     let asked = query.with("limit", &rows_of(&query).to_string());
-    let page: ListAnswer<Vec<RuleRow>> = visit.ask.page(&asked.on("/v1/rules")).await?;
+    let path = asked.on("/v1/rules");
+    let (page, layout) = tokio::join!(visit.ask.page(&path), visit.layout("Rules"));
+    let page: ListAnswer<Vec<RuleRow>> = page?;
     let rows = page.rows.iter().map(|row| (&row.edge, &row.status));
     let view = RulesView::new(&query, rows, page.counts(), Timestamp::now());
-    Ok(html(&RulesPage { layout: visit.layout("Rules").await, view }))
+    Ok(html(&RulesPage { layout, view }))
 }
