@@ -72,11 +72,11 @@ pub(super) async fn show(
 /// The name of the edge, typed by who ends its membership.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ConfirmForm {
+pub(super) struct MembershipForm {
     confirm: String,
 }
 
-impl ConfirmForm {
+impl MembershipForm {
     fn is_for(&self, edge: &str) -> Result<(), Refused> {
         if self.confirm.trim() == edge {
             return Ok(());
@@ -90,7 +90,7 @@ impl ConfirmForm {
 pub(super) async fn revoke(
     Extension(visit): Extension<Visit>,
     Path(edge): Path<String>,
-    Form(form): Form<ConfirmForm>,
+    Form(form): Form<MembershipForm>,
 ) -> Result<Response, Refused> {
     form.is_for(&edge)?;
     let path = format!("/v1/edges/{}/revoke", segment(&edge));
@@ -102,7 +102,7 @@ pub(super) async fn revoke(
 pub(super) async fn forget(
     Extension(visit): Extension<Visit>,
     Path(edge): Path<String>,
-    Form(form): Form<ConfirmForm>,
+    Form(form): Form<MembershipForm>,
 ) -> Result<Response, Refused> {
     form.is_for(&edge)?;
     let path = format!("/v1/edges/{}", segment(&edge));

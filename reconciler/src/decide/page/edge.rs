@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::edges::{generation, labels, state};
 use super::filter::Pager;
 use super::query::ViewQuery;
-use super::rule::{Fact, RuleNotice};
+use super::rule::{NamedValue, RuleNotice};
 use super::rule_line::{RuleLine, rule_href};
 use super::words::{Badge, Moment, grouped};
 use crate::decide::drift::{Drift, DriftKind};
@@ -51,7 +51,7 @@ pub struct EdgeSheet {
     /// What to know first.
     pub notices: Vec<RuleNotice>,
     /// What it is.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<NamedValue>,
     /// Its labels.
     pub labels: Vec<String>,
     /// What it can do.
@@ -59,9 +59,9 @@ pub struct EdgeSheet {
     /// True where it was never heard, so that its capabilities are not known.
     pub is_unheard: bool,
     /// What it reported of its bounds.
-    pub limits: Vec<Fact>,
+    pub limits: Vec<NamedValue>,
     /// What its owner allows.
-    pub policy: Vec<Fact>,
+    pub policy: Vec<NamedValue>,
     /// A page of its rules.
     pub rules: Vec<RuleLine>,
     /// The other pages.
@@ -142,23 +142,24 @@ fn notices(edge: &EdgeStatus, drift: &[Drift]) -> Vec<RuleNotice> {
     notices
 }
 
-fn facts(edge: &EdgeStatus) -> Vec<Fact> {
+fn facts(edge: &EdgeStatus) -> Vec<NamedValue> {
     let or_dash = |text: &str| if text.is_empty() { "–".to_owned() } else { text.to_owned() };
-    let mut facts = vec![Fact::new("Generation", generation(edge)), Fact::new("Version", or_dash(&edge.version))];
-    facts.push(Fact::new("Address", or_dash(&edge.address)));
+    let mut facts =
+        vec![NamedValue::new("Generation", generation(edge)), NamedValue::new("Version", or_dash(&edge.version))];
+    facts.push(NamedValue::new("Address", or_dash(&edge.address)));
     if !edge.own_listeners.is_empty() {
-        facts.push(Fact::new("Its own ports", edge.own_listeners.join(", ")));
+        facts.push(NamedValue::new("Its own ports", edge.own_listeners.join(", ")));
     }
     if !edge.ephemeral_ports.is_empty() {
-        facts.push(Fact::new("Ephemeral ports", edge.ephemeral_ports.join(", ")));
+        facts.push(NamedValue::new("Ephemeral ports", edge.ephemeral_ports.join(", ")));
     }
     if let Some(digest) = edge.digest {
-        facts.push(Fact::new("Digest of what runs", digest.to_string()));
+        facts.push(NamedValue::new("Digest of what runs", digest.to_string()));
     }
     facts
 }
 
-fn limits(edge: &EdgeStatus) -> Vec<Fact> {
+fn limits(edge: &EdgeStatus) -> Vec<NamedValue> {
     let limits = edge.limits;
     [
         ("Rules", u64::from(limits.rules)),
@@ -167,12 +168,12 @@ fn limits(edge: &EdgeStatus) -> Vec<Fact> {
     ]
     .into_iter()
     .filter(|(_, number)| *number > 0)
-    .map(|(name, number)| Fact::new(name, format!("at most {}", grouped(number))))
+    .map(|(name, number)| NamedValue::new(name, format!("at most {}", grouped(number))))
     .collect()
 }
 
 /// The keys of its policy as its file has them.
-fn policy(edge: &EdgeStatus) -> Vec<Fact> {
+fn policy(edge: &EdgeStatus) -> Vec<NamedValue> {
     let Some(policy) = &edge.policy else { return Vec::new() };
     let document = serde_json::to_value(policy).unwrap_or_default();
     let text = |value: &Value| match value {
@@ -182,7 +183,7 @@ fn policy(edge: &EdgeStatus) -> Vec<Fact> {
     };
     let all = document.as_object().into_iter().flatten();
     let all = all.filter(|(_, value)| **value != Value::Bool(false));
-    all.map(|(key, value)| Fact::new(key.as_str(), text(value))).collect()
+    all.map(|(key, value)| NamedValue::new(key.as_str(), text(value))).collect()
 }
 
 fn deviations(edge: &EdgeStatus, now: Timestamp) -> Vec<DeviationLine> {

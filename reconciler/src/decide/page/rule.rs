@@ -38,14 +38,14 @@ pub struct RuleDocuments<'a> {
 
 /// A name with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fact {
+pub struct NamedValue {
     /// The name.
     pub name: String,
     /// The value.
     pub value: String,
 }
 
-impl Fact {
+impl NamedValue {
     /// A name with its value.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self { name: name.into(), value: value.into() }
@@ -100,9 +100,9 @@ pub struct RuleSheet {
     /// What to know first.
     pub notices: Vec<RuleNotice>,
     /// What it is.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<NamedValue>,
     /// Keys that are not at their defaults.
-    pub settings: Vec<Fact>,
+    pub settings: Vec<NamedValue>,
     /// Its targets.
     pub targets: Vec<TargetLine>,
     /// Connections that drain.
@@ -201,19 +201,19 @@ fn notices(rule: &RuleStatus, drift: &[Drift], now: Timestamp) -> Vec<RuleNotice
     notices
 }
 
-fn facts(rule: &RuleStatus) -> Vec<Fact> {
-    let mut facts = vec![Fact::new("Listens", listens(&rule.spec))];
+fn facts(rule: &RuleStatus) -> Vec<NamedValue> {
+    let mut facts = vec![NamedValue::new("Listens", listens(&rule.spec))];
     let balance = if rule.sticky && rule.balance != "source-ip" {
         format!("{}, sticky", rule.balance)
     } else {
         rule.balance.clone()
     };
-    facts.push(Fact::new("Balance", balance));
+    facts.push(NamedValue::new("Balance", balance));
     let owner = spec_text(rule, "owner");
-    facts.push(Fact::new("Owner", if owner.is_empty() { "–".to_owned() } else { owner }));
+    facts.push(NamedValue::new("Owner", if owner.is_empty() { "–".to_owned() } else { owner }));
     let origin = rule.origin.as_ref().map(|origin| format!("{}:{}", origin.file, origin.line));
-    facts.push(Fact::new("In the tree", origin.unwrap_or_else(|| "–".to_owned())));
-    facts.push(Fact::new("Health check", check(rule)));
+    facts.push(NamedValue::new("In the tree", origin.unwrap_or_else(|| "–".to_owned())));
+    facts.push(NamedValue::new("Health check", check(rule)));
     facts
 }
 
@@ -232,7 +232,7 @@ fn check(rule: &RuleStatus) -> String {
 }
 
 /// Keys that are not at their defaults, tables key by key.
-fn settings(rule: &RuleStatus) -> Vec<Fact> {
+fn settings(rule: &RuleStatus) -> Vec<NamedValue> {
     let mut all = Vec::new();
     for (key, found) in rule.spec.iter().filter(|(key, _)| !SHOWN.contains(&key.as_str())) {
         nested(key, found, &mut all);
@@ -240,14 +240,14 @@ fn settings(rule: &RuleStatus) -> Vec<Fact> {
     all
 }
 
-fn nested(path: &str, found: &Value, all: &mut Vec<Fact>) {
+fn nested(path: &str, found: &Value, all: &mut Vec<NamedValue>) {
     match found {
         Value::Object(table) => {
             for (key, inner) in table {
                 nested(&format!("{path}.{key}"), inner, all);
             }
         }
-        found => all.push(Fact::new(path, value(found))),
+        found => all.push(NamedValue::new(path, value(found))),
     }
 }
 
