@@ -127,7 +127,7 @@ pub(crate) struct TopSortArg {
         long,
         value_name = "BY",
         env = "PORTUNUS_SORT",
-        value_parser = ["name", "state", "health", "connections", "age", "bytes"]
+        value_parser = ["name", "state", "health", "connections", "rate", "bytes", "age"]
     )]
     pub(crate) sort: Option<String>,
 }

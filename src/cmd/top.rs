@@ -208,6 +208,9 @@ impl Top {
         let mut clock = ticks();
         loop {
             reconciler::act::obey_test("top");
+            if terminal::has_panicked() {
+                return Err(Failure::Other("a part of `top` panicked; this is a bug, start it again".to_owned()));
+            }
             self.draw()?;
             self.ask();
             let step = tokio::select! {

@@ -3,7 +3,7 @@
 //!
 //! Keeps: each task has its handle here and ends with it; what is not wanted any more is not waited for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::rows::{EventLine, Rows};
 use super::state::{Page, Question};
 use super::view::View;
+use crate::address;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::render::events;
@@ -185,6 +186,7 @@ async fn read(client: &Client, question: &Question) -> Result<Page, Failure> {
             let total = answer.total(question.offset, answer.rows.len());
             Page { rows: Rows::Edges(answer.rows), total, hidden: answer.hidden, note: None }
         }
+        View::Rules if question.is_by_counters => ranked(client, question).await?,
         View::Rules => {
             let answer = client.page::<Vec<RuleRow>>(path).await?;
             let total = answer.total(question.offset, answer.rows.len());
@@ -216,6 +218,27 @@ async fn read(client: &Client, question: &Question) -> Result<Page, Failure> {
         }
         View::Plan | View::Events => Page { rows: Rows::default(), total: 0, hidden: 0, note: None },
     })
+}
+
+/// The rules that come first by their counters: those counters say which, and then their rows are read.
+async fn ranked(client: &Client, question: &Question) -> Result<Page, Failure> {
+    let first = client.page::<Vec<RuleRow>>(&question.path).await?;
+    let stats: Vec<StatsDocument> = client.page(question.rates.as_deref().unwrap_or_default()).await?.rows;
+    let ranking: Vec<RuleAddress> =
+        stats.iter().map(|stats| RuleAddress { edge: stats.edge.clone(), rule: stats.rule.clone() }).collect();
+    let any = |names: BTreeSet<&str>| format!("{{{}}}", names.into_iter().collect::<Vec<_>>().join(","));
+    let edges = any(ranking.iter().map(|rule| rule.edge.as_str()).collect());
+    let rules = any(ranking.iter().map(|rule| rule.rule.as_str()).collect());
+    let query = address::query([("edge", edges), ("rule", rules)].into_iter());
+    let mut rows: Vec<RuleRow> = client.page(&format!("/v1/rules?{query}")).await?.rows;
+    let place = |row: &RuleRow| {
+        ranking.iter().position(|rule| rule.edge == row.edge && rule.rule == row.status.rule).unwrap_or(usize::MAX)
+    };
+    rows.retain(|row| place(row) < usize::MAX);
+    rows.sort_by_key(place);
+    let total = first.total(question.offset, rows.len());
+    let rates = ranking.into_iter().zip(stats.into_iter().map(|stats| stats.rates)).collect();
+    Ok(Page { rows: Rows::Rules(rows, rates), total, hidden: first.hidden, note: None })
 }
 
 /// The rates of the rules of a page. Rules have their rows without them.

@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 
 use super::rows::{Key, Rows};
+use super::state::Question;
 
 /// One list.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +33,7 @@ pub(crate) struct List {
     /// How many rows the operator may not see.
     pub(crate) hidden: u64,
     /// What was asked last; any other answer is out of date.
-    pub(crate) asked: Option<String>,
+    pub(crate) asked: Option<Question>,
 }
 
 impl List {

@@ -56,8 +56,11 @@ pub(crate) struct Question {
     pub(crate) view: View,
     /// The path of the list.
     pub(crate) path: String,
-    /// The counters of the same rows, where the view shows rates.
+    /// The counters of the same rows, where the view shows rates. In an order by counters they say which rows those are,
+    /// and the path of the list counts them.
     pub(crate) rates: Option<String>,
+    /// True in an order by counters.
+    pub(crate) is_by_counters: bool,
     /// The first row that is asked for.
     pub(crate) offset: usize,
     /// True if selectors leave a part of the list; without them, that there is nothing is not an error.
@@ -188,10 +191,13 @@ impl State {
         let view = self.view;
         let mut pairs = self.selectors(view).ok()?;
         let is_selected = !pairs.is_empty();
+        let selectors = pairs.clone();
         let list = self.list();
         let (offset, count) = list.wanted(self.height.max(1));
-        if let Some(order) = view.orders().get(list.order) {
-            pairs.push(("sort", (*order).to_owned()));
+        let order = view.orders().get(list.order).copied().unwrap_or_default();
+        let is_by_counters = ["rate", "bytes"].contains(&order) && view == View::Rules;
+        if !order.is_empty() {
+            pairs.push(("sort", order.to_owned()));
         }
         let most = self.limit.unwrap_or(usize::MAX);
         let page = |pairs: &Pairs| {
@@ -209,7 +215,11 @@ impl State {
             }
             View::Rules => {
                 let pairs = page(&pairs);
-                (path("/v1/rules", pairs.clone()), Some(path("/v1/stats", pairs)), offset)
+                let rates = path("/v1/stats", pairs.clone());
+                // What rules come first, only their counters say.
+                let one = || selectors.iter().cloned().chain([("limit", "1".to_owned())]).collect();
+                let rules = if is_by_counters { path("/v1/rules", one()) } else { path("/v1/rules", pairs) };
+                (rules, Some(rates), offset)
             }
             View::Targets => (path("/v1/targets", page(&pairs)), None, offset),
             View::Connections => {
@@ -218,21 +228,25 @@ impl State {
             }
             View::Plan | View::Events => return None,
         };
-        self.list_mut().asked = Some(path.clone());
-        Some(Question { view, path, rates, offset, is_selected })
+        let question = Question { view, path, rates, is_by_counters, offset, is_selected };
+        self.list_mut().asked = Some(question.clone());
+        Some(question)
     }
 
     /// Takes in the answer to a question.
     pub(crate) fn answer(&mut self, question: &Question, answer: Result<Page, String>, now: Timestamp) {
         let (height, most) = (self.height, self.limit.unwrap_or(usize::MAX));
         let list = &mut self.lists[question.view.index()];
-        if list.asked.as_ref() != Some(&question.path) {
+        if list.asked.as_ref() != Some(question) {
             return;
         }
+        // Who looks at the first row of a ranking wants the first row, whichever rule that is.
+        let is_first = question.is_by_counters && list.cursor == 0;
         match answer {
             Ok(page) => {
                 list.take(page.rows, question.offset, page.total.min(most), now);
                 (list.hidden, list.note) = (page.hidden, page.note);
+                list.cursor = if is_first { 0 } else { list.cursor };
             }
             Err(problem) => list.fail(problem, now),
         }

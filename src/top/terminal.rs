@@ -4,6 +4,7 @@
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::panic;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{Signal, raise};
 use ratatui::Terminal;
@@ -20,6 +21,14 @@ use crate::failure::Failure;
 const USUAL: (u16, u16) = (80, 24);
 /// A frame of a large screen is written at once.
 const FRAME: usize = 1 << 16;
+
+/// A task has panicked, and the terminal was given back for what it says.
+static HAS_PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// True if a task has panicked: the others cannot go on without it.
+pub(crate) fn has_panicked() -> bool {
+    HAS_PANICKED.load(Ordering::Relaxed)
+}
 
 /// The size of a frame that is printed: that of the terminal, else what `COLUMNS` and `LINES` say, else 80×24.
 pub(crate) fn printed_area() -> Rect {
@@ -57,6 +66,7 @@ impl Screen {
     pub(crate) fn open() -> Result<Self, Failure> {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
+            HAS_PANICKED.store(true, Ordering::Relaxed);
             leave();
             before(panic);
         }));

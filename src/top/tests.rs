@@ -342,6 +342,27 @@ fn an_answer_to_an_outdated_question_changes_nothing() {
 }
 
 #[test]
+fn a_ranking_by_rates_is_asked_of_the_counters_and_keeps_its_first_row_selected() {
+    let mut state = rules(&some_rules());
+    press(&mut state, "ssss");
+    let question = state.question().expect("a list");
+    assert!(question.is_by_counters);
+    assert_eq!(question.path, "/v1/rules?limit=1");
+    let rates = question.rates.clone().unwrap_or_default();
+    assert!(rates.starts_with("/v1/stats?sort=rate&limit="), "{rates}");
+    let page = |names: [&str; 2]| {
+        let rows = names.iter().map(|name| read(rule("ams-1", name, &json!({})))).collect();
+        Page { rows: Rows::Rules(rows, std::collections::BTreeMap::default()), total: 2, hidden: 0, note: None }
+    };
+    state.answer(&question, Ok(page(["web", "mail"])), now());
+    state.answer(&question, Ok(page(["mail", "web"])), now());
+    assert_eq!(state.list().cursor, 0);
+    press(&mut state, "↓");
+    state.answer(&question, Ok(page(["web", "mail"])), now());
+    assert_eq!(state.list().cursor, 0, "another row is followed where it goes");
+}
+
+#[test]
 fn of_ten_thousand_rules_only_those_near_the_screen_are_asked_for() {
     let mut state = state(View::Rules);
     let area = Rect::new(0, 0, 80, 24);

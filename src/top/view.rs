@@ -58,7 +58,8 @@ impl View {
     /// The orders that the API has for it; the first one is the usual one.
     pub(crate) const fn orders(self) -> &'static [&'static str] {
         match self {
-            Self::Rules | Self::Targets => &["name", "state", "health", "connections"],
+            Self::Rules => &["name", "state", "health", "connections", "rate", "bytes"],
+            Self::Targets => &["name", "state", "health", "connections"],
             Self::Connections => &["name", "age", "bytes"],
             Self::Edges | Self::Plan | Self::Events => &[],
         }

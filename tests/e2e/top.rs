@@ -190,6 +190,8 @@ fn one_frame_is_printed_without_a_terminal() {
     for view in ["Edges", "Connections", "Plan", "Events"] {
         world.cli(&["top", "--once", "--view", &view.to_lowercase()]).exits(0).says(&format!(" {view}]"));
     }
+    let ranked = world.cli(&["top", "--once", "--sort", "rate"]).exits(0);
+    assert!(ranked.out.contains("by rate") && ranked.out.contains("rules 1–2 of 2"), "{ranked}");
     world.cli(&["top", "--once", "--rule", "nothing"]).exits(1).says("nothing matches --rule nothing");
     world.cli(&["top", "--once", "--state", "down"]).exits(64).says("selects nothing in the view rules");
     world.cli(&["top", "--once", "--state", "asleep"]).exits(64);
