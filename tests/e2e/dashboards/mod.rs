@@ -38,7 +38,11 @@ fn scrape() -> Scrape {
     world.edit("rules.d/a.toml", rules(port, echo.port));
     world.git(&["push", "-q", &world.arg("remote.git"), "main"]);
     let (url, log) = (format!("file://{}", world.arg("remote.git")), world.arg("connections.log"));
-    world.serve(&["--git", &url, "--path", "rules.d", "--interval", "1s"]);
+    // A notifier whose receiver is not there.
+    let notify = "[[notify]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"http://127.0.0.1:1/\"\n";
+    let config = world.arg("server.toml");
+    fs::write(&config, notify).unwrap();
+    world.serve(&["--git", &url, "--path", "rules.d", "--interval", "1s", "--config", &config]);
     world.edge_with("edge-01", &["--metrics-listen", &format!("127.0.0.1:{own}"), "--connection-log", &log]);
     world.wait_status("the rules", |status| {
         status["targets"]["down"] == 1 && status["drift"].as_array().is_some_and(Vec::is_empty)
