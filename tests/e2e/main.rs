@@ -70,6 +70,7 @@ mod secrets;
 mod services;
 mod shortages;
 mod shown_limits;
+mod sign_in;
 mod signals;
 mod standalone;
 mod steering;

@@ -106,14 +106,14 @@ fn targets(summary: &FleetSummary) -> Vec<String> {
 /// The views that the navigation names: path, name, and the weakest role that may open it.
 pub const VIEWS: &[(&str, &str, Role)] = &[
     ("/ui/", "Fleet", Role::Viewer),
-    ("/ui/rules", "Rules", Role::Viewer),
     ("/ui/edges", "Edges", Role::Viewer),
-    ("/ui/connections", "Connections", Role::Viewer),
-    ("/ui/quotas", "Quotas", Role::Viewer),
+    ("/ui/rules", "Rules", Role::Viewer),
     ("/ui/plan", "Plan", Role::Viewer),
     ("/ui/applies", "Applies", Role::Viewer),
     ("/ui/history", "History", Role::Viewer),
     ("/ui/drift", "Drift", Role::Viewer),
+    ("/ui/quotas", "Quotas", Role::Viewer),
+    ("/ui/connections", "Connections", Role::Viewer),
     ("/ui/audit", "Audit", Role::Admin),
 ];
 
@@ -184,6 +184,9 @@ mod tests {
             entries.into_iter().find(|entry| entry.is_current).map(|entry| entry.name)
         };
         assert_eq!(current("/ui/"), Some("Fleet"));
-        assert_eq!(current("/ui/nothing"), None);
+        assert_eq!((current("/ui/rules"), current("/ui/rules/edge-01/web")), (Some("Rules"), Some("Rules")));
+        assert_eq!((current("/ui/nothing"), current("/ui/rulesets"), current("/ui/audit")), (None, None, None));
+        assert_eq!(link("/ui/rules?state=failed").as_deref(), Some("/ui/rules?state=failed"));
+        assert_eq!(link("/ui/nothing"), None);
     }
 }
