@@ -19,7 +19,7 @@ fn the_link_of_up_signs_in_once_by_every_name_that_was_given() {
     let world = World::new();
     world.write("portunus.toml", "");
     world.edit("a.toml", format!("[[rule]]\nname = \"a\"\nlisten_port = {}\ntarget = \"127.0.0.1:1\"\n", ports(1)));
-    let up = world.up(&["--operator-host", "portunus.example.org"]);
+    let up = world.up(&[&world.tree_arg(), "--operator-host", "portunus.example.org"]);
     let link = wait_for("the banner", || {
         let log = up.log();
         let line = log.lines().find_map(|line| line.trim().strip_prefix("page "));
