@@ -184,7 +184,7 @@ impl PostOffice {
         Ok(Opened {
             office,
             handle: NotifyHandle { documents: documents_rx, tests: tests_tx },
-            desk: Desk::new(notifiers.into(), told, last_id),
+            desk: Desk::new(notifiers.into(), told, last_id, now),
             mailbag: Mailbag { letters: letters_tx, has_overflowed },
         })
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::name::EdgeName;
@@ -11,16 +12,20 @@ use schema::name::EdgeName;
 use super::letter::{Letter, LetterContent, Posted};
 use super::reading::{NoticeReader, is_reported};
 use super::{CommitState, CommitStatus, News, Notifier, NotifierKind, Told, Topic, entries};
-use crate::decide::drift;
+use crate::decide::drift::{self, DriftKind};
 use crate::decide::fleet::{Effect, Fleet, Notice, Verdict};
 use crate::decide::held::held;
 use crate::decide::ledger::Entry;
 use crate::decide::record::{PLAN_PREFIX, Record, RecordedPlan, ledger_line, recorded_plan};
 use crate::decide::render::plan_lines;
 use crate::decide::render::words::count;
+use crate::decide::view::EdgeView;
 
 /// Lines of a plan that a message keeps; how many it shows depends on its receiver.
 const PLAN_LINES: usize = 60;
+
+/// How long edges may take to come back after a start of the server.
+const RETURN: Duration = Duration::from_mins(1);
 
 /// Writes letters. A copy of it undoes a step.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +35,8 @@ pub struct Desk {
     last_id: u64,
     /// The plan of the apply that began last.
     plan: Option<(String, Arc<RecordedPlan>)>,
+    /// When edges that have not come back since the start are reported; `None` once they were.
+    look_at: Option<Timestamp>,
 }
 
 /// What is written beside a step.
@@ -43,8 +50,9 @@ pub struct WrittenLetters {
 
 impl Desk {
     /// A desk for these notifiers; ids of letters are above `last_id`.
-    pub fn new(notifiers: Arc<[Notifier]>, told: Told, last_id: u64) -> Self {
-        Self { notifiers, told, last_id, plan: None }
+    pub fn new(notifiers: Arc<[Notifier]>, told: Told, last_id: u64, now: Timestamp) -> Self {
+        let look_at = now.checked_add(RETURN).ok();
+        Self { notifiers, told, last_id, plan: None, look_at }
     }
 
     /// True if there is nobody to write to.
@@ -79,6 +87,10 @@ impl Desk {
                 _ => {}
             }
         }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_at = None;
+            news.extend(self.not_back(fleet, now));
+        }
         if self.wants(Topic::Drift) {
             for edge in edges {
                 news.extend(self.drift(edge, fleet, now));
@@ -89,6 +101,16 @@ impl Desk {
 
     fn wants(&self, topic: Topic) -> bool {
         self.notifiers.iter().any(|notifier| notifier.filter.wants(topic))
+    }
+
+    /// Edges that went while no server was there to see it.
+    fn not_back(&mut self, fleet: &Fleet, now: Timestamp) -> Vec<News> {
+        let is_missing = |edge: &EdgeName, view: &EdgeView| {
+            !view.connected && drift::of_one(edge, view).iter().any(|drift| drift.kind == DriftKind::EdgeOffline)
+        };
+        let missing = fleet.edges().iter().filter(|(edge, view)| is_missing(edge, view));
+        let mut reading = NoticeReader { told: &mut self.told, fleet, now };
+        missing.filter_map(|(edge, _)| reading.edge(edge, false)).collect()
     }
 
     fn entry(&mut self, record: &Record, news: &mut Vec<News>, statuses: &mut Vec<CommitStatus>) {
@@ -201,4 +223,63 @@ fn unstyled(text: &str) -> String {
     }
     plain.push_str(rest);
     plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{NewsFilter, ToldMark, UrlSource};
+    use super::*;
+    use crate::decide::fleet::Mode;
+    use crate::decide::restored::Restored;
+    use crate::decide::view::Hello;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_second(secs).expect("a time")
+    }
+
+    fn notifier(kind: NotifierKind) -> Notifier {
+        Notifier {
+            name: kind.as_str().to_owned(),
+            kind,
+            url: UrlSource::Inline(String::new()),
+            token_file: None,
+            secret_file: None,
+            forge: None,
+            filter: NewsFilter::new(Topic::ALL, &[], []).expect("no globs"),
+            min_interval: Duration::ZERO,
+        }
+    }
+
+    /// A fleet whose one edge was there before the server started.
+    fn fleet() -> Fleet {
+        let mut restored = Restored::default();
+        restored.edges.get_or_new(&EdgeName::new("fra-1").expect("a name")).hello = Some(Hello::default());
+        Fleet::new("L".to_owned(), Mode::Heal, false, restored)
+    }
+
+    #[test]
+    fn an_edge_that_does_not_come_back_after_a_start_is_reported_once() {
+        let (fleet, notifiers) = (fleet(), Arc::from([notifier(NotifierKind::Slack)]));
+        let mut desk = Desk::new(Arc::clone(&notifiers), Told::default(), 7, at(0));
+        assert!(desk.write(&[], None, &fleet, at(59)).letters.is_empty());
+        let written = desk.write(&[], None, &fleet, at(60));
+        assert_eq!(written.letters.len(), 1);
+        assert_eq!(written.letters[0].letter.id, 8);
+        assert_eq!(written.records.len(), 2, "the letter, and that it was reported");
+        assert!(desk.write(&[], None, &fleet, at(61)).letters.is_empty());
+        // It was reported before the restart.
+        let mark = ToldMark { since: at(-100), level: String::new() };
+        let told = Told::restored([("edge/fra-1".to_owned(), mark)]);
+        let mut desk = Desk::new(notifiers, told, 0, at(0));
+        assert!(desk.write(&[], None, &fleet, at(60)).letters.is_empty());
+    }
+
+    #[test]
+    fn without_a_notifier_nothing_is_written_and_a_commit_hears_of_no_edge() {
+        let fleet = fleet();
+        let mut desk = Desk::new(Arc::from([]), Told::default(), 0, at(0));
+        assert!(desk.write(&[], None, &fleet, at(60)).records.is_empty());
+        let mut desk = Desk::new(Arc::from([notifier(NotifierKind::CommitStatus)]), Told::default(), 0, at(0));
+        assert!(desk.write(&[], None, &fleet, at(60)).letters.is_empty());
+    }
 }

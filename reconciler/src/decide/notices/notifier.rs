@@ -184,3 +184,30 @@ pub struct Notifier {
     /// The least time between two messages; what comes in between is merged into one. Zero merges nothing.
     pub min_interval: Duration,
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use schema::name::RuleName;
+
+    use super::*;
+
+    #[test]
+    fn news_of_the_whole_fleet_pass_every_filter_of_edges_and_none_of_owners() {
+        let (fra, ams) = (EdgeName::new("fra-1").expect("a name"), EdgeName::new("ams-1").expect("a name"));
+        let rule = RuleName::new("web").expect("a name");
+        let news = |topic| News::new(topic, Timestamp::UNIX_EPOCH, String::new());
+        let edges = ["fra-*".to_owned()];
+        let of_edges = NewsFilter::new([Topic::Apply, Topic::Health], &edges, []).expect("a glob");
+        assert!(of_edges.passes(&news(Topic::Apply)));
+        assert!(of_edges.passes(&news(Topic::Health).of(&fra, &rule, "")));
+        assert!(!of_edges.passes(&news(Topic::Health).of(&ams, &rule, "")));
+        assert!(!of_edges.passes(&news(Topic::Freeze)), "another topic");
+        let of_owner = NewsFilter::new(Topic::ALL, &[], ["team-web".to_owned()]).expect("no glob");
+        assert!(!of_owner.passes(&news(Topic::Apply)));
+        assert!(!of_owner.passes(&news(Topic::Edge).on(&fra)));
+        assert!(of_owner.passes(&news(Topic::Health).of(&fra, &rule, "team-web")));
+        assert!(!of_owner.passes(&news(Topic::Health).of(&fra, &rule, "team-mail")));
+        assert_eq!(NewsFilter::new([], &["fra-[".to_owned()], []).err().as_deref(), Some("fra-["));
+    }
+}

@@ -73,7 +73,7 @@ impl NoticeReader<'_> {
         status.and_then(|status| status.rule.map(|rule| rule.owner.clone())).unwrap_or_default()
     }
 
-    fn edge(&mut self, edge: &EdgeName, connected: bool) -> Option<News> {
+    pub(super) fn edge(&mut self, edge: &EdgeName, connected: bool) -> Option<News> {
         let key = format!("edge/{edge}");
         if connected {
             let since = self.told.ends(&key)?;
