@@ -19,17 +19,17 @@ use crate::decide::page::applies::{AppliesView, ApplyView, PER_PAGE, list, one};
 
 #[derive(Template)]
 #[template(path = "applies.html")]
-struct AppliesPage {
-    layout: Layout,
-    view: AppliesView,
+pub(super) struct AppliesPage {
+    pub(super) layout: Layout,
+    pub(super) view: AppliesView,
 }
 
 #[derive(Template)]
 #[template(path = "apply.html")]
-struct ApplyPage {
-    layout: Layout,
-    view: ApplyView,
-    script: String,
+pub(super) struct ApplyPage {
+    pub(super) layout: Layout,
+    pub(super) view: ApplyView,
+    pub(super) script: String,
 }
 
 /// The query of lists that go back in time.

@@ -14,9 +14,9 @@ use crate::decide::page::audit::{AuditView, MOST, SHOWN, list};
 
 #[derive(Template)]
 #[template(path = "audit.html")]
-struct AuditPage {
-    layout: Layout,
-    view: AuditView,
+pub(super) struct AuditPage {
+    pub(super) layout: Layout,
+    pub(super) view: AuditView,
 }
 
 /// The query of the page.

@@ -13,9 +13,9 @@ use crate::decide::page::drift::{DriftView, SHOWN, list};
 
 #[derive(Template)]
 #[template(path = "drift.html")]
-struct DriftPage {
-    layout: Layout,
-    view: DriftView,
+pub(super) struct DriftPage {
+    pub(super) layout: Layout,
+    pub(super) view: DriftView,
 }
 
 /// The query of the page.

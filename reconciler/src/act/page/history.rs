@@ -24,23 +24,23 @@ use crate::decide::plan::{Allowances, PlanDocument};
 
 #[derive(Template)]
 #[template(path = "history.html")]
-struct HistoryPage {
-    layout: Layout,
-    view: HistoryView,
+pub(super) struct HistoryPage {
+    pub(super) layout: Layout,
+    pub(super) view: HistoryView,
 }
 
 #[derive(Template)]
 #[template(path = "entry.html")]
-struct EntryPage {
-    layout: Layout,
-    view: EntryView,
+pub(super) struct EntryPage {
+    pub(super) layout: Layout,
+    pub(super) view: EntryView,
 }
 
 #[derive(Template)]
 #[template(path = "confirm.html")]
-struct ConfirmPage {
-    layout: Layout,
-    view: ConfirmView,
+pub(super) struct ConfirmPage {
+    pub(super) layout: Layout,
+    pub(super) view: ConfirmView,
 }
 
 pub(super) async fn show(
@@ -64,7 +64,7 @@ pub(super) async fn entry(Extension(visit): Extension<Visit>, Path(id): Path<Str
 /// What is confirmed: the plan that was shown, why, and the rails that are lifted.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ConfirmForm {
+pub(super) struct PlanConfirmForm {
     why: String,
     plan_id: String,
     allow_removals: String,
@@ -74,7 +74,7 @@ pub(super) struct ConfirmForm {
     allow_non_descendant: String,
 }
 
-impl ConfirmForm {
+impl PlanConfirmForm {
     fn allowances(&self) -> Allowances {
         let number = |text: &str| text.trim().parse().ok();
         Allowances {
@@ -95,7 +95,7 @@ const CHANGED: &str =
 pub(super) async fn roll_back(
     Extension(visit): Extension<Visit>,
     Path(id): Path<String>,
-    Form(form): Form<ConfirmForm>,
+    Form(form): Form<PlanConfirmForm>,
 ) -> Result<Response, Refused> {
     if !visit.may(Role::Applier) {
         return Err(no_right("roll back").into());
@@ -163,7 +163,7 @@ pub(super) async fn before_resume(Extension(visit): Extension<Visit>) -> Result<
 
 pub(super) async fn resume(
     Extension(visit): Extension<Visit>,
-    Form(form): Form<ConfirmForm>,
+    Form(form): Form<PlanConfirmForm>,
 ) -> Result<Response, Refused> {
     if !visit.may(Role::Applier) {
         return Err(no_right("resume").into());
@@ -184,10 +184,12 @@ pub(super) async fn resume(
     }
 }
 
-fn resumption(plan: &PlanDocument, problem: String) -> ConfirmView {
+pub(super) fn resumption(plan: &PlanDocument, problem: String) -> ConfirmView {
     ConfirmView {
         heading: "Resume".to_owned(),
-        explanation: "The hold ends, and the followed tree is applied: this is what it changes.".to_owned(),
+        explanation:
+            "The hold ends. A server that follows its tree by itself then applies it: this is what it changes."
+                .to_owned(),
         action: "/ui/resume".to_owned(),
         button: "Resume",
         why: None,

@@ -17,9 +17,9 @@ use crate::decide::summary::FleetSummary;
 
 #[derive(Template)]
 #[template(path = "plan.html")]
-struct PlanPage {
-    layout: Layout,
-    view: PlanPageView,
+pub(super) struct PlanPage {
+    pub(super) layout: Layout,
+    pub(super) view: PlanPageView,
 }
 
 /// The query of the page.

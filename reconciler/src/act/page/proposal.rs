@@ -23,10 +23,10 @@ use crate::decide::proposal::{Proposal, RuleSource};
 
 #[derive(Template)]
 #[template(path = "proposal.html")]
-struct ProposalPage {
-    layout: Layout,
-    view: ProposalView,
-    lifetimes: [(&'static str, &'static str); 5],
+pub(super) struct ProposalPage {
+    pub(super) layout: Layout,
+    pub(super) view: ProposalView,
+    pub(super) lifetimes: [(&'static str, &'static str); 5],
 }
 
 /// What the forms send: a text, or the fields of a target.

@@ -5,8 +5,8 @@ use schema::name::EdgeName;
 use schema::state::RuleState;
 
 use super::head::link;
-use super::history::{changes_in_words, outcome_badge};
-use super::plan::Fact;
+use super::history::{changes_in_words, hidden_in_words, outcome_badge, who};
+use super::plan::NamedFact;
 use super::words::{Badge, Moment, count, lasting, short_hash};
 use crate::decide::fleet::{ApplyResult, EdgeOutcome, EdgeResult, Outcome};
 use crate::decide::ledger::HistoryEntry;
@@ -61,15 +61,6 @@ pub fn list(entries: &[HistoryEntry], hidden: u64, now: Timestamp) -> AppliesVie
     AppliesView { rows: shown.iter().map(|found| row(found, now)).collect(), older, hidden: hidden_in_words(hidden) }
 }
 
-/// `3 entries outside of your limits are not shown.`
-pub fn hidden_in_words(hidden: u64) -> String {
-    match hidden {
-        0 => String::new(),
-        1 => "1 entry outside of your limits is not shown.".to_owned(),
-        number => format!("{number} entries outside of your limits are not shown."),
-    }
-}
-
 fn row(found: &HistoryEntry, now: Timestamp) -> ApplyRow {
     let entry = &found.entry;
     ApplyRow {
@@ -84,11 +75,6 @@ fn row(found: &HistoryEntry, now: Timestamp) -> ApplyRow {
         changes: found.summary.as_ref().map(changes_in_words).unwrap_or_default(),
         edges: count(entry.generations.len().max(entry.edges.len()) as u64, "edge"),
     }
-}
-
-/// The operator, and whom it says it acted for.
-pub fn who(actor: &str, applied_by: Option<&str>) -> String {
-    applied_by.map_or_else(|| actor.to_owned(), |claimed| format!("{actor} as {claimed}"))
 }
 
 /// One edge of an apply.
@@ -152,7 +138,7 @@ pub struct ApplyView {
     /// Why it was stopped or stands still; empty where it does not.
     pub stopped: String,
     /// Facts.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<NamedFact>,
     /// Its waves, with the edges in the order in which they begin.
     pub waves: Vec<ApplyWave>,
     /// Where its plan is.
@@ -161,17 +147,19 @@ pub struct ApplyView {
 
 /// The view of an apply; `found` is its entry, if the history has it already.
 pub fn one(result: &ApplyResult, found: Option<&HistoryEntry>, waves: &[PlannedWave], now: Timestamp) -> ApplyView {
-    let mut facts = vec![Fact::at("began", Moment::new(result.started_at, now))];
-    facts.extend(result.finished_at.map(|end| Fact::at("ended", Moment::new(end, now))));
+    let mut facts = vec![NamedFact::at("began", Moment::new(result.started_at, now))];
+    facts.extend(result.finished_at.map(|end| NamedFact::at("ended", Moment::new(end, now))));
     let commit =
         result.commit.as_deref().map_or_else(|| "no commit".to_owned(), |commit| short_hash(commit).to_owned());
-    facts.push(Fact::text("commit", commit));
-    facts.extend(found.and_then(|found| found.subject.clone()).map(|subject| Fact::text("subject", subject)));
-    facts.push(Fact::text("by", who(&result.actor, result.applied_by.as_deref())));
+    facts.push(NamedFact::text("commit", commit));
+    facts.extend(found.and_then(|found| found.subject.clone()).map(|subject| NamedFact::text("subject", subject)));
+    facts.push(NamedFact::text("by", who(&result.actor, result.applied_by.as_deref())));
     facts.extend(
-        found.and_then(|found| found.summary.as_ref()).map(|summary| Fact::text("changes", changes_in_words(summary))),
+        found
+            .and_then(|found| found.summary.as_ref())
+            .map(|summary| NamedFact::text("changes", changes_in_words(summary))),
     );
-    facts.extend(result.continues.clone().map(|id| Fact::text("continues", id)));
+    facts.extend(result.continues.clone().map(|id| NamedFact::text("continues", id)));
     let entry = found.map(|found| format!("/ui/history/{}", found.entry.id)).unwrap_or_default();
     let paused = result.paused.as_ref().map(|why| format!("Paused: {why}."));
     let stopped = result.stopped.as_ref().map(|why| format!("The rollout was stopped: {why}."));

@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::applies::{hidden_in_words, who};
-use super::plan::{AllowanceBox, Fact, PlanView};
+use super::plan::{AllowanceBox, NamedFact, PlanView};
 use super::styled::{StyledPiece, styled};
 use super::words::{Badge, Moment, count, lasting, short_hash};
 use crate::decide::ledger::{HistoryEntry, LedgerAction};
@@ -85,6 +84,20 @@ fn row(found: &HistoryEntry, now: Timestamp) -> HistoryRow {
     }
 }
 
+/// `3 entries outside of your limits are not shown.`
+pub fn hidden_in_words(hidden: u64) -> String {
+    match hidden {
+        0 => String::new(),
+        1 => "1 entry outside of your limits is not shown.".to_owned(),
+        number => format!("{number} entries outside of your limits are not shown."),
+    }
+}
+
+/// The operator, and whom it says it acted for.
+pub fn who(actor: &str, applied_by: Option<&str>) -> String {
+    applied_by.map_or_else(|| actor.to_owned(), |claimed| format!("{actor} as {claimed}"))
+}
+
 /// The mark of how an entry ended.
 pub fn outcome_badge(found: &HistoryEntry) -> Badge {
     let word = found.entry.outcome.replace('_', " ");
@@ -118,7 +131,7 @@ pub struct EntryView {
     /// How it ended.
     pub outcome: Badge,
     /// Facts, the reason among them.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<NamedFact>,
     /// What did not end as planned: the place, and how it ended.
     pub unplanned: Vec<(String, String)>,
     /// What was planned, as the text plan reads.
@@ -129,6 +142,8 @@ pub struct EntryView {
     pub apply: String,
     /// Where it is rolled back to; empty where that cannot be, or the operator may not.
     pub rollback: String,
+    /// True if the revision is held and the operator may end that.
+    pub may_resume: bool,
     /// True if the chain of hashes does not hold here.
     pub is_broken: bool,
 }
@@ -161,6 +176,7 @@ pub fn one(found: &HistoryEntry, plan: Option<&RecordedPlan>, may_apply: bool, n
         } else {
             String::new()
         },
+        may_resume: found.held && may_apply,
         is_broken: !found.intact,
     }
 }
@@ -184,12 +200,12 @@ fn planned(changes: &[PlannedChange]) -> Vec<StyledPiece> {
     styled(&text)
 }
 
-fn entry_facts(found: &HistoryEntry, now: Timestamp) -> Vec<Fact> {
+fn entry_facts(found: &HistoryEntry, now: Timestamp) -> Vec<NamedFact> {
     let entry = &found.entry;
-    let mut facts = vec![Fact::at("at", Moment::new(entry.at, now))];
+    let mut facts = vec![NamedFact::at("at", Moment::new(entry.at, now))];
     let mut text = |name: &'static str, value: String| {
         if !value.is_empty() {
-            facts.push(Fact::text(name, value));
+            facts.push(NamedFact::text(name, value));
         }
     };
     text("took", found.finished_at.map(|end| lasting(end.duration_since(entry.at))).unwrap_or_default());
@@ -207,7 +223,7 @@ fn entry_facts(found: &HistoryEntry, now: Timestamp) -> Vec<Fact> {
         text("digest", entry.digest.to_string());
     }
     text("hash", entry.hash.to_string());
-    facts.extend(entry.until.map(|until| Fact::at("until", Moment::new(until, now))));
+    facts.extend(entry.until.map(|until| NamedFact::at("until", Moment::new(until, now))));
     facts
 }
 

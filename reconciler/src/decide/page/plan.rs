@@ -13,7 +13,7 @@ const IN_FULL: usize = 60;
 
 /// One fact about something, in a list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fact {
+pub struct NamedFact {
     /// What it is about.
     pub name: &'static str,
     /// What is so.
@@ -22,7 +22,7 @@ pub struct Fact {
     pub moment: Option<Moment>,
 }
 
-impl Fact {
+impl NamedFact {
     /// A text.
     pub fn text(name: &'static str, value: impl Into<String>) -> Self {
         Self { name, value: value.into(), moment: None }
@@ -40,7 +40,7 @@ pub struct PlanView {
     /// Whether it could be applied.
     pub verdict: Badge,
     /// Where the tree comes from.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<NamedFact>,
     /// The text plan.
     pub text: Vec<StyledPiece>,
     /// How much of it the operator may not see, in words; empty where it sees all.
@@ -66,7 +66,7 @@ pub fn view(plan: &PlanDocument, now: Timestamp) -> PlanView {
         Badge::info(count(changes.into(), "change"))
     };
     let mut facts = source_facts(&plan.source);
-    facts.push(Fact::at("made", Moment::new(plan.created_at, now)));
+    facts.push(NamedFact::at("made", Moment::new(plan.created_at, now)));
     let hidden = match plan.hidden {
         0 => String::new(),
         number => format!("{} outside of your limits is not shown.", count(number, "item")),
@@ -78,16 +78,16 @@ pub fn view(plan: &PlanDocument, now: Timestamp) -> PlanView {
 }
 
 /// Commit, subject, author and folder of a tree.
-pub fn source_facts(source: &Source) -> Vec<Fact> {
+pub fn source_facts(source: &Source) -> Vec<NamedFact> {
     let mut facts = Vec::new();
     let name = match &source.commit {
         Some(commit) => format!("{}{}", short_hash(commit), if source.dirty { " with changes" } else { "" }),
         None => format!("no commit, {}", short_hash(&source.digest.to_string())),
     };
-    facts.push(Fact::text("revision", name));
+    facts.push(NamedFact::text("revision", name));
     let more = [("subject", &source.subject), ("author", &source.author), ("branch", &source.reference)];
-    facts.extend(more.into_iter().filter_map(|(name, value)| Some(Fact::text(name, value.clone()?))));
-    facts.extend(source.folder.clone().map(|folder| Fact::text("folder", folder)));
+    facts.extend(more.into_iter().filter_map(|(name, value)| Some(NamedFact::text(name, value.clone()?))));
+    facts.extend(source.folder.clone().map(|folder| NamedFact::text("folder", folder)));
     facts
 }
 

@@ -5,7 +5,7 @@ use schema::name::RuleName;
 use serde_json::{Map, Value};
 
 use super::head::link;
-use super::plan::{Fact, FailedView, Finding, PlanView, findings, source_facts, view as plan_view};
+use super::plan::{FailedView, Finding, NamedFact, PlanView, findings, source_facts, view as plan_view};
 use super::styled::{StyledPiece, diff_pieces};
 use crate::decide::plan::Source;
 use crate::decide::proposal::{NewTarget, Proposal, RuleSource};
@@ -62,7 +62,7 @@ pub struct ProposalView {
     /// The line on which the rule begins.
     pub line: u32,
     /// The tree that it is in.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<NamedFact>,
     /// The text, as it is or as it was typed.
     pub text: String,
     /// Lines of its field.

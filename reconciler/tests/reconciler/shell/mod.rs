@@ -12,6 +12,7 @@ mod notices;
 mod operator_api;
 mod operators;
 mod page;
+mod page_changes;
 mod page_views;
 mod paging;
 mod parts;

@@ -2,6 +2,7 @@
 //!
 //! `PORTUNUS_UPDATE_GOLDEN=1` writes the files anew.
 
+mod change;
 mod connections;
 mod edges;
 mod quotas;
