@@ -119,7 +119,7 @@ pub(super) async fn roll_back(
             Err(failed) => return Err(failed.into()),
         }
     } else if !form.plan_id.is_empty() {
-        problem = CHANGED.to_owned();
+        CHANGED.clone_into(&mut problem);
     }
     let confirm = ConfirmView {
         heading: format!("Roll back to entry {id}"),

@@ -46,21 +46,19 @@ impl ProposalForm {
         TargetFields { host, ports, weight, priority }
     }
 
-    fn body(&self, edge: &EdgeName, rule: &RuleName) -> Result<ProposalBody, Problem> {
+    fn body(&self, edge: &EdgeName, rule: &RuleName) -> Result<ProposalBody, Box<Problem>> {
         let (edge, rule) = (edge.clone(), rule.clone());
-        match &self.text {
-            Some(text) => Ok(ProposalBody { edge, rule, text: Some(text.clone()), target: None }),
-            None => {
-                let target = self.target().read();
-                let target = target.map_err(|why| Problem::new(400, "bad_request", "Not a target", why))?;
-                Ok(ProposalBody { edge, rule, text: None, target: Some(target) })
-            }
+        if let Some(text) = &self.text {
+            return Ok(ProposalBody { edge, rule, text: Some(text.clone()), target: None });
         }
+        let target = self.target().read();
+        let target = target.map_err(|why| Box::new(Problem::new(400, "bad_request", "Not a target", why)))?;
+        Ok(ProposalBody { edge, rule, text: None, target: Some(target) })
     }
 }
 
-fn address(edge: &str, rule: &str) -> Result<RuleAddress, Problem> {
-    let unknown = |_| Problem::new(404, "not_found", "Not found", format!("there is no rule {edge}/{rule}"));
+fn address(edge: &str, rule: &str) -> Result<RuleAddress, Box<Problem>> {
+    let unknown = |_| Box::new(Problem::new(404, "not_found", "Not found", format!("there is no rule {edge}/{rule}")));
     RuleAddress::parse(&format!("{edge}/{rule}")).map_err(unknown)
 }
 
@@ -109,7 +107,7 @@ pub(super) async fn propose(
     let view = empty.with_typed(form.text.as_deref().unwrap_or_default(), form.target());
     let asked = match form.body(&of.edge, &of.rule) {
         Ok(body) => visit.ask.send::<Proposal>(Method::POST, "/v1/proposals", &body).await,
-        Err(problem) => Err(problem),
+        Err(problem) => Err(*problem),
     };
     let view = match asked {
         Ok(proposal) => view.proposed(&proposal, visit.may(Role::Applier), Timestamp::now()),
