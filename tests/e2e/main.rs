@@ -49,6 +49,7 @@ mod notices;
 mod operators;
 mod overflow;
 mod overrides;
+mod page;
 mod panics;
 mod peers;
 mod plan_files;
