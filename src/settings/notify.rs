@@ -177,8 +177,11 @@ fn topics(kind: NotifierKind, events: Option<Spanned<Vec<Spanned<String>>>>) -> 
     events.get_ref().iter().map(|event| word(event, "events", &Topic::ALL.map(Topic::as_str))).collect()
 }
 
+/// Names, and where they stand in the file.
+type PlacedNames = (Range<usize>, Vec<String>);
+
 /// A list that is there and empty looks as if it allowed nothing, and would not limit anything.
-fn list(list: Option<Spanned<Vec<String>>>, key: &str) -> Result<Option<(Range<usize>, Vec<String>)>, NotifyFinding> {
+fn list(list: Option<Spanned<Vec<String>>>, key: &str) -> Result<Option<PlacedNames>, NotifyFinding> {
     let Some(list) = list else { return Ok(None) };
     let at = list.span();
     if list.get_ref().iter().any(|one| one.trim().is_empty()) || list.get_ref().is_empty() {

@@ -36,7 +36,7 @@ fn field(page: &Answer, name: &str) -> String {
 }
 
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().fold(String::new(), |encoded, byte| encoded + &format!("%{byte:02X}"))
 }
 
 async fn as_role(server: &Running, role: &str) -> Browser {

@@ -36,7 +36,7 @@ fn change(rule: &str, action: &str) -> Value {
         "origin": { "file": "web.toml", "line": 12, "column": 1 } })
 }
 
-fn plan(changes: &[Value], rails: Value) -> PlanDocument {
+fn plan(changes: &[Value], rails: &Value) -> PlanDocument {
     let number = changes.len();
     of(json!({ "format_version": "1.0", "kind": "plan", "plan_id": digest("b"), "created_at": "2026-01-02T07:59:00Z",
         "expires_at": "2026-01-03T07:59:00Z", "source": source(),
@@ -64,11 +64,11 @@ fn a_plan_reads_as_the_text_plan_and_says_what_is_next() {
         let next = next_steps(plan, standing);
         page(PlanPageView { revision: revision.to_owned(), plan: Some(view(plan, now())), problem: None, next })
     };
-    golden("plan_changes", &shown(&plan(&[change("web", "rebind")], json!([])), standing, ""));
-    golden("plan_nothing", &shown(&plan(&[], json!([])), standing, NASTY));
-    golden("plan_railed", &shown(&plan(&[change("web", "rebind")], tripped()), standing, ""));
+    golden("plan_changes", &shown(&plan(&[change("web", "rebind")], &json!([])), standing, ""));
+    golden("plan_nothing", &shown(&plan(&[], &json!([])), standing, NASTY));
+    golden("plan_railed", &shown(&plan(&[change("web", "rebind")], &tripped()), standing, ""));
     let held = Standing { is_held: true, ..standing };
-    golden("plan_held", &shown(&plan(&[change("web", "rebind")], json!([])), held, ""));
+    golden("plan_held", &shown(&plan(&[change("web", "rebind")], &json!([])), held, ""));
 }
 
 fn findings_of_a_tree() -> Vec<schema::diagnostic::DiagnosticJson> {
@@ -105,7 +105,7 @@ fn the_history_is_a_list_and_an_entry_has_its_plan_and_the_way_back() {
     let list = |entries: &[HistoryEntry]| history::list(entries, 2, "apply", now());
     golden("history_full", &HistoryPage { layout: layout("History"), view: list(&entries) });
     golden("history_empty", &HistoryPage { layout: layout("History"), view: list(&[]) });
-    let recorded = of(json!({ "summary": plan(&[], json!([])).summary, "changes": [change("web", "rebind")] }));
+    let recorded = of(json!({ "summary": plan(&[], &json!([])).summary, "changes": [change("web", "rebind")] }));
     for (name, may_apply) in [("entry_applier", true), ("entry_viewer", false)] {
         let view = history::one(&entries[0], Some(&recorded), may_apply, now());
         golden(name, &EntryPage { layout: layout("Entry 3"), view });
@@ -116,7 +116,7 @@ fn the_history_is_a_list_and_an_entry_has_its_plan_and_the_way_back() {
 
 #[test]
 fn what_is_confirmed_is_shown_first() {
-    let railed = plan(&[change("web", "rebind")], tripped());
+    let railed = plan(&[change("web", "rebind")], &tripped());
     for (name, problem) in [("confirm_resume", ""), ("confirm_changed", NASTY)] {
         golden(name, &ConfirmPage { layout: layout("Resume"), view: resumption(&railed, problem.to_owned()) });
     }
@@ -180,7 +180,7 @@ fn a_proposal_has_its_form_its_findings_and_its_patch() {
         of(json!({ "format_version": "1.0", "kind": "proposal", "source": source(), "file": known.file, "line": 12,
             "text": known.text, "diff": format!("@@ -12,2 +12,2 @@\n [[rule]]\n-name = \"{NASTY}\"\n+name = \"web\"\n"), "patch": patch,
             "spec": { "name": "web", "listen_port": 8443, "target": "a:1", "description": NASTY },
-            "plan": serde_json::to_value(plan(&[change("web", "rebind")], json!([]))).expect("a plan") }))
+            "plan": serde_json::to_value(plan(&[change("web", "rebind")], &json!([]))).expect("a plan") }))
     };
     let show = |name: &str, view: ProposalView| {
         golden(name, &ProposalPage { layout: layout("Edit fra-1/web"), view, lifetimes: LIFETIMES });
