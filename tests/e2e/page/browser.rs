@@ -76,7 +76,6 @@ fn capabilities(chromium: &Path, profile: &Path) -> Value {
         "goog:chromeOptions": {
             "binary": chromium,
             "args": arguments,
-            "prefs": { "download.default_directory": profile, "download.prompt_for_download": false },
         },
         "goog:loggingPrefs": { "browser": "ALL" },
     } } })
@@ -134,6 +133,8 @@ impl Browser {
         let server = format!("http://127.0.0.1:{}", world.operator);
         let browser = Self { process, profile, driver: (port, session), server, _turn: turn };
         browser.is_as_wide_as(1280);
+        let downloads = json!({ "behavior": "allow", "downloadPath": browser.downloads() });
+        browser.tell("Browser.setDownloadBehavior", &downloads);
         Some(browser)
     }
 
@@ -171,6 +172,12 @@ impl Browser {
     #[track_caller]
     pub(super) fn open(&self, path: &str) {
         self.ask("POST", "/url", &json!({ "url": format!("{}{path}", self.server) }));
+    }
+
+    /// Shows an empty page that is of no server.
+    #[track_caller]
+    pub(super) fn open_empty(&self) {
+        self.ask("POST", "/url", &json!({ "url": "data:text/html,<!doctype html><meta charset=utf-8><pre></pre>" }));
     }
 
     pub(super) fn reload(&self) {
@@ -286,24 +293,27 @@ impl Browser {
         self.tell("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
     }
 
-    /// A picture of the whole page, or of what fits the window.
-    pub(super) fn picture(&self, is_whole: bool) -> Vec<u8> {
-        let mut parameters = json!({ "format": "png", "captureBeyondViewport": is_whole });
-        if is_whole {
-            let size =
-                self.run("return [document.documentElement.clientWidth, document.documentElement.scrollHeight];");
-            parameters["clip"] = json!({ "x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1 });
-        }
+    /// A picture of the page from its top, as high as it is, or as that.
+    #[track_caller]
+    pub(super) fn picture(&self, most: u32) -> Vec<u8> {
+        let size = self.run(
+            "const body = document.body;\nreturn [document.documentElement.clientWidth, Math.ceil(body.offsetHeight)];",
+        );
+        let height = size[1].as_u64().unwrap().min(most.into());
+        let clip = json!({ "x": 0, "y": 0, "width": size[0], "height": height, "scale": 1 });
+        let parameters = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
         let answer = self.tell("Page.captureScreenshot", &parameters);
         data_encoding::BASE64.decode(answer["data"].as_str().unwrap().as_bytes()).unwrap()
     }
 
     /// What the console has that should not be there, since the last look: errors, warnings, violations of the policy.
+    /// That a page came with a status such as 404 is meant.
     #[track_caller]
     pub(super) fn complaints(&self) -> Vec<String> {
         let entries = self.ask("POST", "/se/log", &json!({ "type": "browser" }));
         let bad = |entry: &&Value| matches!(entry["level"].as_str(), Some("SEVERE" | "WARNING"));
-        entries.as_array().into_iter().flatten().filter(bad).map(|entry| entry["message"].to_string()).collect()
+        let messages = entries.as_array().into_iter().flatten().filter(bad).map(|entry| entry["message"].to_string());
+        messages.filter(|message| !message.contains("the server responded with a status of 4")).collect()
     }
 
     /// Signs in with that token.

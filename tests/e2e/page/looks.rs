@@ -48,14 +48,8 @@ fn keep(browser: &Browser, fleet: &str, view: &str, width: u32, is_dark: bool) {
     if let Some(folder) = pictures::folder() {
         let name: String = view.chars().map(|each| if each.is_ascii_alphanumeric() { each } else { '-' }).collect();
         let name = format!("{fleet}{name}_{width}_{}.png", if is_dark { "dark" } else { "light" });
-        std::fs::write(folder.join(name), browser.picture(true)).unwrap();
+        std::fs::write(folder.join(name), browser.picture(u32::MAX)).unwrap();
     }
-}
-
-/// What the console complains of, without the status of the pages that are to have one.
-fn complaints(browser: &Browser) -> Vec<String> {
-    let all = browser.complaints().into_iter();
-    all.filter(|line| !line.contains("the server responded with a status of 4")).collect()
 }
 
 const OVERFLOWS: &str = "const wide = document.documentElement.clientWidth;\n\
@@ -78,7 +72,7 @@ fn no_view_scrolls_sideways_on_a_phone_or_hides_text_in_the_dark_or_complains() 
             keep(&browser, "full", view, width, is_dark);
             let pale = browser.run(include_str!("contrast.js"));
             assert_eq!(pale, json!([]), "{view}, dark: {is_dark}");
-            assert_eq!(complaints(&browser), Vec::<String>::new(), "{view} at {width}, dark: {is_dark}");
+            assert_eq!(browser.complaints(), Vec::<String>::new(), "{view} at {width}, dark: {is_dark}");
         });
     }
 }
@@ -93,7 +87,7 @@ fn an_empty_server_has_something_to_say_in_every_view() {
     each(&browser, &views, |view| {
         keep(&browser, "empty", view, 1280, false);
         assert!(browser.count("main .empty") > 0, "{view}: {}", browser.body());
-        assert_eq!(complaints(&browser), Vec::<String>::new(), "{view}");
+        assert_eq!(browser.complaints(), Vec::<String>::new(), "{view}");
     });
 }
 

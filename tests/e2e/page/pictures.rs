@@ -3,9 +3,15 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::peers::{Client, echo, serve};
-use crate::support::{World, wait_until};
+use crate::support::{World, let_pass, wait_until};
 
 use super::browser::Browser;
 
@@ -108,21 +114,56 @@ fn keep(name: &str, picture: &[u8]) {
     }
 }
 
+/// Some traffic of a client, until nobody wants it any more.
+fn talk(mut client: Client, is_over: &Arc<AtomicBool>) {
+    let is_over = Arc::clone(is_over);
+    thread::spawn(move || {
+        let mut sent = 0;
+        for round in 0_u64.. {
+            let length = 4_000 + (round * 7_919) % 60_000;
+            if is_over.load(Ordering::Relaxed) || client.ping(1, sent, length as usize).is_err() {
+                return;
+            }
+            sent += length;
+            let_pass(Duration::from_millis(150));
+        }
+    });
+}
+
 #[test]
 fn the_pictures_of_the_readme_can_be_made() {
     let demo = Demo::new();
     let Some(browser) = Browser::start(&demo.world) else { return };
+    let is_over = Arc::new(AtomicBool::new(false));
+    talk(Client::connect("127.0.61.2:8443").unwrap(), &is_over);
+    browser.is_as_wide_as(1120);
     browser.sign_in(&demo.world.token());
-    browser.open("/ui/");
-    keep("fleet", &browser.picture(false));
     browser.open("/ui/rules/fra-1/shop");
-    wait_until("the line of the last minutes", || browser.count("[data-chart]:not([hidden])") == 1);
-    keep("rule", &browser.picture(false));
+    // The line gets longer with every event.
+    let stops: &[u64] = if folder().is_some() { &[6, 12] } else { &[2] };
+    for points in stops {
+        wait_until("the line of the last minutes", || {
+            let drawn =
+                browser.run("return document.querySelector('.spark-in').getAttribute('points').split(' ').length;");
+            drawn.as_u64() >= Some(*points)
+        });
+    }
+    keep("rule", &browser.picture(840));
+    browser.open("/ui/");
+    keep("fleet", &browser.picture(700));
     // What the next commit would do, before anybody made it.
     browser.open("/ui/rules/fra-2/lobby/add-target");
     browser.type_in("#host", "127.0.62.6");
     browser.type_in("#ports", "7777");
     browser.press("Show the change and its plan");
     browser.reads("pre.plan-text", "lobby");
-    keep("proposal", &browser.picture(false));
+    keep("proposal", &browser.picture(840));
+    // A terminal of 100 columns, drawn by the same browser.
+    let size = [("COLUMNS", "100"), ("LINES", "22")];
+    let frame = demo.world.cli_with(&["top", "--once", "--color", "always"], &size).exits(0).out;
+    assert!(frame.contains("fra-1/shop"), "{frame}");
+    browser.open_empty();
+    browser.run(&format!("const frame = {};\n{}", Value::from(frame), include_str!("terminal.js")));
+    keep("top", &browser.picture(840));
+    is_over.store(true, Ordering::Relaxed);
 }

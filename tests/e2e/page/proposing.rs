@@ -29,7 +29,9 @@ fn a_target_is_proposed_goes_live_by_git_and_is_rolled_back_with_a_reason() {
     assert_eq!(world.git(&["status", "--porcelain"]), "", "the page writes nothing");
     let download = browser.downloads().join("api.patch");
     browser.press("Download api.patch");
-    let patch = wait_for("the download", || fs::read_to_string(&download).map_err(|error| error.to_string()));
+    let patch = wait_for("the download", || {
+        fs::read_to_string(&download).map_err(|error| format!("{error}, on {}:\n{}", browser.place(), browser.body()))
+    });
     assert!(patch.contains("a/fleet/web.toml"), "paths are those of the repository: {patch}");
 
     world.git(&["apply", download.to_str().unwrap()]);
