@@ -42,7 +42,7 @@ fn ten_thousand_rules_are_read_page_by_page_and_one_is_found() {
         browser.open(view);
         let cost = browser.run(COST);
         assert!(cost[1].as_u64() < Some(200 * 1024), "{view}: {cost}");
-        // Far above what a build without optimisation needs on a machine that does other things, too.
+        // Far above what a build without optimisation needs on a machine that also does other things.
         assert!(cost[0].as_f64() < Some(10_000.0), "{view}: {cost}");
     }
     browser.open("/ui/rules");

@@ -52,7 +52,7 @@ fn figures_move_by_themselves_and_are_stale_once_the_server_is_gone() {
         _ => Ok(()),
     });
     wait_until("the line of the last minutes", || browser.count("[data-chart]:not([hidden])") == 1);
-    // A target that is back is up on the page, too.
+    // A target that is back is also up on the page.
     let back = fleet.comes_back();
     browser.reads(&format!("[data-target='127.0.0.1:{}'] [data-live=state]", fleet.dead), "up");
     drop(back);
