@@ -5,20 +5,21 @@ use std::time::{Duration, Instant};
 
 use edge::act::names::Names;
 use edge::act::runtime::RuntimeHandle;
-use edge::act::status::RuleStatus;
+use edge::act::status::{RuleStatus, Status};
 use edge::decide::faults::ConnectCause;
 use schema::counters::Figures;
-use schema::rule::{Host, RuleParts};
+use schema::health::{HealthCheck, HealthKind, Retry};
+use schema::rule::{Host, ProxyProtocol, RuleParts};
 use schema::state::RuleState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::timeout;
 
 use crate::datagrams::{client, udp};
 use crate::dns::{Dns, Reply};
 use crate::support::{
     BlackHole, LONG, alone_in_network, apply, connect, echo, free_ports, ip, is_turned_away, limits, ping, runtime,
-    target, to, wait_until,
+    skipped, target, to, wait_for, wait_until,
 };
 
 fn figures(edge: &RuntimeHandle, rule: &str) -> Figures {
@@ -123,6 +124,55 @@ fn a_port_that_an_outgoing_connection_holds_can_be_listened_on_while_it_lives_an
             client.read_u8().await.unwrap();
             ping(&mut client, b"hello").await;
         }
+    });
+}
+
+/// In a network of its own, where no connection of others has the same port.
+#[test]
+fn a_port_that_a_check_holds_can_be_listened_on_meanwhile() {
+    alone_in_network("dialling::a_port_that_a_check_holds_can_be_listened_on_meanwhile", async {
+        let edge = runtime().await;
+        let ((listener, address), there, port) = (target().await, echo("b").await, free_ports(1));
+        // It connects, and awaits an answer that does not come.
+        let patient =
+            HealthCheck { timeout_ms: 60_000, expect: "hello".to_owned(), ..HealthCheck::new(HealthKind::Tcp, 60) };
+        let mut rules = vec![to("checked", port, address, |parts| parts.health = Some(patient))];
+        apply(&edge, 1, &rules).await;
+        let (_check, from) = timeout(LONG, listener.accept()).await.unwrap().unwrap();
+        rules.push(to("late", from.port(), there, |_| ()));
+        let status = apply(&edge, 2, &rules).await;
+        assert_eq!(status.rule("late").unwrap().state, RuleState::Active);
+    });
+}
+
+/// Where the system has one port left to give, a socket that connects to that very port of this host is given it and
+/// meets itself. A check of a target that demands a header is not the bare connect that most probes are.
+#[test]
+fn a_flow_and_a_check_that_could_only_meet_themselves_were_refused() {
+    let name = "dialling::a_flow_and_a_check_that_could_only_meet_themselves_were_refused";
+    alone_in_network(name, async {
+        let (port, given) = (free_ports(2), free_ports(4));
+        let range = "/proc/sys/net/ipv4/ip_local_port_range";
+        if std::fs::write(range, format!("{given} {}", given + 3)).is_err() {
+            return skipped("this user may not say which ports a network gives away");
+        }
+        let (mut datagrams, mut streams) = (Vec::new(), Vec::new());
+        for taken in given + 1..given + 4 {
+            datagrams.push(UdpSocket::bind(("127.0.0.1", taken)).await.unwrap());
+            streams.push(TcpListener::bind(("127.0.0.1", taken)).await.unwrap());
+        }
+        let (edge, dead) = (runtime().await, SocketAddr::from(([127, 0, 0, 1], given)));
+        let checked = |parts: &mut RuleParts| {
+            parts.targets[0].proxy_protocol = Some(ProxyProtocol::V2);
+            let retry = Retry { max: 0, ..Retry::default() };
+            parts.health = Some(HealthCheck { rise: 1, fall: 1, retry, ..HealthCheck::new(HealthKind::Tcp, 1) });
+        };
+        apply(&edge, 1, &[udp("flow", port, dead, |_| ()), to("check", port + 1, dead, checked)]).await;
+        datagrams[0].send_to(b"who are you?", ("127.0.0.1", port)).await.unwrap();
+        wait_until(|| failed(&edge, "flow", ConnectCause::Refused) == 1).await;
+        let state = |status: &Status| status.rule("check").unwrap().health.as_ref().unwrap().targets[0].state.clone();
+        let status = wait_for(&edge, |status| state(status) != "unknown").await;
+        assert_eq!(state(&status), "down");
     });
 }
 

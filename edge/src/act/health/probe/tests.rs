@@ -255,27 +255,37 @@ async fn a_target_that_awaits_a_proxy_header_gets_one_of_the_edge_itself_before_
     };
     for (version, header) in versions {
         for kind in [HealthKind::Tcp, HealthKind::Tls, HealthKind::Http, HealthKind::Https] {
-            let seen: &'static Mutex<Vec<u8>> = Box::leak(Box::default());
-            let port = serve(Target::Shows(seen), None).await;
-            let asked = |change: fn(&mut HealthCheck)| {
-                let mut asked = question(kind, port, |check| {
-                    (check.timeout_ms, check.send, check.expect) = (300, "PING".to_owned(), "PONG".to_owned());
-                    change(check);
-                });
-                asked.proxy = demands(&asked, version);
-                asked
-            };
-            result(&asked(|_| ())).await;
-            let got = std::mem::take(&mut *seen.lock().unwrap());
-            assert!(got.starts_with(&[header, begins(kind)].concat()), "{version:?} {kind:?}: {got:?}");
+            let with_header = [header, begins(kind)].concat();
+            let got = told(kind, version, |_| (), with_header.len()).await;
+            assert!(got.starts_with(&with_header), "{version:?} {kind:?}: {got:?}");
             // The check names an address of its own: that is not the target's, which awaits the header.
-            result(&asked(|check| check.address = Some([127, 0, 0, 1].into()))).await;
-            let got = std::mem::take(&mut *seen.lock().unwrap());
+            let elsewhere = |check: &mut HealthCheck| check.address = Some([127, 0, 0, 1].into());
+            let got = told(kind, version, elsewhere, begins(kind).len()).await;
             assert!(got.starts_with(begins(kind)), "{version:?} {kind:?}: {got:?}");
         }
     }
     let echo = question(HealthKind::Icmp, 1, |_| ());
     assert_eq!(demands(&echo, ProxyProtocol::V1), None);
+}
+
+/// What a target that demands a header and never answers is sent first: at least so many bytes, unless the probe ends.
+async fn told(kind: HealthKind, version: ProxyProtocol, change: fn(&mut HealthCheck), bytes: usize) -> Vec<u8> {
+    let seen: &'static Mutex<Vec<u8>> = Box::leak(Box::default());
+    let mut asked = question(kind, serve(Target::Shows(seen), None).await, |check| {
+        (check.timeout_ms, check.send, check.expect) = (5000, "PING".to_owned(), "PONG".to_owned());
+        change(check);
+    });
+    asked.proxy = demands(&asked, version);
+    let has_come = async {
+        while seen.lock().unwrap().len() < bytes {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = result(&asked) => {}
+        () = has_come => {}
+    }
+    std::mem::take(&mut *seen.lock().unwrap())
 }
 
 /// What the same question is told by a target that demands a header.
