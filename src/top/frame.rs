@@ -219,7 +219,9 @@ impl Painter {
         Self::line(to, area, row, &marked);
         if is_selected && row < area.height {
             let line = Rect { y: area.y + row, height: 1, ..area };
-            to.set_style(line, Style::new().add_modifier(Modifier::REVERSED));
+            // Without the colours of its cells, which reversed would be a patchwork; words and shapes give the states.
+            let plain = Style::new().fg(Color::Reset).remove_modifier(Modifier::DIM);
+            to.set_style(line, plain.add_modifier(Modifier::REVERSED));
         }
     }
 
