@@ -115,6 +115,8 @@ async fn a_side_that_resets_while_much_is_on_its_way_there_is_the_one_that_broke
     let meter = edge.status().rule("web").unwrap().meter.clone().unwrap();
     for (resets_client, expected) in [(true, Break::ClientReset), (false, Break::TargetReset)] {
         let before = broken(&meter).iter().find(|(why, _)| *why == expected).map_or(0, |(_, count)| *count);
+        let moved = |figures: Figures| figures.bytes_in + figures.bytes_out;
+        let earlier = moved(meter.figures());
         let client = connect(port).await;
         let (server, _) = listener.accept().await.unwrap();
         let (mut sender, receiver) = if resets_client { (server, client) } else { (client, server) };
@@ -122,7 +124,7 @@ async fn a_side_that_resets_while_much_is_on_its_way_there_is_the_one_that_broke
             let chunk = vec![7; 1 << 20];
             while sender.write_all(&chunk).await.is_ok() {}
         });
-        wait_until(|| meter.figures().bytes_in + meter.figures().bytes_out > (1 << 20)).await;
+        wait_until(|| moved(meter.figures()) > earlier + (1 << 20)).await;
         reset_on_close(&receiver);
         drop(receiver);
         timeout(LONG, sending).await.expect("the sender is told").unwrap();

@@ -110,11 +110,11 @@ async fn only_json_of_the_right_form_is_taken() {
 async fn what_is_not_there_is_a_problem_document_too() {
     let server = Running::start().await;
     let api = server.api();
-    for path in ["/", "/v1", "/v1/nothing", "/v1/rules/local/web", "/v1/rules/../web", "/v1/applies/a1"] {
+    for path in ["/nothing", "/v1", "/v1/nothing", "/v1/rules/local/web", "/v1/rules/../web", "/v1/applies/a1"] {
         api.get(path).await.is_problem(404, "not_found");
     }
     api.post("/v1/status", &json!({})).await.is_problem(405, "method_not_allowed");
-    api.get("/v1/plan").await.is_problem(405, "method_not_allowed");
+    api.get("/v1/apply").await.is_problem(405, "method_not_allowed");
     api.get("/v1/rules/local/web/stats?per_port=perhaps").await.is_problem(400, "bad_request");
     api.get("/v1/rules/%ff/web").await.is_problem(400, "bad_request");
     for port in ["local/0", "local/65536", "local/http", "local/80?protocol=sctp", "local/80?protocl=tcp"] {

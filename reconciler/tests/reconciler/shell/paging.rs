@@ -39,7 +39,7 @@ async fn rules_are_read_page_by_page() {
     assert_eq!(page("?label=region%3Dams&rule=c").await, ("ams-1/c".to_owned(), Some(1)));
     server.api().get("/v1/rules?edge=nyc-*&offset=1").await.is_problem(404, "not_found");
     server.api().get("/v1/rules?offset=-1").await.is_problem(400, "bad_request");
-    server.api().get("/v1/targets?offset=1").await.is_problem(400, "bad_request");
+    server.api().get("/v1/status?offset=1").await.is_problem(400, "bad_request");
     server.stop().await;
 }
 

@@ -41,6 +41,7 @@ fn promised(route: Route) -> Option<(Role, Role)> {
         | Route::CheckTargets
         | Route::SteerTarget
         | Route::ReleaseTarget
+        | Route::TestNotifier
         | Route::AddOverride
         | Route::RemoveOverride => Applier,
         Route::ForgetEdge
@@ -86,6 +87,7 @@ fn what_concerns_the_whole_fleet_needs_an_operator_without_limits() {
     let fleet = [
         Route::Freeze,
         Route::Unfreeze,
+        Route::TestNotifier,
         Route::ForgetEdge,
         Route::RevokeEdge,
         Route::InviteEdge,
