@@ -179,7 +179,8 @@ async fn listen(places: Arc<Places>, tell: mpsc::UnboundedSender<Seeing>) {
     let request = reqwest::Client::new().get(url).bearer_auth(&places.token);
     let mut stream = request.send().await.and_then(reqwest::Response::error_for_status).expect("events");
     let mut unread = Vec::new();
-    while let Some(bytes) = stream.chunk().await.expect("the server goes on") {
+    // A server that ends is what is measured last.
+    while let Ok(Some(bytes)) = stream.chunk().await {
         unread.extend_from_slice(&bytes);
         let whole = unread.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let at = Instant::now();
@@ -204,12 +205,12 @@ fn message(body: edge_message::Body) -> proto::EdgeMessage {
 }
 
 /// A connection of an edge that has joined: over TLS, by its certificate.
-async fn member(places: &Places, name: &str) -> Channel {
+async fn member(places: &Places, name: &str) -> Option<Channel> {
     let dir = places.members.join(name);
     let edge = EdgeName::new(name).expect("a name");
-    let invitation = if dir.exists() { None } else { Some(invite(places, name).await) };
+    let invitation = if dir.join("membership").exists() { None } else { Some(invite(places, name).await) };
     std::fs::create_dir_all(&dir).expect("a folder");
-    channel_of_member(edge, dir, invitation).await.expect("the server listens")
+    channel_of_member(edge, dir, invitation).await.ok()
 }
 
 async fn invite(places: &Places, name: &str) -> JoinUri {
@@ -229,24 +230,15 @@ async fn session(
     tell: mpsc::UnboundedSender<Seeing>,
     opened: mpsc::Sender<()>,
 ) {
-    let channel = member(&places, &name).await;
-    let (outgoing, receiver) = mpsc::channel(4);
-    let hello = proto::Hello {
-        edge: name,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        capabilities: ["tcp", "udp", "port_range", "ipv6"].map(str::to_owned).to_vec(),
-        limits: Some(proto::Limits { ports_per_range: 0, file_descriptors: 10_000, rules: 0 }),
-        own_listeners: Vec::new(),
-        report: Some(proto::Report::default()),
-        ..proto::Hello::default()
+    // As an edge does: a full port refuses, and the next attempt comes later.
+    let mut wait = Duration::from_millis(200);
+    let (outgoing, mut incoming) = loop {
+        match opened_session(&places, &name).await {
+            Some(session) => break session,
+            None => tokio::time::sleep(wait + Duration::from_millis(edge as u64 % 200)).await,
+        }
+        wait = (wait * 2).min(Duration::from_secs(5));
     };
-    outgoing.send(message(edge_message::Body::Hello(hello))).await.expect("the receiver is there");
-    let mut client = tonic::client::Grpc::new(channel);
-    client.ready().await.expect("connected");
-    let path = http::uri::PathAndQuery::from_static("/portunus.v1.EdgeControl/Session");
-    let codec: tonic_prost::ProstCodec<proto::EdgeMessage, proto::ServerMessage> = tonic_prost::ProstCodec::default();
-    let request = tonic::Request::new(ReceiverStream::new(receiver));
-    let mut incoming = client.streaming(request, path, codec).await.expect("a session").into_inner();
     while let Ok(Some(received)) = incoming.message().await {
         match received.body {
             Some(server_message::Body::Welcome(_)) => _ = opened.send(()).await,
@@ -271,6 +263,32 @@ async fn session(
             _ => {}
         }
     }
+}
+
+/// A session of an edge that has said its hello; `None` where the server refuses it for now.
+async fn opened_session(
+    places: &Places,
+    name: &str,
+) -> Option<(mpsc::Sender<proto::EdgeMessage>, tonic::Streaming<proto::ServerMessage>)> {
+    let channel = member(places, name).await?;
+    let (outgoing, receiver) = mpsc::channel(4);
+    let hello = proto::Hello {
+        edge: name.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        capabilities: ["tcp", "udp", "port_range", "ipv6"].map(str::to_owned).to_vec(),
+        limits: Some(proto::Limits { ports_per_range: 0, file_descriptors: 10_000, rules: 0 }),
+        own_listeners: Vec::new(),
+        report: Some(proto::Report::default()),
+        ..proto::Hello::default()
+    };
+    outgoing.send(message(edge_message::Body::Hello(hello))).await.expect("the receiver is there");
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.ok()?;
+    let path = http::uri::PathAndQuery::from_static("/portunus.v1.EdgeControl/Session");
+    let codec: tonic_prost::ProstCodec<proto::EdgeMessage, proto::ServerMessage> = tonic_prost::ProstCodec::default();
+    let request = tonic::Request::new(ReceiverStream::new(receiver));
+    let incoming = client.streaming(request, path, codec).await.ok()?.into_inner();
+    Some((outgoing, incoming))
 }
 
 /// What an edge says of the counters of a rule.
