@@ -1,9 +1,9 @@
 //! The web page of the operator port, and the port as a whole. I/O.
 //!
-//! - [`guard`]: Host, Origin, cookie, and what is shown where one of them is wrong.
-//! - [`sign_in`]: in by a token or a link that works once, and out again.
-//! - [`ask`]: how a view asks the operator API, in this process and as the operator who is signed in.
-//! - [`layout`]: what every page has around its view; [`assets`]: style sheet and scripts; [`live`]: their event streams.
+//! - `guard`: Host, Origin, cookie, and what is shown where one of them is wrong.
+//! - `sign_in`: in by a token or a link that works once, and out again.
+//! - `ask`: how a view asks the operator API, in this process and as the operator who is signed in.
+//! - `layout`: what every page has around its view; `assets`: style sheet and scripts; `live`: their event streams.
 //! - One file for each view, named as the view is, with its template in `templates/` and its pure half in `decide::page`.
 //!
 //! Keeps: the page knows and may what the API answers to its operator, and nothing else; no GET changes anything but the
