@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::words::{Badge, count};
 use crate::decide::drift::DriftKind;
-use crate::decide::fleet::{ApplyResult, EdgeOutcome, Outcome};
+use crate::decide::fleet::{ApplyResult, Outcome};
 use crate::decide::operators::Role;
+use crate::decide::render::summary;
 use crate::decide::summary::FleetSummary;
 
 /// The fleet in one line, as `status` begins.
@@ -54,13 +55,7 @@ fn applying(summary: &FleetSummary) -> Option<String> {
 
 /// `3 of 12 edges`: where an apply is done, and every changed rule serves.
 pub fn extent(apply: &ApplyResult) -> String {
-    use schema::state::RuleState::{Failed, Rejected};
-    let is_done = |edge: &&crate::decide::fleet::EdgeResult| {
-        let is_whole = !edge.rules.iter().any(|rule| matches!(rule.state, Some(Failed | Rejected)));
-        edge.outcome == EdgeOutcome::Done && is_whole
-    };
-    let done = apply.edges.iter().filter(is_done).count();
-    format!("{done} of {}", count(apply.edges.len() as u64, "edge"))
+    format!("{} of {}", summary::done(apply), count(apply.edges.len() as u64, "edge"))
 }
 
 /// `1 edge offline`, `2 rules failed`: how many of each kind.
@@ -70,17 +65,7 @@ pub fn drifted(kinds: &BTreeMap<DriftKind, u64>) -> Vec<String> {
 
 /// One kind of drift with its figure.
 pub fn drift_in_words(kind: DriftKind, number: u64) -> String {
-    match kind {
-        DriftKind::Missing => format!("{} missing", count(number, "rule")),
-        DriftKind::Extra => count(number, "extra rule"),
-        DriftKind::Changed => format!("{} changed", count(number, "rule")),
-        DriftKind::Failed => format!("{} failed", count(number, "rule")),
-        DriftKind::Rejected => format!("{} rejected", count(number, "rule")),
-        DriftKind::EdgeOffline => format!("{} offline", count(number, "edge")),
-        DriftKind::StaleGeneration => format!("{} behind", count(number, "edge")),
-        DriftKind::Unsettled => format!("{} unsettled", count(number, "edge")),
-        DriftKind::Override => count(number, "override"),
-    }
+    summary::drift_in_words(kind, |one| count(number, one))
 }
 
 /// `26 of 27 targets up`; those that nothing checks and nothing met are counted apart.

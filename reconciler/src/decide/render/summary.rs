@@ -48,8 +48,7 @@ pub fn is_in_sync(status: &StatusDocument) -> bool {
 /// The apply that runs, or the last one where it reached only a part of its edges and what is missing is missing still.
 fn applying(status: &StatusDocument) -> Option<String> {
     let apply = status.apply.as_ref().filter(|apply| Some(apply.digest) == status.revision.digest)?;
-    let done = apply.edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Done && is_whole(edge)).count();
-    let extent = format!("{done} of {}", count(apply.edges.len() as u64, "edge"));
+    let extent = format!("{} of {}", done(apply), count(apply.edges.len() as u64, "edge"));
     match apply.outcome {
         Outcome::Running => Some(format!("applying: {extent}")),
         Outcome::Partial | Outcome::Interrupted | Outcome::Returned if !status.drift.is_empty() => {
@@ -57,6 +56,11 @@ fn applying(status: &StatusDocument) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Edges where the apply is done, and every changed rule serves.
+pub fn done(apply: &ApplyResult) -> usize {
+    apply.edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Done && is_whole(edge)).count()
 }
 
 /// True if no changed rule of the edge failed or was rejected.
@@ -78,18 +82,22 @@ fn drifted(status: &StatusDocument) -> Vec<String> {
     for drift in &status.drift {
         *kinds.entry(drift.kind).or_default() += 1;
     }
-    let words = |(kind, number): (DriftKind, u64)| match kind {
-        DriftKind::Missing => format!("{} missing", count(number, "rule")),
-        DriftKind::Extra => count(number, "extra rule"),
-        DriftKind::Changed => format!("{} changed", count(number, "rule")),
-        DriftKind::Failed => format!("{} failed", count(number, "rule")),
-        DriftKind::Rejected => format!("{} rejected", count(number, "rule")),
-        DriftKind::EdgeOffline => format!("{} offline", count(number, "edge")),
-        DriftKind::StaleGeneration => format!("{} behind", count(number, "edge")),
-        DriftKind::Unsettled => format!("{} unsettled", count(number, "edge")),
-        DriftKind::Override => count(number, "override"),
-    };
-    kinds.into_iter().map(words).collect()
+    kinds.into_iter().map(|(kind, number)| drift_in_words(kind, |one| count(number, one))).collect()
+}
+
+/// `2 rules failed`: one kind of drift with its figure, which `count` writes before the noun.
+pub fn drift_in_words(kind: DriftKind, count: impl Fn(&str) -> String) -> String {
+    match kind {
+        DriftKind::Missing => format!("{} missing", count("rule")),
+        DriftKind::Extra => count("extra rule"),
+        DriftKind::Changed => format!("{} changed", count("rule")),
+        DriftKind::Failed => format!("{} failed", count("rule")),
+        DriftKind::Rejected => format!("{} rejected", count("rule")),
+        DriftKind::EdgeOffline => format!("{} offline", count("edge")),
+        DriftKind::StaleGeneration => format!("{} behind", count("edge")),
+        DriftKind::Unsettled => format!("{} unsettled", count("edge")),
+        DriftKind::Override => count("override"),
+    }
 }
 
 /// `1 rule down`, `26 of 27 targets up`, `3 targets not checked`
