@@ -126,13 +126,13 @@ fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_takes_it_again() {
     shell.wait_text("Stopped");
     wait_until("the terminal to be the shell's", || shell.is_given_back());
     shell.press("fg\r");
+    wait_until("the terminal to be the program's", || shell.is_taken());
     shell.wait_text("edge-01/web");
-    assert!(shell.is_taken());
     // The same from outside.
     shell.press("\u{1a}");
     wait_until("the terminal to be the shell's", || shell.is_given_back());
     shell.press("fg\r");
-    shell.wait_text("edge-01/web");
+    wait_until("the terminal to be the program's", || shell.is_taken());
     shell.press("q");
     wait_until("the terminal to be the shell's", || shell.is_given_back());
     shell.press("echo status $?\r");
@@ -186,7 +186,8 @@ fn one_frame_is_printed_without_a_terminal() {
     assert_eq!(wide.out.lines().count(), 30, "{wide}");
     assert!(wide.out.lines().any(|line| line.chars().count() > 80), "{wide}");
     let colored = world.cli(&["top", "--once", "--color", "always"]).exits(0);
-    assert!(colored.out.contains("31m▼ down 0/1"), "{:?}", colored.out);
+    assert!(colored.out.contains("32m▲ up 1/1"), "{:?}", colored.out);
+    assert!(colored.out.contains("7m▼ down 0/1"), "the selected row is reversed as a whole: {:?}", colored.out);
     for view in ["Edges", "Connections", "Plan", "Events"] {
         world.cli(&["top", "--once", "--view", &view.to_lowercase()]).exits(0).says(&format!(" {view}]"));
     }
