@@ -4,7 +4,8 @@
 //! `cargo bench --bench growth` measures, `-- NAME` only what has that in its name; without `--bench` each list is made
 //! once, small. What is above 1.2 is printed with an arrow; it fails nothing, for time is not a test. Times are those of the
 //! processor, and with GROWTH_TIMES each of them is printed. A list that fits into the caches at first and does not at the
-//! end grows faster than its work: `a control` shows by how much.
+//! end grows faster than its work: `a control` shows by how much. With GROWTH_INSTRUCTIONS, valgrind counts the
+//! instructions of one round instead: neither caches nor other processes change them.
 
 #[path = "../../schema/tests/growth/shapes.rs"]
 mod shapes;
@@ -13,6 +14,7 @@ mod shapes;
 mod tree;
 
 mod api;
+mod instructions;
 
 use std::time::Duration;
 
@@ -57,11 +59,18 @@ fn lists() -> Vec<(String, Make)> {
     lists
 }
 
+/// One round: a function of its own, for valgrind to count.
+#[inline(never)]
+fn growth_round(work: &mut Work) {
+    work();
+    black_box(());
+}
+
 /// The shortest processor time of several rounds: whatever else the machine does only adds to it.
 fn time_of(work: &mut Work) -> Duration {
     let mut once = || {
         let started = processor_time();
-        work();
+        growth_round(work);
         processor_time().saturating_sub(started)
     };
     let (mut shortest, mut spent) = (Duration::MAX, Duration::ZERO);
@@ -81,12 +90,8 @@ fn processor_time() -> Duration {
 
 /// The median of the slopes between any two sizes, both as logarithms (Theil and Sen's estimator): a time that the
 /// machine disturbed does not change it.
-fn exponent(times: &[(usize, Duration)]) -> Option<f64> {
-    let points: Vec<(f64, f64)> = times
-        .iter()
-        .filter(|(_, time)| *time >= MEASURABLE)
-        .map(|(size, time)| ((*size as f64).ln(), time.as_secs_f64().ln()))
-        .collect();
+fn exponent(costs: &[(usize, f64)]) -> Option<f64> {
+    let points: Vec<(f64, f64)> = costs.iter().map(|(size, cost)| ((*size as f64).ln(), cost.ln())).collect();
     let pairs =
         points.iter().enumerate().flat_map(|(index, one)| points[..index].iter().map(move |other| (one, other)));
     let mut slopes: Vec<f64> = pairs.map(|(one, other)| (one.1 - other.1) / (one.0 - other.0)).collect();
@@ -94,8 +99,32 @@ fn exponent(times: &[(usize, Duration)]) -> Option<f64> {
     slopes.get(slopes.len() / 2).copied()
 }
 
+/// What a list of each size costs, and the largest cost in words.
+fn times_of(make: &Make, to: usize) -> (Vec<(usize, f64)>, String) {
+    let (mut times, mut last) = (Vec::new(), Duration::ZERO);
+    for size in sizes(to) {
+        last = time_of(&mut make(size));
+        if last >= MEASURABLE {
+            times.push((size, last.as_secs_f64()));
+        }
+        if last > ENOUGH {
+            break;
+        }
+    }
+    (times, format!("{last:.1?}"))
+}
+
+fn sizes(to: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(FROM), |size| Some(size * 2)).take_while(move |size| *size <= to)
+}
+
 #[expect(clippy::print_stdout, reason = "the figures are what it is run for")]
 fn main() {
+    if let Some((wanted, size)) = instructions::asked() {
+        let list = lists().into_iter().find(|(name, _)| *name == wanted);
+        growth_round(&mut list.expect("a list of that name").1(size));
+        return;
+    }
     let is_measured = std::env::args().any(|arg| arg == "--bench");
     let to = if is_measured { TO } else { FROM };
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -103,20 +132,16 @@ fn main() {
         if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }
-        let mut times = Vec::new();
-        for size in std::iter::successors(Some(FROM), |size| Some(size * 2)).take_while(|size| *size <= to) {
-            let time = time_of(&mut make(size));
-            times.push((size, time));
-            if time > ENOUGH {
-                break;
-            }
-        }
-        let (size, last) = times.last().copied().unwrap_or_default();
-        let shown = exponent(&times).map_or_else(|| "   -".to_owned(), |found| format!("{found:.2}"));
-        let mark = if exponent(&times).is_some_and(|found| found > STEEP) { " <--" } else { "" };
+        let (costs, last) = match std::env::var_os("GROWTH_INSTRUCTIONS") {
+            Some(_) => instructions::counted(&name, sizes(to)),
+            None => times_of(&make, to),
+        };
+        let found = exponent(&costs);
+        let shown = found.map_or_else(|| "   -".to_owned(), |found| format!("{found:.2}"));
+        let mark = if found.is_some_and(|found| found > STEEP) { " <--" } else { "" };
         if std::env::var_os("GROWTH_TIMES").is_some() {
-            println!("{times:?}");
+            println!("{costs:?}");
         }
-        println!("{name:<44} {shown}   {size:>6} in {last:>10.1?}{mark}");
+        println!("{name:<44} {shown}   {:>6} in {last:>10}{mark}", costs.last().map_or(0, |cost| cost.0));
     }
 }

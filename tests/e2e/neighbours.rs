@@ -25,6 +25,37 @@ fn two_edges_of_one_host_that_swap_ports_settle() {
     assert_eq!((answers(port + 1), answers(port)), (Some(one.port), Some(two.port)));
 }
 
+const EDGES: &str = r#"
+[[edge]]
+name = "edge-a"
+labels = { stage = "all" }
+[[edge]]
+name = "edge-b"
+labels = { stage = "all" }
+"#;
+
+#[test]
+fn they_settle_in_a_rollout_of_one_edge_at_a_time_and_where_nothing_is_healed() {
+    let world = World::new();
+    world.serve(&["--mode", "off"]);
+    for edge in ["edge-a", "edge-b"] {
+        world.edge(edge);
+    }
+    let (one, two, port) = (Echo::start(), Echo::start(), ports(2));
+    let tree = |a: u16, b: u16| rule("edge-a", "web", a, one.port, "") + &rule("edge-b", "api", b, two.port, "");
+    world.edit_and_apply("a.toml", &tree(port, port + 1));
+    world.edit_and_apply("a.toml", &tree(port + 1, port));
+    assert_eq!((answers(port + 1), answers(port)), (Some(one.port), Some(two.port)));
+
+    world.edit("edges.toml", EDGES);
+    world.edit("portunus.toml", "[rollout]\nwaves = [{ edge_labels = { stage = \"all\" } }]\n");
+    world.edit("a.toml", tree(port, port + 1));
+    world.cli(&["plan", &world.tree_arg()]).exits(0).says("the edges swap ports and change together");
+    world.apply_with(&[]).exits(0);
+    assert_eq!((answers(port), answers(port + 1)), (Some(one.port), Some(two.port)));
+    assert_eq!(world.status()["drift"].as_array().map(Vec::len), Some(0), "{}", world.status());
+}
+
 #[test]
 fn a_port_that_one_edge_passes_on_to_another_is_released_first() {
     let world = World::with_edges(&["edge-a", "edge-b"]);

@@ -235,13 +235,6 @@ impl Fleet {
             !held_back.contains(*name) && (!view.is_settled() || retried.contains(name))
         };
         let open: Vec<EdgeName> = self.edges.iter().filter(is_open).map(|(name, _)| name.clone()).collect();
-        for name in open {
-            if retried.contains(&name) && !start.is_automatic {
-                self.send(&name, step);
-            } else {
-                self.send_if_needed_now(&name, step);
-            }
-        }
         self.supersede(step);
         self.rollout.run = Some(Run {
             deadline: step.now.checked_add(timeout).unwrap_or(Timestamp::MAX),
@@ -257,6 +250,14 @@ impl Fleet {
             entry,
             result: result.clone(),
         });
+        // Edges of one host ask the run which of them change.
+        for name in open {
+            if retried.contains(&name) && !start.is_automatic {
+                self.send(&name, step);
+            } else {
+                self.send_if_needed_now(&name, step);
+            }
+        }
         step.emit(Notice::Apply { result: Box::new(result.clone()) });
         self.advance_run(None, step);
         self.apply_result(&result.id).cloned().unwrap_or(result)

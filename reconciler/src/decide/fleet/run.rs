@@ -76,7 +76,7 @@ impl Fleet {
             self.save_acknowledgements(step);
         }
         self.confirm_good_edges(&run, about, step);
-        self.advance_waves(&mut run, step);
+        let begun = self.advance_waves(&mut run, step);
         let is_waiting = run.result.edges.iter().any(|edge| edge.outcome == EdgeOutcome::Waiting)
             || run.waves.as_ref().is_some_and(Waves::is_under_way);
         if is_waiting {
@@ -86,6 +86,9 @@ impl Fleet {
                 step.emit(Notice::Apply { result: Box::new(run.result.clone()) });
             }
             self.rollout.run = Some(run);
+            for edge in begun {
+                self.send(&edge, step);
+            }
             return;
         }
         let outcome =

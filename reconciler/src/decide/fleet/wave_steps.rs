@@ -15,7 +15,7 @@ use super::waves::{OnFailure, Waves};
 use super::{EdgeOutcome, EdgeResult, Fleet, StoppedRollout, confirming};
 use crate::decide::assign::next_desired;
 use crate::decide::drift::{self, Drift, DriftKind};
-use crate::decide::plan::Action;
+use crate::decide::plan::{Action, companions};
 use crate::decide::record::Record;
 
 /// True if an edge counts against its wave. A rejection that the plan named is not news.
@@ -31,9 +31,11 @@ fn has_failed(edge: &EdgeResult, allow_offline: bool) -> bool {
 }
 
 impl Fleet {
-    /// Begins what may begin by now; stops what has to stop.
-    pub(super) fn advance_waves(&mut self, run: &mut Run, step: &mut Step) {
-        let Some(mut waves) = run.waves.take() else { return };
+    /// Begins what may begin by now, and says which edges those are: they are sent their states once all are decided.
+    /// Stops what has to stop.
+    pub(super) fn advance_waves(&mut self, run: &mut Run, step: &mut Step) -> Vec<EdgeName> {
+        let mut begun = Vec::new();
+        let Some(mut waves) = run.waves.take() else { return begun };
         while waves.current < waves.parts.len() {
             if let Some(reason) = self.failure_of(run, &waves) {
                 self.stop_waves(run, &mut waves, &reason, step);
@@ -50,8 +52,14 @@ impl Fleet {
             if waiting < part.max_parallel.get() as usize
                 && let Some(edge) = part.queued.pop_front()
             {
-                part.begun.push(edge.clone());
-                self.begin_edge(run, &mut waves, &edge, step);
+                let companions = companions(&edge, part.queued.iter(), &waves.ruleset, &self.edges);
+                part.queued.retain(|other| !companions.contains(other));
+                let together: Vec<EdgeName> = std::iter::once(edge).chain(companions).collect();
+                part.begun.extend_from_slice(&together);
+                for edge in &together {
+                    self.begin_edge(run, &mut waves, edge, step);
+                }
+                begun.extend(together);
                 continue;
             }
             if waiting > 0 {
@@ -72,6 +80,7 @@ impl Fleet {
         run.is_untold |= paused != run.result.paused;
         run.result.paused = paused;
         run.waves = Some(waves);
+        begun
     }
 
     /// Why the current wave has failed, if it has.
@@ -124,8 +133,6 @@ impl Fleet {
         }
         let (generation, connected) = (view.desired_generation(), view.connected);
         self.hand_overrides_over(edge, step);
-        let planned = run.bases.get(edge).map(|(basis, _)| *basis);
-        self.send_from(edge, planned, step);
         run.deadline = step.now.checked_add(waves.timeout).unwrap_or(Timestamp::MAX);
         run.is_untold = true;
         if let Some(result) = run.result.edge_mut(edge) {

@@ -47,6 +47,7 @@ pub use hints::Hint;
 pub use impact::{Impact, ImpactKind, Losing};
 pub use proof::{EdgeProof, Lease, Proof, ProofStatus, RuleProof};
 pub use rails::Allowances;
+pub(crate) use shared_host::companions;
 pub use source::{LONGEST_LABEL, Source, Uncommitted, filter_note};
 pub use waves::PlannedWave;
 pub(crate) use waves::grouped;

@@ -1,8 +1,11 @@
 //! Ports that edges of one host compete for: what a plan says where one edge is to bind what another one has. Pure.
 //!
 //! A hint and not a rejection: who holds a port is the last word of the edge, and what a plan knows of it may be old.
+//!
+//! Keeps: edges of one wave that wait for each other's ports change together, whatever its `max_parallel`, and the plan and
+//! the rollout ask the same [`companions`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schema::name::EdgeName;
 use schema::net::ListenRange;
@@ -71,16 +74,15 @@ fn words(
         (true, WaveOrder::Together) => {
             let first = edge.min(neighbour);
             format!(
-                "{held}: the edges swap ports; {first} releases its port before it has the new one, a gap of about a \
-                 second"
+                "{held}: the edges swap ports and change together; {first} releases its port before it has the new \
+                 one, a gap of about a second"
             )
         }
         (true, WaveOrder::After | WaveOrder::Before) => {
             let first = if order == WaveOrder::Before { edge } else { neighbour };
             format!(
                 "{held}: the edges swap ports, and this rollout changes {first} first, which fails with port_in_use; \
-                 put both edges into one wave whose `max_parallel` is large enough for both, or move one rule to a \
-                 free port first"
+                 put both edges into one wave, or move one rule to a free port first"
             )
         }
         (false, WaveOrder::Before) => format!(
@@ -93,6 +95,35 @@ fn words(
     })
 }
 
+/// Edges among these that have to change together with an edge: they hold a port of its host that it is to bind, and
+/// release it in this tree; and so on for each of them.
+pub(crate) fn companions<'e>(
+    edge: &EdgeName,
+    among: impl Iterator<Item = &'e EdgeName> + Clone,
+    ruleset: &RuleSet,
+    edges: &Edges,
+) -> BTreeSet<EdgeName> {
+    let mut found = BTreeSet::new();
+    let mut next = vec![edge.clone()];
+    while let Some(taker) = next.pop() {
+        let holders = among.clone().filter(|name| *name != edge && holds_for(name, &taker, ruleset, edges));
+        next.extend(holders.filter(|name| found.insert((*name).clone())).cloned());
+    }
+    found
+}
+
+/// True if an edge runs, on the host of another one, what that one is to bind, and does not keep it.
+fn holds_for(holder: &EdgeName, taker: &EdgeName, ruleset: &RuleSet, edges: &Edges) -> bool {
+    let (Some(holding), Some(taking)) = (edges.get(holder), edges.get(taker)) else { return false };
+    if !holding.connected || host_of(holding).is_none() || host_of(holding) != host_of(taking) {
+        return false;
+    }
+    let wanted = |name: &EdgeName| ruleset.edges.get(name).into_iter().flatten().map(|(_, placed)| placed.rule.listen);
+    let is_kept = |listen: ListenRange| wanted(holder).any(|kept| kept.conflicts_with(&listen));
+    let running = holding.running();
+    wanted(taker).any(|listen| !is_kept(listen) && running.values().any(|rule| rule.listen.conflicts_with(&listen)))
+}
+
 /// Whether an edge begins to change before another one, after it, or without waiting for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WaveOrder {
@@ -102,16 +133,13 @@ enum WaveOrder {
 }
 
 fn order(edge: &EdgeName, neighbour: &EdgeName, waves: &[PlannedWave]) -> WaveOrder {
-    let place = |name: &EdgeName| {
-        waves.iter().find_map(|wave| Some((wave, wave.edges.iter().position(|other| other == name)?)))
-    };
-    let (Some((own, mine)), Some((other, theirs))) = (place(edge), place(neighbour)) else {
+    let place = |name: &EdgeName| waves.iter().find(|wave| wave.edges.contains(name));
+    let (Some(own), Some(other)) = (place(edge), place(neighbour)) else {
         return WaveOrder::Together;
     };
-    let at_once = own.max_parallel.map_or(usize::MAX, |most| most.get() as usize);
-    if own.wave == other.wave && mine.max(theirs) < at_once {
+    if own.wave == other.wave {
         WaveOrder::Together
-    } else if (own.wave, mine) < (other.wave, theirs) {
+    } else if own.wave < other.wave {
         WaveOrder::Before
     } else {
         WaveOrder::After
@@ -181,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rollout_that_changes_one_of_them_first_is_said_to_fail() {
+    fn edges_of_one_wave_that_wait_for_each_other_change_together() {
         // Every edge is in the one wave.
         let wave = |max_parallel: u32| Wave {
             edge_labels: BTreeMap::new(),
@@ -191,15 +219,9 @@ mod tests {
         };
         let waves = |most: u32| Rollout { waves: vec![wave(most)] };
         let one_by_one = hinted_in(waves(1), ["h", "h"], [80, 81], [81, 80]);
-        for hint in &one_by_one {
-            assert!(hint.contains("changes edge-a first, which fails with port_in_use"), "{hint}");
-        }
-        let at_once = hinted_in(waves(2), ["h", "h"], [80, 81], [81, 80]);
-        assert!(at_once[0].contains("a gap of about a second"), "{at_once:?}");
+        assert!(one_by_one[0].contains("change together"), "{one_by_one:?}");
         let passed_on = hinted_in(waves(1), ["h", "h"], [80, 81], [81, 82]);
-        assert!(passed_on[0].contains("changes edge-a before edge-b releases it"), "{passed_on:?}");
-        let released_first = hinted_in(waves(1), ["h", "h"], [80, 81], [82, 80]);
-        assert!(released_first[0].contains("once edge-a has released it"), "{released_first:?}");
+        assert!(passed_on[0].contains("once edge-b has released it"), "{passed_on:?}");
     }
 
     #[test]
