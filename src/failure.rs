@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use reconciler::act::operator::documents::Problem;
+use reconciler::decide::codes::ProblemCode;
 use reconciler::decide::plan::RailVerdict;
 use schema::codes::RuleCode;
 use schema::diagnostic::{Diagnostic, DiagnosticJson, SourceFile, all_to_json};
@@ -173,14 +174,14 @@ impl Failure {
         match self {
             Self::Usage(_) => "usage",
             Self::File { .. } | Self::Output(_) => "io",
-            Self::InvalidTree(_) | Self::InvalidTreeThere(..) => "invalid_tree",
+            Self::InvalidTree(_) | Self::InvalidTreeThere(..) => ProblemCode::InvalidTree.as_str(),
             Self::Moving(_) => "moving_tree",
             Self::Problem(problem) => &problem.code,
             Self::Unreachable { .. } => "unreachable",
             Self::Untrusted { .. } => "untrusted_server",
             Self::WrongPort { .. } => "wrong_port",
             Self::Foreign { .. } => "foreign_server",
-            Self::Stale { .. } => "stale",
+            Self::Stale { .. } => ProblemCode::Stale.as_str(),
             Self::CutOff(_) => "cut_off",
             Self::Interrupted(_) => "interrupted",
             Self::Other(_) => "error",
@@ -236,23 +237,29 @@ impl Failure {
                  one that this system trusts"
             }
             Self::Stale { .. } => "plan again; a plan file can be applied once, unchanged, within 24 h",
-            Self::Problem(problem) => match problem.code.as_str() {
-                "unauthorized" => {
+            Self::Problem(problem) => match ProblemCode::parse(&problem.code) {
+                Some(ProblemCode::Unauthorized) => {
                     "sign in with `portunus login`, pass the token with --token @FILE or PORTUNUS_OPERATOR_TOKEN, or set \
                      PORTUNUS_STATE_DIR to the server's state directory"
                 }
-                "forbidden" => "ask an admin for an operator with that role; `portunus operator list` shows them",
-                "outside_grant" => "leave these changes out, or ask an operator whose limits include them",
-                "stale" => "plan again",
-                "dirty" => "commit the changes, or use --allow-dirty",
-                "no_commit" => "commit the tree to a git repository, or use --allow-dirty",
-                "not_followed" => {
+                Some(ProblemCode::Forbidden) => {
+                    "ask an admin for an operator with that role; `portunus operator list` shows them"
+                }
+                Some(ProblemCode::OutsideGrant) => {
+                    "leave these changes out, or ask an operator whose limits include them"
+                }
+                Some(ProblemCode::Stale) => "plan again",
+                Some(ProblemCode::Dirty) => "commit the changes, or use --allow-dirty",
+                Some(ProblemCode::NoCommit) => "commit the tree to a git repository, or use --allow-dirty",
+                Some(ProblemCode::NotFollowed) => {
                     "change the tree that the server follows, or run the server with `--mode plan` or `--mode heal`"
                 }
-                "rails" => "review `portunus plan`; if the change is intended, apply with the flag in the message",
-                "locked" => "wait until it ends; `portunus status` shows its progress",
-                "frozen" => "`portunus status` shows the freeze, `portunus unfreeze` lifts it",
-                code => return RuleCode::parse(code).map(|code| code.doc().remedy.to_owned()),
+                Some(ProblemCode::Rails) => {
+                    "review `portunus plan`; if the change is intended, apply with the flag in the message"
+                }
+                Some(ProblemCode::Locked) => "wait until it ends; `portunus status` shows its progress",
+                Some(ProblemCode::Frozen) => "`portunus status` shows the freeze, `portunus unfreeze` lifts it",
+                _ => return RuleCode::parse(&problem.code).map(|code| code.doc().remedy.to_owned()),
             },
             _ => return None,
         };
@@ -261,14 +268,15 @@ impl Failure {
 }
 
 fn exit_of(problem: &Problem) -> Exit {
-    match problem.code.as_str() {
-        "stale" => Exit::Stale,
-        "rails" | "dirty" | "no_commit" | "not_followed" => Exit::Refused,
-        "locked" | "frozen" => Exit::Locked,
-        "stopping" => Exit::Unreachable,
+    use ProblemCode::{BadRequest, Dirty, Frozen, Locked, NoCommit, NotFollowed, Rails, Stale, Stopping};
+    match ProblemCode::parse(&problem.code) {
+        Some(Stale) => Exit::Stale,
+        Some(Rails | Dirty | NoCommit | NotFollowed) => Exit::Refused,
+        Some(Locked | Frozen) => Exit::Locked,
+        Some(Stopping) => Exit::Unreachable,
         // What the command line says in words of its own, such as `--state wat`, as clap's own refusals.
-        "bad_request" if problem.status == 400 => Exit::Usage,
-        code if problem.status == 422 && RuleCode::parse(code).is_some() => Exit::Partial,
+        Some(BadRequest) if problem.status == 400 => Exit::Usage,
+        _ if problem.status == 422 && RuleCode::parse(&problem.code).is_some() => Exit::Partial,
         _ => Exit::Error,
     }
 }

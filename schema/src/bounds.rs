@@ -252,6 +252,15 @@ pub fn check(message: &[u8], rules: usize) -> Result<(), OverBound> {
     walk.message(message, &EDGE_MESSAGE)
 }
 
+/// A field of a message as it was found.
+struct BoundedField {
+    message: &'static str,
+    name: &'static str,
+    holds: Holds,
+    /// How often the message has had it so far.
+    count: usize,
+}
+
 struct Walk {
     rules: usize,
     entries: usize,
@@ -290,19 +299,13 @@ impl Walk {
                 *count += 1;
                 *count
             });
-            self.field(shape.name, name, holds, value, count)?;
+            self.field(&BoundedField { message: shape.name, name, holds, count }, value)?;
         }
         Ok(())
     }
 
-    fn field(
-        &mut self,
-        message: &'static str,
-        field: &'static str,
-        holds: Holds,
-        value: &[u8],
-        count: usize,
-    ) -> Result<(), OverBound> {
+    fn field(&mut self, of: &BoundedField, value: &[u8]) -> Result<(), OverBound> {
+        let BoundedField { message, name: field, holds, count } = *of;
         // A text alone costs what it is long; everything else is something of its own in memory.
         self.entries += usize::from(!matches!(holds, Text(_)));
         if self.entries > self.most {

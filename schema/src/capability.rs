@@ -166,6 +166,14 @@ pub fn rejection(rule: &Rule, capabilities: &Capabilities, limits: &Limits) -> O
                 .to_owned(),
         );
     }
+    unbindable(rule, capabilities).or_else(|| forwards_to_itself(rule, |_| false))
+}
+
+/// Why this edge cannot bind the listeners of this rule, or reach its targets, if so.
+fn unbindable(rule: &Rule, capabilities: &Capabilities) -> Option<Rejection> {
+    let lacks = |capability| !capabilities.contains(&capability);
+    let reject = |code, message: String| Some(Rejection { code, message });
+    let ports = rule.listen.ports;
     if rule.listen.address.is_ipv6_only() && lacks(Capability::Ipv6) {
         return reject(RuleCode::AddressNotAvailable, "the edge does not support IPv6".to_owned());
     }
@@ -178,7 +186,7 @@ pub fn rejection(rule: &Rule, capabilities: &Capabilities, limits: &Limits) -> O
     if ports.first() < FIRST_UNPRIVILEGED_PORT && lacks(Capability::PrivilegedPorts) {
         return reject(RuleCode::PrivilegedPort, format!("the edge is not permitted to bind port {}", ports.first()));
     }
-    forwards_to_itself(rule, |_| false)
+    None
 }
 
 /// The refusal of a rule that forwards to itself, if it does, on a host that has the addresses of `is_local` besides

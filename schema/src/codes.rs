@@ -1,7 +1,7 @@
 //! Every code that a user can see, each with the sentences that `explain` prints. Pure.
 //!
-//! There are two closed sets: [`TreeCode`] for errors in the files, and [`RuleCode`] for rules that an edge cannot run
-//! or failed to run.
+//! There are three closed sets: [`TreeCode`] for errors in the files, [`RuleCode`] for rules that an edge cannot run or
+//! failed to run, and [`MembershipCode`] for edges that the server does not admit.
 
 /// The explanation that `explain CODE` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,12 @@ macro_rules! codes {
             /// The code with this text.
             pub fn parse(text: &str) -> Option<Self> {
                 match text { $($text => Some(Self::$variant),)* _ => None }
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
             }
         }
 
@@ -192,6 +198,20 @@ codes! {
             "Start the edge, or fix its connection to the server; it receives the newest state when it reconnects.";
         AckTimeout = "ack_timeout", "The edge did not report in time, so its running state is unknown.",
             "Check `portunus status EDGE`: the next report settles the result.";
+    }
+}
+
+codes! {
+    /// Why the certificate of an edge admits nobody, as a server tells it the edge.
+    MembershipCode {
+        UnknownEdge = "unknown_edge", "The server does not know the edge.",
+            "Join again with a new code from `portunus edge-token create`.";
+        Revoked = "revoked", "An operator revoked the edge.",
+            "Join again with a new code from `portunus edge-token create`.";
+        Superseded = "superseded", "Another edge has joined under the name since.",
+            "Give each edge a name of its own.";
+        CertificateExpired = "certificate_expired", "The certificate has expired and is good for renewal only.",
+            "No action is needed: the edge renews it. If the code persists, compare the clocks of both hosts.";
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reconciler::act::operator::documents::{ApplyBody, Problem, RollbackScope};
+use reconciler::decide::codes::ProblemCode;
 use reconciler::decide::fleet::{ApplyResult, EdgeOutcome, Outcome, Refusal};
 use reconciler::decide::plan::{Action, FORMAT_VERSION, FileDocument, PlanDocument, PlanFile};
 use schema::canonical::Digest;
@@ -309,7 +310,7 @@ pub(crate) async fn follow(client: &Client, begun: ApplyResult, wait: Duration) 
             reason: format!("{reason}; the apply {id} had started; `portunus status` shows its result"),
         },
         // It had an id a moment ago, so the server is another process by now.
-        Failure::Problem(problem) if problem.code == "not_found" => Failure::CutOff(id.clone()),
+        Failure::Problem(problem) if problem.code == ProblemCode::NotFound => Failure::CutOff(id.clone()),
         other => other,
     };
     let ended = tokio::select! {

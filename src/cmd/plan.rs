@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use reconciler::act::checked_tree::CheckedTree;
 use reconciler::act::operator::documents::PlanRequest;
 use reconciler::act::source::{foreign, git};
+use reconciler::decide::codes::ProblemCode;
 use reconciler::decide::drift::{Drift, DriftKind};
 use reconciler::decide::plan::{Action, Allowances, FileDocument, PlanDocument, PlanFile, PlanInput, plan};
 use reconciler::decide::status::{RevisionStatus, StatusDocument, edges_of};
@@ -78,7 +79,7 @@ fn ancestry(dir: &Path, applied: Option<&str>, tree: &CheckedTree) -> Option<Anc
 /// Errors that only the server finds are drawn into the local files.
 pub(crate) fn with_places(failure: Failure, files: &[SourceFile]) -> Failure {
     match failure {
-        Failure::Problem(problem) if problem.code == "invalid_tree" => {
+        Failure::Problem(problem) if problem.code == ProblemCode::InvalidTree => {
             Failure::InvalidTreeThere(problem.diagnostics, files.to_vec())
         }
         other => other,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reconciler::act::operator::connections::ConnectionsDocument;
 use reconciler::act::operator::documents::{RuleRow, TargetsDocument};
+use reconciler::decide::codes::ProblemCode;
 use reconciler::decide::fleet::Notice;
 use reconciler::decide::plan::PlanDocument;
 use reconciler::decide::statistics::StatsDocument;
@@ -171,7 +172,7 @@ pub(crate) async fn sample(client: &Client, rule: &RuleAddress) -> Result<StatsD
 /// A part of a list.
 pub(crate) async fn page(client: &Client, question: &Question) -> Result<Page, Failure> {
     match read(client, question).await {
-        Err(Failure::Problem(problem)) if problem.code == "not_found" && !question.is_selected => {
+        Err(Failure::Problem(problem)) if problem.code == ProblemCode::NotFound && !question.is_selected => {
             Ok(Page { rows: Rows::default(), total: 0, hidden: 0, note: None })
         }
         other => other,

@@ -6,12 +6,14 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schema::codes::MembershipCode;
 use schema::proto::{EdgeMessage, ServerMessage, server_message};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 
 use crate::act::joining::{FleetMember, MembershipError};
 use crate::act::rpc::edge_control_client::EdgeControlClient;
@@ -31,9 +33,6 @@ const MAX_MESSAGE: usize = (64 << 20) + (64 << 10);
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 /// For the server to read why a session ended.
 const PARTING: Duration = Duration::from_secs(1);
-
-/// Why a server ends a session whose certificate admits nobody any more.
-const MEMBERSHIP_CODES: [&str; 4] = ["revoked", "superseded", "unknown_edge", "certificate_expired"];
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -129,10 +128,10 @@ impl Agent {
         let Some(member) = self.way.member() else { return Ok(error) };
         match &error {
             SessionError::Refused { code, .. } | SessionError::NoMember(MembershipError::NotRenewed { code, .. }) => {
-                match code.as_str() {
-                    "revoked" => member.note_revoked(true).await,
+                match MembershipCode::parse(code) {
+                    Some(MembershipCode::Revoked) => member.note_revoked(true).await,
                     // The clocks differ, or it expired while there was no session.
-                    "certificate_expired" => {
+                    Some(MembershipCode::CertificateExpired) => {
                         if let Err(error) = member.renew().await {
                             return Ok(error.into());
                         }
@@ -171,23 +170,7 @@ impl Agent {
         let channel = self.way.connect().await?;
         let mut client = EdgeControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         let mut session = Session::new(self.offer.clone(), self.runtime.clone());
-        let (outgoing, receiver) = mpsc::channel::<EdgeMessage>(OUTGOING);
-        outgoing.send(session.hello()).await.map_err(|_| SessionError::Ended)?;
-        let greeting = async {
-            let mut incoming = client.session(ReceiverStream::new(receiver)).await?.into_inner();
-            let first = incoming.message().await?.ok_or(SessionError::Ended)?;
-            Ok::<_, SessionError>((incoming, first))
-        };
-        let (mut incoming, first) = timeout(GREETING, greeting).await.map_err(|_| SessionError::NoGreeting)??;
-        match first.body {
-            Some(server_message::Body::Welcome(welcome)) => {
-                tracing::info!(lineage = welcome.lineage, server = welcome.server_version, "session established");
-            }
-            Some(server_message::Body::Refusal(refusal)) => {
-                return Err(SessionError::Refused { code: refusal.code, message: refusal.message });
-            }
-            _ => return Err(SessionError::NoGreeting),
-        }
+        let (outgoing, mut incoming) = greet(&mut client, session.hello()).await?;
         self.connected.send_replace(true);
         let mut renewals = JoinSet::new();
         if let Some(member) = self.way.member() {
@@ -214,7 +197,7 @@ impl Agent {
                         continue;
                     }
                     ServerMessage { body: Some(server_message::Body::Refusal(refusal)) }
-                        if MEMBERSHIP_CODES.contains(&refusal.code.as_str()) =>
+                        if MembershipCode::parse(&refusal.code).is_some() =>
                     {
                         return Err(SessionError::Refused { code: refusal.code, message: refusal.message });
                     }
@@ -240,6 +223,31 @@ impl Agent {
             }
         }
     }
+}
+
+/// Says hello and waits for the server's greeting. Returns both directions of the session.
+async fn greet(
+    client: &mut EdgeControlClient<Channel>,
+    hello: EdgeMessage,
+) -> Result<(mpsc::Sender<EdgeMessage>, tonic::Streaming<ServerMessage>), SessionError> {
+    let (outgoing, receiver) = mpsc::channel::<EdgeMessage>(OUTGOING);
+    outgoing.send(hello).await.map_err(|_| SessionError::Ended)?;
+    let greeting = async {
+        let mut incoming = client.session(ReceiverStream::new(receiver)).await?.into_inner();
+        let first = incoming.message().await?.ok_or(SessionError::Ended)?;
+        Ok::<_, SessionError>((incoming, first))
+    };
+    let (incoming, first) = timeout(GREETING, greeting).await.map_err(|_| SessionError::NoGreeting)??;
+    match first.body {
+        Some(server_message::Body::Welcome(welcome)) => {
+            tracing::info!(lineage = welcome.lineage, server = welcome.server_version, "session established");
+        }
+        Some(server_message::Body::Refusal(refusal)) => {
+            return Err(SessionError::Refused { code: refusal.code, message: refusal.message });
+        }
+        _ => return Err(SessionError::NoGreeting),
+    }
+    Ok((outgoing, incoming))
 }
 
 /// Reads on until the server has closed its side, so that the last message is not cut off.

@@ -28,6 +28,7 @@ use crate::act::agent::Agent;
 use crate::act::connection_log::{self, ConnectionLog, ConnectionLogFile};
 use crate::act::joining::FleetMember;
 use crate::act::last_good::{Exception, LastGood, StateError, Stored};
+use crate::act::metrics::{self, MetricsSource};
 use crate::act::names::{self, Names};
 #[cfg(feature = "testing")]
 use crate::act::parts::Killer;
@@ -36,7 +37,7 @@ use crate::act::runtime::{self, Before, Pending, Restarted, RuntimeBounds, Runti
 use crate::act::server_connector::{Endpoint, ServerConnector};
 use crate::act::session::Offer;
 use crate::act::steady::Steady;
-use crate::act::{abilities, interfaces, metrics};
+use crate::act::{abilities, interfaces};
 use crate::decide::admission::Accepted;
 use crate::decide::desired::Desired;
 use crate::decide::names::Limits;
@@ -154,21 +155,9 @@ impl Edge {
             None => None,
         };
         let stored = store.as_ref().map(LastGood::read).transpose()?.flatten();
-        let way = match config.server {
-            Endpoint::InProcess(connector) => ServerConnector::InProcess(connector),
-            Endpoint::Fleet(access) => {
-                let state_dir = config.state_dir.clone().ok_or(EdgeError::NoStateDirectory)?;
-                ServerConnector::Fleet(FleetMember::open(config.name.clone(), state_dir, access)?)
-            }
-        };
+        let way = connector(config.server, &config.name, config.state_dir)?;
         let listener = match config.metrics_listen {
-            Some(address) => {
-                let failed = |source| EdgeError::Metrics { address, source };
-                Some(match config.inherited.take_tcp(address).map_err(failed)? {
-                    Some(socket) => TcpListener::from_std(socket).map_err(failed)?,
-                    None => TcpListener::bind(address).await.map_err(failed)?,
-                })
-            }
+            Some(address) => Some(listen(address, &config.inherited).await?),
             None => None,
         };
         let metrics_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -181,10 +170,8 @@ impl Edge {
         let restored = stored.and_then(|stored| restore(stored, &offer));
         let supervisor = Supervisor::new();
         let names = Names::supervised(config.names, Limits::default(), &supervisor);
-        let connection_log = match &config.connection_log {
-            Some(file) => Some(log_connections(file, &supervisor)?),
-            None => None,
-        };
+        let opened = config.connection_log.as_ref().map(|file| log_connections(file, &supervisor));
+        let connection_log = opened.transpose()?;
         let bounds = RuntimeBounds {
             limits: offer.limits,
             policy: config.policy,
@@ -200,21 +187,15 @@ impl Edge {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(supervisor.serving(Part::Session.to_string(), agent.run(stop.clone())));
+        let connection_log_dropped = config.connection_log.map(|file| file.dropped);
+        let (runtime_of, log_lines_dropped) = (runtime.clone(), config.log_lines_dropped);
+        let source = MetricsSource { runtime: runtime_of, session, log_lines_dropped, connection_log_dropped };
         if let Some(listener) = listener {
-            let source = metrics::MetricsSource {
-                runtime: runtime.clone(),
-                session,
-                log_lines_dropped: config.log_lines_dropped,
-                connection_log_dropped: config.connection_log.map(|file| file.dropped),
-            };
             tasks.spawn(supervisor.lasting(Part::Metrics, metrics::serve(listener, source, stop.clone())));
         }
         tasks.close();
         #[cfg(feature = "testing")]
-        if std::env::var_os(guard::supervisor::KILL_FILE).is_some() {
-            let connections = runtime.connections().clone();
-            tokio::spawn(Killer { supervisor: supervisor.clone(), connections }.obey());
-        }
+        Killer::start(&supervisor, runtime.connections());
         Ok(Self {
             supervisor,
             runtime,
@@ -313,6 +294,25 @@ impl Edge {
         .await;
         Ok(())
     }
+}
+
+/// Opens the port of the edge's own metrics.
+async fn listen(address: SocketAddr, inherited: &InheritedSockets) -> Result<TcpListener, EdgeError> {
+    let failed = |source| EdgeError::Metrics { address, source };
+    match inherited.take_tcp(address).map_err(failed)? {
+        Some(socket) => TcpListener::from_std(socket).map_err(failed),
+        None => TcpListener::bind(address).await.map_err(failed),
+    }
+}
+
+fn connector(server: Endpoint, name: &EdgeName, state_dir: Option<PathBuf>) -> Result<ServerConnector, EdgeError> {
+    Ok(match server {
+        Endpoint::InProcess(connector) => ServerConnector::InProcess(connector),
+        Endpoint::Fleet(access) => {
+            let state_dir = state_dir.ok_or(EdgeError::NoStateDirectory)?;
+            ServerConnector::Fleet(FleetMember::open(name.clone(), state_dir, access)?)
+        }
+    })
 }
 
 /// Starts the writer of the log of connections.

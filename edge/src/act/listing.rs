@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schema::bounds::MAX_LISTED;
+use schema::codes::TreeCode;
 use schema::net::Protocol;
 use schema::policy::Network;
 use schema::proto;
@@ -29,7 +30,7 @@ pub(crate) async fn answer(runtime: RuntimeHandle, request: proto::ConnectionsRe
     let wanted = match wanted(&request, rules) {
         Ok(wanted) => wanted,
         Err(message) => {
-            let refused = Some(proto::Refusal { code: "invalid_value".to_owned(), message });
+            let refused = Some(proto::Refusal { code: TreeCode::InvalidValue.as_str().to_owned(), message });
             return proto::ConnectionsReport { request_id, refused, ..proto::ConnectionsReport::default() };
         }
     };

@@ -56,13 +56,21 @@ pub struct Killer {
 
 #[cfg(feature = "testing")]
 impl Killer {
+    /// Waits for the name of a part to kill, in a process whose test names one.
+    pub(crate) fn start(supervisor: &Supervisor, connections: &Connections) {
+        if std::env::var_os(guard::supervisor::KILL_FILE).is_some() {
+            let (supervisor, connections) = (supervisor.clone(), connections.clone());
+            tokio::spawn(Self { supervisor, connections }.obey());
+        }
+    }
+
     /// How many threads the data plane has.
     pub fn workers(&self) -> usize {
         self.connections.workers()
     }
 
     /// Makes the worker panic that a test of the whole process names.
-    pub(crate) async fn obey(self) {
+    async fn obey(self) {
         let named = self.supervisor.killing().await;
         let worker = (0..self.workers()).find(|index| Part::Worker(*index).to_string() == named);
         if let Some(index) = worker {

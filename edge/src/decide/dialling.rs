@@ -67,6 +67,19 @@ pub struct Dialling {
     stage: Stage,
 }
 
+/// An attempt that failed, and why.
+#[derive(Debug, Clone, Copy)]
+struct LaneFailure {
+    lane: Lane,
+    cause: ConnectCause,
+}
+
+impl LaneFailure {
+    const fn timeout(lane: Lane) -> Self {
+        Self { lane, cause: ConnectCause::Timeout }
+    }
+}
+
 impl Dialling {
     /// At the first target that is tried, whose address or name is to be reported next.
     pub fn new(terms: DialTerms, now: Tick) -> Self {
@@ -123,7 +136,7 @@ impl Dialling {
                 self.opened(stage, lane, &mut steps)
             }
             (stage, Heard::Failed(lane, cause) | Heard::Broken { lane, cause, .. }) => {
-                self.failed(stage, lane, cause, now, &mut steps)
+                self.failed(stage, LaneFailure { lane, cause }, now, &mut steps)
             }
             (stage, Heard::ClientGone { has_sent: false }) => Self::abandoned(stage, &mut steps),
             (Stage::Paused(several), Heard::Wanted) => self.wanted(several, now, &mut steps),
@@ -199,7 +212,8 @@ impl Dialling {
         Stage::Serving(several.filter(|_| self.is_flow))
     }
 
-    fn failed(&mut self, stage: Stage, lane: Lane, cause: ConnectCause, now: Tick, steps: &mut Steps) -> Stage {
+    fn failed(&mut self, stage: Stage, failure: LaneFailure, now: Tick, steps: &mut Steps) -> Stage {
+        let LaneFailure { lane, cause } = failure;
         let (mut several, is_serving) = match stage {
             Stage::Approaching => (None, false),
             Stage::Only { .. } if lane == Lane::First => (None, false),
@@ -275,13 +289,13 @@ impl Dialling {
                 self.unresolved(now, steps)
             }
             Stage::Only { until } if until <= now => {
-                self.failed(Stage::Only { until }, Lane::First, ConnectCause::Timeout, now, steps)
+                self.failed(Stage::Only { until }, LaneFailure::timeout(Lane::First), now, steps)
             }
             Stage::First(several) | Stage::Rival(several) | Stage::Rest(several) => {
                 let overdue = Lane::BOTH.into_iter().find(|lane| several.of(*lane).is_some_and(|one| one.until <= now));
                 let free = Lane::BOTH.into_iter().find(|lane| !several.is_tried(*lane));
                 match (overdue, free) {
-                    (Some(lane), _) => self.failed(several.stage(), lane, ConnectCause::Timeout, now, steps),
+                    (Some(lane), _) => self.failed(several.stage(), LaneFailure::timeout(lane), now, steps),
                     (None, Some(free)) if several.joins <= now => self.try_next(several, free, now, steps),
                     _ => several.stage(),
                 }

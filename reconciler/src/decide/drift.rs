@@ -161,7 +161,7 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
     if edge.connected && edge.desired.is_some() && !edge.is_settled() {
         let message =
             format!("the edge runs generation {}, but {} is desired", report.generation, edge.desired_generation());
-        all.push(entry(None, DriftKind::StaleGeneration, "stale_generation", message));
+        all.push(entry(None, DriftKind::StaleGeneration, RuleCode::StaleGeneration.as_str(), message));
     }
     for (rule, view) in &report.rules {
         match view.state {
@@ -181,7 +181,7 @@ fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
                 Some(rule),
                 DriftKind::Missing,
                 "",
-                "the rule was the rule was applied, but the edge does not have it".to_owned(),
+                "the rule was applied, but the edge does not have it".to_owned(),
             ));
             continue;
         };

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
+use schema::codes::MembershipCode;
 use schema::name::EdgeName;
 use serde::{Deserialize, Serialize};
 
@@ -120,11 +121,12 @@ impl NotAdmitted {
     /// A word for programs.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::Unknown => "unknown_edge",
-            Self::Revoked => "revoked",
-            Self::Superseded => "superseded",
-            Self::Expired => "certificate_expired",
+            Self::Unknown => MembershipCode::UnknownEdge,
+            Self::Revoked => MembershipCode::Revoked,
+            Self::Superseded => MembershipCode::Superseded,
+            Self::Expired => MembershipCode::CertificateExpired,
         }
+        .as_str()
     }
 }
 

@@ -7,6 +7,7 @@ pub mod assign;
 pub mod blame;
 pub mod break_glass;
 pub mod certificate_ends;
+pub mod codes;
 pub mod connections;
 pub mod control;
 pub mod deviations;

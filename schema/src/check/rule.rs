@@ -46,49 +46,49 @@ pub(super) fn entries_of<'t>(
         check_defaults(file.file, defaults, diagnostics);
     }
     let mut is_clean = diagnostics.made() == before;
-    let lines = LineIndex::new(file.file);
+    let drafted = DraftFile { file: file.file, lines: LineIndex::new(file.file), defaults, limits };
     for draft in drafts {
         let before = diagnostics.made();
-        let own = said_of(file.file, &lines, draft, defaults, limits, diagnostics);
+        let own = drafted.rule(draft, diagnostics);
         is_clean &= diagnostics.made() == before;
-        let edges = fleet.select(file.file, draft, defaults, diagnostics);
-        entries.push(RuleEntry { file: file.file, own, edges });
+        entries.push(RuleEntry { file: file.file, own, edges: fleet.select(file.file, draft, defaults, diagnostics) });
     }
     is_clean
 }
 
-fn said_of(
-    file: &SourceFile,
-    lines: &LineIndex<'_>,
-    draft: &Draft<'_>,
-    defaults: Option<&Draft<'_>>,
+/// What the rules of one file share.
+struct DraftFile<'f, 'd> {
+    file: &'f SourceFile,
+    lines: LineIndex<'f>,
+    defaults: Option<&'f Draft<'d>>,
     limits: CheckLimits,
-    diagnostics: &mut Findings,
-) -> DraftedRule {
-    let mut check = RuleCheck::new(file, draft, defaults, &limits, diagnostics);
-    let (parts, whole) = check.parts();
-    let name_span = check.anchor();
-    let listen_span = check.listen_slot().map_or(name_span, |slot| slot.span);
-    let listen = check.listen_range();
-    let rule = parts.and_then(|parts| check.rule(parts)).filter(|_| whole).map(Arc::new);
-    let at = lines.position(draft.span.start);
-    DraftedRule {
-        origin: Origin { file: file.path.clone(), line: at.line, column: at.column },
-        name: draft.text(rule::NAME).and_then(|text| RuleName::new(text).ok()),
-        name_span,
-        listen,
-        listen_span,
-        targets: targets::places(draft, rule.as_deref()),
-        sni: entry::names(&check),
-        lists: lists::named(check.get(rule::ACCESS)),
-        accept_proxy_span: check.get(rule::ACCEPT_PROXY).map(|slot| slot.span),
-        enabled: check.get(rule::ENABLED).and_then(Slot::bool).unwrap_or(true),
-        rule,
+}
+
+impl DraftFile<'_, '_> {
+    fn rule(&self, draft: &Draft<'_>, diagnostics: &mut Findings) -> DraftedRule {
+        let mut check = RuleCheck::new(self.file, draft, self.defaults, &self.limits, diagnostics);
+        let (parts, whole) = check.parts();
+        let name_span = check.anchor();
+        let listen_span = check.listen_slot().map_or(name_span, |slot| slot.span);
+        let rule = parts.and_then(|parts| check.rule(parts)).filter(|_| whole).map(Arc::new);
+        let at = self.lines.position(draft.span.start);
+        DraftedRule {
+            origin: Origin { file: self.file.path.clone(), line: at.line, column: at.column },
+            name: draft.text(rule::NAME).and_then(|text| RuleName::new(text).ok()),
+            name_span,
+            listen: check.listen_range(),
+            listen_span,
+            targets: targets::places(draft, rule.as_deref()),
+            sni: entry::names(&check),
+            lists: lists::named(check.get(rule::ACCESS)),
+            accept_proxy_span: check.get(rule::ACCEPT_PROXY).map(|slot| slot.span),
+            enabled: check.get(rule::ENABLED).and_then(Slot::bool).unwrap_or(true),
+            rule,
+        }
     }
 }
 
-/// A rule that stands alone, such as a spec from a program: it may carry the limits of its owner, and
-/// digests for what its list files hold.
+/// A rule that stands alone, such as a spec: it may carry its owner's limits, and digests for its list files.
 pub(crate) fn whole_rule(file: &SourceFile, own: &Draft<'_>, diagnostics: &mut Findings) -> Option<Rule> {
     let limits = CheckLimits { range_rule_max_ports: u32::MAX, ..CheckLimits::default() };
     let mut check = RuleCheck::new(file, own, None, &limits, diagnostics);

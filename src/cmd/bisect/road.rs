@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reconciler::act::operator::documents::{Problem, RollbackBody};
+use reconciler::decide::codes::ProblemCode;
 use reconciler::decide::fleet::{ApplyResult, Outcome};
 use reconciler::decide::plan::{Allowances, PlanDocument};
 use reconciler::decide::status::StatusDocument;
@@ -99,7 +100,7 @@ impl Road<'_> {
         let body = self.body(digest, why, self.allowances);
         for _ in 1..ATTEMPTS {
             match self.attempt(digest, &body).await {
-                Err(Failure::Problem(problem)) if problem.code == "stale" => {}
+                Err(Failure::Problem(problem)) if problem.code == ProblemCode::Stale => {}
                 Err(Failure::Problem(problem)) => return untried(*problem),
                 other => return other,
             }
@@ -158,10 +159,13 @@ impl Road<'_> {
             let plan = self.plan(&body).await?;
             match self.apply(&body, plan).await {
                 // The fleet moved, or another connection came, since it was planned.
-                Err(Failure::Problem(problem)) if matches!(&*problem.code, "stale" | "rails") && moved < ATTEMPTS => {
+                Err(Failure::Problem(problem))
+                    if matches!(ProblemCode::parse(&problem.code), Some(ProblemCode::Stale | ProblemCode::Rails))
+                        && moved < ATTEMPTS =>
+                {
                     moved += 1;
                 }
-                Err(Failure::Problem(problem)) if problem.code == "locked" && locked < LOCKED => {
+                Err(Failure::Problem(problem)) if problem.code == ProblemCode::Locked && locked < LOCKED => {
                     locked += 1;
                     sleep(AGAIN).await;
                 }
@@ -190,9 +194,10 @@ fn just_enough(plan: &PlanDocument) -> Allowances {
 
 /// A refusal that says something about the revision alone.
 fn untried(problem: Problem) -> Result<Arrival, Failure> {
-    let code = problem.code.as_str();
-    let is_rail = code == "rails";
-    let is_of_revision = matches!(code, "revision_gone" | "invalid_tree") || RuleCode::parse(code).is_some();
+    let code = ProblemCode::parse(&problem.code);
+    let is_rail = code == Some(ProblemCode::Rails);
+    let is_of_revision = matches!(code, Some(ProblemCode::RevisionGone | ProblemCode::InvalidTree))
+        || RuleCode::parse(&problem.code).is_some();
     if !is_rail && !is_of_revision {
         return Err(Failure::Problem(Box::new(problem)));
     }

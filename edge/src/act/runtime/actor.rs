@@ -30,7 +30,7 @@ use super::quiet::QuietWindow;
 use super::quotas::Quotas;
 use super::reserved::Reserved;
 use super::trial::Trial;
-use super::{Before, Restarted, RuntimeCommand};
+use super::{ApplyTerms, Before, Restarted, RuntimeCommand};
 use crate::act::drain::Drains;
 use crate::act::health::{self, Choices, HealthHandle, ServingRule, View};
 use crate::act::last_good::{LastGood, Stored};
@@ -84,11 +84,18 @@ pub(super) enum Trying {
     Due,
 }
 
-/// What the edge may do, of which the policy may change.
-pub(super) struct Within {
+/// What an actor works with.
+pub(super) struct ActorTools {
+    pub(super) dataplane: Dataplane,
     pub(super) limits: Limits,
     pub(super) policy: PolicyInForce,
     pub(super) inherited: InheritedSockets,
+    pub(super) health: HealthHandle,
+    /// What health asks for.
+    pub(super) orders: mpsc::Receiver<health::PartingOrder>,
+    pub(super) store: Option<LastGood>,
+    pub(super) status: watch::Sender<Arc<Status>>,
+    pub(super) retries: Arc<AtomicU64>,
 }
 
 pub(super) struct Actor {
@@ -138,14 +145,8 @@ pub(super) struct Actor {
 
 impl Actor {
     /// An actor that serves nothing yet.
-    pub(super) fn new(
-        dataplane: Dataplane,
-        (health, orders): (HealthHandle, mpsc::Receiver<health::PartingOrder>),
-        Within { limits, policy, inherited }: Within,
-        store: Option<LastGood>,
-        status: watch::Sender<Arc<Status>>,
-        retries: Arc<AtomicU64>,
-    ) -> Self {
+    pub(super) fn new(tools: ActorTools) -> Self {
+        let ActorTools { dataplane, limits, policy, inherited, health, orders, store, status, retries } = tools;
         let quotas = Quotas::new(store.as_ref());
         Self {
             dataplane,
@@ -196,70 +197,7 @@ impl Actor {
             tokio::select! {
                 command = commands.recv() => match command {
                     None => return,
-                    Some(RuntimeCommand::Apply(desired, terms, done)) => {
-                        let refused = terms.base.and_then(|base| {
-                            base.refusal(&self.desired.accepted, self.running_digest(), &desired.accepted)
-                        });
-                        if refused.is_none() {
-                            self.quiet = QuietWindow::begin(terms.quiet_window);
-                            self.yields = terms.yields;
-                            self.apply(*desired, terms.confirm_within).await;
-                        }
-                        // The one who asked may have gone; what was asked for holds all the same.
-                        _ = done.send(refused);
-                    }
-                    Some(RuntimeCommand::Confirm { lineage, generation, done }) => {
-                        self.confirm(&lineage, generation).await;
-                        _ = done.send(());
-                    }
-                    Some(RuntimeCommand::Reserve(desired, base, lasts, done)) => {
-                        let refused = base.refusal(&self.desired.accepted, self.running_digest(), &desired.accepted);
-                        let proof = match refused {
-                            Some(Refused { code, message }) => Err(RuleFailure { code, message, blocked_by: None }),
-                            None => self.reserve(*desired, lasts).await,
-                        };
-                        // Who asked and went away has nothing held for it for longer than its lease.
-                        _ = done.send(proof);
-                    }
-                    Some(RuntimeCommand::GiveBack(done)) => {
-                        self.reserved.clear();
-                        _ = done.send(());
-                    }
-                    Some(RuntimeCommand::Retry(done)) => {
-                        self.retry_all().await;
-                        _ = done.send(());
-                    }
-                    Some(RuntimeCommand::Override(overrides, done)) => {
-                        self.set_overrides(*overrides).await;
-                        _ = done.send(());
-                    }
-                    Some(RuntimeCommand::Policy(policy, done)) => {
-                        self.set_policy(policy).await;
-                        _ = done.send(());
-                    }
-                    Some(RuntimeCommand::ResetQuota(of, done)) => {
-                        _ = done.send(self.reset_quota(&of).await);
-                    }
-                    Some(RuntimeCommand::Answer(done)) => {
-                        self.dataplane.settle().await;
-                        _ = done.send(());
-                    }
-                    Some(RuntimeCommand::StopAccepting(done)) => {
-                        self.has_stopped = true;
-                        self.reserved.clear();
-                        self.dataplane.release_all().await;
-                        self.publish();
-                        _ = done.send(());
-                    }
-                    Some(RuntimeCommand::LeaveState(done)) => {
-                        self.store_quotas().await;
-                        if self.unstored.is_some() {
-                            self.store().await;
-                        }
-                        // The last one to hold it: closing it unlocks the folder.
-                        self.store = None;
-                        _ = done.send(());
-                    }
+                    Some(command) => self.obey(command).await,
                 },
                 () = until(retry) => {
                     self.retries.fetch_add(1, Ordering::Relaxed);
@@ -277,16 +215,7 @@ impl Actor {
                     self.reconcile(Trying::Due).await;
                 },
                 () = until(trial) => self.return_to_previous().await,
-                () = until(drain) => {
-                    for drain in self.drains.overdue(Instant::now()) {
-                        let listen: Vec<String> = drain.listen.iter().map(ToString::to_string).collect();
-                        let (listen, connections) = (listen.join(", "), drain.live());
-                        tracing::info!(listen, connections, "drain timeout expired, connections are reset");
-                        self.dataplane.cut(&drain).await;
-                    }
-                    self.drains.forget_ended();
-                    self.publish();
-                }
+                () = until(drain) => self.cut_overdue().await,
                 () = again.notified() => {
                     tracing::info!(failed = self.failed.len(), "failed rules are retried on request");
                     self.retry_all().await;
@@ -301,6 +230,91 @@ impl Actor {
                 Some(order) = orders.recv() => self.part(order).await,
             }
         }
+    }
+
+    async fn obey(&mut self, command: RuntimeCommand) {
+        match command {
+            RuntimeCommand::Apply(desired, terms, done) => {
+                // The one who asked may have gone; what was asked for holds even so.
+                _ = done.send(self.accept(*desired, terms).await);
+            }
+            RuntimeCommand::Confirm { lineage, generation, done } => {
+                self.confirm(&lineage, generation).await;
+                _ = done.send(());
+            }
+            RuntimeCommand::Reserve(desired, base, lasts, done) => {
+                let refused = base.refusal(&self.desired.accepted, self.running_digest(), &desired.accepted);
+                let proof = match refused {
+                    Some(Refused { code, message }) => Err(RuleFailure { code, message, blocked_by: None }),
+                    None => self.reserve(*desired, lasts).await,
+                };
+                // Who asked and went away has nothing held for it for longer than its lease.
+                _ = done.send(proof);
+            }
+            RuntimeCommand::GiveBack(done) => {
+                self.reserved.clear();
+                _ = done.send(());
+            }
+            RuntimeCommand::Retry(done) => {
+                self.retry_all().await;
+                _ = done.send(());
+            }
+            RuntimeCommand::Override(overrides, done) => {
+                self.set_overrides(*overrides).await;
+                _ = done.send(());
+            }
+            RuntimeCommand::Policy(policy, done) => {
+                self.set_policy(policy).await;
+                _ = done.send(());
+            }
+            RuntimeCommand::ResetQuota(of, done) => {
+                _ = done.send(self.reset_quota(&of).await);
+            }
+            RuntimeCommand::Answer(done) => {
+                self.dataplane.settle().await;
+                _ = done.send(());
+            }
+            RuntimeCommand::StopAccepting(done) => {
+                self.has_stopped = true;
+                self.reserved.clear();
+                self.dataplane.release_all().await;
+                self.publish();
+                _ = done.send(());
+            }
+            RuntimeCommand::LeaveState(done) => {
+                self.store_quotas().await;
+                if self.unstored.is_some() {
+                    self.store().await;
+                }
+                // The last one to hold it: closing it unlocks the folder.
+                self.store = None;
+                _ = done.send(());
+            }
+        }
+    }
+
+    /// Applies a desired set, unless it was decided from another state than the one that runs.
+    async fn accept(&mut self, desired: Desired, terms: ApplyTerms) -> Option<Refused> {
+        let running = self.running_digest();
+        let refused = terms.base.and_then(|base| base.refusal(&self.desired.accepted, running, &desired.accepted));
+        if refused.is_none() {
+            self.quiet = QuietWindow::begin(terms.quiet_window);
+            self.yields = terms.yields;
+            self.apply(desired, terms.confirm_within).await;
+        }
+        refused
+    }
+
+    /// Resets the connections whose drain timeout has expired.
+    async fn cut_overdue(&mut self) {
+        for drain in self.drains.overdue(Instant::now()) {
+            let listen: Vec<String> = drain.listen.iter().map(ToString::to_string).collect();
+            let (listen, connections) = (listen.join(", "), drain.live());
+            tracing::info!(listen, connections, "drain timeout expired, connections are reset");
+            self.dataplane.cut(&drain).await;
+        }
+        self.drains.forget_ended();
+        self.publish();
     }
 
     /// Tries every failed rule, whatever its backoff says.

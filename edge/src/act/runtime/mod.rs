@@ -36,7 +36,7 @@ use crate::act::last_good::LastGood;
 use crate::act::names::Names;
 use crate::act::parts::Part;
 use crate::act::policy::PolicyInForce;
-use crate::act::runtime::actor::{Actor, Within};
+use crate::act::runtime::actor::{Actor, ActorTools};
 use crate::act::status::Status;
 use crate::act::steady::Steady;
 use crate::act::usage::UsageHandle;
@@ -288,9 +288,18 @@ pub async fn try_start(
     let dataplane = Dataplane::start(names.clone(), policy.clone(), bounds.connection_log, supervisor)?;
     let connections = dataplane.connections();
     let retries = Arc::new(AtomicU64::new(0));
-    let within = Within { limits: bounds.limits, policy: policy.clone(), inherited: bounds.inherited };
     let folder = store.as_ref().map(|store| store.path().to_owned());
-    let mut actor = Actor::new(dataplane, (health.clone(), orders), within, store, sender, retries.clone());
+    let mut actor = Actor::new(ActorTools {
+        dataplane,
+        limits: bounds.limits,
+        policy: policy.clone(),
+        inherited: bounds.inherited,
+        health: health.clone(),
+        orders,
+        store,
+        status: sender,
+        retries: retries.clone(),
+    });
     if let Some(before) = restored {
         actor.restore(before).await;
     }

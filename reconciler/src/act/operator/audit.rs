@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, State};
 use crate::act::operators::Operators;
+use crate::decide::codes::ProblemCode;
 use crate::decide::operators::{AuditEntry, Audited, Route};
 use crate::decide::selection;
 
@@ -22,7 +23,7 @@ const LONGEST: usize = 300;
 
 /// The code of the problem that a response is.
 #[derive(Debug, Clone)]
-pub(super) struct ProblemCode(pub(super) String);
+pub(super) struct AnsweredCode(pub(super) String);
 
 /// What a handler knows of a request beyond its path; `None` where it changed nothing.
 #[derive(Debug, Clone)]
@@ -70,7 +71,7 @@ impl Account {
         let is_audited = route.is_some_and(|route| route.row().audited == Audited::Yes);
         // Who has the role for a change and not the grant is written down like everybody who could change something.
         if let Some(code) = answer.code.as_deref()
-            && (code == "forbidden" || (code == "outside_grant" && !is_audited))
+            && (code == ProblemCode::Forbidden.as_str() || (code == ProblemCode::OutsideGrant.as_str() && !is_audited))
         {
             operators.refused(self.entry(code)).await.ok();
             return;
@@ -98,7 +99,7 @@ pub(super) struct Answered {
 impl From<&Response> for Answered {
     fn from(response: &Response) -> Self {
         Self {
-            code: response.extensions().get::<ProblemCode>().map(|outcome| outcome.0.clone()),
+            code: response.extensions().get::<AnsweredCode>().map(|outcome| outcome.0.clone()),
             noted: response.extensions().get::<Noted>().cloned(),
             is_begun: response.status() == StatusCode::ACCEPTED,
         }
@@ -137,7 +138,7 @@ pub(super) async fn list(
         .operators
         .audit(since)
         .await?
-        .map_err(|error| Failure::new(500, "internal", "The audit cannot be read", error.to_string()))?;
+        .map_err(|error| Failure::new(500, ProblemCode::Internal, "The audit cannot be read", error.to_string()))?;
     let mut entries = read.entries;
     let left_out = entries.len().saturating_sub(query.limit.unwrap_or(usize::MAX));
     entries.drain(..left_out);

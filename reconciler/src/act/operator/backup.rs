@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Failure, State};
 use crate::act::backup::save::{SaveError, save};
+use crate::decide::codes::ProblemCode;
 
 /// BackupPieces that wait for the reader.
 const WAITING: usize = 8;
@@ -37,7 +38,9 @@ impl Write for BackupPieces {
 }
 
 pub(super) async fn backup(Extract(state): Extract<State>) -> Result<Response, Failure> {
-    let busy = || Failure::new(429, "busy", "A backup is being made", "one backup is made at a time: try again later");
+    let busy = || {
+        Failure::new(429, ProblemCode::Busy, "A backup is being made", "one backup is made at a time: try again later")
+    };
     let turn = state.backups.clone().try_acquire_owned().map_err(|_| busy())?;
     let (sender, pieces) = mpsc::channel(WAITING);
     let (store, dir) = (state.context.store.clone(), state.context.state_dir.clone());

@@ -20,6 +20,7 @@ use crate::act::source;
 use crate::act::store::Store;
 use crate::decide::blame::{Blame, How, Port, applied, taken_over};
 use crate::decide::break_glass::Override;
+use crate::decide::codes::ProblemCode;
 use crate::decide::view::EdgeView;
 
 /// The query: which protocol, where both have the port.
@@ -44,7 +45,7 @@ pub(super) async fn blame(
     Path((edge, port)): Path<(String, String)>,
     Query(query): Query<BlameQuery>,
 ) -> Result<Json<Blame>, Failure> {
-    let bad = |detail: String| Failure::new(400, "bad_request", "Not a port", detail);
+    let bad = |detail: String| Failure::new(400, ProblemCode::BadRequest, "Not a port", detail);
     let number = port.parse::<u16>().ok().filter(|port| *port > 0);
     let number = number.ok_or_else(|| bad(format!("{port} is not a valid port: expected 1 to 65535")))?;
     let protocols = match query.protocol.as_deref() {
@@ -80,7 +81,7 @@ pub(super) async fn blame(
         Known::Nobody => return Err(Failure::not_found(format!("no rule listens on {place}"))),
         Known::Both => {
             let detail = format!("{place} is open for both TCP and UDP: specify {place}/tcp or {place}/udp");
-            return Err(Failure::new(409, "ambiguous_port", "Two rules listen on that port", detail));
+            return Err(Failure::new(409, ProblemCode::AmbiguousPort, "Two rules listen on that port", detail));
         }
         Known::Over(held, protocol) => return Err(of_override(&format!("{edge}:{number}/{protocol}"), &held)),
         Known::Rule { owner, protocol, serving } => (owner, protocol, serving),
@@ -124,7 +125,7 @@ fn of_override(place: &str, held: &Override) -> Failure {
          {:.0}: {}",
         held.rule.name, held.actor, held.since, held.until, held.why
     );
-    Failure::new(409, "override_rule", "A break-glass rule listens on that port", detail)
+    Failure::new(409, ProblemCode::OverrideRule, "A break-glass rule listens on that port", detail)
 }
 
 /// Looks through the records. Blocks.
@@ -145,7 +146,7 @@ fn found(store: &Store, limits: CheckLimits, port: &Port, owner: &Placed, servin
          are no longer kept",
         port.edge
     );
-    Err(Failure::new(409, "before_ledger", "Older than the ledger", detail))
+    Err(Failure::new(409, ProblemCode::BeforeLedger, "Older than the ledger", detail))
 }
 
 /// The trees of revisions, one after the other.

@@ -16,6 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::guard::too_large;
 use super::{Failure, State};
 
+use crate::decide::codes::ProblemCode;
+
 /// How long a body may take to arrive: it holds one of the few places for trees meanwhile.
 const ARRIVAL: Duration = Duration::from_mins(2);
 /// Pieces that have arrived and are not parsed: some hundred kilobytes each at most.
@@ -55,8 +57,14 @@ pub(super) async fn tree<T: DeserializeOwned + Send + 'static>(
 
 /// Reads a body of at most so many bytes.
 pub(super) async fn read<T: DeserializeOwned + Send + 'static>(body: Body, most: usize) -> Result<T, Failure> {
-    let late =
-        |_| Failure::new(408, "timeout", "Body too slow", format!("a body must arrive within {} s", ARRIVAL.as_secs()));
+    let late = |_| {
+        Failure::new(
+            408,
+            ProblemCode::Timeout,
+            "Body too slow",
+            format!("a body must arrive within {} s", ARRIVAL.as_secs()),
+        )
+    };
     tokio::time::timeout(ARRIVAL, parsed(body, most)).await.map_err(late)?
 }
 
@@ -73,7 +81,7 @@ async fn parsed<T: DeserializeOwned + Send + 'static>(body: Body, most: usize) -
             if error.is::<LengthLimitError>() {
                 too_large(most)
             } else {
-                Failure::new(400, "bad_request", "Body not readable", error.to_string())
+                Failure::new(400, ProblemCode::BadRequest, "Body not readable", error.to_string())
             }
         })?;
         if let (Ok(data), Some(parser)) = (frame.into_data(), &sender)
@@ -84,12 +92,13 @@ async fn parsed<T: DeserializeOwned + Send + 'static>(body: Body, most: usize) -
         }
     }
     drop(sender);
-    parsing.await.map_err(|error| Failure::new(500, "internal", "Internal error", error.to_string()))?.map_err(
-        |error: serde_json::Error| {
+    parsing
+        .await
+        .map_err(|error| Failure::new(500, ProblemCode::Internal, "Internal error", error.to_string()))?
+        .map_err(|error: serde_json::Error| {
             let detail: String = error.to_string().chars().take(QUOTED).collect();
-            Failure::new(400, "bad_request", "The JSON does not fit the path", detail)
-        },
-    )
+            Failure::new(400, ProblemCode::BadRequest, "The JSON does not fit the path", detail)
+        })
 }
 
 /// Reads what arrives, on a blocking thread.

@@ -6,12 +6,14 @@ use axum::Json;
 use axum::extract::{Path, State as Extract};
 use jiff::Timestamp;
 use schema::canonical::Digest;
+use schema::codes::TreeCode;
 use schema::name::EdgeName;
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, State};
 use crate::act::trust::TrustError;
 use crate::act::trust::registrar::Retired;
+use crate::decide::codes::ProblemCode;
 
 /// How long a join code may work: `edge-token create --ttl`.
 pub const TTL: std::ops::RangeInclusive<u64> = 1..=24 * 3600;
@@ -78,11 +80,11 @@ fn refused(error: &TrustError) -> Failure {
     let detail = error.to_string();
     match error {
         TrustError::NotWritten | TrustError::Store(_) => Failure::state_not_writable(detail),
-        TrustError::Stopped => Failure::new(503, "stopping", "Server is stopping", detail),
-        TrustError::Given => Failure::new(409, "ca_given", "The authority is not the server's own", detail),
-        TrustError::Overlap => Failure::new(409, "ca_overlap", "Two authorities are trusted already", detail),
-        TrustError::Single => Failure::new(409, "ca_single", "There is no previous authority", detail),
-        _ => Failure::new(500, "ca_unusable", "The authority cannot be used", detail),
+        TrustError::Stopped => Failure::new(503, ProblemCode::Stopping, "Server is stopping", detail),
+        TrustError::Given => Failure::new(409, ProblemCode::CaGiven, "The authority is not the server's own", detail),
+        TrustError::Overlap => Failure::new(409, ProblemCode::CaOverlap, "Two authorities are trusted already", detail),
+        TrustError::Single => Failure::new(409, ProblemCode::CaSingle, "There is no previous authority", detail),
+        _ => Failure::new(500, ProblemCode::CaUnusable, "The authority cannot be used", detail),
     }
 }
 
@@ -90,7 +92,7 @@ pub(super) async fn invite(
     Extract(state): Extract<State>,
     Json(request): Json<EdgeTokenRequest>,
 ) -> Result<Json<EdgeToken>, Failure> {
-    let invalid = |detail: String| Failure::new(400, "invalid_value", "Invalid value", detail);
+    let invalid = |detail: String| Failure::new(400, TreeCode::InvalidValue, "Invalid value", detail);
     let name = EdgeName::new(&request.name).map_err(|error| invalid(format!("the edge name is not valid: {error}")))?;
     if !TTL.contains(&request.ttl_secs) {
         return Err(invalid("the code must work for 1 s to 24 h".to_owned()));
@@ -98,7 +100,7 @@ pub(super) async fn invite(
     let server = state.context.advertised.clone().ok_or_else(|| {
         let detail = "the control port listens on all addresses, so the server does not know by which one edges reach \
                       it: restart it with --advertise HOST:PORT";
-        Failure::new(409, "not_advertised", "No address for edges", detail)
+        Failure::new(409, ProblemCode::NotAdvertised, "No address for edges", detail)
     })?;
     let ttl = Duration::from_secs(request.ttl_secs);
     let invitation = state.context.trust.invite(name, server, ttl).await.map_err(|error| refused(&error))?;
@@ -109,7 +111,7 @@ pub(super) async fn revoke(
     Extract(state): Extract<State>,
     Path(edge): Path<String>,
 ) -> Result<Json<RevokedEdge>, Failure> {
-    let unknown = || Failure::new(404, "unknown_edge", "Not found", format!("edge {edge} has not joined"));
+    let unknown = || Failure::new(404, ProblemCode::UnknownEdge, "Not found", format!("edge {edge} has not joined"));
     let name = EdgeName::new(&edge).map_err(|_| unknown())?;
     let is_known = state.context.trust.revoke(name.clone()).await.map_err(|error| refused(&error))?;
     if is_known { Ok(Json(RevokedEdge { name })) } else { Err(unknown()) }
@@ -153,7 +155,7 @@ pub(super) async fn retire(
              revoke those that are gone, or retire it with --force, after which they have to join again",
             names.join(", ")
         );
-        return Err(Failure::new(409, "ca_in_use", "The previous authority is in use", detail));
+        return Err(Failure::new(409, ProblemCode::CaInUse, "The previous authority is in use", detail));
     }
     document(&state).await.map(Json)
 }

@@ -19,6 +19,7 @@ use super::heavy::heavy;
 use super::identity::Who;
 use super::{Failure, State, body};
 use crate::act::questions::NoAnswer;
+use crate::decide::codes::ProblemCode;
 use crate::decide::connections::{ConnectionRow, ConnectionSelection, Gathered, RuleConnections, UnansweredEdge};
 use crate::decide::fleet::{ConnectionsOrder, Request, RequestAnswer, RequestRefusal};
 use crate::decide::plan::FORMAT_VERSION;
@@ -131,7 +132,7 @@ pub(super) async fn end(
 
 /// Refuses an order that names nothing, and what would have no effect.
 fn check_order(selection: &Selection, more: &ConnectionSelection, why: &str) -> Result<(), Failure> {
-    let bad = |detail: String| Err(Failure::new(400, "bad_request", "Not possible", detail));
+    let bad = |detail: String| Err(Failure::new(400, ProblemCode::BadRequest, "Not possible", detail));
     if selection.sort.is_some() || selection.limit.is_some() {
         return bad("`sort` and `limit` are for lists: every connection that matches is ended".to_owned());
     }
@@ -165,7 +166,7 @@ pub(super) fn unanswered_edge(edge: EdgeName, why: NoAnswer) -> UnansweredEdge {
     let code = match why {
         NoAnswer::NotConnected | NoAnswer::WentAway => RuleCode::ClientNotConnected.as_str(),
         NoAnswer::Timeout => RuleCode::AckTimeout.as_str(),
-        NoAnswer::Unable => "not_supported",
+        NoAnswer::Unable => ProblemCode::NotSupported.as_str(),
     };
     UnansweredEdge { edge, code: code.to_owned(), message: why.to_string() }
 }

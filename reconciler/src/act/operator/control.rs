@@ -18,6 +18,7 @@ use super::ledger::{named, revision};
 use super::targets::MAX_ORDER;
 use super::write::{check, claim, plan_of, refused, wait, with_ancestry};
 use super::{Failure, State, body};
+use crate::decide::codes::ProblemCode;
 use crate::decide::fleet::{ApplyRequest, Control, Event, Freeze, Lock, Mode, Purpose, TreeRead};
 use crate::decide::operators::Touch;
 use crate::decide::plan::Allowances;
@@ -51,7 +52,7 @@ pub(super) async fn rollback(
     let tree = recorded(&state, heavy(move || named(&store, in_force, &name)).await??).await?;
     if request.plan.as_ref().is_some_and(|plan| plan.source.digest != tree.source.digest) {
         let detail = format!("{} is no longer the revision that was planned", request.revision);
-        return Err(Failure::new(409, "stale", "The plan is stale", detail));
+        return Err(Failure::new(409, ProblemCode::Stale, "The plan is stale", detail));
     }
     let allowances = of_recorded(request.allowances);
     let purpose = Purpose::Rollback { why: request.why, hold: !request.no_hold };
@@ -98,7 +99,7 @@ pub(super) async fn resume(
     };
     if request.plan.as_ref().is_some_and(|plan| plan.source.digest != tree.source.digest) {
         let detail = "the tree that would be applied is another one than was planned";
-        return Err(Failure::new(409, "stale", "The plan is stale", detail));
+        return Err(Failure::new(409, ProblemCode::Stale, "The plan is stale", detail));
     }
     let (timeout, allow_offline) = (wait(request.timeout_secs), request.allow_offline);
     let begun = at_once(&who, Purpose::Resume, (tree, allowances), timeout, allow_offline);
@@ -153,7 +154,7 @@ pub(super) async fn freeze(
     request: Body,
 ) -> Result<Json<FreezeAnswer>, Failure> {
     let request: FreezeBody = body::read(request, MAX_ORDER).await?;
-    let bad = |detail: &str| Failure::new(400, "bad_request", "Not a freeze", detail);
+    let bad = |detail: &str| Failure::new(400, ProblemCode::BadRequest, "Not a freeze", detail);
     if request.why.trim().is_empty() {
         return Err(bad("a freeze needs a reason"));
     }

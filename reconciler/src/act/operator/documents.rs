@@ -323,7 +323,8 @@ pub struct Problem {
 
 impl Problem {
     /// A problem without details of its kind.
-    pub fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
+    pub fn new(status: u16, code: impl AsRef<str>, title: &str, detail: impl Into<String>) -> Self {
+        let code = code.as_ref();
         Self {
             kind: format!("about:blank#{code}"),
             title: title.to_owned(),

@@ -12,6 +12,7 @@ use super::heavy::heavy;
 use super::identity::{Hidden, RowTotal, Who};
 use super::{Failure, State};
 use crate::act::driver::Addresses;
+use crate::decide::codes::ProblemCode;
 use crate::decide::enrolment::Enrolment;
 use crate::decide::fleet::{Fleet, ForgetRefusal, Request, RequestRefusal};
 use crate::decide::selection::{EdgeMarks, EdgeSelection, Unselected};
@@ -30,8 +31,9 @@ pub(super) async fn list(
         let joined = register.iter().filter(|(_, entry)| entry.has_joined());
         joined.map(|(name, entry)| (name.clone(), entry.clone())).collect()
     });
-    let enrolled =
-        enrolled.await.map_err(|error| Failure::new(503, "stopping", "Server is stopping", error.to_string()))?;
+    let enrolled = enrolled
+        .await
+        .map_err(|error| Failure::new(503, ProblemCode::Stopping, "Server is stopping", error.to_string()))?;
     let members = Members { fleet, addresses, enrolled };
     heavy(move || members.page(&who, &selection)).await?.map_err(Failure::unselected)
 }
@@ -107,12 +109,12 @@ pub(super) async fn forget(
     Extension(who): Extension<Who>,
     Path(edge): Path<String>,
 ) -> Result<Json<ForgottenEdge>, Failure> {
-    let unknown = |detail: String| Failure::new(404, "unknown_edge", "Not found", detail);
+    let unknown = |detail: String| Failure::new(404, ProblemCode::UnknownEdge, "Not found", detail);
     let name = EdgeName::new(&edge).map_err(|_| unknown(format!("edge {edge} does not exist")))?;
     let is_joined = {
         let asked = name.clone();
         let joined = state.context.trust.read(move |register| register.get(&asked).is_some()).await;
-        joined.map_err(|error| Failure::new(503, "stopping", "Server is stopping", error.to_string()))?
+        joined.map_err(|error| Failure::new(503, ProblemCode::Stopping, "Server is stopping", error.to_string()))?
     };
     let request = Request::Forget { edge: name.clone(), actor: who.actor() };
     let forgotten = match state.context.fleet.request(who.authority(false), request).await? {
@@ -125,7 +127,7 @@ pub(super) async fn forget(
         match refusal {
             RequestRefusal::Forget(ForgetRefusal::Unknown(_)) => unknown(detail),
             RequestRefusal::Forget(ForgetRefusal::Connected(_)) => {
-                Failure::new(409, "edge_connected", "The edge is connected", detail)
+                Failure::new(409, ProblemCode::EdgeConnected, "The edge is connected", detail)
             }
             RequestRefusal::Denied(denied) => Failure::denied(&denied),
             RequestRefusal::StateNotWritable(_) => Failure::state_not_writable(detail),

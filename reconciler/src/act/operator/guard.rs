@@ -14,12 +14,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use schema::codes::TreeCode;
 
 use super::audit::{Account, Answered};
 use super::identity::{self, Inside, Who};
 use super::{Context, Failure, State};
 use crate::act::operator_port::OwnHosts;
 use crate::act::sessions::SessionKey;
+use crate::decide::codes::ProblemCode;
 use crate::decide::operators::Route;
 use crate::decide::operators::roster::Recognised;
 use crate::decide::{connections, selection, unused};
@@ -103,7 +105,7 @@ async fn as_problem(response: Response) -> Response {
     let bytes = to_bytes(response.into_body(), LONGEST_REASON).await.unwrap_or_default();
     let reason = String::from_utf8_lossy(&bytes);
     let detail = if reason.is_empty() { "the path or the query cannot be read" } else { reason.trim() };
-    Failure::new(status.as_u16(), "bad_request", title, detail).into_response()
+    Failure::new(status.as_u16(), ProblemCode::BadRequest, title, detail).into_response()
 }
 
 /// Which web page made a request.
@@ -124,7 +126,7 @@ impl RequestOrigin {
             return Ok(());
         }
         let detail = "a request that changes something and is signed in by a cookie needs the header Origin";
-        Err(Failure::new(403, "foreign_origin", "Foreign origin", detail))
+        Err(Failure::new(403, ProblemCode::ForeignOrigin, "Foreign origin", detail))
     }
 }
 
@@ -144,7 +146,7 @@ pub(in crate::act) fn own_host(request: &Request<Body>, hosts: &OwnHosts) -> Res
     if !is_given && !host.is_some_and(is_own) {
         // A page that made a browser resolve its own name to this host's address still sends that name here.
         let detail = "the Host header names another machine; a server has further names by --operator-host";
-        return Err(Failure::new(403, "foreign_host", "Foreign host", detail));
+        return Err(Failure::new(403, ProblemCode::ForeignHost, "Foreign host", detail));
     }
     let origin = only(headers, ORIGIN.as_str());
     if origin == Ok(None) {
@@ -156,7 +158,7 @@ pub(in crate::act) fn own_host(request: &Request<Body>, hosts: &OwnHosts) -> Res
     if is_scheme && host == Some(origin) {
         return Ok(RequestOrigin::Own);
     }
-    Err(Failure::new(403, "foreign_origin", "Foreign origin", "the request comes from a foreign web page"))
+    Err(Failure::new(403, ProblemCode::ForeignOrigin, "Foreign origin", "the request comes from a foreign web page"))
 }
 
 fn well_formed(state: &State, request: &Request<Body>) -> Result<(), Failure> {
@@ -166,7 +168,12 @@ fn well_formed(state: &State, request: &Request<Body>) -> Result<(), Failure> {
         let kind = text(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
         let essence = kind.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
-            return Err(Failure::new(415, "not_json", "JSON required", "the content type must be application/json"));
+            return Err(Failure::new(
+                415,
+                ProblemCode::NotJson,
+                "JSON required",
+                "the content type must be application/json",
+            ));
         }
         let length = text(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
         if length.is_some_and(|length| length > state.context.max_body as u64) {
@@ -183,7 +190,7 @@ fn known_parameters(path: &str, query: &str) -> Result<(), Failure> {
     let Some(unknown) = names.find(|name| !known.contains(name)) else { return Ok(()) };
     let known = if known.is_empty() { "it accepts none".to_owned() } else { format!("known are {}", known.join(", ")) };
     let detail = format!("{path} does not support the query parameter `{unknown}`: {known}");
-    Err(Failure::new(400, "bad_request", "Bad Request", detail))
+    Err(Failure::new(400, ProblemCode::BadRequest, "Bad Request", detail))
 }
 
 /// What the query of a path may hold.
@@ -211,7 +218,7 @@ pub fn parameters(path: &str) -> &'static [&'static str] {
 }
 
 pub(super) fn too_large(most: usize) -> Failure {
-    Failure::new(413, "file_too_large", "Body too large", format!("a body may have at most {most} bytes"))
+    Failure::new(413, TreeCode::FileTooLarge, "Body too large", format!("a body may have at most {most} bytes"))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

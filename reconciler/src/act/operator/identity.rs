@@ -16,6 +16,7 @@ use schema::name::{EdgeName, RuleName};
 use super::{Context, Failure};
 use crate::act::operators::Operators;
 use crate::act::sessions::{SessionKey, Sessions};
+use crate::decide::codes::ProblemCode;
 use crate::decide::edges::Edges;
 use crate::decide::operators::roster::Recognised;
 use crate::decide::operators::{AskedRoute, Caller, Denied, Mandate, Route, Touch};
@@ -164,7 +165,7 @@ pub(super) async fn recognise(
 }
 
 fn unauthorized(detail: String) -> Failure {
-    Failure::new(401, "unauthorized", "Unauthorized", detail)
+    Failure::new(401, ProblemCode::Unauthorized, "Unauthorized", detail)
 }
 
 /// Counts a wrong secret; the refusal.
@@ -173,7 +174,7 @@ pub(in crate::act) async fn refused_login(context: &Context, from: Option<IpAddr
         Ok(Ok(())) => unauthorized(detail),
         Ok(Err(wait)) => {
             let detail = format!("too many invalid tokens from this address: try again in {} s", wait.as_secs());
-            Failure::new(429, "too_many_failed_logins", "Too many failed logins", detail).retry_after(wait)
+            Failure::new(429, ProblemCode::TooManyFailedLogins, "Too many failed logins", detail).retry_after(wait)
         }
         Err(stopped) => stopped.into(),
     }

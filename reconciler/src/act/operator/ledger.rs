@@ -12,6 +12,7 @@ use super::identity::{Hidden, Who};
 use super::{Failure, State};
 use crate::act::revisions;
 use crate::act::store::Store;
+use crate::decide::codes::ProblemCode;
 use crate::decide::fleet::ApplyResult;
 use crate::decide::held::held;
 use crate::decide::ledger::{Entry, HistoryEntry, LedgerAction, NoRevision, Verification, resolve};
@@ -20,7 +21,7 @@ use crate::decide::record::{self, LEDGER_PREFIX, PLAN_PREFIX, RecordedPlan, Revi
 use crate::decide::selection::{self, Selection};
 
 fn unreadable(error: &dyn std::error::Error) -> Failure {
-    Failure::new(500, "internal", "The ledger cannot be read", error.to_string())
+    Failure::new(500, ProblemCode::Internal, "The ledger cannot be read", error.to_string())
 }
 
 /// Every line, oldest first. Blocks.
@@ -41,8 +42,10 @@ pub(super) fn named(store: &Store, in_force: Option<Digest>, name: &str) -> Resu
     let named = resolve(&history, in_force, name).map_err(|error| {
         let detail = error.to_string();
         match error {
-            NoRevision::Ambiguous { .. } => Failure::new(409, "ambiguous_revision", "Several such revisions", detail),
-            _ => Failure::new(404, "unknown_revision", "No such revision", detail),
+            NoRevision::Ambiguous { .. } => {
+                Failure::new(409, ProblemCode::AmbiguousRevision, "Several such revisions", detail)
+            }
+            _ => Failure::new(404, ProblemCode::UnknownRevision, "No such revision", detail),
         }
     })?;
     let entry = &named.entry;
@@ -65,7 +68,7 @@ pub(super) fn named(store: &Store, in_force: Option<Digest>, name: &str) -> Resu
 fn gone(entry: &Entry) -> Failure {
     let instead = entry.commit.as_ref().map_or_else(String::new, |commit| format!("; check out {commit} and apply it"));
     let detail = format!("the files of {} are no longer kept{instead}", entry.digest);
-    Failure::new(410, "revision_gone", "Revision no longer kept", detail)
+    Failure::new(410, ProblemCode::RevisionGone, "Revision no longer kept", detail)
 }
 
 /// One entry for each apply: the line of its start with the outcome of the line of its end.
@@ -93,7 +96,7 @@ impl HistoryQuery {
             known(word).ok_or_else(|| {
                 let words = LedgerAction::ALL.map(LedgerAction::as_str).join(", ");
                 let detail = format!("action `{word}`: expected one of {words}, or several with commas between");
-                Failure::new(400, "bad_request", "Bad Request", detail)
+                Failure::new(400, ProblemCode::BadRequest, "Bad Request", detail)
             })
         };
         let wanted = self.action.as_deref().map(|all| all.split(',').map(action).collect::<Result<Vec<_>, _>>());

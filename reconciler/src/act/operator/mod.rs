@@ -62,6 +62,7 @@ use super::sessions::Sessions;
 use super::store::Store;
 use super::timings::Timings;
 use super::trust::registrar::TrustHandle;
+use crate::decide::codes::ProblemCode;
 use crate::decide::operators::route::Method;
 use crate::decide::operators::{Denied, Rights, Route};
 use crate::decide::selection::Unselected;
@@ -136,9 +137,14 @@ pub(super) fn router(context: Arc<Context>) -> Router {
     let routes = guarded
         .into_iter()
         .fold(Router::new(), add)
-        .fallback(async || Failure::new(404, "not_found", "No such path", "the API has no such path"))
+        .fallback(async || Failure::new(404, ProblemCode::NotFound, "No such path", "the API has no such path"))
         .method_not_allowed_fallback(async || {
-            Failure::new(405, "method_not_allowed", "Method not allowed", "the path does not support this method")
+            Failure::new(
+                405,
+                ProblemCode::MethodNotAllowed,
+                "Method not allowed",
+                "the path does not support this method",
+            )
         })
         .layer(middleware::from_fn_with_state(state.clone(), guard::guard));
     // Behind no guard: their callers are machines elsewhere that have no token, and prove themselves otherwise.
@@ -218,7 +224,7 @@ fn handler(route: Route) -> MethodRouter<State> {
 pub(super) struct Failure(Box<Problem>, Option<Duration>);
 
 impl Failure {
-    pub(super) fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(status: u16, code: impl AsRef<str>, title: &str, detail: impl Into<String>) -> Self {
         Self(Box::new(Problem::new(status, code, title, detail)), None)
     }
 
@@ -238,14 +244,14 @@ impl Failure {
             NoAnswer::NotConnected => (503, RuleCode::ClientNotConnected.as_str(), "Edge not connected"),
             NoAnswer::WentAway => (503, RuleCode::ClientNotConnected.as_str(), "Edge disconnected"),
             NoAnswer::Timeout => (504, RuleCode::AckTimeout.as_str(), "Edge does not answer"),
-            NoAnswer::Unable => (501, "not_supported", "Edge is too old"),
+            NoAnswer::Unable => (501, ProblemCode::NotSupported.as_str(), "Edge is too old"),
         };
         Self::new(status, code, title, format!("{place}: {why}"))
     }
 
     /// What was decided cannot be written down, so that nothing was done.
     fn state_not_writable(detail: impl Into<String>) -> Self {
-        Self::new(507, "state_not_writable", "The server cannot write its state", detail)
+        Self::new(507, ProblemCode::StateNotWritable, "The server cannot write its state", detail)
     }
 
     /// The operator may not.
@@ -255,13 +261,13 @@ impl Failure {
     }
 
     fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(404, "not_found", "Not found", detail)
+        Self::new(404, ProblemCode::NotFound, "Not found", detail)
     }
 
     /// Selectors that are invalid, or that select nothing.
     fn unselected(error: Unselected) -> Self {
         match error {
-            Unselected::Invalid(why) => Self::new(400, "bad_request", "Bad Request", why),
+            Unselected::Invalid(why) => Self::new(400, ProblemCode::BadRequest, "Bad Request", why),
             Unselected::Nothing(_) => Self::not_found(error.to_string()),
         }
     }
@@ -269,13 +275,13 @@ impl Failure {
 
 impl From<KeeperStopped> for Failure {
     fn from(stopped: KeeperStopped) -> Self {
-        Self::new(503, "stopping", "Server is stopping", stopped.to_string())
+        Self::new(503, ProblemCode::Stopping, "Server is stopping", stopped.to_string())
     }
 }
 
 impl From<Stopped> for Failure {
     fn from(stopped: Stopped) -> Self {
-        Self::new(503, "stopping", "Server is stopping", stopped.to_string())
+        Self::new(503, ProblemCode::Stopping, "Server is stopping", stopped.to_string())
     }
 }
 
@@ -284,7 +290,7 @@ impl IntoResponse for Failure {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&*self.0).expect("a problem holds only texts and lists");
         let mut response = (status, [("content-type", "application/problem+json")], body).into_response();
-        response.extensions_mut().insert(audit::ProblemCode(self.0.code));
+        response.extensions_mut().insert(audit::AnsweredCode(self.0.code));
         if let Some(retry_after) = self.1 {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
         }

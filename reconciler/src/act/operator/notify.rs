@@ -5,6 +5,7 @@ use axum::{Extension, Json};
 
 use super::identity::Who;
 use super::{Failure, State};
+use crate::decide::codes::ProblemCode;
 use crate::decide::notices::{NotifierDocument, NotifyTestAnswer};
 
 /// `GET /v1/notify`
@@ -25,8 +26,10 @@ pub(super) async fn test(
             some => format!("the notifiers are {}", some.join(", ")),
         };
         let detail = format!("there is no notifier `{name}`: {hint}");
-        return Err(Failure::new(404, "unknown_notifier", "No such notifier", detail));
+        return Err(Failure::new(404, ProblemCode::UnknownNotifier, "No such notifier", detail));
     }
     let answer = state.context.notify.test(name, who.actor()).await;
-    answer.map(Json).ok_or_else(|| Failure::new(503, "stopping", "Server is stopping", "the server is stopping"))
+    answer
+        .map(Json)
+        .ok_or_else(|| Failure::new(503, ProblemCode::Stopping, "Server is stopping", "the server is stopping"))
 }

@@ -20,6 +20,7 @@ use super::targets::MAX_ORDER;
 use super::{Failure, State, body};
 use crate::act::operators::OperatorsError;
 use crate::act::private_file::random_token;
+use crate::decide::codes::ProblemCode;
 use crate::decide::operators::{Caller, Grant, Operator, RefusedOperator, Role, Secret, Terms};
 
 /// The longest life of a token that ends at all.
@@ -124,12 +125,14 @@ fn refused(error: OperatorsError) -> Failure {
         }
     };
     let (status, code, title) = match &refusal {
-        RefusedOperator::Reserved(_) | RefusedOperator::BuiltIn => (409, "reserved_name", "The name is reserved"),
-        RefusedOperator::Exists(_) => (409, "duplicate_operator", "The name is in use"),
-        RefusedOperator::Unknown(_) => (404, "unknown_operator", "No such operator"),
-        RefusedOperator::Grant(_) => (400, "bad_request", "Not a limit"),
-        RefusedOperator::Terms(_) => (400, "bad_request", "Not an identity token to trust"),
-        RefusedOperator::Full => (409, "too_many_operators", "Too many operators"),
+        RefusedOperator::Reserved(_) | RefusedOperator::BuiltIn => {
+            (409, ProblemCode::ReservedName, "The name is reserved")
+        }
+        RefusedOperator::Exists(_) => (409, ProblemCode::DuplicateOperator, "The name is in use"),
+        RefusedOperator::Unknown(_) => (404, ProblemCode::UnknownOperator, "No such operator"),
+        RefusedOperator::Grant(_) => (400, ProblemCode::BadRequest, "Not a limit"),
+        RefusedOperator::Terms(_) => (400, ProblemCode::BadRequest, "Not an identity token to trust"),
+        RefusedOperator::Full => (409, ProblemCode::TooManyOperators, "Too many operators"),
     };
     Failure::new(status, code, title, refusal.to_string())
 }
@@ -156,11 +159,12 @@ pub(super) async fn create(
     let ttl = request.ttl_secs.map(Duration::from_secs);
     if ttl.is_some_and(|ttl| ttl.is_zero() || ttl > LONGEST) {
         let detail = "a token lives from one second to ten years, or until its operator is revoked";
-        return Err(Failure::new(400, "bad_request", "Not a lifetime", detail));
+        return Err(Failure::new(400, ProblemCode::BadRequest, "Not a lifetime", detail));
     }
     let now = Timestamp::now();
     let expires_at = ttl.and_then(|ttl| now.checked_add(ttl).ok());
-    let random = |error: getrandom::Error| Failure::new(500, "internal", "No random numbers", error.to_string());
+    let random =
+        |error: getrandom::Error| Failure::new(500, ProblemCode::Internal, "No random numbers", error.to_string());
     let (name, role) = (request.name, request.role);
     let (secret, token) = if let Some(terms) = request.oidc {
         (Secret::Oidc(terms), None)
@@ -179,8 +183,9 @@ pub(super) async fn revoke(
     Extract(state): Extract<State>,
     Path(name): Path<String>,
 ) -> Result<Json<OperatorRow>, Failure> {
-    let unknown =
-        |_| Failure::new(404, "unknown_operator", "No such operator", format!("operator {name} does not exist"));
+    let unknown = |_| {
+        Failure::new(404, ProblemCode::UnknownOperator, "No such operator", format!("operator {name} does not exist"))
+    };
     let wanted = OperatorName::new(&name).map_err(unknown)?;
     let revoked = state.context.operators.revoke(wanted).await?.map_err(refused)?;
     Ok(Json(OperatorRow::from(&revoked)))

@@ -7,7 +7,7 @@ use axum::extract::{Path, State as Extract};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use jiff::Timestamp;
-use schema::codes::RuleCode;
+use schema::codes::{RuleCode, TreeCode};
 use schema::name::{EdgeName, RuleAddress, RuleName};
 use schema::spec;
 use schema::state::RuleState;
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::identity::{Hidden, Who};
 use super::{Failure, State, body};
 use crate::decide::break_glass::Override;
+use crate::decide::codes::ProblemCode;
 use crate::decide::fleet::{OverrideRefusal, OverrideRequest, Request, RequestAnswer, RequestRefusal};
 use crate::decide::new_override::InvalidOverride;
 use crate::decide::status;
@@ -187,7 +188,7 @@ pub(super) async fn add(
     request: Body,
 ) -> Result<(StatusCode, Json<OverrideRow>), Failure> {
     let request: OverrideBody = body::read(request, MAX_BODY).await?;
-    let invalid = |reason: String| Failure::new(400, "invalid_value", "Not a rule", reason);
+    let invalid = |reason: String| Failure::new(400, TreeCode::InvalidValue, "Not a rule", reason);
     let rule = spec::from_json(&Value::Object(request.rule)).map_err(invalid)?;
     let edge = request.edge.clone();
     let ttl = Duration::from_secs(request.ttl_secs);
@@ -243,25 +244,23 @@ fn refused(refusal: RequestRefusal) -> Failure {
         RequestRefusal::StateNotWritable(_) => return Failure::state_not_writable(detail),
         RequestRefusal::Denied(denied) => return Failure::denied(&denied),
         RequestRefusal::Target(_) | RequestRefusal::Forget(_) => unreachable!("an override was asked for"),
-        RequestRefusal::Override(OverrideRefusal::Unknown { .. }) => (404, "not_found".to_owned(), "Not found"),
+        RequestRefusal::Override(OverrideRefusal::Unknown { .. }) => (404, ProblemCode::NotFound.as_str(), "Not found"),
         RequestRefusal::Override(OverrideRefusal::Undecided(_)) => {
-            (409, "extra".to_owned(), "The edge runs rules that were never applied")
+            (409, ProblemCode::Extra.as_str(), "The edge runs rules that were never applied")
         }
         RequestRefusal::Override(OverrideRefusal::Invalid(invalid)) => match invalid {
-            InvalidOverride::UnknownEdge(_) => (404, "unknown_edge".to_owned(), "Not found"),
-            InvalidOverride::NameTaken(_) => (409, "duplicate_rule".to_owned(), "The name is in use"),
+            InvalidOverride::UnknownEdge(_) => (404, ProblemCode::UnknownEdge.as_str(), "Not found"),
+            InvalidOverride::NameTaken(_) => (409, TreeCode::DuplicateRule.as_str(), "The name is in use"),
             InvalidOverride::PortTaken { .. } | InvalidOverride::Overridden { .. } => {
-                (409, "port_clash".to_owned(), "The port is in use")
+                (409, TreeCode::PortClash.as_str(), "The port is in use")
             }
-            InvalidOverride::Lockout(_) => {
-                (422, RuleCode::SelfLockout.as_str().to_owned(), "The edge would forward to itself")
-            }
+            InvalidOverride::Lockout(_) => (422, RuleCode::SelfLockout.as_str(), "The edge would forward to itself"),
             InvalidOverride::Rejected(rejection) => {
-                (422, rejection.code.as_str().to_owned(), "The edge does not support the rule")
+                (422, rejection.code.as_str(), "The edge does not support the rule")
             }
-            InvalidOverride::Lifetime => (400, "out_of_range".to_owned(), "Not a lifetime"),
-            InvalidOverride::NoReason => (400, "missing_key".to_owned(), "No reason given"),
+            InvalidOverride::Lifetime => (400, TreeCode::OutOfRange.as_str(), "Not a lifetime"),
+            InvalidOverride::NoReason => (400, TreeCode::MissingKey.as_str(), "No reason given"),
         },
     };
-    Failure::new(status, &code, title, detail)
+    Failure::new(status, code, title, detail)
 }

@@ -18,6 +18,7 @@ use super::identity::Who;
 use super::revision_plan::base;
 use super::write::{check, plan_of};
 use super::{Failure, State, body};
+use crate::decide::codes::ProblemCode;
 use crate::decide::fleet::{Purpose, TreeRead};
 use crate::decide::plan::{Allowances, FORMAT_VERSION, FileDocument, Source};
 use crate::decide::proposal::{
@@ -41,7 +42,7 @@ pub struct ProposalBody {
 }
 
 fn not_editable(why: &NotEditable) -> Failure {
-    Failure::new(422, "not_editable", "The rule cannot be changed here", why.to_string())
+    Failure::new(422, ProblemCode::NotEditable, "The rule cannot be changed here", why.to_string())
 }
 
 /// Where a tree declares a rule.
@@ -69,7 +70,7 @@ async fn find(state: &State, who: &Who, address: &RuleAddress) -> Result<(TreeRe
             let detail = format!(
                 "{address} is a break-glass rule, which no tree holds: commit what `portunus override export` prints"
             );
-            Err(Failure::new(409, "override_rule", "The rule is in no tree", detail))
+            Err(Failure::new(409, ProblemCode::OverrideRule, "The rule is in no tree", detail))
         }
         _ => Err(Failure::not_found(format!("the tree has no rule {address}"))),
     }
@@ -156,7 +157,12 @@ fn wanted(text: Option<String>, target: Option<NewTarget>) -> Result<RuleEdit, F
         (Some(text), None) if text.len() <= MAX_TEXT => Ok(RuleEdit::Text(text)),
         (Some(_), None) => Err(not_editable(&NotEditable::TooLong)),
         (None, Some(target)) => Ok(RuleEdit::Target(target)),
-        _ => Err(Failure::new(400, "bad_request", "Not a proposal", "exactly one of `text` and `target` is required")),
+        _ => Err(Failure::new(
+            400,
+            ProblemCode::BadRequest,
+            "Not a proposal",
+            "exactly one of `text` and `target` is required",
+        )),
     }
 }
 

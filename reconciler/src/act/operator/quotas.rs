@@ -13,6 +13,7 @@ use super::heavy::heavy;
 use super::identity::{Hidden, RowTotal, Who};
 use super::targets::{MAX_ORDER, MAX_WHY, bad_request};
 use super::{Failure, State};
+use crate::decide::codes::ProblemCode;
 use crate::decide::fleet::{Request, RequestRefusal};
 use crate::decide::operators::Touch;
 use crate::decide::quota::{QuotaDocument, QuotaOf, QuotaReset};
@@ -76,7 +77,8 @@ pub(super) async fn reset(
     if why.trim().is_empty() || why.chars().count() > MAX_WHY {
         return Err(bad_request(format!("`why` must have between 1 and {MAX_WHY} characters")));
     }
-    let unknown = || Failure::new(404, "unknown_quota", "No such quota", format!("{edge}/{rule} has no quota"));
+    let unknown =
+        || Failure::new(404, ProblemCode::UnknownQuota, "No such quota", format!("{edge}/{rule} has no quota"));
     let (Ok(edge_name), Ok(rule_name)) = (EdgeName::new(&edge), RuleName::new(&rule)) else {
         return Err(unknown());
     };

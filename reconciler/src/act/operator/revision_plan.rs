@@ -12,6 +12,7 @@ use super::identity::Who;
 use super::ledger::{named, revision};
 use super::write::{PlannedFor, planned, with_ancestry};
 use super::{Failure, State};
+use crate::decide::codes::ProblemCode;
 use crate::decide::fleet::{Purpose, TreeRead};
 use crate::decide::plan::{Allowances, PlanDocument};
 
@@ -60,7 +61,7 @@ async fn current(state: &State, who: &Who) -> Result<TreeRead, Failure> {
         .await?;
     if let Some(diagnostics) = invalid {
         let detail = "nothing was planned: the followed tree has errors, and the revision in force stays";
-        let problem = Problem::new(422, "invalid_tree", "The followed tree has errors", detail);
+        let problem = Problem::new(422, ProblemCode::InvalidTree, "The followed tree has errors", detail);
         let diagnostics = if who.caller.limits.is_none() { diagnostics } else { Vec::new() };
         return Err(Failure(Box::new(Problem { diagnostics, ..problem }), None));
     }
@@ -77,12 +78,12 @@ pub(super) async fn base(state: &State) -> Result<TreeRead, Failure> {
     if let Some(followed) = followed {
         return Ok(followed);
     }
-    let none = || Failure::new(404, "no_tree", "No tree", "no tree is followed, and none was applied yet");
+    let none = || Failure::new(404, ProblemCode::NoTree, "No tree", "no tree is followed, and none was applied yet");
     let digest = applied.ok_or_else(none)?;
     let store = state.context.store.clone();
     let Some(found) = heavy(move || revision(&store, digest)).await?? else {
         let detail = "the files of the tree in force are no longer kept: apply it again";
-        return Err(Failure::new(410, "revision_gone", "Revision no longer kept", detail));
+        return Err(Failure::new(410, ProblemCode::RevisionGone, "Revision no longer kept", detail));
     };
     recorded(state, found).await
 }

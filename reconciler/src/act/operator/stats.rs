@@ -15,6 +15,7 @@ use super::heavy::heavy;
 use super::identity::{Hidden, Who};
 use super::read::{StatsQuery, ask};
 use super::{Failure, State};
+use crate::decide::codes::ProblemCode;
 use crate::decide::selection::{Row, Selection, Sort};
 use crate::decide::statistics::{RatesDocument, StatsDocument};
 use crate::decide::status;
@@ -54,7 +55,7 @@ pub(super) async fn list(
     }
     if counted.len() > ASKED {
         let detail = format!("ports and targets are shown of {ASKED} rules at most, and {} match", counted.len());
-        return Err(Failure::new(400, "bad_request", "Too many rules", detail));
+        return Err(Failure::new(400, ProblemCode::BadRequest, "Too many rules", detail));
     }
     let asked = stream::iter(counted).map(|row| asked(&state, row, query)).buffered(AT_ONCE);
     Ok((hidden, Json(asked.collect().await)))

@@ -16,6 +16,7 @@ use super::documents::{CheckDocument, TargetBody, TargetsAnswer};
 use super::identity::Who;
 use super::{Failure, State};
 use crate::act::checks::CheckError;
+use crate::decide::codes::ProblemCode;
 use crate::decide::deviations::{self, Order};
 use crate::decide::fleet::{Request, RequestAnswer, RequestRefusal, TargetAnswer, TargetOrder, TargetRefusal};
 use crate::decide::operators::{Denied, Touch};
@@ -40,7 +41,7 @@ pub(super) struct TargetPath {
 }
 
 pub(super) fn bad_request(detail: impl Into<String>) -> Failure {
-    Failure::new(400, "bad_request", "Not possible", detail)
+    Failure::new(400, ProblemCode::BadRequest, "Not possible", detail)
 }
 
 /// `POST`: an override, its end, or a round of probes.
@@ -159,15 +160,18 @@ fn refused(place: &TargetPath, refusal: TargetRefusal) -> Failure {
     let TargetPath { edge, rule, target } = place;
     match refusal {
         TargetRefusal::UnknownEdge => {
-            Failure::new(404, "unknown_edge", "No such edge", format!("edge {edge} does not exist"))
+            Failure::new(404, ProblemCode::UnknownEdge, "No such edge", format!("edge {edge} does not exist"))
         }
-        TargetRefusal::UnknownRule => {
-            Failure::new(404, "unknown_rule", "No such rule", format!("edge {edge} is not assigned a rule {rule}"))
-        }
+        TargetRefusal::UnknownRule => Failure::new(
+            404,
+            ProblemCode::UnknownRule,
+            "No such rule",
+            format!("edge {edge} is not assigned a rule {rule}"),
+        ),
         TargetRefusal::UnknownTarget { known } => {
             let target = target.as_deref().unwrap_or_default();
             let detail = format!("{target} names no single target of {edge}/{rule}; it has {}", known.join(", "));
-            Failure::new(404, "unknown_target", "No such target", detail)
+            Failure::new(404, ProblemCode::UnknownTarget, "No such target", detail)
         }
     }
 }
@@ -225,7 +229,12 @@ fn unanswered(edge: &EdgeName, rule: &RuleName, error: CheckError) -> Failure {
     match error {
         CheckError::Unanswered(why) => Failure::unanswered(why, format_args!("{edge}/{rule}")),
         CheckError::Refused { code, .. } => {
-            let status = if matches!(code.as_str(), "unknown_rule" | "unknown_target") { 404 } else { 409 };
+            let status =
+                if matches!(ProblemCode::parse(&code), Some(ProblemCode::UnknownRule | ProblemCode::UnknownTarget)) {
+                    404
+                } else {
+                    409
+                };
             Failure::new(status, &code, "Nothing to check", detail)
         }
     }

@@ -15,6 +15,7 @@ use super::connections::unanswered_edge;
 use super::heavy::heavy;
 use super::identity::Who;
 use super::{Failure, State};
+use crate::decide::codes::ProblemCode;
 use crate::decide::plan::FORMAT_VERSION;
 use crate::decide::selection::{Row, Selection, Sort, since};
 use crate::decide::status;
@@ -38,7 +39,8 @@ pub(super) async fn list(
     Query(UnusedQuery { lasting }): Query<UnusedQuery>,
 ) -> Result<Json<UnusedDocument>, Failure> {
     let now = Timestamp::now();
-    let bad = |detail: String| Failure::new(400, "bad_request", "Bad Request", detail.replacen("since", "for", 1));
+    let bad =
+        |detail: String| Failure::new(400, ProblemCode::BadRequest, "Bad Request", detail.replacen("since", "for", 1));
     let until = since(&lasting, now).map_err(|error| bad(error.to_string()))?;
     let lasting = Duration::try_from(now.duration_since(until)).unwrap_or_default();
     let fleet = state.context.fleet.read(|view| view.fleet.clone()).await?;

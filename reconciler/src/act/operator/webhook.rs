@@ -18,6 +18,7 @@ use http_body_util::BodyExt;
 use super::{Failure, State};
 use crate::act::private_file::{self, PrivateFileError};
 use crate::act::wake::Wake;
+use crate::decide::codes::ProblemCode;
 
 /// The largest payload that GitHub sends; others send less.
 const MAX_BODY: usize = 25 << 20;
@@ -86,7 +87,8 @@ async fn digest(key: &hmac::Key, mut body: Body) -> Result<hmac::Tag, Failure> {
     let mut context = hmac::Context::with_key(key);
     let mut length = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::new(400, "bad_request", "Body not readable", error.to_string()))?;
+        let frame = frame
+            .map_err(|error| Failure::new(400, ProblemCode::BadRequest, "Body not readable", error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
         length += data.len();
         if length > MAX_BODY {
@@ -106,8 +108,13 @@ pub(super) async fn called(Extract(state): Extract<State>, request: Request) -> 
     // the API: git hosts reach this port through a reverse proxy only, under its public name, and the proof of a call
     // is in the call itself, never in what a browser adds to it.
     if parts.headers.contains_key(ORIGIN) {
-        return Failure::new(403, "foreign_origin", "Foreign origin", "the call comes from a foreign web page")
-            .into_response();
+        return Failure::new(
+            403,
+            ProblemCode::ForeignOrigin,
+            "Foreign origin",
+            "the call comes from a foreign web page",
+        )
+        .into_response();
     }
     match tokio::time::timeout(ARRIVAL, webhook.is_genuine(&parts.headers, body)).await {
         Ok(Ok(true)) => {
@@ -116,10 +123,12 @@ pub(super) async fn called(Extract(state): Extract<State>, request: Request) -> 
         }
         Ok(Ok(false)) => {
             let detail = "the call is not signed with the secret of this webhook";
-            Failure::new(401, "unauthorized", "Unauthorized", detail).into_response()
+            Failure::new(401, ProblemCode::Unauthorized, "Unauthorized", detail).into_response()
         }
         Ok(Err(failure)) => failure.into_response(),
-        Err(_) => Failure::new(408, "timeout", "Body too slow", "the call took too long to arrive").into_response(),
+        Err(_) => {
+            Failure::new(408, ProblemCode::Timeout, "Body too slow", "the call took too long to arrive").into_response()
+        }
     }
 }
 

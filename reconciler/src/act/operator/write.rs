@@ -18,6 +18,7 @@ use super::heavy::heavy;
 use super::identity::Who;
 use super::{Failure, State, blast, body};
 use crate::act::source;
+use crate::decide::codes::ProblemCode;
 use crate::decide::edges::Edges;
 use crate::decide::fleet::{ApplyRequest, ApplyResult, Purpose, Refusal, TreeRead, touches};
 use crate::decide::operators::Denied;
@@ -73,12 +74,12 @@ pub(super) async fn check(
             "`source.commit` is {:?}: expected the full hash of a commit, or null for a tree that has none",
             commit.chars().take(80).collect::<String>()
         );
-        return Err(Failure::new(400, "bad_request", "Not a commit", detail));
+        return Err(Failure::new(400, ProblemCode::BadRequest, "Not a commit", detail));
     }
     let work = move || -> Result<Uploaded, Failure> {
         let labelled = files.into_iter().map(|file| (file.path, file.text)).collect();
         let tree = source::from_upload(labelled)
-            .map_err(|error| Failure::new(400, "bad_request", "Not a tree", error.to_string()))?;
+            .map_err(|error| Failure::new(400, ProblemCode::BadRequest, "Not a tree", error.to_string()))?;
         let files = tree.sources();
         let digest = ruleset::tree_digest(&files);
         let documents = files.iter().map(FileDocument::from).collect();
@@ -100,7 +101,7 @@ fn is_hash(commit: &str) -> bool {
 
 fn invalid_tree(diagnostics: &[Diagnostic]) -> Failure {
     let mut problem =
-        Problem::new(422, "invalid_tree", "The tree has errors", "nothing was planned: the tree has errors");
+        Problem::new(422, ProblemCode::InvalidTree, "The tree has errors", "nothing was planned: the tree has errors");
     problem.diagnostics = all_to_json(diagnostics);
     Failure(Box::new(problem), None)
 }
@@ -138,7 +139,7 @@ pub(super) async fn plan(
     let lease = Duration::from_secs(secs);
     if lease.is_zero() || lease > LONGEST_LEASE {
         let detail = "a lease lasts from one second to ten minutes";
-        return Err(Failure::new(400, "bad_request", "Invalid duration of a lease", detail));
+        return Err(Failure::new(400, ProblemCode::BadRequest, "Invalid duration of a lease", detail));
     }
     let ruleset = tree.ruleset.clone().expect("only valid trees are planned");
     let document = plan_of(&state, &who, tree, request.allowances, &Purpose::Apply).await?;
@@ -256,7 +257,12 @@ pub(super) async fn apply(
     let tree = with_ancestry(&state, tree, request.ancestry).await?;
     if request.quiet_window_secs.is_some() && request.confirm_within_secs.is_some() {
         let detail = "a state on trial is in force at once and cannot wait for a quiet moment";
-        return Err(Failure::new(400, "bad_request", "A trial and a quiet window exclude each other", detail));
+        return Err(Failure::new(
+            400,
+            ProblemCode::BadRequest,
+            "A trial and a quiet window exclude each other",
+            detail,
+        ));
     }
     let request = ApplyRequest {
         purpose: Purpose::Apply,
@@ -283,7 +289,8 @@ pub(super) fn claim(applied_by: Option<String>) -> Result<Option<String>, Failur
     let Some(text) = applied_by.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    let bad = |detail: String| Failure::new(400, "bad_request", "Invalid name of the applying person", detail);
+    let bad =
+        |detail: String| Failure::new(400, ProblemCode::BadRequest, "Invalid name of the applying person", detail);
     if text.chars().count() > LONGEST_LABEL {
         return Err(bad(format!("`applied_by` may have at most {LONGEST_LABEL} characters")));
     }
@@ -298,7 +305,7 @@ fn confirm_within(secs: Option<u64>) -> Result<Option<Duration>, Failure> {
     let within = secs.map(Duration::from_secs);
     if within.is_some_and(|within| within.is_zero() || within > LONGEST_TRIAL) {
         let detail = "the time for a confirmation is between one second and one hour";
-        return Err(Failure::new(400, "bad_request", "Invalid time for a confirmation", detail));
+        return Err(Failure::new(400, ProblemCode::BadRequest, "Invalid time for a confirmation", detail));
     }
     Ok(within)
 }

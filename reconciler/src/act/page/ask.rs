@@ -17,6 +17,7 @@ use tower::ServiceExt as _;
 use crate::act::operator::documents::Problem;
 use crate::act::operator::identity::Inside;
 use crate::act::operator::{HIDDEN_HEADER, TOTAL_HEADER};
+use crate::decide::codes::ProblemCode;
 use crate::decide::operators::Caller;
 
 /// The largest answer that a view reads: that of a list without a limit, on a large fleet.
@@ -133,5 +134,10 @@ async fn document<T: DeserializeOwned>(response: Response) -> Result<T, Problem>
 }
 
 fn unreadable(why: &str) -> Problem {
-    Problem::new(500, "internal", "Internal error", format!("the page cannot read the answer of the API: {why}"))
+    Problem::new(
+        500,
+        ProblemCode::Internal,
+        "Internal error",
+        format!("the page cannot read the answer of the API: {why}"),
+    )
 }

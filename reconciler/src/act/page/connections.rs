@@ -13,6 +13,7 @@ use super::layout::{Layout, Refused, Visit, html};
 use super::rule::reason;
 use crate::act::operator::connections::{ConnectionsDocument, EndConnectionsBody, EndedConnections};
 use crate::act::operator::documents::Problem;
+use crate::decide::codes::ProblemCode;
 use crate::decide::operators::Role;
 use crate::decide::page::connections::{ConnectionAnswers, ConnectionsView, EndingView, ORDER, PATH, ROWS};
 use crate::decide::page::query::ViewQuery;
@@ -56,7 +57,7 @@ pub(super) async fn ask_end(
     let found = look(&visit, &query).await?;
     if found.total == 0 {
         let detail = "no live connection matches any more: nothing is left to end";
-        return Err(Problem::new(404, "not_found", "No such connection", detail).into());
+        return Err(Problem::new(404, ProblemCode::NotFound, "No such connection", detail).into());
     }
     let view = EndingView::new(&query, answers(&found), &found.rules, Timestamp::now());
     Ok(html(&EndingPage { layout: visit.layout(format!("End {}", view.text)).await, view }))
@@ -82,7 +83,7 @@ pub(super) async fn end(Extension(visit): Extension<Visit>, body: Bytes) -> Resu
 
 fn nothing_named() -> Problem {
     let detail = "nothing says which connections to end: choose one, or filter the list first";
-    Problem::new(400, "bad_request", "Not possible", detail)
+    Problem::new(400, ProblemCode::BadRequest, "Not possible", detail)
 }
 
 pub(super) fn answers(found: &ConnectionsDocument) -> ConnectionAnswers<'_> {

@@ -12,6 +12,7 @@ use super::layout::{Layout, Refused, Visit, html};
 use crate::act::operator::certificates::RevokedEdge;
 use crate::act::operator::documents::{Problem, RuleRow};
 use crate::act::operator::edges::ForgottenEdge;
+use crate::decide::codes::ProblemCode;
 use crate::decide::operators::{AskedRoute, Route, may};
 use crate::decide::page::edge::{EdgeDocuments, EdgeSheet};
 use crate::decide::page::edges::PATH as EDGES;
@@ -46,7 +47,7 @@ pub(super) async fn show(
     );
     let Some(mut found) = found?.rows.into_iter().find(|found| found.name.as_str() == edge) else {
         let detail = format!("there is no edge {edge}");
-        return Err(Problem::new(404, "not_found", "Not found", detail).into());
+        return Err(Problem::new(404, ProblemCode::NotFound, "Not found", detail).into());
     };
     // What a list leaves out, the status of the edge has. An edge that never had a session has no status.
     let status = status.ok();
@@ -83,7 +84,7 @@ impl MembershipForm {
         }
         let detail =
             format!("nothing was done: the name of the edge is {edge}, and `{}` was typed", self.confirm.trim());
-        Err(Problem::new(400, "bad_request", "Not confirmed", detail).into())
+        Err(Problem::new(400, ProblemCode::BadRequest, "Not confirmed", detail).into())
     }
 }
 

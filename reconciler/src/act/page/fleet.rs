@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::layout::{Layout, Refused, Visit, html};
 use crate::act::operator::documents::{FreezeAnswer, FreezeBody, Problem, UnfreezeBody};
+use crate::decide::codes::ProblemCode;
 use crate::decide::operators::Role;
 use crate::decide::page::fleet::{FleetView, view};
 use crate::decide::page::head::line;
@@ -45,7 +46,7 @@ pub(super) async fn freeze(
     let ttl_secs = match form.ttl_secs.trim() {
         "" => None,
         text => Some(text.parse().map_err(|_| {
-            Problem::new(400, "bad_request", "Not a freeze", format!("`{text}` is not a number of seconds"))
+            Problem::new(400, ProblemCode::BadRequest, "Not a freeze", format!("`{text}` is not a number of seconds"))
         })?),
     };
     let body = FreezeBody { why: form.why, ttl_secs };

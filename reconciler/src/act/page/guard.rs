@@ -20,6 +20,7 @@ use crate::act::operator::audit::Account;
 use crate::act::operator::documents::Problem;
 use crate::act::operator::guard::own_host;
 use crate::act::operator::identity::{self, Inside};
+use crate::decide::codes::ProblemCode;
 use crate::decide::page::problem::ProblemView;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -106,13 +107,13 @@ fn outside(found: &Problem) -> Response {
 /// A path that no view has.
 pub(super) async fn no_such_page(Extension(visit): Extension<Visit>) -> Refused {
     let detail = format!("there is no page {}", visit.path);
-    Problem::new(404, "not_found", "Not found", detail).into()
+    Problem::new(404, ProblemCode::NotFound, "Not found", detail).into()
 }
 
 /// A path that is not asked for in this way.
 pub(super) async fn not_this_way() -> Refused {
     let detail = "the address does not support this method";
-    Problem::new(405, "method_not_allowed", "Method not allowed", detail).into()
+    Problem::new(405, ProblemCode::MethodNotAllowed, "Method not allowed", detail).into()
 }
 
 fn with_status(mut response: Response, status: u16) -> Response {
@@ -131,7 +132,7 @@ fn stranger(request: &Request<Body>) -> Response {
     let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
     if !is_reading {
         let detail = "you are not signed in any more, and nothing was changed: sign in and repeat it";
-        return outside(&Problem::new(401, "unauthorized", "Not signed in", detail));
+        return outside(&Problem::new(401, ProblemCode::Unauthorized, "Not signed in", detail));
     }
     let wanted = request.uri().path_and_query().map_or("/ui/", |wanted| wanted.as_str());
     let says = |name: &HeaderName, value: &str| request.headers().get(name).is_some_and(|found| found == value);

@@ -16,6 +16,7 @@ use super::layout::{Layout, Refused, Visit, html};
 use super::plan::is_answer;
 use super::sign_in::encoded;
 use crate::act::operator::documents::{HistoryDetail, Problem, ResumeAnswer, ResumeBody, RollbackBody};
+use crate::decide::codes::ProblemCode;
 use crate::decide::fleet::ApplyResult;
 use crate::decide::operators::Role;
 use crate::decide::page::history::{ConfirmView, EntryView, HistoryView, PER_PAGE, list, one};
@@ -102,7 +103,7 @@ pub(super) async fn roll_back(
     }
     if form.why.trim().is_empty() {
         let detail = "a rollback needs a reason: it is shown wherever the held revision is";
-        return Err(Problem::new(400, "bad_request", "No reason given", detail).into());
+        return Err(Problem::new(400, ProblemCode::BadRequest, "No reason given", detail).into());
     }
     let asked = RollbackBody { revision: id.clone(), why: form.why.trim().to_owned(), ..RollbackBody::default() };
     let preview = RollbackBody { dry_run: true, ..asked.clone() };
@@ -136,7 +137,7 @@ pub(super) async fn roll_back(
 }
 
 fn no_right(what: &str) -> Problem {
-    Problem::new(403, "forbidden", "Forbidden", format!("it takes the role applier to {what}"))
+    Problem::new(403, ProblemCode::Forbidden, "Forbidden", format!("it takes the role applier to {what}"))
 }
 
 fn in_words(problem: &Problem) -> String {

@@ -16,6 +16,7 @@ use super::layout::{Layout, Refused, Visit, html};
 use super::plan::is_answer;
 use crate::act::operator::documents::{OverrideBody, OverrideRow, Problem};
 use crate::act::operator::proposals::ProposalBody;
+use crate::decide::codes::ProblemCode;
 use crate::decide::operators::Role;
 use crate::decide::page::head::link;
 use crate::decide::page::proposal::{LIFETIMES, OverrideForm, ProposalView, TargetFields, override_rule};
@@ -52,13 +53,14 @@ impl ProposalForm {
             return Ok(ProposalBody { edge, rule, text: Some(text.clone()), target: None });
         }
         let target = self.target().read();
-        let target = target.map_err(|why| Box::new(Problem::new(400, "bad_request", "Not a target", why)))?;
+        let target = target.map_err(|why| Box::new(Problem::new(400, ProblemCode::BadRequest, "Not a target", why)))?;
         Ok(ProposalBody { edge, rule, text: None, target: Some(target) })
     }
 }
 
 fn address(edge: &str, rule: &str) -> Result<RuleAddress, Box<Problem>> {
-    let unknown = |_| Box::new(Problem::new(404, "not_found", "Not found", format!("there is no rule {edge}/{rule}")));
+    let unknown =
+        |_| Box::new(Problem::new(404, ProblemCode::NotFound, "Not found", format!("there is no rule {edge}/{rule}")));
     RuleAddress::parse(&format!("{edge}/{rule}")).map_err(unknown)
 }
 
@@ -129,7 +131,8 @@ pub(super) async fn patch(
     let body = form.body(&of.edge, &of.rule)?;
     let proposal: Proposal = visit.ask.send(Method::POST, "/v1/proposals", &body).await?;
     let hidden = "the lines around the rule may belong to others, so there is no patch for an operator with limits";
-    let patch = proposal.patch.ok_or_else(|| Problem::new(403, "outside_grant", "Outside of your limits", hidden))?;
+    let patch =
+        proposal.patch.ok_or_else(|| Problem::new(403, ProblemCode::OutsideGrant, "Outside of your limits", hidden))?;
     let name = format!("attachment; filename=\"{}.patch\"", of.rule);
     let headers = [(CONTENT_TYPE, "text/x-patch; charset=utf-8".to_owned()), (CONTENT_DISPOSITION, name)];
     Ok((headers, patch).into_response())
@@ -153,7 +156,7 @@ pub(super) async fn run(
     Form(form): Form<RunForm>,
 ) -> Result<Response, Refused> {
     let of = address(&edge, &rule)?;
-    let bad = |why: String| Problem::new(400, "bad_request", "Not an override", why);
+    let bad = |why: String| Problem::new(400, ProblemCode::BadRequest, "Not an override", why);
     let RunForm { name, listen, ttl_secs, why, spec } = form;
     let secs: u64 = ttl_secs.trim().parse().map_err(|_| bad(format!("`{ttl_secs}` is not a number of seconds")))?;
     let fields = OverrideForm { name, listen, ttl_secs, why: why.clone(), spec, ..OverrideForm::default() };

@@ -13,6 +13,7 @@ use super::assets;
 use super::layout::{Layout, Refused, Visit, html};
 use crate::act::operator::documents::{Problem, RuleRow, TargetBody};
 use crate::act::operator::quotas::ResetBody;
+use crate::decide::codes::ProblemCode;
 use crate::decide::operators::Role;
 use crate::decide::page::query::{ViewQuery, segment};
 use crate::decide::page::quotas::PATH as QUOTAS;
@@ -159,7 +160,7 @@ pub(super) async fn reset_quota(
 /// The reason for something, which must not be empty.
 pub(super) fn reason(why: &str) -> Result<String, Refused> {
     match why.trim() {
-        "" => Err(Problem::new(400, "bad_request", "A reason is needed", "nothing was done: say why").into()),
+        "" => Err(Problem::new(400, ProblemCode::BadRequest, "A reason is needed", "nothing was done: say why").into()),
         why => Ok(why.to_owned()),
     }
 }
@@ -169,7 +170,7 @@ fn number(name: &str, text: &str) -> Result<Option<u64>, Refused> {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
             let detail = format!("nothing was done: {name} `{text}` is not a number");
-            Problem::new(400, "bad_request", "Not a number", detail).into()
+            Problem::new(400, ProblemCode::BadRequest, "Not a number", detail).into()
         }),
     }
 }

@@ -23,6 +23,7 @@ use crate::act::operator::audit::Account;
 use crate::act::operator::guard::RequestOrigin;
 use crate::act::operator::identity;
 use crate::act::sessions::SessionKey;
+use crate::decide::codes::ProblemCode;
 use crate::decide::operators::roster::Recognised;
 
 /// Where a browser is led that did not say where it wants to be.
@@ -107,7 +108,7 @@ pub(super) async fn enter(
         Err(rejection) => {
             return problem(Failure::new(
                 rejection.status().as_u16(),
-                "bad_request",
+                ProblemCode::BadRequest,
                 "Not a form",
                 rejection.body_text(),
             ));
@@ -177,7 +178,7 @@ async fn signed_in(state: &PageState, who: Recognised, head: &Parts, wanted: &st
     }
     let id = match context.sessions.begin(who) {
         Ok(id) => id,
-        Err(error) => return problem(Failure::new(500, "internal", "No random numbers", error.to_string())),
+        Err(error) => return problem(Failure::new(500, ProblemCode::Internal, "No random numbers", error.to_string())),
     };
     account.done(&context.operators).await;
     with_cookie(to(own_path(wanted)), head, &id, "")

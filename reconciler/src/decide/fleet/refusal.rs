@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use schema::canonical::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::decide::codes::ProblemCode;
 use crate::decide::control::Freeze;
 use crate::decide::operators::Denied;
 use crate::decide::plan::{RailVerdict, Uncommitted};
@@ -92,16 +93,16 @@ impl Refusal {
     /// As in a problem document.
     pub fn code(&self) -> &str {
         match self {
-            Self::Rails { .. } => "rails",
+            Self::Rails { .. } => ProblemCode::Rails.as_str(),
             Self::Uncommitted { why } => why.code(),
-            Self::NotFollowed { .. } => "not_followed",
-            Self::Stale { .. } => "stale",
-            Self::Locked { .. } => "locked",
-            Self::OutsideGrant { .. } => "outside_grant",
-            Self::Forbidden { .. } => "forbidden",
-            Self::Frozen { .. } => "frozen",
+            Self::NotFollowed { .. } => ProblemCode::NotFollowed.as_str(),
+            Self::Stale { .. } => ProblemCode::Stale.as_str(),
+            Self::Locked { .. } => ProblemCode::Locked.as_str(),
+            Self::OutsideGrant { .. } => ProblemCode::OutsideGrant.as_str(),
+            Self::Forbidden { .. } => ProblemCode::Forbidden.as_str(),
+            Self::Frozen { .. } => ProblemCode::Frozen.as_str(),
             Self::Rejected { reason, .. } => reason,
-            Self::StateNotWritable { .. } => "state_not_writable",
+            Self::StateNotWritable { .. } => ProblemCode::StateNotWritable.as_str(),
         }
     }
 

@@ -10,6 +10,8 @@ use schema::name::OperatorName;
 use super::grant::GrantMatcher;
 use super::{Grant, Rights, Role, Route, Touch};
 
+use crate::decide::codes::ProblemCode;
+
 /// Changes that a refusal names; the rest is counted.
 const NAMED: usize = 10;
 
@@ -93,8 +95,8 @@ impl Denied {
     /// As in a problem document.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Role { .. } => "forbidden",
-            Self::OutsideGrant { .. } => "outside_grant",
+            Self::Role { .. } => ProblemCode::Forbidden.as_str(),
+            Self::OutsideGrant { .. } => ProblemCode::OutsideGrant.as_str(),
         }
     }
 

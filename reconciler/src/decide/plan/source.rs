@@ -6,6 +6,8 @@
 use schema::canonical::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::decide::codes::ProblemCode;
+
 /// Characters of an author, a subject and a branch: longer ones are no longer read as a whole.
 pub const LONGEST_LABEL: usize = 200;
 
@@ -134,8 +136,8 @@ impl Uncommitted {
     /// The code of a problem document.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NoCommit { .. } => "no_commit",
-            Self::Dirty { .. } => "dirty",
+            Self::NoCommit { .. } => ProblemCode::NoCommit.as_str(),
+            Self::Dirty { .. } => ProblemCode::Dirty.as_str(),
         }
     }
 

@@ -53,6 +53,12 @@ pub(super) struct RelayBuffers {
     pub(super) now: Tick,
 }
 
+/// The two sides of a direction.
+struct Legs<'l> {
+    from: &'l mut Leg,
+    to: &'l mut Leg,
+}
+
 /// One turn.
 pub(super) fn pump(connection: &mut Connection, quanta: Quanta, tools: &mut RelayBuffers) -> Pumped {
     let failed_before = connection.failures();
@@ -61,8 +67,9 @@ pub(super) fn pump(connection: &mut Connection, quanta: Quanta, tools: &mut Rela
     // What failed in this turn may end the connection: nothing is worth discarding then.
     let discarded_in = inward.discard(client, quanta.fair, &mut tools.buffer);
     let discarded_out = outward.discard(target, quanta.fair, &mut tools.buffer);
-    let moved_in = inward.pump(client, target, quanta.of(0), tools, |bytes| ticket.moved_in(bytes));
-    let moved_out = outward.pump(target, client, quanta.of(1), tools, |bytes| ticket.moved_out(bytes));
+    let moved_in = inward.pump(Legs { from: client, to: target }, quanta.of(0), tools, |bytes| ticket.moved_in(bytes));
+    let moved_out =
+        outward.pump(Legs { from: target, to: client }, quanta.of(1), tools, |bytes| ticket.moved_out(bytes));
     inward.forsake(target, tools);
     outward.forsake(client, tools);
     let is_held_up = inward.is_held_up(moved_in, target) || outward.is_held_up(moved_out, client);
@@ -139,14 +146,8 @@ impl Direction {
         to.is_writable && !to.has_failed() && (may_read || !self.is_empty())
     }
 
-    fn pump(
-        &mut self,
-        from: &mut Leg,
-        to: &mut Leg,
-        quantum: Quantum,
-        tools: &mut RelayBuffers,
-        count: impl Fn(usize),
-    ) -> usize {
+    fn pump(&mut self, legs: Legs<'_>, quantum: Quantum, tools: &mut RelayBuffers, count: impl Fn(usize)) -> usize {
+        let Legs { from, to } = legs;
         let mut moved = 0;
         while moved < quantum.bytes {
             if !self.may_move(from, to) {

@@ -36,6 +36,13 @@ enum Sent {
     Failed(usize, ConnectCause),
 }
 
+/// A datagram that no flow takes: where it arrived, and why it is refused.
+struct RefusedFlow<'r> {
+    route: &'r Route,
+    listener: Listener,
+    why: Refusal,
+}
+
 impl Udp {
     /// One batch of every socket that has something.
     pub(super) fn take_in(&mut self, tools: &mut DatagramBuffers, context: &mut Context) {
@@ -123,14 +130,15 @@ impl Udp {
         let admitted = match Admitted::new(route, listener, id.client.ip(), context.index) {
             Ok(admitted) => admitted,
             Err(why) => {
-                self.refuse(&id, route, listener, why, context);
+                self.refuse(&id, &RefusedFlow { route, listener, why }, context);
                 return None;
             }
         };
         context.shared.workers[context.index].began();
         if context.shared.is_beyond_policy() {
             context.shared.ended(context.index);
-            self.refuse(&id, &admitted.route, listener, Refusal::Limit, context);
+            let refused = RefusedFlow { route: &admitted.route, listener, why: Refusal::Limit };
+            self.refuse(&id, &refused, context);
             return None;
         }
         let ticket = Ticket::new(admitted, id.client.into(), context.index, context.now);
@@ -154,7 +162,8 @@ impl Udp {
     }
 
     /// Counts a datagram that no flow takes, and writes its flow down.
-    fn refuse(&mut self, id: &FlowId, route: &Route, listener: Listener, why: Refusal, context: &Context) {
+    fn refuse(&mut self, id: &FlowId, refused: &RefusedFlow<'_>, context: &Context) {
+        let RefusedFlow { route, listener, why } = *refused;
         route.meter.refused(context.index, listener.port, why);
         if context.shared.log.is_some() && self.refused.is_new(id, context.now) {
             context.log_refusal(route, listener, id.client, why);

@@ -155,7 +155,7 @@ impl Line {
 
     fn pump(&mut self) {
         let Self { from, direction, to, tools, .. } = self;
-        direction.pump(from, to, Quanta::free(1 << 20).of(0), tools, |_| ());
+        direction.pump(Legs { from, to }, Quanta::free(1 << 20).of(0), tools, |_| ());
         direction.forsake(to, tools);
     }
 
