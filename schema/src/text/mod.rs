@@ -10,6 +10,7 @@ mod toml;
 mod yaml;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use crate::codes::TreeCode;
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
@@ -118,7 +119,8 @@ impl Syntax {
 /// returned where the syntax recovers (TOML), so that later errors show in the same run.
 pub fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Option<Node<'a>> {
     match Syntax::of_path(&file.path) {
-        Some(Syntax::Yaml | Syntax::Json) => yaml::parse(file, diagnostics),
+        Some(Syntax::Yaml) => yaml::parse(file, diagnostics),
+        Some(Syntax::Json) => json::parse(file, diagnostics),
         Some(Syntax::Toml) | None => Some(toml::parse(file, diagnostics)),
     }
 }
@@ -128,6 +130,22 @@ fn too_many_values(file: &SourceFile, span: Span) -> Diagnostic {
     let message = format!("the file holds more than {MAX_VALUES} values up to here");
     Diagnostic::error(TreeCode::FileTooLarge, file, whole_characters(&file.text, span), message)
         .help("spread its rules over several files")
+}
+
+/// Refuses a key of YAML or JSON that is too long, or that its table has already.
+fn check_key<'a>(
+    file: &SourceFile,
+    span: Span,
+    name: &Cow<'a, str>,
+    names: &mut HashSet<Cow<'a, str>>,
+) -> Result<(), Box<Diagnostic>> {
+    if name.len() > MAX_KEY {
+        return Err(Box::new(syntax_error(file, span, format!("a key of more than {MAX_KEY} bytes"))));
+    }
+    if !names.insert(name.clone()) {
+        return Err(Box::new(syntax_error(file, span, format!("duplicate key `{name}`"))));
+    }
+    Ok(())
 }
 
 fn syntax_error(file: &SourceFile, span: Span, message: impl Into<String>) -> Diagnostic {

@@ -1,4 +1,4 @@
-//! YAML (and so JSON) into the spanned tree, from the parser's events. Pure.
+//! YAML into the spanned tree, from the parser's events. Pure.
 //!
 //! Keeps: memory is bounded by the source. Aliases are refused, so that a small file cannot grow into a large
 //! tree, and nesting is bounded. Untagged plain scalars follow the YAML 1.2 core schema.
@@ -9,20 +9,23 @@ use std::collections::HashSet;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use super::{
-    Entry, MAX_DEPTH, MAX_KEY, MAX_VALUES, NOT_A_RULE_FILE, Node, Syntax, Value, syntax_error, tags, too_many_values,
+    Entry, MAX_DEPTH, MAX_VALUES, NOT_A_RULE_FILE, Node, Value, check_key, syntax_error, tags, too_many_values,
     unreadable,
 };
+use crate::codes::TreeCode;
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::findings::Findings;
+
+/// Brackets and commas of a file. The scanner holds what it has read of `[…]` and `{…}` until they end, as they may be
+/// keys: up to 1 KiB for each of these characters.
+const MAX_FLOW: usize = 250_000;
 
 /// Events between two looks whether the file is still of interest.
 const BETWEEN_LOOKS: usize = 1024;
 
 pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Option<Node<'a>> {
-    if Syntax::of_path(&file.path) == Some(Syntax::Json)
-        && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&file.text)
-    {
-        diagnostics.push(json_error(file, &error));
+    if let Some((at, _)) = file.text.match_indices(['[', '{', ',']).nth(MAX_FLOW) {
+        diagnostics.push(too_much_flow(file, Span::new(at, at + 1)));
         return None;
     }
     let places = ByteOffsets::of(&file.text);
@@ -48,16 +51,10 @@ pub(super) fn parse<'a>(file: &'a SourceFile, diagnostics: &mut Findings) -> Opt
     })
 }
 
-/// Every JSON file is YAML, but not the other way round: a file that says it is JSON has to be.
-fn json_error(file: &SourceFile, error: &serde_json::Error) -> Diagnostic {
-    let line_start = match error.line() {
-        0 | 1 => 0,
-        line => file.text.match_indices('\n').nth(line - 2).map_or(0, |(at, _)| at + 1),
-    };
-    let at = (line_start + error.column().saturating_sub(1)).min(file.text.len());
-    let text = error.to_string();
-    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    unreadable(file, Span::new(at, (at + 1).min(file.text.len())), message)
+fn too_much_flow(file: &SourceFile, span: Span) -> Diagnostic {
+    let message = format!("the file holds more than {MAX_FLOW} of the characters `[`, `{{` and `,` up to here");
+    Diagnostic::error(TreeCode::FileTooLarge, file, span, message)
+        .help("spread its rules over several files, or write lists and tables on lines of their own")
 }
 
 /// The parser counts characters; carets and slices need bytes.
@@ -181,12 +178,7 @@ impl<'a> YamlBuilder<'a, '_> {
                     Value::Bool(flag) => Cow::Owned(flag.to_string()),
                     _ => return Err(self.error(node.span, "a key must be a string")),
                 };
-                if name.len() > MAX_KEY {
-                    return Err(self.error(node.span, format!("a key of more than {MAX_KEY} bytes")));
-                }
-                if !names.insert(name.clone()) {
-                    return Err(self.error(node.span, format!("duplicate key `{name}`")));
-                }
+                check_key(self.file, node.span, &name, names)?;
                 *key = Some((name, node.span));
             }
             Some(OpenNode::Table(_, entries, key, _)) => {
@@ -232,6 +224,7 @@ fn number<'a>(plain: &str) -> Option<Value<'a>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::MAX_KEY;
     use super::*;
 
     fn parsed(text: &str) -> (Option<String>, Vec<Diagnostic>) {
@@ -255,19 +248,6 @@ mod tests {
     }
 
     #[test]
-    fn a_json_file_has_to_be_json() {
-        for (bad, line) in [("{\"rule\": [],}", 1), ("# no\n{}", 1), ("", 1), ("{\n  \"a\": True\n}", 2)] {
-            let file = SourceFile::new("a.json", bad);
-            let mut diagnostics = Findings::new();
-            assert!(parse(&file, &mut diagnostics).is_none(), "{bad}");
-            let found = diagnostics.into_sorted();
-            assert_eq!(found[0].position().map(|at| at.line), Some(line), "{bad}");
-        }
-        let file = SourceFile::new("a.json", "{\"rule\": []}");
-        assert!(parse(&file, &mut Findings::new()).is_some());
-    }
-
-    #[test]
     fn an_alias_bomb_is_refused_at_its_first_alias() {
         let (node, diagnostics) = parsed("a: &x [1]\nb: [*x, *x]\n");
         assert!(node.is_none());
@@ -285,10 +265,13 @@ mod tests {
         let long = |bytes: usize| format!("{}: 1\n", "k".repeat(bytes));
         assert!(parsed(&long(MAX_KEY)).1.is_empty());
         assert_eq!(parsed(&long(MAX_KEY + 1)).1[0].code, crate::codes::TreeCode::Syntax);
-        let values = |count: usize| format!("a: [{}1]\n", "1,".repeat(count));
+        let values = |count: usize| format!("a:\n{}", "- 1\n".repeat(count));
         // The list and the table are values.
         assert!(parsed(&values(MAX_VALUES - 4)).1.is_empty());
         assert_eq!(parsed(&values(MAX_VALUES)).1[0].code, crate::codes::TreeCode::FileTooLarge);
+        let flow = |commas: usize| format!("- [{}1]\n", "1,".repeat(commas));
+        assert!(parsed(&flow(MAX_FLOW - 1)).1.is_empty());
+        assert_eq!(parsed(&flow(MAX_FLOW)).1[0].code, crate::codes::TreeCode::FileTooLarge);
     }
 
     #[test]
