@@ -15,10 +15,10 @@ pub(crate) struct TopArgs {
     /// The view to begin with
     #[arg(long, value_enum, value_name = "VIEW", default_value = "rules", env = "PORTUNUS_TOP_VIEW")]
     pub(crate) view: View,
-    /// Print one frame and exit; without a terminal it has the size that COLUMNS and LINES say, else 80×24
+    /// Print one frame and exit; without a terminal, COLUMNS and LINES set its size (default 80×24)
     #[arg(long, env = "PORTUNUS_TOP_ONCE", value_parser = BoolishValueParser::new())]
     pub(crate) once: bool,
-    /// How often the list is read again; events show what changes in between
+    /// How often the list is refreshed; changes in between arrive as events
     #[arg(long, value_name = "DURATION", default_value = "2s", env = "PORTUNUS_TOP_INTERVAL", value_parser = duration::parse)]
     pub(crate) interval: Duration,
     #[command(flatten)]

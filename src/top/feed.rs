@@ -206,15 +206,9 @@ async fn read(client: &Client, question: &Question) -> Result<Page, Failure> {
             let answer = client.page::<ConnectionsDocument>(path).await?;
             let ConnectionsDocument { connections, total, unanswered, .. } = answer.rows;
             let silent: Vec<String> = unanswered.iter().map(|edge| edge.edge.to_string()).collect();
-            let mut notes = Vec::new();
-            if !silent.is_empty() {
-                notes.push(format!("no answer from {}", silent.join(", ")));
-            }
-            if total > connections.len() as u64 {
-                notes.push(format!("of {total}"));
-            }
-            let total = connections.len();
-            let note = (!notes.is_empty()).then(|| notes.join("; "));
+            let note = (!silent.is_empty()).then(|| format!("no answer from {}", silent.join(", ")));
+            // What was asked for and did not come has ended since it was counted.
+            let total = if connections.len() < question.count { connections.len() } else { total as usize };
             Page { rows: Rows::Connections(connections), total, hidden: answer.hidden, note }
         }
         View::Plan | View::Events => Page { rows: Rows::default(), total: 0, hidden: 0, note: None },

@@ -66,7 +66,8 @@ impl Painter {
     /// The whole screen.
     pub(crate) fn draw(self, state: &State, area: Rect, to: &mut Buffer) {
         if area.width < LEAST.0 || area.height < LEAST.1 {
-            let size = format!("{}×{} is too small; {}×{} is the least", area.width, area.height, LEAST.0, LEAST.1);
+            let size =
+                format!("{}×{} is too small: at least {}×{} are needed", area.width, area.height, LEAST.0, LEAST.1);
             return Self::line(to, area, 0, &[(size, Style::new())]);
         }
         self.top(state, area, to);
@@ -154,7 +155,7 @@ impl Painter {
     /// What takes the place of the revision: why the server is silent, a freeze, or why a revision is held.
     fn attention(state: &State) -> Option<String> {
         if let Some(stale) = &state.stale {
-            return Some(format!("Trying again: {}", crate::output::clean(&stale.why)));
+            return Some(format!("Retrying: {}", crate::output::clean(&stale.why)));
         }
         let fleet = state.fleet.as_ref()?;
         if let Some(frozen) = &fleet.frozen {
@@ -232,7 +233,7 @@ impl Painter {
         }
         if let Some(problem) = &list.problem {
             let mut lines = vec![Cell::new(problem, Tone::Warn)];
-            lines.extend((!list.filter.is_empty()).then(|| Cell::new("Esc ends the filter.", Tone::Faint)));
+            lines.extend((!list.filter.is_empty()).then(|| Cell::new("Esc drops the filter.", Tone::Faint)));
             return Some(lines);
         }
         if list.at.is_none() {
@@ -243,9 +244,9 @@ impl Painter {
                 View::Edges => "No edge has joined yet: `portunus edge-token create NAME` invites one.",
                 View::Rules => "No edge has any rules.",
                 View::Targets => "No rule has any targets.",
-                View::Connections => "Nobody is connected.",
-                View::Plan => "Nothing is planned.",
-                View::Events => "Nothing has happened since the view was opened.",
+                View::Connections => "There are no live connections.",
+                View::Plan => "There is no plan.",
+                View::Events => "There are no events yet.",
             };
             vec![Cell::plain(empty)]
         })
@@ -343,7 +344,7 @@ fn verdict(summary: &FleetSummary) -> (String, Tone) {
     let is_well = summary.in_sync && summary.rules.down == 0 && summary.targets.down == 0;
     let (mark, tone) = if is_well { ("▲", Tone::Good) } else { ("●", Tone::Warn) };
     let words = [line.verdict.word.clone()].into_iter().chain(line.marks.iter().map(|mark| mark.word.clone()));
-    let parts: Vec<String> = words.chain(line.parts).collect();
+    let parts: Vec<String> = words.chain(line.parts.into_iter().map(|part| part.text)).collect();
     (format!("{mark} {}", parts.join(" · ")), tone)
 }
 
@@ -359,8 +360,12 @@ fn position(state: &State, list: &List) -> String {
         return String::new();
     }
     let last = (list.first + state.height).min(list.total);
-    let hidden = if list.hidden > 0 { format!(", {} more are hidden from you", list.hidden) } else { String::new() };
-    format!(" {}s {}–{last} of {}{hidden}", state.view.noun(), list.first + 1, thousands(list.total))
+    let hidden = if list.hidden > 0 { format!(", {} more outside of your limits", list.hidden) } else { String::new() };
+    let noun = state.view.noun();
+    let total = thousands(list.total);
+    let is_cut = list.matching > list.total;
+    let of = if is_cut { format!("the first {total} of {}", thousands(list.matching)) } else { total };
+    format!(" {noun}s {}–{} of {of}{hidden}", thousands(list.first + 1), thousands(last))
 }
 
 /// `filter web`
@@ -388,6 +393,6 @@ fn thousands(number: usize) -> String {
 
 fn help() -> Vec<Cell> {
     let keys = HELP.iter().map(|(keys, does)| Cell::plain(&format!("{keys:<16} {does}")));
-    let syntax = [Cell::default(), Cell::plain("Filters, by names and by selectors:"), Cell::plain(filter::SYNTAX)];
+    let syntax = [Cell::default(), Cell::plain("Filters are names and selectors:"), Cell::plain(filter::SYNTAX)];
     keys.chain(syntax).collect()
 }

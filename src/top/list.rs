@@ -18,8 +18,10 @@ pub(crate) struct List {
     pub(crate) cursor: usize,
     /// The first visible row.
     pub(crate) first: usize,
-    /// How many rows there are in all.
+    /// How many rows there are in all, as far as they can be shown.
     pub(crate) total: usize,
+    /// How many rows match, including those that cannot be shown.
+    pub(crate) matching: usize,
     /// The first fetched row.
     pub(crate) offset: usize,
     /// The fetched rows.

@@ -192,6 +192,8 @@ fn edge(edge: &EdgeStatus, now: Timestamp) -> Vec<Cell> {
     let seen = match (edge.connected, edge.last_seen) {
         (true, _) => Cell::new("now", Tone::Faint),
         (false, Some(at)) => Cell::new(&ago(at, now), Tone::Warn),
+        // It has joined, and not come back since the server started.
+        (false, None) if edge.certificate_expires_at.is_some() => Cell::new("–", Tone::Warn),
         (false, None) => Cell::new("never", Tone::Warn),
     };
     let sums = super::details::sums(edge);

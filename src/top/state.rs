@@ -26,8 +26,8 @@ use crate::render;
 
 /// Events that are kept; older ones are in the log of the server.
 const EVENTS: usize = 1000;
-/// Rows that the list of connections asks for at most: edges list no more.
-const CONNECTIONS: usize = 1000;
+/// Rows that the list of connections asks for at most: an edge lists no more.
+const CONNECTIONS: usize = schema::bounds::MAX_LISTED;
 
 /// What has the keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub(crate) struct Question {
     pub(crate) is_by_counters: bool,
     /// The first row that is asked for.
     pub(crate) offset: usize,
+    /// How many rows are asked for, of a list that is always read from its first row.
+    pub(crate) count: usize,
     /// True if selectors leave a part of the list; without them, that there is nothing is not an error.
     pub(crate) is_selected: bool,
 }
@@ -207,6 +209,7 @@ impl State {
             pairs
         };
         let path = |path: &str, pairs: Pairs| format!("{path}?{}", address::query(pairs.into_iter()));
+        let mut asked = 0;
         let (path, rates, offset) = match view {
             View::Edges => {
                 let mut pairs = page(&pairs);
@@ -223,12 +226,13 @@ impl State {
             }
             View::Targets => (path("/v1/targets", page(&pairs)), None, offset),
             View::Connections => {
-                pairs.push(("limit", (offset + count).min(CONNECTIONS).min(most).to_string()));
+                asked = (offset + count).min(CONNECTIONS).min(most);
+                pairs.push(("limit", asked.to_string()));
                 (path("/v1/connections", pairs), None, 0)
             }
             View::Plan | View::Events => return None,
         };
-        let question = Question { view, path, rates, is_by_counters, offset, is_selected };
+        let question = Question { view, path, rates, is_by_counters, offset, count: asked, is_selected };
         self.list_mut().asked = Some(question.clone());
         Some(question)
     }
@@ -244,8 +248,9 @@ impl State {
         let is_first = question.is_by_counters && list.cursor == 0;
         match answer {
             Ok(page) => {
+                let most = if question.view == View::Connections { most.min(CONNECTIONS) } else { most };
                 list.take(page.rows, question.offset, page.total.min(most), now);
-                (list.hidden, list.note) = (page.hidden, page.note);
+                (list.hidden, list.note, list.matching) = (page.hidden, page.note, page.total);
                 list.cursor = if is_first { 0 } else { list.cursor };
             }
             Err(problem) => list.fail(problem, now),

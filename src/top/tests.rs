@@ -243,6 +243,29 @@ fn connections_and_an_edge_that_does_not_answer() {
 }
 
 #[test]
+fn of_more_connections_than_an_edge_lists_the_first_are_shown_to_the_last() {
+    let mut state = state(View::Connections);
+    let listed = |state: &mut State| {
+        let question = state.question().expect("a list");
+        let connection = |id: usize| {
+            json!({"id": id.to_string(), "edge": "ams-1", "rule": "web", "protocol": "tcp", "source": "192.0.2.1:5000",
+                "listener": "*:443", "target": "10.0.0.5:8443", "since": "2026-01-02T08:00:00Z", "bytes_in": 10,
+                "bytes_out": 10, "idle_secs": 7, "draining": false})
+        };
+        let rows = Rows::Connections((0..question.count).map(|id| read(connection(id))).collect());
+        let page = Page { rows, total: 12_345, hidden: 0, note: None };
+        state.answer(&question, Ok(page), now());
+    };
+    listed(&mut state);
+    let first = frame(&mut state, 80, 24);
+    assert!(first.contains("of the first 10,000 of 12,345"), "{first}");
+    press(&mut state, "G");
+    listed(&mut state);
+    let last = frame(&mut state, 80, 24);
+    assert!(last.contains("connections 9,986–10,000 of the first 10,000 of 12,345"), "{last}");
+}
+
+#[test]
 fn the_plan_is_what_is_in_force_followed_and_different() {
     let mut state = state(View::Plan);
     let reason = "the followed tree removes 12 rules, which rail max_removals = 5 forbids";

@@ -60,7 +60,7 @@ fn every_view_is_a_key_away_and_follows_what_happens() {
     top.wait("the target in full", |shown| shown.contains("Last result"));
     top.press("q");
     top.press("?");
-    top.wait("the keys", |shown| shown.contains("one screen up or down"));
+    top.wait("the keys", |shown| shown.contains("one page up or down"));
     top.press("qq");
     assert_eq!(top.ended(), 0);
 }
@@ -166,7 +166,7 @@ fn a_server_that_goes_is_waited_for_and_what_was_known_stays() {
     top.wait_text("edge-01/web");
     server.kill();
     let shown = top.wait_text("stale since");
-    assert!(shown.contains("edge-01/web") && shown.contains("Trying again"), "{shown}");
+    assert!(shown.contains("edge-01/web") && shown.contains("Retrying"), "{shown}");
     world.serve(&["--mode", "heal"]);
     top.wait("the server", |shown| !shown.contains("stale since") && shown.contains("edge-01/web"));
     top.press("q");

@@ -51,7 +51,7 @@ fn the_keyboard_alone_reaches_and_does_everything() {
     tab_to(&browser, "A", "web");
     browser.keys(ENTER);
     browser.arrives_at("/ui/rules/edge-01/web");
-    tab_to(&browser, "SUMMARY", &format!("Steer 127.0.0.1:{}", fleet.echo.port));
+    tab_to(&browser, "SUMMARY", &format!("Pause, disable or weight 127.0.0.1:{}", fleet.echo.port));
     browser.keys(ENTER);
     tab_to(&browser, "INPUT", "Reason");
     browser.keys("by hand");
@@ -74,7 +74,7 @@ fn without_scripts_everything_is_read_and_done() {
     browser.reads("h1", "edge-01/web");
     browser.reads("[data-live=total]", "1");
     assert_eq!(browser.text("[data-live-state]").split(' ').next(), Some("as"), "no script says that it is live");
-    browser.press(&format!("Steer 127.0.0.1:{}", fleet.echo.port));
+    browser.press(&format!("Pause, disable or weight 127.0.0.1:{}", fleet.echo.port));
     let row = format!("[data-target='127.0.0.1:{}']", fleet.echo.port);
     browser.type_in(&format!("{row} [name=why]"), "without scripts");
     browser.press("Pause");
@@ -82,7 +82,7 @@ fn without_scripts_everything_is_read_and_done() {
     browser.open("/ui/rules/edge-01/web/add-target");
     browser.type_in("#host", "127.0.0.1");
     browser.type_in("#ports", "9");
-    browser.press("Show the change and its plan");
+    browser.press("Preview the change");
     browser.reads("pre.diff", "port = 9");
     browser.open("/ui/connections?rule=web");
     browser.press("End all that match…");

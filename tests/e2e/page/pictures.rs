@@ -155,7 +155,7 @@ fn the_pictures_of_the_readme_can_be_made() {
     browser.open("/ui/rules/fra-2/lobby/add-target");
     browser.type_in("#host", "127.0.62.6");
     browser.type_in("#ports", "7777");
-    browser.press("Show the change and its plan");
+    browser.press("Preview the change");
     browser.reads("pre.plan-text", "lobby");
     keep("proposal", &browser.picture(840));
     // A terminal of 100 columns, drawn by the same browser.

@@ -20,10 +20,10 @@ fn a_target_is_proposed_goes_live_by_git_and_is_rolled_back_with_a_reason() {
     // What is wrong is said, and what was typed stays.
     browser.type_in("#host", "127.0.0.1");
     browser.type_in("#ports", "70000");
-    browser.press("Show the change and its plan");
+    browser.press("Preview the change");
     browser.reads("[role=alert]", "70000");
     browser.type_in("#ports", &other.port.to_string());
-    browser.press("Show the change and its plan");
+    browser.press("Preview the change");
     browser.reads("pre.diff", &format!("port = {}", other.port));
     browser.reads("pre.plan-text", "api");
     assert_eq!(world.git(&["status", "--porcelain"]), "", "the page writes nothing");
@@ -46,7 +46,7 @@ fn a_target_is_proposed_goes_live_by_git_and_is_rolled_back_with_a_reason() {
     browser.arrives_at("/ui/history");
     browser.open("/ui/history/1");
     browser.type_in("#why", "it answers too slowly");
-    browser.press("Show the plan of the rollback");
+    browser.press("Show the rollback plan");
     browser.reads("pre.plan-text", "api");
     assert_eq!(answers(fleet.port + 1), Some(other.port), "a plan changes nothing");
     browser.click("main form .button-danger");

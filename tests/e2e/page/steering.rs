@@ -34,7 +34,7 @@ fn what_is_down_is_found_with_its_reason_and_a_target_is_paused_with_one() {
     browser.reads(&dead, "L4CON");
     browser.reads(".page-head", &NASTY.replace('\\', ""));
     // A pause has to have a reason.
-    browser.press(&format!("Steer 127.0.0.1:{echo}"));
+    browser.press(&format!("Pause, disable or weight 127.0.0.1:{echo}"));
     browser.press("Pause");
     assert_eq!(target_state(world, echo), "up", "without a reason nothing is sent");
     let row = format!("[data-target='127.0.0.1:{echo}']");

@@ -12,7 +12,7 @@ use super::assets;
 use crate::act::operator::documents::Problem;
 use crate::act::sessions::{SessionKey, Sessions};
 use crate::decide::operators::Role;
-use crate::decide::page::head::{FleetLine, NavEntry, line, navigation};
+use crate::decide::page::head::{FleetLine, NavEntry, Part, line, navigation};
 use crate::decide::page::words::Badge;
 use crate::decide::summary::FleetSummary;
 
@@ -52,9 +52,9 @@ impl Visit {
     pub(in crate::act) async fn layout(&self, title: impl Into<String>) -> Layout {
         let summary = self.ask.get::<FleetSummary>("/v1/summary").await;
         let unknown = |problem: Problem| FleetLine {
-            verdict: Badge::off("The state of the fleet is not known"),
+            verdict: Badge::off("State unknown"),
             marks: Vec::new(),
-            parts: vec![problem.detail],
+            parts: vec![Part::trouble(problem.detail)],
         };
         self.around(title, summary.map_or_else(unknown, |summary| line(&summary)))
     }

@@ -21,7 +21,7 @@ pub enum Topic {
     Edge,
     /// A quota is nearly used up, used up, or available again.
     Quota,
-    /// An earlier revision was applied again, or is no longer held.
+    /// An operator rolled back, or the hold of a rollback ended.
     Rollback,
     /// Applying was frozen, or is allowed again.
     Freeze,

@@ -11,6 +11,7 @@ use super::words::{Badge, Moment, count, lasting, short_hash};
 use crate::decide::fleet::{ApplyResult, EdgeOutcome, EdgeResult, Outcome};
 use crate::decide::ledger::HistoryEntry;
 use crate::decide::plan::PlannedWave;
+use crate::decide::render::summary;
 
 /// A row of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct ApplyRow {
     pub who: String,
     /// `+1 ~2 -0`
     pub changes: String,
-    /// How many edges.
+    /// How many edges had to change.
     pub edges: String,
 }
 
@@ -73,7 +74,7 @@ fn row(found: &HistoryEntry, now: Timestamp) -> ApplyRow {
         subject: found.subject.clone().unwrap_or_default(),
         who: who(&entry.actor, found.applied_by.as_deref()),
         changes: found.summary.as_ref().map(changes_in_words).unwrap_or_default(),
-        edges: count(entry.generations.len().max(entry.edges.len()) as u64, "edge"),
+        edges: super::words::grouped(entry.generations.len().max(entry.edges.len()) as u64),
     }
 }
 
@@ -196,7 +197,7 @@ fn in_waves(result: &ApplyResult, waves: &[PlannedWave]) -> Vec<ApplyWave> {
 }
 
 fn wave_of(title: String, terms: String, edges: &[&EdgeResult]) -> ApplyWave {
-    let done = edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Done).count();
+    let done = edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Done && summary::is_whole(edge)).count();
     ApplyWave {
         title,
         progress: format!("{done} of {} done", count(edges.len() as u64, "edge")),
@@ -264,13 +265,13 @@ fn edge_in_words(edge: &EdgeResult, odd_rules: usize) -> String {
             edge.message.clone()
         }
         EdgeOutcome::Queued => "waits for its wave".to_owned(),
-        EdgeOutcome::Skipped => "was not reached and is unchanged".to_owned(),
+        EdgeOutcome::Skipped => "not reached, unchanged".to_owned(),
         EdgeOutcome::Waiting => format!("generation {} is being sent", edge.generation),
-        EdgeOutcome::Done if odd_rules > 0 => format!("answered, and did not take {}", count(odd_rules as u64, "rule")),
-        EdgeOutcome::Done => "runs what was planned".to_owned(),
-        EdgeOutcome::Offline => "is offline and takes the state when it comes back".to_owned(),
-        EdgeOutcome::Timeout => "did not report in time; what runs there is not known".to_owned(),
-        EdgeOutcome::Returned => "runs its previous state again".to_owned(),
+        EdgeOutcome::Done if odd_rules > 0 => format!("answered, {} not as planned", count(odd_rules as u64, "rule")),
+        EdgeOutcome::Done => "runs as planned".to_owned(),
+        EdgeOutcome::Offline => "receives the state when it is back".to_owned(),
+        EdgeOutcome::Timeout => "did not report in time; its state is unknown".to_owned(),
+        EdgeOutcome::Returned => "reverted to its previous state".to_owned(),
         EdgeOutcome::Refused => format!("refused: {}", joined(&edge.code, &edge.message)),
     }
 }
@@ -291,25 +292,25 @@ fn verdict(result: &ApplyResult) -> String {
     let edges = count(result.edges.len() as u64, "edge");
     let number = |outcome| result.edges.iter().filter(|edge| edge.outcome == outcome).count() as u64;
     match result.outcome {
-        Outcome::Running => format!("{} of {edges} done.", number(EdgeOutcome::Done)),
-        Outcome::Applied if result.edges.is_empty() => {
-            "There was nothing to change; the revision is recorded.".to_owned()
-        }
+        Outcome::Running => format!("{} of {edges} done.", summary::done(result)),
+        Outcome::Applied if result.edges.is_empty() => "Nothing had to change; the revision was recorded.".to_owned(),
         Outcome::Applied => {
-            let waiting = match number(EdgeOutcome::Offline) {
-                0 => String::new(),
-                offline => format!(", {} when they come back", count(offline, "edge")),
-            };
-            format!("Applied as planned on {edges}{waiting}.")
+            let offline = number(EdgeOutcome::Offline);
+            let reached = count(result.edges.len() as u64 - offline, "edge");
+            match offline {
+                0 => format!("Applied as planned on {edges}."),
+                1 => format!("Applied as planned on {reached}; 1 offline edge receives it when it is back."),
+                more => format!("Applied as planned on {reached}; {more} offline edges receive it when they are back."),
+            }
         }
         Outcome::Partial => {
-            let done = number(EdgeOutcome::Done);
-            format!("A part is not as planned: {done} of {edges} done; the rest is below.")
+            let done = summary::done(result);
+            format!("Applied in part: {done} of {edges} done. The others are listed below.")
         }
-        Outcome::Superseded => format!("A newer tree was put in force before {edges} answered."),
-        Outcome::Returned => "It was not confirmed in time, and edges run their previous state again.".to_owned(),
+        Outcome::Superseded => format!("A newer tree was applied before {edges} answered."),
+        Outcome::Returned => "It was not confirmed in time, and the edges reverted to their previous state.".to_owned(),
         Outcome::Interrupted => {
-            "The server stopped before all edges answered; everything that it decided continues.".to_owned()
+            "The server stopped before all edges answered. After its restart, the apply continues.".to_owned()
         }
     }
 }

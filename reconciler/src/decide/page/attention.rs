@@ -65,19 +65,30 @@ pub(super) fn attention(summary: &FleetSummary, now: Timestamp) -> Vec<Attention
         let text = format!("{} more", count(more, "edge"));
         items.push(Attention { link: head::link("/ui/edges"), ..Attention::new(Badge::down("offline"), text) });
     }
+    items.extend(held(summary, now));
     for (kind, number) in summary.drift.iter().filter(|(kind, _)| **kind != DriftKind::EdgeOffline) {
         let badge = if *kind == DriftKind::Override { Badge::warn("override") } else { Badge::warn("drift") };
+        // Overrides of targets are among those of rules.
+        let is_override = *kind == DriftKind::Override;
         items.push(Attention {
-            link: head::link(&format!("/ui/drift?kind={}", kind.as_str())),
+            detail: if is_override { overrides(*number, summary.target_overrides) } else { String::new() },
+            link: head::link("/ui/drift"),
             ..Attention::new(badge, drift_in_words(*kind, *number))
         });
     }
-    if summary.target_overrides > 0 {
+    if summary.target_overrides > 0 && !summary.drift.contains_key(&DriftKind::Override) {
         let text = count(summary.target_overrides, "target override");
         items.push(Attention { link: head::link("/ui/drift"), ..Attention::new(Badge::warn("override"), text) });
     }
-    items.extend(held(summary, now));
     items
+}
+
+/// `3 of targets, 1 break-glass rule`
+fn overrides(all: u64, of_targets: u64) -> String {
+    let of_targets = of_targets.min(all);
+    let parts = [(of_targets, "target override"), (all - of_targets, "break-glass rule")];
+    let parts = parts.into_iter().filter(|(number, _)| *number > 0).map(|(number, one)| count(number, one));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 fn down_target(down: &DownTarget, now: Timestamp) -> Attention {
@@ -105,11 +116,11 @@ fn held(summary: &FleetSummary, now: Timestamp) -> Vec<Attention> {
     let mut items = Vec::new();
     if revision.held {
         let reason = if revision.reason.is_empty() { "another revision is held" } else { &revision.reason };
-        let detail = if revision.hold.is_some() { "It stays until git moves or somebody resumes." } else { "" };
+        let detail = if revision.hold.is_some() { "It is held until git moves or an operator resumes." } else { "" };
         items.push(Attention {
             detail: detail.to_owned(),
             link: head::link("/ui/plan"),
-            ..Attention::new(Badge::warn("held"), capital(reason))
+            ..Attention::new(Badge::warn("held"), capital(reason).replace('`', ""))
         });
     } else if revision.verdict == Some(Verdict::Waiting) && is_other(revision) {
         let text = "A newer tree waits for an apply";

@@ -42,7 +42,7 @@ pub const MOST: usize = 1000;
 pub fn list(entries: &[AuditEntry], beyond: u64, (since, limit): (&str, usize), now: Timestamp) -> AuditView {
     let row = |entry: &AuditEntry| AuditRow {
         at: Moment::new(entry.at, now),
-        who: if entry.who.is_empty() { "a stranger".to_owned() } else { entry.who.clone() },
+        who: if entry.who.is_empty() { "not signed in".to_owned() } else { entry.who.clone() },
         from: entry.from.clone(),
         what: entry.what.clone(),
         outcome: match entry.outcome.as_str() {
@@ -52,7 +52,7 @@ pub fn list(entries: &[AuditEntry], beyond: u64, (since, limit): (&str, usize), 
         },
     };
     let beyond = if beyond > 0 {
-        format!("{} beyond 1,000 an hour have no entry.", count(beyond, "refusal"))
+        format!("{} beyond 1,000 an hour were not recorded.", count(beyond, "refusal"))
     } else {
         String::new()
     };

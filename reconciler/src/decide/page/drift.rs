@@ -34,6 +34,19 @@ pub struct DriftView {
     pub edge: String,
 }
 
+/// `Override`, `Edge offline`
+pub fn title(kind: DriftKind) -> String {
+    let word = kind.as_str().replace('_', " ");
+    word[..1].to_uppercase() + &word[1..]
+}
+
+/// Code and message. What an override is called stands in its message already.
+pub fn message(one: &Drift) -> String {
+    let code = Some(one.code.as_str()).filter(|_| one.kind != DriftKind::Override);
+    let parts: Vec<&str> = code.into_iter().chain([one.message.as_str()]).filter(|part| !part.is_empty()).collect();
+    parts.join(": ")
+}
+
 /// At most so many rows.
 pub const SHOWN: usize = 200;
 
@@ -47,7 +60,7 @@ pub fn list(drift: &[Drift], total: u64, hidden: u64, edge: &str) -> DriftView {
         String::new()
     };
     let hidden = if hidden > 0 {
-        format!("{} outside of your limits not shown.", count(hidden, "difference"))
+        format!("{} outside of your limits are not shown.", count(hidden, "difference"))
     } else {
         String::new()
     };
@@ -55,22 +68,20 @@ pub fn list(drift: &[Drift], total: u64, hidden: u64, edge: &str) -> DriftView {
 }
 
 fn row(one: &Drift) -> DriftRow {
-    let parts: Vec<&str> =
-        [one.code.as_str(), one.message.as_str()].into_iter().filter(|part| !part.is_empty()).collect();
     let (place, path) = match &one.rule {
         Some(rule) => (format!("{}/{rule}", one.edge), link(&format!("/ui/rules/{}/{rule}", one.edge))),
         None => (one.edge.to_string(), link(&format!("/ui/edges/{}", one.edge))),
     };
     let word = one.kind.as_str().replace('_', " ");
     let (kind, next) = match one.kind {
-        DriftKind::Failed => (Badge::down(word), "It is tried again by itself."),
-        DriftKind::Rejected => (Badge::down(word), "Change the rule, or the edge; it is not tried again before."),
-        DriftKind::EdgeOffline => (Badge::off(word), "The edge takes its state when it comes back."),
-        DriftKind::StaleGeneration => (Badge::info(word), "The edge has not answered yet."),
-        DriftKind::Unsettled => (Badge::down(word), "Look at the log of the edge."),
-        DriftKind::Override => (Badge::warn(word), "It ends by itself, or when an operator ends it."),
+        DriftKind::Failed => (Badge::down(word), "The edge retries it."),
+        DriftKind::Rejected => (Badge::down(word), "It is not retried until the rule or the edge changes."),
+        DriftKind::EdgeOffline => (Badge::off(word), "The edge receives its state when it is back."),
+        DriftKind::StaleGeneration => (Badge::info(word), "The edge has not confirmed its state yet."),
+        DriftKind::Unsettled => (Badge::down(word), "The log of the edge shows more."),
+        DriftKind::Override => (Badge::warn(word), "It ends when an operator ends it, or at its expiry if it has one."),
         DriftKind::Missing | DriftKind::Extra | DriftKind::Changed => {
-            (Badge::warn(word), "The next apply puts it right.")
+            (Badge::warn(word), "The server restores it, unless its mode is off.")
         }
     };
     let text = |value: &serde_json::Value| match value {
@@ -79,5 +90,5 @@ fn row(one: &Drift) -> DriftRow {
         other => other.to_string(),
     };
     let fields = one.fields.iter().map(|field| (field.path.clone(), text(&field.before), text(&field.after)));
-    DriftRow { kind, place, path, why: parts.join(": "), fields: fields.collect(), next }
+    DriftRow { kind, place, path, why: message(one), fields: fields.collect(), next }
 }

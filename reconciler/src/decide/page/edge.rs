@@ -123,21 +123,29 @@ fn notices(edge: &EdgeStatus, drift: &[Drift]) -> Vec<RuleNotice> {
         notices.push(RuleNotice { class, title: title.to_owned(), text: text.to_owned(), at: None, lines: Vec::new() });
     };
     if edge.revoked {
-        add("note-bad", "Revoked", "it keeps forwarding what it has, and joins again only with a new URI");
-    } else if !edge.connected && edge.last_seen.is_some() {
-        add("note-warn", "Offline", "it keeps forwarding what it has; what it does now is not known");
+        add("note-bad", "Revoked", "the edge keeps forwarding its last state and can rejoin only with a new URI");
+    } else if !edge.connected && (edge.last_seen.is_some() || edge.certificate_expires_at.is_some()) {
+        add(
+            "note-warn",
+            "Offline",
+            "the edge keeps forwarding its last state, unless it has stopped; what is shown is the last that was reported",
+        );
     }
     let trial = match edge.confirmation {
         Confirmation::None => None,
-        Confirmation::Awaited => Some(("On trial", "it reverts by itself unless its state is confirmed in time")),
-        Confirmation::Missed => Some(("Reverted", "no confirmation came in time: it runs what ran before")),
+        Confirmation::Awaited => {
+            Some(("Unconfirmed", "the edge reverts its last change unless it is confirmed in time"))
+        }
+        Confirmation::Missed => {
+            Some(("Reverted", "the change was not confirmed in time, so the edge runs its previous state"))
+        }
     };
     if let Some((title, text)) = trial {
         add("note-warn", title, text);
     }
     let of_edge = drift.iter().filter(|one| one.rule.is_none() && one.kind != DriftKind::EdgeOffline);
     for one in of_edge {
-        add("note-warn", &format!("Drift: {}", one.kind.as_str().replace('_', " ")), &one.message);
+        add("note-warn", &super::drift::title(one.kind), &super::drift::message(one));
     }
     notices
 }
@@ -148,13 +156,13 @@ fn facts(edge: &EdgeStatus) -> Vec<NamedValue> {
         vec![NamedValue::new("Generation", generation(edge)), NamedValue::new("Version", or_dash(&edge.version))];
     facts.push(NamedValue::new("Address", or_dash(&edge.address)));
     if !edge.own_listeners.is_empty() {
-        facts.push(NamedValue::new("Its own ports", edge.own_listeners.join(", ")));
+        facts.push(NamedValue::new("Own listeners", edge.own_listeners.join(", ")));
     }
     if !edge.ephemeral_ports.is_empty() {
         facts.push(NamedValue::new("Ephemeral ports", edge.ephemeral_ports.join(", ")));
     }
     if let Some(digest) = edge.digest {
-        facts.push(NamedValue::new("Digest of what runs", digest.to_string()));
+        facts.push(NamedValue::new("Running digest", digest.short()));
     }
     facts
 }
@@ -164,7 +172,7 @@ fn limits(edge: &EdgeStatus) -> Vec<NamedValue> {
     [
         ("Rules", u64::from(limits.rules)),
         ("Ports of a range", limits.ports_per_range.into()),
-        ("Descriptors for listeners", limits.file_descriptors),
+        ("Listener descriptors", limits.file_descriptors),
     ]
     .into_iter()
     .filter(|(_, number)| *number > 0)

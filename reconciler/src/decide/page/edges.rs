@@ -56,7 +56,11 @@ impl EdgeLine {
             href: edge_href(edge.name.as_str()),
             state: state(edge),
             since: edge.since.map(|at| Moment::new(at, now)),
-            last_seen: edge.last_seen.filter(|_| !edge.connected).map(|at| Moment::new(at, now)),
+            // One that is offline was seen last when it went, unless the server was away then.
+            last_seen: edge
+                .last_seen
+                .filter(|at| !edge.connected && edge.since != Some(*at))
+                .map(|at| Moment::new(at, now)),
             rules: rules_in_badges(&summary),
             rule_count: grouped(summary.rules),
             targets: targets_in_words(&summary),
@@ -72,11 +76,13 @@ impl EdgeLine {
 
 /// Connected, offline or revoked.
 pub fn state(edge: &EdgeStatus) -> Badge {
-    match (edge.revoked, edge.connected, edge.last_seen) {
+    // After a restart, a server knows of an edge that has not come back only that it has a certificate.
+    let has_joined = edge.last_seen.is_some() || edge.certificate_expires_at.is_some();
+    match (edge.revoked, edge.connected, has_joined) {
         (true, ..) => Badge::down("revoked"),
         (false, true, _) => Badge::up("connected"),
-        (false, false, Some(_)) => Badge::down("offline"),
-        (false, false, None) => Badge::off("never seen"),
+        (false, false, true) => Badge::down("offline"),
+        (false, false, false) => Badge::off("never seen"),
     }
 }
 
@@ -146,9 +152,7 @@ impl EdgesView {
             .select(query, ("limit", "Rows"), &[("", "100"), ("250", "250"), ("500", "500")]);
         let empty = match (edges.is_empty(), filter.is_used, total) {
             (false, ..) => "",
-            (true, false, 0) => {
-                "There are no edges yet. An edge joins with the URI of portunus edge-token create NAME."
-            }
+            (true, false, 0) => "No edge has joined yet. portunus edge-token create NAME invites one.",
             (true, true, 0) => "No edge matches. Remove a filter to see more.",
             (true, ..) => "The list ends before this page.",
         };

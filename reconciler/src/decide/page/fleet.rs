@@ -5,8 +5,9 @@ use schema::state::RuleState;
 
 use super::attention::{Attention, attention, is_other};
 use super::head::{self, extent};
-use super::words::{Badge, Moment, count, grouped, short_hash};
+use super::words::{Badge, Moment, grouped, short_hash};
 use crate::decide::fleet::{ApplyResult, EdgeOutcome, Freeze, Mode, Outcome};
+use crate::decide::render::summary;
 use crate::decide::status::RevisionStatus;
 use crate::decide::summary::FleetSummary;
 
@@ -136,7 +137,11 @@ pub fn view(summary: &FleetSummary, may_freeze: bool, now: Timestamp) -> FleetVi
         verdict: head::line(summary).verdict,
         figures: figures(summary),
         attention,
-        all_well: if summary.edges.all == 0 { "There are no known edges yet." } else { "Nothing does. All is well." },
+        all_well: if summary.edges.all == 0 {
+            "No edge has joined yet. portunus edge-token create NAME invites one."
+        } else {
+            "Nothing. Everything runs as applied, and no target is down."
+        },
         revision: in_force(&summary.revision, now),
         mode: mode(summary),
         followed: followed(&summary.revision, now),
@@ -147,10 +152,7 @@ pub fn view(summary: &FleetSummary, may_freeze: bool, now: Timestamp) -> FleetVi
             .map(|apply| progress(apply, now)),
         freeze: freeze(summary.frozen.as_ref(), may_freeze, now),
         hidden: summary.hidden,
-        hidden_text: format!(
-            "{} that your limits do not include are left out.",
-            count(summary.hidden, "entry").replace("entrys", "entries")
-        ),
+        hidden_text: super::history::hidden_in_words(summary.hidden),
     }
 }
 
@@ -196,6 +198,7 @@ fn figures(summary: &FleetSummary) -> Vec<Figure> {
                 some(totals.down, Badge::down, "down"),
                 some(totals.paused, Badge::warn, "paused"),
                 some(totals.disabled, Badge::off, "disabled"),
+                some(totals.unknown.saturating_sub(totals.unchecked), Badge::off, "unknown"),
                 some(totals.unchecked, Badge::off, "not checked"),
             ],
             "/ui/rules?health=down",
@@ -220,7 +223,7 @@ fn in_force(revision: &RevisionStatus, now: Timestamp) -> Option<InForce> {
     let subject = subject.unwrap_or_else(|| nameless.to_owned());
     let by = match (revision.actor.as_deref(), revision.applied_by.as_deref()) {
         (Some(actor), Some(claimed)) if actor != claimed => format!("{actor} as {claimed}"),
-        (Some(WATCH), _) => "the server, which follows the tree".to_owned(),
+        (Some(WATCH), _) => "the server".to_owned(),
         (actor, claimed) => actor.or(claimed).unwrap_or_default().to_owned(),
     };
     Some(InForce {
@@ -239,10 +242,10 @@ fn in_force(revision: &RevisionStatus, now: Timestamp) -> Option<InForce> {
 fn mode(summary: &FleetSummary) -> String {
     let Some(mode) = summary.mode else { return String::new() };
     let words = match mode {
-        Mode::Off => "the server does nothing by itself",
+        Mode::Off => "the server changes nothing on its own",
         Mode::Plan => "changes of the tree are planned and wait for an apply",
-        Mode::Heal => "what was applied last is kept in force",
-        Mode::Apply => "the tree is followed",
+        Mode::Heal => "the applied state is kept in force",
+        Mode::Apply => "every commit of the followed tree is applied",
     };
     format!("{}: {words}", mode.as_str())
 }
@@ -276,7 +279,7 @@ fn is_worth_showing(apply: &ApplyResult, summary: &FleetSummary) -> bool {
 }
 
 fn progress(apply: &ApplyResult, now: Timestamp) -> Progress {
-    let done = apply.edges.iter().filter(|edge| edge.outcome == EdgeOutcome::Done).count() as u64;
+    let done = summary::done(apply) as u64;
     let state = match apply.outcome {
         Outcome::Running if apply.paused.is_some() => Badge::warn("paused"),
         Outcome::Running => Badge::info("running"),
@@ -285,7 +288,12 @@ fn progress(apply: &ApplyResult, now: Timestamp) -> Progress {
     };
     let mut lines: Vec<String> = apply.paused.iter().map(|why| format!("The rollout is paused: {why}")).collect();
     lines.extend(apply.stopped.iter().map(|why| format!("The rollout was stopped: {why}")));
-    let failed = apply.edges.iter().filter(|edge| !edge.message.is_empty() && edge.outcome != EdgeOutcome::Done);
+    // Edges that were not reached are as many as the rollout left; the line above says why.
+    let is_failed = |edge: &&crate::decide::fleet::EdgeResult| {
+        !edge.message.is_empty()
+            && !matches!(edge.outcome, EdgeOutcome::Done | EdgeOutcome::Queued | EdgeOutcome::Skipped)
+    };
+    let failed = apply.edges.iter().filter(is_failed);
     lines.extend(failed.take(SHOWN_EDGES).map(|edge| format!("{}: {}", edge.edge, edge.message)));
     Progress {
         title: format!("Apply {}", apply.id),

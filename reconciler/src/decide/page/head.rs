@@ -17,7 +17,27 @@ pub struct FleetLine {
     /// Held and frozen, which a person decided.
     pub marks: Vec<Badge>,
     /// The rest, part by part.
-    pub parts: Vec<String>,
+    pub parts: Vec<Part>,
+}
+
+/// A part of the line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What it says.
+    pub text: String,
+    /// True for a count of what is well, which a narrow screen leaves out.
+    pub is_count: bool,
+}
+
+impl Part {
+    /// Something to look at.
+    pub(crate) fn trouble(text: String) -> Self {
+        Self { text, is_count: false }
+    }
+
+    fn count(text: String) -> Self {
+        Self { text, is_count: true }
+    }
 }
 
 /// The line of a fleet.
@@ -30,12 +50,13 @@ pub fn line(summary: &FleetSummary) -> FleetLine {
     };
     let held = summary.revision.held.then(|| Badge::warn("held"));
     let frozen = summary.frozen.as_ref().map(|_| Badge::warn("frozen"));
-    let mut parts: Vec<String> = applying(summary).into_iter().chain(drifted(&summary.drift)).collect();
-    parts.push(count(summary.edges.all, "edge"));
-    parts.push(count(summary.rules.all, "rule"));
+    let troubles = applying(summary).into_iter().chain(drifted(&summary.drift));
+    let mut parts: Vec<Part> = troubles.map(Part::trouble).collect();
     if summary.rules.down > 0 {
-        parts.push(format!("{} down", count(summary.rules.down, "rule")));
+        parts.push(Part::trouble(format!("{} down", count(summary.rules.down, "rule"))));
     }
+    parts.push(Part::count(count(summary.edges.all, "edge")));
+    parts.push(Part::count(count(summary.rules.all, "rule")));
     parts.extend(targets(summary));
     FleetLine { verdict, marks: held.into_iter().chain(frozen).collect(), parts }
 }
@@ -69,7 +90,7 @@ pub fn drift_in_words(kind: DriftKind, number: u64) -> String {
 }
 
 /// `26 of 27 targets up`; those that nothing checks and nothing met are counted apart.
-fn targets(summary: &FleetSummary) -> Vec<String> {
+fn targets(summary: &FleetSummary) -> Vec<Part> {
     let totals = &summary.targets;
     let known = totals.all.saturating_sub(totals.unchecked);
     let mut parts = Vec::new();
@@ -80,10 +101,10 @@ fn targets(summary: &FleetSummary) -> Vec<String> {
                 text.extend([", ", &number.to_string(), " ", state]);
             }
         }
-        parts.push(text);
+        parts.push(Part { text, is_count: totals.down == 0 });
     }
     if totals.unchecked > 0 {
-        parts.push(format!("{} not checked", count(totals.unchecked, "target")));
+        parts.push(Part::count(format!("{} not checked", count(totals.unchecked, "target"))));
     }
     parts
 }
@@ -153,13 +174,15 @@ mod tests {
         (summary.targets.up, summary.targets.down) = (1, 1);
         (summary.targets.unknown, summary.targets.unchecked) = (3, 3);
         let found = line(&summary);
+        let text =
+            |found: &FleetLine| found.parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(" · ");
         assert_eq!(found.verdict.word, "In sync");
-        assert_eq!(found.parts.join(" · "), "0 edges · 0 rules · 1 of 2 targets up, 1 down · 3 targets not checked");
+        assert_eq!(text(&found), "0 edges · 0 rules · 1 of 2 targets up, 1 down · 3 targets not checked");
         summary.in_sync = false;
         summary.drift = [(DriftKind::EdgeOffline, 1), (DriftKind::Failed, 2)].into();
         let found = line(&summary);
         assert_eq!(found.verdict.word, "Out of sync");
-        assert!(found.parts.join(" · ").starts_with("2 rules failed · 1 edge offline · 0 edges"), "{found:?}");
+        assert!(text(&found).starts_with("2 rules failed · 1 edge offline · 0 edges"), "{found:?}");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct HistoryRow {
     pub commit: String,
     /// The subject of the commit, or what happened.
     pub subject: String,
+    /// Why, beside the subject of a commit.
+    pub why: String,
     /// Who wrote the commit.
     pub author: String,
     /// Who did it.
@@ -71,17 +73,25 @@ pub fn list(entries: &[HistoryEntry], hidden: u64, action: &str, now: Timestamp)
 fn row(found: &HistoryEntry, now: Timestamp) -> HistoryRow {
     let entry = &found.entry;
     let happened = [&entry.note, &entry.why].into_iter().find(|text| !text.is_empty()).cloned();
+    let subject = found.subject.clone().or(happened).unwrap_or_default();
     HistoryRow {
         id: entry.id,
         action: entry.action.as_str(),
         outcome: outcome_badge(found),
         at: Moment::new(entry.at, now),
         commit: entry.commit.as_deref().map(|commit| short_hash(commit).to_owned()).unwrap_or_default(),
-        subject: found.subject.clone().or(happened).unwrap_or_default(),
-        author: entry.author.clone().unwrap_or_default(),
+        why: Some(&entry.why).filter(|why| !subject.contains(why.as_str())).cloned().unwrap_or_default(),
+        subject,
+        author: entry.author.as_deref().map(name_of).unwrap_or_default(),
         who: who(&entry.actor, found.applied_by.as_deref()),
         changes: found.summary.as_ref().map(changes_in_words).unwrap_or_default(),
     }
+}
+
+/// The name of `Ada Lovelace <ada@example.org>`.
+fn name_of(author: &str) -> String {
+    let name = author.split(" <").next().unwrap_or(author);
+    if name.is_empty() { author.to_owned() } else { name.to_owned() }
 }
 
 /// `3 entries outside of your limits are not shown.`

@@ -53,15 +53,15 @@ pub struct PlanView {
 pub fn view(plan: &PlanDocument, now: Timestamp) -> PlanView {
     let changes = plan.summary.changes();
     let verdict = if plan.is_railed() {
-        Badge::down("a rail stops it")
+        Badge::down("stopped by a rail")
     } else if plan.frozen.is_some() {
-        Badge::warn("the fleet is frozen")
+        Badge::warn("frozen")
     } else if plan.uncommitted.is_some() && !plan.dirty_allowed {
         Badge::warn("not committed")
     } else if changes == 0 {
         Badge::up("nothing to change")
     } else if plan.summary.reject > 0 {
-        Badge::warn("a part would be rejected")
+        Badge::warn("partly rejected")
     } else {
         Badge::info(count(changes.into(), "change"))
     };
@@ -118,32 +118,34 @@ pub fn next_steps(plan: &PlanDocument, standing: Standing) -> Vec<NextStep> {
     let step = |text: &str, command: &str| NextStep { text: text.to_owned(), command: command.to_owned(), link: None };
     let mut steps = Vec::new();
     for rail in plan.rails.iter().filter(|rail| rail.tripped) {
-        let text = format!("The rail {} stops it: commit a smaller change, or allow exactly this one.", rail.name);
+        let text = format!("The rail {} stops it. Commit a smaller change, or allow exactly this one:", rail.name);
         let command = rail.allow.as_ref().map_or_else(String::new, |allow| format!("portunus apply {allow}"));
         steps.push(NextStep { text, command, link: None });
     }
     if plan.uncommitted.is_some() {
-        steps.push(step("Commit the tree: only a commit can be reviewed and found again.", "git commit"));
+        steps.push(step("Commit the tree.", "git commit"));
     }
     if plan.frozen.is_some() {
-        steps.push(step("End the freeze: until then nothing is applied.", "portunus unfreeze --why TEXT"));
+        steps.push(step("End the freeze; nothing is applied until then.", "portunus unfreeze --why TEXT"));
     }
     if standing.is_held {
         let link = standing.may_apply.then(|| ("/ui/resume".to_owned(), "Resume"));
-        let text = "A revision is held: resume to let the server follow the tree again.".to_owned();
+        let text = "A revision is held. Resume to apply the followed tree again.".to_owned();
         steps.push(NextStep { text, command: "portunus resume".to_owned(), link });
     }
     if !steps.is_empty() {
         return steps;
     }
     if plan.summary.changes() == 0 {
-        steps.push(step("Nothing: what runs is what the tree wants.", ""));
+        steps.push(step("Nothing to do: the running state is the one of the tree.", ""));
         return steps;
     }
     steps.push(match standing.mode {
-        Some(Mode::Apply) => step("Nothing: the server applies the tree by itself, and tries again what failed.", ""),
+        Some(Mode::Apply) => {
+            step("Nothing to do: the server applies the tree automatically and retries what failed.", "")
+        }
         Some(Mode::Off | Mode::Plan | Mode::Heal) => {
-            step("Apply the tree: in this mode the server waits for an operator.", "portunus apply")
+            step("Apply the tree; in this mode the server waits for an operator.", "portunus apply")
         }
         None => step("Apply the tree.", "portunus apply"),
     });

@@ -204,7 +204,7 @@ pub fn override_rule(form: &OverrideForm) -> Result<Map<String, Value>, String> 
     RuleName::new(form.name.trim()).map_err(|error| error.to_string())?;
     spec.insert("name".to_owned(), form.name.trim().into());
     match form.listen.trim() {
-        "" => return Err("a free port is required: an override takes no port from the tree".to_owned()),
+        "" => return Err("a free port is required: an override cannot take a port of the tree".to_owned()),
         text if text.contains('-') => _ = spec.insert("listen_ports".to_owned(), text.into()),
         text => {
             let port: u16 = text.parse().map_err(|_| format!("`{text}` is not a port"))?;

@@ -6,7 +6,7 @@ use super::filter::{FilterForm, Pager};
 use super::query::ViewQuery;
 use super::rule_line::rule_href;
 use super::rules::hidden_in_words;
-use super::words::{Badge, Moment, bytes};
+use super::words::{Badge, Moment, bytes, grouped};
 use crate::decide::quota::{QuotaDocument, QuotaLevel};
 
 /// The path of the view.
@@ -56,7 +56,7 @@ impl QuotaLine {
                 QuotaLevel::Exhausted => Badge::down(quota.state.as_str()),
             },
             bar: format!("{:.1}", quota.percent.clamp(0.0, 100.0)),
-            percent: format!("{:.1} %", quota.percent),
+            percent: percent(quota.percent),
             used: bytes(quota.used),
             limit: bytes(quota.limit),
             period: quota.period.clone(),
@@ -68,6 +68,12 @@ impl QuotaLine {
             reset,
         }
     }
+}
+
+/// `82.5 %`, `1,616 %`
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is positive, and a cast saturates")]
+fn percent(of: f64) -> String {
+    if of < 100.0 { format!("{of:.1} %") } else { format!("{} %", grouped(of as u64)) }
 }
 
 /// The view.

@@ -6,7 +6,7 @@ use schema::state::RuleState;
 use serde_json::Value;
 
 use super::rule_figures::{PortLine, RuleFigures};
-use super::rule_line::{cause, edge_href, health, rule_href, spec_text, state};
+use super::rule_line::{cause, edge_href, health, last_known, rule_href, spec_text, state};
 use super::rule_targets::TargetLine;
 use super::words::{Badge, Moment, count, grouped, lasting};
 use crate::decide::drift::Drift;
@@ -95,6 +95,8 @@ pub struct RuleSheet {
     pub description: String,
     /// Its state.
     pub state: Badge,
+    /// What was known of it last, where its edge is offline; else empty.
+    pub last_known: String,
     /// Its health, where it serves.
     pub health: Option<Badge>,
     /// What to know first.
@@ -140,7 +142,8 @@ impl RuleSheet {
             rule: rule.rule.to_string(),
             href: rule_href(edge.as_str(), rule.rule.as_str()),
             description: spec_text(rule, "description"),
-            state: state(rule, now),
+            state: state(rule),
+            last_known: last_known(rule, now).unwrap_or_default(),
             health: health(rule),
             notices: notices(rule, drift, now),
             facts: facts(rule),
@@ -171,20 +174,20 @@ fn notices(rule: &RuleStatus, drift: &[Drift], now: Timestamp) -> Vec<RuleNotice
     if let Some(held) = &rule.over {
         notices.push(RuleNotice {
             class: "note-warn",
-            title: format!("Override of {}", held.actor),
-            text: format!("{} — it was put here without a commit and ends by itself", held.why),
+            title: format!("Override by {}", held.actor),
+            text: format!("{}. The rule is not in the tree and ends", held.why.trim_end_matches('.')),
             at: Some(Moment::new(held.until, now)),
             lines: Vec::new(),
         });
     }
     for one in drift.iter().filter(|one| one.rule.is_some() && rule.over.is_none()) {
         let line = |change: &schema::spec::FieldChange| {
-            format!("{}: applied {}, runs {}", change.path, value(&change.before), value(&change.after))
+            format!("{}: applied {}, running {}", change.path, value(&change.before), value(&change.after))
         };
         notices.push(RuleNotice {
             class: "note-warn",
-            title: format!("Drift: {}", one.kind.as_str().replace('_', " ")),
-            text: one.message.clone(),
+            title: super::drift::title(one.kind),
+            text: super::drift::message(one),
             at: None,
             lines: one.fields.iter().map(line).collect(),
         });
@@ -193,7 +196,7 @@ fn notices(rule: &RuleStatus, drift: &[Drift], now: Timestamp) -> Vec<RuleNotice
         notices.push(RuleNotice {
             class: "note-warn",
             title: "The limit of UDP flows was reached".to_owned(),
-            text: format!("{} found no room; udp_max_flows raises the limit", count(limit.refused, "new flow")),
+            text: format!("{} refused; udp_max_flows raises the limit", count(limit.refused, "new flow")),
             at: limit.last_at.map(|at| Moment::new(at, now)),
             lines: Vec::new(),
         });
@@ -212,14 +215,14 @@ fn facts(rule: &RuleStatus) -> Vec<NamedValue> {
     let owner = spec_text(rule, "owner");
     facts.push(NamedValue::new("Owner", if owner.is_empty() { "–".to_owned() } else { owner }));
     let origin = rule.origin.as_ref().map(|origin| format!("{}:{}", origin.file, origin.line));
-    facts.push(NamedValue::new("In the tree", origin.unwrap_or_else(|| "–".to_owned())));
+    facts.push(NamedValue::new("File", origin.unwrap_or_else(|| "–".to_owned())));
     facts.push(NamedValue::new("Health check", check(rule)));
     facts
 }
 
 fn check(rule: &RuleStatus) -> String {
     if !is_checked(&rule.spec) {
-        return "none: connections alone tell".to_owned();
+        return "none, connections decide".to_owned();
     }
     let health = rule.spec.get("health").and_then(Value::as_object);
     let kind = health.and_then(|health| health.get("kind")).and_then(Value::as_str).unwrap_or("tcp");

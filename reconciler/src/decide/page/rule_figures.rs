@@ -86,10 +86,10 @@ fn troubles(figures: &Figures) -> Vec<String> {
     };
     [
         named(figures.connections_refused, "refused connection", by(figures.refused.iter())),
-        named(figures.connect_errors.sum(), "failed attempt", by(figures.connect_errors.iter())),
-        named(figures.dns_failures, "failed name look-up", Vec::new()),
+        named(figures.connect_errors.sum(), "failed connection attempt", by(figures.connect_errors.iter())),
+        named(figures.dns_failures, "failed name lookup", Vec::new()),
         named(figures.broken.sum(), "broken connection", by(figures.broken.iter())),
-        named(figures.flows_dropped_overflow, "flow without room", Vec::new()),
+        named(figures.flows_dropped_overflow, "refused flow", Vec::new()),
         named(figures.datagrams_dropped.sum(), "dropped datagram", by(figures.datagrams_dropped.iter())),
     ]
     .into_iter()

@@ -11,9 +11,6 @@ use crate::decide::render::rule_words;
 use crate::decide::status::RuleStatus;
 use crate::decide::status::target_rows::{owner, spec_targets};
 
-/// Targets that a row names.
-const NAMED_TARGETS: usize = 2;
-
 /// One row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleLine {
@@ -31,10 +28,12 @@ pub struct RuleLine {
     pub health: Option<Badge>,
     /// Where it listens.
     pub listens: String,
-    /// How it shares connections.
-    pub balance: String,
-    /// Where it leads.
+    /// Its first target.
     pub targets: String,
+    /// `+2`: how many more it has; empty where it has no more.
+    pub more: String,
+    /// All of its targets, where they are more than one.
+    pub all_targets: String,
     /// Live connections.
     pub connections: String,
     /// The owner.
@@ -47,22 +46,18 @@ impl RuleLine {
     /// A rule of an edge.
     pub fn new(edge: &EdgeName, rule: &RuleStatus, now: Timestamp) -> Self {
         let all = spec_targets(&rule.spec);
-        let more = all.len().saturating_sub(NAMED_TARGETS);
-        let mut targets = all[..all.len() - more].join(", ");
-        if more > 0 {
-            targets = format!("{targets} and {more} more");
-        }
-        let sticky = if rule.sticky && rule.balance != "source-ip" { ", sticky" } else { "" };
+        let more = all.len().saturating_sub(1);
         Self {
             edge: edge.to_string(),
             edge_href: edge_href(edge.as_str()),
             rule: rule.rule.to_string(),
             href: rule_href(edge.as_str(), rule.rule.as_str()),
-            state: state(rule, now),
+            state: state(rule),
             health: health(rule),
             listens: rule_words::listens(&rule.spec),
-            balance: format!("{}{sticky}", rule.balance),
-            targets,
+            targets: all.first().cloned().unwrap_or_default(),
+            more: if more > 0 { format!("+{more}") } else { String::new() },
+            all_targets: if more > 0 { all.join(", ") } else { String::new() },
             connections: grouped(rule.connections),
             owner: owner(rule),
             reason: reasons(rule, now),
@@ -80,22 +75,24 @@ pub fn edge_href(edge: &str) -> String {
     format!("/ui/edges/{edge}")
 }
 
-/// `active`; `draining 5 (12 s)`; of an edge that is offline `unknown (active 3 min ago)`.
-pub fn state(rule: &RuleStatus, now: Timestamp) -> Badge {
+/// `active`; `draining 5 (12 s)`
+pub fn state(rule: &RuleStatus) -> Badge {
     let badge = Badge::of_rule(rule.state);
-    let word = match (rule.state, rule.last_state) {
-        (RuleState::Unknown, Some(last)) => match rule.last_state_at {
-            Some(at) => format!("unknown ({last} {})", relative(now, at)),
-            None => format!("unknown ({last}, edge never seen)"),
-        },
-        (RuleState::Draining, _) => {
-            let left = rule.draining.iter().map(|drain| drain.secs_left).max();
-            let left = left.map(|secs| format!(" ({secs} s)")).unwrap_or_default();
-            format!("draining {}{left}", rule.connections)
-        }
-        (state, _) => state.to_string(),
-    };
-    Badge { word, ..badge }
+    if rule.state != RuleState::Draining {
+        return badge;
+    }
+    let left = rule.draining.iter().map(|drain| drain.secs_left).max();
+    let left = left.map(|secs| format!(" ({secs} s)")).unwrap_or_default();
+    Badge { word: format!("draining {}{left}", rule.connections), ..badge }
+}
+
+/// `active 3 min ago`: what was known of a rule whose edge is offline.
+pub fn last_known(rule: &RuleStatus, now: Timestamp) -> Option<String> {
+    let last = rule.last_state.filter(|_| rule.state == RuleState::Unknown)?;
+    Some(match rule.last_state_at {
+        Some(at) => format!("{last} {}", relative(now, at)),
+        None => "edge offline".to_owned(),
+    })
 }
 
 /// `up 2/3`, as `portunus rules` has it; a rule that is up without all of its targets is worth a look.
@@ -114,7 +111,7 @@ pub fn health(rule: &RuleStatus) -> Option<Badge> {
 
 /// Code and message of its state, what drains beside it, and who put it there without a commit.
 fn reasons(rule: &RuleStatus, now: Timestamp) -> String {
-    let mut parts = Vec::new();
+    let mut parts: Vec<String> = last_known(rule, now).into_iter().collect();
     let cause = cause(rule);
     if !cause.is_empty() {
         parts.push(cause);
@@ -124,10 +121,10 @@ fn reasons(rule: &RuleStatus, now: Timestamp) -> String {
         parts.push(format!("{} draining", grouped(drains)));
     }
     if let Some(held) = &rule.over {
-        parts.push(format!("override of {}, ends {}", held.actor, relative(now, held.until)));
+        parts.push(format!("override by {}, ends {}", held.actor, relative(now, held.until)));
     }
     if rule.wanted.is_some() && rule.state != RuleState::Rejected {
-        parts.push("another version is to serve".to_owned());
+        parts.push("a newer version is not serving yet".to_owned());
     }
     parts.join("; ")
 }

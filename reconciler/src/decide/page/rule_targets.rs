@@ -119,7 +119,7 @@ impl TargetLine {
         let state = if is_known { Badge::of_target(target.state) } else { Badge::off("unknown") };
         let weight = match target.effective_weight {
             carried if carried == target.weight => target.weight.to_string(),
-            carried => format!("{} (carries {carried})", target.weight),
+            carried => format!("{} (now {carried})", target.weight),
         };
         Self {
             target: target.target.clone(),
@@ -152,14 +152,14 @@ fn actions(state: TargetState, ordered: &[&TargetOverride]) -> Vec<TargetAction>
     let (paused, disabled) = (has(Deviation::Pause), has(Deviation::Disable));
     let mut all = Vec::new();
     if paused || state == TargetState::Paused {
-        let effect = "new connections go to it again";
+        let effect = "new connections go to the target again";
         all.push(TargetAction { operation: "resume", label: "Resume", effect, is_harsh: false });
     } else {
         let effect = "no new connections; live ones stay";
         all.push(TargetAction { operation: "pause", label: "Pause", effect, is_harsh: false });
     }
     if disabled {
-        let effect = "as the tree has it";
+        let effect = "ends the override";
         all.push(TargetAction { operation: "enable", label: "Enable", effect, is_harsh: false });
     } else {
         let effect = "no connections; live ones are reset";

@@ -42,7 +42,7 @@ impl RulesView {
         let filter = filter(query);
         let empty = match (rows.is_empty(), filter.is_used, total) {
             (false, ..) => "",
-            (true, false, 0) => "There are no rules yet. The first apply of a tree brings them.",
+            (true, false, 0) => "There are no rules yet. The first apply of a tree puts them here.",
             (true, true, 0) => "No rule matches. Remove a filter to see more.",
             (true, ..) => "The list ends before this page.",
         };

@@ -64,7 +64,7 @@ pub fn done(apply: &ApplyResult) -> usize {
 }
 
 /// True if no changed rule of the edge failed or was rejected.
-fn is_whole(edge: &crate::decide::fleet::EdgeResult) -> bool {
+pub fn is_whole(edge: &crate::decide::fleet::EdgeResult) -> bool {
     use schema::state::RuleState::{Failed, Rejected};
     !edge.rules.iter().any(|rule| matches!(rule.state, Some(Failed | Rejected)))
 }

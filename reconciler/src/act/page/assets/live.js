@@ -6,7 +6,7 @@
 const UNITS = ["KiB", "MiB", "GiB", "TiB", "PiB"];
 // Five minutes of events that come every 5 s.
 const POINTS = 60;
-// Three events that did not come.
+// Three events are missing.
 const SILENCE = 16000;
 
 function bytes(number) {
@@ -73,15 +73,16 @@ class Chart {
     this.points.push([rates.bytes_in_per_sec ?? 0, rates.bytes_out_per_sec ?? 0]);
     this.points = this.points.slice(-POINTS);
     if (this.points.length < 2) return;
-    const most = Math.max(1, ...this.points.flat());
+    const most = Math.max(...this.points.flat());
+    // Where nothing moves, the lines lie on the ground.
+    const scale = 44 / Math.max(1, most);
     const step = 300 / (POINTS - 1);
     const first = POINTS - this.points.length;
     const line = (column) =>
-      this.points.map((point, index) => `${((first + index) * step).toFixed(1)},${(46 - (point[column] / most) * 44).toFixed(1)}`).join(" ");
+      this.points.map((point, index) => `${((first + index) * step).toFixed(1)},${(46 - point[column] * scale).toFixed(1)}`).join(" ");
     this.figure.querySelector(".spark-in").setAttribute("points", line(0));
     this.figure.querySelector(".spark-out").setAttribute("points", line(1));
-    const minutes = Math.max(1, Math.round((this.points.length * 5) / 60));
-    put(this.figure, "chart", `last ${minutes} min, at most ${perSecond(most)}`);
+    put(this.figure, "most", most < 1 ? "no traffic" : perSecond(most));
     this.figure.hidden = false;
   }
 }
@@ -123,7 +124,7 @@ function follow(section) {
     say(source.readyState === EventSource.CLOSED ? "stale: reload the page" : "stale: reconnecting", true);
   });
   setInterval(() => {
-    if (performance.now() - heard > SILENCE && source.readyState === EventSource.OPEN) say("stale: nothing was heard", true);
+    if (performance.now() - heard > SILENCE && source.readyState === EventSource.OPEN) say("stale: no events received", true);
   }, 5000);
 }
 

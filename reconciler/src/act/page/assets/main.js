@@ -101,7 +101,7 @@ function soon() {
 }
 
 function lost() {
-  say(`The server does not answer. What is shown is of ${new Date(made).toISOString().slice(11, 19)} UTC.`);
+  say(`The server does not answer. This page shows the state at ${new Date(made).toISOString().slice(11, 19)} UTC.`);
 }
 
 function follow() {
@@ -118,6 +118,10 @@ function follow() {
     stream.addEventListener(kind, soon);
   }
 }
+
+// On a narrow screen the names of the views scroll; that of the open one is in sight.
+const current = document.querySelector(".nav [aria-current]");
+if (current) current.closest("nav").scrollLeft = current.offsetLeft - 40;
 
 setInterval(refreshTimes, 5000);
 document.addEventListener("visibilitychange", follow);
