@@ -44,6 +44,10 @@ pub(crate) fn printed_area() -> Rect {
 
 /// Fails where there is no terminal to read keys from and to draw on.
 pub(crate) fn check() -> Result<(), Failure> {
+    if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+        let words = "`top` cannot draw on a terminal with TERM=dumb; `portunus top --once` prints one frame there";
+        return Err(Failure::Usage(words.to_owned()));
+    }
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
         return Ok(());
     }

@@ -204,6 +204,7 @@ fn one_frame_is_printed_without_a_terminal() {
 fn without_a_terminal_or_a_server_it_does_not_begin() {
     let world = World::new();
     world.cli(&["top"]).exits(64).says("portunus top --once");
+    world.cli_with(&["top"], &[("TERM", "dumb")]).exits(64).says("TERM=dumb");
     world.cli(&["top", "--once"]).exits(7).says("cannot be reached");
     let Some(mut top) = top(&world, &[]) else { return };
     assert_eq!(top.ended(), 7);

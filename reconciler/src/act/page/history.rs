@@ -124,7 +124,7 @@ pub(super) async fn roll_back(
     }
     let confirm = ConfirmView {
         heading: format!("Roll back to entry {id}"),
-        explanation: "It is applied again and held until the followed tree moves, or somebody resumes.".to_owned(),
+        explanation: "It is applied again and held until the followed tree moves, or an operator resumes.".to_owned(),
         action: format!("/ui/history/{id}/rollback"),
         button: "Roll back to this",
         why: Some(form.why),
@@ -188,9 +188,8 @@ pub(super) async fn resume(
 pub(super) fn resumption(plan: &PlanDocument, problem: String) -> ConfirmView {
     ConfirmView {
         heading: "Resume".to_owned(),
-        explanation:
-            "The hold ends. A server that follows its tree by itself then applies it: this is what it changes."
-                .to_owned(),
+        explanation: "The hold ends. In mode apply, the server then applies the followed tree with this plan."
+            .to_owned(),
         action: "/ui/resume".to_owned(),
         button: "Resume",
         why: None,

@@ -12,7 +12,7 @@ use super::assets;
 use crate::act::operator::documents::Problem;
 use crate::act::sessions::{SessionKey, Sessions};
 use crate::decide::operators::Role;
-use crate::decide::page::head::{FleetLine, NavEntry, Part, line, navigation};
+use crate::decide::page::head::{FleetLine, LinePart, NavEntry, line, navigation};
 use crate::decide::page::words::Badge;
 use crate::decide::summary::FleetSummary;
 
@@ -54,7 +54,7 @@ impl Visit {
         let unknown = |problem: Problem| FleetLine {
             verdict: Badge::off("State unknown"),
             marks: Vec::new(),
-            parts: vec![Part::trouble(problem.detail)],
+            parts: vec![LinePart::trouble(problem.detail)],
         };
         self.around(title, summary.map_or_else(unknown, |summary| line(&summary)))
     }

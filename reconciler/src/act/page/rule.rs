@@ -103,8 +103,8 @@ pub(super) async fn steer(
     let note = match body.operation.as_str() {
         "pause" => format!("{} is paused: it receives no new connections.", form.target),
         "disable" => format!("{} is disabled: its connections were reset.", form.target),
-        "resume" | "enable" => format!("{} is as the tree has it again.", form.target),
-        _ => format!("{} has another weight.", form.target),
+        "resume" | "enable" => format!("The override of {} has ended.", form.target),
+        _ => format!("The weight of {} was changed.", form.target),
     };
     Ok(visit.done(note, &format!("/ui/rules/{}/{}", segment(&edge), segment(&rule))))
 }
@@ -117,7 +117,7 @@ pub(super) async fn release(
 ) -> Result<Response, Refused> {
     let path = format!("/v1/targets/{}/{}/{}", segment(&edge), segment(&rule), segment(&form.target));
     visit.ask.send::<Value>(Method::DELETE, &path, &serde_json::json!({})).await?;
-    let note = format!("Every override of {} has ended.", form.target);
+    let note = format!("All overrides of {} have ended.", form.target);
     Ok(visit.done(note, &format!("/ui/rules/{}/{}", segment(&edge), segment(&rule))))
 }
 
@@ -126,7 +126,7 @@ pub(super) async fn check(Extension(visit): Extension<Visit>, Path((edge, rule))
     let place = format!("{}/{}", segment(&edge), segment(&rule));
     let body = TargetBody { operation: "check".to_owned(), ..TargetBody::default() };
     visit.ask.send::<Value>(Method::POST, &format!("/v1/targets/{place}"), &body).await?;
-    Ok(visit.done("Every target was checked.", &format!("/ui/rules/{place}")))
+    Ok(visit.done("All targets were checked.", &format!("/ui/rules/{place}")))
 }
 
 /// Ends an override before its time.

@@ -77,6 +77,9 @@ fn row(one: &Drift) -> DriftRow {
         DriftKind::Failed => (Badge::down(word), "The edge retries it."),
         DriftKind::Rejected => (Badge::down(word), "It is not retried until the rule or the edge changes."),
         DriftKind::EdgeOffline => (Badge::off(word), "The edge receives its state when it is back."),
+        DriftKind::StaleGeneration if one.code == "rollout_unfinished" => {
+            (Badge::info(word), "The rollout reaches it; if it was stopped, applying again continues it.")
+        }
         DriftKind::StaleGeneration => (Badge::info(word), "The edge has not confirmed its state yet."),
         DriftKind::Unsettled => (Badge::down(word), "The log of the edge shows more."),
         DriftKind::Override => (Badge::warn(word), "It ends when an operator ends it, or at its expiry if it has one."),

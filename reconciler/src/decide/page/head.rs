@@ -17,19 +17,19 @@ pub struct FleetLine {
     /// Held and frozen, which a person decided.
     pub marks: Vec<Badge>,
     /// The rest, part by part.
-    pub parts: Vec<Part>,
+    pub parts: Vec<LinePart>,
 }
 
 /// A part of the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct LinePart {
     /// What it says.
     pub text: String,
     /// True for a count of what is well, which a narrow screen leaves out.
     pub is_count: bool,
 }
 
-impl Part {
+impl LinePart {
     /// Something to look at.
     pub(crate) fn trouble(text: String) -> Self {
         Self { text, is_count: false }
@@ -51,12 +51,12 @@ pub fn line(summary: &FleetSummary) -> FleetLine {
     let held = summary.revision.held.then(|| Badge::warn("held"));
     let frozen = summary.frozen.as_ref().map(|_| Badge::warn("frozen"));
     let troubles = applying(summary).into_iter().chain(drifted(&summary.drift));
-    let mut parts: Vec<Part> = troubles.map(Part::trouble).collect();
+    let mut parts: Vec<LinePart> = troubles.map(LinePart::trouble).collect();
     if summary.rules.down > 0 {
-        parts.push(Part::trouble(format!("{} down", count(summary.rules.down, "rule"))));
+        parts.push(LinePart::trouble(format!("{} down", count(summary.rules.down, "rule"))));
     }
-    parts.push(Part::count(count(summary.edges.all, "edge")));
-    parts.push(Part::count(count(summary.rules.all, "rule")));
+    parts.push(LinePart::count(count(summary.edges.all, "edge")));
+    parts.push(LinePart::count(count(summary.rules.all, "rule")));
     parts.extend(targets(summary));
     FleetLine { verdict, marks: held.into_iter().chain(frozen).collect(), parts }
 }
@@ -90,7 +90,7 @@ pub fn drift_in_words(kind: DriftKind, number: u64) -> String {
 }
 
 /// `26 of 27 targets up`; those that nothing checks and nothing met are counted apart.
-fn targets(summary: &FleetSummary) -> Vec<Part> {
+fn targets(summary: &FleetSummary) -> Vec<LinePart> {
     let totals = &summary.targets;
     let known = totals.all.saturating_sub(totals.unchecked);
     let mut parts = Vec::new();
@@ -101,10 +101,10 @@ fn targets(summary: &FleetSummary) -> Vec<Part> {
                 text.extend([", ", &number.to_string(), " ", state]);
             }
         }
-        parts.push(Part { text, is_count: totals.down == 0 });
+        parts.push(LinePart { text, is_count: totals.down == 0 });
     }
     if totals.unchecked > 0 {
-        parts.push(Part::count(format!("{} not checked", count(totals.unchecked, "target"))));
+        parts.push(LinePart::count(format!("{} not checked", count(totals.unchecked, "target"))));
     }
     parts
 }

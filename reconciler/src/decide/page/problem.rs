@@ -28,22 +28,22 @@ fn is_of_edge(code: &str) -> bool {
 pub fn advice(status: u16, code: &str) -> &'static str {
     match code {
         "unauthorized" => "Sign in again.",
-        "too_many_failed_logins" => "Wait for as long as the message says. A valid token is always accepted elsewhere.",
-        "forbidden" => "Ask an admin for a role that allows it, or have somebody do it who has that role.",
-        "outside_grant" => "Ask an admin for wider limits, or have somebody do it whose limits include these changes.",
-        "foreign_host" => "Open the page by a name of the server. `serve --operator-host NAME` adds one.",
-        "foreign_origin" => "Open the page anew and repeat it there.",
-        "not_found" => "It may have been removed or renamed. Look for it in the lists.",
-        "frozen" => "Unfreeze the fleet on its page once the reason for the freeze is gone.",
-        "locked" => "Wait until the apply that runs has ended.",
-        "stale" => "Something has changed in the meantime. Look at the plan again before you repeat it.",
-        "rails" => "Look at the plan. A rail is lifted at a terminal, by the flag that the rail names.",
-        _ if is_of_edge(code) => "Look at the edge: it may be offline or busy. Then try again.",
-        "bad_request" => "Correct the input and try again.",
-        "state_not_writable" => {
-            "Look at the server's disk: its state cannot be written, and nothing is changed until it can."
+        "too_many_failed_logins" => {
+            "Wait as long as the message says. From other addresses, a valid token is accepted at any time."
         }
-        _ if status >= 500 => "Try again. If it stays, look at the server's log.",
+        "forbidden" => "Ask an admin for a role that allows it, or ask an operator who has that role.",
+        "outside_grant" => "Ask an admin for wider limits, or ask an operator whose limits include these changes.",
+        "foreign_host" => "Open the page by a name of the server. `serve --operator-host NAME` adds one.",
+        "foreign_origin" => "Reload the page and try again.",
+        "not_found" => "It may have been removed or renamed. The lists show what there is.",
+        "frozen" => "Unfreeze the fleet on its page once the reason for the freeze is gone.",
+        "locked" => "Wait until the running apply has ended.",
+        "stale" => "The fleet has changed in the meantime. Check the new plan before you try again.",
+        "rails" => "The plan shows the rails and the flags that allow it on the command line.",
+        _ if is_of_edge(code) => "The edge may be offline or busy. Check it, then try again.",
+        "bad_request" => "Correct the input and try again.",
+        "state_not_writable" => "Check the disk of the server: nothing can be changed until its state can be written.",
+        _ if status >= 500 => "Try again. If the problem persists, the log of the server has details.",
         _ => "`portunus explain CODE` says more about the code.",
     }
 }
