@@ -97,7 +97,7 @@ fn shown(count: usize) -> Work {
 }
 
 fn planned(ruleset: &RuleSet, edges: &Edges) -> PlanDocument {
-    plan(&PlanInput {
+    let plan = plan(&PlanInput {
         ruleset: black_box(ruleset),
         source: &Source::unversioned(tree_digest(&[])),
         edges,
@@ -107,7 +107,8 @@ fn planned(ruleset: &RuleSet, edges: &Edges) -> PlanDocument {
         allowances: &Allowances::default(),
         diagnostics: &[],
         now: Timestamp::UNIX_EPOCH,
-    })
+    });
+    plan.into()
 }
 
 fn new(count: usize) -> Work {

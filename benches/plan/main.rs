@@ -35,7 +35,7 @@ fn plan_live(tree: &TreeFiles, status: &[u8]) -> (PlanDocument, Vec<u8>) {
     let status: StatusDocument = serde_json::from_slice(status).expect("the generated status is one");
     let edges = edges_of(&status).expect("its rules are valid");
     let source = Source::unversioned(tree_digest(&tree.files));
-    let document = plan(&PlanInput {
+    let document = PlanDocument::from(plan(&PlanInput {
         ruleset: &ruleset,
         source: &source,
         edges: &edges,
@@ -45,7 +45,7 @@ fn plan_live(tree: &TreeFiles, status: &[u8]) -> (PlanDocument, Vec<u8>) {
         allowances: &Allowances::default(),
         diagnostics: &[],
         now: Timestamp::UNIX_EPOCH,
-    });
+    }));
     let json = serde_json::to_vec_pretty(&document).expect("a plan is JSON");
     (document, json)
 }

@@ -83,7 +83,7 @@ fn digest_of_a_tree_of_5000_rules() -> Digest {
 #[divan::bench]
 fn plan_5000_rules_on_100_edges() -> PlanDocument {
     let source = Source::unversioned(tree_digest(&[]));
-    plan(&PlanInput {
+    let plan = plan(&PlanInput {
         ruleset: black_box(&SCENE.ruleset),
         source: &source,
         edges: &SCENE.edges,
@@ -93,7 +93,8 @@ fn plan_5000_rules_on_100_edges() -> PlanDocument {
         allowances: &Allowances::default(),
         diagnostics: &[],
         now: Timestamp::UNIX_EPOCH,
-    })
+    });
+    plan.into()
 }
 
 #[divan::bench]

@@ -197,16 +197,8 @@ pub struct Listener {
 impl Listener {
     /// Parses what [`fmt::Display`] writes: `*:80`, `127.0.0.1:80`, `[::1]:53/udp`.
     pub fn parse(text: &str) -> Option<Self> {
-        let (place, protocol) = match text.strip_suffix("/udp") {
-            Some(place) => (place, Protocol::Udp),
-            None => (text, Protocol::Tcp),
-        };
-        let (address, port) = place.rsplit_once(':')?;
-        let address = match address {
-            "*" => ListenAddress::Any,
-            text => ListenAddress::parse(text.trim_start_matches('[').trim_end_matches(']'))?,
-        };
-        Some(Self { protocol, address, port: PortRange::single(port.parse().ok()?)?.first() })
+        let range = ListenRange::parse(text)?;
+        range.ports.is_single().then(|| range.at(range.ports.first()))
     }
 
     /// True if both cannot be bound at the same time.
@@ -234,6 +226,20 @@ pub struct ListenRange {
 }
 
 impl ListenRange {
+    /// Parses what [`fmt::Display`] writes: `*:80`, `127.0.0.1:8000-8009`, `[::1]:53/udp`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (place, protocol) = match text.strip_suffix("/udp") {
+            Some(place) => (place, Protocol::Udp),
+            None => (text, Protocol::Tcp),
+        };
+        let (address, ports) = place.rsplit_once(':')?;
+        let address = match address {
+            "*" => ListenAddress::Any,
+            text => ListenAddress::parse(text.trim_start_matches('[').trim_end_matches(']'))?,
+        };
+        Some(Self { protocol, address, ports: PortRange::parse(ports)? })
+    }
+
     /// Its sockets, in port order.
     pub fn listeners(self) -> impl DoubleEndedIterator<Item = Listener> + ExactSizeIterator {
         self.ports.ports().map(move |port| Listener { protocol: self.protocol, address: self.address, port })
@@ -353,6 +359,13 @@ mod tests {
         for text in ["*:80", "127.0.0.1:8080", "[::1]:53/udp", "0.0.0.0:1", "[fe80::1%eth0]:80"] {
             assert_eq!(Listener::parse(text).map(|listener| listener.to_string()).as_deref(), Some(text));
         }
+        for text in ["*:80", "0.0.0.0:8000-8009", "[::1]:53/udp", "[fe80::1%eth0]:80-90/udp"] {
+            assert_eq!(ListenRange::parse(text).map(|range| range.to_string()).as_deref(), Some(text));
+        }
+        for text in ["", "80", "*:", "*:0", "*:9-8", "*:8-", "localhost:80", "*:web"] {
+            assert_eq!(ListenRange::parse(text), None, "{text}");
+        }
+        assert_eq!(Listener::parse("127.0.0.1:80-81"), None);
         assert_eq!(Listener::parse("127.0.0.1:0"), None);
         assert_eq!(Listener::parse("localhost:80"), None);
     }

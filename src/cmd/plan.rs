@@ -136,7 +136,7 @@ fn against_file(path: &Path, dir: &Path, tree: &CheckedTree, allow: &AllowArgs) 
         Failure::Other(format!("{} is not a status to plan against: {}", path.display(), input::shown(&error)))
     })?;
     let ruleset = tree.ruleset.as_deref().expect("only valid trees get here");
-    let mut document = plan(&PlanInput {
+    let mut document = PlanDocument::from(plan(&PlanInput {
         ruleset,
         source: &tree.source,
         edges: &edges,
@@ -149,7 +149,7 @@ fn against_file(path: &Path, dir: &Path, tree: &CheckedTree, allow: &AllowArgs) 
         allowances: &allowances(allow),
         diagnostics: &all_to_json(&tree.diagnostics),
         now: Timestamp::now(),
-    });
+    }));
     pass_on(&status.drift, &mut document.drift);
     Ok(document)
 }

@@ -15,7 +15,7 @@ const API: [&str; 2] = ["reconciler/src/act/operator/", "reconciler/src/act/page
 const GLOSSARY: &str = "reconciler/src/decide/glossary.rs";
 /// Words that name something else as well, where they do: a kind of drift, a rail.
 const HOMONYMS: [(&str, &str); 2] =
-    [("reconciler/src/decide/drift.rs", "stale_generation"), ("reconciler/src/decide/plan/rails.rs", "empty_file")];
+    [("reconciler/src/decide/drift.rs", "stale_generation"), ("reconciler/src/decide/plan/rail.rs", "empty_file")];
 
 /// The codes of a table, by its name.
 fn table(path: &str, name: &str) -> Vec<&'static str> {

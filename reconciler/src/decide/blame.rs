@@ -6,13 +6,13 @@
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::name::{EdgeName, RuleName};
-use schema::net::{PortRange, Protocol};
+use schema::net::{ListenRange, PortRange, Protocol};
 use schema::ruleset::{EdgeRules, Origin, Placed};
 use schema::spec::FieldChange;
 use serde::{Deserialize, Serialize};
 
 use super::ledger::{self, Entry};
-use super::plan::{Action, PlannedChange};
+use super::plan::{Action, RuleChange};
 
 /// A port of one protocol on an edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,17 @@ pub struct Blamed<'e> {
     pub origin: Option<Origin>,
 }
 
+/// A port with the rule that has it.
+#[derive(Debug, Clone, Copy)]
+pub struct PortOwner<'o> {
+    /// The port.
+    pub port: &'o Port,
+    /// The rule.
+    pub owner: &'o Placed,
+    /// True if the rule serves on the edge, as far as is known.
+    pub serving: bool,
+}
+
 /// What one change did, seen from the port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum PortHistory {
@@ -116,19 +127,12 @@ impl Port {
         protocol == self.protocol && ports.contains(self.port)
     }
 
-    /// True if one of the texts of a plan, such as `*:80-90` or `[::1]:53/udp`, includes it.
-    fn is_among(&self, texts: &[String]) -> bool {
-        texts.iter().any(|text| {
-            let (place, protocol) = match text.strip_suffix("/udp") {
-                Some(place) => (place, Protocol::Udp),
-                None => (text.as_str(), Protocol::Tcp),
-            };
-            let ports = place.rsplit_once(':').and_then(|(_, ports)| range(ports));
-            ports.is_some_and(|ports| self.is_in(protocol, ports))
-        })
+    /// True if one of the listeners includes it.
+    fn is_among(&self, ranges: &[ListenRange]) -> bool {
+        ranges.iter().any(|range| self.is_in(range.protocol, range.ports))
     }
 
-    fn turn(&self, change: &PlannedChange) -> PortHistory {
+    fn turn(&self, change: &RuleChange) -> PortHistory {
         let has_now = self.is_among(&change.ports.bind) || self.is_among(&change.ports.keep);
         match change.action {
             Action::Activate if has_now => PortHistory::Got,
@@ -156,17 +160,13 @@ impl Port {
         let several = before("listen_ports").filter(|before| !before.is_null());
         let ports = match (single, several) {
             (Some(port), _) => port.as_u64() == Some(self.port.into()),
-            (None, Some(ports)) => ports.as_str().and_then(range).is_some_and(|ports| ports.contains(self.port)),
+            (None, Some(ports)) => {
+                ports.as_str().and_then(PortRange::parse).is_some_and(|ports| ports.contains(self.port))
+            }
             (None, None) => true,
         };
         protocol && ports
     }
-}
-
-/// The ports of `80` or `80-90`.
-fn range(text: &str) -> Option<PortRange> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    PortRange::new(first.parse().ok()?, last.parse().ok()?)
 }
 
 /// Walks back from the newest apply through what each was to change on the edge; `None` where no recorded plan gave the
@@ -180,13 +180,13 @@ pub fn applied<'e, E>(
     port: &Port,
     rule: &RuleName,
     entries: &'e [Entry],
-    mut changes_of: impl FnMut(&Entry) -> Result<Option<Vec<PlannedChange>>, E>,
+    mut changes_of: impl FnMut(&Entry) -> Result<Option<Vec<RuleChange>>, E>,
 ) -> Result<Option<Blamed<'e>>, E> {
     let mut name = rule.clone();
     let mut found: Option<Blamed<'e>> = None;
     for entry in entries.iter().rev().filter(|entry| entry.is_start()) {
         let Some(changes) = changes_of(entry)? else { break };
-        let is_meant = |change: &&PlannedChange| change.edge == port.edge && change.rule == name;
+        let is_meant = |change: &&RuleChange| change.edge == port.edge && change.rule == name;
         let Some(change) = changes.iter().find(is_meant) else { continue };
         match port.turn(change) {
             PortHistory::Got => {
@@ -232,7 +232,8 @@ pub fn taken_over<'e, E>(
 
 impl Blame {
     /// Puts together what was found.
-    pub fn new(port: &Port, owner: &Placed, serving: bool, how: How, found: Blamed<'_>, entries: &[Entry]) -> Self {
+    pub fn new(of: PortOwner<'_>, how: How, found: Blamed<'_>, entries: &[Entry]) -> Self {
+        let PortOwner { port, owner, serving } = of;
         let entry = found.entry;
         let ended = entries.iter().find(|line| line.of == Some(entry.id)).unwrap_or(entry);
         Self {

@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use reconciler::decide::assign::assign;
 use reconciler::decide::fleet::{ApplyRequest, Effect, Event, Mode, Purpose, Refusal, TreeRead};
-use reconciler::decide::plan::{Allowances, RailVerdict};
+use reconciler::decide::plan::{AllowFlag, Allowances};
 use schema::canonical::Digest;
 use schema::capability::Capability;
 use schema::name::EdgeName;
@@ -178,8 +178,11 @@ impl Run {
 
     fn allowances(&self) -> Allowances {
         let document = self.world.plan(&self.tree);
-        let flag = |rail: &RailVerdict| rail.allow.as_ref()?.strip_prefix("--allow-removals ")?.parse().ok();
-        Allowances { removals: document.rails.iter().find_map(flag), empty: true, ..Allowances::default() }
+        let removals = document.rails.iter().find_map(|rail| match rail.allow {
+            Some(AllowFlag::Removals(count)) => Some(count),
+            _ => None,
+        });
+        Allowances { removals, empty: true, ..Allowances::default() }
     }
 
     fn take(&mut self, step: &Step) {

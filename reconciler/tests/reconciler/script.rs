@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use reconciler::decide::deviations::Order;
 use reconciler::decide::fleet::{ApplyRequest, Control, Effect, Event, Mode, Purpose, Request, TargetOrder, TreeRead};
-use reconciler::decide::plan::{Allowances, PlanDocument, Source};
+use reconciler::decide::plan::{Allowances, Plan, Source};
 use reconciler::decide::succession::Ancestry;
 use schema::canonical::Digest;
 use schema::capability::Capability;
@@ -49,7 +49,7 @@ struct Script {
     world: World,
     names: TreeNames,
     trees: BTreeMap<String, TreeRead>,
-    plans: BTreeMap<String, PlanDocument>,
+    plans: BTreeMap<String, Plan>,
 }
 
 pub(crate) fn edge_name(text: &str) -> EdgeName {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reconciler::decide::fleet::{Effect, Event, Fleet, Mode, Restored, SessionId, TreeRead};
-use reconciler::decide::plan::{Allowances, PlanDocument, PlanInput, plan};
+use reconciler::decide::plan::{Allowances, Plan, PlanInput, plan};
 use reconciler::decide::record::{EDGE_PREFIX, Record, restore};
 use reconciler::decide::succession::Succession;
 use reconciler::decide::view::Report;
@@ -79,7 +79,7 @@ impl World {
     }
 
     /// What applying a valid tree would change, with nothing allowed.
-    pub(crate) fn plan(&self, tree: &TreeRead) -> PlanDocument {
+    pub(crate) fn plan(&self, tree: &TreeRead) -> Plan {
         plan(&PlanInput {
             ruleset: tree.ruleset.as_ref().expect("a valid tree"),
             source: &tree.source,

@@ -18,7 +18,7 @@ use super::ledger::{lines, recorded_changes, revision};
 use super::{Failure, State};
 use crate::act::source;
 use crate::act::store::Store;
-use crate::decide::blame::{Blame, How, Port, applied, taken_over};
+use crate::decide::blame::{Blame, How, Port, PortOwner, applied, taken_over};
 use crate::decide::break_glass::Override;
 use crate::decide::codes::ProblemCode;
 use crate::decide::view::EdgeView;
@@ -133,12 +133,12 @@ fn found(store: &Store, limits: CheckLimits, port: &Port, owner: &Placed, servin
     let entries = lines(store)?;
     let rule = &owner.rule.name;
     if let Some(found) = applied(port, rule, &entries, |entry| recorded_changes(store, &entry.apply_id))? {
-        return Ok(Blame::new(port, owner, serving, How::Applied, found, &entries));
+        return Ok(Blame::new(PortOwner { port, owner, serving }, How::Applied, found, &entries));
     }
     let mut trees = Trees { store, limits, last: None };
     let owner_in = |entry: &crate::decide::ledger::Entry| trees.owner(entry.digest, port);
     if let Some(found) = taken_over(rule, &entries, owner_in) {
-        return Ok(Blame::new(port, owner, serving, How::TakenOver, found, &entries));
+        return Ok(Blame::new(PortOwner { port, owner, serving }, How::TakenOver, found, &entries));
     }
     let (number, protocol) = (port.port, port.protocol);
     let detail = format!(

@@ -20,7 +20,7 @@ use super::heavy::heavy;
 use super::refusals::count_refused;
 use super::taken::{self, before};
 use crate::decide::edges::Edges;
-use crate::decide::plan::{self, Action, ImpactKind, PlanDocument, PlannedChange};
+use crate::decide::plan::{self, Action, ImpactKind, Plan, RuleChange};
 
 /// How long a plan waits for the figures of all edges: an edge answers in milliseconds, and a person waits.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const ASKED: usize = 256;
 const AT_ONCE: usize = 32;
 
 /// Adds how fast new connections come, as the server counted last, and how old those are that end, as their edges say.
-pub(super) async fn measure(state: &State, (ruleset, edges): (Arc<RuleSet>, Edges), plan: &mut PlanDocument) {
+pub(super) async fn measure(state: &State, (ruleset, edges): (Arc<RuleSet>, Edges), plan: &mut Plan) {
     let relisted = count_refused(state, (&ruleset, &edges), plan).await;
     let serving = serving(plan);
     let rules: Vec<(EdgeName, RuleName)> = serving.iter().map(|index| before(&plan.changes[*index])).collect();
@@ -49,7 +49,7 @@ pub(super) async fn measure(state: &State, (ruleset, edges): (Arc<RuleSet>, Edge
         concerned.entry(edge).or_default().insert(rule);
     }
     let Ok(ended) = heavy(move || plan::ended(&ruleset, &edges, &concerned)).await else { return };
-    let of = |change: &PlannedChange| ended.get(&before(change));
+    let of = |change: &RuleChange| ended.get(&before(change));
     for (index, rate) in &rates {
         let change = &mut plan.changes[*index];
         let is_known = match change.impact.kind {
@@ -66,7 +66,7 @@ pub(super) async fn measure(state: &State, (ruleset, edges): (Arc<RuleSet>, Edge
     taken::add(state, &relisted, plan).await;
 }
 
-async fn ask(state: &State, plan: &mut PlanDocument, questions: Vec<(usize, Vec<Part>)>) {
+async fn ask(state: &State, plan: &mut Plan, questions: Vec<(usize, Vec<Part>)>) {
     let until = Instant::now() + PATIENCE;
     let mut questions = questions.into_iter();
     let mut under_way = JoinSet::new();
@@ -92,14 +92,14 @@ async fn ask(state: &State, plan: &mut PlanDocument, questions: Vec<(usize, Vec<
 }
 
 /// The changes of what serves already, on edges that are there.
-fn serving(plan: &PlanDocument) -> Vec<usize> {
-    let is_connected = |change: &PlannedChange| plan.base.edges.get(&change.edge).is_some_and(|edge| edge.connected);
-    let serves = |change: &PlannedChange| change.action != Action::Activate && is_connected(change);
+fn serving(plan: &Plan) -> Vec<usize> {
+    let is_connected = |change: &RuleChange| plan.base.edges.get(&change.edge).is_some_and(|edge| edge.connected);
+    let serves = |change: &RuleChange| change.action != Action::Activate && is_connected(change);
     (0..plan.changes.len()).filter(|index| serves(&plan.changes[*index])).collect()
 }
 
 /// Those of them to ask about.
-fn busiest(plan: &PlanDocument, of: &[usize]) -> Vec<usize> {
+fn busiest(plan: &Plan, of: &[usize]) -> Vec<usize> {
     let mut of = of.to_vec();
     let connections = |index: &usize| plan.changes[*index].impact.connections;
     of.retain(|index| connections(index) > 0);

@@ -16,12 +16,12 @@ use super::heavy::heavy;
 use super::identity::Who;
 use super::ledger::{named, revision};
 use super::targets::MAX_ORDER;
-use super::write::{check, claim, plan_of, refused, wait, with_ancestry};
+use super::write::{check, claim, plan_of, refused, seen, wait, with_ancestry};
 use super::{Failure, State, body};
 use crate::decide::codes::ProblemCode;
 use crate::decide::fleet::{ApplyRequest, Control, Event, Freeze, Lock, Mode, Purpose, TreeRead};
 use crate::decide::operators::Touch;
-use crate::decide::plan::Allowances;
+use crate::decide::plan::{Allowances, PlanDocument};
 use crate::decide::record::Revision;
 
 /// The longest freeze that ends by itself.
@@ -58,11 +58,11 @@ pub(super) async fn rollback(
     let purpose = Purpose::Rollback { why: request.why, hold: !request.no_hold };
     if request.dry_run {
         let plan = plan_of(&state, &who, tree, allowances, &purpose).await?;
-        return Ok((Extension(Noted(None)), Json(plan)).into_response());
+        return Ok((Extension(Noted(None)), Json(PlanDocument::from(plan))).into_response());
     }
     let (timeout, allow_offline) = (wait(request.timeout_secs), request.allow_offline);
     let begun = at_once(&who, purpose, (tree, allowances), timeout, allow_offline);
-    let request = ApplyRequest { plan: request.plan, applied_by, ..begun };
+    let request = ApplyRequest { plan: seen(request.plan)?, applied_by, ..begun };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(result)).into_response())
 }
@@ -103,7 +103,7 @@ pub(super) async fn resume(
     }
     let (timeout, allow_offline) = (wait(request.timeout_secs), request.allow_offline);
     let begun = at_once(&who, Purpose::Resume, (tree, allowances), timeout, allow_offline);
-    let request = ApplyRequest { applied_by, plan: request.plan, ..begun };
+    let request = ApplyRequest { applied_by, plan: seen(request.plan)?, ..begun };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok(Json(ResumeAnswer { released: hold, apply: Some(result) }))
 }

@@ -16,7 +16,7 @@ use crate::decide::codes::ProblemCode;
 use crate::decide::fleet::ApplyResult;
 use crate::decide::held::held;
 use crate::decide::ledger::{Entry, HistoryEntry, LedgerAction, NoRevision, Verification, resolve};
-use crate::decide::plan::{PlannedChange, Source};
+use crate::decide::plan::{RuleChange, Source};
 use crate::decide::record::{self, LEDGER_PREFIX, PLAN_PREFIX, RecordedPlan, Revision};
 use crate::decide::selection::{self, Selection};
 
@@ -173,8 +173,10 @@ fn recorded_plan(store: &Store, apply_id: &str) -> Result<Option<RecordedPlan>, 
 }
 
 /// The changes alone. Blocks.
-pub(super) fn recorded_changes(store: &Store, apply_id: &str) -> Result<Option<Vec<PlannedChange>>, Failure> {
-    Ok(recorded_plan(store, apply_id)?.map(|plan| plan.changes))
+pub(super) fn recorded_changes(store: &Store, apply_id: &str) -> Result<Option<Vec<RuleChange>>, Failure> {
+    let Some(plan) = recorded_plan(store, apply_id)? else { return Ok(None) };
+    let changes: Result<Vec<_>, _> = plan.changes.into_iter().map(RuleChange::try_from).collect();
+    changes.map(Some).map_err(|error| unreadable(&error))
 }
 
 /// The query of a verification.

@@ -138,7 +138,7 @@ pub(super) async fn propose(
         spec: spec_at(&ruleset, &address.edge, &origin.file, origin.line),
         text: change.new_rule,
         source: tree.source,
-        plan,
+        plan: plan.into(),
     }))
 }
 

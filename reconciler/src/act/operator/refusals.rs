@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::State;
 use crate::decide::edges::Edges;
-use crate::decide::plan::{Losing, PlanDocument, PlannedChange};
+use crate::decide::plan::{Losing, Plan, RuleChange};
 
 /// How long a plan waits for all lists.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ const AT_ONCE: usize = 8;
 pub(super) async fn count_refused(
     state: &State,
     (ruleset, edges): (&RuleSet, &Edges),
-    plan: &mut PlanDocument,
+    plan: &mut Plan,
 ) -> BTreeMap<usize, Arc<Rule>> {
     let mut running: BTreeMap<EdgeName, Rules> = BTreeMap::new();
     let mut asked = Vec::new();
@@ -66,7 +66,7 @@ pub(super) async fn count_refused(
     changed
 }
 
-fn request(change: &PlannedChange) -> (EdgeName, proto::ConnectionsRequest) {
+fn request(change: &RuleChange) -> (EdgeName, proto::ConnectionsRequest) {
     let rule = change.previous_rule.as_ref().unwrap_or(&change.rule);
     let limit = u32::try_from(MAX_LISTED).unwrap_or(u32::MAX);
     let request = proto::ConnectionsRequest { rules: vec![rule.to_string()], limit, ..Default::default() };

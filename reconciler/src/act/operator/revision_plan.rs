@@ -14,7 +14,7 @@ use super::write::{PlannedFor, planned, with_ancestry};
 use super::{Failure, State};
 use crate::decide::codes::ProblemCode;
 use crate::decide::fleet::{Purpose, TreeRead};
-use crate::decide::plan::{Allowances, PlanDocument};
+use crate::decide::plan::{Allowances, Plan, PlanDocument};
 
 /// The query of the plan.
 #[derive(Debug, Default, Deserialize)]
@@ -40,11 +40,11 @@ pub(super) async fn plan(
         (with_ancestry(&state, tree, None).await?, Allowances::default(), Purpose::Apply)
     };
     let limits = who.caller.limits.clone();
-    let permit = move |document: &mut PlanDocument, of: &PlannedFor<'_>| {
-        limits.leave_foreign_plan(of.edges, document);
+    let permit = move |plan: &mut Plan, of: &PlannedFor<'_>| {
+        limits.leave_foreign_plan(of.edges, plan);
         Ok(())
     };
-    planned(&state, tree, allowances, &purpose, permit).await.map(Json)
+    Ok(Json(planned(&state, tree, allowances, &purpose, permit).await?.into()))
 }
 
 /// The followed tree; where none is followed, the one in force.

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schema::name::{EdgeName, RuleName};
-use schema::net::PortRange;
 use schema::proto;
 use schema::rule::Rule;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::State;
-use crate::decide::plan::{Action, ImpactKind, Losing, PlanDocument, PlannedChange};
+use crate::decide::plan::{Action, ImpactKind, Losing, Plan, RuleChange};
 use crate::decide::target::time_from_wire;
 use crate::decide::unused::busiest;
 
@@ -25,9 +24,9 @@ const AT_ONCE: usize = 32;
 
 /// Adds what edges remember of the rules and ports that are released or removed, and of the sources that the changed access
 /// lists of `relisted` refuse; these are changes by their place in the plan, with the rule that they lead to.
-pub(super) async fn add(state: &State, relisted: &BTreeMap<usize, Arc<Rule>>, plan: &mut PlanDocument) {
+pub(super) async fn add(state: &State, relisted: &BTreeMap<usize, Arc<Rule>>, plan: &mut Plan) {
     let mut rules: BTreeMap<EdgeName, BTreeSet<RuleName>> = BTreeMap::new();
-    let is_asked = |(index, change): &(usize, &PlannedChange)| takes_away(change) || relisted.contains_key(index);
+    let is_asked = |(index, change): &(usize, &RuleChange)| takes_away(change) || relisted.contains_key(index);
     for (_, change) in plan.changes.iter().enumerate().filter(is_asked) {
         let (edge, rule) = before(change);
         if plan.base.edges.get(&edge).is_some_and(|edge| edge.connected) {
@@ -49,30 +48,25 @@ pub(super) async fn add(state: &State, relisted: &BTreeMap<usize, Arc<Rule>>, pl
 }
 
 /// The rule as it serves before the change.
-pub(super) fn before(change: &PlannedChange) -> (EdgeName, RuleName) {
+pub(super) fn before(change: &RuleChange) -> (EdgeName, RuleName) {
     (change.edge.clone(), change.previous_rule.clone().unwrap_or_else(|| change.rule.clone()))
 }
 
-fn takes_away(change: &PlannedChange) -> bool {
+fn takes_away(change: &RuleChange) -> bool {
     let drains = change.impact.kind == ImpactKind::Drain && change.impact.losing != Some(Losing::Access);
     change.action == Action::Remove || !change.ports.release.is_empty() || drains
 }
 
 /// When what is taken away was used last: of a rule that keeps some of its ports, the released ones.
-fn last_use(change: &PlannedChange, usage: &proto::RuleUsage) -> u64 {
-    let released: Vec<PortRange> = change.ports.release.iter().filter_map(|text| ports_of(text)).collect();
+fn last_use(change: &RuleChange, usage: &proto::RuleUsage) -> u64 {
+    let released = &change.ports.release;
     if change.action == Action::Remove || released.is_empty() || change.ports.keep.is_empty() {
         return usage.last_ms;
     }
     let is_released = |port: &&proto::PortUsage| {
-        u16::try_from(port.port).is_ok_and(|port| released.iter().any(|range| range.contains(port)))
+        u16::try_from(port.port).is_ok_and(|port| released.iter().any(|range| range.ports.contains(port)))
     };
     usage.ports.iter().filter(is_released).map(|port| port.last_ms).max().unwrap_or_default()
-}
-
-/// Of `*:8000-8009`, `0.0.0.0:8005` and `[::]:8005/udp`.
-fn ports_of(text: &str) -> Option<PortRange> {
-    text.trim_end_matches("/udp").rsplit(':').next().and_then(PortRange::parse)
 }
 
 async fn ask(
@@ -102,19 +96,6 @@ async fn ask(
             // An edge that cannot answer leaves its changes without these figures.
             Ok(Some(_)) => {}
             Ok(None) | Err(_) => return all,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn released_ports_are_read_from_every_form_of_a_listener() {
-        for (text, first, last) in [("*:80", 80, 80), ("0.0.0.0:8000-8009", 8000, 8009), ("[::]:53/udp", 53, 53)] {
-            let range = ports_of(text).expect("ports");
-            assert_eq!((range.first(), range.last()), (first, last), "{text}");
         }
     }
 }

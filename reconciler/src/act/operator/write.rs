@@ -23,7 +23,7 @@ use crate::decide::edges::Edges;
 use crate::decide::fleet::{ApplyRequest, ApplyResult, Purpose, Refusal, TreeRead, touches};
 use crate::decide::operators::Denied;
 use crate::decide::plan::{
-    self, Allowances, FORMAT_VERSION, FileDocument, LONGEST_LABEL, PlanDocument, PlanInput, Source,
+    self, Allowances, FORMAT_VERSION, FileDocument, InvalidPlan, LONGEST_LABEL, Plan, PlanDocument, PlanInput, Source,
 };
 use crate::decide::succession::{Ancestry, Succession};
 
@@ -134,7 +134,8 @@ pub(super) async fn plan(
     let tree = check(&state, request.files, request.source, request.allowances.empty).await?.into_read()?;
     let tree = with_ancestry(&state, tree, request.ancestry).await?;
     let Some(secs) = request.prove_secs else {
-        return plan_of(&state, &who, tree, request.allowances, &Purpose::Apply).await.map(Json);
+        let plan = plan_of(&state, &who, tree, request.allowances, &Purpose::Apply).await?;
+        return Ok(Json(plan.into()));
     };
     let lease = Duration::from_secs(secs);
     if lease.is_zero() || lease > LONGEST_LEASE {
@@ -142,12 +143,12 @@ pub(super) async fn plan(
         return Err(Failure::new(400, ProblemCode::BadRequest, "Invalid duration of a lease", detail));
     }
     let ruleset = tree.ruleset.clone().expect("only valid trees are planned");
-    let document = plan_of(&state, &who, tree, request.allowances, &Purpose::Apply).await?;
-    let names = document.changes.iter().map(|change| change.edge.clone()).collect();
+    let plan = plan_of(&state, &who, tree, request.allowances, &Purpose::Apply).await?;
+    let names = plan.changes.iter().map(|change| change.edge.clone()).collect();
     let edges = state.context.fleet.read(|view| view.fleet.edges().clone()).await?;
     let asked = heavy(move || plan::asked_for(&ruleset, &edges, &names)).await?;
     let answers = state.context.fleet.prove(asked, lease).await?;
-    Ok(Json(document.proven(&answers)))
+    Ok(Json(plan.proven(&answers).into()))
 }
 
 /// The tree with what is known of its commit: by the repository that this server follows, else by who sent it.
@@ -173,11 +174,11 @@ pub(super) async fn plan_of(
     tree: TreeRead,
     allowances: Allowances,
     purpose: &Purpose,
-) -> Result<PlanDocument, Failure> {
+) -> Result<Plan, Failure> {
     let authority = who.authority(true);
-    let permit = move |document: &mut PlanDocument, of: &PlannedFor<'_>| {
-        authority.may(Some(&touches(document, of.tree, of.edges, of.settings)))?;
-        authority.caller.limits.leave_plan(of.edges, document);
+    let permit = move |plan: &mut Plan, of: &PlannedFor<'_>| {
+        authority.may(Some(&touches(plan, of.tree, of.edges, of.settings)))?;
+        authority.caller.limits.leave_plan(of.edges, plan);
         Ok(())
     };
     planned(state, tree, allowances, purpose, permit).await
@@ -196,8 +197,8 @@ pub(super) async fn planned(
     tree: TreeRead,
     allowances: Allowances,
     purpose: &Purpose,
-    permit: impl FnOnce(&mut PlanDocument, &PlannedFor<'_>) -> Result<(), Denied> + Send + 'static,
-) -> Result<PlanDocument, Failure> {
+    permit: impl FnOnce(&mut Plan, &PlannedFor<'_>) -> Result<(), Denied> + Send + 'static,
+) -> Result<Plan, Failure> {
     // As the fleet has it: a rollback goes back by its nature.
     let is_rollback = matches!(purpose, Purpose::Rollback { .. });
     let now = Timestamp::now();
@@ -216,8 +217,8 @@ pub(super) async fn planned(
     let timer = state.context.timings.plan.start_timer();
     let ruleset = tree.ruleset.clone().expect("only valid trees are planned");
     let planned = (ruleset.clone(), edges.clone());
-    let mut document = heavy(move || {
-        let mut document = plan::plan(&PlanInput {
+    let mut plan = heavy(move || {
+        let mut plan = plan::plan(&PlanInput {
             ruleset: &ruleset,
             source: &tree.source,
             edges: &edges,
@@ -231,17 +232,17 @@ pub(super) async fn planned(
             diagnostics: &tree.diagnostics,
             now,
         });
-        permit(&mut document, &PlannedFor { tree: &tree, edges: &edges, settings })?;
-        Ok(PlanDocument {
+        permit(&mut plan, &PlannedFor { tree: &tree, edges: &edges, settings })?;
+        Ok(Plan {
             not_followed: other.map(|followed| Refusal::NotFollowed { followed }.message(now)),
-            ..document.under(frozen)
+            ..plan.under(frozen)
         })
     })
     .await?
     .map_err(|denied: Denied| Failure::denied(&denied))?;
     timer.observe_duration();
-    blast::measure(state, planned, &mut document).await;
-    Ok(document)
+    blast::measure(state, planned, &mut plan).await;
+    Ok(plan)
 }
 
 pub(super) async fn apply(
@@ -267,7 +268,7 @@ pub(super) async fn apply(
     let request = ApplyRequest {
         purpose: Purpose::Apply,
         tree,
-        plan: request.plan,
+        plan: seen(request.plan)?,
         seal: request.seal,
         allowances,
         actor: who.actor(),
@@ -282,6 +283,12 @@ pub(super) async fn apply(
     };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(result)))
+}
+
+/// The plan that the person saw, as a client sends it back.
+pub(super) fn seen(plan: Option<PlanDocument>) -> Result<Option<Plan>, Failure> {
+    let unknown = |error: InvalidPlan| Failure::new(400, ProblemCode::BadRequest, "Not a plan", error.to_string());
+    plan.map(Plan::try_from).transpose().map_err(unknown)
 }
 
 /// Whom a client says it acts for: a label that nothing proves, so it is only bounded.

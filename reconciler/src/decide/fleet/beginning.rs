@@ -14,14 +14,14 @@ use super::run::rule_result;
 use super::step::Step;
 use super::{Applied, ApplyResult, EdgeOutcome, EdgeResult, Fleet, Outcome, Purpose, RolloutTerms, TreeRead};
 use crate::decide::ledger::{self, Entry};
-use crate::decide::plan::{PlanDocument, PlannedChange};
+use crate::decide::plan::{Plan, PlanDocument, RuleChange};
 use crate::decide::record::{Record, RecordedPlan};
 use crate::decide::view::EdgeView;
 
 /// What an apply needs.
 pub(super) struct Start<'a> {
     pub(super) tree: &'a TreeRead,
-    pub(super) plan: &'a PlanDocument,
+    pub(super) plan: &'a Plan,
     /// The edges that are not at rest under the tree.
     pub(super) moved: &'a BTreeSet<EdgeName>,
     pub(super) purpose: &'a Purpose,
@@ -40,6 +40,43 @@ pub(super) struct Start<'a> {
     pub(super) is_brought_back: bool,
 }
 
+/// How long an automatic apply is shown as running while an edge does not answer; it goes on healing afterwards.
+const AUTOMATIC_TIMEOUT: Duration = Duration::from_mins(1);
+
+impl<'a> Start<'a> {
+    /// What the server applies because it follows the tree.
+    pub(super) fn automatic(
+        tree: &'a TreeRead,
+        plan: &'a Plan,
+        moved: &'a BTreeSet<EdgeName>,
+        purpose: &'a Purpose,
+    ) -> Self {
+        Self {
+            tree,
+            plan,
+            moved,
+            purpose,
+            actor: "watch",
+            applied_by: None,
+            is_automatic: true,
+            allow_offline: true,
+            wait_healthy: false,
+            confirm_within: None,
+            quiet_window: Duration::ZERO,
+            seal: None,
+            overridden: Vec::new(),
+            timeout: AUTOMATIC_TIMEOUT,
+            is_brought_back: false,
+        }
+    }
+}
+
+/// Which edges an apply reaches at once, by their new generations, and which ones later.
+pub(super) struct Reach {
+    pub(super) generations: BTreeMap<EdgeName, u64>,
+    pub(super) unreached: BTreeSet<EdgeName>,
+}
+
 impl Fleet {
     pub(super) fn begin(
         &self,
@@ -47,7 +84,7 @@ impl Fleet {
         generations: &BTreeMap<EdgeName, u64>,
         now: Timestamp,
     ) -> ApplyResult {
-        let mut edges: BTreeMap<EdgeName, Vec<&PlannedChange>> = BTreeMap::new();
+        let mut edges: BTreeMap<EdgeName, Vec<&RuleChange>> = BTreeMap::new();
         for change in &start.plan.changes {
             edges.entry(change.edge.clone()).or_default().push(change);
         }
@@ -94,34 +131,11 @@ impl Fleet {
         &mut self,
         start: &Start<'_>,
         result: &ApplyResult,
-        generations: BTreeMap<EdgeName, u64>,
-        unreached: BTreeSet<EdgeName>,
+        reach: Reach,
         step: &mut Step,
     ) -> Entry {
-        let ruleset = start.tree.ruleset.as_ref().expect("only valid trees are put in force");
-        let applied = Applied {
-            source: start.tree.source.clone(),
-            rails: ruleset.rails,
-            at: step.now,
-            apply_id: result.id.clone(),
-            actor: start.actor.to_owned(),
-            applied_by: start.applied_by.map(str::to_owned),
-            stopped: None,
-            before: start
-                .confirm_within
-                .and(self.applied.clone())
-                .map(|applied| Applied { before: None, ..applied }.into()),
-            rollout: (!unreached.is_empty()).then(|| RolloutTerms::of(start, result).into()),
-            cut_off: false,
-            unreached,
-            named: Arc::new(ruleset.names_of_edges()),
-            labels: Arc::new(ruleset.labels()),
-            settings: Some(start.tree.settings()),
-            earlier_commit: match start.tree.source.commit {
-                Some(_) => None,
-                None => self.applied.as_ref().and_then(Applied::last_commit).map(str::to_owned),
-            },
-        };
+        let Reach { generations, unreached } = reach;
+        let applied = self.applied_now(start, result, unreached, step.now);
         step.persist(Record::revision(&start.tree.source, &start.tree.files));
         step.persist(Record::applied(&applied));
         self.applied = Some(applied);
@@ -134,15 +148,16 @@ impl Fleet {
             }
         };
         let is_held = matches!(start.purpose, Purpose::Rollback { hold: true, .. });
-        let hold = is_held.then(|| self.hold_on(start.tree, start.actor, &why, &result.id, step.now)).flatten();
+        let hold = is_held.then(|| self.hold_on(start, &why, &result.id, step.now)).flatten();
         if hold != self.hold {
             step.persist(Record::hold(hold.as_ref()));
             self.hold = hold;
         }
         // What was decided before for edges that are offline is in the record of the apply that decided it.
-        let (summary, _) = start.plan.without_decided();
-        let changes = start.plan.changes.iter().filter(|change| !start.plan.is_decided(change)).cloned().collect();
-        let recorded = RecordedPlan { summary, changes, waves: start.plan.waves.clone() };
+        let document = PlanDocument::from(start.plan.clone());
+        let (summary, _) = document.without_decided();
+        let changes = document.changes.iter().filter(|change| !document.is_decided(change)).cloned().collect();
+        let recorded = RecordedPlan { summary, changes, waves: document.waves };
         step.persist(Record::plan(&result.id, &recorded));
         let entry = Entry {
             at: step.now,
@@ -166,5 +181,39 @@ impl Fleet {
         .chained(&mut self.head);
         step.persist(Record::ledger(&entry));
         entry
+    }
+
+    /// What is in force once the apply has begun.
+    fn applied_now(
+        &self,
+        start: &Start<'_>,
+        result: &ApplyResult,
+        unreached: BTreeSet<EdgeName>,
+        now: Timestamp,
+    ) -> Applied {
+        let ruleset = start.tree.ruleset.as_ref().expect("only valid trees are put in force");
+        Applied {
+            source: start.tree.source.clone(),
+            rails: ruleset.rails,
+            at: now,
+            apply_id: result.id.clone(),
+            actor: start.actor.to_owned(),
+            applied_by: start.applied_by.map(str::to_owned),
+            stopped: None,
+            before: start
+                .confirm_within
+                .and(self.applied.clone())
+                .map(|applied| Applied { before: None, ..applied }.into()),
+            rollout: (!unreached.is_empty()).then(|| RolloutTerms::of(start, result).into()),
+            cut_off: false,
+            unreached,
+            named: Arc::new(ruleset.names_of_edges()),
+            labels: Arc::new(ruleset.labels()),
+            settings: Some(start.tree.settings()),
+            earlier_commit: match start.tree.source.commit {
+                Some(_) => None,
+                None => self.applied.as_ref().and_then(Applied::last_commit).map(str::to_owned),
+            },
+        }
     }
 }

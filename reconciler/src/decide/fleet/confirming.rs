@@ -9,11 +9,12 @@ use schema::ruleset::{EdgeRules, Placed};
 use schema::state::RuleState;
 
 use super::before::Before;
+use super::freezing::Deed;
 use super::rollout::Run;
 use super::step::Step;
 use super::{EdgeOutcome, EdgeResult, Effect, Fleet, Refusal, StoppedRollout};
 use crate::decide::ledger::{Entry, LedgerAction};
-use crate::decide::plan::{self, PlanDocument};
+use crate::decide::plan::{self, Plan};
 use crate::decide::record::Record;
 use crate::decide::view::{Confirmation, EdgeView, RuleView};
 
@@ -61,7 +62,7 @@ pub(super) fn leave_out(edge: &mut EdgeResult) {
 
 impl Fleet {
     /// Refuses an apply that edges could not keep their part of.
-    pub(super) fn can_confirm(&self, plan: &PlanDocument) -> Result<(), Refusal> {
+    pub(super) fn can_confirm(&self, plan: &Plan) -> Result<(), Refusal> {
         let cannot = |edge: &&EdgeName| {
             let view = self.edges.get(*edge).filter(|view| view.connected);
             view.and_then(|view| view.hello.as_ref()).is_some_and(|hello| !hello.features.contains(FEATURE))
@@ -144,7 +145,10 @@ impl Fleet {
         let line = Entry {
             generations: [(edge.clone(), generation)].into(),
             note: reason.to_owned(),
-            ..self.line(LedgerAction::Return, edge.as_str(), String::new(), "returned", step.now)
+            ..self.line(
+                Deed { action: LedgerAction::Return, actor: edge.as_str(), why: String::new(), outcome: "returned" },
+                step.now,
+            )
         };
         let line = line.chained(&mut self.head);
         if let Some(applied) = self.applied.take() {

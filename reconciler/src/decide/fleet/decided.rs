@@ -4,12 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use schema::name::{EdgeName, RuleName};
+use schema::name::EdgeName;
 use schema::ruleset::{EdgeRules, RuleSet};
 
 use super::Fleet;
 use crate::decide::assign::next_desired;
-use crate::decide::plan::{Action, PlanDocument};
+use crate::decide::plan::{Plan, RuleChange};
 use crate::decide::view::{DesiredEdge, EdgeView};
 
 impl Fleet {
@@ -38,7 +38,7 @@ impl Fleet {
 }
 
 /// Compares a plan that a person saw with the same plan made now, on the edges that it touches.
-pub(super) fn still_holds(seen: &PlanDocument, fresh: &PlanDocument) -> Result<(), String> {
+pub(super) fn still_holds(seen: &Plan, fresh: &Plan) -> Result<(), String> {
     if seen.base.lineage != fresh.base.lineage {
         return Err("the plan was made against another server, or this server has lost its state since then".to_owned());
     }
@@ -52,12 +52,11 @@ pub(super) fn still_holds(seen: &PlanDocument, fresh: &PlanDocument) -> Result<(
             return Err(format!("edge {edge} changed since the plan was made"));
         }
     }
-    let core = |plan: &PlanDocument| -> Vec<(EdgeName, RuleName, Action, Vec<String>)> {
-        plan.changes
-            .iter()
-            .filter(|change| touched.contains(&change.edge))
-            .map(|change| (change.edge.clone(), change.rule.clone(), change.action, change.ports.bind.clone()))
-            .collect()
+    let concerned = |plan: &'_ Plan| {
+        let changes = plan.changes.iter().filter(|change| touched.contains(&change.edge));
+        changes.cloned().collect::<Vec<RuleChange>>()
     };
-    if core(seen) == core(fresh) { Ok(()) } else { Err("the plan would be different now".to_owned()) }
+    let (before, now) = (concerned(seen), concerned(fresh));
+    let is_same = before.iter().map(RuleChange::core).eq(now.iter().map(RuleChange::core));
+    if is_same { Ok(()) } else { Err("the plan would be different now".to_owned()) }
 }

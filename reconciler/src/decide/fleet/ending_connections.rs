@@ -3,6 +3,7 @@
 use schema::name::{EdgeName, RuleName};
 
 use super::Fleet;
+use super::freezing::Deed;
 use super::step::Step;
 use crate::decide::connections::{self, RuleConnections};
 use crate::decide::ledger::{Entry, LedgerAction};
@@ -32,7 +33,15 @@ impl Fleet {
     /// Writes it down.
     pub(super) fn note_ending(&mut self, order: &ConnectionsOrder, step: &mut Step) {
         let note = connections::note(&order.rules, &order.selectors);
-        let line = self.line(LedgerAction::Connections, &order.actor, order.why.clone(), "connections_ended", step.now);
+        let line = self.line(
+            Deed {
+                action: LedgerAction::Connections,
+                actor: &order.actor,
+                why: order.why.clone(),
+                outcome: "connections_ended",
+            },
+            step.now,
+        );
         step.persist(Record::ledger(&Entry { note, ..line }.chained(&mut self.head)));
     }
 }

@@ -29,7 +29,7 @@ use crate::decide::deviations::DeviationChange;
 use crate::decide::live::Live;
 use crate::decide::notices::Posted;
 use crate::decide::operators::{Denied, Mandate};
-use crate::decide::plan::{Allowances, FileDocument, PlanDocument, Source};
+use crate::decide::plan::{Allowances, FileDocument, Plan, Source};
 use crate::decide::quota::QuotaLevel;
 use crate::decide::record::Record;
 use crate::decide::remote::RemoteView;
@@ -85,7 +85,7 @@ pub struct ApplyRequest {
     /// The valid tree.
     pub tree: TreeRead,
     /// The plan that the person saw.
-    pub plan: Option<PlanDocument>,
+    pub plan: Option<Plan>,
     /// The seal of the plan file, if it came from one.
     pub seal: Option<Digest>,
     /// What the person allows.

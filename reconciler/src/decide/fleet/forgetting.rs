@@ -5,6 +5,7 @@
 
 use schema::name::{EdgeName, Labels};
 
+use super::freezing::Deed;
 use super::step::Step;
 use super::{Effect, Fleet};
 use crate::decide::ledger::{Entry, LedgerAction};
@@ -69,7 +70,10 @@ impl Fleet {
         self.rollout.forget(edge);
         step.effects.extend(Record::of_edge(edge).map(Effect::Persist));
         let note = format!("{edge}: it ran {rules} rules");
-        let line = Entry { note, ..self.line(LedgerAction::Edge, actor, String::new(), "forgotten", step.now) };
+        let line = Entry {
+            note,
+            ..self.line(Deed { action: LedgerAction::Edge, actor, why: String::new(), outcome: "forgotten" }, step.now)
+        };
         step.persist(Record::ledger(&line.chained(&mut self.head)));
         step.emit(self.edge_notice(edge));
         if let Some(applied) = &mut self.applied

@@ -4,6 +4,7 @@
 
 use jiff::Timestamp;
 
+use super::beginning::Start;
 use super::step::Step;
 use super::{Fleet, Followed, Freeze, Hold, Mode, Notice, Refusal, TreeRead};
 use crate::decide::ledger::{Entry, LedgerAction};
@@ -28,6 +29,14 @@ pub enum Control {
     Release,
 }
 
+/// What a line of the ledger says that is not about an apply.
+pub(super) struct Deed<'d> {
+    pub(super) action: LedgerAction,
+    pub(super) actor: &'d str,
+    pub(super) why: String,
+    pub(super) outcome: &'d str,
+}
+
 impl Fleet {
     /// The freeze that stands.
     pub fn frozen(&self) -> Option<&Freeze> {
@@ -45,13 +54,14 @@ impl Fleet {
                 let since = self.frozen.as_ref().map_or(step.now, |freeze| freeze.since);
                 let freeze = Freeze { by: actor.to_owned(), why: why.clone(), since, until };
                 self.frozen = Some(freeze);
-                let line = self.line(LedgerAction::Freeze, actor, why, "frozen", step.now);
+                let line = self.line(Deed { action: LedgerAction::Freeze, actor, why, outcome: "frozen" }, step.now);
                 self.record_freeze(Entry { until, ..line }, step);
                 self.follow(step);
             }
             Control::Unfreeze { why } if self.frozen.is_some() => {
                 self.frozen = None;
-                let line = self.line(LedgerAction::Unfreeze, actor, why, "unfrozen", step.now);
+                let line =
+                    self.line(Deed { action: LedgerAction::Unfreeze, actor, why, outcome: "unfrozen" }, step.now);
                 self.record_freeze(line, step);
                 self.follow(step);
             }
@@ -60,7 +70,10 @@ impl Fleet {
                     return Err(Refusal::Frozen { freeze: freeze.clone() });
                 }
                 self.hold = None;
-                let line = self.line(LedgerAction::Resume, actor, String::new(), "released", step.now);
+                let line = self.line(
+                    Deed { action: LedgerAction::Resume, actor, why: String::new(), outcome: "released" },
+                    step.now,
+                );
                 let line = line.chained(&mut self.head);
                 step.persist(Record::hold(None));
                 step.persist(Record::ledger(&line));
@@ -77,7 +90,8 @@ impl Fleet {
         let is_over = |freeze: &mut Freeze| freeze.until.is_some_and(|until| until <= step.now);
         let Some(freeze) = self.frozen.take_if(is_over) else { return };
         let why = format!("the override by {} expired", freeze.by);
-        let line = self.line(LedgerAction::Unfreeze, "clock", why, "unfrozen", step.now);
+        let line =
+            self.line(Deed { action: LedgerAction::Unfreeze, actor: "clock", why, outcome: "unfrozen" }, step.now);
         self.record_freeze(line, step);
         self.follow(step);
     }
@@ -90,7 +104,8 @@ impl Fleet {
     }
 
     /// A line of the ledger that is not about an apply; it names the revision in force.
-    pub(super) fn line(&self, action: LedgerAction, actor: &str, why: String, outcome: &str, now: Timestamp) -> Entry {
+    pub(super) fn line(&self, deed: Deed<'_>, now: Timestamp) -> Entry {
+        let Deed { action, actor, why, outcome } = deed;
         let source = self.applied.as_ref().map(|applied| &applied.source);
         Entry {
             action,
@@ -108,7 +123,8 @@ impl Fleet {
 
     /// The hold that a rollback to this tree makes; `None` where the tree is the followed one, for then nothing is
     /// held.
-    pub(super) fn hold_on(&self, tree: &TreeRead, by: &str, why: &str, apply_id: &str, now: Timestamp) -> Option<Hold> {
+    pub(super) fn hold_on(&self, start: &Start<'_>, why: &str, apply_id: &str, now: Timestamp) -> Option<Hold> {
+        let (tree, by) = (start.tree, start.actor);
         let followed = self
             .attempt
             .as_ref()

@@ -41,9 +41,11 @@ use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::name::{EdgeName, RuleName};
 
+use self::freezing::Deed;
 use self::link::Link;
 use self::result::recorded_edge;
 use self::rollout::Rollout;
+use self::session::Greeting;
 use self::step::Step;
 use super::certificate_ends::CertificateChange;
 use super::edges::Edges;
@@ -186,7 +188,9 @@ impl Fleet {
         match event {
             Event::Tree(tree) => self.tree_read(tree, step),
             Event::Remote(view) => self.remote_seen(*view, step),
-            Event::Hello { session, edge, hello, report } => self.hello(session, &edge, hello, report, step),
+            Event::Hello { session, edge, hello, report } => {
+                self.hello(session, &edge, Greeting { hello, report }, step)
+            }
             Event::Report { session, edge, report } => self.report(session, &edge, report, step),
             Event::Policy { session, edge, policy } => self.policy(session, &edge, *policy, step),
             Event::Counted { session, edge, connections } => self.counted(session, &edge, connections),
@@ -230,7 +234,10 @@ impl Fleet {
                 RequestAnswer::Forgotten
             }
             Request::QuotaReset { edge, rule, actor, why, used } => {
-                let line = self.line(LedgerAction::Quota, actor, why.clone(), "quota_reset", step.now);
+                let line = self.line(
+                    Deed { action: LedgerAction::Quota, actor, why: why.clone(), outcome: "quota_reset" },
+                    step.now,
+                );
                 let line = Entry { note: format!("{edge}/{rule}, {used} bytes used"), ..line };
                 step.persist(Record::ledger(&line.chained(&mut self.head)));
                 RequestAnswer::QuotaReset

@@ -11,6 +11,7 @@ use schema::name::{EdgeName, RuleName};
 use schema::rule::Rule;
 use serde::{Deserialize, Serialize};
 
+use super::freezing::Deed;
 use super::step::Step;
 use super::{Fleet, Notice};
 use crate::decide::assign::next_desired;
@@ -217,7 +218,10 @@ impl Fleet {
             OverrideStep::Expired => "clock",
             OverrideStep::TakenOver => "tree",
         };
-        let line = self.line(LedgerAction::Override, actor, held.why.clone(), change.outcome(), step.now);
+        let line = self.line(
+            Deed { action: LedgerAction::Override, actor, why: held.why.clone(), outcome: change.outcome() },
+            step.now,
+        );
         // What the tree takes over is the same set, so its generation is the apply's.
         let generation = self.edges.get(edge).map(EdgeView::desired_generation);
         let generation = generation.filter(|_| change != OverrideStep::TakenOver);

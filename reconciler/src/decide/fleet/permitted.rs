@@ -8,7 +8,7 @@ use super::{Fleet, OverrideRequest, Request, TreeRead};
 use crate::decide::applied::Applied;
 use crate::decide::edges::Edges;
 use crate::decide::operators::{Denied, Mandate, Touch, touch};
-use crate::decide::plan::{FileDocument, PlanDocument};
+use crate::decide::plan::{FileDocument, Plan};
 
 /// The file with the settings of a tree.
 const SETTINGS: &str = "portunus.toml";
@@ -27,7 +27,7 @@ impl TreeRead {
 }
 
 /// What applying a tree by its plan touches, with the settings that are in force.
-pub fn touches(plan: &PlanDocument, tree: &TreeRead, edges: &Edges, in_force: Option<Digest>) -> Vec<Touch> {
+pub fn touches(plan: &Plan, tree: &TreeRead, edges: &Edges, in_force: Option<Digest>) -> Vec<Touch> {
     let ruleset = tree.ruleset.as_ref().expect("only valid trees are planned");
     let mut touches = touch::of_plan(&plan.changes, ruleset, edges);
     touches.extend((in_force != Some(tree.settings())).then_some(Touch::Settings));

@@ -18,7 +18,7 @@ use super::{
     ApplyResult, EdgeOutcome, EdgeResult, Fleet, KEPT_RESULTS, Mode, Notice, Outcome, RuleResult, Verdict, confirming,
 };
 use crate::decide::ledger::Entry;
-use crate::decide::plan::{Action, PlannedChange};
+use crate::decide::plan::{Action, RuleChange};
 use crate::decide::record::Record;
 use crate::decide::target;
 use crate::decide::view::{EdgeView, RuleView};
@@ -159,12 +159,12 @@ fn advance_edge(edge: &mut EdgeResult, view: &EdgeView, wait_healthy: bool, is_f
     }
 }
 
-pub(super) fn rule_result(view: &EdgeView, change: &PlannedChange) -> RuleResult {
+pub(super) fn rule_result(view: &EdgeView, change: &RuleChange) -> RuleResult {
     let mut result = RuleResult {
         rule: change.rule.clone(),
         action: change.action,
         state: Some(RuleState::Pending),
-        code: change.code.clone().unwrap_or_default(),
+        code: change.code.as_ref().map(ToString::to_string).unwrap_or_default(),
         message: change.message.clone().unwrap_or_default(),
         health: None,
         targets: Vec::new(),

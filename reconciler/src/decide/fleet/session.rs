@@ -16,8 +16,15 @@ use crate::decide::generation;
 use crate::decide::record::Record;
 use crate::decide::view::{Basis, Confirmation, DesiredEdge, EdgeView, Hello, Report};
 
+/// What an edge says when its session begins.
+pub(super) struct Greeting {
+    pub(super) hello: Hello,
+    pub(super) report: Report,
+}
+
 impl Fleet {
-    pub(super) fn hello(&mut self, session: SessionId, edge: &EdgeName, hello: Hello, report: Report, step: &mut Step) {
+    pub(super) fn hello(&mut self, session: SessionId, edge: &EdgeName, greeting: Greeting, step: &mut Step) {
+        let Greeting { hello, report } = greeting;
         if self.links.contains_key(edge) {
             step.push(Effect::Refuse {
                 session,

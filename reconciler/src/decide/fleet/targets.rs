@@ -13,7 +13,7 @@ use super::step::Step;
 use super::{Effect, Fleet, Notice};
 use crate::decide::deviations::{self, DeviationChange, Given, Order};
 use crate::decide::ledger::{self, Entry};
-use crate::decide::plan::{Action, PlannedChange};
+use crate::decide::plan::{Action, RuleChange};
 use crate::decide::record::Record;
 use crate::decide::target_override::TargetOverride;
 
@@ -77,6 +77,12 @@ pub enum TargetRefusal {
 /// Who ends an override that nobody ended.
 const SERVER: &str = "server";
 
+/// What became of an override, and by whom.
+struct DeviationTurn<'b> {
+    change: DeviationChange,
+    by: &'b str,
+}
+
 impl Fleet {
     /// Carries out an operator's order.
     pub(super) fn order(&mut self, order: &TargetOrder, step: &mut Step) -> Result<TargetAnswer, TargetRefusal> {
@@ -101,11 +107,13 @@ impl Fleet {
             self.record_deviations(&order.edge, step);
             if effected.set.is_none() {
                 for ended in &effected.ended {
-                    self.turned(&order.edge, ended, DeviationChange::Ended, &order.actor, step);
+                    let by = DeviationTurn { change: DeviationChange::Ended, by: &order.actor };
+                    self.turned(&order.edge, ended, by, step);
                 }
             }
             if let Some(set) = &effected.set {
-                self.turned(&order.edge, set, DeviationChange::Set, &order.actor, step);
+                let by = DeviationTurn { change: DeviationChange::Set, by: &order.actor };
+                self.turned(&order.edge, set, by, step);
             }
             self.send_deviations(&order.edge, step);
         }
@@ -135,7 +143,7 @@ impl Fleet {
 
     /// Ends overrides of rules and targets that the tree does not have any more, and takes those of renamed rules
     /// along.
-    pub(super) fn drop_deviations(&mut self, changes: &[PlannedChange], step: &mut Step) {
+    pub(super) fn drop_deviations(&mut self, changes: &[RuleChange], step: &mut Step) {
         if !self.has_deviations {
             return;
         }
@@ -147,7 +155,7 @@ impl Fleet {
         });
     }
 
-    fn take_along(&mut self, change: &PlannedChange, step: &mut Step) {
+    fn take_along(&mut self, change: &RuleChange, step: &mut Step) {
         let Some(view) = self.edges.get_mut(&change.edge) else { return };
         let is_old = |each: &&mut TargetOverride| Some(&each.rule) == change.previous_rule.as_ref();
         let mut is_moved = false;
@@ -181,7 +189,7 @@ impl Fleet {
             }
             self.record_deviations(&edge, step);
             for each in &over {
-                self.turned(&edge, each, turn, SERVER, step);
+                self.turned(&edge, each, DeviationTurn { change: turn, by: SERVER }, step);
             }
             self.send_deviations(&edge, step);
         }
@@ -208,7 +216,8 @@ impl Fleet {
     }
 
     /// The notice and the line in the ledger of an override that came or went.
-    fn turned(&mut self, edge: &EdgeName, each: &TargetOverride, turn: DeviationChange, by: &str, step: &mut Step) {
+    fn turned(&mut self, edge: &EdgeName, each: &TargetOverride, turn: DeviationTurn<'_>, step: &mut Step) {
+        let DeviationTurn { change: turn, by } = turn;
         let (digest, commit) = self
             .applied
             .as_ref()

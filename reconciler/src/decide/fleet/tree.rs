@@ -3,12 +3,13 @@
 //! Keeps: bad input never removes anything. A tree with errors, over a rail or not committed is recorded as an attempt, and
 //! what was applied last stays in force.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use schema::canonical::Digest;
 use schema::diagnostic::DiagnosticJson;
+use schema::name::EdgeName;
 use schema::ruleset::{EdgeRules, RuleSet};
 use serde::{Deserialize, Serialize};
 
@@ -18,14 +19,11 @@ use super::step::Step;
 use super::{Applied, Fleet, Mode, Notice, Purpose, TreeRead};
 use crate::decide::drift::drift;
 use crate::decide::plan::{
-    Allowances, FileDocument, PlanDocument, PlanInput, RailVerdict, Source, Uncommitted, plan_without_drift,
+    Allowances, FileDocument, Plan, PlanDocument, PlanInput, RailVerdict, Source, Uncommitted, plan_without_drift,
 };
 use crate::decide::remote::RemoteView;
 use crate::decide::succession::{Ancestry, Succession};
 use crate::decide::view::EdgeView;
-
-/// How long an automatic apply is shown as running while an edge does not answer; it goes on healing afterwards.
-const AUTOMATIC_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The result of reading the followed tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,7 +169,7 @@ impl Fleet {
         let ruleset = tree.ruleset.as_ref().expect("only valid trees are kept as followed");
         let allowances =
             Allowances { dirty: self.allow_dirty, non_descendant: self.allow_non_descendant, ..Allowances::default() };
-        let (mut document, moved) = plan_without_drift(&PlanInput {
+        let (mut plan, moved) = plan_without_drift(&PlanInput {
             ruleset,
             source: &tree.source,
             edges: &self.edges,
@@ -182,6 +180,19 @@ impl Fleet {
             diagnostics: &tree.diagnostics,
             now: step.now,
         });
+        let verdict = self.verdict_on(&tree, &plan, &moved, step);
+        if let Some(attempt) = &mut self.attempt {
+            attempt.plan = (verdict != Verdict::Applied).then(|| {
+                plan.drift = drift(&self.edges);
+                Box::new(PlanDocument::from(plan))
+            });
+            attempt.verdict = verdict;
+        }
+    }
+
+    /// What becomes of the followed tree now; it is put in force where that is left to the server.
+    fn verdict_on(&mut self, tree: &TreeRead, plan: &Plan, moved: &BTreeSet<EdgeName>, step: &mut Step) -> Verdict {
+        let ruleset = tree.ruleset.as_ref().expect("only valid trees are kept as followed");
         let is_operators_turn = self.lock(step.now).is_some();
         let is_in_force = self.is_in_force(tree.source.digest);
         // A rollout of this very tree that a restart cut off goes on within what was decided when it began.
@@ -193,59 +204,44 @@ impl Fleet {
             self.check_reached(most_failed(ruleset), step).ok();
         }
         let stopped = self.applied.as_ref().and_then(|applied| applied.stopped.as_ref());
-        let verdict = if let Some(stopped) = stopped.filter(|stopped| stopped.digest == tree.source.digest) {
-            Verdict::Stopped { reason: stopped.reason.clone() }
-        } else if is_in_force && (is_early || !self.has_undecided_edges(ruleset, &tree)) {
-            Verdict::Applied
-        } else if self.is_held_back(&tree, step) {
-            Verdict::Held
-        } else if self.mode == Mode::Apply && self.frozen.is_some() {
-            Verdict::Frozen
-        } else if self.mode == Mode::Apply && !is_operators_turn {
-            let tripped: Vec<RailVerdict> = document.rails.iter().filter(|rail| rail.tripped).cloned().collect();
-            let tripped = if continued.is_some() { Vec::new() } else { tripped };
-            let uncommitted = tree.source.uncommitted().filter(|_| !self.allow_dirty && continued.is_none());
-            if let Some(why) = uncommitted {
-                Verdict::of_uncommitted(&why)
-            } else if !tripped.is_empty() {
-                Verdict::Railed { rails: tripped }
-            } else {
-                let (purpose, allow_offline) = match continued {
-                    Some((apply, rollout)) => {
-                        (Purpose::Continue { apply }, rollout.is_none_or(|rollout| rollout.allow_offline))
-                    }
-                    None => (Purpose::Apply, true),
-                };
-                let start = Start {
-                    tree: &tree,
-                    plan: &document,
-                    moved: &moved,
-                    purpose: &purpose,
-                    actor: "watch",
-                    applied_by: None,
-                    is_automatic: true,
-                    allow_offline,
-                    wait_healthy: false,
-                    confirm_within: None,
-                    quiet_window: Duration::ZERO,
-                    seal: None,
-                    overridden: Vec::new(),
-                    timeout: AUTOMATIC_TIMEOUT,
-                    is_brought_back: false,
-                };
-                self.put_in_force(&start, step);
-                Verdict::Applied
-            }
-        } else {
-            Verdict::Waiting
-        };
-        if let Some(attempt) = &mut self.attempt {
-            attempt.plan = (verdict != Verdict::Applied).then(|| {
-                document.drift = drift(&self.edges);
-                Box::new(document)
-            });
-            attempt.verdict = verdict;
+        if let Some(stopped) = stopped.filter(|stopped| stopped.digest == tree.source.digest) {
+            return Verdict::Stopped { reason: stopped.reason.clone() };
         }
+        if is_in_force && (is_early || !self.has_undecided_edges(ruleset, tree)) {
+            return Verdict::Applied;
+        }
+        if self.is_held_back(tree, step) {
+            return Verdict::Held;
+        }
+        if self.mode == Mode::Apply && self.frozen.is_some() {
+            return Verdict::Frozen;
+        }
+        if self.mode != Mode::Apply || is_operators_turn {
+            return Verdict::Waiting;
+        }
+        if continued.is_none()
+            && let Some(held) = self.held_by_itself(tree, plan)
+        {
+            return held;
+        }
+        let (purpose, allow_offline) = match continued {
+            Some((apply, rollout)) => {
+                (Purpose::Continue { apply }, rollout.is_none_or(|rollout| rollout.allow_offline))
+            }
+            None => (Purpose::Apply, true),
+        };
+        self.put_in_force(&Start { allow_offline, ..Start::automatic(tree, plan, moved, &purpose) }, step);
+        Verdict::Applied
+    }
+
+    /// Why the tree is not for the server to apply: it is not committed, or over a rail.
+    fn held_by_itself(&self, tree: &TreeRead, plan: &Plan) -> Option<Verdict> {
+        if let Some(why) = tree.source.uncommitted().filter(|_| !self.allow_dirty) {
+            return Some(Verdict::of_uncommitted(&why));
+        }
+        let tripped = plan.rails.iter().filter(|rail| rail.tripped);
+        let rails: Vec<RailVerdict> = tripped.cloned().map(RailVerdict::from).collect();
+        (!rails.is_empty()).then_some(Verdict::Railed { rails })
     }
 
     /// True if putting the tree in force once more would decide something: an edge that nothing was decided for, or

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schema::name::EdgeName;
 
+use super::freezing::Deed;
 use super::step::Step;
 use super::{Fleet, Notice};
 use crate::decide::drift::{Drift, DriftKind};
@@ -84,7 +85,13 @@ impl Fleet {
         if !std::mem::replace(&mut known.is_written_down, true) {
             let (code, message) = (known.code(), known.in_words(&self.lineage));
             let note = format!("{edge}: {message}");
-            let line = Entry { note, ..self.line(LedgerAction::Edge, "server", String::new(), "unsettled", step.now) };
+            let line = Entry {
+                note,
+                ..self.line(
+                    Deed { action: LedgerAction::Edge, actor: "server", why: String::new(), outcome: "unsettled" },
+                    step.now,
+                )
+            };
             step.persist(Record::ledger(&line.chained(&mut self.head)));
             step.emit(Notice::Unsettled { edge: edge.clone(), code: code.to_owned(), message });
         }

@@ -10,7 +10,7 @@ use crate::decide::drift::Drift;
 use crate::decide::edges::Edges;
 use crate::decide::fleet::{ApplyResult, Notice};
 use crate::decide::ledger::HistoryEntry;
-use crate::decide::plan::{PlanDocument, PlannedChange};
+use crate::decide::plan::{Plan, PlannedChange};
 use crate::decide::status::{EdgeStatus, RevisionStatus, StatusDocument};
 
 impl GrantMatcher {
@@ -95,7 +95,7 @@ impl GrantMatcher {
     }
 
     /// Leaves of a plan what is seen: what the operator could not change is none of its changes.
-    pub fn leave_plan(&self, known: &Edges, plan: &mut PlanDocument) {
+    pub fn leave_plan(&self, known: &Edges, plan: &mut Plan) {
         if self.is_none() {
             return;
         }
@@ -108,7 +108,7 @@ impl GrantMatcher {
     }
 
     /// Leaves of a plan that others may carry out what is seen.
-    pub fn leave_foreign_plan(&self, known: &Edges, plan: &mut PlanDocument) {
+    pub fn leave_foreign_plan(&self, known: &Edges, plan: &mut Plan) {
         if self.is_none() {
             return;
         }

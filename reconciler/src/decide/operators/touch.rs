@@ -11,7 +11,7 @@ use schema::rule::Rule;
 use schema::ruleset::RuleSet;
 
 use crate::decide::edges::Edges;
-use crate::decide::plan::{Action, PlannedChange};
+use crate::decide::plan::{Action, RuleChange};
 use crate::decide::view::EdgeView;
 
 /// One thing that changes.
@@ -67,8 +67,8 @@ pub fn versions<'v>(view: &'v EdgeView, rule: &RuleName) -> Vec<&'v Arc<Rule>> {
 
 /// What the changes of a plan touch. A rule that is only tried again, and one that the tree wants as it was applied, are
 /// not changed by applying it.
-pub fn of_plan(changes: &[PlannedChange], ruleset: &RuleSet, edges: &Edges) -> Vec<Touch> {
-    let of_change = |change: &PlannedChange| {
+pub fn of_plan(changes: &[RuleChange], ruleset: &RuleSet, edges: &Edges) -> Vec<Touch> {
+    let of_change = |change: &RuleChange| {
         if change.action == Action::Retry {
             return None;
         }

@@ -14,6 +14,7 @@ use schema::spec::FieldChange;
 use serde::{Deserialize, Serialize};
 
 use super::proof::{Lease, Proof};
+use super::rail::RailKind;
 use super::source::Source;
 use super::{Hint, Impact, PlannedWave};
 use crate::decide::drift::Drift;
@@ -311,7 +312,11 @@ impl PlanDocument {
 
     /// The identity: a digest without timestamps, connection counts and connected flags.
     pub fn compute_id(&self) -> Digest {
-        let mut bare = self.clone();
+        self.clone().into_id()
+    }
+
+    pub(super) fn into_id(self) -> Digest {
+        let mut bare = self;
         bare.plan_id = Digest::default();
         bare.created_at = Timestamp::UNIX_EPOCH;
         bare.expires_at = Timestamp::UNIX_EPOCH;
@@ -341,18 +346,12 @@ impl PlanDocument {
                 change.message = None;
             }
         }
-        for rail in bare.rails.iter_mut().filter(|rail| rail.name == "max_connections_dropped") {
+        for rail in bare.rails.iter_mut().filter(|rail| rail.name == RailKind::MaxConnectionsDropped.as_str()) {
             rail.actual = 0;
             rail.tripped = false;
             rail.allow = None;
         }
         Digest::of(&serde_json::to_vec(&bare).expect("the document holds only maps with text keys"))
-    }
-
-    /// The same plan in a fleet that is frozen, or is not.
-    #[must_use]
-    pub fn under(self, frozen: Option<Freeze>) -> Self {
-        Self { applyable: self.applyable && frozen.is_none(), frozen, ..self }
     }
 
     /// True if a rail is tripped.

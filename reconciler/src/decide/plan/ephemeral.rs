@@ -3,12 +3,12 @@
 use schema::net::PortSet;
 use schema::ruleset::RuleSet;
 
-use super::{Hint, PlannedChange};
+use super::{Hint, RuleChange};
 use crate::decide::edges::Edges;
 
 /// One hint for each change that binds such a port.
-pub(super) fn hints(ruleset: &RuleSet, edges: &Edges, changes: &[PlannedChange]) -> Vec<Hint> {
-    let of_change = |change: &PlannedChange| {
+pub(super) fn hints(ruleset: &RuleSet, edges: &Edges, changes: &[RuleChange]) -> Vec<Hint> {
+    let of_change = |change: &RuleChange| {
         if change.ports.bind.is_empty() {
             return None;
         }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Impact, ImpactKind, PlanDocument, PlannedChange, Ports, Summary, count};
+use super::{Action, Impact, ImpactKind, Plan, PlanDocument, PortChanges, ReasonCode, RuleChange};
 
 /// How sure a change is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub struct RuleProof {
 /// What one edge answered; the error says why it was not asked or did not try.
 pub type EdgeProof = Result<(Option<Lease>, BTreeMap<RuleName, RuleProof>), String>;
 
-impl PlanDocument {
+impl Plan {
     /// The plan with what its edges said.
     #[must_use]
     pub fn proven(mut self, answers: &BTreeMap<EdgeName, EdgeProof>) -> Self {
@@ -67,24 +67,19 @@ impl PlanDocument {
             .iter()
             .filter_map(|(edge, answer)| Some((edge.clone(), answer.as_ref().ok()?.0.clone()?)))
             .collect();
-        let (unchanged, edges) = (self.summary.unchanged, self.summary.edges);
-        self.summary = Summary { unchanged, edges, ..Summary::default() };
-        for change in &self.changes {
-            count(change, &mut self.summary);
-            if matches!(change.impact.kind, ImpactKind::Drain | ImpactKind::Gap) {
-                self.summary.connections_affected += change.impact.connections;
-            }
-        }
+        self.count();
         self.plan_id = self.compute_id();
         self
     }
 
     /// The first change that its edge could not reserve.
-    pub fn first_refused(&self) -> Option<&PlannedChange> {
+    pub fn first_refused(&self) -> Option<&RuleChange> {
         let is_refused = |proof: &Proof| proof.status == ProofStatus::Refused;
         self.changes.iter().find(|change| change.proof.as_ref().is_some_and(is_refused))
     }
+}
 
+impl PlanDocument {
     /// Proven changes, and those that are not, of a plan that edges were asked about.
     pub fn proof_counts(&self) -> Option<(usize, usize)> {
         let proofs: Vec<&Proof> = self.changes.iter().filter_map(|change| change.proof.as_ref()).collect();
@@ -93,7 +88,7 @@ impl PlanDocument {
     }
 }
 
-fn prove(change: &mut PlannedChange, answer: &EdgeProof) {
+fn prove(change: &mut RuleChange, answer: &EdgeProof) {
     // What the planner rejects is not asked for.
     if change.action == Action::Reject {
         return;
@@ -114,9 +109,9 @@ fn prove(change: &mut PlannedChange, answer: &EdgeProof) {
             // A rule that failed before is shown so already, and tried again by whoever applies.
             if change.action != Action::Retry {
                 change.action = Action::Reject;
-                change.code = Some(code.clone());
+                change.code = Some(ReasonCode::read(code));
                 change.message = Some(message.clone());
-                let Ports { keep, release, .. } = std::mem::take(&mut change.ports);
+                let PortChanges { keep, release, .. } = std::mem::take(&mut change.ports);
                 change.ports.keep = keep.into_iter().chain(release).collect();
                 change.impact = Impact { kind: ImpactKind::None, connections: 0, ..change.impact.clone() };
             }
@@ -127,6 +122,8 @@ fn prove(change: &mut PlannedChange, answer: &EdgeProof) {
 
 #[cfg(test)]
 mod tests {
+    use schema::codes::RuleCode;
+
     use super::super::tests::planned_activations;
     use super::*;
 
@@ -157,8 +154,8 @@ mod tests {
         assert_eq!(status("unsure"), (Action::Activate, ProofStatus::Modelled));
         assert_eq!(status("away"), (Action::Activate, ProofStatus::Modelled));
         assert_eq!((proven.summary.activate, proven.summary.reject, proven.summary.ports_bound), (3, 1, 3));
-        assert_eq!(proven.first_refused().expect("one").code.as_deref(), Some("port_in_use"));
-        assert_eq!(proven.proof_counts(), Some((1, 3)));
+        assert_eq!(proven.first_refused().expect("one").code, Some(RuleCode::PortInUse.into()));
+        assert_eq!(PlanDocument::from(proven.clone()).proof_counts(), Some((1, 3)));
         assert_eq!(proven.leases.values().collect::<Vec<_>>(), [&lease]);
         assert_ne!(proven.plan_id, before, "another plan: one change of it is rejected");
     }

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schema::diff::{self, ChangeKind};
 use schema::name::EdgeName;
-use schema::ruleset::{EdgeRules, rules_only};
+use schema::ruleset::{EdgeRules, Rails, rules_only};
 use serde::{Deserialize, Serialize};
 
+use super::rail::{AllowFlag, Rail, RailKind};
 use super::{PlanInput, RailVerdict};
 use crate::decide::view::EdgeView;
 
@@ -90,93 +91,99 @@ struct Figures {
     protected: Vec<String>,
 }
 
-/// The verdict of every rail. `moved` are the edges that are not at rest under the tree: of the others nothing goes.
-pub(super) fn evaluate(input: &PlanInput<'_>, moved: &BTreeSet<EdgeName>, connections: u64) -> Vec<RailVerdict> {
-    let limits = input.rails.unwrap_or(&input.ruleset.rails);
-    let allowances = input.allowances;
-    let figures = figures(input, moved);
-    let removals = format!("--allow-removals {}", figures.removed);
-    let rebinds = format!("--allow-rebinds {}", figures.rebound);
-    let removals_allowed = allowances.removals == Some(figures.removed);
-    let rebinds_allowed = allowances.rebinds == Some(figures.rebound);
-    let rail = |name: &str, limit: u64, actual: u64, is_over: bool, is_allowed: bool, allow: &str, message: String| {
-        RailVerdict {
-            name: name.to_owned(),
-            limit,
-            actual,
-            tripped: is_over && !is_allowed,
-            allow: is_over.then(|| allow.to_owned()),
-            message: if is_over { message } else { String::new() },
+/// What a rail is about to say: its figures, and the flag that would allow them.
+struct Measured {
+    kind: RailKind,
+    limit: u64,
+    actual: u64,
+    is_over: bool,
+    is_allowed: bool,
+    allow: Option<AllowFlag>,
+    message: String,
+}
+
+impl From<Measured> for Rail {
+    fn from(found: Measured) -> Self {
+        Self {
+            kind: found.kind,
+            limit: found.limit,
+            actual: found.actual,
+            tripped: found.is_over && !found.is_allowed,
+            allow: found.allow.filter(|_| found.is_over),
+            message: if found.is_over { found.message } else { String::new() },
         }
+    }
+}
+
+/// The verdict of every rail. `moved` are the edges that are not at rest under the tree: of the others nothing goes.
+pub(super) fn evaluate(input: &PlanInput<'_>, moved: &BTreeSet<EdgeName>, connections: u64) -> Vec<Rail> {
+    let limits = input.rails.unwrap_or(&input.ruleset.rails);
+    let figures = figures(input, moved);
+    let mut rails = removals(&figures, limits, input.allowances);
+    rails.push(rebinds(&figures, limits, input.allowances));
+    rails.push(drops(connections, limits, input.allowances));
+    rails.push(protected(&figures));
+    rails.push(emptied_files(input));
+    rails.push(succession(input));
+    rails
+}
+
+/// The rails that a removal can trip.
+fn removals(figures: &Figures, limits: &Rails, allowances: &Allowances) -> Vec<Rail> {
+    let flag = AllowFlag::Removals(figures.removed);
+    let rail = |kind, limit: u64, actual: u64, is_over: bool, message: String| {
+        let is_allowed = allowances.removals == Some(figures.removed);
+        Rail::from(Measured { kind, limit, actual, is_over, is_allowed, allow: Some(flag), message })
     };
     let percent = u64::from(limits.max_removed_percent);
-    let rebound_percent = u64::from(limits.max_rebound_percent);
-    let (most_removed, is_removed_over, removed_where) = figures.removed_share.verdict(percent);
-    let (most_rebound, is_rebound_over, rebound_where) = figures.rebound_share.verdict(rebound_percent);
+    let (most, is_over, place) = figures.removed_share.verdict(percent);
     let in_all = u64::from(limits.max_removed_rules);
-    let drops = limits.max_connections_dropped;
-    let mut verdicts = vec![
-        rail("max_removed_percent", percent, most_removed, is_removed_over, removals_allowed, &removals, removed_where),
-        rail(
-            "max_removed_rules",
-            in_all,
-            figures.removed,
-            figures.removed > in_all,
-            removals_allowed,
-            &removals,
-            "in all".to_owned(),
-        ),
-        rail(
-            "last_rule",
-            0,
-            figures.emptied.len() as u64,
-            !figures.emptied.is_empty(),
-            removals_allowed,
-            &removals,
-            format!("no rule would be left on {}", listed(figures.emptied.iter().map(ToString::to_string), FEW)),
-        ),
-        rail(
-            "max_rebound_percent",
-            rebound_percent,
-            most_rebound,
-            is_rebound_over,
-            rebinds_allowed,
-            &rebinds,
-            rebound_where,
-        ),
-        rail(
-            "max_connections_dropped",
-            drops,
-            connections,
-            drops > 0 && connections > drops,
-            allowances.drops == Some(connections),
-            &format!("--allow-drops {connections}"),
-            "live connections would be cut".to_owned(),
-        ),
-    ];
-    let is_protected = !figures.protected.is_empty();
-    verdicts.push(RailVerdict {
-        name: "protected".to_owned(),
+    let emptied = figures.emptied.len() as u64;
+    let left = format!("no rule would be left on {}", listed(figures.emptied.iter().map(ToString::to_string), FEW));
+    vec![
+        rail(RailKind::MaxRemovedPercent, percent, most, is_over, place),
+        rail(RailKind::MaxRemovedRules, in_all, figures.removed, figures.removed > in_all, "in all".to_owned()),
+        rail(RailKind::LastRule, 0, emptied, emptied > 0, left),
+    ]
+}
+
+fn rebinds(figures: &Figures, limits: &Rails, allowances: &Allowances) -> Rail {
+    let limit = u64::from(limits.max_rebound_percent);
+    let (actual, is_over, message) = figures.rebound_share.verdict(limit);
+    let is_allowed = allowances.rebinds == Some(figures.rebound);
+    let allow = Some(AllowFlag::Rebinds(figures.rebound));
+    Measured { kind: RailKind::MaxReboundPercent, limit, actual, is_over, is_allowed, allow, message }.into()
+}
+
+fn drops(connections: u64, limits: &Rails, allowances: &Allowances) -> Rail {
+    let limit = limits.max_connections_dropped;
+    Rail::from(Measured {
+        kind: RailKind::MaxConnectionsDropped,
+        limit,
+        actual: connections,
+        is_over: limit > 0 && connections > limit,
+        is_allowed: allowances.drops == Some(connections),
+        allow: Some(AllowFlag::Drops(connections)),
+        message: "live connections would be cut".to_owned(),
+    })
+}
+
+/// No flag allows the removal of a protected rule.
+fn protected(figures: &Figures) -> Rail {
+    let names = listed(figures.protected.iter().cloned(), FEW);
+    Rail::from(Measured {
+        kind: RailKind::Protected,
         limit: 0,
         actual: figures.protected.len() as u64,
-        tripped: is_protected,
+        is_over: !figures.protected.is_empty(),
+        is_allowed: false,
         allow: None,
-        message: if is_protected {
-            format!(
-                "{} is protected and may not be removed: apply `protected = false` first",
-                listed(figures.protected.iter().cloned(), FEW)
-            )
-        } else {
-            String::new()
-        },
-    });
-    verdicts.push(emptied_files(input));
-    verdicts.push(succession(input));
-    verdicts
+        message: format!("{names} is protected and may not be removed: apply `protected = false` first"),
+    })
 }
 
 /// A file that held rules and is empty now removes none of them: nobody writes that on purpose.
-fn emptied_files(input: &PlanInput<'_>) -> RailVerdict {
+fn emptied_files(input: &PlanInput<'_>) -> Rail {
     let mut lost: BTreeMap<&str, u64> = input.ruleset.empty_files.iter().map(|file| (&**file, 0)).collect();
     if !lost.is_empty() {
         for (name, edge, wanted) in input.edges.beside(&input.ruleset.edges) {
@@ -198,18 +205,19 @@ fn emptied_files(input: &PlanInput<'_>) -> RailVerdict {
     let files = listed(lost.keys().map(|file| (*file).to_owned()), FEW);
     let is_emptied = !lost.is_empty();
     let message = format!("{files} contained rules in {revision} and is empty now: delete it, or add a comment to it");
-    RailVerdict {
-        name: "empty_file".to_owned(),
+    Rail::from(Measured {
+        kind: RailKind::EmptyFile,
         limit: 0,
         actual: lost.len() as u64,
-        tripped: is_emptied && !input.allowances.empty,
-        allow: is_emptied.then(|| "--allow-empty".to_owned()),
-        message: if is_emptied { message } else { String::new() },
-    }
+        is_over: is_emptied,
+        is_allowed: input.allowances.empty,
+        allow: Some(AllowFlag::Empty),
+        message,
+    })
 }
 
 /// A tree must not go back behind the commit in force, nor leave its history.
-fn succession(input: &PlanInput<'_>) -> RailVerdict {
+fn succession(input: &PlanInput<'_>) -> Rail {
     let commit = input.source.commit.as_deref();
     let is_left = input.succession.is_kept_by(commit) == Some(false);
     let short = |commit: Option<&str>| commit.map(|commit| commit.chars().take(12).collect()).unwrap_or_default();
@@ -227,14 +235,15 @@ fn succession(input: &PlanInput<'_>) -> RailVerdict {
             )
         }
     };
-    RailVerdict {
-        name: "non_descendant".to_owned(),
+    Rail::from(Measured {
+        kind: RailKind::NonDescendant,
         limit: 0,
         actual: u64::from(is_left),
-        tripped: is_left && !input.allowances.non_descendant,
-        allow: is_left.then(|| "--allow-non-descendant".to_owned()),
+        is_over: is_left,
+        is_allowed: input.allowances.non_descendant,
+        allow: Some(AllowFlag::NonDescendant),
         message,
-    }
+    })
 }
 
 fn figures(input: &PlanInput<'_>, moved: &BTreeSet<EdgeName>) -> Figures {
@@ -289,11 +298,14 @@ fn listed(items: impl Iterator<Item = String>, most: usize) -> String {
 impl RailVerdict {
     /// What the rail says, the figures behind it, and the flag that allows it.
     pub fn in_words(&self) -> String {
-        let unit = if self.name.ends_with("_percent") { " %" } else { "" };
-        let mut text = match self.name.as_str() {
-            // Their messages say it all; a limit of 0 would only puzzle.
-            "last_rule" | "protected" | "empty_file" => format!("{}: {}", self.name, self.message),
-            name => format!("{name}: {}{unit} where {}{unit} are allowed, {}", self.actual, self.limit, self.message),
+        // A rail of a newer server has its name and its figures.
+        let kind = RailKind::parse(&self.name);
+        let unit = if kind.is_some_and(RailKind::is_percent) { " %" } else { "" };
+        let mut text = if kind.is_some_and(RailKind::speaks_alone) {
+            format!("{}: {}", self.name, self.message)
+        } else {
+            let Self { name, actual, limit, message, .. } = self;
+            format!("{name}: {actual}{unit} where {limit}{unit} are allowed, {message}")
         };
         if let Some(allow) = &self.allow {
             let verb = if self.tripped { "allows it" } else { "was given" };

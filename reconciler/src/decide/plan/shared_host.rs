@@ -13,10 +13,10 @@ use schema::ruleset::RuleSet;
 
 use super::super::edges::Edges;
 use super::super::view::EdgeView;
-use super::{Hint, PlanDocument, PlannedWave};
+use super::{Hint, Plan, PlannedWave};
 
 /// All hints, in the order of the changes.
-pub(super) fn hints(ruleset: &RuleSet, edges: &Edges, document: &PlanDocument) -> Vec<Hint> {
+pub(super) fn hints(ruleset: &RuleSet, edges: &Edges, plan: &Plan) -> Vec<Hint> {
     let mut hosts: BTreeMap<&str, Vec<&EdgeName>> = BTreeMap::new();
     for (name, view) in edges {
         if let Some(host) = host_of(view) {
@@ -24,12 +24,12 @@ pub(super) fn hints(ruleset: &RuleSet, edges: &Edges, document: &PlanDocument) -
         }
     }
     let mut hints = Vec::new();
-    for change in document.changes.iter().filter(|change| !change.ports.bind.is_empty()) {
+    for change in plan.changes.iter().filter(|change| !change.ports.bind.is_empty()) {
         let names = edges.get(&change.edge).and_then(host_of).and_then(|host| hosts.get(host));
         let mut neighbours = names.into_iter().flatten().filter(|name| ***name != change.edge);
         let planned = ruleset.edges.get(&change.edge).and_then(|rules| rules.get(&change.rule));
         let Some(listen) = planned.map(|placed| placed.rule.listen) else { continue };
-        let message = neighbours.find_map(|name| words(&change.edge, listen, name, (ruleset, edges, &document.waves)));
+        let message = neighbours.find_map(|name| words(&change.edge, listen, name, (ruleset, edges, &plan.waves)));
         hints.extend(message.map(|message| Hint {
             edge: change.edge.clone(),
             rule: change.rule.clone(),

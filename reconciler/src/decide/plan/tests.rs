@@ -5,9 +5,11 @@ mod ending;
 use std::sync::Arc;
 
 use schema::capability::{Capability, Limits};
+use schema::codes::RuleCode;
 use schema::name::RuleName;
-use schema::rule::{Host, Target};
+use schema::rule::{Host, Rule, Target};
 use schema::ruleset::Placed;
+use schema::state::RuleState;
 use schema::testing::{rule, rule_with};
 
 use super::*;
@@ -51,7 +53,7 @@ fn running(rules: &[Arc<Rule>]) -> Edges {
     Edges::from([(name("a"), edge)])
 }
 
-fn planned(ruleset: &RuleSet, edges: &Edges) -> PlanDocument {
+fn planned(ruleset: &RuleSet, edges: &Edges) -> Plan {
     let source = Source::unversioned(Digest::default());
     plan(&PlanInput {
         ruleset,
@@ -83,7 +85,7 @@ fn ports_that_the_host_gives_away_are_told_where_they_are_bound_and_change_no_id
 }
 
 /// The plan of these new rules, each on a port of its own.
-pub(super) fn planned_activations(rules: &[(&str, &str)]) -> PlanDocument {
+pub(super) fn planned_activations(rules: &[(&str, &str)]) -> Plan {
     let mut ruleset = RuleSet::default();
     for (port, (edge, label)) in (80..).zip(rules) {
         let rule = rule(label, port, port);
@@ -93,12 +95,9 @@ pub(super) fn planned_activations(rules: &[(&str, &str)]) -> PlanDocument {
     planned(&ruleset, &Edges::new())
 }
 
-fn ports(change: &PlannedChange) -> (Vec<&str>, Vec<&str>, Vec<&str>) {
-    (
-        change.ports.bind.iter().map(String::as_str).collect(),
-        change.ports.keep.iter().map(String::as_str).collect(),
-        change.ports.release.iter().map(String::as_str).collect(),
-    )
+fn ports(change: &RuleChange) -> [Vec<String>; 3] {
+    let ports = Ports::from(&change.ports);
+    [ports.bind, ports.keep, ports.release]
 }
 
 #[test]
@@ -106,7 +105,7 @@ fn a_sliding_range_binds_keeps_and_releases() {
     let document = planned(&ruleset(&[rule("r", 20050, 20149)]), &running(&[rule("r", 20000, 20099)]));
     let [change] = &document.changes[..] else { panic!("one change") };
     assert_eq!(change.action, Action::Rebind);
-    assert_eq!(ports(change), (vec!["*:20100-20149"], vec!["*:20050-20099"], vec!["*:20000-20049"]));
+    assert_eq!(ports(change), [["*:20100-20149"], ["*:20050-20099"], ["*:20000-20049"]]);
     assert_eq!((document.summary.ports_bound, document.summary.ports_released), (50, 50));
     assert_eq!(change.impact, Impact { losing: Some(Losing::Listeners), ..Impact::new(ImpactKind::Drain, 3) });
 }
@@ -174,11 +173,15 @@ fn a_failed_rule_is_retried_and_an_impossible_one_rejected() {
         hello.capabilities.remove(&Capability::PortRange);
     }
     let document = planned(&ruleset(&[rule("r", 80, 80), rule("wide", 100, 109)]), &edges);
-    let actions: Vec<(&str, Action, Option<&str>)> =
-        document.changes.iter().map(|change| (change.rule.as_str(), change.action, change.code.as_deref())).collect();
+    let code = |change: &RuleChange| change.code.as_ref().map(ToString::to_string);
+    let actions: Vec<(&str, Action, Option<String>)> =
+        document.changes.iter().map(|change| (change.rule.as_str(), change.action, code(change))).collect();
     assert_eq!(
         actions,
-        [("r", Action::Retry, Some("port_in_use")), ("wide", Action::Reject, Some("port_range_unsupported_by_client")),]
+        [
+            ("r", Action::Retry, Some("port_in_use".to_owned())),
+            ("wide", Action::Reject, Some("port_range_unsupported_by_client".to_owned())),
+        ]
     );
 }
 
@@ -203,7 +206,7 @@ fn the_identity_of_a_plan_is_free_of_time_connections_and_sessions() {
 #[test]
 fn an_edited_plan_file_is_noticed() {
     let document = planned(&ruleset(&[rule("r", 81, 81)]), &running(&[]));
-    let file = PlanFile::new(document, &[]);
+    let file = PlanFile::new(document.into(), &[]);
     let text = serde_json::to_string(&file).expect("json");
     assert!(PlanFile::read(&text).is_ok());
     let edited = text.replace("*:81", "*:82");
@@ -213,9 +216,9 @@ fn an_edited_plan_file_is_noticed() {
 #[test]
 fn percentages_trip_above_the_limit_and_at_three_or_more() {
     let before: Vec<Arc<Rule>> = (0..10).map(|n| rule(&format!("r{n}"), 8000 + n, 8000 + n)).collect();
-    let tripped = |kept: usize| -> Vec<String> {
+    let tripped = |kept: usize| -> Vec<&str> {
         let document = planned(&ruleset(&before[..kept]), &running(&before));
-        document.rails.into_iter().filter(|rail| rail.tripped).map(|rail| rail.name).collect()
+        document.rails.into_iter().filter(|rail| rail.tripped).map(|rail| rail.kind.as_str()).collect()
     };
     assert!(tripped(7).is_empty(), "three of ten are 30 %, which is the limit");
     assert_eq!(tripped(6), ["max_removed_percent"]);
@@ -232,11 +235,11 @@ fn a_rule_that_never_came_to_serve_is_removed_in_the_plan_too() {
     let document = planned(&ruleset(&[rule("s", 81, 81)]), &edges);
     let [change] = &document.changes[..] else { panic!("one change") };
     assert_eq!((change.rule.as_str(), change.action), ("r", Action::Remove));
-    assert_eq!(ports(change), (vec![], vec![], vec![]));
+    assert_eq!(change.ports, PortChanges::default());
     // It is not the edge's last rule either: nothing is taken off the net.
     let has_tripped = |edges: &Edges| {
         let document = planned(&ruleset(&[]), edges);
-        document.rails.iter().any(|rail| rail.name == "last_rule" && rail.tripped)
+        document.rails.iter().any(|rail| rail.kind == RailKind::LastRule && rail.tripped)
     };
     assert!(has_tripped(&edges), "`s` serves");
     let report = edges.get_mut("a").and_then(|edge| edge.report.as_mut()).expect("there");
@@ -275,20 +278,20 @@ fn an_edges_own_refusal_counts_without_its_hello() {
     view.wanted = view.running.take();
     let document = planned(&ruleset(&[rule("r", 80, 80)]), &edges);
     assert_eq!(document.changes[0].action, Action::Reject);
-    assert_eq!(document.changes[0].code.as_deref(), Some("forbidden_by_policy"));
+    assert_eq!(document.changes[0].code, Some(RuleCode::ForbiddenByPolicy.into()));
 }
 
 #[test]
 fn every_edge_that_trips_a_percentage_is_named_worst_first() {
     let before: Vec<Arc<Rule>> = (0..10).map(|n| rule(&format!("r{n}"), 8000 + n, 8000 + n)).collect();
-    let shown = |kept: &[(&str, usize)]| -> RailVerdict {
+    let shown = |kept: &[(&str, usize)]| -> Rail {
         let (mut tree, mut edges) = (RuleSet::default(), Edges::new());
         for (edge, kept) in kept {
             tree.edges.insert(name(edge), ruleset(&before[..*kept]).edges.remove("a").expect("made for a"));
             edges.insert(name(edge), running(&before)[&name("a")].clone());
         }
         let rails = planned(&tree, &edges).rails;
-        rails.into_iter().find(|rail| rail.name == "max_removed_percent").expect("always listed")
+        rails.into_iter().find(|rail| rail.kind == RailKind::MaxRemovedPercent).expect("always listed")
     };
     let one = shown(&[("a", 9), ("b", 5), ("c", 7)]);
     assert_eq!((one.actual, one.message.as_str()), (50, "on edge b"));
@@ -303,7 +306,7 @@ fn every_edge_that_trips_a_percentage_is_named_worst_first() {
 fn a_small_edge_shows_its_share_without_tripping() {
     let before = [rule("r1", 80, 80), rule("r2", 81, 81), rule("r3", 82, 82), rule("r4", 83, 83)];
     let document = planned(&ruleset(&before[..2]), &running(&before));
-    let rail = document.rails.iter().find(|rail| rail.name == "max_removed_percent").expect("always listed");
+    let rail = document.rails.iter().find(|rail| rail.kind == RailKind::MaxRemovedPercent).expect("always listed");
     assert_eq!((rail.actual, rail.tripped), (50, false));
 }
 
@@ -340,7 +343,8 @@ fn every_rail_that_trips_is_listed_with_the_exact_flag_and_the_limits_are_those_
             now: Timestamp::UNIX_EPOCH,
         });
         let tripped = document.rails.into_iter().filter(|rail| rail.tripped);
-        tripped.map(|rail| (rail.name, rail.allow.unwrap_or_default())).collect::<Vec<_>>()
+        let flag = |allow: Option<AllowFlag>| allow.map_or_else(String::new, |flag| flag.to_string());
+        tripped.map(|rail| (rail.kind.as_str().to_owned(), flag(rail.allow))).collect::<Vec<_>>()
     };
     let line = |name: &str, flag: &str| (name.to_owned(), flag.to_owned());
     // Six removals (r6 to r9, the protected one, the other edge's last), four rebinds, three connections each.
@@ -354,10 +358,9 @@ fn every_rail_that_trips_is_listed_with_the_exact_flag_and_the_limits_are_those_
         line("protected", ""),
     ];
     assert_eq!(rails(Allowances::default(), &strict), all);
-    let others = ["empty_file", "non_descendant"].map(|name| line(name, ""));
-    for (name, _) in all.iter().chain(&others) {
+    for kind in RailKind::ALL {
         let is_rail = |meaning: &glossary::Meaning| meaning.topic == "rail";
-        assert!(glossary::explain(name).any(is_rail), "`explain` does not know the rail {name}");
+        assert!(glossary::explain(kind.as_str()).any(is_rail), "`explain` does not know the rail {kind:?}");
     }
     let allowed = Allowances { removals: Some(6), rebinds: Some(4), drops: Some(30), ..Allowances::default() };
     assert_eq!(rails(allowed, &strict), all[5..], "no flag lifts a protection");

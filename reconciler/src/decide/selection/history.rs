@@ -4,12 +4,11 @@ use std::cmp::Reverse;
 
 use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
-use schema::net::PortRange;
 
 use super::{Matcher, Selection, Sort, Unselected};
 use crate::decide::fleet::Fleet;
 use crate::decide::ledger::{HistoryEntry, LedgerAction, OUTCOMES};
-use crate::decide::plan::PlannedChange;
+use crate::decide::plan::RuleChange;
 use crate::decide::status::rule_status;
 
 /// The entries that are meant; `changes_of` reads what an apply was to change, as far as that is kept.
@@ -18,7 +17,7 @@ pub fn entries<E>(
     all: Vec<HistoryEntry>,
     fleet: &Fleet,
     now: Timestamp,
-    mut changes_of: impl FnMut(&str) -> Result<Option<Vec<PlannedChange>>, E>,
+    mut changes_of: impl FnMut(&str) -> Result<Option<Vec<RuleChange>>, E>,
 ) -> Result<Result<Vec<HistoryEntry>, Unselected>, E> {
     let read = || {
         selection.check(Sort::OF_HISTORY)?;
@@ -62,7 +61,7 @@ fn is_there<E>(
     matcher: &Matcher<'_>,
     fleet: &Fleet,
     found: &HistoryEntry,
-    changes_of: &mut impl FnMut(&str) -> Result<Option<Vec<PlannedChange>>, E>,
+    changes_of: &mut impl FnMut(&str) -> Result<Option<Vec<RuleChange>>, E>,
 ) -> Result<bool, E> {
     let entry = &found.entry;
     let is_edge = |edge: &EdgeName| matcher.is_edge(edge, &fleet.labels(edge));
@@ -79,7 +78,7 @@ fn is_there<E>(
         return Ok(false);
     }
     let changes = changes_of(&entry.apply_id)?.unwrap_or_default();
-    let is_meant = |change: &PlannedChange| {
+    let is_meant = |change: &RuleChange| {
         is_edge(&change.edge) && matcher.is_named(&change.rule) && is_changed(selection, fleet, change)
     };
     Ok(changes.iter().any(is_meant))
@@ -109,10 +108,9 @@ fn is_now(selection: &Selection, matcher: &Matcher<'_>, fleet: &Fleet, edge: &Ed
 }
 
 /// Owner and port of a change: those that it named, else those that the rule has now.
-fn is_changed(selection: &Selection, fleet: &Fleet, change: &PlannedChange) -> bool {
-    let mut ports = change.ports.bind.iter().chain(&change.ports.keep).chain(&change.ports.release);
+fn is_changed(selection: &Selection, fleet: &Fleet, change: &RuleChange) -> bool {
     let owner = change.fields.iter().find(|field| field.path == "owner");
-    let is_port = selection.port.is_none_or(|port| ports.any(|text| has_port(text, port)));
+    let is_port = selection.port.is_none_or(|port| change.ports.all().any(|range| range.ports.contains(port)));
     let is_owner = |wanted: &String| {
         if let Some(field) = owner {
             return [&field.before, &field.after].into_iter().any(|value| value.as_str() == Some(wanted));
@@ -123,12 +121,6 @@ fn is_changed(selection: &Selection, fleet: &Fleet, change: &PlannedChange) -> b
     is_port && selection.owner.as_ref().is_none_or(is_owner)
 }
 
-/// True for `*:8000-8009`, `0.0.0.0:8005` and `[::]:8005/udp`.
-fn has_port(text: &str, port: u16) -> bool {
-    let ports = text.trim_end_matches("/udp").rsplit(':').next().and_then(PortRange::parse);
-    ports.is_some_and(|range| (range.first()..=range.last()).contains(&port))
-}
-
 #[cfg(test)]
 mod tests {
     use schema::canonical::Digest;
@@ -136,6 +128,7 @@ mod tests {
 
     use super::*;
     use crate::decide::ledger::Entry;
+    use crate::decide::plan::PlannedChange;
 
     fn history() -> Vec<HistoryEntry> {
         let line = |number: u64, outcome: &str, edge: &str| Entry {
@@ -169,7 +162,8 @@ mod tests {
             let change = json!({"edge": edge, "rule": "dns", "action": "activate", "ports":
                 {"bind": ["*:53/udp"], "keep": [], "release": []}, "fields": [{"path": "owner", "before": null,
                 "after": "net"}], "impact": {"kind": "none", "connections": 0}});
-            Ok::<_, ()>(Some(vec![serde_json::from_value(change).expect("a change")]))
+            let change: PlannedChange = serde_json::from_value(change).expect("a change");
+            Ok::<_, ()>(Some(vec![change.try_into().expect("listeners")]))
         };
         let now = Timestamp::from_second(450).expect("a time");
         let all = entries(&selection, history(), &Fleet::default(), now, change).expect("readable");
