@@ -245,7 +245,7 @@ pub(crate) fn secret(world: &World, name: &str, text: &str) -> String {
 }
 
 /// The signature of a body by git hosts, made by another program than the one under test.
-fn signature(secret: &str, body: &str) -> String {
+pub(crate) fn signature(secret: &str, body: &str) -> String {
     let script = "printf %s \"$0\" | openssl dgst -sha256 -hmac \"$1\" -r";
     let output = Command::new("sh").args(["-c", script, body, secret]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::{fs, thread};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::git_source::signature;
 use crate::support::{World, ports, rule, wait_for, wait_until};
 
 /// A request as a receiver got it.
@@ -16,6 +17,7 @@ use crate::support::{World, ports, rule, wait_for, wait_until};
 struct Received {
     line: String,
     head: String,
+    raw: String,
     body: Value,
 }
 
@@ -76,9 +78,10 @@ fn answer(mut stream: &TcpStream, into: &Mutex<Vec<Received>>, status: &Mutex<u1
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
-        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let raw = String::from_utf8(body).unwrap();
+        let body = serde_json::from_str(&raw).unwrap_or(Value::Null);
         let status = *status.lock().unwrap();
-        into.lock().unwrap().push(Received { line: line.trim().to_owned(), head, body });
+        into.lock().unwrap().push(Received { line: line.trim().to_owned(), head, raw, body });
         let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\nok");
         if stream.write_all(text.as_bytes()).is_err() {
             return;
@@ -134,7 +137,10 @@ fn an_apply_is_reported_once_although_the_receiver_is_down_and_the_server_is_kil
     wait_until("what waited is sent at the start", || receiver.all().len() > before);
     let last = receiver.all().pop().unwrap();
     assert!(last.line.starts_with("POST /hook/secret-path HTTP/1.1"), "{last:?}");
-    assert!(last.head.contains("x-portunus-signature-256: sha256="), "{last:?}");
+    for one in receiver.all() {
+        let signed = format!("x-portunus-signature-256: {}\r\n", signature("s3cret", &one.raw));
+        assert!(one.head.contains(&signed), "the signature is over the bytes that were sent: {one:?}");
+    }
     let body = &last.body;
     let keys: Vec<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
     let mut expected = ["event", "at", "edge", "rule", "owner", "commit", "actor", "why", "text"];
@@ -191,47 +197,148 @@ fn a_test_shows_the_answer_and_fails_where_it_was_not_accepted() {
 }
 
 #[test]
-fn a_commit_gets_pending_and_then_what_became_of_it() {
+fn each_kind_receives_a_message_in_its_own_form() {
     let world = World::new();
     let receiver = Receiver::start();
-    let text = format!(
-        "[[notify]]\nname = \"fleet\"\nkind = \"commit-status\"\nforge = \"forgejo\"\nurl = \"http://127.0.0.1:{}/ada/rules\"\n\
-         token_file = \"token\"\n",
-        receiver.port,
-    );
-    let config = config(&world, &text, &[("token", "forgejo-token")]);
+    let at = |path: &str| format!("url = \"http://127.0.0.1:{}{path}\"", receiver.port);
+    let text = [
+        format!("kind = \"slack\"\n{}", at("/services/T0/B0/abcdefgh")),
+        format!("kind = \"teams\"\n{}", at("/workflows/abcdefgh?sig=ijklmnop")),
+        format!("kind = \"discord\"\n{}", at("/api/webhooks/1/abcdefgh")),
+        format!(
+            "kind = \"matrix\"\ntoken_file = \"token\"\n{}",
+            at("/_matrix/client/v3/rooms/%21a%3Ab/send/m.room.message")
+        ),
+        format!("kind = \"telegram\"\n{}", at("/bot1:abcdefgh/sendMessage?chat_id=-5")),
+        format!("kind = \"webhook\"\n{}", at("/hook")),
+    ];
+    let text: String =
+        text.iter().enumerate().map(|(at, table)| format!("[[notify]]\nname = \"n{at}\"\n{table}\n")).collect();
+    let config = config(&world, &text, &[("token", "syt_marked")]);
+    world.serve(&["--mode", "heal", "--config", &config]);
+    world.cli(&["freeze", "--why", "a <b> *c*"]).exits(0);
+    wait_until("a message of each", || receiver.all().len() == 6);
+    let (all, said) = (receiver.all(), "operator stopped applying: a <b> *c*");
+    let of =
+        |line: &str| all.iter().find(|one| one.line.starts_with(line)).unwrap_or_else(|| panic!("{line}: {all:?}"));
+    assert_eq!(of("POST /services/T0/B0/abcdefgh ").body["text"], "operator stopped applying: a &lt;b&gt; *c*");
+    let card = &of("POST /workflows/abcdefgh?sig=ijklmnop ").body["attachments"][0]["content"];
+    assert_eq!(card["body"][0]["text"], "operator stopped applying: a <b> \\*c\\*");
+    let content = &of("POST /api/webhooks/1/abcdefgh ").body["content"];
+    assert_eq!(*content, "operator stopped applying: a \\<b\\> \\*c\\*");
+    let room = of("PUT /_matrix/client/v3/rooms/%21a%3Ab/send/m.room.message/");
+    assert_eq!(room.body, json!({ "msgtype": "m.text", "body": said }));
+    assert!(room.head.contains("authorization: bearer syt_marked"), "{room:?}");
+    assert_eq!(of("POST /bot1:abcdefgh/sendMessage?chat_id=-5 ").body["text"], said);
+    let hook = of("POST /hook ");
+    assert_eq!((&hook.body["text"], &hook.body["actor"]), (&said.into(), &"operator".into()));
+    assert!(!hook.head.contains("x-portunus-signature-256"), "there is no secret: {hook:?}");
+    assert!(all.iter().all(|one| one.head.contains("content-type: application/json\r\n")), "{all:?}");
+}
+
+/// What a forge is asked for: its name, the path of a status without its commit, its header, and its words.
+struct Forge {
+    name: &'static str,
+    path: &'static str,
+    token: &'static str,
+    context: &'static str,
+    failure: &'static str,
+}
+
+const FORGES: [Forge; 3] = [
+    Forge {
+        name: "github",
+        path: "/api/v3/repos/ada/rules/statuses/",
+        token: "authorization: bearer forge-token",
+        context: "context",
+        failure: "failure",
+    },
+    Forge {
+        name: "gitlab",
+        path: "/api/v4/projects/ada%2Frules/statuses/",
+        token: "private-token: forge-token",
+        context: "name",
+        failure: "failed",
+    },
+    Forge {
+        name: "forgejo",
+        path: "/api/v1/repos/ada/rules/statuses/",
+        token: "authorization: token forge-token",
+        context: "context",
+        failure: "failure",
+    },
+];
+
+impl Forge {
+    /// The states that a commit got, with their descriptions.
+    fn states(&self, receiver: &Receiver, commit: &str) -> Vec<(String, String)> {
+        let line = format!("POST {}{commit} ", self.path);
+        let of = receiver.all().into_iter().filter(|one| one.line.starts_with(&line));
+        of.map(|one| {
+            assert_eq!(one.body[self.context], format!("portunus/{}", self.name), "{one:?}");
+            assert!(one.head.contains(self.token), "{one:?}");
+            let text = |key: &str| one.body[key].as_str().unwrap_or_default().to_owned();
+            (text("state"), text("description"))
+        })
+        .collect()
+    }
+
+    /// Waits until a commit failed, and says why.
+    fn failure(&self, receiver: &Receiver, commit: &str) -> String {
+        wait_for("the failure", || match self.states(receiver, commit).pop() {
+            Some((state, description)) if state == self.failure => Ok(description),
+            other => Err(format!("{}: {other:?}", self.name)),
+        })
+    }
+}
+
+#[test]
+fn a_commit_gets_pending_and_then_what_became_of_it_on_each_forge() {
+    let world = World::new();
+    let receiver = Receiver::start();
+    let url = format!("http://127.0.0.1:{}/ada/rules", receiver.port);
+    let table = |forge: &Forge| {
+        let name = forge.name;
+        format!(
+            "[[notify]]\nname = \"{name}\"\nkind = \"commit-status\"\nforge = \"{name}\"\nurl = \"{url}\"\n\
+             token_file = \"token\"\n"
+        )
+    };
+    let text: String = FORGES.iter().map(table).collect();
+    let config = config(&world, &text, &[("token", "forge-token")]);
     let port = ports(2);
     world.write("rules.toml", "");
     world.commit();
     world.serve(&["--mode", "apply", "--rules", &world.tree_arg(), "--config", &config]);
     world.edge("edge-01");
     let commit = world.edit("rules.toml", rule("edge-01", "web", port, port + 1, ""));
-    let states = |commit: &str| -> Vec<(String, String)> {
-        let path = format!("POST /api/v1/repos/ada/rules/statuses/{commit} ");
-        let of = receiver.all().into_iter().filter(|one| one.line.starts_with(&path));
-        of.map(|one| {
-            assert_eq!(one.body["context"], "portunus/fleet", "{one:?}");
-            assert!(one.head.contains("authorization: token forgejo-token"), "{one:?}");
-            let text = |key: &str| one.body[key].as_str().unwrap_or_default().to_owned();
-            (text("state"), text("description"))
-        })
-        .collect()
-    };
-    wait_until("the first commit", || states(&commit).last().is_some_and(|(state, _)| state == "success"));
-    let (_, description) = states(&commit).pop().unwrap();
-    assert_eq!(description, "live on 1 of 1 edge, 0 connections cut");
+    for forge in &FORGES {
+        let states = wait_for("the first commit", || {
+            let states = forge.states(&receiver, &commit);
+            if states.last().is_some_and(|(state, _)| state == "success") {
+                Ok(states)
+            } else {
+                Err(forge.name.to_owned())
+            }
+        });
+        let (first, last) = (&states[0], &states[states.len() - 1]);
+        assert_eq!(*first, ("pending".to_owned(), "watch is applying it to 1 edge: rules: 1 added".to_owned()));
+        assert_eq!(last.1, "live on 1 of 1 edge, 0 connections cut");
+    }
     // A listener in the way: the rule fails, and the commit with it.
     let taken = TcpListener::bind("0.0.0.0:0").unwrap();
     let at = taken.local_addr().unwrap().port();
     let commit = world.edit("rules.toml", rule("edge-01", "web", at, port + 1, ""));
-    wait_until("the failure", || states(&commit).last().is_some_and(|(state, _)| state == "failure"));
-    let (_, description) = states(&commit).pop().unwrap();
-    assert!(description.starts_with("partial, live on 0 of 1 edge"), "{description}");
+    for forge in &FORGES {
+        let description = forge.failure(&receiver, &commit);
+        assert!(description.starts_with("partial, live on 0 of 1 edge"), "{description}");
+    }
     // A tree with an error is never applied.
     let commit = world.edit("rules.toml", "[[rule]]\nname = \"web\"\nlisten_port = 0\n");
-    wait_until("the refusal", || states(&commit).last().is_some_and(|(state, _)| state == "failure"));
-    let (_, description) = states(&commit).pop().unwrap();
-    assert!(description.contains("the followed tree has errors"), "{description}");
+    for forge in &FORGES {
+        let description = forge.failure(&receiver, &commit);
+        assert!(description.contains("the followed tree has errors"), "{description}");
+    }
 }
 
 #[test]

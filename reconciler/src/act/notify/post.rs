@@ -300,7 +300,8 @@ impl PostOffice {
             if letters.is_empty() {
                 continue;
             }
-            let error = slot.outbox.last_failure().map_or_else(String::new, |failure| failure.message.clone());
+            let not_tried = || "the server was not running when its day was over".to_owned();
+            let error = slot.outbox.last_failure().map_or_else(not_tried, |failure| failure.message.clone());
             let notices: u64 = letters.iter().map(|letter| letter.content.count()).sum();
             error!(notifier = name, notices, error, "notices could not be delivered for a day and are given up");
             let count = slot.given_up.as_ref().map_or(0, |before| before.count) + notices;

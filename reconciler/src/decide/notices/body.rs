@@ -50,7 +50,7 @@ pub fn message(kind: NotifierKind, content: &LetterContent) -> Value {
         }
         NotifierKind::Teams => {
             let size = |text: &str| json_size(text) + TEAMS_LINE * (1 + text.matches('\n').count());
-            card(&cut(&paragraphs, TEAMS, size, |text| escaped(text, "\\*_~`[]#")))
+            card(&cut(&paragraphs, TEAMS, size, |text| escaped(text, "\\*_~`[]#{")))
         }
         NotifierKind::Webhook => webhook(items, *more, &cut(&paragraphs, WEBHOOK, json_size, str::to_owned)),
         NotifierKind::CommitStatus => Value::Null,
@@ -67,16 +67,34 @@ fn slack(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A text with a backslash in front of what would be markup.
+/// A text with a backslash in front of what would be markup: the marks wherever they are, and what makes an item of a list
+/// at the beginning of a line, such as the signs of a plan.
 fn escaped(text: &str, marks: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if marks.contains(letter) {
-            out.push('\\');
+    for line in text.split_inclusive('\n') {
+        let item = item_mark(line);
+        for (at, letter) in line.char_indices() {
+            if marks.contains(letter) || item == Some(at) {
+                out.push('\\');
+            }
+            out.push(letter);
         }
-        out.push(letter);
     }
     out
+}
+
+/// Where the mark of an item of a list is in a line that would be one: `- x`, `+ x`, `12. x` or `12) x`.
+fn item_mark(line: &str) -> Option<usize> {
+    let begin = line.len() - line.trim_start().len();
+    let digits = line[begin..].bytes().take_while(u8::is_ascii_digit).count();
+    let at = begin + digits;
+    let is_mark = match line.as_bytes().get(at)? {
+        b'-' | b'+' => digits == 0,
+        b'.' | b')' => digits > 0,
+        _ => false,
+    };
+    let is_apart = line.as_bytes().get(at + 1).is_none_or(u8::is_ascii_whitespace);
+    (is_mark && (is_apart || digits == 0)).then_some(at)
 }
 
 /// A card with a block for each line.

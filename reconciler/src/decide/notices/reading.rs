@@ -3,6 +3,7 @@
 //! Keeps: a state is reported once, and its end if it was reported; what begins well is not reported.
 
 use jiff::Timestamp;
+use schema::canonical::Digest;
 use schema::health::{RuleHealth, TargetState};
 use schema::name::{EdgeName, RuleName};
 
@@ -49,7 +50,7 @@ impl NoticeReader<'_> {
                 };
                 Some(News::new(Topic::Freeze, self.now, text).by(by).because(why))
             }
-            Notice::Tree { commit, verdict, .. } => self.tree(commit.as_deref(), verdict, plan),
+            Notice::Tree { digest, commit, verdict } => self.tree(*digest, commit.as_deref(), verdict, plan),
             Notice::Remote { url, reference, commit, error } => {
                 self.remote(url, reference, commit.as_deref(), error.as_deref())
             }
@@ -205,11 +206,23 @@ impl NoticeReader<'_> {
         })
     }
 
-    fn tree(&self, commit: Option<&str>, verdict: &Verdict, plan: impl FnOnce() -> Vec<String>) -> Option<News> {
-        let reason = match verdict {
-            Verdict::Applied => return None,
-            _ => held(self.fleet).1,
-        };
+    fn tree(
+        &mut self,
+        digest: Digest,
+        commit: Option<&str>,
+        verdict: &Verdict,
+        plan: impl FnOnce() -> Vec<String>,
+    ) -> Option<News> {
+        if *verdict == Verdict::Applied {
+            self.told.ends("tree");
+            return None;
+        }
+        let reason = held(self.fleet).1;
+        let level = format!("{digest} {} {} {reason}", commit.unwrap_or("-"), verdict.as_str());
+        // The same tree is read again after a start.
+        if !self.told.begins("tree", &level, self.now) {
+            return None;
+        }
         let what =
             commit.map_or_else(|| "The followed tree".to_owned(), |commit| format!("Commit {}", short_hash(commit)));
         let head = if *verdict == Verdict::Waiting {

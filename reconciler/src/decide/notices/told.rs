@@ -18,7 +18,7 @@ pub const TOLD_PREFIX: &str = "notify-told/";
 pub struct ToldMark {
     /// Since when.
     pub since: Timestamp,
-    /// How much: a word that tells a worse state from a bad one.
+    /// How much, or what exactly: tells a worse state from a bad one, and one tree from another.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub level: String,
 }

@@ -2,8 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use jiff::{Span, Timestamp};
 use reconciler::act::guarded::Guards;
-use reconciler::decide::notices::{NewsFilter, Notifier, NotifierKind, Topic, UrlSource};
+use reconciler::act::store::{Batch, Store};
+use reconciler::decide::notices::{
+    Letter, LetterContent, News, NewsFilter, Notifier, NotifierKind, Topic, UrlSource, letter_key,
+};
 use schema::proto;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -203,5 +207,57 @@ async fn what_waits_survives_a_restart_and_what_was_reported_is_not_reported_aga
     eventually("the end", async || receiver.texts().iter().any(|text| text.contains("is up again after"))).await;
     let times = receiver.texts().iter().skip(before).filter(|text| text.contains("local/r00 is down")).count();
     assert_eq!(times, 1, "{:?}", receiver.texts());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_tree_that_is_not_applied_is_reported_once_over_restarts() {
+    let receiver = Receiver::start(Mood::Status(200)).await;
+    let notifiers = || vec![receiver.webhook("hook", &[Topic::Held, Topic::Freeze], &[])];
+    let (dir, tree) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let begin = async |dir| {
+        Running::start_as(dir, Guards::within(1024), |config| {
+            (config.notifiers, config.rules) = (notifiers(), Some(tree.path().to_owned()));
+        })
+        .await
+    };
+    std::fs::write(tree.path().join("a.toml"), "[[rule]]\nname = \"a\"\n").unwrap();
+    let server = begin(dir).await;
+    eventually("that it is not applied", async || receiver.bodies().len() == 1).await;
+    assert_eq!(receiver.bodies()[0]["event"], "held");
+    let server = begin(server.stop().await).await;
+    // What is sent later comes behind anything that the start had to report.
+    eventually("the tree to be read", async || {
+        let status: Value = server.api().get("/v1/status").await.json();
+        status["revision"]["attempted"].is_object()
+    })
+    .await;
+    assert_eq!(server.api().post("/v1/freeze", &json!({ "why": "fire" })).await.status, 200);
+    eventually("the next message", async || receiver.bodies().len() > 1).await;
+    assert_eq!(receiver.bodies()[1]["event"], "freeze", "{:?}", receiver.bodies());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_waited_for_more_than_a_day_is_given_up_and_shown() {
+    let dir = TempDir::new().unwrap();
+    let long_ago = Timestamp::now() - Span::new().hours(25);
+    let content = LetterContent::news(vec![News::new(Topic::Freeze, long_ago, "an old story".to_owned())], 0);
+    let letter = Letter { id: 1, at: long_ago, content };
+    let store = Store::open(&dir.path().join("state")).unwrap();
+    store.commit(&Batch::new().put(letter_key("hook", 1), serde_json::to_vec(&letter).unwrap())).unwrap();
+    drop(store);
+    let receiver = Receiver::start(Mood::Status(200)).await;
+    let notifiers = || vec![receiver.webhook("hook", &[Topic::Freeze], &[])];
+    let server = start(dir, notifiers()).await;
+    eventually("that it is given up", async || pending(&server, "hook").await["given_up"] == 1).await;
+    let shown = pending(&server, "hook").await;
+    assert_eq!((&shown["pending"], receiver.bodies().len()), (&json!(0), 0), "{shown}");
+    assert_eq!(shown["last_given_up"]["message"], "the server was not running when its day was over", "{shown}");
+    // It stays shown, and later ones are sent.
+    let server = start(server.stop().await, notifiers()).await;
+    assert_eq!(pending(&server, "hook").await["given_up"], 1);
+    assert_eq!(server.api().post("/v1/freeze", &json!({ "why": "fire" })).await.status, 200);
+    eventually("the next one", async || receiver.texts() == ["operator stopped applying: fire"]).await;
     server.stop().await;
 }

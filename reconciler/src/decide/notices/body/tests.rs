@@ -54,6 +54,21 @@ fn teams_gets_an_adaptive_card_with_a_block_a_line() {
 }
 
 #[test]
+fn the_signs_of_a_plan_are_no_list_and_a_name_calls_no_function() {
+    let text = "Apply of abc: applied\n- fra-1/old  remove\n+ fra-1/new  activate\n~ fra-1/web\n12. x\n10.0.0.1:80 {{DATE(1)}}";
+    let discord = message(NotifierKind::Discord, &single(text));
+    assert_eq!(
+        discord["content"],
+        "Apply of abc: applied\n\\- fra-1/old  remove\n\\+ fra-1/new  activate\n\\~ fra-1/web\n12\\. x\n10.0.0.1:80 {{DATE(1)}}"
+    );
+    let teams = message(NotifierKind::Teams, &single(text));
+    let lines = teams["attachments"][0]["content"]["body"].as_array().expect("blocks");
+    let lines: Vec<&str> = lines.iter().filter_map(|block| block["text"].as_str()).collect();
+    assert_eq!(lines[1..4], ["\\- fra-1/old  remove", "\\+ fra-1/new  activate", "\\~ fra-1/web"]);
+    assert_eq!(lines[4..], ["12\\. x", "10.0.0.1:80 \\{\\{DATE(1)}}"]);
+}
+
+#[test]
 fn matrix_and_telegram_get_plain_text() {
     assert_eq!(message(NotifierKind::Matrix, &single(NASTY)), json!({ "msgtype": "m.text", "body": NASTY }));
     let body = message(NotifierKind::Telegram, &single(NASTY));
