@@ -39,6 +39,7 @@ const VALUES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("va
 /// Facts about the store itself.
 const STORE: TableDefinition<'_, &str, u64> = TableDefinition::new("store");
 const FORMAT_KEY: &str = "format";
+const DAMAGED_KEY: &str = "damaged";
 const REVISION_KEY: &str = "revision";
 
 /// redb's own default is a gigabyte; what is kept here is a few megabytes.
@@ -133,7 +134,27 @@ impl Store {
             }
             other => other,
         })?;
+        store.verify()?;
         Ok(store)
+    }
+
+    /// Compares every page with its checksum, those of values included that nobody reads at a start. A file that the
+    /// database could only repair by giving up what was written last stays refused.
+    fn verify(&self) -> Result<(), StoreError> {
+        let damaged = |reason: &str| StoreError::Corrupt { path: self.path.clone(), reason: reason.to_owned() };
+        let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let database = slot.as_mut().ok_or_else(|| damaged("it is not open"))?;
+        let is_marked = guarded(&self.path, || {
+            if is_marked_damaged(database)? {
+                return Ok(true);
+            }
+            if database.check_integrity()? {
+                return Ok(false);
+            }
+            mark_damaged(database)?;
+            Ok(true)
+        });
+        if is_marked? { Err(damaged("parts of the file are damaged")) } else { Ok(()) }
     }
 
     /// Closes the database, if it is open, and opens it.
@@ -289,6 +310,17 @@ fn collect(
         into.push((key.value().to_owned(), versioned(value.value())));
     }
     Ok(())
+}
+
+/// True for a file whose newest commit was lost to damage.
+fn is_marked_damaged(database: &Database) -> Result<bool, redb::Error> {
+    Ok(database.begin_read()?.open_table(STORE)?.get(DAMAGED_KEY)?.is_some())
+}
+
+fn mark_damaged(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(STORE)?.insert(DAMAGED_KEY, 1)?;
+    Ok(transaction.commit()?)
 }
 
 /// The version of the newest commit.

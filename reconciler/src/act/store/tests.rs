@@ -177,6 +177,34 @@ fn damage_anywhere_in_the_file_never_panics() {
     assert!(refused > 5, "{refused}");
 }
 
+/// A bit in a value that nothing reads at a start.
+#[test]
+fn damage_in_a_value_that_is_not_read_refuses_the_start_each_time() {
+    let dir = state();
+    let store = open(&dir);
+    for number in 0..20_u8 {
+        let value = vec![b'a' + number; 20_000];
+        store.commit(&Batch::new().put(format!("revision/{number:02}"), value)).expect("committed");
+    }
+    drop(store);
+    let path = dir.path().join(FILE);
+    let good = fs::read(&path).expect("readable");
+    drop(open(&dir));
+    for number in 0..20_u8 {
+        let mut bad = good.clone();
+        let run = vec![b'a' + number; 1000];
+        let at = bad.windows(1000).position(|window| window == run).expect("the value is in the file");
+        bad[at + 500] ^= 1;
+        fs::write(&path, bad).expect("written");
+        for _ in 0..2 {
+            let error = Store::open(dir.path()).map(|_| ()).expect_err("damaged");
+            assert!(matches!(error, StoreError::Corrupt { .. }), "{number}: {error:?}");
+        }
+    }
+    fs::write(&path, good).expect("written");
+    assert_eq!(open(&dir).keys("revision/").expect("readable").len(), 20);
+}
+
 #[test]
 fn space_that_is_free_is_given_back_and_nothing_is_lost() {
     let dir = state();
