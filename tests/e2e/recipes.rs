@@ -55,6 +55,8 @@ while test $# -gt 0; do
     --config) test "$2" = - && cat >> "$PLATFORM/config"; shift ;;
     --request) method=$2; shift ;;
     --data-urlencode) body=${2#body@}; shift ;;
+    --data) body="$PLATFORM/body"; jq --join-output .body "${2#@}" > "$body"; shift ;;
+    --header) test "$2" = "Content-Type: application/json"; shift ;;
     --output) out=$2; shift ;;
     --fail | --silent | --show-error) ;;
     -*) echo "what is $1?" >&2; exit 2 ;;
@@ -67,6 +69,7 @@ case "$path" in *"&audience=portunus") printf '{"value":"%s"}' "$IDENTITY" > "$o
 # A page holds a hundred.
 case "$path" in
   *per_page=100*"&page="*) pages=".[${path##*=}00 - 100:${path##*=}00]" ;;
+  https://forgejo.*) pages=. ;;
   *) pages='.[:20]' ;;
 esac
 "#;
@@ -136,7 +139,7 @@ impl Scene {
         self.world.git(&["merge", "-q", "--no-ff", "-m", "merged", name]);
     }
 
-    /// A fresh clone of a branch with its history, which both recipes ask their runners for.
+    /// A fresh clone of a branch with its history, which all recipes ask their runners for.
     fn checkout(&self, branch: &str) -> PathBuf {
         let place = self.world.path("checkout");
         fs::remove_dir_all(&place).ok();
@@ -163,14 +166,23 @@ impl Scene {
         Said { code: output.status.code().unwrap(), out, err, command: lines.to_owned() }
     }
 
-    fn is_github(&self) -> bool {
+    /// True for workflows, which Forgejo has in the form of GitHub.
+    fn is_workflow(&self) -> bool {
         self.recipe.get("jobs").is_some()
+    }
+
+    fn is_forgejo(&self) -> bool {
+        self.is_workflow() && self.recipe["jobs"]["plan"].get("permissions").is_none()
     }
 
     /// The exit code of the job `plan` for a branch.
     fn plan(&self, branch: &str) -> i32 {
-        if !self.is_github() {
+        if !self.is_workflow() {
             return self.gitlab("plan", &self.checkout(branch));
+        }
+        if self.is_forgejo() {
+            // Its checkout takes the branch itself.
+            return self.github("plan", "pull_request", &self.checkout(branch));
         }
         // What GitHub keeps at `refs/pull/N/merge`, and what its checkout takes where no other `ref` is said.
         let at = self.checkout("main");
@@ -183,17 +195,21 @@ impl Scene {
     /// The exit code of the job `apply` for a branch.
     fn apply(&self, branch: &str) -> i32 {
         let at = self.checkout(branch);
-        if self.is_github() { self.github("apply", "push", &at) } else { self.gitlab("apply", &at) }
+        if self.is_workflow() { self.github("apply", "push", &at) } else { self.gitlab("apply", &at) }
     }
 
-    /// A job as GitHub's runner has it: a step after a failed one is run only where it says `always()`.
+    /// A job as the runner of GitHub or Forgejo has it: a step after a failed one is run only where it says `always()`.
     fn github(&self, name: &str, event: &str, at: &Path) -> i32 {
         let job = &self.recipe["jobs"][name];
         assert_eq!(job["if"].as_str(), Some(format!("github.event_name == '{event}'").as_str()));
         assert!(self.recipe["on"].get(event).is_some(), "{event} starts the workflow");
         let summary = self.world.path("platform/summary.md");
         fs::write(&summary, "").unwrap();
-        assert_eq!(job["permissions"]["id-token"].as_str(), Some("write"));
+        if self.is_forgejo() {
+            assert_eq!(job["enable-openid-connect"].as_bool(), Some(true));
+        } else {
+            assert_eq!(job["permissions"]["id-token"].as_str(), Some("write"));
+        }
         let url = format!("http://127.0.0.1:{}", self.server);
         let mut code = 0;
         for step in job["steps"].as_sequence().unwrap() {
@@ -212,6 +228,7 @@ impl Scene {
             }
             let mut env = vec![
                 ("GITHUB_REPOSITORY".to_owned(), "owner/fleet".to_owned()),
+                ("GITHUB_API_URL".to_owned(), "https://forgejo.example.org/api/v1".to_owned()),
                 ("GITHUB_STEP_SUMMARY".to_owned(), summary.to_str().unwrap().to_owned()),
                 ("RUNNER_TEMP".to_owned(), self.world.arg("home")),
                 ("ACTIONS_ID_TOKEN_REQUEST_URL".to_owned(), "https://forge.example.org/token?v=1".to_owned()),
@@ -222,6 +239,7 @@ impl Scene {
                 let value = match value.as_str().unwrap() {
                     "${{ github.token }}" => self.token,
                     "${{ github.event.pull_request.number }}" => "7",
+                    "${{ github.event.pull_request.base.ref }}" => "main",
                     "${{ vars.PORTUNUS_URL }}" => url.as_str(),
                     "${{ vars.PORTUNUS_PIN }}" => "",
                     other => panic!("what is {other}?"),
@@ -296,7 +314,7 @@ impl Scene {
     }
 }
 
-/// The life of a change, which is the same on both platforms.
+/// The life of a change, which is the same on all platforms.
 fn a_change_is_planned_shown_once_merged_and_applied(recipe: &str) {
     let Some(scene) = Scene::new(recipe) else { return };
     let port = scene.port;
@@ -310,7 +328,7 @@ fn a_change_is_planned_shown_once_merged_and_applied(recipe: &str) {
     assert!(scene.comment().contains("2 to activate"), "{}", scene.comment());
     assert_eq!(scene.writes(), 2);
     let summary = fs::read_to_string(scene.world.path("platform/summary.md")).unwrap_or_default();
-    assert!(!scene.is_github() || summary == scene.comment(), "{summary}");
+    assert!(!scene.is_workflow() || scene.is_forgejo() || summary == scene.comment(), "{summary}");
 
     scene.merge("change");
     assert_eq!(scene.apply("main"), 0);
@@ -338,6 +356,11 @@ fn a_branch_that_is_behind_is_planned_as_its_merge(recipe: &str) {
 #[test]
 fn on_github_a_branch_that_is_behind_is_planned_as_its_merge() {
     a_branch_that_is_behind_is_planned_as_its_merge("github.yml");
+}
+
+#[test]
+fn on_forgejo_a_branch_that_is_behind_is_planned_as_its_merge() {
+    a_branch_that_is_behind_is_planned_as_its_merge("forgejo.yml");
 }
 
 #[test]
@@ -389,6 +412,11 @@ fn on_github_a_change_is_planned_shown_once_merged_and_applied() {
 }
 
 #[test]
+fn on_forgejo_a_change_is_planned_shown_once_merged_and_applied() {
+    a_change_is_planned_shown_once_merged_and_applied("forgejo.yml");
+}
+
+#[test]
 fn on_gitlab_a_change_is_planned_shown_once_merged_and_applied() {
     a_change_is_planned_shown_once_merged_and_applied("gitlab.yml");
 }
@@ -399,13 +427,18 @@ fn on_github_every_way_to_fail_has_its_exit_code() {
 }
 
 #[test]
+fn on_forgejo_every_way_to_fail_has_its_exit_code() {
+    every_way_to_fail_has_its_exit_code("forgejo.yml");
+}
+
+#[test]
 fn on_gitlab_every_way_to_fail_has_its_exit_code() {
     every_way_to_fail_has_its_exit_code("gitlab.yml");
 }
 
 #[test]
 fn without_a_server_both_jobs_say_so_and_nothing_is_shown() {
-    for recipe in ["github.yml", "gitlab.yml"] {
+    for recipe in ["forgejo.yml", "github.yml", "gitlab.yml"] {
         let Some(scene) = Scene::new(recipe) else { return };
         let scene = Scene { server: ports(1), ..scene };
         scene.branch("change", &scene.rules(7));

@@ -102,7 +102,7 @@ fn the_recipes_are_yaml_and_call_commands_that_exist() {
     let help = std::process::Command::new(env!("CARGO_BIN_EXE_portunus")).arg("--help").output().expect("it runs");
     let help = String::from_utf8(help.stdout).expect("text");
     let mut commands = 0;
-    for recipe in ["examples/ci/github.yml", "examples/ci/gitlab.yml"] {
+    for recipe in ["examples/ci/forgejo.yml", "examples/ci/github.yml", "examples/ci/gitlab.yml"] {
         let text = file(recipe).text();
         serde_yaml::from_str::<serde_yaml::Value>(text).unwrap_or_else(|error| panic!("{recipe}: {error}"));
         for line in text.lines().map(|line| line.trim_start().trim_start_matches("- ").trim_start_matches("run: ")) {
@@ -113,8 +113,8 @@ fn the_recipes_are_yaml_and_call_commands_that_exist() {
         }
     }
     assert_eq!(
-        commands, 10,
-        "validate, plan, apply and status in each, and login in both jobs of one; tests/e2e/recipes.rs runs them"
+        commands, 16,
+        "validate, plan, apply and status in each, and login in both jobs of two; tests/e2e/recipes.rs runs them"
     );
 }
 
