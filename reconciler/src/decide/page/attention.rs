@@ -120,7 +120,7 @@ fn held(summary: &FleetSummary, now: Timestamp) -> Vec<Attention> {
         items.push(Attention {
             detail: detail.to_owned(),
             link: head::link("/ui/plan"),
-            ..Attention::new(Badge::warn("held"), capital(reason).replace('`', ""))
+            ..Attention::new(Badge::warn("held"), capital(reason))
         });
     } else if revision.verdict == Some(Verdict::Waiting) && is_other(revision) {
         let text = "A newer tree waits for an apply";

@@ -152,7 +152,7 @@ impl EdgesView {
             .select(query, ("limit", "Rows"), &[("", "100"), ("250", "250"), ("500", "500")]);
         let empty = match (edges.is_empty(), filter.is_used, total) {
             (false, ..) => "",
-            (true, false, 0) => "No edge has joined yet. portunus edge-token create NAME invites one.",
+            (true, false, 0) => "No edge has joined yet. `portunus edge-token create NAME` invites one.",
             (true, true, 0) => "No edge matches. Remove a filter to see more.",
             (true, ..) => "The list ends before this page.",
         };

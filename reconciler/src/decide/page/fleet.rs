@@ -138,7 +138,7 @@ pub fn view(summary: &FleetSummary, may_freeze: bool, now: Timestamp) -> FleetVi
         figures: figures(summary),
         attention,
         all_well: if summary.edges.all == 0 {
-            "No edge has joined yet. portunus edge-token create NAME invites one."
+            "No edge has joined yet. `portunus edge-token create NAME` invites one."
         } else {
             "Nothing. Everything runs as applied, and no target is down."
         },

@@ -108,7 +108,7 @@ impl QuotasView {
         let empty = match (quotas.is_empty(), filter.is_used, total) {
             (false, ..) => "",
             (true, true, 0) => "No quota matches. Remove a filter to see more.",
-            (true, false, 0) => "No rule and no owner has a quota. The table [rule.quota] of a rule file sets one.",
+            (true, false, 0) => "No rule and no owner has a quota. The table `[rule.quota]` of a rule file sets one.",
             (true, ..) => "The list ends before this page.",
         };
         Self {
