@@ -1,5 +1,7 @@
 //! Builders for tests of every crate: short names for valid rules.
 
+pub mod shared_ports;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -343,7 +345,7 @@ pub mod arbitrary {
     }
 
     /// A rule of a small world, in which rules meet each other's listeners and places all the time.
-    fn crowded_rule() -> impl Strategy<Value = Rule> {
+    pub(super) fn crowded_rule() -> impl Strategy<Value = Rule> {
         let target = (select(vec!["10.0.0.1", "10.0.0.2", "web.example"]), select(vec![1000_u16, 1001, 2000]));
         let targets = vec((target, prop::bool::weighted(0.8), select(vec![0_u8, 50, 100])), 1..4);
         let listen = (20_001_u16..20_010, 0_u16..6, prop::bool::weighted(0.3), prop::bool::weighted(0.2));

@@ -76,7 +76,7 @@ mod tests {
     use schema::ending::ends;
     use schema::name::RuleName;
     use schema::sni::ServerName;
-    use schema::testing::{arbitrary, places, rule_with};
+    use schema::testing::{arbitrary, places, rule_with, shared_ports};
 
     use super::*;
 
@@ -211,6 +211,51 @@ mod tests {
                     model.extend(to.into_iter().map(|(host, port)| ((listener, host, port), None)));
                 }
                 edge.connect(&next);
+                current = next;
+            }
+        }
+    }
+
+    /// The rule of a connection after a change, under the name that it has then.
+    fn own_after<'a>(before: &Rules, after: &'a Rules, rule: &Rule) -> Option<&'a Rule> {
+        let changes = diff(before, after).changes;
+        let moved = changes.iter().find(|change| change.previous_rule.as_ref() == Some(&rule.name));
+        after.get(moved.map_or(&rule.name, |change| &change.rule)).map(|rule| &**rule)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Beside a judge that tries every server name, over several changes.
+        #[test]
+        fn on_shared_ports_a_connection_ends_when_no_rule_that_it_may_go_on_with_has_had_its_place_for_the_drain_timeout(
+            versions in vec((shared_ports::rules(), 0_u64..3), 2..5),
+        ) {
+            let (mut now, mut current) = (Duration::ZERO, Rules::new());
+            let mut model: Vec<(Live, Connection)> = Vec::new();
+            for (next, secs) in versions {
+                now += Duration::from_secs(secs);
+                model.retain(|(_, connection)| connection.ends.is_none_or(|ends| ends > now));
+                for ((listener, host, port), connection) in &mut model {
+                    let live = (*listener, host.clone(), *port);
+                    let mut edge = Edge(BTreeMap::from([(live.clone(), connection.clone())]));
+                    edge.switch(&current, &next, now);
+                    let after = edge.0.remove(&live).expect("a switch forgets nobody");
+                    let known = current.get(&connection.rule.name).unwrap_or(&connection.rule).clone();
+                    let own = own_after(&current, &next, &connection.rule);
+                    let with = shared_ports::goes_on(&known, own, &next, (*listener, host, *port));
+                    let what = format!("{} by {listener} to {host}:{port}", connection.rule.name);
+                    if with.is_empty() {
+                        let ends = connection.ends.unwrap_or(now + known.drain_timeout);
+                        prop_assert_eq!(after.ends, Some(ends), "{}", what);
+                    } else {
+                        prop_assert_eq!(after.ends, None, "{}", &what);
+                        prop_assert!(with.iter().any(|rule| **rule == *after.rule), "{}", what);
+                    }
+                    *connection = after;
+                }
+                let come = shared_ports::connections(&next).into_iter();
+                model.extend(come.map(|(rule, listener, host, port)| ((listener, host, port), Connection { rule, ends: None })));
                 current = next;
             }
         }

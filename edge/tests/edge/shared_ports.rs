@@ -4,8 +4,10 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use schema::codes::RuleCode;
+use schema::net::PortRange;
 use schema::rule::RuleParts;
 use schema::state::RuleState;
+use schema::testing::rule_with;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -13,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::sni::{SHORT, asks, hello, names, results, tls_error};
 use crate::support::{
-    LONG, apply, connect, echo, free_ports, is_reset, let_pass, ping, runtime, target, to, wait_for, wait_until,
+    LONG, apply, connect, echo, echo_at, free_ports, is_reset, let_pass, ping, runtime, target, to, wait_for,
+    wait_until,
 };
 
 /// Asks for a name again and again; every client has to get its answer.
@@ -128,6 +131,57 @@ async fn rules_come_and_go_on_a_shared_port_and_take_only_their_own_connections(
     let status = apply(&edge, 6, &[]).await;
     assert_eq!(status.listeners, 0);
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_range_is_the_fallback_of_a_port_within_it_and_keeps_its_connections() {
+    let edge = runtime().await;
+    let (first, one) = (free_ports(3), echo("a").await);
+    let targets = free_ports(3);
+    for port in targets..targets + 3 {
+        echo_at(([127, 0, 0, 1], port).into(), "r").await;
+    }
+    let range = rule_with("range", 1, 1, |parts| {
+        parts.listen.ports = PortRange::new(first, first + 2).unwrap();
+        parts.targets[0].ports = PortRange::new(targets, targets + 2).unwrap();
+        parts.drain_timeout = SHORT;
+    });
+    let named = to("named", first + 1, one, |parts| {
+        names(&["a.example"])(parts);
+        parts.drain_timeout = SHORT;
+    });
+    apply(&edge, 1, std::slice::from_ref(&range)).await;
+    let mut live = Vec::new();
+    for port in first..first + 3 {
+        live.push(asks(port, "other.example").await.1);
+    }
+    let status = apply(&edge, 2, &[range.clone(), named.clone()]).await;
+    assert_eq!(status.listeners, 3);
+    assert!(status.rules.iter().all(|rule| rule.state == RuleState::Active));
+    for (port, name, tag) in [
+        (first, "a.example", 'r'),
+        (first + 1, "a.example", 'a'),
+        (first + 1, "b.example", 'r'),
+        (first + 2, "a.example", 'r'),
+    ] {
+        assert_eq!(asks(port, name).await.0, tag, "{name} on {port}");
+    }
+    assert_eq!(results(&edge.status(), "range"), [0, 0, 1], "only where it is a fallback");
+    let mut of_a = asks(first + 1, "a.example").await.1;
+    // The range goes: only its own connections do, and its port is open for the names.
+    apply(&edge, 3, std::slice::from_ref(&named)).await;
+    for stream in &mut live {
+        assert!(is_reset(stream).await);
+    }
+    ping(&mut of_a, b"still here").await;
+    let refused = tls_error(first + 1, "b.example").await;
+    assert!(refused.contains("UnrecognisedName"), "{refused}");
+    assert!(TcpStream::connect(("127.0.0.1", first)).await.is_err());
+    // It comes back, and the names go.
+    let status = apply(&edge, 4, &[range]).await;
+    assert_eq!(status.listeners, 3);
+    assert!(is_reset(&mut of_a).await);
+    assert_eq!(asks(first + 1, "a.example").await.0, 'r');
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

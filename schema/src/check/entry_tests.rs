@@ -138,6 +138,26 @@ fn rules_with_names_share_a_port_with_each_other_and_one_without() {
 }
 
 #[test]
+fn the_fallback_of_a_port_may_be_a_range() {
+    let range = |name: &str, ports: &str| {
+        let web = WEB.replace("web", name).replace("listen_port = 443", &format!("listen_ports = \"{ports}\""));
+        web.replace(":443", &format!(":{ports}"))
+    };
+    let shared = sni("a", "\"a.example\"") + &sni("b", "\"b.example\"") + &range("others", "440-450");
+    assert_eq!(rules(&[("a.toml", &shared)]).len(), 3);
+    // A second one, a plain port within it, and one that expects other headers.
+    assert_eq!(found(&[("a.toml", &(shared.clone() + &range("second", "443-460")))]), ["port_clash a.toml:17:16"]);
+    assert_eq!(found(&[("a.toml", &(shared.clone() + &range("wide", "1-1000")))]), ["port_clash a.toml:17:16"]);
+    let proxied = shared + "accept_proxy = [\"10.1.0.0/16\"]\n";
+    assert_eq!(found(&[("a.toml", &proxied)]), ["conflicting_keys a.toml:15:16"]);
+    // A wide range before a narrow one covers what the narrow one does not.
+    let text = range("wide", "400-500") + &range("narrow", "410-420").replace("target", "protocol = \"udp\"\ntarget");
+    assert_eq!(rules(&[("a.toml", &(text + &sni("a", "\"a.example\"")))]).len(), 3);
+    let elsewhere = range("wide", "400-500").replace("target", "listen_address = \"0.0.0.0\"\ntarget");
+    assert_eq!(found(&[("a.toml", &(elsewhere + &sni("a", "\"a.example\"")))]), ["port_clash a.toml:8:15"]);
+}
+
+#[test]
 fn one_name_on_two_rules_of_a_port_is_a_clash_that_names_both_places() {
     let text = sni("a", "\"a.example\", \"b.example\"") + &sni("b", "\"c.example\", \"B.EXAMPLE.\"");
     let found = check(&[("a.toml", &text)]).diagnostics;

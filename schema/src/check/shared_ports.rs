@@ -11,7 +11,7 @@ use super::edges::Fleet;
 use crate::codes::TreeCode;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::findings::Findings;
-use crate::net::ListenRange;
+use crate::net::{ListenAddress, ListenRange};
 use crate::sni::ServerName;
 
 /// What the rules of all edges that share listeners contradict each other in. Two rules that meet on many edges are one
@@ -35,14 +35,15 @@ impl SharedPorts {
         if listening.iter().all(|(_, member, _)| names(*member).is_empty()) {
             return;
         }
+        let (plain, named): (Vec<_>, Vec<_>) = listening.iter().partition(|(_, member, _)| names(*member).is_empty());
+        let fallbacks = Fallbacks::new(plain);
         let mut groups: HashMap<ListenRange, Vec<u32>> = HashMap::new();
-        for (_, member, listen) in listening.iter() {
+        for (_, member, listen) in named {
             groups.entry(*listen).or_default().push(*member);
         }
         let mut beside: Vec<u32> = Vec::new();
-        for group in groups.into_values().filter(|group| group.iter().any(|member| !names(*member).is_empty())) {
-            let fallback = group.iter().copied().find(|member| names(*member).is_empty());
-            let named: Vec<u32> = group.iter().copied().filter(|member| !names(*member).is_empty()).collect();
+        for (listen, named) in groups {
+            let fallback = fallbacks.find(listen);
             self.compare(entries, &named, fallback, edge);
             // The fallback stands for all of them, so that a second one clashes with it.
             beside.extend(&named[usize::from(fallback.is_none())..]);
@@ -103,6 +104,35 @@ impl SharedPorts {
                     ),
             );
         }
+    }
+}
+
+/// The rules without names, which may be ranges, by their addresses. Each list goes by the first port, and each place of it
+/// has the rule that reaches the highest port of those up to there.
+struct Fallbacks(HashMap<ListenAddress, Vec<(u16, u16, u32)>>);
+
+impl Fallbacks {
+    fn new(mut plain: Vec<&(u16, u32, ListenRange)>) -> Self {
+        plain.sort_unstable_by_key(|(first, member, _)| (*first, *member));
+        let mut lists: HashMap<ListenAddress, Vec<(u16, u16, u32)>> = HashMap::new();
+        for (first, member, listen) in plain {
+            let list = lists.entry(listen.address).or_default();
+            let own = (*first, listen.ports.last(), *member);
+            let widest = list
+                .last()
+                .filter(|(_, last, _)| *last >= own.1)
+                .map_or(own, |(_, last, member)| (own.0, *last, *member));
+            list.push(widest);
+        }
+        Self(lists)
+    }
+
+    /// The rule that takes who has none of the names of a port.
+    fn find(&self, listen: ListenRange) -> Option<u32> {
+        let (list, port) = (self.0.get(&listen.address)?, listen.ports.first());
+        let until = list.partition_point(|(first, ..)| *first <= port);
+        let (_, last, member) = list.get(until.checked_sub(1)?)?;
+        (*last >= port).then_some(*member)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The laws of what a change ends, beside a model that looks at every listener by itself.
 
+mod shared_ports;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
