@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::net::Protocol;
+use crate::net::{ListenRange, Protocol};
 use crate::rule::Rule;
 use crate::sni::ServerName;
 
@@ -100,6 +100,17 @@ pub enum Clash {
     Name(ServerName),
     /// They share a port, and expect PROXY headers from different networks.
     AcceptProxy,
+}
+
+impl Clash {
+    /// What one of the rules, which listens there, claims of the other, for people.
+    pub fn claim(&self, listen: ListenRange) -> String {
+        match self {
+            Self::Port => listen.to_string(),
+            Self::Name(name) => format!("the server name `{name}` on {listen}"),
+            Self::AcceptProxy => format!("{listen}, with other networks in `accept_proxy`,"),
+        }
+    }
 }
 
 /// Why two rules of one edge cannot both serve, if so.

@@ -62,6 +62,9 @@ pub(crate) struct OverrideAddArgs {
     /// The ports to listen on
     #[arg(long, value_name = "LO-HI", env = "PORTUNUS_OVERRIDE_LISTEN_PORTS")]
     pub(crate) listen_ports: Option<String>,
+    /// A TLS server name that leads to the rule, for a port that rules share by name; may be repeated
+    #[arg(long, value_name = "NAME", env = "PORTUNUS_OVERRIDE_SNI", value_delimiter = ',')]
+    pub(crate) sni: Vec<String>,
     /// The target of connections, as HOST:PORT or HOST:LO-HI
     #[arg(long, value_name = "TARGET", env = "PORTUNUS_OVERRIDE_TARGET")]
     pub(crate) target: String,

@@ -89,6 +89,7 @@ async fn add(args: &OverrideAddArgs) -> Result<Exit, Failure> {
     give("listen_address", args.listen_address.and_then(ListenAddress::to_text).map(Value::from));
     give("listen_port", args.listen_port.map(Value::from));
     give("listen_ports", args.listen_ports.clone().map(Value::from));
+    give("sni", (!args.sni.is_empty()).then(|| args.sni.clone().into()));
     give("target", Some(args.target.clone().into()));
     let request = OverrideBody { edge, rule, why: args.why.clone(), ttl_secs: args.ttl.as_secs() };
     let row: OverrideRow = Client::new(&args.server)?.post("/v1/overrides", &request).await?;

@@ -79,7 +79,7 @@ pub fn assign(edge: &EdgeView, wanted: &EdgeRules) -> Assignment {
     }
     // Last, in place of whatever was kept under such a name or on such a port.
     for (name, placed) in overrides::placed(&edge.overrides, wanted) {
-        rules.retain(|_, other| !other.rule.listen.conflicts_with(&placed.rule.listen));
+        rules.retain(|_, other| shared_port::clash(&other.rule, &placed.rule).is_none());
         rules.insert(name, placed);
     }
     let digest = canonical::rules_digest(rules.values().map(|placed| &*placed.rule));

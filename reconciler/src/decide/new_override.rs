@@ -1,6 +1,7 @@
 //! Whether an operator may put a break-glass rule on an edge. Pure.
 //!
-//! Keeps: an override takes no port from a rule of the tree or from another override, and has a reason and an end.
+//! Keeps: an override takes no port from a rule of the tree or from another override, and has a reason and an end. It may
+//! share a port by server name, as rules of the tree may.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use schema::capability::Rejection;
 use schema::name::{EdgeName, RuleName};
 use schema::rule::Rule;
 use schema::ruleset::EdgeRules;
+use schema::shared_port;
 
 use super::lockouts;
 use super::view::EdgeView;
@@ -22,18 +24,18 @@ pub enum InvalidOverride {
     #[error("the tree already has a rule {0} on that edge: change it in the tree")]
     NameTaken(RuleName),
     /// The tree has a rule on those ports.
-    #[error("{listen} belongs to {rule} of the tree: an override cannot take a port from the tree")]
+    #[error("{claim} belongs to {rule} of the tree: an override cannot take a port from the tree")]
     PortTaken {
         /// What was asked for.
-        listen: String,
+        claim: String,
         /// Whose it is.
         rule: RuleName,
     },
     /// Another override has them.
-    #[error("{listen} belongs to the override {rule}: remove that override first")]
+    #[error("{claim} belongs to the override {rule}: remove that override first")]
     Overridden {
         /// What was asked for.
-        listen: String,
+        claim: String,
         /// Whose it is.
         rule: RuleName,
     },
@@ -67,13 +69,14 @@ pub fn check(edge: &EdgeView, rule: &Rule, why: &str, ttl: Duration) -> Result<(
     if wanted.contains_key(&rule.name) {
         return Err(InvalidOverride::NameTaken(rule.name.clone()));
     }
-    let listen = || rule.listen.to_string();
-    if let Some((name, _)) = wanted.iter().find(|(_, placed)| placed.rule.listen.conflicts_with(&rule.listen)) {
-        return Err(InvalidOverride::PortTaken { listen: listen(), rule: name.clone() });
+    let claimed = |other: &Rule| Some(shared_port::clash(other, rule)?.claim(rule.listen));
+    let of_tree = wanted.iter().find_map(|(name, placed)| Some((name, claimed(&placed.rule)?)));
+    if let Some((name, claim)) = of_tree {
+        return Err(InvalidOverride::PortTaken { claim, rule: name.clone() });
     }
-    let others = edge.overrides.iter().filter(|(name, _)| **name != rule.name);
-    if let Some((name, _)) = others.into_iter().find(|(_, other)| other.rule.listen.conflicts_with(&rule.listen)) {
-        return Err(InvalidOverride::Overridden { listen: listen(), rule: name.clone() });
+    let mut others = edge.overrides.iter().filter(|(name, _)| **name != rule.name);
+    if let Some((name, claim)) = others.find_map(|(name, other)| Some((name, claimed(&other.rule)?))) {
+        return Err(InvalidOverride::Overridden { claim, rule: name.clone() });
     }
     // What the tree wants, and what serves of it in an older version.
     let tree: Vec<&EdgeRules> = edge.desired.iter().flat_map(|desired| [&desired.wanted, &desired.rules]).collect();

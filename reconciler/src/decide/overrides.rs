@@ -10,6 +10,7 @@ use schema::capability::Rejection;
 use schema::codes::RuleCode;
 use schema::name::RuleName;
 use schema::ruleset::{EdgeRules, Placed};
+use schema::shared_port;
 
 use super::break_glass::{Override, Overrides};
 use super::lockouts;
@@ -34,21 +35,14 @@ pub fn expired(overrides: &Overrides, now: Timestamp) -> impl Iterator<Item = &R
 pub(super) fn join(overrides: &Overrides, rules: &EdgeRules, rejected: &mut BTreeMap<RuleName, Rejection>) {
     let held: Vec<&Override> = overrides.values().filter(|held| !is_taken_over(held, rules)).collect();
     for held in &held {
-        let blocks = |placed: &Placed| {
-            placed.rule.name == held.rule.name || placed.rule.listen.conflicts_with(&held.rule.listen)
+        let claim = |placed: &Placed| {
+            let clash = shared_port::clash(&placed.rule, &held.rule).map(|clash| clash.claim(held.rule.listen));
+            clash.or_else(|| (placed.rule.name == held.rule.name).then(|| "the name".to_owned()))
         };
-        for (name, placed) in rules.iter().filter(|(_, placed)| blocks(placed)) {
+        for (name, claim) in rules.iter().filter_map(|(name, placed)| Some((name, claim(placed)?))) {
             let message = format!(
-                "{} is held by the override {} of {} until {:.0}: {}",
-                if placed.rule.listen.conflicts_with(&held.rule.listen) {
-                    held.rule.listen.to_string()
-                } else {
-                    "the name".to_owned()
-                },
-                held.rule.name,
-                held.actor,
-                held.until,
-                held.why
+                "{claim} is held by the override {} of {} until {:.0}: {}",
+                held.rule.name, held.actor, held.until, held.why
             );
             rejected.entry(name.clone()).or_insert(Rejection { code: RuleCode::PortInUse, message });
         }

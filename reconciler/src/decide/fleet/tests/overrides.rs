@@ -1,5 +1,8 @@
 //! Break-glass rules, by script.
 
+use schema::policy::Network;
+use schema::sni::ServerName;
+
 use super::*;
 use crate::decide::new_override::InvalidOverride;
 
@@ -104,6 +107,53 @@ fn an_override_takes_no_port_and_no_name_from_the_tree() {
         refused(&mut fleet, add("other", 9000, 60)),
         OverrideRefusal::Invalid(InvalidOverride::Overridden { .. })
     ));
+}
+
+#[test]
+fn an_override_shares_a_port_by_name_and_takes_no_name_from_the_tree() {
+    let named = |name: &str, server_names: &[&str]| {
+        rule_with(name, 8000, 8000, |parts| {
+            parts.sni = server_names.iter().map(|name| ServerName::parse(name).expect("a name")).collect();
+        })
+    };
+    let add = |rule: Arc<Rule>| match add("glass", 8000, 60) {
+        Request::Override(OverrideRequest::Add { edge, why, ttl, actor, .. }) => {
+            Request::Override(OverrideRequest::Add { edge, rule, why, ttl, actor })
+        }
+        other => other,
+    };
+    let mut fleet = fleet(Mode::Heal);
+    say_hello(&mut fleet, 1, "a", runs("here", 0, &[]));
+    let web = named("web", &["www.example.org"]);
+    apply(&mut fleet, request(tree("one", &[("a", web.clone())])), 1).0.expect("applied");
+    say(&mut fleet, 1, "a", runs("here", 1, std::slice::from_ref(&web)), 2);
+    let (answer, _) = ask(&mut fleet, add(named("glass", &["WWW.example.org."])), 10);
+    let text = answer.expect_err("refused").to_string();
+    assert!(text.starts_with("the server name `www.example.org` on *:8000 belongs to web of the tree"), "{text}");
+    let proxied = rule_with("glass", 8000, 8000, |parts| {
+        parts.accept_proxy = std::iter::once("10.0.0.0/8".parse::<Network>().expect("a network")).collect();
+    });
+    let text = ask(&mut fleet, add(proxied), 10).0.expect_err("refused").to_string();
+    assert!(text.contains("with other networks in `accept_proxy`"), "{text}");
+    // The fallback that the port lacks, and then another name beside it.
+    let (answer, effects) = ask(&mut fleet, add(rule("glass", 8000, 8000)), 11);
+    assert_eq!(answer, Ok(()));
+    assert_eq!(sent(&effects), [("a".to_owned(), 2, vec!["glass".to_owned(), "web".to_owned()])]);
+    say(&mut fleet, 1, "a", runs("here", 2, &[rule("glass", 8000, 8000), web.clone()]), 11);
+    let text = ask(&mut fleet, add(rule("other", 8000, 8000)), 12).0.expect_err("refused").to_string();
+    assert!(text.contains("belongs to the override glass"), "{text}");
+    let (answer, effects) = ask(&mut fleet, add(named("api", &["api.example.org"])), 13);
+    assert_eq!(answer, Ok(()));
+    let all = ["api", "glass", "web"].map(ToOwned::to_owned).to_vec();
+    assert_eq!(sent(&effects), [("a".to_owned(), 3, all)]);
+    let all = [named("api", &["api.example.org"]), rule("glass", 8000, 8000), web.clone()];
+    say(&mut fleet, 1, "a", runs("here", 3, &all), 13);
+    // A rule of the tree that wants the same name waits; one with another name does not.
+    let (new, old) = (named("new", &["new.example.org"]), named("old", &["api.example.org"]));
+    let tree = tree("two", &[("a", web), ("a", new), ("a", old)]);
+    let (_, effects) = apply(&mut fleet, request(tree), 14);
+    let all = ["api", "glass", "new", "web"].map(ToOwned::to_owned).to_vec();
+    assert_eq!(sent(&effects), [("a".to_owned(), 4, all)]);
 }
 
 #[test]
