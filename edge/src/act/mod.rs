@@ -24,6 +24,7 @@ mod port_range;
 pub mod prepare;
 mod proving;
 mod quota_file;
+mod quota_spool;
 pub mod runtime;
 pub mod server_connector;
 mod server_tls;

@@ -89,12 +89,15 @@ pub(crate) fn read(folder: &Path) -> Result<StoredQuotas, StateError> {
 
 /// Replaces what is kept.
 pub(crate) fn write(folder: &Path, stored: &StoredQuotas) -> Result<(), StateError> {
-    let payload = stored.encode_to_vec();
-    let bytes = [&MAGIC[..], Digest::of(&payload).as_bytes(), &payload].concat();
-    folder::replace(folder, FILE, TEMPORARY, &bytes)
+    folder::replace(folder, FILE, TEMPORARY, &encode(stored))
 }
 
-fn decode(bytes: &[u8]) -> Option<StoredQuotas> {
+pub(super) fn encode(stored: &StoredQuotas) -> Vec<u8> {
+    let payload = stored.encode_to_vec();
+    [&MAGIC[..], Digest::of(&payload).as_bytes(), &payload].concat()
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Option<StoredQuotas> {
     let (digest, payload) = bytes.strip_prefix(MAGIC)?.split_at_checked(DIGEST)?;
     let is_whole = Digest::from_bytes(digest)? == Digest::of(payload);
     is_whole.then(|| StoredQuotas::decode(payload).ok()).flatten()

@@ -4,6 +4,7 @@
 //! Keeps: what was used counts until its period ends, whatever happens to the rule meanwhile; a clock that is set back
 //! begins no period.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::periods::{Calendar, PeriodBounds};
@@ -38,10 +39,37 @@ impl Usage {
         if now < self.within.starts { self } else { Self { within, ..self } }
     }
 
+    /// Both: their sum where they are of one period, else that of the later one.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match self.within.starts.cmp(&other.within.starts) {
+            Ordering::Equal => Self { used: self.used.saturating_add(other.used), ..self },
+            Ordering::Less => other,
+            Ordering::Greater => self,
+        }
+    }
+
+    /// What it is more than an earlier one.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        let before = if earlier.within.starts == self.within.starts { earlier.used } else { 0 };
+        Self { used: self.used.saturating_sub(before), ..self }
+    }
+
     /// True while it still counts for somebody who comes back.
     pub fn counts(self, now: i64) -> bool {
         self.used > 0 && self.within.ends.is_none_or(|ends| now < ends)
     }
+}
+
+/// Usages of the same quotas, added up where they are of one period; of several periods the last one counts.
+pub fn joined(usages: impl Iterator<Item = (QuotaOf, Usage)>) -> BTreeMap<QuotaOf, Usage> {
+    let mut all: BTreeMap<QuotaOf, Usage> = BTreeMap::new();
+    for (of, usage) in usages {
+        let known = all.entry(of).or_insert(Usage { used: 0, ..usage });
+        *known = known.and(usage);
+    }
+    all
 }
 
 /// Usages of rules and owners that no limit counts for now, oldest names last.
@@ -103,6 +131,17 @@ mod tests {
         let back = usage.at(&day, 3 * DAY);
         assert_eq!(back, usage);
         assert_eq!(back.at(&day, 10 * DAY + 6), usage);
+    }
+
+    #[test]
+    fn usages_add_up_within_a_period_and_a_later_period_counts_alone() {
+        let usage = |used, starts| Usage { used, within: PeriodBounds { starts, ends: Some(starts + 10) } };
+        assert_eq!(usage(7, 0).and(usage(3, 0)), usage(10, 0));
+        assert_eq!((usage(7, 0).and(usage(3, 10)), usage(3, 10).and(usage(7, 0))), (usage(3, 10), usage(3, 10)));
+        assert_eq!((usage(7, 0).since(usage(3, 0)), usage(2, 10).since(usage(7, 0))), (usage(4, 0), usage(2, 10)));
+        let of = QuotaOf::Rule("a".to_owned());
+        let all = joined([(of.clone(), usage(1, 0)), (of.clone(), usage(2, 0))].into_iter());
+        assert_eq!(all, BTreeMap::from([(of, usage(3, 0))]));
     }
 
     #[test]

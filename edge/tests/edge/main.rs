@@ -13,6 +13,7 @@ mod delivery;
 mod departing;
 mod dialling;
 mod dns;
+mod draining_quotas;
 mod endings;
 mod faults;
 mod fields;

@@ -196,7 +196,7 @@ impl Actor {
             let quotas = self.quotas.next_look();
             tokio::select! {
                 command = commands.recv() => match command {
-                    None => return,
+                    None => return self.store_quotas().await,
                     Some(command) => self.obey(command).await,
                 },
                 () = until(retry) => {
@@ -282,7 +282,7 @@ impl Actor {
                 _ = done.send(());
             }
             RuntimeCommand::LeaveState(done) => {
-                self.store_quotas().await;
+                self.leave_quotas().await;
                 if self.unstored.is_some() {
                     self.store().await;
                 }

@@ -10,6 +10,7 @@ mod failing;
 mod parting;
 mod policing;
 mod quiet;
+mod quota_storing;
 mod quotas;
 mod reserved;
 mod trial;

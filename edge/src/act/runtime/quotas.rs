@@ -5,6 +5,7 @@
 //! a quota that stops ends what is live, and again whatever came in meanwhile.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,13 +14,13 @@ use schema::proto;
 use schema::quota::{OnExhausted, Quota};
 use schema::rule::{OwnerLimits, Rule};
 use tokio::sync::{Notify, watch};
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::actor::Actor;
 use crate::act::last_good::LastGood;
 use crate::act::quota_file::{self, StoredQuotas};
 use crate::act::workers::{LimitScope, Meter, Overdue, QuotaCount, RuleLimits, Scope, limits_now, warns_at};
+use crate::decide::breaks::Break;
 use crate::decide::periods::Calendar;
 use crate::decide::quotas::{QuotaOf, Usage, hand_over, keep_absent};
 use crate::decide::rates::Moment;
@@ -27,18 +28,18 @@ use crate::decide::rates::Moment;
 /// How often quotas are looked at: a period begins that late at most.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often what was used is written: five seconds at most may be forgotten.
-const STORE: Duration = Duration::from_secs(3);
+pub(super) const STORE: Duration = Duration::from_secs(3);
 /// How often others learn what was used, beside every change that matters.
 const SHOW: Duration = Duration::from_secs(5);
 
 /// What was used of a quota, and the quota while somebody has it.
-struct QuotaEntry {
+pub(super) struct QuotaEntry {
     /// As of the last look; what is counted since is in the count.
-    usage: Usage,
-    count: Option<Arc<QuotaCount>>,
+    pub(super) usage: Usage,
+    pub(super) count: Option<Arc<QuotaCount>>,
     terms: Option<(Quota, Calendar)>,
     /// What its rule was called before.
-    former: Option<String>,
+    pub(super) former: Option<String>,
     /// What was said about it last.
     level: QuotaLevel,
 }
@@ -52,11 +53,11 @@ enum QuotaLevel {
 }
 
 impl QuotaEntry {
-    fn restored(usage: Usage, former: Option<String>) -> Self {
+    pub(super) fn restored(usage: Usage, former: Option<String>) -> Self {
         Self { usage, count: None, terms: None, former, level: QuotaLevel::Free }
     }
 
-    fn usage(&self) -> Usage {
+    pub(super) fn usage(&self) -> Usage {
         Usage { used: self.count.as_ref().map_or(self.usage.used, |count| count.used()), ..self.usage }
     }
 
@@ -92,15 +93,17 @@ impl QuotaEntry {
 
 /// The quotas of an edge, and the limits of its owners.
 pub(super) struct Quotas {
-    entries: BTreeMap<QuotaOf, QuotaEntry>,
+    pub(super) entries: BTreeMap<QuotaOf, QuotaEntry>,
     owners: BTreeMap<String, Arc<LimitScope>>,
     /// Told by a worker that counts past a mark.
     pub(super) keeper: Arc<Notify>,
     view: watch::Sender<Arc<Vec<proto::QuotaState>>>,
-    stored: Option<StoredQuotas>,
-    store_due: Instant,
+    pub(super) stored: Option<StoredQuotas>,
+    pub(super) store_due: Instant,
     shown: Instant,
     pub(super) look_due: Instant,
+    /// Since the folder was left: where it is, and what had been used by then.
+    pub(super) left: Option<(PathBuf, BTreeMap<QuotaOf, Usage>)>,
 }
 
 fn wall_clock() -> i64 {
@@ -127,6 +130,7 @@ impl Quotas {
             store_due: now,
             shown: now,
             look_due: now,
+            left: None,
         }
     }
 
@@ -245,7 +249,7 @@ impl Quotas {
         });
     }
 
-    fn to_store(&self) -> StoredQuotas {
+    pub(super) fn to_store(&self) -> StoredQuotas {
         let kept = |(of, entry): (&QuotaOf, &QuotaEntry)| (of.clone(), entry.former.clone(), entry.usage());
         StoredQuotas::new(self.entries.iter().map(kept))
     }
@@ -326,7 +330,8 @@ impl Actor {
         for served in concerned {
             let meter = served.meter.clone();
             let before = meter.next_connection();
-            let overdue = Overdue { meter, listen: served.rule.listen, scope: Scope::All, before };
+            let overdue =
+                Overdue { meter, listen: served.rule.listen, scope: Scope::All, before, why: Break::EdgeQuota };
             self.dataplane.reset(overdue).await;
         }
     }
@@ -342,24 +347,5 @@ impl Actor {
         self.quotas.show(true);
         self.store_quotas().await;
         Some(used)
-    }
-
-    /// Writes what was used, if that changed.
-    pub(super) async fn store_quotas(&mut self) {
-        self.quotas.store_due = Instant::now() + STORE;
-        let Some(store) = self.store.clone() else { return };
-        let stored = self.quotas.to_store();
-        if self.quotas.stored.as_ref().unwrap_or(&StoredQuotas::default()) == &stored {
-            return;
-        }
-        let copy = stored.clone();
-        let written = spawn_blocking(move || quota_file::write(store.folder(), &copy)).await;
-        match written.expect("writing does not panic") {
-            Ok(()) => self.quotas.stored = Some(stored),
-            Err(error) => {
-                self.quotas.stored = None;
-                tracing::error!(error = &error as &dyn std::error::Error, "the counts of quotas were not stored");
-            }
-        }
     }
 }
