@@ -1,6 +1,7 @@
 //! Live connections: listed and ended across edges, by the command line and the API; and the log of those that ended.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 
 use serde_json::{Value, json};
 
@@ -165,11 +166,12 @@ fn each_connection_and_flow_that_ends_is_a_line_and_sighup_opens_the_log_again()
     let listen = format!("127.0.0.1:{metrics}");
     let args = ["--connection-log", &world.arg("connections.log"), "--metrics-listen", &listen];
     let edge = world.edge_with("fra-01", &args);
-    let (echo, udp, port) = (Echo::start(), udp_echo(), ports(4));
+    let (echo, udp, port) = (Echo::start(), udp_echo(), ports(5));
     let rules = [
         rule("fra-01", "web", port, echo.port, "owner = \"team-a\"\nmax_connections = 1"),
         rule("fra-01", "dns", port + 1, udp, "protocol = \"udp\"\nudp_flow_idle_secs = 1"),
         rule("fra-01", "dead", port + 2, port + 3, ""),
+        rule("fra-01", "tls", port + 4, echo.port, "sni = [\"www.example.org\"]"),
     ];
     world.edit_and_apply("a.toml", &rules.concat());
 
@@ -217,10 +219,21 @@ fn each_connection_and_flow_that_ends_is_a_line_and_sighup_opens_the_log_again()
     let text = World::scrape(metrics);
     assert!(text.contains("portunus_connection_log_dropped_total 0"), "{text}");
 
+    // No rule is for what is not TLS; and an operator's end is not an end by a change.
+    let mut lost = TcpStream::connect(("127.0.0.1", port + 4)).unwrap();
+    lost.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let missed = &wait_lines(&log, 2)[1];
+    assert_eq!((&missed["rule"], &missed["end"]), (&Value::Null, &json!("sni_not_tls")), "{missed}");
+    assert_eq!(missed["source"], json!(lost.local_addr().unwrap().to_string()), "{missed}");
+    assert_eq!(missed["listener"], json!(format!("*:{}", port + 4)), "{missed}");
+    let _ended = Client::to(port);
+    world.cli(&["connections", "end", "fra-01/web", "--why", "maintenance"]).exits(0);
+    assert_eq!(wait_lines(&log, 3)[2]["end"], "edge_operator");
+
     // The last lines are written at the end.
     let open = Client::to(port);
     edge.signal("TERM");
     edge.signal("TERM");
-    assert_eq!(wait_lines(&log, 2)[1]["end"], "edge_cut");
+    assert_eq!(wait_lines(&log, 4)[3]["end"], "edge_cut");
     drop(open);
 }

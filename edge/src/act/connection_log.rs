@@ -35,7 +35,8 @@ pub(crate) struct ConnectionRecord {
     /// When it ended, in milliseconds since 1970.
     pub(crate) ended_ms: u64,
     pub(crate) duration: Duration,
-    pub(crate) rule: Arc<Rule>,
+    /// None where no rule of the port was for it.
+    pub(crate) rule: Option<Arc<Rule>>,
     pub(crate) source: Source,
     pub(crate) listener: Listener,
     pub(crate) target: Option<(Host, u16)>,
@@ -213,8 +214,8 @@ fn write_line(out: &mut impl Write, record: &ConnectionRecord) -> io::Result<()>
     let line = ConnectionLine {
         started_at: &started_at.unwrap_or_default().to_string(),
         duration_ms,
-        rule: record.rule.name.as_str(),
-        owner: &record.rule.owner,
+        rule: record.rule.as_ref().map(|rule| rule.name.as_str()),
+        owner: record.rule.as_ref().map_or("", |rule| &rule.owner),
         protocol: if protocol == Protocol::Udp { "udp" } else { "tcp" },
         source: &record.source.to_string(),
         listener: &format!("{address}:{port}"),
@@ -265,6 +266,7 @@ mod tests {
     use std::fs;
     use std::net::SocketAddr;
 
+    use schema::counters::SniMiss;
     use schema::net::ListenAddress;
     use schema::testing::rule;
 
@@ -275,7 +277,7 @@ mod tests {
         ConnectionRecord {
             ended_ms: 1_767_340_801_500,
             duration: Duration::from_millis(1_500),
-            rule: rule("web", 443, 443),
+            rule: Some(rule("web", 443, 443)),
             source: source.into(),
             listener: Listener { protocol: Protocol::Tcp, address: ListenAddress::Any, port: 443 },
             target: Some((Host::parse("10.0.0.5").unwrap(), 8443)),
@@ -300,6 +302,7 @@ mod tests {
         let (log, thread) = started(&path);
         log.push(record(ConnectionEnd::Closed));
         log.push(ConnectionRecord { target: None, ..record(ConnectionEnd::NoTarget) });
+        log.push(ConnectionRecord { rule: None, target: None, ..record(ConnectionEnd::Missed(SniMiss::NoMatch)) });
         drop(log);
         thread.join().unwrap();
         let text = fs::read_to_string(&path).unwrap();
@@ -311,6 +314,8 @@ mod tests {
              \"bytes_in\":10,\"bytes_out\":20,\"end\":\"closed\"}"
         );
         assert!(lines[1].contains("\"target\":null") && lines[1].ends_with("\"end\":\"no_target\"}"), "{}", lines[1]);
+        assert!(lines[2].contains("\"rule\":null,\"owner\":\"\","), "{}", lines[2]);
+        assert!(lines[2].ends_with("\"end\":\"sni_no_match\"}"), "{}", lines[2]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How connections and flows end, and the line that a log has of each. Pure.
 
+use schema::counters::SniMiss;
 use serde::Serialize;
 
 use super::breaks::Break;
@@ -16,6 +17,8 @@ pub enum ConnectionEnd {
     Broken(Break),
     /// It was not taken in.
     Refused(RefusalReason),
+    /// No rule of its port was for it.
+    Missed(SniMiss),
 }
 
 impl ConnectionEnd {
@@ -26,6 +29,14 @@ impl ConnectionEnd {
             Self::NoTarget => "no_target",
             Self::Broken(why) => why.as_str(),
             Self::Refused(reason) => reason.as_str(),
+            // A word of its own for each: `timeout` alone would say nothing about what was waited for.
+            Self::Missed(SniMiss::NoMatch) => "sni_no_match",
+            Self::Missed(SniMiss::NoName) => "sni_no_name",
+            Self::Missed(SniMiss::NotTls) => "sni_not_tls",
+            Self::Missed(SniMiss::Timeout) => "sni_timeout",
+            Self::Missed(SniMiss::TooLarge) => "sni_too_large",
+            Self::Missed(SniMiss::Overflow) => "sni_overflow",
+            Self::Missed(SniMiss::Other) => "sni_other",
         }
     }
 }
@@ -37,8 +48,8 @@ pub struct ConnectionLine<'a> {
     pub started_at: &'a str,
     /// How long it lived.
     pub duration_ms: u64,
-    /// The rule.
-    pub rule: &'a str,
+    /// The rule; none where no rule of the port was for it.
+    pub rule: Option<&'a str>,
     /// Its owner.
     pub owner: &'a str,
     /// `tcp` or `udp`

@@ -11,7 +11,7 @@ use edge::act::runtime::RuntimeHandle;
 use edge::decide::quotas::QuotaOf;
 use edge::{Edge, EdgeConfig};
 use schema::access::Enforcement;
-use schema::counters::{ByteDirection, Figures, Lost};
+use schema::counters::{Break, ByteDirection, Figures, Lost};
 use schema::net::Protocol;
 use schema::quota::{OnExhausted, Period, Quota};
 use schema::rate::{PerSource, RateLimit};
@@ -298,6 +298,7 @@ async fn an_exhausted_quota_ends_what_lives_and_refuses_what_comes_until_it_is_r
     // It reads nothing, so that it is idle soon; its end is a reset even so.
     wait_until(|| figures(&edge, "web").active_connections == 0).await;
     assert!(is_reset(&mut idle).await);
+    assert_eq!(*figures(&edge, "web").broken.of(Break::EdgeQuota), 2);
     let used = || edge.quotas().borrow()[0].used_bytes;
     wait_until(|| used() >= 8 * MIB).await;
     assert!(used() <= 10 * MIB, "{}", used());

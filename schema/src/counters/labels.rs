@@ -134,6 +134,10 @@ label! {
         EdgeStalled = "edge_stalled",
         /// The edge cut it: its drain was over, its target failed or was disabled, or the edge ended.
         EdgeCut = "edge_cut",
+        /// An operator ended it.
+        EdgeOperator = "edge_operator",
+        /// A quota was used up.
+        EdgeQuota = "edge_quota",
     }
     /// A word of an edge of another version.
     other Other = "other"

@@ -11,6 +11,7 @@ use schema::rule::Rule;
 use tokio::time::Instant;
 
 use crate::act::workers::{Meter, Overdue, Scope};
+use crate::decide::breaks::Break;
 
 struct FailedTarget {
     /// Later flows came when it was known already: nothing was better for them.
@@ -28,7 +29,7 @@ impl FailingFlows {
         self.recovered(meter, &scope);
         if meter.active() > 0 {
             let (meter, before) = (meter.clone(), meter.next_connection());
-            let flows = Overdue { meter, listen: rule.listen, scope, before };
+            let flows = Overdue { meter, listen: rule.listen, scope, before, why: Break::EdgeCut };
             self.0.push(FailedTarget { flows, deadline: now + rule.drain_timeout });
         }
     }

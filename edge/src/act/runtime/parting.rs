@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::actor::Actor;
 use crate::act::health::{Parting, PartingOrder};
 use crate::act::workers::{Drain, Meter, Overdue, Refusing};
+use crate::decide::breaks::Break;
 use crate::decide::overrides;
 
 /// The counters of rules, by name.
@@ -99,7 +100,7 @@ impl Actor {
         match order.parting {
             Parting::Reset => {
                 let before = meter.next_connection();
-                self.dataplane.reset(Overdue { meter, listen, scope, before }).await;
+                self.dataplane.reset(Overdue { meter, listen, scope, before, why: Break::EdgeCut }).await;
             }
             Parting::Failover => meter.failed_over(),
             Parting::Failing => self.failing.begin(&served.rule, &meter, scope, Instant::now()),

@@ -3,7 +3,9 @@
 //! Keeps: without a log it costs one comparison for each connection.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use schema::counters::SniMiss;
 use schema::net::Listener;
 use schema::rule::Rule;
 
@@ -25,7 +27,7 @@ impl Context {
         log.push(ConnectionRecord {
             ended_ms: wall_clock(),
             duration: lasting(ticket.age(self.now).into()),
-            rule: self.rule_of(ticket),
+            rule: Some(self.rule_of(ticket)),
             source: ticket.source(),
             listener: ticket.listener(),
             target: Some((ticket.target().host.clone(), ticket.target_port())),
@@ -45,8 +47,8 @@ impl Context {
         let Some(log) = &self.shared.log else { return };
         log.push(ConnectionRecord {
             ended_ms: wall_clock(),
-            duration: std::time::Duration::ZERO,
-            rule: route.rule.clone(),
+            duration: Duration::ZERO,
+            rule: Some(route.rule.clone()),
             source: source.into(),
             listener,
             target: None,
@@ -56,6 +58,22 @@ impl Context {
                 Refusal::Limit | Refusal::Overflow => ConnectionEnd::Refused(RefusalReason::Connections),
                 Refusal::Entry(reason) => ConnectionEnd::Refused(reason),
             },
+        });
+    }
+
+    /// Counts a connection that no rule of its port is for, and writes it down.
+    pub(super) fn missed(&self, listener: Listener, source: impl Into<Source>, waited: Duration, why: SniMiss) {
+        self.shared.missed(why);
+        let Some(log) = &self.shared.log else { return };
+        log.push(ConnectionRecord {
+            ended_ms: wall_clock(),
+            duration: waited,
+            rule: None,
+            source: source.into(),
+            listener,
+            target: None,
+            moved: (0, 0),
+            end: ConnectionEnd::Missed(why),
         });
     }
 

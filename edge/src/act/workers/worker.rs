@@ -25,6 +25,7 @@ use super::targets::question::SlabKind;
 use super::tcp::{Tcp, refuse};
 use super::timers;
 use super::udp::Udp;
+use crate::decide::breaks::Break;
 
 /// The token of the worker's queues.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -109,8 +110,8 @@ impl Worker {
                 self.note_switch(&switch);
                 _ = done.send(());
             }
-            WorkerCommand::Cut(drain) => self.reset(|ticket| ticket.drains_with(&drain)),
-            WorkerCommand::Reset(meant) => self.reset(|ticket| ticket.is_in(&meant)),
+            WorkerCommand::Cut(drain) => self.reset(|ticket| ticket.drains_with(&drain), Break::EdgeCut),
+            WorkerCommand::Reset(meant) => self.reset(|ticket| ticket.is_in(&meant), meant.why),
             WorkerCommand::Ages(concerned, reply) => {
                 // Who asked may have gone.
                 _ = reply.send(self.ages(&concerned));
@@ -166,9 +167,9 @@ impl Worker {
         self.udp.note_switch(switch, &mut adoptions);
     }
 
-    fn reset(&mut self, is_meant: impl Fn(&Ticket) -> bool) {
-        self.udp.reset(&is_meant, &self.context);
-        self.tcp.reset(&is_meant, &mut self.context);
+    fn reset(&mut self, is_meant: impl Fn(&Ticket) -> bool, why: Break) {
+        self.udp.reset(&is_meant, why, &self.context);
+        self.tcp.reset(&is_meant, why, &mut self.context);
     }
 
     /// Looks at every connection: for the sake of a person who asks, not of a clock.

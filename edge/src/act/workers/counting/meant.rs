@@ -7,6 +7,7 @@ use schema::net::{ListenRange, Listener};
 use schema::rule::Target;
 
 use super::meter::{Meter, TargetKey};
+use crate::decide::breaks::Break;
 
 /// The connections of a rule that a change would end.
 pub(crate) struct Concerned {
@@ -33,6 +34,8 @@ pub(crate) struct Overdue {
     pub(crate) scope: Scope,
     /// Later connections are not meant.
     pub(crate) before: u64,
+    /// How their end is counted.
+    pub(crate) why: Break,
 }
 
 impl Overdue {

@@ -206,7 +206,7 @@ impl Tcp {
     }
 
     /// Ends the connections that are meant.
-    pub(super) fn reset(&mut self, is_meant: impl Fn(&Ticket) -> bool, context: &mut Context) {
+    pub(super) fn reset(&mut self, is_meant: impl Fn(&Ticket) -> bool, why: Break, context: &mut Context) {
         let meant = |(_, connection): &(Key, &Connection)| is_meant(&connection.ticket);
         let keys: Vec<Key> = self.connections.iter().filter(meant).map(|(key, _)| key).collect();
         for key in keys {
@@ -217,7 +217,7 @@ impl Tcp {
                 if connection.dial.is_some() {
                     self.dial(key, Heard::Gone, context);
                 } else {
-                    self.end(key, Ending::Broken(Break::EdgeCut), context);
+                    self.end(key, Ending::Broken(why), context);
                 }
             }
         }
@@ -237,7 +237,7 @@ impl Tcp {
         });
         let (found, meant) = look.slice(seen, self.tools.now);
         for key in meant {
-            self.end(key, Ending::Broken(Break::EdgeCut), context);
+            self.end(key, Ending::Broken(Break::EdgeOperator), context);
         }
         QuerySlice::new(found, next)
     }

@@ -23,7 +23,7 @@ use super::super::context::Context;
 use super::super::room::TARGETS;
 use super::super::slab::{Key, Slab};
 use super::super::targets::routing::{PortPlan, Route};
-use super::super::timers::{Tick, Wheel, ticks};
+use super::super::timers::{Tick, Wheel, lasting, ticks};
 use super::Tcp;
 use super::accept::Arrival;
 use super::connection::reset;
@@ -37,6 +37,7 @@ const MOST: usize = 1024;
 /// One of them.
 struct Undecided {
     arrival: Arrival,
+    since: Tick,
     /// It cannot be decided with fewer bytes.
     needs: usize,
     /// Its client sends nothing more.
@@ -163,13 +164,20 @@ impl Tcp {
         context.shared.undecided();
         // Often it has come by the time that the connection is accepted.
         match look(&arrival.client, false, 1, &mut self.undecided.buffer) {
-            HelloLook::Decided(verdict) => self.decide(arrival, &verdict, context),
+            HelloLook::Decided(verdict) => self.decide(arrival, self.tools.now, &verdict, context),
             HelloLook::Gone => forget(arrival, context),
             HelloLook::Wait(needs) => {
-                let undecided = Undecided { arrival, needs, is_closing: false };
-                let (key, oldest) = self.undecided.insert(undecided, self.tools.now + ticks(timeout));
+                let now = self.tools.now;
+                let undecided = Undecided { arrival, since: now, needs, is_closing: false };
+                let (key, oldest) = self.undecided.insert(undecided, now + ticks(timeout));
                 if let Some(oldest) = oldest.and_then(|oldest| self.undecided.remove(oldest)) {
-                    context.shared.missed(SniMiss::Overflow);
+                    let Arrival { listener, ends, .. } = &oldest.arrival;
+                    context.missed(
+                        *listener,
+                        ends.client,
+                        lasting(now.saturating_sub(oldest.since)),
+                        SniMiss::Overflow,
+                    );
                     reset(&oldest.arrival.client);
                     forget(oldest.arrival, context);
                 }
@@ -225,7 +233,7 @@ impl Tcp {
             Some(HelloLook::Gone) => self.forget_undecided(key, context),
             Some(HelloLook::Decided(verdict)) => {
                 if let Some(undecided) = self.undecided.remove(key) {
-                    self.decide(undecided.arrival, &verdict, context);
+                    self.decide(undecided.arrival, undecided.since, &verdict, context);
                 }
             }
         }
@@ -239,8 +247,9 @@ impl Tcp {
     }
 
     /// Gives a connection to its rule, if there is one for it.
-    fn decide(&mut self, arrival: Arrival, verdict: &Verdict, context: &mut Context) {
-        match route_of(&arrival, verdict, context) {
+    fn decide(&mut self, arrival: Arrival, since: Tick, verdict: &Verdict, context: &mut Context) {
+        let waited = lasting(self.tools.now.saturating_sub(since));
+        match route_of(&arrival, waited, verdict, context) {
             Ok(route) => {
                 self.admit(arrival, &route, context);
                 context.shared.decided();
@@ -264,7 +273,7 @@ struct Miss {
 }
 
 /// The rule of a connection, by the routing of this moment.
-fn route_of(arrival: &Arrival, verdict: &Verdict, context: &Context) -> Result<Arc<Route>, Miss> {
+fn route_of(arrival: &Arrival, waited: Duration, verdict: &Verdict, context: &Context) -> Result<Arc<Route>, Miss> {
     let routing = context.shared.routing.load();
     // A connection that waited was not among those that learned of the release of their port.
     let plan = if arrival.is_watched { routing.serving(&arrival.listener) } else { routing.find(&arrival.listener) };
@@ -272,7 +281,7 @@ fn route_of(arrival: &Arrival, verdict: &Verdict, context: &Context) -> Result<A
         Some(PortPlan::One(route)) => Ok(route.clone()),
         Some(PortPlan::Named(named)) => {
             let found = named.find(verdict.name.as_deref()).ok_or_else(|| {
-                context.shared.missed(verdict.miss);
+                context.missed(arrival.listener, arrival.ends.client, waited, verdict.miss);
                 Miss { is_alerted: verdict.is_tls }
             });
             let (how, route) = found?;

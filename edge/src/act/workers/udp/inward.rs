@@ -37,10 +37,10 @@ enum Sent {
 }
 
 /// A datagram that no flow takes: where it arrived, and why it is refused.
-struct RefusedFlow<'r> {
-    route: &'r Route,
-    listener: Listener,
-    why: Refusal,
+pub(super) struct RefusedFlow<'r> {
+    pub(super) route: &'r Route,
+    pub(super) listener: Listener,
+    pub(super) why: Refusal,
 }
 
 impl Udp {
@@ -162,7 +162,7 @@ impl Udp {
     }
 
     /// Counts a datagram that no flow takes, and writes its flow down.
-    fn refuse(&mut self, id: &FlowId, refused: &RefusedFlow<'_>, context: &Context) {
+    pub(super) fn refuse(&mut self, id: &FlowId, refused: &RefusedFlow<'_>, context: &Context) {
         let RefusedFlow { route, listener, why } = *refused;
         route.meter.refused(context.index, listener.port, why);
         if context.shared.log.is_some() && self.refused.is_new(id, context.now) {

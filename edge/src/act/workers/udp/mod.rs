@@ -153,11 +153,11 @@ impl Udp {
     }
 
     /// Ends the flows that are meant.
-    pub(super) fn reset(&mut self, is_meant: impl Fn(&Ticket) -> bool, context: &Context) {
+    pub(super) fn reset(&mut self, is_meant: impl Fn(&Ticket) -> bool, why: Break, context: &Context) {
         let meant = |(_, flow): &(Key, &Flow)| is_meant(&flow.ticket);
         let keys: Vec<Key> = self.flows.iter().filter(meant).map(|(key, _)| key).collect();
         for key in keys {
-            self.end(key, ConnectionEnd::Broken(Break::EdgeCut), context);
+            self.end(key, ConnectionEnd::Broken(why), context);
         }
     }
 
@@ -172,7 +172,7 @@ impl Udp {
         });
         let (found, meant) = look.slice(seen, context.now);
         for key in meant {
-            self.end(key, ConnectionEnd::Broken(Break::EdgeCut), context);
+            self.end(key, ConnectionEnd::Broken(Break::EdgeOperator), context);
         }
         QuerySlice::new(found, next)
     }

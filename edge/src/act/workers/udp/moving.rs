@@ -19,6 +19,7 @@ use super::super::targets::routing::PortPlan;
 use super::super::timers::{Tick, ticks};
 use super::Udp;
 use super::flow::{Flow, Upstream};
+use super::inward::RefusedFlow;
 use crate::decide::endings::ConnectionEnd;
 use crate::decide::flows::{self, ANSWERED, SILENCE};
 
@@ -147,7 +148,8 @@ impl Udp {
             return Ok(false);
         }
         if let Err(why) = flow.ticket.come_back() {
-            flow.ticket.route().meter.refused(context.index, listener.port, why);
+            let (id, route) = (flow.id, flow.ticket.route().clone());
+            self.refuse(&id, &RefusedFlow { route: &route, listener, why }, context);
             return Err(why);
         }
         (flow.released, flow.owed) = (None, 0);
