@@ -43,7 +43,7 @@ pub(crate) use operator::{
 };
 pub(crate) use operators::{AuditArgs, OperatorCommand, OperatorCreateArgs};
 pub(crate) use overrides::{OverrideAddArgs, OverrideCommand};
-pub(crate) use quotas::{QuotaCommand, QuotaListArgs};
+pub(crate) use quotas::{QuotaCommand, QuotaListArgs, QuotaResetArgs};
 pub(crate) use select::{PlaceArgs, Query, Selectors};
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
 pub(crate) use targets::{

@@ -1,10 +1,9 @@
 //! The arguments of `quota`. Pure.
 
 use clap::{Args, Subcommand};
-use schema::name::RuleAddress;
 
 use super::common::{ListLooks, Looks, Printing, ServerArgs};
-use super::operator::{Selector, rule_address, selector};
+use super::operator::{Selector, selector};
 use super::select::SelectArgs;
 
 /// The commands below `quota`.
@@ -12,7 +11,7 @@ use super::select::SelectArgs;
 pub(crate) enum QuotaCommand {
     /// List the quotas of rules and owners: used, limit and end of the period
     List(QuotaListArgs),
-    /// Begin the period of a rule's quota anew: connections that it stopped are accepted again
+    /// Begin the period of a quota of a rule or an owner anew: connections that it stopped are accepted again
     Reset(QuotaResetArgs),
 }
 
@@ -41,9 +40,12 @@ pub(crate) struct QuotaListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct QuotaResetArgs {
-    /// The rule, as EDGE/RULE
-    #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
-    pub(crate) rule: RuleAddress,
+    /// The rule, or the edge of an owner
+    #[arg(value_name = "EDGE/RULE or EDGE", value_parser = selector)]
+    pub(crate) place: Selector,
+    /// The quota of this owner on the edge, which all of its rules share
+    #[arg(long, value_name = "NAME", env = "PORTUNUS_QUOTA_OWNER")]
+    pub(crate) owner: Option<String>,
     /// The reason, which the history shows
     #[arg(long, value_name = "TEXT", env = "PORTUNUS_QUOTA_WHY")]
     pub(crate) why: String,

@@ -227,6 +227,7 @@ selectors! {
 }
 
 /// A selection as the query of a path.
+#[derive(Default)]
 pub(crate) struct Query(Vec<(&'static str, String)>);
 
 impl Query {

@@ -1,9 +1,11 @@
 //! `quota list/reset`: what was used of quotas, and a new beginning of one. I/O.
 
 use reconciler::act::operator::quotas::ResetBody;
+use reconciler::decide::page::query::segment;
 use reconciler::decide::quota::{QuotaDocument, QuotaReset};
+use schema::name::RuleAddress;
 
-use crate::cli::{Query, QuotaCommand, QuotaListArgs, Selector};
+use crate::cli::{Query, QuotaCommand, QuotaListArgs, QuotaResetArgs, Selector};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{print, print_value, say};
@@ -14,14 +16,27 @@ pub(crate) async fn run(command: &QuotaCommand) -> Result<Exit, Failure> {
     match command {
         QuotaCommand::List(args) => list(args).await,
         QuotaCommand::Reset(args) => {
-            let path = format!("/v1/quotas/{}/{}/reset", args.rule.edge, args.rule.rule);
             let body = ResetBody { why: args.why.clone() };
-            let reset: QuotaReset = Client::new(&args.server)?.post(&path, &body).await?;
+            let reset: QuotaReset = Client::new(&args.server)?.post(&path_of(args)?, &body).await?;
             if !print_value(args.looks.output, &reset)? {
                 print(&format!("{}\n", reset.message))?;
             }
             Ok(Exit::Done)
         }
+    }
+}
+
+/// Where the quota that is meant is reset.
+fn path_of(args: &QuotaResetArgs) -> Result<String, Failure> {
+    match (&args.place, &args.owner) {
+        (Selector::Rule(address), None) => Ok(format!("/v1/quotas/{}/{}/reset", address.edge, address.rule)),
+        (Selector::Edge(edge), Some(owner)) => Ok(format!("/v1/quotas/{edge}/owners/{}/reset", segment(owner))),
+        (Selector::Edge(edge), None) => Err(Failure::Usage(format!(
+            "{edge} is an edge: name a rule as {edge}/RULE, or add --owner NAME for the quota of an owner"
+        ))),
+        (Selector::Rule(RuleAddress { edge, .. }), Some(_)) => Err(Failure::Usage(format!(
+            "all rules of an owner share its quota: write {edge} instead of a rule, or leave --owner out"
+        ))),
     }
 }
 

@@ -1,18 +1,16 @@
 //! `trace`: what would happen to a connection, from what runs or from a tree. I/O.
 
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::Path;
 
 use reconciler::decide::plan::PlanFile;
-use reconciler::decide::status::StatusDocument;
-use reconciler::decide::trace::{Trace, TracePlace, TraceQuestion, TracedRule, Untraceable, of_status, of_tree, trace};
-use schema::check::{check_tree, key_lines};
+use reconciler::decide::trace::{Trace, TracePlace, TraceQuestion, TracedRule, Untraceable, of_tree, trace};
+use schema::check::check_tree;
 use schema::diagnostic::SourceFile;
-use schema::net::Protocol;
+use schema::net::{ListenAddress, Protocol};
 use schema::ruleset::{RuleSet, TreeFiles};
 
-use crate::cli::TraceArgs;
+use crate::cli::{Query, TraceArgs};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::input;
@@ -21,10 +19,31 @@ use crate::render::style;
 use crate::tree::{self, NO_RANGE_LIMIT};
 
 pub(crate) async fn run(args: &TraceArgs) -> Result<Exit, Failure> {
-    let rules = match &args.path {
-        Some(path) => from_tree(args, path)?,
-        None => from_server(args).await?,
+    let found = match &args.path {
+        Some(path) => in_tree(args, path)?,
+        None => among_what_runs(args).await?,
     };
+    if !print_value(args.looks.output, &found)? {
+        print(&text(&found))?;
+    }
+    Ok(if found.forwarded { Exit::Done } else { Exit::Changes })
+}
+
+async fn among_what_runs(args: &TraceArgs) -> Result<Trace, Failure> {
+    let query = Query::default().with("edge", &args.edge).with("from", &args.from).with("port", &args.port);
+    let query = if args.udp { query.with("protocol", &"udp") } else { query };
+    let query = match &args.sni {
+        Some(name) => query.with("sni", name),
+        None => query,
+    };
+    let query = match args.listen_address.and_then(ListenAddress::to_text) {
+        Some(address) => query.with("listen_address", &address),
+        None => query,
+    };
+    Client::new(&args.server)?.get(&query.on("/v1/trace")).await
+}
+
+fn in_tree(args: &TraceArgs, path: &Path) -> Result<Trace, Failure> {
     let question = TraceQuestion {
         edge: args.edge.clone(),
         from: args.from,
@@ -33,25 +52,15 @@ pub(crate) async fn run(args: &TraceArgs) -> Result<Exit, Failure> {
         listen_address: args.listen_address,
         server_name: args.sni.clone(),
     };
+    let (rules, files) = from_tree(args, path)?;
     let found = trace(&rules, &question).map_err(|error| match error {
         Untraceable::Ambiguous { .. } => Failure::Usage(error.to_string()),
         Untraceable::Unread { .. } => Failure::Other(error.to_string()),
     })?;
-    if !print_value(args.looks.output, &found)? {
-        print(&text(&found))?;
-    }
-    Ok(if found.forwarded { Exit::Done } else { Exit::Changes })
+    Ok(found.placed_in_lists(&rules, &files))
 }
 
-async fn from_server(args: &TraceArgs) -> Result<Vec<TracedRule>, Failure> {
-    let client = Client::new(&args.server)?;
-    let status: StatusDocument = client.get(&format!("/v1/status?edge={}", args.edge)).await?;
-    let edge = status.edges.iter().find(|edge| edge.name == args.edge);
-    let edge = edge.ok_or_else(|| Failure::Other(format!("edge {} is unknown", args.edge)))?;
-    of_status(edge).map_err(|error| Failure::Other(error.to_string()))
-}
-
-fn from_tree(args: &TraceArgs, path: &Path) -> Result<Vec<TracedRule>, Failure> {
+fn from_tree(args: &TraceArgs, path: &Path) -> Result<(Vec<TracedRule>, Vec<SourceFile>), Failure> {
     let limits = tree::limits(args.range.range_rule_max_ports.or(Some(NO_RANGE_LIMIT)), false);
     let (files, ruleset) = if path.is_file() {
         let text = input::read_text(path, input::PLAN)?;
@@ -66,19 +75,17 @@ fn from_tree(args: &TraceArgs, path: &Path) -> Result<Vec<TracedRule>, Failure> 
         let tree = tree::read_valid(path, limits)?;
         (tree.files, tree.ruleset.expect("only valid trees get here"))
     };
-    rules_of(args, &files, &ruleset)
+    Ok((rules_of(args, &files, &ruleset)?, files))
 }
 
 fn rules_of(args: &TraceArgs, files: &[SourceFile], ruleset: &RuleSet) -> Result<Vec<TracedRule>, Failure> {
     if !ruleset.names(&args.edge) {
         return Err(Failure::Other(format!("the tree does not name an edge {}", args.edge)));
     }
-    let files: HashMap<&str, &SourceFile> = files.iter().map(|file| (&*file.path, file)).collect();
     let Some(rules) = ruleset.edges.get(&args.edge) else { return Ok(Vec::new()) };
     // Only the rules of the port are looked at; reading a file again for each of a thousand others would take long.
     let of_port = rules.iter().filter(|(_, placed)| placed.rule.listen.ports.contains(args.port));
-    let of_port = of_port.map(|(name, placed)| (name.clone(), placed.clone())).collect();
-    Ok(of_tree(&of_port, |origin| files.get(&*origin.file).map(|file| key_lines(file, origin)).unwrap_or_default()))
+    Ok(of_tree(&of_port.map(|(name, placed)| (name.clone(), placed.clone())).collect(), files))
 }
 
 /// Why a connection would not be forwarded.

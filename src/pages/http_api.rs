@@ -246,6 +246,14 @@ const ROUTES: &[RouteText] = &[
         "QuotaReset",
         &["404 unknown_quota", "503 client_not_connected", "504 ack_timeout"],
     ),
+    (
+        "POST",
+        "/v1/quotas/{edge}/owners/{owner}/reset",
+        "Begins the period of an owner's quota anew, with a line of the history.",
+        "ResetBody",
+        "QuotaReset",
+        &["404 unknown_quota", "503 client_not_connected", "504 ack_timeout"],
+    ),
     ("GET", "/v1/targets", "The targets of all rules, with totals.", "", "TargetsDocument", &["404 not_found"]),
     (
         "POST",
@@ -300,6 +308,14 @@ const ROUTES: &[RouteText] = &[
         "EndConnectionsBody",
         "EndedConnections",
         &["404 not_found", "503 client_not_connected", "504 ack_timeout", "507 state_not_writable"],
+    ),
+    (
+        "GET",
+        "/v1/trace",
+        "What would happen to a connection from an address to a port of an edge, among the rules that serve there.",
+        "",
+        "Trace",
+        &["404 not_found", "409 ambiguous_port", "409 unread_list"],
     ),
     (
         "GET",

@@ -79,3 +79,29 @@ fn what_was_used_is_listed_survives_a_kill_and_begins_again_when_an_operator_res
     let history = world.cli(&["history", "-o", "json"]);
     assert!(history.out.contains("quota_reset") && history.out.contains("paid for more"), "{}", history.out);
 }
+
+#[test]
+fn the_quota_of_an_owner_begins_again_for_all_of_its_rules() {
+    let world = World::new();
+    world.serve(&["--mode", "heal"]);
+    world.edge("edge-01");
+    let (port, target) = (ports(2), echo());
+    let owner = "[[owner]]\nname = \"team a/b\"\nquota = { bytes = 100000, period = \"total\" }\n";
+    let rule = |name: &str, port: u16| rule("edge-01", name, port, target, "owner = \"team a/b\"");
+    world.edit_and_apply("rules.toml", &[rule("one", port), rule("two", port + 1), owner.to_owned()].concat());
+    exchange(port, 2_000_000).unwrap_err();
+    wait_until("the other rule is refused", || exchange(port + 1, 1).is_err());
+    wait_until("it is shown", || quotas(&world).first().is_some_and(|row| row["state"] == "exhausted"));
+
+    assert_eq!(world.cli(&["quota", "reset", "edge-01", "--why", "x"]).code, 64);
+    assert_eq!(world.cli(&["quota", "reset", "edge-01/one", "--owner", "team a/b", "--why", "x"]).code, 64);
+    assert_eq!(world.cli(&["quota", "reset", "edge-01", "--owner", "team-c", "--why", "x"]).code, 1);
+    let said = world.cli(&["quota", "reset", "edge-01", "--owner", "team a/b", "--why", "paid for more", "-o", "json"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let reset: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((reset["owner"].as_str(), reset.get("rule")), (Some("team a/b"), None), "{reset}");
+    exchange(port, 1_000).unwrap();
+    exchange(port + 1, 1_000).unwrap();
+    let history = world.cli(&["history", "-o", "json"]);
+    assert!(history.out.contains("owner team a/b of edge-01, "), "{}", history.out);
+}

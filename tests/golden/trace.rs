@@ -21,6 +21,12 @@ deny = [
 ]
 
 [[rule]]
+name = "office"
+listen_port = 8443
+target = "10.0.0.8:443"
+access = { allow_file = "lists/office.txt" }
+
+[[rule]]
 name = "rest"
 listen_port = 443
 target = "10.0.0.7:443"
@@ -38,8 +44,10 @@ quota = { bytes = 5000000000000 }
 
 #[test]
 fn a_trace_names_rule_access_limits_and_targets_with_their_lines() {
-    let dir = tree(&[("rules.toml", TREE)]);
-    let traces: [(&str, i32, &[&str]); 5] = [
+    let list = "# the office\n192.0.2.0/28\n198.51.100.7 # the printer\n";
+    let dir = tree(&[("rules.toml", TREE), ("lists/office.txt", list)]);
+    let traces: [(&str, i32, &[&str]); 6] = [
+        ("listed", 0, &["--from", "198.51.100.7", "--port", "8443"]),
         ("forwarded", 0, &["--from", "10.8.0.1", "--port", "443", "--sni", "WWW.Example.org."]),
         ("refused", 2, &["--from", "::ffff:10.9.0.1", "--port", "443", "--sni", "a.shop.example.org"]),
         ("fallback", 0, &["--from", "10.9.0.1", "--port", "443"]),

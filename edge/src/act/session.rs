@@ -159,7 +159,9 @@ impl Session {
                 Ok((Vec::new(), AfterMessage::Continue))
             }
             Some(server_message::Body::ResetQuota(request)) => {
-                let used = self.runtime.reset_quota(QuotaOf::Rule(request.rule)).await?;
+                let proto::ResetQuota { rule, owner, .. } = request;
+                let of = if rule.is_empty() { QuotaOf::Owner(owner) } else { QuotaOf::Rule(rule) };
+                let used = self.runtime.reset_quota(of).await?;
                 let answer = proto::QuotaReset {
                     request_id: request.request_id,
                     is_known: used.is_some(),

@@ -77,6 +77,7 @@ problem_codes! {
     UnknownRevision = "unknown_revision";
     UnknownRule = "unknown_rule";
     UnknownTarget = "unknown_target";
+    UnreadList = "unread_list";
 }
 
 impl AsRef<str> for ProblemCode {

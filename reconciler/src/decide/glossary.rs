@@ -291,7 +291,8 @@ pub const ALL: &[Meaning] = &[
     of(API, "unknown_revision", "No such revision was applied. `portunus history` lists those that were."),
     of(API, "unknown_rule", "No such rule is desired on the edge."),
     of(API, "unknown_target", "The rule does not have such a target."),
-    of(API, "unknown_quota", "The rule has no quota, or its edge has not reported it yet."),
+    of(API, "unread_list", "The networks of a list file of the rule are not at hand. Trace in the rule tree instead."),
+    of(API, "unknown_quota", "The rule or owner has no quota, or its edge has not reported it yet."),
     of(TOOL, "usage", "The command line is wrong."),
     of(TOOL, "untrusted_server", "The server's certificate is not the pinned or a trusted one. Nothing was sent."),
     of(TOOL, "io", "A file or the output cannot be read or written."),
@@ -341,6 +342,8 @@ pub const ALL: &[Meaning] = &[
     of(BREAK, "edge_half_closed", "One side had ended, and nothing moved for `half_closed_timeout_secs`."),
     of(BREAK, "edge_stalled", "A peer took nothing for `stalled_timeout_secs` while data waited for it."),
     of(BREAK, "edge_cut", "A change ended the connection, or its drain timeout was over."),
+    of(BREAK, "edge_operator", "An operator ended the connection, with `connections end`."),
+    of(BREAK, "edge_quota", "A quota that stops was used up."),
     of(REFUSED, "enforce_access", "The connection was refused: the access list of the rule refuses the source."),
     of(
         REFUSED,

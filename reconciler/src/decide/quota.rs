@@ -42,6 +42,16 @@ pub enum QuotaOf {
     Rule(RuleName),
 }
 
+impl QuotaOf {
+    /// With its edge, for people: `fra-01/web`, or `owner team of fra-01`.
+    pub fn on(&self, edge: &EdgeName) -> String {
+        match self {
+            Self::Rule(rule) => format!("{edge}/{rule}"),
+            Self::Owner(owner) => format!("owner {owner} of {edge}"),
+        }
+    }
+}
+
 /// A quota on an edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuotaView {
@@ -167,8 +177,12 @@ impl QuotaDocument {
 pub struct QuotaReset {
     /// The edge.
     pub edge: EdgeName,
-    /// The rule.
-    pub rule: RuleName,
+    /// The rule; absent where the quota is that of an owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleName>,
+    /// The owner whose quota it is; absent where it is that of a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// Bytes that had been used.
     pub used: u64,
     /// In words.

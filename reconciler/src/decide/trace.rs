@@ -6,6 +6,7 @@
 //! Keeps: nothing is sent anywhere, and nothing is counted.
 
 mod document;
+mod places;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,17 +16,19 @@ use schema::access::Enforcement;
 use schema::health::{Request, Rotation, Selection, Standing, TargetGroup, TargetSeed, TargetState};
 use schema::name::EdgeName;
 use schema::net::{ListenAddress, Protocol};
-use schema::networks::ListFile;
+use schema::networks::{ListFile, Lists};
 use schema::rule::{Balance, Rule, Target};
-use schema::ruleset::{EdgeRules, Origin};
+use schema::ruleset::Origin;
 use schema::sni::ServerName;
 use schema::spec;
 use serde_json::Value;
 
 use super::status::{EdgeStatus, InvalidStatus};
 use super::target::TargetView;
+use super::view::EdgeView;
 
 pub use document::{Trace, TracePlace, TracedAccess, TracedLimit, TracedName, TracedPool, TracedTarget};
+pub use places::{OwnerPlace, of_tree};
 
 /// The version of the document.
 const FORMAT_VERSION: &str = "1.0";
@@ -61,6 +64,8 @@ pub struct TracedRule {
     pub targets: Vec<TargetView>,
     /// Where its keys stand, if its file is at hand.
     pub lines: KeyLines,
+    /// Where the entry of its owner stands, if that limits it and its file is at hand.
+    pub owner: Option<OwnerPlace>,
 }
 
 /// Why a question has no answer.
@@ -82,17 +87,6 @@ pub enum Untraceable {
     },
 }
 
-/// The rules of an edge in a tree; `lines` gives the lines of a rule's keys.
-pub fn of_tree(rules: &EdgeRules, lines: impl Fn(&Origin) -> KeyLines) -> Vec<TracedRule> {
-    let traced = rules.values().map(|placed| TracedRule {
-        rule: placed.rule.clone(),
-        origin: placed.origin.clone(),
-        targets: Vec::new(),
-        lines: placed.origin.as_ref().map(&lines).unwrap_or_default(),
-    });
-    traced.collect()
-}
-
 /// The rules that serve on an edge.
 pub fn of_status(edge: &EdgeStatus) -> Result<Vec<TracedRule>, InvalidStatus> {
     // A rule without health does not serve; what it should be says nothing about connections now.
@@ -104,9 +98,25 @@ pub fn of_status(edge: &EdgeStatus) -> Result<Vec<TracedRule>, InvalidStatus> {
             reason,
         })?;
         let (origin, targets) = (status.origin.clone(), status.targets.clone());
-        Ok(TracedRule { rule: rule.into(), origin, targets, lines: KeyLines::new() })
+        Ok(TracedRule { rule: rule.into(), origin, targets, lines: KeyLines::new(), owner: None })
     });
     traced.collect()
+}
+
+/// The rules that serve on an edge, with the networks of their list files: reports name those by their digests, and what was
+/// decided for the edge has them.
+pub fn of_edge(view: &EdgeView, edge: &EdgeStatus) -> Result<Vec<TracedRule>, InvalidStatus> {
+    let mut rules = of_status(edge)?;
+    let decided = view.desired.iter().flat_map(|desired| {
+        let placed = desired.wanted.values().chain(desired.rules.values()).map(|placed| &placed.rule);
+        placed.chain(desired.before.values()).chain(desired.leaving.values())
+    });
+    let files = decided.flat_map(|rule| rule.access.iter().flat_map(|access| access.files()));
+    let lists: Lists = files.filter_map(ListFile::list).collect();
+    for traced in rules.iter_mut().filter(|traced| !traced.rule.is_resolved()) {
+        traced.rule = Arc::new(Rule::clone(&traced.rule).resolved(&lists));
+    }
+    Ok(rules)
 }
 
 /// What would happen to a connection.
@@ -254,7 +264,9 @@ fn limits(of: &TracedRule) -> Vec<TracedLimit> {
         fields.into_iter().filter(|field| is_limit(&field.path) && !field.after.is_null()).collect();
     limits.sort_by_key(|field| rank(&field.path));
     let limits = limits.into_iter().map(|field| {
-        let place = place(of, &field.path);
+        let of_owner = field.path.strip_prefix("owner_limits.");
+        let of_owner = of_owner.and_then(|key| of.owner.as_ref()?.of(key));
+        let place = of_owner.or_else(|| place(of, &field.path));
         TracedLimit { key: field.path.replacen("owner_limits", "owner", 1), value: field.after, place }
     });
     limits.collect()

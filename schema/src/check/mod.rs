@@ -39,7 +39,7 @@ use owners::Owners;
 
 pub use loops::{Lockout, find as find_lockouts};
 pub use memo::Memo;
-pub use places::key_lines;
+pub use places::{key_lines, owner_lines};
 pub(crate) use rule::{EXCLUSIVE, whole_rule};
 pub use settings::tree_ignore;
 

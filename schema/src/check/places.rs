@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::{self, Decoded, Draft};
+use crate::decode::{self, Decoded, Draft, Slot};
 use crate::diagnostic::{LineIndex, SourceFile};
-use crate::fields::root;
+use crate::fields::{owner, root};
 use crate::findings::Findings;
 use crate::ruleset::Origin;
 use crate::text;
@@ -32,6 +32,20 @@ pub fn key_lines(file: &SourceFile, origin: &Origin) -> BTreeMap<String, u32> {
     }
     walk(own, "", &lines, &mut places);
     places
+}
+
+/// The lines of the keys of an owner's limits, by their paths, such as `quota.bytes`, and of the entry itself by the empty
+/// one. `None` where the file has no entry of that name.
+pub fn owner_lines(file: &SourceFile, owner: &str) -> Option<BTreeMap<String, u32>> {
+    let mut found = Findings::new();
+    let decoded =
+        text::parse(file, &mut found).and_then(|node| decode::decode(file, node, &root::TABLE, &mut found))?;
+    let is_it = |draft: &&Draft<'_>| draft.get(owner::NAME).and_then(Slot::text) == Some(owner);
+    let own = decoded.tables(root::OWNER).iter().find(is_it)?;
+    let lines = LineIndex::new(file);
+    let mut places = BTreeMap::from([(String::new(), lines.position(own.span.start).line)]);
+    walk(own, "", &lines, &mut places);
+    Some(places)
 }
 
 fn walk(draft: &Draft<'_>, prefix: &str, lines: &LineIndex<'_>, places: &mut BTreeMap<String, u32>) {
@@ -67,6 +81,17 @@ fn walk(draft: &Draft<'_>, prefix: &str, lines: &LineIndex<'_>, places: &mut BTr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_keys_of_an_owner_have_their_lines() {
+        let text = "[[owner]]\nname = \"a\"\n\n[[owner]]\nname = \"b\"\nquota = { bytes = 1 }\n[owner.rate_limit]\nnew_connections_per_sec = 1\n";
+        let file = SourceFile::new("a.toml", text);
+        let lines = owner_lines(&file, "b").expect("it is there");
+        let line = |key: &str| lines.get(key).copied();
+        assert_eq!([line(""), line("quota.bytes")], [Some(4), Some(6)]);
+        assert_eq!(line("rate_limit.new_connections_per_sec"), Some(8));
+        assert_eq!(owner_lines(&file, "c"), None);
+    }
 
     #[test]
     fn every_key_and_entry_has_its_line_and_a_table_of_the_rule_replaces_the_default() {

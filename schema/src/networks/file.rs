@@ -53,6 +53,16 @@ pub fn read_list(file: &SourceFile, found: &mut Findings) -> Option<NetworkList>
     is_valid.then(|| NetworkList::new(Records::of(v4, v6)))
 }
 
+/// The line of a list file, from 1, that has a network.
+pub fn line_in_list(file: &SourceFile, network: Network) -> Option<u32> {
+    let is_it = |line: &str| {
+        let text = line.split('#').next().unwrap_or_default().trim();
+        !text.is_empty() && text.parse() == Ok(network)
+    };
+    let index = file.text.lines().position(is_it)?;
+    u32::try_from(index + 1).ok()
+}
+
 /// A network that is as it should be; every other line is read once more for its message.
 fn parse(text: &str) -> Option<(IpAddr, u8)> {
     let (address, prefix) = match text.split_once('/') {

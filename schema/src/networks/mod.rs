@@ -26,7 +26,7 @@ use crate::canonical::{self, Digest};
 use crate::policy::Network;
 
 pub use difference::{ListDifference, difference};
-pub use file::{MAX_LIST_BYTES, MAX_LISTED, read_list};
+pub use file::{MAX_LIST_BYTES, MAX_LISTED, line_in_list, read_list};
 pub use listed::{ListFile, Lists};
 pub use named::{list_path_fault, named_lists};
 use records::{RECORD_V4, RECORD_V6, Records};

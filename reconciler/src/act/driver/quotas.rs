@@ -3,7 +3,7 @@
 //! Keeps: a quota that is nearly used up, used up or available again is a notice, once.
 
 use jiff::Timestamp;
-use schema::name::{EdgeName, RuleName};
+use schema::name::EdgeName;
 use schema::proto;
 use schema::proto::server_message::Body;
 
@@ -76,9 +76,13 @@ impl FleetHandle {
         self.command(Command::Quota(QuotaCommand::Done { session, answer })).await
     }
 
-    /// Has an edge begin the period of a rule's quota anew. What was used in it; nothing where the edge has no such quota.
-    pub async fn reset_quota(&self, edge: EdgeName, rule: &RuleName) -> Result<Result<Option<u64>, NoAnswer>, Stopped> {
-        let request = proto::ResetQuota { request_id: 0, rule: rule.to_string() };
+    /// Has an edge begin the period of a quota anew. What was used in it; nothing where the edge has no such quota.
+    pub async fn reset_quota(&self, edge: EdgeName, of: &QuotaOf) -> Result<Result<Option<u64>, NoAnswer>, Stopped> {
+        let (rule, owner) = match of {
+            QuotaOf::Rule(rule) => (rule.to_string(), String::new()),
+            QuotaOf::Owner(owner) => (String::new(), owner.clone()),
+        };
+        let request = proto::ResetQuota { request_id: 0, rule, owner };
         let reset = |reply| Command::Quota(QuotaCommand::Reset { edge, request, reply });
         let answer = self.ask(counters::ANSWER_TIMEOUT, reset).await?;
         Ok(answer.map(|answer| answer.is_known.then_some(answer.used_bytes)))

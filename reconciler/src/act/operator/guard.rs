@@ -204,6 +204,7 @@ pub fn parameters(path: &str) -> &'static [&'static str] {
         "quotas" => selection::QUOTAS,
         "stats" => selection::STATS,
         "connections" => connections::CONNECTIONS,
+        "trace" => super::trace::PARAMETERS,
         "unused" => unused::UNUSED,
         "events" => selection::EVENTS,
         "history" => selection::HISTORY,

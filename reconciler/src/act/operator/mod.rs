@@ -30,6 +30,7 @@ mod stats;
 mod stream;
 mod taken;
 mod targets;
+mod trace;
 mod unused;
 mod webhook;
 mod write;
@@ -197,6 +198,8 @@ fn handler(route: Route) -> MethodRouter<State> {
         Route::EndConnections => of(route, connections::end),
         Route::Quotas => of(route, quotas::list),
         Route::ResetQuota => of(route, quotas::reset),
+        Route::ResetOwnerQuota => of(route, quotas::reset_of_owner),
+        Route::Trace => of(route, trace::get),
         Route::Unused => of(route, unused::list),
         Route::Events => of(route, stream::events),
         Route::History => of(route, ledger::history),

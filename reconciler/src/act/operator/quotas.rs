@@ -14,8 +14,7 @@ use super::identity::{Hidden, RowTotal, Who};
 use super::targets::{MAX_ORDER, MAX_WHY, bad_request};
 use super::{Failure, State};
 use crate::decide::codes::ProblemCode;
-use crate::decide::fleet::{Request, RequestRefusal};
-use crate::decide::operators::Touch;
+use crate::decide::fleet::{Request, RequestRefusal, touched_by_reset};
 use crate::decide::quota::{QuotaDocument, QuotaOf, QuotaReset};
 use crate::decide::selection::{Paged, Row, Selection, Sort};
 use crate::decide::status;
@@ -72,36 +71,70 @@ pub(super) async fn reset(
     Path((edge, rule)): Path<(String, String)>,
     body: Body,
 ) -> Result<Json<QuotaReset>, Failure> {
+    let why = reason(body).await?;
+    let (Ok(edge_name), Ok(rule_name)) = (EdgeName::new(&edge), RuleName::new(&rule)) else {
+        return Err(unknown(&format!("{edge}/{rule}")));
+    };
+    begin_anew(&state, &who, edge_name, QuotaOf::Rule(rule_name), why).await
+}
+
+/// `POST /v1/quotas/{edge}/owners/{owner}/reset`
+pub(super) async fn reset_of_owner(
+    Extract(state): Extract<State>,
+    Extension(who): Extension<Who>,
+    Path((edge, owner)): Path<(String, String)>,
+    body: Body,
+) -> Result<Json<QuotaReset>, Failure> {
+    let why = reason(body).await?;
+    let Ok(edge_name) = EdgeName::new(&edge) else {
+        return Err(unknown(&format!("owner {owner} of {edge}")));
+    };
+    begin_anew(&state, &who, edge_name, QuotaOf::Owner(owner), why).await
+}
+
+async fn reason(body: Body) -> Result<String, Failure> {
     let bytes = to_bytes(body, MAX_ORDER).await.map_err(|error| bad_request(error.to_string()))?;
     let ResetBody { why } = serde_json::from_slice(&bytes).map_err(|error| bad_request(error.to_string()))?;
     if why.trim().is_empty() || why.chars().count() > MAX_WHY {
         return Err(bad_request(format!("`why` must have between 1 and {MAX_WHY} characters")));
     }
-    let unknown =
-        || Failure::new(404, ProblemCode::UnknownQuota, "No such quota", format!("{edge}/{rule} has no quota"));
-    let (Ok(edge_name), Ok(rule_name)) = (EdgeName::new(&edge), RuleName::new(&rule)) else {
-        return Err(unknown());
-    };
-    let authority = who.authority(false);
-    let (wanted_edge, wanted_rule, asked) = (edge_name.clone(), rule_name.clone(), authority.clone());
+    Ok(why)
+}
+
+fn unknown(place: &str) -> Failure {
+    Failure::new(404, ProblemCode::UnknownQuota, "No such quota", format!("{place} has no quota"))
+}
+
+async fn begin_anew(
+    state: &State,
+    who: &Who,
+    edge: EdgeName,
+    of: QuotaOf,
+    why: String,
+) -> Result<Json<QuotaReset>, Failure> {
+    let (place, authority) = (of.on(&edge), who.authority(false));
+    let (wanted_edge, wanted, asked) = (edge.clone(), of.clone(), authority.clone());
     let found = state.context.fleet.read(move |view| {
-        let touch = Touch::known(&wanted_edge, &wanted_rule, view.fleet.edges().get(&wanted_edge), None);
-        asked.may(Some(&[touch]))?;
+        asked.may(Some(&touched_by_reset(view.fleet.edges(), &wanted_edge, &wanted)))?;
         let quotas = view.counters.quotas().get(&wanted_edge);
-        Ok(quotas.is_some_and(|quotas| quotas.contains_key(&QuotaOf::Rule(wanted_rule))))
+        Ok(quotas.is_some_and(|quotas| quotas.contains_key(&wanted)))
     });
     if !found.await?.map_err(|denied| Failure::denied(&denied))? {
-        return Err(unknown());
+        return Err(unknown(&place));
     }
-    let answer = state.context.fleet.reset_quota(edge_name.clone(), &rule_name).await?;
-    let answer = answer.map_err(|why| Failure::unanswered(why, format_args!("{edge}/{rule}")))?;
-    let used = answer.ok_or_else(unknown)?;
-    let note = Request::QuotaReset { edge: edge_name.clone(), rule: rule_name.clone(), actor: who.actor(), why, used };
+    let answer = state.context.fleet.reset_quota(edge.clone(), &of).await?;
+    let answer = answer.map_err(|why| Failure::unanswered(why, format_args!("{place}")))?;
+    let used = answer.ok_or_else(|| unknown(&place))?;
+    let note = Request::QuotaReset { edge: edge.clone(), of: of.clone(), actor: who.actor(), why, used };
     match state.context.fleet.request(authority, note).await? {
         Ok(_) => {}
         Err(RequestRefusal::Denied(denied)) => return Err(Failure::denied(&denied)),
         Err(refusal) => return Err(Failure::state_not_writable(refusal.to_string())),
     }
-    let message = format!("The quota of {edge}/{rule} begins anew; {used} bytes had been used.");
-    Ok(Json(QuotaReset { edge: edge_name, rule: rule_name, used, message }))
+    let message = format!("The quota of {place} begins anew; {used} bytes had been used.");
+    let (rule, owner) = match of {
+        QuotaOf::Rule(rule) => (Some(rule), None),
+        QuotaOf::Owner(owner) => (None, Some(owner)),
+    };
+    Ok(Json(QuotaReset { edge, rule, owner, used, message }))
 }

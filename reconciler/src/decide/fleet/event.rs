@@ -30,7 +30,7 @@ use crate::decide::live::Live;
 use crate::decide::notices::Posted;
 use crate::decide::operators::{Denied, Mandate};
 use crate::decide::plan::{Allowances, FileDocument, Plan, Source};
-use crate::decide::quota::QuotaLevel;
+use crate::decide::quota::{QuotaLevel, QuotaOf};
 use crate::decide::record::Record;
 use crate::decide::remote::RemoteView;
 use crate::decide::succession::Ancestry;
@@ -239,8 +239,8 @@ pub enum Request {
     QuotaReset {
         /// The edge.
         edge: EdgeName,
-        /// The rule.
-        rule: RuleName,
+        /// Whose quota.
+        of: QuotaOf,
         /// Who asked.
         actor: String,
         /// Why.

@@ -69,7 +69,7 @@ pub use forgetting::ForgetRefusal;
 pub use freezing::Control;
 pub use overrides::{OverrideRefusal, OverrideRequest, OverrideStep};
 pub(crate) use permitted::settings_of;
-pub use permitted::touches;
+pub use permitted::{touched_by_reset, touches};
 pub use refusal::Refusal;
 pub use result::{ApplyResult, EdgeResult, RuleResult};
 pub use rollout::Lock;
@@ -233,12 +233,12 @@ impl Fleet {
                 self.forget(edge, actor, step)?;
                 RequestAnswer::Forgotten
             }
-            Request::QuotaReset { edge, rule, actor, why, used } => {
+            Request::QuotaReset { edge, of, actor, why, used } => {
                 let line = self.line(
                     Deed { action: LedgerAction::Quota, actor, why: why.clone(), outcome: "quota_reset" },
                     step.now,
                 );
-                let line = Entry { note: format!("{edge}/{rule}, {used} bytes used"), ..line };
+                let line = Entry { note: format!("{}, {used} bytes used", of.on(edge)), ..line };
                 step.persist(Record::ledger(&line.chained(&mut self.head)));
                 RequestAnswer::QuotaReset
             }

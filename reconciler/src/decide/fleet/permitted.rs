@@ -2,13 +2,18 @@
 //!
 //! Keeps: the limits are asked about what would change at that moment, in the step that changes it.
 
+use std::collections::BTreeSet;
+
 use schema::canonical::Digest;
+use schema::name::{EdgeName, RuleName};
 
 use super::{Fleet, OverrideRequest, Request, TreeRead};
 use crate::decide::applied::Applied;
 use crate::decide::edges::Edges;
 use crate::decide::operators::{Denied, Mandate, Touch, touch};
 use crate::decide::plan::{FileDocument, Plan};
+use crate::decide::quota::QuotaOf;
+use crate::decide::view::EdgeView;
 
 /// The file with the settings of a tree.
 const SETTINGS: &str = "portunus.toml";
@@ -34,6 +39,24 @@ pub fn touches(plan: &Plan, tree: &TreeRead, edges: &Edges, in_force: Option<Dig
     touches
 }
 
+/// The rules that a new beginning of a quota lets in again: of an owner all that it has on the edge.
+pub fn touched_by_reset(edges: &Edges, edge: &EdgeName, of: &QuotaOf) -> Vec<Touch> {
+    let view = edges.get(edge);
+    let known = |rule: &RuleName| Touch::known(edge, rule, view, None);
+    match of {
+        QuotaOf::Rule(rule) => vec![known(rule)],
+        QuotaOf::Owner(owner) => {
+            let decided = view.and_then(|view| view.desired.as_ref()).into_iter();
+            let decided = decided.flat_map(|desired| desired.wanted.values().chain(desired.rules.values()));
+            let running = view.map(EdgeView::running).unwrap_or_default().into_values();
+            let all = decided.map(|placed| placed.rule.clone()).chain(running);
+            let names: BTreeSet<RuleName> =
+                all.filter(|rule| rule.owner == *owner).map(|rule| rule.name.clone()).collect();
+            names.iter().map(known).collect()
+        }
+    }
+}
+
 impl Fleet {
     /// Digest of the settings in force; `None` where it is not known.
     pub fn settings(&self) -> Option<Digest> {
@@ -47,6 +70,9 @@ impl Fleet {
     pub(super) fn permits(&self, authority: &Mandate, request: &Request) -> Result<(), Denied> {
         let touch = match request {
             Request::EndConnections(order) => return authority.may(Some(&self.touched_by_ending(order))),
+            Request::QuotaReset { edge, of, .. } => {
+                return authority.may(Some(&touched_by_reset(&self.edges, edge, of)));
+            }
             Request::Override(OverrideRequest::Add { edge, rule, .. }) => {
                 Touch::known(edge, &rule.name, self.edges.get(edge), Some(rule))
             }
@@ -54,7 +80,6 @@ impl Fleet {
                 Touch::known(edge, rule, self.edges.get(edge), None)
             }
             Request::Target(order) => Touch::known(&order.edge, &order.rule, self.edges.get(&order.edge), None),
-            Request::QuotaReset { edge, rule, .. } => Touch::known(edge, rule, self.edges.get(edge), None),
             Request::Forget { .. } => Touch::Fleet("an edge as a whole"),
         };
         authority.may(Some(&[touch]))

@@ -196,6 +196,10 @@ routes! {
     Quotas => reads("/v1/quotas"),
     /// Begins the period of a rule's quota anew.
     ResetQuota => changes(Post, "/v1/quotas/{edge}/{rule}/reset", of(Role::Applier)),
+    /// Begins the period of an owner's quota anew.
+    ResetOwnerQuota => changes(Post, "/v1/quotas/{edge}/owners/{owner}/reset", of(Role::Applier)),
+    /// What would happen to a connection.
+    Trace => reads("/v1/trace"),
     /// Rules that nobody uses.
     Unused => reads("/v1/unused"),
     /// What happens.

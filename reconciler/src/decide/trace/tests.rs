@@ -10,7 +10,13 @@ use super::*;
 
 fn traced(name: &str, first: u16, last: u16, change: impl FnOnce(&mut RuleParts)) -> TracedRule {
     let origin = Some(Origin { file: "a.toml".into(), line: 7, column: 1 });
-    TracedRule { rule: rule_with(name, first, last, change), origin, targets: Vec::new(), lines: KeyLines::new() }
+    TracedRule {
+        rule: rule_with(name, first, last, change),
+        origin,
+        targets: Vec::new(),
+        lines: KeyLines::new(),
+        owner: None,
+    }
 }
 
 fn question(port: u16, name: Option<&str>) -> TraceQuestion {
@@ -124,7 +130,7 @@ fn limits_are_shown_with_those_of_the_owner_first() {
         "rate_limit": { "new_connections_per_sec": 5, "per_source": { "connections": 2 } },
         "owner_limits": { "quota": { "bytes": 7 } } });
     let rule = Arc::new(spec::from_json(&spec).expect("a rule"));
-    let rule = TracedRule { rule, origin: None, targets: Vec::new(), lines: KeyLines::new() };
+    let rule = TracedRule { rule, origin: None, targets: Vec::new(), lines: KeyLines::new(), owner: None };
     let found = trace(&[rule], &question(1, None)).expect("one listener");
     let keys: Vec<&str> = found.limits.iter().map(|limit| limit.key.as_str()).collect();
     assert_eq!(keys[0], "owner.quota.bytes");

@@ -37,6 +37,7 @@ fn promised(route: Route) -> Option<(Role, Role)> {
         | Route::Freeze
         | Route::EndConnections
         | Route::ResetQuota
+        | Route::ResetOwnerQuota
         | Route::Unfreeze
         | Route::CheckTargets
         | Route::SteerTarget
