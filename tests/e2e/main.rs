@@ -37,6 +37,8 @@ mod ledger;
 mod lists;
 mod live_connections;
 mod logs;
+mod many_networks;
+mod many_sources;
 mod meeting_itself;
 mod members;
 mod metrics;
