@@ -40,6 +40,25 @@ fn a_list_of_the_tree_is_in_force_on_its_edge_and_stays_so_over_restarts() {
     world.edit_and_apply("web.toml", &format!("[[edge]]\nname = \"fra-01\"\n{web}"));
     wait_until("the list to be in force", || reaches("127.0.0.2", port) && !reaches("127.0.0.3", port));
 
+    // What would happen to a connection is asked among what serves, with the networks of the list.
+    let trace = |from: &str| world.cli(&["trace", "fra-01", "--from", from, "--port", &port.to_string(), "-o", "json"]);
+    let admitted = trace("127.0.0.2").exits(0).json();
+    let access = &admitted["access"];
+    assert_eq!((&access["list"], &access["network"]), (&json!("allow_file"), &json!("127.0.0.2/32")), "{admitted}");
+    assert_eq!(trace("127.0.0.3").exits(2).json()["refused"], "access");
+    let asked = |query: &str| world.api("GET", &format!("/v1/trace?{query}"), "").unwrap();
+    let (status, body) = asked(&format!("edge=fra-01&from=127.0.0.2&port={port}"));
+    assert_eq!((status, serde_json::from_str::<Value>(&body).unwrap()), (200, admitted));
+    let cases = [
+        ("edge=fra-01&from=127.0.0.2&port=0", 400),
+        ("edge=fra-01&from=127.0.0.2&port=1&protocol=sctp", 400),
+        ("edge=fra-01&from=127.0.0.2&port=1&udp=true", 400),
+        ("edge=nyc-01&from=127.0.0.2&port=1", 404),
+    ];
+    for (query, status) in cases {
+        assert_eq!(asked(query).0, status, "{query}");
+    }
+
     // Another order and comments change nothing; other networks do.
     world.edit("lists/office.txt", "# the same\n127.0.0.2/32\n");
     assert_eq!(world.plan()["changes"], json!([]));

@@ -14,7 +14,7 @@ use super::heavy::heavy;
 use super::identity::Who;
 use super::{Failure, State};
 use crate::decide::codes::ProblemCode;
-use crate::decide::status;
+use crate::decide::status::edge_status;
 use crate::decide::trace::{Trace, TraceQuestion, Untraceable, of_edge, trace};
 
 /// The parameters of the question.
@@ -77,9 +77,7 @@ pub(super) async fn get(
         let unknown = || Failure::not_found(format!("edge {} is unknown", question.edge));
         let view = fleet.edges().get(&question.edge).filter(|_| who.caller.limits.has_edge(&question.edge));
         let view = view.ok_or_else(unknown)?;
-        let edges = status::edges(&fleet, Timestamp::now());
-        let edge = edges.iter().find(|edge| edge.name == question.edge).ok_or_else(unknown)?;
-        let rules = of_edge(view, edge)
+        let rules = of_edge(view, &edge_status(&question.edge, view, Timestamp::now()))
             .map_err(|error| Failure::new(500, ProblemCode::Internal, "Internal error", error.to_string()))?;
         let found = trace(&rules, &question).map_err(|error| match error {
             Untraceable::Ambiguous { .. } => {
