@@ -12,7 +12,7 @@ use crate::support::{LONG, World, ports, rule, wait_until};
 
 /// All networks of the list but one.
 const NETWORKS: u32 = 999_999;
-/// What an edge may have at most, in KiB, at the moment when the list arrives too.
+/// The most memory of the edge in KiB, while the list arrives and afterwards.
 const MOST: u64 = 200 << 10;
 
 /// True if the rule serves a client from this address.
