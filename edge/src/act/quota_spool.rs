@@ -1,9 +1,9 @@
 //! What connections move after their edge has left its state folder, for the edge that has the folder next. I/O, blocking.
 //!
-//! An edge that drains has no say over the counts any more, but what it forwards is used all the same. It adds that to one
-//! file, and the next edge, which may run already, counts and removes it.
+//! An edge that drains no longer owns the counts, but the bytes that it forwards are used. It adds them to one file, and the
+//! next edge, which may run already, counts and removes them.
 //!
-//! Keeps: what was added is taken once; whoever reads or writes the file holds its lock.
+//! Keeps: what was added is taken once; the file is read and written under its lock.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
