@@ -58,11 +58,11 @@ fn words(restored: &RestoredBackup, dir: &Path) -> String {
     let made = restored.created_at.map_or_else(String::new, |at| format!(" of {at:.0}"));
     let dir = clean(&dir.display().to_string()).into_owned();
     format!(
-        "RestoredBackup the backup{made} into {dir}: {}, {}.\nWhat happened after that moment is not in it. Edges, operators \
+        "Restored the backup{made} into {dir}: {}, {}.\nWhat happened after that moment is not in it. Edges, operators \
          and codes that were revoked since then are valid again: revoke them again once the server runs.\nStart it with \
          `portunus serve --state-dir {dir}`. Edges come back without joining again, and generations continue above those \
          that they report.",
-        count(restored.ledger_lines, "line of the ledger"),
+        count(restored.ledger_lines, "ledger line"),
         count(restored.edges as u64, "edge"),
     )
 }

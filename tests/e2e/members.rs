@@ -79,7 +79,8 @@ fn a_code_works_once_for_its_name_and_is_burnt_by_wrong_tries() {
     assert_eq!((joins("edge-01"), joins("edge-02"), joins("edge-03")), (1, 5, 1), "{audit}");
     let metrics = World::scrape(scene.world.metrics);
     assert!(metrics.contains("portunus_edge_refused_total{reason=\"invalid_code\",wish=\"join\"} 7"), "{metrics}");
-    scene.world.start_cli("two", &["edge", "--state-dir", &scene.world.arg("two"), "--join", &new]);
+    // The directory of a join that was refused is nobody's, whatever name was in that URI.
+    scene.world.start_cli("two", &["edge", "--state-dir", &scene.world.arg("other"), "--join", &new]);
     wait_until("the second edge to join", || scene.is_connected("edge-02"));
 }
 

@@ -86,9 +86,13 @@ fn now_ms() -> u64 {
 impl FleetMember {
     /// Reads what the edge keeps.
     pub(crate) fn open(name: EdgeName, state_dir: PathBuf, access: FleetAccess) -> Result<Self, StateError> {
-        let kept = membership::membership(&state_dir)?.unwrap_or_default();
+        let mut kept = membership::membership(&state_dir)?.unwrap_or_default();
         if !kept.edge.is_empty() && kept.edge != name.as_str() {
-            return Err(StateError::Foreign { path: state_dir, owner: kept.edge, name });
+            if kept.has_joined() {
+                return Err(StateError::Foreign { path: state_dir, owner: kept.edge, name });
+            }
+            // A join that was refused, under a name that may have been a mistake, claims no directory.
+            kept = Membership::default();
         }
         Ok(Self(Arc::new(Inner { name, state_dir, access, kept: Mutex::new(kept) })))
     }

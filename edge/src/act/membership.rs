@@ -80,6 +80,11 @@ impl fmt::Debug for Membership {
 }
 
 impl Membership {
+    /// True once a server has made the edge a member, whether it still is one or not.
+    pub fn has_joined(&self) -> bool {
+        self.credentials.is_some() || self.revoked
+    }
+
     /// True if this code was used here.
     pub fn has_used(&self, code: &Code) -> bool {
         self.used_codes.iter().any(|used| used == code.digest().as_bytes())
@@ -93,7 +98,7 @@ impl Membership {
     }
 }
 
-/// Reads what an edge keeps in its state directory; `None` where it has not joined.
+/// Reads what an edge keeps in its state directory; `None` where it has not tried to join.
 pub fn membership(state_dir: &Path) -> Result<Option<Membership>, StateError> {
     let Some(bytes) = folder::read(state_dir, FILE)? else { return Ok(None) };
     match decode(&bytes) {
@@ -121,7 +126,7 @@ pub fn members_below(parent: &Path) -> Vec<(EdgeName, PathBuf)> {
     let folders = entries.filter_map(Result::ok).map(|entry| entry.path());
     let mut found: Vec<_> = folders
         .filter_map(|path| {
-            let kept = membership(&path).ok().flatten()?;
+            let kept = membership(&path).ok().flatten().filter(Membership::has_joined)?;
             Some((EdgeName::new(&kept.edge).ok()?, path))
         })
         .collect();

@@ -1,7 +1,8 @@
 //! Bodies of requests: read within a bound of bytes and of time, and parsed while they arrive. I/O.
 //!
 //! Keeps: of a body only what it says is in memory, never its bytes; the bodies of trees together take no more than one
-//! of the largest. A body is read to its end whatever it says, so that its sender gets the answer.
+//! of the largest. A body is read to its end whatever it says, so that its sender gets the answer. What a body says is
+//! bounded by its values, too: a byte or two of JSON can become a value of thirty bytes and more.
 
 use std::io::{self, BufReader, Read};
 use std::time::Duration;
@@ -13,9 +14,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use schema::codes::TreeCode;
+
 use super::guard::too_large;
 use super::{Failure, State};
-
 use crate::decide::codes::ProblemCode;
 
 /// How long a body may take to arrive: it holds one of the few places for trees meanwhile.
@@ -26,6 +28,9 @@ const AHEAD: usize = 4;
 const SHARE: usize = 1 << 20;
 /// Characters that are shown of what is wrong: an error can quote a string of any length.
 const QUOTED: usize = 300;
+
+/// Values of a body, as commas and brackets outside of its strings: a plan of 200,000 rules has some five million.
+const MAX_VALUES: usize = 8_000_000;
 
 /// How many shares there are for bodies of at most so many bytes.
 pub(super) fn shares(most: usize) -> usize {
@@ -72,7 +77,9 @@ async fn parsed<T: DeserializeOwned + Send + 'static>(body: Body, most: usize) -
     let (sender, pieces) = mpsc::channel(AHEAD);
     // Ends with the last piece, or where the request goes away and its sender with it.
     let parsing = tokio::task::spawn_blocking(move || {
-        serde_json::from_reader(BufReader::new(Pieces { pieces, piece: Bytes::new() }))
+        let mut pieces = Pieces { pieces, piece: Bytes::new(), density: Density::default() };
+        let parsed = serde_json::from_reader(BufReader::new(&mut pieces));
+        if pieces.density.is_exceeded() { Err(too_dense()) } else { parsed.map_err(|error| unfit(&error)) }
     });
     let mut body = Limited::new(body, most);
     let mut sender = Some(sender);
@@ -92,31 +99,83 @@ async fn parsed<T: DeserializeOwned + Send + 'static>(body: Body, most: usize) -
         }
     }
     drop(sender);
-    parsing
-        .await
-        .map_err(|error| Failure::new(500, ProblemCode::Internal, "Internal error", error.to_string()))?
-        .map_err(|error: serde_json::Error| {
-            let detail: String = error.to_string().chars().take(QUOTED).collect();
-            Failure::new(400, ProblemCode::BadRequest, "The JSON does not fit the path", detail)
-        })
+    parsing.await.map_err(|error| Failure::new(500, ProblemCode::Internal, "Internal error", error.to_string()))?
+}
+
+fn unfit(error: &serde_json::Error) -> Failure {
+    let detail: String = error.to_string().chars().take(QUOTED).collect();
+    Failure::new(400, ProblemCode::BadRequest, "The JSON does not fit the path", detail)
+}
+
+fn too_dense() -> Failure {
+    let detail = format!("a body may have at most {MAX_VALUES} values");
+    Failure::new(413, TreeCode::FileTooLarge, "Body too large", detail)
 }
 
 /// Reads what arrives, on a blocking thread.
 struct Pieces {
     pieces: mpsc::Receiver<Bytes>,
     piece: Bytes,
+    density: Density,
 }
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
             match self.pieces.blocking_recv() {
-                Some(piece) => self.piece = piece,
+                Some(piece) => {
+                    self.density.count(&piece);
+                    if self.density.is_exceeded() {
+                        return Err(io::Error::other("too many values"));
+                    }
+                    self.piece = piece;
+                }
                 None => return Ok(0),
             }
         }
         let count = buffer.len().min(self.piece.len());
         buffer[..count].copy_from_slice(&self.piece.split_to(count));
         Ok(count)
+    }
+}
+
+/// Counts the values of JSON that arrives in pieces.
+#[derive(Debug, Default)]
+struct Density {
+    values: usize,
+    is_in_string: bool,
+    is_escaped: bool,
+}
+
+impl Density {
+    fn count(&mut self, piece: &[u8]) {
+        for byte in piece {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' => self.is_escaped = self.is_in_string,
+                b'"' => self.is_in_string = !self.is_in_string,
+                b',' | b'[' | b'{' => self.values += usize::from(!self.is_in_string),
+                _ => {}
+            }
+        }
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.values > MAX_VALUES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_outside_of_strings_wherever_the_pieces_end() {
+        let text = br#"{"a,[{": [1, 2, "\",", "\\"], "b": {}}"#;
+        for piece in 1..text.len() {
+            let mut density = Density::default();
+            text.chunks(piece).for_each(|piece| density.count(piece));
+            assert_eq!(density.values, 7, "pieces of {piece} bytes");
+        }
     }
 }

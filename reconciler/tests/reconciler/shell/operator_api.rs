@@ -152,6 +152,19 @@ async fn a_declared_body_over_the_bound_is_refused_before_it_is_read() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn a_body_with_too_many_values_is_refused_before_they_take_its_memory() {
+    let server = Running::start().await;
+    let api = server.api();
+    let values = "1,".repeat(8_000_000);
+    let dense =
+        format!(r#"{{"files": [], "plan": {{"changes": [{{"fields": [{{"path": "x", "before": [{values}1]}}]}}]}}}}"#);
+    let head = api.head("POST", "/v1/apply");
+    let head = format!("{head}connection: close\r\ncontent-length: {}\r\n\r\n", dense.len());
+    api.raw(format!("{head}{dense}").into_bytes()).await.is_problem(413, "file_too_large");
+    server.stop().await;
+}
+
 /// The same router with a small bound: nobody wants to send 256 MiB in a test.
 #[tokio::test]
 async fn a_body_that_grows_over_the_bound_is_refused() {
