@@ -114,6 +114,15 @@ impl ListLooks {
     }
 }
 
+/// What a command takes that lists everything of a kind.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) looks: ListLooks,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
 /// What every command takes that prints a list.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Common options")]

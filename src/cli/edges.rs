@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use schema::name::EdgeName;
 
-use super::common::{ListLooks, Looks, Printing, ServerArgs};
+use super::common::{ListArgs, Looks, Printing, ServerArgs};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -11,7 +11,7 @@ pub(crate) struct EdgesArgs {
     #[command(subcommand)]
     pub(crate) command: Option<EdgesCommand>,
     #[command(flatten)]
-    pub(crate) list: EdgesListArgs,
+    pub(crate) list: ListArgs,
 }
 
 /// The commands below `edges`.
@@ -32,14 +32,6 @@ impl EdgesArgs {
             None => self.list.looks.printing(),
         }
     }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct EdgesListArgs {
-    #[command(flatten)]
-    pub(crate) looks: ListLooks,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
 }
 
 #[derive(Debug, Args)]

@@ -29,14 +29,14 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use schema::masked;
 
-pub(crate) use common::{AllowArgs, Color, Format, LogFormat, Looks, PlanFormat, Printing, ServerArgs};
+pub(crate) use common::{AllowArgs, Color, Format, ListArgs, LogFormat, Looks, PlanFormat, Printing, ServerArgs};
 pub(crate) use connections::{ConnectionsArgs, ConnectionsCommand, ConnectionsEndArgs, ConnectionsSelectors};
 pub(crate) use edges::{EdgesArgs, EdgesCommand};
 pub(crate) use ledger::{
     BisectArgs, BlameArgs, FreezeArgs, HistoryArgs, ResumeArgs, RollbackArgs, UnfreezeArgs, WaitArgs,
 };
 pub(crate) use login::{ContextCommand, LoginArgs};
-pub(crate) use notify::{NotifyCommand, NotifyListArgs, NotifyTestArgs};
+pub(crate) use notify::{NotifyCommand, NotifyTestArgs};
 pub(crate) use operator::{
     ApplyArgs, CompletionsArgs, EventsArgs, ExplainArgs, FmtArgs, ImportArgs, PlanArgs, Rollback, RulesArgs,
     SchemaArgs, SchemaOf, Selector, StatsArgs, StatusArgs, ValidateArgs,

@@ -2,13 +2,13 @@
 
 use clap::{Args, Subcommand};
 
-use super::common::{ListLooks, Looks, Printing, ServerArgs};
+use super::common::{ListArgs, Looks, Printing, ServerArgs};
 
 /// The commands below `notify`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NotifyCommand {
     /// List the notifiers of the server, with what waits for each and the last error
-    List(NotifyListArgs),
+    List(ListArgs),
     /// Send a test to a notifier and show the answer; exit with 1 if it was not accepted
     Test(NotifyTestArgs),
 }
@@ -21,14 +21,6 @@ impl NotifyCommand {
             Self::Test(args) => args.looks.printing(),
         }
     }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct NotifyListArgs {
-    #[command(flatten)]
-    pub(crate) looks: ListLooks,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use reconciler::decide::operators::{Claim, Role};
 use schema::name::OperatorName;
 
-use super::common::{ListLooks, Looks, Printing, ServerArgs};
+use super::common::{ListArgs, ListLooks, Looks, Printing, ServerArgs};
 use crate::duration;
 
 /// The commands below `operator`.
@@ -15,7 +15,7 @@ pub(crate) enum OperatorCommand {
     /// Create an operator and print its token, which is shown only once
     Create(OperatorCreateArgs),
     /// List the operators with their roles and limits
-    List(OperatorListArgs),
+    List(ListArgs),
     /// Revoke an operator: its token is refused from now on, and its open streams end
     Revoke(OperatorRevokeArgs),
 }
@@ -81,14 +81,6 @@ pub(crate) struct OperatorCreateArgs {
     pub(crate) ttl: Option<Duration>,
     #[command(flatten)]
     pub(crate) looks: Looks,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct OperatorListArgs {
-    #[command(flatten)]
-    pub(crate) looks: ListLooks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

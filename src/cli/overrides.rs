@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use schema::name::RuleAddress;
 use schema::net::ListenAddress;
 
-use super::common::{ListLooks, Looks, Printing, ServerArgs};
+use super::common::{ListArgs, Looks, Printing, ServerArgs};
 use super::operator::{Selector, rule_address, selector};
 use crate::duration;
 
@@ -16,7 +16,7 @@ pub(crate) enum OverrideCommand {
     /// Put a rule on an edge until it expires
     Add(OverrideAddArgs),
     /// List the overrides of all edges
-    List(OverrideListArgs),
+    List(ListArgs),
     /// End an override before it expires
     Remove(OverrideRemoveArgs),
     /// Print overrides as TOML to commit
@@ -76,14 +76,6 @@ pub(crate) struct OverrideAddArgs {
     pub(crate) why: String,
     #[command(flatten)]
     pub(crate) looks: Looks,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct OverrideListArgs {
-    #[command(flatten)]
-    pub(crate) looks: ListLooks,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

@@ -72,49 +72,11 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         prepared => prepared?,
     };
     let plan = &prepared.plan;
-    let is_text = args.looks.output == Format::Text;
-    let is_dirty_allowed = plan.dirty_allowed || (plan.source.uncommitted().is_some() && args.allow.allow_dirty);
-    // A plan file was made before this command, and knows nothing of its flags.
-    let as_allowed = PlanDocument { dirty_allowed: is_dirty_allowed, ..plan.clone() };
-    let shown = render::plan::text(&as_allowed, length());
-    if is_text {
-        print(&shown)?;
+    if !is_agreed(args, plan, is_plan_file).await? {
+        say("Nothing was applied.");
+        return Ok(Exit::Error);
     }
-    if must_ask && !can_ask() {
-        if !is_text {
-            say(&shown);
-        }
-        return Err(no_terminal());
-    }
-    if !is_plan_file {
-        refuse_early(plan)?;
-    }
-    let is_hopeless = plan.changes.iter().all(|change| change.action == Action::Reject);
-    if must_ask && !is_hopeless {
-        if !is_text {
-            say(&shown);
-        }
-        if !is_confirmed("Apply these changes?").await? {
-            say("Nothing was applied.");
-            return Ok(Exit::Error);
-        }
-    }
-    let body = ApplyBody {
-        files: prepared.files.iter().map(FileDocument::from).collect(),
-        source: Some(plan.source.clone()),
-        plan: Some(plan.clone()),
-        seal: prepared.seal,
-        allowances: allowances(&args.allow),
-        // The plan says it.
-        ancestry: None,
-        timeout_secs: Some(args.timeout.as_secs()),
-        allow_offline: args.allow_offline,
-        applied_by: args.actor.label(),
-        rollback: args.rollback.map(|Rollback::Fleet| RollbackScope::Fleet),
-        wait_healthy: args.wait_healthy,
-        confirm_within_secs: args.confirm_within.map(|within| within.as_secs()),
-        quiet_window_secs: args.quiet_window.map(|window| window.as_secs()),
-    };
+    let body = body(args, &prepared);
     let started = Instant::now();
     let begun: ApplyResult = client.post("/v1/apply", &body).await.map_err(|failure| match failure {
         Failure::Interrupted(_) => {
@@ -139,6 +101,55 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
         }
     }
     report_with(args.looks.output, "apply", &result, plan, &unhealthy)
+}
+
+/// Shows the plan, and asks where somebody has to agree to it.
+async fn is_agreed(args: &ApplyArgs, plan: &PlanDocument, is_plan_file: bool) -> Result<bool, Failure> {
+    let must_ask = !is_plan_file && !args.yes;
+    let is_text = args.looks.output == Format::Text;
+    let is_dirty_allowed = plan.dirty_allowed || (plan.source.uncommitted().is_some() && args.allow.allow_dirty);
+    // A plan file was made before this command, and knows nothing of its flags.
+    let as_allowed = PlanDocument { dirty_allowed: is_dirty_allowed, ..plan.clone() };
+    let shown = render::plan::text(&as_allowed, length());
+    if is_text {
+        print(&shown)?;
+    }
+    if must_ask && !can_ask() {
+        if !is_text {
+            say(&shown);
+        }
+        return Err(no_terminal());
+    }
+    if !is_plan_file {
+        refuse_early(plan)?;
+    }
+    let is_hopeless = plan.changes.iter().all(|change| change.action == Action::Reject);
+    if must_ask && !is_hopeless {
+        if !is_text {
+            say(&shown);
+        }
+        return is_confirmed("Apply these changes?").await;
+    }
+    Ok(true)
+}
+
+fn body(args: &ApplyArgs, prepared: &Prepared) -> ApplyBody {
+    ApplyBody {
+        files: prepared.files.iter().map(FileDocument::from).collect(),
+        source: Some(prepared.plan.source.clone()),
+        plan: Some(prepared.plan.clone()),
+        seal: prepared.seal,
+        allowances: allowances(&args.allow),
+        // The plan says it.
+        ancestry: None,
+        timeout_secs: Some(args.timeout.as_secs()),
+        allow_offline: args.allow_offline,
+        applied_by: args.actor.label(),
+        rollback: args.rollback.map(|Rollback::Fleet| RollbackScope::Fleet),
+        wait_healthy: args.wait_healthy,
+        confirm_within_secs: args.confirm_within.map(|within| within.as_secs()),
+        quiet_window_secs: args.quiet_window.map(|window| window.as_secs()),
+    }
 }
 
 /// Nobody can be asked, and nobody said that it need not be.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use reconciler::decide::notices::{NotifierDocument, NotifyTestAnswer, Topic};
 use serde_json::json;
 
-use crate::cli::{NotifyCommand, NotifyListArgs, NotifyTestArgs};
+use crate::cli::{ListArgs, NotifyCommand, NotifyTestArgs};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value, say};
@@ -18,7 +18,7 @@ pub(crate) async fn run(command: &NotifyCommand) -> Result<Exit, Failure> {
     }
 }
 
-async fn list(args: &NotifyListArgs) -> Result<Exit, Failure> {
+async fn list(args: &ListArgs) -> Result<Exit, Failure> {
     let notifiers: Vec<NotifierDocument> = Client::new(&args.server)?.get("/v1/notify").await?;
     if print_value(args.looks.format(), &notifiers)? {
         return Ok(Exit::Done);

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edge::act::connection_log::ConnectionLogFile;
+use edge::act::runtime::RuntimeHandle;
 use edge::{Edge, EdgeConfig, Endpoint, InheritedSockets};
 use reconciler::act::checked_tree::CheckedTree;
 use reconciler::act::driver::FleetHandle;
-use reconciler::act::server::Server;
+use reconciler::act::server::{Server, ServerConfig};
 use reconciler::decide::fleet::Mode;
 use reconciler::decide::operators::session_table::LINK_LIFETIME;
 use schema::name::EdgeName;
@@ -105,14 +106,25 @@ pub(crate) async fn run(mut args: UpArgs, inherited: InheritedSockets) -> Result
     let running = async {
         tokio::select! {
             result = running => result,
-            () = service::report(|| async {
-                let edge = super::edge::status(&looked_at).await?;
-                serve::status(&fleet).await.map(|server| format!("{edge}, {server}"))
-            }) => Ok(()),
+            () = service::report(|| status(&looked_at, &fleet)) => Ok(()),
         }
     };
     signals.during(Box::pin(running), look_again, end_edge.clone(), at_once).await?;
     Ok(Exit::Done)
+}
+
+/// The state of both halves, for a supervisor.
+async fn status(runtime: &RuntimeHandle, fleet: &FleetHandle) -> Option<String> {
+    let edge = super::edge::status(runtime).await?;
+    serve::status(fleet).await.map(|server| format!("{edge}, {server}"))
+}
+
+/// What the server follows, for people.
+fn followed(server: &ServerConfig) -> String {
+    match (&server.remote, &server.rules) {
+        (Some(remote), _) => remote.address.to_string(),
+        (None, dir) => dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default(),
+    }
 }
 
 fn settings_of(args: &mut UpArgs) -> Result<Settings, Failure> {
@@ -167,10 +179,7 @@ async fn start(args: &UpArgs, mut settings: Settings, policy: Policy) -> Result<
     settings.server.connection_log_dropped = connection_log.as_ref().map(|file| file.dropped.clone());
     let edge_state = settings.server.state_dir.join(EDGE_STATE);
     let inherited = settings.server.inherited.clone();
-    let followed = match (&settings.server.remote, &settings.server.rules) {
-        (Some(remote), _) => remote.address.to_string(),
-        (None, dir) => dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default(),
-    };
+    let followed = followed(&settings.server);
 
     let server = Server::start(settings.server).await.map_err(|error| serve::failed(&error))?;
     let is_first = !server.has_revision() && !edge::has_last_good(&edge_state);

@@ -146,22 +146,34 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    fn find(&mut self, kind: Kind, at: FilePosition<'_>, rule: &str, key: &str, reason: impl Into<String>) {
+    fn dropped(&mut self, at: FilePosition<'_>, rule: &str, key: &str, reason: impl Into<String>) {
+        self.find(Finding::new(Kind::Dropped, at, rule, key, reason.into()));
+    }
+
+    fn changed(&mut self, at: FilePosition<'_>, rule: &str, key: &str, reason: impl Into<String>) {
+        self.find(Finding::new(Kind::Changed, at, rule, key, reason.into()));
+    }
+
+    fn ignored(&mut self, at: FilePosition<'_>, rule: &str, key: &str, reason: impl Into<String>) {
+        self.find(Finding::new(Kind::Ignored, at, rule, key, reason.into()));
+    }
+
+    fn find(&mut self, finding: Finding) {
+        let kind = finding.kind;
         if self.kept.of(kind) >= MAX_FINDINGS as u64 {
             self.more.add(kind);
             return;
         }
         self.kept.add(kind);
-        let position = at.position();
-        self.findings.push(Finding {
-            kind,
-            file: at.file().to_owned(),
-            line: position.line,
-            column: position.column,
-            rule: rule.to_owned(),
-            key: key.to_owned(),
-            reason: reason.into(),
-        });
+        self.findings.push(finding);
+    }
+}
+
+impl Finding {
+    fn new(kind: Kind, at: FilePosition<'_>, rule: &str, key: &str, reason: String) -> Self {
+        let (file, position) = (at.file().to_owned(), at.position());
+        let (line, column) = (position.line, position.column);
+        Self { kind, file, line, column, rule: rule.to_owned(), key: key.to_owned(), reason }
     }
 }
 

@@ -13,10 +13,10 @@ use schema::ruleset::TreeFiles;
 use schema::text::{Entry, Value as Parsed};
 use serde_json::{Map, Value};
 
+use super::Gathered;
 use super::place::{FilePosition, json};
 use super::rates;
 use super::rule::{is_state, words};
-use super::{Gathered, Kind};
 
 /// Names of an owner in a list of owners.
 const OWNERS: [&str; 4] = ["owner_id", "owner_user_id", "user_id", "owner"];
@@ -77,13 +77,13 @@ pub(super) fn take(entries: &[Entry<'_>], at: FilePosition<'_>, gathered: &mut G
     let find = |names: &[&str]| entries.iter().find(|entry| names.contains(&entry.key.as_ref()));
     let name = find(&OWNERS).and_then(|entry| words(&json(&entry.node))).filter(|name| !name.is_empty());
     let Some(name) = name else {
-        gathered.find(Kind::Dropped, at, "", "owner_id", "the name of the owner is missing");
+        gathered.dropped(at, "", "owner_id", "the name of the owner is missing");
         return;
     };
     let label = format!("owner {name}");
     if let Some(client) = find(&CLIENTS) {
         let reason = "limits of an owner hold on every edge that runs rules of the owner";
-        gathered.find(Kind::Changed, at.at(client.key_span), &label, &client.key, reason);
+        gathered.changed(at.at(client.key_span), &label, &client.key, reason);
     }
     for entry in entries {
         let (key, here) = (entry.key.as_ref(), at.at(entry.key_span));
@@ -96,32 +96,26 @@ pub(super) fn take(entries: &[Entry<'_>], at: FilePosition<'_>, gathered: &mut G
             }
             "billing_anchor" => {}
             _ if USED.contains(&key) || is_state(key, &entry.node) => {
-                gathered.find(
-                    Kind::Ignored,
-                    here,
-                    &label,
-                    key,
-                    "the current use of the limits, not their configuration",
-                );
+                gathered.ignored(here, &label, key, "the current use of the limits, not their configuration");
             }
-            _ => gathered.find(Kind::Dropped, here, &label, key, "there is no such key"),
+            _ => gathered.dropped(here, &label, key, "there is no such key"),
         }
     }
 }
 
 fn rate_limit(name: &str, value: &Value, at: FilePosition<'_>, gathered: &mut Gathered) {
     let Some(given) = value.as_object() else {
-        gathered.find(Kind::Dropped, at, &format!("owner {name}"), "rate_limit", "expected a table");
+        gathered.dropped(at, &format!("owner {name}"), "rate_limit", "expected a table");
         return;
     };
     let rates = rates::read(given);
     let label = format!("owner {name}");
     if rates.connections.is_some() {
         let reason = "an owner has no limit of concurrent connections here: set `max_connections` in its rules";
-        gathered.find(Kind::Dropped, at, &label, "rate_limit.concurrent_connections", reason);
+        gathered.dropped(at, &label, "rate_limit.concurrent_connections", reason);
     }
     if let Some(reason) = rates.changed {
-        gathered.find(Kind::Changed, at, &label, "rate_limit", reason);
+        gathered.changed(at, &label, "rate_limit", reason);
     }
     if !rates.table.is_empty() {
         keep(name, "rate_limit", &Value::Object(rates.table), at, gathered);
@@ -152,8 +146,8 @@ fn keep(name: &str, key: &str, table: &Value, at: FilePosition<'_>, gathered: &m
     let errors = checked.diagnostics.into_iter().filter(|found| found.severity == Severity::Error);
     let reasons: Vec<String> = errors.map(|found| found.message).collect();
     if !reasons.is_empty() {
-        gathered.find(Kind::Dropped, at, &label, key, reasons.join("; "));
+        gathered.dropped(at, &label, key, reasons.join("; "));
     } else if !gathered.owners.add(name, key, table) {
-        gathered.find(Kind::Dropped, at, &label, key, "another client sets other limits for this owner");
+        gathered.dropped(at, &label, key, "another client sets other limits for this owner");
     }
 }

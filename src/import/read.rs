@@ -13,7 +13,7 @@ use schema::text::{self, Entry, Node, Syntax, Value as Parsed};
 
 use super::place::{FilePosition, json};
 use super::rule::{self, ImportContext};
-use super::{Gathered, Kind, owners, valid};
+use super::{Gathered, owners, valid};
 
 /// Keys under which a list of rules may stand.
 const LISTS: [&str; 4] = ["rules", "rule", "items", "data"];
@@ -70,7 +70,7 @@ pub(super) fn read(
     let context = ImportContext { edge: edge.clone(), limits, defaults: defaults(&root) };
     if !lists(&root, &context, at, gathered) {
         let reason = "no rules in it: expected a list of rules, a table with `rules`, or a standalone file";
-        gathered.find(Kind::Dropped, at, "", "", reason);
+        gathered.dropped(at, "", "", reason);
     }
 }
 
@@ -147,7 +147,7 @@ fn entry_of_root(
                     Parsed::Table(entries) => owners::take(entries, at.at(owner.span), gathered),
                     other => {
                         let reason = format!("expected an owner, this is {}", other.kind());
-                        gathered.find(Kind::Dropped, at.at(owner.span), "", entry.key.as_ref(), reason);
+                        gathered.dropped(at.at(owner.span), "", entry.key.as_ref(), reason);
                     }
                 }
             }
@@ -165,11 +165,11 @@ fn entry_of_root(
         ("defaults", Parsed::Table(_)) | (_, Parsed::Null) => {}
         (key, value) if MORE.contains(&key) => {
             if !matches!(value, Parsed::Null | Parsed::Bool(false)) {
-                gathered.find(Kind::Dropped, here, "", key, "the list continues on other pages: import all of them");
+                gathered.dropped(here, "", key, "the list continues on other pages: import all of them");
             }
         }
-        (key, _) if ABOUT.contains(&key) => gathered.find(Kind::Ignored, here, "", key, "not part of a rule"),
-        (key, _) => gathered.find(Kind::Dropped, here, "", key, "there is no such key"),
+        (key, _) if ABOUT.contains(&key) => gathered.ignored(here, "", key, "not part of a rule"),
+        (key, _) => gathered.dropped(here, "", key, "there is no such key"),
     }
     false
 }
@@ -177,7 +177,7 @@ fn entry_of_root(
 /// The statistics socket says nothing about forwarding.
 pub(super) fn statistics(at: FilePosition<'_>, gathered: &mut Gathered) {
     let reason = "the statistics socket has no counterpart: see `portunus stats`";
-    gathered.find(Kind::Ignored, at, "", "stats", reason);
+    gathered.ignored(at, "", "stats", reason);
 }
 
 /// The rules under the name of their client.
@@ -190,7 +190,7 @@ fn of_client(
 ) {
     let here = at.at(rules.span);
     let Some(edge) = rule::edge_name(name, here, gathered) else {
-        gathered.find(Kind::Dropped, here, name, "", "the name of the client is empty");
+        gathered.dropped(here, name, "", "the name of the client is empty");
         return;
     };
     let context = ImportContext { edge, ..context.clone() };
@@ -201,7 +201,7 @@ fn of_client(
             }
         }
         other => {
-            gathered.find(Kind::Dropped, here, name, "", format!("expected a list of rules, this is {}", other.kind()));
+            gathered.dropped(here, name, "", format!("expected a list of rules, this is {}", other.kind()));
         }
     }
 }
@@ -210,7 +210,7 @@ fn of_client(
 fn client_entry(client: &Node<'_>, context: &ImportContext<'_, '_>, at: FilePosition<'_>, gathered: &mut Gathered) {
     let here = at.at(client.span);
     let Parsed::Table(entries) = &client.value else {
-        gathered.find(Kind::Dropped, here, "", "", format!("expected a client, this is {}", client.value.kind()));
+        gathered.dropped(here, "", "", format!("expected a client, this is {}", client.value.kind()));
         return;
     };
     let named =
@@ -219,17 +219,17 @@ fn client_entry(client: &Node<'_>, context: &ImportContext<'_, '_>, at: FilePosi
     let label = name.clone().unwrap_or_default();
     match (name, named(&["rules"])) {
         (Some(name), Some(rules)) => of_client(&name, rules, context, at, gathered),
-        (None, Some(_)) => gathered.find(Kind::Dropped, here, "", "", "a client without a name"),
-        (_, None) => gathered.find(Kind::Ignored, here, "", "", "a client without rules"),
+        (None, Some(_)) => gathered.dropped(here, "", "", "a client without a name"),
+        (_, None) => gathered.ignored(here, "", "", "a client without rules"),
     }
     for entry in entries {
         let (key, at) = (entry.key.as_ref(), at.at(entry.key_span));
         match &entry.node.value {
             value if *value == Parsed::Null || ["name", "client_name", "client", "rules"].contains(&key) => {}
             _ if ABOUT.contains(&key) || rule::is_state(key, &entry.node) => {
-                gathered.find(Kind::Ignored, at, &label, key, "the current state of the client, not its configuration");
+                gathered.ignored(at, &label, key, "the current state of the client, not its configuration");
             }
-            _ => gathered.find(Kind::Dropped, at, &label, key, "there is no such key"),
+            _ => gathered.dropped(at, &label, key, "there is no such key"),
         }
     }
 }
@@ -241,12 +241,12 @@ pub(super) fn global(settings: &[Entry<'_>], edge: &EdgeName, at: FilePosition<'
         let value = json(&entry.node);
         if *edge != EdgeName::local() {
             let reason = "a setting of the process: `portunus edge` takes its own as flags";
-            gathered.find(Kind::Dropped, here, "", &format!("global.{key}"), reason);
+            gathered.dropped(here, "", &format!("global.{key}"), reason);
         } else if gathered.global.get(key).is_some_and(|known| *known != value) {
             let reason = "another file sets it to another value";
-            gathered.find(Kind::Dropped, here, "", &format!("global.{key}"), reason);
+            gathered.dropped(here, "", &format!("global.{key}"), reason);
         } else if let Some(reason) = refused(key, &value) {
-            gathered.find(Kind::Dropped, here, "", &format!("global.{key}"), reason);
+            gathered.dropped(here, "", &format!("global.{key}"), reason);
         } else {
             gathered.global.insert(key.to_owned(), value);
         }

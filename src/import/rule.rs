@@ -8,17 +8,18 @@ use std::collections::BTreeMap;
 use schema::check::CheckLimits;
 use schema::fields::{Concern, health as health_keys, rule as keys};
 use schema::name::{EdgeName, MAX_NAME};
+use schema::rule::Rule;
 use schema::spec;
 use schema::text::{Entry, Node, Value as Parsed};
 use serde_json::{Map, Value};
 
+use super::Gathered;
 use super::agree::{contradiction, holds};
 use super::drafts::Draft;
 use super::owners;
 use super::place::{FilePosition, json};
 use super::rates;
 use super::target::{plain_host, ports, proxy_protocol, rest_of_target, target_core, text_target};
-use super::{Gathered, Kind};
 
 /// What holds for all rules of a list.
 #[derive(Debug, Clone)]
@@ -153,7 +154,7 @@ pub(super) fn edge_name(text: &str, at: FilePosition<'_>, gathered: &mut Gathere
             "the edge is named {edge} here, because a name consists of a-z, 0-9, `.`, `_` and `-`: start the \
                 edge with that name"
         );
-        gathered.find(Kind::Changed, at, text, "client", reason);
+        gathered.changed(at, text, "client", reason);
     }
     Some(edge)
 }
@@ -162,7 +163,7 @@ pub(super) fn edge_name(text: &str, at: FilePosition<'_>, gathered: &mut Gathere
 pub(super) fn take(entry: &Node<'_>, context: &ImportContext<'_, '_>, file: FilePosition<'_>, gathered: &mut Gathered) {
     let at = file.at(entry.span);
     let Parsed::Table(entries) = &entry.value else {
-        gathered.find(Kind::Dropped, at, "", "", format!("expected a rule, this is {}", entry.value.kind()));
+        gathered.dropped(at, "", "", format!("expected a rule, this is {}", entry.value.kind()));
         return;
     };
     if owners::is_one(entries) {
@@ -177,26 +178,23 @@ pub(super) fn take(entry: &Node<'_>, context: &ImportContext<'_, '_>, file: File
         Some(name) => words(&name).and_then(|name| edge_name(&name, at, gathered)),
     };
     let Some(edge) = edge else {
-        gathered.find(Kind::Dropped, at, "", "client", "the name of the client is not a valid edge name");
+        gathered.dropped(at, "", "client", "the name of the client is not a valid edge name");
         return;
     };
-    let given = value(&keys, &NAMES).as_ref().and_then(words).filter(|name| !name.trim().is_empty());
-    let id = value(&keys, &IDS).as_ref().and_then(words).map(|id| format!("rule-{id}"));
-    let name = as_name(given.as_ref().or(id.as_ref()).map_or("rule", |name| name));
-    let name = if name.is_empty() { "rule".to_owned() } else { name };
+    let Named { given, name } = Named::of(&keys);
     let label = format!("{edge}/{}", given.as_ref().unwrap_or(&name));
     let enabled = match value(&keys, &["enabled"]) {
         None | Some(Value::Bool(true)) => true,
         Some(Value::Bool(false)) => false,
         Some(_) => {
-            gathered.find(Kind::Dropped, at, &label, "", "`enabled` is neither true nor false");
+            gathered.dropped(at, &label, "", "`enabled` is neither true nor false");
             return;
         }
     };
     let mut core = match opened.and_then(|()| core(&keys)) {
         Ok(core) => core,
         Err(reason) => {
-            gathered.find(Kind::Dropped, at, &label, "", reason);
+            gathered.dropped(at, &label, "", reason);
             return;
         }
     };
@@ -204,36 +202,57 @@ pub(super) fn take(entry: &Node<'_>, context: &ImportContext<'_, '_>, file: File
     let rule = match spec::from_json(&Value::Object(core.clone())) {
         Ok(rule) => rule,
         Err(reason) => {
-            gathered.find(Kind::Dropped, at, &label, "", reason);
+            gathered.dropped(at, &label, "", reason);
             return;
         }
     };
-    let width = rule.listen.ports.width();
-    if width > context.limits.range_rule_max_ports {
-        let most = context.limits.range_rule_max_ports;
-        let reason = format!(
-            "{width} ports in one rule, but at most {most} are allowed: split the rule, or raise \
-            --range-rule-max-ports"
-        );
-        gathered.find(Kind::Dropped, at, &label, "", reason);
+    if let Some(reason) = too_wide(&rule, context.limits.range_rule_max_ports) {
+        gathered.dropped(at, &label, "", reason);
         return;
     }
     let taken = gathered.edges.get(&edge).and_then(|drafts| drafts.taken(&rule));
     if let Some(taken) = taken.filter(|_| enabled) {
         let reason = format!("{} already belongs to {edge}/{taken}", rule.listen);
-        gathered.find(Kind::Dropped, at, &label, "", reason);
+        gathered.dropped(at, &label, "", reason);
         return;
     }
     rest(&keys, &mut core, &label, file, gathered);
     let free = gathered.edges.get_mut(&edge).map_or_else(|| name.clone(), |drafts| drafts.free_name(&name));
     if given.as_ref().is_none_or(|given| *given != free) {
-        gathered.find(Kind::Changed, at, &label, "name", format!("renamed to {free}"));
+        gathered.changed(at, &label, "name", format!("renamed to {free}"));
         core.insert("name".to_owned(), free.into());
     }
     match spec::from_json(&Value::Object(core)) {
         Ok(rule) => gathered.edges.entry(edge).or_default().push(Draft { rule: rule.into(), enabled }),
-        Err(reason) => gathered.find(Kind::Dropped, at, &label, "", reason),
+        Err(reason) => gathered.dropped(at, &label, "", reason),
     }
+}
+
+/// What a rule is called.
+struct Named {
+    /// As its file has it.
+    given: Option<String>,
+    name: String,
+}
+
+impl Named {
+    fn of(keys: &Keys<'_, '_>) -> Self {
+        let given = value(keys, &NAMES).as_ref().and_then(words).filter(|name| !name.trim().is_empty());
+        let id = value(keys, &IDS).as_ref().and_then(words).map(|id| format!("rule-{id}"));
+        let name = as_name(given.as_ref().or(id.as_ref()).map_or("rule", |name| name));
+        let name = if name.is_empty() { "rule".to_owned() } else { name };
+        Self { given, name }
+    }
+}
+
+/// Why a rule has more ports than one rule may have, if so.
+fn too_wide(rule: &Rule, most: u32) -> Option<String> {
+    let width = rule.listen.ports.width();
+    (width > most).then(|| {
+        format!(
+            "{width} ports in one rule, but at most {most} are allowed: split the rule, or raise --range-rule-max-ports"
+        )
+    })
 }
 
 /// Listeners and targets by our keys; an error where they say nothing that could be kept.
@@ -303,13 +322,13 @@ fn rest(
     for (key, entry) in keys.iter().filter(|(key, _)| !is_core(key)) {
         let at = file.at(entry.key_span);
         if is_state(key, &entry.node) {
-            gathered.find(Kind::Ignored, at, label, key, "the current state of the rule, not its configuration");
+            gathered.ignored(at, label, key, "the current state of the rule, not its configuration");
             continue;
         }
         let ours = if OWNER.contains(key) { "owner" } else { *key };
         let Some(field) = keys::TABLE.find(ours, 0).filter(|field| ![keys::EDGES, keys::EDGE_LABELS].contains(field))
         else {
-            gathered.find(Kind::Dropped, at, label, key, "there is no such key");
+            gathered.dropped(at, label, key, "there is no such key");
             continue;
         };
         let value = json(&entry.node);
@@ -320,7 +339,7 @@ fn rest(
         {
             let read = rates::read(given);
             if let Some(reason) = read.changed {
-                gathered.find(Kind::Changed, at, label, key, reason);
+                gathered.changed(at, label, key, reason);
             }
             if let Some(connections) = read.connections {
                 keep_connections(connections, core, label, at, gathered);
@@ -331,7 +350,7 @@ fn rest(
         with.insert(ours.to_owned(), value);
         match spec::from_json(&Value::Object(with.clone())) {
             Ok(_) => *core = with,
-            Err(reason) => gathered.find(Kind::Dropped, at, label, key, reason),
+            Err(reason) => gathered.dropped(at, label, key, reason),
         }
     }
     if let Some(Entry { node: Node { value: Parsed::Array(targets), .. }, .. }) = keys.get("targets") {
@@ -357,7 +376,7 @@ fn keep_connections(
     with.insert("max_connections".to_owned(), most);
     match spec::from_json(&Value::Object(with.clone())) {
         Ok(_) => *core = with,
-        Err(reason) => gathered.find(Kind::Dropped, at, label, "rate_limit.concurrent_connections", reason),
+        Err(reason) => gathered.dropped(at, label, "rate_limit.concurrent_connections", reason),
     }
 }
 

@@ -4,10 +4,10 @@ use schema::fields::target as target_keys;
 use schema::text::{Node, Value as Parsed};
 use serde_json::{Map, Value};
 
+use super::Gathered;
 use super::agree::contradiction;
 use super::place::{FilePosition, json};
 use super::rule::{IDS, Keys, is_state, open, value, words};
-use super::{Gathered, Kind};
 
 /// One port or several.
 pub(super) struct Ports(String);
@@ -126,9 +126,9 @@ pub(super) fn rest_of_target(
         let key = format!("targets[{index}].{}", entry.key);
         let at = file.at(entry.key_span);
         if is_state(&entry.key, &entry.node) {
-            gathered.find(Kind::Ignored, at, label, &key, "the current state of the target, not its configuration");
+            gathered.ignored(at, label, &key, "the current state of the target, not its configuration");
         } else {
-            gathered.find(Kind::Dropped, at, label, &key, "there is no such key");
+            gathered.dropped(at, label, &key, "there is no such key");
         }
     }
 }

@@ -10,10 +10,10 @@ use schema::ruleset::{RuleSet, TreeFiles};
 use schema::spec;
 use schema::text::{Entry, Node, Value as Parsed};
 
+use super::Gathered;
 use super::drafts::Draft;
 use super::place::FilePosition;
 use super::read::{global, statistics};
-use super::{Gathered, Kind};
 
 /// The rules of a file that is a rule tree by itself; `None` for every other file.
 pub(super) fn ruleset(input: &SourceFile, limits: CheckLimits) -> Option<RuleSet> {
@@ -52,7 +52,7 @@ fn of_root(entry: &Entry<'_>, edge: &EdgeName, at: FilePosition<'_>, gathered: &
         ("edge", _) => {
             let reason =
                 "the inventory and its labels: each rule now names its edges, but rollout waves select by labels";
-            gathered.find(Kind::Dropped, at.at(entry.key_span), "", "edge", reason);
+            gathered.dropped(at.at(entry.key_span), "", "edge", reason);
         }
         _ => {}
     }
@@ -65,14 +65,14 @@ fn keep(draft: Draft, edge: &EdgeName, at: FilePosition<'_>, gathered: &mut Gath
     let label = format!("{edge}/{name}");
     if let Some(taken) = drafts.taken(&draft.rule).filter(|_| draft.enabled) {
         let reason = format!("{} already belongs to {edge}/{taken}", draft.rule.listen);
-        gathered.find(Kind::Dropped, at, &label, "", reason);
+        gathered.dropped(at, &label, "", reason);
         return;
     }
     let limits = spec::to_json(&draft.rule).remove("owner_limits");
     for (key, table) in limits.as_ref().and_then(serde_json::Value::as_object).into_iter().flatten() {
         if !gathered.owners.add(&draft.rule.owner, key, table) {
             let reason = "another file sets other limits for this owner";
-            gathered.find(Kind::Dropped, at, &label, &format!("owner.{key}"), reason);
+            gathered.dropped(at, &label, &format!("owner.{key}"), reason);
         }
     }
     let drafts = gathered.edges.entry(edge.clone()).or_default();
@@ -86,8 +86,8 @@ fn keep(draft: Draft, edge: &EdgeName, at: FilePosition<'_>, gathered: &mut Gath
     match spec::from_json(&named.into()) {
         Ok(rule) => {
             drafts.push(Draft { rule: rule.into(), ..draft });
-            gathered.find(Kind::Changed, at, &label, "name", format!("renamed to {free}"));
+            gathered.changed(at, &label, "name", format!("renamed to {free}"));
         }
-        Err(reason) => gathered.find(Kind::Dropped, at, &label, "", reason),
+        Err(reason) => gathered.dropped(at, &label, "", reason),
     }
 }

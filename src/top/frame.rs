@@ -62,6 +62,13 @@ pub(crate) struct Painter {
     pub(crate) now: Timestamp,
 }
 
+/// A text with its title, from a line on.
+struct TextPage<'t> {
+    title: &'t str,
+    lines: &'t [Cell],
+    first: usize,
+}
+
 impl Painter {
     /// The whole screen.
     pub(crate) fn draw(self, state: &State, area: Rect, to: &mut Buffer) {
@@ -74,9 +81,9 @@ impl Painter {
         let rates = if has_rates(state, area) { RATES } else { 0 };
         let body = Rect { y: area.y + ABOVE, height: area.height - ABOVE - BELOW - rates, ..area };
         match &state.mode {
-            Mode::Help(first) => self.lines(to, body, "Keys", &help(), *first),
+            Mode::Help(first) => self.lines(to, body, &TextPage { title: "Keys", lines: &help(), first: *first }),
             Mode::Details(first) => match state.details(self.now) {
-                Some((title, lines)) => self.lines(to, body, &title, &lines, *first),
+                Some((title, lines)) => self.lines(to, body, &TextPage { title: &title, lines: &lines, first: *first }),
                 None => self.list(state, body, to),
             },
             Mode::List | Mode::Typing { .. } => self.list(state, body, to),
@@ -253,7 +260,8 @@ impl Painter {
     }
 
     /// A text that can be longer than the screen.
-    fn lines(self, to: &mut Buffer, area: Rect, title: &str, lines: &[Cell], first: usize) {
+    fn lines(self, to: &mut Buffer, area: Rect, page: &TextPage<'_>) {
+        let TextPage { title, lines, first } = *page;
         Self::line(to, area, 0, &[("  ".to_owned(), Style::new()), (cut(title, 200), self.style(Tone::Strong))]);
         let room = usize::from(area.height.saturating_sub(1));
         let width = usize::from(area.width).saturating_sub(2);

@@ -36,7 +36,7 @@ use super::codec;
 use super::counters::{Counters, Reading};
 use super::notice_log;
 use super::notify::Mailbag;
-use super::outgoing;
+use super::outgoing::{self, OutgoingState};
 use super::questions::Reply;
 pub use super::recent::Numbered;
 use super::recent::Recent;
@@ -48,6 +48,7 @@ use crate::decide::fleet::{
     SessionId,
 };
 use crate::decide::kept::Kept;
+use crate::decide::live::Live;
 use crate::decide::notices::Desk;
 use crate::decide::operators::Mandate;
 use crate::decide::target_override::TargetOverride;
@@ -352,16 +353,7 @@ impl Driver {
     async fn take(&mut self, command: Command) {
         match command {
             Command::Event(event) => {
-                match &*event {
-                    Event::Gone { session, .. } => {
-                        self.sessions.remove(session);
-                        self.asked.session_ended(*session);
-                    }
-                    Event::Report { edge, report, session } if self.fleet.session(edge) == Some(*session) => {
-                        self.counters.retain(edge, |rule| report.rules.contains_key(rule));
-                    }
-                    _ => {}
-                }
+                self.note(&event);
                 self.step(*event).await;
             }
             // Dropping its channel ends the session; the edge comes back.
@@ -389,34 +381,12 @@ impl Driver {
                 let ticket = self.ticket(Waiter::Control(reply));
                 self.step(Event::Control { ticket, actor, control }).await;
             }
-            Command::Read(look) => {
-                look(&View {
-                    fleet: &self.fleet,
-                    addresses: &self.addresses,
-                    counters: &self.counters,
-                    last_notice: self.last_notice,
-                    recent: &self.recent,
-                    applies: &self.applies,
-                    timings: &self.timings,
-                    is_saved: self.backlog.is_empty(),
-                    store: &self.store,
-                });
-            }
+            Command::Read(look) => self.look(look),
             Command::Counters { edge, session, .. } if self.fleet.session(&edge) != Some(session) => {
                 debug!(edge = %edge, session, "counters of an ended session are dropped");
             }
             Command::Counters { edge, session, report } => {
-                let live = |rule: &proto::RuleStats| {
-                    let active = Figures::from_wire(rule.total.as_ref()?).ok()?.active_connections;
-                    Some((RuleName::new(&rule.rule).ok()?, active, rule.live.clone().map(Into::into)))
-                };
-                let connections = report.rules.iter().filter_map(live).collect();
-                let now = Timestamp::now();
-                self.counters.take(&edge, &report, now);
-                if report.request_id > 0 {
-                    let reading = self.counters.reading(&edge, report.rules, now);
-                    self.asked.readings.answer(session, report.request_id, reading);
-                }
+                let connections = self.take_counters(&edge, session, report);
                 self.step(Event::Counted { session, edge, connections }).await;
             }
             Command::Ask { edge, request, reply } => {
@@ -438,6 +408,55 @@ impl Driver {
             Command::Cut { edge, session, reason } => self.cut(edge, session, reason).await,
             Command::Renew(session) => self.ask_for_renewal(session),
         }
+    }
+
+    /// What an event means for what is kept of its session.
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Gone { session, .. } => {
+                self.sessions.remove(session);
+                self.asked.session_ended(*session);
+            }
+            Event::Report { edge, report, session } if self.fleet.session(edge) == Some(*session) => {
+                self.counters.retain(edge, |rule| report.rules.contains_key(rule));
+            }
+            _ => {}
+        }
+    }
+
+    fn look(&self, look: Read) {
+        look(&View {
+            fleet: &self.fleet,
+            addresses: &self.addresses,
+            counters: &self.counters,
+            last_notice: self.last_notice,
+            recent: &self.recent,
+            applies: &self.applies,
+            timings: &self.timings,
+            is_saved: self.backlog.is_empty(),
+            store: &self.store,
+        });
+    }
+
+    /// Takes the counters of an edge; the connections of its rules.
+    fn take_counters(
+        &mut self,
+        edge: &EdgeName,
+        session: SessionId,
+        report: proto::StatsReport,
+    ) -> Vec<(RuleName, u64, Option<Live>)> {
+        let live = |rule: &proto::RuleStats| {
+            let active = Figures::from_wire(rule.total.as_ref()?).ok()?.active_connections;
+            Some((RuleName::new(&rule.rule).ok()?, active, rule.live.clone().map(Into::into)))
+        };
+        let connections = report.rules.iter().filter_map(live).collect();
+        let now = Timestamp::now();
+        self.counters.take(edge, &report, now);
+        if report.request_id > 0 {
+            let reading = self.counters.reading(edge, report.rules, now);
+            self.asked.readings.answer(session, report.request_id, reading);
+        }
+        connections
     }
 
     fn ticket(&mut self, waiting: Waiter) -> u64 {
@@ -499,16 +518,29 @@ impl Driver {
         }
     }
 
+    fn welcome(&mut self, session: SessionId) {
+        let welcome = proto::Welcome {
+            lineage: self.fleet.lineage().to_owned(),
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        self.send(session, Body::Welcome(welcome));
+    }
+
+    fn send_overrides(&mut self, session: SessionId, edge: &EdgeName, overrides: &[TargetOverride]) {
+        debug!(edge = %edge, overrides = overrides.len(), "overrides sent");
+        let now = Timestamp::now();
+        let to_wire = |order: &TargetOverride| proto::TargetOverride {
+            rest_ms: order.until.map_or(0, |until| outgoing::rest(until, now)),
+            ..order.to_wire()
+        };
+        let overrides = overrides.iter().map(to_wire).collect();
+        self.send(session, Body::Overrides(proto::TargetOverrides { overrides }));
+    }
+
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Persist(_) => unreachable!("written before the next effect is taken"),
-            Effect::Welcome { session } => {
-                let welcome = proto::Welcome {
-                    lineage: self.fleet.lineage().to_owned(),
-                    server_version: env!("CARGO_PKG_VERSION").to_owned(),
-                };
-                self.send(session, Body::Welcome(welcome));
-            }
+            Effect::Welcome { session } => self.welcome(session),
             Effect::Refuse { session, code, message } => {
                 let refusal = proto::Refusal { code: code.to_owned(), message };
                 self.send(session, Body::Refusal(refusal));
@@ -527,10 +559,9 @@ impl Driver {
                 yields,
             } => {
                 info!(edge = %edge, generation, rules = rules.len(), "desired state sent");
-                let lineage = self.fleet.lineage().to_owned();
-                let terms = (confirm_within, quiet_window);
-                let desired = outgoing::desired(lineage, generation, digest, &rules, basis, terms);
-                let desired = outgoing::ending(desired, &ends, Timestamp::now());
+                let (lineage, rules) = (self.fleet.lineage().to_owned(), &*rules);
+                let state = OutgoingState { lineage, generation, digest, rules, basis, confirm_within, quiet_window };
+                let desired = outgoing::ending(outgoing::desired(state), &ends, Timestamp::now());
                 let yields = yields.iter().map(ToString::to_string).collect();
                 let desired = proto::DesiredState { yields, ..desired };
                 self.send(session, Body::Desired(desired));
@@ -540,16 +571,7 @@ impl Driver {
                 let confirm = proto::Confirm { lineage: self.fleet.lineage().to_owned(), generation };
                 self.send(session, Body::Confirm(confirm));
             }
-            Effect::SendOverrides { session, edge, overrides } => {
-                debug!(edge = %edge, overrides = overrides.len(), "overrides sent");
-                let now = Timestamp::now();
-                let to_wire = |order: &TargetOverride| proto::TargetOverride {
-                    rest_ms: order.until.map_or(0, |until| outgoing::rest(until, now)),
-                    ..order.to_wire()
-                };
-                let overrides = overrides.iter().map(to_wire).collect();
-                self.send(session, Body::Overrides(proto::TargetOverrides { overrides }));
-            }
+            Effect::SendOverrides { session, edge, overrides } => self.send_overrides(session, &edge, &overrides),
             Effect::Emit(notice) => {
                 notice_log::write(&notice, &self.fleet);
                 self.emit(notice);

@@ -261,36 +261,53 @@ impl RuleSeries {
 
 fn render(view: &MetricsSnapshot) -> prometheus::Result<String> {
     let registry = Registry::new();
-    let rules = RuleSeries::register(&registry)?;
-    let connected = gauge(&registry, "portunus_edge_connected", "1 while the edge has a session.", &["client"])?;
-    let generation = gauge(&registry, "portunus_edge_generation", "Generation that the edge accepted.", &["client"])?;
-    let desired = gauge(
-        &registry,
-        "portunus_edge_desired_generation",
-        "Generation that the server wants the edge to \
-            have.",
-        &["client"],
-    )?;
+    of_certificates(&registry, view)?;
+    of_refusals(&registry, view)?;
+    of_names(&registry, view)?;
+    of_edges(&registry, view)?;
+    of_quotas(&registry, view)?;
+    of_notifiers(&registry, &view.notifiers)?;
+    of_results(&registry, view)?;
+    of_fleet(&registry, view)?;
+    of_process(&registry, view)?;
+    let mut families = registry.gather();
+    families.extend(view.timings.gather());
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&families, &mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn of_certificates(registry: &Registry, view: &MetricsSnapshot) -> prometheus::Result<()> {
     let help = "Seconds until the certificate ends; negative once it has ended.";
-    let expires = gauge(&registry, "portunus_certificate_expires_seconds", help, &["kind", "client"])?;
+    let expires = gauge(registry, "portunus_certificate_expires_seconds", help, &["kind", "client"])?;
     let now = Timestamp::now().as_second();
     for (kind, client, end) in &view.certificates {
         expires.with_label_values(&[*kind, client]).set((end - now) as f64);
     }
+    Ok(())
+}
+
+/// Edges and connections that were not let in.
+fn of_refusals(registry: &Registry, view: &MetricsSnapshot) -> prometheus::Result<()> {
     let help = "Edges that were not let in, by what they wanted and the reason.";
-    let refused = counter(&registry, "portunus_edge_refused_total", help, &["wish", "reason"])?;
+    let refused = counter(registry, "portunus_edge_refused_total", help, &["wish", "reason"])?;
     for (wish, reason, count) in &view.refusals {
         refused.with_label_values(&[wish.as_str(), *reason]).inc_by(*count as f64);
     }
     let help = "Connections to a TLS port that ended before their handshake was complete.";
-    let handshakes = counter(&registry, "portunus_tls_refused_total", help, &["port", "reason"])?;
+    let handshakes = counter(registry, "portunus_tls_refused_total", help, &["port", "reason"])?;
     for (port, reasons) in &view.handshakes {
         for (reason, count) in reasons {
             handshakes.with_label_values(&[*port, *reason]).inc_by(*count as f64);
         }
     }
+    Ok(())
+}
+
+/// Connections to ports with server names that no rule was for.
+fn of_names(registry: &Registry, view: &MetricsSnapshot) -> prometheus::Result<()> {
     let help = "Connections to ports with server names that no rule was for, by cause.";
-    let missed = counter(&registry, "portunus_edge_sni_missed_total", help, &["client", "cause"])?;
+    let missed = counter(registry, "portunus_edge_sni_missed_total", help, &["client", "cause"])?;
     for (name, edge) in view.fleet.edges() {
         let client = name.as_str();
         let counted = view.sni_missed.get(name);
@@ -301,6 +318,24 @@ fn render(view: &MetricsSnapshot) -> prometheus::Result<String> {
                 missed.with_label_values(&[client, cause]).inc_by(count as f64);
             }
         }
+    }
+    Ok(())
+}
+
+/// Edges, and the rules of those that are connected.
+fn of_edges(registry: &Registry, view: &MetricsSnapshot) -> prometheus::Result<()> {
+    let rules = RuleSeries::register(registry)?;
+    let connected = gauge(registry, "portunus_edge_connected", "1 while the edge has a session.", &["client"])?;
+    let generation = gauge(registry, "portunus_edge_generation", "Generation that the edge accepted.", &["client"])?;
+    let desired = gauge(
+        registry,
+        "portunus_edge_desired_generation",
+        "Generation that the server wants the edge to \
+            have.",
+        &["client"],
+    )?;
+    for (name, edge) in view.fleet.edges() {
+        let client = name.as_str();
         connected.with_label_values(&[client]).set(if edge.connected { 1.0 } else { 0.0 });
         generation.with_label_values(&[client]).set(edge.observed_generation() as f64);
         desired.with_label_values(&[client]).set(edge.desired_generation() as f64);
@@ -320,51 +355,60 @@ fn render(view: &MetricsSnapshot) -> prometheus::Result<String> {
             }
         }
     }
-    of_quotas(&registry, view)?;
-    of_notifiers(&registry, &view.notifiers)?;
-    let drifted = gauge(&registry, "portunus_drift", "Deviations from the applied state, by kind.", &["kind"])?;
+    Ok(())
+}
+
+/// What differs, and what ended how.
+fn of_results(registry: &Registry, view: &MetricsSnapshot) -> prometheus::Result<()> {
+    let drifted = gauge(registry, "portunus_drift", "Deviations from the applied state, by kind.", &["kind"])?;
     for kind in DriftKind::ALL {
         drifted.with_label_values(&[kind.as_str()]).set(0.0);
     }
     for each in view.fleet.drift() {
         drifted.with_label_values(&[each.kind.as_str()]).inc();
     }
-    let probes = counter(&registry, "portunus_probe_total", "Probes of all edges, by result code.", &["result"])?;
+    let probes = counter(registry, "portunus_probe_total", "Probes of all edges, by result code.", &["result"])?;
     // Where a name did not resolve, or the edge's host was at fault, no target was asked.
     for result in ResultCode::ALL.iter().map(|code| code.as_str()).chain(words::UNASKED.iter().copied()) {
         let count = view.probes.get(result).copied().unwrap_or_default();
         probes.with_label_values(&[result]).inc_by(count as f64);
     }
-    let applies = counter(&registry, "portunus_apply_total", "Applies that ended, by outcome.", &["outcome"])?;
+    let applies = counter(registry, "portunus_apply_total", "Applies that ended, by outcome.", &["outcome"])?;
     for outcome in Outcome::ENDS {
         let count = view.applies.get(&outcome).copied().unwrap_or_default();
         applies.with_label_values(&[outcome.as_str()]).inc_by(count as f64);
     }
-    let frozen = gauge(&registry, "portunus_frozen", "1 while a freeze stops applying.", &[])?;
+    Ok(())
+}
+
+/// What the fleet as a whole is in.
+fn of_fleet(registry: &Registry, view: &MetricsSnapshot) -> prometheus::Result<()> {
+    let frozen = gauge(registry, "portunus_frozen", "1 while a freeze stops applying.", &[])?;
     frozen.with_label_values(&[] as &[&str]).set(if view.fleet.frozen().is_some() { 1.0 } else { 0.0 });
-    let store = gauge(&registry, "portunus_store_bytes", "Size of the server's state on disk.", &[])?;
+    let store = gauge(registry, "portunus_store_bytes", "Size of the server's state on disk.", &[])?;
     store.with_label_values(&[] as &[&str]).set(view.store_bytes as f64);
-    let held = gauge(&registry, "portunus_held", "1 while an old revision is held in force.", &[])?;
+    let held = gauge(registry, "portunus_held", "1 while an old revision is held in force.", &[])?;
     let is_held = crate::decide::held::held(&view.fleet).0;
     held.with_label_values(&[] as &[&str]).set(if is_held { 1.0 } else { 0.0 });
     if let Some(remote) = view.fleet.remote() {
-        of_remote(&registry, remote)?;
+        of_remote(registry, remote)?;
     }
+    Ok(())
+}
+
+/// The server's own process.
+fn of_process(registry: &Registry, view: &MetricsSnapshot) -> prometheus::Result<()> {
     let help = "Log lines that could not be written to standard error.";
-    let dropped = counter(&registry, "portunus_log_lines_dropped_total", help, &[])?;
+    let dropped = counter(registry, "portunus_log_lines_dropped_total", help, &[])?;
     dropped.with_label_values(&[] as &[&str]).inc_by(view.log_lines_dropped as f64);
     if let Some(lines) = view.connection_log_dropped {
         let help = "Lines of the connection log that found no room or could not be written.";
-        let dropped = counter(&registry, "portunus_connection_log_dropped_total", help, &[])?;
+        let dropped = counter(registry, "portunus_connection_log_dropped_total", help, &[])?;
         dropped.with_label_values(&[] as &[&str]).inc_by(lines as f64);
     }
-    let build = gauge(&registry, "portunus_build_info", "1, with the version of the program.", &["version"])?;
+    let build = gauge(registry, "portunus_build_info", "1, with the version of the program.", &["version"])?;
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
-    let mut families = registry.gather();
-    families.extend(view.timings.gather());
-    let mut text = Vec::new();
-    TextEncoder::new().encode(&families, &mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    Ok(())
 }
 
 /// The quotas of rules and owners of connected edges: a row of an owner has no rule.

@@ -34,14 +34,19 @@ pub(super) fn ending(
 }
 
 /// A desired state, how long it waits to be confirmed, and for how long its changes may wait for a quiet moment.
-pub(super) fn desired(
-    lineage: String,
-    generation: u64,
-    digest: Digest,
-    rules: &[Arc<Rule>],
-    basis: Option<Basis>,
-    (confirm_within, quiet_window): (Option<Duration>, Duration),
-) -> proto::DesiredState {
+pub(super) struct OutgoingState<'o> {
+    pub(super) lineage: String,
+    pub(super) generation: u64,
+    pub(super) digest: Digest,
+    pub(super) rules: &'o [Arc<Rule>],
+    pub(super) basis: Option<Basis>,
+    pub(super) confirm_within: Option<Duration>,
+    pub(super) quiet_window: Duration,
+}
+
+/// As the edge receives it.
+pub(super) fn desired(state: OutgoingState<'_>) -> proto::DesiredState {
+    let OutgoingState { lineage, generation, digest, rules, basis, confirm_within, quiet_window } = state;
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     proto::DesiredState {
         lineage,

@@ -156,14 +156,7 @@ impl Server {
         let secret_file = config.remote.as_ref().and_then(|remote| remote.webhook_secret_file.as_deref());
         let webhook = secret_file.map(|path| Webhook::new(path, wake.clone())).transpose()?;
         let store = Arc::new(store);
-        let (registrar, trust) = {
-            let (store, state_dir, config) = (Arc::clone(&store), config.state_dir.clone(), config.trust.clone());
-            let open = move || Registrar::open(store, state_dir, config.authority.as_ref(), config.edges);
-            match tokio::task::spawn_blocking(open).await {
-                Ok(opened) => opened?,
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            }
-        };
+        let (registrar, trust) = open_trust(Arc::clone(&store), &config).await?;
         let addresses: Vec<SocketAddr> = operator.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let operator_tls = config.operator.tls(trust.authorities.clone(), &addresses)?;
         let (operators, keeper) = Operators::open(Arc::clone(&store), &token)?;
@@ -315,6 +308,16 @@ impl Server {
         tasks.close();
         tasks.wait().await;
         failed.or_else(|| supervisor.has_failed()).map_or(Ok(()), |failed| Err(failed.into()))
+    }
+}
+
+/// Opens the register of edges and the authority.
+async fn open_trust(store: Arc<Store>, config: &ServerConfig) -> Result<(Registrar, TrustHandle), ServerError> {
+    let (state_dir, trust) = (config.state_dir.clone(), config.trust.clone());
+    let open = move || Registrar::open(store, state_dir, trust.authority.as_ref(), trust.edges);
+    match tokio::task::spawn_blocking(open).await {
+        Ok(opened) => Ok(opened?),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::edges::Edges;
-use super::view::EdgeView;
+use super::view::{EdgeView, Report};
 
 /// The kinds of drift (CONTRACT §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -79,6 +79,8 @@ impl DriftKind {
     }
 }
 
+/// The message of a rule that runs in another version.
+const CHANGED: &str = "the edge runs a version that differs from the applied one";
 /// The code of an edge that a rollout has not reached.
 pub const ROLLOUT_UNFINISHED: &str = "rollout_unfinished";
 /// How the message begins where it will not reach it: the rollout was stopped, and nothing is sent again by itself.
@@ -128,88 +130,107 @@ pub(super) fn unreached(edge: &EdgeName, why: String) -> Drift {
 }
 
 fn of_edge(name: &EdgeName, edge: &EdgeView, all: &mut Vec<Drift>) {
-    let entry = |rule: Option<&RuleName>, kind, code: &str, message: String| Drift {
-        edge: name.clone(),
-        rule: rule.cloned(),
-        kind,
-        code: code.to_owned(),
-        message,
-        fields: Vec::new(),
-    };
-    if !edge.connected {
+    let mut found = EdgeDrift { name, edge, all };
+    found.of_session();
+    found.of_decisions();
+    if let Some(report) = &edge.report {
+        found.of_report(report);
+        found.of_applied(report);
+        found.of_others(report);
+    }
+}
+
+/// The drift of an edge while it is looked for.
+struct EdgeDrift<'d> {
+    name: &'d EdgeName,
+    edge: &'d EdgeView,
+    all: &'d mut Vec<Drift>,
+}
+
+impl EdgeDrift<'_> {
+    fn add(&mut self, rule: Option<&RuleName>, kind: DriftKind, code: &str, message: String) {
+        let (edge, rule, code) = (self.name.clone(), rule.cloned(), code.to_owned());
+        self.all.push(Drift { edge, rule, kind, code, message, fields: Vec::new() });
+    }
+
+    fn of_session(&mut self) {
+        let edge = self.edge;
         let is_expected = edge.desired.as_ref().is_some_and(|desired| !desired.wanted.is_empty());
-        if is_expected || edge.report.is_some() || edge.hello.is_some() {
+        if !edge.connected && (is_expected || edge.report.is_some() || edge.hello.is_some()) {
             let since = edge.last_seen.map_or_else(|| "never seen".to_owned(), |at| format!("last seen {at:.0}"));
-            all.push(entry(None, DriftKind::EdgeOffline, RuleCode::ClientNotConnected.as_str(), since));
+            self.add(None, DriftKind::EdgeOffline, RuleCode::ClientNotConnected.as_str(), since);
         }
     }
-    for (rule, held) in &edge.overrides {
-        let message = format!("{} added it, until {:.0}: {}", held.actor, held.until, held.why);
-        all.push(entry(Some(rule), DriftKind::Override, "", message));
-    }
-    let is_rejected =
-        |rule: &RuleName| edge.desired.as_ref().is_some_and(|desired| desired.rejected.contains_key(rule));
-    if let Some(desired) = &edge.desired {
-        for (rule, rejection) in &desired.rejected {
-            all.push(entry(Some(rule), DriftKind::Rejected, rejection.code.as_str(), rejection.message.clone()));
+
+    /// What operators and the planner decided otherwise than the tree.
+    fn of_decisions(&mut self) {
+        let edge = self.edge;
+        for (rule, held) in &edge.overrides {
+            let message = format!("{} added it, until {:.0}: {}", held.actor, held.until, held.why);
+            self.add(Some(rule), DriftKind::Override, "", message);
+        }
+        for (rule, rejection) in edge.desired.iter().flat_map(|desired| &desired.rejected) {
+            self.add(Some(rule), DriftKind::Rejected, rejection.code.as_str(), rejection.message.clone());
+        }
+        for each in &edge.deviations {
+            self.add(Some(&each.rule), DriftKind::Override, each.deviation.as_str(), each.in_words());
         }
     }
-    for each in &edge.deviations {
-        all.push(entry(Some(&each.rule), DriftKind::Override, each.deviation.as_str(), each.in_words()));
+
+    /// What the edge reports of itself.
+    fn of_report(&mut self, report: &Report) {
+        let edge = self.edge;
+        if edge.connected && edge.desired.is_some() && !edge.is_settled() {
+            let desired = edge.desired_generation();
+            let message = format!("the edge runs generation {}, but {desired} is desired", report.generation);
+            self.add(None, DriftKind::StaleGeneration, RuleCode::StaleGeneration.as_str(), message);
+        }
+        let is_rejected =
+            |rule: &RuleName| edge.desired.as_ref().is_some_and(|desired| desired.rejected.contains_key(rule));
+        for (rule, view) in report.rules.iter().filter(|(rule, _)| !is_rejected(rule)) {
+            let kind = match view.state {
+                RuleState::Failed => DriftKind::Failed,
+                RuleState::Rejected => DriftKind::Rejected,
+                _ => continue,
+            };
+            self.add(Some(rule), kind, &view.code, view.message.clone());
+        }
     }
-    let Some(report) = &edge.report else { return };
-    if edge.connected && edge.desired.is_some() && !edge.is_settled() {
-        let message =
-            format!("the edge runs generation {}, but {} is desired", report.generation, edge.desired_generation());
-        all.push(entry(None, DriftKind::StaleGeneration, RuleCode::StaleGeneration.as_str(), message));
-    }
-    for (rule, view) in &report.rules {
-        match view.state {
-            _ if is_rejected(rule) => {}
-            RuleState::Failed => all.push(entry(Some(rule), DriftKind::Failed, &view.code, view.message.clone())),
-            RuleState::Rejected => {
-                all.push(entry(Some(rule), DriftKind::Rejected, &view.code, view.message.clone()));
+
+    /// Applied rules that are missing, or run in another version.
+    fn of_applied(&mut self, report: &Report) {
+        let edge = self.edge;
+        for (rule, wanted) in edge.desired.iter().flat_map(|desired| &desired.rules) {
+            let wanted = &wanted.rule;
+            let Some(view) = report.rules.get(rule).filter(|view| view.state != RuleState::Draining) else {
+                let message = "the rule was applied, but the edge does not have it";
+                self.add(Some(rule), DriftKind::Missing, "", message.to_owned());
+                continue;
+            };
+            if let Some(running) = view.running.as_ref().filter(|running| *running != wanted)
+                && view.state == RuleState::Active
+            {
+                let (edge, rule, message) = (self.name.clone(), Some(rule.clone()), CHANGED.to_owned());
+                let (kind, code, fields) = (DriftKind::Changed, String::new(), field_changes(wanted, running));
+                self.all.push(Drift { edge, rule, kind, code, message, fields });
             }
-            _ => {}
         }
     }
-    let applied = edge.desired.as_ref().map(|desired| &desired.rules);
-    for (rule, wanted) in applied.into_iter().flatten() {
-        let wanted = &wanted.rule;
-        let Some(view) = report.rules.get(rule).filter(|view| view.state != RuleState::Draining) else {
-            all.push(entry(
-                Some(rule),
-                DriftKind::Missing,
-                "",
-                "the rule was applied, but the edge does not have it".to_owned(),
-            ));
-            continue;
-        };
-        if let Some(running) = view.running.as_ref().filter(|running| *running != wanted)
-            && view.state == RuleState::Active
-        {
-            let mut drift = entry(
-                Some(rule),
-                DriftKind::Changed,
-                "",
-                "the edge runs a version that differs from the applied one".to_owned(),
-            );
-            drift.fields = field_changes(wanted, running);
-            all.push(drift);
-        }
-    }
-    // Until the edge has the newest generation, what is on its way to be removed is not a rule that nobody applied.
-    let is_settled = edge.desired.is_none() || edge.is_settled();
-    for (rule, view) in report.rules.iter().filter(|_| is_settled) {
-        // One that is pending was told to go, and waits for a moment without connections.
-        let is_going = matches!(view.state, RuleState::Draining | RuleState::Pending);
-        if applied.is_none_or(|applied| !applied.contains_key(rule)) && !is_going {
-            all.push(entry(
-                Some(rule),
-                DriftKind::Extra,
-                "",
-                "the edge runs the rule, but it was never applied".to_owned(),
-            ));
+
+    /// Rules that the edge runs and that nobody applied.
+    fn of_others(&mut self, report: &Report) {
+        let edge = self.edge;
+        // Until the edge has the newest generation, what is on its way to be removed is not a rule that nobody applied.
+        let is_settled = edge.desired.is_none() || edge.is_settled();
+        let is_applied =
+            |rule: &RuleName| edge.desired.as_ref().is_some_and(|desired| desired.rules.contains_key(rule));
+        for (rule, view) in report.rules.iter().filter(|_| is_settled) {
+            // A pending rule is to be removed, and waits for a moment without connections.
+            let is_going = matches!(view.state, RuleState::Draining | RuleState::Pending);
+            if !is_applied(rule) && !is_going {
+                let message = "the edge runs the rule, but it was never applied";
+                self.add(Some(rule), DriftKind::Extra, "", message.to_owned());
+            }
         }
     }
 }

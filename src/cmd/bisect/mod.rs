@@ -149,16 +149,17 @@ pub(crate) async fn run(args: &BisectArgs) -> Result<Exit, Failure> {
     if !print_value(args.looks.output, &answer)? {
         print(&text(&answer))?;
     }
-    match back {
-        Err(failure) => return Ok(failure.exit()),
-        Ok(Return::Partial) => return Ok(Exit::Partial),
-        Ok(Return::Back | Return::Overtaken) => {}
+    Ok(exit_of(back, found, is_railed))
+}
+
+fn exit_of(back: Result<Return, Failure>, found: bool, is_railed: bool) -> Exit {
+    match (back, found, is_railed) {
+        (Err(failure), ..) => failure.exit(),
+        (Ok(Return::Partial), ..) => Exit::Partial,
+        (Ok(Return::Back | Return::Overtaken), true, _) => Exit::Done,
+        (Ok(Return::Back | Return::Overtaken), false, true) => Exit::Refused,
+        (Ok(Return::Back | Return::Overtaken), false, false) => Exit::Error,
     }
-    Ok(match (found, is_railed) {
-        (true, _) => Exit::Done,
-        (false, true) => Exit::Refused,
-        (false, false) => Exit::Error,
-    })
 }
 
 /// Tries one revision after the other until nothing is left to try.

@@ -61,8 +61,8 @@ pub(super) async fn rollback(
         return Ok((Extension(Noted(None)), Json(PlanDocument::from(plan))).into_response());
     }
     let (timeout, allow_offline) = (wait(request.timeout_secs), request.allow_offline);
-    let begun = at_once(&who, purpose, (tree, allowances), timeout, allow_offline);
-    let request = ApplyRequest { plan: seen(request.plan)?, applied_by, ..begun };
+    let begun = at_once(&who, purpose, tree, allowances);
+    let request = ApplyRequest { plan: seen(request.plan)?, applied_by, timeout, allow_offline, ..begun };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(result)).into_response())
 }
@@ -102,20 +102,14 @@ pub(super) async fn resume(
         return Err(Failure::new(409, ProblemCode::Stale, "The plan is stale", detail));
     }
     let (timeout, allow_offline) = (wait(request.timeout_secs), request.allow_offline);
-    let begun = at_once(&who, Purpose::Resume, (tree, allowances), timeout, allow_offline);
-    let request = ApplyRequest { applied_by, plan: seen(request.plan)?, ..begun };
+    let begun = at_once(&who, Purpose::Resume, tree, allowances);
+    let request = ApplyRequest { plan: seen(request.plan)?, applied_by, timeout, allow_offline, ..begun };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok(Json(ResumeAnswer { released: hold, apply: Some(result) }))
 }
 
 /// An apply that waits for nothing but its edges, and that no plan was seen for.
-fn at_once(
-    who: &Who,
-    purpose: Purpose,
-    (tree, allowances): (TreeRead, Allowances),
-    timeout: Duration,
-    allow_offline: bool,
-) -> ApplyRequest {
+fn at_once(who: &Who, purpose: Purpose, tree: TreeRead, allowances: Allowances) -> ApplyRequest {
     ApplyRequest {
         purpose,
         tree,
@@ -125,8 +119,8 @@ fn at_once(
         actor: who.actor(),
         authority: Some(who.authority(false)),
         applied_by: None,
-        timeout,
-        allow_offline,
+        timeout: wait(None),
+        allow_offline: false,
         rollback: false,
         wait_healthy: false,
         confirm_within: None,
@@ -189,7 +183,7 @@ pub(super) async fn heartbeat(
     let known = id.clone();
     let is_known = state.context.fleet.read(move |view| view.fleet.apply_result(&known).is_some()).await?;
     if !is_known {
-        return Err(Failure::not_found(format!("there is no apply {id}")));
+        return Err(Failure::unknown("apply", id));
     }
     state.context.fleet.event(Event::Heartbeat { apply: id }).await?;
     Ok(Json(state.context.fleet.read(|view| view.fleet.lock(Timestamp::now())).await?))

@@ -67,8 +67,7 @@ pub(super) fn named(store: &Store, in_force: Option<Digest>, name: &str) -> Resu
 
 fn gone(entry: &Entry) -> Failure {
     let instead = entry.commit.as_ref().map_or_else(String::new, |commit| format!("; check out {commit} and apply it"));
-    let detail = format!("the files of {} are no longer kept{instead}", entry.digest);
-    Failure::new(410, ProblemCode::RevisionGone, "Revision no longer kept", detail)
+    Failure::revision_gone(entry.digest, &instead)
 }
 
 /// One entry for each apply: the line of its start with the outcome of the line of its end.
@@ -162,7 +161,7 @@ pub(super) async fn entry(
 pub(super) async fn past_apply(state: &State, id: &str) -> Result<ApplyResult, Failure> {
     let found = entries(state).await?.into_iter().find(|found| !id.is_empty() && found.entry.apply_id == id);
     let result = found.as_ref().and_then(ApplyResult::recorded);
-    result.ok_or_else(|| Failure::not_found(format!("there is no apply {id}")))
+    result.ok_or_else(|| Failure::unknown("apply", id))
 }
 
 /// What an apply was to change; `None` where that is kept no longer. Blocks.

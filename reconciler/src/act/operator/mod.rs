@@ -267,6 +267,17 @@ impl Failure {
         Self::new(404, ProblemCode::NotFound, "Not found", detail)
     }
 
+    /// What the API does not know by that name.
+    fn unknown(what: &str, name: impl std::fmt::Display) -> Self {
+        Self::not_found(format!("there is no {what} {name}"))
+    }
+
+    /// A tree that was applied, and whose files are gone; `instead` says what to do.
+    fn revision_gone(of: impl std::fmt::Display, instead: &str) -> Self {
+        let detail = format!("the files of {of} are no longer kept{instead}");
+        Self::new(410, ProblemCode::RevisionGone, "Revision no longer kept", detail)
+    }
+
     /// Selectors that are invalid, or that select nothing.
     fn unselected(error: Unselected) -> Self {
         match error {

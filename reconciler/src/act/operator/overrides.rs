@@ -221,7 +221,7 @@ pub(super) async fn remove(
     Extension(who): Extension<Who>,
     Path((edge, rule)): Path<(String, String)>,
 ) -> Result<Json<OverrideRow>, Failure> {
-    let unknown = |_| Failure::not_found(format!("there is no override {edge}/{rule}"));
+    let unknown = |_| Failure::unknown("override", format_args!("{edge}/{rule}"));
     let RuleAddress { edge, rule } = RuleAddress::parse(&format!("{edge}/{rule}")).map_err(unknown)?;
     let removed = OverrideRequest::Remove { edge: edge.clone(), rule, actor: who.actor() };
     ask(&state, &who, &edge, removed).await.map(Json)

@@ -81,7 +81,7 @@ pub(super) async fn source(
     Extension(who): Extension<Who>,
     Path((edge, rule)): Path<(String, String)>,
 ) -> Result<Json<RuleSource>, Failure> {
-    let unknown = |_| Failure::not_found(format!("there is no rule {edge}/{rule}"));
+    let unknown = |_| Failure::unknown("rule", format_args!("{edge}/{rule}"));
     let address = RuleAddress::parse(&format!("{edge}/{rule}")).map_err(unknown)?;
     let (tree, origin) = find(&state, &who, &address).await?;
     let found = heavy(move || {

@@ -166,7 +166,7 @@ pub(super) async fn known_rule(
     rule: &str,
 ) -> Result<(RuleAddress, RuleRow), Failure> {
     let who = who.clone();
-    let unknown = || Failure::not_found(format!("there is no rule {edge}/{rule}"));
+    let unknown = || Failure::unknown("rule", format_args!("{edge}/{rule}"));
     let address = RuleAddress {
         edge: EdgeName::new(edge).map_err(|_| unknown())?,
         rule: RuleName::new(rule).map_err(|_| unknown())?,

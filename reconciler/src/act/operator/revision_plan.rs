@@ -82,8 +82,7 @@ pub(super) async fn base(state: &State) -> Result<TreeRead, Failure> {
     let digest = applied.ok_or_else(none)?;
     let store = state.context.store.clone();
     let Some(found) = heavy(move || revision(&store, digest)).await?? else {
-        let detail = "the files of the tree in force are no longer kept: apply it again";
-        return Err(Failure::new(410, ProblemCode::RevisionGone, "Revision no longer kept", detail));
+        return Err(Failure::revision_gone("the tree in force", ": apply it again"));
     };
     recorded(state, found).await
 }

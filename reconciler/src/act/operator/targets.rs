@@ -84,7 +84,9 @@ pub(super) async fn post(
         return Err(bad_request(format!("`why` may have at most {MAX_WHY} characters")));
     }
     let noted = Extension(Noted(Some(body.operation)));
-    carry_out(&state, &who, place, (order, body.why, ttl)).await.map(|done| (noted, done).into_response())
+    carry_out(&state, &who, place, OrderTerms { order, why: body.why, ttl })
+        .await
+        .map(|done| (noted, done).into_response())
 }
 
 /// `DELETE`: ends every override of the target.
@@ -93,15 +95,18 @@ pub(super) async fn delete(
     Extension(who): Extension<Who>,
     Path(place): Path<TargetPath>,
 ) -> Result<Response, Failure> {
-    carry_out(&state, &who, place, (Order::End, String::new(), None)).await
+    carry_out(&state, &who, place, OrderTerms { order: Order::End, why: String::new(), ttl: None }).await
 }
 
-async fn carry_out(
-    state: &State,
-    who: &Who,
-    place: TargetPath,
-    (order, why, ttl): (Order, String, Option<Duration>),
-) -> Result<Response, Failure> {
+/// What is ordered, why and for how long.
+struct OrderTerms {
+    order: Order,
+    why: String,
+    ttl: Option<Duration>,
+}
+
+async fn carry_out(state: &State, who: &Who, place: TargetPath, terms: OrderTerms) -> Result<Response, Failure> {
+    let OrderTerms { order, why, ttl } = terms;
     let (edge, rule) = named(&place)?;
     let to = |target: String| {
         let (edge, rule, why) = (edge.clone(), rule.clone(), why.clone());

@@ -89,6 +89,19 @@ struct CommitWalk<'r> {
     found: Findings,
 }
 
+/// A folder of a commit: its own path, and the label that it was reached by.
+struct CommitFolder<'f> {
+    real: &'f [Vec<u8>],
+    label: &'f [u8],
+}
+
+/// What is wanted of a name: its file, or what is in its folder.
+#[derive(Clone, Copy)]
+struct SelectedAs {
+    takes: bool,
+    enters: bool,
+}
+
 impl CommitWalk<'_> {
     fn problem(&mut self, label: &[u8], message: impl Into<String>) {
         self.found.push(unreadable(&String::from_utf8_lossy(label), message));
@@ -156,7 +169,7 @@ impl CommitWalk<'_> {
         for entry in tree.iter() {
             let entry = entry?;
             let (name, kind) = (entry.inner.filename.to_vec(), entry.inner.mode.kind());
-            self.node(real, name, kind, entry.inner.oid.to_owned(), label)?;
+            self.node(&CommitFolder { real, label }, name, kind, entry.inner.oid.to_owned())?;
         }
         self.trail.pop();
         Ok(())
@@ -164,18 +177,19 @@ impl CommitWalk<'_> {
 
     fn node(
         &mut self,
-        folder: &[Vec<u8>],
+        folder: &CommitFolder<'_>,
         name: Vec<u8>,
         kind: EntryKind,
         id: ObjectId,
-        folder_label: &[u8],
     ) -> Result<(), gix::Error> {
         if is_ignored_name(&name) {
             return Ok(());
         }
-        let label = if folder_label.is_empty() { name.clone() } else { [folder_label, b"/", &name].concat() };
+        let label = if folder.label.is_empty() { name.clone() } else { [folder.label, b"/", &name].concat() };
         let shown = String::from_utf8_lossy(&label).into_owned();
-        let (takes, enters) = (self.tree.selection.takes(&shown), self.tree.selection.enters(&shown));
+        let wanted =
+            SelectedAs { takes: self.tree.selection.takes(&shown), enters: self.tree.selection.enters(&shown) };
+        let SelectedAs { takes, enters } = wanted;
         if !takes && !enters {
             return Ok(());
         }
@@ -188,12 +202,12 @@ impl CommitWalk<'_> {
         }
         match kind {
             EntryKind::Tree if enters => {
-                let mut real = folder.to_vec();
+                let mut real = folder.real.to_vec();
                 real.push(name);
                 self.folder(id, &real, &label)
             }
             EntryKind::Blob | EntryKind::BlobExecutable if takes => self.file(id, &label),
-            EntryKind::Link => self.link(folder, id, &label, takes, enters),
+            EntryKind::Link => self.link(folder.real, id, &label, wanted),
             EntryKind::Commit if enters => {
                 self.found.push(submodule(&String::from_utf8_lossy(&label)));
                 Ok(())
@@ -202,14 +216,8 @@ impl CommitWalk<'_> {
         }
     }
 
-    fn link(
-        &mut self,
-        folder: &[Vec<u8>],
-        id: ObjectId,
-        label: &[u8],
-        takes: bool,
-        enters: bool,
-    ) -> Result<(), gix::Error> {
+    fn link(&mut self, folder: &[Vec<u8>], id: ObjectId, label: &[u8], wanted: SelectedAs) -> Result<(), gix::Error> {
+        let SelectedAs { takes, enters } = wanted;
         match self.follow(folder, id)? {
             Led::Nowhere(why) => self.problem(label, why),
             Led::Inside(real, EntryKind::Tree, id) if enters => {

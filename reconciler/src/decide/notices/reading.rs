@@ -25,6 +25,27 @@ pub(super) struct NoticeReader<'a> {
     pub(super) now: Timestamp,
 }
 
+/// A target that has another state.
+struct TargetNews<'n> {
+    edge: &'n EdgeName,
+    rule: &'n RuleName,
+    target: &'n str,
+    from: Option<TargetState>,
+    to: TargetState,
+    why: &'n str,
+}
+
+/// A quota that has another level; of an owner where it names no rule.
+struct QuotaNews<'n> {
+    edge: &'n EdgeName,
+    rule: Option<&'n RuleName>,
+    owner: &'n str,
+    level: QuotaLevel,
+    used: u64,
+    limit: u64,
+    ends: Option<Timestamp>,
+}
+
 impl NoticeReader<'_> {
     /// The news of a notice, if there are any. Applies are reported from their line of the ledger.
     pub(super) fn of(&mut self, notice: &Notice, plan: impl FnOnce() -> Vec<String>) -> Option<News> {
@@ -33,12 +54,12 @@ impl NoticeReader<'_> {
             Notice::Health { edge, rule, to, .. } => self.health(edge, rule, *to),
             Notice::Target { edge, rule, target, from, to, code, detail, .. } => {
                 let why = if detail.is_empty() { code.clone() } else { format!("{code}: {detail}") };
-                self.target(edge, rule, target, (*from, *to), &why)
+                self.target(&TargetNews { edge, rule, target, from: *from, to: *to, why: &why })
             }
             Notice::Certificate { edge, stage, expires_at } => self.certificate(edge.as_ref(), *stage, *expires_at),
             Notice::Quota { edge, rule, owner, state, used, limit, ends } => {
-                let of = (rule.as_ref(), owner.as_str());
-                self.quota(edge, of, *state, (*used, *limit), *ends)
+                let (rule, level, used, limit, ends) = (rule.as_ref(), *state, *used, *limit, *ends);
+                self.quota(&QuotaNews { edge, rule, owner, level, used, limit, ends })
             }
             Notice::Freeze { frozen, by, why } => {
                 let until = frozen.as_ref().and_then(|freeze| freeze.until);
@@ -119,14 +140,8 @@ impl NoticeReader<'_> {
         }
     }
 
-    fn target(
-        &mut self,
-        edge: &EdgeName,
-        rule: &RuleName,
-        target: &str,
-        (from, to): (Option<TargetState>, TargetState),
-        why: &str,
-    ) -> Option<News> {
+    fn target(&mut self, of: &TargetNews<'_>) -> Option<News> {
+        let TargetNews { edge, rule, target, from, to, why } = *of;
         let key = format!("target/{edge}/{rule}/{target}");
         let place = format!("{edge}/{rule}");
         let news = match to {
@@ -174,14 +189,8 @@ impl NoticeReader<'_> {
         Some(edge.map_or(news.clone(), |edge| news.on(edge)))
     }
 
-    fn quota(
-        &mut self,
-        edge: &EdgeName,
-        (rule, owner): (Option<&RuleName>, &str),
-        level: QuotaLevel,
-        (used, limit): (u64, u64),
-        ends: Option<Timestamp>,
-    ) -> Option<News> {
+    fn quota(&mut self, of: &QuotaNews<'_>) -> Option<News> {
+        let QuotaNews { edge, rule, owner, level, used, limit, ends } = *of;
         let of = rule.map_or_else(|| format!("owner {owner} on {edge}"), |rule| format!("{edge}/{rule}"));
         let key = format!("quota/{edge}/{}/{owner}", rule.map_or("", |rule| rule.as_str()));
         let percent = u128::from(used) * 100 / u128::from(limit.max(1));

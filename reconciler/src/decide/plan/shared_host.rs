@@ -23,13 +23,14 @@ pub(super) fn hints(ruleset: &RuleSet, edges: &Edges, plan: &Plan) -> Vec<Hint> 
             hosts.entry(host).or_default().push(name);
         }
     }
+    let scene = HostScene { ruleset, edges, waves: &plan.waves };
     let mut hints = Vec::new();
     for change in plan.changes.iter().filter(|change| !change.ports.bind.is_empty()) {
         let names = edges.get(&change.edge).and_then(host_of).and_then(|host| hosts.get(host));
         let mut neighbours = names.into_iter().flatten().filter(|name| ***name != change.edge);
         let planned = ruleset.edges.get(&change.edge).and_then(|rules| rules.get(&change.rule));
         let Some(listen) = planned.map(|placed| placed.rule.listen) else { continue };
-        let message = neighbours.find_map(|name| words(&change.edge, listen, name, (ruleset, edges, &plan.waves)));
+        let message = neighbours.find_map(|name| words(&change.edge, listen, name, &scene));
         hints.extend(message.map(|message| Hint {
             edge: change.edge.clone(),
             rule: change.rule.clone(),
@@ -44,13 +45,16 @@ fn host_of(view: &EdgeView) -> Option<&str> {
     view.hello.as_ref().map(|hello| hello.host.as_str()).filter(|host| !host.is_empty())
 }
 
+/// What edges are to run, what they run, and the order in which they change.
+struct HostScene<'h> {
+    ruleset: &'h RuleSet,
+    edges: &'h Edges,
+    waves: &'h [PlannedWave],
+}
+
 /// What a neighbour has to do with these listeners, if anything.
-fn words(
-    edge: &EdgeName,
-    listen: ListenRange,
-    neighbour: &EdgeName,
-    (ruleset, edges, waves): (&RuleSet, &Edges, &[PlannedWave]),
-) -> Option<String> {
+fn words(edge: &EdgeName, listen: ListenRange, neighbour: &EdgeName, scene: &HostScene<'_>) -> Option<String> {
+    let HostScene { ruleset, edges, waves } = *scene;
     let wanted = |of: &EdgeName, range: ListenRange| {
         let rules = ruleset.edges.get(of).into_iter().flatten();
         rules.into_iter().find(|(_, placed)| placed.rule.listen.conflicts_with(&range)).map(|(name, _)| name.clone())

@@ -37,6 +37,63 @@ pub fn edges_of(document: &StatusDocument) -> Result<Edges, InvalidStatus> {
 }
 
 fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
+    let SavedRules { mut report, overrides, disabled } = rules_of(edge)?;
+    let told = told(edge, &report);
+    report.running_digest = schema::canonical::rules_digest(
+        report
+            .rules
+            .values()
+            .filter(|view| view.state != RuleState::Draining)
+            .filter_map(|view| view.running.as_deref()),
+    );
+    // A file written by hand may leave the wanted generation out.
+    let desired_generation = if edge.desired_generation == 0 { edge.generation } else { edge.desired_generation };
+    let digest = schema::canonical::rules_digest(told.values().map(|placed| &*placed.rule));
+    if edge.generation == desired_generation {
+        report.desired_digest = digest;
+    }
+    let hello = hello_of(edge);
+    let was_heard = edge.connected || edge.generation > 0 || !edge.rules.is_empty();
+    Ok(EdgeView {
+        desired: Some(DesiredEdge {
+            generation: desired_generation,
+            wanted: told
+                .iter()
+                .filter(|(name, _)| !overrides.contains_key(*name))
+                .map(|(name, placed)| (name.clone(), placed.clone()))
+                .collect(),
+            rules: told,
+            digest,
+            rejected: BTreeMap::new(),
+            disabled,
+            acknowledged: false,
+            before: Rules::new(),
+            leaving: Rules::new(),
+            confirm_within: None,
+            ends: BTreeMap::new(),
+        }),
+        given_up: 0,
+        sent: 0,
+        connected: edge.connected,
+        since: edge.since,
+        last_seen: edge.last_seen,
+        hello,
+        report: was_heard.then_some(report),
+        overrides,
+        deviations: edge.target_overrides.clone(),
+        is_stranger: false,
+        forgotten: false,
+    })
+}
+
+/// What an edge runs by its saved status.
+struct SavedRules {
+    report: Report,
+    overrides: Overrides,
+    disabled: EdgeRules,
+}
+
+fn rules_of(edge: &EdgeStatus) -> Result<SavedRules, InvalidStatus> {
     let mut overrides = Overrides::new();
     let mut report = Report { generation: edge.generation, desired_digest: Digest::default(), ..Report::default() };
     let mut disabled = EdgeRules::new();
@@ -80,8 +137,13 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
         };
         report.rules.insert(rule.rule.clone(), view);
     }
+    Ok(SavedRules { report, overrides, disabled })
+}
+
+/// The rules that the edge received last.
+fn told(edge: &EdgeStatus, report: &Report) -> EdgeRules {
     let origins: BTreeMap<_, _> = edge.rules.iter().map(|rule| (&rule.rule, &rule.origin)).collect();
-    let told: EdgeRules = report
+    report
         .rules
         .iter()
         .filter(|(_, view)| view.state != RuleState::Draining)
@@ -89,25 +151,15 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
             let origin = origins.get(name).and_then(|origin| (*origin).clone());
             Some((name.clone(), Placed { rule: view.told()?.clone(), origin }))
         })
-        .collect();
-    report.running_digest = schema::canonical::rules_digest(
-        report
-            .rules
-            .values()
-            .filter(|view| view.state != RuleState::Draining)
-            .filter_map(|view| view.running.as_deref()),
-    );
-    // A file written by hand may leave the wanted generation out.
-    let desired_generation = if edge.desired_generation == 0 { edge.generation } else { edge.desired_generation };
-    let digest = schema::canonical::rules_digest(told.values().map(|placed| &*placed.rule));
-    if edge.generation == desired_generation {
-        report.desired_digest = digest;
-    }
+        .collect()
+}
+
+fn hello_of(edge: &EdgeStatus) -> Option<Hello> {
     let is_described = edge.capabilities.is_some()
         || edge.limits != Limits::default()
         || edge.policy.is_some()
         || !(edge.own_listeners.is_empty() && edge.ephemeral_ports.is_empty() && edge.host.is_empty());
-    let hello = is_described.then(|| Hello {
+    is_described.then(|| Hello {
         version: edge.version.clone(),
         capabilities: match &edge.capabilities {
             Some(names) => names.iter().filter_map(|name| Capability::parse(name)).collect(),
@@ -119,36 +171,5 @@ fn edge_of(edge: &EdgeStatus) -> Result<EdgeView, InvalidStatus> {
         host: edge.host.clone(),
         policy: edge.policy.clone(),
         ..Hello::default()
-    });
-    let was_heard = edge.connected || edge.generation > 0 || !edge.rules.is_empty();
-    Ok(EdgeView {
-        desired: Some(DesiredEdge {
-            generation: desired_generation,
-            wanted: told
-                .iter()
-                .filter(|(name, _)| !overrides.contains_key(*name))
-                .map(|(name, placed)| (name.clone(), placed.clone()))
-                .collect(),
-            rules: told,
-            digest,
-            rejected: BTreeMap::new(),
-            disabled,
-            acknowledged: false,
-            before: Rules::new(),
-            leaving: Rules::new(),
-            confirm_within: None,
-            ends: BTreeMap::new(),
-        }),
-        given_up: 0,
-        sent: 0,
-        connected: edge.connected,
-        since: edge.since,
-        last_seen: edge.last_seen,
-        hello,
-        report: was_heard.then_some(report),
-        overrides,
-        deviations: edge.target_overrides.clone(),
-        is_stranger: false,
-        forgotten: false,
     })
 }
