@@ -150,6 +150,9 @@ pub(crate) struct ResumeArgs {
     /// Accepted for scripts; `resume` never asks, because the tree in git has been reviewed
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Why; history shows it
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, env = "PORTUNUS_WHY")]
+    pub(crate) why: String,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
     #[command(flatten)]

@@ -47,7 +47,7 @@ pub(crate) use quotas::{QuotaCommand, QuotaListArgs, QuotaResetArgs};
 pub(crate) use select::{PlaceArgs, Query, Selectors};
 pub(crate) use serving::{EdgeArgs, ServeArgs, UpArgs};
 pub(crate) use targets::{
-    TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetWeightArgs, TargetsArgs, TermsArgs,
+    TargetArgs, TargetCheckArgs, TargetCommand, TargetEndArgs, TargetSetArgs, TargetWeightArgs, TargetsArgs, TermsArgs,
 };
 pub(crate) use top::TopArgs;
 pub(crate) use trace::TraceArgs;

@@ -85,6 +85,9 @@ pub(crate) struct OverrideRemoveArgs {
     /// The rule, as EDGE/RULE
     #[arg(value_name = "EDGE/RULE", value_parser = rule_address)]
     pub(crate) rule: RuleAddress,
+    /// Why it ends; history shows it
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, env = "PORTUNUS_OVERRIDE_WHY")]
+    pub(crate) why: String,
     #[command(flatten)]
     pub(crate) looks: Looks,
     #[command(flatten)]

@@ -16,11 +16,11 @@ pub(crate) enum TargetCommand {
     /// Stop new connections to a target and its probes; live connections stay
     Pause(TargetSetArgs),
     /// End a pause
-    Resume(TargetArgs),
+    Resume(TargetEndArgs),
     /// Stop all connections to a target; live connections are reset
     Disable(TargetSetArgs),
     /// End a disable
-    Enable(TargetArgs),
+    Enable(TargetEndArgs),
     /// Change the weight of a target; setting the weight of the tree ends the override
     Weight(TargetWeightArgs),
     /// Probe the targets of a rule now, or one of them, or those of all rules, and show the results
@@ -32,7 +32,7 @@ impl TargetCommand {
     pub(crate) fn looks(&self) -> &Looks {
         match self {
             Self::Pause(args) | Self::Disable(args) => &args.place.looks,
-            Self::Resume(args) | Self::Enable(args) => &args.looks,
+            Self::Resume(args) | Self::Enable(args) => &args.place.looks,
             Self::Weight(args) => &args.looks,
             Self::Check(args) => &args.looks,
         }
@@ -75,6 +75,15 @@ pub(crate) struct TargetSetArgs {
     pub(crate) terms: TermsArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct TargetEndArgs {
+    #[command(flatten)]
+    pub(crate) place: TargetArgs,
+    /// Why it ends; history shows it
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, env = "PORTUNUS_TARGET_WHY")]
+    pub(crate) why: String,
+}
+
 /// How long an override lasts, and why it is there.
 #[derive(Debug, Args)]
 pub(crate) struct TermsArgs {
@@ -113,6 +122,9 @@ pub(crate) struct TargetCheckArgs {
     /// The target of a rule, as HOST:PORT [default: all targets]
     #[arg(value_name = "HOST:PORT")]
     pub(crate) target: Option<String>,
+    /// Why; the audit shows it
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, env = "PORTUNUS_TARGET_WHY")]
+    pub(crate) why: String,
     #[command(flatten)]
     pub(crate) looks: Looks,
     #[command(flatten)]

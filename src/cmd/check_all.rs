@@ -14,7 +14,7 @@ use schema::state::RuleState;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::cli::{Looks, ServerArgs};
+use crate::cli::TargetCheckArgs;
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{clean, print, print_value};
@@ -41,12 +41,12 @@ struct Unanswered {
 type RuleAddress = (EdgeName, RuleName);
 
 /// Checks everything that the status shows with a check, and prints it in the order of the names.
-pub(crate) async fn run(server: &ServerArgs, looks: &Looks, only: Option<&EdgeName>) -> Result<Exit, Failure> {
-    let client = Arc::new(Client::new(server)?);
+pub(crate) async fn run(args: &TargetCheckArgs, only: Option<&EdgeName>) -> Result<Exit, Failure> {
+    let client = Arc::new(Client::new(&args.server)?);
     let path = only.map_or_else(|| "/v1/status".to_owned(), |edge| format!("/v1/status?edge={edge}"));
     let status: StatusDocument = client.get(&path).await?;
     let mut checked = Checked { checks: Vec::new(), unanswered: Vec::new() };
-    for (place, answer) in ask(&client, places(&status, &mut checked.unanswered)).await {
+    for (place, answer) in ask(&client, &args.why, places(&status, &mut checked.unanswered)).await {
         match answer {
             Ok(document) => checked.checks.push(document),
             Err(failure @ (Failure::Problem(_) | Failure::Interrupted(_))) => {
@@ -56,7 +56,7 @@ pub(crate) async fn run(server: &ServerArgs, looks: &Looks, only: Option<&EdgeNa
             Err(failure) => return Err(failure),
         }
     }
-    if !print_value(looks.output, &checked)? {
+    if !print_value(args.looks.output, &checked)? {
         print(&text(&checked))?;
     }
     let is_down = |one: &CheckDocument| one.targets.iter().any(|target| target.state == TargetState::Down);
@@ -82,15 +82,19 @@ fn places(status: &StatusDocument, unanswered: &mut Vec<Unanswered>) -> Vec<Rule
     places
 }
 
-async fn ask(client: &Arc<Client>, places: Vec<RuleAddress>) -> BTreeMap<RuleAddress, Result<CheckDocument, Failure>> {
+async fn ask(
+    client: &Arc<Client>,
+    why: &str,
+    places: Vec<RuleAddress>,
+) -> BTreeMap<RuleAddress, Result<CheckDocument, Failure>> {
     let (mut places, mut asked, mut answers) = (places.into_iter(), JoinSet::new(), BTreeMap::new());
     loop {
         while asked.len() < AT_ONCE
             && let Some((edge, rule)) = places.next()
         {
-            let client = Arc::clone(client);
+            let (client, why) = (Arc::clone(client), why.to_owned());
             asked.spawn(async move {
-                let body = TargetBody { operation: "check".to_owned(), ..TargetBody::default() };
+                let body = TargetBody { operation: "check".to_owned(), why, ..TargetBody::default() };
                 let answer = client.post(&format!("/v1/targets/{edge}/{rule}"), &body).await;
                 ((edge, rule), answer)
             });

@@ -1,6 +1,6 @@
 //! `override add/list/remove/export`: break-glass rules, beside the tree and for a time. I/O.
 
-use reconciler::act::operator::documents::{OverrideBody, OverrideKind, OverrideRow};
+use reconciler::act::operator::documents::{OverrideBody, OverrideKind, OverrideRow, ReasonBody};
 use schema::name::EdgeName;
 use schema::net::ListenAddress;
 use schema::state::RuleState;
@@ -31,7 +31,8 @@ pub(crate) async fn run(command: &OverrideCommand) -> Result<Exit, Failure> {
         }
         OverrideCommand::Remove(args) => {
             let path = format!("/v1/overrides/{}/{}", args.rule.edge, args.rule.rule);
-            let row: OverrideRow = Client::new(&args.server)?.delete(&path).await?;
+            let row: OverrideRow =
+                Client::new(&args.server)?.delete_with(&path, &ReasonBody { why: args.why.clone() }).await?;
             if !print_value(args.looks.output, &row)? {
                 print(&format!("{}/{} is removed from its edge.\n", row.edge, row.rule))?;
             }

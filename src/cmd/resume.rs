@@ -28,6 +28,7 @@ pub(crate) async fn run(args: &ResumeArgs) -> Result<Exit, Failure> {
     let client = Client::new(&args.server)?;
     let body = ResumeBody {
         plan: None,
+        why: args.why.clone(),
         allowances: allowances(&args.allow),
         applied_by: args.actor.label(),
         timeout_secs: Some(args.wait.timeout.as_secs()),

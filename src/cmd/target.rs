@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use super::check_all;
 use crate::cli::{
-    Selector, ServerArgs, TargetArgs, TargetCheckArgs, TargetCommand, TargetSetArgs, TargetWeightArgs, TermsArgs,
+    Selector, ServerArgs, TargetArgs, TargetCheckArgs, TargetCommand, TargetEndArgs, TargetSetArgs, TargetWeightArgs,
+    TermsArgs,
 };
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
@@ -23,9 +24,9 @@ use crate::render::{style, targets};
 pub(crate) async fn run(command: &TargetCommand) -> Result<Exit, Failure> {
     match command {
         TargetCommand::Pause(args) => set(args, "pause").await,
-        TargetCommand::Resume(args) => order(args, &body("resume")).await,
+        TargetCommand::Resume(args) => end(args, "resume").await,
         TargetCommand::Disable(args) => set(args, "disable").await,
-        TargetCommand::Enable(args) => order(args, &body("enable")).await,
+        TargetCommand::Enable(args) => end(args, "enable").await,
         TargetCommand::Weight(args) => weigh(args).await,
         TargetCommand::Check(args) => check(args).await,
     }
@@ -42,6 +43,10 @@ fn with_terms(operation: &str, terms: &TermsArgs) -> TargetBody {
 
 async fn set(args: &TargetSetArgs, operation: &str) -> Result<Exit, Failure> {
     order(&args.place, &with_terms(operation, &args.terms)).await
+}
+
+async fn end(args: &TargetEndArgs, operation: &str) -> Result<Exit, Failure> {
+    order(&args.place, &TargetBody { why: args.why.clone(), ..body(operation) }).await
 }
 
 async fn weigh(args: &TargetWeightArgs) -> Result<Exit, Failure> {
@@ -132,10 +137,11 @@ async fn check(args: &TargetCheckArgs) -> Result<Exit, Failure> {
         Some(Selector::Edge(_)) if args.target.is_some() => {
             return Err(Failure::Usage("a round of one target needs its rule, as EDGE/RULE".to_owned()));
         }
-        Some(Selector::Edge(edge)) => return check_all::run(&args.server, &args.looks, Some(edge)).await,
-        None => return check_all::run(&args.server, &args.looks, None).await,
+        Some(Selector::Edge(edge)) => return check_all::run(args, Some(edge)).await,
+        None => return check_all::run(args, None).await,
     };
-    let answer: CheckDocument = ask(&args.server, rule, args.target.as_deref(), &body("check")).await?;
+    let body = TargetBody { why: args.why.clone(), ..body("check") };
+    let answer: CheckDocument = ask(&args.server, rule, args.target.as_deref(), &body).await?;
     if !print_value(args.looks.output, &answer)? {
         print(&targets::table(&answer.targets, Timestamp::now()))?;
     }

@@ -205,6 +205,15 @@ impl Store {
         })
     }
 
+    /// Those of them that come behind this key.
+    pub fn list_after(&self, prefix: &str, key: &str) -> Result<Vec<(String, Versioned)>, StoreError> {
+        self.read(|table| {
+            let mut entries = Vec::new();
+            collect(table, (Bound::Excluded(key), Bound::Excluded(&past(prefix))), &mut entries)?;
+            Ok(entries)
+        })
+    }
+
     /// All keys that start with none of the prefixes, in key order, as of one moment. Their values are not read.
     pub fn list_without(&self, prefixes: &[&str]) -> Result<Vec<(String, Versioned)>, StoreError> {
         let mut prefixes = prefixes.to_vec();

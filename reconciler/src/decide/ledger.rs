@@ -3,6 +3,7 @@
 //! Keeps: a key that a later version adds is absent from lines that do not use it, so that the hashes of old lines hold.
 
 mod history;
+mod index;
 mod revisions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::outcome::EdgeOutcome;
 use super::plan::Summary;
 pub use history::HistoryEntry;
+pub use index::{EntryPlace, LedgerIndex};
 pub use revisions::{NoRevision, resolve};
 
 /// What a line is about.
@@ -299,11 +301,15 @@ impl Verification {
 pub fn first_break(entries: &[Entry]) -> Option<u64> {
     let mut head = Head::default();
     for entry in entries {
-        let fits = entry.id == head.id + 1 && entry.previous_hash == head.hash && entry.hash == entry.compute_hash();
-        if !fits {
+        if !fits(&head, entry) {
             return Some(entry.id);
         }
         head.advance(entry);
     }
     None
+}
+
+/// True if the line follows that end of the chain.
+fn fits(head: &Head, line: &Entry) -> bool {
+    line.id == head.id + 1 && line.previous_hash == head.hash && line.hash == line.compute_hash()
 }

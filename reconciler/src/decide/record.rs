@@ -220,7 +220,7 @@ impl Record {
 
     /// One line of the ledger.
     pub fn ledger(entry: &Entry) -> Self {
-        Self::json(format!("{LEDGER_PREFIX}{:012}", entry.id), entry)
+        Self::json(ledger_key(entry.id), entry)
     }
 
     /// All overrides of an edge's targets.
@@ -276,6 +276,11 @@ pub fn used_at(key: &str, value: &[u8]) -> Result<Timestamp, InvalidRecord> {
 /// A line of the ledger, where a record is one.
 pub fn ledger_line(record: &Record) -> Option<Entry> {
     record.key.starts_with(LEDGER_PREFIX).then(|| serde_json::from_slice(&record.value).ok()).flatten()
+}
+
+/// The key of a line of the ledger.
+pub fn ledger_key(line: u64) -> String {
+    format!("{LEDGER_PREFIX}{line:012}")
 }
 
 /// The lines of a ledger from its records, in their order.

@@ -37,7 +37,7 @@ pub const LIST: &[&str] = &["edge", "label", "rule", "owner", "state", "health",
 /// Those of the lists of rules and targets, which can be read page by page.
 pub const RULES: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "sort", "limit", "offset"];
 /// Those of the drift.
-pub const DRIFT: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "limit"];
+pub const DRIFT: &[&str] = &["edge", "label", "rule", "owner", "state", "health", "port", "limit", "kind"];
 /// Those of the quotas.
 pub const QUOTAS: &[&str] = &["edge", "label", "rule", "owner", "port", "sort", "limit", "offset"];
 /// Those of the counters.

@@ -23,8 +23,6 @@ fn an_apply_is_watched_from_wave_to_wave_without_a_reload() {
     browser.open("/ui/");
     browser.reads("[aria-labelledby=apply]", "of 2");
     browser.press("Waves and edges");
-    browser.arrives_at("/ui/applies");
-    browser.click("tbody th a");
     browser.arrives_at("/ui/applies/a");
     browser.reads("[data-wave]:nth-of-type(2)", "edge-01");
     browser.run("window.opened = true;");

@@ -1,7 +1,7 @@
 //! The audit of requests: what is written down of them, and `/v1/audit`. I/O.
 //!
-//! Keeps: a request that could change something is written down before it is answered, with its outcome; nothing
-//! of a body or a token is.
+//! Keeps: a request that could change something is written down before it is answered, with its outcome; nothing of a
+//! token is, and of a body at most the operation, and the reason of one that leaves no line in the ledger.
 
 use std::net::IpAddr;
 
@@ -40,9 +40,7 @@ pub(in crate::act) struct Account {
 impl Account {
     /// A request of somebody who is not known yet.
     pub(in crate::act) fn new(from: Option<IpAddr>, method: &str, path: &str) -> Self {
-        let what: String =
-            format!("{method} {path}").chars().filter(|letter| !letter.is_control()).take(LONGEST).collect();
-        Self { who: String::new(), from, what }
+        Self { who: String::new(), from, what: readable(&format!("{method} {path}")) }
     }
 
     fn entry(&self, outcome: &str) -> AuditEntry {
@@ -81,12 +79,17 @@ impl Account {
         }
         match answer.noted {
             Some(Noted(None)) => return,
-            Some(Noted(Some(more))) => self.what = format!("{} {more}", self.what),
+            Some(Noted(Some(more))) => self.what = readable(&format!("{} {more}", self.what)),
             None => {}
         }
         let outcome = answer.code.unwrap_or_else(|| if answer.is_begun { "accepted" } else { "done" }.to_owned());
         operators.done(self.entry(&outcome)).await.ok();
     }
+}
+
+/// A text on one line, as far as it is written down.
+fn readable(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(LONGEST).collect()
 }
 
 /// What the audit needs of an answer.

@@ -75,6 +75,7 @@ pub(super) async fn resume(
     // It may hold a plan, which is as long as its fleet is large.
     let request: ResumeBody = body::read(request, state.context.max_body).await?;
     let applied_by = claim(request.applied_by)?;
+    let why = body::short(request.why)?;
     let (mode, hold, followed, applied) = state
         .context
         .fleet
@@ -94,7 +95,7 @@ pub(super) async fn resume(
     let Some(tree) = tree else {
         // What follows from it is not known before.
         who.may(false, Some(&[Touch::Fleet("the hold of the whole fleet")]))?;
-        state.context.fleet.control(who.actor(), Control::Release).await?.map_err(refused)?;
+        state.context.fleet.control(who.actor(), Control::Release { why }).await?.map_err(refused)?;
         return Ok(Json(ResumeAnswer { released: hold, apply: None }));
     };
     if request.plan.as_ref().is_some_and(|plan| plan.source.digest != tree.source.digest) {
@@ -102,7 +103,7 @@ pub(super) async fn resume(
         return Err(Failure::new(409, ProblemCode::Stale, "The plan is stale", detail));
     }
     let (timeout, allow_offline) = (wait(request.timeout_secs), request.allow_offline);
-    let begun = at_once(&who, Purpose::Resume, tree, allowances);
+    let begun = at_once(&who, Purpose::Resume { why }, tree, allowances);
     let request = ApplyRequest { plan: seen(request.plan)?, applied_by, timeout, allow_offline, ..begun };
     let result = state.context.fleet.apply(request).await?.map_err(refused)?;
     Ok(Json(ResumeAnswer { released: hold, apply: Some(result) }))

@@ -179,6 +179,9 @@ pub struct RollbackBody {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResumeBody {
+    /// Why; the history shows it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
     /// Who or which CI run the client acts for, at most 200 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied_by: Option<String>,
@@ -192,6 +195,14 @@ pub struct ResumeBody {
     pub timeout_secs: Option<u64>,
     /// Offline edges do not make the outcome partial.
     pub allow_offline: bool,
+}
+
+/// Body of the requests that end an override of a target or a break-glass rule. It may be left out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReasonBody {
+    /// Why; the history shows it.
+    pub why: String,
 }
 
 /// Answer to `POST /v1/resume`.
@@ -230,7 +241,7 @@ pub struct TargetsDocument {
 }
 
 /// Answer to `GET /v1/drift`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct DriftDocument {
     /// See `decide::plan::FORMAT_VERSION`.
     pub format_version: String,

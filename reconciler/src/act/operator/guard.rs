@@ -104,8 +104,18 @@ async fn as_problem(response: Response) -> Response {
     // The framework names the parameter and what is wrong with it.
     let bytes = to_bytes(response.into_body(), LONGEST_REASON).await.unwrap_or_default();
     let reason = String::from_utf8_lossy(&bytes);
-    let detail = if reason.is_empty() { "the path or the query cannot be read" } else { reason.trim() };
-    Failure::new(status.as_u16(), ProblemCode::BadRequest, title, detail).into_response()
+    Failure::new(status.as_u16(), ProblemCode::BadRequest, title, unread(reason.trim())).into_response()
+}
+
+/// Why a path or a query cannot be read: the parameter with what is wrong, without words about how it was read.
+fn unread(reason: &str) -> String {
+    let reason = reason.strip_prefix("Failed to deserialize query string: ").unwrap_or(reason);
+    if reason.is_empty() {
+        return "the path or the query cannot be read".to_owned();
+    }
+    reason
+        .replace("invalid digit found in string", "expected a whole number")
+        .replace("number too large to fit in target type", "the number is too large")
 }
 
 /// Which web page made a request.

@@ -1,5 +1,8 @@
 //! The ledger over the API: all of it, one entry, whether it is whole, and the revisions that it names. I/O.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use axum::extract::{Path, Query, State as Extract};
 use axum::{Extension, Json};
 use jiff::Timestamp;
@@ -13,9 +16,11 @@ use super::{Failure, State};
 use crate::act::revisions;
 use crate::act::store::Store;
 use crate::decide::codes::ProblemCode;
-use crate::decide::fleet::ApplyResult;
+use crate::decide::fleet::{ApplyResult, Fleet};
 use crate::decide::held::held;
-use crate::decide::ledger::{Entry, HistoryEntry, LedgerAction, NoRevision, Verification, resolve};
+use crate::decide::ledger::{
+    Entry, EntryPlace, HistoryEntry, LedgerAction, LedgerIndex, NoRevision, Verification, resolve,
+};
 use crate::decide::plan::{RuleChange, Source};
 use crate::decide::record::{self, LEDGER_PREFIX, PLAN_PREFIX, RecordedPlan, Revision};
 use crate::decide::selection::{self, Selection};
@@ -70,12 +75,63 @@ fn gone(entry: &Entry) -> Failure {
     Failure::revision_gone(entry.digest, &instead)
 }
 
-/// One entry for each apply: the line of its start with the outcome of the line of its end.
-async fn entries(state: &State) -> Result<Vec<HistoryEntry>, Failure> {
-    let store = state.context.store.clone();
-    let lines = heavy(move || lines(&store)).await??;
-    let held = state.context.fleet.read(|view| held(view.fleet).0).await?;
-    Ok(HistoryEntry::of_ledger(lines, held))
+/// Where the entries of the ledger are. It is brought up to date before each use, so that only new lines are read.
+#[derive(Debug, Default)]
+pub(super) struct Places(Mutex<LedgerIndex>);
+
+/// The ledger of one request.
+struct Book {
+    store: Arc<Store>,
+    places: Arc<Places>,
+    is_held: bool,
+}
+
+impl Book {
+    async fn open(state: &State) -> Result<Self, Failure> {
+        let is_held = state.context.fleet.read(|view| held(view.fleet).0).await?;
+        Ok(Self { store: state.context.store.clone(), places: state.ledger.clone(), is_held })
+    }
+
+    /// The index with every line that is written. Blocks.
+    fn index(&self) -> Result<MutexGuard<'_, LedgerIndex>, Failure> {
+        let mut index = self.lock();
+        let known = record::ledger_key(index.last_line());
+        let records = self.store.list_after(LEDGER_PREFIX, &known).map_err(|error| unreadable(&error))?;
+        let lines = record::ledger(records.iter().map(|(key, value)| (key.as_str(), value.value.as_slice())));
+        lines.map_err(|error| unreadable(&error))?.iter().for_each(|line| index.add(line));
+        Ok(index)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LedgerIndex> {
+        // Nothing in there panics; an index after a panic is whole as well.
+        self.places.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The places that are meant, the newest first. Blocks.
+    fn places(&self, is_meant: impl Fn(&EntryPlace) -> bool) -> Result<Vec<EntryPlace>, Failure> {
+        Ok(self.index()?.newest_first().filter(|place| is_meant(place)).copied().collect())
+    }
+
+    /// The entry at a place: the line of its start with the outcome of the line of its end. Blocks.
+    fn read(&self, place: EntryPlace) -> Result<HistoryEntry, Failure> {
+        let line = self.line(place.line)?;
+        let end = place.end.map(|end| self.line(end)).transpose()?;
+        Ok(self.lock().entry(place, line, end, self.is_held))
+    }
+
+    fn line(&self, id: u64) -> Result<Entry, Failure> {
+        let key = record::ledger_key(id);
+        let stored = self.store.get(&key).map_err(|error| unreadable(&error))?;
+        let value = stored.map(|stored| stored.value).unwrap_or_default();
+        let line = record::ledger([(key.as_str(), value.as_slice())]).map_err(|error| unreadable(&error))?;
+        Ok(line.into_iter().next().unwrap_or_default())
+    }
+
+    /// The entry that a person names. Blocks.
+    fn named(&self, name: &str) -> Result<Option<HistoryEntry>, Failure> {
+        let place = self.index()?.named(name);
+        place.map(|place| self.read(place)).transpose()
+    }
 }
 
 /// What a history can be narrowed to beside places and times.
@@ -89,7 +145,8 @@ pub(super) struct HistoryQuery {
 }
 
 impl HistoryQuery {
-    fn leave(&self, entries: &mut Vec<HistoryEntry>) -> Result<(), Failure> {
+    /// Whether the entry at a place is meant.
+    fn matcher(&self) -> Result<impl Fn(&EntryPlace) -> bool + Send + 'static, Failure> {
         let known = |word: &str| LedgerAction::ALL.into_iter().find(|action| action.as_str() == word.trim());
         let action = |word: &str| {
             known(word).ok_or_else(|| {
@@ -99,40 +156,72 @@ impl HistoryQuery {
             })
         };
         let wanted = self.action.as_deref().map(|all| all.split(',').map(action).collect::<Result<Vec<_>, _>>());
-        let wanted = wanted.transpose()?;
-        entries.retain(|found| {
-            wanted.as_ref().is_none_or(|wanted| wanted.contains(&found.entry.action))
-                && self.before.is_none_or(|before| found.entry.id < before)
-        });
-        Ok(())
+        let (wanted, before) = (wanted.transpose()?, self.before);
+        Ok(move |place: &EntryPlace| {
+            wanted.as_ref().is_none_or(|wanted| wanted.contains(&place.action))
+                && before.is_none_or(|before| place.number < before)
+        })
     }
 }
 
-/// The entries that are selected, oldest first unless the selection says otherwise.
+/// The entries that are selected, oldest first unless the selection says otherwise. No more of them are read than are
+/// answered, but for an operator with limits, whose hidden entries are counted.
 pub(super) async fn history(
     Extract(state): Extract<State>,
     Extension(who): Extension<Who>,
     Query(selection): Query<Selection>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<(Hidden, Json<Vec<HistoryEntry>>), Failure> {
-    let (hidden, mut all) = seen(&state, &who, entries(&state).await?).await?;
-    query.leave(&mut all)?;
-    if selection.is_empty() {
-        return Ok((hidden, Json(all)));
-    }
-    let fleet = state.context.fleet.read(|view| view.fleet.clone()).await?;
-    let store = state.context.store.clone();
-    let select =
-        move || selection::entries(&selection, all, &fleet, Timestamp::now(), |apply| recorded_changes(&store, apply));
-    let selected = heavy(select).await??.map_err(Failure::unselected)?;
-    Ok((hidden, Json(selected)))
+    let (is_meant, book) = (query.matcher()?, Book::open(&state).await?);
+    let is_limited = !who.caller.limits.is_none();
+    // What a place means is asked of the fleet.
+    let fleet = if is_limited || selection.names_places() {
+        state.context.fleet.read(|view| view.fleet.clone()).await?
+    } else {
+        Fleet::default()
+    };
+    let select = move || {
+        let places = if is_limited { book.places(|_| true)? } else { book.places(&is_meant)? };
+        let read = |place: EntryPlace| book.read(place);
+        if !is_limited {
+            let entries = places.into_iter().map(read);
+            return Ok((0, selected(&selection, entries, &fleet, &book)?));
+        }
+        let numbers: BTreeSet<u64> = places.iter().filter(|place| is_meant(place)).map(|place| place.number).collect();
+        let mut all = places.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let hidden = who.caller.limits.leave_history(fleet.edges(), &mut all);
+        let seen = all.into_iter().filter(|entry| numbers.contains(&entry.entry.id)).map(Ok);
+        Ok::<_, Failure>((hidden, selected(&selection, seen, &fleet, &book)?))
+    };
+    let (hidden, found) = heavy(select).await??;
+    Ok((Hidden(hidden), Json(found)))
 }
 
-/// The entries that the operator sees, and how many it does not.
-async fn seen(state: &State, who: &Who, mut all: Vec<HistoryEntry>) -> Result<(Hidden, Vec<HistoryEntry>), Failure> {
-    let edges = state.context.fleet.read(|view| view.fleet.edges().clone()).await?;
-    let hidden = who.caller.limits.leave_history(&edges, &mut all);
-    Ok((Hidden(hidden), all))
+/// Blocks.
+fn selected(
+    selection: &Selection,
+    newest_first: impl Iterator<Item = Result<HistoryEntry, Failure>>,
+    fleet: &Fleet,
+    book: &Book,
+) -> Result<Vec<HistoryEntry>, Failure> {
+    if selection.is_empty() {
+        let mut all = newest_first.collect::<Result<Vec<_>, _>>()?;
+        all.reverse();
+        return Ok(all);
+    }
+    let changes = |apply: &str| recorded_changes(&book.store, apply);
+    selection::entries(selection, newest_first, fleet, Timestamp::now(), changes)?.map_err(Failure::unselected)
+}
+
+/// The entry that is named, if the operator sees it.
+async fn seen(state: &State, who: &Who, name: &str) -> Result<Option<HistoryEntry>, Failure> {
+    let (book, wanted) = (Book::open(state).await?, name.to_owned());
+    let mut found: Vec<HistoryEntry> = heavy(move || book.named(&wanted)).await??.into_iter().collect();
+    if !who.caller.limits.is_none() {
+        let edges = state.context.fleet.read(|view| view.fleet.edges().clone()).await?;
+        who.caller.limits.leave_history(&edges, &mut found);
+    }
+    Ok(found.pop())
 }
 
 pub(super) async fn entry(
@@ -140,16 +229,13 @@ pub(super) async fn entry(
     Extension(who): Extension<Who>,
     Path(id): Path<String>,
 ) -> Result<Json<HistoryDetail>, Failure> {
-    let number = id.parse::<u64>().ok();
-    let is_it = |found: &HistoryEntry| number == Some(found.entry.id) || found.entry.apply_id == id;
-    let (_, all) = seen(&state, &who, entries(&state).await?).await?;
-    let found = all.into_iter().find(|found| !id.is_empty() && is_it(found));
+    let found = seen(&state, &who, &id).await?;
     let mut entry = found.ok_or_else(|| Failure::not_found(format!("the history has no entry {id}")))?;
     let apply_id = entry.entry.apply_id.clone();
     let store = state.context.store.clone();
     let mut plan = heavy(move || recorded_plan(&store, &apply_id)).await??;
-    let edges = state.context.fleet.read(|view| view.fleet.edges().clone()).await?;
-    if let Some(plan) = &mut plan {
+    if let Some(plan) = plan.as_mut().filter(|_| !who.caller.limits.is_none()) {
+        let edges = state.context.fleet.read(|view| view.fleet.edges().clone()).await?;
         who.caller.limits.leave_changes(&edges, &mut plan.changes);
     }
     // An earlier version kept the figures with the plan only.
@@ -159,7 +245,8 @@ pub(super) async fn entry(
 
 /// An apply that is in memory no longer, as far as it is written down.
 pub(super) async fn past_apply(state: &State, id: &str) -> Result<ApplyResult, Failure> {
-    let found = entries(state).await?.into_iter().find(|found| !id.is_empty() && found.entry.apply_id == id);
+    let (book, wanted) = (Book::open(state).await?, id.to_owned());
+    let found = heavy(move || book.named(&wanted)).await??.filter(|found| found.entry.apply_id == id);
     let result = found.as_ref().and_then(ApplyResult::recorded);
     result.ok_or_else(|| Failure::unknown("apply", id))
 }

@@ -120,6 +120,8 @@ struct State {
     backups: Arc<Semaphore>,
     /// The newest summary.
     summary: Arc<Mutex<Option<read::KeptSummary>>>,
+    /// Where the entries of the ledger are.
+    ledger: Arc<ledger::Places>,
 }
 
 /// The whole API. The port has it together with the page: [`router`](super::page::router).
@@ -131,6 +133,7 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         room,
         backups: Arc::new(Semaphore::new(1)),
         summary: Arc::default(),
+        ledger: Arc::default(),
     };
     let (signed, guarded): (Vec<Route>, Vec<Route>) =
         Route::ALL.iter().partition(|route| route.row().rights == Rights::Signed);

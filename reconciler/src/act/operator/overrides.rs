@@ -220,10 +220,12 @@ pub(super) async fn remove(
     Extract(state): Extract<State>,
     Extension(who): Extension<Who>,
     Path((edge, rule)): Path<(String, String)>,
+    request: Body,
 ) -> Result<Json<OverrideRow>, Failure> {
+    let why = body::reason(request).await?;
     let unknown = |_| Failure::unknown("override", format_args!("{edge}/{rule}"));
     let RuleAddress { edge, rule } = RuleAddress::parse(&format!("{edge}/{rule}")).map_err(unknown)?;
-    let removed = OverrideRequest::Remove { edge: edge.clone(), rule, actor: who.actor() };
+    let removed = OverrideRequest::Remove { edge: edge.clone(), rule, why, actor: who.actor() };
     ask(&state, &who, &edge, removed).await.map(Json)
 }
 

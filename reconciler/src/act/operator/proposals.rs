@@ -127,7 +127,8 @@ pub(super) async fn propose(
     let mut plan = plan_of(&state, &who, read, allowances, &Purpose::Apply).await?;
     // It is to be committed first, and is then the tree that is followed.
     plan.not_followed = None;
-    let patch = who.caller.limits.is_none().then(|| change.patch(&tree.source));
+    let is_limited = !who.caller.limits.is_none();
+    let patch = if is_limited { change.patch_of_rule(&tree.source) } else { Some(change.patch(&tree.source)) };
     Ok(Json(Proposal {
         format_version: FORMAT_VERSION.to_owned(),
         kind: "proposal".to_owned(),

@@ -15,6 +15,8 @@ use super::ledger::past_apply;
 use super::{Failure, State};
 use crate::act::counters::CountersError;
 use crate::act::driver::View;
+use crate::decide::codes::ProblemCode;
+use crate::decide::drift::DriftKind;
 use crate::decide::fleet::{ApplyResult, Fleet};
 use crate::decide::plan::FORMAT_VERSION;
 use crate::decide::selection::{Selection, Unselected};
@@ -119,12 +121,34 @@ pub(super) async fn rules(
     Ok((Hidden(hidden), RowTotal(total), Json(rows)))
 }
 
+/// What drift can be narrowed to beside places.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct DriftQuery {
+    /// A kind.
+    kind: Option<String>,
+}
+
+impl DriftQuery {
+    fn kind(&self) -> Result<Option<DriftKind>, Failure> {
+        let Some(word) = self.kind.as_deref().map(str::trim) else { return Ok(None) };
+        let known = DriftKind::ALL.iter().find(|kind| kind.as_str() == word);
+        known.map(|kind| Some(*kind)).ok_or_else(|| {
+            let words: Vec<&str> = DriftKind::ALL.iter().map(|kind| kind.as_str()).collect();
+            let detail = format!("kind `{word}`: expected one of {}", words.join(", "));
+            Failure::new(400, ProblemCode::BadRequest, "Bad Request", detail)
+        })
+    }
+}
+
 /// What runs in another way than it was applied.
 pub(super) async fn drift(
     Extract(state): Extract<State>,
     Extension(who): Extension<Who>,
     Query(selection): Query<Selection>,
+    Query(query): Query<DriftQuery>,
 ) -> Result<Json<DriftDocument>, Failure> {
+    let kind = query.kind()?;
     let select = move |fleet: &Fleet| {
         let mut drift = fleet.drift();
         let hidden = who.caller.limits.leave_drift(fleet.edges(), &mut drift);
@@ -134,6 +158,7 @@ pub(super) async fn drift(
             who.caller.limits.leave_edges(fleet.edges(), &mut edges);
             places.status(&mut edges, &mut drift)?;
         }
+        drift.retain(|one| kind.is_none_or(|kind| one.kind == kind));
         let total = drift.len() as u64;
         drift.truncate(limit.unwrap_or(usize::MAX));
         let (format_version, kind) = (FORMAT_VERSION.to_owned(), "drift".to_owned());

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::audit::Noted;
 use super::documents::{CheckDocument, TargetBody, TargetsAnswer};
 use super::identity::Who;
-use super::{Failure, State};
+use super::{Failure, State, body};
 use crate::act::checks::CheckError;
 use crate::decide::codes::ProblemCode;
 use crate::decide::deviations::{self, Order};
@@ -49,13 +49,17 @@ pub(super) async fn post(
     Extract(state): Extract<State>,
     Extension(who): Extension<Who>,
     Path(place): Path<TargetPath>,
-    body: Body,
+    request: Body,
 ) -> Result<Response, Failure> {
-    let bytes = to_bytes(body, MAX_ORDER).await.map_err(|error| bad_request(error.to_string()))?;
-    let body: TargetBody = serde_json::from_slice(&bytes).map_err(|error| bad_request(error.to_string()))?;
-    let order = match (body.operation.as_str(), body.weight) {
+    let bytes = to_bytes(request, MAX_ORDER).await.map_err(|error| bad_request(error.to_string()))?;
+    let asked: TargetBody = serde_json::from_slice(&bytes).map_err(|error| bad_request(error.to_string()))?;
+    let why = body::short(asked.why)?;
+    let order = match (asked.operation.as_str(), asked.weight) {
         ("check", None) => {
-            let noted = Extension(Noted(Some("check".to_owned())));
+            // It leaves no line in the ledger, so the audit keeps the reason.
+            let reason = why.trim();
+            let noted = if reason.is_empty() { "check".to_owned() } else { format!("check: {reason}") };
+            let noted = Extension(Noted(Some(noted)));
             return check(&state, &who, &place).await.map(|checked| (noted, checked).into_response());
         }
         ("pause", None) => Order::Pause,
@@ -73,20 +77,15 @@ pub(super) async fn post(
             return Err(bad_request(format!("no such operation; expected {known}")));
         }
     };
-    let ttl = body.ttl_secs.map(Duration::from_secs);
+    let ttl = asked.ttl_secs.map(Duration::from_secs);
     if ttl.is_some_and(|ttl| ttl.is_zero() || ttl > MAX_TTL) {
         return Err(bad_request("`ttl_secs` must be between 1 and 31536000 (a year)"));
     }
     if ttl.is_some() && matches!(order, Order::Resume | Order::Enable) {
         return Err(bad_request("an operation that ends an override does not accept a time to live"));
     }
-    if body.why.chars().count() > MAX_WHY {
-        return Err(bad_request(format!("`why` may have at most {MAX_WHY} characters")));
-    }
-    let noted = Extension(Noted(Some(body.operation)));
-    carry_out(&state, &who, place, OrderTerms { order, why: body.why, ttl })
-        .await
-        .map(|done| (noted, done).into_response())
+    let noted = Extension(Noted(Some(asked.operation)));
+    carry_out(&state, &who, place, OrderTerms { order, why, ttl }).await.map(|done| (noted, done).into_response())
 }
 
 /// `DELETE`: ends every override of the target.
@@ -94,8 +93,10 @@ pub(super) async fn delete(
     Extract(state): Extract<State>,
     Extension(who): Extension<Who>,
     Path(place): Path<TargetPath>,
+    request: Body,
 ) -> Result<Response, Failure> {
-    carry_out(&state, &who, place, OrderTerms { order: Order::End, why: String::new(), ttl: None }).await
+    let why = body::reason(request).await?;
+    carry_out(&state, &who, place, OrderTerms { order: Order::End, why, ttl: None }).await
 }
 
 /// What is ordered, why and for how long.

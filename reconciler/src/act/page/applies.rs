@@ -2,20 +2,20 @@
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, Query};
+use axum::extract::{Path, RawQuery};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use jiff::Timestamp;
-use serde::Deserialize;
 
+use super::ask::ListAnswer;
 use super::assets;
-use super::layout::{Layout, Refused, Visit, html};
-use super::query::Pairs;
+use super::layout::{Layout, Refused, Visit, html, listed};
 use super::sign_in::encoded;
 use crate::act::operator::documents::{HistoryDetail, Problem};
 use crate::decide::fleet::ApplyResult;
 use crate::decide::ledger::HistoryEntry;
 use crate::decide::page::applies::{AppliesView, ApplyView, PER_PAGE, list, one};
+use crate::decide::page::query::ViewQuery;
 
 #[derive(Template)]
 #[template(path = "applies.html")]
@@ -32,39 +32,26 @@ pub(super) struct ApplyPage {
     pub(super) script: String,
 }
 
-/// The query of lists that go back in time.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct OlderQuery {
-    pub(super) before: String,
-    pub(super) action: String,
-}
-
-/// Entries of the history, newest first, one more than fits on a page.
+/// Entries of the history, newest first, one more than fits on a page; with why there are none, where the query is at fault.
 pub(super) async fn entries(
     visit: &Visit,
-    before: &str,
-    action: &str,
+    query: &ViewQuery,
     per_page: usize,
-) -> Result<(Vec<HistoryEntry>, u64), Problem> {
-    let limit = (per_page + 1).to_string();
-    let path = Pairs::of("/v1/history").with("sort", "newest").with("limit", &limit);
-    let path = path.with("before", before).with("action", action).into_path();
-    match visit.ask.list(&path).await {
-        Ok(found) => Ok((found.rows, found.hidden)),
-        // A list without any entry.
-        Err(problem) if problem.status == 404 => Ok((Vec::new(), 0)),
-        Err(problem) => Err(problem),
-    }
+) -> Result<(ListAnswer<Vec<HistoryEntry>>, Option<String>), Problem> {
+    let asked = query.with("sort", "newest").with("limit", &(per_page + 1).to_string());
+    visit.ask.filtered(&asked.on("/v1/history")).await
 }
 
-pub(super) async fn show(
-    Extension(visit): Extension<Visit>,
-    Query(query): Query<OlderQuery>,
-) -> Result<Response, Refused> {
-    let (found, hidden) = entries(&visit, query.before.trim(), "apply,rollback,resume", PER_PAGE).await?;
-    let layout = visit.layout("Applies").await;
-    Ok(html(&AppliesPage { layout, view: list(&found, hidden, Timestamp::now()) }))
+pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
+    let query = ViewQuery::parse(&query.unwrap_or_default());
+    let asked = query.or("action", "apply,rollback,resume");
+    let (found, layout) = tokio::join!(entries(&visit, &asked, PER_PAGE), visit.layout("Applies"));
+    let (found, refused) = found?;
+    let mut view = list(&query, &found.rows, found.hidden, Timestamp::now());
+    if let Some(why) = &refused {
+        view.filter.refuse(why, &mut view.empty);
+    }
+    Ok(listed(&AppliesPage { layout, view }, refused.is_some()))
 }
 
 pub(super) async fn apply(Extension(visit): Extension<Visit>, Path(id): Path<String>) -> Result<Response, Refused> {

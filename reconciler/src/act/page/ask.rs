@@ -81,6 +81,19 @@ impl Ask {
         }
     }
 
+    /// The same, with why the API refuses the selection, where it does: the list is empty then.
+    pub async fn filtered<T: DeserializeOwned>(
+        &self,
+        path_and_query: &str,
+    ) -> Result<(ListAnswer<Vec<T>>, Option<String>), Problem> {
+        match self.page(path_and_query).await {
+            Err(problem) if problem.status == 400 => {
+                Ok((ListAnswer { rows: Vec::new(), hidden: 0, total: Some(0) }, Some(problem.detail)))
+            }
+            other => other.map(|list| (list, None)),
+        }
+    }
+
     /// Has something done.
     pub async fn send<T: DeserializeOwned>(
         &self,

@@ -2,15 +2,14 @@
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::Query;
+use axum::extract::RawQuery;
 use axum::response::Response;
 use jiff::Timestamp;
-use serde::Deserialize;
 
-use super::layout::{Layout, Refused, Visit, html};
-use super::query::Pairs;
+use super::layout::{Layout, Refused, Visit, listed};
 use crate::act::operator::audit::AuditDocument;
-use crate::decide::page::audit::{AuditView, MOST, SHOWN, list};
+use crate::decide::page::audit::{AuditView, SHOWN, list};
+use crate::decide::page::query::ViewQuery;
 
 #[derive(Template)]
 #[template(path = "audit.html")]
@@ -19,23 +18,17 @@ pub(super) struct AuditPage {
     pub(super) view: AuditView,
 }
 
-/// The query of the page.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct AuditFilter {
-    since: String,
-    limit: String,
-}
-
-pub(super) async fn show(
-    Extension(visit): Extension<Visit>,
-    Query(query): Query<AuditFilter>,
-) -> Result<Response, Refused> {
-    let since = query.since.trim();
-    let limit = query.limit.trim().parse().unwrap_or(SHOWN).clamp(1, MOST);
-    let path = Pairs::of("/v1/audit").with("limit", &limit.to_string()).with("since", since).into_path();
-    let found: AuditDocument = visit.ask.get(&path).await?;
-    let layout = visit.layout("Audit").await;
-    let view = list(&found.entries, found.refusals_beyond, (since, limit), Timestamp::now());
-    Ok(html(&AuditPage { layout, view }))
+pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
+    let query = ViewQuery::parse(&query.unwrap_or_default());
+    let path = query.or("limit", SHOWN).on("/v1/audit");
+    let (found, layout) = tokio::join!(visit.ask.get::<AuditDocument>(&path), visit.layout("Audit"));
+    let (entries, beyond, refused) = match found {
+        Err(problem) if problem.status == 400 => (Vec::new(), 0, Some(problem.detail)),
+        other => other.map(|found| (found.entries, found.refusals_beyond, None))?,
+    };
+    let mut view = list(&query, &entries, beyond, Timestamp::now());
+    if let Some(why) = &refused {
+        view.filter.refuse(why, &mut view.empty);
+    }
+    Ok(listed(&AuditPage { layout, view }, refused.is_some()))
 }

@@ -9,7 +9,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 
 use super::assets;
-use super::layout::{Layout, Refused, Visit, html};
+use super::layout::{Layout, Refused, Visit, html, listed};
 use super::rule::reason;
 use crate::act::operator::connections::{ConnectionsDocument, EndConnectionsBody, EndedConnections};
 use crate::act::operator::documents::Problem;
@@ -39,10 +39,17 @@ pub(super) struct EndingPage {
 pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
     let query = ViewQuery::parse(&query.unwrap_or_default());
     let (found, layout) = tokio::join!(look(&visit, &query), visit.layout("Connections"));
-    let found = found?;
+    let (found, refused) = match found {
+        Err(problem) if problem.status == 400 => (ConnectionsDocument::default(), Some(problem.detail)),
+        other => (other?, None),
+    };
     let may_end = visit.may(Role::Applier);
-    let view = ConnectionsView::new(&query, answers(&found), may_end, Timestamp::now());
-    Ok(html(&ConnectionsPage { layout, view, may_end, live: assets::address("live.js") }))
+    let mut view = ConnectionsView::new(&query, answers(&found), may_end, Timestamp::now());
+    if let Some(why) = &refused {
+        view.filter.refuse(why, &mut view.empty);
+    }
+    let page = ConnectionsPage { layout, view, may_end, live: assets::address("live.js") };
+    Ok(listed(&page, refused.is_some()))
 }
 
 /// What would be ended, and the form that ends it.
@@ -70,7 +77,7 @@ pub(super) async fn end(Extension(visit): Extension<Visit>, body: Bytes) -> Resu
     if query.has_only(&[]) {
         return Err(nothing_named().into());
     }
-    let body = EndConnectionsBody { why: reason(form.get("why"))? };
+    let body = EndConnectionsBody { why: reason(&visit, form.get("why"))? };
     let ended: EndedConnections = visit.ask.send(Method::DELETE, &query.on("/v1/connections"), &body).await?;
     let silent = match ended.unanswered.len() {
         0 => String::new(),

@@ -2,14 +2,13 @@
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::Query;
+use axum::extract::RawQuery;
 use axum::response::Response;
-use serde::Deserialize;
 
-use super::layout::{Layout, Refused, Visit, html};
-use super::query::Pairs;
+use super::layout::{Layout, Refused, Visit, listed};
 use crate::act::operator::documents::DriftDocument;
 use crate::decide::page::drift::{DriftView, SHOWN, list};
+use crate::decide::page::query::ViewQuery;
 
 #[derive(Template)]
 #[template(path = "drift.html")]
@@ -18,25 +17,19 @@ pub(super) struct DriftPage {
     pub(super) view: DriftView,
 }
 
-/// The query of the page.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct DriftQuery {
-    edge: String,
-}
-
-pub(super) async fn show(
-    Extension(visit): Extension<Visit>,
-    Query(query): Query<DriftQuery>,
-) -> Result<Response, Refused> {
-    let edge = query.edge.trim();
-    let path = Pairs::of("/v1/drift").with("limit", &SHOWN.to_string()).with("edge", edge).into_path();
-    let view = match visit.ask.get::<DriftDocument>(&path).await {
-        Ok(found) => list(&found.drift, found.total, found.hidden, edge),
-        // No edge has such a name.
-        Err(problem) if problem.status == 404 && !edge.is_empty() => list(&[], 0, 0, edge),
-        Err(problem) => return Err(problem.into()),
+pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
+    let query = ViewQuery::parse(&query.unwrap_or_default());
+    let path = query.with("limit", &SHOWN.to_string()).on("/v1/drift");
+    let (found, layout) = tokio::join!(visit.ask.get::<DriftDocument>(&path), visit.layout("Drift"));
+    let (found, refused) = match found {
+        Err(problem) if problem.status == 400 => (DriftDocument::default(), Some(problem.detail)),
+        // Nothing matches.
+        Err(problem) if problem.status == 404 => (DriftDocument::default(), None),
+        other => (other?, None),
     };
-    let layout = visit.layout("Drift").await;
-    Ok(html(&DriftPage { layout, view }))
+    let mut view = list(&query, &found.drift, found.total, found.hidden);
+    if let Some(why) = &refused {
+        view.filter.refuse(why, &mut view.empty);
+    }
+    Ok(listed(&DriftPage { layout, view }, refused.is_some()))
 }

@@ -7,7 +7,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 
 use super::ask::ListAnswer;
-use super::layout::{Layout, Refused, Visit, html};
+use super::layout::{Layout, Refused, Visit, listed};
 use crate::decide::page::edges::EdgesView;
 use crate::decide::page::filter::rows_of;
 use crate::decide::page::query::ViewQuery;
@@ -24,8 +24,11 @@ pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): Ra
     let query = ViewQuery::parse(&query.unwrap_or_default());
     let asked = query.with("limit", &rows_of(&query).to_string()).with("summary", "true");
     let path = asked.on("/v1/edges");
-    let (page, layout) = tokio::join!(visit.ask.page(&path), visit.layout("Edges"));
-    let page: ListAnswer<Vec<EdgeStatus>> = page?;
-    let view = EdgesView::new(&query, &page.rows, page.counts(), Timestamp::now());
-    Ok(html(&EdgesPage { layout, view }))
+    let (page, layout) = tokio::join!(visit.ask.filtered(&path), visit.layout("Edges"));
+    let (page, refused): (ListAnswer<Vec<EdgeStatus>>, _) = page?;
+    let mut view = EdgesView::new(&query, &page.rows, page.counts(), Timestamp::now());
+    if let Some(why) = &refused {
+        view.filter.refuse(why, &mut view.empty);
+    }
+    Ok(listed(&EdgesPage { layout, view }, refused.is_some()))
 }

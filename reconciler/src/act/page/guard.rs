@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Extension;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State as Extract};
-use axum::http::header::{HeaderName, LOCATION};
+use axum::http::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::ask::Ask;
-use super::layout::{Layout, Refused, Visit, html};
+use super::layout::{Layout, Refused, Visit, html, with_status};
 use super::{PageState, assets, problem};
 use crate::act::operator::audit::Account;
 use crate::act::operator::documents::Problem;
@@ -23,6 +23,8 @@ use crate::act::operator::identity::{self, Inside};
 use crate::decide::codes::ProblemCode;
 use crate::decide::page::problem::ProblemView;
 
+/// The longest reason of the framework that is read.
+const LONGEST_REASON: usize = 4096;
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
@@ -85,10 +87,25 @@ pub(super) async fn signed_in(Extract(state): Extract<PageState>, mut request: R
     }
     request.extensions_mut().insert(visit.clone());
     let response = next.run(request).await;
-    match response.extensions().get::<Refused>() {
-        Some(Refused(problem)) => refusal(&visit, problem).await,
+    let refused = response.extensions().get::<Refused>().map(|Refused(problem)| Arc::clone(problem));
+    match refused {
+        Some(problem) => refusal(&visit, &problem).await,
+        None if is_unread(&response) => refusal(&visit, &unread(response).await).await,
         None => response,
     }
+}
+
+/// True for what the framework answers where it cannot read a form, a path or a query.
+fn is_unread(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    response.status().is_client_error() && kind.is_some_and(|kind| kind.starts_with("text/plain"))
+}
+
+async fn unread(response: Response) -> Problem {
+    let status = response.status();
+    let words = to_bytes(response.into_body(), LONGEST_REASON).await.unwrap_or_default();
+    let title = status.canonical_reason().unwrap_or("Not possible");
+    Problem::new(status.as_u16(), ProblemCode::BadRequest, title, String::from_utf8_lossy(&words).trim())
 }
 
 /// A refusal as a page around which everything else is there.
@@ -114,11 +131,6 @@ pub(super) async fn no_such_page(Extension(visit): Extension<Visit>) -> Refused 
 pub(super) async fn not_this_way() -> Refused {
     let detail = "the address does not support this method";
     Problem::new(405, ProblemCode::MethodNotAllowed, "Method not allowed", detail).into()
-}
-
-fn with_status(mut response: Response, status: u16) -> Response {
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response
 }
 
 fn with_headers(mut response: Response, headers: &HeaderMap) -> Response {

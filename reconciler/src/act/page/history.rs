@@ -5,15 +5,16 @@
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Form, Path, Query};
+use axum::extract::{Form, Path, RawQuery};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::applies::{OlderQuery, entries};
-use super::layout::{Layout, Refused, Visit, html};
+use super::applies::entries;
+use super::layout::{Layout, Refused, Visit, html, listed};
 use super::plan::is_answer;
+use super::rule::reason;
 use super::sign_in::encoded;
 use crate::act::operator::documents::{HistoryDetail, Problem, ResumeAnswer, ResumeBody, RollbackBody};
 use crate::decide::codes::ProblemCode;
@@ -21,6 +22,7 @@ use crate::decide::fleet::ApplyResult;
 use crate::decide::operators::Role;
 use crate::decide::page::history::{ConfirmView, EntryView, HistoryView, PER_PAGE, list, one};
 use crate::decide::page::plan::{allowance_boxes, view};
+use crate::decide::page::query::ViewQuery;
 use crate::decide::plan::{Allowances, PlanDocument};
 
 #[derive(Template)]
@@ -44,15 +46,15 @@ pub(super) struct ConfirmPage {
     pub(super) view: ConfirmView,
 }
 
-pub(super) async fn show(
-    Extension(visit): Extension<Visit>,
-    Query(query): Query<OlderQuery>,
-) -> Result<Response, Refused> {
-    let action = query.action.trim();
-    let (found, hidden) = entries(&visit, query.before.trim(), action, PER_PAGE).await?;
-    let view = list(&found, hidden, action, Timestamp::now());
-    let layout = visit.layout("History").await;
-    Ok(html(&HistoryPage { layout, view }))
+pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
+    let query = ViewQuery::parse(&query.unwrap_or_default());
+    let (found, layout) = tokio::join!(entries(&visit, &query, PER_PAGE), visit.layout("History"));
+    let (found, refused) = found?;
+    let mut view = list(&query, &found.rows, found.hidden, Timestamp::now());
+    if let Some(why) = &refused {
+        view.filter.refuse(why, &mut view.empty);
+    }
+    Ok(listed(&HistoryPage { layout, view }, refused.is_some()))
 }
 
 pub(super) async fn entry(Extension(visit): Extension<Visit>, Path(id): Path<String>) -> Result<Response, Refused> {
@@ -101,11 +103,7 @@ pub(super) async fn roll_back(
     if !visit.may(Role::Applier) {
         return Err(no_right("roll back").into());
     }
-    if form.why.trim().is_empty() {
-        let detail = "a rollback needs a reason: it is shown wherever the held revision is";
-        return Err(Problem::new(400, ProblemCode::BadRequest, "No reason given", detail).into());
-    }
-    let asked = RollbackBody { revision: id.clone(), why: form.why.trim().to_owned(), ..RollbackBody::default() };
+    let asked = RollbackBody { revision: id.clone(), why: reason(&visit, &form.why)?, ..RollbackBody::default() };
     let preview = RollbackBody { dry_run: true, ..asked.clone() };
     let plan: PlanDocument = visit.ask.send(Method::POST, "/v1/rollback", &preview).await?;
     let mut problem = String::new();
@@ -127,7 +125,7 @@ pub(super) async fn roll_back(
         explanation: "It is applied again and held until the followed tree moves, or an operator resumes.".to_owned(),
         action: format!("/ui/history/{id}/rollback"),
         button: "Roll back to this",
-        why: Some(form.why),
+        why: form.why,
         allowances: allowance_boxes(&plan.rails),
         plan: view(&plan, Timestamp::now()),
         problem,
@@ -159,7 +157,7 @@ pub(super) async fn before_resume(Extension(visit): Extension<Visit>) -> Result<
         return Err(no_right("resume").into());
     }
     let plan: PlanDocument = visit.ask.get("/v1/plan").await?;
-    Ok(confirmation(&visit, resumption(&plan, String::new())).await)
+    Ok(confirmation(&visit, resumption(&plan, "", String::new())).await)
 }
 
 pub(super) async fn resume(
@@ -169,30 +167,32 @@ pub(super) async fn resume(
     if !visit.may(Role::Applier) {
         return Err(no_right("resume").into());
     }
+    let why = reason(&visit, &form.why)?;
     let plan: PlanDocument = visit.ask.get("/v1/plan").await?;
     if plan.plan_id.to_string() != form.plan_id {
         let problem = if form.plan_id.is_empty() { "" } else { CHANGED };
-        return Ok(confirmation(&visit, resumption(&plan, problem.to_owned())).await);
+        return Ok(confirmation(&visit, resumption(&plan, &why, problem.to_owned())).await);
     }
-    let body = ResumeBody { plan: Some(plan.clone()), allowances: form.allowances(), ..ResumeBody::default() };
+    let allowances = form.allowances();
+    let body = ResumeBody { why: why.clone(), plan: Some(plan.clone()), allowances, ..ResumeBody::default() };
     match visit.ask.send::<ResumeAnswer>(Method::POST, "/v1/resume", &body).await {
         Ok(ResumeAnswer { apply: Some(begun), .. }) => {
             Ok(visit.done("The server follows the tree again.", &format!("/ui/applies/{}", begun.id)))
         }
         Ok(_) => Ok(visit.done("The hold has ended.", "/ui/")),
-        Err(failed) if is_answer(&failed) => Ok(confirmation(&visit, resumption(&plan, in_words(&failed))).await),
+        Err(failed) if is_answer(&failed) => Ok(confirmation(&visit, resumption(&plan, &why, in_words(&failed))).await),
         Err(failed) => Err(failed.into()),
     }
 }
 
-pub(super) fn resumption(plan: &PlanDocument, problem: String) -> ConfirmView {
+pub(super) fn resumption(plan: &PlanDocument, why: &str, problem: String) -> ConfirmView {
     ConfirmView {
         heading: "Resume".to_owned(),
         explanation: "The hold ends. In mode apply, the server then applies the followed tree with this plan."
             .to_owned(),
         action: "/ui/resume".to_owned(),
         button: "Resume",
-        why: None,
+        why: why.to_owned(),
         allowances: allowance_boxes(&plan.rails),
         plan: view(plan, Timestamp::now()),
         problem,

@@ -99,6 +99,17 @@ pub(in crate::act) fn html(template: &impl Template) -> Response {
     }
 }
 
+/// The answer with another status.
+pub(super) fn with_status(mut response: Response, status: u16) -> Response {
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+/// A list as a page; where its filter could not be used, the status is that of a bad request.
+pub(in crate::act) fn listed(template: &impl Template, is_refused: bool) -> Response {
+    with_status(html(template), if is_refused { 400 } else { 200 })
+}
+
 /// A refusal of the API instead of a view: the guard makes a page of it.
 #[derive(Debug, Clone)]
 pub(in crate::act) struct Refused(pub(in crate::act) Arc<Problem>);

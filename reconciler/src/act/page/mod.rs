@@ -19,8 +19,6 @@ mod edge;
 mod edges;
 mod fleet;
 #[cfg(test)]
-mod golden;
-#[cfg(test)]
 mod goldens;
 mod guard;
 mod history;
@@ -29,7 +27,6 @@ mod live;
 mod plan;
 mod problem;
 mod proposal;
-mod query;
 mod quotas;
 mod rule;
 mod rules;

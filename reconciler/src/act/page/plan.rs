@@ -7,11 +7,11 @@ use axum::response::Response;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::layout::{Layout, Refused, Visit, html};
-use super::query::Pairs;
+use super::layout::{Layout, Refused, Visit, html, with_status};
 use crate::act::operator::documents::Problem;
 use crate::decide::operators::Role;
 use crate::decide::page::plan::{FailedView, NextStep, PlanPageView, Standing, findings, next_steps, view};
+use crate::decide::page::query::ViewQuery;
 use crate::decide::plan::PlanDocument;
 use crate::decide::summary::FleetSummary;
 
@@ -39,9 +39,11 @@ pub(super) async fn show(
     Query(query): Query<PlanQuery>,
 ) -> Result<Response, Refused> {
     let revision = query.revision.trim().to_owned();
-    let path = Pairs::of("/v1/plan").with("revision", &revision).into_path();
+    let path = ViewQuery::default().with("revision", &revision).on("/v1/plan");
     let asked = visit.ask.get::<PlanDocument>(&path).await;
     let layout = visit.layout("Plan").await;
+    // The followed tree may be broken, which is a state of the fleet; a revision that is asked for may not exist.
+    let status = asked.as_ref().err().filter(|_| !revision.is_empty()).map_or(200, |problem| problem.status);
     let page = match asked {
         Ok(plan) => {
             let next = if revision.is_empty() { follow(&visit, &plan).await? } else { go_back(&visit, &revision) };
@@ -55,7 +57,7 @@ pub(super) async fn show(
         }
         Err(problem) => return Err(problem.into()),
     };
-    Ok(html(&PlanPage { layout, view: page }))
+    Ok(with_status(html(&PlanPage { layout, view: page }), status))
 }
 
 async fn follow(visit: &Visit, plan: &PlanDocument) -> Result<Vec<NextStep>, Refused> {

@@ -130,7 +130,7 @@ pub(super) async fn patch(
     let of = address(&edge, &rule)?;
     let body = form.body(&of.edge, &of.rule)?;
     let proposal: Proposal = visit.ask.send(Method::POST, "/v1/proposals", &body).await?;
-    let hidden = "the lines around the rule may belong to others, so there is no patch for an operator with limits";
+    let hidden = "a patch of this change would show a line outside of your limits: copy the text of the rule instead";
     let patch =
         proposal.patch.ok_or_else(|| Problem::new(403, ProblemCode::OutsideGrant, "Outside of your limits", hidden))?;
     let name = format!("attachment; filename=\"{}.patch\"", of.rule);

@@ -7,7 +7,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 
 use super::ask::ListAnswer;
-use super::layout::{Layout, Refused, Visit, html};
+use super::layout::{Layout, Refused, Visit, listed};
 use crate::decide::operators::Role;
 use crate::decide::page::filter::rows_of;
 use crate::decide::page::query::ViewQuery;
@@ -26,10 +26,13 @@ pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): Ra
     let query = ViewQuery::parse(&query.unwrap_or_default());
     let asked = query.with("limit", &rows_of(&query).to_string()).or("sort", "used");
     let path = asked.on("/v1/quotas");
-    let (page, layout) = tokio::join!(visit.ask.page(&path), visit.layout("Quotas"));
-    let page: ListAnswer<Vec<QuotaDocument>> = page?;
+    let (page, layout) = tokio::join!(visit.ask.filtered(&path), visit.layout("Quotas"));
+    let (page, refused): (ListAnswer<Vec<QuotaDocument>>, _) = page?;
     let (total, hidden) = page.counts();
     let may_reset = visit.may(Role::Applier);
-    let view = QuotasView::new(&query, &page.rows, (total, hidden, may_reset), Timestamp::now());
-    Ok(html(&QuotasPage { layout, view, may_reset }))
+    let mut view = QuotasView::new(&query, &page.rows, (total, hidden, may_reset), Timestamp::now());
+    if let Some(why) = &refused {
+        view.filter.refuse(why, &mut view.empty);
+    }
+    Ok(listed(&QuotasPage { layout, view, may_reset }, refused.is_some()))
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::assets;
 use super::layout::{Layout, Refused, Visit, html};
-use crate::act::operator::documents::{Problem, RuleRow, TargetBody};
+use crate::act::operator::documents::{Problem, ReasonBody, RuleRow, TargetBody};
 use crate::act::operator::quotas::ResetBody;
 use crate::decide::codes::ProblemCode;
 use crate::decide::operators::Role;
@@ -92,7 +92,7 @@ pub(super) async fn steer(
 ) -> Result<Response, Refused> {
     let ends = matches!(form.operation.as_str(), "resume" | "enable");
     let body = TargetBody {
-        why: reason(&form.why)?,
+        why: reason(&visit, &form.why)?,
         // One field for all buttons of the form: what ends an override has no end of its own.
         ttl_secs: if ends { None } else { number("ttl_secs", &form.ttl_secs)? },
         weight: number("weight", &form.weight)?,
@@ -116,15 +116,20 @@ pub(super) async fn release(
     Form(form): Form<SteerForm>,
 ) -> Result<Response, Refused> {
     let path = format!("/v1/targets/{}/{}/{}", segment(&edge), segment(&rule), segment(&form.target));
-    visit.ask.send::<Value>(Method::DELETE, &path, &serde_json::json!({})).await?;
+    let body = ReasonBody { why: reason(&visit, &form.why)? };
+    visit.ask.send::<Value>(Method::DELETE, &path, &body).await?;
     let note = format!("All overrides of {} have ended.", form.target);
     Ok(visit.done(note, &format!("/ui/rules/{}/{}", segment(&edge), segment(&rule))))
 }
 
 /// Has all targets of a rule probed.
-pub(super) async fn check(Extension(visit): Extension<Visit>, Path((edge, rule)): Names) -> Result<Response, Refused> {
+pub(super) async fn check(
+    Extension(visit): Extension<Visit>,
+    Path((edge, rule)): Names,
+    Form(form): Form<SteerForm>,
+) -> Result<Response, Refused> {
     let place = format!("{}/{}", segment(&edge), segment(&rule));
-    let body = TargetBody { operation: "check".to_owned(), ..TargetBody::default() };
+    let body = TargetBody { operation: "check".to_owned(), why: form.why, ..TargetBody::default() };
     visit.ask.send::<Value>(Method::POST, &format!("/v1/targets/{place}"), &body).await?;
     Ok(visit.done("All targets were checked.", &format!("/ui/rules/{place}")))
 }
@@ -133,9 +138,11 @@ pub(super) async fn check(Extension(visit): Extension<Visit>, Path((edge, rule))
 pub(super) async fn end_override(
     Extension(visit): Extension<Visit>,
     Path((edge, rule)): Names,
+    Form(form): Form<SteerForm>,
 ) -> Result<Response, Refused> {
     let path = format!("/v1/overrides/{}/{}", segment(&edge), segment(&rule));
-    visit.ask.send::<Value>(Method::DELETE, &path, &serde_json::json!({})).await?;
+    let body = ReasonBody { why: reason(&visit, &form.why)? };
+    visit.ask.send::<Value>(Method::DELETE, &path, &body).await?;
     Ok(visit.done(format!("The override {edge}/{rule} has ended."), "/ui/rules"))
 }
 
@@ -157,10 +164,12 @@ pub(super) async fn reset_quota(
     Ok(visit.done(done.message, QUOTAS))
 }
 
-/// The reason for something, which must not be empty.
-pub(super) fn reason(why: &str) -> Result<String, Refused> {
+/// The reason for something, which must not be empty. Who may not do it at all gets the refusal of the API.
+pub(super) fn reason(visit: &Visit, why: &str) -> Result<String, Refused> {
     match why.trim() {
-        "" => Err(Problem::new(400, ProblemCode::BadRequest, "A reason is needed", "nothing was done: say why").into()),
+        "" if visit.may(Role::Applier) => {
+            Err(Problem::new(400, ProblemCode::BadRequest, "A reason is needed", "nothing was done: say why").into())
+        }
         why => Ok(why.to_owned()),
     }
 }

@@ -7,7 +7,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 
 use super::ask::ListAnswer;
-use super::layout::{Layout, Refused, Visit, html};
+use super::layout::{Layout, Refused, Visit, listed};
 use crate::act::operator::documents::RuleRow;
 use crate::decide::page::filter::rows_of;
 use crate::decide::page::query::ViewQuery;
@@ -24,9 +24,12 @@ pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): Ra
     let query = ViewQuery::parse(&query.unwrap_or_default());
     let asked = query.with("limit", &rows_of(&query).to_string());
     let path = asked.on("/v1/rules");
-    let (page, layout) = tokio::join!(visit.ask.page(&path), visit.layout("Rules"));
-    let page: ListAnswer<Vec<RuleRow>> = page?;
+    let (page, layout) = tokio::join!(visit.ask.filtered(&path), visit.layout("Rules"));
+    let (page, refused): (ListAnswer<Vec<RuleRow>>, _) = page?;
     let rows = page.rows.iter().map(|row| (&row.edge, &row.status));
-    let view = RulesView::new(&query, rows, page.counts(), Timestamp::now());
-    Ok(html(&RulesPage { layout, view }))
+    let mut view = RulesView::new(&query, rows, page.counts(), Timestamp::now());
+    if let Some(why) = &refused {
+        view.filter.refuse(why, &mut view.empty);
+    }
+    Ok(listed(&RulesPage { layout, view }, refused.is_some()))
 }

@@ -233,18 +233,25 @@ fn to(path: &str) -> Response {
     response
 }
 
-/// True for a browser that fetches what somebody may open next.
+/// True for what nobody opened: a browser that fetches ahead, a part of a page, or a program that makes a preview.
 fn fetches_ahead(headers: &HeaderMap) -> bool {
-    let names = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
-    let values = names.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
-    values
-        .into_iter()
-        .any(|value| value.contains("prefetch") || value.contains("preview") || value.contains("prerender"))
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let has = |name: &str, words: &[&str]| {
+        let text = text(name).to_ascii_lowercase();
+        words.iter().any(|word| text.contains(word))
+    };
+    let is_ahead = |name: &&str| has(name, &["prefetch", "preview", "prerender"]);
+    let is_part = !matches!(text("sec-fetch-dest"), "" | "document");
+    // Chats fetch each link that is pasted into them.
+    let is_preview = has("user-agent", &["bot", "preview", "externalhit", "whatsapp", "skypeuripreview"]);
+    ["sec-purpose", "purpose", "x-purpose", "x-moz"].iter().any(is_ahead) || is_part || is_preview
 }
 
 /// The path where it is one of the page, else the first view: a link may lead a browser anywhere, an answer may not.
 fn own_path(wanted: &str) -> &str {
-    let is_plain = wanted.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') && !wanted.contains("..");
+    // A browser reads `%2e` in a path as a dot.
+    let path = wanted.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase().replace("%2e", ".");
+    let is_plain = wanted.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') && !path.contains("..");
     let is_own = wanted.starts_with(HOME) && !wanted.starts_with("/ui/sign-");
     if is_plain && is_own { wanted } else { HOME }
 }
@@ -260,7 +267,7 @@ mod tests {
 
     #[test]
     fn only_pages_of_this_server_are_led_to() {
-        for own in ["/ui/", "/ui/rules?state=down&q=%3Cscript%3E", "/ui/rules/edge-01/web"] {
+        for own in ["/ui/", "/ui/rules?rule=a..b", "/ui/rules?state=down&q=%3Cscript%3E", "/ui/rules/edge-01/web"] {
             assert_eq!(own_path(own), own);
         }
         for foreign in [
@@ -271,6 +278,8 @@ mod tests {
             "/ui",
             "/ui/../v1/backup",
             "/ui/\\example.org",
+            "/ui/%2e%2E/v1/backup",
+            "/ui/.%2e/v1/backup",
             "/ui/a\r\nset-cookie: a=b",
             "/v1/backup",
             "javascript:alert(1)",

@@ -98,7 +98,7 @@ impl Fleet {
     fn succession_of<'a>(&'a self, request: &'a ApplyRequest, seen: Option<&'a Ancestry>) -> Succession<'a> {
         match request.purpose {
             Purpose::Rollback { .. } | Purpose::Continue { .. } => Succession::default(),
-            Purpose::Apply | Purpose::Resume => self.succession(seen.or(request.tree.ancestry.as_ref())),
+            Purpose::Apply | Purpose::Resume { .. } => self.succession(seen.or(request.tree.ancestry.as_ref())),
         }
     }
 

@@ -115,7 +115,7 @@ impl Fleet {
             applied_by: start.applied_by.map(str::to_owned),
             continues: match start.purpose {
                 Purpose::Continue { apply } => Some(apply.clone()),
-                Purpose::Apply | Purpose::Rollback { .. } | Purpose::Resume => None,
+                Purpose::Apply | Purpose::Rollback { .. } | Purpose::Resume { .. } => None,
             },
             outcome: Outcome::Running,
             started_at: now,
@@ -142,7 +142,7 @@ impl Fleet {
         let (action, why) = match start.purpose {
             Purpose::Apply => (ledger::LedgerAction::Apply, String::new()),
             Purpose::Rollback { why, .. } => (ledger::LedgerAction::Rollback, why.clone()),
-            Purpose::Resume => (ledger::LedgerAction::Resume, String::new()),
+            Purpose::Resume { why } => (ledger::LedgerAction::Resume, why.clone()),
             Purpose::Continue { apply } => {
                 (ledger::LedgerAction::Resume, format!("continues {apply}, which a restart of the server interrupted"))
             }

@@ -69,7 +69,10 @@ pub enum Purpose {
         hold: bool,
     },
     /// To end a hold, or to complete what was cut off.
-    Resume,
+    Resume {
+        /// Why; may be empty.
+        why: String,
+    },
     /// The server goes on with a rollout that its restart cut off.
     Continue {
         /// The apply that began it.

@@ -26,7 +26,10 @@ pub enum Control {
         why: String,
     },
     /// End the hold of a rollback without applying anything. Nothing happens where nothing is held.
-    Release,
+    Release {
+        /// Why; may be empty.
+        why: String,
+    },
 }
 
 /// What a line of the ledger says that is not about an apply.
@@ -65,22 +68,19 @@ impl Fleet {
                 self.record_freeze(line, step);
                 self.follow(step);
             }
-            Control::Release if self.hold.is_some() => {
+            Control::Release { why } if self.hold.is_some() => {
                 if let Some(freeze) = &self.frozen {
                     return Err(Refusal::Frozen { freeze: freeze.clone() });
                 }
                 self.hold = None;
-                let line = self.line(
-                    Deed { action: LedgerAction::Resume, actor, why: String::new(), outcome: "released" },
-                    step.now,
-                );
+                let line = self.line(Deed { action: LedgerAction::Resume, actor, why, outcome: "released" }, step.now);
                 let line = line.chained(&mut self.head);
                 step.persist(Record::hold(None));
                 step.persist(Record::ledger(&line));
                 step.emit(Notice::Hold { hold: None, by: actor.to_owned() });
                 self.follow(step);
             }
-            Control::Unfreeze { .. } | Control::Release => {}
+            Control::Unfreeze { .. } | Control::Release { .. } => {}
         }
         Ok(())
     }

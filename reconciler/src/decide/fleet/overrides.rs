@@ -44,6 +44,8 @@ pub enum OverrideRequest {
         edge: EdgeName,
         /// Which.
         rule: RuleName,
+        /// Why it ends; may be empty.
+        why: String,
         /// Who.
         actor: String,
     },
@@ -113,10 +115,12 @@ impl Fleet {
                 let held = Override { rule: rule.clone(), actor, why, since: step.now, until };
                 (edge, held, OverrideStep::Added)
             }
-            OverrideRequest::Remove { edge, rule, actor } => {
+            OverrideRequest::Remove { edge, rule, why, actor } => {
                 let held = self.edges.get(edge).and_then(|view| view.overrides.get(rule));
                 let unknown = || OverrideRefusal::Unknown { edge: edge.clone(), rule: rule.clone() };
-                let held = Override { actor: actor.clone(), ..held.ok_or_else(unknown)?.clone() };
+                let held = held.ok_or_else(unknown)?.clone();
+                let why = if why.trim().is_empty() { held.why } else { why.trim().to_owned() };
+                let held = Override { actor: actor.clone(), why, ..held };
                 (edge, held, OverrideStep::Removed)
             }
         };

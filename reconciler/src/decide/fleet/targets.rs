@@ -77,10 +77,11 @@ pub enum TargetRefusal {
 /// Who ends an override that nobody ended.
 const SERVER: &str = "server";
 
-/// What became of an override, and by whom.
+/// What became of an override, by whom, and why.
 struct DeviationTurn<'b> {
     change: DeviationChange,
     by: &'b str,
+    why: &'b str,
 }
 
 impl Fleet {
@@ -107,12 +108,12 @@ impl Fleet {
             self.record_deviations(&order.edge, step);
             if effected.set.is_none() {
                 for ended in &effected.ended {
-                    let by = DeviationTurn { change: DeviationChange::Ended, by: &order.actor };
+                    let by = DeviationTurn { change: DeviationChange::Ended, by: &order.actor, why: &order.why };
                     self.turned(&order.edge, ended, by, step);
                 }
             }
             if let Some(set) = &effected.set {
-                let by = DeviationTurn { change: DeviationChange::Set, by: &order.actor };
+                let by = DeviationTurn { change: DeviationChange::Set, by: &order.actor, why: &order.why };
                 self.turned(&order.edge, set, by, step);
             }
             self.send_deviations(&order.edge, step);
@@ -189,7 +190,7 @@ impl Fleet {
             }
             self.record_deviations(&edge, step);
             for each in &over {
-                self.turned(&edge, each, DeviationTurn { change: turn, by: SERVER }, step);
+                self.turned(&edge, each, DeviationTurn { change: turn, by: SERVER, why: "" }, step);
             }
             self.send_deviations(&edge, step);
         }
@@ -217,7 +218,7 @@ impl Fleet {
 
     /// The notice and the line in the ledger of an override that came or went.
     fn turned(&mut self, edge: &EdgeName, each: &TargetOverride, turn: DeviationTurn<'_>, step: &mut Step) {
-        let DeviationTurn { change: turn, by } = turn;
+        let DeviationTurn { change: turn, by, why } = turn;
         let (digest, commit) = self
             .applied
             .as_ref()
@@ -229,6 +230,7 @@ impl Fleet {
             digest,
             commit,
             actor: by.to_owned(),
+            why: why.to_owned(),
             outcome: turn.outcome().to_owned(),
             note: format!("{edge}/{} {}", each.rule, each.in_words()),
             ..Entry::default()

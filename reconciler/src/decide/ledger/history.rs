@@ -58,14 +58,7 @@ impl HistoryEntry {
                 }
                 Some(of) => {
                     if let Some(started) = entries.iter_mut().rev().find(|entry| entry.line == of) {
-                        started.finished_at = Some(line.at);
-                        started.intact &= is_intact;
-                        // Waves give generations as they go.
-                        started.entry.generations = line.generations;
-                        started.entry.brought_back = line.brought_back;
-                        started.entry.edges = line.edges;
-                        started.entry.note = line.note;
-                        started.entry.outcome = line.outcome;
+                        started.complete(line, is_intact);
                     }
                 }
             }
@@ -74,6 +67,18 @@ impl HistoryEntry {
             newest.held = held;
         }
         entries
+    }
+
+    /// Takes in the line that completes it.
+    pub(super) fn complete(&mut self, line: Entry, is_intact: bool) {
+        self.finished_at = Some(line.at);
+        self.intact &= is_intact;
+        // Waves give generations as they go.
+        self.entry.generations = line.generations;
+        self.entry.brought_back = line.brought_back;
+        self.entry.edges = line.edges;
+        self.entry.note = line.note;
+        self.entry.outcome = line.outcome;
     }
 
     /// True if its revision was taken back by itself: edges were not confirmed, or a failure brought them back.

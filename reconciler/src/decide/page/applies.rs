@@ -4,9 +4,11 @@ use jiff::Timestamp;
 use schema::name::EdgeName;
 use schema::state::RuleState;
 
+use super::filter::FilterForm;
 use super::head::link;
 use super::history::{changes_in_words, hidden_in_words, outcome_badge, who};
 use super::plan::NamedFact;
+use super::query::ViewQuery;
 use super::words::{Badge, Moment, count, lasting, short_hash};
 use crate::decide::fleet::{ApplyResult, EdgeOutcome, EdgeResult, Outcome};
 use crate::decide::ledger::HistoryEntry;
@@ -38,9 +40,16 @@ pub struct ApplyRow {
     pub edges: String,
 }
 
+/// The path of the view.
+pub const PATH: &str = "/ui/applies";
+
 /// The list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppliesView {
+    /// What is asked for.
+    pub filter: FilterForm,
+    /// What stands in the place of rows, where there are none.
+    pub empty: String,
     /// The newest first.
     pub rows: Vec<ApplyRow>,
     /// Where older ones are; empty on the last page.
@@ -51,15 +60,35 @@ pub struct AppliesView {
 
 /// At most so many entries on a page.
 pub const PER_PAGE: usize = 50;
+/// How an apply can stand.
+const OUTCOMES: &[(&str, &str)] = &[
+    ("", "any"),
+    ("started", "running"),
+    ("applied", "applied"),
+    ("partial", "partial"),
+    ("superseded", "superseded"),
+    ("returned", "returned"),
+    ("interrupted", "interrupted"),
+];
 
 /// The list of entries, newest first; one more than fits on a page says that there are older ones.
-pub fn list(entries: &[HistoryEntry], hidden: u64, now: Timestamp) -> AppliesView {
+pub fn list(query: &ViewQuery, entries: &[HistoryEntry], hidden: u64, now: Timestamp) -> AppliesView {
+    let filter = FilterForm::new(PATH, query, &["before"])
+        .text(query, ("edge", "Edge", "fra-*"))
+        .text(query, ("since", "Since", "2d"))
+        .select(query, ("state", "Outcome"), OUTCOMES);
+    let empty = if filter.is_used {
+        "No apply matches. Remove a filter to see more."
+    } else {
+        "Nothing has been applied yet. The command portunus apply DIR puts a rule tree in force."
+    };
     let shown = &entries[..entries.len().min(PER_PAGE)];
     let older = match shown.last() {
-        Some(last) if entries.len() > PER_PAGE => format!("/ui/applies?before={}", last.entry.id),
+        Some(last) if entries.len() > PER_PAGE => query.with("before", &last.entry.id.to_string()).on(PATH),
         _ => String::new(),
     };
-    AppliesView { rows: shown.iter().map(|found| row(found, now)).collect(), older, hidden: hidden_in_words(hidden) }
+    let rows = shown.iter().map(|found| row(found, now)).collect();
+    AppliesView { filter, empty: empty.to_owned(), rows, older, hidden: hidden_in_words(hidden) }
 }
 
 fn row(found: &HistoryEntry, now: Timestamp) -> ApplyRow {

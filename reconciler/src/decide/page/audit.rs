@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::filter::FilterForm;
+use super::query::ViewQuery;
 use super::words::{Badge, Moment, count};
 use crate::decide::operators::AuditEntry;
 
@@ -27,19 +29,24 @@ pub struct AuditView {
     pub rows: Vec<AuditRow>,
     /// Refusals that are only counted, in words; empty where there are none.
     pub beyond: String,
-    /// Since when, as it was asked for.
-    pub since: String,
-    /// At most so many.
-    pub limit: usize,
+    /// What is asked for.
+    pub filter: FilterForm,
+    /// What stands in the place of rows, where there are none.
+    pub empty: String,
 }
 
-/// How many entries are shown where nobody says it.
-pub const SHOWN: usize = 100;
-/// More are not shown on one page.
-pub const MOST: usize = 1000;
+/// The path of the view.
+pub const PATH: &str = "/ui/audit";
+/// How many entries are shown where the address does not say it.
+pub const SHOWN: &str = "100";
 
 /// The list of entries, which come oldest first.
-pub fn list(entries: &[AuditEntry], beyond: u64, (since, limit): (&str, usize), now: Timestamp) -> AuditView {
+pub fn list(query: &ViewQuery, entries: &[AuditEntry], beyond: u64, now: Timestamp) -> AuditView {
+    let filter = FilterForm::new(PATH, query, &["limit"]).text(query, ("since", "Since", "10m, 2d or a time")).select(
+        query,
+        ("limit", "Rows"),
+        &[("", SHOWN), ("500", "500"), ("1000", "1,000")],
+    );
     let row = |entry: &AuditEntry| AuditRow {
         at: Moment::new(entry.at, now),
         who: if entry.who.is_empty() { "not signed in".to_owned() } else { entry.who.clone() },
@@ -56,5 +63,10 @@ pub fn list(entries: &[AuditEntry], beyond: u64, (since, limit): (&str, usize), 
     } else {
         String::new()
     };
-    AuditView { rows: entries.iter().rev().map(row).collect(), beyond, since: since.to_owned(), limit }
+    let empty = if filter.is_used {
+        "There were no such requests in this time."
+    } else {
+        "There have been no such requests yet."
+    };
+    AuditView { rows: entries.iter().rev().map(row).collect(), beyond, filter, empty: empty.to_owned() }
 }

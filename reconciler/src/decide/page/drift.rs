@@ -1,6 +1,8 @@
 //! What runs in another way than it was applied. Pure.
 
+use super::filter::FilterForm;
 use super::head::link;
+use super::query::ViewQuery;
 use super::words::{Badge, count};
 use crate::decide::drift::{Drift, DriftKind};
 
@@ -30,8 +32,10 @@ pub struct DriftView {
     pub more: String,
     /// How many the operator may not see, in words.
     pub hidden: String,
-    /// The edges that are asked for, as a glob.
-    pub edge: String,
+    /// What is asked for.
+    pub filter: FilterForm,
+    /// What stands in the place of rows, where there are none.
+    pub empty: String,
 }
 
 /// `Override`, `Edge offline`
@@ -47,15 +51,31 @@ pub fn message(one: &Drift) -> String {
     parts.join(": ")
 }
 
+/// The path of the view.
+pub const PATH: &str = "/ui/drift";
 /// At most so many rows.
 pub const SHOWN: usize = 200;
 
 /// The list of what differs.
-pub fn list(drift: &[Drift], total: u64, hidden: u64, edge: &str) -> DriftView {
+pub fn list(query: &ViewQuery, drift: &[Drift], total: u64, hidden: u64) -> DriftView {
+    let kinds: Vec<(&str, String)> =
+        DriftKind::ALL.iter().map(|kind| (kind.as_str(), kind.as_str().replace('_', " "))).collect();
+    let kinds: Vec<(&str, &str)> =
+        [("", "any")].into_iter().chain(kinds.iter().map(|(value, label)| (*value, label.as_str()))).collect();
+    let filter = FilterForm::new(PATH, query, &[])
+        .select(query, ("kind", "Kind"), &kinds)
+        .text(query, ("edge", "Edge", "fra-*"))
+        .text(query, ("rule", "Rule", "web-*"))
+        .text(query, ("owner", "Owner", "team-web"));
+    let empty = if filter.is_used {
+        "No difference matches. Remove a filter to see more."
+    } else {
+        "There is no drift: what runs is what was applied."
+    };
     let rows: Vec<DriftRow> = drift.iter().take(SHOWN).map(row).collect();
     let is_cut = total > rows.len() as u64;
     let more = if is_cut {
-        format!("The first {} of {}; narrow the list by edge.", rows.len(), count(total, "difference"))
+        format!("The first {} of {}; narrow the list with a filter.", rows.len(), count(total, "difference"))
     } else {
         String::new()
     };
@@ -64,7 +84,7 @@ pub fn list(drift: &[Drift], total: u64, hidden: u64, edge: &str) -> DriftView {
     } else {
         String::new()
     };
-    DriftView { rows, more, hidden, edge: edge.to_owned() }
+    DriftView { rows, more, hidden, filter, empty: empty.to_owned() }
 }
 
 fn row(one: &Drift) -> DriftRow {

@@ -54,12 +54,26 @@ pub struct FilterForm {
     pub selects: Vec<SelectField>,
     /// True if something is asked for.
     pub is_used: bool,
+    /// Why the list cannot be made.
+    pub problem: Option<FilterProblem>,
 }
+
+/// What is wrong with a filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterProblem {
+    /// The parameter of the field; empty where the form has no such field.
+    pub field: String,
+    /// A sentence of the API.
+    pub text: String,
+}
+
+/// In the place of rows where the filter has a problem.
+const REFUSED: &str = "Nothing is listed, because the filter cannot be used. Correct or clear it.";
 
 impl FilterForm {
     /// A form without fields; `order` names the parameters that leave every row in the list.
     pub fn new(path: &'static str, query: &ViewQuery, order: &[&str]) -> Self {
-        Self { path, texts: Vec::new(), selects: Vec::new(), is_used: !query.has_only(order) }
+        Self { path, texts: Vec::new(), selects: Vec::new(), is_used: !query.has_only(order), problem: None }
     }
 
     /// The same with a line of text: parameter, label and example.
@@ -96,6 +110,28 @@ impl FilterForm {
         }
         self.selects.push(SelectField { name, label, options });
         self
+    }
+
+    /// Shows why the API refuses what is asked for, at the field that it is about; `empty` stands in the place of rows.
+    pub fn refuse(&mut self, why: &str, empty: &mut String) {
+        // An answer about a parameter begins with its name, one about the list with the path of the API.
+        let mut words = why.splitn(2, ' ');
+        let first = words.next().unwrap_or_default();
+        let text = match words.next() {
+            Some(rest) if first.starts_with('/') => format!("This list {rest}"),
+            _ => why.to_owned(),
+        };
+        let name = first.trim_end_matches(':');
+        let mut fields = self.texts.iter().map(|text| text.name).chain(self.selects.iter().map(|select| select.name));
+        let field = fields.find(|field| *field == name).unwrap_or_default().to_owned();
+        self.problem = Some(FilterProblem { field, text });
+        self.is_used = true;
+        REFUSED.clone_into(empty);
+    }
+
+    /// True for the field that the problem is about.
+    pub fn is_wrong(&self, name: &str) -> bool {
+        self.problem.as_ref().is_some_and(|problem| problem.field == name)
     }
 }
 
@@ -168,5 +204,21 @@ mod tests {
             form.selects[0].options.iter().filter(|option| option.is_chosen).map(|option| &*option.value).collect();
         assert_eq!((chosen, form.is_used), (vec!["asleep"], true));
         assert_eq!((rows_of(&query), rows_of(&ViewQuery::default())), (500, 100));
+    }
+
+    #[test]
+    fn what_the_api_refuses_is_shown_at_its_field() {
+        let query = ViewQuery::parse("state=asleep&colour=blue");
+        let form = FilterForm::new("/ui/rules", &query, &[]).select(&query, ("state", "State"), &[("", "any")]);
+        let refused = |why: &str| {
+            let (mut form, mut empty) = (form.clone(), String::new());
+            form.refuse(why, &mut empty);
+            assert!(empty.starts_with("Nothing is listed"), "{empty}");
+            (form.is_wrong("state"), form.problem.expect("a problem").text)
+        };
+        assert_eq!(refused("state `asleep`: expected one of up, down").0, true);
+        assert_eq!(refused("state: unknown variant").0, true);
+        let (is_at_state, text) = refused("/v1/rules does not support the query parameter `colour`");
+        assert_eq!((is_at_state, &*text), (false, "This list does not support the query parameter `colour`"));
     }
 }

@@ -77,7 +77,7 @@ pub struct InForce {
     pub by: String,
     /// By which apply.
     pub apply: String,
-    /// The view of applies.
+    /// The view of the apply.
     pub link: Option<String>,
 }
 
@@ -98,7 +98,7 @@ pub struct Progress {
     pub since: Moment,
     /// Why it stopped or waits, and which edges refused.
     pub lines: Vec<String>,
-    /// The view of applies.
+    /// The view of the apply.
     pub link: Option<String>,
 }
 
@@ -235,7 +235,7 @@ fn in_force(revision: &RevisionStatus, now: Timestamp) -> Option<InForce> {
         at: revision.applied_at.map(|at| Moment::new(at, now)),
         by,
         apply: revision.apply_id.clone().unwrap_or_default(),
-        link: revision.apply_id.as_ref().and_then(|_| head::link("/ui/applies")),
+        link: revision.apply_id.as_ref().and_then(|id| head::link(&format!("/ui/applies/{id}"))),
     })
 }
 
@@ -303,7 +303,7 @@ fn progress(apply: &ApplyResult, now: Timestamp) -> Progress {
         by: apply.actor.clone(),
         since: Moment::new(apply.started_at, now),
         lines,
-        link: head::link("/ui/applies"),
+        link: head::link(&format!("/ui/applies/{}", apply.id)),
     }
 }
 

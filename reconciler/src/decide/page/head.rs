@@ -1,12 +1,11 @@
 //! What every page begins with: the fleet in one line, and the navigation. Pure.
 
-use std::collections::BTreeMap;
-
 use super::words::{Badge, count};
 use crate::decide::drift::DriftKind;
-use crate::decide::fleet::{ApplyResult, Outcome};
+use crate::decide::fleet::ApplyResult;
 use crate::decide::operators::Role;
-use crate::decide::render::summary;
+pub use crate::decide::render::summary::LinePart;
+use crate::decide::render::summary::{self, FirstLine, Sync};
 use crate::decide::summary::FleetSummary;
 
 /// The fleet in one line, as `status` begins.
@@ -20,93 +19,37 @@ pub struct FleetLine {
     pub parts: Vec<LinePart>,
 }
 
-/// A part of the line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinePart {
-    /// What it says.
-    pub text: String,
-    /// True for a count of what is well, which a narrow screen leaves out.
-    pub is_count: bool,
-}
-
-impl LinePart {
-    /// Something to look at.
-    pub(crate) fn trouble(text: String) -> Self {
-        Self { text, is_count: false }
-    }
-
-    fn count(text: String) -> Self {
-        Self { text, is_count: true }
-    }
-}
-
-/// The line of a fleet.
+/// The line of a fleet: what `status` begins with, in the same words.
 pub fn line(summary: &FleetSummary) -> FleetLine {
-    let is_empty = summary.revision.digest.is_none() && !summary.revision.held && summary.drift.is_empty();
-    let verdict = match (summary.in_sync, is_empty) {
-        (true, _) => Badge::up("In sync"),
-        (false, true) => Badge::off("Nothing has been applied yet"),
-        (false, false) => Badge::warn("Out of sync"),
+    let first = FirstLine {
+        revision: &summary.revision,
+        apply: summary.apply.as_ref(),
+        drift: summary.drift.clone(),
+        edges: summary.edges.all,
+        rules: summary.rules.all,
+        down: summary.rules.down,
+        targets: &summary.targets,
+    };
+    let word = first.sync().in_words();
+    let verdict = match first.sync() {
+        Sync::InSync => Badge::up(word),
+        Sync::NothingApplied => Badge::off(word),
+        Sync::OutOfSync => Badge::warn(word),
     };
     let held = summary.revision.held.then(|| Badge::warn("held"));
     let frozen = summary.frozen.as_ref().map(|_| Badge::warn("frozen"));
-    let troubles = applying(summary).into_iter().chain(drifted(&summary.drift));
-    let mut parts: Vec<LinePart> = troubles.map(LinePart::trouble).collect();
-    if summary.rules.down > 0 {
-        parts.push(LinePart::trouble(format!("{} down", count(summary.rules.down, "rule"))));
-    }
-    parts.push(LinePart::count(count(summary.edges.all, "edge")));
-    parts.push(LinePart::count(count(summary.rules.all, "rule")));
-    parts.extend(targets(summary));
+    let parts = first.parts(count);
     FleetLine { verdict, marks: held.into_iter().chain(frozen).collect(), parts }
-}
-
-/// The apply that runs, or the last one where it reached only a part of its edges and what is missing is missing still.
-fn applying(summary: &FleetSummary) -> Option<String> {
-    let apply = summary.apply.as_ref().filter(|apply| Some(apply.digest) == summary.revision.digest)?;
-    let extent = extent(apply);
-    match apply.outcome {
-        Outcome::Running => Some(format!("applying: {extent}")),
-        Outcome::Partial | Outcome::Interrupted | Outcome::Returned if !summary.drift.is_empty() => {
-            Some(format!("applied in part: {extent}"))
-        }
-        _ => None,
-    }
 }
 
 /// `3 of 12 edges`: where an apply is done, and every changed rule serves.
 pub fn extent(apply: &ApplyResult) -> String {
-    format!("{} of {}", summary::done(apply), count(apply.edges.len() as u64, "edge"))
-}
-
-/// `1 edge offline`, `2 rules failed`: how many of each kind.
-pub fn drifted(kinds: &BTreeMap<DriftKind, u64>) -> Vec<String> {
-    kinds.iter().map(|(kind, number)| drift_in_words(*kind, *number)).collect()
+    summary::extent(apply, count)
 }
 
 /// One kind of drift with its figure.
 pub fn drift_in_words(kind: DriftKind, number: u64) -> String {
     summary::drift_in_words(kind, |one| count(number, one))
-}
-
-/// `26 of 27 targets up`; those that nothing checks and nothing met are counted apart.
-fn targets(summary: &FleetSummary) -> Vec<LinePart> {
-    let totals = &summary.targets;
-    let known = totals.all.saturating_sub(totals.unchecked);
-    let mut parts = Vec::new();
-    if known > 0 {
-        let mut text = format!("{} of {} up", totals.up, count(known, "target"));
-        for (number, state) in [(totals.down, "down"), (totals.unknown.saturating_sub(totals.unchecked), "unknown")] {
-            if number > 0 {
-                text.extend([", ", &number.to_string(), " ", state]);
-            }
-        }
-        parts.push(LinePart { text, is_count: totals.down == 0 });
-    }
-    if totals.unchecked > 0 {
-        parts.push(LinePart::count(format!("{} not checked", count(totals.unchecked, "target"))));
-    }
-    parts
 }
 
 /// The views that the navigation names: path, name, and the weakest role that may open it.
@@ -163,13 +106,17 @@ pub fn navigation(role: Role, path: &str) -> Vec<NavEntry> {
 
 #[cfg(test)]
 mod tests {
+    use schema::canonical::Digest;
+
+    use crate::decide::status::RevisionStatus;
+
     use super::*;
 
     #[test]
     fn the_line_says_whether_all_is_well_before_it_counts() {
         let mut summary = FleetSummary::default();
         assert_eq!(line(&summary).verdict.word, "Nothing has been applied yet");
-        summary.in_sync = true;
+        summary.revision.digest = Some(Digest::of(b"tree"));
         summary.targets.all = 5;
         (summary.targets.up, summary.targets.down) = (1, 1);
         (summary.targets.unknown, summary.targets.unchecked) = (3, 3);
@@ -178,11 +125,27 @@ mod tests {
             |found: &FleetLine| found.parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(" · ");
         assert_eq!(found.verdict.word, "In sync");
         assert_eq!(text(&found), "0 edges · 0 rules · 1 of 2 targets up, 1 down · 3 targets not checked");
-        summary.in_sync = false;
         summary.drift = [(DriftKind::EdgeOffline, 1), (DriftKind::Failed, 2)].into();
         let found = line(&summary);
         assert_eq!(found.verdict.word, "Out of sync");
         assert!(text(&found).starts_with("2 rules failed · 1 edge offline · 0 edges"), "{found:?}");
+    }
+
+    #[test]
+    fn a_rollout_that_stopped_is_in_the_line_as_the_status_words_it() {
+        let digest = format!("sha256:{}", "1".repeat(64));
+        let edge = |name: &str, outcome: &str| serde_json::json!({"edge": name, "outcome": outcome, "generation": 1, "code": "", "message": "", "rules": []});
+        let apply = serde_json::json!({"id": "a1", "plan_id": digest, "digest": digest, "commit": null, "actor": "ann",
+            "outcome": "partial", "started_at": "2025-01-01T00:00:00Z", "finished_at": null,
+            "stopped": "wave 1 failed on edge-01", "edges": [edge("edge-01", "done"), edge("edge-02", "skipped")]});
+        let summary = FleetSummary {
+            revision: RevisionStatus { digest: Digest::parse(&digest), ..RevisionStatus::default() },
+            apply: Some(serde_json::from_value(apply).expect("an apply")),
+            drift: [(DriftKind::StaleGeneration, 1)].into(),
+            ..FleetSummary::default()
+        };
+        let found = line(&summary);
+        assert_eq!(found.parts[0].text, "applied in part: 1 of 2 edges, rollout stopped at wave 1", "{found:?}");
     }
 
     #[test]

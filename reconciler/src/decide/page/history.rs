@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
+use super::filter::FilterForm;
 use super::plan::{AllowanceBox, NamedFact, PlanView};
+use super::query::ViewQuery;
 use super::styled::{StyledPiece, styled};
 use super::words::{Badge, Moment, count, lasting, short_hash};
 use crate::decide::ledger::{HistoryEntry, LedgerAction};
@@ -37,36 +39,49 @@ pub struct HistoryRow {
     pub changes: String,
 }
 
+/// The path of the view.
+pub const PATH: &str = "/ui/history";
+
 /// The list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryView {
+    /// What is asked for.
+    pub filter: FilterForm,
+    /// What stands in the place of rows, where there are none.
+    pub empty: String,
     /// The newest first.
     pub rows: Vec<HistoryRow>,
     /// Where older ones are; empty on the last page.
     pub older: String,
     /// How many the operator may not see, in words.
     pub hidden: String,
-    /// The actions to choose from, with the chosen one marked.
-    pub actions: Vec<(&'static str, bool)>,
 }
 
 /// At most so many entries on a page.
 pub const PER_PAGE: usize = 50;
 
 /// The list of entries, newest first; one more than fits on a page says that there are older ones.
-pub fn list(entries: &[HistoryEntry], hidden: u64, action: &str, now: Timestamp) -> HistoryView {
+pub fn list(query: &ViewQuery, entries: &[HistoryEntry], hidden: u64, now: Timestamp) -> HistoryView {
+    let actions = LedgerAction::ALL.map(|action| (action.as_str(), action.as_str()));
+    let actions: Vec<(&str, &str)> = [("", "all")].into_iter().chain(actions).collect();
+    let filter = FilterForm::new(PATH, query, &["before"])
+        .select(query, ("action", "Action"), &actions)
+        .text(query, ("edge", "Edge", "fra-*"))
+        .text(query, ("rule", "Rule", "web-*"))
+        .text(query, ("since", "Since", "2d"));
+    let empty =
+        if filter.is_used { "No entry matches. Remove a filter to see more." } else { "Nothing has happened yet." };
     let shown = &entries[..entries.len().min(PER_PAGE)];
-    let chosen = LedgerAction::ALL.into_iter().find(|known| known.as_str() == action);
-    let and_action = chosen.map(|action| format!("&action={}", action.as_str())).unwrap_or_default();
     let older = match shown.last() {
-        Some(last) if entries.len() > PER_PAGE => format!("/ui/history?before={}{and_action}", last.entry.id),
+        Some(last) if entries.len() > PER_PAGE => query.with("before", &last.entry.id.to_string()).on(PATH),
         _ => String::new(),
     };
     HistoryView {
+        filter,
+        empty: empty.to_owned(),
         rows: shown.iter().map(|found| row(found, now)).collect(),
         older,
         hidden: hidden_in_words(hidden),
-        actions: LedgerAction::ALL.map(|known| (known.as_str(), Some(known) == chosen)).to_vec(),
     }
 }
 
@@ -272,8 +287,8 @@ pub struct ConfirmView {
     pub action: String,
     /// The words of the button.
     pub button: &'static str,
-    /// The reason so far; none where none is asked for.
-    pub why: Option<String>,
+    /// The reason so far.
+    pub why: String,
     /// The plan.
     pub plan: PlanView,
     /// Rails that can be lifted for exactly this plan.

@@ -80,7 +80,7 @@ pub struct ProposalView {
 pub struct ProposalResult {
     /// The changed lines.
     pub diff: Vec<StyledPiece>,
-    /// The patch; `None` for an operator with limits.
+    /// The patch; `None` where it would show a line outside of the operator's limits.
     pub patch: Option<String>,
     /// The file name of the download.
     pub download: String,

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::plan::{FileDocument, Source};
-pub use patch::{hunks, patch};
+pub use patch::{hunks, patch, patch_at};
 pub use place::{NoPlace, RuleText, rule_text};
 pub use target::{NewTarget, with_target};
 
@@ -74,6 +74,36 @@ impl EditedFile {
     pub fn patch(&self, source: &Source) -> String {
         patch(&source.path_of(&self.before.path), &self.before.text, &self.after.text)
     }
+
+    /// The same without a line that may belong to somebody else; `None` where git would need one to find the place.
+    pub fn patch_of_rule(&self, source: &Source) -> Option<String> {
+        let (before, after) = (&*self.before.text, &*self.after.text);
+        let start = before.split_inclusive('\n').take(self.line as usize - 1).map(str::len).sum::<usize>();
+        let rest = before.get(start..)?.strip_prefix(self.old_rule.as_str())?;
+        let line = rest.find('\n').map_or(rest.len(), |at| at + 1);
+        let end = before.len() - rest.len() + line + harmless(&rest[line..]);
+        let new_end = after.len().checked_sub(before.len() - end)?;
+        let (old, new) = (before.get(start..end)?, after.get(start..new_end)?);
+        // Without a line below it, git looks for a change at the end of the file only.
+        let is_placed = end == before.len() || old.lines().last() == new.lines().last();
+        is_placed.then(|| patch_at(&source.path_of(&self.before.path), old, new, self.line))
+    }
+}
+
+/// How many bytes of what follows a rule say nothing about others: blank lines, and the head of the next rule.
+fn harmless(text: &str) -> usize {
+    let mut length = 0;
+    for line in text.split_inclusive('\n') {
+        let is_head = line.trim_end() == "[[rule]]";
+        if !is_head && !line.trim().is_empty() {
+            break;
+        }
+        length += line.len();
+        if is_head {
+            break;
+        }
+    }
+    length
 }
 
 /// A text whose last line ends, so that its last line is not shown as one without an end.

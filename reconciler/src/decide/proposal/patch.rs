@@ -13,7 +13,12 @@ const CONTEXT: usize = 3;
 
 /// The whole patch of one file, which has this path from the root of the repository.
 pub fn patch(path: &str, before: &str, after: &str) -> String {
-    let hunks = hunks(before, after, 1);
+    patch_at(path, before, after, 1)
+}
+
+/// The same for a piece of the file, which begins with this line.
+pub fn patch_at(path: &str, before: &str, after: &str, first_line: u32) -> String {
+    let hunks = hunks(before, after, first_line);
     if hunks.is_empty() {
         return hunks;
     }

@@ -44,6 +44,25 @@ fn a_single_target_becomes_a_list_and_its_comment_stays() {
 }
 
 #[test]
+fn a_patch_of_the_rule_alone_shows_nothing_of_others() {
+    let source = Source::unversioned(schema::canonical::Digest::default());
+    let text = "# of ann\n[[rule]]\nname = \"web\"\nlisten_port = 1\ntarget = \"a:1\"\n\n[[rule]]\nname = \"secret\"\n";
+    let edit = RuleEdit::Text("[[rule]]\nname = \"web\"\nlisten_port = 1\ntarget = \"b:1\"".to_owned());
+    let change = edited(&[document("a.toml", text)], &origin("a.toml", 2, 1), &edit).expect("edited");
+    let patch = change.patch_of_rule(&source).expect("a patch");
+    let expected = "@@ -2,6 +2,6 @@\n [[rule]]\n name = \"web\"\n listen_port = 1\n-target = \"a:1\"\n+target = \"b:1\"\n \n [[rule]]\n";
+    assert!(patch.ends_with(expected) && patch.starts_with("diff --git a/a.toml b/a.toml\n"), "{patch}");
+    // A change right above somebody else's line cannot be placed without it.
+    let close = text.replace("\n\n[[rule]]", "\n# of bob\n[[rule]]");
+    let change = edited(&[document("a.toml", &close)], &origin("a.toml", 2, 1), &edit).expect("edited");
+    assert_eq!(change.patch_of_rule(&source), None);
+    // At the end of the file nothing follows.
+    let last = &text[..text.find("\n[[rule]]\nname = \"secret\"").expect("the next rule")];
+    let change = edited(&[document("a.toml", last)], &origin("a.toml", 2, 1), &edit).expect("edited");
+    assert!(change.patch_of_rule(&source).is_some());
+}
+
+#[test]
 fn a_list_of_targets_grows_as_it_is_written() {
     let one_line = added("a.toml", TOML, (11, 1));
     assert!(

@@ -41,7 +41,7 @@ fn write_plan(to: &mut String, plan: &PlanDocument, length: Length) -> fmt::Resu
         writeln!(to, "\n{proofs}")?;
     }
     if !plan.waves.is_empty() {
-        writeln!(to, "\n{}", style::strong(rollout_heading(plan)))?;
+        writeln!(to, "\n{}", style::strong(rollout_heading(&plan.waves)))?;
         for wave in &plan.waves {
             writeln!(
                 to,
@@ -91,9 +91,16 @@ fn write_changes(to: &mut String, plan: &PlanDocument, length: Length) -> fmt::R
     Ok(())
 }
 
-/// `Rollout in 2 waves:`
-pub fn rollout_heading(plan: &PlanDocument) -> String {
-    format!("Rollout in {}:", count(plan.waves.len() as u64, "wave"))
+/// `Rollout in 2 waves:`; where earlier waves have nothing to do, `Rollout with changes in wave 2 only:`
+pub fn rollout_heading(waves: &[PlannedWave]) -> String {
+    let numbers: Vec<String> = waves.iter().map(|wave| wave.wave.to_string()).collect();
+    let is_whole = waves.iter().zip(1..).all(|(wave, number)| wave.wave == number);
+    match numbers.as_slice() {
+        _ if is_whole => format!("Rollout in {}:", count(numbers.len() as u64, "wave")),
+        [one] => format!("Rollout with changes in wave {one} only:"),
+        [first @ .., last] => format!("Rollout with changes in waves {} and {last} only:", first.join(", ")),
+        [] => String::new(),
+    }
 }
 
 /// Its edges, as they were listed, how they change and how it is watched.
@@ -279,4 +286,30 @@ pub fn source(source: &Source) -> String {
         text.push_str(", with changes that are not committed");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heading(numbers: &[u32]) -> String {
+        let wave = |number: &u32| PlannedWave {
+            wave: *number,
+            edge_labels: schema::name::Labels::default(),
+            max_parallel: None,
+            max_failed: 0,
+            soak_secs: 0,
+            edges: Vec::new(),
+        };
+        rollout_heading(&numbers.iter().map(wave).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn waves_without_changes_are_not_counted_as_if_they_did_not_exist() {
+        assert_eq!(heading(&[1, 2]), "Rollout in 2 waves:");
+        assert_eq!(heading(&[1]), "Rollout in 1 wave:");
+        assert_eq!(heading(&[2]), "Rollout with changes in wave 2 only:");
+        assert_eq!(heading(&[1, 3]), "Rollout with changes in waves 1 and 3 only:");
+        assert_eq!(heading(&[2, 3, 5]), "Rollout with changes in waves 2, 3 and 5 only:");
+    }
 }

@@ -79,7 +79,7 @@ pub fn text(plan: &PlanDocument) -> String {
 fn push_waves(text: &mut String, plan: &PlanDocument) {
     for (index, wave) in plan.waves.iter().enumerate().take(SHOWN_WAVES) {
         if index == 0 {
-            write!(text, "\n**{}**\n\n", escape(&rollout_heading(plan))).expect("a string grows as needed");
+            write!(text, "\n**{}**\n\n", escape(&rollout_heading(&plan.waves))).expect("a string grows as needed");
         }
         let edges = code(&listed(&wave.edges, 8));
         writeln!(text, "- wave {}: {}", wave.wave, wave_words(wave, &edges)).expect("a string grows as needed");

@@ -21,41 +21,150 @@ const DOT: &str = " · ";
 
 /// `In sync · 3 edges · 30 rules · 27 of 27 targets up`
 pub fn verdict(status: &StatusDocument) -> String {
-    let mut parts = Vec::new();
-    if is_in_sync(status) {
-        parts.push(style::added("In sync").to_string());
-    } else if status.revision.digest.is_none() && !status.revision.held && status.drift.is_empty() {
-        parts.push(style::strong("Nothing has been applied yet").to_string());
-    } else {
-        parts.push(style::warning("Out of sync").to_string());
-    }
+    let figures = FirstLine::of_status(status);
+    let word = figures.sync().in_words();
+    let mut parts = vec![match figures.sync() {
+        Sync::InSync => style::added(word).to_string(),
+        Sync::NothingApplied => style::strong(word).to_string(),
+        Sync::OutOfSync => style::warning(word).to_string(),
+    }];
     if status.revision.held {
         parts.push("held".to_owned());
     }
-    parts.extend(applying(status));
-    parts.extend(drifted(status));
-    parts.push(count(status.edges.len() as u64, "edge"));
-    parts.push(count(status.edges.iter().map(|edge| edge.rules.len() as u64).sum::<u64>(), "rule"));
-    parts.extend(health(status));
+    let styled = |part: LinePart| if part.is_bad { style::error(part.text).to_string() } else { part.text };
+    parts.extend(figures.parts(|number, one| count(number, one)).into_iter().map(styled));
     parts.join(DOT)
 }
 
 /// True if what runs everywhere is what was applied, and what was applied is what is followed.
 pub fn is_in_sync(status: &StatusDocument) -> bool {
-    status.revision.digest.is_some() && !status.revision.held && status.drift.is_empty()
+    FirstLine::of_status(status).sync() == Sync::InSync
 }
 
-/// The apply that runs, or the last one where it reached only a part of its edges and what is missing is missing still.
-fn applying(status: &StatusDocument) -> Option<String> {
-    let apply = status.apply.as_ref().filter(|apply| Some(apply.digest) == status.revision.digest)?;
-    let extent = format!("{} of {}", done(apply), count(apply.edges.len() as u64, "edge"));
-    match apply.outcome {
-        Outcome::Running => Some(format!("applying: {extent}")),
-        Outcome::Partial | Outcome::Interrupted | Outcome::Returned if !status.drift.is_empty() => {
-            Some(format!("applied in part: {extent}{}", stopped(apply)))
+/// The first word about a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// What runs everywhere is what was applied, and what was applied is what is followed.
+    InSync,
+    /// There is nothing yet that could be in sync.
+    NothingApplied,
+    /// Something else runs, or something else is followed.
+    OutOfSync,
+}
+
+impl Sync {
+    /// The word.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::InSync => "In sync",
+            Self::NothingApplied => "Nothing has been applied yet",
+            Self::OutOfSync => "Out of sync",
         }
-        _ => None,
     }
+}
+
+/// A part of the first line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinePart {
+    /// A few words.
+    pub text: String,
+    /// True for what does not serve.
+    pub is_bad: bool,
+    /// True for a count of what is well, which a narrow screen leaves out.
+    pub is_count: bool,
+}
+
+impl LinePart {
+    /// Something to look at.
+    pub fn trouble(text: String) -> Self {
+        Self { text, is_bad: false, is_count: false }
+    }
+
+    fn count(text: String) -> Self {
+        Self { text, is_bad: false, is_count: true }
+    }
+}
+
+/// What the first line about a fleet is made of, for every place that shows it: `status`, the page and `top`.
+#[derive(Debug, Clone)]
+pub struct FirstLine<'a> {
+    /// What is in force.
+    pub revision: &'a RevisionStatus,
+    /// The apply that runs, or the last one.
+    pub apply: Option<&'a ApplyResult>,
+    /// Drift by kind.
+    pub drift: BTreeMap<DriftKind, u64>,
+    /// How many edges there are.
+    pub edges: u64,
+    /// How many rules there are.
+    pub rules: u64,
+    /// How many of them are down.
+    pub down: u64,
+    /// The targets of all rules.
+    pub targets: &'a TargetTotals,
+}
+
+impl<'a> FirstLine<'a> {
+    fn of_status(status: &'a StatusDocument) -> Self {
+        let mut drift: BTreeMap<DriftKind, u64> = BTreeMap::new();
+        for one in &status.drift {
+            *drift.entry(one.kind).or_default() += 1;
+        }
+        let rules = || status.edges.iter().flat_map(|edge| &edge.rules);
+        Self {
+            revision: &status.revision,
+            apply: status.apply.as_ref(),
+            drift,
+            edges: status.edges.len() as u64,
+            rules: rules().count() as u64,
+            down: rules().filter(|rule| rule.health == Some(RuleHealth::Down)).count() as u64,
+            targets: &status.targets,
+        }
+    }
+
+    /// The first word.
+    pub fn sync(&self) -> Sync {
+        let is_clean = self.drift.is_empty() && !self.revision.held;
+        match (is_clean, self.revision.digest.is_some()) {
+            (true, true) => Sync::InSync,
+            (true, false) => Sync::NothingApplied,
+            (false, _) => Sync::OutOfSync,
+        }
+    }
+
+    /// What follows, after the marks of what a person decided; `count` writes a number with its noun.
+    pub fn parts(&self, count: impl Fn(u64, &str) -> String + Copy) -> Vec<LinePart> {
+        let mut parts: Vec<LinePart> = self.applying(count).map(LinePart::trouble).into_iter().collect();
+        let drift = self.drift.iter().map(|(kind, number)| drift_in_words(*kind, |one| count(*number, one)));
+        parts.extend(drift.map(LinePart::trouble));
+        parts.push(LinePart::count(count(self.edges, "edge")));
+        parts.push(LinePart::count(count(self.rules, "rule")));
+        if self.down > 0 {
+            parts.push(LinePart { is_bad: true, ..LinePart::trouble(format!("{} down", count(self.down, "rule"))) });
+        }
+        let is_well = self.targets.down == 0;
+        let targets = targets(self.targets, count).into_iter();
+        parts.extend(targets.map(|text| if is_well { LinePart::count(text) } else { LinePart::trouble(text) }));
+        parts
+    }
+
+    /// The apply that runs, or the last one where it reached only a part of its edges and what is missing is missing still.
+    fn applying(&self, count: impl Fn(u64, &str) -> String) -> Option<String> {
+        let apply = self.apply.filter(|apply| Some(apply.digest) == self.revision.digest)?;
+        let extent = extent(apply, count);
+        match apply.outcome {
+            Outcome::Running => Some(format!("applying: {extent}")),
+            Outcome::Partial | Outcome::Interrupted | Outcome::Returned if !self.drift.is_empty() => {
+                Some(format!("applied in part: {extent}{}", stopped(apply)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// `3 of 12 edges`: where an apply is done, and every changed rule serves.
+pub fn extent(apply: &ApplyResult, count: impl Fn(u64, &str) -> String) -> String {
+    format!("{} of {}", done(apply), count(apply.edges.len() as u64, "edge"))
 }
 
 /// Edges where the apply is done, and every changed rule serves.
@@ -76,15 +185,6 @@ fn stopped(apply: &ApplyResult) -> String {
     wave.map_or_else(|| ", rollout stopped".to_owned(), |wave| format!(", rollout stopped at wave {wave}"))
 }
 
-/// `1 edge offline`, `2 rules failed`: how many of each kind.
-fn drifted(status: &StatusDocument) -> Vec<String> {
-    let mut kinds: BTreeMap<DriftKind, u64> = BTreeMap::new();
-    for drift in &status.drift {
-        *kinds.entry(drift.kind).or_default() += 1;
-    }
-    kinds.into_iter().map(|(kind, number)| drift_in_words(kind, |one| count(number, one))).collect()
-}
-
 /// `2 rules failed`: one kind of drift with its figure, which `count` writes before the noun.
 pub fn drift_in_words(kind: DriftKind, count: impl Fn(&str) -> String) -> String {
     match kind {
@@ -100,27 +200,17 @@ pub fn drift_in_words(kind: DriftKind, count: impl Fn(&str) -> String) -> String
     }
 }
 
-/// `1 rule down`, `26 of 27 targets up`, `3 targets not checked`
-fn health(status: &StatusDocument) -> Vec<String> {
-    let rules = status.edges.iter().flat_map(|edge| &edge.rules);
-    let down = rules.filter(|rule| rule.health == Some(RuleHealth::Down)).count() as u64;
-    let mut parts = Vec::new();
-    if down > 0 {
-        parts.push(style::error(format!("{} down", count(down, "rule"))).to_string());
-    }
-    parts.extend(targets(&status.targets));
-    parts
-}
-
 /// `26 of 27 targets up`; those that nothing checks and nothing met are counted apart.
-pub fn targets(totals: &TargetTotals) -> Vec<String> {
-    let known = totals.all - totals.unchecked;
+pub fn targets(totals: &TargetTotals, count: impl Fn(u64, &str) -> String) -> Vec<String> {
+    let known = totals.all.saturating_sub(totals.unchecked);
     let mut parts = Vec::new();
     if known > 0 {
-        let mut text = format!("{} of {} up", totals.up, count(known, "target"));
-        for (number, state) in [(totals.down, "down"), (totals.unknown - totals.unchecked, "unknown")] {
+        // Written as the other numbers of the line are.
+        let plain = |number| count(number, "").trim_end_matches('s').trim_end().to_owned();
+        let mut text = format!("{} of {} up", plain(totals.up), count(known, "target"));
+        for (number, state) in [(totals.down, "down"), (totals.unknown.saturating_sub(totals.unchecked), "unknown")] {
             if number > 0 {
-                text.extend([", ", &number.to_string(), " ", state]);
+                text.extend([", ", &plain(number), " ", state]);
             }
         }
         parts.push(text);

@@ -1,7 +1,5 @@
 //! Which entries of the history a selection means. Pure.
 
-use std::cmp::Reverse;
-
 use jiff::Timestamp;
 use schema::name::{EdgeName, RuleName};
 
@@ -11,10 +9,11 @@ use crate::decide::ledger::{HistoryEntry, LedgerAction, OUTCOMES};
 use crate::decide::plan::RuleChange;
 use crate::decide::status::rule_status;
 
-/// The entries that are meant; `changes_of` reads what an apply was to change, as far as that is kept.
+/// The entries that are meant, of entries that come newest first; no more of them are taken than the selection needs.
+/// `changes_of` reads what an apply was to change, as far as that is kept.
 pub fn entries<E>(
     selection: &Selection,
-    all: Vec<HistoryEntry>,
+    newest_first: impl IntoIterator<Item = Result<HistoryEntry, E>>,
     fleet: &Fleet,
     now: Timestamp,
     mut changes_of: impl FnMut(&str) -> Result<Option<Vec<RuleChange>>, E>,
@@ -33,7 +32,8 @@ pub fn entries<E>(
         Err(wrong) => return Ok(Err(wrong)),
     };
     let mut found = Vec::new();
-    for entry in all {
+    for entry in newest_first {
+        let entry = entry?;
         let line = &entry.entry;
         let is_meant = from.is_none_or(|from| line.at >= from)
             && selection.state.as_ref().is_none_or(|state| line.outcome == *state);
@@ -44,9 +44,11 @@ pub fn entries<E>(
             continue;
         }
         found.push(entry);
+        // The newest entries are the ones that a limit leaves.
+        if selection.limit.is_some_and(|limit| found.len() >= limit) {
+            break;
+        }
     }
-    // The newest entries are the ones that a limit leaves.
-    found.sort_by_key(|entry| Reverse(entry.entry.id));
     let limited = selection.limited(found).map(|mut found| {
         if selection.sort != Some(Sort::Newest) {
             found.reverse();
@@ -166,8 +168,21 @@ mod tests {
             Ok::<_, ()>(Some(vec![change.try_into().expect("listeners")]))
         };
         let now = Timestamp::from_second(450).expect("a time");
-        let all = entries(&selection, history(), &Fleet::default(), now, change).expect("readable");
+        let all =
+            entries(&selection, history().into_iter().rev().map(Ok), &Fleet::default(), now, change).expect("readable");
         all.map(|found| found.into_iter().map(|entry| entry.entry.id).collect())
+    }
+
+    #[test]
+    fn no_more_entries_are_read_than_a_limit_leaves() {
+        let (mut read, selection) = (0, Selection { limit: Some(2), ..Selection::default() });
+        let newest_first = history().into_iter().rev().map(|entry| {
+            read += 1;
+            Ok::<_, ()>(entry)
+        });
+        let found = entries(&selection, newest_first, &Fleet::default(), Timestamp::UNIX_EPOCH, |_| Ok(None));
+        assert_eq!(found.expect("readable").expect("some").len(), 2);
+        assert_eq!(read, 2);
     }
 
     #[test]

@@ -38,12 +38,12 @@ impl Browser {
         Self { client, cookie: None }
     }
 
-    fn with_headers(&self, more: &str) -> Client {
+    pub(super) fn with_headers(&self, more: &str) -> Client {
         let cookie = self.cookie.as_ref().map(|cookie| format!("cookie: {cookie}\r\n")).unwrap_or_default();
         Client { headers: format!("{cookie}{more}"), ..self.client.clone() }
     }
 
-    fn own_origin(&self) -> String {
+    pub(super) fn own_origin(&self) -> String {
         format!("origin: http://{}\r\n", self.client.host)
     }
 
@@ -183,8 +183,24 @@ async fn a_link_signs_in_once_and_its_code_is_gone_from_the_address() {
     let link = format!("/ui/sign-in?once={}", server.sessions.new_link().unwrap());
     let mut browser = Browser::new(&server);
     // A browser that only fetches ahead does not use it up, and gets a form that does.
-    let ahead = browser.with_headers("sec-purpose: prefetch\r\n").get(&link).await;
-    assert!(ahead.status == 200 && ahead.cookie().is_none() && ahead.body.contains("name=\"once\""), "{ahead:?}");
+    for header in [
+        "sec-purpose: prefetch",
+        "sec-purpose: prefetch;prerender",
+        "purpose: prefetch",
+        "x-moz: prefetch",
+        "x-purpose: preview",
+        "sec-fetch-dest: image",
+        "sec-fetch-dest: empty",
+        "user-agent: Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)",
+        "user-agent: facebookexternalhit/1.1",
+    ] {
+        let ahead = browser.with_headers(&format!("{header}\r\n")).get(&link).await;
+        assert!(ahead.status == 200 && ahead.cookie().is_none(), "{header}: {ahead:?}");
+        assert!(ahead.body.contains("name=\"once\""), "{header}: {ahead:?}");
+    }
+    let request = format!("HEAD {link} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", browser.client.host);
+    let head = browser.client.raw(request.into_bytes()).await;
+    assert!(head.status == 200 && head.cookie().is_none(), "{head:?}");
     let answer = browser.get(&link).await;
     answer.leads_to("/ui/");
     browser.cookie = answer.cookie();

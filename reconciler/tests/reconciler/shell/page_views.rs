@@ -4,6 +4,7 @@ use schema::counters::Figures;
 use schema::proto::{self, edge_message, server_message};
 use serde_json::{Value, json};
 
+use super::http::Client;
 use super::page::{Browser, signed_in};
 use super::session::{Session, hello, message};
 use super::{RULES, Running};
@@ -145,8 +146,14 @@ async fn a_rule_that_is_down_is_found_seen_and_steered() {
     let weight = "target=127.0.0.1%3A80&operation=weight&why=slow&weight=20&ttl_secs=";
     browser.post("/ui/rules/local/web/targets", weight).await.leads_to("/ui/rules/local/web");
     assert_eq!(session.next_overrides().await.len(), 2);
-    browser.post("/ui/rules/local/web/release", "target=127.0.0.1%3A80").await.leads_to("/ui/rules/local/web");
+    let silent = browser.post("/ui/rules/local/web/release", "target=127.0.0.1%3A80").await;
+    assert!(silent.status == 400 && silent.body.contains("say why"), "{silent:?}");
+    let release = "target=127.0.0.1%3A80&why=the+disk+is+back";
+    browser.post("/ui/rules/local/web/release", release).await.leads_to("/ui/rules/local/web");
     while !session.next_overrides().await.is_empty() {}
+    let history: Vec<Value> = server.api().get("/v1/history?action=override").await.json();
+    let whys: Vec<&str> = history.iter().filter_map(|entry| entry["why"].as_str()).collect();
+    assert_eq!(whys, ["upgrade", "slow", "the disk is back", "the disk is back"], "{history:?}");
     server.stop().await;
 }
 
@@ -265,11 +272,38 @@ async fn what_is_not_there_or_not_understood_is_a_page_that_says_it() {
         ("/ui/edges?state=asleep", 400),
         ("/ui/connections?older=old", 400),
         ("/ui/connections/end?id=none", 404),
+        ("/ui/plan?revision=none", 404),
+        ("/ui/rules/%ff/x", 400),
     ] {
         let page = browser.get(path).await;
         assert_eq!((page.status, page.content_type()), (status, "text/html; charset=utf-8"), "{path}: {page:?}");
         assert!(page.body.contains("aria-label=\"Views\""), "{path}: {}", page.body);
     }
+    // What a list cannot be narrowed to is shown at the filter, which stays as it was typed.
+    for (path, heading, words) in [
+        ("/ui/rules?state=asleep&owner=ann", "<h1>Rules</h1>", "state `asleep`: expected one of"),
+        ("/ui/rules?port=web", "<h1>Rules</h1>", "port: expected a whole number"),
+        ("/ui/rules?colour=blue", "<h1>Rules</h1>", "This list does not support the query parameter `colour`"),
+        ("/ui/quotas?port=web", "<h1>Quotas</h1>", "port: expected a whole number"),
+        ("/ui/connections?older=old", "<h1>Connections</h1>", "older"),
+        ("/ui/history?action=sleep", "<h1>History</h1>", "action `sleep`: expected one of"),
+        ("/ui/history?before=x", "<h1>History</h1>", "before: expected a whole number"),
+        ("/ui/applies?colour=blue", "<h1>Applies</h1>", "`colour`"),
+        ("/ui/drift?kind=odd", "<h1>Drift</h1>", "kind `odd`: expected one of missing"),
+        ("/ui/audit?since=old", "<h1>Audit</h1>", "since `old`"),
+    ] {
+        let page = browser.get(path).await;
+        assert_eq!(page.status, 400, "{path}: {page:?}");
+        for text in [heading, words, "role=\"alert\"", "Nothing is listed"] {
+            assert!(page.body.contains(text), "{path}, {text}: {}", page.body);
+        }
+    }
+    let page = browser.get("/ui/rules?state=asleep&owner=ann").await.body;
+    assert!(page.contains("name=\"state\" aria-invalid=\"true\"") && page.contains("value=\"ann\""), "{page}");
+    // A form that cannot be read is refused by a page, too.
+    let json = Client { content_type: Some("application/json"), ..browser.with_headers(&browser.own_origin()) };
+    let page = json.post("/ui/freeze", &serde_json::json!({"why": "x"})).await;
+    assert_eq!((page.status, page.content_type()), (415, "text/html; charset=utf-8"), "{page:?}");
     for path in ["/ui/rules", "/ui/edges", "/ui/connections", "/ui/quotas"] {
         let page = browser.get(path).await;
         assert!(page.status == 200 && page.body.contains("class=\"empty\""), "{path}: {page:?}");

@@ -165,7 +165,13 @@ async fn proposals_need_a_planner_and_show_nothing_of_others() {
     let answer = limited.post("/v1/proposals", &change).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let proposal: Value = answer.json();
-    assert!(proposal["patch"].is_null(), "its context is of others: {proposal}");
+    let patch = proposal["patch"].as_str().expect("a patch of its own lines");
+    assert!(patch.contains("+") && !patch.contains("db"), "{patch}");
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("a.toml"), TWO).unwrap();
+    fs::write(dir.path().join("own.patch"), patch).unwrap();
+    git(dir.path(), &["apply", "own.patch"]);
+    assert!(fs::read_to_string(dir.path().join("a.toml")).unwrap().contains("127.0.0.2"));
     let text = proposal.to_string();
     assert!(proposal["diff"].to_string().contains("127.0.0.2") && !text.contains("19090"), "{text}");
     let other = json!({ "edge": "local", "rule": "db", "target": { "host": "127.0.0.2", "ports": "80" } });

@@ -376,7 +376,7 @@ async fn cut(story: Story, scene: &Scene, steps: usize, is_taken: bool) -> bool 
         assert!(edge == 0 || !are_new[edge] || are_new[edge - 1], "a later wave came first");
     }
 
-    let purpose = if is_begun { Purpose::Resume } else { Purpose::Apply };
+    let purpose = if is_begun { Purpose::Resume { why: String::new() } } else { Purpose::Apply };
     let told = next.ask(purpose, &new).await.expect("answered");
     let result = next.driver.fleet.apply_result(&told.id).expect("kept");
     assert_eq!(result.outcome, Outcome::Applied, "{result:?}");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::act::page::golden;
+use crate::act::page::goldens;
 
 fn digest() -> String {
     format!("sha256:{}", "a1".repeat(32))
@@ -38,8 +38,8 @@ fn summary(changes: &Value) -> FleetSummary {
 
 fn check(name: &str, role: Role, summary: &FleetSummary) {
     let now = "2026-01-02T10:00:00Z".parse().expect("a time");
-    let layout = golden::layout("Fleet", "/ui/", role, summary);
-    golden::check(name, &FleetPage { layout, view: view(summary, role >= Role::Applier, now) });
+    let layout = goldens::layout_of("Fleet", "/ui/", role, summary);
+    goldens::whole(name, &FleetPage { layout, view: view(summary, role >= Role::Applier, now) });
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::decide::fleet::{ApplyResult, Mode};
 use crate::decide::ledger::HistoryEntry;
 use crate::decide::page::plan::{FailedView, PlanPageView, Standing, findings, next_steps, view};
 use crate::decide::page::proposal::{LIFETIMES, ProposalView, TargetFields};
+use crate::decide::page::query::ViewQuery;
 use crate::decide::page::{applies, audit, drift, history};
 use crate::decide::plan::{PlanDocument, PlannedWave};
 use crate::decide::proposal::{Proposal, RuleSource};
@@ -102,7 +103,7 @@ fn entry(id: u64, action: &str, outcome: &str) -> HistoryEntry {
 #[test]
 fn the_history_is_a_list_and_an_entry_has_its_plan_and_the_way_back() {
     let entries = [entry(3, "rollback", "applied"), entry(2, "apply", "partial"), entry(1, "apply", "started")];
-    let list = |entries: &[HistoryEntry]| history::list(entries, 2, "apply", now());
+    let list = |entries: &[HistoryEntry]| history::list(&ViewQuery::parse("action=apply"), entries, 2, now());
     golden("history_full", &HistoryPage { layout: layout("History"), view: list(&entries) });
     golden("history_empty", &HistoryPage { layout: layout("History"), view: list(&[]) });
     let recorded = of(json!({ "summary": plan(&[], &json!([])).summary, "changes": [change("web", "rebind")] }));
@@ -118,7 +119,13 @@ fn the_history_is_a_list_and_an_entry_has_its_plan_and_the_way_back() {
 fn what_is_confirmed_is_shown_first() {
     let railed = plan(&[change("web", "rebind")], &tripped());
     for (name, problem) in [("confirm_resume", ""), ("confirm_changed", NASTY)] {
-        golden(name, &ConfirmPage { layout: layout("Resume"), view: resumption(&railed, problem.to_owned()) });
+        golden(
+            name,
+            &ConfirmPage {
+                layout: layout("Resume"),
+                view: resumption(&railed, "the disk is back", problem.to_owned()),
+            },
+        );
     }
 }
 
@@ -137,7 +144,7 @@ fn result(outcome: &str) -> ApplyResult {
 #[test]
 fn applies_are_a_list_and_one_has_its_waves() {
     let entries = [entry(2, "apply", "started"), entry(1, "apply", "applied")];
-    let list = |entries: &[HistoryEntry]| applies::list(entries, 0, now());
+    let list = |entries: &[HistoryEntry]| applies::list(&ViewQuery::default(), entries, 0, now());
     golden("applies_full", &AppliesPage { layout: layout("Applies"), view: list(&entries) });
     golden("applies_empty", &AppliesPage { layout: layout("Applies"), view: list(&[]) });
     let waves: Vec<PlannedWave> = of(json!([
@@ -157,8 +164,11 @@ fn drift_names_what_happens_next() {
             "fields": [{ "path": "targets[0].host", "before": "a", "after": null }] },
         { "edge": "nyc-1", "kind": "edge_offline", "code": RuleCode::ClientNotConnected.as_str(), "message": "last seen" }
     ]));
-    golden("drift_full", &DriftPage { layout: layout("Drift"), view: drift::list(&all, 300, 1, "*-1") });
-    golden("drift_empty", &DriftPage { layout: layout("Drift"), view: drift::list(&[], 0, 0, "") });
+    golden(
+        "drift_full",
+        &DriftPage { layout: layout("Drift"), view: drift::list(&ViewQuery::parse("edge=*-1"), &all, 300, 1) },
+    );
+    golden("drift_empty", &DriftPage { layout: layout("Drift"), view: drift::list(&ViewQuery::default(), &[], 0, 0) });
 }
 
 #[test]
@@ -167,7 +177,7 @@ fn the_audit_says_who_asked_for_what() {
         { "at": "2026-01-02T07:00:00Z", "who": "", "from": "192.0.2.1", "what": "GET /v1/status", "outcome": "unauthorized" },
         { "at": "2026-01-02T07:30:00Z", "who": "ann", "from": "127.0.0.1", "what": NASTY, "outcome": "accepted" }
     ]));
-    let list = |entries| audit::list(entries, 5, ("2d", 100), now());
+    let list = |entries| audit::list(&ViewQuery::parse("since=2d"), entries, 5, now());
     golden("audit_full", &AuditPage { layout: layout("Audit"), view: list(&entries) });
     golden("audit_empty", &AuditPage { layout: layout("Audit"), view: list(&[]) });
 }

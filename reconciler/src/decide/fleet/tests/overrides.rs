@@ -191,6 +191,7 @@ fn a_tree_without_the_override_neither_plans_nor_makes_its_removal() {
         Request::Override(OverrideRequest::Remove {
             edge: edge_name("a"),
             rule: RuleName::new("glass").expect("a name"),
+            why: String::new(),
             actor: "ada".to_owned(),
         }),
         13,
@@ -207,6 +208,7 @@ fn every_override_that_comes_or_goes_is_a_line_of_the_ledger() {
     let remove = OverrideRequest::Remove {
         edge: edge_name("a"),
         rule: rule("other", 1, 1).name.clone(),
+        why: "the disk is back".to_owned(),
         actor: "bob".to_owned(),
     };
     effects.extend(ask(&mut fleet, Request::Override(remove), 81).1);
@@ -218,6 +220,8 @@ fn every_override_that_comes_or_goes_is_a_line_of_the_ledger() {
         .filter(|(key, _)| key.starts_with("ledger/"))
         .map(|(_, value)| serde_json::from_slice(&value).expect("a line"))
         .collect();
+    let ended = lines.iter().find(|line| line.outcome == "rule_removed").expect("a line");
+    assert_eq!(ended.why, "the disk is back");
     let of_rules = lines.iter().filter(|line| line.action == crate::decide::ledger::LedgerAction::Override);
     let said: Vec<_> = of_rules.map(|line| (line.outcome.as_str(), line.actor.as_str(), line.note.as_str())).collect();
     assert_eq!(
