@@ -233,7 +233,8 @@ impl Failure {
         let hint = match self {
             Self::Unreachable { .. } => "start it with `portunus serve` or `portunus up DIR`, or name it with --server",
             Self::Untrusted { .. } => {
-                "compare --pin with the output of `portunus ca show` on the server's host; without a pin, the certificate must be \
+                "compare the pin with the output of `portunus ca show` on the server's host; after `portunus ca retire`, \
+                 sign in again with `portunus login URL --pin sha256:…`; without a pin, the certificate must be \
                  one that this system trusts"
             }
             Self::Stale { .. } => "plan again; a plan file can be applied once, unchanged, within 24 h",

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use schema::canonical::Digest;
 
-use super::common::{ColorArg, Format, ListLooks, Looks, Printing, pin};
+use super::common::{ListLooks, Looks, Printing, pin};
 use crate::address::ServerUrl;
 use crate::secret::Secret;
 
@@ -40,9 +40,7 @@ impl ContextCommand {
     pub(crate) fn printing(&self) -> Printing {
         match self {
             Self::List(args) => args.looks.printing(),
-            Self::Use(args) | Self::Remove(args) => {
-                Printing { format: Format::Text, color: args.color.color, is_wide: false }
-            }
+            Self::Use(args) | Self::Remove(args) => args.looks.printing(),
         }
     }
 }
@@ -59,5 +57,5 @@ pub(crate) struct ContextNameArgs {
     #[arg(value_name = "HOST:PORT")]
     pub(crate) name: String,
     #[command(flatten)]
-    pub(crate) color: ColorArg,
+    pub(crate) looks: Looks,
 }

@@ -3,7 +3,8 @@
 //! Keeps: after the first start neither URI nor name are needed; a name that is not the one of the state directory is
 //! a usage error.
 
-use std::fs;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use crate::failure::{Exit, Failure};
 use crate::logging::Logging;
 use crate::policy_file::PolicyFile;
 use crate::render::words::count;
+use crate::secret::note_if_open;
 use crate::service;
 use crate::signals::Signals;
 use crate::state_dir;
@@ -149,7 +151,12 @@ fn only_member() -> Result<PathBuf, Failure> {
 fn read_join(text: &str) -> Result<JoinUri, Failure> {
     let text = match text.strip_prefix('@') {
         None => text.to_owned(),
-        Some(path) => fs::read_to_string(path).map_err(Failure::reading(Path::new(path)))?,
+        Some(path) => {
+            let path = Path::new(path);
+            let file = File::open(path).map_err(Failure::reading(path))?;
+            note_if_open(&file, path);
+            io::read_to_string(file).map_err(Failure::reading(path))?
+        }
     };
     text.parse().map_err(|error| Failure::Usage(format!("--join: {error}")))
 }

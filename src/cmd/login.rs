@@ -84,19 +84,23 @@ pub(crate) fn context(command: &ContextCommand) -> Result<Exit, Failure> {
         }
         ContextCommand::Use(args) => {
             let name = named(&args.name);
-            if !contexts.by_place.contains_key(&name) {
-                return Err(unknown(&args.name));
-            }
             contexts.current = Some(name.clone());
+            let used = rows(&contexts).into_iter().find(|row| row.current).ok_or_else(|| unknown(&args.name))?;
             contexts.save()?;
-            say(format!("Commands use {name} now."));
+            if !print_value(args.looks.output, &used)? {
+                say(format!("Commands use {name} now."));
+            }
         }
         ContextCommand::Remove(args) => {
             let name = named(&args.name);
-            contexts.by_place.remove(&name).ok_or_else(|| unknown(&args.name))?;
             contexts.current.take_if(|current| *current == name);
+            let removed =
+                rows(&contexts).into_iter().find(|row| row.name == name).ok_or_else(|| unknown(&args.name))?;
+            contexts.by_place.remove(&name);
             contexts.save()?;
-            say(format!("{name} is removed; its token stays valid until the operator is revoked."));
+            if !print_value(args.looks.output, &removed)? {
+                say(format!("{name} is removed; its token stays valid until the operator is revoked."));
+            }
         }
     }
     Ok(Exit::Done)

@@ -443,6 +443,10 @@ const EVERYWHERE: &[(&str, &str)] = &[
         "429 too_many_failed_logins",
         "Too many invalid tokens came from this address within a minute; a valid one is served.",
     ),
+    (
+        "429 too_many_streams",
+        "The operator, or all of them together, have as many event streams open as the port has places for.",
+    ),
     ("500 internal", "The server cannot do its work; its log says why."),
     ("503 stopping", "The server is stopping."),
 ];

@@ -212,8 +212,8 @@ fn each_kind_receives_a_message_in_its_own_form() {
         format!("kind = \"telegram\"\n{}", at("/bot1:abcdefgh/sendMessage?chat_id=-5")),
         format!("kind = \"webhook\"\n{}", at("/hook")),
     ];
-    let text: String =
-        text.iter().enumerate().map(|(at, table)| format!("[[notify]]\nname = \"n{at}\"\n{table}\n")).collect();
+    let tables = text.iter().enumerate().map(|(at, table)| format!("[[notify]]\nname = \"n{at}\"\n{table}\n"));
+    let text = tables.collect::<Vec<_>>().concat();
     let config = config(&world, &text, &[("token", "syt_marked")]);
     world.serve(&["--mode", "heal", "--config", &config]);
     world.cli(&["freeze", "--why", "a <b> *c*"]).exits(0);

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -69,6 +70,13 @@ fn an_operator_signs_in_over_tls_by_the_pin_and_works_from_anywhere() {
     let at = format!("@{}", file.display());
     scene.elsewhere(&["login", &url, "--pin", &pin, "--token", &at], "").exits(0).says("ops");
     assert_eq!(fs::metadata(&contexts).unwrap().permissions().mode() & 0o777, 0o600);
+    // A token that others can read is used, and its owner hears of it.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let open = scene.elsewhere(&["login", &url, "--pin", &pin, "--token", &at], "").exits(0);
+    open.says("its mode 644 lets others read it: chmod 600");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let closed = scene.elsewhere(&["login", &url, "--pin", &pin, "--token", &at], "").exits(0);
+    assert!(!closed.err.contains("note:"), "{closed}");
     // Commands use the context; the ledger names the operator.
     scene.elsewhere(&["freeze", "--why", "fair"], "").exits(0);
     let status = scene.elsewhere(&["status", "-o", "json"], "").exits(0).json();
@@ -92,7 +100,10 @@ fn an_operator_signs_in_over_tls_by_the_pin_and_works_from_anywhere() {
     assert_eq!(watching.ended(), 1, "{}", watching.log());
     assert!(watching.log().contains("bearer token"), "{}", watching.log());
     scene.elsewhere(&["status"], "").exits(1);
-    scene.elsewhere(&["context", "remove", &name], "").exits(0);
+    let used = scene.elsewhere(&["context", "use", &name, "-o", "json"], "").exits(0).json();
+    assert_eq!((&used["name"], &used["operator"], &used["current"]), (&json!(name), &json!("ops"), &json!(true)));
+    let removed = scene.elsewhere(&["context", "remove", &name, "-o", "json"], "").exits(0).json();
+    assert_eq!((&removed["name"], &removed["current"]), (&json!(name), &json!(false)));
     scene.elsewhere(&["context", "use", &name], "").exits(1);
 }
 
@@ -106,6 +117,37 @@ fn the_operator_port_speaks_nothing_but_tls_where_others_can_reach_it() {
     // Over TLS, a name that the server does not have is a foreign host.
     let (url, pin) = (format!("https://localhost:{}", scene.tls), scene.pin());
     scene.elsewhere(&["status", "--server", &url, "--pin", &pin], &scene.world.token()).exits(0);
+}
+
+#[test]
+fn an_edges_certificate_opens_nothing_at_the_operator_port() {
+    let scene = Scene::new();
+    let world = &scene.world;
+    let _edge = world.edge("edge-01");
+    world.wait_connected("edge-01", true);
+    let state = world.path("edge-01-state");
+    let credentials = edge::membership(&state).unwrap().unwrap().credentials.unwrap();
+    let (certificate, key) = (world.path("edge.crt"), world.path("edge.key"));
+    fs::write(&certificate, credentials.certificate).unwrap();
+    fs::write(&key, credentials.key).unwrap();
+    let asked = |path: &str, headers: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--insecure", "--max-time", "20", "--cert-type", "DER", "--key-type", "DER", "--cert"]);
+        curl.arg(&certificate).arg("--key").arg(&key).args(["--write-out", "%{http_code}"]);
+        for header in headers {
+            curl.args(["--header", header]);
+        }
+        String::from_utf8(curl.arg(format!("{}{path}", scene.url())).output().unwrap().stdout).unwrap()
+    };
+    for path in ["/v1/status", "/v1/edges", "/v1/audit", "/v1/operators/me"] {
+        let answer = asked(path, &[]);
+        assert!(answer.ends_with("401") && answer.contains("\"unauthorized\""), "{path}: {answer}");
+        assert!(!answer.contains("edge-01"), "a stranger learns nothing: {answer}");
+    }
+    // The same connection with an operator's token is served: it is the token that counts.
+    let token = format!("Authorization: Bearer {}", world.token());
+    assert!(asked("/v1/operators/me", &[&token]).ends_with("200"));
+    world.wait_connected("edge-01", true);
 }
 
 /// A forge that gives identity tokens to its jobs.

@@ -235,7 +235,7 @@ impl Server {
             trust: self.trust.clone(),
             advertised,
             timings: self.timings,
-            operators: self.operators,
+            operators: self.operators.on_a_port_with(self.guards.operator_cap),
             sessions: self.sessions,
             hosts: self.config.operator.hosts(),
             limits: self.config.limits,

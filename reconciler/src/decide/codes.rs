@@ -69,6 +69,7 @@ problem_codes! {
     Timeout = "timeout";
     TooManyFailedLogins = "too_many_failed_logins";
     TooManyOperators = "too_many_operators";
+    TooManyStreams = "too_many_streams";
     Unauthorized = "unauthorized";
     UnknownEdge = "unknown_edge";
     UnknownNotifier = "unknown_notifier";

@@ -284,6 +284,11 @@ pub const ALL: &[Meaning] = &[
         "Too many invalid tokens came from this address. Wait a minute, or use a valid one.",
     ),
     of(API, "too_many_operators", "The server has as many operators as it keeps. Revoke those that are not used."),
+    of(
+        API,
+        "too_many_streams",
+        "The operator, or all of them together, have as many event streams open as the port has places for. Close some.",
+    ),
     of(API, "unauthorized", "A valid bearer token is required."),
     of(API, "unknown_edge", "The server knows no such edge."),
     of(API, "unknown_notifier", "No `[[notify]]` table has this name. The message lists those that there are."),

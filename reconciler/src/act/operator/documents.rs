@@ -317,7 +317,7 @@ pub struct Problem {
     pub status: u16,
     /// One sentence about this case.
     pub detail: String,
-    /// `unauthorized`, `too_many_failed_logins`, `forbidden`, `outside_grant`, `foreign_host`, `not_json`, `file_too_large`, `bad_request`, `not_found`, `invalid_tree`,
+    /// `unauthorized`, `too_many_failed_logins`, `too_many_streams`, `forbidden`, `outside_grant`, `foreign_host`, `not_json`, `file_too_large`, `bad_request`, `not_found`, `invalid_tree`,
     /// `stale`, `rails`, `dirty`, `not_followed`, `locked`, `frozen`, `unknown_revision`, `ambiguous_revision`,
     /// `revision_gone`, `ambiguous_port`, `override_rule`, `before_ledger`, a code of a rule, or `internal`.
     pub code: String,

@@ -57,7 +57,7 @@ pub use self::identity::{HIDDEN_HEADER, TOTAL_HEADER};
 use super::driver::{FleetHandle, Stopped};
 use super::notify::NotifyHandle;
 use super::operator_port::OwnHosts;
-use super::operators::{KeeperStopped, Operators};
+use super::operators::{KeeperStopped, NoStreamPlace, Operators};
 use super::questions::NoAnswer;
 use super::sessions::Sessions;
 use super::store::Store;
@@ -242,6 +242,19 @@ impl Failure {
     /// The document, and the time after which to try again.
     pub(super) fn into_parts(self) -> (Problem, Option<Duration>) {
         (*self.0, self.1)
+    }
+
+    /// A stream that finds no place.
+    fn no_stream_place(problem: NoStreamPlace) -> Self {
+        let detail = match problem {
+            NoStreamPlace::OfOperator(most) => format!(
+                "this operator has {most} event streams open, and may have no more: close some, or give each program an \
+                 operator of its own"
+            ),
+            NoStreamPlace::OfAll(most) => format!("the server has {most} event streams open: try again later"),
+        };
+        Self::new(429, ProblemCode::TooManyStreams, "Too many event streams", detail)
+            .retry_after(Duration::from_secs(5))
     }
 
     /// An edge that was asked and did not answer.

@@ -43,15 +43,18 @@ fn sse<S: Stream<Item = StreamItem> + Send + 'static>(
     state: &State,
     who: &Who,
     events: S,
-) -> Sse<impl Stream<Item = StreamItem> + use<S>> {
+) -> Result<Sse<impl Stream<Item = StreamItem> + use<S>>, Failure> {
+    let place = state.context.operators.streams.take(&who.actor()).map_err(Failure::no_stream_place)?;
     let (shutdown, ended) = (state.context.shutdown.clone(), who.ended(&state.context.operators));
     let end = async move {
+        // The place is taken for as long as the stream is there.
+        let _place = place;
         tokio::select! {
             () = shutdown.cancelled_owned() => {}
             () = ended => {}
         }
     };
-    Sse::new(events.take_until(Box::pin(end))).keep_alive(KeepAlive::default())
+    Ok(Sse::new(events.take_until(Box::pin(end))).keep_alive(KeepAlive::default()))
 }
 
 fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Event {
@@ -134,7 +137,7 @@ pub(super) async fn events(
         is_behind: true,
     };
     let events = stream::unfold(listener, async |mut listener| Some((Ok(listener.next().await?), listener)));
-    Ok(sse(&state, &who, events))
+    sse(&state, &who, events)
 }
 
 /// One listener to everything.
@@ -302,7 +305,7 @@ pub(super) async fn apply(
     };
     let watcher = ApplyWatcher { who: who.clone(), fleet, notices, id, told: None, next: Some(now) };
     let events = stream::unfold(watcher, async |mut watcher| Some((Ok(watcher.next().await?), watcher)));
-    Ok(sse(&state, &who, events))
+    sse(&state, &who, events)
 }
 
 async fn look(fleet: &FleetHandle, id: &str) -> Result<Option<ApplyResult>, Stopped> {
@@ -383,5 +386,5 @@ pub(super) async fn stats(
             };
             Some((Ok(event), (state, address, ticks, before)))
         });
-    Ok(sse(&shared, &who, stream::once(async { Ok(first) }).chain(rest)))
+    sse(&shared, &who, stream::once(async { Ok(first) }).chain(rest))
 }

@@ -4,6 +4,7 @@
 //! a token never waits for the disk; entries of the audit are written in the order of their answers.
 
 mod keeper;
+mod stream_places;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use schema::name::OperatorName;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use keeper::Keeper;
+pub(in crate::act) use stream_places::{NoStreamPlace, StreamPlaces};
 
 use super::oidc::Issuers;
 use super::store::{Store, StoreError};
@@ -82,6 +84,8 @@ pub struct Operators {
     roster: watch::Receiver<Arc<Roster>>,
     commands: mpsc::Sender<KeeperCommand>,
     issuers: Arc<Issuers>,
+    /// How many event streams each of them may have open.
+    pub(in crate::act) streams: StreamPlaces,
 }
 
 impl Operators {
@@ -90,7 +94,12 @@ impl Operators {
         let (commands, received) = mpsc::channel(COMMANDS);
         let (keeper, roster) = Keeper::open(store, token, received)?;
         let issuers = Arc::new(Issuers::new()?);
-        Ok((Self { roster, commands, issuers }, keeper))
+        Ok((Self { roster, commands, issuers, streams: StreamPlaces::within(COMMANDS) }, keeper))
+    }
+
+    /// The same, for a port that serves so many connections.
+    pub(in crate::act) fn on_a_port_with(self, cap: usize) -> Self {
+        Self { streams: StreamPlaces::within(cap), ..self }
     }
 
     /// The operators as they are now.

@@ -31,6 +31,7 @@ pub fn advice(status: u16, code: &str) -> &'static str {
         "too_many_failed_logins" => {
             "Wait as long as the message says. From other addresses, a valid token is accepted at any time."
         }
+        "too_many_streams" => "Close pages or programs that you do not need.",
         "forbidden" => "Ask an admin for a role that allows it, or ask an operator who has that role.",
         "outside_grant" => "Ask an admin for wider limits, or ask an operator whose limits include these changes.",
         "foreign_host" => "Open the page by a name of the server. `serve --operator-host NAME` adds one.",

@@ -1,8 +1,12 @@
 //! Server-sent events: a snapshot, then what happens; what was missed is told again, or is in the next snapshot.
 
-use serde_json::json;
+use std::time::Duration;
 
-use super::{RULES, Running};
+use reconciler::act::guarded::Guards;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{LONG, RULES, Running};
 
 fn one_rule() -> serde_json::Value {
     json!({ "files": [{ "path": "a.toml", "text": RULES }], "allowances": { "dirty": true } })
@@ -51,6 +55,32 @@ async fn who_was_away_for_a_moment_is_told_what_it_missed() {
     let mut api = server.api();
     api.headers = format!("last-event-id: {}\r\n", caught_up.id.expect("a number"));
     assert_eq!(api.events("/v1/events").await.next().await.expect("a snapshot").name, "snapshot");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn streams_of_one_operator_leave_places_to_the_others() {
+    let guards = Guards { operator_cap: 16, ..Guards::within(1024) };
+    let server = Running::start_with(TempDir::new().unwrap(), guards).await;
+    let viewer = server.operator("vera", "viewer", json!({})).await;
+    let mut streams = Vec::new();
+    for _ in 0..13 {
+        let mut events = viewer.events("/v1/events").await;
+        assert_eq!(events.next().await.expect("a snapshot").name, "snapshot");
+        streams.push(events);
+    }
+    let refused = viewer.get("/v1/events").await;
+    refused.is_problem(429, "too_many_streams");
+    assert!(refused.body.contains("13 event streams"), "{refused:?}");
+    assert_eq!(viewer.get("/v1/status").await.status, 200, "requests are served");
+    let mut other = server.api().events("/v1/events").await;
+    assert_eq!(other.next().await.expect("a snapshot").name, "snapshot");
+    // A place is free again once its stream is closed.
+    streams.pop();
+    let second = Duration::from_secs(1);
+    // A refusal is an answer with an end, and a stream has none.
+    let again = async { while tokio::time::timeout(second, viewer.get("/v1/events")).await.is_ok() {} };
+    tokio::time::timeout(LONG, again).await.expect("a place");
     server.stop().await;
 }
 
