@@ -25,6 +25,7 @@ fn serves(from: Ipv4Addr, port: u16) -> bool {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "figures are for people who ask for them")]
 fn a_million_networks_are_validated_sent_and_in_force_within_the_memory_of_an_edge() {
     let world = World::new();
     world.serve(&["--mode", "heal"]);

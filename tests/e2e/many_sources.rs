@@ -47,6 +47,7 @@ fn connect(from: Ipv4Addr, port: u16) -> std::io::Result<TcpStream> {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "figures are for people who ask for them")]
 fn a_hundred_thousand_sources_cost_a_bounded_table_and_everyone_is_served_and_limited() {
     let world = World::new();
     world.serve(&["--mode", "heal"]);

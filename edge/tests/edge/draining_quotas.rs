@@ -51,7 +51,7 @@ async fn what_drains_counts_for_an_edge_that_starts_when_it_is_over() {
     ping(&mut live, &[7; 10_000]).await;
     let stopped = leaving(edge);
     wait_until(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_err()).await;
-    ping(&mut live, &[7; 30_000]).await;
+    ping(&mut live, &vec![7; 30_000]).await;
     drop(live);
     timeout(LONG, stopped).await.expect("it ends with its last connection").unwrap();
     let edge = next(folder.path()).await;
@@ -77,7 +77,7 @@ async fn what_drains_counts_for_an_edge_that_runs_already() {
     ping(&mut new, &[7; 5_000]).await;
     wait_until(|| used(&edge) == 30_000).await;
     // What the former one forwards is known within seconds, and exhausts the quota of both.
-    ping(&mut live, &[7; 35_000]).await;
+    ping(&mut live, &vec![7; 35_000]).await;
     wait_until(|| used(&edge) == 100_000).await;
     assert!(is_reset(&mut new).await);
     assert!(is_turned_away(port).await);
