@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::settings::{LONGEST_INTERVAL, MAX_PORTS, MODES};
 
 /// The schema of the settings of `portunus serve --config`.
+#[expect(clippy::too_many_lines, reason = "one document, in the order of its keys")]
 pub(crate) fn server_schema() -> Value {
     let text = |about: &str| json!({ "type": "string", "minLength": 1, "description": about });
     let listen = |about: &str, port: u16| {

@@ -191,16 +191,12 @@ pub(super) fn take(entry: &Node<'_>, context: &ImportContext<'_, '_>, file: File
             return;
         }
     };
-    let mut core = match opened.and_then(|()| core(&keys)) {
-        Ok(core) => core,
-        Err(reason) => {
-            gathered.dropped(at, &label, "", reason);
-            return;
-        }
-    };
-    core.insert("name".to_owned(), name.clone().into());
-    let rule = match spec::from_json(&Value::Object(core.clone())) {
-        Ok(rule) => rule,
+    let checked = opened.and_then(|()| core(&keys)).and_then(|mut core| {
+        core.insert("name".to_owned(), name.clone().into());
+        spec::from_json(&Value::Object(core.clone())).map(|rule| (core, rule))
+    });
+    let (mut core, rule) = match checked {
+        Ok(checked) => checked,
         Err(reason) => {
             gathered.dropped(at, &label, "", reason);
             return;

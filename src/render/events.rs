@@ -8,6 +8,7 @@ use super::{rule_words, targets};
 use crate::output::clean;
 
 /// `health    fra-1/web down, was up`
+#[expect(clippy::too_many_lines, reason = "a line for each notice, in one match that is exhaustive")]
 pub(crate) fn line(notice: &Notice) -> String {
     match notice {
         Notice::Edge { edge, connected, generation, desired_generation } => {

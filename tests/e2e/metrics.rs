@@ -12,6 +12,7 @@ fn rows<'a>(text: &'a str, series: &str) -> Vec<&'a str> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one scrape, looked at from all sides")]
 fn every_live_rule_has_one_row_and_a_removed_one_has_none() {
     let world = World::with_edges(&[]);
     let own = ports(1);

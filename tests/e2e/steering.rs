@@ -113,6 +113,7 @@ fn span(first: u16, width: u16) -> String {
 }
 
 /// A rule over two upstreams, the second in the file is preferred; both have their checks on another port.
+#[expect(clippy::too_many_arguments, reason = "each is a key of the rule")]
 fn two(protocol: &str, listen: u16, target: u16, width: u16, check: u16, more: &str) -> String {
     let (listen, target) = (span(listen, width), span(target, width));
     format!(

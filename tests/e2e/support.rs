@@ -581,6 +581,7 @@ pub(crate) fn rule(edge: &str, name: &str, listen: u16, target: u16, more: &str)
 }
 
 /// One `[[rule]]` over ranges of the same width.
+#[expect(clippy::too_many_arguments, reason = "each is a key of the rule")]
 pub(crate) fn range_rule(edge: &str, name: &str, listen: u16, target: u16, width: u16, more: &str) -> String {
     let (last, target_last) = (listen + width - 1, target + width - 1);
     format!(

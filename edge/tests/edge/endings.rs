@@ -215,6 +215,7 @@ async fn change(what: &str, scene: Scene, before: &[Arc<Rule>], after: &[Arc<Rul
 /// The rules before and after a change.
 type Versions = fn(Scene) -> (Vec<Arc<Rule>>, Vec<Arc<Rule>>);
 
+#[expect(clippy::too_many_lines, reason = "a table of changes, a line each")]
 async fn all(protocol: Protocol) {
     let mut tasks = tokio::task::JoinSet::new();
     let changes: [(&'static str, Versions); 21] = [

@@ -14,6 +14,7 @@ use crate::decide::held::held;
 const ROUTINE: &str = "reconciler::routine";
 
 /// Writes the line of a notice; `fleet` is as it was left by what the notice is about.
+#[expect(clippy::too_many_lines, reason = "a line for each notice, in one match that is exhaustive")]
 pub(super) fn write(notice: &Notice, fleet: &Fleet) {
     match notice {
         Notice::Edge { edge, connected, generation, desired_generation } => {

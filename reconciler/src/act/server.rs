@@ -202,6 +202,7 @@ impl Server {
     }
 
     /// Serves until `shutdown` or a failure that cannot be lived with: a part that ends by a bug is one.
+    #[expect(clippy::too_many_lines, reason = "every part is started once, in the order in which they need each other")]
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServerError> {
         let tasks = TaskTracker::new();
         // Ends everything else as soon as one part ends, whichever way.

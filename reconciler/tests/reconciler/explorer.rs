@@ -323,6 +323,7 @@ impl State {
     }
 
     /// The world becomes kind: everybody is there, everything arrives, time goes by, and the tree is read again.
+    #[expect(clippy::too_many_lines, reason = "every law is asked about the same end")]
     fn ends_well(mut self, story: &Story) {
         let settle = |world: &mut World| {
             for _ in 0..FAIR_ROUNDS {

@@ -185,6 +185,7 @@ impl Run {
         Allowances { removals, empty: true, ..Allowances::default() }
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each kind of step")]
     fn take(&mut self, step: &Step) {
         let name = |edge: usize| edge_name(EDGES[edge]);
         match *step {

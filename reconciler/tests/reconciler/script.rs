@@ -252,6 +252,7 @@ impl Script {
         self.world.step(Event::Apply { ticket: 1, request: Box::new(request) })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the words of one line of a script")]
     fn order(&mut self, edge: &str, rule: &str, target: &str, order: &str, rest: &[&str]) -> Vec<Effect> {
         let (flags, _) = flags(rest);
         let order = match order.split_once('=') {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use schema::name::EdgeName;
 use schema::ruleset::{RuleSet, rules_only};
 
+use super::before::Before;
 use super::beginning::{Reach, Start};
 use super::confirming;
 use super::cut_off::most_failed;
@@ -21,7 +22,7 @@ use super::{Applied, ApplyRequest, ApplyResult, EdgeOutcome, Fleet, Lock, Notice
 use crate::decide::plan::{Action, Plan, PlanInput, RailVerdict, RuleChange, plan_without_drift};
 use crate::decide::record::Record;
 use crate::decide::succession::{Ancestry, Succession};
-use crate::decide::view::EdgeView;
+use crate::decide::view::{Basis, EdgeView};
 
 impl Fleet {
     pub(super) fn apply(&mut self, request: &ApplyRequest, step: &mut Step) -> Result<ApplyResult, Refusal> {
@@ -117,20 +118,13 @@ impl Fleet {
         let touched: BTreeSet<&EdgeName> = start.plan.changes.iter().map(|change| &change.edge).collect();
         let is_known = |name: &&&EdgeName| ruleset.edges.contains_key(**name) || self.edges.contains_key(**name);
         let in_waves = touched.iter().filter(is_known).map(|name| (*name).clone());
-        let on_failure = if start.is_brought_back {
-            OnFailure::BringBack(self.applied.clone().map(Box::new))
-        } else {
-            OnFailure::Stop
-        };
         // An edge answers after its changes, which may wait for so long.
         let timeout = start.timeout.saturating_add(start.quiet_window);
-        let waves = Waves::of(ruleset, in_waves, on_failure, timeout);
+        let waves = Waves::of(ruleset, in_waves, self.on_failure(start), timeout);
         let left_out = self.left_out(start, &touched);
         let queued: BTreeSet<EdgeName> = waves.iter().flat_map(Waves::held_back).cloned().collect();
         let held_back: BTreeSet<EdgeName> = left_out.union(&queued).cloned().collect();
-        let bases = touched.iter().filter(|_| !start.is_automatic);
-        let bases: BTreeMap<_, _> =
-            bases.filter_map(|name| Some(((*name).clone(), self.planned_basis(name)?))).collect();
+        let bases = self.bases(start, &touched);
         let generations = self.decide(start, &touched, &held_back, step);
         self.drop_deviations(&start.plan.changes, step);
         let is_news = self.is_news(start);
@@ -191,6 +185,17 @@ impl Fleet {
             self.keep(result.clone());
         }
         result
+    }
+
+    /// What a failed edge leads to.
+    fn on_failure(&self, start: &Start<'_>) -> OnFailure {
+        if start.is_brought_back { OnFailure::BringBack(self.applied.clone().map(Box::new)) } else { OnFailure::Stop }
+    }
+
+    /// What an operator's plan was made from.
+    fn bases(&self, start: &Start<'_>, touched: &BTreeSet<&EdgeName>) -> BTreeMap<EdgeName, (Basis, Before)> {
+        let bases = touched.iter().filter(|_| !start.is_automatic);
+        bases.filter_map(|name| Some(((*name).clone(), self.planned_basis(name)?))).collect()
     }
 
     /// Decides the desired state of every edge that changes now; the generations that are new.

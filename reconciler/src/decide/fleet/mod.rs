@@ -189,7 +189,7 @@ impl Fleet {
             Event::Tree(tree) => self.tree_read(tree, step),
             Event::Remote(view) => self.remote_seen(*view, step),
             Event::Hello { session, edge, hello, report } => {
-                self.hello(session, &edge, Greeting { hello, report }, step)
+                self.hello(session, &edge, Greeting { hello, report }, step);
             }
             Event::Report { session, edge, report } => self.report(session, &edge, report, step),
             Event::Policy { session, edge, policy } => self.policy(session, &edge, *policy, step),

@@ -109,12 +109,12 @@ impl Fleet {
             if effected.set.is_none() {
                 for ended in &effected.ended {
                     let by = DeviationTurn { change: DeviationChange::Ended, by: &order.actor, why: &order.why };
-                    self.turned(&order.edge, ended, by, step);
+                    self.turned(&order.edge, ended, &by, step);
                 }
             }
             if let Some(set) = &effected.set {
                 let by = DeviationTurn { change: DeviationChange::Set, by: &order.actor, why: &order.why };
-                self.turned(&order.edge, set, by, step);
+                self.turned(&order.edge, set, &by, step);
             }
             self.send_deviations(&order.edge, step);
         }
@@ -190,7 +190,7 @@ impl Fleet {
             }
             self.record_deviations(&edge, step);
             for each in &over {
-                self.turned(&edge, each, DeviationTurn { change: turn, by: SERVER, why: "" }, step);
+                self.turned(&edge, each, &DeviationTurn { change: turn, by: SERVER, why: "" }, step);
             }
             self.send_deviations(&edge, step);
         }
@@ -217,8 +217,8 @@ impl Fleet {
     }
 
     /// The notice and the line in the ledger of an override that came or went.
-    fn turned(&mut self, edge: &EdgeName, each: &TargetOverride, turn: DeviationTurn<'_>, step: &mut Step) {
-        let DeviationTurn { change: turn, by, why } = turn;
+    fn turned(&mut self, edge: &EdgeName, each: &TargetOverride, turn: &DeviationTurn<'_>, step: &mut Step) {
+        let DeviationTurn { change: turn, by, why } = *turn;
         let (digest, commit) = self
             .applied
             .as_ref()

@@ -40,6 +40,7 @@ const SERIES: [&str; 26] = [
 ];
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one scrape, looked at from all sides")]
 async fn every_series_is_there_with_its_help_and_type() {
     let server = Running::start().await;
     let mut session = server.session("local").await;
