@@ -178,7 +178,7 @@ async fn a_new_target_can_run_for_a_while_beside_the_rule() {
     assert_eq!(overrides[0]["spec"]["targets"][1]["host"], "127.0.0.2");
     let bad = browser.post("/ui/rules/local/db/add-target", "host=127.0.0.2&ports=81&weight=much").await;
     assert!(
-        bad.status == 422 && bad.body.contains("weight `much`") && bad.body.contains("value=\"127.0.0.2\""),
+        bad.status == 422 && bad.body.contains("weight <code>much</code>") && bad.body.contains("value=\"127.0.0.2\""),
         "{bad:?}"
     );
     server.stop().await;
