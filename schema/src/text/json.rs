@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Entry, MAX_DEPTH, MAX_VALUES, Node, Value, check_key, syntax_error, too_many_values, unreadable, yaml};
+use super::{Entry, MAX_DEPTH, MAX_VALUES, Node, Value, new_key, syntax_error, too_many_values, unreadable, yaml};
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::findings::Findings;
 
@@ -98,7 +98,7 @@ impl<'a> Reader<'a, '_> {
             let between = &self.file.text[end..at.start];
             let first = between.find('"').map_or(end, |found| end + found);
             let key_span = Span::new(first, between.rfind('"').map_or(first, |found| end + found + 1));
-            check_key(self.file, key_span, &key, &mut names)?;
+            let key = new_key(self.file, key_span, key, &mut names)?;
             let Some(node) = self.node(raw, depth + 1)? else { return Ok(None) };
             entries.push(Entry { key, key_span, node });
             end = at.end;
@@ -129,8 +129,8 @@ struct Members<'a>(Vec<(Text<'a>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Text<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visit;
-        impl<'de> Visitor<'de> for Visit {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
             type Value = Text<'de>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,14 +145,14 @@ impl<'de> Deserialize<'de> for Text<'de> {
                 Ok(Text(Cow::Owned(text.to_owned())))
             }
         }
-        deserializer.deserialize_str(Visit)
+        deserializer.deserialize_str(TextVisitor)
     }
 }
 
 impl<'de> Deserialize<'de> for Items<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visit;
-        impl<'de> Visitor<'de> for Visit {
+        struct ItemsVisitor;
+        impl<'de> Visitor<'de> for ItemsVisitor {
             type Value = Items<'de>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -169,14 +169,14 @@ impl<'de> Deserialize<'de> for Items<'de> {
                 Ok(Items(items))
             }
         }
-        deserializer.deserialize_seq(Visit)
+        deserializer.deserialize_seq(ItemsVisitor)
     }
 }
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visit;
-        impl<'de> Visitor<'de> for Visit {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
             type Value = Members<'de>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,7 +193,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 Ok(Members(members))
             }
         }
-        deserializer.deserialize_map(Visit)
+        deserializer.deserialize_map(MembersVisitor)
     }
 }
 

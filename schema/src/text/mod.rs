@@ -132,20 +132,20 @@ fn too_many_values(file: &SourceFile, span: Span) -> Diagnostic {
         .help("spread its rules over several files")
 }
 
-/// Refuses a key of YAML or JSON that is too long, or that its table has already.
-fn check_key<'a>(
+/// A key of YAML or JSON, unless it is too long, or its table has it already.
+fn new_key<'a>(
     file: &SourceFile,
     span: Span,
-    name: &Cow<'a, str>,
+    name: Cow<'a, str>,
     names: &mut HashSet<Cow<'a, str>>,
-) -> Result<(), Box<Diagnostic>> {
+) -> Result<Cow<'a, str>, Box<Diagnostic>> {
     if name.len() > MAX_KEY {
         return Err(Box::new(syntax_error(file, span, format!("a key of more than {MAX_KEY} bytes"))));
     }
     if !names.insert(name.clone()) {
         return Err(Box::new(syntax_error(file, span, format!("duplicate key `{name}`"))));
     }
-    Ok(())
+    Ok(name)
 }
 
 fn syntax_error(file: &SourceFile, span: Span, message: impl Into<String>) -> Diagnostic {

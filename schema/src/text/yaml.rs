@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use super::{
-    Entry, MAX_DEPTH, MAX_VALUES, NOT_A_RULE_FILE, Node, Value, check_key, syntax_error, tags, too_many_values,
+    Entry, MAX_DEPTH, MAX_VALUES, NOT_A_RULE_FILE, Node, Value, new_key, syntax_error, tags, too_many_values,
     unreadable,
 };
 use crate::codes::TreeCode;
@@ -178,7 +178,7 @@ impl<'a> YamlBuilder<'a, '_> {
                     Value::Bool(flag) => Cow::Owned(flag.to_string()),
                     _ => return Err(self.error(node.span, "a key must be a string")),
                 };
-                check_key(self.file, node.span, &name, names)?;
+                let name = new_key(self.file, node.span, name, names)?;
                 *key = Some((name, node.span));
             }
             Some(OpenNode::Table(_, entries, key, _)) => {

@@ -95,10 +95,10 @@ pub(super) fn short(why: String) -> Result<String, Failure> {
 }
 
 async fn parsed<T: DeserializeOwned + Send + 'static>(body: Body, most: usize) -> Result<T, Failure> {
-    let (sender, pieces) = mpsc::channel(AHEAD);
+    let (sender, arriving) = mpsc::channel(AHEAD);
     // Ends with the last piece, or where the request goes away and its sender with it.
     let parsing = tokio::task::spawn_blocking(move || {
-        let mut pieces = Pieces { pieces, piece: Bytes::new(), density: Density::default() };
+        let mut pieces = Pieces { arriving, piece: Bytes::new(), density: Density::default() };
         let parsed = serde_json::from_reader(BufReader::new(&mut pieces));
         if pieces.density.is_exceeded() { Err(too_dense()) } else { parsed.map_err(|error| unfit(&error)) }
     });
@@ -135,7 +135,7 @@ fn too_dense() -> Failure {
 
 /// Reads what arrives, on a blocking thread.
 struct Pieces {
-    pieces: mpsc::Receiver<Bytes>,
+    arriving: mpsc::Receiver<Bytes>,
     piece: Bytes,
     density: Density,
 }
@@ -143,7 +143,7 @@ struct Pieces {
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
-            match self.pieces.blocking_recv() {
+            match self.arriving.blocking_recv() {
                 Some(piece) => {
                     self.density.count(&piece);
                     if self.density.is_exceeded() {

@@ -52,7 +52,7 @@ impl Fleet {
             if waiting < part.max_parallel.get() as usize
                 && let Some(edge) = part.queued.pop_front()
             {
-                let companions = companions(&edge, part.queued.iter(), &waves.ruleset, &self.edges);
+                let companions = companions(&edge, &part.queued, &waves.ruleset, &self.edges);
                 part.queued.retain(|other| !companions.contains(other));
                 let together: Vec<EdgeName> = std::iter::once(edge).chain(companions).collect();
                 part.begun.extend_from_slice(&together);

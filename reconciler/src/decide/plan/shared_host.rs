@@ -5,7 +5,8 @@
 //! Keeps: edges of one wave that wait for each other's ports change together, whatever its `max_parallel`, and the plan and
 //! the rollout ask the same [`companions`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use schema::name::EdgeName;
 use schema::net::ListenRange;
@@ -101,16 +102,16 @@ fn words(edge: &EdgeName, listen: ListenRange, neighbour: &EdgeName, scene: &Hos
 
 /// Edges among these that have to change together with an edge: they hold a port of its host that it is to bind, and
 /// release it in this tree; and so on for each of them.
-pub(crate) fn companions<'e>(
+pub(crate) fn companions(
     edge: &EdgeName,
-    among: impl Iterator<Item = &'e EdgeName> + Clone,
+    among: &VecDeque<EdgeName>,
     ruleset: &RuleSet,
     edges: &Edges,
 ) -> BTreeSet<EdgeName> {
     let mut found = BTreeSet::new();
     let mut next = vec![edge.clone()];
     while let Some(taker) = next.pop() {
-        let holders = among.clone().filter(|name| *name != edge && holds_for(name, &taker, ruleset, edges));
+        let holders = among.iter().filter(|name| *name != edge && holds_for(name, &taker, ruleset, edges));
         next.extend(holders.filter(|name| found.insert((*name).clone())).cloned());
     }
     found
@@ -141,12 +142,10 @@ fn order(edge: &EdgeName, neighbour: &EdgeName, waves: &[PlannedWave]) -> WaveOr
     let (Some(own), Some(other)) = (place(edge), place(neighbour)) else {
         return WaveOrder::Together;
     };
-    if own.wave == other.wave {
-        WaveOrder::Together
-    } else if own.wave < other.wave {
-        WaveOrder::Before
-    } else {
-        WaveOrder::After
+    match own.wave.cmp(&other.wave) {
+        Ordering::Less => WaveOrder::Before,
+        Ordering::Equal => WaveOrder::Together,
+        Ordering::Greater => WaveOrder::After,
     }
 }
 

@@ -32,7 +32,7 @@ pub fn verdict(status: &StatusDocument) -> String {
         parts.push("held".to_owned());
     }
     let styled = |part: LinePart| if part.is_bad { style::error(part.text).to_string() } else { part.text };
-    parts.extend(figures.parts(|number, one| count(number, one)).into_iter().map(styled));
+    parts.extend(figures.parts(count).into_iter().map(styled));
     parts.join(DOT)
 }
 
