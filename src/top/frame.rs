@@ -19,7 +19,7 @@ use super::list::List;
 use super::rates::{RuleRates, Sample};
 use super::rows::columns;
 use super::state::{Mode, State};
-use super::table::{Cell, Tone, cut, fitted, widths, wrapped};
+use super::table::{Cell, TextPage, Tone, cut, fitted, widths, wrapped};
 use super::view::View;
 use crate::render::summary;
 use crate::render::words::{bytes, time};
@@ -60,13 +60,6 @@ pub(crate) struct Painter {
     pub(crate) is_colored: bool,
     /// The time of the frame.
     pub(crate) now: Timestamp,
-}
-
-/// A text with its title, from a line on.
-struct TextPage<'t> {
-    title: &'t str,
-    lines: &'t [Cell],
-    first: usize,
 }
 
 impl Painter {

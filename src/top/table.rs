@@ -30,6 +30,13 @@ pub(crate) struct Cell {
     pub(crate) tone: Tone,
 }
 
+/// A text with its title, from a line on.
+pub(crate) struct TextPage<'t> {
+    pub(crate) title: &'t str,
+    pub(crate) lines: &'t [Cell],
+    pub(crate) first: usize,
+}
+
 impl Cell {
     /// A text with a tone.
     pub(crate) fn new(text: &str, tone: Tone) -> Self {

@@ -51,7 +51,6 @@ use crate::decide::kept::Kept;
 use crate::decide::live::Live;
 use crate::decide::notices::Desk;
 use crate::decide::operators::Mandate;
-use crate::decide::target_override::TargetOverride;
 
 /// Commands that wait for the driver: one per edge of a large fleet that reconnects at once, more wait at their sender.
 const COMMANDS: usize = 4096;
@@ -516,25 +515,6 @@ impl Driver {
                 self.not_written(ticket);
             }
         }
-    }
-
-    fn welcome(&mut self, session: SessionId) {
-        let welcome = proto::Welcome {
-            lineage: self.fleet.lineage().to_owned(),
-            server_version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        self.send(session, Body::Welcome(welcome));
-    }
-
-    fn send_overrides(&mut self, session: SessionId, edge: &EdgeName, overrides: &[TargetOverride]) {
-        debug!(edge = %edge, overrides = overrides.len(), "overrides sent");
-        let now = Timestamp::now();
-        let to_wire = |order: &TargetOverride| proto::TargetOverride {
-            rest_ms: order.until.map_or(0, |until| outgoing::rest(until, now)),
-            ..order.to_wire()
-        };
-        let overrides = overrides.iter().map(to_wire).collect();
-        self.send(session, Body::Overrides(proto::TargetOverrides { overrides }));
     }
 
     fn carry_out(&mut self, effect: Effect) {

@@ -6,12 +6,14 @@ use jiff::Timestamp;
 use schema::name::EdgeName;
 use schema::proto;
 use schema::proto::server_message::Body;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::Driver;
 use crate::act::notify::Mailbag;
+use crate::act::outgoing;
 use crate::decide::fleet::{Effect, Event, Notice, Outcome, SessionId};
 use crate::decide::notices::{Desk, Posted};
+use crate::decide::target_override::TargetOverride;
 
 /// The edge whose state an event may have changed; counters change none.
 pub(super) fn heard(event: &Event) -> Option<EdgeName> {
@@ -19,6 +21,27 @@ pub(super) fn heard(event: &Event) -> Option<EdgeName> {
 }
 
 impl Driver {
+    /// Greets an edge whose session begins.
+    pub(super) fn welcome(&mut self, session: SessionId) {
+        let welcome = proto::Welcome {
+            lineage: self.fleet.lineage().to_owned(),
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        self.send(session, Body::Welcome(welcome));
+    }
+
+    /// Sends an edge all overrides of its targets.
+    pub(super) fn send_overrides(&mut self, session: SessionId, edge: &EdgeName, overrides: &[TargetOverride]) {
+        debug!(edge = %edge, overrides = overrides.len(), "overrides sent");
+        let now = Timestamp::now();
+        let to_wire = |order: &TargetOverride| proto::TargetOverride {
+            rest_ms: order.until.map_or(0, |until| outgoing::rest(until, now)),
+            ..order.to_wire()
+        };
+        let overrides = overrides.iter().map(to_wire).collect();
+        self.send(session, Body::Overrides(proto::TargetOverrides { overrides }));
+    }
+
     /// The same with notifiers: letters are written at the desk, and handed over once they are durable.
     #[must_use]
     pub fn notifying(self, desk: Desk, mailbag: Mailbag) -> Self {

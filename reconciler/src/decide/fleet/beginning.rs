@@ -12,7 +12,7 @@ use schema::name::EdgeName;
 
 use super::run::rule_result;
 use super::step::Step;
-use super::{Applied, ApplyResult, EdgeOutcome, EdgeResult, Fleet, Outcome, Purpose, RolloutTerms, TreeRead};
+use super::{Applied, ApplyResult, EdgeOutcome, EdgeResult, Fleet, Hold, Outcome, Purpose, RolloutTerms, TreeRead};
 use crate::decide::ledger::{self, Entry};
 use crate::decide::plan::{Plan, PlanDocument, RuleChange};
 use crate::decide::record::{Record, RecordedPlan};
@@ -148,7 +148,16 @@ impl Fleet {
             }
         };
         let is_held = matches!(start.purpose, Purpose::Rollback { hold: true, .. });
-        let hold = is_held.then(|| self.hold_on(start, &why, &result.id, step.now)).flatten();
+        let hold = is_held.then(|| Hold {
+            digest: start.tree.source.digest,
+            commit: start.tree.source.commit.clone(),
+            by: start.actor.to_owned(),
+            why: why.clone(),
+            since: step.now,
+            apply_id: result.id.clone(),
+            followed: None,
+        });
+        let hold = hold.and_then(|hold| self.holding(hold));
         if hold != self.hold {
             step.persist(Record::hold(hold.as_ref()));
             self.hold = hold;

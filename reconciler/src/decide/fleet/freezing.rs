@@ -4,7 +4,6 @@
 
 use jiff::Timestamp;
 
-use super::beginning::Start;
 use super::step::Step;
 use super::{Fleet, Followed, Freeze, Hold, Mode, Notice, Refusal, TreeRead};
 use crate::decide::ledger::{Entry, LedgerAction};
@@ -121,24 +120,15 @@ impl Fleet {
         }
     }
 
-    /// The hold that a rollback to this tree makes; `None` where the tree is the followed one, for then nothing is
-    /// held.
-    pub(super) fn hold_on(&self, start: &Start<'_>, why: &str, apply_id: &str, now: Timestamp) -> Option<Hold> {
-        let (tree, by) = (start.tree, start.actor);
+    /// The hold that a rollback makes, with the tree that it holds back; `None` where it is a rollback to the followed
+    /// tree, for then nothing is held.
+    pub(super) fn holding(&self, hold: Hold) -> Option<Hold> {
         let followed = self
             .attempt
             .as_ref()
             .map(|attempt| Followed { digest: attempt.source.digest, commit: attempt.source.commit.clone() });
-        let is_followed = followed.as_ref().is_some_and(|followed| followed.digest == tree.source.digest);
-        (!is_followed).then(|| Hold {
-            digest: tree.source.digest,
-            commit: tree.source.commit.clone(),
-            by: by.to_owned(),
-            why: why.to_owned(),
-            since: now,
-            apply_id: apply_id.to_owned(),
-            followed,
-        })
+        let is_followed = followed.as_ref().is_some_and(|followed| followed.digest == hold.digest);
+        (!is_followed).then_some(Hold { followed, ..hold })
     }
 
     /// True if a rollback keeps this tree out. The first tree that is read after a rollback without one is what the

@@ -95,11 +95,11 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
 /// The same without what runs in another way than was applied, which changes nothing of the plan; and the edges that
 /// are not at rest under the tree, the only ones of which applying it can change the rules.
 pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (Plan, BTreeSet<EdgeName>) {
-    let mut looked = Looked::at(input);
-    let rails = rails::evaluate(input, &looked.moved, looked.summary.connections_affected);
+    let mut planned = PlannedEdges::at(input);
+    let rails = rails::evaluate(input, &planned.moved, planned.summary.connections_affected);
     let is_railed = rails.iter().any(|rail| rail.tripped);
     let is_uncommitted = input.source.uncommitted().is_some();
-    let touched: BTreeSet<&EdgeName> = looked.changes.iter().map(|change| &change.edge).collect();
+    let touched: BTreeSet<&EdgeName> = planned.changes.iter().map(|change| &change.edge).collect();
     let waves = waves::shown(input.ruleset, touched.into_iter().cloned());
     let mut plan = Plan {
         plan_id: Digest::default(),
@@ -110,12 +110,12 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (Plan, BTreeSet<EdgeN
             lineage: input.lineage.to_owned(),
             commit: input.succession.applied.map(str::to_owned),
             descends: input.succession.is_kept_by(input.source.commit.as_deref()),
-            edges: std::mem::take(&mut looked.base),
+            edges: std::mem::take(&mut planned.base),
         },
-        complete: looked.is_complete,
+        complete: planned.is_complete,
         applyable: !is_railed && (input.allowances.dirty || !is_uncommitted),
-        summary: looked.summary,
-        changes: looked.changes,
+        summary: planned.summary,
+        changes: planned.changes,
         waves,
         drift: Vec::new(),
         hints: Vec::new(),
@@ -128,12 +128,12 @@ pub(super) fn plan_without_drift(input: &PlanInput<'_>) -> (Plan, BTreeSet<EdgeN
         leases: BTreeMap::new(),
     };
     plan.plan_id = plan.compute_id();
-    (plan, looked.moved)
+    (plan, planned.moved)
 }
 
 /// What a look at every edge found.
 #[derive(Default)]
-struct Looked {
+struct PlannedEdges {
     base: BTreeMap<EdgeName, BaseEdge>,
     changes: Vec<RuleChange>,
     summary: Summary,
@@ -142,9 +142,9 @@ struct Looked {
     is_complete: bool,
 }
 
-impl Looked {
+impl PlannedEdges {
     fn at(input: &PlanInput<'_>) -> Self {
-        let mut looked = Self { is_complete: true, ..Self::default() };
+        let mut planned = Self { is_complete: true, ..Self::default() };
         let (unknown, none) = (EdgeView::default(), EdgeRules::new());
         for (name, edge, wanted) in input.edges.beside(&input.ruleset.edges) {
             // What it runs is drift, and nobody's to change before a tree names it: it may run any number of rules.
@@ -153,12 +153,12 @@ impl Looked {
                 continue;
             }
             let (edge, wanted) = (edge.unwrap_or(&unknown), wanted.unwrap_or(&none));
-            looked.take(&EdgePlan { name, edge, wanted, ruleset: input.ruleset, now: input.now });
+            planned.take(&EdgePlan { name, edge, wanted, ruleset: input.ruleset, now: input.now });
         }
-        for change in &looked.changes {
-            change.count(&mut looked.summary);
+        for change in &planned.changes {
+            change.count(&mut planned.summary);
         }
-        looked
+        planned
     }
 
     fn take(&mut self, of: &EdgePlan<'_>) {

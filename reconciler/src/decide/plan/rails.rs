@@ -92,7 +92,7 @@ struct Figures {
 }
 
 /// What a rail is about to say: its figures, and the flag that would allow them.
-struct Measured {
+struct RailMeasure {
     kind: RailKind,
     limit: u64,
     actual: u64,
@@ -102,8 +102,8 @@ struct Measured {
     message: String,
 }
 
-impl From<Measured> for Rail {
-    fn from(found: Measured) -> Self {
+impl From<RailMeasure> for Rail {
+    fn from(found: RailMeasure) -> Self {
         Self {
             kind: found.kind,
             limit: found.limit,
@@ -133,7 +133,7 @@ fn removals(figures: &Figures, limits: &Rails, allowances: &Allowances) -> Vec<R
     let flag = AllowFlag::Removals(figures.removed);
     let rail = |kind, limit: u64, actual: u64, is_over: bool, message: String| {
         let is_allowed = allowances.removals == Some(figures.removed);
-        Rail::from(Measured { kind, limit, actual, is_over, is_allowed, allow: Some(flag), message })
+        Rail::from(RailMeasure { kind, limit, actual, is_over, is_allowed, allow: Some(flag), message })
     };
     let percent = u64::from(limits.max_removed_percent);
     let (most, is_over, place) = figures.removed_share.verdict(percent);
@@ -152,12 +152,12 @@ fn rebinds(figures: &Figures, limits: &Rails, allowances: &Allowances) -> Rail {
     let (actual, is_over, message) = figures.rebound_share.verdict(limit);
     let is_allowed = allowances.rebinds == Some(figures.rebound);
     let allow = Some(AllowFlag::Rebinds(figures.rebound));
-    Measured { kind: RailKind::MaxReboundPercent, limit, actual, is_over, is_allowed, allow, message }.into()
+    RailMeasure { kind: RailKind::MaxReboundPercent, limit, actual, is_over, is_allowed, allow, message }.into()
 }
 
 fn drops(connections: u64, limits: &Rails, allowances: &Allowances) -> Rail {
     let limit = limits.max_connections_dropped;
-    Rail::from(Measured {
+    Rail::from(RailMeasure {
         kind: RailKind::MaxConnectionsDropped,
         limit,
         actual: connections,
@@ -171,7 +171,7 @@ fn drops(connections: u64, limits: &Rails, allowances: &Allowances) -> Rail {
 /// No flag allows the removal of a protected rule.
 fn protected(figures: &Figures) -> Rail {
     let names = listed(figures.protected.iter().cloned(), FEW);
-    Rail::from(Measured {
+    Rail::from(RailMeasure {
         kind: RailKind::Protected,
         limit: 0,
         actual: figures.protected.len() as u64,
@@ -205,7 +205,7 @@ fn emptied_files(input: &PlanInput<'_>) -> Rail {
     let files = listed(lost.keys().map(|file| (*file).to_owned()), FEW);
     let is_emptied = !lost.is_empty();
     let message = format!("{files} contained rules in {revision} and is empty now: delete it, or add a comment to it");
-    Rail::from(Measured {
+    Rail::from(RailMeasure {
         kind: RailKind::EmptyFile,
         limit: 0,
         actual: lost.len() as u64,
@@ -235,7 +235,7 @@ fn succession(input: &PlanInput<'_>) -> Rail {
             )
         }
     };
-    Rail::from(Measured {
+    Rail::from(RailMeasure {
         kind: RailKind::NonDescendant,
         limit: 0,
         actual: u64::from(is_left),
