@@ -183,13 +183,9 @@ pub(super) fn take(entry: &Node<'_>, context: &ImportContext<'_, '_>, file: File
     };
     let Named { given, name } = Named::of(&keys);
     let label = format!("{edge}/{}", given.as_ref().unwrap_or(&name));
-    let enabled = match value(&keys, &["enabled"]) {
-        None | Some(Value::Bool(true)) => true,
-        Some(Value::Bool(false)) => false,
-        Some(_) => {
-            gathered.dropped(at, &label, "", "`enabled` is neither true nor false");
-            return;
-        }
+    let Some(enabled) = enabled(&keys) else {
+        gathered.dropped(at, &label, "", "`enabled` is neither true nor false");
+        return;
     };
     let checked = opened.and_then(|()| core(&keys)).and_then(|mut core| {
         core.insert("name".to_owned(), name.clone().into());
@@ -221,6 +217,15 @@ pub(super) fn take(entry: &Node<'_>, context: &ImportContext<'_, '_>, file: File
     match spec::from_json(&Value::Object(core)) {
         Ok(rule) => gathered.edges.entry(edge).or_default().push(Draft { rule: rule.into(), enabled }),
         Err(reason) => gathered.dropped(at, &label, "", reason),
+    }
+}
+
+/// Whether a rule is enabled; `None` where that is neither true nor false.
+fn enabled(keys: &Keys<'_, '_>) -> Option<bool> {
+    match value(keys, &["enabled"]) {
+        None | Some(Value::Bool(true)) => Some(true),
+        Some(Value::Bool(false)) => Some(false),
+        Some(_) => None,
     }
 }
 

@@ -17,7 +17,7 @@ const GROUPS: usize = 10;
 
 /// Totals, groups and rows.
 pub(crate) fn text(document: &TargetsDocument, now: Timestamp) -> String {
-    let totals = summary::targets(&document.totals, |number, one| count(number, one));
+    let totals = summary::targets(&document.totals, count);
     let mut text = if totals.is_empty() { "No targets".to_owned() } else { totals.join(" · ") };
     text.push('\n');
     text.push_str(&down(&document.targets));

@@ -158,6 +158,19 @@ fn wait_lines(path: &std::path::Path, count: usize) -> Vec<Value> {
     })
 }
 
+/// No rule is for what is not TLS; and an operator's end is not an end by a change.
+fn misses_and_orders_are_lines(world: &World, port: u16, log: &std::path::Path) {
+    let mut lost = TcpStream::connect(("127.0.0.1", port + 4)).unwrap();
+    lost.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let missed = &wait_lines(log, 2)[1];
+    assert_eq!((&missed["rule"], &missed["end"]), (&Value::Null, &json!("sni_not_tls")), "{missed}");
+    assert_eq!(missed["source"], json!(lost.local_addr().unwrap().to_string()), "{missed}");
+    assert_eq!(missed["listener"], json!(format!("*:{}", port + 4)), "{missed}");
+    let _ended = Client::to(port);
+    world.cli(&["connections", "end", "fra-01/web", "--why", "maintenance"]).exits(0);
+    assert_eq!(wait_lines(log, 3)[2]["end"], "edge_operator");
+}
+
 #[test]
 fn each_connection_and_flow_that_ends_is_a_line_and_sighup_opens_the_log_again() {
     let world = World::new();
@@ -219,16 +232,7 @@ fn each_connection_and_flow_that_ends_is_a_line_and_sighup_opens_the_log_again()
     let text = World::scrape(metrics);
     assert!(text.contains("portunus_connection_log_dropped_total 0"), "{text}");
 
-    // No rule is for what is not TLS; and an operator's end is not an end by a change.
-    let mut lost = TcpStream::connect(("127.0.0.1", port + 4)).unwrap();
-    lost.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-    let missed = &wait_lines(&log, 2)[1];
-    assert_eq!((&missed["rule"], &missed["end"]), (&Value::Null, &json!("sni_not_tls")), "{missed}");
-    assert_eq!(missed["source"], json!(lost.local_addr().unwrap().to_string()), "{missed}");
-    assert_eq!(missed["listener"], json!(format!("*:{}", port + 4)), "{missed}");
-    let _ended = Client::to(port);
-    world.cli(&["connections", "end", "fra-01/web", "--why", "maintenance"]).exits(0);
-    assert_eq!(wait_lines(&log, 3)[2]["end"], "edge_operator");
+    misses_and_orders_are_lines(&world, port, &log);
 
     // The last lines are written at the end.
     let open = Client::to(port);

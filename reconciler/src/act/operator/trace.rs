@@ -101,18 +101,20 @@ pub(super) async fn get(
 mod tests {
     use super::*;
 
+    type Change = fn(&mut TraceQuery);
+
     #[test]
     fn a_question_names_what_is_missing_and_what_is_wrong() {
-        let query = |change: fn(&mut TraceQuery)| {
+        let query = |change: Change| {
             let text = |text: &str| text.to_owned();
             let mut query =
                 TraceQuery { edge: text("fra-01"), from: text("192.0.2.7"), port: text("443"), ..Default::default() };
             change(&mut query);
-            query.question().map(|question| question.protocol).map_err(|why| why.split(':').next().unwrap().to_owned())
+            query.question().map(|question| question.protocol).map_err(|why| why.split(':').take(1).collect::<String>())
         };
         assert_eq!(query(|_| ()), Ok(Protocol::Tcp));
         assert_eq!(query(|query| query.protocol = "udp".into()), Ok(Protocol::Udp));
-        let cases: [(fn(&mut TraceQuery), &str); 7] = [
+        let cases: [(Change, &str); 7] = [
             (|query| query.edge = String::new(), "`edge` is missing"),
             (|query| query.from = "here".into(), "here is not a valid `from`"),
             (|query| query.port = "0".into(), "0 is not a valid `port`"),

@@ -114,7 +114,9 @@ mod tests {
 
     fn by_index(lines: &[Entry], is_held: bool) -> Vec<HistoryEntry> {
         let mut index = LedgerIndex::default();
-        lines.iter().for_each(|line| index.add(line));
+        for line in lines {
+            index.add(line);
+        }
         let of = |id: u64| lines.iter().find(|line| line.id == id).expect("a line").clone();
         let entry = |place: &EntryPlace| index.entry(*place, of(place.line), place.end.map(of), is_held);
         let mut all: Vec<HistoryEntry> = index.newest_first().map(entry).collect();
@@ -136,7 +138,9 @@ mod tests {
     #[test]
     fn an_entry_is_found_by_its_number_and_by_its_apply() {
         let mut index = LedgerIndex::default();
-        lines().iter().for_each(|line| index.add(line));
+        for line in &lines() {
+            index.add(line);
+        }
         let number = |name: &str| index.named(name).map(|place| place.number);
         assert_eq!(
             (number("2"), number("a3"), number("a2"), number("a0"), number("")),

@@ -166,7 +166,7 @@ async fn proposals_need_a_planner_and_show_nothing_of_others() {
     assert_eq!(answer.status, 200, "{answer:?}");
     let proposal: Value = answer.json();
     let patch = proposal["patch"].as_str().expect("a patch of its own lines");
-    assert!(patch.contains("+") && !patch.contains("db"), "{patch}");
+    assert!(patch.contains('+') && !patch.contains("db"), "{patch}");
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("a.toml"), TWO).unwrap();
     fs::write(dir.path().join("own.patch"), patch).unwrap();
