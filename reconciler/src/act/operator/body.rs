@@ -2,12 +2,12 @@
 //!
 //! Keeps: of a body only what it says is in memory, never its bytes; the bodies of trees together take no more than one
 //! of the largest. A body is read to its end whatever it says, so that its sender gets the answer. What a body says is
-//! bounded by its values, too: a byte or two of JSON can become a value of thirty bytes and more.
+//! also bounded by its values: a byte or two of JSON can become a value of thirty bytes and more.
 
 use std::io::{self, BufReader, Read};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -16,9 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use schema::codes::TreeCode;
 
-use super::documents::ReasonBody;
 use super::guard::too_large;
-use super::targets::{MAX_ORDER, MAX_WHY, bad_request};
 use super::{Failure, State};
 use crate::decide::codes::ProblemCode;
 
@@ -73,25 +71,6 @@ pub(super) async fn read<T: DeserializeOwned + Send + 'static>(body: Body, most:
         )
     };
     tokio::time::timeout(ARRIVAL, parsed(body, most)).await.map_err(late)?
-}
-
-/// The reason in a body that may be empty.
-pub(super) async fn reason(body: Body) -> Result<String, Failure> {
-    let unread = |detail: String| Failure::new(400, ProblemCode::BadRequest, "The JSON does not fit the path", detail);
-    let bytes = to_bytes(body, MAX_ORDER).await.map_err(|error| unread(error.to_string()))?;
-    if bytes.trim_ascii().is_empty() {
-        return Ok(String::new());
-    }
-    let body: Option<ReasonBody> = serde_json::from_slice(&bytes).map_err(|error| unread(error.to_string()))?;
-    short(body.unwrap_or_default().why)
-}
-
-/// The reason, unless it is too long.
-pub(super) fn short(why: String) -> Result<String, Failure> {
-    if why.chars().count() > MAX_WHY {
-        return Err(bad_request(format!("`why` may have at most {MAX_WHY} characters")));
-    }
-    Ok(why)
 }
 
 async fn parsed<T: DeserializeOwned + Send + 'static>(body: Body, most: usize) -> Result<T, Failure> {

@@ -15,7 +15,7 @@ use super::documents::{FreezeAnswer, FreezeBody, ResumeAnswer, ResumeBody, Rollb
 use super::heavy::heavy;
 use super::identity::Who;
 use super::ledger::{named, revision};
-use super::targets::MAX_ORDER;
+use super::reasons::{self, MAX_ORDER};
 use super::write::{check, claim, plan_of, refused, seen, wait, with_ancestry};
 use super::{Failure, State, body};
 use crate::decide::codes::ProblemCode;
@@ -75,7 +75,7 @@ pub(super) async fn resume(
     // It may hold a plan, which is as long as its fleet is large.
     let request: ResumeBody = body::read(request, state.context.max_body).await?;
     let applied_by = claim(request.applied_by)?;
-    let why = body::short(request.why)?;
+    let why = reasons::short(request.why)?;
     let (mode, hold, followed, applied) = state
         .context
         .fleet

@@ -9,6 +9,7 @@ use schema::name::{EdgeName, RuleName};
 use serde::{Deserialize, Serialize};
 
 pub use super::overrides::{OverrideBody, OverrideKind, OverrideRow};
+pub use super::reasons::ReasonBody;
 use crate::decide::drift::Drift;
 use crate::decide::fleet::{ApplyResult, Freeze, Hold, Refusal, TargetAnswer};
 use crate::decide::ledger::HistoryEntry;
@@ -195,14 +196,6 @@ pub struct ResumeBody {
     pub timeout_secs: Option<u64>,
     /// Offline edges do not make the outcome partial.
     pub allow_offline: bool,
-}
-
-/// Body of the requests that end an override of a target or a break-glass rule. It may be left out.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ReasonBody {
-    /// Why; the history shows it.
-    pub why: String,
 }
 
 /// Answer to `POST /v1/resume`.

@@ -77,12 +77,12 @@ fn gone(entry: &Entry) -> Failure {
 
 /// Where the entries of the ledger are. It is brought up to date before each use, so that only new lines are read.
 #[derive(Debug, Default)]
-pub(super) struct Places(Mutex<LedgerIndex>);
+pub(super) struct LedgerPlaces(Mutex<LedgerIndex>);
 
 /// The ledger of one request.
 struct Book {
     store: Arc<Store>,
-    places: Arc<Places>,
+    places: Arc<LedgerPlaces>,
     is_held: bool,
 }
 

@@ -24,6 +24,7 @@ mod overrides;
 pub mod proposals;
 pub mod quotas;
 mod read;
+mod reasons;
 mod refusals;
 mod revision_plan;
 mod stats;
@@ -121,7 +122,7 @@ struct State {
     /// The newest summary.
     summary: Arc<Mutex<Option<read::KeptSummary>>>,
     /// Where the entries of the ledger are.
-    ledger: Arc<ledger::Places>,
+    ledger: Arc<ledger::LedgerPlaces>,
 }
 
 /// The whole API. The port has it together with the page: [`router`](super::page::router).

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::audit::Noted;
 use super::identity::Who;
-use super::targets::MAX_ORDER;
+use super::reasons::MAX_ORDER;
 use super::{Failure, State, body};
 use crate::act::operators::OperatorsError;
 use crate::act::private_file::random_token;

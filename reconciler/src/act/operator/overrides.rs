@@ -17,7 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 use super::identity::{Hidden, Who};
-use super::{Failure, State, body};
+use super::{Failure, State, body, reasons};
 use crate::decide::break_glass::Override;
 use crate::decide::codes::ProblemCode;
 use crate::decide::fleet::{OverrideRefusal, OverrideRequest, Request, RequestAnswer, RequestRefusal};
@@ -222,7 +222,7 @@ pub(super) async fn remove(
     Path((edge, rule)): Path<(String, String)>,
     request: Body,
 ) -> Result<Json<OverrideRow>, Failure> {
-    let why = body::reason(request).await?;
+    let why = reasons::reason(request).await?;
     let unknown = |_| Failure::unknown("override", format_args!("{edge}/{rule}"));
     let RuleAddress { edge, rule } = RuleAddress::parse(&format!("{edge}/{rule}")).map_err(unknown)?;
     let removed = OverrideRequest::Remove { edge: edge.clone(), rule, why, actor: who.actor() };

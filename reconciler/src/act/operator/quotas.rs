@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::heavy::heavy;
 use super::identity::{Hidden, RowTotal, Who};
-use super::targets::{MAX_ORDER, MAX_WHY, bad_request};
+use super::reasons::{MAX_ORDER, MAX_WHY};
+use super::targets::bad_request;
 use super::{Failure, State};
 use crate::decide::codes::ProblemCode;
 use crate::decide::fleet::{Request, RequestRefusal, touched_by_reset};

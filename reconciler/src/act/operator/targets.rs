@@ -14,19 +14,16 @@ use serde::Deserialize;
 use super::audit::Noted;
 use super::documents::{CheckDocument, TargetBody, TargetsAnswer};
 use super::identity::Who;
-use super::{Failure, State, body};
+use super::reasons::{self, MAX_ORDER};
+use super::{Failure, State};
 use crate::act::checks::CheckError;
 use crate::decide::codes::ProblemCode;
 use crate::decide::deviations::{self, Order};
 use crate::decide::fleet::{Request, RequestAnswer, RequestRefusal, TargetAnswer, TargetOrder, TargetRefusal};
 use crate::decide::operators::{Denied, Touch};
 
-/// An order is a few words.
-pub(super) const MAX_ORDER: usize = 64 << 10;
 /// The longest override: what is to stay longer belongs into the tree.
 const MAX_TTL: Duration = Duration::from_hours(24 * 365);
-/// The longest reason.
-pub(super) const MAX_WHY: usize = 1000;
 /// What an edge may take for a round beside the timeout of the check itself: probes may queue.
 const ROUND: Duration = Duration::from_secs(5);
 /// The longest wait for a round; the command line waits longer.
@@ -53,7 +50,7 @@ pub(super) async fn post(
 ) -> Result<Response, Failure> {
     let bytes = to_bytes(request, MAX_ORDER).await.map_err(|error| bad_request(error.to_string()))?;
     let asked: TargetBody = serde_json::from_slice(&bytes).map_err(|error| bad_request(error.to_string()))?;
-    let why = body::short(asked.why)?;
+    let why = reasons::short(asked.why)?;
     let order = match (asked.operation.as_str(), asked.weight) {
         ("check", None) => {
             // It leaves no line in the ledger, so the audit keeps the reason.
@@ -95,7 +92,7 @@ pub(super) async fn delete(
     Path(place): Path<TargetPath>,
     request: Body,
 ) -> Result<Response, Failure> {
-    let why = body::reason(request).await?;
+    let why = reasons::reason(request).await?;
     carry_out(&state, &who, place, OrderTerms { order: Order::End, why, ttl: None }).await
 }
 

@@ -300,7 +300,7 @@ async fn what_is_not_there_or_not_understood_is_a_page_that_says_it() {
     }
     let page = browser.get("/ui/rules?state=asleep&owner=ann").await.body;
     assert!(page.contains("name=\"state\" aria-invalid=\"true\"") && page.contains("value=\"ann\""), "{page}");
-    // A form that cannot be read is refused by a page, too.
+    // A page also refuses a form that cannot be read.
     let json = Client { content_type: Some("application/json"), ..browser.with_headers(&browser.own_origin()) };
     let page = json.post("/ui/freeze", &serde_json::json!({"why": "x"})).await;
     assert_eq!((page.status, page.content_type()), (415, "text/html; charset=utf-8"), "{page:?}");
