@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::heavy::heavy;
 use super::identity::Who;
+use super::reasons::{MAX_ORDER, MAX_WHY};
 use super::{Failure, State, body};
 use crate::act::questions::NoAnswer;
 use crate::decide::codes::ProblemCode;
@@ -28,10 +29,6 @@ use crate::decide::status;
 
 /// Edges that are asked at once.
 const AT_ONCE: usize = 16;
-/// A reason is a few words.
-const MAX_BODY: usize = 64 << 10;
-/// The longest reason.
-const MAX_WHY: usize = 1000;
 
 /// Answer to `GET /v1/connections`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -106,7 +103,7 @@ pub(super) async fn end(
     Query(more): Query<ConnectionSelection>,
     request: Body,
 ) -> Result<Json<EndedConnections>, Failure> {
-    let EndConnectionsBody { why } = body::read(request, MAX_BODY).await?;
+    let EndConnectionsBody { why } = body::read(request, MAX_ORDER).await?;
     let now = Timestamp::now();
     check_order(&selection, &more, &why)?;
     let request = more.request(&selection, now).map_err(Failure::unselected)?;
