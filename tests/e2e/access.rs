@@ -42,6 +42,9 @@ fn a_list_of_the_tree_is_in_force_on_its_edge_and_stays_so_over_restarts() {
 
     // What would happen to a connection is asked among what serves, with the networks of the list.
     let trace = |from: &str| world.cli(&["trace", "fra-01", "--from", from, "--port", &port.to_string(), "-o", "json"]);
+    wait_until("the verdict of the first connection", || {
+        trace("127.0.0.2").exits(0).json()["dial_order"][0]["state"] == "up"
+    });
     let admitted = trace("127.0.0.2").exits(0).json();
     let access = &admitted["access"];
     assert_eq!((&access["list"], &access["network"]), (&json!("allow_file"), &json!("127.0.0.2/32")), "{admitted}");
