@@ -47,6 +47,7 @@ fn the_link_that_up_prints_signs_in_once() {
     browser.reads("h1", "Fleet");
     assert_eq!(browser.place(), "/ui/", "the code does not stay in the address");
     browser.press("Sign out");
+    browser.arrives_at("/ui/sign-in");
     browser.open(path);
     browser.reads("[role=alert]", "used or has expired");
 }
