@@ -18,6 +18,7 @@ mod dashboards;
 mod descriptors;
 mod drains;
 mod drift;
+mod earlier_state;
 mod ending;
 mod events;
 mod exit_codes;

@@ -170,7 +170,7 @@ fn actions(state: TargetState, ordered: &[&TargetOverride]) -> Vec<TargetAction>
 
 /// `L7STS/HTTP 503`, or the code alone.
 fn result(code: &str, detail: &str) -> String {
-    if detail.is_empty() { code.to_owned() } else { format!("{code}/{detail}") }
+    if detail.is_empty() { code.to_owned() } else { format!("{code}: {detail}") }
 }
 
 /// The newest success or failure that is known: the last result, the changes that results caused, and connections.
@@ -227,8 +227,8 @@ mod tests {
             let line = newest(&failing, connection, is_success, now()).expect("a result");
             (line.text, line.at.expect("a time").relative)
         };
-        assert_eq!(text(false, None), ("L7STS/HTTP 503".to_owned(), "10 s ago".to_owned()));
-        assert_eq!(text(true, None), ("L7OK/HTTP 200".to_owned(), "60 min ago".to_owned()));
+        assert_eq!(text(false, None), ("L7STS: HTTP 503".to_owned(), "10 s ago".to_owned()));
+        assert_eq!(text(true, None), ("L7OK: HTTP 200".to_owned(), "60 min ago".to_owned()));
         assert_eq!(text(true, Some("2026-01-02T07:40:00Z")), ("connection".to_owned(), "20 min ago".to_owned()));
         let fresh = target(json!({"target": "h:1", "state": "unknown"}));
         assert_eq!(newest(&fresh, None, true, now()), None);

@@ -125,7 +125,7 @@ async fn a_rule_that_is_down_is_found_seen_and_steered() {
 
     let (rule, _) = while_answering(&mut session, browser.get("/ui/rules/local/web")).await;
     assert_eq!(rule.status, 200, "{rule:?}");
-    for text in ["L7STS/HTTP 503", "2.0 KiB", ">18080<", "data-stream=\"/ui/live/rules/local/web?per_target=true"] {
+    for text in ["L7STS: HTTP 503", "2.0 KiB", ">18080<", "data-stream=\"/ui/live/rules/local/web?per_target=true"] {
         assert!(rule.body.contains(text), "{text}: {}", rule.body);
     }
 
@@ -179,7 +179,7 @@ async fn an_edge_that_is_offline_leaves_what_it_reported_last() {
     while events.named("edge").await.data["connected"] != json!(false) {}
     let rule = browser.get("/ui/rules/local/web").await;
     assert_eq!(rule.status, 200, "{rule:?}");
-    for text in ["No counters", "<p class=\"muted\">active ", "L7STS/HTTP 503"] {
+    for text in ["No counters", "<p class=\"muted\">active ", "L7STS: HTTP 503"] {
         assert!(rule.body.contains(text), "{text}: {}", rule.body);
     }
     assert!(!rule.body.contains("data-stream"), "{}", rule.body);
