@@ -131,7 +131,8 @@ codes! {
             "Delete the file, or add a line to it, such as a comment: a file that was emptied by mistake removes no \
              rules.";
         FileTooLarge = "file_too_large", "The file is larger than 8 MiB or has more than 1,000,000 values (in YAML: \
-            more than 250,000 brackets and commas), or the tree is larger than 256 MiB or has more than 200,000 rules, counted once for each of their edges.",
+            more than 250,000 brackets and commas), or the tree is larger than 256 MiB or has more than 200,000 \
+            rules, counted once for each of their edges.",
             "Split the file, or the fleet.";
         SelfLockout = "self_lockout", "The rule listens on a port of the edge itself, or forwards to a listener of its \
             own edge.",

@@ -8,7 +8,7 @@ use reconciler::decide::target_totals::TargetRow;
 use schema::health::TargetState;
 
 use super::table::Columns;
-use super::words::{ago, count, joined};
+use super::words::{ago, count, joined, plain};
 use super::{style, summary};
 use crate::output::clean;
 
@@ -17,7 +17,7 @@ const GROUPS: usize = 10;
 
 /// Totals, groups and rows.
 pub(crate) fn text(document: &TargetsDocument, now: Timestamp) -> String {
-    let totals = summary::targets(&document.totals, count);
+    let totals = summary::targets(&document.totals, plain);
     let mut text = if totals.is_empty() { "No targets".to_owned() } else { totals.join(" · ") };
     text.push('\n');
     text.push_str(&down(&document.targets));

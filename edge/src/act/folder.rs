@@ -97,12 +97,18 @@ fn rewrite(folder: &Path, name: &str, temporary: &str, bytes: &[u8]) -> Result<(
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync it"))
 }
 
+/// Opens a file to lock, and makes it where there is none.
+pub(crate) fn lockable(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options.open(path)
+}
+
 /// The file that is locked; where none can be made, the folder itself.
 fn lock_file(folder: &Path) -> io::Result<File> {
     let path = folder.join(LOCK);
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(&path);
-    match made {
+    match lockable(&path) {
         Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
             tracing::warn!(folder = %folder.display(), "the state directory is read-only: the state in it is served, \
                 and newer states are not stored");

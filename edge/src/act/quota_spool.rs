@@ -5,12 +5,11 @@
 //!
 //! Keeps: what was added is taken once; the file is read and written under its lock.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 
 use super::folder;
 use super::last_good::StateError;
@@ -43,10 +42,7 @@ impl Spooled {
 }
 
 fn lock(folder: &Path) -> Result<File, StateError> {
-    let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
-    let locked = options.open(folder.join(LOCK)).and_then(|file| {
+    let locked = folder::lockable(&folder.join(LOCK)).and_then(|file| {
         flock(&file, FlockOperation::LockExclusive).map_err(io::Error::from)?;
         Ok(file)
     });

@@ -118,7 +118,7 @@ pub(super) struct AuditQuery {
 }
 
 /// What was asked of the server, and what was refused.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct AuditDocument {
     /// See `decide::plan::FORMAT_VERSION`.
     pub format_version: String,

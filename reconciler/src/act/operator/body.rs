@@ -11,10 +11,9 @@ use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use schema::codes::TreeCode;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-
-use schema::codes::TreeCode;
 
 use super::guard::too_large;
 use super::{Failure, State};

@@ -80,7 +80,7 @@ fn refused(error: &TrustError) -> Failure {
     let detail = error.to_string();
     match error {
         TrustError::NotWritten | TrustError::Store(_) => Failure::state_not_writable(detail),
-        TrustError::Stopped => Failure::new(503, ProblemCode::Stopping, "Server is stopping", detail),
+        TrustError::Stopped => Failure::stopping(detail),
         TrustError::Given => Failure::new(409, ProblemCode::CaGiven, "The authority is not the server's own", detail),
         TrustError::Overlap => Failure::new(409, ProblemCode::CaOverlap, "Two authorities are trusted already", detail),
         TrustError::Single => Failure::new(409, ProblemCode::CaSingle, "There is no previous authority", detail),

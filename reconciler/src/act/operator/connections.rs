@@ -129,7 +129,7 @@ pub(super) async fn end(
 
 /// Refuses an order that names nothing, and what would have no effect.
 fn check_order(selection: &Selection, more: &ConnectionSelection, why: &str) -> Result<(), Failure> {
-    let bad = |detail: String| Err(Failure::new(400, ProblemCode::BadRequest, "Not possible", detail));
+    let bad = |detail: String| Err(Failure::bad_request(detail));
     if selection.sort.is_some() || selection.limit.is_some() {
         return bad("`sort` and `limit` are for lists: every connection that matches is ended".to_owned());
     }

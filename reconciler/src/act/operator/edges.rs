@@ -31,9 +31,7 @@ pub(super) async fn list(
         let joined = register.iter().filter(|(_, entry)| entry.has_joined());
         joined.map(|(name, entry)| (name.clone(), entry.clone())).collect()
     });
-    let enrolled = enrolled
-        .await
-        .map_err(|error| Failure::new(503, ProblemCode::Stopping, "Server is stopping", error.to_string()))?;
+    let enrolled = enrolled.await.map_err(|error| Failure::stopping(error.to_string()))?;
     let members = Members { fleet, addresses, enrolled };
     heavy(move || members.page(&who, &selection)).await?.map_err(Failure::unselected)
 }
@@ -114,7 +112,7 @@ pub(super) async fn forget(
     let is_joined = {
         let asked = name.clone();
         let joined = state.context.trust.read(move |register| register.get(&asked).is_some()).await;
-        joined.map_err(|error| Failure::new(503, ProblemCode::Stopping, "Server is stopping", error.to_string()))?
+        joined.map_err(|error| Failure::stopping(error.to_string()))?
     };
     let request = Request::Forget { edge: name.clone(), actor: who.actor() };
     let forgotten = match state.context.fleet.request(who.authority(false), request).await? {

@@ -1,7 +1,6 @@
 //! Work of a request that takes longer than the runtime's threads may be held for. I/O.
 
 use super::Failure;
-
 use crate::decide::codes::ProblemCode;
 
 /// Runs work that would hold up other requests.

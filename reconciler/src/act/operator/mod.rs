@@ -284,6 +284,16 @@ impl Failure {
         Self::new(404, ProblemCode::NotFound, "Not found", detail)
     }
 
+    /// What a server that stops does not begin any more.
+    fn stopping(detail: impl Into<String>) -> Self {
+        Self::new(503, ProblemCode::Stopping, "Server is stopping", detail)
+    }
+
+    /// What is asked for in a way that cannot be carried out.
+    fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(400, ProblemCode::BadRequest, "Not possible", detail)
+    }
+
     /// What the API does not know by that name.
     fn unknown(what: &str, name: impl std::fmt::Display) -> Self {
         Self::not_found(format!("there is no {what} {name}"))
@@ -306,13 +316,13 @@ impl Failure {
 
 impl From<KeeperStopped> for Failure {
     fn from(stopped: KeeperStopped) -> Self {
-        Self::new(503, ProblemCode::Stopping, "Server is stopping", stopped.to_string())
+        Self::stopping(stopped.to_string())
     }
 }
 
 impl From<Stopped> for Failure {
     fn from(stopped: Stopped) -> Self {
-        Self::new(503, ProblemCode::Stopping, "Server is stopping", stopped.to_string())
+        Self::stopping(stopped.to_string())
     }
 }
 

@@ -29,7 +29,5 @@ pub(super) async fn test(
         return Err(Failure::new(404, ProblemCode::UnknownNotifier, "No such notifier", detail));
     }
     let answer = state.context.notify.test(name, who.actor()).await;
-    answer
-        .map(Json)
-        .ok_or_else(|| Failure::new(503, ProblemCode::Stopping, "Server is stopping", "the server is stopping"))
+    answer.map(Json).ok_or_else(|| Failure::stopping("the server is stopping"))
 }

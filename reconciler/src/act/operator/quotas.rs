@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use super::heavy::heavy;
 use super::identity::{Hidden, RowTotal, Who};
 use super::reasons::{MAX_ORDER, MAX_WHY};
-use super::targets::bad_request;
 use super::{Failure, State};
 use crate::decide::codes::ProblemCode;
 use crate::decide::fleet::{Request, RequestRefusal, touched_by_reset};
@@ -94,10 +93,10 @@ pub(super) async fn reset_of_owner(
 }
 
 async fn reason(body: Body) -> Result<String, Failure> {
-    let bytes = to_bytes(body, MAX_ORDER).await.map_err(|error| bad_request(error.to_string()))?;
-    let ResetBody { why } = serde_json::from_slice(&bytes).map_err(|error| bad_request(error.to_string()))?;
+    let bytes = to_bytes(body, MAX_ORDER).await.map_err(|error| Failure::bad_request(error.to_string()))?;
+    let ResetBody { why } = serde_json::from_slice(&bytes).map_err(|error| Failure::bad_request(error.to_string()))?;
     if why.trim().is_empty() || why.chars().count() > MAX_WHY {
-        return Err(bad_request(format!("`why` must have between 1 and {MAX_WHY} characters")));
+        return Err(Failure::bad_request(format!("`why` must have between 1 and {MAX_WHY} characters")));
     }
     Ok(why)
 }

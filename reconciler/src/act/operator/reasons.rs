@@ -34,7 +34,7 @@ pub(super) async fn reason(body: Body) -> Result<String, Failure> {
 pub(super) fn short(why: String) -> Result<String, Failure> {
     if why.chars().count() > MAX_WHY {
         let detail = format!("`why` may have at most {MAX_WHY} characters");
-        return Err(Failure::new(400, ProblemCode::BadRequest, "Not possible", detail));
+        return Err(Failure::bad_request(detail));
     }
     Ok(why)
 }

@@ -37,10 +37,6 @@ pub(super) struct TargetPath {
     target: Option<String>,
 }
 
-pub(super) fn bad_request(detail: impl Into<String>) -> Failure {
-    Failure::new(400, ProblemCode::BadRequest, "Not possible", detail)
-}
-
 /// `POST`: an override, its end, or a round of probes.
 pub(super) async fn post(
     Extract(state): Extract<State>,
@@ -48,8 +44,8 @@ pub(super) async fn post(
     Path(place): Path<TargetPath>,
     request: Body,
 ) -> Result<Response, Failure> {
-    let bytes = to_bytes(request, MAX_ORDER).await.map_err(|error| bad_request(error.to_string()))?;
-    let asked: TargetBody = serde_json::from_slice(&bytes).map_err(|error| bad_request(error.to_string()))?;
+    let bytes = to_bytes(request, MAX_ORDER).await.map_err(|error| Failure::bad_request(error.to_string()))?;
+    let asked: TargetBody = serde_json::from_slice(&bytes).map_err(|error| Failure::bad_request(error.to_string()))?;
     let why = reasons::short(asked.why)?;
     let order = match (asked.operation.as_str(), asked.weight) {
         ("check", None) => {
@@ -64,22 +60,24 @@ pub(super) async fn post(
         ("disable", None) => Order::Disable,
         ("enable", None) => Order::Enable,
         ("weight", Some(weight)) if weight <= DEFAULT_WEIGHT.into() => Order::Weight(weight as u8),
-        ("weight", Some(weight)) => return Err(bad_request(format!("weight {weight} is above {DEFAULT_WEIGHT}"))),
-        ("weight", None) => return Err(bad_request("`weight` needs a weight from 0 to 100")),
+        ("weight", Some(weight)) => {
+            return Err(Failure::bad_request(format!("weight {weight} is above {DEFAULT_WEIGHT}")));
+        }
+        ("weight", None) => return Err(Failure::bad_request("`weight` needs a weight from 0 to 100")),
         ("pause" | "resume" | "disable" | "enable" | "check", Some(_)) => {
-            return Err(bad_request("only `weight` accepts a weight"));
+            return Err(Failure::bad_request("only `weight` accepts a weight"));
         }
         _ => {
             let known = "pause, resume, disable, enable, weight or check";
-            return Err(bad_request(format!("no such operation; expected {known}")));
+            return Err(Failure::bad_request(format!("no such operation; expected {known}")));
         }
     };
     let ttl = asked.ttl_secs.map(Duration::from_secs);
     if ttl.is_some_and(|ttl| ttl.is_zero() || ttl > MAX_TTL) {
-        return Err(bad_request("`ttl_secs` must be between 1 and 31536000 (a year)"));
+        return Err(Failure::bad_request("`ttl_secs` must be between 1 and 31536000 (a year)"));
     }
     if ttl.is_some() && matches!(order, Order::Resume | Order::Enable) {
-        return Err(bad_request("an operation that ends an override does not accept a time to live"));
+        return Err(Failure::bad_request("an operation that ends an override does not accept a time to live"));
     }
     let noted = Extension(Noted(Some(asked.operation)));
     carry_out(&state, &who, place, OrderTerms { order, why, ttl }).await.map(|done| (noted, done).into_response())
@@ -115,7 +113,7 @@ async fn carry_out(state: &State, who: &Who, place: TargetPath, terms: OrderTerm
         return Ok((StatusCode::OK, Json(answer)).into_response());
     }
     if matches!(order, Order::Weight(_)) {
-        return Err(bad_request("a weight is that of one target: name it"));
+        return Err(Failure::bad_request("a weight is that of one target: name it"));
     }
     let (wanted_edge, wanted_rule) = (edge.clone(), rule.clone());
     let known = state

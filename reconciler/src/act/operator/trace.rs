@@ -72,10 +72,10 @@ pub(super) async fn get(
 ) -> Result<Json<Trace>, Failure> {
     let bad = |detail: String| Failure::new(400, ProblemCode::BadRequest, "Bad Request", detail);
     let question = query.question().map_err(bad)?;
-    let fleet = state.context.fleet.read(|view| view.fleet.clone()).await?;
+    let edges = state.context.fleet.read(|view| view.fleet.edges().clone()).await?;
     let answer = move || {
         let unknown = || Failure::not_found(format!("edge {} is unknown", question.edge));
-        let view = fleet.edges().get(&question.edge).filter(|_| who.caller.limits.has_edge(&question.edge));
+        let view = edges.get(&question.edge).filter(|_| who.caller.limits.has_edge(&question.edge));
         let view = view.ok_or_else(unknown)?;
         let rules = of_edge(view, &edge_status(&question.edge, view, Timestamp::now()))
             .map_err(|error| Failure::new(500, ProblemCode::Internal, "Internal error", error.to_string()))?;
@@ -88,7 +88,7 @@ pub(super) async fn get(
             }
         })?;
         match &found.rule {
-            Some(rule) if !who.sees(fleet.edges(), &question.edge, rule) => {
+            Some(rule) if !who.sees(&edges, &question.edge, rule) => {
                 Err(Failure::not_found(format!("no rule that you may see has port {} of {}", found.port, found.edge)))
             }
             _ => Ok(Json(found)),

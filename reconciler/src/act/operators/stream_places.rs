@@ -25,7 +25,7 @@ pub(in crate::act) struct StreamPlace {
     operator: String,
 }
 
-/// Why there is no place.
+/// Why a stream is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::act) enum NoStreamPlace {
     /// The operator has as many streams as one may have.

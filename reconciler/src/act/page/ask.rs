@@ -37,10 +37,26 @@ pub struct ListAnswer<T> {
     pub total: Option<u64>,
 }
 
+impl<T: Default> Default for ListAnswer<T> {
+    fn default() -> Self {
+        Self { rows: T::default(), hidden: 0, total: Some(0) }
+    }
+}
+
 impl<T> ListAnswer<Vec<T>> {
     /// How many rows the list has, and how much is left out of it.
     pub fn counts(&self) -> (u64, u64) {
         (self.total.unwrap_or(self.rows.len() as u64), self.hidden)
+    }
+}
+
+/// An answer; and where the API refuses the selection, nothing, with why.
+pub(super) async fn unless_refused<T: Default>(
+    answer: impl Future<Output = Result<T, Problem>>,
+) -> Result<(T, Option<String>), Problem> {
+    match answer.await {
+        Err(problem) if problem.status == 400 => Ok((T::default(), Some(problem.detail))),
+        other => other.map(|found| (found, None)),
     }
 }
 
@@ -76,7 +92,7 @@ impl Ask {
     /// Reads a page of a list. Of a selection that selects nothing, the list is empty.
     pub async fn page<T: DeserializeOwned>(&self, path_and_query: &str) -> Result<ListAnswer<Vec<T>>, Problem> {
         match self.list(path_and_query).await {
-            Err(problem) if problem.status == 404 => Ok(ListAnswer { rows: Vec::new(), hidden: 0, total: Some(0) }),
+            Err(problem) if problem.status == 404 => Ok(ListAnswer::default()),
             other => other,
         }
     }
@@ -86,12 +102,7 @@ impl Ask {
         &self,
         path_and_query: &str,
     ) -> Result<(ListAnswer<Vec<T>>, Option<String>), Problem> {
-        match self.page(path_and_query).await {
-            Err(problem) if problem.status == 400 => {
-                Ok((ListAnswer { rows: Vec::new(), hidden: 0, total: Some(0) }, Some(problem.detail)))
-            }
-            other => other.map(|list| (list, None)),
-        }
+        unless_refused(self.page(path_and_query)).await
     }
 
     /// Has something done.

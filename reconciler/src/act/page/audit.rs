@@ -6,6 +6,7 @@ use axum::extract::RawQuery;
 use axum::response::Response;
 use jiff::Timestamp;
 
+use super::ask::unless_refused;
 use super::layout::{Layout, Refused, Visit, listed};
 use crate::act::operator::audit::AuditDocument;
 use crate::decide::page::audit::{AuditView, SHOWN, list};
@@ -21,14 +22,9 @@ pub(super) struct AuditPage {
 pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
     let query = ViewQuery::parse(&query.unwrap_or_default());
     let path = query.or("limit", SHOWN).on("/v1/audit");
-    let (found, layout) = tokio::join!(visit.ask.get::<AuditDocument>(&path), visit.layout("Audit"));
-    let (entries, beyond, refused) = match found {
-        Err(problem) if problem.status == 400 => (Vec::new(), 0, Some(problem.detail)),
-        other => other.map(|found| (found.entries, found.refusals_beyond, None))?,
-    };
-    let mut view = list(&query, &entries, beyond, Timestamp::now());
-    if let Some(why) = &refused {
-        view.filter.refuse(why, &mut view.empty);
-    }
+    let (found, layout) = tokio::join!(unless_refused(visit.ask.get::<AuditDocument>(&path)), visit.layout("Audit"));
+    let (found, refused) = found?;
+    let mut view = list(&query, &found.entries, found.refusals_beyond, Timestamp::now());
+    view.filter.refuse(refused.as_deref(), &mut view.empty);
     Ok(listed(&AuditPage { layout, view }, refused.is_some()))
 }

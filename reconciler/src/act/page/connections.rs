@@ -8,6 +8,7 @@ use axum::http::Method;
 use axum::response::Response;
 use jiff::Timestamp;
 
+use super::ask::unless_refused;
 use super::assets;
 use super::layout::{Layout, Refused, Visit, html, listed};
 use super::rule::reason;
@@ -38,16 +39,11 @@ pub(super) struct EndingPage {
 
 pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
     let query = ViewQuery::parse(&query.unwrap_or_default());
-    let (found, layout) = tokio::join!(look(&visit, &query), visit.layout("Connections"));
-    let (found, refused) = match found {
-        Err(problem) if problem.status == 400 => (ConnectionsDocument::default(), Some(problem.detail)),
-        other => (other?, None),
-    };
+    let (found, layout) = tokio::join!(unless_refused(look(&visit, &query)), visit.layout("Connections"));
+    let (found, refused) = found?;
     let may_end = visit.may(Role::Applier);
     let mut view = ConnectionsView::new(&query, answers(&found), may_end, Timestamp::now());
-    if let Some(why) = &refused {
-        view.filter.refuse(why, &mut view.empty);
-    }
+    view.filter.refuse(refused.as_deref(), &mut view.empty);
     let page = ConnectionsPage { layout, view, may_end, live: assets::address("live.js") };
     Ok(listed(&page, refused.is_some()))
 }

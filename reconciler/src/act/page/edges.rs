@@ -27,8 +27,6 @@ pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): Ra
     let (page, layout) = tokio::join!(visit.ask.filtered(&path), visit.layout("Edges"));
     let (page, refused): (ListAnswer<Vec<EdgeStatus>>, _) = page?;
     let mut view = EdgesView::new(&query, &page.rows, page.counts(), Timestamp::now());
-    if let Some(why) = &refused {
-        view.filter.refuse(why, &mut view.empty);
-    }
+    view.filter.refuse(refused.as_deref(), &mut view.empty);
     Ok(listed(&EdgesPage { layout, view }, refused.is_some()))
 }

@@ -51,9 +51,7 @@ pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): Ra
     let (found, layout) = tokio::join!(entries(&visit, &query, PER_PAGE), visit.layout("History"));
     let (found, refused) = found?;
     let mut view = list(&query, &found.rows, found.hidden, Timestamp::now());
-    if let Some(why) = &refused {
-        view.filter.refuse(why, &mut view.empty);
-    }
+    view.filter.refuse(refused.as_deref(), &mut view.empty);
     Ok(listed(&HistoryPage { layout, view }, refused.is_some()))
 }
 

@@ -31,8 +31,6 @@ pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): Ra
     let (total, hidden) = page.counts();
     let may_reset = visit.may(Role::Applier);
     let mut view = QuotasView::new(&query, &page.rows, (total, hidden, may_reset), Timestamp::now());
-    if let Some(why) = &refused {
-        view.filter.refuse(why, &mut view.empty);
-    }
+    view.filter.refuse(refused.as_deref(), &mut view.empty);
     Ok(listed(&QuotasPage { layout, view, may_reset }, refused.is_some()))
 }

@@ -28,8 +28,6 @@ pub(super) async fn show(Extension(visit): Extension<Visit>, RawQuery(query): Ra
     let (page, refused): (ListAnswer<Vec<RuleRow>>, _) = page?;
     let rows = page.rows.iter().map(|row| (&row.edge, &row.status));
     let mut view = RulesView::new(&query, rows, page.counts(), Timestamp::now());
-    if let Some(why) = &refused {
-        view.filter.refuse(why, &mut view.empty);
-    }
+    view.filter.refuse(refused.as_deref(), &mut view.empty);
     Ok(listed(&RulesPage { layout, view }, refused.is_some()))
 }

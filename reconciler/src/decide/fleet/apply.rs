@@ -19,7 +19,7 @@ use super::rollout::{Confirming, Run};
 use super::step::Step;
 use super::waves::{OnFailure, Waves};
 use super::{Applied, ApplyRequest, ApplyResult, EdgeOutcome, Fleet, Lock, Notice, Outcome, Purpose, Refusal};
-use crate::decide::plan::{Action, Plan, PlanInput, RailVerdict, RuleChange, plan_without_drift};
+use crate::decide::plan::{Action, AllowFlag, Plan, PlanInput, RailVerdict, RuleChange, plan_without_drift};
 use crate::decide::record::Record;
 use crate::decide::succession::{Ancestry, Succession};
 use crate::decide::view::{Basis, EdgeView};
@@ -230,7 +230,7 @@ impl Fleet {
             }
             step.persist(Record::edge(name, &next));
             self.edges.get_or_new(name).desired = Some(next);
-            // A state that somebody asks for is no answer to what the edge says.
+            // An operator asked for this state: it is not one of those that the edge gave a reason for.
             self.unsettled.remove(name);
             self.hand_overrides_over(name, step);
         }
@@ -321,7 +321,7 @@ fn overridden(request: &ApplyRequest, ruleset: &RuleSet, fresh: &Plan) -> Vec<St
         let is_empty = ruleset.rule_count() == 0 && ruleset.disabled.is_empty();
         let is_uncommitted = request.tree.source.uncommitted().is_some();
         overridden.extend(is_uncommitted.then(|| "--allow-dirty".to_owned()));
-        overridden.extend((is_empty && request.allowances.empty).then(|| "--allow-empty".to_owned()));
+        overridden.extend((is_empty && request.allowances.empty).then(|| AllowFlag::Empty.to_string()));
     }
     overridden.into_iter().collect()
 }

@@ -165,8 +165,9 @@ impl Fleet {
         // What was decided before for edges that are offline is in the record of the apply that decided it.
         let document = PlanDocument::from(start.plan.clone());
         let (summary, _) = document.without_decided();
-        let changes = document.changes.iter().filter(|change| !document.is_decided(change)).cloned().collect();
-        let recorded = RecordedPlan { summary, changes, waves: document.waves };
+        let PlanDocument { mut changes, base, waves, .. } = document;
+        changes.retain(|change| !base.has_decided(change));
+        let recorded = RecordedPlan { summary, changes, waves };
         step.persist(Record::plan(&result.id, &recorded));
         let entry = Entry {
             at: step.now,

@@ -52,11 +52,7 @@ pub(super) fn still_holds(seen: &Plan, fresh: &Plan) -> Result<(), String> {
             return Err(format!("edge {edge} changed since the plan was made"));
         }
     }
-    let concerned = |plan: &'_ Plan| {
-        let changes = plan.changes.iter().filter(|change| touched.contains(&change.edge));
-        changes.cloned().collect::<Vec<RuleChange>>()
-    };
-    let (before, now) = (concerned(seen), concerned(fresh));
-    let is_same = before.iter().map(RuleChange::core).eq(now.iter().map(RuleChange::core));
-    if is_same { Ok(()) } else { Err("the plan would be different now".to_owned()) }
+    let [before, now] = [seen, fresh]
+        .map(|plan| plan.changes.iter().filter(|change| touched.contains(&change.edge)).map(RuleChange::core));
+    if before.eq(now) { Ok(()) } else { Err("the plan would be different now".to_owned()) }
 }

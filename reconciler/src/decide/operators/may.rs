@@ -9,7 +9,6 @@ use schema::name::OperatorName;
 
 use super::grant::GrantMatcher;
 use super::{Grant, Rights, Role, Route, Touch};
-
 use crate::decide::codes::ProblemCode;
 
 /// Changes that a refusal names; the rest is counted.

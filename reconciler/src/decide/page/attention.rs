@@ -67,9 +67,9 @@ pub(super) fn attention(summary: &FleetSummary, now: Timestamp) -> Vec<Attention
     }
     items.extend(held(summary, now));
     for (kind, number) in summary.drift.iter().filter(|(kind, _)| **kind != DriftKind::EdgeOffline) {
-        let badge = if *kind == DriftKind::Override { Badge::warn("override") } else { Badge::warn("drift") };
         // Overrides of targets are among those of rules.
         let is_override = *kind == DriftKind::Override;
+        let badge = Badge::warn(if is_override { "override" } else { "drift" });
         items.push(Attention {
             detail: if is_override { overrides(*number, summary.target_overrides) } else { String::new() },
             link: head::link("/ui/drift"),

@@ -4,7 +4,7 @@ use super::filter::FilterForm;
 use super::head::link;
 use super::query::ViewQuery;
 use super::words::{Badge, count};
-use crate::decide::drift::{Drift, DriftKind};
+use crate::decide::drift::{Drift, DriftKind, ROLLOUT_UNFINISHED};
 
 /// A row of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +38,14 @@ pub struct DriftView {
     pub empty: String,
 }
 
+/// `override`, `edge offline`
+fn word(kind: DriftKind) -> String {
+    kind.as_str().replace('_', " ")
+}
+
 /// `Override`, `Edge offline`
 pub fn title(kind: DriftKind) -> String {
-    let word = kind.as_str().replace('_', " ");
+    let word = word(kind);
     word[..1].to_uppercase() + &word[1..]
 }
 
@@ -58,8 +63,7 @@ pub const SHOWN: usize = 200;
 
 /// The list of what differs.
 pub fn list(query: &ViewQuery, drift: &[Drift], total: u64, hidden: u64) -> DriftView {
-    let kinds: Vec<(&str, String)> =
-        DriftKind::ALL.iter().map(|kind| (kind.as_str(), kind.as_str().replace('_', " "))).collect();
+    let kinds: Vec<(&str, String)> = DriftKind::ALL.iter().map(|kind| (kind.as_str(), word(*kind))).collect();
     let kinds: Vec<(&str, &str)> =
         [("", "any")].into_iter().chain(kinds.iter().map(|(value, label)| (*value, label.as_str()))).collect();
     let filter = FilterForm::new(PATH, query, &[])
@@ -92,12 +96,12 @@ fn row(one: &Drift) -> DriftRow {
         Some(rule) => (format!("{}/{rule}", one.edge), link(&format!("/ui/rules/{}/{rule}", one.edge))),
         None => (one.edge.to_string(), link(&format!("/ui/edges/{}", one.edge))),
     };
-    let word = one.kind.as_str().replace('_', " ");
+    let word = word(one.kind);
     let (kind, next) = match one.kind {
         DriftKind::Failed => (Badge::down(word), "The edge retries it."),
         DriftKind::Rejected => (Badge::down(word), "It is not retried until the rule or the edge changes."),
         DriftKind::EdgeOffline => (Badge::off(word), "The edge receives its state when it is back."),
-        DriftKind::StaleGeneration if one.code == "rollout_unfinished" => {
+        DriftKind::StaleGeneration if one.code == ROLLOUT_UNFINISHED => {
             (Badge::info(word), "The rollout reaches it; if it was stopped, applying again continues it.")
         }
         DriftKind::StaleGeneration => (Badge::info(word), "The edge has not confirmed its state yet."),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schema::name::EdgeName;
 use serde_json::Value;
 
-use super::edges::{generation, labels, state};
+use super::edges::{generation, has_joined, labels, state};
 use super::filter::Pager;
 use super::query::ViewQuery;
 use super::rule::{NamedValue, RuleNotice};
@@ -124,7 +124,7 @@ fn notices(edge: &EdgeStatus, drift: &[Drift]) -> Vec<RuleNotice> {
     };
     if edge.revoked {
         add("note-bad", "Revoked", "the edge keeps forwarding its last state and can rejoin only with a new URI");
-    } else if !edge.connected && (edge.last_seen.is_some() || edge.certificate_expires_at.is_some()) {
+    } else if !edge.connected && has_joined(edge) {
         add(
             "note-warn",
             "Offline",

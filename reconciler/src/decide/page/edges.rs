@@ -74,11 +74,15 @@ impl EdgeLine {
     }
 }
 
+/// True once the edge has joined. After a restart, a server knows of an edge that has not come back only that it has a
+/// certificate.
+pub(super) fn has_joined(edge: &EdgeStatus) -> bool {
+    edge.last_seen.is_some() || edge.certificate_expires_at.is_some()
+}
+
 /// Connected, offline or revoked.
 pub fn state(edge: &EdgeStatus) -> Badge {
-    // After a restart, a server knows of an edge that has not come back only that it has a certificate.
-    let has_joined = edge.last_seen.is_some() || edge.certificate_expires_at.is_some();
-    match (edge.revoked, edge.connected, has_joined) {
+    match (edge.revoked, edge.connected, has_joined(edge)) {
         (true, ..) => Badge::down("revoked"),
         (false, true, _) => Badge::up("connected"),
         (false, false, true) => Badge::down("offline"),

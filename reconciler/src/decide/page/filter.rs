@@ -112,8 +112,10 @@ impl FilterForm {
         self
     }
 
-    /// Shows why the API refuses what is asked for, at the field that it is about; `empty` stands in the place of rows.
-    pub fn refuse(&mut self, why: &str, empty: &mut String) {
+    /// Shows why the API refuses what is asked for, if it does, at the field that it is about; `empty` stands in the
+    /// place of rows.
+    pub fn refuse(&mut self, why: Option<&str>, empty: &mut String) {
+        let Some(why) = why else { return };
         // An answer about a parameter begins with its name, one about the list with the path of the API.
         let mut words = why.splitn(2, ' ');
         let first = words.next().unwrap_or_default();
@@ -212,7 +214,7 @@ mod tests {
         let form = FilterForm::new("/ui/rules", &query, &[]).select(&query, ("state", "State"), &[("", "any")]);
         let refused = |why: &str| {
             let (mut form, mut empty) = (form.clone(), String::new());
-            form.refuse(why, &mut empty);
+            form.refuse(Some(why), &mut empty);
             assert!(empty.starts_with("Nothing is listed"), "{empty}");
             (form.is_wrong("state"), form.problem.expect("a problem").text)
         };

@@ -1,6 +1,6 @@
 //! What every page begins with: the fleet in one line, and the navigation. Pure.
 
-use super::words::{Badge, count};
+use super::words::{Badge, grouped};
 use crate::decide::drift::DriftKind;
 use crate::decide::fleet::ApplyResult;
 use crate::decide::operators::Role;
@@ -38,18 +38,18 @@ pub fn line(summary: &FleetSummary) -> FleetLine {
     };
     let held = summary.revision.held.then(|| Badge::warn("held"));
     let frozen = summary.frozen.as_ref().map(|_| Badge::warn("frozen"));
-    let parts = first.parts(count);
+    let parts = first.parts(grouped);
     FleetLine { verdict, marks: held.into_iter().chain(frozen).collect(), parts }
 }
 
 /// `3 of 12 edges`: where an apply is done, and every changed rule serves.
 pub fn extent(apply: &ApplyResult) -> String {
-    summary::extent(apply, count)
+    summary::extent(apply, grouped)
 }
 
 /// One kind of drift with its figure.
 pub fn drift_in_words(kind: DriftKind, number: u64) -> String {
-    summary::drift_in_words(kind, |one| count(number, one))
+    summary::drift_in_words(kind, number, grouped)
 }
 
 /// The views that the navigation names: path, name, and the weakest role that may open it.

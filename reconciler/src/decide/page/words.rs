@@ -6,6 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use schema::health::{RuleHealth, TargetState};
 use schema::state::RuleState;
 
+use crate::decide::render::words::count_with;
+
 /// A moment: how long ago it was, and exactly when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moment {
@@ -47,8 +49,7 @@ pub fn lasting(span: SignedDuration) -> String {
 
 /// `1 rule`, `1,200 rules`.
 pub fn count(number: u64, one: &str) -> String {
-    let number = (number, grouped(number));
-    if number.0 == 1 { format!("1 {one}") } else { format!("{} {one}s", number.1) }
+    count_with(number, one, grouped)
 }
 
 /// A number with commas between its thousands.

@@ -47,6 +47,13 @@ pub struct Base {
     pub edges: BTreeMap<EdgeName, BaseEdge>,
 }
 
+impl Base {
+    /// True for a change of an edge that is offline and for which it was decided before.
+    pub(in crate::decide) fn has_decided(&self, change: &PlannedChange) -> bool {
+        change.action != Action::Reject && self.edges.get(&change.edge).is_some_and(|base| base.decided)
+    }
+}
+
 /// The state of one edge that a plan starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseEdge {
@@ -289,7 +296,7 @@ impl PlanDocument {
     /// True for a change of an edge that is offline and for which it was decided before: it takes effect when the edge
     /// comes.
     pub fn is_decided(&self, change: &PlannedChange) -> bool {
-        change.action != Action::Reject && self.base.edges.get(&change.edge).is_some_and(|base| base.decided)
+        self.base.has_decided(change)
     }
 
     /// The figures without what was decided before for edges that are offline, and how many changes that is.

@@ -157,6 +157,7 @@ mod tests {
 
     use jiff::Timestamp;
     use schema::capability::Capability;
+    use schema::name::Labels;
     use schema::rollout::{Rollout, Wave};
     use schema::ruleset::Placed;
     use schema::testing::rule_with;
@@ -171,7 +172,7 @@ mod tests {
         hinted_in(Rollout::default(), hosts, before, after)
     }
 
-    /// The same with waves.
+    /// The same with waves; `stage` is the name of the edge.
     fn hinted_in(rollout: Rollout, hosts: [&str; 2], before: [u16; 2], after: [u16; 2]) -> Vec<String> {
         let mut ruleset = RuleSet { rollout, ..RuleSet::default() };
         let mut edges = Edges::default();
@@ -185,6 +186,7 @@ mod tests {
             let hello = Hello { host: hosts[index].to_owned(), capabilities, ..Hello::default() };
             let view = EdgeView { connected: true, hello: Some(hello), report: Some(report), ..EdgeView::default() };
             *edges.get_or_new(&name) = view;
+            ruleset.inventory.insert(name.clone(), stage(name.as_str()));
             let placed = Placed { rule: wanted.clone(), origin: None };
             ruleset.edges.entry(name).or_default().insert(wanted.name.clone(), placed);
         }
@@ -202,6 +204,15 @@ mod tests {
         document.hints.into_iter().map(|hint| format!("{}: {}", hint.edge, hint.message)).collect()
     }
 
+    fn stage(name: &str) -> Labels {
+        Labels::from([("stage".to_owned(), name.to_owned())])
+    }
+
+    fn wave(edge_labels: Labels, max_parallel: u32) -> Wave {
+        let max_parallel = NonZeroU32::new(max_parallel).expect("a number");
+        Wave { edge_labels, max_parallel, max_failed: 0, soak: Duration::ZERO }
+    }
+
     #[test]
     fn edges_that_swap_ports_of_one_host_are_named() {
         let hints = hinted(["h", "h"], [80, 81], [81, 80]);
@@ -214,17 +225,29 @@ mod tests {
     #[test]
     fn edges_of_one_wave_that_wait_for_each_other_change_together() {
         // Every edge is in the one wave.
-        let wave = |max_parallel: u32| Wave {
-            edge_labels: BTreeMap::new(),
-            max_parallel: NonZeroU32::new(max_parallel).expect("a number"),
-            max_failed: 0,
-            soak: Duration::ZERO,
-        };
-        let waves = |most: u32| Rollout { waves: vec![wave(most)] };
+        let waves = |most: u32| Rollout { waves: vec![wave(Labels::new(), most)] };
         let one_by_one = hinted_in(waves(1), ["h", "h"], [80, 81], [81, 80]);
         assert!(one_by_one[0].contains("change together"), "{one_by_one:?}");
+        let at_once = hinted_in(waves(2), ["h", "h"], [80, 81], [81, 80]);
+        assert!(at_once[0].contains("a gap of about a second"), "{at_once:?}");
         let passed_on = hinted_in(waves(1), ["h", "h"], [80, 81], [81, 82]);
         assert!(passed_on[0].contains("once edge-b has released it"), "{passed_on:?}");
+        let released_first = hinted_in(waves(1), ["h", "h"], [80, 81], [82, 80]);
+        assert!(released_first[0].contains("once edge-a has released it"), "{released_first:?}");
+    }
+
+    #[test]
+    fn a_rollout_that_changes_one_of_them_in_an_earlier_wave_is_said_to_fail() {
+        let waves = Rollout { waves: vec![wave(stage("edge-a"), 1), wave(stage("edge-b"), 1)] };
+        let swapped = hinted_in(waves.clone(), ["h", "h"], [80, 81], [81, 80]);
+        assert_eq!(swapped.len(), 2, "{swapped:?}");
+        for hint in &swapped {
+            assert!(hint.contains("changes edge-a first, which fails with port_in_use"), "{hint}");
+        }
+        let passed_on = hinted_in(waves.clone(), ["h", "h"], [80, 81], [81, 82]);
+        assert!(passed_on[0].contains("changes edge-a before edge-b releases it"), "{passed_on:?}");
+        let released_first = hinted_in(waves, ["h", "h"], [80, 81], [82, 80]);
+        assert!(released_first[0].contains("once edge-a has released it"), "{released_first:?}");
     }
 
     #[test]

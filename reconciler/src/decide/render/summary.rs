@@ -14,7 +14,7 @@ use schema::health::RuleHealth;
 use super::clean::clean;
 use super::plan::source;
 use super::style;
-use super::words::{ago, count};
+use super::words::{ago, count_with, plain};
 
 /// Between the parts of a line.
 const DOT: &str = " · ";
@@ -32,7 +32,7 @@ pub fn verdict(status: &StatusDocument) -> String {
         parts.push("held".to_owned());
     }
     let styled = |part: LinePart| if part.is_bad { style::error(part.text).to_string() } else { part.text };
-    parts.extend(figures.parts(count).into_iter().map(styled));
+    parts.extend(figures.parts(plain).into_iter().map(styled));
     parts.join(DOT)
 }
 
@@ -132,10 +132,11 @@ impl<'a> FirstLine<'a> {
         }
     }
 
-    /// What follows, after the marks of what a person decided; `count` writes a number with its noun.
-    pub fn parts(&self, count: impl Fn(u64, &str) -> String + Copy) -> Vec<LinePart> {
-        let mut parts: Vec<LinePart> = self.applying(count).map(LinePart::trouble).into_iter().collect();
-        let drift = self.drift.iter().map(|(kind, number)| drift_in_words(*kind, |one| count(*number, one)));
+    /// What follows, after the marks of what a person decided; `figure` writes a number.
+    pub fn parts(&self, figure: impl Fn(u64) -> String + Copy) -> Vec<LinePart> {
+        let count = |number: u64, one: &str| count_with(number, one, figure);
+        let mut parts: Vec<LinePart> = self.applying(figure).map(LinePart::trouble).into_iter().collect();
+        let drift = self.drift.iter().map(|(kind, number)| drift_in_words(*kind, *number, figure));
         parts.extend(drift.map(LinePart::trouble));
         parts.push(LinePart::count(count(self.edges, "edge")));
         parts.push(LinePart::count(count(self.rules, "rule")));
@@ -143,15 +144,15 @@ impl<'a> FirstLine<'a> {
             parts.push(LinePart { is_bad: true, ..LinePart::trouble(format!("{} down", count(self.down, "rule"))) });
         }
         let is_well = self.targets.down == 0;
-        let targets = targets(self.targets, count).into_iter();
+        let targets = targets(self.targets, figure).into_iter();
         parts.extend(targets.map(|text| if is_well { LinePart::count(text) } else { LinePart::trouble(text) }));
         parts
     }
 
     /// The apply that runs, or the last one where it reached only a part of its edges and what is missing is missing still.
-    fn applying(&self, count: impl Fn(u64, &str) -> String) -> Option<String> {
+    fn applying(&self, figure: impl Fn(u64) -> String) -> Option<String> {
         let apply = self.apply.filter(|apply| Some(apply.digest) == self.revision.digest)?;
-        let extent = extent(apply, count);
+        let extent = extent(apply, figure);
         match apply.outcome {
             Outcome::Running => Some(format!("applying: {extent}")),
             Outcome::Partial | Outcome::Interrupted | Outcome::Returned if !self.drift.is_empty() => {
@@ -163,8 +164,8 @@ impl<'a> FirstLine<'a> {
 }
 
 /// `3 of 12 edges`: where an apply is done, and every changed rule serves.
-pub fn extent(apply: &ApplyResult, count: impl Fn(u64, &str) -> String) -> String {
-    format!("{} of {}", done(apply), count(apply.edges.len() as u64, "edge"))
+pub fn extent(apply: &ApplyResult, figure: impl Fn(u64) -> String) -> String {
+    format!("{} of {}", done(apply), count_with(apply.edges.len() as u64, "edge", figure))
 }
 
 /// Edges where the apply is done, and every changed rule serves.
@@ -185,8 +186,9 @@ fn stopped(apply: &ApplyResult) -> String {
     wave.map_or_else(|| ", rollout stopped".to_owned(), |wave| format!(", rollout stopped at wave {wave}"))
 }
 
-/// `2 rules failed`: one kind of drift with its figure, which `count` writes before the noun.
-pub fn drift_in_words(kind: DriftKind, count: impl Fn(&str) -> String) -> String {
+/// `2 rules failed`: one kind of drift with its number, which `figure` writes.
+pub fn drift_in_words(kind: DriftKind, number: u64, figure: impl Fn(u64) -> String) -> String {
+    let count = |one: &str| count_with(number, one, &figure);
     match kind {
         DriftKind::Missing => format!("{} missing", count("rule")),
         DriftKind::Extra => count("extra rule"),
@@ -201,16 +203,15 @@ pub fn drift_in_words(kind: DriftKind, count: impl Fn(&str) -> String) -> String
 }
 
 /// `26 of 27 targets up`; those that nothing checks and nothing met are counted apart.
-pub fn targets(totals: &TargetTotals, count: impl Fn(u64, &str) -> String) -> Vec<String> {
+pub fn targets(totals: &TargetTotals, figure: impl Fn(u64) -> String) -> Vec<String> {
+    let count = |number: u64, one: &str| count_with(number, one, &figure);
     let known = totals.all.saturating_sub(totals.unchecked);
     let mut parts = Vec::new();
     if known > 0 {
-        // Written as the other numbers of the line are.
-        let plain = |number| count(number, "").trim_end_matches('s').trim_end().to_owned();
-        let mut text = format!("{} of {} up", plain(totals.up), count(known, "target"));
+        let mut text = format!("{} of {} up", figure(totals.up), count(known, "target"));
         for (number, state) in [(totals.down, "down"), (totals.unknown.saturating_sub(totals.unchecked), "unknown")] {
             if number > 0 {
-                text.extend([", ", &plain(number), " ", state]);
+                text.extend([", ", &figure(number), " ", state]);
             }
         }
         parts.push(text);

@@ -9,8 +9,18 @@ use super::clean::clean;
 
 /// `1 rule`, `2 rules`.
 pub fn count(number: impl Into<u64>, one: &str) -> String {
-    let number = number.into();
-    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+    count_with(number.into(), one, plain)
+}
+
+/// A number with its noun, where `figure` writes the number.
+pub fn count_with(number: u64, one: &str, figure: impl Fn(u64) -> String) -> String {
+    let noun_end = if number == 1 { "" } else { "s" };
+    format!("{} {one}{noun_end}", figure(number))
+}
+
+/// A number as a terminal shows it.
+pub fn plain(number: u64) -> String {
+    number.to_string()
 }
 
 /// At most `limit` items, and how many more there are.

@@ -52,7 +52,7 @@ fn of_many_rules_a_page_is_shown_and_the_others_are_a_link_away() {
 fn without_rules_the_page_says_why() {
     golden("rules_empty", &page("", &[], (0, 0)));
     let mut refused = page("state=asleep", &[], (0, 0));
-    refused.view.filter.refuse("state `asleep`: expected one of up, down", &mut refused.view.empty);
+    refused.view.filter.refuse(Some("state `asleep`: expected one of up, down"), &mut refused.view.empty);
     golden("rules_refused", &refused);
     golden("rules_nothing_matches", &page("edge=ams-*", &[], (0, 0)));
 }
